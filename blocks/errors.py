@@ -1,0 +1,136 @@
+"""Every error this project raises on purpose, in one tree.
+
+    PrefectOllamaError
+    ├── ConfigurationError        a block, option or parameter cannot work as it is
+    ├── NodeError                 one node did not do what was asked (the work can go elsewhere)
+    │   ├── NodeUnreachable       no connection, reset, time-out
+    │   ├── NodeBusy              503 or 429, perhaps with a time to wait
+    │   ├── NodeRefused           401, 403, 404, redirect: no retry on this node will help
+    │   └── NodeAnswerError       it answered, and the answer cannot be believed
+    ├── TextError                 one text cannot be embedded by any node
+    │   └── TextTooLong           longer than the model's context; split it, do not cut it
+    ├── ClusterError              the nodes together cannot do the work that is left
+    ├── DocumentError             one file cannot be read (the others go on)
+    ├── TableError                the LanceDB table cannot take or give what was asked
+    └── ModelFilesError           the embedded model's files are missing or not the ones expected
+
+Each message names the cause, the state that is left behind and what to do next. All of them survive
+pickling with their attributes, because they cross process borders in Dask.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class PrefectOllamaError(Exception):
+    """Root of the tree.
+
+    Args:
+        cause: What went wrong, in one sentence.
+        state: What is left behind ("the 512 chunks stored before stay in the table").
+        remedy: What to do next.
+    """
+
+    def __init__(self, cause: str, *, state: str = "", remedy: str = "") -> None:
+        super().__init__(" ".join(part for part in (cause, state, remedy) if part))
+        self.cause = cause
+        self.state = state
+        self.remedy = remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(cls: type[PrefectOllamaError], args: tuple[Any, ...], state: dict[str, Any]) -> PrefectOllamaError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigurationError(PrefectOllamaError):
+    """A block, an option or a parameter cannot work as it is; nothing was started."""
+
+
+class NodeError(PrefectOllamaError):
+    """One node did not do what was asked. The texts of the request are unharmed and can go elsewhere.
+
+    Args:
+        node: Name of the node.
+        status: HTTP status, where there was one.
+        retry_after: Seconds the node asked to be left alone, where it did.
+    """
+
+    def __init__(
+        self,
+        cause: str,
+        *,
+        node: str,
+        status: int | None = None,
+        retry_after: float | None = None,
+        state: str = "",
+        remedy: str = "",
+    ) -> None:
+        super().__init__(f"Node {node!r}: {cause}", state=state, remedy=remedy)
+        self.node = node
+        self.status = status
+        self.retry_after = retry_after
+
+
+class NodeUnreachable(NodeError):
+    """No connection, a reset, or no answer in time."""
+
+
+class NodeBusy(NodeError):
+    """The node has no room now (503, 429); `retry_after` holds its own wish in seconds."""
+
+
+class NodeRefused(NodeError):
+    """The node will go on refusing until someone changes something (401, 403, 404, redirect)."""
+
+
+class NodeAnswerError(NodeError):
+    """The node answered, and what it answered cannot be believed or used."""
+
+
+class TextError(PrefectOllamaError):
+    """One text that no node can embed.
+
+    Args:
+        text: The text, of which the message shows the beginning.
+    """
+
+    def __init__(self, cause: str, *, text: str, state: str = "", remedy: str = "") -> None:
+        shown = text if len(text) <= 60 else text[:57] + "…"
+        super().__init__(f"Text {shown!r}: {cause}", state=state, remedy=remedy)
+        self.text = text
+
+
+class TextTooLong(TextError):
+    """The text is longer than the model's context. It was not cut; split it and send the parts."""
+
+
+class ClusterError(PrefectOllamaError):
+    """The nodes together cannot do the work that is left; `left` counts the texts that remain."""
+
+    def __init__(self, cause: str, *, left: int = 0, state: str = "", remedy: str = "") -> None:
+        super().__init__(cause, state=state, remedy=remedy)
+        self.left = left
+
+
+class DocumentError(PrefectOllamaError):
+    """One file cannot be read. `kind` is a short stable word for reports ("encrypted", "junk", …)."""
+
+    def __init__(self, cause: str, *, path: str, kind: str, state: str = "", remedy: str = "") -> None:
+        super().__init__(f"{path!r}: {cause}", state=state, remedy=remedy)
+        self.path = path
+        self.kind = kind
+
+
+class TableError(PrefectOllamaError):
+    """The LanceDB table cannot take or give what was asked."""
+
+
+class ModelFilesError(PrefectOllamaError):
+    """The embedded model's files are missing, or are not the ones expected."""
