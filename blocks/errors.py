@@ -5,8 +5,10 @@
     ├── NodeError                 one node did not do what was asked (the work can go elsewhere)
     │   ├── NodeUnreachable       no connection, reset, time-out
     │   ├── NodeBusy              503 or 429, perhaps with a time to wait
+    │   ├── NodeFailed            it answered with a failure of its own (500, a crashed runner)
     │   ├── NodeRefused           401, 403, 404, redirect: no retry on this node will help
-    │   └── NodeAnswerError       it answered, and the answer cannot be believed
+    │   ├── NodeAnswerError       it answered, and the answer cannot be believed
+    │   └── InputRejected         it says that a text of the request is at fault (split to find it)
     ├── TextError                 one text cannot be embedded by any node
     │   └── TextTooLong           longer than the model's context; split it, do not cut it
     ├── ClusterError              the nodes together cannot do the work that is left
@@ -42,7 +44,9 @@ class PrefectOllamaError(Exception):
         return _restore, (type(self), self.args, self.__dict__)
 
 
-def _restore(cls: type[PrefectOllamaError], args: tuple[Any, ...], state: dict[str, Any]) -> PrefectOllamaError:
+def _restore(
+    cls: type[PrefectOllamaError], args: tuple[Any, ...], state: dict[str, Any]
+) -> PrefectOllamaError:
     error = cls.__new__(cls)
     error.args = args
     error.__dict__.update(state)
@@ -86,12 +90,28 @@ class NodeBusy(NodeError):
     """The node has no room now (503, 429); `retry_after` holds its own wish in seconds."""
 
 
+class NodeFailed(NodeError):
+    """The node answered with a failure of its own: a 5xx, or a runner that crashed under the request."""
+
+
 class NodeRefused(NodeError):
     """The node will go on refusing until someone changes something (401, 403, 404, redirect)."""
 
 
 class NodeAnswerError(NodeError):
     """The node answered, and what it answered cannot be believed or used."""
+
+
+class InputRejected(NodeError):
+    """The node says that the request's texts are at fault, not which one. Split the request to find it.
+
+    Args:
+        too_long: True where a text is longer than the model's context.
+    """
+
+    def __init__(self, cause: str, *, node: str, status: int | None = None, too_long: bool = False) -> None:
+        super().__init__(cause, node=node, status=status)
+        self.too_long = too_long
 
 
 class TextError(PrefectOllamaError):

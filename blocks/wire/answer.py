@@ -1,0 +1,80 @@
+"""An embedding answer is believed only after it is checked: count, dimension, finite, norm.
+
+Source of the format: Ollama's API, `POST /api/embed` (https://docs.ollama.com/api/embed).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from prefect_ollama.blocks.errors import NodeAnswerError
+
+Vectors = NDArray[np.float32]
+
+NORM_TOLERANCE = 0.01
+"""Ollama normalises what it sends; float32 and a proxy's rounding stay far within this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Checked vectors of one request.
+
+    Attributes:
+        vectors: float32 of shape (texts, dimension), each of norm 1.
+        tokens: Tokens that the node counted over all texts, 0 where it did not say.
+    """
+
+    vectors: Vectors
+    tokens: int
+
+
+def read_answer(body: bytes, *, count: int, dimension: int | None, node: str) -> Answer:
+    """Decode an answer of `/api/embed` and check it.
+
+    Args:
+        body: The JSON text.
+        count: How many texts were sent.
+        dimension: Expected length of a vector; None takes what the first one has.
+        node: Name of the node, for errors.
+
+    Raises:
+        NodeAnswerError: It is no JSON, has another count or dimension, or a vector that is not finite or
+            whose norm is not 1.
+    """
+
+    def unbelievable(what: str) -> NodeAnswerError:
+        return NodeAnswerError(what, node=node, status=200, remedy="Look at what answers at its URL.")
+
+    try:
+        data = orjson.loads(body)
+        rows = data["embeddings"]
+        tokens = int(data.get("prompt_eval_count") or 0)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        start = body[:60].decode("utf-8", "replace")
+        raise unbelievable(f"answered something that is no embedding: {start!r}.") from None
+    if not isinstance(rows, list) or len(rows) != count:
+        got = len(rows) if isinstance(rows, list) else "no list of"
+        raise unbelievable(f"answered {got} vectors for {count} texts.")
+    try:
+        vectors = np.asarray(rows, dtype=np.float32)
+    except (ValueError, TypeError):
+        raise unbelievable(
+            "answered vectors of unequal length, or with values that are no numbers."
+        ) from None
+    if vectors.ndim != 2 or (dimension is not None and vectors.shape[1] != dimension):
+        length = vectors.shape[1] if vectors.ndim == 2 else "no"
+        raise unbelievable(
+            f"answered vectors of {length} dimensions where {dimension or 'some'} are expected."
+        )
+    # einsum gives the squared norms in one pass; NaN and Inf fail the comparison too.
+    squared = np.einsum("ij,ij->i", vectors, vectors)
+    if not bool(np.all(np.abs(squared - 1.0) <= 2 * NORM_TOLERANCE)):
+        bad = float(squared[int(np.argmax(~(np.abs(squared - 1.0) <= 2 * NORM_TOLERANCE)))])
+        raise unbelievable(
+            f"answered a vector of norm {bad**0.5:.3g} (0, NaN and Inf are failed embeddings)."
+        )
+    return Answer(vectors, tokens)
