@@ -124,7 +124,9 @@ def _from_hub(name: str, endpoint: str | None) -> Path:
             remedy=_WAYS_ON,
         ) from error
     try:
-        return _verified(path, "Run again to download it anew; if it differs again, " + _WAYS_ON[0].lower() + _WAYS_ON[1:])
+        return _verified(
+            path, "Run again to download it anew; if it differs again, " + _WAYS_ON[0].lower() + _WAYS_ON[1:]
+        )
     except ModelFilesError:
         _forget(path)
         raise

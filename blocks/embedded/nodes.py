@@ -1,0 +1,160 @@
+"""Embedded nodes for the length of a `with` block: each a process of its own on a loopback port.
+
+They end with the block, and with this process, in whatever way that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from prefect_ollama.blocks.embedded.weights import find_model_files
+from prefect_ollama.blocks.errors import ClusterError, ConfigurationError
+
+#: Nodes started where no number is named: memory bandwidth, not cores, is what more of them share.
+_MOST_BY_DEFAULT = 4
+#: Seconds a node is given to end by itself.
+_GRACE = 5.0
+
+
+class EmbeddedNodes:
+    """Runs embedded nodes.
+
+    Args:
+        count: How many; where it is None, one for each core this process may use, at most four.
+        model_dir: Folder of the model's files; see `weights` for where they are looked for without it.
+        threads: Threads of one forward pass in each node.
+        ready_within: Seconds all of them together are given to become ready.
+
+    Example:
+        >>> with EmbeddedNodes(2) as nodes:
+        ...     httpx.post(f"{nodes.urls[0]}/api/embed", json={"model": "all-minilm", "input": "hello"})
+    """
+
+    def __init__(
+        self,
+        count: int | None = None,
+        *,
+        model_dir: str | Path | None = None,
+        threads: int = 1,
+        ready_within: float = 60.0,
+    ) -> None:
+        if count is not None and count < 1:
+            raise ConfigurationError(f"{count} embedded nodes were asked for.", remedy="Ask for one or more.")
+        self._count = count or min(_usable_cores(), _MOST_BY_DEFAULT)
+        self._model_dir = model_dir
+        self._threads = threads
+        self._ready_within = ready_within
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._urls: tuple[str, ...] = ()
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """URL of each running node; empty outside the `with` block."""
+        return self._urls
+
+    def start(self) -> Self:
+        """Start the nodes and wait until every one takes requests.
+
+        Raises:
+            ModelFilesError: The model's files are missing, or are not the ones expected.
+            ClusterError: A node ended or was not ready in time; none is left running.
+        """
+        # Here, so that a download happens once, shows its progress, and raises its own error. The
+        # nodes check again what they load.
+        folder = find_model_files(self._model_dir).weights.parent
+        deadline = time.monotonic() + self._ready_within
+        try:
+            for _ in range(self._count):
+                self._processes.append(self._spawn(folder))
+            reports = [_first_line(process) for process in self._processes]
+            self._urls = tuple(
+                self._await_url(process, report, deadline)
+                for process, report in zip(self._processes, reports, strict=True)
+            )
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End the nodes; returns when all are gone. A request under way is cut off."""
+        self._urls = ()
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        deadline = time.monotonic() + _GRACE
+        for process in self._processes:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes.clear()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _spawn(self, folder: Path) -> subprocess.Popen[bytes]:
+        # -P: nothing in the user's working folder can stand in for a module.
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "prefect_ollama.blocks.embedded",
+            str(self._threads),
+            str(folder),
+        ]
+        # A session of its own: Ctrl-C reaches this process alone, which then ends the nodes in order.
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+
+    def _await_url(
+        self, process: subprocess.Popen[bytes], report: queue.SimpleQueue[str], deadline: float
+    ) -> str:
+        try:
+            url = report.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            cause = f"An embedded node was not ready within {self._ready_within:g} s."
+        else:
+            if url:
+                return url
+            cause = f"An embedded node ended with status {process.wait()} before it was ready."
+        raise ClusterError(
+            cause,
+            state="None of the embedded nodes was left running.",
+            remedy="See what it wrote to stderr, or run `python -m prefect_ollama node` to see it start.",
+        )
+
+
+def _first_line(process: subprocess.Popen[bytes]) -> queue.SimpleQueue[str]:
+    """A queue that receives the first line of the process, empty if it ends without one."""
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        assert process.stdout is not None
+        with process.stdout as stdout:
+            lines.put(stdout.readline().decode().strip())
+            stdout.read()  # to the end, so that no write of the node ever blocks
+
+    threading.Thread(target=read, daemon=True).start()
+    return lines
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

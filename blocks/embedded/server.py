@@ -1,0 +1,75 @@
+"""Runs one node in this process, until it is told to stop."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+
+from prefect_ollama.blocks.embedded.app import create_app
+from prefect_ollama.blocks.embedded.model import EmbeddingModel
+from prefect_ollama.blocks.errors import ConfigurationError
+
+#: Seconds an idle connection is kept. Ollama keeps it for ever; a client must not find it closed.
+_KEEP_ALIVE = 24 * 3600
+#: Seconds that requests under way are given when the node is told to stop.
+_GRACE = 5
+
+
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 11434,
+    threads: int = 1,
+    model_dir: str | Path | None = None,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the embedded model over Ollama's HTTP API, until SIGINT or SIGTERM.
+
+    Args:
+        host: Address or name to listen on. Beyond loopback anyone who reaches it can use it: there are
+            no keys, as with Ollama.
+        port: TCP port; 0 for a free one.
+        threads: Threads of one forward pass. To use more cores, run more nodes.
+        model_dir: Folder of the model's files; see `weights` for where they are looked for without it.
+        ready: Called with the node's URL as soon as requests are taken.
+
+    Raises:
+        ModelFilesError: The model's files are missing, or are not the ones expected.
+        ConfigurationError: The address cannot be listened on.
+    """
+    with _listen(host, port) as listener:
+        address, bound = listener.getsockname()[:2]
+        app = create_app(EmbeddingModel(model_dir, threads=threads), loopback=_is_loopback(address))
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=_GRACE,
+        )
+        if ready is not None:
+            # The socket listens: a request that comes now waits for the loop, which starts next.
+            ready(f"http://[{address}]:{bound}" if ":" in address else f"http://{address}:{bound}")
+        # uvicorn stops in good order, then passes on the signal that stopped it.
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=128)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot listen on {host!r}, port {port}: {error}.",
+            state="No node was started.",
+            remedy="Choose another port (0 takes a free one); 11434 is often Ollama's own.",
+        ) from error
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback
