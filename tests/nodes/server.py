@@ -1,0 +1,252 @@
+"""The process of one simulated node: Ollama's API on one port of loopback, its control on another.
+
+Started by `tests.nodes.Node`; by hand::
+
+    python -m tests.nodes.server --settings '{"texts_per_second": 50}'
+
+It prints one line of JSON, `{"port": …, "control": …}`, when it is ready, and exits when its stdin closes, so
+that no node outlives its parent. The control port answers also while the node is `down`:
+
+- `POST /_control`: JSON object of settings to change; `faults` replaces all faults.
+- `GET /_stats`, and `POST /_reset` to begin counting anew.
+- `GET /_wait?requests=5&timeout=10`: the stats, as soon as each number named is reached; 408 if it isn't.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import random
+import socket
+import ssl
+import sys
+from urllib.parse import parse_qsl
+
+import orjson
+
+from tests.nodes.api import Api
+from tests.nodes.faults import STATES, Armed, Fault
+from tests.nodes.protocol import Exchange, Site
+from tests.nodes.settings import Settings
+
+HOST = "127.0.0.1"
+# Below Linux's ephemeral range (32768 and up): no client's own port can take ours while we are down, nor can
+# a client that knocks at a closed port connect to itself.
+PORTS = range(15000, 32000)
+
+
+def listen(port: int) -> socket.socket:
+    """A listening socket on that port, or on a free one for 0.
+
+    Raises:
+        OSError: when the port is taken.
+    """
+    tried = 0
+    while True:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((HOST, port or random.choice(PORTS)))
+            sock.listen(512)
+        except OSError:
+            sock.close()
+            tried += 1
+            if port or tried > 200:
+                raise
+        else:
+            sock.setblocking(False)
+            return sock
+
+
+class NodeServer:
+    """One node: it goes up and down, and its faults come and go."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Not listening yet."""
+        self.api = Api(settings, on_request=self._arm_states)
+        self.site = Site(self.api.handle)
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self._wanted = False
+        self._ssl: ssl.SSLContext | None = None
+        if settings.certificate:
+            self._ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._ssl.load_cert_chain(settings.certificate)
+        self._dice = random.Random(settings.seed)
+        self._states: dict[Armed, list[asyncio.Handle]] = {}
+        self._loop = asyncio.get_running_loop()
+
+    async def start(self, port: int) -> None:
+        """Listen, with the faults of the settings set."""
+        self._up(listen(port))
+        await asyncio.sleep(0)
+        self._set_faults()
+        self._apply()
+
+    def _up(self, sock: socket.socket | None = None) -> None:
+        if self._wanted:
+            return
+        self._wanted = True
+        if sock is None:
+            sock = listen(self.port)
+        self.port = sock.getsockname()[1]
+        coroutine = self._loop.create_server(self.site, sock=sock, ssl=self._ssl, backlog=512)
+        task = self._loop.create_task(coroutine)
+        task.add_done_callback(self._is_up)
+
+    def _is_up(self, task: asyncio.Task[asyncio.Server]) -> None:
+        self._server = task.result()
+        if not self._wanted:
+            self._down()
+
+    def _down(self) -> None:
+        self._wanted = False
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self.site.abort()
+
+    def _apply(self) -> None:
+        settings = self.api.settings
+        self.site.idle_timeout = settings.idle_timeout
+        self.api.service.set_speed(settings.speed * self._factor())
+
+    def _factor(self) -> float:
+        factor = 1.0
+        for armed in self._states:
+            if armed.fault.name == "slow":
+                factor *= armed.fault.factor
+        return factor
+
+    def _set_faults(self) -> None:
+        faults = [Fault.of(value) for value in self.api.settings.faults]
+        for armed in list(self._states):
+            self._state_ends(armed)
+        now = self._loop.time()
+        self.api.faults = [Armed(fault, now, self._dice) for fault in faults]
+        for armed in self.api.faults:
+            if armed.fault.after_seconds:
+                self._loop.call_later(armed.fault.after_seconds, self._arm_states)
+        self._arm_states()
+
+    def _arm_states(self) -> None:
+        """Begin the faults of the node's state whose time has come."""
+        now = self._loop.time()
+        for armed in self.api.faults:
+            if armed.fault.name in STATES and armed.armed_at is None and armed.arm(now):
+                self._state_begins(armed)
+
+    def _state_begins(self, armed: Armed) -> None:
+        fault = armed.fault
+        armed.hits += 1
+        timers = self._states[armed] = []
+        if fault.name == "slow":
+            self._apply()
+        elif fault.name == "down":
+            self._down()
+        else:
+            self._flap(armed, down=True)
+        if fault.duration is not None:
+            timers.append(self._loop.call_later(fault.duration, self._state_ends, armed))
+
+    def _flap(self, armed: Armed, *, down: bool) -> None:
+        if armed in self._states:
+            if down:
+                self._down()
+            else:
+                self._up()
+            self._loop.call_later(armed.fault.period, lambda: self._flap(armed, down=not down))
+
+    def _state_ends(self, armed: Armed) -> None:
+        for timer in self._states.pop(armed, ()):
+            timer.cancel()
+        if armed.fault.name == "slow":
+            self._apply()
+        elif not any(other.fault.name in {"down", "flap"} for other in self._states):
+            self._up()
+
+    def control(self, exchange: Exchange) -> None:
+        """Answer a call of the control port."""
+        match exchange.path:
+            case "/_control":
+                try:
+                    changes = orjson.loads(exchange.body)
+                    for fault in changes.get("faults", ()):
+                        Fault.of(fault)
+                    settings = self.api.settings.changed(**changes)
+                except (ValueError, TypeError) as error:
+                    exchange.error(400, str(error))
+                    return
+                self.api.change(settings)
+                if "faults" in changes:
+                    self._set_faults()
+                self._apply()
+                exchange.reply_json({})
+            case "/_stats":
+                exchange.reply_json(self.stats())
+            case "/_reset":
+                self.api.reset()
+                exchange.reply_json({})
+            case "/_wait":
+                wishes = {name: float(value) for name, value in parse_qsl(exchange.query)}
+                timeout = wishes.pop("timeout", 10.0)
+                task = self._loop.create_task(self._wait(exchange, wishes, timeout))
+                exchange.gone = task.cancel  # type: ignore[assignment]
+            case _:
+                exchange.error(404, "no such control")
+
+    async def _wait(self, exchange: Exchange, wishes: dict[str, float], timeout: float) -> None:
+        def reached() -> bool:
+            counts = self.api.counts() | {"listening": int(self._server is not None)}
+            return all(counts[name] >= value for name, value in wishes.items())
+
+        try:
+            async with asyncio.timeout(timeout):
+                # Counts change in many places; only a test that waits pays for this.
+                while not reached():  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            exchange.reply_json(self.stats(), 408)
+        except KeyError as error:
+            exchange.error(400, f"no count {error}")
+        else:
+            exchange.reply_json(self.stats())
+
+    def stats(self) -> dict[str, object]:
+        """All that was counted."""
+        return {
+            **self.api.counts(),
+            "connections": self.site.opened,
+            "open_connections": len(self.site.connections),
+            "listening": int(self._server is not None),
+            "paths": self.api.paths,
+            "served": {digest.hex(): count for digest, count in self.api.served.items()},
+            "faults": {armed.fault.name: armed.hits for armed in self.api.faults},
+            "busy": self.api.service.busy,
+            "now": self._loop.time(),
+        }
+
+
+async def main() -> None:
+    """Serve until stdin closes."""
+    parser = argparse.ArgumentParser(description="A simulated Ollama node on loopback.")
+    parser.add_argument("--port", type=int, default=0, help="port; 0 is any free one")
+    parser.add_argument("--settings", default="{}", help="JSON object, see tests.nodes.settings.Settings")
+    arguments = parser.parse_args()
+    loop = asyncio.get_running_loop()
+    node = NodeServer(Settings(**orjson.loads(arguments.settings)))
+    await node.start(arguments.port)
+    control = await loop.create_server(Site(node.control), sock=listen(0))
+    over = asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), over.set)
+    ports = {"port": node.port, "control": control.sockets[0].getsockname()[1]}
+    print(orjson.dumps(ports).decode(), flush=True)
+    gc.freeze()  # what was imported needs no looking at; keeps collections short
+    await over.wait()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main())

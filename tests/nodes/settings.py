@@ -1,0 +1,114 @@
+"""What a simulated node is: one frozen value, the same in the parent and in the process that serves."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+# What `control()` may not change while the node runs.
+FIXED = frozenset({"slots", "certificate"})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One node. Rates are of the whole node; each of its slots has its share.
+
+    Cost of a request, in seconds of one slot::
+
+        request_overhead + slots * (texts / texts_per_second + tokens / tokens_per_second)
+
+    so that a saturated node without overhead does exactly its rate, whatever its number of slots. A rate of
+    None costs nothing. A node is FIFO over requests; in a slot the texts of a request run one after another,
+    as in Ollama, which loads embedding models with parallel = 1.
+
+    Attributes:
+        models: names of the models that are there; without a tag, `:latest` is meant.
+        digest: of every model in `/api/tags`; None is the SHA-256 of its name.
+        capabilities: what `/api/show` says.
+        dimension: floats a vector.
+        weights: names the embedding function; other names give other vectors.
+        cosine: of this node's vectors to the true ones of `weights`; below 1 is another quantisation.
+        pool: 0 gives each text a vector of its own; n takes one of n ready-made ones by the text's hash,
+            which is nearly free of cost.
+        texts_per_second: rate by count.
+        tokens_per_second: rate by length, at four characters a token.
+        request_overhead: seconds a request holds its slot on top of its texts.
+        latency: seconds before a request reaches the queue; holds no slot (a slow network).
+        slots: requests served at the same time.
+        speed: factor on all of the above, which acts at once, also on what is being served.
+        context_length: tokens a text may have.
+        load_seconds: that the first request, and one with other `options`, waits in its slot.
+        version: that `/api/version` says.
+        prefix: path before `/api`, as behind a reverse proxy.
+        headers: that every request must bring, with these very values.
+        refuse_status: status of a request without them.
+        ignore_disconnect: go on computing for a client that has left.
+        idle_timeout: seconds after which an idle connection is closed.
+        pull_seconds: that a pull takes.
+        pull_error: a pull ends with this message in mid-stream.
+        certificate: PEM file with certificate and key: the node speaks TLS.
+        seed: of the faults' dice.
+        faults: what goes wrong from the start; see `tests.nodes.faults.Fault`.
+    """
+
+    models: tuple[str, ...] = ("nomic-embed-text",)
+    digest: str | None = None
+    capabilities: tuple[str, ...] = ("embedding",)
+    dimension: int = 768
+    weights: str = "a"
+    cosine: float = 1.0
+    pool: int = 0
+    texts_per_second: float | None = None
+    tokens_per_second: float | None = None
+    request_overhead: float = 0.0
+    latency: float = 0.0
+    slots: int = 1
+    speed: float = 1.0
+    context_length: int = 2048
+    load_seconds: float = 0.0
+    version: str = "0.33.0"
+    prefix: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    refuse_status: int = 401
+    ignore_disconnect: bool = False
+    idle_timeout: float | None = None
+    pull_seconds: float = 0.05
+    pull_error: str | None = None
+    certificate: str | None = None
+    seed: int = 0
+    faults: tuple[dict[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what no node can be.
+
+        Raises:
+            ValueError: when a rate, a speed or a number of slots is not above zero.
+        """
+        for name in ("texts_per_second", "tokens_per_second", "speed", "slots", "dimension"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be above 0, got {value!r}")
+
+    def changed(self, **changes: Any) -> Settings:
+        """These settings with some changed, as `control()` does.
+
+        Raises:
+            ValueError: for a setting that is fixed while the node runs.
+            TypeError: for one that doesn't exist.
+        """
+        if fixed := FIXED & changes.keys():
+            raise ValueError(f"{', '.join(sorted(fixed))} can't change while a node runs")
+        return replace(self, **changes)
+
+    def cost(self, texts: int, tokens: int) -> float:
+        """Seconds of one slot, at speed 1, for a request of that many texts and tokens."""
+        seconds = 0.0
+        if self.texts_per_second is not None:
+            seconds += texts / self.texts_per_second
+        if self.tokens_per_second is not None:
+            seconds += tokens / self.tokens_per_second
+        return self.request_overhead + self.slots * seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
