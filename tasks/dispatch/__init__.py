@@ -1,1 +1,7 @@
-"""…"""
+"""The dispatcher: keeps unlike nodes busy to the last text, and gives every text exactly one right vector."""
+
+from prefect_ollama.tasks.dispatch.dispatcher import Dispatcher, shared_dispatcher
+from prefect_ollama.tasks.dispatch.figures import Figures, NodeFigures
+from prefect_ollama.tasks.dispatch.job import Embedded
+
+__all__ = ["Dispatcher", "Embedded", "Figures", "NodeFigures", "shared_dispatcher"]

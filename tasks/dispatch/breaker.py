@@ -1,0 +1,61 @@
+"""A breaker keeps a failing node from pulling work: closed (works), open (rests), half-open (is probed).
+
+Only a probe with the canary texts closes it, so a real text is never risked on a node that may still be
+failing. Waits double with each failure in a row and are cut in half by work that succeeds.
+Source: M. Nygard, "Release It!", 2nd ed., ch. 5.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Literal
+
+from prefect_ollama.blocks.errors import NodeBusy, NodeError, NodeRefused
+
+State = Literal["closed", "open", "half-open"]
+
+FIRST_WAIT = 0.05
+LONGEST_WAIT = 10.0
+REFUSED_WAIT = 5.0
+"""Seconds to the first probe of a node that refuses: someone has to change something there first."""
+
+
+class Breaker:
+    """Breaker of one node, and the tally of its errors."""
+
+    def __init__(self) -> None:
+        self.state: State = "closed"
+        self.errors: Counter[str] = Counter()
+        self.last: NodeError | None = None
+        self._row = 0
+
+    def trip(self, error: NodeError) -> float:
+        """Open it.
+
+        Returns:
+            Seconds to rest before the next probe.
+        """
+        self.state = "open"
+        self.last = error
+        self.errors[error.cause] += 1
+        wait = min(FIRST_WAIT * 2.0**self._row, LONGEST_WAIT)
+        self._row = min(self._row + 1, 16)
+        if isinstance(error, NodeRefused):
+            wait = max(wait, REFUSED_WAIT)
+        wait *= random.uniform(0.8, 1.2)
+        if isinstance(error, NodeBusy) and error.retry_after is not None:
+            wait = max(wait, min(error.retry_after, 60.0))
+        return wait
+
+    def half_open(self) -> None:
+        """A probe goes out."""
+        self.state = "half-open"
+
+    def close(self) -> None:
+        """The probe passed."""
+        self.state = "closed"
+
+    def progress(self) -> None:
+        """A real request succeeded: forgive half of the failures in a row."""
+        self._row //= 2

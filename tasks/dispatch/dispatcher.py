@@ -1,0 +1,150 @@
+"""The way into the engine from anywhere: sync or async code, any thread, any Dask worker.
+
+One dispatcher a process and cluster spans all nodes; all callers' texts meet in its one queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Literal, Self
+
+from prefect_ollama.blocks.errors import ClusterError
+from prefect_ollama.blocks.wire.proof import ProvenCluster
+from prefect_ollama.tasks.dispatch.engine import Engine
+from prefect_ollama.tasks.dispatch.figures import Figures
+from prefect_ollama.tasks.dispatch.job import Embedded, Job
+
+Kind = Literal["document", "query"]
+
+
+class Dispatcher:
+    """Spans all nodes of a cluster. Close it, or use it as a context manager.
+
+    Args:
+        cluster: The nodes with their proofs (`prefect_ollama.blocks.wire.proof.prove_cluster`).
+    """
+
+    def __init__(self, cluster: ProvenCluster) -> None:
+        self.cluster = cluster
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="dispatcher", daemon=True)
+        self._thread.start()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._engine = asyncio.run_coroutine_threadsafe(self._make_engine(), self._loop).result()
+
+    def embed(self, texts: Sequence[str], *, kind: Kind = "document") -> Embedded:
+        """Embed texts and wait. May be called from many threads at once.
+
+        Args:
+            texts: The texts, without prompt prefix; it is put before them here.
+            kind: "query" takes the query prefix, and goes before all other work.
+
+        Returns:
+            One vector or one error for every text, in order.
+
+        Raises:
+            ClusterError: No node worked for the cluster's `give_up_after`.
+        """
+        job = self._submit(texts, kind)
+        try:
+            return job.future.result()
+        except BaseException:
+            self._cancel(job)
+            raise
+
+    async def aembed(self, texts: Sequence[str], *, kind: Kind = "document") -> Embedded:
+        """`embed`, for async code in any event loop. Cancelling it drops its texts."""
+        job = self._submit(texts, kind)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(job.future))
+        except BaseException:
+            self._cancel(job)
+            raise
+
+    def figures(self, *, spans: bool = False) -> Figures:
+        """What was done so far.
+
+        Args:
+            spans: Whether to add the last requests one by one.
+        """
+
+        async def ask() -> Figures:
+            return self._engine.figures(spans=spans)
+
+        if self._closed:
+            return self._engine.figures(spans=spans)
+        return asyncio.run_coroutine_threadsafe(ask(), self._loop).result()
+
+    def close(self) -> None:
+        """Cancel what is in flight and close all connections. Waiting callers get a ClusterError."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        asyncio.run_coroutine_threadsafe(self._engine.aclose(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def _make_engine(self) -> Engine:
+        return Engine(self.cluster)
+
+    def _submit(self, texts: Sequence[str], kind: Kind) -> Job:
+        model = self.cluster.spec.model
+        prefix = model.query_prefix if kind == "query" else model.document_prefix
+        most = max(node.max_request_texts for node in self.cluster.spec.nodes)
+        job = Job(
+            [prefix + text for text in texts],
+            self.cluster.reference.dimension,
+            urgent=kind == "query",
+            limit=most,
+        )
+        with self._lock:
+            if self._closed:
+                raise ClusterError("The dispatcher is closed.", left=len(texts), remedy="Open another one.")
+            self._loop.call_soon_threadsafe(self._engine.add, job)
+        return job
+
+    def _cancel(self, job: Job) -> None:
+        with self._lock:
+            if not self._closed and not job.future.done():
+                self._loop.call_soon_threadsafe(self._engine.cancel, job)
+
+
+_shared: dict[object, Dispatcher] = {}
+_shared_lock = threading.Lock()
+
+
+def shared_dispatcher(cluster: ProvenCluster, key: object) -> Dispatcher:
+    """The dispatcher of this process for a cluster; the first call makes it, process end closes it.
+
+    Args:
+        cluster: The nodes with their proofs.
+        key: What tells one run's cluster from another's; hashable.
+    """
+    with _shared_lock:
+        if key not in _shared:
+            if not _shared:
+                atexit.register(_close_shared)
+            _shared[key] = Dispatcher(cluster)
+        return _shared[key]
+
+
+def _close_shared() -> None:
+    with _shared_lock:
+        for dispatcher in _shared.values():
+            dispatcher.close()
+        _shared.clear()

@@ -1,0 +1,68 @@
+"""How much a node pulls: its share of what is left, in ever smaller requests, so that all end together.
+
+Guided self-scheduling (Polychronopoulos & Kuck 1987, doi:10.1109/TC.1987.5009495) gives each pull a fixed
+part of what remains; weighted by the learned rates it holds for unlike nodes. Pure functions of numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LONGEST = 1.0
+"""Seconds that a request should take at most: longer ones save nothing more and lose more with a node."""
+
+SHORTEST = 0.02
+"""Seconds that a request should take at least: shorter ones cost more to send than they balance."""
+
+SLACK = 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A node as it stands now.
+
+    Attributes:
+        rate: Units a second.
+        backlog: Seconds of work in flight.
+        slots: Requests that it serves at once.
+        limit: Requests that it should have in flight.
+        largest: Units to risk in one request.
+    """
+
+    rate: float
+    backlog: float
+    slots: float
+    limit: int
+    largest: float
+
+
+def common_end(queued: float, nodes: Sequence[Standing]) -> float:
+    """Seconds until all is done when every node works to the end.
+
+    Args:
+        queued: Units not sent yet.
+        nodes: All nodes that work, those with no room for another request too.
+    """
+    rates = sum(node.rate for node in nodes)
+    return (queued + sum(node.rate * node.backlog for node in nodes)) / rates
+
+
+def pull(node: Standing, end: float, soonest: float, next_units: float) -> float:
+    """Units that a node should pull now; 0 when another node would be done with the next text sooner.
+
+    Args:
+        node: The node.
+        end: `common_end` of all.
+        soonest: The least `finish` over all nodes, for the next text.
+        next_units: Units of the next text.
+    """
+    if finish(node, next_units) > max(end, soonest) * SLACK + 0.001:
+        return 0.0
+    seconds = min((end - node.backlog) / max(2, node.limit), LONGEST / node.slots)
+    return min(node.rate * max(seconds, SHORTEST), node.largest)
+
+
+def finish(node: Standing, units: float) -> float:
+    """Seconds until the node would be done with this much more."""
+    return node.backlog + units / node.rate
