@@ -149,6 +149,7 @@ class Api:
             exchange.reply_json({"model": model, "embeddings": [], "total_duration": 1, "load_duration": 1})
             return
         self._on_request()  # may take the node down
+        fault = self._struck("/api/embed", texts)
         for armed in self.faults:
             armed.seen += 1
         self.requests += 1
@@ -160,7 +161,6 @@ class Api:
             return
 
         lengths = [tokens(text) for text in texts]
-        fault = self._struck("/api/embed", texts)
         if fault is None and max(lengths) > settings.context_length:
             if asked.get("truncate", True) is False:
                 fault = Fault("too_long", when="after")

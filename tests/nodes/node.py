@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 import orjson
 
-from tests.nodes.settings import Settings
+from tests.nodes.settings import FIXED, Settings
 
 if TYPE_CHECKING:
     from tests.nodes.tls import Certificates
@@ -108,6 +108,10 @@ class Node:
         status, answer = self._call("POST", "/_control", changes)
         if status != 200:
             raise ValueError(answer["error"])
+
+    def heal(self) -> None:
+        """Undo all `control()` has changed: the settings it was made with."""
+        self.control(**{name: value for name, value in self.settings.as_dict().items() if name not in FIXED})
 
     def stats(self) -> dict[str, Any]:
         """What it has counted since its start or `reset()`.
