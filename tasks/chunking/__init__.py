@@ -1,1 +1,17 @@
-"""…"""
+"""Cutting documents into chunks that hold together: by structure, in the model's tokens, stable under edits.
+
+Needs no Prefect.
+"""
+
+from prefect_ollama.tasks.chunking.chunker import CHUNKER_VERSION, chunk_document, renumbered, split_chunk
+from prefect_ollama.tasks.chunking.options import ChunkOptions
+from prefect_ollama.tasks.chunking.tokens import estimate_tokens
+
+__all__ = [
+    "CHUNKER_VERSION",
+    "ChunkOptions",
+    "chunk_document",
+    "estimate_tokens",
+    "renumbered",
+    "split_chunk",
+]

@@ -1,1 +1,30 @@
-"""…"""
+"""Reading documents: any file is read within its limits or refused by name and reason, and harms no other.
+
+Needs no Prefect. The parser for PDF is `Parser`; `DocumentParser` is all the rest of the project asks of one.
+"""
+
+from prefect_ollama.tasks.parsing.document import (
+    Block,
+    Box,
+    DocumentParser,
+    Metadata,
+    Page,
+    ParsedDocument,
+    Problem,
+)
+from prefect_ollama.tasks.parsing.options import ParseOptions, Secret
+from prefect_ollama.tasks.parsing.parser import REMEDIES, Parser
+
+__all__ = [
+    "REMEDIES",
+    "Block",
+    "Box",
+    "DocumentParser",
+    "Metadata",
+    "Page",
+    "ParseOptions",
+    "ParsedDocument",
+    "Parser",
+    "Problem",
+    "Secret",
+]

@@ -1,0 +1,220 @@
+"""Chunks by structure: whole sections, paragraphs and sentences, of about the wanted length, and stable.
+
+A chunk never reaches from one chapter (a heading of the highest level) into another, unless a chapter is too
+short to stand alone. Where a chunk ends is chosen among the borders near the wanted length by how good they are
+and by a hash of what follows, not by where the chunk began: after an edit the borders fall in step again within
+a few chunks, so that all later ones keep their text.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import accumulate
+from typing import Final
+
+from prefect_ollama.blocks.chunk import Chunk, Region
+from prefect_ollama.tasks.chunking.atoms import (
+    CHAPTER,
+    HEADING,
+    INSIDE,
+    PARAGRAPH,
+    SENTENCE,
+    Atom,
+    make_atoms,
+)
+from prefect_ollama.tasks.chunking.options import ChunkOptions
+from prefect_ollama.tasks.chunking.sentences import halves
+from prefect_ollama.tasks.chunking.tokens import estimate_tokens
+from prefect_ollama.tasks.parsing.document import ParsedDocument
+
+CHUNKER_VERSION: Final = "1"
+"""Changes whenever the same document and options would give other chunks."""
+
+_WEIGHT: Final = {CHAPTER: 1.6, HEADING: 1.5, PARAGRAPH: 0.8, SENTENCE: 0.2, INSIDE: -0.5}
+_HASH_WEIGHT: Final = 0.6
+_LENGTH_WEIGHT: Final = 0.8
+
+
+def chunk_document(
+    document: ParsedDocument,
+    options: ChunkOptions | None = None,
+    count_tokens: Callable[[str], int] = estimate_tokens,
+) -> list[Chunk]:
+    """Divide a document into chunks.
+
+    Args:
+        document: As parsed.
+        options: Sizes in tokens; the defaults when not given.
+        count_tokens: Length of a text in the model's tokens; asked once for each sentence, and once more for
+            a chunk that comes near the limit.
+    """
+    options = options or ChunkOptions()
+    longest = options.max_tokens - options.overlap_tokens
+    chunks: list[Chunk] = []
+    for chapter in _chapters(make_atoms(document, longest, count_tokens), options.min_tokens):
+        for start, end in _spans(chapter, options, longest):
+            chunks += _fitting(
+                _chunk(chapter, start, end, options.overlap_tokens), options.max_tokens, count_tokens
+            )
+    return renumbered(chunks)
+
+
+def split_chunk(chunk: Chunk) -> list[Chunk]:
+    """Divide a chunk that a node calls too long in two, at the best border near its middle; nothing is lost.
+
+    Both parts keep the position of the whole: `renumbered` gives a list of chunks new ones.
+    """
+    if len(chunk.text) < 2:
+        return [chunk]
+    found = [part.strip() for part in halves(chunk.text)]
+    share = chunk.tokens / max(1, len(chunk.text))
+    return [replace(chunk, text=part, tokens=round(share * len(part)) + 1) for part in found if part]
+
+
+def renumbered(chunks: list[Chunk]) -> list[Chunk]:
+    """Give chunks the positions 0, 1, 2, … in their order."""
+    return [chunk if chunk.position == i else replace(chunk, position=i) for i, chunk in enumerate(chunks)]
+
+
+def _chapters(atoms: list[Atom], min_tokens: int) -> Iterator[list[Atom]]:
+    """Divide at chapters; one that is too short to stand alone goes with the next, or the last with the one before."""
+    chapters: list[list[Atom]] = []
+    size = 0
+    for atom in atoms:
+        if not chapters or (
+            atom.border == CHAPTER and size >= min_tokens and not chapters[-1][-1].is_heading
+        ):
+            chapters.append([])
+            size = 0
+        chapters[-1].append(atom)
+        size += atom.tokens
+    if len(chapters) > 1 and size < min_tokens:
+        last = chapters.pop()
+        chapters[-1] += last
+    yield from chapters
+
+
+def _spans(atoms: list[Atom], options: ChunkOptions, longest: int) -> Iterator[tuple[int, int]]:
+    """Choose where chunks begin and end, as indices of atoms."""
+    before = [0, *accumulate(atom.tokens for atom in atoms)]
+    start = 0
+    while start < len(atoms):
+        end = _end(atoms, before, start, options, longest)
+        yield start, end
+        start = end
+
+
+def _end(atoms: list[Atom], before: list[int], start: int, options: ChunkOptions, longest: int) -> int:
+    count = len(atoms)
+    base = before[start] - atoms[start].head_tokens
+    least = options.target_tokens // 2
+    best, best_score = 0, float("-inf")
+    last = start + 1
+    for end in range(start + 1, count + 1):
+        length = before[end] - base
+        if length > longest and end > start + 1:
+            break
+        last = end
+        if end == count:
+            border = CHAPTER
+        elif atoms[end - 1].is_heading or before[count] - before[end] < options.min_tokens:
+            continue
+        else:
+            border = atoms[end].border
+        if length < (options.min_tokens if border >= HEADING else least):
+            continue
+        score = _WEIGHT[border] - _LENGTH_WEIGHT * abs(length - options.target_tokens) / options.target_tokens
+        if end < count:
+            score += _HASH_WEIGHT * (zlib.crc32(atoms[end].text.encode()) & 0xFFFF) / 0xFFFF
+        if score > best_score:
+            best, best_score = end, score
+    if best:
+        return best
+    # Nothing good within reach: as much as fits, but no heading without what it heads.
+    while last > start + 1 and last < count and atoms[last - 1].is_heading:
+        last -= 1
+    return last
+
+
+def _chunk(atoms: list[Atom], start: int, end: int, overlap_tokens: int) -> Chunk:
+    first = _overlap(atoms, start, overlap_tokens)
+    taken = atoms[first:end]
+    texts = [taken[0].text]
+    tokens = taken[0].tokens
+    for atom in taken[1:]:
+        texts += (atom.glue, atom.text)
+        tokens += atom.tokens
+    text = "".join(texts)
+    if taken[0].table_head:
+        text = f"{taken[0].table_head}\n{text}"
+        tokens += taken[0].head_tokens
+    own = atoms[start]
+    return Chunk(
+        text=text,
+        position=-1,
+        page_from=taken[0].region.page,
+        page_to=taken[-1].region.page,
+        heading=" > ".join(own.path),
+        regions=_regions(taken),
+        tokens=tokens,
+    )
+
+
+def _overlap(atoms: list[Atom], start: int, overlap_tokens: int) -> int:
+    """Where the chunk really begins: some whole sentences before, of the same section."""
+    first, tokens = start, 0
+    while (
+        first > 0
+        and atoms[first].border <= PARAGRAPH
+        and atoms[first - 1].path == atoms[start].path
+        and not atoms[first - 1].is_heading
+        and not atoms[first - 1].table_head
+        and tokens + atoms[first - 1].tokens <= overlap_tokens
+    ):
+        first -= 1
+        tokens += atoms[first].tokens
+    while first < start and atoms[first].border == INSIDE:
+        first += 1
+    return first
+
+
+def _regions(atoms: list[Atom]) -> tuple[Region, ...]:
+    """One rectangle for each run of blocks that stand one below the other."""
+    found: list[Region] = []
+    for atom in atoms:
+        region = atom.region
+        if found and found[-1] == region:
+            continue
+        if found and _continues(found[-1], region):
+            last = found[-1]
+            found[-1] = Region(
+                last.page,
+                min(last.x0, region.x0),
+                min(last.y0, region.y0),
+                max(last.x1, region.x1),
+                max(last.y1, region.y1),
+            )
+        else:
+            found.append(region)
+    return tuple(found)
+
+
+def _continues(above: Region, below: Region) -> bool:
+    if above.page != below.page or below.y1 < above.y1:
+        return False
+    shared = min(above.x1, below.x1) - max(above.x0, below.x0)
+    return shared >= 0.6 * min(above.x1 - above.x0, below.x1 - below.x0)
+
+
+def _fitting(chunk: Chunk, max_tokens: int, count_tokens: Callable[[str], int]) -> Iterator[Chunk]:
+    """Make sure of the limit: a tokenizer may count a text longer than the sum of its sentences."""
+    if chunk.tokens > 0.8 * max_tokens:
+        tokens = count_tokens(chunk.text)
+        if tokens > max_tokens and len(chunk.text) > 1:
+            for part in split_chunk(chunk):
+                yield from _fitting(part, max_tokens, count_tokens)
+            return
+        chunk = replace(chunk, tokens=tokens)
+    yield chunk

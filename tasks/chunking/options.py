@@ -1,0 +1,44 @@
+"""What a caller may set for chunking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prefect_ollama.blocks.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkOptions:
+    """Sizes of chunks, in the model's tokens.
+
+    Attributes:
+        target_tokens: Length that chunks have on average, roughly.
+        max_tokens: Length that no chunk exceeds, overlap included. At most what the model reads.
+        overlap_tokens: A chunk begins with the last whole sentences of the one before, up to this length,
+            where both belong to the same section. 0 for none.
+        min_tokens: A chunk shorter than this is joined to its neighbour, if need be across a heading.
+    """
+
+    target_tokens: int = 200
+    max_tokens: int = 256
+    overlap_tokens: int = 30
+    min_tokens: int = 40
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap_tokens < self.target_tokens <= self.max_tokens:
+            raise ConfigurationError(
+                f"ChunkOptions: overlap_tokens {self.overlap_tokens}, target_tokens {self.target_tokens} and "
+                f"max_tokens {self.max_tokens} must grow in this order, and not be negative.",
+                remedy="For example 30, 200 and 256.",
+            )
+        if not 0 <= self.min_tokens <= self.target_tokens // 2:
+            raise ConfigurationError(
+                f"ChunkOptions.min_tokens is {self.min_tokens}, and must lie between 0 and half of "
+                f"target_tokens ({self.target_tokens}).",
+                remedy="40 suits a target of 200.",
+            )
+        if self.max_tokens < 16:
+            raise ConfigurationError(
+                f"ChunkOptions.max_tokens is {self.max_tokens}, and must be at least 16.",
+                remedy="Embedding models read 256 tokens and more.",
+            )

@@ -1,0 +1,85 @@
+"""Where a text may be divided: after sentences, and where one is too long, as near its middle as sense allows.
+
+Divisions lose nothing: the parts joined again are the text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import Final
+
+# A sentence ends with a mark, perhaps closed by a quote or bracket, before white space and something that can
+# begin a sentence; the marks of scripts without spaces end one by themselves.
+_END: Final = re.compile(
+    r"""[.!?…؟۔।॥።]+["'”’»)\]]*\s+(?=["'“‘«(\[¿¡]*[^\W_a-zß-öø-ÿ])"""
+    r"""|[。！？｡]+[”’」』）】]*\s*"""
+)
+_ABBREVIATION: Final = re.compile(
+    r"(?:^|[\s(\[])(?:[A-Z]|[A-Za-z]\.[A-Za-z]|Dr|Mr|Mrs|Ms|Prof|St|Figs?|Eqs?|No|Nr|[Vv]ol|Sec|Ch|pp?|cf"
+    r"|vs|al|approx|resp|ca|bzw|vgl|Abb|Tab|Inc|Ltd|Co|Jr|Sr|Art|Bd|Hrsg|eds?|[Rr]efs?)\.$"
+)
+
+
+def sentences(text: str) -> Iterator[str]:
+    """Divide a paragraph after its sentences; every part keeps the white space that follows it."""
+    start = 0
+    for match in _END.finditer(text):
+        end = match.end()
+        if end >= len(text):
+            break
+        if text[match.start()] == "." and _ABBREVIATION.search(
+            text[max(start, match.start() - 12) : match.start() + 1]
+        ):
+            continue
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
+
+
+# Borders within a text, best first, and how much of the text around its middle is searched for each.
+_BORDERS: Final = (
+    (re.compile(r"\n\s*\n"), 0.6),
+    (_END, 0.6),
+    (re.compile(r"\n"), 0.6),
+    (re.compile(r"[;:,،؛、，；：—–]\s+|[、，；：،؛]"), 0.5),
+    (re.compile(r"\s+"), 0.9),
+)
+
+
+def halves(text: str) -> tuple[str, str]:
+    """Divide a text of two or more characters near its middle, at the best border there is."""
+    middle = len(text) / 2
+    for pattern, share in _BORDERS:
+        lowest, highest = middle * (1 - share), middle * (1 + share)
+        ends = [
+            m.end()
+            for m in pattern.finditer(text)
+            if lowest <= m.end() <= highest and 0 < m.end() < len(text)
+        ]
+        if ends:
+            best = min(ends, key=lambda end: abs(end - middle))
+            return text[:best], text[best:]
+    best = int(middle)
+    # Not between a letter and the marks that stand on it, unless there is nothing else in the text.
+    while best > 1 and _leans_on_the_one_before(text[best]):
+        best -= 1
+    if _leans_on_the_one_before(text[best]):
+        best = int(middle)
+    return text[:best], text[best:]
+
+
+def _leans_on_the_one_before(character: str) -> bool:
+    return unicodedata.category(character)[0] == "M" or character in "\u200c\u200d"
+
+
+def short_enough(text: str, longest: int, count_tokens: Callable[[str], int]) -> Iterator[tuple[str, int]]:
+    """Divide a text until every part has at most `longest` tokens; give the parts with their tokens."""
+    tokens = count_tokens(text)
+    if tokens <= longest or len(text) < 2:
+        yield text, tokens
+        return
+    for half in halves(text):
+        yield from short_enough(half, longest, count_tokens)

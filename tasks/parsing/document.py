@@ -1,0 +1,135 @@
+"""What parsing gives: the text of a document in reading order, with its structure and where it stands.
+
+Pure values. A parser for another format produces these, and everything after it works unchanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from prefect_ollama.tasks.parsing.options import ParseOptions
+
+
+class Box(NamedTuple):
+    """A rectangle on a page, in PDF points (1/72 inch), origin at the top left."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A paragraph, a heading or a table on one page.
+
+    Attributes:
+        kind: "paragraph", "heading" or "table".
+        text: Its text. A paragraph has no line breaks; a table is Markdown, one row a line, header first.
+        box: Where it stands on its page.
+        level: Level of a heading, 1 for the highest; 0 for the others.
+        continues: It goes on with the paragraph (or table) that the previous block began, on the column or
+            page before.
+    """
+
+    kind: Literal["paragraph", "heading", "table"]
+    text: str
+    box: Box
+    level: int = 0
+    continues: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page.
+
+    Attributes:
+        number: Counted from 1.
+        width: In PDF points.
+        height: In PDF points.
+        blocks: In reading order.
+        ocr: Whether the text was read from a picture of the page.
+    """
+
+    number: int
+    width: float
+    height: float
+    blocks: tuple[Block, ...]
+    ocr: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that was not read as it should have been.
+
+    Attributes:
+        page: Page number counted from 1; None where it concerns the whole file.
+        kind: A short stable word for reports ("ocr-language", "page", "wall-time", …).
+        reason: What went wrong, in one sentence.
+        remedy: What to do about it.
+        unread: Whether text of this page is missing because of it.
+    """
+
+    page: int | None
+    kind: str
+    reason: str
+    remedy: str = ""
+    unread: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a document says of itself; empty or None where it says nothing."""
+
+    title: str = ""
+    author: str = ""
+    created: datetime | None = None
+    modified: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    """A document as read.
+
+    Attributes:
+        pages: The pages that were read, in order. Pages that were not are in `problems`.
+        page_count: Pages that the file says it has.
+        metadata: Title, author, dates.
+        problems: What was not read, page by page.
+        dropped: Characters left out on purpose, by the rule that dropped them ("header", "footer",
+            "page-number", "hyphen", …).
+        ocr_pages: Numbers of the pages read by OCR.
+        seconds: Time by the clock, in seconds.
+        cpu_seconds: CPU time of the parser process, in seconds.
+        ocr_seconds: Part of `seconds` that went into OCR.
+    """
+
+    pages: tuple[Page, ...]
+    page_count: int
+    metadata: Metadata = field(default_factory=Metadata)
+    problems: tuple[Problem, ...] = ()
+    dropped: dict[str, int] = field(default_factory=dict)
+    ocr_pages: tuple[int, ...] = ()
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    ocr_seconds: float = 0.0
+
+    @property
+    def unread_pages(self) -> tuple[int, ...]:
+        """Numbers of the pages whose text is missing, in order."""
+        return tuple(sorted({p.page for p in self.problems if p.unread and p.page is not None}))
+
+
+class DocumentParser(Protocol):
+    """What the rest of the project asks of a parser, whatever the format."""
+
+    def parse(self, path: Path, options: ParseOptions) -> ParsedDocument:
+        """Read one file, or raise `DocumentError` with a stable `kind`."""
+        ...
+
+    def close(self) -> None:
+        """Give back whatever the parser holds; it may be used again afterwards."""
+        ...
