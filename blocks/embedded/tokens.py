@@ -31,8 +31,11 @@ class WordPiece:
         return list(self._tokenizer.encode(text).ids)
 
     def count(self, text: str) -> int:
-        """Number of tokens of the whole text, [CLS] and [SEP] included, as `prompt_eval_count` counts."""
-        return len(self._tokenizer.encode(text))
+        """Number of tokens of the whole text, [CLS] and [SEP] included, as `prompt_eval_count` counts.
+
+        A lone surrogate, which no request can carry, counts as a question mark would.
+        """
+        return len(self._tokenizer.encode(text.encode("utf-8", "replace").decode()))
 
 
 @cache

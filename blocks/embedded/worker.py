@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from prefect_ollama.blocks.embedded.model import EmbeddingModel
 from prefect_ollama.blocks.embedded.request import EmbedRequest
+
+T = TypeVar("T")
 
 
 class InputTooLong(Exception):
@@ -55,20 +59,11 @@ class EmbeddingWorker:
         """
         unwanted = threading.Event()
 
-        def encode(text: str) -> list[int]:
-            if unwanted.is_set() or self._closing.is_set():
-                raise CancelledError
-            return self._encode(text, request)
-
-        def embed(ids: list[int]) -> npt.NDArray[np.float32]:
-            if unwanted.is_set() or self._closing.is_set():
-                raise CancelledError
-            return _cut(self._model.embed(ids), request.dimension)
-
         def work() -> Embedded:
             # All are encoded first, so that a request with one text too long costs no forward pass.
-            ids = list(map(encode, request.texts))
-            return Embedded(list(map(embed, ids)), sum(map(len, ids)))
+            ids = [self._encode(text, request) for text in self._while_wanted(request.texts, unwanted)]
+            vectors = [self._model.embed(each) for each in self._while_wanted(ids, unwanted)]
+            return Embedded([_cut(each, request.dimension) for each in vectors], sum(map(len, ids)))
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -79,6 +74,12 @@ class EmbeddingWorker:
         """Stop after the text under way; what is queued is dropped."""
         self._closing.set()
         self._thread.shutdown(cancel_futures=True)
+
+    def _while_wanted(self, items: list[T], unwanted: threading.Event) -> Iterator[T]:
+        for item in items:
+            if unwanted.is_set() or self._closing.is_set():
+                raise CancelledError
+            yield item
 
     def _encode(self, text: str, request: EmbedRequest) -> list[int]:
         ids = self._model.tokenizer.encode(text)
