@@ -224,7 +224,7 @@ def test_tls_is_proved_by_its_own_ca_only() -> None:
 
 def test_service_is_first_come_first_served_at_exactly_its_rate() -> None:
     """In ideal time: a service begins when the one before should have ended, so lateness never adds up."""
-    rates = {"texts_per_second": 100, "tokens_per_second": 1000, "request_overhead": 0.02}
+    rates: dict[str, Any] = {"texts_per_second": 100, "tokens_per_second": 1000, "request_overhead": 0.02}
     with Node(dimension=DIMENSION, speed=1e-6, **rates) as node:
         with ThreadPoolExecutor(4) as pool:
             answers = []
@@ -243,7 +243,7 @@ def test_service_is_first_come_first_served_at_exactly_its_rate() -> None:
 
 
 def test_cost_of_a_request() -> None:
-    rates = {"texts_per_second": 100, "tokens_per_second": 1000, "request_overhead": 0.02}
+    rates: dict[str, Any] = {"texts_per_second": 100, "tokens_per_second": 1000, "request_overhead": 0.02}
     with Node(dimension=DIMENSION, **rates) as node:
         for number in range(1, 4):
             embed(node, ["x" * 40] * number)
@@ -314,7 +314,8 @@ def test_retry_after(node: Node) -> None:
 def test_missing_model_is_missing_everywhere(node: Node) -> None:
     node.control(faults=["missing_model"])
     assert HTTP.get(f"{node.url}/api/tags").json() == {"models": []}
-    assert HTTP.post(f"{node.url}/api/show", json={"model": "nomic-embed-text"}).status_code == 404
+    shown = HTTP.post(f"{node.url}/api/show", json={"model": "nomic-embed-text"})
+    assert (shown.status_code, shown.json()["error"]) == BY_STATUS["missing_model"]
 
 
 def test_redirect_and_html(node: Node) -> None:
@@ -433,7 +434,7 @@ def test_down_in_mid_run_breaks_what_is_being_served_and_comes_back() -> None:
 
 def test_flap_goes_down_and_up_by_turns(node: Node) -> None:
     node.control(faults=[{"name": "flap", "period": 0.05}])
-    seen = []
+    seen: list[int] = []
     while seen[-4:] != [0, 1, 0, 1] and len(seen) < 1000:
         listening = node.stats()["listening"]
         if not seen or seen[-1] != listening:

@@ -1,9 +1,8 @@
-"""Ollama's HTTP API as far as embedding needs it, with the words and the statuses of the real one."""
+"""Requests as Ollama takes them: access, faults, and `/api/embed`, in the words and statuses of the real one."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,28 +10,14 @@ from typing import Any
 import orjson
 
 from tests.nodes.faults import IMMEDIATE, STATUSES, Armed, Fault
-from tests.nodes.protocol import TEXT, Exchange, head_of
+from tests.nodes.models import Models, Refused, asked_of, no_model
+from tests.nodes.protocol import TEXT, Exchange
 from tests.nodes.service import Job, Service
 from tests.nodes.settings import Settings
 from tests.nodes.vectors import CHARACTERS_A_TOKEN, Serialised, text_digest, tokens
 from tests.nodes.wrong import DELIVER, SPOIL
 
 PAGE = b"<!DOCTYPE html><html><head><title>Welcome</title></head><body><h1>It works!</h1></body></html>"
-EPOCH = "2026-01-01T00:00:00Z"
-
-
-def tagged(model: str) -> str:
-    """A model's full name."""
-    return model if ":" in model else f"{model}:latest"
-
-
-class Refused(Exception):
-    """A request is answered with an error of Ollama's."""
-
-    def __init__(self, status: int, message: str) -> None:
-        """Status and Ollama's words."""
-        super().__init__(message)
-        self.status = status
 
 
 class Api:
@@ -45,17 +30,15 @@ class Api:
         self.faults: list[Armed] = []
         self._on_request = on_request
         self._loop = asyncio.get_running_loop()
-        self._models = {tagged(model) for model in settings.models}
+        self._models = Models(settings)
         self._vectors = Serialised(settings.dimension, settings.pool, settings.cosine)
-        self._loaded: bytes | None = None
         self.in_flight = 0
         self.reset()
 
     def change(self, settings: Settings) -> None:
         """Take other settings; requests that were already received keep the cost they had."""
         old, self.settings = self.settings, settings
-        if old.models != settings.models:
-            self._models = {tagged(model) for model in settings.models}
+        self._models.change(settings)
         shape = (settings.dimension, settings.pool, settings.cosine)
         if (old.dimension, old.pool, old.cosine) != shape:
             self._vectors = Serialised(*shape)
@@ -63,7 +46,7 @@ class Api:
     def reset(self) -> None:
         """Begin counting anew."""
         self.requests = self.texts = self.answered = self.texts_answered = 0
-        self.cancelled = self.max_in_flight = self.loads = 0
+        self.cancelled = self.max_in_flight = self._models.loads = 0
         self.paths: dict[str, int] = {}
         self.served: dict[bytes, int] = {}
         self.service.busy.clear()
@@ -82,7 +65,7 @@ class Api:
             "in_service": self.service.in_service,
             "max_in_service": self.service.max_in_service,
             "queued": self.service.queued,
-            "loads": self.loads,
+            "loads": self._models.loads,
             "hits": sum(armed.hits for armed in self.faults),
         }
 
@@ -104,9 +87,10 @@ class Api:
             if path == "/api/embed":
                 self._embed(exchange)
             elif (fault := self._struck(path, [])) is not None:
-                self._fail(exchange, fault)
+                model = asked_of(exchange).get("model", "") if path == "/api/show" else ""
+                self._fail(exchange, fault, model)
             else:
-                self._other(exchange, path)
+                self._models.answer(exchange, path, hidden=self._models_hidden())
         except Refused as refused:
             exchange.error(refused.status, str(refused))
 
@@ -116,6 +100,10 @@ class Api:
             if armed.strikes(path, texts, now):
                 return armed.fault
         return None
+
+    def _models_hidden(self) -> bool:
+        now = self._loop.time()
+        return any(armed.fault.name == "missing_model" and armed.arm(now) for armed in self.faults)
 
     def _fail(self, exchange: Exchange, fault: Fault, model: str = "") -> None:
         """Answer with a fault that needs no vectors."""
@@ -130,7 +118,7 @@ class Api:
         else:
             status, words = STATUSES[fault.name]
             if fault.name == "missing_model":
-                words = _no_model(model)
+                words = no_model(model)
             headers = [("Retry-After", fault.retry_after)] if fault.retry_after is not None else []
             if (words := fault.message or words) is None:
                 exchange.reply(status, content_type="", headers=headers)
@@ -141,11 +129,11 @@ class Api:
 
     def _embed(self, exchange: Exchange) -> None:
         settings = self.settings
-        asked = _asked(exchange)
+        asked = asked_of(exchange)
         texts = _texts(asked.get("input"))
-        model = self._present(asked)
+        model = self._models.present(asked)
         if not texts:
-            self._load(model, asked)
+            self._models.load(model, asked)
             exchange.reply_json({"model": model, "embeddings": [], "total_duration": 1, "load_duration": 1})
             return
         self._on_request()  # may take the node down
@@ -177,7 +165,10 @@ class Api:
         else:
             send = self._answer(exchange, fault, asked, texts, sum(lengths))
         self._serve(
-            exchange, settings.cost(len(texts), sum(lengths)) + self._load(model, asked), len(texts), send
+            exchange,
+            settings.cost(len(texts), sum(lengths)) + self._models.load(model, asked),
+            len(texts),
+            send,
         )
 
     def _serve(self, exchange: Exchange, work: float, texts: int, send: Callable[[], None]) -> None:
@@ -242,137 +233,6 @@ class Api:
     def _left(self) -> None:
         self.in_flight -= 1
         self.cancelled += 1
-
-    # models
-
-    def _present(self, asked: dict[str, Any]) -> str:
-        model = asked.get("model") or asked.get("name")
-        if not isinstance(model, str) or not model or model.strip("/:") != model:
-            raise Refused(400, "invalid model name")
-        if tagged(model) not in self._models:
-            raise Refused(404, _no_model(model))
-        return model
-
-    def _load(self, model: str, asked: dict[str, Any]) -> float:
-        """Seconds until the model is there with these options."""
-        wanted = orjson.dumps([tagged(model), asked.get("options") or {}], option=orjson.OPT_SORT_KEYS)
-        cold = wanted != self._loaded
-        self._loaded = wanted if asked.get("keep_alive") != 0 else None
-        self.loads += cold
-        return self.settings.load_seconds if cold else 0.0
-
-    def _digest(self, model: str) -> str:
-        return self.settings.digest or hashlib.sha256(model.encode()).hexdigest()
-
-    def _listed(self) -> list[str]:
-        now = self._loop.time()
-        missing = any(armed.fault.name == "missing_model" and armed.arm(now) for armed in self.faults)
-        return [] if missing else sorted(self._models)
-
-    def _row(self, model: str) -> dict[str, Any]:
-        details = {"format": "gguf", "family": "bert", "parameter_size": "23M", "quantization_level": "F16"}
-        return {
-            "name": model,
-            "model": model,
-            "size": 45960996,
-            "digest": self._digest(model),
-            "details": details,
-        }
-
-    # the other calls
-
-    def _other(self, exchange: Exchange, path: str) -> None:
-        method = {"/api/show": "POST", "/api/pull": "POST"}.get(path, "GET")
-        if path not in {"/", "/api/version", "/api/tags", "/api/ps", "/api/show", "/api/pull"}:
-            exchange.reply(404, b"404 page not found", content_type=TEXT)
-        elif exchange.method != method and (method, exchange.method) != ("GET", "HEAD"):
-            exchange.reply(405, b"405 method not allowed", content_type=TEXT)
-        elif path == "/":
-            exchange.reply(200, b"Ollama is running", content_type=TEXT)
-        elif path == "/api/version":
-            exchange.reply_json({"version": self.settings.version})
-        elif path == "/api/tags":
-            rows = [{**self._row(model), "modified_at": EPOCH} for model in self._listed()]
-            exchange.reply_json({"models": rows})
-        elif path == "/api/ps":
-            loaded = orjson.loads(self._loaded)[0] if self._loaded else None
-            more = {
-                "size_vram": 45960996,
-                "expires_at": EPOCH,
-                "context_length": self.settings.context_length,
-            }
-            exchange.reply_json({"models": [self._row(m) | more for m in self._listed() if m == loaded]})
-        elif path == "/api/show":
-            self._present(asked := _asked(exchange))
-            exchange.reply_json(self._show(tagged(asked.get("model") or asked["name"])))
-        else:
-            self._pull(exchange, _asked(exchange))
-
-    def _show(self, model: str) -> dict[str, Any]:
-        info = {
-            "general.architecture": "bert",
-            "bert.embedding_length": self.settings.dimension,
-            "bert.context_length": self.settings.context_length,
-        }
-        row = self._row(model)
-        return {
-            "capabilities": list(self.settings.capabilities),
-            "details": row["details"],
-            "model_info": info,
-            "modified_at": EPOCH,
-        }
-
-    def _pull(self, exchange: Exchange, asked: dict[str, Any]) -> None:
-        model = asked.get("model") or asked.get("name")
-        if not isinstance(model, str) or not model:
-            raise Refused(400, "invalid model name")
-        digest = self._digest(tagged(model))
-        layer = {"status": f"pulling {digest[:12]}", "digest": f"sha256:{digest}", "total": 1000}
-        steps: list[dict[str, Any]] = [{"status": "pulling manifest"}]
-        steps += [{**layer, "completed": done} for done in range(0, 1001, 250)]
-        if self.settings.pull_error is not None:
-            steps[3:] = [{"error": self.settings.pull_error}]
-        else:
-            steps += [{"status": word} for word in ("verifying sha256 digest", "writing manifest", "success")]
-        pause = self.settings.pull_seconds / len(steps)
-        if stream := asked.get("stream", True):
-            exchange.write(head_of(200, None, "application/x-ndjson"))
-
-        def step(number: int) -> None:
-            if not exchange.open:
-                return
-            if stream:
-                exchange.write_chunk(orjson.dumps(steps[number]) + b"\n")
-            if number + 1 < len(steps):
-                self._loop.call_later(pause, step, number + 1)
-                return
-            if self.settings.pull_error is None:
-                self._models.add(tagged(model))
-            if stream:
-                exchange.write_chunk(b"")
-                exchange.finish()
-            else:
-                exchange.reply_json(steps[-1], 500 if "error" in steps[-1] else 200)
-
-        step(0)
-
-
-def _no_model(model: str) -> str:
-    return f'model "{model}" not found, try pulling it first'
-
-
-def _asked(exchange: Exchange) -> dict[str, Any]:
-    if exchange.method != "POST":
-        raise Refused(405, "method not allowed")
-    if not exchange.body:
-        raise Refused(400, "missing request body")
-    try:
-        asked = orjson.loads(exchange.body)
-    except orjson.JSONDecodeError as error:
-        raise Refused(400, f"invalid character in JSON: {error}") from None
-    if not isinstance(asked, dict):
-        raise Refused(400, "json: cannot unmarshal into Go value of type api.EmbedRequest")
-    return asked
 
 
 def _texts(value: Any) -> list[str]:
