@@ -17,6 +17,7 @@ import onnxruntime as ort
 from prefect_ollama.blocks.embedded.graph import GRAPH_VERSION, INPUT, OUTPUT, build_graph
 from prefect_ollama.blocks.embedded.tokens import CONTEXT, WordPiece
 from prefect_ollama.blocks.embedded.weights import SHA256, find_model_files
+from prefect_ollama.blocks.errors import ConfigurationError
 
 DIMENSION = 384
 
@@ -34,10 +35,13 @@ class EmbeddingModel:
         threads: Threads of one forward pass. Two processes of one thread do more than one of two.
 
     Raises:
+        ConfigurationError: Less than one thread.
         ModelFilesError: The model's files are missing, or are not the ones expected.
     """
 
     def __init__(self, model_dir: str | Path | None = None, *, threads: int = 1) -> None:
+        if threads < 1:
+            raise ConfigurationError(f"{threads} threads were asked for.", remedy="Ask for one or more.")
         files = find_model_files(model_dir)
         self.tokenizer = WordPiece(files.tokenizer)
         # The hub's cache holds links; onnxruntime refuses external data that is one out of its folder.

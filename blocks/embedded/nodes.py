@@ -46,8 +46,9 @@ class EmbeddedNodes:
         threads: int = 1,
         ready_within: float = 60.0,
     ) -> None:
-        if count is not None and count < 1:
-            raise ConfigurationError(f"{count} embedded nodes were asked for.", remedy="Ask for one or more.")
+        for number, what in ((count, "embedded nodes"), (threads, "threads")):
+            if number is not None and number < 1:
+                raise ConfigurationError(f"{number} {what} were asked for.", remedy="Ask for one or more.")
         self._count = count or min(_usable_cores(), _MOST_BY_DEFAULT)
         self._model_dir = model_dir
         self._threads = threads

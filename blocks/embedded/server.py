@@ -39,7 +39,7 @@ def serve(
 
     Raises:
         ModelFilesError: The model's files are missing, or are not the ones expected.
-        ConfigurationError: The address cannot be listened on.
+        ConfigurationError: The address cannot be listened on, or less than one thread.
     """
     with _listen(host, port) as listener:
         address, bound = listener.getsockname()[:2]
