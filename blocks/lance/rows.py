@@ -1,0 +1,226 @@
+"""Documents as Arrow columns and back. Nothing is made a row of the chunk table unless it is whole.
+
+Columns are built from lists of values, never from rows of dicts, and the vectors of a batch are copied
+once, from the documents' matrices into one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance.document import IN_TABLE, Document, EmbeddedDocument
+from prefect_ollama.blocks.lance.schema import DOCUMENTS, REGION
+from prefect_ollama.blocks.lance.spec import Identity
+
+UNCHANGED = "Nothing of this batch was written."
+
+
+def text_hash(text: str) -> str:
+    """Return the hash by which equal texts are known to be equal: 128 bits of BLAKE2b, in hex."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def chunk_ids(doc_id: str, hashes: Sequence[str]) -> list[str]:
+    """Return the ids of a document's chunks, from their text hashes in order of position.
+
+    An id depends on the document, the text, and how often the text came before in the document; so an
+    edit elsewhere leaves it as it was.
+    """
+    seen: Counter[str] = Counter()
+    ids = []
+    for each in hashes:
+        ids.append(blake2b(f"{doc_id}\n{each}\n{seen[each]}".encode(), digest_size=16).hexdigest())
+        seen[each] += 1
+    return ids
+
+
+def chunk_table(documents: Sequence[EmbeddedDocument], identity: Identity, schema: pa.Schema) -> pa.Table:
+    """Return the chunk rows of these documents, checked.
+
+    Raises:
+        TableError: A document comes twice, has not one good vector for each chunk, or its chunks are not
+            numbered from 0 without gaps.
+    """
+    vectors = _matrix(documents, identity)
+    chunks = [chunk for each in documents for chunk in each.chunks]
+    sizes = [len(each.chunks) for each in documents]
+    hashes = [text_hash(chunk.text) for chunk in chunks]
+    ids: list[str] = []
+    for each, size in zip(documents, sizes, strict=True):
+        ids += chunk_ids(each.document.doc_id, hashes[len(ids) : len(ids) + size])
+    total = len(chunks)
+    return pa.table(
+        [
+            pa.array(ids, pa.string()),
+            _repeat([each.document.doc_id for each in documents], sizes),
+            _repeat([each.document.source for each in documents], sizes),
+            _repeat([each.document.path for each in documents], sizes),
+            _repeat([each.document.content_hash for each in documents], sizes),
+            pa.array([chunk.page_from for chunk in chunks], pa.int32()),
+            pa.array([chunk.page_to for chunk in chunks], pa.int32()),
+            pa.array([chunk.position for chunk in chunks], pa.int32()),
+            _strings([chunk.heading for chunk in chunks]),
+            _strings([chunk.text for chunk in chunks]),
+            pa.array(hashes, pa.string()),
+            pa.array([chunk.tokens for chunk in chunks], pa.int32()),
+            _regions(documents),
+            _vector_column(vectors, schema),
+            pa.repeat(pa.scalar(identity.model, pa.string()), total),
+            pa.repeat(pa.scalar(identity.digest, pa.string()), total),
+            pa.repeat(pa.scalar(identity.chunker, pa.string()), total),
+            _repeat([each.document.run_id for each in documents], sizes),
+            _repeat([each.document.updated_at for each in documents], sizes, schema.field("stored_at").type),
+        ],
+        schema=schema,
+    )
+
+
+def tombstones(ids: pa.Array, schema: pa.Schema) -> pa.Table:
+    """Return rows that empty the rows with these ids: no document, no text, a vector that no search finds.
+
+    A merge can put rows in and change rows, but taking rows out in the same commit costs memory for the
+    whole table (LanceDB 0.40). So rows to go are emptied in the commit that brings their successors,
+    and taken out in the next.
+    """
+    count = len(ids)
+    columns = []
+    for field in schema:
+        if field.name == "id":
+            columns.append(ids)
+        elif field.name == "vector":
+            width = field.type.list_size
+            columns.append(_vector_column(np.zeros((count, width), np.float32), schema))
+        elif pa.types.is_list(field.type):
+            columns.append(pa.array([[]] * count, field.type))
+        else:
+            columns.append(pa.repeat(pa.scalar(_empty(field.type), field.type), count))
+    return pa.table(columns, schema=schema)
+
+
+def document_table(documents: Sequence[Document]) -> pa.Table:
+    """Return manifest rows.
+
+    Raises:
+        TableError: A document comes twice.
+    """
+    _refuse_repeated(documents)
+    columns = []
+    for field in DOCUMENTS:
+        values = [getattr(each, field.name) for each in documents]
+        columns.append(_strings(values) if field.type == pa.string() else pa.array(values, field.type))
+    return pa.table(columns, schema=DOCUMENTS)
+
+
+def documents_from(table: pa.Table) -> list[Document]:
+    """Return the documents of manifest rows."""
+    names = [field.name for field in fields(Document)]
+    return [Document(*values) for values in zip(*(table[name].to_pylist() for name in names), strict=True)]
+
+
+def stamped(each: EmbeddedDocument, run_id: str, now: datetime) -> EmbeddedDocument:
+    """Return the document with its chunks counted, and marked with the run and the time."""
+    document = replace(
+        each.document,
+        chunks=len(each.chunks),
+        tokens=sum(chunk.tokens for chunk in each.chunks),
+        run_id=run_id or each.document.run_id,
+        updated_at=now,
+    )
+    return replace(each, document=document)
+
+
+def _matrix(documents: Sequence[EmbeddedDocument], identity: Identity) -> NDArray[np.float32]:
+    _refuse_repeated([each.document for each in documents])
+    for each in documents:
+        document, shape = each.document, each.vectors.shape
+        if document.status not in IN_TABLE:
+            raise TableError(
+                f"{document.path!r} has chunks, but its status is {document.status!r}.",
+                state=UNCHANGED,
+                remedy="Record documents without chunks with `record`.",
+            )
+        if shape != (len(each.chunks), identity.dimension) or each.vectors.dtype != np.float32:
+            raise TableError(
+                f"{document.path!r} has {len(each.chunks)} chunks, and vectors of shape {shape} and type "
+                f"{each.vectors.dtype}; expected ({len(each.chunks)}, {identity.dimension}) and float32.",
+                state=UNCHANGED,
+                remedy="Embed the document again.",
+            )
+        if any(chunk.position != place for place, chunk in enumerate(each.chunks)):
+            raise TableError(
+                f"The chunks of {document.path!r} are not numbered from 0 without gaps.",
+                state=UNCHANGED,
+                remedy="Give all chunks of a document at once, in order.",
+            )
+    parts = [each.vectors for each in documents if len(each.chunks)]
+    if not parts:
+        return np.empty((0, identity.dimension), np.float32)
+    vectors = np.ascontiguousarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("ij,ij->i", vectors, vectors)
+    bad = np.flatnonzero(~(np.isfinite(squares) & (squares > 0)))
+    if bad.size:
+        places = [(each.document, place) for each in documents for place in range(len(each.chunks))]
+        document, place = places[int(bad[0])]
+        raise TableError(
+            f"{bad.size} vectors are zero or not finite; the first is chunk {place} of {document.path!r}.",
+            state=UNCHANGED,
+            remedy="Embed these documents again; if it stays so, the node that made them is broken.",
+        )
+    return vectors
+
+
+def _refuse_repeated(documents: Sequence[Document]) -> None:
+    repeated = [key for key, count in Counter(each.doc_id for each in documents).items() if count > 1]
+    if repeated:
+        path = next(each.path for each in documents if each.doc_id == repeated[0])
+        raise TableError(
+            f"{len(repeated)} documents come twice in one batch; the first is {path!r}.",
+            state=UNCHANGED,
+            remedy="Give each document once.",
+        )
+
+
+def _vector_column(vectors: NDArray[np.float32], schema: pa.Schema) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), type=schema.field("vector").type)
+
+
+def _regions(documents: Sequence[EmbeddedDocument]) -> pa.Array:
+    chunks = [chunk for each in documents for chunk in each.chunks]
+    offsets = np.zeros(len(chunks) + 1, np.int32)
+    np.cumsum([len(chunk.regions) for chunk in chunks], out=offsets[1:])
+    regions = [region for chunk in chunks for region in chunk.regions]
+    values = pa.StructArray.from_arrays(
+        [pa.array([getattr(each, field.name) for each in regions], field.type) for field in REGION],
+        fields=list(REGION),
+    )
+    return pa.ListArray.from_arrays(
+        pa.array(offsets), values, type=pa.list_(pa.field("item", REGION, nullable=False))
+    )
+
+
+def _repeat(values: Sequence[Any], sizes: Sequence[int], kind: pa.DataType | None = None) -> pa.Array:
+    array = _strings(values) if kind is None else pa.array(values, kind)
+    return array.take(pa.array(np.repeat(np.arange(len(values)), sizes)))
+
+
+def _strings(values: Sequence[str]) -> pa.Array:
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        # Python holds a file name that is not UTF-8 with lone surrogates, which Arrow does not take.
+        return pa.array([each.encode("utf-8", "backslashreplace").decode() for each in values], pa.string())
+
+
+def _empty(kind: pa.DataType) -> Any:
+    return "" if kind == pa.string() else 0

@@ -1,0 +1,142 @@
+"""The tables' columns, in one place: chunks (one row a chunk), documents (the manifest), runs.
+
+A field is nullable only where a value may truly be missing. The key of each table is marked as the
+primary key: LanceDB then notices two writers that insert the same key and lets one of them try again.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+import pyarrow as pa
+
+from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance.spec import Identity
+
+VERSION: Final = 1
+_KEY: Final = b"prefect_ollama"
+_PRIMARY: Final = {b"lance-schema:unenforced-primary-key": b"true"}
+_UTC: Final = pa.timestamp("us", tz="UTC")
+
+REGION: Final = pa.struct(
+    [
+        pa.field("page", pa.int32(), nullable=False),
+        pa.field("x0", pa.float32(), nullable=False),
+        pa.field("y0", pa.float32(), nullable=False),
+        pa.field("x1", pa.float32(), nullable=False),
+        pa.field("y1", pa.float32(), nullable=False),
+    ]
+)
+
+
+def _required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+def _key(name: str) -> pa.Field:
+    return pa.field(name, pa.string(), nullable=False, metadata=_PRIMARY)
+
+
+def chunk_schema(identity: Identity) -> pa.Schema:
+    """Return the chunk table's schema, which carries the identity of its vectors in its metadata."""
+    text = pa.string()
+    return pa.schema(
+        [
+            _key("id"),
+            _required("doc_id", text),
+            _required("source", text),
+            _required("path", text),
+            _required("content_hash", text),
+            _required("page_from", pa.int32()),
+            _required("page_to", pa.int32()),
+            _required("position", pa.int32()),
+            _required("heading", text),
+            _required("text", text),
+            _required("text_hash", text),
+            _required("tokens", pa.int32()),
+            _required("regions", pa.list_(pa.field("item", REGION, nullable=False))),
+            _required("vector", pa.list_(pa.field("item", pa.float32()), identity.dimension)),
+            _required("model", text),
+            _required("digest", text),
+            _required("chunker", text),
+            _required("run_id", text),
+            _required("stored_at", _UTC),
+        ],
+        metadata={_KEY: json.dumps({"schema": VERSION, "identity": json.loads(identity.to_json())})},
+    )
+
+
+DOCUMENTS: Final = pa.schema(
+    [
+        _key("doc_id"),
+        _required("source", pa.string()),
+        _required("path", pa.string()),
+        _required("status", pa.string()),
+        _required("size", pa.int64()),
+        _required("mtime_ns", pa.int64()),
+        _required("content_hash", pa.string()),
+        _required("kind", pa.string()),
+        _required("reason", pa.string()),
+        _required("remedy", pa.string()),
+        _required("pages", pa.int32()),
+        _required("chunks", pa.int32()),
+        _required("tokens", pa.int64()),
+        _required("title", pa.string()),
+        _required("author", pa.string()),
+        pa.field("created", _UTC),
+        pa.field("modified", _UTC),
+        _required("node_seconds", pa.float64()),
+        _required("run_id", pa.string()),
+        _required("updated_at", _UTC),
+    ],
+    metadata={_KEY: json.dumps({"schema": VERSION})},
+)
+
+RUNS: Final = pa.schema(
+    [
+        _key("run_id"),
+        _required("kind", pa.string()),
+        _required("source", pa.string()),
+        _required("status", pa.string()),
+        _required("started_at", _UTC),
+        pa.field("ended_at", _UTC),
+        _required("chunks_before", pa.int64()),
+        _required("documents_before", pa.int64()),
+        pa.field("chunks_after", pa.int64()),
+        pa.field("documents_after", pa.int64()),
+        _required("host", pa.string()),
+        _required("pid", pa.int64()),
+        _required("counts", pa.string()),
+    ],
+    metadata={_KEY: json.dumps({"schema": VERSION})},
+)
+
+
+def is_ours(schema: pa.Schema) -> bool:
+    """Whether a chunk table with this schema was made by this project."""
+    return _KEY in (schema.metadata or {})
+
+
+def stored_identity(schema: pa.Schema, table: str) -> Identity:
+    """Return the identity that a chunk table's schema carries.
+
+    Raises:
+        TableError: The table is not one of this project's, or a later version wrote it.
+    """
+    raw = (schema.metadata or {}).get(_KEY)
+    if raw is None:
+        raise TableError(
+            f"Table {table!r} was not made by prefect-ollama.",
+            state="It was not changed.",
+            remedy="Choose another table name.",
+        )
+    marked = json.loads(raw)
+    if marked["schema"] > VERSION:
+        raise TableError(
+            f"Table {table!r} has schema version {marked['schema']}; this version of prefect-ollama knows "
+            f"{VERSION} at most.",
+            state="It was not changed.",
+            remedy="Upgrade prefect-ollama, or choose another table.",
+        )
+    return Identity.from_json(json.dumps(marked["identity"]))

@@ -1,0 +1,115 @@
+"""Where a table is, and what makes its vectors comparable. Pure values; nothing here opens anything."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from prefect_ollama.blocks.errors import ConfigurationError
+
+RESERVED = "__"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSpec:
+    """Address of a table: it can be pickled and opened again in another process.
+
+    Attributes:
+        uri: A local folder or the URL of an object store (`s3://…`, `gs://…`, `az://…`). A relative
+            path is made absolute, because LanceDB takes names such as `db_x` for its cloud.
+        table: Name of the chunk table; two more tables stand beside it under names that begin with it.
+        storage_options: Pairs for the object store, among them secrets, so `repr` leaves them out.
+
+    Raises:
+        ConfigurationError: The table's name is empty, or holds more than letters, digits, `_`, `-`, `.`.
+    """
+
+    uri: str
+    table: str = "chunks"
+    storage_options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        plain = self.table.replace("_", "a").replace("-", "a").replace(".", "a")
+        if not (plain.isascii() and plain.isalnum()) or RESERVED in self.table or self.table[0] in ".-":
+            raise ConfigurationError(
+                f"Table name {self.table!r} cannot be used.",
+                remedy="Use ASCII letters, digits, '_', '-' and '.', begin with a letter, digit or '_', and "
+                f"leave out {RESERVED!r}, which marks the tables beside it.",
+            )
+        if not self.uri:
+            raise ConfigurationError(
+                "The table has no URI.", remedy="Give a folder or an object store's URL."
+            )
+        if not self.remote:
+            path = self.uri.removeprefix("file://")
+            object.__setattr__(self, "uri", str(Path(path).expanduser().absolute()))
+
+    @property
+    def remote(self) -> bool:
+        """Whether the table is in an object store, and so not a folder of this host."""
+        return "://" in self.uri and not self.uri.startswith("file://")
+
+    @property
+    def documents_table(self) -> str:
+        """Name of the manifest, one row a document."""
+        return f"{self.table}{RESERVED}documents"
+
+    @property
+    def runs_table(self) -> str:
+        """Name of the table of runs."""
+        return f"{self.table}{RESERVED}runs"
+
+    def __str__(self) -> str:
+        return f"{self.uri}/{self.table}"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What makes two vectors comparable; a table holds vectors of one identity only.
+
+    Attributes:
+        model: Name of the model, for people: the digest decides.
+        digest: Digest of the model's weights.
+        dimension: Floats in a vector.
+        document_prefix: Prompt put before each chunk.
+        query_prefix: Prompt put before each question.
+        options: Options that change vectors (`num_ctx`, …), as sorted pairs.
+        chunker: Version and options of the chunker.
+    """
+
+    model: str
+    digest: str
+    dimension: int
+    document_prefix: str = ""
+    query_prefix: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+    chunker: str = ""
+
+    def __post_init__(self) -> None:
+        if self.dimension < 1:
+            raise ConfigurationError(f"A vector cannot have {self.dimension} dimensions.")
+        object.__setattr__(self, "options", tuple(sorted((str(k), str(v)) for k, v in self.options)))
+
+    def differences(self, other: Identity) -> dict[str, tuple[Any, Any]]:
+        """Return what differs, field by field, as (mine, other's). The model's name alone is no difference."""
+        differing = {
+            each.name: (getattr(self, each.name), getattr(other, each.name))
+            for each in fields(self)
+            if getattr(self, each.name) != getattr(other, each.name)
+        }
+        if "digest" not in differing:
+            differing.pop("model", None)
+        return differing
+
+    def to_json(self) -> str:
+        """Return the identity as JSON, keys in order."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Identity:
+        """Return the identity that `to_json` wrote."""
+        values = json.loads(text)
+        values["options"] = tuple((name, value) for name, value in values["options"])
+        return cls(**values)
