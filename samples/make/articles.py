@@ -35,8 +35,8 @@ def tides() -> bytes:
         '<p style="margin: 10px 36px 0 36px; font-size: 9px"><b>Abstract.</b> Tides are caused by the difference '
         "between the pull of the Moon and the Sun at the surface of the Earth and at its centre. Their size at a coast "
         "depends on how the basin answers to that rhythm. The paper explains the force, the cycles, resonance, the "
-        "harmonic method of prediction from Thomson to the present, and what the tides do to the Earth and the "
-        "Moon.</p>"
+        "harmonic method of prediction, observation from the staff to the satellite, and what the tides do "
+        "to the Earth and the Moon.</p>"
     )
     pages = typeset(text.sections, layout, notes=text.notes, banner=banner)
     meta = Meta(
@@ -179,7 +179,7 @@ def cha_ja() -> bytes:
 
 def dead_sea_he() -> bytes:
     """Hebrew: right to left, with numbers that run left to right inside."""
-    css = "body { font-size: 12px; line-height: 1.5; text-align: right; hyphens: none } h1, h2 { text-align: right }"
+    css = "body { font-size: 11.5px; line-height: 1.45; hyphens: none }"
     return _foreign("dead-sea-he.md", "he", "גאוגרפיה", "ים המלח", css=css, direction="rtl")
 
 

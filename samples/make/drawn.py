@@ -130,7 +130,7 @@ def _gear_chart(document: pymupdf.Document) -> None:
     _put(page, (70, 70), "All gears of one crankset, on a scale of equal percentages", "hebo", 14)
     words = (
         "Each dot is one combination of chainring and sprocket. Dots of two rings that stand one above the other are",
-        "the same gear: of fifty-five combinations hardly thirty differ by more than two per cent.",
+        "the same gear: of fifty-five combinations only thirty-four are more than two per cent apart.",
     )
     for line, sentence in enumerate(words):
         _put(page, (70, 92 + 14 * line), sentence, "helv", 10)
