@@ -69,12 +69,12 @@ class EmbeddedNodes:
             ClusterError: A node ended or was not ready in time; none is left running.
         """
         # Here, so that a download happens once, shows its progress, and raises its own error. The
-        # nodes check again what they load.
-        folder = find_model_files(self._model_dir).weights.parent
+        # nodes find the same files again, and check what they load.
+        find_model_files(self._model_dir)
         deadline = time.monotonic() + self._ready_within
         try:
             for _ in range(self._count):
-                self._processes.append(self._spawn(folder))
+                self._processes.append(self._spawn())
             reports = [_first_line(process) for process in self._processes]
             self._urls = tuple(
                 self._await_url(process, report, deadline)
@@ -108,7 +108,7 @@ class EmbeddedNodes:
     ) -> None:
         self.stop()
 
-    def _spawn(self, folder: Path) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> subprocess.Popen[bytes]:
         # -P: nothing in the user's working folder can stand in for a module.
         command = [
             sys.executable,
@@ -116,7 +116,7 @@ class EmbeddedNodes:
             "-m",
             "prefect_ollama.blocks.embedded",
             str(self._threads),
-            str(folder),
+            str(self._model_dir or ""),
         ]
         # A session of its own: Ctrl-C reaches this process alone, which then ends the nodes in order.
         return subprocess.Popen(
