@@ -125,7 +125,8 @@ def test_the_set_is_large_and_mixed_enough() -> None:
     assert kinds["fact"] >= 15
 
 
-def test_making_them_again_changes_nothing(tmp_path: Path) -> None:
+def test_making_them_again_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SAMPLES.parent))
     from samples.make.catalogue import DOCUMENTS
 
     assert set(DOCUMENTS) == set(PAGES)
