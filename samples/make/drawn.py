@@ -75,7 +75,7 @@ def bicycle_gears() -> bytes:
 
 
 def _gear_rows() -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for ring in RINGS:
         for sprocket in SPROCKETS:
             ratio = ring / sprocket
