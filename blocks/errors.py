@@ -14,6 +14,7 @@
     ├── ClusterError              the nodes together cannot do the work that is left
     ├── DocumentError             one file cannot be read (the others go on)
     ├── TableError                the LanceDB table cannot take or give what was asked
+    ├── TaskRunLost               a task run ended without a word from the worker that had it
     └── ModelFilesError           the embedded model's files are missing or not the ones expected
 
 Each message names the cause, the state that is left behind and what to do next. All of them survive
@@ -23,6 +24,7 @@ pickling with their attributes, because they cross process borders in Dask.
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 
 class PrefectOllamaError(Exception):
@@ -150,6 +152,22 @@ class DocumentError(PrefectOllamaError):
 
 class TableError(PrefectOllamaError):
     """The LanceDB table cannot take or give what was asked."""
+
+
+class TaskRunLost(PrefectOllamaError):
+    """A task run ended without a word from the worker that had it; on the server it is `Crashed`.
+
+    Args:
+        task_run_id: Id of the Prefect task run.
+        task: Name of the task.
+    """
+
+    def __init__(
+        self, cause: str, *, task_run_id: UUID, task: str, state: str = "", remedy: str = ""
+    ) -> None:
+        super().__init__(f"Task run {task!r} ({task_run_id}): {cause}", state=state, remedy=remedy)
+        self.task_run_id = task_run_id
+        self.task = task
 
 
 class ModelFilesError(PrefectOllamaError):

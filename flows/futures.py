@@ -1,0 +1,131 @@
+"""Futures of task runs on Dask.
+
+Guarantees: a task run that ends without a word from its worker ends as `Crashed`, here and on the server, with an
+error that says why; what is released leaves the workers' memory; nothing polls.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+from uuid import UUID
+
+import distributed
+from distributed.scheduler import KilledWorker
+from prefect.client.schemas.objects import State
+from prefect.states import Crashed
+from prefect.tasks import Task
+from prefect_dask.task_runners import PrefectDaskFuture
+
+from prefect_ollama.blocks.errors import TaskRunLost
+
+R = TypeVar("R")
+
+
+class IngestFuture(PrefectDaskFuture[R]):
+    """The result of a task run on Dask, which names the cause when a worker is lost and can be released.
+
+    Args:
+        task_run_id: As in Prefect.
+        wrapped_future: The Dask future of the task run's final state.
+        task: The task that runs.
+        report: Tells the server of a task run that ended without a word from its worker.
+    """
+
+    def __init__(
+        self,
+        task_run_id: UUID,
+        wrapped_future: distributed.Future[Any],
+        *,
+        task: Task[..., Any],
+        report: Callable[[UUID, Task[..., Any], State[Any]], None],
+    ) -> None:
+        super().__init__(task_run_id=task_run_id, wrapped_future=wrapped_future)
+        self._task = task
+        self._report = report
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the task run has ended, or `timeout` seconds."""
+        if self._final_state is not None:
+            return
+        try:
+            final = self._wrapped_future.result(timeout=timeout)
+        except (TimeoutError, distributed.TimeoutError):
+            return
+        except Exception as error:
+            self._final_state = self._lost(error)
+        else:
+            self._final_state = final
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
+        """Return what the task returned.
+
+        Args:
+            timeout: Seconds to wait for it.
+            raise_on_failure: Raise what the task raised; otherwise return it.
+
+        Raises:
+            TimeoutError: The task run did not end in time.
+            TaskRunLost: It ended without a final state: its workers died, or could not load it.
+        """
+        self.wait(timeout)
+        if self._final_state is None:
+            raise TimeoutError(f"Task run {self.task_run_id} did not complete within {timeout} seconds")
+        return super().result(raise_on_failure=raise_on_failure)
+
+    def release(self) -> None:
+        """Drop the result here and, unless another task run still needs it, from the workers' memory."""
+        self._wrapped_future.release()  # type: ignore[no-untyped-call]
+        if self._final_state is not None:
+            self._final_state.data = None
+
+    def _lost(self, error: Exception) -> State[Any]:
+        remedy = "Look at the logs above; what was stored before is kept, so the flow can simply run again."
+        if isinstance(error, KilledWorker) and error.task != self._wrapped_future.key:
+            cause = f"it never started, because {error.task!r}, which it needs, was lost with its workers."
+        elif isinstance(error, KilledWorker):
+            cause = (
+                f"{error.allowed_failures + 1} worker processes died while they had it, "
+                f"the last one was {error.last_worker.name!r}."
+            )
+            remedy = "Look at its input and at the memory of the workers' machine. " + remedy
+        else:
+            cause = f"its worker gave no state but {error!r}."
+        lost = TaskRunLost(cause, task_run_id=self.task_run_id, task=self._task.name, remedy=remedy)
+        lost.__cause__ = error
+        state: State[Any] = Crashed(message=str(lost), data=lost)
+        self._report(self.task_run_id, self._task, state)
+        return state
+
+
+class Completions(Iterator[IngestFuture[R]]):
+    """Futures in the order in which they end; more can be added at any time, also while iterating.
+
+    It waits for Dask's word and never polls.
+
+    Args:
+        futures: The first futures.
+    """
+
+    def __init__(self, futures: Iterable[IngestFuture[R]] = ()) -> None:
+        self._ended: queue.SimpleQueue[IngestFuture[R]] = queue.SimpleQueue()
+        self._left = 0
+        for future in futures:
+            self.add(future)
+
+    def add(self, future: IngestFuture[R]) -> None:
+        """Wait for this future too."""
+        self._left += 1
+        future.add_done_callback(lambda ended: self._ended.put(future))
+
+    def __len__(self) -> int:
+        """Return how many futures have not been handed out."""
+        return self._left
+
+    def __next__(self) -> IngestFuture[R]:
+        if not self._left:
+            raise StopIteration
+        ended = self._ended.get()
+        self._left -= 1
+        return ended

@@ -1,0 +1,301 @@
+"""The task runner of the ingest flow: Dask, with processes for parsing and threads for embedding.
+
+Guarantees: a task goes to a worker that suits it; a run that submits nothing starts nothing; workers report to
+the API that the flow reports to; leaving the runner stops its workers within seconds, and no task run that they
+had stays `Running` on the server.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+import distributed
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import RunInput, State, TaskRun
+from prefect.context import (
+    AssetContext,
+    FlowRunContext,
+    SyncClientContext,
+    TagsContext,
+    TaskRunContext,
+    serialize_context,
+)
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from prefect.states import Crashed
+from prefect.tasks import MaterializingTask, Task
+from prefect.utilities.engine import collect_task_run_inputs_sync, emit_task_run_state_change_event
+from prefect_dask.task_runners import DaskTaskRunner
+
+from prefect_ollama.flows.futures import IngestFuture
+from prefect_ollama.flows.remote import pack, run_task
+from prefect_ollama.flows.workers import ROLES, Role, WorkerCluster
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_ROLE = "__prefect_ollama_role__"
+
+
+def runs_on(role: Role) -> Callable[[F], F]:
+    """Mark a function as work for `"parse"` or `"embed"` workers; put it under `@task`.
+
+    The mark sits on the function, so that it survives `task.with_options(…)`. It is no tag, because for each
+    tag of each task run Prefect asks its server for a concurrency slot.
+
+    Raises:
+        ValueError: There is no such role.
+    """
+    if role not in ROLES:
+        raise ValueError(f"no workers have the role {role!r}; roles are {', '.join(ROLES)}")
+
+    def mark(function: F) -> F:
+        setattr(function, _ROLE, role)
+        return function
+
+    return mark
+
+
+class IngestTaskRunner(DaskTaskRunner):
+    """Runs the tasks of a flow on Dask workers of two roles, `"parse"` and `"embed"` (see `runs_on`).
+
+    With no argument it starts a `WorkerCluster` of its own at the first task. With `address` it uses the
+    workers there, which need this package installed; a task keeps to its role if one of them offers that role
+    as a Dask resource (`dask worker … --resources "parse=1"`) when the runner connects, and runs anywhere
+    otherwise.
+
+    Args:
+        parse_processes: Processes for parse tasks; the number of CPUs if not given.
+        embed_threads: Threads for embed tasks, all in one process; each waits for nodes most of the time.
+        address: Address of a Dask scheduler that runs already.
+        cluster_class: Another Dask cluster to start in place of ours, as for `DaskTaskRunner`.
+        cluster_kwargs: Its arguments; without `cluster_class`, further ones of `WorkerCluster`.
+        adapt_kwargs: As for `DaskTaskRunner`.
+        client_kwargs: As for `DaskTaskRunner`.
+        performance_report_path: As for `DaskTaskRunner`.
+
+    Raises:
+        ValueError: A count is below one, or `address` comes with arguments for a cluster.
+    """
+
+    def __init__(
+        self,
+        parse_processes: int | None = None,
+        embed_threads: int = 16,
+        *,
+        address: str | None = None,
+        cluster_class: str | Callable[[], Any] | None = None,
+        cluster_kwargs: dict[str, Any] | None = None,
+        adapt_kwargs: dict[str, Any] | None = None,
+        client_kwargs: dict[str, Any] | None = None,
+        performance_report_path: str | None = None,
+    ) -> None:
+        if parse_processes is None:
+            parse_processes = os.cpu_count() or 1
+        if parse_processes < 1 or embed_threads < 1:
+            raise ValueError("parse_processes and embed_threads must be at least 1")
+        super().__init__(
+            address=address,
+            cluster_class=cluster_class,
+            cluster_kwargs=cluster_kwargs,
+            adapt_kwargs=adapt_kwargs,
+            client_kwargs=client_kwargs,
+            performance_report_path=performance_report_path,
+        )
+        self.parse_processes = parse_processes
+        self.embed_threads = embed_threads
+        self._roles: frozenset[str] = frozenset()
+        self._shared: tuple[FlowRunContext | None, set[str], bytes] | None = None
+        self._packed: weakref.WeakKeyDictionary[Task[..., Any], bytes] = weakref.WeakKeyDictionary()
+        self._flow_context: contextvars.Context | None = None
+        self._tasks: dict[str, Task[..., Any]] = {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, IngestTaskRunner) and self._settings() == other._settings()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def duplicate(self) -> IngestTaskRunner:
+        """Return a runner with the same settings that has not started."""
+        return _restore(type(self), self._settings())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Workers get the flow, and the runner with it; what runs stays here.
+        return _restore, (type(self), self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "parse_processes": self.parse_processes,
+            "embed_threads": self.embed_threads,
+            "address": self.address,
+            "cluster_class": self.cluster_class,
+            "cluster_kwargs": self.cluster_kwargs,
+            "adapt_kwargs": self.adapt_kwargs,
+            "client_kwargs": self.client_kwargs,
+            "performance_report_path": self.performance_report_path,
+        }
+
+    @property
+    def client(self) -> Any:
+        """The Dask client; the first access starts the workers or connects to them."""
+        if self._client is None:
+            self._flow_context = contextvars.copy_context()
+            if self.address is None and self.cluster_class is None:
+                self.resolved_cluster_class = self._own_cluster  # type: ignore[assignment]
+            client = super().client
+            if isinstance(self._cluster, WorkerCluster):
+                self._roles = frozenset(ROLES)
+            else:
+                workers = client.scheduler_info(n_workers=-1)["workers"].values()
+                self._roles = frozenset(name for worker in workers for name in worker["resources"])
+        return super().client
+
+    # The base class ties its type parameter to the futures of thread pools.
+    def submit(  # type: ignore[override]
+        self,
+        task: Task[..., Any],
+        parameters: dict[str, Any],
+        wait_for: Iterable[Any] | None = None,
+        dependencies: dict[str, set[RunInput]] | None = None,
+    ) -> IngestFuture[Any]:
+        """Hand a task to the workers of its role.
+
+        Args:
+            task: The task to run.
+            parameters: Its arguments by name. Futures in them go from worker to worker, past the flow.
+            wait_for: Futures to wait for.
+            dependencies: Further task runs that the arguments come from, by name of the argument.
+
+        Raises:
+            RuntimeError: The runner is not started.
+        """
+        if not self._started:
+            raise RuntimeError("The task runner must be started before submitting work.")
+        client = self.client
+        parameters = self._optimize_futures(parameters)
+        inputs = {
+            name: collect_task_run_inputs_sync(value, future_cls=distributed.Future)
+            | (dependencies or {}).get(name, set())
+            for name, value in parameters.items()
+        }
+        task_run_id = uuid4()
+        role = getattr(task.fn, _ROLE, None)
+        dask_future = client.submit(
+            run_task,
+            key=f"{task.name}-{task_run_id}",
+            resources={role: 1} if role in self._roles else None,
+            pure=False,
+            fifo_timeout="0 ms",  # first come, first served, also among tasks submitted at a time
+            task=self._pack_task(task),
+            shared=self._shared_context(),
+            own=_asset_context(task, task_run_id, inputs),
+            task_run_id=task_run_id,
+            parameters=parameters,
+            wait_for=self._optimize_futures(wait_for) if wait_for else None,
+            return_type="state",
+            dependencies=inputs,
+        )
+        dask_future.task_run_id = task_run_id
+        self._tasks[task.name] = task
+        return IngestFuture(task_run_id, dask_future, task=task, report=self._report)
+
+    def __exit__(self, *args: Any) -> None:
+        left = [] if self._client is None else _under_way(self._client)
+        super().__exit__(*args)
+        self._client = None
+        for key in left:
+            # The key ends in "-" and the 36 characters of the task run's id, see `submit`.
+            if (task := self._tasks.get(key[:-37])) is not None:
+                self._report(UUID(key[-36:]), task, Crashed(message="The flow ended before this task run."))
+
+    def _own_cluster(self, **kwargs: Any) -> WorkerCluster:
+        settings = get_current_settings().to_environment_variables(exclude_unset=True, include_secrets=True)
+        env = settings | {"PREFECT_API_URL": _api_url()}
+        return WorkerCluster(self.parse_processes, self.embed_threads, env=env, **kwargs)
+
+    def _by_name(self, module: str) -> bool:
+        """Whether workers can import `module`: ours share this process's `sys.path`, others have our package."""
+        return isinstance(self._cluster, WorkerCluster) or module.startswith("prefect_ollama.")
+
+    def _pack_task(self, task: Task[..., Any]) -> bytes:
+        if (packed := self._packed.get(task)) is None:
+            packed = self._packed[task] = pack(task, by_name=self._by_name)
+        return packed
+
+    def _shared_context(self) -> bytes:
+        flow, tags = FlowRunContext.get(), TagsContext.get().current_tags
+        inside_task = TaskRunContext.get() is not None
+        if self._shared is not None and not inside_task:
+            of_flow, of_tags, packed = self._shared
+            if of_flow is flow and of_tags == tags:
+                return packed
+        if isinstance(self._cluster, WorkerCluster):
+            context = serialize_context()
+            context.pop("settings_context", None)  # the workers were started with them
+        else:
+            with temporary_settings({PREFECT_API_URL: _api_url()}):
+                context = serialize_context()
+        packed = pack(context, by_name=self._by_name)
+        if not inside_task:
+            self._shared = (flow, set(tags), packed)
+        return packed
+
+    def _report(self, task_run_id: UUID, task: Task[..., Any], state: State[Any]) -> None:
+        """Tell the server that a task run is in `state`, which no worker will."""
+        if self._flow_context is not None:
+            try:
+                self._flow_context.copy().run(_emit, task_run_id, task, state)
+            except Exception:
+                self.logger.warning("Could not report task run %s as %s", task_run_id, state, exc_info=True)
+
+
+def _restore(cls: type[IngestTaskRunner], settings: dict[str, Any]) -> IngestTaskRunner:
+    return cls(**settings)
+
+
+def _emit(task_run_id: UUID, task: Task[..., Any], state: State[Any]) -> None:
+    with SyncClientContext.get_or_create() as context:
+        try:
+            task_run = context.client.read_task_run(task_run_id)
+        except ObjectNotFound:
+            flow = FlowRunContext.get()
+            task_run = TaskRun(
+                id=task_run_id,
+                name=f"{task.name}-{str(task_run_id)[:3]}",
+                flow_run_id=flow.flow_run.id if flow and flow.flow_run else None,
+                task_key=task.task_key,
+                dynamic_key=str(task_run_id),
+                tags=list(task.tags),
+            )
+    # Task runs get their states by events; the later state wins, in whatever order they arrive.
+    before, task_run.state = task_run.state, state
+    emit_task_run_state_change_event(task_run=task_run, initial_state=before, validated_state=state)
+
+
+def _under_way(client: distributed.Client) -> list[str]:
+    """Return the keys that workers have and have not finished."""
+    try:
+        processing = client.processing()  # type: ignore[no-untyped-call]
+    except (OSError, TimeoutError):
+        return []  # the scheduler is gone, and with it the knowledge
+    return [key for keys in processing.values() for key in keys]
+
+
+def _asset_context(task: Task[..., Any], task_run_id: UUID, inputs: dict[str, set[Any]]) -> dict[str, Any]:
+    """Return the task run's part of the context, which is nothing where no assets are about."""
+    flow = FlowRunContext.get()
+    if not (task.asset_deps or isinstance(task, MaterializingTask) or (flow and flow.task_run_assets)):
+        return {}
+    context = AssetContext.from_task_and_inputs(task, task_run_id, inputs, copy_to_child_ctx=True)
+    return {"asset_context": context.serialize()}
+
+
+def _api_url() -> str:
+    """Return the URL of the API that the flow talks to; if there is none, start Prefect's temporary server."""
+    flow = FlowRunContext.get()
+    client = flow.client if flow is not None else get_client(sync_client=True)
+    return str(client.api_url).rstrip("/")

@@ -1,0 +1,117 @@
+"""The Dask workers of a run on this machine: processes with one thread that parse, one process that embeds.
+
+Guarantees: everything listens on loopback only; processes are spawned, never forked (neither Lance nor a lock
+that another thread holds survives a fork); every process talks to the Prefect API that the flow talks to, so
+that none starts a server of its own; closing takes a few seconds at most, even when tasks hang.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final, Literal
+
+import dask.config
+import distributed
+import prefect.context
+
+Role = Literal["parse", "embed"]
+
+#: Parse tasks are CPU-bound in code that is not thread-safe; embed tasks wait for nodes.
+ROLES: Final[tuple[Role, ...]] = ("parse", "embed")
+
+_LOOPBACK = "127.0.0.1"
+
+_CONFIG = {
+    # Workers are used by this run alone: nobody asks them for pages, metrics or profiles.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.multiprocessing-method": "spawn",
+}
+
+
+class RunWorker(distributed.Worker):
+    """A Dask worker with the Prefect settings of the flow.
+
+    The Nanny sets its environment only after the process has imported Prefect, which has read its settings by
+    then. And with Prefect's logging set up, each line that Dask logs about its connections would reach the user.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        prefect.context.refresh_global_settings_context()
+        logging.getLogger("distributed").setLevel(logging.WARNING)
+        super().__init__(*args, **kwargs)
+
+
+class WorkerCluster(distributed.SpecCluster):
+    """`parse-0` … `parse-(n-1)` with one thread each, and `embed` with many; their scheduler is in this process.
+
+    A worker offers its threads as Dask resources under the name of its role, `{"parse": 1}` or
+    `{"embed": threads}`. Workers have no memory limit: Dask would pause a worker at 80 % of its share of the
+    machine and kill it at 95 %, while what bounds memory here is the number of bundles under way.
+
+    Args:
+        parse_processes: Number of worker processes for parse tasks.
+        embed_threads: Threads of the one worker process for embed tasks; each mostly waits for nodes.
+        env: Environment variables of the workers, on top of this process's own.
+        dashboard_address: Where to serve Dask's dashboard, as in `"127.0.0.1:8787"`; `None` serves none.
+        asynchronous: As Dask's own.
+    """
+
+    def __init__(
+        self,
+        parse_processes: int,
+        embed_threads: int,
+        *,
+        env: dict[str, str] | None = None,
+        dashboard_address: str | None = None,
+        asynchronous: bool = False,
+    ) -> None:
+        self._dashboard = dashboard_address is not None
+        logger = logging.getLogger("distributed")
+        self._log_level = logger.level
+        logger.setLevel(max(logger.level, logging.WARNING))
+        threads: dict[str, tuple[Role, int]] = {f"parse-{n}": ("parse", 1) for n in range(parse_processes)}
+        threads["embed"] = ("embed", embed_threads)
+        config = _CONFIG if dashboard_address is None else {}
+        with dask.config.set(config):
+            super().__init__(  # type: ignore[no-untyped-call]
+                name="prefect-ollama",
+                scheduler={
+                    "cls": distributed.Scheduler,
+                    "options": {
+                        "host": _LOOPBACK,
+                        "port": 0,
+                        "dashboard": dashboard_address is not None,
+                        "dashboard_address": dashboard_address or f"{_LOOPBACK}:0",
+                    },
+                },
+                workers={
+                    name: {
+                        "cls": distributed.Nanny,
+                        "options": {
+                            "host": _LOOPBACK,
+                            "nthreads": nthreads,
+                            "resources": {role: nthreads},
+                            "memory_limit": 0,
+                            "dashboard_address": f"{_LOOPBACK}:0",
+                            "dashboard": False,
+                            "worker_class": RunWorker,
+                            "env": env or {},
+                        },
+                    }
+                    for name, (role, nthreads) in threads.items()
+                },
+                asynchronous=asynchronous,
+            )
+
+    @property
+    def dashboard_link(self) -> str:
+        """URL of Dask's dashboard, empty if there is none."""
+        return str(super().dashboard_link) if self._dashboard else ""
+
+    async def _close(self) -> None:
+        try:
+            await super()._close()  # type: ignore[no-untyped-call]
+        finally:
+            logging.getLogger("distributed").setLevel(self._log_level)
