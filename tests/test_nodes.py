@@ -6,8 +6,11 @@ import itertools
 import json
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +19,7 @@ import pytest
 
 from tests.nodes import EOF, NAMES, Node, expected_vector, nodes, poison, text_hash, tokens
 
+ROOT = Path(__file__).parents[1]
 TEXTS = [f"text number {i}" for i in range(5)]
 DIMENSION = 16
 BY_STATUS = {
@@ -516,3 +520,14 @@ def test_nodes_end_together() -> None:
         assert len({node.port for node in two}) == 2
         assert all(node.alive for node in two)
     assert not any(node.alive for node in two)
+
+
+def test_no_node_outlives_its_parent() -> None:
+    script = "from tests.nodes import Node; print(Node().start().ready().port, flush=True); input()"
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as parent:
+        assert parent.stdout is not None
+        port = int(parent.stdout.readline())
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+            parent.kill()
+            assert sock.recv(1) == b""
