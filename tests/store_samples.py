@@ -63,11 +63,11 @@ def sentences(name: str, count: int) -> list[str]:
 
 def chunk_rows(store: Store) -> list[dict[str, object]]:
     """Return all rows of the chunk table in a fixed order, without what differs from run to run."""
-    table: pa.Table = store._chunks.to_arrow().drop_columns(["run_id", "stored_at"])
+    table: pa.Table = store._chunks.table.to_arrow().drop_columns(["run_id", "stored_at"])
     return table.sort_by("id").to_pylist()
 
 
 def document_rows(store: Store) -> list[dict[str, object]]:
     """Return all rows of the manifest in a fixed order, without what differs from run to run."""
-    table: pa.Table = store._documents.to_arrow().drop_columns(["run_id", "updated_at"])
+    table: pa.Table = store._manifest.rows().drop_columns(["run_id", "updated_at"])
     return table.sort_by("doc_id").to_pylist()

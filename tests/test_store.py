@@ -336,13 +336,15 @@ def test_writing_needs_a_run(spec: StoreSpec) -> None:
             action()
 
 
-def test_an_interrupted_write_is_found_by_the_next_run(store: Store, spec: StoreSpec) -> None:
+def test_an_interrupted_write_is_found_by_the_next_run(
+    store: Store, spec: StoreSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed between the two commits: chunks new, manifest old or missing."""
     store.write([embedded(f"{n}.pdf", sentences(str(n), 3)) for n in "abcd"])
-    put, store._put = store._put, lambda documents: None  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(store._manifest, "put", lambda documents: None)
     store.write([embedded("a.pdf", sentences("changed", 2), content="c1"), embedded("new.pdf", ["new"])])
-    store._put = put  # type: ignore[method-assign]
-    store._chunks.delete("path = 'c.pdf'")
+    monkeypatch.undo()
+    store._chunks.table.delete("path = 'c.pdf'")
     store._log.put(dataclasses.replace(store.runs()[0], pid=2**22 + 1))
 
     following = Store.open(spec, identity=IDENTITY)

@@ -7,10 +7,11 @@ once, from the documents' matrices into one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from hashlib import blake2b
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -86,12 +87,7 @@ def chunk_table(documents: Sequence[EmbeddedDocument], identity: Identity, schem
 
 
 def tombstones(ids: pa.Array, schema: pa.Schema) -> pa.Table:
-    """Return rows that empty the rows with these ids: no document, no text, a vector that no search finds.
-
-    A merge can put rows in and change rows, but taking rows out in the same commit costs memory for the
-    whole table (LanceDB 0.40). So rows to go are emptied in the commit that brings their successors,
-    and taken out in the next.
-    """
+    """Return rows that empty the rows with these ids: no document, no text, a vector that no search finds."""
     count = len(ids)
     columns = []
     for field in schema:
@@ -105,6 +101,33 @@ def tombstones(ids: pa.Array, schema: pa.Schema) -> pa.Table:
         else:
             columns.append(pa.repeat(pa.scalar(_empty(field.type), field.type), count))
     return pa.table(columns, schema=schema)
+
+
+def readdressed(rows: pa.Table, moved: Mapping[str, Document]) -> pa.Table:
+    """Return chunk rows as those of the documents they move to; the vectors stay as they are.
+
+    Args:
+        rows: Rows of whole documents, document by document in order of position.
+        moved: By old `doc_id`, the document that takes the rows.
+    """
+    olds = rows["doc_id"].to_pylist()
+    hashes = rows["text_hash"].to_pylist()
+    places = [list(places) for _, places in groupby(range(len(olds)), key=olds.__getitem__)]
+    ids = [
+        chunk_id
+        for each in places
+        for chunk_id in chunk_ids(moved[olds[each[0]]].doc_id, hashes[each[0] : each[-1] + 1])
+    ]
+    changed = {
+        "id": ids,
+        "doc_id": [moved[old].doc_id for old in olds],
+        "source": [moved[old].source for old in olds],
+        "path": [moved[old].path for old in olds],
+        "run_id": [moved[old].run_id for old in olds],
+    }
+    for name, values in changed.items():
+        rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), _strings(values))
+    return rows
 
 
 def document_table(documents: Sequence[Document]) -> pa.Table:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from prefect_ollama.blocks.chunk import Region
-from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.blocks.lance.document import Hit
 
 Mode = Literal["vector", "text", "hybrid"]
@@ -39,6 +39,7 @@ def search(
 
     Raises:
         ConfigurationError: The mode lacks its vector or text, or the limit is below 1.
+        TableError: The table cannot answer, for example because the filter is wrong.
     """
     if limit < 1:
         raise ConfigurationError(f"A search for {limit} chunks finds none.", remedy="Ask for 1 or more.")
@@ -58,7 +59,14 @@ def search(
     if where:
         query = query.where(where)
     wanted = [*COLUMNS, *([column] if mode != "hybrid" else [])]
-    found = query.select(wanted).limit(limit + SPARE).to_arrow()
+    try:
+        found = query.select(wanted).limit(limit + SPARE).to_arrow()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise TableError(
+            f"The search failed: {' '.join(str(error).split())[:300]}.",
+            state="The table was not changed.",
+            remedy="If a filter was given, check its SQL; else check the rights on the table.",
+        ) from error
     return _hits(found, column, mode)[:limit]
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-TEXT_INDEX: Final = {"base_tokenizer": "icu", "remove_stop_words": False}
+from typing import Any
 
 
 def ensure_indices(chunks: Any) -> list[str]:
@@ -17,7 +15,7 @@ def ensure_indices(chunks: Any) -> list[str]:
     from lancedb.index import FTS, BTree
 
     indexed = {column for index in chunks.list_indices() for column in index.columns}
-    wanted = {"doc_id": BTree(), "text": FTS(**TEXT_INDEX)}
+    wanted = {"doc_id": BTree(), "text": FTS(base_tokenizer="icu", remove_stop_words=False)}
     missing = [column for column in wanted if column not in indexed]
     for column in missing:
         chunks.create_index(column, config=wanted[column])

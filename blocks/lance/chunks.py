@@ -1,0 +1,154 @@
+"""The chunk table: all rows of a document are replaced in one commit, at a cost that hardly grows with it.
+
+LanceDB can delete within a merge (`when_not_matched_by_source_delete`), but then holds, for every row of
+the table, a row as wide as a vector in memory (0.40: 1.2 GB for 150,000 rows of 1,536 floats). So rows
+whose document has no such chunk any more are emptied in the merge that brings the new ones, and deleted in
+the commit after it. An emptied row has no document, no text and a zero vector; a search finds none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, ParamSpec, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance.filters import both, equals, one_of
+from prefect_ollama.blocks.lance.rows import tombstones
+from prefect_ollama.blocks.lance.spec import StoreSpec
+from prefect_ollama.blocks.lance.tables import commit, connect, merge, open_table
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+IDS_A_FILTER: Final = 1_000
+_EMPTIED: Final = equals("doc_id", "")
+_NO_IDS: Final = pa.array([], pa.string())
+
+
+class Chunks:
+    """The chunk table of a store."""
+
+    def __init__(self, spec: StoreSpec, table: Any) -> None:
+        self.table = table
+        self._spec = spec
+
+    @property
+    def version(self) -> int:
+        """The latest version, or the one this is `at`."""
+        return int(self.table.version)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of the rows."""
+        return self.table.schema
+
+    def at(self, version: int) -> Chunks:
+        """Return the table as it was at a version.
+
+        Raises:
+            TableError: The version is not kept any more.
+        """
+        table = open_table(connect(self._spec), self._spec, self._spec.table)
+        try:
+            assert table is not None
+            table.checkout(version)
+        except (AssertionError, ValueError, RuntimeError, OSError) as error:
+            raise TableError(
+                f"Version {version} of table {self._spec.table!r} is not kept any more.",
+                state="The table was not changed.",
+                remedy="Upkeep keeps old versions for as many days as it is told to.",
+            ) from error
+        return Chunks(self._spec, table)
+
+    def replace(self, doc_ids: Sequence[str], rows: pa.Table) -> None:
+        """Make these rows all there is of these documents.
+
+        Raises:
+            TableError: The commit failed; the documents are as they were.
+        """
+        self._commit(self._replace, doc_ids, rows)
+
+    def remove(self, doc_ids: Sequence[str]) -> None:
+        """Delete all rows of these documents."""
+        for some in groups(doc_ids):
+            self._commit(self.table.delete, one_of("doc_id", some))
+
+    def sweep(self) -> None:
+        """Delete emptied rows that a killed writer left."""
+        self._commit(self.table.delete, _EMPTIED)
+
+    def rows_of(self, doc_ids: Sequence[str]) -> pa.Table:
+        """Return the rows of these documents, document by document in order of position."""
+        parts = [self._of(some).to_arrow() for some in groups(doc_ids)] or [self.schema.empty_table()]
+        rows = pa.concat_tables([part.cast(self.schema) for part in parts])
+        return rows.sort_by([("doc_id", "ascending"), ("position", "ascending")])
+
+    def vectors_of(self, doc_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Return vectors by the hash of their text, shape (dimension,) each."""
+        vectors: dict[str, NDArray[np.float32]] = {}
+        for some in groups(doc_ids):
+            for batch in self._of(some).select(["text_hash", "vector"]).to_batches():
+                rows = batch["vector"].flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)
+                vectors.update(zip(batch["text_hash"].to_pylist(), rows, strict=True))
+        return vectors
+
+    def held(self) -> dict[str, dict[str, int]]:
+        """Return how many rows there are of each content of each document: by doc_id, by content_hash."""
+        held: dict[str, dict[str, int]] = {}
+        for batch in self.table.search().select(["doc_id", "content_hash"]).to_batches():
+            counted = pa.table(batch).group_by(["doc_id", "content_hash"]).aggregate([([], "count_all")])
+            for row in counted.to_pylist():
+                contents = held.setdefault(row["doc_id"], {})
+                contents[row["content_hash"]] = contents.get(row["content_hash"], 0) + row["count_all"]
+        held.pop("", None)
+        return held
+
+    def places_of(self, doc_ids: Sequence[str]) -> list[tuple[str, str, str]]:
+        """Return (doc_id, source, path) of these documents, as far as they have rows."""
+        found: dict[str, tuple[str, str, str]] = {}
+        for some in groups(doc_ids):
+            query = self.table.search().where(both(one_of("doc_id", some), "position = 0"))
+            for row in query.select(["doc_id", "source", "path"]).to_arrow().to_pylist():
+                found[row["doc_id"]] = (row["doc_id"], row["source"], row["path"])
+        return list(found.values())
+
+    def _replace(self, doc_ids: Sequence[str], rows: pa.Table) -> None:
+        before = self.version
+        stale = _without(self._ids_of(doc_ids), rows["id"])
+        if len(rows) or len(stale):
+            parts = [rows, tombstones(stale, rows.schema)] if len(stale) else [rows]
+            after = int(merge(self.table, "id", pa.concat_tables(parts)).version)
+            if after != before + 1:
+                # Another writer committed meanwhile, perhaps one of these documents. Whoever comes later
+                # wins: the table as of this commit shows what the other brought before it, and nothing of
+                # one who comes after.
+                late = _without(self.at(after)._ids_of(doc_ids), rows["id"])
+                for some in groups(late.to_pylist()):
+                    self.table.delete(one_of("id", some))
+        if len(stale):
+            self.table.delete(_EMPTIED)
+
+    def _of(self, doc_ids: Sequence[str]) -> Any:
+        return self.table.search().where(one_of("doc_id", doc_ids))
+
+    def _ids_of(self, doc_ids: Sequence[str]) -> pa.Array:
+        parts = [self._of(some).select(["id"]).to_arrow()["id"] for some in groups(doc_ids)]
+        return pa.concat_arrays([_NO_IDS, *(chunk for part in parts for chunk in part.chunks)])
+
+    def _commit(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return commit(f"Table {self._spec.table!r} cannot be written", lambda: action(*args, **kwargs))
+
+
+def groups(values: Sequence[str], size: int = IDS_A_FILTER) -> Iterator[Sequence[str]]:
+    """Yield the values in groups that a filter can list."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+def _without(ids: pa.Array, others: pa.ChunkedArray) -> pa.Array:
+    return ids.filter(pc.invert(pc.is_in(ids, value_set=others)))

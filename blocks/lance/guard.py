@@ -1,0 +1,68 @@
+"""One writer at a time for a local table: a courtesy, on which nothing but elegance depends.
+
+Writers that get in each other's way mend it themselves (see `Store`), but between the commit and the
+mending a reader may see a document in two contents. Where writers share a folder this lock keeps them
+apart. The operating system frees it when its holder dies. One that is held for too long, or a file system
+that knows no locks, is ignored; so is the lock of an object store's table, which has none.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from prefect_ollama.blocks.lance.spec import StoreSpec
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+PATIENCE: Final = 60.0
+_PAUSE: Final = 0.01
+
+
+class Guard:
+    """The lock of one table, for one `Store`; its threads may take it again while they hold it."""
+
+    def __init__(self, spec: StoreSpec) -> None:
+        self._path = None if spec.remote else Path(spec.uri, f".{spec.table}.lock")
+        self._threads = threading.RLock()
+        self._depth = 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock, after waiting for it for at most `PATIENCE` seconds."""
+        with self._threads:
+            file = self._take() if self._depth == 0 else None
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+                if file is not None:
+                    os.close(file)
+
+    def _take(self) -> int | None:
+        if self._path is None or fcntl is None:
+            return None
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError:
+            return None
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return file
+            except BlockingIOError:
+                time.sleep(_PAUSE)
+            except OSError:
+                break
+        os.close(file)
+        return None

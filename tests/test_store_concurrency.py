@@ -1,0 +1,194 @@
+"""Several processes at one table: nothing doubled, lost, or half there, whoever comes first or is killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Barrier, Timer
+
+import pytest
+
+from prefect_ollama.blocks.lance import STALE, Store, StoreSpec
+from tests.store_samples import IDENTITY, chunk_rows, document_rows
+from tests.store_writer import corpus
+
+WAIT = 60.0
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a writer process; whatever still runs at the end of the test is killed."""
+    with ExitStack() as stack:
+
+        def begin(
+            uri: Path, run: str, content: str, rounds: int, documents: int, guarded: bool = True
+        ) -> subprocess.Popen[str]:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.store_writer",
+                    str(uri),
+                    run,
+                    content,
+                    str(rounds),
+                    str(documents),
+                ],
+                cwd=Path(__file__).parent.parent,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "STORE_GUARDED": str(int(guarded))},
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            guard = Timer(WAIT, process.kill)
+            guard.daemon = True
+            guard.start()
+            stack.callback(guard.cancel)
+            return process
+
+        yield begin
+
+
+def say(process: subprocess.Popen[str], line: str = "go") -> None:
+    assert process.stdin is not None
+    process.stdin.write(line + "\n")
+    process.stdin.flush()
+
+
+def hear(process: subprocess.Popen[str], wanted: str) -> None:
+    """Wait until the process says this line; the guard kills one that never does."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == wanted:
+            return
+    raise AssertionError(f"the writer ended with {process.wait()} and never said {wanted!r}")
+
+
+def assert_whole(store: Store) -> int:
+    """Look at one version of the chunk table: every document is there in one content, from first to last.
+
+    Returns:
+        How many documents there are.
+    """
+    table = store._chunks.table.search().select(["doc_id", "content_hash", "position", "tokens"]).to_arrow()
+    places: dict[str, list[int]] = {}
+    contents: dict[str, set[str]] = {}
+    for row in table.to_pylist():
+        if row["doc_id"]:
+            places.setdefault(row["doc_id"], []).append(row["position"])
+            contents.setdefault(row["doc_id"], set()).add(row["content_hash"])
+    for doc_id, found in places.items():
+        assert sorted(found) == list(range(len(found))), (doc_id, found)
+        assert len(contents[doc_id]) == 1, (doc_id, contents[doc_id])
+    return len(places)
+
+
+def undisturbed(tmp_path: Path, content: str, rounds: int, documents: int) -> Store:
+    store = Store.open(StoreSpec(str(tmp_path / "undisturbed")), identity=IDENTITY, create=True)
+    store.begin_run("r", "papers")
+    store.write(corpus(content, rounds - 1, documents))
+    return store
+
+
+def run_together(writers: list[subprocess.Popen[str]], reader: Store | None) -> None:
+    """Let the writers go, all at once, and look at the table until they have ended."""
+    for each in writers:
+        hear(each, "ready")
+    for each in writers:
+        say(each)
+    looks = 0
+    while reader is not None and any(each.poll() is None for each in writers):
+        assert_whole(reader)
+        looks += 1
+    assert looks > 5 or reader is None
+    assert [each.wait(WAIT) for each in writers] == [0, 0]
+
+
+@pytest.mark.slow  # two interpreters start and import LanceDB
+@pytest.mark.parametrize("guarded", [True, False])
+def test_two_writers_of_the_same_documents_leave_each_row_once(
+    tmp_path: Path, start: Start, guarded: bool
+) -> None:
+    store = Store.open(StoreSpec(str(tmp_path / "db")), identity=IDENTITY, create=True)
+    run_together([start(tmp_path / "db", name, "same", 12, 24, guarded) for name in ("r1", "r2")], store)
+    expected = undisturbed(tmp_path, "same", 12, 24)
+    assert chunk_rows(store) == chunk_rows(expected)
+    assert document_rows(store) == document_rows(expected)
+
+
+@pytest.mark.slow  # two interpreters start and import LanceDB
+@pytest.mark.parametrize("guarded", [True, False])
+def test_two_writers_of_unlike_contents_leave_whole_documents(
+    tmp_path: Path, start: Start, guarded: bool
+) -> None:
+    """Whoever comes later wins a document as a whole; where manifest and chunks part, it is found out."""
+    store = Store.open(StoreSpec(str(tmp_path / "db")), identity=IDENTITY, create=True)
+    writers = [start(tmp_path / "db", name, name, 8, 16, guarded) for name in ("left", "right!")]
+    run_together(writers, store if guarded else None)
+    wanted = {
+        (each.document.path, each.document.content_hash): sorted(chunk.text for chunk in each.chunks)
+        for content in ("left", "right!")
+        for each in corpus(content, 0, 16)
+    }
+    documents = {each.path: each for each in store.manifest()}
+    assert len(documents) == 16
+    for path, document in documents.items():
+        rows = [row for row in chunk_rows(store) if row["path"] == path]
+        (content,) = {str(row["content_hash"]) for row in rows}
+        assert sorted(str(row["text"]) for row in rows) == wanted[path, content]
+        assert document.content_hash == content or (document.status == STALE and not guarded)
+
+
+def test_several_make_one_table(tmp_path: Path) -> None:
+    for attempt in range(5):
+        spec, together = StoreSpec(str(tmp_path / f"db{attempt}")), Barrier(4, timeout=WAIT)
+
+        def make(number: int, spec: StoreSpec = spec, together: Barrier = together) -> None:
+            together.wait()
+            store = Store.open(spec, identity=IDENTITY, create=True)
+            store.begin_run(f"r{number}", "papers")
+            store.write(corpus("same", 0, 4))
+            store.end_run()
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(make, range(4)))
+        store = Store.open(spec)
+        assert len(store.runs()) == 4
+        assert_whole(store)
+        assert len(store.manifest()) == 4
+
+
+@pytest.mark.slow  # five interpreters start and import LanceDB
+def test_a_killed_writer_loses_and_doubles_nothing(tmp_path: Path, start: Start) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    for kill in range(4):
+        writer = start(tmp_path / "db", f"killed {kill}", "mixed", 50, 24)
+        hear(writer, "ready")
+        say(writer)
+        if kill:
+            hear(writer, f"round {rng.randrange(2)}")
+        timer = Timer(rng.uniform(0, 0.3), writer.kill)
+        timer.start()
+        timer.join()
+        writer.wait(WAIT)
+        assert_whole(Store.open(StoreSpec(str(tmp_path / "db"))))
+    again = start(tmp_path / "db", "again", "mixed", 2, 24)
+    hear(again, "ready")
+    say(again)
+    hear(again, "ended")
+    store = Store.open(StoreSpec(str(tmp_path / "db")))
+    expected = undisturbed(tmp_path, "mixed", 2, 24)
+    assert chunk_rows(store) == chunk_rows(expected)
+    assert document_rows(store) == document_rows(expected)
+    assert [run.status for run in store.runs()] == ["interrupted"] * 4 + ["done"]
