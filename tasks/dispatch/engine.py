@@ -227,8 +227,7 @@ class Engine:
 
     def _send(self, lane: Lane, items: list[Item], now: float, *, hedge: bool) -> None:
         units = sum(item.units for item in items)
-        ahead = min((request.note.units for request in lane.requests), default=0.0)
-        note = lane.pace.sent(now, units, ahead)
+        note = lane.pace.sent(now, units)
         expected = lane.pace.in_flight_units / lane.pace.rate(now) + units * (
             lane.pace.slots - 1
         ) / lane.pace.rate(now)

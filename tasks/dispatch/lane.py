@@ -75,7 +75,9 @@ class Lane:
     def standing(self, now: float) -> Standing:
         """The node as the sizing sees it."""
         pace = self.pace
-        return Standing(pace.rate(now), pace.backlog(now), pace.slots, pace.limit, pace.largest)
+        return Standing(
+            pace.rate(now), pace.backlog(now), pace.wait(now), pace.slots, pace.largest, pace.least
+        )
 
     def has_room(self) -> bool:
         """Whether another request may go out."""

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LONGEST = 1.0
+LONGEST = 1.5
 """Seconds that a request should take at most: longer ones save nothing more and lose more with a node."""
 
 SHORTEST = 0.02
 """Seconds that a request should take at least: shorter ones cost more to send than they balance."""
+
+WORTH = 3.0
+"""A request should take at least this many times as long as the shortest one so far, so that what any
+request costs does not eat the node's time."""
 
 SLACK = 1.05
 
@@ -25,16 +29,18 @@ class Standing:
     Attributes:
         rate: Units a second.
         backlog: Seconds of work in flight.
-        slots: Requests that it serves at once.
-        limit: Requests that it should have in flight.
+        wait: Seconds until it would begin with one more request.
+        slots: Requests that it serves at once, each at its share of the rate.
         largest: Units to risk in one request.
+        least: Seconds of its shortest request.
     """
 
     rate: float
     backlog: float
+    wait: float
     slots: float
-    limit: int
     largest: float
+    least: float
 
 
 def common_end(queued: float, nodes: Sequence[Standing]) -> float:
@@ -59,10 +65,11 @@ def pull(node: Standing, end: float, soonest: float, next_units: float) -> float
     """
     if finish(node, next_units) > max(end, soonest) * SLACK + 0.001:
         return 0.0
-    seconds = min((end - node.backlog) / max(2, node.limit), LONGEST / node.slots)
-    return min(node.rate * max(seconds, SHORTEST), node.largest)
+    share = end - node.wait
+    seconds = max(min(share / 2.0, LONGEST), SHORTEST, min(share, WORTH * node.least))
+    return min(node.rate / node.slots * seconds, node.largest)
 
 
 def finish(node: Standing, units: float) -> float:
-    """Seconds until the node would be done with this much more."""
-    return node.backlog + units / node.rate
+    """Seconds until the node would be done with a request of this much more."""
+    return node.wait + units * node.slots / node.rate
