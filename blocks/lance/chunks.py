@@ -47,6 +47,10 @@ class Chunks:
         """The schema of the rows."""
         return self.table.schema
 
+    def versions(self) -> set[int]:
+        """Return the versions that are kept."""
+        return {int(each["version"]) for each in self.table.list_versions()}
+
     def at(self, version: int) -> Chunks:
         """Return the table as it was at a version.
 

@@ -31,6 +31,10 @@ class Manifest:
         """The latest version."""
         return int(self.table.version)
 
+    def versions(self) -> set[int]:
+        """Return the versions that are kept."""
+        return {int(each["version"]) for each in self.table.list_versions()}
+
     def at(self, version: int) -> Manifest:
         """Return the manifest as it was at a version.
 

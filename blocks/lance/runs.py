@@ -39,7 +39,7 @@ class Run:
         source: The source whose documents it changed; a run touches those of one source only.
         status: `running`, `done`, `failed`, `interrupted` or `rolled back`.
         started_at: When it began.
-        ended_at: When it ended, or None.
+        ended_at: When it ended, or was found to be interrupted, or None.
         chunks_before: Version of the chunk table when it began.
         documents_before: Version of the manifest when it began.
         chunks_after: Version of the chunk table when it ended, or None.
@@ -124,7 +124,7 @@ class RunLog:
         """Mark as interrupted the runs whose process is gone; return all runs that were open until now."""
         unended = [run for run in self.all() if run.status == RUNNING]
         gone = [
-            replace(run, status=INTERRUPTED)
+            replace(run, status=INTERRUPTED, ended_at=now())
             for run in unended
             if not alive(run.host, run.pid, _host())
             or (run.host != _host() and now() - run.started_at > _SILENT)

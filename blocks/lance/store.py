@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import schema, searching
+from prefect_ollama.blocks.lance import rollback, schema, searching
 from prefect_ollama.blocks.lance.chunks import Chunks
 from prefect_ollama.blocks.lance.document import STALE, Document, EmbeddedDocument, Hit
 from prefect_ollama.blocks.lance.filters import both, equals
 from prefect_ollama.blocks.lance.guard import Guard
 from prefect_ollama.blocks.lance.manifest import Manifest
 from prefect_ollama.blocks.lance.rows import chunk_table, document_table, readdressed, stamped
-from prefect_ollama.blocks.lance.runs import DONE, Run, RunLog, now, overlapping
+from prefect_ollama.blocks.lance.runs import DONE, FAILED, ROLLED_BACK, RUNNING, Run, RunLog, now, overlapping
 from prefect_ollama.blocks.lance.spec import Identity, StoreSpec
 from prefect_ollama.blocks.lance.tables import commit, connect, create_table, open_table
 from prefect_ollama.blocks.lance.upkeep import ensure_indices
@@ -138,6 +138,57 @@ class Store:
     def runs(self) -> list[Run]:
         """Return all runs, the oldest first."""
         return self._log.all()
+
+    def roll_back(self, run_id: str, as_run: str, *, including_later: bool = False) -> Run:
+        """Make the documents of a run's source what they were before it; this is a run of its own.
+
+        Args:
+            run_id: The run to undo.
+            as_run: Name for the run that undoes it.
+            including_later: Undo the later runs of the same source with it, which stand on it.
+
+        Returns:
+            The run that undid it; its counts say how many documents came back and how many went.
+
+        Raises:
+            TableError: There is no such run, it is open or rolled back already, later runs stand on it,
+                or the versions from before it are not kept any more.
+        """
+        with self._guard.held():
+            self._log.close_abandoned()
+            target = self._log.find(run_id)
+            undone = rollback.runs_to_undo(target, self._log.all(), including_later=including_later)
+            old_chunks = self._chunks.at(target.chunks_before)
+            before = self._manifest.at(target.documents_before).rows(target.source)
+            _refuse_other(
+                self.spec, schema.stored_identity(old_chunks.schema, self.spec.table), self.identity
+            )
+            self.begin_run(as_run, target.source, kind=rollback.KIND)
+            try:
+                self.reconcile()
+                changed, added = rollback.differing(before, self._manifest.rows(target.source))
+                self.remove(added)
+                sizes = dict(zip(before["doc_id"].to_pylist(), before["chunks"].to_pylist(), strict=True))
+                for some in by_size(changed, sizes):
+                    self._chunks.replace(some, old_chunks.rows_of(some))
+                    self._manifest.put_rows(rollback.only(before, some))
+            except BaseException:
+                self.end_run(status=FAILED)
+                raise
+            self._log.put(*(replace(run, status=ROLLED_BACK) for run in undone))
+            return self.end_run(counts={"restored": len(changed), "removed": len(added)})
+
+    def undoable(self) -> set[str]:
+        """Return the names of the runs that can be rolled back: whose earlier versions are still kept."""
+        chunks, documents = self._chunks.versions(), self._manifest.versions()
+        return {
+            run.run_id
+            for run in self._log.all()
+            if run.kind != rollback.KIND
+            and run.status not in (ROLLED_BACK, RUNNING)
+            and run.chunks_before in chunks
+            and run.documents_before in documents
+        }
 
     # Writing
 
