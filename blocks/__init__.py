@@ -1,1 +1,36 @@
-"""…"""
+"""What a user configures. The blocks are imported when they are asked for: an embedded node's process, whose
+code lives here too, needs no Prefect, which costs seconds to import.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.cluster import ClusterCheck, OllamaCluster
+    from prefect_ollama.blocks.node import NodeCheck, OllamaNode
+    from prefect_ollama.blocks.table import LanceTable, TableCheck
+
+__all__ = ["ClusterCheck", "LanceTable", "NodeCheck", "OllamaCluster", "OllamaNode", "TableCheck"]
+
+_HOMES = {
+    "ClusterCheck": "cluster",
+    "LanceTable": "table",
+    "NodeCheck": "node",
+    "OllamaCluster": "cluster",
+    "OllamaNode": "node",
+    "TableCheck": "table",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,81 @@
+"""From whatever a user names as the nodes to one `ClusterSpec`; what was not named is said to be so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prefect_ollama.blocks.cluster import DEFAULT_MODEL, OllamaCluster
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.node import OllamaNode
+from prefect_ollama.blocks.wire.address import HOST_VARIABLE, looks_like_address, url_from_environment
+from prefect_ollama.blocks.wire.spec import DEFAULT_URL, ClusterSpec
+
+Nodes = OllamaCluster | OllamaNode | str | Sequence[str | OllamaNode]
+"""What flows take for their nodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedCluster:
+    """The nodes to work with.
+
+    Attributes:
+        spec: The cluster.
+        configured: Whether anybody named a node. Where not, the one node is an Ollama on this host that may
+            or may not run, and the embedded node may stand in for it.
+        origin: Where it comes from, for people.
+    """
+
+    spec: ClusterSpec
+    configured: bool
+    origin: str
+
+
+def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -> ResolvedCluster:
+    """Find the nodes to work with. Nothing is asked of them yet; saved blocks are loaded.
+
+    Args:
+        cluster: A cluster block or its name; one node block or URL, or several of them and names of saved
+            node blocks. None means the node that `OLLAMA_HOST` names, else an Ollama on this host.
+        model: Model to use in place of the cluster's.
+
+    Raises:
+        ConfigurationError: A block is missing or wrong, a URL or `OLLAMA_HOST` is none, or a list is empty.
+    """
+    if isinstance(cluster, OllamaCluster):
+        name = f"cluster {cluster.name!r}" if cluster.name else "the cluster given"
+        return ResolvedCluster(_with_model(cluster, model).to_spec(), True, name)
+    if isinstance(cluster, str) and not looks_like_address(cluster):
+        loaded = OllamaCluster.load_named(cluster)
+        return ResolvedCluster(_with_model(loaded, model).to_spec(), True, f"cluster {cluster!r}")
+    if cluster is not None:
+        entries = [cluster] if isinstance(cluster, str | OllamaNode) else list(cluster)
+        if not entries:
+            raise ConfigurationError(
+                "The list of nodes is empty.",
+                state="Nothing was started.",
+                remedy="Name a node, or leave the list out to use the Ollama of this host.",
+            )
+        return ResolvedCluster(_of_nodes(entries, model).to_spec(), True, "the nodes given")
+    try:
+        url = url_from_environment()
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{HOST_VARIABLE} cannot be used: {error}.",
+            state="Nothing was started.",
+            remedy="Correct it, unset it, or name the nodes.",
+        ) from None
+    if url is not None:
+        return ResolvedCluster(_of_nodes([url], model).to_spec(), True, HOST_VARIABLE)
+    return ResolvedCluster(_of_nodes([DEFAULT_URL], model).to_spec(), False, "this host")
+
+
+def _of_nodes(entries: Sequence[str | OllamaNode], model: str | None) -> OllamaCluster:
+    return OllamaCluster.made(nodes=list(entries), model=DEFAULT_MODEL if model is None else model)
+
+
+def _with_model(cluster: OllamaCluster, model: str | None) -> OllamaCluster:
+    if model is None:
+        return cluster
+    values = {name: getattr(cluster, name) for name in OllamaCluster.model_fields}
+    return OllamaCluster.made(**{**values, "model": model})

@@ -1,0 +1,187 @@
+"""The block `LanceTable`: where the searchable table is."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from prefect.settings import get_current_settings
+from prefect.types import SecretDict
+from pydantic import Field, HttpUrl, field_validator, model_validator
+
+from prefect_ollama.blocks.errors import ConfigurationError, TableError
+from prefect_ollama.blocks.lance.spec import StoreSpec
+from prefect_ollama.blocks.lance.tables import connect, open_table
+from prefect_ollama.blocks.stored import StoredBlock
+
+DEFAULT_TABLE = "documents"
+
+_SCHEMES = ("s3", "s3+ddb", "gs", "az", "abfss", "oss", "file")
+
+
+@dataclass(frozen=True, slots=True)
+class TableCheck:
+    """What is at a table's address.
+
+    Attributes:
+        uri: Folder or URL of the database.
+        table: Name of the table.
+        ok: Whether the place can be read; a table that is not there yet is no fault.
+        exists: Whether the table is there.
+        rows: Chunks in it.
+        documents: Documents in its manifest.
+        versions: Versions that are kept of it.
+        size: Bytes of its newest version.
+        error: Cause and remedy where it is not ok, else empty.
+    """
+
+    uri: str
+    table: str
+    ok: bool
+    exists: bool = False
+    rows: int = 0
+    documents: int = 0
+    versions: int = 0
+    size: int = 0
+    error: str = ""
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+class LanceTable(StoredBlock):
+    """A LanceDB table of chunks, their vectors and the documents they come from.
+
+    Example:
+        ```python
+        from prefect_ollama.blocks import LanceTable
+
+        LanceTable(uri="/data/lancedb", table="papers").save("papers")
+
+        table = LanceTable.load("BLOCK_NAME")
+        print(table.check())
+        ```
+    """
+
+    _block_type_name: ClassVar[str | None] = "Lance Table"
+    _block_type_slug: ClassVar[str | None] = "lance-table"
+    _logo_url: ClassVar[HttpUrl | None] = HttpUrl("https://github.com/lancedb.png?size=200")
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://docs.lancedb.com/")
+
+    uri: str = Field(
+        min_length=1,
+        title="Place",
+        description="Folder of the database (an absolute path), or the URL of an object store: s3://, gs:// or "
+        "az:// with bucket and path.",
+        examples=["/data/lancedb", "s3://our-bucket/lancedb"],
+        json_schema_extra={"position": 0},
+    )
+    table: str = Field(
+        default=DEFAULT_TABLE,
+        title="Table",
+        description="Name of the table in the database: letters, digits, '_', '-' and '.'.",
+        examples=["documents", "papers"],
+        json_schema_extra={"position": 1},
+    )
+    storage_options: SecretDict = Field(
+        default_factory=lambda: SecretDict({}),
+        title="Storage options",
+        description="Keys, region and endpoint of the object store, as names and values; the values are kept "
+        "secret. Left out, those of the environment count.",
+        examples=[{"region": "eu-central-1", "access_key_id": "…", "secret_access_key": "…"}],
+        json_schema_extra={"position": 2},
+    )
+
+    @field_validator("uri", mode="after")
+    @classmethod
+    def _place(cls, value: str) -> str:
+        value = value.strip()
+        scheme, mark, rest = value.partition("://")
+        if not mark:
+            return value
+        if scheme not in _SCHEMES:
+            raise ValueError(f"{scheme}:// is not supported; write a folder, or s3://, gs:// or az://")
+        if "@" in rest.split("/", 1)[0] and not scheme.startswith("abfs"):
+            raise ValueError("the URL must hold no credentials; put them into the storage options")
+        if not rest.strip("/"):
+            raise ValueError("the URL names no bucket")
+        return value
+
+    @field_validator("storage_options", mode="before")
+    @classmethod
+    def _no_options(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+    @field_validator("storage_options", mode="after")
+    @classmethod
+    def _texts(cls, value: SecretDict) -> SecretDict:
+        texts = {}
+        for name, content in value.get_secret_value().items():
+            if isinstance(content, dict | list) or content is None:
+                raise ValueError(f"the option {name!r} must be a text")
+            texts[name] = str(content).lower() if isinstance(content, bool) else str(content)
+        return SecretDict(texts)
+
+    @model_validator(mode="after")
+    def _usable(self) -> LanceTable:
+        try:
+            self.to_spec()
+        except ConfigurationError as error:
+            raise ValueError(f"{error.cause} {error.remedy}".strip()) from None
+        return self
+
+    def to_spec(self) -> StoreSpec:
+        """The table's address as the machinery works with it; a relative folder becomes absolute here."""
+        options = self.storage_options.get_secret_value()
+        return StoreSpec(self.uri, self.table, tuple(sorted(options.items())))
+
+    def check(self) -> TableCheck:
+        """Look at the table. A place that can't be reached is a result, not an exception.
+
+        In async code `await acheck()`.
+        """
+        spec = self.to_spec()
+        try:
+            return _look(spec)
+        except TableError as error:
+            return TableCheck(spec.uri, spec.table, ok=False, error=self._without_secrets(str(error)))
+
+    async def acheck(self) -> TableCheck:
+        """Look at the table; see `check`."""
+        return await asyncio.to_thread(self.check)
+
+    def _without_secrets(self, text: str) -> str:
+        # The object store's client words its errors itself, and some repeat the request.
+        for name, value in self.storage_options.get_secret_value().items():
+            if len(value) >= 8 and re.search("key|secret|token|password|credential", name, re.IGNORECASE):
+                text = text.replace(value, "********")
+        return text
+
+
+def default_table() -> LanceTable:
+    """The table where none is named: `documents` in the folder `lancedb` of Prefect's home."""
+    home: Path = get_current_settings().home
+    return LanceTable(uri=str(home.expanduser().absolute() / "lancedb"), table=DEFAULT_TABLE)
+
+
+def _look(spec: StoreSpec) -> TableCheck:
+    if not spec.remote and not Path(spec.uri).is_dir():
+        return TableCheck(spec.uri, spec.table, ok=True)
+    connection = connect(spec)
+    chunks = open_table(connection, spec, spec.table)
+    if chunks is None:
+        return TableCheck(spec.uri, spec.table, ok=True)
+    documents = open_table(connection, spec, spec.documents_table)
+    return TableCheck(
+        spec.uri,
+        spec.table,
+        ok=True,
+        exists=True,
+        rows=int(chunks.count_rows()),
+        documents=0 if documents is None else int(documents.count_rows()),
+        versions=len(chunks.list_versions()),
+        size=int(chunks.stats()["total_bytes"]),
+    )

@@ -1,0 +1,7 @@
+"""The blocks, imported at once: Prefect's entry point names this module to learn of them."""
+
+from prefect_ollama.blocks.cluster import OllamaCluster
+from prefect_ollama.blocks.node import OllamaNode
+from prefect_ollama.blocks.table import LanceTable
+
+__all__ = ["LanceTable", "OllamaCluster", "OllamaNode"]
