@@ -39,8 +39,37 @@ class RunWorker(distributed.Worker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         prefect.context.refresh_global_settings_context()
-        logging.getLogger("distributed").setLevel(logging.WARNING)
+        logging.getLogger("distributed").setLevel(logging.ERROR)
         super().__init__(*args, **kwargs)
+
+
+class RunNanny(distributed.Nanny):
+    """A Dask nanny whose worker does not wait for running tasks when it is told to stop."""
+
+    async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
+        """Stop the worker process; what it logged still goes out."""
+        if self.process is not None:
+            await self.process.kill(reason=reason, timeout=timeout, executor_wait=False)
+
+
+class RunScheduler(distributed.Scheduler):
+    """A Dask scheduler that blames the death of a worker on the tasks that it ran, not on those that waited.
+
+    Dask gives up a task after four deaths and counts all that the worker had. With two workers everything moves
+    to the other one at each death, so that one deadly document would take with it all that queue behind it.
+    """
+
+    async def remove_worker(
+        self, address: str, *, stimulus_id: str, expected: bool = False, close: bool = True
+    ) -> Literal["OK", "already-removed"]:
+        """Take a worker off the books, as Dask does."""
+        worker = self.workers.get(address)
+        if worker is not None and not expected:
+            # The heartbeat tells what runs; after it, or before the first, a worker takes by priority.
+            first = sorted(worker.processing, key=lambda task: task.priority or ())[: worker.nthreads]
+            for task in worker.processing - worker.executing.keys() - set(first):
+                task.suspicious -= 1
+        return await super().remove_worker(address, stimulus_id=stimulus_id, expected=expected, close=close)
 
 
 class WorkerCluster(distributed.SpecCluster):
@@ -78,7 +107,7 @@ class WorkerCluster(distributed.SpecCluster):
             super().__init__(  # type: ignore[no-untyped-call]
                 name="prefect-ollama",
                 scheduler={
-                    "cls": distributed.Scheduler,
+                    "cls": RunScheduler,
                     "options": {
                         "host": _LOOPBACK,
                         "port": 0,
@@ -88,7 +117,7 @@ class WorkerCluster(distributed.SpecCluster):
                 },
                 workers={
                     name: {
-                        "cls": distributed.Nanny,
+                        "cls": RunNanny,
                         "options": {
                             "host": _LOOPBACK,
                             "nthreads": nthreads,

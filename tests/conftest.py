@@ -30,6 +30,8 @@ for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE"):
 def prefect_server() -> Iterator[str]:
     """URL of the API of a real Prefect server of this test session, which flows and blocks then use."""
     from prefect.context import refresh_global_settings_context
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
     from prefect.server.api.server import SubprocessASGIServer
 
     server = SubprocessASGIServer()
@@ -39,6 +41,9 @@ def prefect_server() -> Iterator[str]:
     try:
         yield server.api_url
     finally:
+        # What is on its way to the server goes first: it would be retried at the end of the process.
+        APILogWorker.drain_all()
+        EventsWorker.drain_all()
         del os.environ["PREFECT_API_URL"]
         refresh_global_settings_context()
         server.stop()

@@ -1,0 +1,400 @@
+"""The task runner on real worker processes and a real Prefect server."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dask.config
+import distributed
+import psutil
+import pytest
+from prefect import flow, unmapped
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import TaskRun
+from prefect.client.schemas.sorting import LogSort, TaskRunSort
+from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
+from prefect_dask.task_runners import DaskTaskRunner
+
+from prefect_ollama.blocks.errors import TaskRunLost
+from prefect_ollama.flows.futures import Completions
+from prefect_ollama.flows.task_runner import IngestTaskRunner, runs_on
+from prefect_ollama.flows.workers import WorkerCluster
+from tests import dask_tasks as tasks
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def eventually(read: Callable[[], Any], *, seconds: float = 20) -> Any:
+    """Return what `read` returns as soon as it is true; the server records task runs about a second late."""
+    deadline = time.monotonic() + seconds
+    while not (found := read()):
+        assert time.monotonic() < deadline, "the server did not record it"
+        time.sleep(0.05)
+    return found
+
+
+def task_runs(flow_run_id: Any, *, count: int) -> list[TaskRun]:
+    """Task runs of a flow run, once there are `count` that have ended."""
+
+    def read() -> list[TaskRun] | None:
+        with get_client(sync_client=True) as client:
+            runs = client.read_task_runs(
+                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])),
+                sort=TaskRunSort.EXPECTED_START_TIME_ASC,
+                limit=200,
+            )
+        ended = [run for run in runs if run.state and run.state.is_final()]
+        return ended if len(ended) == count else None
+
+    return eventually(read)
+
+
+def children() -> dict[int, list[str]]:
+    """Command lines of the processes below this one, by their ids."""
+    found = {process.pid: process.cmdline() for process in psutil.Process().children(recursive=True)}
+    return {pid: command for pid, command in found.items() if "resource_tracker" not in "".join(command)}
+
+
+@pytest.fixture(scope="module")
+def cluster(prefect_server: str) -> Iterator[WorkerCluster]:
+    """Workers that a runner reaches by address only, as it would those of other machines."""
+    with WorkerCluster(1, 4, env={"PREFECT_API_URL": prefect_server}) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def runner(cluster: WorkerCluster) -> IngestTaskRunner:
+    return IngestTaskRunner(address=cluster.scheduler_address)
+
+
+def runner_of_this_flow() -> Any:
+    context = FlowRunContext.get()
+    assert context is not None
+    return context.task_runner
+
+
+class TestSettings:
+    def test_duplicate_and_equality_keep_every_setting(self) -> None:
+        runner = IngestTaskRunner(
+            3, 7, cluster_kwargs={"dashboard_address": ":0"}, client_kwargs={"name": "x"}
+        )
+        twin = runner.duplicate()
+        assert twin == runner
+        assert pickle.loads(pickle.dumps(runner)) == runner
+        assert (twin.parse_processes, twin.embed_threads) == (3, 7)
+        assert twin.cluster_kwargs == {"dashboard_address": ":0"}
+        assert twin != IngestTaskRunner(3, 8)
+        assert twin != DaskTaskRunner()
+
+    def test_address_excludes_arguments_for_a_cluster(self) -> None:
+        with pytest.raises(ValueError, match="address"):
+            IngestTaskRunner(address="tcp://127.0.0.1:1", cluster_kwargs={"dashboard_address": ":0"})
+
+    @pytest.mark.parametrize("counts", [(0, 1), (1, 0)])
+    def test_counts_below_one_are_refused(self, counts: tuple[int, int]) -> None:
+        with pytest.raises(ValueError, match="at least 1"):
+            IngestTaskRunner(*counts)
+
+    def test_unknown_role_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="'store'"):
+            runs_on("store")  # type: ignore[arg-type]
+
+    def test_flow_that_submits_nothing_starts_nothing(self) -> None:
+        @flow(task_runner=IngestTaskRunner(1, 1))
+        def idle() -> set[int]:
+            return set(children())
+
+        before = set(children())
+        assert idle() == before
+
+
+@pytest.fixture(scope="module")
+def run(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one flow run on workers of its own saw."""
+    seen: dict[str, Any] = {}
+    folder = tmp_path_factory.mktemp("tries")
+    meeting = tmp_path_factory.mktemp("meeting")
+
+    @flow(task_runner=IngestTaskRunner(2, 8))
+    def everything() -> None:
+        seen["id"] = flow_run.id
+        before = children()
+        parsed = tasks.parse.map(range(6))
+        embedded = tasks.embed.map(parsed, scale=unmapped(3))
+        seen["new"] = {pid: command for pid, command in children().items() if pid not in before}
+        seen["embedded"] = [future.result() for future in embedded]
+        seen["parsed_ids"] = {future.task_run_id for future in parsed}
+        seen["async"] = tasks.embed_async.submit(1).result()
+        seen["options"] = tasks.parse.with_options(name="renamed").submit(9).result()
+        seen["cached"] = [tasks.cached.submit(folder_size).result() for folder_size in (1, 1)]
+        seen["retried"] = tasks.works_the_third_time.submit(folder).result()
+        failed = tasks.fails.submit()
+        seen["failure"] = failed.result(raise_on_failure=False)
+        seen["failed"] = failed.state
+        met = tasks.meets.map(unmapped(meeting), ["a", "b", "c", "d", "e", "f", "g", "h"], unmapped(8))
+        seen["met"] = [future.result() for future in met]
+
+    everything()
+    seen["after"] = children()
+    return seen
+
+
+class TestOwnWorkers:
+    """One flow run on workers of its own, looked at from many sides."""
+
+    def test_tasks_run_on_workers_of_their_role(self, run: dict[str, Any]) -> None:
+        assert {result["worker"] for result in run["embedded"]} == {"embed"}
+        assert {result["parsed"]["worker"] for result in run["embedded"]} <= {"parse-0", "parse-1"}
+        assert [result["value"] for result in run["embedded"]] == [0, 3, 6, 9, 12, 15]
+
+    def test_role_survives_with_options(self, run: dict[str, Any]) -> None:
+        assert run["options"]["worker"].startswith("parse-")
+
+    def test_embed_tasks_share_a_process_and_run_at_a_time(self, run: dict[str, Any]) -> None:
+        assert len({result["pid"] for result in run["embedded"]}) == 1
+        assert run["met"] == ["a", "b", "c", "d", "e", "f", "g", "h"]
+
+    def test_async_task_runs(self, run: dict[str, Any]) -> None:
+        assert run["async"] == 2
+
+    def test_retries_and_cache_work_on_workers(self, run: dict[str, Any]) -> None:
+        assert run["retried"] == 2
+        first, second = run["cached"]
+        assert first == second
+
+    def test_failure_comes_back_as_it_was_raised(self, run: dict[str, Any]) -> None:
+        assert isinstance(run["failure"], ValueError)
+        assert run["failed"].is_failed()
+
+    def test_workers_start_no_server_of_their_own(self, run: dict[str, Any], prefect_server: str) -> None:
+        assert {result["api"] for result in run["embedded"]} == {prefect_server}
+        assert run["new"]
+        assert not [command for command in run["new"].values() if "uvicorn" in command]
+
+    def test_workers_are_gone_afterwards(self, run: dict[str, Any]) -> None:
+        assert not run["new"].keys() & run["after"].keys()
+
+    def test_server_knows_names_states_and_lineage(self, run: dict[str, Any]) -> None:
+        runs = task_runs(run["id"], count=26)
+        by_name = {task_run.name: task_run for task_run in runs}
+        assert {f"parse {n}" for n in range(6)} | {"parse 9"} <= by_name.keys()
+        states = {task_run.task_key.split("-")[0]: set() for task_run in runs}
+        for task_run in runs:
+            states[task_run.task_key.split("-")[0]].add(task_run.state_name)
+        assert states == {
+            "parse": {"Completed"},
+            "embed": {"Completed"},
+            "embed_async": {"Completed"},
+            "cached": {"Completed", "Cached"},
+            "works_the_third_time": {"Completed"},
+            "fails": {"Failed"},
+            "meets": {"Completed"},
+        }
+        edges = {
+            source.id
+            for task_run in runs
+            if task_run.name == "embed 3"
+            for source in task_run.task_inputs["parsed"]
+        }
+        assert edges == run["parsed_ids"]
+        retried = next(task_run for task_run in runs if task_run.task_key.startswith("works"))
+        assert retried.run_count == 3
+
+    def test_logs_of_workers_reach_the_server(self, run: dict[str, Any]) -> None:
+        def read() -> bool:
+            with get_client(sync_client=True) as client:
+                found = client.read_logs(
+                    LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run["id"]])),
+                    sort=LogSort.TIMESTAMP_ASC,
+                    limit=200,
+                    offset=0,
+                )
+            return {f"parsing number {n}" for n in range(6)} <= {log.message for log in found}
+
+        assert eventually(read)
+
+
+class TestForeignWorkers:
+    def test_roles_are_kept_where_workers_offer_them(self, runner: IngestTaskRunner) -> None:
+        @flow(task_runner=runner)
+        def ask() -> dict[str, Any]:
+            return tasks.embed.submit(tasks.parse.submit(4), 2).result()
+
+        found = ask()
+        assert (found["value"], found["worker"], found["parsed"]["worker"]) == (8, "embed", "parse-0")
+
+    def test_tasks_run_anywhere_where_no_worker_offers_their_role(self, prefect_server: str) -> None:
+        with distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        ) as cluster:
+
+            @flow(task_runner=IngestTaskRunner(address=cluster.scheduler_address))
+            def ask() -> int:
+                return tasks.embed.submit(tasks.parse.submit(4), 2, wait_for=[]).result()["value"]
+
+            assert ask() == 8
+
+    def test_settings_travel_to_workers_that_were_started_without_them(self, prefect_server: str) -> None:
+        """A flow on a temporary server tells the workers of its address."""
+
+
+class TestWhereFlowsRun:
+    def test_with_options(self, runner: IngestTaskRunner) -> None:
+        assert tasks.small.with_options(task_runner=runner)(3) == 6
+
+    def test_sync_flow_called_from_async_code(self, runner: IngestTaskRunner) -> None:
+        async def main() -> int:
+            return tasks.small.with_options(task_runner=runner)(3)
+
+        assert asyncio.run(main()) == 6
+
+    def test_own_workers_start_and_stop_inside_a_running_loop(self) -> None:
+        async def main() -> int:
+            return tasks.small.with_options(task_runner=IngestTaskRunner(1, 1))(3)
+
+        before = set(children())
+        assert asyncio.run(main()) == 6
+        assert set(children()) == before
+
+    def test_flow_in_a_thread(self, runner: IngestTaskRunner) -> None:
+        found: list[int] = []
+        thread = threading.Thread(
+            target=lambda: found.append(tasks.small.with_options(task_runner=runner)(3)), daemon=True
+        )
+        thread.start()
+        thread.join(60)
+        assert found == [6]
+
+    def test_subflow(self, runner: IngestTaskRunner) -> None:
+        @flow
+        def parent() -> int:
+            return tasks.small.with_options(task_runner=runner)(3)
+
+        assert parent() == 6
+
+    def test_async_flow(self, runner: IngestTaskRunner) -> None:
+        @flow(task_runner=runner)
+        async def parent() -> int:
+            future = tasks.embed.submit(tasks.parse.submit(2), 5)
+            return (await asyncio.to_thread(future.result))["value"]
+
+        assert asyncio.run(parent()) == 10
+
+    def test_runner_without_flow(self, runner: IngestTaskRunner) -> None:
+        with runner:
+            assert runner.submit(tasks.parse, {"number": 5}).result()["number"] == 5
+
+
+class TestMemory:
+    def test_released_results_leave_the_workers(self, runner: IngestTaskRunner) -> None:
+        @flow(task_runner=runner)
+        def pass_through(rounds: int, size: int) -> int:
+            client = runner_of_this_flow().client
+            most = 0
+            window = Completions[bytes]()
+            for _ in range(rounds):
+                data = tasks.large.submit(size)
+                window.add(tasks.length.submit(data))
+                data.release()
+                if len(window) == 3:
+                    done = next(window)
+                    assert len(done.result()) == size // 2
+                    done.release()
+                    most = max(most, sum(len(keys) for keys in client.has_what().values()))
+            for done in window:
+                done.release()
+            eventually(lambda: not client.who_has())
+            return most
+
+        # Three under way, each with what it is made from.
+        assert pass_through(12, 1000) <= 6
+
+
+class TestLostWorkers:
+    @pytest.mark.slow  # a worker process takes some seconds to come back, three times
+    def test_deadly_task_is_crashed_and_spares_those_behind_it(self, tmp_path: Path) -> None:
+        victims = tmp_path / "victims"
+        seen: dict[str, Any] = {}
+
+        @flow(task_runner=IngestTaskRunner(1, 1))
+        def risky() -> list[int]:
+            seen["id"] = flow_run.id
+            first, *others = tasks.deadly.map(range(4), victims=unmapped(victims))
+            needs_first = tasks.length.submit(first)
+            with pytest.raises(TaskRunLost) as caught:
+                first.result()
+            seen["error"], seen["lost"] = caught.value, first
+            with pytest.raises(TaskRunLost, match="never started"):
+                needs_first.result()
+            return [future.result() for future in others]
+
+        with dask.config.set({"distributed.scheduler.allowed-failures": 1}):
+            assert risky() == [1, 2, 3]
+        assert len(victims.read_text().splitlines()) == 2
+        assert seen["error"].task_run_id == seen["lost"].task_run_id
+        assert "2 worker processes died" in str(seen["error"])
+        assert seen["lost"].state.is_crashed()
+        runs = {str(run.id): run for run in task_runs(seen["id"], count=5)}
+        crashed = runs[str(seen["lost"].task_run_id)]
+        assert crashed.state_name == "Crashed"
+        assert "2 worker processes died" in crashed.state.message
+        assert crashed.task_key.startswith("deadly")
+
+    def test_task_runs_again_where_a_worker_died(self, tmp_path: Path) -> None:
+        @flow(task_runner=IngestTaskRunner(2, 1))
+        def risky() -> list[int]:
+            return [
+                future.result() for future in tasks.deadly_once.map(range(4), unmapped(tmp_path / "died"))
+            ]
+
+        assert risky() == [0, 1, 2, 3]
+
+    def test_task_that_no_worker_can_load_is_crashed(self, runner: IngestTaskRunner) -> None:
+        seen: dict[str, Any] = {}
+
+        @flow(task_runner=runner)
+        def missing() -> None:
+            seen["id"] = flow_run.id
+            seen["error"] = tasks.parse.submit(Unloadable()).result(raise_on_failure=False)
+
+        missing()
+        assert isinstance(seen["error"], TaskRunLost)
+        assert "deserialization" in str(seen["error"])
+        (crashed,) = task_runs(seen["id"], count=1)
+        assert crashed.state_name == "Crashed"
+
+
+class Unloadable:
+    def __reduce__(self) -> Any:
+        return refuse, ()
+
+
+def refuse() -> None:
+    raise ImportError("this cannot be loaded")
+
+
+class TestLeaving:
+    def test_failing_flow_leaves_no_process_and_no_running_task_run(self, tmp_path: Path) -> None:
+        started = [tmp_path / name for name in "abc"]
+        seen: dict[str, Any] = {}
+
+        @flow(task_runner=IngestTaskRunner(1, 4))
+        def fails_in_the_midst() -> None:
+            seen["id"] = flow_run.id
+            seen["futures"] = tasks.hangs.map(started)
+            eventually(lambda: all(path.exists() for path in started))
+            raise LookupError("enough")
+
+        before = set(children())
+        with pytest.raises(LookupError, match="enough"):
+            fails_in_the_midst()
+        assert set(children()) == before
+        assert {run.state_name for run in task_runs(seen["id"], count=3)} == {"Crashed"}
