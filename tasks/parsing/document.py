@@ -24,18 +24,17 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A paragraph, a heading or a table on one page.
+    """A paragraph, a heading, a table or a footnote on one page.
 
     Attributes:
-        kind: "paragraph", "heading" or "table".
-        text: Its text. A paragraph has no line breaks; a table is Markdown, one row a line, header first.
+        kind: "paragraph", "heading", "table" or "note" (a footnote).
+        text: Its text. Only a table has line breaks; it is Markdown, one row a line, the header first.
         box: Where it stands on its page.
         level: Level of a heading, 1 for the highest; 0 for the others.
-        continues: It goes on with the paragraph (or table) that the previous block began, on the column or
-            page before.
+        continues: It goes on with the last paragraph before it, from the column or the page before.
     """
 
-    kind: Literal["paragraph", "heading", "table"]
+    kind: Literal["paragraph", "heading", "table", "note"]
     text: str
     box: Box
     level: int = 0

@@ -19,8 +19,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final
 
-import orjson
-
 from prefect_ollama.blocks.errors import DocumentError
 from prefect_ollama.tasks.parsing import protocol
 from prefect_ollama.tasks.parsing.document import ParsedDocument
@@ -31,6 +29,9 @@ from prefect_ollama.tasks.parsing.reading import Reading
 START_SECONDS: Final = 60.0
 # A child whose memory at rest has grown beyond this is replaced before the next file.
 RECYCLE_MB: Final = 400.0
+
+# Read at once from the child; the default of 8 KiB is less than a page.
+_PIPE_BYTES: Final = 2**18
 
 REMEDIES: Final = {
     "missing": "It is dropped from the table at the next run unless it comes back.",
@@ -108,45 +109,66 @@ class Parser:
         child = self._ready_child(request)
         clock = _Clock(child, options.wall_seconds)
         try:
-            while True:
-                kind, page, body = self._frame(child, clock, options, reading)
-                if kind == protocol.PAGE:
-                    reading.page(page, body)
-                elif kind == protocol.PAGE_FAILED:
-                    failure = orjson.loads(body)
-                    if failure["kind"] in _LIMITS and not options.allow_partial:
-                        raise _Stopped(failure["kind"], f"page {page + 1} takes more memory than allowed")
-                    reading.page_failed(page, failure["kind"], failure["message"])
-                elif kind == protocol.OPENED:
-                    reading.opened(orjson.loads(body))
-                elif kind == protocol.TEXT_DONE:
-                    more = reading.wants_more()
-                    if more["ocr"]:
-                        clock.extend(options.ocr_seconds)
-                    child.send(protocol.MORE, more)
-                elif kind == protocol.TABLES:
-                    reading.tables(page, body)
-                elif kind == protocol.OCR:
-                    reading.ocr(page, body)
-                elif kind == protocol.FAILED:
-                    failure = orjson.loads(body)
-                    raise _Stopped(failure["kind"], failure["message"], final=True)
-                elif kind == protocol.DONE:
-                    done = orjson.loads(body)
-                    reading.done(done["cpu_seconds"])
-                    if done["memory_mb"] > RECYCLE_MB:
-                        self.close()
-                    return
+            while self._take(child, clock, options, reading):
+                pass
         except _Stopped as stop:
-            # After FAILED the child is well and only has its DONE to send; otherwise it is in an unknown state.
-            if not (stop.final and self._drain(child)):
+            # After it refused a file the child is well; otherwise it is in an unknown state.
+            if not (stop.final and self._is_done(child)):
                 self._discard()
+            if clock.ran_out and clock.for_ocr and stop.kind == "wall-time":
+                reading.out_of_ocr_time()
+                return
             raise
         except BaseException:
             self._discard()
             raise
         finally:
             clock.stop()
+        if not reading.has_pages:
+            raise _Stopped("damaged", f"none of its pages can be read: {reading.first_failure}")
+
+    def _take(self, child: _Child, clock: _Clock, options: ParseOptions, reading: Reading) -> bool:
+        """Take one line from the child; False when the file is done."""
+        line = self._line(child, clock, options, reading)
+        try:
+            return self._use(line, child, clock, options, reading)
+        except protocol.ProtocolError as error:
+            raise _Stopped("crashed", f"the parser process sends what makes no sense ({error})") from error
+
+    def _use(
+        self, line: protocol.Line, child: _Child, clock: _Clock, options: ParseOptions, reading: Reading
+    ) -> bool:
+        kind = line.kind
+        if kind == protocol.PAGE:
+            reading.page(line)
+        elif kind == protocol.PAGE_FAILED:
+            failure = line.json()
+            if failure["kind"] == "memory" and not options.allow_partial:
+                raise _Stopped("memory", f"page {line.page + 1} takes more memory than allowed")
+            reading.page_failed(line.page, failure["kind"], failure["message"])
+        elif kind == protocol.OPENED:
+            reading.opened(line.json())
+        elif kind == protocol.LOOKED:
+            more = reading.wants_more()
+            if more is not None and more["ocr"]:
+                clock.restart(more["seconds"])
+            child.send(more or {})
+        elif kind == protocol.PICTURES:
+            reading.pictures(line)
+        elif kind == protocol.TABLES:
+            reading.tables(line)
+        elif kind == protocol.OCR:
+            reading.ocr(line)
+        elif kind == protocol.FAILED:
+            failure = line.json()
+            raise _Stopped(failure["kind"], failure["message"], final=True)
+        elif kind == protocol.DONE:
+            done = line.json()
+            reading.done(done["cpu_seconds"])
+            if done["grown_mb"] > RECYCLE_MB:
+                self.close()
+            return False
+        return True
 
     def _ready_child(self, request: dict[str, Any]) -> _Child:
         """Start a child, or take the one there is, and hand it the request."""
@@ -154,32 +176,29 @@ class Parser:
             if self._child is None:
                 self._child = _Child()
             try:
-                self._child.send(protocol.OPEN, request)
+                self._child.send(request)
                 return self._child
             except OSError:  # It died while it had nothing to do.
                 self._discard()
         raise _Stopped("parser", "the parser process ends as soon as it is started")
 
-    def _frame(
-        self, child: _Child, clock: _Clock, options: ParseOptions, reading: Reading
-    ) -> tuple[int, int, bytes]:
+    def _line(self, child: _Child, clock: _Clock, options: ParseOptions, reading: Reading) -> protocol.Line:
         try:
-            frame = child.receive(options.output_mb * 2**20 - reading.received)
+            line = child.receive(max(0, options.output_mb * 2**20 - reading.received) + protocol.SHORT)
         except protocol.ProtocolError as error:
-            if clock.ran_out or child.ended():
-                frame = None
-            else:
+            if not (clock.ran_out or child.has_ended()):
                 raise _Stopped("too-large", f"it yields more than {options.output_mb} MiB of text") from error
-        if frame is None:
+            line = None
+        if line is None:
             raise self._death(child, clock, options, reading)
-        return frame
+        return line
 
     def _death(self, child: _Child, clock: _Clock, options: ParseOptions, reading: Reading) -> _Stopped:
         code = child.wait()
         if clock.ran_out or code == -_signal("SIGALRM"):
-            budget = "ocr_seconds" if clock.extended else "wall_seconds"
-            limit = options.ocr_seconds if clock.extended else options.wall_seconds
-            return _Stopped("wall-time", f"it takes longer than {limit:g} s ({budget}), {reading.progress}")
+            return _Stopped(
+                "wall-time", f"it takes longer than {options.wall_seconds:g} s, {reading.progress}"
+            )
         if code == -_signal("SIGXCPU"):
             return _Stopped(
                 "cpu-time", f"it takes more than {options.cpu_seconds:g} s of CPU time, {reading.progress}"
@@ -189,10 +208,10 @@ class Parser:
         how = f"by signal {-code}" if code < 0 else f"with exit status {code}"
         return _Stopped("crashed", f"the parser process ended {how}, {reading.progress}")
 
-    def _drain(self, child: _Child) -> bool:
+    def _is_done(self, child: _Child) -> bool:
         with contextlib.suppress(protocol.ProtocolError, OSError):
-            frame = child.receive(2**16)
-            return frame is not None and frame[0] == protocol.DONE
+            line = child.receive(protocol.SHORT)
+            return line is not None and line.kind == protocol.DONE
         return False
 
     def _discard(self) -> None:
@@ -222,6 +241,7 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=_PIPE_BYTES,
             # One thread for Tesseract: every core has a parser of its own.
             env={**os.environ, "OMP_THREAD_LIMIT": "1"},
         )
@@ -232,22 +252,22 @@ class _Child:
         timer = threading.Timer(START_SECONDS, self.kill)
         timer.start()
         try:
-            frame = protocol.read_frame(self._answers, 2**16)
+            line = protocol.read_line(self._answers, protocol.SHORT)
         except protocol.ProtocolError:
-            frame = None
+            line = None
         finally:
             timer.cancel()
-        if frame is None or frame[0] != protocol.READY:
+        if line is None or line.kind != protocol.READY:
             self.kill()
             raise _Stopped("parser", "the parser process does not start")
 
-    def send(self, kind: int, body: dict[str, Any]) -> None:
-        protocol.write_json(self._requests, kind, body)
+    def send(self, request: dict[str, Any]) -> None:
+        protocol.write_request(self._requests, request)
 
-    def receive(self, limit: int) -> tuple[int, int, bytes] | None:
-        return protocol.read_frame(self._answers, limit)
+    def receive(self, limit: int) -> protocol.Line | None:
+        return protocol.read_line(self._answers, limit)
 
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         return self._process.poll() is not None
 
     def wait(self) -> int:
@@ -278,13 +298,14 @@ class _Clock:
         self._child = child
         self._deadline = time.monotonic() + seconds
         self.ran_out = False
-        self.extended = False
+        self.for_ocr = False
         self._timer = self._start()
 
-    def extend(self, seconds: float) -> None:
+    def restart(self, seconds: float) -> None:
+        """Give the child this many seconds from now on, for OCR."""
         self.stop()
         self._deadline = time.monotonic() + seconds
-        self.extended = True
+        self.for_ocr = True
         self._timer = self._start()
 
     def stop(self) -> None:

@@ -1,64 +1,80 @@
-"""Frames between a parser and its child process.
+"""What a parser and its child process say to each other, a line at a time.
 
-A frame is a byte for its kind, the page it is about (counted from 0), the length of its body, and the body.
-Bodies are JSON: whatever a hostile file makes of the child, what it sends cannot run in the parent.
+A line from the child is `kind page width height body`, the body being JSON and the page counted from 0. A line
+from the parent is one JSON object. Whatever a hostile file makes of the child, what it says is only data.
 """
 
 from __future__ import annotations
 
-import struct
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import orjson
 
-HEADER: Final = struct.Struct("<BII")
-PAGE_SIZE: Final = struct.Struct("<ff")
-
-# From the parent.
-OPEN: Final = 1  # path, passwords, limits
-MORE: Final = 2  # pages to look at again: for tables, by OCR; nothing left to do: empty lists
 # From the child.
-READY: Final = 10  # imported and waiting
-OPENED: Final = 11  # page count, metadata, outline, …
-PAGE: Final = 12  # page size, then MuPDF's structured text as JSON
-TABLES: Final = 13  # MuPDF's structured text as JSON, with the tables it found
-OCR: Final = 14  # as PAGE, read from a picture of the page
-PAGE_FAILED: Final = 15  # kind and message
-TEXT_DONE: Final = 16  # every page has been looked at once; waits for MORE
-DONE: Final = 17  # CPU seconds, memory
-FAILED: Final = 18  # the file as a whole: kind and message
+READY: Final = b"READY"  # imported and waiting
+OPENED: Final = b"OPENED"  # page count, metadata, outline
+PAGE: Final = b"PAGE"  # structured text of a page, as MuPDF prints it
+PICTURES: Final = b"PICTURES"  # the same, with the places of images
+TABLES: Final = b"TABLES"  # the same, with the tables that MuPDF found
+OCR: Final = b"OCR"  # the same, read from a picture of the page
+PAGE_FAILED: Final = b"PAGE_FAILED"  # kind, message
+LOOKED: Final = b"LOOKED"  # all that was asked for has been sent; waits for the next request
+FAILED: Final = b"FAILED"  # the whole file: kind, message
+DONE: Final = b"DONE"  # CPU seconds, memory
+
+# A line without the body of a page; what the file says of itself may be long.
+SHORT: Final = 2**24
 
 
 class ProtocolError(Exception):
-    """The other side went away in mid-frame, or sent a frame larger than allowed."""
+    """A line is longer than allowed, broken off, or no line of this protocol."""
 
 
-def write_frame(stream: BinaryIO, kind: int, page: int, body: bytes) -> None:
-    """Send one frame at once: what was sent before a process dies is not lost."""
-    stream.write(HEADER.pack(kind, page, len(body)) + body)
-    stream.flush()
+class Line(NamedTuple):
+    """One line from the child; width and height of the page in points."""
+
+    kind: bytes
+    page: int
+    width: float
+    height: float
+    body: bytes
+
+    def json(self) -> Any:
+        """Decode the body.
+
+        Raises:
+            ProtocolError: It is no JSON, as when the child failed while it printed a page.
+        """
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError as error:
+            raise ProtocolError(f"the body of {self.kind!r} is no JSON: {error}") from error
 
 
-def write_json(stream: BinaryIO, kind: int, body: Any, page: int = 0) -> None:
-    """Send one frame with a JSON body."""
-    write_frame(stream, kind, page, orjson.dumps(body))
+def head(kind: bytes, page: int = 0, width: float = 0.0, height: float = 0.0) -> bytes:
+    """Give the beginning of a line, up to its body."""
+    return b"%b %d %.1f %.1f " % (kind, page, width, height)
 
 
-def read_frame(stream: BinaryIO, limit: int) -> tuple[int, int, bytes] | None:
-    """Receive one frame as (kind, page, body); None at the end of the stream.
+def read_line(stream: BinaryIO, limit: int) -> Line | None:
+    """Receive one line from the child; None at the end of the stream.
 
     Raises:
-        ProtocolError: The stream ended inside a frame, or its body is larger than `limit` bytes.
+        ProtocolError: The line is longer than `limit` bytes, or the stream ended within it.
     """
-    header = stream.read(HEADER.size)
-    if not header:
+    line = stream.readline(limit + 1)
+    if not line:
         return None
-    if len(header) < HEADER.size:
-        raise ProtocolError("the stream ended inside a header")
-    kind, page, length = HEADER.unpack(header)
-    if length > limit:
-        raise ProtocolError(f"a frame of {length} bytes, and {limit} are allowed")
-    body = stream.read(length)
-    if len(body) < length:
-        raise ProtocolError("the stream ended inside a body")
-    return kind, page, body
+    if not line.endswith(b"\n"):
+        raise ProtocolError(f"a line of more than {limit} bytes, or one broken off")
+    try:
+        kind, page, width, height, body = line.split(b" ", 4)
+        return Line(kind, int(page), float(width), float(height), body)
+    except ValueError as error:
+        raise ProtocolError(f"no line of the protocol: {line[:80]!r}") from error
+
+
+def write_request(stream: BinaryIO, request: dict[str, Any]) -> None:
+    """Send one request to the child."""
+    stream.write(orjson.dumps(request) + b"\n")
+    stream.flush()

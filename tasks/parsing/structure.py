@@ -1,51 +1,129 @@
-"""From the pieces of all pages to blocks: what repeats is dropped, headings get their level, lines become text."""
+"""From the pieces of all pages to blocks: what repeats is dropped, tables and headings are found, lines become
+text, and paragraphs that go on after a column or a page are marked so."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from dataclasses import replace
+from typing import Final
 
 from prefect_ollama.tasks.parsing.document import Block, Box, Page
-from prefect_ollama.tasks.parsing.lines import SCALE, Piece, RawPage
-from prefect_ollama.tasks.parsing.prose import join_lines
+from prefect_ollama.tasks.parsing.furniture import drop_furniture
+from prefect_ollama.tasks.parsing.headings import find_headings
+from prefect_ollama.tasks.parsing.lines import SCALE, RawPage, Table
+from prefect_ollama.tasks.parsing.order import arrange, merge_lines
+from prefect_ollama.tasks.parsing.prose import running_text
+from prefect_ollama.tasks.parsing.tables import as_markdown, place_tables, tables_of_rows
+
+_NOTE: Final = re.compile(r"[\d*†‡§¶¹²³⁰-⁹]")
+_SENTENCE_ENDS: Final = (".", "!", "?", ":", "…", "。", "！", "？", ".”", ".’", ".)", '."', ".»")
 
 
 def build_pages(
-    raw: list[RawPage], outline: list[tuple[int, str, int]]
+    raw: list[RawPage], outline: list[tuple[int, str, int]], title: str = ""
 ) -> tuple[tuple[Page, ...], dict[str, int]]:
     """Make pages of raw pages.
 
     Args:
         raw: In order; pages may be missing.
         outline: The file's own table of contents as (level, title, page counted from 1).
+        title: Title of the document as the file says it.
 
     Returns:
-        The pages, and the characters dropped by each rule.
+        The pages, and the characters dropped by each rule, white space not counted.
     """
-    dropped: Counter[str] = Counter()
-    body = _body_size(raw)
-    pages = []
     for page in raw:
-        blocks = []
-        for piece in page.pieces:
-            text = join_lines(piece.lines, dropped)
-            if not text:
-                continue
-            box = Box(piece.x0 / SCALE, piece.y0 / SCALE, piece.x1 / SCALE, piece.y1 / SCALE)
-            if _is_heading(piece, body):
-                blocks.append(Block("heading", text, box, level=1))
-            else:
-                blocks.append(Block("paragraph", text, box))
-        pages.append(Page(page.number + 1, page.width, page.height, tuple(blocks), page.ocr))
-    return tuple(pages), dict(dropped)
+        place_tables(page)
+        arrange(page)
+        tables_of_rows(page)
+    merge_lines(raw)
+    body_size = _body_size(raw)
+    dropped = drop_furniture(raw, body_size, [title, *(entry[1] for entry in outline)])
+    levels = find_headings(raw, body_size, outline)
+    blocks_of = [_blocks(page, body_size, levels, dropped) for page in raw]
+    _join(blocks_of, dropped)
+    pages = tuple(
+        Page(page.number + 1, page.width, page.height, tuple(blocks), page.ocr)
+        for page, blocks in zip(raw, blocks_of, strict=True)
+    )
+    return pages, dict(dropped)
 
 
 def _body_size(raw: list[RawPage]) -> int:
+    """The size that most of the text is set in."""
     sizes: Counter[int] = Counter()
     for page in raw:
         for piece in page.pieces:
-            sizes[piece.size] += piece.characters
-    return sizes.most_common(1)[0][0] if sizes else 0
+            sizes[piece.size] += len(piece.text)
+    return max(sizes, key=lambda size: (sizes[size], -size)) if sizes else 0
 
 
-def _is_heading(piece: Piece, body: int) -> bool:
-    return piece.size > 1.12 * body and len(piece.lines) <= 3 and piece.characters < 200
+def _blocks(page: RawPage, body_size: int, levels: dict[int, int], dropped: Counter[str]) -> list[Block]:
+    found: list[Block] = []
+    low = page.height * SCALE / 2
+    initial = ""
+    for piece in page.pieces:
+        if piece.table is not None:
+            found.append(_table_block(piece.table, dropped))
+            continue
+        text = running_text(piece.text, dropped)
+        if not text:
+            continue
+        box = Box(piece.x0 / SCALE, piece.y0 / SCALE, piece.x1 / SCALE, piece.y1 / SCALE)
+        level = levels.get(id(piece))
+        if level is not None:
+            found.append(Block("heading", text, box, level))
+        elif len(text) == 1 and piece.size > 1.8 * body_size and text.isalpha():
+            initial = text  # A large first letter belongs to the word after it.
+            continue
+        elif piece.size < 0.93 * body_size and piece.y0 > low and _NOTE.match(text):
+            found.append(Block("note", text, box))
+        else:
+            found.append(Block("paragraph", initial + text, box))
+        initial = ""
+    if initial:
+        dropped["initial"] += 1
+    return found
+
+
+def _table_block(table: Table, dropped: Counter[str]) -> Block:
+    rows = [[running_text(cell, dropped) for cell in row] for row in table.rows]
+    box = Box(table.x0 / SCALE, table.y0 / SCALE, table.x1 / SCALE, table.y1 / SCALE)
+    return Block("table", as_markdown(rows), box)
+
+
+def _join(blocks_of: list[list[Block]], dropped: Counter[str]) -> None:
+    """Mark what goes on after a column or a page, and give words divided there back to where they begin."""
+    before: tuple[list[Block], int] | None = None
+    for blocks in blocks_of:
+        for i, block in enumerate(blocks):
+            if block.kind == "note":
+                continue
+            if before is not None and block.kind == "paragraph" and (i == 0 or _starts_column(blocks, i)):
+                at, k = before
+                first, second = _connected(at[k], block, dropped)
+                at[k], blocks[i] = first, second
+            before = (blocks, i) if block.kind == "paragraph" else None
+
+
+def _starts_column(blocks: list[Block], i: int) -> bool:
+    above = blocks[i - 1]
+    return blocks[i].box.y0 < above.box.y0
+
+
+def _connected(first: Block, second: Block, dropped: Counter[str]) -> tuple[Block, Block]:
+    one, two = first.text, second.text
+    if one.endswith(_SENTENCE_ENDS) or not (two[:1].islower() or _same_script_without_case(one, two)):
+        return first, second
+    if one[-1:] in "-‐" and one[-2:-1].isalpha() and two[:1].islower():
+        word, _, rest = two.partition(" ")
+        if rest:
+            dropped["hyphen"] += 1
+            return replace(first, text=one[:-1] + word), replace(second, text=rest, continues=True)
+    return first, replace(second, continues=True)
+
+
+def _same_script_without_case(one: str, two: str) -> bool:
+    a, b = one[-1:], two[:1]
+    return a.isalpha() and b.isalpha() and a.upper() == a.lower() and b.upper() == b.lower()
