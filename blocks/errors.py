@@ -14,6 +14,8 @@
     ├── ClusterError              the nodes together cannot do the work that is left
     ├── DocumentError             one file cannot be read (the others go on)
     ├── TableError                the LanceDB table cannot take or give what was asked
+    │   └── TableMissing          there is no such table (yet)
+    ├── CacheError                the vector cache cannot be read or written (the work can go on without it)
     ├── TaskRunLost               a task run ended without a word from the worker that had it
     └── ModelFilesError           the embedded model's files are missing or not the ones expected
 
@@ -23,6 +25,7 @@ pickling with their attributes, because they cross process borders in Dask.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -134,11 +137,25 @@ class TextTooLong(TextError):
 
 
 class ClusterError(PrefectOllamaError):
-    """The nodes together cannot do the work that is left; `left` counts the texts that remain."""
+    """The nodes together cannot do the work that is left.
 
-    def __init__(self, cause: str, *, left: int = 0, state: str = "", remedy: str = "") -> None:
+    Args:
+        left: Texts that remain.
+        causes: By name of the node, what is wrong with it.
+    """
+
+    def __init__(
+        self,
+        cause: str,
+        *,
+        left: int = 0,
+        causes: Mapping[str, NodeError] | None = None,
+        state: str = "",
+        remedy: str = "",
+    ) -> None:
         super().__init__(cause, state=state, remedy=remedy)
         self.left = left
+        self.causes = dict(causes or {})
 
 
 class DocumentError(PrefectOllamaError):
@@ -152,6 +169,18 @@ class DocumentError(PrefectOllamaError):
 
 class TableError(PrefectOllamaError):
     """The LanceDB table cannot take or give what was asked."""
+
+
+class CacheError(PrefectOllamaError):
+    """The vector cache's folder cannot be read or written. Embedding can go on without it.
+
+    Args:
+        folder: The folder.
+    """
+
+    def __init__(self, cause: str, *, folder: str, state: str = "", remedy: str = "") -> None:
+        super().__init__(f"Vector cache {folder!r}: {cause}", state=state, remedy=remedy)
+        self.folder = folder
 
 
 class TaskRunLost(PrefectOllamaError):
@@ -168,6 +197,10 @@ class TaskRunLost(PrefectOllamaError):
         super().__init__(f"Task run {task!r} ({task_run_id}): {cause}", state=state, remedy=remedy)
         self.task_run_id = task_run_id
         self.task = task
+
+
+class TableMissing(TableError):
+    """There is no such table (yet)."""
 
 
 class ModelFilesError(PrefectOllamaError):

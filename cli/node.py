@@ -1,0 +1,34 @@
+"""`prefect-ollama node`: the embedded model behind Ollama's HTTP API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+app = App(name="prefect-ollama", version_flags=[])
+
+
+@app.command(name="node")
+def node(
+    *,
+    host: Annotated[str, Parameter(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="Port to listen at; 0 takes a free one.")] = 11434,
+    threads: Annotated[
+        int, Parameter(help="CPU threads; two nodes of one thread do more than one of two.")
+    ] = 1,
+    model_dir: Annotated[
+        Path | None, Parameter(help="Folder with the model's files; found or downloaded otherwise.")
+    ] = None,
+) -> None:
+    """Serve the embedded model all-minilm over Ollama's HTTP API, until interrupted."""
+    from prefect_ollama.blocks.embedded.server import serve
+
+    serve(
+        host=host,
+        port=port,
+        threads=threads,
+        model_dir=model_dir,
+        ready=lambda url: print(f"all-minilm is served at {url}; end with Ctrl-C", flush=True),
+    )

@@ -1,0 +1,59 @@
+"""Ask a table a question."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow
+from pydantic import Field
+
+from prefect_ollama.blocks.lance import Hit, Store
+from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, TableParameter, table_of
+from prefect_ollama.tasks.dispatch import Dispatcher
+from prefect_ollama.tasks.parcel import Parcel
+from prefect_ollama.tasks.prove import prove_nodes
+from prefect_ollama.tasks.query import Mode, embed_question, search_table
+from prefect_ollama.tasks.serving import serving_cluster
+
+
+@flow(name="search", flow_run_name="search {question}", description="Ask a LanceDB table a question.")
+def search(
+    question: Annotated[str, Field(min_length=1, title="Question", description="What you want to know.")],
+    cluster: NodesParameter = None,
+    table: TableParameter = None,
+    model: ModelParameter = None,
+    limit: Annotated[int, Field(ge=1, le=1000, title="Limit", description="Passages to return at most.")] = 5,
+    mode: Annotated[
+        Mode,
+        Field(
+            title="Mode",
+            description="`vector` by meaning, `text` by words (needs no node), `hybrid` by both.",
+        ),
+    ] = "hybrid",
+    source: Annotated[
+        str | None,
+        Field(title="Source", description="Only documents of this source, as the report names it."),
+    ] = None,
+) -> list[Hit]:
+    """Ask a table a question and get the best passages, each with file and page.
+
+    Returns:
+        The passages, the best first.
+
+    Raises:
+        ConfigurationError: A parameter or block cannot work.
+        TableError: There is no such table, or it holds vectors of another model than the nodes'.
+        ClusterError: No node works (search by words needs none).
+
+    Requires: the table readable on the machine that runs it; for `vector` and `hybrid` a node with the table's
+    model, or the embedded model if the table was made with it.
+    """
+    store = Store.open(table_of(table).to_spec())
+    opened = Parcel(store)
+    if mode == "text":
+        return search_table(opened, None, text=question, limit=limit, mode=mode, source=source)
+    with serving_cluster(cluster, model=model or store.identity.model, count=1) as spec:
+        proven = prove_nodes(Parcel(spec), len(spec.nodes))
+        with Dispatcher(proven) as dispatcher:
+            vector = embed_question(question, Parcel(dispatcher), opened)
+    return search_table(opened, vector, text=question, limit=limit, mode=mode, source=source)

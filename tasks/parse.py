@@ -1,0 +1,187 @@
+"""Parse and chunk a bundle of documents, in a Dask worker process made for it.
+
+Every file of the bundle ends as a document with chunks or as a refusal with kind, reason and remedy; none ends
+the bundle.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from prefect import task
+from prefect.runtime import task_run
+
+from prefect_ollama.blocks.chunk import Chunk
+from prefect_ollama.blocks.errors import DocumentError
+from prefect_ollama.blocks.lance import FAILED, PARTIAL, STORED, Document
+from prefect_ollama.tasks.chunking import CHUNKER_VERSION, ChunkOptions, chunk_document, estimate_tokens
+from prefect_ollama.tasks.parcel import Parcel
+from prefect_ollama.tasks.parsing import REMEDIES, ParsedDocument, ParseOptions, Parser
+from prefect_ollama.tasks.planning import Bundle, SourceFile, hash_file
+from prefect_ollama.tasks.planning.source import document_id
+from prefect_ollama.tasks.roles import runs_on
+
+MINILM = "all-minilm"
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """How documents become chunks.
+
+    Attributes:
+        parse: Limits for each file, and how it is read.
+        chunk: Sizes of chunks.
+        exact: Whether tokens are counted with the tokenizer of all-MiniLM-L6-v2; estimated otherwise.
+    """
+
+    parse: ParseOptions
+    chunk: ChunkOptions
+    exact: bool = False
+
+    @property
+    def identity(self) -> str:
+        """What decides where chunks begin and end; a table holds chunks of one identity."""
+        sizes = self.chunk
+        counter = MINILM if self.exact else "estimate"
+        return (
+            f"v{CHUNKER_VERSION} target={sizes.target_tokens} max={sizes.max_tokens} "
+            f"overlap={sizes.overlap_tokens} min={sizes.min_tokens} tokens={counter}"
+        )
+
+    @property
+    def counter(self) -> Callable[[str], int]:
+        """Length of a text in tokens."""
+        if not self.exact:
+            return estimate_tokens
+        from prefect_ollama.blocks.embedded.tokens import count_tokens
+
+        return count_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A document with its chunks, none of them embedded yet; a failed one has none."""
+
+    document: Document
+    chunks: tuple[Chunk, ...] = ()
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CutBundle:
+    """A bundle after parsing.
+
+    Attributes:
+        bundle: What went in.
+        documents: One for each of its files, in their order.
+        cpu_seconds: Time that parsing took of the CPU.
+    """
+
+    bundle: Bundle
+    documents: tuple[Cut, ...]
+    cpu_seconds: float = 0.0
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return sum(len(each.chunks) for each in self.documents)
+
+
+def _name() -> str:
+    bundle: Bundle = task_run.parameters["bundle"].content
+    count = len(bundle.files)
+    what = bundle.files[0].path if count == 1 else f"{count} files"
+    return f"parse {what} · bundle {bundle.number}"
+
+
+@task(name="parse", task_run_name=_name, retries=0)
+@runs_on("parse")
+def parse_bundle(bundle: Parcel[Bundle], cutting: Parcel[Cutting]) -> Parcel[CutBundle]:
+    """Parse and chunk the files of a bundle.
+
+    Args:
+        bundle: The files.
+        cutting: How to read and cut them.
+    """
+    how, files = cutting.content, bundle.content
+    count = how.counter
+    documents: list[Cut] = []
+    cpu = 0.0
+    for file in files.files:
+        cut, seconds = _cut(files.source, file, how, count)
+        documents.append(cut)
+        cpu += seconds
+    return Parcel(CutBundle(files, tuple(documents), cpu))
+
+
+def _cut(source: str, file: SourceFile, cutting: Cutting, count: Callable[[str], int]) -> tuple[Cut, float]:
+    row = Document(document_id(source, file.path), source, file.path, size=file.size, mtime_ns=file.mtime_ns)
+    path = Path(file.location)
+    try:
+        parsed = _parser().parse(path, cutting.parse)
+        row = replace(row, content_hash=hash_file(path))
+    except DocumentError as error:
+        reason = error.cause if not error.state else f"{error.cause} {error.state}"
+        return Cut(replace(row, status=FAILED, kind=error.kind, reason=reason, remedy=error.remedy)), 0.0
+    except OSError as error:
+        reason = f"it cannot be read ({error.strerror or error})."
+        return Cut(
+            replace(row, status=FAILED, kind="unreadable", reason=reason, remedy=REMEDIES["unreadable"])
+        ), 0.0
+    chunks = tuple(chunk_document(parsed, cutting.chunk, count))
+    return Cut(_described(row, parsed, chunks), chunks, sum(parsed.dropped.values())), parsed.cpu_seconds
+
+
+def _described(row: Document, parsed: ParsedDocument, chunks: tuple[Chunk, ...]) -> Document:
+    meta = parsed.metadata
+    row = replace(
+        row,
+        status=STORED,
+        pages=parsed.page_count,
+        title=meta.title,
+        author=meta.author,
+        created=meta.created,
+        modified=meta.modified,
+    )
+    unread = [problem for problem in parsed.problems if problem.unread]
+    if unread:
+        pages = sorted({problem.page for problem in unread if problem.page is not None})
+        where = f"pages {_ranges(pages)}: " if pages else ""
+        reasons = "; ".join(dict.fromkeys(problem.reason for problem in unread))
+        remedies = " ".join(dict.fromkeys(problem.remedy for problem in unread if problem.remedy))
+        status = PARTIAL if chunks else FAILED
+        row = replace(row, status=status, kind=unread[0].kind, reason=where + reasons, remedy=remedies)
+    elif not chunks:
+        row = replace(
+            row,
+            status=FAILED,
+            kind="no-text",
+            reason="it holds no text.",
+            remedy="If its pages are pictures of text, turn OCR on.",
+        )
+    return row
+
+
+def _ranges(pages: list[int]) -> str:
+    """Page numbers as "1-3, 7"."""
+    parts: list[list[int]] = []
+    for page in pages:
+        if parts and page == parts[-1][-1] + 1:
+            parts[-1].append(page)
+        else:
+            parts.append([page])
+    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)
+
+
+_thread = threading.local()
+
+
+def _parser() -> Parser:
+    """The parser of this thread: its child process is kept for the next bundle, and ends with this process."""
+    if not hasattr(_thread, "parser"):
+        _thread.parser = Parser()
+    parser: Parser = _thread.parser
+    return parser

@@ -1,0 +1,81 @@
+"""Bundles: some documents that together are worth seconds of node time, so that a task run's cost disappears.
+
+How many chunks a file will give is not known before it is parsed. It is estimated from its size, at the mean
+of what this run has seen so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prefect_ollama.tasks.planning.source import SourceFile
+
+FIRST_CHUNKS_A_BYTE = 1 / 4096
+"""Before anything was parsed: text PDFs hold about a chunk in 4 KiB, scans far less."""
+
+MOST_FILES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Documents of one task run.
+
+    Attributes:
+        number: Counted from 1.
+        source: Name of their source.
+        files: The files.
+        again: Paths of those that have something in the table or failed before.
+    """
+
+    number: int
+    source: str
+    files: tuple[SourceFile, ...]
+    again: frozenset[str] = frozenset()
+
+
+class Bundles:
+    """Cuts a run's files into bundles, one at a time, learning what a byte is worth.
+
+    Args:
+        source: Name of the source.
+        files: All files of the run.
+        again: Paths of those that have something in the table or failed before.
+        chunks: Chunks that a bundle should have.
+    """
+
+    def __init__(self, source: str, files: Sequence[SourceFile], again: frozenset[str], chunks: int) -> None:
+        self._source = source
+        self._files = list(reversed(files))
+        self._again = again
+        self._wanted = chunks
+        self._bytes = 0.0
+        self._chunks = 0.0
+        self._made = 0
+
+    def __len__(self) -> int:
+        """Return how many files are left."""
+        return len(self._files)
+
+    def learn(self, size: int, chunks: int) -> None:
+        """Note what a parsed bundle of this many bytes gave."""
+        self._bytes += size
+        self._chunks += chunks
+
+    def next(self) -> Bundle | None:
+        """The next bundle, or None when all files are given out."""
+        if not self._files:
+            return None
+        # The first guess weighs as much as a megabyte seen.
+        density = (self._chunks + 2**20 * FIRST_CHUNKS_A_BYTE) / (self._bytes + 2**20)
+        files: list[SourceFile] = []
+        expected = 0.0
+        while self._files and len(files) < MOST_FILES:
+            more = 1.0 + self._files[-1].size * density
+            if files and expected + more > self._wanted:
+                break
+            files.append(self._files.pop())
+            expected += more
+        self._made += 1
+        paths = frozenset(file.path for file in files)
+        return Bundle(self._made, self._source, tuple(files), paths & self._again)

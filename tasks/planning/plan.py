@@ -1,0 +1,170 @@
+"""The plan: what a run will do with each file, made from the scan and the manifest before anything is touched.
+
+Size and time decide where they are as they were; where they differ, the content's hash does. So a run over a
+folder that did not change reads no file.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.lance import FAILED, PARTIAL, STALE, Document
+from prefect_ollama.tasks.planning.source import Source, SourceFile, document_id, hash_file
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be done.
+
+    Attributes:
+        source: Name of the source.
+        new: Files that the manifest does not have.
+        changed: Files whose content is not what was stored, or that were left in doubt.
+        again: Files that failed before and are tried again.
+        renamed: By old document id, the manifest row at the new path.
+        touched: Manifest rows of files whose time changed and whose content did not.
+        unchanged: Manifest rows of files that are as they were.
+        failed_before: Manifest rows of files that failed before, did not change, and are left alone.
+        removed: Manifest rows of files that vanished.
+        kept: Manifest rows of files that vanished and stay, because removal is off.
+        refused: Manifest rows of entries that can't be documents.
+    """
+
+    source: str
+    new: tuple[SourceFile, ...] = ()
+    changed: tuple[SourceFile, ...] = ()
+    again: tuple[SourceFile, ...] = ()
+    renamed: tuple[tuple[str, Document], ...] = ()
+    touched: tuple[Document, ...] = ()
+    unchanged: tuple[Document, ...] = ()
+    failed_before: tuple[Document, ...] = ()
+    removed: tuple[Document, ...] = ()
+    kept: tuple[Document, ...] = ()
+    refused: tuple[Document, ...] = ()
+
+    @property
+    def to_read(self) -> tuple[SourceFile, ...]:
+        """Files to parse, by path."""
+        return tuple(sorted((*self.new, *self.changed, *self.again), key=lambda file: file.path))
+
+    def counts(self) -> dict[str, int]:
+        """How many of each."""
+        names = (
+            "new",
+            "changed",
+            "again",
+            "renamed",
+            "touched",
+            "unchanged",
+            "failed_before",
+            "removed",
+            "kept",
+        )
+        return {name: len(getattr(self, name)) for name in (*names, "refused")}
+
+
+def make_plan(
+    source: Source,
+    manifest: Sequence[Document],
+    *,
+    remove_missing: bool = True,
+    allow_empty: bool = False,
+    retry_failed: bool = False,
+) -> Plan:
+    """Compare what is there with what is stored.
+
+    Args:
+        source: The scan.
+        manifest: The manifest's rows of this source.
+        remove_missing: Take documents out of the table whose file is gone. Only a whole folder tells that.
+        allow_empty: Allow that this takes out all documents of the source.
+        retry_failed: Try again what failed before, also where it did not change.
+
+    Raises:
+        ConfigurationError: All documents of the source would be removed and `allow_empty` is False.
+    """
+    stored = {row.path: row for row in manifest}
+    here = {file.path for file in source.files} | {row.path for row in source.refused}
+    gone = [row for row in manifest if row.path not in here and _vanished(source, row)]
+    new, changed, again = [], [], []
+    touched, unchanged, failed_before = [], [], []
+    for file in source.files:
+        row = stored.get(file.path)
+        if row is None:
+            new.append(file)
+        elif row.status == STALE:
+            changed.append(file)
+        elif (row.size, row.mtime_ns) == (file.size, file.mtime_ns):
+            if row.status not in (FAILED, PARTIAL):
+                unchanged.append(row)
+            elif retry_failed:
+                again.append(file)
+            else:
+                failed_before.append(row)
+        elif row.status != FAILED and row.size == file.size and _hash(file) == row.content_hash:
+            touched.append(replace(row, mtime_ns=file.mtime_ns))
+        else:
+            changed.append(file)
+    renamed, new = _find_renamed(source, new, gone)
+    moved = {old for old, _ in renamed}
+    gone = [row for row in gone if row.doc_id not in moved]
+    left = len(stored) - len(gone)
+    if gone and remove_missing and not left and not new and not allow_empty:
+        raise ConfigurationError(
+            f"All {len(gone)} documents of {source.name!r} are gone, as when a disk or share is not mounted.",
+            state="Nothing was removed.",
+            remedy="Check the folder; if it is meant to be empty, run again and allow an empty source.",
+        )
+    return Plan(
+        source.name,
+        new=tuple(new),
+        changed=tuple(changed),
+        again=tuple(again),
+        renamed=tuple(renamed),
+        touched=tuple(touched),
+        unchanged=tuple(unchanged),
+        failed_before=tuple(failed_before),
+        removed=tuple(gone) if remove_missing else (),
+        kept=() if remove_missing else tuple(gone),
+        refused=source.refused,
+    )
+
+
+def _vanished(source: Source, row: Document) -> bool:
+    """A whole folder was looked at; for a part of it the disk is asked, and a list says nothing of others."""
+    return source.whole or (Path(source.name).is_dir() and not (Path(source.name) / row.path).exists())
+
+
+def _find_renamed(
+    source: Source, new: Iterable[SourceFile], gone: Iterable[Document]
+) -> tuple[list[tuple[str, Document]], list[SourceFile]]:
+    """Pair new files with vanished documents of the same content. Only files of the same size are read."""
+    candidates: defaultdict[int, list[Document]] = defaultdict(list)
+    for row in gone:
+        if row.status not in (FAILED, STALE) and row.content_hash:
+            candidates[row.size].append(row)
+    renamed: list[tuple[str, Document]] = []
+    left: list[SourceFile] = []
+    for file in new:
+        same = candidates.get(file.size, [])
+        digest = _hash(file) if same else ""
+        match = next((row for row in same if row.content_hash == digest), None)
+        if match is None:
+            left.append(file)
+            continue
+        same.remove(match)
+        new_id = document_id(source.name, file.path)
+        renamed.append((match.doc_id, replace(match, doc_id=new_id, path=file.path, mtime_ns=file.mtime_ns)))
+    return renamed, left
+
+
+def _hash(file: SourceFile) -> str:
+    """The content's hash; empty for what can't be read, which parsing then names."""
+    try:
+        return hash_file(file.location) if Path(file.location).is_file() else ""
+    except OSError:
+        return ""

@@ -1,0 +1,192 @@
+"""What a run did, for people and for programs: every file's fate, and every node's share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from prefect_ollama.blocks.lance import Document
+from prefect_ollama.tasks.dispatch import NodeFigures
+
+Outcome = Literal[
+    "stored", "partial", "failed", "unchanged", "renamed", "removed", "kept", "failed before", "to do"
+]
+
+UP_TO_DATE: frozenset[str] = frozenset({"stored", "unchanged", "renamed", "removed"})
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What became of one file.
+
+    Attributes:
+        path: Path within the source.
+        outcome: In a word.
+        pages: Its pages.
+        chunks: Its chunks in the table.
+        reason: Why it failed or is partial.
+        remedy: What to do about it.
+        node_seconds: Node time that went into it.
+    """
+
+    path: str
+    outcome: Outcome
+    pages: int = 0
+    chunks: int = 0
+    reason: str = ""
+    remedy: str = ""
+    node_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, row: Document, outcome: Outcome) -> FileReport:
+        """The report of a manifest row."""
+        return cls(row.path, outcome, row.pages, row.chunks, row.reason, row.remedy, row.node_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What one node did.
+
+    Attributes:
+        name: Its name.
+        texts: Chunks whose vector came from it.
+        share: Part of all chunks that nodes embedded, 0 to 1.
+        busy_seconds: Time in which it had work.
+        texts_per_second: Mean over its busy time.
+        errors: Cause to count.
+        note: Why it was left out, or its last error.
+    """
+
+    name: str
+    texts: int
+    share: float
+    busy_seconds: float
+    texts_per_second: float
+    errors: dict[str, int]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What a run did.
+
+    Attributes:
+        run_id: Name of the run; `roll_back` takes it.
+        source: Name of the source.
+        table: Where the table is.
+        model: The model that embedded.
+        dry_run: Whether this is only what would be done.
+        files: One for each file, by path.
+        pages: Pages of the files that were read.
+        chunks: Chunks that were stored.
+        embedded: Of these, embedded by nodes in this run.
+        reused: Of these, taken from the table or the cache.
+        dropped: Characters that parsing rules left out (running headers, page numbers, …).
+        seconds: Time of the run.
+        node_seconds: Node time of the run.
+        nodes: What each node did.
+    """
+
+    run_id: str
+    source: str
+    table: str
+    model: str
+    dry_run: bool
+    files: tuple[FileReport, ...]
+    pages: int = 0
+    chunks: int = 0
+    embedded: int = 0
+    reused: int = 0
+    dropped: int = 0
+    seconds: float = 0.0
+    node_seconds: float = 0.0
+    nodes: tuple[NodeReport, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file is stored whole or was up to date."""
+        return all(file.outcome in UP_TO_DATE for file in self.files) or self.dry_run
+
+    @property
+    def failed(self) -> tuple[FileReport, ...]:
+        """Files of which something is missing in the table."""
+        return tuple(file for file in self.files if file.outcome in ("failed", "partial", "failed before"))
+
+    @property
+    def chunks_per_second(self) -> float:
+        """Chunks stored a second of the run."""
+        return self.chunks / self.seconds if self.seconds else 0.0
+
+    def outcomes(self) -> dict[str, int]:
+        """Number of files by outcome."""
+        return dict(Counter(file.outcome for file in self.files))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            **asdict(self),
+            "ok": self.ok,
+            "outcomes": self.outcomes(),
+            "chunks_per_second": self.chunks_per_second,
+        }
+
+    def to_markdown(self) -> str:
+        """The report as an artifact in Prefect's UI shows it."""
+        lines = [
+            f"**{self.source}** into **{self.table}**, model `{self.model}`, run `{self.run_id}`",
+            "",
+            "| files | pages | chunks | embedded | reused | seconds | chunks/s | node-seconds |",
+            "|---|---|---|---|---|---|---|---|",
+            f"| {', '.join(f'{n} {what}' for what, n in sorted(self.outcomes().items())) or 'none'} | {self.pages} "
+            f"| {self.chunks} | {self.embedded} | {self.reused} | {self.seconds:.1f} "
+            f"| {self.chunks_per_second:.1f} | {self.node_seconds:.1f} |",
+            "",
+            "| node | chunks | share | busy s | chunks/s | errors | note |",
+            "|---|---|---|---|---|---|---|",
+            *(
+                f"| {_cell(n.name)} | {n.texts} | {n.share:.0%} | {n.busy_seconds:.1f} | {n.texts_per_second:.1f} "
+                f"| {sum(n.errors.values())} | {_cell(n.note)} |"
+                for n in self.nodes
+            ),
+        ]
+        if self.failed:
+            lines += ["", "| file | outcome | reason | what to do |", "|---|---|---|---|"]
+            lines += [
+                f"| {_cell(f.path)} | {f.outcome} | {_cell(f.reason)} | {_cell(f.remedy)} |"
+                for f in self.failed
+            ]
+        return "\n".join(lines)
+
+
+def node_reports(
+    by_node: Counter[str], figures: Iterable[Iterable[NodeFigures]], left_out: dict[str, str]
+) -> tuple[NodeReport, ...]:
+    """What each node did, over all processes that had work for it.
+
+    Args:
+        by_node: Chunks by node.
+        figures: Last figures of each process.
+        left_out: By node, why it was left out at the start.
+    """
+    merged: dict[str, NodeReport] = {}
+    total = by_node.total() or 1
+    for process in figures:
+        for node in process:
+            before = merged.get(node.name)
+            errors = Counter(node.errors) + Counter(before.errors if before else {})
+            busy = node.busy_seconds + (before.busy_seconds if before else 0.0)
+            texts = by_node[node.name]
+            note = node.last_error or (before.note if before else "")
+            merged[node.name] = NodeReport(
+                node.name, texts, texts / total, busy, texts / busy if busy else 0.0, dict(errors), note
+            )
+    for name, reason in left_out.items():
+        if name not in merged:
+            merged[name] = NodeReport(name, by_node[name], by_node[name] / total, 0.0, 0.0, {}, reason)
+    return tuple(merged.values())
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

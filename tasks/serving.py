@@ -1,0 +1,71 @@
+"""The nodes of a run: those the user names, or, where nobody named any and none answers, the embedded ones."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+from prefect.logging.loggers import get_run_logger
+from prefect.utilities.asyncutils import run_coro_as_sync
+
+from prefect_ollama.blocks.cluster import DEFAULT_MODEL
+from prefect_ollama.blocks.embedded.nodes import EmbeddedNodes
+from prefect_ollama.blocks.errors import ConfigurationError, NodeError
+from prefect_ollama.blocks.resolve import Nodes, resolve_cluster
+from prefect_ollama.blocks.wire.client import NodeClient
+from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
+
+EMBEDDED_MODEL = "all-minilm"
+
+
+@contextlib.contextmanager
+def serving_cluster(
+    cluster: Nodes | None, *, model: str | None, pull: bool | None = None, count: int | None = None
+) -> Iterator[ClusterSpec]:
+    """The cluster to work with, for as long as the context lasts.
+
+    Args:
+        cluster: What the user named, None for nothing.
+        model: Model to use in place of the cluster's.
+        pull: Whether nodes may download the model, in place of the cluster's own setting.
+        count: How many embedded nodes, if they serve; one a core otherwise.
+
+    Raises:
+        ConfigurationError: What was named cannot be used, or the embedded node lacks the model asked for.
+    """
+    resolved = resolve_cluster(cluster, model=model)
+    spec = resolved.spec if pull is None else replace(resolved.spec, pull=pull)
+    if resolved.configured or _answers(spec):
+        yield spec
+        return
+    if model is not None and model.removesuffix(":latest") not in (EMBEDDED_MODEL, DEFAULT_MODEL):
+        raise ConfigurationError(
+            f"No Ollama node is configured and none answers on this host, and the embedded model is not {model!r}.",
+            state="Nothing was started.",
+            remedy=f"Start Ollama, name its URL, or use the model {EMBEDDED_MODEL!r}.",
+        )
+    with EmbeddedNodes(count) as nodes:
+        get_run_logger().info(
+            "No Ollama node is configured and none answers on this host: the embedded model %s (384 dimensions, "
+            "English) serves, in %d processes.",
+            EMBEDDED_MODEL,
+            len(nodes.urls),
+        )
+        specs = tuple(
+            NodeSpec(name=f"embedded-{number}", url=url, max_in_flight=2)
+            for number, url in enumerate(nodes.urls, 1)
+        )
+        yield ClusterSpec(nodes=specs, model=ModelSpec(EMBEDDED_MODEL))
+
+
+def _answers(spec: ClusterSpec) -> bool:
+    async def ask() -> bool:
+        async with NodeClient(replace(spec.nodes[0], connect_timeout=1.0), spec.model) as client:
+            try:
+                await client.version()
+            except NodeError:
+                return False
+            return True
+
+    return bool(run_coro_as_sync(ask()))

@@ -1,0 +1,77 @@
+"""Store what was embedded: one writer a run, large commits, documents whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
+
+from prefect_ollama.blocks.lance import Document, EmbeddedDocument, Store
+from prefect_ollama.tasks.embed import EmbeddedBundle
+from prefect_ollama.tasks.parcel import Parcel
+
+COMMIT_CHUNKS = 4096
+"""A commit of some thousand chunks costs little more than one of ten, and a thousand small ones slow every reader."""
+
+COMMIT_SECONDS = 15.0
+"""A slow run commits at least this often, so that its table fills while it works."""
+
+
+class Writer:
+    """Collects embedded bundles and commits them in large pieces.
+
+    Args:
+        store: The table, within a run.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._documents: list[EmbeddedDocument] = []
+        self._failed: list[Document] = []
+        self._chunks = 0
+        self._since = time.monotonic()
+
+    def add(self, bundle: EmbeddedBundle) -> None:
+        """Take a bundle in; commit if enough has come together or enough time has passed."""
+        self._documents += bundle.documents
+        self._failed += bundle.failed
+        self._chunks += sum(len(each.chunks) for each in bundle.documents)
+        if self._chunks >= COMMIT_CHUNKS or time.monotonic() - self._since >= COMMIT_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Commit what has come together."""
+        if self._documents or self._failed:
+            documents, failed = self._documents, self._failed
+            store_documents(Parcel(lambda: self._commit(documents, failed)), self._chunks)
+        self._documents, self._failed, self._chunks = [], [], 0
+        self._since = time.monotonic()
+
+    def _commit(self, documents: list[EmbeddedDocument], failed: list[Document]) -> None:
+        if documents:
+            self._store.write(documents)
+        if failed:
+            # What failed has nothing in the table, also where an earlier version of it had.
+            self._store.remove([row.doc_id for row in failed])
+            self._store.record(failed)
+
+
+def _name() -> str:
+    return f"store {task_run.parameters['chunks']} chunks"
+
+
+@task(name="store", task_run_name=_name, cache_policy=NO_CACHE, persist_result=False)
+def store_documents(commit: Parcel[Callable[[], None]], chunks: int) -> None:
+    """Commit some documents.
+
+    Args:
+        commit: What does it.
+        chunks: How many chunks that are, for the run's name.
+
+    Raises:
+        TableError: The commit failed; the documents are as they were before.
+    """
+    commit.content()
