@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import BlockDocument
 from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import (
     BaseModel,
@@ -29,7 +30,7 @@ from pydantic import (
 
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, NodeError
 from prefect_ollama.blocks.node import OllamaNode
-from prefect_ollama.blocks.stored import StoredBlock
+from prefect_ollama.blocks.stored import StoredBlock, at
 from prefect_ollama.blocks.wire.address import base_url, looks_like_address, short_name
 from prefect_ollama.blocks.wire.client import NodeClient
 from prefect_ollama.blocks.wire.prefixes import prefixes_of
@@ -54,9 +55,9 @@ class NodeReference(BaseModel):
 def _entry(value: Any) -> Any:
     if isinstance(value, Mapping) and "$ref" in value:
         return NodeReference.model_validate(value["$ref"])
-    if isinstance(value, OllamaNode) and value.name and value._as_saved is not None:
-        return value.name
-    if isinstance(value, OllamaNode | NodeReference):
+    if isinstance(value, OllamaNode):
+        return value.name if value.name and value.unchanged else value
+    if isinstance(value, NodeReference):
         return value
     if not isinstance(value, str) or not value.strip():
         raise ValueError("a node is the name of a saved Ollama Node block, a URL, or such a block itself")
@@ -135,9 +136,6 @@ class ClusterCheck:
     dimension: int = 0
     error: str = ""
 
-    def __bool__(self) -> bool:
-        return self.ok
-
 
 class OllamaCluster(StoredBlock):
     """Ollama nodes that serve one embedding model together, and the model's settings, the same on all of them.
@@ -167,7 +165,7 @@ class OllamaCluster(StoredBlock):
         description="The nodes that work together: saved Ollama Node blocks, or plain URLs of nodes that need "
         "no settings of their own.",
         examples=[["gpu-box", "http://laptop:11434"]],
-        json_schema_extra={"position": 0},
+        json_schema_extra=at(0),
     )
     model: str = Field(
         default=DEFAULT_MODEL,
@@ -175,13 +173,13 @@ class OllamaCluster(StoredBlock):
         title="Model",
         description="Embedding model, by the name it has on the nodes.",
         examples=["nomic-embed-text", "mxbai-embed-large", "bge-m3"],
-        json_schema_extra={"position": 1},
+        json_schema_extra=at(1),
     )
     pull: bool = Field(
         default=False,
         title="Pull the model",
         description="Let a node that lacks the model download it.",
-        json_schema_extra={"position": 2},
+        json_schema_extra=at(2),
     )
     document_prefix: str | None = Field(
         default=None,
@@ -189,7 +187,7 @@ class OllamaCluster(StoredBlock):
         description="Put before every chunk. Left out, it is what the model was trained with, where that is "
         "known; 'none' is no prefix.",
         examples=["search_document: "],
-        json_schema_extra={"position": 3},
+        json_schema_extra=at(3),
     )
     query_prefix: str | None = Field(
         default=None,
@@ -197,7 +195,7 @@ class OllamaCluster(StoredBlock):
         description="Put before every question. Left out, it is what the model was trained with, where that is "
         "known; 'none' is no prefix.",
         examples=["search_query: "],
-        json_schema_extra={"position": 4},
+        json_schema_extra=at(4),
     )
     dimensions: int | None = Field(
         default=None,
@@ -205,7 +203,7 @@ class OllamaCluster(StoredBlock):
         le=65536,
         title="Dimensions",
         description="Shorten the vectors to this length, for models made for it. Left out, they stay whole.",
-        json_schema_extra={"position": 5},
+        json_schema_extra=at(5),
     )
     num_ctx: int | None = Field(
         default=None,
@@ -214,20 +212,20 @@ class OllamaCluster(StoredBlock):
         title="Context",
         description="Longest text in tokens, the same on all nodes. Left out, it is the model's own, at most "
         "2048.",
-        json_schema_extra={"position": 6},
+        json_schema_extra=at(6),
     )
     keep_alive: str = Field(
         default="30m",
         title="Keep loaded",
         description="How long a node keeps the model in memory after a request; '-1s' is for ever.",
         examples=["30m", "24h", "-1s"],
-        json_schema_extra={"position": 7},
+        json_schema_extra=at(7),
     )
     accept_other_digest: bool = Field(
         default=False,
         title="Accept other builds",
         description="Let nodes take part whose model is another build, if it gives the same vectors.",
-        json_schema_extra={"position": 8},
+        json_schema_extra=at(8),
     )
     give_up_after: float = Field(
         default=120.0,
@@ -235,7 +233,7 @@ class OllamaCluster(StoredBlock):
         le=86400,
         title="Time without a node",
         description="Seconds without any working node after which a run fails.",
-        json_schema_extra={"position": 9},
+        json_schema_extra=at(9),
     )
 
     @field_validator("nodes", mode="before")
@@ -349,6 +347,11 @@ class OllamaCluster(StoredBlock):
             dimension=proven.reference.dimension,
         )
 
+    def _to_block_document(self, *args: Any, **kwargs: Any) -> BlockDocument:
+        # Saving passes here. The serialiser below refuses too, but wrapped in an error of pydantic's.
+        _refuse_unsaved(self.nodes)
+        return super()._to_block_document(*args, **kwargs)
+
     @classmethod
     async def aregister_type_and_schema(cls, client: PrefectClient | None = None) -> None:
         """Register the type at the server, and that of the nodes, which its form offers to pick."""
@@ -367,13 +370,20 @@ def _plain(node: str | NodeReference | OllamaNode, info: SerializationInfo) -> A
         return {"$ref": {"block_document_id": str(node.block_document_id)}}
     if isinstance(node, OllamaNode):
         if info.context and info.context.get("include_secrets"):
-            raise ConfigurationError(
-                f"The node {short_name(node.url)!r} of this cluster is not saved, so the cluster cannot be.",
-                state="Nothing was saved.",
-                remedy="Save the node first with `node.save(…)`, then build the cluster with it or its name.",
-            )
+            _refuse_unsaved([node])
         return node.model_dump(mode=info.mode)
     return node
+
+
+def _refuse_unsaved(nodes: Iterable[str | NodeReference | OllamaNode]) -> None:
+    for node in nodes:
+        if isinstance(node, OllamaNode):
+            raise ConfigurationError(
+                f"The node {short_name(node.url)!r} of this cluster is not saved as it is here, and a cluster "
+                "keeps names of nodes only.",
+                state="The cluster was not saved.",
+                remedy="Save the node first with `node.save(…)`, then make the cluster with it or its name.",
+            )
 
 
 def _node_spec(entry: str | NodeReference | OllamaNode) -> NodeSpec:
@@ -383,7 +393,8 @@ def _node_spec(entry: str | NodeReference | OllamaNode) -> NodeSpec:
         return OllamaNode.load_by_id(entry.block_document_id).to_spec()
     if looks_like_address(entry):
         return NodeSpec(name=short_name(entry), url=entry)
-    return OllamaNode.load_named(entry).to_spec(entry)
+    hint = f" If {entry!r} is a host, write http://{entry}:11434."
+    return OllamaNode.load_named(entry, hint=hint).to_spec(entry)
 
 
 async def _cause(node: NodeSpec, cluster: ClusterSpec) -> str:

@@ -12,12 +12,15 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr, field_validator, model_validator
 
 from prefect_ollama.blocks.errors import ConfigurationError, NodeAnswerError, NodeError
-from prefect_ollama.blocks.stored import StoredBlock
+from prefect_ollama.blocks.stored import StoredBlock, at, refuse_mask
 from prefect_ollama.blocks.wire.address import base_url, short_name
 from prefect_ollama.blocks.wire.client import NodeClient
 from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+URL_PATTERN = r"^(https?://)?[^\s/?#@]+(/[^\s?#]*)?$"
+"""For the form alone, which so tells of most mistakes at the field; `base_url` has the last word."""
+
 _RESERVED_HEADERS = frozenset({"content-type", "content-length", "transfer-encoding", "connection"})
 
 
@@ -42,9 +45,6 @@ class NodeCheck:
     models: tuple[str, ...] = ()
     latency: float | None = None
     error: str = ""
-
-    def __bool__(self) -> bool:
-        return self.ok
 
 
 class OllamaNode(StoredBlock):
@@ -71,46 +71,46 @@ class OllamaNode(StoredBlock):
         description="Address of the Ollama server, with the path in front of it if it is behind a proxy. "
         "A host alone means http and port 11434.",
         examples=["http://gpu-box:11434", "https://ai.example.org/ollama"],
-        json_schema_extra={"position": 0},
+        json_schema_extra=at(0, pattern=URL_PATTERN),
     )
     token: SecretStr | None = Field(
         default=None,
         title="Bearer token",
         description="Token that a proxy before Ollama asks for; it is sent as 'Authorization: Bearer …'.",
-        json_schema_extra={"position": 1},
+        json_schema_extra=at(1),
     )
     username: str | None = Field(
         default=None,
         title="User name",
         description="User name, where a proxy asks for one (HTTP basic authentication).",
-        json_schema_extra={"position": 2},
+        json_schema_extra=at(2),
     )
     password: SecretStr | None = Field(
         default=None,
         title="Password",
         description="Password that belongs to the user name.",
-        json_schema_extra={"position": 3},
+        json_schema_extra=at(3),
     )
     headers: SecretDict = Field(
         default_factory=lambda: SecretDict({}),
         title="Headers",
         description="Further headers for every request, as names and values; the values are kept secret.",
         examples=[{"X-Api-Key": "…"}],
-        json_schema_extra={"position": 4},
+        json_schema_extra=at(4),
     )
     ca_bundle: str | None = Field(
         default=None,
         title="CA bundle",
         description="PEM file with the certificates of a private authority, on every machine where flows run.",
         examples=["/etc/ssl/certs/our-ca.pem"],
-        json_schema_extra={"position": 5},
+        json_schema_extra=at(5),
     )
     verify: bool = Field(
         default=True,
         title="Check the certificate",
         description="Whether the server's certificate is checked. Off, anyone on the way can read the texts "
         "and the token; a warning says so at every use.",
-        json_schema_extra={"position": 6},
+        json_schema_extra=at(6),
     )
     connect_timeout: float = Field(
         default=5.0,
@@ -118,7 +118,7 @@ class OllamaNode(StoredBlock):
         le=600,
         title="Time to connect",
         description="Seconds until a connection must stand.",
-        json_schema_extra={"position": 7},
+        json_schema_extra=at(7),
     )
     read_timeout: float = Field(
         default=300.0,
@@ -126,7 +126,7 @@ class OllamaNode(StoredBlock):
         le=86400,
         title="Time to answer",
         description="Seconds after which a request is given up and its texts go to another node.",
-        json_schema_extra={"position": 8},
+        json_schema_extra=at(8),
     )
     load_timeout: float = Field(
         default=300.0,
@@ -134,7 +134,7 @@ class OllamaNode(StoredBlock):
         le=86400,
         title="Time to load",
         description="Seconds that the first request may take, because it loads the model.",
-        json_schema_extra={"position": 9},
+        json_schema_extra=at(9),
     )
     max_in_flight: int = Field(
         default=16,
@@ -143,7 +143,7 @@ class OllamaNode(StoredBlock):
         title="Requests at once",
         description="Requests that may be under way at the same time, at most. The right number is learned "
         "while it works; this is the limit.",
-        json_schema_extra={"position": 10},
+        json_schema_extra=at(10),
     )
     max_request_texts: int = Field(
         default=128,
@@ -151,14 +151,17 @@ class OllamaNode(StoredBlock):
         le=8192,
         title="Texts in a request",
         description="Texts that one request may hold, at most.",
-        json_schema_extra={"position": 11},
+        json_schema_extra=at(11),
     )
 
     @field_validator("token", "username", "password", "ca_bundle", mode="after")
     @classmethod
     def _blank_is_none(cls, value: Any) -> Any:
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        return value if text is not None and text.strip() else None
+        if text is None or not text.strip():
+            return None
+        refuse_mask(text)
+        return value
 
     @field_validator("token", mode="after")
     @classmethod
@@ -186,6 +189,7 @@ class OllamaNode(StoredBlock):
                 raise ValueError(f"the header {name!r} is set by the client itself")
             if not isinstance(content, str) or not content.isascii() or not content.isprintable():
                 raise ValueError(f"the value of header {name!r} must be one line of plain ASCII characters")
+            refuse_mask(content)
         return value
 
     @model_validator(mode="after")

@@ -1,13 +1,19 @@
-"""From whatever a user names as the nodes to one `ClusterSpec`; what was not named is said to be so."""
+"""From whatever a user names as nodes or table to what the machinery works with.
+
+What nobody named is said to be so.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from prefect_ollama.blocks.cluster import DEFAULT_MODEL, OllamaCluster
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.node import OllamaNode
+from prefect_ollama.blocks.table import LanceTable, default_table
 from prefect_ollama.blocks.wire.address import HOST_VARIABLE, looks_like_address, url_from_environment
 from prefect_ollama.blocks.wire.spec import DEFAULT_URL, ClusterSpec
 
@@ -46,7 +52,8 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
         name = f"cluster {cluster.name!r}" if cluster.name else "the cluster given"
         return ResolvedCluster(_with_model(cluster, model).to_spec(), True, name)
     if isinstance(cluster, str) and not looks_like_address(cluster):
-        loaded = OllamaCluster.load_named(cluster)
+        hint = f" If {cluster!r} is a node, name it in a list; if it is a host, write http://{cluster}:11434."
+        loaded = OllamaCluster.load_named(cluster, hint=hint)
         return ResolvedCluster(_with_model(loaded, model).to_spec(), True, f"cluster {cluster!r}")
     if cluster is not None:
         entries = [cluster] if isinstance(cluster, str | OllamaNode) else list(cluster)
@@ -68,6 +75,29 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
     if url is not None:
         return ResolvedCluster(_of_nodes([url], model).to_spec(), True, HOST_VARIABLE)
     return ResolvedCluster(_of_nodes([DEFAULT_URL], model).to_spec(), False, "this host")
+
+
+def resolve_table(table: LanceTable | str | Path | None = None) -> StoreSpec:
+    """Find the table to work with; it need not be there yet.
+
+    Args:
+        table: A table block or its name; or a folder or an object store's URL, in which the table
+            `documents` is meant. A text with a slash or backslash is a folder. None means the table of
+            `default_table`.
+
+    Raises:
+        ConfigurationError: There is no such block, its values are wrong, or the place is none.
+    """
+    if table is None:
+        return default_table().to_spec()
+    if isinstance(table, LanceTable):
+        return table.to_spec()
+    text = str(table)
+    if isinstance(table, Path) or any(mark in text for mark in "/\\") or text in (".", "..", "~"):
+        uri = text if "://" in text else str(Path(text).expanduser().absolute())
+        return LanceTable.made(uri=uri).to_spec()
+    hint = f" If {text!r} is a folder, write './{text}'."
+    return LanceTable.load_named(text, hint=hint).to_spec()
 
 
 def _of_nodes(entries: Sequence[str | OllamaNode], model: str | None) -> OllamaCluster:

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import logging
 from abc import ABC
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
+import httpx
 from prefect.blocks.core import Block
-from prefect.exceptions import MissingContextError
+from prefect.client.schemas.objects import BlockDocument
+from prefect.exceptions import MissingContextError, PrefectException
 from prefect.logging import get_logger, get_run_logger
-from pydantic import ConfigDict, PrivateAttr, ValidationError
-from pydantic.types import _SecretBase
+from prefect.types import SecretDict
+from pydantic import (
+    ConfigDict,
+    PrivateAttr,
+    SecretStr,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from prefect_ollama.blocks.errors import ConfigurationError
 
@@ -34,6 +45,11 @@ class StoredBlock(Block, ABC):
         return self._block_document_name or ""
 
     @property
+    def unchanged(self) -> bool:
+        """Whether the server has it as it is here (as far as this process knows)."""
+        return self._as_saved is not None and self._as_saved == self.__dict__
+
+    @property
     def logger(self) -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
         """The run's logger inside a run, and one of this block's outside."""
         try:
@@ -48,10 +64,28 @@ class StoredBlock(Block, ABC):
             self._as_saved = None if value is None else deepcopy(self.__dict__)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        saved = self._block_document_id
-        if saved is not None and self._as_saved == self.__dict__ and _holds_secret(self.__dict__):
-            return _load_by_id, (type(self), saved)
+        if self.unchanged and any(_is_secret(value) for value in self.__dict__.values()):
+            return _load_by_id, (type(self), self._block_document_id)
         return super().__reduce_ex__(protocol)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        private = state["__pydantic_private__"]
+        return {**state, "__pydantic_private__": {**(private or {}), "_as_saved": None}}
+
+    @model_serializer(mode="wrap")
+    def ser_model(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        """Leave empty secret dicts out of what is stored.
+
+        Prefect's API shows any such dict as `"********"`, even one that is empty or null; its form then
+        refuses to save the block again, because that is no object.
+        """
+        data = super().ser_model(handler, info)
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretDict) and not value.get_secret_value():
+                data.pop(name, None)
+        return data
 
     @classmethod
     def made(cls, **values: Any) -> Self:
@@ -69,26 +103,30 @@ class StoredBlock(Block, ABC):
             ) from None
 
     @classmethod
-    def load_named(cls, name: str) -> Self:
-        """Load a saved block, from sync code or from a thread.
+    def load_named(cls, name: str, *, hint: str = "") -> Self:
+        """Load a saved block; it waits, also in async code.
+
+        Args:
+            name: Its name.
+            hint: What else to tell the user if there is none of this name.
 
         Raises:
             ConfigurationError: There is none of this name, its values are wrong (the text says which), or the
                 Prefect server can't be reached.
         """
-        return cls._loaded(f"named {name!r}", lambda: cls.load(name, _sync=True))  # type: ignore[call-arg]
+        return cls._loaded(f"named {name!r}", lambda: cls.load(name, _sync=True), hint)  # type: ignore[call-arg]
 
     @classmethod
     def load_by_id(cls, block_document_id: UUID) -> Self:
         """Load a saved block by its id; see `load_named`."""
         reference = {"block_document_id": str(block_document_id)}
         return cls._loaded(
-            f"with id {block_document_id}",
+            f"with id {str(block_document_id)!r}",
             lambda: cls.load_from_ref(reference, _sync=True),  # type: ignore[call-arg]
         )
 
     @classmethod
-    def _loaded(cls, which: str, load: Any) -> Self:
+    def _loaded(cls, which: str, load: Callable[[], Any], hint: str = "") -> Self:
         kind = cls.get_block_type_name()
         try:
             block: Self = load()
@@ -99,41 +137,72 @@ class StoredBlock(Block, ABC):
                 f"There is no {kind} block {which}.",
                 state="Nothing was started.",
                 remedy=f"Make it in the Prefect UI (Blocks, +, {kind}), or in Python with "
-                f"`{cls.__name__}(…).save(…)`.",
+                f"`{cls.__name__}(…).save(…)`.{hint}",
             ) from None
+        except (PrefectException, httpx.HTTPError, RuntimeError, OSError) as error:
+            raise ConfigurationError(
+                f"The {kind} block {which} cannot be loaded from the Prefect server ({error}).",
+                state="Nothing was started.",
+                remedy="Check PREFECT_API_URL and that the server runs. Without a server, name nodes by URLs.",
+            ) from error
+        return block
+
+    @classmethod
+    def _load_from_block_document(cls, block_document: BlockDocument, validate: bool = True) -> Self:
+        # All ways to load pass here. The server takes values that the block refuses, and Prefect's own
+        # words for that do not say which.
+        try:
+            return super()._load_from_block_document(block_document, validate=validate)
         except RuntimeError as error:
             if not isinstance(error.__cause__, ValidationError):
-                raise _unreachable(kind, which, error) from error
+                raise
             raise ConfigurationError(
-                f"The {kind} block {which} cannot be used: {field_errors(error.__cause__)}.",
+                f"The {cls.get_block_type_name()} block named {block_document.name!r} cannot be used: "
+                f"{field_errors(error.__cause__)}.",
                 state="Nothing was started.",
                 remedy="Correct it in the Prefect UI (Blocks).",
             ) from None
-        except Exception as error:
-            raise _unreachable(kind, which, error) from error
-        return block
 
 
 def field_errors(error: ValidationError) -> str:
     """What is wrong, field by field, in one line and without the values."""
     lines = []
     for each in error.errors(include_url=False, include_input=False, include_context=False):
-        where = ".".join(str(part) for part in each["loc"])
+        where = ".".join(str(part) for part in each["loc"] if isinstance(part, int) or part.isidentifier())
         what = each["msg"].removeprefix("Value error, ")
         lines.append(f"field {where!r}: {what}" if where else what)
-    return "; ".join(lines)
+    return "; ".join(dict.fromkeys(lines))
 
 
-def _unreachable(kind: str, which: str, error: Exception) -> ConfigurationError:
-    return ConfigurationError(
-        f"The {kind} block {which} cannot be loaded from the Prefect server ({error}).",
-        state="Nothing was started.",
-        remedy="Check PREFECT_API_URL and that the server runs; without a server, name nodes by their URLs.",
-    )
+def refuse_mask(secret: str) -> None:
+    """Refuse what the API shows in place of a secret, as someone copies it from there.
+
+    Raises:
+        ValueError: It is nothing but asterisks.
+    """
+    if secret and not secret.strip("*"):
+        raise ValueError("this is the mask that is shown in place of a secret; write the secret itself")
 
 
-def _holds_secret(values: dict[str, Any]) -> bool:
-    return any(isinstance(value, _SecretBase) and value.get_secret_value() for value in values.values())
+def at(position: int, **more: Any) -> Callable[[dict[str, Any]], None]:
+    """For `json_schema_extra`: the field's place in the form, and no tab "None" beside the value.
+
+    The form leaves an empty field out, so a field that may be None needs no way to say so.
+    """
+
+    def change(schema: dict[str, Any]) -> None:
+        kinds = [kind for kind in schema.pop("anyOf", []) if kind != {"type": "null"}]
+        if schema.get("default", ...) is None:
+            del schema["default"]
+        for kind in kinds:
+            schema.update(kind)
+        schema.update(more, position=position)
+
+    return change
+
+
+def _is_secret(value: Any) -> bool:
+    return isinstance(value, SecretStr | SecretDict) and bool(value.get_secret_value())
 
 
 def _load_by_id(cls: type[StoredBlock], block_document_id: UUID) -> StoredBlock:

@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 
 from prefect.settings import get_current_settings
 from prefect.types import SecretDict
-from pydantic import Field, HttpUrl, field_validator, model_validator
+from pydantic import Field, HttpUrl, field_validator
 
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
+from prefect_ollama.blocks.lance import schema
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.lance.tables import connect, open_table
-from prefect_ollama.blocks.stored import StoredBlock
+from prefect_ollama.blocks.stored import StoredBlock, at, refuse_mask
 
 DEFAULT_TABLE = "documents"
 
@@ -48,9 +49,6 @@ class TableCheck:
     size: int = 0
     error: str = ""
 
-    def __bool__(self) -> bool:
-        return self.ok
-
 
 class LanceTable(StoredBlock):
     """A LanceDB table of chunks, their vectors and the documents they come from.
@@ -77,14 +75,14 @@ class LanceTable(StoredBlock):
         description="Folder of the database (an absolute path), or the URL of an object store: s3://, gs:// or "
         "az:// with bucket and path.",
         examples=["/data/lancedb", "s3://our-bucket/lancedb"],
-        json_schema_extra={"position": 0},
+        json_schema_extra=at(0),
     )
     table: str = Field(
         default=DEFAULT_TABLE,
         title="Table",
         description="Name of the table in the database: letters, digits, '_', '-' and '.'.",
         examples=["documents", "papers"],
-        json_schema_extra={"position": 1},
+        json_schema_extra=at(1, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"),
     )
     storage_options: SecretDict = Field(
         default_factory=lambda: SecretDict({}),
@@ -92,7 +90,7 @@ class LanceTable(StoredBlock):
         description="Keys, region and endpoint of the object store, as names and values; the values are kept "
         "secret. Left out, those of the environment count.",
         examples=[{"region": "eu-central-1", "access_key_id": "…", "secret_access_key": "…"}],
-        json_schema_extra={"position": 2},
+        json_schema_extra=at(2),
     )
 
     @field_validator("uri", mode="after")
@@ -101,6 +99,8 @@ class LanceTable(StoredBlock):
         value = value.strip()
         scheme, mark, rest = value.partition("://")
         if not mark:
+            if not Path(value).expanduser().is_absolute():
+                raise ValueError("write the folder's whole path; a relative one is another in every process")
             return value
         if scheme not in _SCHEMES:
             raise ValueError(f"{scheme}:// is not supported; write a folder, or s3://, gs:// or az://")
@@ -109,6 +109,14 @@ class LanceTable(StoredBlock):
         if not rest.strip("/"):
             raise ValueError("the URL names no bucket")
         return value
+
+    @field_validator("table", mode="after")
+    @classmethod
+    def _table_name(cls, value: str) -> str:
+        try:
+            return StoreSpec("/", value).table
+        except ConfigurationError as error:
+            raise ValueError(f"{error.cause} {error.remedy}".rstrip(".")) from None
 
     @field_validator("storage_options", mode="before")
     @classmethod
@@ -123,18 +131,11 @@ class LanceTable(StoredBlock):
             if isinstance(content, dict | list) or content is None:
                 raise ValueError(f"the option {name!r} must be a text")
             texts[name] = str(content).lower() if isinstance(content, bool) else str(content)
+            refuse_mask(texts[name])
         return SecretDict(texts)
 
-    @model_validator(mode="after")
-    def _usable(self) -> LanceTable:
-        try:
-            self.to_spec()
-        except ConfigurationError as error:
-            raise ValueError(f"{error.cause} {error.remedy}".strip()) from None
-        return self
-
     def to_spec(self) -> StoreSpec:
-        """The table's address as the machinery works with it; a relative folder becomes absolute here."""
+        """The table's address as the machinery works with it."""
         options = self.storage_options.get_secret_value()
         return StoreSpec(self.uri, self.table, tuple(sorted(options.items())))
 
@@ -146,7 +147,7 @@ class LanceTable(StoredBlock):
         spec = self.to_spec()
         try:
             return _look(spec)
-        except TableError as error:
+        except (TableError, RuntimeError, ValueError, OSError) as error:
             return TableCheck(spec.uri, spec.table, ok=False, error=self._without_secrets(str(error)))
 
     async def acheck(self) -> TableCheck:
@@ -174,6 +175,12 @@ def _look(spec: StoreSpec) -> TableCheck:
     chunks = open_table(connection, spec, spec.table)
     if chunks is None:
         return TableCheck(spec.uri, spec.table, ok=True)
+    if not schema.is_ours(chunks.schema):
+        raise TableError(
+            f"The table {spec.table!r} in {spec.uri!r} was not made for documents and their chunks.",
+            state="It was not changed.",
+            remedy="Choose another name for the table.",
+        )
     documents = open_table(connection, spec, spec.documents_table)
     return TableCheck(
         spec.uri,

@@ -60,7 +60,7 @@ def url_from_environment(environ: Mapping[str, str] = os.environ) -> str | None:
 
 def looks_like_address(text: str) -> bool:
     """Whether a text is meant as an address and not as the name of a block (which has only a-z, 0-9 and -)."""
-    return any(mark in text for mark in ":/.[")
+    return any(mark in text for mark in ":/.[") or text.strip().lower() == "localhost"
 
 
 def short_name(url: str) -> str:
@@ -85,18 +85,14 @@ def _parts(text: str) -> tuple[str, str, str | None, str]:
             "the address must hold no user name or password; they have fields of their own in an OllamaNode"
         )
     path = f"{slash}{path}".rstrip("/")
-    if _CALL.search(path):
-        raise ValueError(
-            f"{_CALL.search(path)[0]!r} belongs to a single call; write the address that comes before it"  # type: ignore[index]
-        )
+    if call := _CALL.search(path):
+        raise ValueError(f"{call[0]!r} belongs to a single call; write the address that comes before it")
     if _is_ipv6(authority):
         authority = f"[{authority}]"
     host, colon, port = authority.rpartition(":") if not authority.endswith("]") else (authority, "", "")
     if not colon:
         host = authority
-    if host and not _HOST.fullmatch(host):
-        raise ValueError("the address names no host; write for example http://gpu-box:11434")
-    if not host and not port:
+    if not (_HOST.fullmatch(host) if host else port):
         raise ValueError("the address names no host; write for example http://gpu-box:11434")
     if re.search(r"[\s\x00-\x1f\\]", path):
         raise ValueError("the path must have no blanks")

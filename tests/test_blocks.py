@@ -1,0 +1,520 @@
+"""The blocks as values: what they take and refuse, what they hide, and what their checks find on real wires."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import lancedb
+import pytest
+from prefect.blocks.core import Block
+from prefect.testing.standard_test_suites import BlockStandardTestSuite
+from pydantic import ValidationError
+
+import prefect_ollama.blocks
+from prefect_ollama.blocks import LanceTable, OllamaCluster, OllamaNode
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.resolve import resolve_cluster, resolve_table
+from prefect_ollama.blocks.table import default_table
+from tests.nodes import Node, nodes
+from tests.store_samples import IDENTITY, embedded, sentences
+
+MODEL = "nomic-embed-text"
+SECRET = "s3cret-" + "x" * 20
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[list[Node]]:
+    with nodes({"dimension": 16}, {"dimension": 16}) as started:
+        yield started
+
+
+@pytest.fixture
+def node(two: list[Node]) -> Iterator[Node]:
+    """A healthy node; what a test changes is undone."""
+    yield two[0]
+    two[0].heal()
+
+
+@pytest.fixture
+def pair(two: list[Node]) -> Iterator[list[Node]]:
+    yield two
+    for each in two:
+        each.heal()
+
+
+@pytest.fixture(scope="module")
+def tls_node() -> Iterator[Node]:
+    with Node(tls=True, prefix="/ollama") as started:
+        yield started
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """URL at which nothing listens."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{held.getsockname()[1]}"
+
+
+# Prefect's standards
+
+
+class Standards(BlockStandardTestSuite):
+    def test_has_a_valid_image(self, block: type[Block]) -> None:
+        # In place of Prefect's own, which fetches the picture: tests reach nothing but this host.
+        assert block._logo_url is not None
+        assert block._logo_url.scheme == "https"
+
+    def test_every_field_has_a_title_and_a_place_in_the_form(self, block: type[Block]) -> None:
+        properties = block.model_json_schema()["properties"]
+        assert [each["position"] for each in properties.values()] == list(range(len(properties)))
+        assert all(each["title"] and each["description"] for each in properties.values())
+
+    def test_a_field_is_required(self, block: type[Block]) -> None:
+        # Prefect refuses a block without one as a parameter of a flow.
+        assert block.model_json_schema()["required"]
+
+
+class TestNodeStandards(Standards):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return OllamaNode
+
+
+class TestClusterStandards(Standards):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return OllamaCluster
+
+
+class TestTableStandards(Standards):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return LanceTable
+
+
+def test_blocks_are_imported_when_asked_for() -> None:
+    code = (
+        "import sys, prefect_ollama.blocks as b, prefect_ollama.blocks.wire.client\n"
+        "assert set(b.__all__) <= set(dir(b))\n"
+        "assert 'prefect' not in sys.modules\n"
+        "from prefect_ollama.blocks import OllamaNode\n"
+        "assert 'prefect' in sys.modules and OllamaNode is b.OllamaNode"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    assert [n for n in prefect_ollama.blocks.__all__ if not hasattr(prefect_ollama.blocks, n)] == []
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = prefect_ollama.blocks.Nothing
+
+
+# OllamaNode
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "words"),
+    [
+        ({"url": "ftp://gpu"}, "url", "http:// or https://"),
+        ({"url": f"http://me:{SECRET}@gpu"}, "url", "fields of their own"),
+        ({"token": "two words"}, "token", "one word"),
+        ({"token": "********"}, "token", "mask"),
+        ({"password": SECRET}, "", "user name"),
+        ({"token": SECRET, "username": "me"}, "", "not both"),
+        ({"token": SECRET, "headers": {"authorization": SECRET}}, "", "give one"),
+        ({"headers": {"a b": SECRET}}, "headers", "name of a header"),
+        ({"headers": {"X-Key": f"{SECRET}\r\nX-Other: 1"}}, "headers", "one line"),
+        ({"headers": {"Content-Length": "3"}}, "headers", "client itself"),
+        ({"ca_bundle": "/ca.pem", "verify": False}, "", "of no use"),
+        ({"connect_timeout": 0}, "connect_timeout", "greater than 0"),
+        ({"max_in_flight": 0}, "max_in_flight", "greater than or equal to 1"),
+    ],
+)
+def test_a_wrong_node_is_refused_at_its_field(values: dict[str, object], field: str, words: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        OllamaNode(**{"url": "http://gpu:11434", **values})  # type: ignore[arg-type]
+    (error,) = caught.value.errors()
+    assert error["loc"] == ((field,) if field else ())
+    assert words in error["msg"]
+    assert SECRET not in str(caught.value)
+
+
+def test_a_node_becomes_what_the_machinery_works_with() -> None:
+    node = OllamaNode(
+        url="gpu-box",
+        token=f"Bearer {SECRET}",
+        headers={"X-Team": "blue"},
+        ca_bundle=" ",
+        read_timeout=20,
+        max_in_flight=4,
+    )
+    spec = node.to_spec()
+    assert (spec.name, spec.url, spec.ca_bundle) == ("gpu-box:11434", "http://gpu-box:11434", "")
+    assert (spec.read_timeout, spec.max_in_flight) == (20, 4)
+    assert {name: value.get_secret_value() for name, value in spec.headers} == {
+        "Authorization": f"Bearer {SECRET}",
+        "X-Team": "blue",
+    }
+    assert node.to_spec("gpu").name == "gpu"
+
+
+def test_a_check_finds_a_healthy_node(node: Node) -> None:
+    node.control(models=["nomic-embed-text", "all-minilm"], version="0.31.2")
+    found = OllamaNode(url=node.url).check()
+    assert found.ok
+    assert not found.error
+    assert found.version == "0.31.2"
+    assert found.models == ("all-minilm:latest", "nomic-embed-text:latest")
+    assert found.latency is not None
+    assert 0 < found.latency < 60
+
+
+def test_a_check_works_in_async_code(node: Node) -> None:
+    async def both() -> None:
+        block = OllamaNode(url=node.url)
+        assert (await block.acheck()).ok
+        assert block.check().ok
+
+    asyncio.run(both())
+
+
+@pytest.mark.parametrize(
+    ("wants", "has"),
+    [
+        ({"authorization": f"Bearer {SECRET}"}, {"token": SECRET}),
+        (
+            {"authorization": "Basic " + base64.b64encode(f"me:{SECRET}".encode()).decode()},
+            {"username": "me", "password": SECRET},
+        ),
+        ({"x-api-key": SECRET, "x-team": "blue"}, {"headers": {"X-Api-Key": SECRET, "X-Team": "blue"}}),
+    ],
+)
+def test_a_node_shows_its_credentials(node: Node, wants: dict[str, str], has: dict[str, object]) -> None:
+    node.control(headers=wants)
+    block = OllamaNode(url=node.url, **has)  # type: ignore[arg-type]
+    assert block.check().ok
+    without = OllamaNode(url=node.url).check()
+    assert not without.ok
+    assert "credentials" in without.error
+    assert "token or password" in without.error
+    node.control(headers={"authorization": "Bearer another"})
+    refused = block.check()
+    assert not refused.ok
+    assert SECRET not in repr(refused)
+
+
+def test_a_node_behind_a_path(node: Node) -> None:
+    node.control(prefix="/gpu/ollama")
+    assert OllamaNode(url=f"{node.url}/gpu/ollama/").check().ok
+    found = OllamaNode(url=node.url).check()
+    assert not found.ok
+    assert "path prefix" in found.error
+
+
+def test_a_node_that_redirects(node: Node) -> None:
+    node.control(faults=[{"name": "redirect", "paths": ["*"], "location": "https://sso.example/login"}])
+    found = OllamaNode(url=node.url).check()
+    assert not found.ok
+    assert "https://sso.example/login" in found.error
+
+
+def test_what_is_no_ollama_is_said_to_be_none(node: Node) -> None:
+    node.control(faults=[{"name": "html", "paths": ["*"]}])
+    found = OllamaNode(url=node.url).check()
+    assert not found.ok
+    assert "not Ollama's" in found.error
+    node.control(faults=[], version="")
+    found = OllamaNode(url=node.url).check()
+    assert not found.ok
+    assert "no version" in found.error
+
+
+def test_an_unreachable_node_is_a_result(nowhere: str) -> None:
+    found = OllamaNode(url=nowhere).check("gpu")
+    assert not found.ok
+    assert found.name == "gpu"
+    assert "cannot be connected" in found.error
+    assert "Check that it runs" in found.error
+
+
+def test_a_private_authority(tls_node: Node, tmp_path: Path) -> None:
+    url = tls_node.url
+    assert OllamaNode(url=url, ca_bundle=tls_node.ca_file).check().ok
+    unknown = OllamaNode(url=url).check()
+    assert not unknown.ok
+    assert "certificate" in unknown.error.lower()
+    missing = OllamaNode(url=url, ca_bundle=str(tmp_path / "none.pem")).check()
+    assert not missing.ok
+    assert "none.pem" in missing.error
+
+
+def test_an_unchecked_certificate_is_warned_of_at_use(
+    tls_node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    block = OllamaNode(url=tls_node.url, verify=False)
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING):
+        assert block.check("lab").ok
+    assert "certificate of node 'lab' is not checked" in caplog.text
+
+
+# OllamaCluster
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "words"),
+    [
+        ({"nodes": []}, "nodes", "at least 1"),
+        ({"nodes": ["GPU box"]}, "nodes.0", "neither a block's name"),
+        ({"nodes": ["http://a", f"http://me:{SECRET}@b"]}, "nodes.1", "OllamaNode"),
+        ({"nodes": [7]}, "nodes.0", "name of a saved"),
+        ({"model": "two words"}, "model", "one word"),
+        ({"num_ctx": 1}, "num_ctx", "16"),
+        ({"keep_alive": "soon"}, "keep_alive", "30m"),
+        ({"keep_alive": 0}, "keep_alive", "every request"),
+        ({"give_up_after": -1}, "give_up_after", "greater than 0"),
+    ],
+)
+def test_a_wrong_cluster_is_refused_at_its_field(values: dict[str, object], field: str, words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        OllamaCluster.made(**{"nodes": ["gpu"], **values})
+    assert f"field {field!r}" in str(caught.value)
+    assert words in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"), [("30m", "30m"), ("-1", "-1s"), (300, "300s"), ("1h30m", "1h30m"), ("-1s", "-1s")]
+)
+def test_keep_alive_reaches_ollama_as_a_duration(given: object, sent: str) -> None:
+    assert OllamaCluster(nodes=["gpu"], keep_alive=given).model_spec().keep_alive == sent  # type: ignore[arg-type]
+
+
+def test_prefixes_are_the_models_own_unless_named() -> None:
+    def prefixes(**values: str) -> tuple[str, str]:
+        spec = OllamaCluster(nodes=["gpu"], **values).model_spec()  # type: ignore[arg-type]
+        return spec.document_prefix, spec.query_prefix
+
+    assert prefixes() == ("search_document: ", "search_query: ")
+    assert prefixes(model="all-minilm") == ("", "")
+    assert prefixes(document_prefix="", query_prefix="none") == ("", "")
+    assert prefixes(model="mine", query_prefix="q: ") == ("", "q: ")
+
+
+def test_a_cluster_of_urls_and_unsaved_nodes_needs_no_server(pair: list[Node]) -> None:
+    pair[1].control(headers={"authorization": f"Bearer {SECRET}"})
+    cluster = OllamaCluster(nodes=[pair[0].url, OllamaNode(url=pair[1].url, token=SECRET)], model=MODEL)
+    found = cluster.check()
+    assert found.ok
+    assert found.usable
+    assert found.dimension == 16
+    assert [row.url for row in found.nodes] == [pair[0].url, pair[1].url]
+    assert all(row.ok and row.version and row.digest == found.digest and row.seconds for row in found.nodes)
+    for shown in (
+        repr(cluster),
+        str(cluster),
+        cluster.model_dump_json(),
+        repr(found),
+        str(cluster.to_spec()),
+    ):
+        assert SECRET not in shown
+
+
+def test_a_check_names_each_nodes_cause(pair: list[Node], nowhere: str) -> None:
+    pair[1].control(models=["another"])
+    found = OllamaCluster(nodes=[pair[0].url, pair[1].url, nowhere]).check()
+    assert not found.ok
+    assert found.usable
+    assert [row.ok for row in found.nodes] == [True, False, False]
+    assert not found.nodes[0].cause
+    assert "does not have the model" in found.nodes[1].cause
+    assert "ollama pull" in found.nodes[1].cause
+    assert "cannot be connected" in found.nodes[2].cause
+
+
+def test_other_weights_under_the_same_name_are_found(pair: list[Node]) -> None:
+    pair[1].control(weights="b")
+    found = OllamaCluster(nodes=[each.url for each in pair]).check()
+    assert [row.ok for row in found.nodes] == [True, False]
+    assert "other weights" in found.nodes[1].cause
+
+
+def test_a_cluster_of_which_no_node_works_is_a_result(pair: list[Node], nowhere: str) -> None:
+    pair[0].control(headers={"authorization": "Bearer x"})
+    pair[1].control(faults=["nan"])
+    found = OllamaCluster(nodes=[pair[0].url, pair[1].url, nowhere]).check()
+    assert not found.usable
+    assert "No node can embed" in found.error
+    assert [row.ok for row in found.nodes] == [False] * 3
+    for row, words in zip(found.nodes, ("credentials", "embedding", "cannot be connected"), strict=True):
+        assert words in row.cause
+        assert row.name in row.cause
+
+
+def test_pulling_is_allowed_by_the_block(node: Node) -> None:
+    node.control(models=[])
+    assert not OllamaCluster(nodes=[node.url]).check().usable
+    assert OllamaCluster(nodes=[node.url], pull=True).check().ok
+
+
+def test_one_node_twice_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="Two nodes"):
+        OllamaCluster(nodes=["http://gpu:11434", "gpu:11434"]).to_spec()
+    with pytest.raises(ConfigurationError, match="Two nodes"):
+        OllamaCluster(nodes=["http://0.0.0.0:11434", OllamaNode(url="http://127.0.0.1:11434")]).to_spec()
+
+
+# What flows are given
+
+
+def test_nodes_come_from_what_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    nothing = resolve_cluster()
+    assert not nothing.configured
+    assert [each.url for each in nothing.spec.nodes] == ["http://127.0.0.1:11434"]
+    monkeypatch.setenv("OLLAMA_HOST", "https://gpu-box/ollama")
+    variable = resolve_cluster(model="bge-m3")
+    assert variable.configured
+    assert variable.origin == "OLLAMA_HOST"
+    assert [each.url for each in variable.spec.nodes] == ["https://gpu-box/ollama"]
+    assert variable.spec.model.name == "bge-m3"
+    named = resolve_cluster("http://a:1")
+    assert [each.url for each in named.spec.nodes] == ["http://a:1"]
+    several = resolve_cluster(["http://a:1", OllamaNode(url="http://b:2", max_in_flight=3)])
+    assert [each.max_in_flight for each in several.spec.nodes] == [16, 3]
+    cluster = OllamaCluster(nodes=["http://a:1"], model="all-minilm", num_ctx=256, query_prefix="q: ")
+    assert resolve_cluster(cluster).spec == cluster.to_spec()
+    other = resolve_cluster(cluster, model=MODEL).spec.model
+    assert (other.name, other.num_ctx, other.document_prefix) == (MODEL, 256, "search_document: ")
+    assert other.query_prefix == "q: "
+    monkeypatch.setenv("OLLAMA_HOST", f"http://me:{SECRET}@gpu")
+    with pytest.raises(ConfigurationError, match="OLLAMA_HOST") as caught:
+        resolve_cluster()
+    assert SECRET not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="empty"):
+        resolve_cluster([])
+
+
+def test_a_table_comes_from_what_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = Path(os.environ["PREFECT_HOME"])
+    assert resolve_table() == StoreSpec(str(home / "lancedb"), "documents") == default_table().to_spec()
+    assert resolve_table("./here").uri == str(tmp_path / "here")
+    assert resolve_table(Path("here")).uri == str(tmp_path / "here")
+    assert resolve_table("s3://bucket/x").uri == "s3://bucket/x"
+    block = LanceTable(uri="/data/lancedb", table="papers")
+    assert resolve_table(block) == StoreSpec("/data/lancedb", "papers")
+
+
+# LanceTable
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "words"),
+    [
+        ({"uri": ""}, "uri", "at least 1"),
+        ({"uri": "here/lancedb"}, "uri", "whole path"),
+        ({"uri": "ftp://a/b"}, "uri", "s3://"),
+        ({"uri": "s3://"}, "uri", "bucket"),
+        ({"uri": f"s3://key:{SECRET}@bucket/x"}, "uri", "storage options"),
+        ({"table": "two words"}, "table", "letters"),
+        ({"table": "a__b"}, "table", "'__'"),
+        ({"table": ""}, "table", "letters"),
+        ({"storage_options": {"key": {"a": SECRET}}}, "storage_options", "must be a text"),
+        ({"storage_options": {"key": "********"}}, "storage_options", "mask"),
+    ],
+)
+def test_a_wrong_table_is_refused_at_its_field(values: dict[str, object], field: str, words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        LanceTable.made(**{"uri": "/data", **values})
+    assert f"field {field!r}" in str(caught.value)
+    assert words in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_options_of_the_object_store_are_texts_and_secret() -> None:
+    block = LanceTable(
+        uri="s3://bucket/lancedb", storage_options={"allow_http": True, "secret_access_key": SECRET}
+    )
+    spec = block.to_spec()
+    assert dict(spec.storage_options) == {"allow_http": "true", "secret_access_key": SECRET}
+    for shown in (repr(block), str(block), block.model_dump_json(), repr(spec), str(spec)):
+        assert SECRET not in shown
+
+
+def test_a_check_counts_what_is_in_a_table(tmp_path: Path) -> None:
+    block = LanceTable(uri=str(tmp_path / "db"), table="papers")
+    before = block.check()
+    assert before.ok
+    assert not before.exists
+    assert not (tmp_path / "db").exists()
+    store = Store.open(block.to_spec(), identity=IDENTITY, create=True)
+    store.begin_run("run 1", "papers")
+    store.write([embedded("a.pdf", sentences("a", 3)), embedded("b.pdf", sentences("b", 2))])
+    store.end_run()
+    found = block.check()
+    assert found.ok
+    assert found.exists
+    assert (found.rows, found.documents) == (5, 2)
+    assert found.versions > 1
+    assert found.size > 0
+    assert asyncio.run(block.acheck()) == found
+
+
+def test_a_check_says_what_is_wrong_with_a_place(tmp_path: Path) -> None:
+    lancedb.connect(tmp_path / "db").create_table("papers", [{"other": 1}])
+    foreign = LanceTable(uri=str(tmp_path / "db"), table="papers").check()
+    assert not foreign.ok
+    assert "another name" in foreign.error
+    (tmp_path / "db" / "broken.lance").mkdir()
+    (tmp_path / "db" / "broken.lance" / "_versions").mkdir()
+    (tmp_path / "db" / "broken.lance" / "_versions" / "1.manifest").write_bytes(b"junk")
+    broken = LanceTable(uri=str(tmp_path / "db"), table="broken").check()
+    assert not broken.ok
+    assert broken.error
+
+
+@pytest.mark.slow  # the object store's client tries several times before it gives up
+def test_an_object_store_that_cannot_be_reached_is_a_result(nowhere: str) -> None:
+    options = {
+        "endpoint": nowhere,
+        "allow_http": "true",
+        "region": "nowhere",
+        "access_key_id": "key",
+        "secret_access_key": SECRET,
+    }
+    found = LanceTable(uri="s3://bucket/lancedb", storage_options=options).check()
+    assert not found.ok
+    assert "storage options" in found.error
+    assert SECRET not in found.error
+
+
+# Secrets
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        OllamaNode(url="https://gpu", token=SECRET),
+        OllamaNode(url="https://gpu", username="me", password=SECRET, headers={"X-Key": SECRET}),
+        OllamaCluster(nodes=[OllamaNode(url="https://gpu", token=SECRET)]),
+        LanceTable(uri="s3://bucket/x", storage_options={"secret_access_key": SECRET}),
+    ],
+    ids=["token", "password", "cluster", "table"],
+)
+def test_secrets_do_not_show(block: Block) -> None:
+    for shown in (repr(block), str(block), f"{block}", block.model_dump_json(), str(block.model_dump())):
+        assert SECRET not in shown
+    assert SECRET not in json.dumps(type(block).model_json_schema())
+    # An unsaved block has nowhere to be loaded from: it goes to other processes with all it has.
+    again = pickle.loads(pickle.dumps(block))
+    assert again == block
