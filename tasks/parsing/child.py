@@ -87,6 +87,8 @@ class _Child:
             self._failed(number, mupdf.kind_of(error), mupdf.short(error))
 
     def _failed(self, number: int, kind: str, message: str) -> None:
+        if kind == "memory":
+            message = "it takes more memory than allowed"
         self._answers.say(protocol.PAGE_FAILED, {"kind": kind, "message": message}, number)
 
     def _look_again(self, document: Any, raw: Any) -> None:
@@ -126,7 +128,10 @@ def main() -> None:
     with open(os.devnull, "wb") as null:  # noqa: PTH123
         os.dup2(null.fileno(), 1)
     mupdf.silence()
-    _Child(sys.stdin.buffer, mupdf.Answers(pipe)).serve()
+    try:
+        _Child(sys.stdin.buffer, mupdf.Answers(pipe)).serve()
+    except MemoryError:
+        os._exit(protocol.OUT_OF_MEMORY)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 from pathlib import Path
@@ -55,7 +56,7 @@ class Limits:
         """Limit CPU and wall time from now on, in seconds."""
         if resource is None:
             return
-        _soft(resource.RLIMIT_CPU, int(cpu_seconds() + cpu) + 1)
+        _soft(resource.RLIMIT_CPU, math.ceil(cpu_seconds() + cpu))
         # A last resort for a child whose parent was killed: the parent's own clock runs out before.
         signal.setitimer(signal.ITIMER_REAL, wall + 10)
 

@@ -54,6 +54,9 @@ class Refused(Exception):
         self.kind = kind
 
 
+_OUT_OF_MEMORY: Final = ("malloc", "calloc", "realloc", "out of memory", "memoryerror", "bad_alloc")
+
+
 def silence() -> None:
     """Keep MuPDF's own messages off the standard output."""
     pymupdf.TOOLS.mupdf_display_errors(False)
@@ -65,14 +68,15 @@ def kind_of(error: BaseException) -> str:
     if isinstance(error, Refused):
         return error.kind
     text = str(error).lower()
-    if isinstance(error, MemoryError) or any(word in text for word in ("malloc", "calloc", "out of memory")):
+    if isinstance(error, MemoryError) or any(word in text for word in _OUT_OF_MEMORY):
         return "memory"
     return "damaged"
 
 
 def short(error: BaseException) -> str:
     """Give the message of an exception in one line of bounded length."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    message = str(error).partition("Traceback")[0]
+    return " ".join(message.split())[:200] or type(error).__name__
 
 
 @contextlib.contextmanager
@@ -212,6 +216,8 @@ class Answers:
             mupdf.ll_fz_clear_buffer(self._buffer)
             mupdf.ll_fz_print_stext_page_as_json(self._output, stext, SCALE)
             body = mupdf.ll_fz_buffer_to_bytes_internal(self._buffer, 0)
+            if len(body) > protocol.LONGEST_PAGE:
+                raise Refused("too-large", f"it yields {len(body) >> 20} MiB of text")
             if b"\n" in body:  # MuPDF puts one after a grid.
                 body = body.replace(b"\n", b" ")
             self._write(b"%b%b\n" % (protocol.head(kind, number, width, height), body))

@@ -7,31 +7,19 @@ partial documents. Nothing is ever waited for longer than the limits of `ParseOp
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import stat
-import subprocess
-import sys
-import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final
+from typing import Final
 
 from prefect_ollama.blocks.errors import DocumentError
 from prefect_ollama.tasks.parsing import protocol
 from prefect_ollama.tasks.parsing.document import ParsedDocument
 from prefect_ollama.tasks.parsing.options import ParseOptions
+from prefect_ollama.tasks.parsing.process import CannotStart, ChildProcess
 from prefect_ollama.tasks.parsing.reading import Reading
-
-# The import of PyMuPDF takes half a second; this is for a machine under heavy load.
-START_SECONDS: Final = 60.0
-# A child whose memory at rest has grown beyond this is replaced before the next file.
-RECYCLE_MB: Final = 400.0
-
-# Read at once from the child; the default of 8 KiB is less than a page.
-_PIPE_BYTES: Final = 2**18
 
 REMEDIES: Final = {
     "missing": "It is dropped from the table at the next run unless it comes back.",
@@ -47,18 +35,20 @@ REMEDIES: Final = {
     "cpu-time": "Raise `cpu_seconds` if the file is what it should be, or allow partial documents.",
     "wall-time": "Raise `wall_seconds` if the file is what it should be, or allow partial documents.",
     "crashed": "The file breaks the parser. Open and save it with a PDF viewer, or leave it out.",
-    "parser": "The parser process does not start here; run `python -m prefect_ollama.tasks.parsing.child` to see why.",
+    "parser": "Run `python -m prefect_ollama.tasks.parsing.child` on this host to see why it does not start.",
 }
 """What to do next, for every kind of refusal."""
 
 _LIMITS: Final = frozenset({"memory", "cpu-time", "wall-time", "crashed", "too-large"})
+# A child that holds so much more than it did at rest, in MiB, is replaced before the next file.
+_GROWN_MB: Final = 400.0
 
 
 class Parser:
     """Reads PDF files in a child process of its own, one at a time. Not thread-safe; a context manager."""
 
     def __init__(self) -> None:
-        self._child: _Child | None = None
+        self._child: ChildProcess | None = None
 
     def __enter__(self) -> Parser:
         return self
@@ -85,134 +75,53 @@ class Parser:
             DocumentError: The file cannot be read within the limits; `kind` is a key of `REMEDIES`.
         """
         options = options or ParseOptions()
-        _look(path)
-        reading = Reading(options)
         started = time.monotonic()
         try:
-            self._read(path, options, reading)
+            _look(path)
+            reading = self._read(path, options)
         except _Stopped as stop:
-            if not (options.allow_partial and stop.kind in _LIMITS and reading.has_pages):
-                raise _refused(path, stop.kind, stop.reason) from None
-            reading.stopped(stop.kind, stop.reason, REMEDIES[stop.kind])
+            raise DocumentError(
+                f"{stop.reason}.",
+                path=str(path),
+                kind=stop.kind,
+                state="Nothing of it was kept.",
+                remedy=REMEDIES[stop.kind],
+            ) from None
         return reading.finish(time.monotonic() - started)
 
-    def _read(self, path: Path, options: ParseOptions, reading: Reading) -> None:
-        request = {
-            # Bytes that are no UTF-8 travel as lone surrogates, which JSON cannot hold.
-            "path": os.fsencode(path.absolute()).hex(),
-            "passwords": options.passwords_for(path),
-            "cpu_seconds": options.cpu_seconds,
-            "wall_seconds": options.wall_seconds,
-            "memory_mb": options.memory_mb,
-            "max_pages": options.max_pages,
-        }
-        child = self._ready_child(request)
-        clock = _Clock(child, options.wall_seconds)
+    def _read(self, path: Path, options: ParseOptions) -> Reading:
+        child = self._ready_child()
+        used_before = child.files > 0
+        job = _Job(child, path, options)
         try:
-            while self._take(child, clock, options, reading):
-                pass
+            job.run()
         except _Stopped as stop:
-            # After it refused a file the child is well; otherwise it is in an unknown state.
-            if not (stop.final and self._is_done(child)):
+            if not job.child_is_well:
                 self._discard()
-            if clock.ran_out and clock.for_ocr and stop.kind == "wall-time":
-                reading.out_of_ocr_time()
-                return
-            raise
+            if stop.kind == "crashed" and used_before and not job.received:
+                # The child may have died while it had nothing to do; only a second death is the file's doing.
+                return self._read(path, options)
+            if not (options.allow_partial and stop.kind in _LIMITS and job.reading.has_pages):
+                raise
+            job.reading.stopped(stop.kind, stop.reason, REMEDIES[stop.kind])
         except BaseException:
             self._discard()
             raise
         finally:
-            clock.stop()
-        if not reading.has_pages:
-            raise _Stopped("damaged", f"none of its pages can be read: {reading.first_failure}")
+            child.stop_clock()
+        if not job.child_is_well:
+            self._discard()
+        elif job.grown_mb > _GROWN_MB:
+            self.close()
+        return job.reading
 
-    def _take(self, child: _Child, clock: _Clock, options: ParseOptions, reading: Reading) -> bool:
-        """Take one line from the child; False when the file is done."""
-        line = self._line(child, clock, options, reading)
-        try:
-            return self._use(line, child, clock, options, reading)
-        except protocol.ProtocolError as error:
-            raise _Stopped("crashed", f"the parser process sends what makes no sense ({error})") from error
-
-    def _use(
-        self, line: protocol.Line, child: _Child, clock: _Clock, options: ParseOptions, reading: Reading
-    ) -> bool:
-        kind = line.kind
-        if kind == protocol.PAGE:
-            reading.page(line)
-        elif kind == protocol.PAGE_FAILED:
-            failure = line.json()
-            if failure["kind"] == "memory" and not options.allow_partial:
-                raise _Stopped("memory", f"page {line.page + 1} takes more memory than allowed")
-            reading.page_failed(line.page, failure["kind"], failure["message"])
-        elif kind == protocol.OPENED:
-            reading.opened(line.json())
-        elif kind == protocol.LOOKED:
-            more = reading.wants_more()
-            if more is not None and more["ocr"]:
-                clock.restart(more["seconds"])
-            child.send(more or {})
-        elif kind == protocol.PICTURES:
-            reading.pictures(line)
-        elif kind == protocol.TABLES:
-            reading.tables(line)
-        elif kind == protocol.OCR:
-            reading.ocr(line)
-        elif kind == protocol.FAILED:
-            failure = line.json()
-            raise _Stopped(failure["kind"], failure["message"], final=True)
-        elif kind == protocol.DONE:
-            done = line.json()
-            reading.done(done["cpu_seconds"])
-            if done["grown_mb"] > RECYCLE_MB:
-                self.close()
-            return False
-        return True
-
-    def _ready_child(self, request: dict[str, Any]) -> _Child:
-        """Start a child, or take the one there is, and hand it the request."""
-        for _ in range(2):
-            if self._child is None:
-                self._child = _Child()
+    def _ready_child(self) -> ChildProcess:
+        if self._child is None:
             try:
-                self._child.send(request)
-                return self._child
-            except OSError:  # It died while it had nothing to do.
-                self._discard()
-        raise _Stopped("parser", "the parser process ends as soon as it is started")
-
-    def _line(self, child: _Child, clock: _Clock, options: ParseOptions, reading: Reading) -> protocol.Line:
-        try:
-            line = child.receive(max(0, options.output_mb * 2**20 - reading.received) + protocol.SHORT)
-        except protocol.ProtocolError as error:
-            if not (clock.ran_out or child.has_ended()):
-                raise _Stopped("too-large", f"it yields more than {options.output_mb} MiB of text") from error
-            line = None
-        if line is None:
-            raise self._death(child, clock, options, reading)
-        return line
-
-    def _death(self, child: _Child, clock: _Clock, options: ParseOptions, reading: Reading) -> _Stopped:
-        code = child.wait()
-        if clock.ran_out or code == -_signal("SIGALRM"):
-            return _Stopped(
-                "wall-time", f"it takes longer than {options.wall_seconds:g} s, {reading.progress}"
-            )
-        if code == -_signal("SIGXCPU"):
-            return _Stopped(
-                "cpu-time", f"it takes more than {options.cpu_seconds:g} s of CPU time, {reading.progress}"
-            )
-        if code == -_signal("SIGKILL"):
-            return _Stopped("crashed", f"the parser was killed from outside, {reading.progress}")
-        how = f"by signal {-code}" if code < 0 else f"with exit status {code}"
-        return _Stopped("crashed", f"the parser process ended {how}, {reading.progress}")
-
-    def _is_done(self, child: _Child) -> bool:
-        with contextlib.suppress(protocol.ProtocolError, OSError):
-            line = child.receive(protocol.SHORT)
-            return line is not None and line.kind == protocol.DONE
-        return False
+                self._child = ChildProcess()
+            except CannotStart:
+                raise _Stopped("parser", "the parser process does not start") from None
+        return self._child
 
     def _discard(self) -> None:
         if self._child is not None:
@@ -223,107 +132,112 @@ class Parser:
 class _Stopped(Exception):
     """Reading came to an end before the last page."""
 
-    def __init__(self, kind: str, reason: str, final: bool = False) -> None:
+    def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
-        self.final = final
 
 
-class _Child:
-    """The process, and the two pipes to it."""
+class _Job:
+    """One file: what is said to the child about it, and what comes back."""
 
-    def __init__(self) -> None:
-        # A subprocess and not multiprocessing: Dask's workers are daemonic and may have no such children.
-        # -P: the folder the worker runs in must not lend the child its modules.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "prefect_ollama.tasks.parsing.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=_PIPE_BYTES,
-            # One thread for Tesseract: every core has a parser of its own.
-            env={**os.environ, "OMP_THREAD_LIMIT": "1"},
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
-        self._answers: BinaryIO = self._process.stdout  # type: ignore[assignment]
-        timer = threading.Timer(START_SECONDS, self.kill)
-        timer.start()
-        try:
-            line = protocol.read_line(self._answers, protocol.SHORT)
-        except protocol.ProtocolError:
-            line = None
-        finally:
-            timer.cancel()
-        if line is None or line.kind != protocol.READY:
-            self.kill()
-            raise _Stopped("parser", "the parser process does not start")
-
-    def send(self, request: dict[str, Any]) -> None:
-        protocol.write_request(self._requests, request)
-
-    def receive(self, limit: int) -> protocol.Line | None:
-        return protocol.read_line(self._answers, limit)
-
-    def has_ended(self) -> bool:
-        return self._process.poll() is not None
-
-    def wait(self) -> int:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return self._process.wait(5)
-        self._process.kill()
-        return self._process.wait()
-
-    def end(self) -> None:
-        with contextlib.suppress(OSError):
-            self._requests.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(2)
-        self.kill()
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._requests, self._answers):
-            with contextlib.suppress(OSError):
-                stream.close()
-
-
-class _Clock:
-    """Kills the child when the time for the file is up; works where pipes cannot be polled, too."""
-
-    def __init__(self, child: _Child, seconds: float) -> None:
+    def __init__(self, child: ChildProcess, path: Path, options: ParseOptions) -> None:
         self._child = child
-        self._deadline = time.monotonic() + seconds
-        self.ran_out = False
-        self.for_ocr = False
-        self._timer = self._start()
+        self._path = path
+        self._options = options
+        self._in_ocr = False
+        self.reading = Reading(options)
+        self.received = 0
+        self.child_is_well = False
+        self.grown_mb = 0.0
 
-    def restart(self, seconds: float) -> None:
-        """Give the child this many seconds from now on, for OCR."""
-        self.stop()
-        self._deadline = time.monotonic() + seconds
-        self.for_ocr = True
-        self._timer = self._start()
+    def run(self) -> None:
+        """Read the file to its end.
 
-    def stop(self) -> None:
-        self._timer.cancel()
+        Raises:
+            _Stopped: It is refused, or a limit was reached before all its text was there.
+        """
+        options, child = self._options, self._child
+        child.files += 1
+        child.allow(options.wall_seconds)
+        child.send(
+            {
+                # Bytes that are no UTF-8 travel as lone surrogates, which JSON cannot hold.
+                "path": os.fsencode(self._path.absolute()).hex(),
+                "passwords": options.passwords_for(self._path),
+                "cpu_seconds": options.cpu_seconds,
+                "wall_seconds": options.wall_seconds,
+                "memory_mb": options.memory_mb,
+                "max_pages": options.max_pages,
+            }
+        )
+        refusal = None
+        while (line := self._receive()).kind != protocol.DONE:
+            try:
+                refusal = self._take(line) or refusal
+            except protocol.ProtocolError as error:
+                raise _Stopped("crashed", f"the parser process says what makes no sense ({error})") from error
+        if line is not _DIED_IN_OCR:
+            done = line.json()
+            self.reading.done(done["cpu_seconds"])
+            self.grown_mb = done["grown_mb"]
+            self.child_is_well = True
+        if refusal is not None:
+            raise refusal
+        if not self.reading.has_pages:
+            raise _Stopped("damaged", f"none of its pages can be read: {self.reading.first_failure}")
 
-    def _start(self) -> threading.Timer:
-        timer = threading.Timer(max(0.0, self._deadline - time.monotonic()), self._kill)
-        timer.daemon = True
-        timer.start()
-        return timer
+    def _take(self, line: protocol.Line) -> _Stopped | None:
+        kind, reading = line.kind, self.reading
+        if kind == protocol.PAGE:
+            reading.page(line)
+        elif kind == protocol.PAGE_FAILED:
+            failure = line.json()
+            if failure["kind"] == "memory" and not self._options.allow_partial and not self._in_ocr:
+                raise _Stopped("memory", f"page {line.page + 1} takes more memory than allowed")
+            reading.page_failed(line.page, failure["kind"], failure["message"])
+        elif kind == protocol.OPENED:
+            reading.opened(line.json())
+        elif kind == protocol.LOOKED:
+            more = reading.wants_more() or {}
+            if more.get("ocr"):
+                self._in_ocr = True
+                self._child.allow(more["seconds"])
+            self._child.send(more)
+        elif kind == protocol.PICTURES:
+            reading.pictures(line)
+        elif kind == protocol.TABLES:
+            reading.tables(line)
+        elif kind == protocol.OCR:
+            reading.ocr(line)
+        elif kind == protocol.FAILED:
+            failure = line.json()
+            return _Stopped(failure["kind"], failure["message"])
+        return None
 
-    def _kill(self) -> None:
-        self.ran_out = True
-        self._child._process.kill()
+    def _receive(self) -> protocol.Line:
+        left = max(0, self._options.output_mb * 2**20 - self.received)
+        try:
+            line = self._child.receive(min(left, protocol.LONGEST_PAGE) + 2**16)
+        except protocol.ProtocolError as error:
+            raise _Stopped(
+                "too-large", f"it yields more than {self._options.output_mb} MiB of text"
+            ) from error
+        if line is not None:
+            self.received += len(line.body)
+            return line
+        kind, reason = self._child.cause_of_death()
+        if not self._in_ocr:
+            raise _Stopped(kind, f"{reason}, {self.reading.progress}")
+        # All text was there before OCR began, and stays.
+        if self._child.ran_out:
+            self.reading.out_of_ocr_time()
+        else:
+            self.reading.ocr_stopped(kind, reason)
+        return _DIED_IN_OCR
 
 
-def _signal(name: str) -> int:
-    return int(getattr(signal, name, 0)) or 1000
+_DIED_IN_OCR: Final = protocol.Line(protocol.DONE, 0, 0.0, 0.0, b"")
 
 
 def _look(path: Path) -> None:
@@ -331,22 +245,13 @@ def _look(path: Path) -> None:
     try:
         status = path.stat()
     except FileNotFoundError:
-        raise _refused(path, "missing", "there is no such file") from None
-    except OSError as error:
-        raise _refused(path, "unreadable", f"it cannot be looked at ({error.strerror})") from None
+        raise _Stopped("missing", "there is no such file") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise _Stopped("unreadable", f"it cannot be looked at ({why})") from None
     if not stat.S_ISREG(status.st_mode):
         kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
         what = kinds.get(stat.S_IFMT(status.st_mode), "a device")
-        raise _refused(path, "not-a-file", f"it is {what}, no regular file")
+        raise _Stopped("not-a-file", f"it is {what}, no regular file")
     if status.st_size == 0:
-        raise _refused(path, "empty", "it has no content (0 bytes)")
-
-
-def _refused(path: Path, kind: str, reason: str) -> DocumentError:
-    return DocumentError(
-        f"{reason}.",
-        path=str(path),
-        kind=kind,
-        state="Nothing of it was kept.",
-        remedy=REMEDIES.get(kind, ""),
-    )
+        raise _Stopped("empty", "it has no content (0 bytes)")

@@ -22,8 +22,14 @@ LOOKED: Final = b"LOOKED"  # all that was asked for has been sent; waits for the
 FAILED: Final = b"FAILED"  # the whole file: kind, message
 DONE: Final = b"DONE"  # CPU seconds, memory
 
-# A line without the body of a page; what the file says of itself may be long.
+# A line that holds no page.
 SHORT: Final = 2**24
+# The structured text of one page: some hundred thousand lines. Decoded it takes ten times as much.
+LONGEST_PAGE: Final = 2**25
+
+
+# Exit status of a child that had not even the memory left to say so.
+OUT_OF_MEMORY: Final = 77
 
 
 class ProtocolError(Exception):

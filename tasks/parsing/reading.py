@@ -50,7 +50,6 @@ class Reading:
         self._unreadable: dict[int, str] = {}
         self._ocr_started: float | None = None
         self._ocr_seconds = 0.0
-        self.received = 0
 
     @property
     def has_pages(self) -> bool:
@@ -60,7 +59,9 @@ class Reading:
     @property
     def first_failure(self) -> str:
         """Why the first page that failed did so; empty where none did."""
-        return next((p.reason for page, p in sorted(self._problems.items(), key=_by_page) if page), "")
+        return next(
+            (p.reason for page, p in sorted(self._problems.items(), key=_by_page) if page), ""
+        ).rstrip(".")
 
     @property
     def progress(self) -> str:
@@ -84,7 +85,6 @@ class Reading:
     def page(self, line: protocol.Line) -> None:
         """Take the structured text of one page."""
         body = line.body
-        self.received += len(body)
         page = self._raw_page(line)
         if page is None:
             return
@@ -99,7 +99,6 @@ class Reading:
 
     def pictures(self, line: protocol.Line) -> None:
         """Take the structured text of one page again, with the places of its images."""
-        self.received += len(line.body)
         page = self._pages[line.page]
         characters = _characters(page)
         try:
@@ -114,13 +113,11 @@ class Reading:
 
     def tables(self, line: protocol.Line) -> None:
         """Take the structured text of one page again, with its tables."""
-        self.received += len(line.body)
         with contextlib.suppress(protocol.ProtocolError):  # The text is there; only the tables are not.
             self._pages[line.page].tables += read_tables(line.json())
 
     def ocr(self, line: protocol.Line) -> None:
         """Take the text of one page as OCR read it."""
-        self.received += len(line.body)
         page = self._raw_page(line)
         if page is not None:
             page.ocr = True
@@ -174,6 +171,13 @@ class Reading:
         pending = [number for number in self._unreadable if number + 1 not in self._problems]
         limit = f"OCR of this file has taken {self._options.ocr_seconds:g} s"
         self._give_up(pending, "ocr-limit", limit, "Raise `ocr_seconds`, or lower `ocr_dpi`.")
+
+    def ocr_stopped(self, kind: str, reason: str) -> None:
+        """Give up the page that OCR was at when the child ended, and those after it."""
+        for number in sorted(self._unreadable):
+            if number + 1 not in self._problems:
+                self._not_read(number, kind, reason)
+                reason = "OCR of a page before it ended the parser"
 
     def done(self, cpu_seconds: float) -> None:
         """Note what the child used."""

@@ -1,0 +1,141 @@
+"""The child process as its parent sees it: two pipes, a clock, and what its end means."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any, BinaryIO, Final
+
+from prefect_ollama.tasks.parsing import protocol
+
+# The import of PyMuPDF takes half a second; this is for a machine under heavy load.
+_START_SECONDS: Final = 60.0
+# Read at once from the child; the default of 8 KiB is less than a page.
+_PIPE_BYTES: Final = 2**18
+
+
+class CannotStart(Exception):
+    """The process ended, or said nothing, before it was ready."""
+
+
+class ChildProcess:
+    """A child that is ready for requests, and killed when its time is up."""
+
+    def __init__(self) -> None:
+        """Start a child and wait until it is ready.
+
+        Raises:
+            CannotStart: It never was.
+        """
+        # A subprocess and not multiprocessing: Dask's workers are daemonic and may have no such children.
+        # -P: the folder the worker runs in must not lend the child its modules.
+        # A session of its own: Ctrl-C is for the parent, which closes the pipe.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "prefect_ollama.tasks.parsing.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=_PIPE_BYTES,
+            start_new_session=True,
+            # One thread for Tesseract: every core has a parser of its own.
+            env={**os.environ, "OMP_THREAD_LIMIT": "1"},
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
+        self._answers: BinaryIO = self._process.stdout  # type: ignore[assignment]
+        self._timer: threading.Timer | None = None
+        self.ran_out = False
+        self.files = 0
+        self.allow(_START_SECONDS)
+        try:
+            line = protocol.read_line(self._answers, protocol.SHORT)
+        except protocol.ProtocolError:
+            line = None
+        self.stop_clock()
+        if line is None or line.kind != protocol.READY:
+            self.kill()
+            raise CannotStart
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def send(self, request: dict[str, Any]) -> None:
+        """Send a request; a child that has ended is noticed by `receive`."""
+        with contextlib.suppress(OSError):
+            protocol.write_request(self._requests, request)
+
+    def receive(self, limit: int) -> protocol.Line | None:
+        """Wait for a line; None when the child has ended.
+
+        Raises:
+            protocol.ProtocolError: It sent more than `limit` bytes, or what is no line.
+        """
+        try:
+            return protocol.read_line(self._answers, limit)
+        except protocol.ProtocolError:
+            if self.ran_out or self._process.poll() is not None:
+                return None  # Broken off by its death.
+            raise
+
+    def allow(self, seconds: float) -> None:
+        """Kill it in so many seconds from now, unless told otherwise. A timer works where pipes have no time-out."""
+        self.stop_clock()
+        self._timer = threading.Timer(seconds, self._run_out)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def stop_clock(self) -> None:
+        """Let it live as long as it likes."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def end(self) -> None:
+        """Close its pipe, upon which it ends by itself; kill it if it does not."""
+        with contextlib.suppress(OSError):
+            self._requests.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(2)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill it, if it has not ended yet, and take leave of it."""
+        self.stop_clock()
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._requests, self._answers):
+            with contextlib.suppress(OSError):
+                stream.close()
+
+    def cause_of_death(self) -> tuple[str, str]:
+        """Say why it ended: a kind ("wall-time", "cpu-time", "memory", "crashed"), and in words."""
+        try:
+            code = self._process.wait(5)
+        except subprocess.TimeoutExpired:  # It closed its pipe and lives on.
+            self._process.kill()
+            code = self._process.wait()
+        if self.ran_out or code == -_number("SIGALRM"):
+            return "wall-time", "it takes longer than allowed"
+        if code == -_number("SIGXCPU"):
+            return "cpu-time", "it takes more CPU time than allowed"
+        if code == protocol.OUT_OF_MEMORY:
+            return "memory", "it takes more memory than allowed"
+        if code == -_number("SIGKILL"):
+            return "crashed", "the parser process was killed from outside, for want of memory perhaps"
+        how = f"by signal {-code}" if code < 0 else f"with exit status {code}"
+        return "crashed", f"the parser process ended {how}"
+
+    def _run_out(self) -> None:
+        self.ran_out = True
+        self._process.kill()
+
+
+def _number(name: str) -> int:
+    return int(getattr(signal, name, 1000))
