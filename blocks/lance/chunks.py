@@ -101,6 +101,12 @@ class Chunks:
                 vectors.update(zip(batch["text_hash"].to_pylist(), rows, strict=True))
         return vectors
 
+    def sample(self, count: int) -> list[tuple[str, NDArray[np.float32]]]:
+        """Return the texts and vectors of some rows."""
+        found = self.table.search().select(["text", "vector"]).limit(count).to_arrow()
+        rows = [np.asarray(vector, dtype=np.float32) for vector in found["vector"].to_pylist()]
+        return list(zip(found["text"].to_pylist(), rows, strict=True))
+
     def held(self) -> dict[str, dict[str, int]]:
         """Return how many rows there are of each content of each document: by doc_id, by content_hash."""
         held: dict[str, dict[str, int]] = {}

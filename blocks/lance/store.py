@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import rollback, schema, searching
+from prefect_ollama.blocks.errors import TableError, TableMissing
+from prefect_ollama.blocks.lance import rollback, schema, searching, upkeep
 from prefect_ollama.blocks.lance.chunks import Chunks
 from prefect_ollama.blocks.lance.document import STALE, Document, EmbeddedDocument, Hit
 from prefect_ollama.blocks.lance.filters import both, equals
@@ -31,8 +32,9 @@ from prefect_ollama.blocks.lance.manifest import Manifest
 from prefect_ollama.blocks.lance.rows import chunk_table, document_table, readdressed, stamped
 from prefect_ollama.blocks.lance.runs import DONE, FAILED, ROLLED_BACK, RUNNING, Run, RunLog, now, overlapping
 from prefect_ollama.blocks.lance.spec import Identity, StoreSpec
+from prefect_ollama.blocks.lance.statistics import Stats, gather
 from prefect_ollama.blocks.lance.tables import commit, connect, create_table, open_table
-from prefect_ollama.blocks.lance.upkeep import ensure_indices
+from prefect_ollama.blocks.lance.upkeep import Upkeep, ensure_indices
 
 ROWS_A_COMMIT: Final = 10_000
 
@@ -65,8 +67,8 @@ class Store:
             create: Make the tables if they are not there; this needs an identity.
 
         Raises:
-            TableError: There is no such table, it cannot be reached, or its vectors are of another
-                identity.
+            TableMissing: There is no such table.
+            TableError: It cannot be reached, or its vectors are of another identity.
         """
         connection = connect(spec)
         if create:
@@ -83,7 +85,7 @@ class Store:
         ]
         chunks, documents, runs = opened
         if chunks is None or documents is None or runs is None:
-            raise TableError(
+            raise TableMissing(
                 f"There is no table {spec.table!r} in {spec.uri!r}.",
                 remedy="Check the URI and the name, or ingest something into it first.",
             )
@@ -287,6 +289,10 @@ class Store:
         """
         return self._chunks.vectors_of(list(doc_ids))
 
+    def sample(self, count: int) -> list[tuple[str, NDArray[np.float32]]]:
+        """Return the text and the vector, shape (dimension,), of some chunks; none of an empty table."""
+        return self._chunks.sample(count)
+
     def search(
         self,
         vector: NDArray[np.float32] | None = None,
@@ -315,6 +321,33 @@ class Store:
         return searching.search(
             self._chunks.table, vector, text=text, limit=limit, mode=mode, where=condition
         )
+
+    def stats(self) -> Stats:
+        """Return what is in the tables, in figures."""
+        return gather(self._chunks.table, self._manifest.table)
+
+    # Upkeep
+
+    def maintain(
+        self,
+        *,
+        force: bool = False,
+        keep: timedelta = upkeep.KEEP,
+        memory: int = upkeep.MEMORY,
+        timeout: float = upkeep.TIMEOUT,
+    ) -> Upkeep:
+        """Do the upkeep that the tables' statistics ask for; ask after every run (see `upkeep.maintain`).
+
+        Args:
+            force: Do all of it, due or not.
+            keep: How long versions are kept; runs older than this cannot be rolled back afterwards.
+            memory: Most bytes of memory it may take.
+            timeout: Seconds after which it is stopped.
+
+        Raises:
+            TableError: It needed more memory or time, or the table cannot be written.
+        """
+        return upkeep.maintain(self.spec, force=force, keep=keep, memory=memory, timeout=timeout)
 
     # Within
 

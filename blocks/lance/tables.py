@@ -11,6 +11,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -111,6 +112,22 @@ def merge(table: Any, key: str, rows: pa.Table) -> Any:
         .use_index(False)
         .execute(rows)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What a table's rows are in: files, those of them that are small, and their size with the indices'."""
+
+    count: int
+    small: int
+    data_bytes: int
+
+
+def files_of(table: Any) -> Files:
+    """Return the figures of a table's files, from its own statistics."""
+    stats = table.stats()  # a dict, whatever its annotation says (LanceDB 0.40)
+    fragments = stats["fragment_stats"]
+    return Files(fragments["num_fragments"], fragments["num_small_fragments"], stats["total_bytes"])
 
 
 def alive(host: str, pid: int, this_host: str) -> bool:

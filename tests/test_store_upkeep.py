@@ -1,0 +1,151 @@
+"""Upkeep: done when the statistics ask for it, within limits, and nobody's rows change by it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from prefect_ollama.blocks.chunk import Chunk
+from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance import Document, EmbeddedDocument, Identity, Store, StoreSpec, upkeep
+from prefect_ollama.blocks.lance.filters import equals
+from tests.store_samples import IDENTITY, chunk_rows, document_rows, embedded, sentences, vector_of
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    opened = Store.open(StoreSpec(str(tmp_path / "db")), identity=IDENTITY, create=True)
+    opened.begin_run("r1", "papers")
+    return opened
+
+
+def test_nothing_is_due_on_a_small_table(store: Store) -> None:
+    store.write([embedded(f"{n}.pdf", sentences(str(n), 5)) for n in range(10)])
+    before = store.stats()
+    assert (before.chunks, before.documents, before.files) == (50, {"stored": 10}, 1)
+    assert before.unindexed == {"doc_id": 50, "text": 50}
+    assert not before.vectors_indexed
+    assert store.maintain().done == ()
+    assert store.stats() == before
+
+
+def test_many_small_commits_become_one_file(store: Store) -> None:
+    for n in range(upkeep.SMALL_FILES):
+        store.write([embedded(f"{n}.pdf", sentences(str(n), 3))])
+    rows = chunk_rows(store), document_rows(store)
+    assert [reason.split()[0] for reason in upkeep.due(store.spec)] == ["chunks", "chunks__documents"]
+    reader = Store.open(store.spec)
+    report = store.maintain()
+    assert len(report.done) == 2
+    assert report.peak_bytes > 2**20
+    assert store.stats().files == 1
+    assert store.stats().unindexed == {"doc_id": 0, "text": 0}
+    assert upkeep.due(store.spec) == []
+    for each in (store, reader):
+        assert (chunk_rows(each), document_rows(each)) == rows
+    store.write([embedded("0.pdf", ["changed after"], content="c1")])
+    assert {row["text"] for row in chunk_rows(store) if row["path"] == "0.pdf"} == {"changed after"}
+    assert store.search(text="changed after", mode="text")[0].text == "changed after"
+    assert [hit.text for hit in store.search(vector_of("x"), where=equals("path", "0.pdf"))] == [
+        "changed after"
+    ]
+
+
+def test_old_versions_go_and_with_them_the_way_back(store: Store) -> None:
+    store.write([embedded("a.pdf", ["a"])])
+    store.end_run()
+    store.begin_run("r2", "papers")
+    store.write([embedded("a.pdf", ["b"], content="c1")])
+    store.end_run()
+    store.maintain(force=True)
+    assert store.undoable() == {"r1", "r2"}
+    store.maintain(force=True, keep=timedelta(0))
+    assert store.undoable() == set()
+    with pytest.raises(TableError, match="not kept any more"):
+        store.roll_back("r2", "undo")
+    assert [row["text"] for row in chunk_rows(store)] == ["b"]
+
+
+def test_a_tagged_version_stays(store: Store) -> None:
+    store.write([embedded("a.pdf", ["a"])])
+    version = store._chunks.version
+    store._chunks.table.tags.create("mine", version)
+    store.write([embedded("a.pdf", ["b"], content="c1")])
+    store.maintain(force=True, keep=timedelta(0))
+    assert version in store._chunks.versions()
+
+
+def test_left_over_files_of_killed_writers_go(store: Store) -> None:
+    store.write([embedded("a.pdf", ["a"])])
+    folder = Path(store.spec.uri, "chunks.lance", "data")
+    old, young = folder / ".tmpNepZ5o", folder / ".tmpToh978"
+    for path in (old, young):
+        path.write_bytes(b"half a file")
+    past = time.time() - 2 * upkeep.LEFT_OVER.total_seconds()
+    os.utime(old, (past, past))
+    assert store.maintain().left_over_files == 1
+    assert (old.exists(), young.exists()) == (False, True)
+    assert len(chunk_rows(store)) == 1
+
+
+def test_upkeep_that_lacks_memory_says_so_and_harms_nothing(store: Store) -> None:
+    store.write([embedded("a.pdf", sentences("a", 50))])
+    rows = chunk_rows(store)
+    if sys.platform == "linux":
+        with pytest.raises(TableError, match="more than 8 MiB of memory and was stopped"):
+            store.maintain(force=True, memory=8 * 2**20)
+    with pytest.raises(TableError, match="longer than it was given and was stopped"):
+        store.maintain(force=True, timeout=0.05)
+    assert chunk_rows(store) == rows
+
+
+@pytest.mark.slow  # 20,000 vectors are written, indexed and searched
+def test_a_large_table_gets_an_index_that_finds_what_is_near(tmp_path: Path) -> None:
+    dimension, rng = 32, np.random.default_rng(7)
+    store = Store.open(StoreSpec(str(tmp_path / "db")), identity=Identity("m", "d", dimension), create=True)
+    store.begin_run("r1", "papers")
+    centres = rng.standard_normal((200, dimension))
+
+    def documents(first: int, count: int) -> list[EmbeddedDocument]:
+        made = []
+        for number in range(first, first + count):
+            chunks = [Chunk(f"{number} {n}", n, 1, 1) for n in range(100)]
+            vectors = centres[rng.integers(200, size=100)] + 0.5 * rng.standard_normal((100, dimension))
+            made.append(
+                EmbeddedDocument(
+                    Document(str(number), "papers", f"{number}.pdf"), chunks, vectors.astype(np.float32)
+                )
+            )
+        return made
+
+    store.write(documents(0, 200))
+    assert any("20000 vectors" in reason for reason in upkeep.due(store.spec))
+    questions = (centres[:40] + 0.5 * rng.standard_normal((40, dimension))).astype(np.float32)
+
+    def near() -> list[set[str]]:
+        return [{hit.chunk_id for hit in store.search(each, limit=10)} for each in questions]
+
+    exact = near()
+    if sys.platform == "linux":
+        with pytest.raises(TableError, match="memory and was stopped"):
+            store.maintain(memory=160 * 2**20)  # about what it has when LanceDB is loaded
+        assert near() == exact
+    store.maintain()
+    assert store.stats().vectors_indexed
+    assert upkeep.due(store.spec) == []
+    found = near()
+    recall = sum(len(a & b) for a, b in zip(exact, found, strict=True)) / 400
+    print(f"recall@10 {recall:.3f}")
+    assert recall >= 0.95
+    new = documents(200, 1)
+    store.write(new)
+    hit = store.search(new[0].vectors[3], limit=1)[0]
+    assert (hit.doc_id, hit.position) == ("200", 3)
+    store.write([EmbeddedDocument(new[0].document, new[0].chunks[:2], new[0].vectors[:2])])
+    assert store.search(new[0].vectors[3], limit=1)[0].doc_id != "200"
