@@ -11,7 +11,7 @@ import contextvars
 import os
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID, uuid4
 
 import distributed
@@ -34,34 +34,14 @@ from prefect_dask.task_runners import DaskTaskRunner
 
 from prefect_ollama.flows.futures import IngestFuture
 from prefect_ollama.flows.remote import pack, run_task
-from prefect_ollama.flows.workers import ROLES, Role, WorkerCluster
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-_ROLE = "__prefect_ollama_role__"
-
-
-def runs_on(role: Role) -> Callable[[F], F]:
-    """Mark a function as work for `"parse"` or `"embed"` workers; put it under `@task`.
-
-    The mark sits on the function, so that it survives `task.with_options(…)`. It is no tag, because for each
-    tag of each task run Prefect asks its server for a concurrency slot.
-
-    Raises:
-        ValueError: There is no such role.
-    """
-    if role not in ROLES:
-        raise ValueError(f"no workers have the role {role!r}; roles are {', '.join(ROLES)}")
-
-    def mark(function: F) -> F:
-        setattr(function, _ROLE, role)
-        return function
-
-    return mark
+from prefect_ollama.flows.workers import WorkerCluster
+from prefect_ollama.tasks.roles import ROLE_MARK, ROLES
 
 
 class IngestTaskRunner(DaskTaskRunner):
-    """Runs the tasks of a flow on Dask workers of two roles, `"parse"` and `"embed"` (see `runs_on`).
+    """Runs the tasks of a flow on Dask workers of two roles, `"parse"` and `"embed"`.
+
+    Tasks say by `prefect_ollama.tasks.roles.runs_on` which they need; others run anywhere.
 
     With no argument it starts a `WorkerCluster` of its own at the first task. With `address` it uses the
     workers there, which need this package installed; a task keeps to its role if one of them offers that role
@@ -183,7 +163,7 @@ class IngestTaskRunner(DaskTaskRunner):
             for name, value in parameters.items()
         }
         task_run_id = uuid4()
-        role = getattr(task.fn, _ROLE, None)
+        role = getattr(task.fn, ROLE_MARK, None)
         dask_future = client.submit(
             run_task,
             key=f"{task.name}-{task_run_id}",

@@ -1,32 +1,38 @@
 """The Dask workers of a run on this machine: processes with one thread that parse, one process that embeds.
 
-Guarantees: everything listens on loopback only; processes are spawned, never forked (neither Lance nor a lock
-that another thread holds survives a fork); every process talks to the Prefect API that the flow talks to, so
-that none starts a server of its own; closing takes a few seconds at most, even when tasks hang.
+Guarantees: they start while the flow goes on; everything listens on loopback only; every process talks to the
+Prefect API that the flow talks to, so that none starts a server of its own; a deadly task does not take others
+with it; closing takes a few seconds at most, even when tasks hang.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Any, Final, Literal
+from collections.abc import Generator
+from typing import Any, Literal, Self
 
 import dask.config
 import distributed
 import prefect.context
 
-Role = Literal["parse", "embed"]
-
-#: Parse tasks are CPU-bound in code that is not thread-safe; embed tasks wait for nodes.
-ROLES: Final[tuple[Role, ...]] = ("parse", "embed")
+from prefect_ollama.tasks.roles import Role
 
 _LOOPBACK = "127.0.0.1"
 
 _CONFIG = {
-    # Workers are used by this run alone: nobody asks them for pages, metrics or profiles.
-    "distributed.scheduler.http.routes": [],
+    # These workers serve one run: nobody asks them for pages, metrics or profiles, and what they cost while
+    # tasks wait for nodes should be next to nothing.
     "distributed.worker.http.routes": [],
     "distributed.worker.profile.enabled": False,
-    "distributed.worker.multiprocessing-method": "spawn",
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.tick.cycle": "10s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.system-monitor.disk": False,
+    "distributed.admin.system-monitor.gil.enabled": False,
+    # A worker that is alone at first gets all tasks; those that start a moment later take their share soon.
+    "distributed.scheduler.work-stealing-interval": "100ms",
+    # Where no worker of a role comes up at all, its tasks fail and do not wait for ever.
+    "distributed.scheduler.no-workers-timeout": "2 minutes",
 }
 
 
@@ -46,6 +52,10 @@ class RunWorker(distributed.Worker):
 class RunNanny(distributed.Nanny):
     """A Dask nanny whose worker does not wait for running tasks when it is told to stop."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with dask.config.set(_CONFIG):
+            super().__init__(*args, **kwargs)
+
     async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
         """Stop the worker process; what it logged still goes out."""
         if self.process is not None:
@@ -58,6 +68,10 @@ class RunScheduler(distributed.Scheduler):
     Dask gives up a task after four deaths and counts all that the worker had. With two workers everything moves
     to the other one at each death, so that one deadly document would take with it all that queue behind it.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with dask.config.set(_CONFIG):
+            super().__init__(*args, **kwargs)
 
     async def remove_worker(
         self, address: str, *, stimulus_id: str, expected: bool = False, close: bool = True
@@ -100,39 +114,52 @@ class WorkerCluster(distributed.SpecCluster):
         logger = logging.getLogger("distributed")
         self._log_level = logger.level
         logger.setLevel(max(logger.level, logging.WARNING))
-        threads: dict[str, tuple[Role, int]] = {f"parse-{n}": ("parse", 1) for n in range(parse_processes)}
-        threads["embed"] = ("embed", embed_threads)
-        config = _CONFIG if dashboard_address is None else {}
-        with dask.config.set(config):
-            super().__init__(  # type: ignore[no-untyped-call]
-                name="prefect-ollama",
-                scheduler={
-                    "cls": RunScheduler,
-                    "options": {
-                        "host": _LOOPBACK,
-                        "port": 0,
-                        "dashboard": dashboard_address is not None,
-                        "dashboard_address": dashboard_address or f"{_LOOPBACK}:0",
-                    },
+        roles: dict[str, tuple[Role, int]] = {"embed": ("embed", embed_threads)}
+        roles |= {f"parse-{n}": ("parse", 1) for n in range(parse_processes)}
+        self._left_to_start = {
+            name: {
+                "cls": RunNanny,
+                "options": {
+                    "host": _LOOPBACK,
+                    "nthreads": nthreads,
+                    "resources": {role: nthreads},
+                    "memory_limit": 0,
+                    "dashboard_address": f"{_LOOPBACK}:0",
+                    "dashboard": False,
+                    "worker_class": RunWorker,
+                    "config": _CONFIG,
+                    "env": env or {},
                 },
-                workers={
-                    name: {
-                        "cls": RunNanny,
-                        "options": {
-                            "host": _LOOPBACK,
-                            "nthreads": nthreads,
-                            "resources": {role: nthreads},
-                            "memory_limit": 0,
-                            "dashboard_address": f"{_LOOPBACK}:0",
-                            "dashboard": False,
-                            "worker_class": RunWorker,
-                            "env": env or {},
-                        },
-                    }
-                    for name, (role, nthreads) in threads.items()
+            }
+            for name, (role, nthreads) in roles.items()
+        }
+        super().__init__(  # type: ignore[no-untyped-call]
+            name="prefect-ollama",
+            scheduler={
+                "cls": RunScheduler,
+                "options": {
+                    "host": _LOOPBACK,
+                    "port": 0,
+                    "dashboard": dashboard_address is not None,
+                    "dashboard_address": dashboard_address or f"{_LOOPBACK}:0",
                 },
-                asynchronous=asynchronous,
-            )
+            },
+            asynchronous=asynchronous,
+        )
+        # Unlike workers given to `__init__`, these start while the caller goes on.
+        self.scale(len(self._left_to_start))  # type: ignore[no-untyped-call]
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        async def started() -> Self:
+            if self.status == distributed.Status.created:
+                await self._start()  # type: ignore[no-untyped-call]
+            return self
+
+        return started().__await__()
+
+    def new_worker_spec(self) -> dict[str, Any]:
+        """Return name and specification of the next worker to start."""
+        return dict([self._left_to_start.popitem()])
 
     @property
     def dashboard_link(self) -> str:

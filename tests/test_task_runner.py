@@ -25,8 +25,9 @@ from prefect_dask.task_runners import DaskTaskRunner
 
 from prefect_ollama.blocks.errors import TaskRunLost
 from prefect_ollama.flows.futures import Completions
-from prefect_ollama.flows.task_runner import IngestTaskRunner, runs_on
+from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.flows.workers import WorkerCluster
+from prefect_ollama.tasks.roles import runs_on
 from tests import dask_tasks as tasks
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
