@@ -18,7 +18,7 @@ from prefect_ollama.blocks.wire.client import NodeClient
 from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-URL_PATTERN = r"^(https?://)?[^\s/?#@]+(/[^\s?#]*)?$"
+URL_PATTERN = r"^(https?://)?[^\s/?#@]*[^\s/?#@:](/[^\s?#]*)?$"
 """For the form alone, which so tells of most mistakes at the field; `base_url` has the last word."""
 
 _RESERVED_HEADERS = frozenset({"content-type", "content-length", "transfer-encoding", "connection"})

@@ -141,7 +141,7 @@ def test_blocks_are_imported_when_asked_for() -> None:
 )
 def test_a_wrong_node_is_refused_at_its_field(values: dict[str, object], field: str, words: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        OllamaNode(**{"url": "http://gpu:11434", **values})  # type: ignore[arg-type]
+        OllamaNode(**{"url": "http://gpu:11434", **values})
     (error,) = caught.value.errors()
     assert error["loc"] == ((field,) if field else ())
     assert words in error["msg"]
@@ -200,7 +200,7 @@ def test_a_check_works_in_async_code(node: Node) -> None:
 )
 def test_a_node_shows_its_credentials(node: Node, wants: dict[str, str], has: dict[str, object]) -> None:
     node.control(headers=wants)
-    block = OllamaNode(url=node.url, **has)  # type: ignore[arg-type]
+    block = OllamaNode(url=node.url, **has)
     assert block.check().ok
     without = OllamaNode(url=node.url).check()
     assert not without.ok
@@ -296,12 +296,12 @@ def test_a_wrong_cluster_is_refused_at_its_field(values: dict[str, object], fiel
     ("given", "sent"), [("30m", "30m"), ("-1", "-1s"), (300, "300s"), ("1h30m", "1h30m"), ("-1s", "-1s")]
 )
 def test_keep_alive_reaches_ollama_as_a_duration(given: object, sent: str) -> None:
-    assert OllamaCluster(nodes=["gpu"], keep_alive=given).model_spec().keep_alive == sent  # type: ignore[arg-type]
+    assert OllamaCluster(nodes=["gpu"], keep_alive=given).model_spec().keep_alive == sent
 
 
 def test_prefixes_are_the_models_own_unless_named() -> None:
     def prefixes(**values: str) -> tuple[str, str]:
-        spec = OllamaCluster(nodes=["gpu"], **values).model_spec()  # type: ignore[arg-type]
+        spec = OllamaCluster(nodes=["gpu"], **values).model_spec()
         return spec.document_prefix, spec.query_prefix
 
     assert prefixes() == ("search_document: ", "search_query: ")
