@@ -38,7 +38,12 @@ def document(name: str, source: str = "papers", **changes: object) -> Document:
 
 
 def embedded(
-    name: str, texts: Iterable[str], source: str = "papers", content: str = "c0", **changes: object
+    name: str,
+    texts: Iterable[str],
+    source: str = "papers",
+    content: str = "c0",
+    dimension: int = DIMENSION,
+    **changes: object,
 ) -> EmbeddedDocument:
     texts = list(texts)
     chunks = [
@@ -53,8 +58,12 @@ def embedded(
         )
         for position, text in enumerate(texts)
     ]
-    vectors = np.array([vector_of(text) for text in texts], np.float32).reshape(len(texts), DIMENSION)
-    return EmbeddedDocument(document(name, source, content_hash=content, **changes), chunks, vectors)
+    vectors = np.array([vector_of(text, dimension) for text in texts], np.float32)
+    return EmbeddedDocument(
+        document(name, source, content_hash=content, **changes),
+        chunks,
+        vectors.reshape(len(texts), dimension),
+    )
 
 
 def sentences(name: str, count: int) -> list[str]:

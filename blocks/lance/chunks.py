@@ -69,6 +69,10 @@ class Chunks:
             ) from error
         return Chunks(self._spec, table)
 
+    def restore(self, version: int) -> None:
+        """Make the latest version what an earlier one was."""
+        self._commit(self.table.restore, version)
+
     def replace(self, doc_ids: Sequence[str], rows: pa.Table) -> None:
         """Make these rows all there is of these documents.
 
@@ -102,10 +106,13 @@ class Chunks:
         return vectors
 
     def sample(self, count: int) -> list[tuple[str, NDArray[np.float32]]]:
-        """Return the texts and vectors of some rows."""
-        found = self.table.search().select(["text", "vector"]).limit(count).to_arrow()
-        rows = [np.asarray(vector, dtype=np.float32) for vector in found["vector"].to_pylist()]
-        return list(zip(found["text"].to_pylist(), rows, strict=True))
+        """Return text and vector, shape (dimension,), of some rows from all over the table."""
+        total = int(self.table.count_rows())
+        places = sorted({total * number // count for number in range(min(count, total))})
+        found = self.table.take_offsets(places).select(["doc_id", "text", "vector"]).to_arrow()
+        return [
+            (row["text"], np.asarray(row["vector"], np.float32)) for row in found.to_pylist() if row["doc_id"]
+        ]
 
     def held(self) -> dict[str, dict[str, int]]:
         """Return how many rows there are of each content of each document: by doc_id, by content_hash."""

@@ -53,6 +53,10 @@ class Manifest:
             ) from error
         return Manifest(self._spec, table)
 
+    def restore(self, version: int) -> None:
+        """Make the latest version what an earlier one was."""
+        self._commit(self.table.restore, version)
+
     def documents(self, source: str | None = None) -> list[Document]:
         """Return the documents, of one source or of all."""
         return documents_from(self.rows(source))

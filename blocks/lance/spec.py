@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,11 @@ class StoreSpec:
     def runs_table(self) -> str:
         """Name of the table of runs."""
         return f"{self.table}{RESERVED}runs"
+
+    @property
+    def beside(self) -> StoreSpec:
+        """Where the table is built that is to replace this one."""
+        return replace(self, table=f"{self.table}.next")
 
     def __str__(self) -> str:
         return f"{self.uri}/{self.table}"

@@ -19,41 +19,29 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from prefect_ollama.blocks.errors import TableError, TableMissing
-from prefect_ollama.blocks.lance import rollback, schema, searching, upkeep
-from prefect_ollama.blocks.lance.chunks import Chunks
-from prefect_ollama.blocks.lance.document import STALE, Document, EmbeddedDocument, Hit
-from prefect_ollama.blocks.lance.filters import both, equals
+from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance import rollback, schema, swap, upkeep
+from prefect_ollama.blocks.lance.document import STALE, Document, EmbeddedDocument
 from prefect_ollama.blocks.lance.guard import Guard
-from prefect_ollama.blocks.lance.manifest import Manifest
+from prefect_ollama.blocks.lance.reading import Reader, listed
 from prefect_ollama.blocks.lance.rows import chunk_table, document_table, readdressed, stamped
-from prefect_ollama.blocks.lance.runs import DONE, FAILED, ROLLED_BACK, RUNNING, Run, RunLog, now, overlapping
+from prefect_ollama.blocks.lance.runs import DONE, FAILED, ROLLED_BACK, Run, now, overlapping
 from prefect_ollama.blocks.lance.spec import Identity, StoreSpec
-from prefect_ollama.blocks.lance.statistics import Stats, gather
-from prefect_ollama.blocks.lance.tables import commit, connect, create_table, open_table
+from prefect_ollama.blocks.lance.tables import commit, connect, create_table
 from prefect_ollama.blocks.lance.upkeep import Upkeep, ensure_indices
 
 ROWS_A_COMMIT: Final = 10_000
 
 
-class Store:
+class Store(Reader):
     """A table and what belongs to it, open for reading, and for writing within a run.
 
     It may be used from several threads, one at a time writing. It must not be used in a forked process,
     nor pickled: send the `StoreSpec` and open it there.
     """
 
-    def __init__(
-        self, spec: StoreSpec, chunks: Chunks, manifest: Manifest, log: RunLog, identity: Identity
-    ) -> None:
-        self.spec = spec
-        self.identity = identity
-        self._chunks = chunks
-        self._manifest = manifest
-        self._log = log
+    def __init__(self, spec: StoreSpec) -> None:
+        super().__init__(spec)
         self._run: Run | None = None
         self._guard = Guard(spec)
 
@@ -70,29 +58,14 @@ class Store:
             TableMissing: There is no such table.
             TableError: It cannot be reached, or its vectors are of another identity.
         """
-        connection = connect(spec)
         if create:
             if identity is None:
                 raise TableError("A table cannot be made without the identity of its vectors.")
-            # The chunk table comes last: where it is, all are.
-            create_table(connection, spec, spec.runs_table, schema.RUNS)
-            create_table(connection, spec, spec.documents_table, schema.DOCUMENTS)
-            made = create_table(connection, spec, spec.table, schema.chunk_schema(identity))
-            if schema.is_ours(made.schema):
-                commit(f"Table {spec.table!r} cannot be indexed", lambda: ensure_indices(made))
-        opened = [
-            open_table(connection, spec, name) for name in (spec.table, spec.documents_table, spec.runs_table)
-        ]
-        chunks, documents, runs = opened
-        if chunks is None or documents is None or runs is None:
-            raise TableMissing(
-                f"There is no table {spec.table!r} in {spec.uri!r}.",
-                remedy="Check the URI and the name, or ingest something into it first.",
-            )
-        found = schema.stored_identity(chunks.schema, spec.table)
+            _create(spec, identity)
+        store = cls(spec)
         if identity is not None:
-            _refuse_other(spec, found, identity)
-        return cls(spec, Chunks(spec, chunks), Manifest(spec, documents), RunLog(runs), found)
+            _refuse_other(spec, store.identity, identity)
+        return store
 
     # Runs
 
@@ -105,6 +78,7 @@ class Store:
         with self._guard.held():
             if self._run is not None:
                 raise TableError(f"Run {self._run.run_id!r} is open in this store.", remedy="End it first.")
+            self._refuse_swapped()
             unended = self._log.close_abandoned()
             self._run = self._log.begin(run_id, source, kind, self._chunks.version, self._manifest.version)
             if unended:
@@ -125,21 +99,9 @@ class Store:
             run = self._open_run()
             if overlapping(run, self._log.all()):
                 self.reconcile()
-            ended = replace(
-                run,
-                status=status,
-                ended_at=now(),
-                chunks_after=self._chunks.version,
-                documents_after=self._manifest.version,
-                counts=dict(counts or {}),
-            )
-            self._log.put(ended)
+            ended = self._logged_end(run, status, counts or {})
             self._run = None
             return ended
-
-    def runs(self) -> list[Run]:
-        """Return all runs, the oldest first."""
-        return self._log.all()
 
     def roll_back(self, run_id: str, as_run: str, *, including_later: bool = False) -> Run:
         """Make the documents of a run's source what they were before it; this is a run of its own.
@@ -159,6 +121,8 @@ class Store:
         with self._guard.held():
             self._log.close_abandoned()
             target = self._log.find(run_id)
+            if target.kind == swap.KIND:
+                return self._swap_back(target, as_run)
             undone = rollback.runs_to_undo(target, self._log.all(), including_later=including_later)
             old_chunks = self._chunks.at(target.chunks_before)
             before = self._manifest.at(target.documents_before).rows(target.source)
@@ -179,18 +143,6 @@ class Store:
                 raise
             self._log.put(*(replace(run, status=ROLLED_BACK) for run in undone))
             return self.end_run(counts={"restored": len(changed), "removed": len(added)})
-
-    def undoable(self) -> set[str]:
-        """Return the names of the runs that can be rolled back: whose earlier versions are still kept."""
-        chunks, documents = self._chunks.versions(), self._manifest.versions()
-        return {
-            run.run_id
-            for run in self._log.all()
-            if run.kind != rollback.KIND
-            and run.status not in (ROLLED_BACK, RUNNING)
-            and run.chunks_before in chunks
-            and run.documents_before in documents
-        }
 
     # Writing
 
@@ -276,55 +228,50 @@ class Store:
             )
             return doubtful + unknown
 
-    # Reading
+    # Embedding anew
 
-    def manifest(self, source: str | None = None) -> list[Document]:
-        """Return the documents, of one source or of all."""
-        return self._manifest.documents(source)
+    def swap_in(self, run_id: str) -> Run:
+        """Put the tables beside this one (`StoreSpec.beside`) in its place, and drop them.
 
-    def vectors_for(self, doc_ids: Iterable[str]) -> dict[str, NDArray[np.float32]]:
-        """Return the vectors of these documents' chunks, by the hash of their text (`text_hash`).
-
-        With them a changed document is stored again and only its changed chunks are embedded.
-        """
-        return self._chunks.vectors_of(list(doc_ids))
-
-    def sample(self, count: int) -> list[tuple[str, NDArray[np.float32]]]:
-        """Return the text and the vector, shape (dimension,), of some chunks; none of an empty table."""
-        return self._chunks.sample(count)
-
-    def search(
-        self,
-        vector: NDArray[np.float32] | None = None,
-        *,
-        text: str = "",
-        limit: int = 5,
-        mode: searching.Mode = "vector",
-        source: str | None = None,
-        where: str = "",
-    ) -> list[Hit]:
-        """Return the chunks that answer best, the best first.
+        Until this commits, readers have the old vectors; the run can be rolled back.
 
         Args:
-            vector: The question's vector, shape (dimension,).
-            text: The question's words, for the modes `text` and `hybrid`.
-            limit: How many at most.
-            mode: `vector` (cosine), `text` (BM25) or `hybrid` (both, by reciprocal ranks).
-            source: Only documents of this source.
-            where: Only rows that this SQL filter lets through; build it with `filters`.
+            run_id: Name for this run.
 
         Raises:
-            ConfigurationError: The mode lacks its vector or its words.
-            TableError: The table cannot answer, for example because the filter is wrong.
+            TableMissing: There is nothing beside it.
+            TableError: A run is open on either, or a commit failed.
         """
-        condition = both("" if source is None else equals("source", source), where)
-        return searching.search(
-            self._chunks.table, vector, text=text, limit=limit, mode=mode, where=condition
-        )
+        with self._guard.held():
+            beside = Store(self.spec.beside)
+            with beside._guard.held():
+                for each in (self, beside):
+                    each._log.close_abandoned()
+                    swap.refuse_open_runs(each.spec, each._log.all())
+                beside.reconcile()
+                run = self._log.begin(run_id, "", swap.KIND, self._chunks.version, self._manifest.version)
+                swap.overwrite(self.spec, self.spec.table, beside._chunks.table)
+                swap.overwrite(self.spec, self.spec.documents_table, beside._manifest.table)
+                self.identity = beside.identity
+                commit("The table cannot be indexed", lambda: ensure_indices(self._chunks.table))
+                ended = self._logged_end(run, DONE, {"chunks": beside.stats().chunks})
+                swap.drop(self.spec.beside)
+                return ended
 
-    def stats(self) -> Stats:
-        """Return what is in the tables, in figures."""
-        return gather(self._chunks.table, self._manifest.table)
+    def _swap_back(self, target: Run, as_run: str) -> Run:
+        swap.refuse_open_runs(self.spec, self._log.all())
+        if target.status == ROLLED_BACK:
+            raise TableError(
+                f"Run {target.run_id!r} is rolled back already.", state="Nothing was rolled back."
+            )
+        swap.refuse_lost_versions(target, self._log.all(), self._chunks.versions(), self._manifest.versions())
+        run = self._log.begin(as_run, "", rollback.KIND, self._chunks.version, self._manifest.version)
+        self._chunks.restore(target.chunks_before)
+        self._manifest.restore(target.documents_before)
+        self.identity = schema.stored_identity(self._chunks.schema, self.spec.table)
+        commit("The table cannot be indexed", lambda: ensure_indices(self._chunks.table))
+        self._log.put(replace(target, status=ROLLED_BACK))
+        return self._logged_end(run, DONE, {})
 
     # Upkeep
 
@@ -358,8 +305,21 @@ class Store:
             )
         return self._run
 
+    def _logged_end(self, run: Run, status: str, counts: Mapping[str, float]) -> Run:
+        ended = replace(
+            run,
+            status=status,
+            ended_at=now(),
+            chunks_after=self._chunks.version,
+            documents_after=self._manifest.version,
+            counts=dict(counts),
+        )
+        self._log.put(ended)
+        return ended
+
     def _check_source(self, documents: Iterable[Document]) -> None:
         source = self._open_run().source
+        self._refuse_swapped()
         for each in documents:
             if not each.doc_id or each.source != source:
                 raise TableError(
@@ -395,14 +355,22 @@ def _move_groups(moves: Mapping[str, Document], sizes: Mapping[str, int]) -> Ite
     yield from by_size([old for old in moves if old not in set(chained)], sizes)
 
 
+def _create(spec: StoreSpec, identity: Identity) -> None:
+    """Make the tables that are not there; the chunk table comes last, so where it is, all are."""
+    connection = connect(spec)
+    create_table(connection, spec, spec.runs_table, schema.RUNS)
+    create_table(connection, spec, spec.documents_table, schema.DOCUMENTS)
+    chunks = create_table(connection, spec, spec.table, schema.chunk_schema(identity))
+    if schema.is_ours(chunks.schema):
+        commit(f"Table {spec.table!r} cannot be indexed", lambda: ensure_indices(chunks))
+
+
 def _refuse_other(spec: StoreSpec, found: Identity, wanted: Identity) -> None:
     differing = found.differences(wanted)
     if differing:
-        listed = "; ".join(
-            f"{name} {old!r} in the table, {new!r} now" for name, (old, new) in differing.items()
-        )
         raise TableError(
-            f"The vectors of table {spec.table!r} are not comparable with those asked for: {listed}.",
+            f"The vectors of table {spec.table!r} are not comparable with those asked for: "
+            f"{listed(differing)}.",
             state="The table was not changed.",
             remedy="Either store into another table, or embed all documents of this one again with "
             "`re_embed`, which builds the new table beside and swaps at the end.",

@@ -1,0 +1,96 @@
+"""Swapping in a table that was built beside: all documents embedded anew, by another model or chunker.
+
+Readers see the old vectors until one commit puts the new ones in their place. The old ones stay as a
+version, so a swap can be rolled back like any run. A swap that is killed can be repeated: the table beside
+is dropped last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance import rollback
+from prefect_ollama.blocks.lance.runs import ROLLED_BACK, RUNNING, Run, overlapping
+from prefect_ollama.blocks.lance.spec import StoreSpec
+from prefect_ollama.blocks.lance.tables import connect
+
+KIND = "re-embed"
+
+
+def refuse_open_runs(spec: StoreSpec, log: list[Run]) -> None:
+    """Raise an error if a run is open.
+
+    Raises:
+        TableError: One is.
+    """
+    unended = [run.run_id for run in log if run.status == RUNNING]
+    if unended:
+        raise TableError(
+            f"Run {unended[0]!r} is open on table {spec.table!r}.",
+            state="Nothing was swapped.",
+            remedy="Wait for its end, or stop it.",
+        )
+
+
+def overwrite(spec: StoreSpec, name: str, source: Any) -> None:
+    """Put the rows and the schema of another table in the place of this one's, in one commit, streaming.
+
+    Raises:
+        TableError: The commit failed; the table is as it was.
+    """
+
+    def stream() -> Iterator[pa.RecordBatch]:
+        for batch in source.search().to_batches():
+            yield from pa.table(batch).cast(source.schema).to_batches()
+
+    rows = pa.RecordBatchReader.from_batches(source.schema, stream())
+    try:
+        connect(spec).create_table(name, data=rows, schema=source.schema, mode="overwrite")
+    except Exception as error:
+        raise TableError(
+            f"Table {name!r} cannot be overwritten: {' '.join(str(error).split())[:300]}.",
+            state="It is as it was; the table beside it is complete.",
+            remedy="Run it again.",
+        ) from error
+
+
+def drop(spec: StoreSpec) -> None:
+    """Drop a store's tables, as far as they are there."""
+    connection = connect(spec)
+    for name in (spec.table, spec.documents_table, spec.runs_table):
+        connection.drop_table(name, ignore_missing=True)
+
+
+def refuse_lost_versions(target: Run, log: list[Run], chunks: set[int], documents: set[int]) -> None:
+    """Raise an error if a swap cannot be undone.
+
+    Args:
+        target: The run that swapped.
+        log: All runs.
+        chunks: Versions of the chunk table that are kept.
+        documents: Versions of the manifest that are kept.
+
+    Raises:
+        TableError: Later runs stand on the swap, or the versions from before it are not kept any more.
+    """
+    later = [
+        repr(run.run_id)
+        for run in overlapping(target, log)
+        if run.status != ROLLED_BACK and run.kind != rollback.KIND
+    ]
+    if later:
+        raise TableError(
+            f"Later runs stand on {target.run_id!r}, which replaced all vectors: {', '.join(later)}.",
+            state=rollback.UNCHANGED,
+            remedy="Roll those back first, the latest before the others.",
+        )
+    if target.chunks_before not in chunks or target.documents_before not in documents:
+        raise TableError(
+            f"The versions from before run {target.run_id!r} are not kept any more.",
+            state=rollback.UNCHANGED,
+            remedy="Upkeep keeps old versions for as many days as it is told to.",
+        )
