@@ -128,6 +128,7 @@ def ingest_pdfs(
             run.apply(found)
         return _published(run.report(model=found.identity.model if found else model or ""))
     wanted = model or (found.identity.model if found and cluster is None else None)
+    ahead = BUNDLES_AHEAD + _start_workers(len(plan.to_read))
     with serving_cluster(cluster, model=wanted, pull=pull) as spec:
         proven = prove_nodes(Parcel(spec), len(spec.nodes))
         cutting = Cutting(reading.to_options(), chunking.to_options(), exact=_counts_exactly(spec.model.name))
@@ -135,7 +136,7 @@ def ingest_pdfs(
         cache = CacheSpec(str(get_current_settings().home / "ollama-vectors")) if use_cache else None
         run.begin(store, proven)
         try:
-            run.index(cutting, Embedding(run.run_id, proven, place, cache))
+            run.index(cutting, Embedding(run.run_id, proven, place, cache), ahead)
             run.finish()
         except BaseException:
             run.fail()
@@ -186,13 +187,18 @@ class _Run:
         if plan.touched or plan.refused:
             store.record([*plan.touched, *plan.refused])
 
-    def index(self, cutting: Cutting, embedding: Embedding) -> None:
-        """Parse, cut, embed and store, all at the same time: nodes work while later files are parsed."""
+    def index(self, cutting: Cutting, embedding: Embedding, ahead: int) -> None:
+        """Parse, cut, embed and store, all at the same time: nodes work while later files are parsed.
+
+        Args:
+            cutting: How documents become chunks.
+            embedding: What they are embedded with.
+            ahead: Bundles under way at most.
+        """
         assert self.store is not None
         files = self.plan.to_read
         again = frozenset(file.path for file in (*self.plan.changed, *self.plan.again))
         bundles = Bundles(self.plan.source, files, again, _bundle_chunks(embedding.cluster))
-        ahead = BUNDLES_AHEAD + _settle_runner(len(files))
         writer = Writer(self.store)
         under_way = _UnderWay(Parcel(cutting), Parcel(embedding))
         left: ClusterError | None = None
@@ -350,13 +356,14 @@ def _bundle_chunks(cluster: ProvenCluster) -> int:
     return int(min(max(rate * BUNDLE_SECONDS, BUNDLE_LEAST), BUNDLE_MOST))
 
 
-def _settle_runner(files: int) -> int:
-    """Start no more parse processes than there are files; return how many there may be."""
+def _start_workers(files: int) -> int:
+    """Start the workers while the nodes prove themselves; return how many parse, no more than there are files."""
     context = FlowRunContext.get()
     runner = context.task_runner if context else None
     if not isinstance(runner, IngestTaskRunner):
         return 2
     runner.parse_processes = min(runner.parse_processes, files)
+    runner.client  # noqa: B018  # the first access starts them, and does not wait for them
     return runner.parse_processes
 
 

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 from prefect_ollama.tasks.planning.source import SourceFile
 
-FIRST_CHUNKS_A_BYTE = 1 / 4096
-"""Before anything was parsed: text PDFs hold about a chunk in 4 KiB, scans far less."""
+FIRST_CHUNKS_A_BYTE = 1 / 512
+"""Before anything was parsed: what dense text comes to, so that the first bundles are small and soon done."""
+
+FIRST_BYTES = 2**16
+"""Bytes that the first guess weighs against what is seen."""
 
 MOST_FILES = 500
 
@@ -66,8 +69,7 @@ class Bundles:
         """The next bundle, or None when all files are given out."""
         if not self._files:
             return None
-        # The first guess weighs as much as a megabyte seen.
-        density = (self._chunks + 2**20 * FIRST_CHUNKS_A_BYTE) / (self._bytes + 2**20)
+        density = (self._chunks + FIRST_BYTES * FIRST_CHUNKS_A_BYTE) / (self._bytes + FIRST_BYTES)
         files: list[SourceFile] = []
         expected = 0.0
         while self._files and len(files) < MOST_FILES:

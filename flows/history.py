@@ -1,0 +1,52 @@
+"""What runs did to a table, and the way back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow, get_run_logger
+from prefect.context import FlowRunContext
+from pydantic import Field
+
+from prefect_ollama.blocks.lance import Run, Store
+from prefect_ollama.flows.parameters import TableParameter, table_of
+
+
+def runs(table: TableParameter = None) -> list[Run]:
+    """All runs over a table, the oldest first, with what each changed (`Run.counts`). Not a flow: it only looks.
+
+    Raises:
+        TableMissing: There is no such table.
+    """
+    return Store.open(table_of(table).to_spec()).runs()
+
+
+@flow(
+    name="roll-back", flow_run_name="roll back {run_id}", description="Make a table what it was before a run."
+)
+def roll_back(
+    run_id: Annotated[
+        str, Field(min_length=1, title="Run", description="The run to undo, as its report names it.")
+    ],
+    table: TableParameter = None,
+    including_later: Annotated[
+        bool,
+        Field(title="Including later", description="Undo the later runs of the same source with it."),
+    ] = False,
+) -> Run:
+    """Make the documents of a run's source what they were before it. This is a run of its own, and can be undone.
+
+    Returns:
+        The run that undid it.
+
+    Raises:
+        TableMissing: There is no such table.
+        TableError: There is no such run, later runs stand on it, or the versions before it are not kept any more.
+
+    Requires: the table writable on the machine that runs it.
+    """
+    context = FlowRunContext.get()
+    name = str(context.flow_run.id) if context and context.flow_run else f"undo-{run_id}"
+    undone = Store.open(table_of(table).to_spec()).roll_back(run_id, name, including_later=including_later)
+    get_run_logger().info("Rolled back %s: %s", run_id, dict(undone.counts))
+    return undone

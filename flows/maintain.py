@@ -1,0 +1,46 @@
+"""Keep a table quick: few files, indices as its size asks for, old versions gone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow
+from pydantic import Field
+
+from prefect_ollama.blocks.lance.upkeep import Upkeep
+from prefect_ollama.flows.parameters import TableParameter, table_of
+from prefect_ollama.tasks.maintain import maintain_store
+from prefect_ollama.tasks.parcel import Parcel
+
+KEEP_DAYS = 7.0
+MEMORY_MB = 4096
+
+
+@flow(name="maintain-table", description="Optimise a LanceDB table, bring its indices up to date, clean up.")
+def maintain_table(
+    table: TableParameter = None,
+    force: Annotated[
+        bool, Field(title="Force", description="Do all of it, also where nothing is due.")
+    ] = False,
+    keep_days: Annotated[
+        float,
+        Field(
+            ge=0, title="Keep", description="Days that old versions stay. Older runs can't be rolled back."
+        ),
+    ] = KEEP_DAYS,
+    memory_mb: Annotated[
+        int, Field(gt=0, title="Memory", description="MiB that upkeep may take.")
+    ] = MEMORY_MB,
+) -> Upkeep:
+    """Optimise a table, bring its indices up to date and clean up after killed writers, as far as it is due.
+
+    Returns:
+        What was done.
+
+    Raises:
+        TableError: It needed more memory or time than it may take; the table is whole.
+
+    Requires: the table writable on the machine that runs it.
+    """
+    place = table_of(table).to_spec()
+    return maintain_store(Parcel(place), force=force, keep_days=keep_days, memory_mb=memory_mb)

@@ -1,0 +1,28 @@
+"""Upkeep of a table as a task."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from prefect_ollama.blocks.lance import StoreSpec
+from prefect_ollama.blocks.lance.upkeep import Upkeep, maintain
+from prefect_ollama.tasks.parcel import Parcel
+
+
+@task(name="maintain table", cache_policy=NO_CACHE, persist_result=False)
+def maintain_store(store: Parcel[StoreSpec], *, force: bool, keep_days: float, memory_mb: int) -> Upkeep:
+    """Do what upkeep is due, or all of it.
+
+    Raises:
+        TableError: It needed more memory or time than it may take, or the table cannot be written.
+    """
+    done = maintain(store.content, force=force, keep=timedelta(days=keep_days), memory=memory_mb * 2**20)
+    logger = get_run_logger()
+    for step in done.done:
+        logger.info("%s", step)
+    if done.left_over_files:
+        logger.info("Deleted %d files that killed writers left", done.left_over_files)
+    return done
