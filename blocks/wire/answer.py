@@ -51,9 +51,14 @@ def read_answer(body: bytes, *, count: int, dimension: int | None, node: str) ->
 
     try:
         data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if body.lstrip()[:1] == b"{":
+            raise unbelievable(f"answered JSON that cannot be read ({error.msg.split(':')[0]}).") from None
+        data = None
+    try:
         rows = data["embeddings"]
         tokens = int(data.get("prompt_eval_count") or 0)
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         start = body[:60].decode("utf-8", "replace")
         raise unbelievable(f"answered something that is no embedding: {start!r}.") from None
     if not isinstance(rows, list) or len(rows) != count:

@@ -87,9 +87,9 @@ class NodeClient:
         """The version that the node gives of itself."""
         return str((await self._json("GET", "api/version")).get("version", ""))
 
-    async def models(self) -> dict[str, str]:
+    async def models(self, *, timeout: float = 30.0) -> dict[str, str]:
         """Name to digest (bare sha256) of every model that the node has."""
-        found = (await self._json("GET", "api/tags")).get("models") or []
+        found = (await self._json("GET", "api/tags", timeout=timeout)).get("models") or []
         return {
             str(m.get("name") or m.get("model")): str(m.get("digest", ""))
             for m in found
@@ -154,8 +154,10 @@ class NodeClient:
     ) -> None:
         await self.aclose()
 
-    async def _json(self, method: str, path: str, payload: dict[str, Any] | None = None) -> dict[str, Any]:
-        timeout = min(30.0, self.node.read_timeout)
+    async def _json(
+        self, method: str, path: str, payload: dict[str, Any] | None = None, *, timeout: float = 30.0
+    ) -> dict[str, Any]:
+        timeout = min(timeout, self.node.read_timeout)
         return self._object(await self._call(method, path, payload, timeout=timeout, limit=SMALL_BODY))
 
     def _object(self, body: bytes) -> dict[str, Any]:

@@ -43,8 +43,12 @@ quantisations do not."""
 CONTEXT_CAP = 2048
 """Context asked for where the user names none: chunks are far shorter, and a larger one costs memory."""
 
-GRACE = 10.0
-"""Seconds that a run waits for the slower nodes' proofs once one node has passed."""
+GRACE = 2.0
+"""Seconds that a run waits for slower nodes to answer at all, once one has."""
+
+LOAD_GRACE = 5.0
+"""Seconds that it waits for the others' canary vectors, once one node's are there: some load a model first, and
+the majority of them decides. Those that are later join when they are ready."""
 
 Progress = Callable[[str, str, int, int], None]
 """Called with node name, what it does, bytes done, bytes in all."""
@@ -120,12 +124,7 @@ async def identify(
     digest = _digest(await client.models(), client.model.name)
     if digest is None:
         if not pull:
-            raise NodeRefused(
-                f"does not have the model {client.model.name!r}.",
-                node=client.node.name,
-                status=404,
-                remedy=f"Run 'ollama pull {client.model.name}' there, or allow pulling.",
-            )
+            raise no_model(client)
         name = client.node.name
         await client.pull(
             None if progress is None else lambda what, done, total: progress(name, what, done, total)
@@ -168,6 +167,41 @@ async def canary_vectors(
     return first.vectors, seconds
 
 
+async def prove_again(client: NodeClient, known: ProvenCluster, *, timeout: float) -> float:
+    """Let a node that failed, or was not there at the start, show that it may work beside the others (again).
+
+    Args:
+        client: The node's client.
+        known: The cluster, with the reference that it is held against.
+        timeout: Seconds for each request.
+
+    Returns:
+        Seconds of one request with all canaries, model loaded.
+
+    Raises:
+        NodeError: It may not.
+    """
+    name = client.node.name
+    digest = _digest(await client.models(timeout=timeout), client.model.name)
+    if digest is None:
+        raise no_model(client)
+    canaries, seconds = await canary_vectors(client, timeout=timeout)
+    proof = Proof(name, "", digest, canaries, seconds)
+    if reason := differs(proof, known.reference, accept_other_digest=known.spec.accept_other_digest):
+        raise reason
+    return seconds
+
+
+def no_model(client: NodeClient) -> NodeRefused:
+    """The error of a node that lacks the model."""
+    return NodeRefused(
+        f"does not have the model {client.model.name!r}.",
+        node=client.node.name,
+        status=404,
+        remedy=f"Run 'ollama pull {client.model.name}' there, or allow pulling.",
+    )
+
+
 async def prove_cluster(
     spec: ClusterSpec, *, reference: Reference | None = None, progress: Progress | None = None
 ) -> ProvenCluster:
@@ -206,7 +240,7 @@ async def prove_cluster(
                 if c.node.name in known
             },
             left_out,
-            grace=GRACE,
+            grace=LOAD_GRACE,
         )
     finally:
         await asyncio.gather(*(client.aclose() for client in clients))
@@ -225,6 +259,7 @@ async def prove_cluster(
         causes = "\n".join(f"  {error}" for error in left_out.values())
         raise ClusterError(
             f"No node can embed with {spec.model.name!r}:\n{causes}",
+            causes=left_out,
             state="Nothing was started.",
             remedy="Mend one of them and run again.",
         )
@@ -297,7 +332,7 @@ async def _gather(
             for task in pending:
                 task.cancel()
                 left_out[tasks[task]] = NodeUnreachable(
-                    f"was not ready {grace:.0f} s after the first node was.",
+                    f"was not ready {grace:g} s after the first node was.",
                     node=tasks[task],
                     remedy="It joins when it is.",
                 )

@@ -2,6 +2,6 @@
 
 from prefect_ollama.tasks.dispatch.dispatcher import Dispatcher, shared_dispatcher
 from prefect_ollama.tasks.dispatch.figures import Figures, NodeFigures
-from prefect_ollama.tasks.dispatch.job import Embedded
+from prefect_ollama.tasks.dispatch.job import Embedded, Unfinished
 
-__all__ = ["Dispatcher", "Embedded", "Figures", "NodeFigures", "shared_dispatcher"]
+__all__ = ["Dispatcher", "Embedded", "Figures", "NodeFigures", "Unfinished", "shared_dispatcher"]

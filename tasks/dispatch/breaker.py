@@ -17,7 +17,10 @@ State = Literal["closed", "open", "half-open"]
 
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 10.0
-REFUSED_WAIT = 5.0
+MOMENTS = 4
+"""Failures in a row after which a node counts as gone: with their waits that is most of a second."""
+
+REFUSED_WAIT = 2.0
 """Seconds to the first probe of a node that refuses: someone has to change something there first."""
 
 
@@ -30,6 +33,16 @@ class Breaker:
         self.last: NodeError | None = None
         self._row = 0
 
+    @property
+    def resting(self) -> bool:
+        """Whether it is open for a moment only, as far as is known."""
+        return self.state != "closed" and self._row <= MOMENTS and not isinstance(self.last, NodeRefused)
+
+    def note(self, error: NodeError) -> None:
+        """Count an error; requests that were under way when it opened may still bring some."""
+        self.last = error
+        self.errors[error.cause] += 1
+
     def trip(self, error: NodeError) -> float:
         """Open it.
 
@@ -37,8 +50,7 @@ class Breaker:
             Seconds to rest before the next probe.
         """
         self.state = "open"
-        self.last = error
-        self.errors[error.cause] += 1
+        self.note(error)
         wait = min(FIRST_WAIT * 2.0**self._row, LONGEST_WAIT)
         self._row = min(self._row + 1, 16)
         if isinstance(error, NodeRefused):

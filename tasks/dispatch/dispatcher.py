@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import threading
+import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, Self
@@ -19,6 +20,9 @@ from prefect_ollama.tasks.dispatch.figures import Figures
 from prefect_ollama.tasks.dispatch.job import Embedded, Job
 
 Kind = Literal["document", "query"]
+
+SHARED_SECONDS = 60.0
+"""How long a shared dispatcher with nothing to do outlives its last use when another run needs one."""
 
 
 class Dispatcher:
@@ -48,7 +52,9 @@ class Dispatcher:
             One vector or one error for every text, in order.
 
         Raises:
-            ClusterError: No node worked for the cluster's `give_up_after`.
+            Unfinished: No node worked for the cluster's `give_up_after`, or the dispatcher was closed; what
+                was done before is in its `embedded`.
+            ClusterError: The dispatcher was closed before.
         """
         job = self._submit(texts, kind)
         try:
@@ -80,6 +86,11 @@ class Dispatcher:
             return self._engine.figures(spans=spans)
         return asyncio.run_coroutine_threadsafe(ask(), self._loop).result()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no texts are under way."""
+        return self._engine.idle
+
     def close(self) -> None:
         """Cancel what is in flight and close all connections. Waiting callers get a ClusterError."""
         with self._lock:
@@ -106,12 +117,8 @@ class Dispatcher:
         model = self.cluster.spec.model
         prefix = model.query_prefix if kind == "query" else model.document_prefix
         most = max(node.max_request_texts for node in self.cluster.spec.nodes)
-        job = Job(
-            [prefix + text for text in texts],
-            self.cluster.reference.dimension,
-            urgent=kind == "query",
-            limit=most,
-        )
+        dimension = self.cluster.reference.dimension
+        job = Job(list(texts), dimension, prefix=prefix, urgent=kind == "query", limit=most)
         with self._lock:
             if self._closed:
                 raise ClusterError("The dispatcher is closed.", left=len(texts), remedy="Open another one.")
@@ -124,27 +131,36 @@ class Dispatcher:
                 self._loop.call_soon_threadsafe(self._engine.cancel, job)
 
 
-_shared: dict[object, Dispatcher] = {}
+_shared: dict[object, tuple[Dispatcher, float]] = {}
 _shared_lock = threading.Lock()
 
 
 def shared_dispatcher(cluster: ProvenCluster, key: object) -> Dispatcher:
-    """The dispatcher of this process for a cluster; the first call makes it, process end closes it.
+    """The dispatcher of this process for a cluster; the first call with a key makes it.
+
+    It is closed when the process ends, or, when another key comes, once it has had nothing to do since it was
+    last asked for more than a minute ago: a worker may outlive many runs. So ask for it whenever it is used.
 
     Args:
         cluster: The nodes with their proofs.
         key: What tells one run's cluster from another's; hashable.
     """
+    now = time.monotonic()
     with _shared_lock:
+        if not _shared:
+            atexit.register(_close_shared)
         if key not in _shared:
-            if not _shared:
-                atexit.register(_close_shared)
-            _shared[key] = Dispatcher(cluster)
-        return _shared[key]
+            for other, (dispatcher, used) in list(_shared.items()):
+                if dispatcher.idle and now - used > SHARED_SECONDS:
+                    del _shared[other]
+                    dispatcher.close()
+        dispatcher = _shared[key][0] if key in _shared else Dispatcher(cluster)
+        _shared[key] = dispatcher, now
+        return dispatcher
 
 
 def _close_shared() -> None:
     with _shared_lock:
-        for dispatcher in _shared.values():
+        for dispatcher, _ in _shared.values():
             dispatcher.close()
         _shared.clear()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median, quantiles
 
 from prefect_ollama.blocks.errors import NodeError
+from prefect_ollama.blocks.wire.answer import Answer
 from prefect_ollama.blocks.wire.client import NodeClient
 from prefect_ollama.tasks.dispatch.breaker import Breaker
 from prefect_ollama.tasks.dispatch.figures import NodeFigures
@@ -25,14 +26,30 @@ PATIENCE = 10.0
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """One request in flight."""
+    """One request in flight.
+
+    Attributes:
+        items: Its texts.
+        note: It, as the node's pace sees it.
+        expected: Seconds that it should take.
+        hedge: Whether it does again what another node is doing.
+        task: The call.
+        overdue: Whether it has taken so long that others are asked.
+        given_up: Whether it was cancelled here.
+    """
 
     items: list[Item]
     note: Sent
     expected: float
     hedge: bool
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[Answer]
     overdue: bool = False
+    given_up: bool = False
+
+    @property
+    def overdue_at(self) -> float:
+        """When it is overdue."""
+        return self.note.at + OVERDUE * self.expected + OVERDUE_LEAST
 
     @property
     def open_items(self) -> list[Item]:
@@ -48,7 +65,7 @@ class Lane:
     pace: Pace
     breaker: Breaker = field(default_factory=Breaker)
     requests: list[Request] = field(default_factory=list)
-    suspects: list[tuple[list[Item], NodeError]] = field(default_factory=list)
+    suspects: list[tuple[Item, NodeError]] = field(default_factory=list)
     probe: asyncio.Task[None] | None = None
     answered: int = 0
     texts: int = 0

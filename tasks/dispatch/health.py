@@ -1,0 +1,108 @@
+"""The health of the nodes: failing ones rest, are asked to prove themselves, and work again.
+
+Only an answer to real work counts as a sign of life of the cluster: a node that passes every probe and fails
+every text does not keep a run from ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from prefect_ollama.blocks.errors import NodeError, NodeFailed, NodeUnreachable
+from prefect_ollama.blocks.wire.proof import CANARIES, ProvenCluster, prove_again
+from prefect_ollama.tasks.dispatch import verdict
+from prefect_ollama.tasks.dispatch.job import estimate_units
+from prefect_ollama.tasks.dispatch.lane import Lane
+
+CANARY_UNITS = sum(estimate_units(text) for text in CANARIES)
+
+PROBE_TIMEOUT = 5.0
+"""Seconds of a first probe; each further one in a row may take twice as long, as a model may have to load."""
+
+
+class Health:
+    """Trips breakers and closes them.
+
+    Args:
+        cluster: The nodes with their proofs. Those without one start open.
+        lanes: All nodes.
+        recovered: Called when a node works again.
+    """
+
+    def __init__(self, cluster: ProvenCluster, lanes: Sequence[Lane], recovered: Callable[[], None]) -> None:
+        self._cluster = cluster
+        self._lanes = lanes
+        self._recovered = recovered
+        self._loop = asyncio.get_running_loop()
+        self._wanted = asyncio.Event()
+        self._none_since: float | None = None
+        for lane in lanes:
+            if lane.name not in cluster.proofs:
+                reason = cluster.left_out.get(lane.name)
+                self.trip(lane, reason or NodeUnreachable("has not proven itself yet.", node=lane.name))
+
+    def want(self, wanted: bool) -> None:
+        """Say whether there is work. While there is none nobody is probed, and no patience runs out."""
+        if not wanted:
+            self._wanted.clear()
+        elif not self._wanted.is_set():
+            self._wanted.set()
+            self._none_since = None if self._any() else self._loop.time()
+
+    def progress(self, lane: Lane) -> None:
+        """A node embedded real texts."""
+        lane.breaker.progress()
+        self._none_since = None
+
+    def trip(self, lane: Lane, error: NodeError) -> None:
+        """Let a node rest, and probe it after."""
+        if not lane.works:
+            lane.breaker.note(error)
+            return
+        wait = lane.breaker.trip(error)
+        lane.probe = self._loop.create_task(self._probe(lane, wait))
+        if self._none_since is None and not self._any():
+            self._none_since = self._loop.time()
+
+    def gives_up_at(self) -> float | None:
+        """When to end the work for want of nodes; None while one works."""
+        if self._none_since is None or self._any():
+            return None
+        return self._none_since + self._cluster.spec.give_up_after
+
+    def causes(self) -> str:
+        """The last error of each node that has one, a line each."""
+        return "\n".join(f"  {lane.breaker.last}" for lane in self._lanes if lane.breaker.last)
+
+    def _any(self) -> bool:
+        return any(lane.works for lane in self._lanes)
+
+    async def _probe(self, lane: Lane, wait: float) -> None:
+        timeout = PROBE_TIMEOUT
+        while True:
+            await asyncio.sleep(wait)
+            await self._wanted.wait()
+            lane.breaker.half_open()
+            limit = min(timeout, lane.client.node.load_timeout)
+            try:
+                seconds = await prove_again(lane.client, self._cluster, timeout=limit)
+                break
+            except Exception as error:
+                wait = lane.breaker.trip(as_node_error(error, lane))
+            timeout *= 2
+        lane.probe = None
+        lane.breaker.close()
+        lane.warm = True
+        lane.pace.start_over(CANARY_UNITS, seconds)
+        suspects, lane.suspects = lane.suspects, []
+        for item, cause in suspects:
+            verdict.accuse(item, lane, cause)
+        self._recovered()
+
+
+def as_node_error(error: BaseException, lane: Lane) -> NodeError:
+    """What a call raised, as an error of its node: nothing that goes wrong there may stop the others."""
+    if isinstance(error, NodeError):
+        return error
+    return NodeFailed(f"could not be asked ({error!r}).", node=lane.name)

@@ -1,0 +1,216 @@
+"""Callers of every kind: threads, event loops, cancelled ones, queries; and what a dispatcher leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from pydantic import SecretStr
+
+from prefect_ollama.blocks.errors import ClusterError
+from prefect_ollama.blocks.wire.proof import prove_cluster
+from prefect_ollama.tasks.dispatch import Dispatcher, Unfinished, shared_dispatcher
+from prefect_ollama.tasks.dispatch import dispatcher as dispatcher_module
+from tests.dispatch.samples import DIMENSION, check, of, proven, some, spec
+from tests.nodes import Node, expected_vector
+
+
+def test_no_text_and_one_text(trio: list[Node]) -> None:
+    with Dispatcher(proven(trio)) as dispatcher:
+        nothing = dispatcher.embed([])
+        assert nothing.vectors.shape == (0, DIMENSION)
+        assert nothing.nodes == ()
+        texts = some(1)
+        check(texts, dispatcher.embed(texts))
+        check(texts, dispatcher.embed(texts, kind="query"))
+        check([""], dispatcher.embed([""]))
+        check(texts * 7, dispatcher.embed(texts * 7))
+
+
+def test_prefixes_are_sent_and_not_shown(trio: list[Node]) -> None:
+    cluster = proven(trio, document_prefix="passage: ", query_prefix="query: ")
+    texts = some(5)
+    with Dispatcher(cluster) as dispatcher:
+        documents, queries = dispatcher.embed(texts), dispatcher.embed(texts, kind="query")
+    for i, text in enumerate(texts):
+        assert documents.vectors[i] @ expected_vector("passage: " + text, DIMENSION) > 0.9999
+        assert queries.vectors[i] @ expected_vector("query: " + text, DIMENSION) > 0.9999
+
+
+def test_threads_and_event_loops_at_once(trio: list[Node]) -> None:
+    with Dispatcher(proven(trio)) as dispatcher, ThreadPoolExecutor(8) as pool:
+        jobs = [some(30) for _ in range(12)]
+
+        async def gather() -> None:
+            for texts, embedded in zip(
+                jobs, await asyncio.gather(*map(dispatcher.aembed, jobs)), strict=True
+            ):
+                check(texts, embedded)
+
+        loops = [pool.submit(asyncio.run, gather()) for _ in range(2)]
+        threads = [pool.submit(dispatcher.embed, texts) for texts in jobs]
+        for texts, future in zip(jobs, threads, strict=True):
+            check(texts, future.result(timeout=60))
+        for loop in loops:
+            loop.result(timeout=60)
+
+
+def test_a_cancelled_caller_leaves_no_work_behind(trio: list[Node]) -> None:
+    with Dispatcher(proven(trio[:1])) as dispatcher:
+
+        async def cancel() -> None:
+            task = asyncio.create_task(dispatcher.aembed(some(2000)))
+            await asyncio.to_thread(trio[0].wait, answered=2)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        trio[0].reset()
+        asyncio.run(cancel())
+        texts = some(10)
+        check(texts, dispatcher.embed(texts))
+        trio[0].wait(cancelled=1)
+        assert dispatcher.figures().queued == 0
+        assert dispatcher.idle
+        assert trio[0].stats()["texts_answered"] < 1000
+
+
+def test_cancelled_at_once(trio: list[Node]) -> None:
+    """Also in the turn of the loop in which its requests are sent."""
+    with Dispatcher(proven(trio)) as dispatcher:
+
+        async def cancel(turns: int) -> None:
+            task = asyncio.create_task(dispatcher.aembed(some(50)))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        for turns in range(1, 30):
+            asyncio.run(cancel(turns))
+        texts = some(100)
+        check(texts, dispatcher.embed(texts))
+        assert all(node.in_flight == 0 for node in dispatcher.figures().nodes)
+        assert not any(node.errors for node in dispatcher.figures().nodes)
+
+
+def test_close_ends_callers_with_what_was_done(trio: list[Node]) -> None:
+    dispatcher = Dispatcher(proven(trio))
+    with ThreadPoolExecutor() as pool:
+        future = pool.submit(dispatcher.embed, some(3000))
+        trio[0].wait(answered=3)
+        dispatcher.close()
+        dispatcher.close()
+        with pytest.raises(Unfinished, match="closed") as caught:
+            future.result(timeout=10)
+    error = caught.value
+    assert 0 < error.left < 3000
+    assert error.left == error.embedded.nodes.count("")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.left, copy.embedded.nodes) == (str(error), error.left, error.embedded.nodes)
+    with pytest.raises(ClusterError, match="closed"):
+        dispatcher.embed(["too late"])
+    assert dispatcher.figures().nodes
+    for node in trio:
+        node.wait(timeout=5)
+    assert not [thread for thread in threading.enumerate() if thread.name == "dispatcher"]
+
+
+def test_a_query_overtakes_documents(trio: list[Node]) -> None:
+    with Dispatcher(proven(trio[:1])) as dispatcher, ThreadPoolExecutor() as pool:
+        trio[0].reset()
+        documents = some(1200)
+        future = pool.submit(dispatcher.embed, documents)
+        trio[0].wait(answered=2)
+        query = some(1)
+        check(query, dispatcher.embed(query, kind="query"))
+        assert trio[0].stats()["texts_answered"] < 1200
+        assert not future.done()
+        check(documents, future.result(timeout=60))
+
+
+def test_a_cluster_travels_to_workers(trio: list[Node]) -> None:
+    trio[1].control(faults=["down"])
+    cluster = proven(trio, headers=(("x-key", SecretStr("hush")),))
+    assert "hush" not in repr(cluster)
+    copy = pickle.loads(pickle.dumps(cluster))
+    assert copy.spec == cluster.spec
+    assert str(copy.left_out["n1"]) == str(cluster.left_out["n1"])
+    texts = some(20)
+    with Dispatcher(copy) as dispatcher:
+        check(texts, dispatcher.embed(texts))
+
+
+def test_shared_dispatchers_of_old_runs_are_closed_when_idle(
+    trio: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = proven(trio)
+    monkeypatch.setattr(dispatcher_module, "SHARED_SECONDS", 0.0)
+    try:
+        first = shared_dispatcher(cluster, "run 1")
+        assert shared_dispatcher(cluster, "run 1") is first
+        with ThreadPoolExecutor() as pool:
+            texts = some(1500)
+            future = pool.submit(first.embed, texts)
+            trio[0].wait(answered=1)
+            second = shared_dispatcher(cluster, "run 2")  # the first is busy: it stays
+            check(texts, future.result(timeout=30))
+        third = shared_dispatcher(cluster, "run 3")
+        assert third not in (first, second)
+        for closed in (first, second):
+            with pytest.raises(ClusterError, match="closed"):
+                closed.embed(["x"])
+        check(["x"], third.embed(["x"]))
+    finally:
+        dispatcher_module._close_shared()
+
+
+def test_an_idle_dispatcher_asks_nobody(trio: list[Node]) -> None:
+    cluster = proven(trio)
+    with Dispatcher(cluster) as idle:
+        texts = some(90)
+        trio[0].control(faults=["http500"])
+        check(texts, idle.embed(texts))
+        paths = trio[0].stats()["paths"]
+        other = some(400)
+        with Dispatcher(proven(trio[1:])) as busy:
+            check(other, busy.embed(other))
+        # A probe may have been under way; after that there is none.
+        assert sum(trio[0].stats()["paths"].values()) - sum(paths.values()) <= 2
+        trio[0].control(faults=[])
+        for _ in range(20):
+            texts = some(200)
+            check(texts, idle.embed(texts))
+            if of(idle, "n0").state == "closed":
+                break
+        assert of(idle, "n0").state == "closed"
+
+
+def test_proxies_with_prefix_token_and_tls() -> None:
+    secret = "Bearer hush"
+    with (
+        Node(
+            dimension=DIMENSION, texts_per_second=400, prefix="/gpu/one", headers={"Authorization": secret}
+        ) as one,
+        Node(dimension=DIMENSION, texts_per_second=400, tls=True) as two,
+        Node(dimension=DIMENSION, texts_per_second=400, headers={"Authorization": secret}) as refusing,
+    ):
+        plain = spec([one, two, refusing])
+        first, second, third = plain.nodes
+        first = replace(first, headers=(("Authorization", SecretStr(secret)),))
+        second = replace(second, ca_bundle=two.ca_file)
+        cluster = replace(plain, nodes=(first, second, third))
+        texts = some(120)
+        done = asyncio.run(prove_cluster(cluster))
+        assert set(done.proofs) == {first.name, second.name}
+        assert "credentials" in str(done.left_out[third.name])
+        assert "hush" not in str(done.left_out[third.name])
+        with Dispatcher(done) as dispatcher:
+            embedded = dispatcher.embed(texts)
+            check(texts, embedded)
+            assert set(embedded.nodes) == {first.name, second.name}

@@ -1,0 +1,244 @@
+"""Nodes fail in every way there is: nothing lost, nothing doubled, no wrong vector, and the cause is named."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from prefect_ollama.tasks.dispatch import Dispatcher, Unfinished
+from tests.dispatch.samples import DIMENSION, check, of, proven, some
+from tests.nodes import Node, expected_vector, text_hash
+
+# What the figures must say of a node with the fault.
+FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    "500": ({"name": "http500"}, "500"),
+    "502": ({"name": "http502"}, "502"),
+    "503": ({"name": "http503"}, "busy"),
+    "503, retry later": ({"name": "http503", "retry_after": "1"}, "busy"),
+    "429": ({"name": "http429", "retry_after": "Wed, 21 Oct 2015 07:28:00 GMT"}, "busy"),
+    "400 with EOF": ({"name": "eof400"}, "EOF"),
+    "500 with EOF": ({"name": "eof500"}, "EOF"),
+    "400 for NaN": ({"name": "nan400"}, "NaN"),
+    "400 for all": ({"name": "http400"}, "invalid input"),
+    "too long for all": ({"name": "too_long"}, "context"),
+    "404": ({"name": "missing_model"}, "does not have the model"),
+    "401": ({"name": "unauthorized"}, "credentials"),
+    "403": ({"name": "forbidden"}, "403"),
+    "501": ({"name": "no_embedding"}, "cannot embed"),
+    "connection closed": ({"name": "close"}, "broke off"),
+    "reset in mid-body": ({"name": "reset"}, "broke off"),
+    "short body": ({"name": "short_body"}, "broke off"),
+    "half a JSON": ({"name": "half_json"}, "JSON that cannot be read"),
+    "a page": ({"name": "html"}, "no embedding"),
+    "redirect": ({"name": "redirect"}, "redirects"),
+    "a vector less": ({"name": "wrong_count"}, "vectors for"),
+    "a vector more": ({"name": "wrong_count", "by": 1}, "vectors for"),
+    "a dimension less": ({"name": "wrong_dimension"}, "dimensions"),
+    "ragged": ({"name": "ragged"}, "unequal length"),
+    "NaN": ({"name": "nan"}, "JSON that cannot be read"),
+    "infinite": ({"name": "inf"}, "JSON that cannot be read"),
+    "null": ({"name": "null"}, "norm"),
+    "null vector": ({"name": "null_vector"}, "vectors"),
+    "zero": ({"name": "zero"}, "norm"),
+    "not normalised": ({"name": "unnormalised"}, "norm"),
+    "refuses connections": ({"name": "down"}, "cannot be connected"),
+    "huge": ({"name": "huge", "size": 64 * 2**20}, "MiB"),
+    "hangs": ({"name": "hang"}, "silent"),
+    "drips": ({"name": "drip"}, "silent"),
+}
+
+SILENT = {"hangs", "drips"}
+REFUSALS = {"401", "403", "404", "501", "redirect"}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_one_node_in_mid_run_costs_nothing(trio: list[Node], fault: str) -> None:
+    settings, cause = FAULTS[fault]
+    texts = some(1500 if fault in SILENT else 240)
+    with Dispatcher(proven(trio)) as dispatcher:
+        trio[1].reset()
+        trio[1].control(faults=[settings | {"after_requests": 2}])
+        embedded = dispatcher.embed(texts)
+        check(texts, embedded)
+        figures = of(dispatcher, "n1")
+        assert any(cause in said for said in figures.errors), figures.errors
+        assert cause in figures.last_error or len(figures.errors) > 1
+        # It took what it could before, and the others did the rest.
+        assert set(embedded.nodes) >= {"n0", "n2"}
+        assert sum(node.texts for node in dispatcher.figures().nodes) == len(texts)
+        assert dispatcher.figures().queued == 0
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS.keys() - SILENT - {"huge"}))
+def test_a_fault_from_the_start_leaves_the_node_out_and_names_it(trio: list[Node], fault: str) -> None:
+    settings, _ = FAULTS[fault]
+    texts = some(60)
+    trio[1].control(faults=[settings])
+    cluster = proven(trio)
+    assert set(cluster.proofs) == {"n0", "n2"}
+    assert cluster.left_out["n1"].node == "n1"
+    with Dispatcher(cluster) as dispatcher:
+        check(texts, dispatcher.embed(texts))
+        assert of(dispatcher, "n1").texts == 0
+        assert of(dispatcher, "n1").last_error
+
+
+# All nodes calling a text too long is the truth by definition; one refusal stands for the others here, as the
+# wait after them is the same.
+@pytest.mark.parametrize(
+    "fault", [*sorted(FAULTS.keys() - SILENT - REFUSALS - {"huge", "too long for all"}), "401"]
+)
+def test_a_fault_of_all_nodes_that_passes_is_survived(trio: list[Node], fault: str) -> None:
+    settings, _ = FAULTS[fault]
+    texts = some(200)
+    with Dispatcher(proven(trio)) as dispatcher:
+        for node in trio:
+            node.reset()
+            node.control(faults=[settings | {"after_requests": 2, "duration": 0.3}])
+        check(texts, dispatcher.embed(texts))
+        assert any(node.errors for node in dispatcher.figures().nodes)
+
+
+def test_a_node_that_takes_the_canaries_and_rejects_all_else_works_for_nobody(trio: list[Node]) -> None:
+    for name in ("http400", "http500", "eof400", "too_long"):
+        texts = some(300)
+        trio[0].control(faults=[{"name": name, "marker": "text"}])
+        with Dispatcher(proven(trio)) as dispatcher:
+            check(texts, dispatcher.embed(texts))
+            assert of(dispatcher, "n0").texts == 0
+            assert of(dispatcher, "n0").errors
+
+
+def test_nodes_that_take_the_canaries_and_fail_all_else_end_the_run(trio: list[Node]) -> None:
+    for node in trio[:2]:
+        node.control(faults=[{"name": "http500", "marker": "text"}])
+    with Dispatcher(proven(trio[:2], give_up_after=1.0)) as dispatcher:
+        with pytest.raises(Unfinished, match="500") as caught:
+            dispatcher.embed(some(300))
+        assert caught.value.left == 300
+
+
+def test_all_nodes_gone_for_good_end_the_run_with_what_was_done(trio: list[Node]) -> None:
+    texts = some(900)
+    with Dispatcher(proven(trio, give_up_after=0.5)) as dispatcher, ThreadPoolExecutor() as pool:
+        future = pool.submit(dispatcher.embed, texts)
+        for node in trio:
+            node.wait(answered=4)
+        for node in trio:
+            node.kill()
+        with pytest.raises(Unfinished) as caught:
+            future.result(timeout=30)
+        error = caught.value
+        for name in ("n0", "n1", "n2"):
+            assert f"Node {name!r}" in str(error)
+        done = [i for i, name in enumerate(error.embedded.nodes) if name]
+        assert done
+        assert error.left == len(texts) - len(done)
+        for i in done:
+            np.testing.assert_allclose(
+                error.embedded.vectors[i], expected_vector(texts[i], DIMENSION), atol=1e-5
+            )
+        # A dispatcher is not spent by that: it works on as soon as a node is back.
+        trio[2].restart()
+        rest = [text for i, text in enumerate(texts) if i not in done]
+        check(rest, dispatcher.embed(rest))
+
+
+def test_all_nodes_gone_for_a_while_and_back(trio: list[Node]) -> None:
+    texts = some(600)
+    with Dispatcher(proven(trio)) as dispatcher, ThreadPoolExecutor() as pool:
+        future = pool.submit(dispatcher.embed, texts)
+        for node in trio:
+            node.wait(answered=3)
+        for node in trio:
+            node.kill()
+        for node in trio:
+            node.restart()
+        check(texts, future.result(timeout=60))
+
+
+def test_a_killed_node_comes_back_and_works_again(trio: list[Node]) -> None:
+    with Dispatcher(proven(trio)) as dispatcher, ThreadPoolExecutor() as pool:
+        texts = some(400)
+        future = pool.submit(dispatcher.embed, texts)
+        trio[1].wait(answered=3)
+        trio[1].kill()
+        check(texts, future.result(timeout=30))
+        trio[1].restart()
+        for _ in range(20):
+            texts = some(200)
+            embedded = dispatcher.embed(texts)
+            check(texts, embedded)
+            if "n1" in embedded.nodes:
+                break
+        assert "n1" in embedded.nodes
+        assert of(dispatcher, "n1").state == "closed"
+
+
+def test_a_node_that_comes_back_with_other_weights_stays_out(trio: list[Node]) -> None:
+    with Dispatcher(proven(trio)) as dispatcher, ThreadPoolExecutor() as pool:
+        texts = some(600)
+        future = pool.submit(dispatcher.embed, texts)
+        trio[1].wait(answered=3)
+        trio[1].control(weights="b", faults=["down"])
+        trio[1].control(faults=[])
+        check(texts, future.result(timeout=30))
+        texts = some(400)
+        check(texts, dispatcher.embed(texts))
+        assert "other weights" in of(dispatcher, "n1").last_error
+
+
+def test_a_node_that_flaps_every_second_breaks_nothing(trio: list[Node]) -> None:
+    texts = some(1800)
+    with Dispatcher(proven(trio)) as dispatcher:
+        trio[0].control(faults=[{"name": "flap", "period": 0.4}])
+        trio[1].control(faults=[{"name": "flap", "period": 0.3}])
+        check(texts, dispatcher.embed(texts))
+        assert of(dispatcher, "n0").errors
+
+
+def test_a_slow_down_to_a_tenth_delays_nothing_that_others_can_do(trio: list[Node]) -> None:
+    texts = some(1200)
+    with Dispatcher(proven(trio)) as dispatcher, ThreadPoolExecutor() as pool:
+        future = pool.submit(dispatcher.embed, texts)
+        trio[0].wait(answered=3)
+        trio[0].control(speed=0.02)
+        embedded = future.result(timeout=60)
+        check(texts, embedded)
+        assert embedded.nodes.count("n0") < 300
+
+
+def test_a_node_that_hangs_from_the_start_delays_nothing(trio: list[Node]) -> None:
+    trio[1].control(faults=[{"name": "hang", "paths": ["*"]}])
+    cluster = proven(trio)
+    assert set(cluster.proofs) == {"n0", "n2"}
+    assert "was not ready" in str(cluster.left_out["n1"])
+    with Dispatcher(cluster) as dispatcher:
+        texts = some(200)
+        check(texts, dispatcher.embed(texts))
+
+
+def test_retry_after_is_kept(trio: list[Node]) -> None:
+    texts = some(60)
+    with Dispatcher(proven(trio[:1])) as dispatcher:
+        trio[0].reset()
+        trio[0].control(faults=[{"name": "http503", "retry_after": "1", "times": 1}])
+        check(texts, dispatcher.embed(texts))
+        # Refused once, then left alone until the probe: no request in between.
+        assert trio[0].stats()["hits"] <= 2
+
+
+def test_nothing_is_embedded_twice_by_healthy_nodes(trio: list[Node]) -> None:
+    texts = some(600)
+    with Dispatcher(proven(trio)) as dispatcher:
+        for node in trio:
+            node.reset()
+        check(texts, dispatcher.embed(texts))
+        counts = [node.stats()["served"] for node in trio]
+        served = sum(count.get(text_hash(text), 0) for count in counts for text in texts)
+        wasted = sum(node.wasted for node in dispatcher.figures().nodes)
+        assert served == len(texts) + wasted
+        assert wasted <= 0.02 * len(texts)

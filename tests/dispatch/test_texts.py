@@ -1,0 +1,78 @@
+"""Texts that cannot be embedded cost themselves alone, and are named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from prefect_ollama.blocks.errors import TextTooLong
+from prefect_ollama.tasks.dispatch import Dispatcher
+from tests.dispatch.samples import check, proven, some
+from tests.nodes import Node, poison
+
+POISONS = ("400", "500", "eof", "nan", "too_long")
+
+
+@pytest.mark.parametrize("mode", POISONS)
+@pytest.mark.parametrize("count", [1, 3])
+def test_one_poison_text_in_64_costs_that_text_alone_and_is_named(
+    trio: list[Node], mode: Any, count: int
+) -> None:
+    texts = some(256)
+    bad = range(17, 256, 64)
+    for i in bad:
+        texts[i] += " POISON"
+    for node in trio[:count]:
+        node.control(faults=[poison("POISON", mode)])
+    with Dispatcher(proven(trio[:count])) as dispatcher:
+        embedded = dispatcher.embed(texts)
+        check(texts, embedded, failed=bad)
+        for error in embedded.failures.values():
+            assert isinstance(error, TextTooLong) == (mode == "too_long")
+            if mode != "too_long":
+                assert "it failed alone on n" in str(error)
+
+
+@pytest.mark.parametrize("mode", POISONS)
+def test_a_poison_text_alone_is_named(trio: list[Node], mode: Any) -> None:
+    for node in trio:
+        node.control(faults=[poison("POISON", mode)])
+    with Dispatcher(proven(trio)) as dispatcher:
+        texts = [*some(1), "POISON alone"]
+        check(texts[1:], dispatcher.embed(texts[1:]), failed=[0])
+        check(texts, dispatcher.embed(texts), failed=[1])
+
+
+def test_a_text_that_one_node_alone_cannot_take_is_embedded_by_another(trio: list[Node]) -> None:
+    texts = some(100)
+    texts[50] += " POISON"
+    for node in trio[:2]:
+        node.control(faults=[poison("POISON", "eof")])
+    with Dispatcher(proven(trio)) as dispatcher:
+        embedded = dispatcher.embed(texts)
+        check(texts, embedded)
+        assert embedded.nodes[50] == "n2"
+
+
+def test_a_text_beyond_the_context_of_all_is_too_long_and_of_one_is_not(trio: list[Node]) -> None:
+    texts = [*some(40), *some(2, length=3000), *some(40), *some(1, length=9000)]
+    trio[0].control(context_length=500)
+    trio[1].control(context_length=500)
+    with Dispatcher(proven(trio)) as dispatcher:
+        embedded = dispatcher.embed(texts)
+        check(texts, embedded, failed=[82])
+        assert isinstance(embedded.failures[82], TextTooLong)
+        assert embedded.nodes[40:42] == ("n2", "n2")
+
+
+def test_a_text_that_is_no_unicode_is_named_and_not_sent(trio: list[Node]) -> None:
+    texts = some(10)
+    texts[3] = "half a pair \ud800"
+    with Dispatcher(proven(trio)) as dispatcher:
+        embedded = dispatcher.embed(texts)
+        assert list(embedded.failures) == [3]
+        assert "no valid Unicode" in str(embedded.failures[3])
+        assert embedded.failures[3].text == "half a pair \\ud800"
+        texts[3] = "ä🙂中 is fine"
+        check(texts, dispatcher.embed(texts))
