@@ -1,0 +1,63 @@
+"""The key of a vector: whatever decides its values is in it, so equal keys mean equal vectors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+KEY_BYTES: Final = 16
+Keys = NDArray[np.uint64]
+"""Keys as numbers: shape (keys, 2), the first and the last eight bytes of each, little-endian."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSalt:
+    """What decides a vector besides its text.
+
+    Attributes:
+        digest: Digest of the model's weights: names lie.
+        prefix: Prompt put before the text.
+        dimension: Floats in a vector, as the node answers (so a cut to the model's own length is no cut).
+        options: Options that go with a request (`num_ctx`, …), kept as sorted pairs of strings.
+    """
+
+    digest: str
+    prefix: str
+    dimension: int
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", tuple(sorted((str(k), str(v)) for k, v in self.options)))
+
+
+def vector_keys(salt: VectorSalt, texts: Sequence[str]) -> list[bytes]:
+    """Return the keys of these texts' vectors, in order: 128 bits of BLAKE2b each.
+
+    128 bits: among 10^9 entries the chance that any two texts share a key is 10^-21.
+    """
+    # A JSON list ends by itself, so that no salt with a text can read as another salt with another text.
+    values = [salt.digest, salt.prefix, salt.dimension, salt.options]
+    salted = blake2b(json.dumps(values).encode(), digest_size=KEY_BYTES)
+    keys = []
+    for text in texts:
+        each = salted.copy()
+        each.update(text.encode("utf-8", "surrogatepass"))
+        keys.append(each.digest())
+    return keys
+
+
+def as_numbers(keys: Sequence[bytes]) -> Keys:
+    """Return keys as an array that NumPy can sort and search.
+
+    Raises:
+        ValueError: A key is not of 16 bytes.
+    """
+    if any(len(key) != KEY_BYTES for key in keys):
+        raise ValueError(f"a key of the vector cache has {KEY_BYTES} bytes")
+    return np.frombuffer(b"".join(keys), "<u8").reshape(-1, 2)

@@ -1,0 +1,84 @@
+"""Where a vector cache is and how large it may grow, and what it says of itself. Pure values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.wire.answer import Vectors
+
+LEAST_LIMIT: Final = 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSpec:
+    """Address of a vector cache: it can be pickled and opened again in another process or on another host.
+
+    Attributes:
+        folder: A folder of this host, or one that hosts share. It is made absolute, and made at the first
+            write.
+        limit_bytes: Size on disk above which the segments that were not used for the longest time go.
+
+    Raises:
+        ConfigurationError: The folder is empty or the URL of an object store, or the limit is under 1 MiB.
+    """
+
+    folder: str
+    limit_bytes: int = 4 * 1024**3
+
+    def __post_init__(self) -> None:
+        if not self.folder or "://" in self.folder:
+            raise ConfigurationError(
+                f"The vector cache cannot be in {self.folder!r}.",
+                remedy="Give a folder that every worker can reach; object stores cannot hold it.",
+            )
+        if self.limit_bytes < LEAST_LIMIT:
+            raise ConfigurationError(
+                f"A vector cache cannot keep to {self.limit_bytes} bytes.",
+                remedy="Give at least 1 MiB (some 330 vectors of 768 floats), or use no cache.",
+            )
+        object.__setattr__(self, "folder", str(Path(self.folder).expanduser().absolute()))
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """What a vector cache holds.
+
+    Attributes:
+        folder: Where it is.
+        entries: Vectors on disk; one that two writers stored at once counts twice until it is merged.
+        bytes: Their size on disk, with damaged files.
+        limit_bytes: What `bytes` may reach.
+        segments: Files that hold the vectors.
+        damaged: Files that were set aside; they go after a week, or when room is needed.
+        oldest: When the segment was last used that would go first; None where there is none.
+        newest: When any was last used.
+    """
+
+    folder: str
+    entries: int
+    bytes: int
+    limit_bytes: int
+    segments: int
+    damaged: int
+    oldest: datetime | None
+    newest: datetime | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What the cache had of the keys it was asked for.
+
+    Attributes:
+        mask: bool of shape (keys,), true where the vector was there.
+        vectors: float32 of shape (hits, dimension), in the order of the keys, each checked.
+    """
+
+    mask: NDArray[np.bool_]
+    vectors: Vectors
