@@ -1,0 +1,148 @@
+"""The public names, and the house: who may import whom."""
+
+import ast
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FLOORS = {
+    "prefect_ollama.blocks": 0,
+    "prefect_ollama.tasks": 1,
+    "prefect_ollama.flows": 2,
+    "prefect_ollama": 3,
+}
+SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+FOLDERS: dict[str, str] = SETUPTOOLS["package-dir"]
+ROOMS = sorted(
+    name for name in SETUPTOOLS["packages"] if name not in FLOORS
+)  # the sub-packages, none of which needs Prefect
+
+PUBLIC = {
+    "prefect_ollama.flows": {
+        "FileReport",
+        "IngestReport",
+        "NodeReport",
+        "NodeRow",
+        "check_nodes",
+        "ingest_pdfs",
+        "search",
+    },
+    "prefect_ollama.blocks": {
+        "ClusterCheck",
+        "LanceTable",
+        "NodeCheck",
+        "OllamaCluster",
+        "OllamaNode",
+        "TableCheck",
+    },
+    "prefect_ollama.blocks.types": {"LanceTable", "OllamaCluster", "OllamaNode"},
+}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Name and file of every module of the project."""
+    for package, folder in FOLDERS.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            yield ".".join((package, *(part for part in parts if part != "__init__"))), path
+
+
+def floor(module: str) -> int:
+    return FLOORS[max((name for name in FLOORS if f"{module}.".startswith(f"{name}.")), key=len)]
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of everything that a module imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, "." * node.level + (node.module or "")
+            if not node.level and node.module in ("prefect_ollama", *FLOORS):
+                yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def test_no_module_imports_from_a_floor_above() -> None:
+    names = {name for name, _ in modules()}
+    above = [
+        f"{path.relative_to(ROOT)}:{line} imports {imported}"
+        for name, path in modules()
+        for line, imported in imports(path)
+        # The version stands in the root package, which imports nothing of the house itself.
+        if imported in names and imported != "prefect_ollama" and floor(imported) > floor(name)
+    ]
+    assert not above
+
+
+def test_imports_name_the_package_in_full() -> None:
+    """A relative import, or one of the folder's name, breaks on workers or finds the user's own folder."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {imported}"
+        for _, path in modules()
+        for line, imported in imports(path)
+        if imported.startswith(".")
+        or imported.partition(".")[0] in (*FOLDERS.values(), "tests", "benchmarks")
+    ]
+    assert not wrong
+
+
+def test_the_root_package_imports_nothing_of_the_house() -> None:
+    assert not [
+        name for _, name in imports(ROOT / "cli" / "__init__.py") if name.startswith("prefect_ollama")
+    ]
+
+
+def test_rooms_work_without_prefect_and_dask() -> None:
+    assert len(ROOMS) >= 7
+    wanted = [name for name, _ in modules() if any(f"{name}.".startswith(f"{room}.") for room in ROOMS)]
+    wanted = [name for name in wanted if not name.endswith(("__main__", ".child"))]  # these are programs
+    code = (
+        "import importlib, json, sys\n"
+        "for name in json.loads(sys.argv[1]): importlib.import_module(name)\n"
+        "tops = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(json.dumps(sorted(tops & {'prefect', 'prefect_dask', 'distributed', 'dask', 'cyclopts'})))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps([*wanted, "prefect_ollama.node"])],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT / "samples",
+    )
+    assert done.returncode == 0, done.stderr
+    # The command `node` parses its options with cyclopts, and the rooms do without it.
+    assert json.loads(done.stdout.splitlines()[-1]) == ["cyclopts"]
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_names(module: str) -> None:
+    names = importlib.import_module(module).__all__
+    assert set(names) == PUBLIC[module]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(("module", "name"), [(module, name) for module in PUBLIC for name in PUBLIC[module]])
+def test_every_public_name_is_there_and_explained(module: str, name: str) -> None:
+    assert inspect.getdoc(getattr(importlib.import_module(module), name))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_say_what_they_are_and_hold_what_they_list(room: str) -> None:
+    package = importlib.import_module(room)
+    assert package.__doc__
+    assert all(hasattr(package, name) for name in getattr(package, "__all__", ()))
+
+
+def test_blocks_say_what_is_wrong_with_a_name() -> None:
+    blocks = importlib.import_module("prefect_ollama.blocks")
+    assert set(dir(blocks)) >= PUBLIC["prefect_ollama.blocks"]
+    with pytest.raises(AttributeError, match="has no attribute 'OllamaNodes'"):
+        _ = blocks.OllamaNodes
