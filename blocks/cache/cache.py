@@ -125,7 +125,7 @@ class VectorCache:
         return self._folder.stats()
 
     def clear(self) -> CacheStats:
-        """Empty the cache. Other processes may go on reading and writing; what they put from now on stays.
+        """Empty the cache. Others may go on reading and writing; what they put after it returned stays.
 
         Returns:
             What it held.
