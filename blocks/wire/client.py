@@ -216,11 +216,9 @@ class NodeClient:
                         self.node.name, response.status_code, response.headers, body, model=self.model.name
                     )
                 yield response
-        except NodeError:
+        except (NodeError, TimeoutError):
             raise
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError, OSError) as error:
-            if isinstance(error, TimeoutError) and not isinstance(error, httpx.HTTPError):
-                raise
+        except Exception as error:  # the library lets some of the socket's through, as for a port above 65535
             raise faults.from_exception(self.node.name, error) from error
 
 

@@ -1,0 +1,249 @@
+"""The wire client: what it sends, what it believes, and what it makes of each failure."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from prefect_ollama.blocks.errors import (
+    ConfigurationError,
+    InputRejected,
+    NodeAnswerError,
+    NodeBusy,
+    NodeError,
+    NodeFailed,
+    NodeRefused,
+    NodeUnreachable,
+)
+from prefect_ollama.blocks.wire import faults
+from prefect_ollama.blocks.wire.answer import Answer, read_answer
+from prefect_ollama.blocks.wire.client import NodeClient
+from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
+from tests.nodes import EOF, Node, expected_vector
+
+DIMENSION = 16
+TEXTS = ["one", "two", "three"]
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Node]:
+    with Node(dimension=DIMENSION) as node:
+        yield node
+
+
+@pytest.fixture
+def node(shared: Node) -> Iterator[Node]:
+    yield shared
+    shared.heal()
+    shared.wait(listening=1)
+    shared.reset()
+
+
+def embed(node: Node, texts: list[str] = TEXTS, *, timeout: float = 10.0, **changes: Any) -> Answer:
+    async def call() -> Answer:
+        spec = NodeSpec(**{"name": "it", "url": node.url} | changes)
+        async with NodeClient(spec, ModelSpec("nomic-embed-text", num_ctx=512)) as client:
+            return await client.embed(texts, timeout=timeout)
+
+    return asyncio.run(call())
+
+
+def test_vectors_in_order(node: Node) -> None:
+    answer = embed(node)
+    assert answer.vectors.dtype == np.float32
+    np.testing.assert_allclose(answer.vectors, [expected_vector(t, DIMENSION) for t in TEXTS], atol=1e-6)
+    assert answer.tokens == 4
+
+
+def test_connections_are_kept(node: Node) -> None:
+    async def call() -> None:
+        async with NodeClient(NodeSpec("it", node.url), ModelSpec("nomic-embed-text")) as client:
+            for _ in range(5):
+                await client.embed(TEXTS, timeout=10)
+            await asyncio.gather(*(client.embed(TEXTS, timeout=10) for _ in range(3)))
+
+    before = node.stats()["connections"]
+    asyncio.run(call())
+    assert node.stats()["connections"] - before <= 3
+
+
+def test_a_connection_that_the_node_closed_is_replaced(node: Node) -> None:
+    async def call() -> None:
+        async with NodeClient(NodeSpec("it", node.url), ModelSpec("nomic-embed-text")) as client:
+            await client.embed(TEXTS, timeout=10)
+            await asyncio.to_thread(node.control, faults=["down"])
+            await asyncio.to_thread(node.control, faults=[])
+            await asyncio.to_thread(node.wait, listening=1)
+            await client.embed(TEXTS, timeout=10)
+
+    asyncio.run(call())
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "words"),
+    [
+        ("http400", InputRejected, "rejects a text"),
+        ("http429", NodeBusy, "busy"),
+        ("http500", NodeFailed, "internal server error"),
+        ("http502", NodeFailed, "bad gateway"),
+        ("http503", NodeBusy, "maximum pending requests"),
+        ("eof400", NodeFailed, "EOF"),
+        ("eof500", NodeFailed, "EOF"),
+        ("nan400", NodeFailed, "NaN"),
+        ("too_long", InputRejected, "model's context"),
+        ("missing_model", NodeRefused, "ollama pull nomic-embed-text"),
+        ("unauthorized", NodeRefused, "credentials"),
+        ("forbidden", NodeRefused, "OLLAMA_HOST"),
+        ("no_embedding", NodeRefused, "cannot embed"),
+        ("redirect", NodeRefused, "/login"),
+        ("html", NodeAnswerError, "no embedding"),
+        ("half_json", NodeAnswerError, "JSON"),
+        ("wrong_count", NodeAnswerError, "2 vectors for 3 texts"),
+        ("wrong_dimension", NodeAnswerError, "15 dimensions where 16"),
+        ("ragged", NodeAnswerError, "unequal length"),
+        ("nan", NodeAnswerError, "JSON"),
+        ("inf", NodeAnswerError, "JSON"),
+        ("null", NodeAnswerError, "norm nan"),
+        ("null_vector", NodeAnswerError, "vectors"),
+        ("zero", NodeAnswerError, "norm 0"),
+        ("unnormalised", NodeAnswerError, "norm 2"),
+        ("close", NodeUnreachable, "broke off"),
+        ("reset", NodeUnreachable, "broke off"),
+        ("short_body", NodeUnreachable, "broke off"),
+        ("hang", NodeUnreachable, "within 0.5 s"),
+        ("drip", NodeUnreachable, "within 0.5 s"),
+        ("down", NodeUnreachable, "cannot be connected"),
+    ],
+)
+def test_each_failure_has_its_kind(node: Node, fault: str, kind: type[NodeError], words: str) -> None:
+    node.control(faults=[fault])
+
+    async def call() -> None:
+        async with NodeClient(NodeSpec("it", node.url), ModelSpec("nomic-embed-text")) as client:
+            await client.embed(TEXTS, timeout=0.5, dimension=DIMENSION)
+
+    with pytest.raises(kind, match=words) as caught:
+        asyncio.run(call())
+    assert type(caught.value) is kind
+    assert caught.value.node == "it"
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.status) == (str(caught.value), caught.value.status)
+
+
+def test_a_body_without_end_is_cut_off(node: Node) -> None:
+    node.control(faults=[{"name": "huge", "size": 32 * 2**20}])
+    with pytest.raises(NodeAnswerError, match="MiB"):
+        embed(node)
+
+
+def test_basic_authentication_and_headers() -> None:
+    headers = {"Authorization": "Basic bWU6aHVzaA==", "X-Team": "blue"}
+    with Node(dimension=DIMENSION, headers=headers, prefix="/ollama") as node:
+        secret = (("x-team", SecretStr("blue")),)
+        embed(node, username="me", password=SecretStr("hush"), headers=secret)
+        with pytest.raises(NodeRefused, match="credentials") as caught:
+            embed(node, username="me", password=SecretStr("wrong-hush"), headers=secret)
+        assert "wrong-hush" not in str(caught.value)
+        with pytest.raises(NodeRefused, match="path prefix"):
+            embed(
+                node,
+                url=node.url.removesuffix("/ollama"),
+                username="me",
+                password=SecretStr("hush"),
+                headers=secret,
+            )
+
+
+def test_tls_with_a_private_ca() -> None:
+    with Node(dimension=DIMENSION, tls=True) as node:
+        embed(node, ca_bundle=node.ca_file)
+        embed(node, verify=False)
+        with pytest.raises(NodeUnreachable, match="CERTIFICATE_VERIFY_FAILED"):
+            embed(node)
+        with pytest.raises(ConfigurationError, match="cannot be read"):
+            embed(node, ca_bundle="/does/not/exist.pem")
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1:1", "http://", "http://127.0.0.1:99999"])
+def test_a_url_that_cannot_work_is_a_node_error(node: Node, url: str) -> None:
+    with pytest.raises(NodeError, match="it"):
+        embed(node, url=url)
+
+
+def test_options_are_always_the_same_and_nothing_is_cut(node: Node) -> None:
+    node.control(context_length=512)
+    embed(node)
+    node.reset()
+    embed(node, ["x" * 2000])
+    assert node.stats()["loads"] == 0
+    with pytest.raises(InputRejected) as caught:
+        embed(node, ["x" * 2100])
+    assert caught.value.too_long
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("2", 2.0),
+        ("0.5", 0.5),
+        ("-1", 0.0),
+        ("nan", 0.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("soon", None),
+    ],
+)
+def test_retry_after(value: str, seconds: float | None) -> None:
+    assert faults.retry_after(value) == seconds
+
+
+@pytest.mark.parametrize(
+    "words",
+    [EOF, "health resp: connection refused", "llama runner process no longer running: -1", "no slots"],
+)
+@pytest.mark.parametrize("status", [400, 500])
+def test_what_may_pass_is_no_ones_text(words: str, status: int) -> None:
+    body = orjson.dumps({"error": words})
+    assert type(faults.from_response("it", status, httpx.Headers(), body, model="m")) is NodeFailed
+
+
+def test_errors_in_the_other_shape_and_in_none() -> None:
+    body = orjson.dumps({"error": {"message": "input length exceeds the context length", "code": 400}})
+    error = faults.from_response("it", 400, httpx.Headers(), body, model="m")
+    assert isinstance(error, InputRejected)
+    assert error.too_long
+    for junk in (b"", b"\xff\xfe", b"[]", b'{"error": null}', b"x" * 10_000):
+        assert len(str(faults.from_response("it", 500, httpx.Headers(), junk, model="m"))) < 400
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["embeddings", "x"]), inner, max_size=2)
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON, st.integers(1, 3))
+def test_no_answer_is_believed_by_chance(data: Any, count: int) -> None:
+    try:
+        body = orjson.dumps(data)
+    except orjson.JSONEncodeError:
+        return
+    for sent in (body, body[:-1], b'{"embeddings":' + body + b"}"):
+        try:
+            answer = read_answer(sent, count=count, dimension=None, node="it")
+        except NodeAnswerError:
+            continue
+        assert answer.vectors.shape[0] == count
+        np.testing.assert_allclose(np.linalg.norm(answer.vectors, axis=1), 1.0, atol=0.02)
