@@ -29,7 +29,8 @@ from prefect_ollama.flows.parameters import (
 )
 from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.dispatch import Dispatcher, NodeFigures
-from prefect_ollama.tasks.embed import EmbeddedBundle, Embedding, embed_bundle
+from prefect_ollama.tasks.embed import EmbeddedBundle, embed_bundle
+from prefect_ollama.tasks.interrupted import settle_interrupted
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.parse import MINILM, Cutting, parse_bundle
 from prefect_ollama.tasks.planning import Bundle, Bundles, Plan
@@ -39,6 +40,7 @@ from prefect_ollama.tasks.report import FileReport, IngestReport, node_reports
 from prefect_ollama.tasks.scan import plan_source
 from prefect_ollama.tasks.serving import serving_cluster
 from prefect_ollama.tasks.store import Writer
+from prefect_ollama.tasks.vectors import Embedding
 
 AS_USUAL_READ = Reading()
 AS_USUAL_CUT = Chunking()
@@ -168,6 +170,7 @@ class _Run:
         self.store = store
         self.proven = proven
         store.begin_run(self.run_id, self.plan.source)
+        settle_interrupted(store.runs())
         self._bookkeeping(store)
 
     def apply(self, store: Store) -> None:

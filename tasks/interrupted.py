@@ -1,0 +1,48 @@
+"""Runs whose process was killed say so in Prefect too: nobody else is left to end them there.
+
+The table's log knows them by the ids of their flow runs, because a killed process cannot report itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from prefect import get_run_logger
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
+
+from prefect_ollama.blocks.lance.runs import INTERRUPTED, Run
+
+LOOK_BACK = 20
+"""Latest interrupted runs that are looked up, at one request each."""
+
+MESSAGE = "Its process ended without a word; a later run over the same table took its place."
+
+
+def settle_interrupted(runs: Iterable[Run]) -> None:
+    """Set the flow runs of interrupted runs, and their task runs, to Crashed where they still seem to run."""
+    interrupted = [run for run in runs if run.status == INTERRUPTED][-LOOK_BACK:]
+    if not interrupted:
+        return
+    with get_client(sync_client=True) as client:
+        for run in interrupted:
+            _settle(client, run)
+
+
+def _settle(client: SyncPrefectClient, run: Run) -> None:
+    try:
+        flow_run_id = UUID(run.run_id[:36])
+        flow_run = client.read_flow_run(flow_run_id)
+    except (ValueError, ObjectNotFound):
+        return  # begun under another name or another server
+    if flow_run.state is None or flow_run.state.is_final():
+        return
+    unended = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
+    for task_run in unended:
+        if task_run.state is not None and not task_run.state.is_final():
+            client.set_task_run_state(task_run.id, Crashed(message=MESSAGE), force=True)
+    client.set_flow_run_state(flow_run_id, Crashed(message=MESSAGE), force=True)
+    get_run_logger().info("Flow run %r had been killed; it is marked as crashed", flow_run.name)

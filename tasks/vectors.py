@@ -1,0 +1,132 @@
+"""Vectors by text: from the table where a document changed, else from the cache, else from the nodes.
+
+What a node gave is in the cache before anybody waits for the rest of it, so it is not asked for twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from prefect import get_run_logger
+
+from prefect_ollama.blocks.cache import CacheSpec, Found, VectorCache, VectorSalt, shared_cache, vector_keys
+from prefect_ollama.blocks.errors import CacheError, ClusterError, TextError
+from prefect_ollama.blocks.lance import Store, StoreSpec, text_hash
+from prefect_ollama.blocks.wire.answer import Vectors
+from prefect_ollama.blocks.wire.proof import ProvenCluster
+from prefect_ollama.tasks.dispatch import Embedded, Unfinished, shared_dispatcher
+from prefect_ollama.tasks.planning import Bundle
+from prefect_ollama.tasks.planning.source import document_id
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """What a bundle is embedded with, and where its vectors may already be.
+
+    Attributes:
+        run_id: The run.
+        cluster: The nodes with their proofs.
+        store: The table, asked for the vectors of documents that changed; None where there is none yet.
+        cache: The cache of vectors; None does without.
+    """
+
+    run_id: str
+    cluster: ProvenCluster
+    store: StoreSpec | None
+    cache: CacheSpec | None
+
+    @property
+    def salt(self) -> VectorSalt:
+        """What makes a text's vector, apart from the text."""
+        model, reference = self.cluster.spec.model, self.cluster.reference
+        return VectorSalt(
+            reference.digest, model.document_prefix, reference.dimension, tuple(model.options.items())
+        )
+
+
+class KnownVectors:
+    """The vectors of one bundle's texts.
+
+    Args:
+        embedding: Nodes, table and cache.
+        bundle: The bundle; the table is asked about documents of it that are in there already.
+
+    Attributes:
+        vectors: By text.
+        by_node: Texts by the node that embedded them.
+        node_seconds: Seconds of node time.
+        seconds_of: The same by text.
+    """
+
+    def __init__(self, embedding: Embedding, bundle: Bundle) -> None:
+        self.vectors: dict[str, Vectors] = {}
+        self.by_node: Counter[str] = Counter()
+        self.node_seconds = 0.0
+        self.seconds_of: dict[str, float] = {}
+        self._embedding = embedding
+        self._cache: VectorCache | None = None if embedding.cache is None else shared_cache(embedding.cache)
+        self._stored: Mapping[str, Vectors] = {}
+        if embedding.store is not None and bundle.again:
+            ids = [document_id(bundle.source, path) for path in bundle.again]
+            self._stored = Store.open(embedding.store).vectors_for(ids)
+
+    def complete(self, texts: Sequence[str]) -> dict[str, TextError]:
+        """Find or make the vectors of texts; return the errors of those that can't have one.
+
+        Raises:
+            ClusterError: No node worked for too long. The vectors made until then are in the cache.
+        """
+        for text in texts:
+            if (vector := self._stored.get(text_hash(text))) is not None:
+                self.vectors[text] = vector
+        self._from_cache([text for text in texts if text not in self.vectors])
+        missing = [text for text in texts if text not in self.vectors]
+        if not missing:
+            return {}
+        dispatcher = shared_dispatcher(self._embedding.cluster, self._embedding.run_id)
+        try:
+            embedded = dispatcher.embed(missing)
+        except Unfinished as error:
+            self._keep(missing, error.embedded)
+            # Not the error itself: it would carry the vectors along, through Dask and into the logs.
+            raise ClusterError(
+                error.cause,
+                left=error.left,
+                causes=error.causes,
+                state=f"{error.left} of {len(missing)} texts are left; the others' vectors are in the cache.",
+                remedy=error.remedy,
+            ) from None
+        self._keep(missing, embedded)
+        return {missing[index]: error for index, error in embedded.failures.items()}
+
+    def _from_cache(self, texts: list[str]) -> None:
+        if self._cache is None or not texts:
+            return
+        keys = vector_keys(self._embedding.salt, texts)
+        try:
+            found: Found = self._cache.get(keys, self._embedding.cluster.reference.dimension)
+        except CacheError as error:
+            self._without_cache(error)
+            return
+        hits = (text for text, hit in zip(texts, found.mask, strict=True) if hit)
+        self.vectors |= dict(zip(hits, found.vectors, strict=True))
+
+    def _keep(self, texts: list[str], embedded: Embedded) -> None:
+        done = [index for index, node in enumerate(embedded.nodes) if node]
+        if self._cache is not None and done:
+            keys = vector_keys(self._embedding.salt, [texts[index] for index in done])
+            try:
+                self._cache.put(keys, embedded.vectors[done])
+            except CacheError as error:
+                self._without_cache(error)
+        for index in done:
+            self.vectors[texts[index]] = embedded.vectors[index]
+            self.seconds_of[texts[index]] = embedded.node_seconds / len(done)
+        self.by_node.update(name for name in embedded.nodes if name)
+        self.node_seconds += embedded.node_seconds
+
+    def _without_cache(self, error: CacheError) -> None:
+        get_run_logger().warning("This bundle goes on without the cache: %s", error)
+        self._cache = None
