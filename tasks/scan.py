@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.tasks.parcel import Parcel
-from prefect_ollama.tasks.planning import Plan, find_files, make_plan
+from prefect_ollama.tasks.planning import Plan, Source, find_files, make_plan
+from prefect_ollama.tasks.planning.source import source_name
 
 
 @task(name="plan", cache_policy=NO_CACHE, persist_result=False)
@@ -23,14 +25,31 @@ def plan_source(
 ) -> Parcel[Plan]:
     """Find the source's files and decide what to do with each. Reads files only to tell renamed from new.
 
+    Args:
+        source: What the user named.
+        store: The table, None where there is none yet.
+        remove_missing: As for `make_plan`.
+        allow_empty: As for `make_plan`; then a folder that the table knows may also be gone itself.
+        retry_failed: As for `make_plan`.
+
     Raises:
         ConfigurationError: The source is not there, or all of its documents would be removed.
     """
-    found = find_files(source)
-    manifest = store.content.manifest(found.name) if store.content is not None else []
+    table = store.content
+    found = _vanished_source(source, table) if allow_empty and table is not None else None
+    found = found or find_files(source)
+    manifest = table.manifest(found.name) if table is not None else []
     plan = make_plan(
         found, manifest, remove_missing=remove_missing, allow_empty=allow_empty, retry_failed=retry_failed
     )
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in plan.counts().items() if count)
     get_run_logger().info("Plan for %s: %s", found.name, counts or "nothing there")
     return Parcel(plan)
+
+
+def _vanished_source(source: str | Sequence[str], table: Store) -> Source | None:
+    """The source that a folder was which is gone and known to the table; None for every other."""
+    if not isinstance(source, str) or (folder := Path(source).expanduser()).exists():
+        return None
+    name = source_name(folder)
+    return Source(name, whole=True, files=()) if table.manifest(name) else None

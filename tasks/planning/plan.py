@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import FAILED, PARTIAL, STALE, Document
-from prefect_ollama.tasks.planning.source import Source, SourceFile, document_id, hash_file
+from prefect_ollama.tasks.planning.source import LISTED, Source, SourceFile, document_id, hash_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,14 @@ class Plan:
         changed: Files whose content is not what was stored, or that were left in doubt.
         again: Files that failed before and are tried again.
         renamed: By old document id, the manifest row at the new path.
-        touched: Manifest rows of files whose time changed and whose content did not.
+        touched: Manifest rows to write anew for `unchanged` and `failed_before`, whose file has another time
+            and the same content.
         unchanged: Manifest rows of files that are as they were.
         failed_before: Manifest rows of files that failed before, did not change, and are left alone.
         removed: Manifest rows of files that vanished.
         kept: Manifest rows of files that vanished and stay, because removal is off.
         refused: Manifest rows of entries that can't be documents.
+        refused_anew: Those among them that the manifest does not have yet.
     """
 
     source: str
@@ -45,6 +47,12 @@ class Plan:
     removed: tuple[Document, ...] = ()
     kept: tuple[Document, ...] = ()
     refused: tuple[Document, ...] = ()
+    refused_anew: tuple[Document, ...] = ()
+
+    @property
+    def bookkeeping(self) -> bool:
+        """Whether the table has to be told of something besides the files to read."""
+        return bool(self.renamed or self.touched or self.removed or self.refused_anew)
 
     @property
     def to_read(self) -> tuple[SourceFile, ...]:
@@ -58,7 +66,6 @@ class Plan:
             "changed",
             "again",
             "renamed",
-            "touched",
             "unchanged",
             "failed_before",
             "removed",
@@ -96,26 +103,30 @@ def make_plan(
         row = stored.get(file.path)
         if row is None:
             new.append(file)
-        elif row.status == STALE:
+            continue
+        if row.status == STALE:
             changed.append(file)
-        elif (row.size, row.mtime_ns) == (file.size, file.mtime_ns):
-            if row.status not in (FAILED, PARTIAL):
-                unchanged.append(row)
-            elif retry_failed:
-                again.append(file)
-            else:
-                failed_before.append(row)
-        elif row.status != FAILED and row.size == file.size and _hash(file) == row.content_hash:
-            touched.append(replace(row, mtime_ns=file.mtime_ns))
+            continue
+        if (row.size, row.mtime_ns) != (file.size, file.mtime_ns):
+            if row.status == FAILED or row.size != file.size or _hash(file) != row.content_hash:
+                changed.append(file)
+                continue
+            row = replace(row, mtime_ns=file.mtime_ns)
+            touched.append(row)
+        if row.status not in (FAILED, PARTIAL):
+            unchanged.append(row)
+        elif retry_failed:
+            again.append(file)
         else:
-            changed.append(file)
+            failed_before.append(row)
     renamed, new = _find_renamed(source, new, gone)
     moved = {old for old, _ in renamed}
     gone = [row for row in gone if row.doc_id not in moved]
-    left = len(stored) - len(gone)
-    if gone and remove_missing and not left and not new and not allow_empty:
+    lost = [row for row in gone if row.status != FAILED]
+    left = sum(row.status != FAILED for row in manifest) - len(lost)
+    if lost and remove_missing and not left and not new and not allow_empty:
         raise ConfigurationError(
-            f"All {len(gone)} documents of {source.name!r} are gone, as when a disk or share is not mounted.",
+            f"All {len(lost)} documents of {source.name!r} are gone, as when a disk or share is not mounted.",
             state="Nothing was removed.",
             remedy="Check the folder; if it is meant to be empty, run again and allow an empty source.",
         )
@@ -131,12 +142,26 @@ def make_plan(
         removed=tuple(gone) if remove_missing else (),
         kept=() if remove_missing else tuple(gone),
         refused=source.refused,
+        refused_anew=tuple(row for row in source.refused if not _known(row, stored.get(row.path))),
     )
 
 
+def _known(refused: Document, row: Document | None) -> bool:
+    return row is not None and (row.status, row.reason) == (refused.status, refused.reason)
+
+
 def _vanished(source: Source, row: Document) -> bool:
-    """A whole folder was looked at; for a part of it the disk is asked, and a list says nothing of others."""
-    return source.whole or (Path(source.name).is_dir() and not (Path(source.name) / row.path).exists())
+    """Whether a document's file is gone for sure.
+
+    A whole folder was looked at, but for the folders in it that can't be read; for a part of it the disk is
+    asked; a list says nothing of others.
+    """
+    if any(row.path.startswith(f"{folder.path}/") for folder in source.refused):
+        return False
+    if source.whole or source.name == LISTED:
+        return source.whole
+    named = "\\x" not in row.path  # else its path may not be the file's own, see `readable`
+    return named and Path(source.name).is_dir() and not (Path(source.name) / row.path).exists()
 
 
 def _find_renamed(

@@ -27,7 +27,7 @@ class SourceFile:
 
     Attributes:
         location: Absolute path.
-        path: Path within its source, with `/`.
+        path: Path within its source, with `/`; bytes that are no UTF-8 stand in it as `\\xff`.
         size: Bytes.
         mtime_ns: Time of the last change, in nanoseconds since 1970.
     """
@@ -60,6 +60,16 @@ def document_id(source: str, path: str) -> str:
     return hashlib.blake2b(f"{source}\0{path}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+def readable(text: str) -> str:
+    """The text with bytes that are no UTF-8, which neither a table nor JSON can hold, written as `\\xff`."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def source_name(folder: Path) -> str:
+    """Name of the source that a folder is."""
+    return readable(str(folder.resolve()))
+
+
 def hash_file(path: str | Path) -> str:
     """BLAKE2b-256 of a file's bytes, as hex digits.
 
@@ -78,13 +88,19 @@ def find_files(source: str | Path | Sequence[str | Path]) -> Source:
             file, or a list of files.
 
     Raises:
-        ConfigurationError: The folder is not there, or a pattern or list means nothing.
+        ConfigurationError: The folder is not there, a pattern matches nothing, or a list is empty.
     """
     if not isinstance(source, str | Path):
         return _listed([Path(each) for each in source])
     path = Path(source).expanduser()
     if path.is_dir():
         root = path.resolve()
+        if not os.access(root, os.R_OK | os.X_OK):
+            raise ConfigurationError(
+                f"The folder {str(path)!r} cannot be read.",
+                state="Nothing was changed.",
+                remedy="Give the user that runs the flow the right to read it.",
+            )
         return _gathered(root, _walk(root), whole=True)
     if path.exists() or path.is_symlink():
         return _listed([path])
@@ -95,7 +111,13 @@ def find_files(source: str | Path | Sequence[str | Path]) -> Source:
             raise _missing(fixed)
         root = fixed.resolve()
         found = root.glob("/".join(path.parts[len(before) :]))
-        wanted = (each for each in found if each.suffix.lower() == SUFFIX)
+        wanted = sorted({each for each in found if each.suffix.lower() == SUFFIX})
+        if not wanted:
+            raise ConfigurationError(
+                f"No PDF fits the pattern {str(path)!r}.",
+                state="Nothing was changed.",
+                remedy="Check the pattern; `**` stands for any number of folders.",
+            )
         return _gathered(root, ((each, None) for each in wanted), whole=False)
     raise _missing(path)
 
@@ -133,9 +155,9 @@ def _walk(root: Path) -> Iterator[tuple[Path, OSError | None]]:
 def _gathered(root: Path, found: Iterator[tuple[Path, OSError | None]], *, whole: bool) -> Source:
     files: list[SourceFile] = []
     refused: list[Document] = []
-    name = str(root)
+    name = source_name(root)
     for location, error in found:
-        path = location.relative_to(root).as_posix()
+        path = readable(location.relative_to(root).as_posix())
         try:
             if error is not None:
                 raise error
@@ -171,14 +193,29 @@ def _listed(paths: Sequence[Path]) -> Source:
         raise ConfigurationError("The list of files is empty.", remedy="Name at least one file or a folder.")
     files: dict[str, SourceFile] = {}
     refused: list[Document] = []
+    seen: set[str] = set()
     for each in paths:
         location = each.expanduser().absolute()
-        path = location.as_posix()
+        path = readable(location.as_posix())
+        if path in seen:
+            continue
+        seen.add(path)
         try:
             stat = location.stat()
         except OSError as failed:
             reason = f"it cannot be looked at ({failed.strerror or failed})."
             refused.append(_refusal(LISTED, path, "unreadable", reason, "Check the path."))
+            continue
+        if location.is_dir():
+            refused.append(
+                _refusal(
+                    LISTED,
+                    path,
+                    "not-a-file",
+                    "it is a folder in a list of files.",
+                    "Name the folder alone, in a run of its own.",
+                )
+            )
             continue
         files[path] = SourceFile(str(location), path, stat.st_size, stat.st_mtime_ns)
     return Source(LISTED, False, tuple(files.values()), tuple(refused))
