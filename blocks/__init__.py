@@ -8,16 +8,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prefect_ollama.blocks.cluster import ClusterCheck, OllamaCluster
-    from prefect_ollama.blocks.node import NodeCheck, OllamaNode
+    from prefect_ollama.blocks.cluster import OllamaCluster
+    from prefect_ollama.blocks.node import OllamaNode
     from prefect_ollama.blocks.table import LanceTable, TableCheck
+    from prefect_ollama.blocks.wire.check import ClusterCheck, NodeCheck
 
 __all__ = ["ClusterCheck", "LanceTable", "NodeCheck", "OllamaCluster", "OllamaNode", "TableCheck"]
 
 _HOMES = {
-    "ClusterCheck": "cluster",
+    "ClusterCheck": "wire.check",
     "LanceTable": "table",
-    "NodeCheck": "node",
+    "NodeCheck": "wire.check",
     "OllamaCluster": "cluster",
     "OllamaNode": "node",
     "TableCheck": "table",

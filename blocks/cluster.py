@@ -8,133 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
-from uuid import UUID
+from typing import Any, ClassVar
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import BlockDocument
 from prefect.utilities.asyncutils import run_coro_as_sync
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    HttpUrl,
-    SerializationInfo,
-    WithJsonSchema,
-    field_serializer,
-    field_validator,
-)
+from pydantic import Field, HttpUrl, SerializationInfo, field_serializer, field_validator
 
-from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, NodeError
+from prefect_ollama.blocks.entries import Entry, NodeEntry, node_spec, plain, refuse_unsaved
+from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.node import OllamaNode
 from prefect_ollama.blocks.stored import StoredBlock, at
-from prefect_ollama.blocks.wire.address import base_url, looks_like_address, short_name
-from prefect_ollama.blocks.wire.client import NodeClient
+from prefect_ollama.blocks.wire.check import ClusterCheck, check_cluster
 from prefect_ollama.blocks.wire.prefixes import prefixes_of
-from prefect_ollama.blocks.wire.proof import canary_vectors, identify, prove_cluster
-from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec
 
 DEFAULT_MODEL = "nomic-embed-text"
 NO_PREFIX = "none"
 
-_BLOCK_NAME = re.compile(r"[a-z0-9-]+")
 _DURATION = re.compile(r"-?(\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))*")
-
-
-class NodeReference(BaseModel):
-    """A saved `OllamaNode`, as the UI writes one that was picked from the list."""
-
-    model_config = ConfigDict(frozen=True)
-
-    block_document_id: UUID
-
-
-def _entry(value: Any) -> Any:
-    if isinstance(value, Mapping) and "$ref" in value:
-        return NodeReference.model_validate(value["$ref"])
-    if isinstance(value, OllamaNode):
-        return value.name if value.name and value.unchanged else value
-    if isinstance(value, NodeReference):
-        return value
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("a node is the name of a saved Ollama Node block, a URL, or such a block itself")
-    text = value.strip()
-    if looks_like_address(text):
-        return base_url(text)
-    if not _BLOCK_NAME.fullmatch(text):
-        raise ValueError(
-            f"{text!r} is neither a block's name (a-z, 0-9 and '-') nor a URL (http://host:11434)"
-        )
-    return text
-
-
-NodeEntry = Annotated[
-    str | NodeReference | OllamaNode,
-    BeforeValidator(_entry),
-    # The form offers saved nodes to pick from, and a line for a name or URL. Were the block's type itself in
-    # the schema, Prefect would store copies of the nodes with their secrets in clear.
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {
-                    "title": "Ollama Node",
-                    "type": "object",
-                    "block_type_slug": OllamaNode.get_block_type_slug(),
-                },
-                {"title": "Name or URL", "type": "string"},
-            ]
-        }
-    ),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class NodeState:
-    """A node of a cluster, as `OllamaCluster.check` found it.
-
-    Attributes:
-        name: Its name.
-        url: Its base URL.
-        ok: Whether it may work in this cluster.
-        version: Version it gives.
-        digest: SHA-256 of its model's manifest.
-        seconds: Time of a small request, model loaded.
-        cause: Why it may not work and what to do, where it may not.
-    """
-
-    name: str
-    url: str
-    ok: bool
-    version: str = ""
-    digest: str = ""
-    seconds: float | None = None
-    cause: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterCheck:
-    """What the nodes of a cluster showed of themselves.
-
-    Attributes:
-        ok: Whether all nodes may work.
-        usable: Whether at least one may.
-        model: Name of the model.
-        digest: Its digest, as the working nodes have it.
-        dimension: Floats in a vector, 0 where no node gave one.
-        nodes: A row a node, in the order of the block.
-        error: Why no node may work, where none may.
-    """
-
-    ok: bool
-    usable: bool
-    model: str
-    nodes: tuple[NodeState, ...]
-    digest: str = ""
-    dimension: int = 0
-    error: str = ""
 
 
 class OllamaCluster(StoredBlock):
@@ -163,7 +55,7 @@ class OllamaCluster(StoredBlock):
         min_length=1,
         title="Nodes",
         description="The nodes that work together: saved Ollama Node blocks, or plain URLs of nodes that need "
-        "no settings of their own.",
+        "no settings of their own, such as http://laptop:11434.",
         examples=[["gpu-box", "http://laptop:11434"]],
         json_schema_extra=at(0),
     )
@@ -267,10 +159,8 @@ class OllamaCluster(StoredBlock):
         return text
 
     @field_serializer("nodes", mode="plain")
-    def _as_references(
-        self, nodes: list[str | NodeReference | OllamaNode], info: SerializationInfo
-    ) -> list[Any]:
-        return [_plain(node, info) for node in nodes]
+    def _as_references(self, nodes: list[Entry], info: SerializationInfo) -> list[Any]:
+        return [plain(node, info) for node in nodes]
 
     def to_spec(self) -> ClusterSpec:
         """The cluster as the machinery works with it; saved nodes are loaded from the Prefect server.
@@ -278,7 +168,7 @@ class OllamaCluster(StoredBlock):
         Raises:
             ConfigurationError: A node's block is missing or wrong, or two nodes are the same one.
         """
-        nodes = tuple(_node_spec(entry) for entry in self.nodes)
+        nodes = tuple(node_spec(entry) for entry in self.nodes)
         for what in ("name", "url"):
             seen: set[str] = set()
             for node in nodes:
@@ -311,45 +201,23 @@ class OllamaCluster(StoredBlock):
         )
 
     def check(self) -> ClusterCheck:
-        """Let every node prove itself, as before a run. Nodes that cannot work are rows, not exceptions.
+        """Let every node prove itself, as before a run, but download nothing.
 
-        From async code it works too, but waits; there, `await acheck()`.
+        Nodes that cannot work are rows, not exceptions. From async code it works too, but waits; there,
+        `await acheck()`.
 
         Raises:
-            ConfigurationError: A node's block is missing or wrong.
+            ConfigurationError: A node's block is missing or wrong, or a CA bundle cannot be read.
         """
         return run_coro_as_sync(self.acheck())
 
     async def acheck(self) -> ClusterCheck:
         """Let every node prove itself; see `check`."""
-        spec = await asyncio.to_thread(self.to_spec)
-        try:
-            proven = await prove_cluster(spec)
-        except ClusterError as error:
-            causes = await asyncio.gather(*(_cause(node, spec) for node in spec.nodes))
-            rows = tuple(
-                NodeState(node.name, node.url, ok=False, cause=cause or str(error))
-                for node, cause in zip(spec.nodes, causes, strict=True)
-            )
-            return ClusterCheck(False, False, spec.model.name, rows, error=str(error))
-        rows = tuple(
-            NodeState(node.name, node.url, True, proof.version, proof.digest, proof.seconds)
-            if (proof := proven.proofs.get(node.name)) is not None
-            else NodeState(node.name, node.url, ok=False, cause=str(proven.left_out[node.name]))
-            for node in spec.nodes
-        )
-        return ClusterCheck(
-            ok=not proven.left_out,
-            usable=True,
-            model=spec.model.name,
-            nodes=rows,
-            digest=proven.reference.digest,
-            dimension=proven.reference.dimension,
-        )
+        return await check_cluster(await asyncio.to_thread(self.to_spec))
 
     def _to_block_document(self, *args: Any, **kwargs: Any) -> BlockDocument:
         # Saving passes here. The serialiser below refuses too, but wrapped in an error of pydantic's.
-        _refuse_unsaved(self.nodes)
+        refuse_unsaved(self.nodes)
         return super()._to_block_document(*args, **kwargs)
 
     @classmethod
@@ -363,46 +231,3 @@ class OllamaCluster(StoredBlock):
         """Register the type at the server; a coroutine in async code, as with every block."""
         OllamaNode.register_type_and_schema(_sync=True)  # type: ignore[call-arg]
         return super().register_type_and_schema(*args, **kwargs)
-
-
-def _plain(node: str | NodeReference | OllamaNode, info: SerializationInfo) -> Any:
-    if isinstance(node, NodeReference):
-        return {"$ref": {"block_document_id": str(node.block_document_id)}}
-    if isinstance(node, OllamaNode):
-        if info.context and info.context.get("include_secrets"):
-            _refuse_unsaved([node])
-        return node.model_dump(mode=info.mode)
-    return node
-
-
-def _refuse_unsaved(nodes: Iterable[str | NodeReference | OllamaNode]) -> None:
-    for node in nodes:
-        if isinstance(node, OllamaNode):
-            raise ConfigurationError(
-                f"The node {short_name(node.url)!r} of this cluster is not saved as it is here, and a cluster "
-                "keeps names of nodes only.",
-                state="The cluster was not saved.",
-                remedy="Save the node first with `node.save(…)`, then make the cluster with it or its name.",
-            )
-
-
-def _node_spec(entry: str | NodeReference | OllamaNode) -> NodeSpec:
-    if isinstance(entry, OllamaNode):
-        return entry.to_spec()
-    if isinstance(entry, NodeReference):
-        return OllamaNode.load_by_id(entry.block_document_id).to_spec()
-    if looks_like_address(entry):
-        return NodeSpec(name=short_name(entry), url=entry)
-    hint = f" If {entry!r} is a host, write http://{entry}:11434."
-    return OllamaNode.load_named(entry, hint=hint).to_spec(entry)
-
-
-async def _cause(node: NodeSpec, cluster: ClusterSpec) -> str:
-    """Why a node cannot work, asked of it alone."""
-    try:
-        async with NodeClient(node, cluster.model) as client:
-            await identify(client, pull=False)
-            await canary_vectors(client, timeout=node.load_timeout)
-    except (NodeError, ConfigurationError) as error:
-        return str(error)
-    return ""

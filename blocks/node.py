@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from prefect.types import SecretDict
 from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr, field_validator, model_validator
 
-from prefect_ollama.blocks.errors import ConfigurationError, NodeAnswerError, NodeError
 from prefect_ollama.blocks.stored import StoredBlock, at, refuse_mask
 from prefect_ollama.blocks.wire.address import base_url, short_name
-from prefect_ollama.blocks.wire.client import NodeClient
-from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
+from prefect_ollama.blocks.wire.check import NodeCheck, check_node
+from prefect_ollama.blocks.wire.spec import NodeSpec
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 URL_PATTERN = r"^(https?://)?[^\s/?#@]*[^\s/?#@:](/[^\s?#]*)?$"
 """For the form alone, which so tells of most mistakes at the field; `base_url` has the last word."""
 
 _RESERVED_HEADERS = frozenset({"content-type", "content-length", "transfer-encoding", "connection"})
-
-
-@dataclass(frozen=True, slots=True)
-class NodeCheck:
-    """What a node showed of itself.
-
-    Attributes:
-        name: Its name.
-        url: Its base URL.
-        ok: Whether it answers as Ollama does.
-        version: Version it gives.
-        models: Names of the models it has.
-        latency: Seconds of a small request over a standing connection.
-        error: Cause and remedy where it is not ok, else empty.
-    """
-
-    name: str
-    url: str
-    ok: bool
-    version: str = ""
-    models: tuple[str, ...] = ()
-    latency: float | None = None
-    error: str = ""
 
 
 class OllamaNode(StoredBlock):
@@ -68,8 +42,8 @@ class OllamaNode(StoredBlock):
 
     url: Annotated[str, AfterValidator(base_url)] = Field(
         title="URL",
-        description="Address of the Ollama server, with the path in front of it if it is behind a proxy. "
-        "A host alone means http and port 11434.",
+        description="Address of the Ollama server, such as http://gpu-box:11434, with the path in front of it if "
+        "it is behind a proxy. A host alone means http and port 11434.",
         examples=["http://gpu-box:11434", "https://ai.example.org/ollama"],
         json_schema_extra=at(0, pattern=URL_PATTERN),
     )
@@ -94,7 +68,7 @@ class OllamaNode(StoredBlock):
     headers: SecretDict = Field(
         default_factory=lambda: SecretDict({}),
         title="Headers",
-        description="Further headers for every request, as names and values; the values are kept secret.",
+        description='Further headers for every request, as JSON: {"X-Api-Key": "…"}. The values are kept secret.',
         examples=[{"X-Api-Key": "…"}],
         json_schema_extra=at(4),
     )
@@ -246,20 +220,4 @@ class OllamaNode(StoredBlock):
 
     async def acheck(self, name: str = "") -> NodeCheck:
         """Ask the node who it is; see `check`."""
-        spec = self.to_spec(name)
-        loop = asyncio.get_running_loop()
-        try:
-            async with NodeClient(spec, ModelSpec(name="")) as client:
-                version = await client.version()
-                if not version:
-                    raise NodeAnswerError(
-                        "answers, but not as Ollama does: it gives no version.",
-                        node=spec.name,
-                        remedy="Check the URL and its path prefix.",
-                    )
-                start = loop.time()
-                models = await client.models()
-                latency = loop.time() - start
-        except (NodeError, ConfigurationError) as error:
-            return NodeCheck(spec.name, spec.url, ok=False, error=str(error))
-        return NodeCheck(spec.name, spec.url, True, version, tuple(sorted(models)), latency)
+        return await check_node(self.to_spec(name))

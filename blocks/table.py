@@ -82,12 +82,12 @@ class LanceTable(StoredBlock):
         title="Table",
         description="Name of the table in the database: letters, digits, '_', '-' and '.'.",
         examples=["documents", "papers"],
-        json_schema_extra=at(1, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"),
+        json_schema_extra=at(1, pattern=r"^(?!.*__)[A-Za-z0-9_][A-Za-z0-9_.-]*$"),
     )
     storage_options: SecretDict = Field(
         default_factory=lambda: SecretDict({}),
         title="Storage options",
-        description="Keys, region and endpoint of the object store, as names and values; the values are kept "
+        description='Keys, region and endpoint of the object store, as JSON: {"region": "…"}. The values are kept '
         "secret. Left out, those of the environment count.",
         examples=[{"region": "eu-central-1", "access_key_id": "…", "secret_access_key": "…"}],
         json_schema_extra=at(2),

@@ -355,15 +355,18 @@ def test_a_cluster_of_which_no_node_works_is_a_result(pair: list[Node], nowhere:
     assert not found.usable
     assert "No node can embed" in found.error
     assert [row.ok for row in found.nodes] == [False] * 3
-    for row, words in zip(found.nodes, ("credentials", "embedding", "cannot be connected"), strict=True):
+    for row, words in zip(found.nodes, ("credentials", "answered", "cannot be connected"), strict=True):
         assert words in row.cause
         assert row.name in row.cause
 
 
-def test_pulling_is_allowed_by_the_block(node: Node) -> None:
+def test_a_check_downloads_nothing(node: Node) -> None:
     node.control(models=[])
-    assert not OllamaCluster(nodes=[node.url]).check().usable
-    assert OllamaCluster(nodes=[node.url], pull=True).check().ok
+    (row,) = OllamaCluster(nodes=[node.url]).check().nodes
+    assert "allow pulling" in row.cause
+    (row,) = OllamaCluster(nodes=[node.url], pull=True).check().nodes
+    assert "A run lets it download" in row.cause
+    assert "/api/pull" not in node.stats()["paths"]
 
 
 def test_one_node_twice_is_refused() -> None:

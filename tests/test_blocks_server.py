@@ -113,6 +113,7 @@ def test_the_catalogue_shows_each_block(api: Api, kind: type[Block]) -> None:
     assert all(each["description"] and each["title"] for each in fields["properties"].values())
 
 
+@pytest.mark.slow  # a process that imports Prefect and all of its collections
 def test_saved_blocks_are_found_by_slug_through_the_entry_point(api: Api, name: str, tmp_path: Path) -> None:
     LanceTable(uri=str(tmp_path), table="papers").save(name)
     code = f"from prefect.blocks.core import Block; print(Block.load('lance-table/{name}').table)"

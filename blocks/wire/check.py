@@ -1,0 +1,158 @@
+"""What nodes and clusters show of themselves when they are asked, and before anything is begun.
+
+A node that cannot work is a result here, with its cause and the way out, and never an exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from prefect_ollama.blocks.errors import (
+    ClusterError,
+    ConfigurationError,
+    NodeAnswerError,
+    NodeError,
+    NodeRefused,
+    PrefectOllamaError,
+)
+from prefect_ollama.blocks.wire.client import NodeClient
+from prefect_ollama.blocks.wire.proof import canary_vectors, identify, prove_cluster
+from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCheck:
+    """What a node showed of itself.
+
+    Attributes:
+        name: Its name.
+        url: Its base URL.
+        ok: Whether it answers as Ollama does.
+        version: Version it gives.
+        models: Names of the models it has.
+        latency: Seconds of a small request over a standing connection.
+        error: Cause and remedy where it is not ok, else empty.
+    """
+
+    name: str
+    url: str
+    ok: bool
+    version: str = ""
+    models: tuple[str, ...] = ()
+    latency: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """A node of a cluster, as `OllamaCluster.check` found it.
+
+    Attributes:
+        name: Its name.
+        url: Its base URL.
+        ok: Whether it may work in this cluster.
+        version: Version it gives.
+        digest: SHA-256 of its model's manifest.
+        seconds: Time of a small request, model loaded.
+        cause: Why it may not work and what to do, where it may not.
+    """
+
+    name: str
+    url: str
+    ok: bool
+    version: str = ""
+    digest: str = ""
+    seconds: float | None = None
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterCheck:
+    """What the nodes of a cluster showed of themselves.
+
+    Attributes:
+        ok: Whether all nodes may work.
+        usable: Whether at least one may.
+        model: Name of the model.
+        digest: Its digest, as the working nodes have it.
+        dimension: Floats in a vector, 0 where no node gave one.
+        nodes: A row a node, in the order of the block.
+        error: Why no node may work, where none may.
+    """
+
+    ok: bool
+    usable: bool
+    model: str
+    nodes: tuple[NodeState, ...]
+    digest: str = ""
+    dimension: int = 0
+    error: str = ""
+
+
+async def check_node(spec: NodeSpec) -> NodeCheck:
+    """Ask a node who it is."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with NodeClient(spec, ModelSpec(name="")) as client:
+            version = await client.version()
+            if not version:
+                raise NodeAnswerError(
+                    "answers, but not as Ollama does: it gives no version.",
+                    node=spec.name,
+                    remedy="Check the URL and its path prefix.",
+                )
+            start = loop.time()
+            models = await client.models()
+            latency = loop.time() - start
+    except (NodeError, ConfigurationError) as error:
+        return NodeCheck(spec.name, spec.url, ok=False, error=str(error))
+    return NodeCheck(spec.name, spec.url, True, version, tuple(sorted(models)), latency)
+
+
+async def check_cluster(spec: ClusterSpec) -> ClusterCheck:
+    """Let every node prove itself, as before a run, but download nothing.
+
+    Raises:
+        ConfigurationError: A node's CA bundle cannot be read.
+    """
+    try:
+        proven = await prove_cluster(replace(spec, pull=False))
+    except ClusterError as error:
+        causes = await asyncio.gather(*(_failure(node, spec) for node in spec.nodes))
+        rows = tuple(
+            NodeState(node.name, node.url, ok=False, cause=_words(cause or error, spec))
+            for node, cause in zip(spec.nodes, causes, strict=True)
+        )
+        return ClusterCheck(False, False, spec.model.name, rows, error=str(error))
+    rows = tuple(
+        NodeState(node.name, node.url, True, proof.version, proof.digest, proof.seconds)
+        if (proof := proven.proofs.get(node.name)) is not None
+        else NodeState(node.name, node.url, ok=False, cause=_words(proven.left_out[node.name], spec))
+        for node in spec.nodes
+    )
+    return ClusterCheck(
+        ok=not proven.left_out,
+        usable=True,
+        model=spec.model.name,
+        nodes=rows,
+        digest=proven.reference.digest,
+        dimension=proven.reference.dimension,
+    )
+
+
+async def _failure(node: NodeSpec, cluster: ClusterSpec) -> PrefectOllamaError | None:
+    """Why a node cannot work, asked of it alone."""
+    try:
+        async with NodeClient(node, cluster.model) as client:
+            await identify(client, pull=False)
+            await canary_vectors(client, timeout=node.load_timeout)
+    except (NodeError, ConfigurationError) as error:
+        return error
+    return None
+
+
+def _words(error: PrefectOllamaError, cluster: ClusterSpec) -> str:
+    if cluster.pull and isinstance(error, NodeRefused) and error.status == 404:
+        return f"{error.cause} A run lets it download the model first."
+    return str(error)
