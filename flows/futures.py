@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import distributed
-from distributed.scheduler import KilledWorker
+from distributed.scheduler import KilledWorker, NoValidWorkerError, NoWorkerError
 from prefect.client.schemas.objects import State
 from prefect.states import Crashed
-from prefect.tasks import Task
 from prefect_dask.task_runners import PrefectDaskFuture
 
 from prefect_ollama.blocks.errors import TaskRunLost
@@ -29,8 +28,8 @@ class IngestFuture(PrefectDaskFuture[R]):
     Args:
         task_run_id: As in Prefect.
         wrapped_future: The Dask future of the task run's final state.
-        task: The task that runs.
-        report: Tells the server of a task run that ended without a word from its worker.
+        task: Name of the task.
+        report: Tells the server how the task run under a Dask key ended, for a worker that no longer can.
     """
 
     def __init__(
@@ -38,8 +37,8 @@ class IngestFuture(PrefectDaskFuture[R]):
         task_run_id: UUID,
         wrapped_future: distributed.Future[Any],
         *,
-        task: Task[..., Any],
-        report: Callable[[UUID, Task[..., Any], State[Any]], None],
+        task: str,
+        report: Callable[[str, State[Any]], None],
     ) -> None:
         super().__init__(task_run_id=task_run_id, wrapped_future=wrapped_future)
         self._task = task
@@ -81,21 +80,29 @@ class IngestFuture(PrefectDaskFuture[R]):
             self._final_state.data = None
 
     def _lost(self, error: Exception) -> State[Any]:
+        key = str(self._wrapped_future.key)
         remedy = "Look at the logs above; what was stored before is kept, so the flow can simply run again."
-        if isinstance(error, KilledWorker) and error.task != self._wrapped_future.key:
-            cause = f"it never started, because {error.task!r}, which it needs, was lost with its workers."
-        elif isinstance(error, KilledWorker):
-            cause = (
+        if isinstance(error, KilledWorker):
+            deaths = (
                 f"{error.allowed_failures + 1} worker processes died while they had it, "
                 f"the last one was {error.last_worker.name!r}."
             )
             remedy = "Look at its input and at the memory of the workers' machine. " + remedy
+            if error.task == key:
+                cause = deaths
+            else:
+                # Nobody may ever ask for the other one: in a chain only the last future is waited for.
+                self._report(str(error.task), Crashed(message=f"{deaths} {remedy}"))
+                cause = f"it never started, because of {error.task!r}, which it needs, {deaths}"
+        elif isinstance(error, NoWorkerError | NoValidWorkerError):
+            cause = "no worker process that could run it was there."
+            remedy = "Look above for why worker processes did not start, then run the flow again."
         else:
             cause = f"its worker gave no state but {error!r}."
-        lost = TaskRunLost(cause, task_run_id=self.task_run_id, task=self._task.name, remedy=remedy)
+        lost = TaskRunLost(cause, task_run_id=self.task_run_id, task=self._task, remedy=remedy)
         lost.__cause__ = error
         state: State[Any] = Crashed(message=str(lost), data=lost)
-        self._report(self.task_run_id, self._task, state)
+        self._report(key, state)
         return state
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import os
+import re
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -93,6 +94,8 @@ class IngestTaskRunner(DaskTaskRunner):
         self._packed: weakref.WeakKeyDictionary[Task[..., Any], bytes] = weakref.WeakKeyDictionary()
         self._flow_context: contextvars.Context | None = None
         self._tasks: dict[str, Task[..., Any]] = {}
+        self._token = uuid4().hex[:8]
+        self._reported: set[str] = set()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, IngestTaskRunner) and self._settings() == other._settings()
@@ -166,7 +169,7 @@ class IngestTaskRunner(DaskTaskRunner):
         role = getattr(task.fn, ROLE_MARK, None)
         dask_future = client.submit(
             run_task,
-            key=f"{task.name}-{task_run_id}",
+            key=_key(task.name, self._token, task_run_id),
             resources={role: 1} if role in self._roles else None,
             pure=False,
             fifo_timeout="0 ms",  # first come, first served, also among tasks submitted at a time
@@ -181,16 +184,14 @@ class IngestTaskRunner(DaskTaskRunner):
         )
         dask_future.task_run_id = task_run_id
         self._tasks[task.name] = task
-        return IngestFuture(task_run_id, dask_future, task=task, report=self._report)
+        return IngestFuture(task_run_id, dask_future, task=task.name, report=self._report)
 
     def __exit__(self, *args: Any) -> None:
         left = [] if self._client is None else _under_way(self._client)
         super().__exit__(*args)
         self._client = None
         for key in left:
-            # The key ends in "-" and the 36 characters of the task run's id, see `submit`.
-            if (task := self._tasks.get(key[:-37])) is not None:
-                self._report(UUID(key[-36:]), task, Crashed(message="The flow ended before this task run."))
+            self._report(key, Crashed(message="The flow ended before this task run."))
 
     def _own_cluster(self, **kwargs: Any) -> WorkerCluster:
         settings = get_current_settings().to_environment_variables(exclude_unset=True, include_secrets=True)
@@ -224,13 +225,27 @@ class IngestTaskRunner(DaskTaskRunner):
             self._shared = (flow, set(tags), packed)
         return packed
 
-    def _report(self, task_run_id: UUID, task: Task[..., Any], state: State[Any]) -> None:
-        """Tell the server that a task run is in `state`, which no worker will."""
-        if self._flow_context is not None:
-            try:
-                self._flow_context.copy().run(_emit, task_run_id, task, state)
-            except Exception:
-                self.logger.warning("Could not report task run %s as %s", task_run_id, state, exc_info=True)
+    def _report(self, key: str, state: State[Any]) -> None:
+        """Tell the server that the task run under a key is in `state`, which no worker will."""
+        name, token, task_run_id = _parts(key)
+        if task_run_id is None or token != self._token or key in self._reported or self._flow_context is None:
+            return  # of another flow on the same workers, or told before
+        self._reported.add(key)
+        try:
+            self._flow_context.copy().run(_emit, task_run_id, self._tasks[name], state)
+        except Exception:
+            self.logger.warning("Could not report task run %s as %s", task_run_id, state, exc_info=True)
+
+
+def _key(name: str, token: str, task_run_id: UUID) -> str:
+    """Return the Dask key of a task run, whose parts Dask's dashboard leaves away but for the name."""
+    return f"{name}-{token}-{task_run_id}"
+
+
+def _parts(key: str) -> tuple[str, str, UUID | None]:
+    """Return name, token and id that a key was made from; the id is `None` in keys of others."""
+    found = re.fullmatch(r"(.+)-([0-9a-f]{8})-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", key, re.DOTALL)
+    return (found[1], found[2], UUID(found[3])) if found else ("", "", None)
 
 
 def _restore(cls: type[IngestTaskRunner], settings: dict[str, Any]) -> IngestTaskRunner:
@@ -262,7 +277,7 @@ def _under_way(client: distributed.Client) -> list[str]:
         processing = client.processing()  # type: ignore[no-untyped-call]
     except (OSError, TimeoutError):
         return []  # the scheduler is gone, and with it the knowledge
-    return [key for keys in processing.values() for key in keys]
+    return [str(key) for keys in processing.values() for key in keys]
 
 
 def _asset_context(task: Task[..., Any], task_run_id: UUID, inputs: dict[str, set[Any]]) -> dict[str, Any]:

@@ -57,9 +57,9 @@ class RunNanny(distributed.Nanny):
             super().__init__(*args, **kwargs)
 
     async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
-        """Stop the worker process; what it logged still goes out."""
+        """Stop the worker process, with time to send the logs and states that it still has."""
         if self.process is not None:
-            await self.process.kill(reason=reason, timeout=timeout, executor_wait=False)
+            await self.process.kill(reason=reason, timeout=max(timeout, 20), executor_wait=False)
 
 
 class RunScheduler(distributed.Scheduler):
@@ -165,6 +165,15 @@ class WorkerCluster(distributed.SpecCluster):
     def dashboard_link(self) -> str:
         """URL of Dask's dashboard, empty if there is none."""
         return str(super().dashboard_link) if self._dashboard else ""
+
+    async def _correct_state_internal(self) -> None:
+        try:
+            await super()._correct_state_internal()
+        except Exception as error:
+            # Nobody awaits this while workers start: let tasks fail that have no worker to wait for any more.
+            logging.getLogger(__name__).error("Not all worker processes could start: %r", error)
+            if self.scheduler is not None:
+                self.scheduler.no_workers_timeout = 1.0
 
     async def _close(self) -> None:
         try:

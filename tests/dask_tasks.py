@@ -96,6 +96,23 @@ def hangs(started: Path) -> None:
 
 
 @task
+@runs_on("embed")
+def waits(started: Path, stop: Path) -> None:
+    started.touch()
+    deadline = time.monotonic() + 60
+    while not stop.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(stop)
+        time.sleep(0.01)
+
+
+@task
+@runs_on("embed")
+def submits(number: int) -> int:
+    return embed_async.submit(number).result()
+
+
+@task(task_run_name="deadly {number}")
 @runs_on("parse")
 def deadly(number: int, victims: Path) -> int:
     """Kill the worker, as the kernel does when memory runs out, as often as `victims` has lines left."""

@@ -224,6 +224,32 @@ class TestOwnWorkers:
 
 
 class TestForeignWorkers:
+    def test_leaving_says_nothing_about_task_runs_of_others(
+        self, cluster: WorkerCluster, runner: IngestTaskRunner, tmp_path: Path
+    ) -> None:
+        started, stop, seen = tmp_path / "started", tmp_path / "stop", {}
+
+        @flow(task_runner=runner)
+        def slow() -> None:
+            seen["id"] = flow_run.id
+            tasks.waits.submit(started, stop).result()
+
+        thread = threading.Thread(target=slow, daemon=True)
+        thread.start()
+        eventually(started.exists)
+        quick = tasks.small.with_options(task_runner=runner)
+        assert quick(3) == 6
+        stop.touch()
+        thread.join(60)
+        assert [run.state_name for run in task_runs(seen["id"], count=1)] == ["Completed"]
+
+    def test_task_submits_tasks(self, runner: IngestTaskRunner) -> None:
+        @flow(task_runner=runner)
+        def nested() -> int:
+            return tasks.submits.submit(4).result()
+
+        assert nested() == 5
+
     def test_roles_are_kept_where_workers_offer_them(self, runner: IngestTaskRunner) -> None:
         @flow(task_runner=runner)
         def ask() -> dict[str, Any]:
@@ -330,11 +356,9 @@ class TestLostWorkers:
             seen["id"] = flow_run.id
             first, *others = tasks.deadly.map(range(4), victims=unmapped(victims))
             needs_first = tasks.length.submit(first)
-            with pytest.raises(TaskRunLost) as caught:
-                first.result()
-            seen["error"], seen["lost"] = caught.value, first
-            with pytest.raises(TaskRunLost, match="never started"):
+            with pytest.raises(TaskRunLost, match="never started") as caught:
                 needs_first.result()
+            seen["error"], seen["lost"], seen["unasked"] = caught.value, needs_first, first.task_run_id
             return [future.result() for future in others]
 
         with dask.config.set({"distributed.scheduler.allowed-failures": 1}):
@@ -344,10 +368,13 @@ class TestLostWorkers:
         assert "2 worker processes died" in str(seen["error"])
         assert seen["lost"].state.is_crashed()
         runs = {str(run.id): run for run in task_runs(seen["id"], count=5)}
-        crashed = runs[str(seen["lost"].task_run_id)]
-        assert crashed.state_name == "Crashed"
-        assert "2 worker processes died" in crashed.state.message
-        assert crashed.task_key.startswith("deadly")
+        assert runs[str(seen["lost"].task_run_id)].state_name == "Crashed"
+        unasked = runs[str(seen["unasked"])]
+        assert unasked.state_name == "Crashed"
+        assert unasked.name.startswith("deadly")
+        assert unasked.state is not None
+        assert unasked.state.message is not None
+        assert "2 worker processes died" in unasked.state.message
 
     def test_task_runs_again_where_a_worker_died(self, tmp_path: Path) -> None:
         @flow(task_runner=IngestTaskRunner(2, 1))
@@ -357,6 +384,15 @@ class TestLostWorkers:
             ]
 
         assert risky() == [0, 1, 2, 3]
+
+    def test_workers_that_cannot_start_do_not_hang_the_flow(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        @flow(task_runner=IngestTaskRunner(1, 1))
+        def unlucky() -> None:
+            monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "NONSENSE")  # only new processes read it
+            tasks.parse.submit(1).result()
+
+        with pytest.raises(TaskRunLost, match="no worker process"):
+            unlucky()
 
     def test_task_that_no_worker_can_load_is_crashed(self, runner: IngestTaskRunner) -> None:
         seen: dict[str, Any] = {}
