@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from prefect_ollama.blocks.cluster import OllamaCluster
 from prefect_ollama.blocks.table import LanceTable, default_table
+from prefect_ollama.blocks.wire.address import looks_like_address
 from prefect_ollama.tasks.chunking import ChunkOptions
 from prefect_ollama.tasks.parsing import ParseOptions
 
@@ -37,9 +38,11 @@ NodesParameter = Annotated[
 ]
 TableParameter = Annotated[
     LanceTable | str | None,
+    BeforeValidator(_as_text),
     Field(
         title="Table",
-        description="A table block or its name. Empty: the table `documents` in `lancedb` in Prefect's home.",
+        description="A table block or its name, or a folder (with a slash in it) or an object store's URL. "
+        "Empty: the table `documents` in `lancedb` in Prefect's home.",
     ),
 ]
 ModelParameter = Annotated[
@@ -135,3 +138,10 @@ def table_of(table: LanceTable | str | None) -> LanceTable:
     if table is None:
         return default_table()
     return LanceTable.load_named(table) if isinstance(table, str) else table
+
+
+def names_model(cluster: OllamaCluster | str | list[str] | None) -> bool:
+    """Whether the nodes come with a model of their own, as a cluster block does and plain URLs don't."""
+    return isinstance(cluster, OllamaCluster) or (
+        isinstance(cluster, str) and not looks_like_address(cluster)
+    )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from prefect import flow
+from prefect.runtime import flow_run
 from pydantic import Field
 
 from prefect_ollama.blocks.lance import Hit, Store
-from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, TableParameter, table_of
+from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, TableParameter
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.prove import prove_nodes
@@ -16,7 +19,11 @@ from prefect_ollama.tasks.query import Mode, embed_question, search_table
 from prefect_ollama.tasks.serving import serving_cluster
 
 
-@flow(name="search", flow_run_name="search {question}", description="Ask a LanceDB table a question.")
+def _name() -> str:
+    return f"search {flow_run.parameters['question']}"[:200]
+
+
+@flow(name="search", flow_run_name=_name, description="Ask a LanceDB table a question.")
 def search(
     question: Annotated[str, Field(min_length=1, title="Question", description="What you want to know.")],
     cluster: NodesParameter = None,
@@ -48,12 +55,19 @@ def search(
     Requires: the table readable on the machine that runs it; for `vector` and `hybrid` a node with the table's
     model, or the embedded model if the table was made with it.
     """
-    store = Store.open(table_of(table).to_spec())
-    opened = Parcel(store)
+    store = Store.open(resolve_table(table))
+    opened, made = Parcel(store), store.identity
     if mode == "text":
         return search_table(opened, None, text=question, limit=limit, mode=mode, source=source)
-    with serving_cluster(cluster, model=model or store.identity.model, count=1) as spec:
-        proven = prove_nodes(Parcel(spec), len(spec.nodes))
+    with serving_cluster(cluster, model=model or made.model, count=1) as spec:
+        # A question is put as the table's chunks were, whatever the cluster does with new ones.
+        asked = replace(
+            spec.model,
+            document_prefix=made.document_prefix,
+            query_prefix=made.query_prefix,
+            dimensions=spec.model.dimensions or made.dimension,
+        )
+        proven = prove_nodes(Parcel(replace(spec, model=asked)), len(spec.nodes))
         with Dispatcher(proven) as dispatcher:
             vector = embed_question(question, Parcel(dispatcher), opened)
     return search_table(opened, vector, text=question, limit=limit, mode=mode, source=source)

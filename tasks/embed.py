@@ -74,7 +74,8 @@ class EmbeddedBundle:
 class BundlePolicy(CachePolicy):
     """A bundle's result is the same for the same documents, texts and model; `version` tells apart ours.
 
-    What failed before is never answered from here, because it is tried again to see whether it still fails.
+    What changed or failed before is never answered from here: it is tried again to see whether it still fails.
+    Without a cache of vectors there is none of bundles either.
     """
 
     version: int = 1
@@ -88,6 +89,8 @@ class BundlePolicy(CachePolicy):
         """Key of a task run, from what goes into it."""
         cut: CutBundle = inputs["parsed"].content
         embedding: Embedding = inputs["embedding"].content
+        if embedding.cache is None:
+            return None
         digest = hashlib.blake2b(digest_size=32)
 
         def feed(text: str) -> None:
@@ -100,6 +103,7 @@ class BundlePolicy(CachePolicy):
             row = each.document
             feed(f"{row.doc_id} {row.content_hash} {row.size} {row.mtime_ns} {row.status}")
             for chunk in each.chunks:
+                feed(f"{chunk.page_from} {chunk.page_to} {chunk.heading}")
                 feed(chunk.text)
         return f"prefect-ollama-{digest.hexdigest()}"
 
@@ -118,6 +122,7 @@ def _name() -> str:
     cache_policy=BundlePolicy(),
     cache_expiration=RESULTS_KEPT,
     persist_result=True,
+    cache_result_in_memory=False,
     retries=0,
 )
 @runs_on("embed")

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
-from prefect import get_run_logger
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from prefect_ollama.blocks.lance.runs import INTERRUPTED, Run
+from prefect_ollama.tasks.log import run_logger
 
 LOOK_BACK = 20
 """Latest interrupted runs that are looked up, at one request each."""
@@ -45,4 +45,4 @@ def _settle(client: SyncPrefectClient, run: Run) -> None:
         if task_run.state is not None and not task_run.state.is_final():
             client.set_task_run_state(task_run.id, Crashed(message=MESSAGE), force=True)
     client.set_flow_run_state(flow_run_id, Crashed(message=MESSAGE), force=True)
-    get_run_logger().info("Flow run %r had been killed; it is marked as crashed", flow_run.name)
+    run_logger().info("Flow run %r had been killed; it is marked as crashed", flow_run.name)

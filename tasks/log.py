@@ -1,26 +1,25 @@
-"""Where this project's own lines go in Prefect's logs: to loggers of their own, so that they can be told apart."""
+"""This project's own lines in Prefect's logs are marked, so that they can be told from Prefect's."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Final
 
-from prefect.logging.loggers import get_run_logger
+from prefect.logging.loggers import PrefectLogAdapter, get_run_logger
 
 if TYPE_CHECKING:
-    LogAdapter = logging.LoggerAdapter[logging.Logger]
-else:
-    LogAdapter = logging.LoggerAdapter
+    RunLogger = logging.LoggerAdapter[logging.Logger]
 
-_NAME: Final = "prefect_ollama"
-OWN_LOGGERS: Final = (f"prefect.flow_runs.{_NAME}", f"prefect.task_runs.{_NAME}")
-"""Names of the loggers that `run_logger` gives."""
+MARK: Final = "prefect_ollama"
+"""Attribute that the log records of this project have."""
 
 
-def run_logger() -> LogAdapter:
-    """The logger for the flow run or task run that is under way.
+def run_logger() -> RunLogger:
+    """The logger of the flow run or task run that is under way; what it logs has the mark.
 
     Raises:
         MissingContextError: None is.
     """
-    return get_run_logger().getChild(_NAME)  # type: ignore[union-attr]
+    logger = get_run_logger()
+    assert isinstance(logger, PrefectLogAdapter)
+    return PrefectLogAdapter(logger.logger, extra={**(logger.extra or {}), MARK: True})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from prefect_ollama.blocks.lance import StoreSpec
 from prefect_ollama.blocks.lance.upkeep import Upkeep, maintain
+from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parcel import Parcel
 
 
@@ -20,7 +21,7 @@ def maintain_store(store: Parcel[StoreSpec], *, force: bool, keep_days: float, m
         TableError: It needed more memory or time than it may take, or the table cannot be written.
     """
     done = maintain(store.content, force=force, keep=timedelta(days=keep_days), memory=memory_mb * 2**20)
-    logger = get_run_logger()
+    logger = run_logger()
     for step in done.done:
         logger.info("%s", step)
     if done.left_over_files:

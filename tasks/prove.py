@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.utilities.asyncutils import run_coro_as_sync
 
@@ -11,6 +11,7 @@ from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.wire.proof import SAME_VECTOR, ProvenCluster, prove_cluster
 from prefect_ollama.blocks.wire.spec import ClusterSpec
 from prefect_ollama.tasks.dispatch import Dispatcher
+from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parcel import Parcel
 
 ROWS_COMPARED = 4
@@ -27,7 +28,7 @@ def prove_nodes(cluster: Parcel[ClusterSpec], count: int) -> ProvenCluster:
     Raises:
         ClusterError: No node can do the work.
     """
-    logger = get_run_logger()
+    logger = run_logger()
 
     def pulling(node: str, what: str, done: int, total: int) -> None:
         share = f" {100 * done // total} %" if total else ""
@@ -55,8 +56,10 @@ def gives_stored_vectors(store: Store, dispatcher: Dispatcher) -> bool:
     rows = store.sample(ROWS_COMPARED)
     if not rows:
         return True
-    embedded = dispatcher.embed([text for text, _ in rows])
     stored = np.stack([vector for _, vector in rows])
+    if stored.shape[1] != dispatcher.cluster.reference.dimension:
+        return False
+    embedded = dispatcher.embed([text for text, _ in rows])
     return not embedded.failures and bool(
         np.min(np.einsum("ij,ij->i", embedded.vectors, stored)) >= SAME_VECTOR
     )

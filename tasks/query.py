@@ -27,10 +27,14 @@ def embed_question(
         TextError: The question cannot be embedded.
     """
     table, nodes = store.content, dispatcher.content
-    if nodes.cluster.reference.digest != table.identity.digest and not gives_stored_vectors(table, nodes):
+    same = table.identity.dimension == nodes.cluster.reference.dimension and (
+        nodes.cluster.reference.digest == table.identity.digest or gives_stored_vectors(table, nodes)
+    )
+    if not same:
         raise TableError(
-            f"The table was made with {table.identity.model!r} (digest {table.identity.digest[:12]}), the nodes "
-            f"have {nodes.cluster.spec.model.name!r} (digest {nodes.cluster.reference.digest[:12]}), and its "
+            f"The table was made with {table.identity.model!r} (digest {table.identity.digest[:12]}, "
+            f"{table.identity.dimension} dimensions), the nodes have {nodes.cluster.spec.model.name!r} (digest "
+            f"{nodes.cluster.reference.digest[:12]}, {nodes.cluster.reference.dimension} dimensions), and its "
             "vectors are others.",
             state="Nothing was searched.",
             remedy="Pull the table's model on the nodes, or search by words (mode 'text').",

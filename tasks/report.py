@@ -11,10 +11,21 @@ from prefect_ollama.blocks.lance import Document
 from prefect_ollama.tasks.dispatch import NodeFigures
 
 Outcome = Literal[
-    "stored", "partial", "failed", "unchanged", "renamed", "removed", "kept", "failed before", "to do"
+    "stored",
+    "partial",
+    "failed",
+    "unchanged",
+    "renamed",
+    "removed",
+    "kept",
+    "failed before",
+    "new",
+    "changed",
+    "tried again",
 ]
+"""What became of a file. The last three are those that a dry run would read, or a run that failed did not get to."""
 
-UP_TO_DATE: frozenset[str] = frozenset({"stored", "unchanged", "renamed", "removed"})
+UP_TO_DATE: frozenset[str] = frozenset({"stored", "unchanged", "renamed", "removed", "kept"})
 
 
 @dataclass(frozen=True, slots=True)

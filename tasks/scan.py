@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from prefect_ollama.blocks.lance import Store
+from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.planning import Plan, Source, find_files, make_plan
 from prefect_ollama.tasks.planning.source import source_name
@@ -43,7 +44,7 @@ def plan_source(
         found, manifest, remove_missing=remove_missing, allow_empty=allow_empty, retry_failed=retry_failed
     )
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in plan.counts().items() if count)
-    get_run_logger().info("Plan for %s: %s", found.name, counts or "nothing there")
+    run_logger().info("Plan for %s: %s", found.name, counts or "nothing there")
     return Parcel(plan)
 
 

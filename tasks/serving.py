@@ -6,15 +6,14 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
-from prefect.logging.loggers import get_run_logger
 from prefect.utilities.asyncutils import run_coro_as_sync
 
-from prefect_ollama.blocks.cluster import DEFAULT_MODEL
 from prefect_ollama.blocks.embedded.nodes import EmbeddedNodes
 from prefect_ollama.blocks.errors import ConfigurationError, NodeError
 from prefect_ollama.blocks.resolve import Nodes, resolve_cluster
 from prefect_ollama.blocks.wire.client import NodeClient
 from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.tasks.log import run_logger
 
 EMBEDDED_MODEL = "all-minilm"
 
@@ -39,14 +38,14 @@ def serving_cluster(
     if resolved.configured or _answers(spec):
         yield spec
         return
-    if model is not None and model.removesuffix(":latest") not in (EMBEDDED_MODEL, DEFAULT_MODEL):
+    if model is not None and model.removesuffix(":latest") != EMBEDDED_MODEL:
         raise ConfigurationError(
             f"No Ollama node is configured and none answers on this host, and the embedded model is not {model!r}.",
             state="Nothing was started.",
             remedy=f"Start Ollama, name its URL, or use the model {EMBEDDED_MODEL!r}.",
         )
     with EmbeddedNodes(count) as nodes:
-        get_run_logger().info(
+        run_logger().info(
             "No Ollama node is configured and none answers on this host: the embedded model %s (384 dimensions, "
             "English) serves, in %d processes.",
             EMBEDDED_MODEL,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -31,23 +33,37 @@ class Writer:
         self._store = store
         self._documents: list[EmbeddedDocument] = []
         self._failed: list[Document] = []
+        self._kept: list[Path] = []
         self._chunks = 0
         self._since = time.monotonic()
 
-    def add(self, bundle: EmbeddedBundle) -> None:
-        """Take a bundle in; commit if enough has come together or enough time has passed."""
+    def add(self, bundle: EmbeddedBundle, kept: Path | None = None) -> None:
+        """Take a bundle in; commit if enough has come together or enough time has passed.
+
+        Args:
+            bundle: The bundle.
+            kept: File in which Prefect keeps it; it is of no more use once the bundle is stored, and deleted.
+        """
         self._documents += bundle.documents
         self._failed += bundle.failed
+        self._kept += [kept] if kept else []
         self._chunks += sum(len(each.chunks) for each in bundle.documents)
         if self._chunks >= COMMIT_CHUNKS or time.monotonic() - self._since >= COMMIT_SECONDS:
             self.flush()
+
+    def add_failed(self, rows: Sequence[Document]) -> None:
+        """Take in files of which nothing is stored; they are committed with the next bundle."""
+        self._failed += rows
 
     def flush(self) -> None:
         """Commit what has come together."""
         if self._documents or self._failed:
             documents, failed = self._documents, self._failed
             store_documents(Parcel(lambda: self._commit(documents, failed)), self._chunks)
-        self._documents, self._failed, self._chunks = [], [], 0
+            for path in self._kept:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+        self._documents, self._failed, self._kept, self._chunks = [], [], [], 0
         self._since = time.monotonic()
 
     def _commit(self, documents: list[EmbeddedDocument], failed: list[Document]) -> None:

@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from prefect import get_run_logger
-
 from prefect_ollama.blocks.cache import CacheSpec, Found, VectorCache, VectorSalt, shared_cache, vector_keys
 from prefect_ollama.blocks.errors import CacheError, ClusterError, TextError
 from prefect_ollama.blocks.lance import Store, StoreSpec, text_hash
 from prefect_ollama.blocks.wire.answer import Vectors
 from prefect_ollama.blocks.wire.proof import ProvenCluster
+from prefect_ollama.tasks.claims import Claims
 from prefect_ollama.tasks.dispatch import Embedded, Unfinished, shared_dispatcher
+from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.planning import Bundle
 from prefect_ollama.tasks.planning.source import document_id
 
@@ -81,25 +81,40 @@ class KnownVectors:
         for text in texts:
             if (vector := self._stored.get(text_hash(text))) is not None:
                 self.vectors[text] = vector
-        self._from_cache([text for text in texts if text not in self.vectors])
-        missing = [text for text in texts if text not in self.vectors]
-        if not missing:
+        failures: dict[str, TextError] = {}
+        while missing := [text for text in texts if text not in self.vectors and text not in failures]:
+            with _claims.of(missing, self._embedding.salt) as claimed:
+                # The cache is asked after the claim: whoever had a text before has put it there by then.
+                self._from_cache(list(claimed.mine))
+                failures |= self._from_nodes([text for text in claimed.mine if text not in self.vectors])
+                for text, outcome in claimed.mine.items():
+                    outcome.set_result(self.vectors.get(text, failures.get(text)))
+            for text, outcome in claimed.others.items():
+                found = outcome.result()
+                if isinstance(found, TextError):
+                    failures[text] = found
+                elif found is not None:
+                    self.vectors[text] = found
+        return failures
+
+    def _from_nodes(self, texts: list[str]) -> dict[str, TextError]:
+        if not texts:
             return {}
         dispatcher = shared_dispatcher(self._embedding.cluster, self._embedding.run_id)
         try:
-            embedded = dispatcher.embed(missing)
+            embedded = dispatcher.embed(texts)
         except Unfinished as error:
-            self._keep(missing, error.embedded)
+            self._keep(texts, error.embedded)
             # Not the error itself: it would carry the vectors along, through Dask and into the logs.
             raise ClusterError(
                 error.cause,
                 left=error.left,
                 causes=error.causes,
-                state=f"{error.left} of {len(missing)} texts are left; the others' vectors are in the cache.",
+                state=f"{error.left} of {len(texts)} texts are left; the others' vectors are in the cache.",
                 remedy=error.remedy,
             ) from None
-        self._keep(missing, embedded)
-        return {missing[index]: error for index, error in embedded.failures.items()}
+        self._keep(texts, embedded)
+        return {texts[index]: error for index, error in embedded.failures.items()}
 
     def _from_cache(self, texts: list[str]) -> None:
         if self._cache is None or not texts:
@@ -128,5 +143,8 @@ class KnownVectors:
         self.node_seconds += embedded.node_seconds
 
     def _without_cache(self, error: CacheError) -> None:
-        get_run_logger().warning("This bundle goes on without the cache: %s", error)
+        run_logger().warning("This bundle goes on without the cache: %s", error)
         self._cache = None
+
+
+_claims = Claims()

@@ -1,0 +1,192 @@
+"""The pipeline of a run: bundles are parsed, embedded and stored, all at the same time.
+
+Guarantees: a bounded number of bundles is under way; a file that takes a worker with it takes no other file
+along; when no node is left, what was embedded is stored or in the cache, and the error says what is left to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prefect import unmapped
+
+from prefect_ollama.blocks.errors import ClusterError, TaskRunLost
+from prefect_ollama.blocks.lance import FAILED, Document
+from prefect_ollama.blocks.wire.proof import ProvenCluster
+from prefect_ollama.flows.futures import Completions, IngestFuture
+from prefect_ollama.flows.run import IngestRun
+from prefect_ollama.tasks.embed import EmbeddedBundle, embed_bundle
+from prefect_ollama.tasks.parcel import Parcel
+from prefect_ollama.tasks.parse import Cutting, parse_bundle
+from prefect_ollama.tasks.planning import Bundle, Bundles, SourceFile
+from prefect_ollama.tasks.planning.source import document_id
+from prefect_ollama.tasks.store import Writer
+from prefect_ollama.tasks.vectors import Embedding
+
+BUNDLE_SECONDS = 3.0
+"""Node time that a bundle should be worth: enough for the cost of two task runs to disappear."""
+
+BUNDLE_LEAST, BUNDLE_MOST = 64, 1024
+"""Chunks in a bundle: fewer are not worth a task run, more take memory and are late to be stored."""
+
+BUNDLES_AHEAD = 8
+"""Bundles under way on top of those being parsed, so that the nodes' queue stays deep and memory bounded."""
+
+
+def run_bundles(run: IngestRun, cutting: Cutting, embedding: Embedding, ahead: int) -> None:
+    """Parse, cut, embed and store the files of a run; nodes work while later files are parsed.
+
+    Args:
+        run: The run, begun.
+        cutting: How documents become chunks.
+        embedding: What they are embedded with.
+        ahead: Bundles under way at most.
+
+    Raises:
+        ClusterError: No node is left. What was embedded is stored or in the cache.
+        Exception: Whatever else a task failed with that is not about a file.
+    """
+    plan = run.plan
+    again = frozenset(file.path for file in (*plan.changed, *plan.again))
+    bundles = Bundles(plan.source, plan.to_read, again, _bundle_chunks(embedding.cluster))
+    under_way = _UnderWay(Parcel(cutting), Parcel(embedding))
+    writer = Writer(run.store)
+    stopped: Exception | None = None
+    while len(under_way) or (len(bundles) and stopped is None):
+        if stopped is None:
+            under_way.start(_some(bundles, ahead - len(under_way)))
+        done = under_way.next()
+        if done.result is not None:
+            bundles.learn(done.result.size, sum(len(each.chunks) for each in done.result.documents))
+            run.count(done.result, anew=not done.cached)
+            writer.add(done.result, done.kept)
+        elif stopped is not None:
+            pass  # its files are left to do
+        elif done.lost is None:
+            stopped = done.error
+        elif len(done.bundle.files) > 1:
+            # One of its files took the worker with it; alone, it takes no other along.
+            under_way.start([_part(done.bundle, file) for file in done.bundle.files])
+        else:
+            failed = _failed(done.bundle, done.lost)
+            run.note_failed(failed)
+            writer.add_failed(failed)
+    writer.flush()
+    if isinstance(stopped, ClusterError):
+        raise ClusterError(
+            f"{run.to_do} of {len(plan.to_read)} files are left to do: {stopped.cause}",
+            left=stopped.left,
+            causes=stopped.causes,
+            state="What was embedded before is stored or in the cache, and is not embedded again.",
+            remedy="Bring a node back and run again.",
+        ) from stopped
+    if stopped is not None:
+        raise stopped
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Done:
+    """A bundle that has come back.
+
+    Attributes:
+        bundle: The bundle.
+        result: What became of it; None where it failed.
+        cached: Whether the result is one that Prefect had kept from an earlier run.
+        kept: The file in which Prefect keeps the result.
+        error: Why it failed.
+        lost: The same, where the files may be at fault: they could not be parsed, or took a worker with them.
+    """
+
+    bundle: Bundle
+    result: EmbeddedBundle | None = None
+    cached: bool = False
+    kept: Path | None = None
+    error: Exception | None = None
+    lost: Exception | None = None
+
+
+class _UnderWay:
+    """Bundles on their way through the workers; they come back in the order in which they are done."""
+
+    def __init__(self, cutting: Parcel[Cutting], embedding: Parcel[Embedding]) -> None:
+        self._cutting = cutting
+        self._embedding = embedding
+        self._done: Completions[Any] = Completions()
+        self._bundles: dict[Any, tuple[Bundle, IngestFuture[Any]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._bundles)
+
+    def start(self, bundles: Sequence[Bundle]) -> None:
+        if not bundles:
+            return
+        parsed = parse_bundle.map([Parcel(bundle) for bundle in bundles], cutting=unmapped(self._cutting))
+        embedded = embed_bundle.map(parsed, embedding=unmapped(self._embedding))
+        for bundle, before, after in zip(bundles, parsed, embedded, strict=True):
+            self._bundles[after.task_run_id] = (bundle, before)  # type: ignore[assignment]
+            self._done.add(after)  # type: ignore[arg-type]
+
+    def next(self) -> _Done:
+        future = next(self._done)
+        bundle, before = self._bundles.pop(future.task_run_id)
+        try:
+            result: EmbeddedBundle = future.result().content
+        except Exception as error:
+            unparsed = _error(before)
+            lost = unparsed or (error if isinstance(error, TaskRunLost) else None)
+            done = _Done(bundle, error=error, lost=lost)
+        else:
+            done = _Done(bundle, result, future.state.name == "Cached", _kept(future))
+        future.release()
+        before.release()
+        return done
+
+
+def _error(future: IngestFuture[Any]) -> Exception | None:
+    """Why a task run that is over failed, or None."""
+    result = future.result(raise_on_failure=False)
+    return result if isinstance(result, Exception) else None
+
+
+def _kept(future: IngestFuture[Any]) -> Path | None:
+    """The local file in which Prefect keeps a result."""
+    metadata = getattr(future.state.data, "metadata", None)
+    if metadata is None or metadata.storage_block_id is not None or not metadata.storage_key:
+        return None
+    path = Path(metadata.storage_key)
+    return path if path.is_absolute() else None
+
+
+def _some(bundles: Bundles, most: int) -> list[Bundle]:
+    return [bundle for _ in range(most) if (bundle := bundles.next()) is not None]
+
+
+def _part(bundle: Bundle, file: SourceFile) -> Bundle:
+    return replace(bundle, files=(file,), again=bundle.again & {file.path})
+
+
+def _failed(bundle: Bundle, error: Exception) -> list[Document]:
+    """Manifest rows of a bundle of which nothing came back."""
+    return [
+        Document(
+            document_id(bundle.source, file.path),
+            bundle.source,
+            file.path,
+            FAILED,
+            file.size,
+            file.mtime_ns,
+            kind="lost",
+            reason=str(error),
+            remedy="Look at the file, and at the memory of the machine; retry it with `retry_failed`.",
+        )
+        for file in bundle.files
+    ]
+
+
+def _bundle_chunks(cluster: ProvenCluster) -> int:
+    """Chunks that the nodes embed in `BUNDLE_SECONDS`, going by their proofs."""
+    rate = sum(len(proof.canaries) / proof.seconds for proof in cluster.proofs.values())
+    return int(min(max(rate * BUNDLE_SECONDS, BUNDLE_LEAST), BUNDLE_MOST))

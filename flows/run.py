@@ -1,0 +1,163 @@
+"""One run, from its plan to its report: what is done with every file, and what the table is told of it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from prefect_ollama.blocks.lance import PARTIAL, Document, Store
+from prefect_ollama.blocks.wire.proof import ProvenCluster
+from prefect_ollama.tasks.dispatch import NodeFigures
+from prefect_ollama.tasks.embed import EmbeddedBundle
+from prefect_ollama.tasks.interrupted import settle_interrupted
+from prefect_ollama.tasks.planning import Plan, SourceFile
+from prefect_ollama.tasks.report import FileReport, IngestReport, Outcome, node_reports
+
+
+@dataclass
+class IngestRun:
+    """A run over one source.
+
+    Attributes:
+        run_id: Its name in the table's log.
+        plan: What it does.
+        table: Where the table is.
+        began: `time.monotonic()` at its start.
+    """
+
+    run_id: str
+    plan: Plan
+    table: str
+    began: float
+    _files: dict[str, FileReport] = field(default_factory=dict)
+    _store: Store | None = None
+    _proven: ProvenCluster | None = None
+    _by_node: Counter[str] = field(default_factory=Counter)
+    _figures: dict[str, tuple[NodeFigures, ...]] = field(default_factory=dict)
+    _embedded: int = 0
+    _reused: int = 0
+    _dropped: int = 0
+    _pages: int = 0
+    _chunks: int = 0
+    _node_seconds: float = 0.0
+
+    @property
+    def store(self) -> Store:
+        """The table, since the run began."""
+        assert self._store is not None
+        return self._store
+
+    @property
+    def to_do(self) -> int:
+        """Number of files that the run has not come to the end of."""
+        return sum(file.path not in self._files for file in self.plan.to_read)
+
+    def begin(self, store: Store, proven: ProvenCluster) -> None:
+        """Begin to write, with what needs no reading: files that moved, vanished or can't be documents."""
+        self._proven = proven
+        self._begin(store)
+
+    def apply(self, store: Store) -> None:
+        """Do what a plan asks for that has nothing to read."""
+        if self.plan.bookkeeping:
+            self._begin(store)
+            self.end()
+
+    def count(self, bundle: EmbeddedBundle, *, anew: bool) -> None:
+        """Note what became of a bundle.
+
+        Args:
+            bundle: The bundle.
+            anew: Whether it was embedded in this run; else an earlier one did it, and this one only stores.
+        """
+        for each in bundle.documents:
+            row = replace(each.document, chunks=len(each.chunks))
+            self._files[row.path] = FileReport.of(row, "partial" if row.status == PARTIAL else "stored")
+            self._pages += row.pages
+            self._chunks += row.chunks
+        self.note_failed(bundle.failed)
+        self._dropped += bundle.dropped
+        if not anew:
+            self._reused += bundle.embedded + bundle.reused
+            return
+        self._embedded += bundle.embedded
+        self._reused += bundle.reused
+        self._node_seconds += bundle.node_seconds
+        self._by_node.update(bundle.by_node)
+        self._figures[bundle.worker] = bundle.nodes
+
+    def note_failed(self, rows: Sequence[Document]) -> None:
+        """Note files of which nothing is stored."""
+        self._files |= {row.path: FileReport.of(row, "failed") for row in rows}
+
+    def end(self, *, status: str = "done") -> None:
+        """End the run in the table's log."""
+        self.store.end_run(status=status, counts=self._counts())
+
+    def report(self, *, model: str, dry_run: bool = False) -> IngestReport:
+        """What was done, or would be."""
+        left_out = {name: str(error) for name, error in self._proven.left_out.items()} if self._proven else {}
+        files = self._planned() | self._files
+        return IngestReport(
+            run_id=self.run_id,
+            source=self.plan.source,
+            table=self.table,
+            model=model,
+            dry_run=dry_run,
+            files=tuple(files[path] for path in sorted(files)),
+            pages=self._pages,
+            chunks=self._chunks,
+            embedded=self._embedded,
+            reused=self._reused,
+            dropped=self._dropped,
+            seconds=time.monotonic() - self.began,
+            node_seconds=self._node_seconds,
+            nodes=node_reports(self._by_node, self._figures.values(), left_out),
+        )
+
+    def _begin(self, store: Store) -> None:
+        plan, self._store = self.plan, store
+        store.begin_run(self.run_id, plan.source)
+        settle_interrupted(store.runs())
+        if plan.renamed:
+            store.move(dict(plan.renamed))
+        # What is refused now may have been a document before.
+        doomed = [row.doc_id for row in (*plan.removed, *plan.refused_anew)]
+        if doomed:
+            store.remove(doomed)
+        if plan.touched or plan.refused_anew:
+            store.record([*plan.touched, *plan.refused_anew])
+
+    def _counts(self) -> dict[str, float]:
+        return {
+            **{name: float(count) for name, count in self.plan.counts().items() if count},
+            "chunks": self._chunks,
+            "embedded": self._embedded,
+            "reused": self._reused,
+            "node_seconds": round(self._node_seconds, 3),
+        }
+
+    def _planned(self) -> dict[str, FileReport]:
+        """Every file's fate as planned; of those to read, what they are."""
+        plan = self.plan
+        to_read: tuple[tuple[Sequence[SourceFile], Outcome], ...] = (
+            (plan.new, "new"),
+            (plan.changed, "changed"),
+            (plan.again, "tried again"),
+        )
+        known: tuple[tuple[Sequence[Document], Outcome], ...] = (
+            (plan.unchanged, "unchanged"),
+            ([row for _, row in plan.renamed], "renamed"),
+            (plan.removed, "removed"),
+            (plan.kept, "kept"),
+            (plan.failed_before, "failed before"),
+            (plan.refused, "failed"),
+        )
+        files = {file.path: FileReport(file.path, outcome) for some, outcome in to_read for file in some}
+        for rows, outcome in known:
+            for row in rows:
+                partial = outcome == "renamed" and row.status == PARTIAL
+                files[row.path] = FileReport.of(row, "partial" if partial else outcome)
+        return files

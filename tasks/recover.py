@@ -1,0 +1,47 @@
+"""Clean up after runs over a table that came to no good end, before the next one looks at what is there."""
+
+from __future__ import annotations
+
+import socket
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from prefect_ollama.blocks.lance import Store
+from prefect_ollama.blocks.lance.runs import DONE, ROLLED_BACK, RUNNING, Run
+from prefect_ollama.blocks.lance.tables import alive
+from prefect_ollama.tasks.interrupted import settle_interrupted
+from prefect_ollama.tasks.log import run_logger
+from prefect_ollama.tasks.parcel import Parcel
+
+KIND = "recover"
+"""Kind of the run, in the table's log, that cleans up after others."""
+
+
+def needs_recovery(store: Store) -> bool:
+    """Whether the last run over a table failed, or one's process was killed: documents may be in doubt."""
+    log = store.runs()
+    return bool(log) and (log[-1].status not in (DONE, ROLLED_BACK, RUNNING) or any(map(_abandoned, log)))
+
+
+@task(name="recover", cache_policy=NO_CACHE, persist_result=False)
+def recover_store(store: Parcel[Store], run_id: str) -> None:
+    """Mark documents that are in doubt, so that they are processed again, and end the runs that no one else will.
+
+    Args:
+        store: The table.
+        run_id: Name for this in the table's log.
+    """
+    table = store.content
+    table.begin_run(run_id, "", kind=KIND)
+    stale = table.reconcile()
+    table.end_run(counts={"stale": len(stale)})
+    settle_interrupted(table.runs())
+    run_logger().info(
+        "The last run came to no good end; %d documents are in doubt and done again", len(stale)
+    )
+
+
+def _abandoned(run: Run) -> bool:
+    here = socket.gethostname()
+    return run.status == RUNNING and not alive(run.host, run.pid, here)
