@@ -60,7 +60,8 @@ class IngestTaskRunner(DaskTaskRunner):
         performance_report_path: As for `DaskTaskRunner`.
 
     Raises:
-        ValueError: A count is below one, or `address` comes with arguments for a cluster.
+        ValueError: A count is below one, `address` comes with arguments for a cluster, or `adapt_kwargs` without
+            `cluster_class` (our own workers are a fixed set).
     """
 
     def __init__(
@@ -79,6 +80,8 @@ class IngestTaskRunner(DaskTaskRunner):
             parse_processes = os.cpu_count() or 1
         if parse_processes < 1 or embed_threads < 1:
             raise ValueError("parse_processes and embed_threads must be at least 1")
+        if adapt_kwargs and not cluster_class:
+            raise ValueError("`adapt_kwargs` needs `cluster_class`: the runner's own workers are a fixed set")
         super().__init__(
             address=address,
             cluster_class=cluster_class,

@@ -31,6 +31,8 @@ _CONFIG = {
     "distributed.admin.system-monitor.gil.enabled": False,
     # A worker that is alone at first gets all tasks; those that start a moment later take their share soon.
     "distributed.scheduler.work-stealing-interval": "100ms",
+    # A machine that slept for an hour is no reason to restart its workers; a nanny sees when one dies.
+    "distributed.scheduler.worker-ttl": None,
     # Where no worker of a role comes up at all, its tasks fail and do not wait for ever.
     "distributed.scheduler.no-workers-timeout": "2 minutes",
 }
@@ -165,6 +167,11 @@ class WorkerCluster(distributed.SpecCluster):
     def dashboard_link(self) -> str:
         """URL of Dask's dashboard, empty if there is none."""
         return str(super().dashboard_link) if self._dashboard else ""
+
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        # Not as in SpecCluster, which gives up a worker that is not back within 15 seconds; on a busy machine
+        # its nanny takes longer to bring it back.
+        super(distributed.SpecCluster, self)._update_worker_status(op, msg)  # type: ignore[no-untyped-call]
 
     async def _correct_state_internal(self) -> None:
         try:

@@ -144,6 +144,16 @@ def length(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
+class Box:
+    def __init__(self, content: int) -> None:
+        self.content = content
+
+
+@task
+def boxed(content: int) -> Box:
+    return Box(content)
+
+
 @flow
 def small(number: int) -> int:
     return embed.submit(parse.submit(number), 2).result()["value"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import pickle
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,10 @@ class TestSettings:
     def test_address_excludes_arguments_for_a_cluster(self) -> None:
         with pytest.raises(ValueError, match="address"):
             IngestTaskRunner(address="tcp://127.0.0.1:1", cluster_kwargs={"dashboard_address": ":0"})
+
+    def test_own_workers_do_not_adapt(self) -> None:
+        with pytest.raises(ValueError, match="fixed set"):
+            IngestTaskRunner(adapt_kwargs={"maximum": 3})
 
     @pytest.mark.parametrize("counts", [(0, 1), (1, 0)])
     def test_counts_below_one_are_refused(self, counts: tuple[int, int]) -> None:
@@ -344,6 +350,20 @@ class TestMemory:
         # Three under way, each with what it is made from.
         assert pass_through(12, 1000) <= 6
 
+    def test_released_results_leave_the_flow(self, runner: IngestTaskRunner) -> None:
+        @flow(task_runner=runner)
+        def let_go() -> bool:
+            future = tasks.boxed.submit(5)
+            result = future.result()
+            gone = weakref.ref(result)
+            assert result.content == 5
+            del result
+            future.release()
+            gc.collect()
+            return gone() is None
+
+        assert let_go()
+
 
 class TestLostWorkers:
     @pytest.mark.slow  # a worker process takes some seconds to come back, three times
@@ -361,7 +381,9 @@ class TestLostWorkers:
             seen["error"], seen["lost"], seen["unasked"] = caught.value, needs_first, first.task_run_id
             return [future.result() for future in others]
 
-        with dask.config.set({"distributed.scheduler.allowed-failures": 1}):
+        # A worker that takes its time to come back is waited for.
+        patience = {"distributed.deploy.lost-worker-timeout": "100 ms"}
+        with dask.config.set({"distributed.scheduler.allowed-failures": 1, **patience}):
             assert risky() == [1, 2, 3]
         assert len(victims.read_text().splitlines()) == 2
         assert seen["error"].task_run_id == seen["lost"].task_run_id
