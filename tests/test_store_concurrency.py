@@ -15,7 +15,8 @@ from threading import Barrier, Timer
 import pytest
 
 from prefect_ollama.blocks.lance import STALE, Store, StoreSpec
-from tests.store_samples import IDENTITY, chunk_rows, document_rows
+from prefect_ollama.blocks.lance.guard import Guard
+from tests.store_samples import IDENTITY, chunk_rows, document_rows, embedded
 from tests.store_writer import corpus
 
 WAIT = 60.0
@@ -165,6 +166,44 @@ def test_several_make_one_table(tmp_path: Path) -> None:
         assert len(store.runs()) == 4
         assert_whole(store)
         assert len(store.manifest()) == 4
+
+
+@pytest.mark.slow  # eighteen rounds of conflicts
+def test_writers_that_do_not_know_of_each_other_leave_whole_documents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if they were on hosts of their own: no lock between them, every write a race."""
+    monkeypatch.setattr(Guard, "_take", lambda self: None)
+    spec, together = StoreSpec(str(tmp_path / "db")), Barrier(3, timeout=WAIT)
+    Store.open(spec, identity=IDENTITY, create=True)
+
+    def texts(number: int, writer: int, round_: int) -> list[str]:
+        kept = [f"document {number} says {place}" for place in range((writer + round_) % 3)]
+        return kept + [f"{number} {writer} {round_} {place}" for place in range(1 + (number + round_) % 4)]
+
+    def work(writer: int) -> None:
+        store = Store.open(spec)
+        store.begin_run(f"w{writer}", "papers")
+        together.wait()
+        for round_ in range(6):
+            store.write(
+                [
+                    embedded(f"{number}.pdf", texts(number, writer, round_), content=f"{writer} {round_}")
+                    for number in range(5)
+                ]
+            )
+        store.end_run()
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(work, range(3)))
+    store = Store.open(spec)
+    assert assert_whole(store) == 5
+    held = store._chunks.held()
+    for document in store.manifest():
+        ((content, count),) = held[document.doc_id].items()
+        writer, round_ = map(int, content.split())
+        assert count == len(texts(int(document.path[0]), writer, round_))
+        assert document.status == STALE or (document.content_hash, document.chunks) == (content, count)
 
 
 @pytest.mark.slow  # five interpreters start and import LanceDB

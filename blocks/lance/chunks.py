@@ -20,7 +20,7 @@ from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance.filters import both, equals, one_of
 from prefect_ollama.blocks.lance.rows import tombstones
 from prefect_ollama.blocks.lance.spec import StoreSpec
-from prefect_ollama.blocks.lance.tables import commit, connect, merge, open_table
+from prefect_ollama.blocks.lance.tables import ATTEMPTS, commit, connect, merge, open_table, pause
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -135,20 +135,30 @@ class Chunks:
         return list(found.values())
 
     def _replace(self, doc_ids: Sequence[str], rows: pa.Table) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            if self._replace_once(doc_ids, rows):
+                return
+            pause(attempt)
+        raise TableError(
+            f"Other writers changed the same documents of table {self._spec.table!r} {ATTEMPTS} times over.",
+            state="The documents are in the table, some perhaps in two contents; the next run finds those.",
+            remedy="Let one run at a time work on a source.",
+        )
+
+    def _replace_once(self, doc_ids: Sequence[str], rows: pa.Table) -> bool:
+        """Replace the documents' rows; return whether there is nothing else of them."""
         before = self.version
         stale = _without(self._ids_of(doc_ids), rows["id"])
-        if len(rows) or len(stale):
-            parts = [rows, tombstones(stale, rows.schema)] if len(stale) else [rows]
-            after = int(merge(self.table, "id", pa.concat_tables(parts)).version)
-            if after != before + 1:
-                # Another writer committed meanwhile, perhaps one of these documents. Whoever comes later
-                # wins: the table as of this commit shows what the other brought before it, and nothing of
-                # one who comes after.
-                late = _without(self.at(after)._ids_of(doc_ids), rows["id"])
-                for some in groups(late.to_pylist()):
-                    self.table.delete(one_of("id", some))
+        if not len(rows) and not len(stale):
+            return True
+        parts = [rows, tombstones(stale, rows.schema)] if len(stale) else [rows]
+        after = int(merge(self.table, "id", pa.concat_tables(parts)).version)
         if len(stale):
             self.table.delete(_EMPTIED)
+        # If others committed meanwhile, it may have been rows of these documents, unknown when the stale
+        # ones were looked up. To delete them by their ids would be wrong, for they may have been written
+        # again by now: replacing once more, from what is there then, is right whenever it comes through.
+        return after == before + 1 or not len(_without(self.at(after)._ids_of(doc_ids), rows["id"]))
 
     def _of(self, doc_ids: Sequence[str]) -> Any:
         return self.table.search().where(one_of("doc_id", doc_ids))

@@ -7,6 +7,7 @@ Every call sees the latest commit. The table may be replaced by one embedded ane
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +37,11 @@ class Reader:
     """
 
     def __init__(self, spec: StoreSpec) -> None:
-        connection = connect(spec)
         names = (spec.table, spec.documents_table, spec.runs_table)
-        chunks, documents, runs = (open_table(connection, spec, name) for name in names)
+        chunks = documents = runs = None
+        if spec.remote or Path(spec.uri).is_dir():  # to connect to a folder makes it
+            connection = connect(spec)
+            chunks, documents, runs = (open_table(connection, spec, name) for name in names)
         if chunks is None or documents is None or runs is None:
             raise TableMissing(
                 f"There is no table {spec.table!r} in {spec.uri!r}.",

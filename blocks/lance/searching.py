@@ -22,6 +22,8 @@ REFINE: Final = 10
 PROBES: Final = 32
 # Rows on their way out (see `rows.tombstones`) may be among those found by words.
 SPARE: Final = 4
+# How many of each kind a hybrid search fuses: what is far down both lists may come first in their union.
+DEPTH: Final = 50
 
 
 def search(
@@ -58,9 +60,10 @@ def search(
         query, column = _nearest(both).rerank(RRFReranker()), "_relevance_score"
     if where:
         query = query.where(where)
-    wanted = [*COLUMNS, *([column] if mode != "hybrid" else [])]
+    if mode != "hybrid":  # of which both halves would warn that their own scores were not asked for
+        query = query.select([*COLUMNS, column])
     try:
-        found = query.select(wanted).limit(limit + SPARE).to_arrow()
+        found = query.limit(max(DEPTH, limit) if mode == "hybrid" else limit + SPARE).to_arrow()
     except (RuntimeError, ValueError, OSError) as error:
         raise TableError(
             f"The search failed: {' '.join(str(error).split())[:300]}.",

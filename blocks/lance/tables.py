@@ -95,8 +95,13 @@ def commit(failure: str, action: Callable[[], T]) -> T:
                     if lost
                     else "Check free space, the rights on the table and the storage options, then run it again.",
                 ) from error
-            time.sleep(random.uniform(0.5, 1.0) * min(2.0, 0.02 * 2**attempt))
+            pause(attempt)
     raise AssertionError("unreachable")
+
+
+def pause(attempt: int) -> None:
+    """Wait before the next attempt: longer each time, at most 2 s, and never as long as another writer does."""
+    time.sleep(random.uniform(0.5, 1.0) * min(2.0, 0.02 * 2**attempt))
 
 
 def merge(table: Any, key: str, rows: pa.Table) -> Any:
