@@ -47,3 +47,20 @@ def prefect_server() -> Iterator[str]:
         del os.environ["PREFECT_API_URL"]
         refresh_global_settings_context()
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def dask_workers(prefect_server: str) -> Iterator[str]:
+    """Address of the scheduler of real worker processes, one that parses and one that embeds.
+
+    To start workers takes longer than what most tests have them do; flows use these with
+    `with_options(task_runner=IngestTaskRunner(address=dask_workers))`.
+    """
+    from distributed import Client
+
+    from prefect_ollama.flows.workers import WorkerCluster
+
+    env = {"PREFECT_API_URL": prefect_server}
+    with WorkerCluster(1, 8, env=env) as cluster, Client(cluster, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=120)
+        yield cluster.scheduler_address

@@ -161,6 +161,7 @@ def _gathered(root: Path, found: Iterator[tuple[Path, OSError | None]], *, whole
         try:
             if error is not None:
                 raise error
+            stat = location.stat()  # before the link is followed by name, which never ends in a loop of links
             if location.is_symlink() and not location.resolve().is_relative_to(root):
                 refused.append(
                     _refusal(
@@ -172,7 +173,6 @@ def _gathered(root: Path, found: Iterator[tuple[Path, OSError | None]], *, whole
                     )
                 )
                 continue
-            stat = location.stat()
         except OSError as failed:
             refused.append(
                 _refusal(

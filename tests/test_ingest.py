@@ -1,0 +1,459 @@
+"""The ingest flow over simulated nodes: real PDFs, real Dask processes, a real table, a real Prefect server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pymupdf
+import pytest
+from prefect.settings import PREFECT_HOME, temporary_settings
+
+from prefect_ollama.blocks import LanceTable, OllamaCluster
+from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, TableError
+from prefect_ollama.flows import IngestReport, ingest_pdfs
+from prefect_ollama.flows.parameters import Chunking
+from prefect_ollama.flows.task_runner import IngestTaskRunner
+from tests.flow_samples import (
+    MODEL,
+    assert_right,
+    chunks,
+    content,
+    manifest,
+    prose,
+    requests,
+    reset,
+    times_embedded,
+    write_folder,
+    write_pdf,
+)
+from tests.nodes import Node, nodes, poison
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+UNLIKE = ({"texts_per_second": 400}, {"texts_per_second": 200}, {"texts_per_second": 100, "slots": 2})
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[list[Node]]:
+    with nodes(*UNLIKE) as running:
+        yield running
+
+
+@pytest.fixture
+def trio(running: list[Node]) -> list[Node]:
+    """Three unlike nodes that have counted nothing yet."""
+    for node in running:
+        if not node.alive:
+            node.restart()
+        node.heal()
+        node.reset()
+    return running
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A Prefect home of the test's own: its cache of vectors is empty."""
+    home = tmp_path / "home"
+    with temporary_settings(updates={PREFECT_HOME: home}):
+        yield home
+
+
+class Ingest(Protocol):
+    def __call__(self, source: Any, at: Any, **options: Any) -> IngestReport: ...
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "db"
+
+
+@pytest.fixture
+def ingest(dask_workers: str, place: Path) -> Ingest:
+    """Run the flow on the session's workers, into the test's table."""
+    flow = ingest_pdfs.with_options(task_runner=IngestTaskRunner(address=dask_workers))
+
+    def run(source: Any, at: Any, **options: Any) -> IngestReport:
+        cluster = [node.url for node in at] if isinstance(at, list) else at
+        return flow(source, cluster, options.pop("table", LanceTable(uri=str(place))), **options)
+
+    return run
+
+
+def outcomes(report: IngestReport) -> dict[str, str]:
+    return {file.path: file.outcome for file in report.files}
+
+
+def test_first_all_is_embedded_by_all_nodes_then_nothing_is_asked(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
+) -> None:
+    folder = write_folder(tmp_path / "papers", [f"doc{n}" for n in range(12)], pages=4, words=300)
+    report = ingest(str(folder), trio)
+    rows = chunks(place)
+    assert_right(rows)
+    assert report.ok
+    assert outcomes(report) == {f"doc{n}.pdf": "stored" for n in range(12)}
+    assert (report.pages, report.chunks) == (48, len(rows))
+    assert report.chunks == sum(file.chunks for file in report.files)
+    assert (report.embedded, report.reused) == (len(rows), 0)
+    assert sum(node.texts for node in report.nodes) == report.embedded
+    assert sum(node.share for node in report.nodes) == pytest.approx(1)
+    assert all(node.texts for node in report.nodes), "every node had work"
+    assert report.node_seconds == pytest.approx(sum(file.node_seconds for file in report.files))
+    assert min(times_embedded(trio, (row["text"] for row in rows))) >= 1  # the last may be hedged
+    assert {row.chunks for row in manifest(place).values()} == {file.chunks for file in report.files}
+    assert {row.run_id for row in manifest(place).values()} == {report.run_id}
+
+    reset(trio)
+    again = ingest(str(folder), trio)
+    assert requests(trio) == 0
+    assert set(outcomes(again).values()) == {"unchanged"}
+    assert again.ok
+    assert (again.embedded, again.reused, again.nodes) == (0, 0, ())
+    assert chunks(place) == rows
+
+
+def test_of_a_changed_page_only_the_changed_chunks_are_embedded(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
+) -> None:
+    folder = tmp_path / "papers"
+    pages = [prose(f"page {n}", 300) for n in range(5)]
+    write_pdf(folder / "changes.pdf", pages)
+    write_pdf(folder / "stays.pdf", [prose("stays")])
+    ingest(str(folder), trio, use_cache=False)
+    before = {row["text"]: row for row in chunks(place)}
+
+    reset(trio)
+    pages[2] = prose("another page 2", 280)
+    write_pdf(folder / "changes.pdf", pages)
+    report = ingest(str(folder), trio, use_cache=False)
+    after = chunks(place)
+    assert_right(after)
+    new = [row["text"] for row in after if row["text"] not in before]
+    assert new
+    assert outcomes(report) == {"changes.pdf": "stored", "stays.pdf": "unchanged"}
+    assert report.embedded == len(new) < report.chunks
+    assert times_embedded(trio, before) == [0] * len(before)
+    assert min(times_embedded(trio, new)) >= 1
+    assert all(row["vector"] == before[row["text"]]["vector"] for row in after if row["text"] in before)
+    assert not any("Page 2 " in row["text"].replace("Another page 2", "") for row in after)
+
+
+def test_a_renamed_file_moves_a_vanished_one_goes_and_no_node_is_asked(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
+) -> None:
+    folder = write_folder(tmp_path / "papers", ["old name", "vanishes", "touched", "stays"])
+    ingest(str(folder), trio)
+    before = {row["path"]: [] for row in chunks(place)}
+    for row in chunks(place):
+        before[row["path"]].append((row["position"], row["text"], row["vector"]))
+
+    reset(trio)
+    (folder / "sub").mkdir()
+    (folder / "old name.pdf").rename(folder / "sub" / "it's new.pdf")
+    (folder / "vanishes.pdf").unlink()
+    os.utime(folder / "touched.pdf", (1, 1))
+    planned = ingest(str(folder), trio, dry_run=True)
+    assert outcomes(planned) == {
+        "sub/it's new.pdf": "renamed",
+        "vanishes.pdf": "removed",
+        "touched.pdf": "unchanged",
+        "stays.pdf": "unchanged",
+    }
+    assert {row["path"] for row in chunks(place)} == before.keys()
+    report = ingest(str(folder), trio)
+    assert outcomes(report) == outcomes(planned)
+    assert report.ok
+    assert requests(trio) == 0
+    after: dict[str, list[Any]] = {}
+    for row in chunks(place):
+        after.setdefault(row["path"], []).append((row["position"], row["text"], row["vector"]))
+    before["sub/it's new.pdf"] = before.pop("old name.pdf")
+    del before["vanishes.pdf"]
+    assert after == before
+    assert manifest(place).keys() == after.keys()
+    assert ingest(str(folder), trio).outcomes() == {"unchanged": 3}
+
+
+def test_a_text_is_embedded_once_for_all_files_tables_and_runs(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
+) -> None:
+    folder = tmp_path / "papers"
+    licence, notice = prose("the licence", 300), prose("the notice", 300)
+    # Too large for one bundle, so that several that hold the same texts are under way at once.
+    for n in range(30):
+        write_pdf(folder / f"{n}.pdf", [licence, prose(f"number {n}"), notice], no_new_id=True)
+    report = ingest(str(folder), trio)
+    rows = chunks(place)
+    texts = {row["text"] for row in rows}
+    assert len(texts) < len(rows)
+    assert report.embedded == len(texts)
+    assert report.reused == len(rows) - len(texts)
+    assert min(times_embedded(trio, texts)) >= 1
+
+    reset(trio)
+    shutil.rmtree(place)
+    again = ingest(str(folder), trio)
+    assert (again.embedded, again.reused) == (0, len(rows))
+    assert set(times_embedded(trio, texts)) == {0}
+    assert content(place) == [
+        (row["id"], row["path"], row["position"], row["text"], row["page_from"], tuple(row["vector"]))
+        for row in rows
+    ]
+
+    shutil.rmtree(place)
+    anew = ingest(str(folder), trio, use_cache=False)
+    assert min(times_embedded(trio, texts)) >= 1
+    assert anew.embedded + anew.reused == len(rows)
+
+
+def test_prefect_keeps_no_result_of_what_is_stored(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, home: Path
+) -> None:
+    ingest(str(write_folder(tmp_path / "papers", ["a", "b"])), trio)
+    assert [path for path in home.rglob("prefect-ollama-*") if path.is_file()] == []
+
+
+def encrypted(path: Path) -> None:
+    write_pdf(path, [prose("secret")], encryption=pymupdf.PDF_ENCRYPT_AES_256, user_pw="x", owner_pw="y")
+
+
+BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "junk.pdf": (lambda path: path.write_bytes(b"this is no PDF at all" * 50), "not-a-pdf"),
+    "empty.pdf": (lambda path: path.touch(), "empty"),
+    "encrypted.pdf": (encrypted, "encrypted"),
+    "directory.pdf": (lambda path: path.mkdir(), "not-a-file"),
+    "fifo.pdf": (lambda path: os.mkfifo(path), "not-a-file"),
+    "away.pdf": (lambda path: path.symlink_to("/etc/hostname"), "outside"),
+    "dangling.pdf": (lambda path: path.symlink_to(path.parent / "nowhere"), "unreadable"),
+    "blank.pdf": (lambda path: write_pdf(path, ["", ""]), "no-text"),
+}
+
+
+def test_bad_files_are_named_and_good_ones_beside_them_stored(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
+) -> None:
+    folder = write_folder(tmp_path / "papers", ["good", "it's; DROP TABLE", "[bold]", "new\nline"], pages=1)
+    odd = os.fsdecode(b"sm\xf8rrebr\xf8d.pdf")
+    write_pdf(folder / "plain.pdf", [prose("odd")]).rename(folder / odd)
+    for name, (make, _) in BAD.items():
+        make(folder / name)
+    report = ingest(str(folder), trio)
+    good = {"good.pdf", "it's; DROP TABLE.pdf", "[bold].pdf", "new\nline.pdf", r"sm\xf8rrebr\xf8d.pdf"}
+    assert outcomes(report) == {name: "stored" for name in good} | {name: "failed" for name in BAD}
+    assert not report.ok
+    assert {file.path for file in report.failed} == BAD.keys()
+    assert all(file.reason and file.remedy for file in report.failed)
+    rows = manifest(place)
+    assert {name: rows[name].kind for name in BAD} == {name: kind for name, (_, kind) in BAD.items()}
+    assert {row["path"] for row in chunks(place)} == good
+    assert_right(chunks(place))
+
+    # They are not tried again, and still named.
+    reset(trio)
+    again = ingest(str(folder), trio)
+    assert requests(trio) == 0
+    assert not again.ok
+    assert {file.path for file in again.failed} == BAD.keys()
+    assert {outcome for name, outcome in outcomes(again).items() if name in good} == {"unchanged"}
+
+    # A mended one is, as is every one if the user asks for it.
+    (folder / "junk.pdf").unlink()
+    write_pdf(folder / "junk.pdf", [prose("mended")])
+    (folder / "fifo.pdf").unlink()
+    retried = ingest(str(folder), trio, retry_failed=True)
+    assert outcomes(retried)["junk.pdf"] == "stored"
+    assert outcomes(retried)["encrypted.pdf"] == "failed"
+    assert outcomes(retried)["fifo.pdf"] == "removed"
+    assert {row["path"] for row in chunks(place)} == good | {"junk.pdf"}
+
+
+def test_a_document_that_becomes_unreadable_leaves_the_table(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
+) -> None:
+    folder = write_folder(tmp_path / "papers", ["breaks", "leaves", "stays"], pages=1)
+    ingest(str(folder), trio)
+    (folder / "breaks.pdf").write_bytes(b"no longer a PDF")
+    (folder / "leaves.pdf").unlink()
+    (folder / "leaves.pdf").symlink_to("/etc/hostname")
+    report = ingest(str(folder), trio)
+    assert outcomes(report) == {"breaks.pdf": "failed", "leaves.pdf": "failed", "stays.pdf": "unchanged"}
+    assert {row["path"] for row in chunks(place)} == {"stays.pdf"}
+
+
+def test_a_dry_run_touches_nothing(trio: list[Node], tmp_path: Path, place: Path) -> None:
+    folder = write_folder(tmp_path / "papers", ["a", "b"], pages=1)
+    (folder / "bad.pdf").touch()
+    table = LanceTable(uri=str(place))
+    at = [node.url for node in trio]
+    for source, found in (
+        (str(folder), {"a.pdf", "b.pdf", "bad.pdf"}),
+        (str(folder / "[ab].pdf"), {"a.pdf", "b.pdf"}),
+        ([folder / "a.pdf"], {str(folder / "a.pdf")}),
+        (folder / "a.pdf", {str(folder / "a.pdf")}),
+    ):
+        report = ingest_pdfs(source, at, table, dry_run=True)
+        assert report.dry_run
+        assert report.ok
+        assert outcomes(report) == dict.fromkeys(found, "new")
+    assert not place.exists()
+    assert requests(trio) == 0
+
+
+def test_a_folder_that_is_gone_or_empty_is_refused_unless_allowed(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
+) -> None:
+    folder = write_folder(tmp_path / "papers", ["a", "b"], pages=1)
+    ingest(str(folder), trio)
+    before = content(place)
+    shutil.rmtree(folder)
+    with pytest.raises(ConfigurationError, match="not there"):
+        ingest(str(folder), trio)
+    folder.mkdir()
+    with pytest.raises(ConfigurationError, match="not mounted"):
+        ingest(str(folder), trio)
+    with pytest.raises(ConfigurationError, match="not mounted"):
+        ingest(str(folder), trio, dry_run=True)
+    assert content(place) == before
+    kept = ingest(str(folder), trio, remove_missing=False)
+    assert (kept.outcomes(), kept.ok) == ({"kept": 2}, True)
+    assert content(place) == before
+    folder.rmdir()
+    report = ingest(str(folder), trio, allow_empty=True)
+    assert (report.outcomes(), report.ok) == ({"removed": 2}, True)
+    assert chunks(place) == []
+    assert manifest(place) == {}
+
+
+def test_a_poison_chunk_costs_itself_and_one_too_long_is_split(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
+) -> None:
+    folder = write_folder(tmp_path / "papers", ["good"])
+    write_pdf(
+        folder / "poisoned.pdf", [prose("poisoned start", 300), "Zyzzyva. " * 150, prose("the end", 300)]
+    )
+    for node in trio:
+        node.control(faults=[poison("Zyzzyva")], context_length=150)
+    report = ingest(str(folder), trio)
+    rows = chunks(place)
+    assert_right(rows)
+    assert outcomes(report) == {"good.pdf": "stored", "poisoned.pdf": "partial"}
+    assert not report.ok
+    (failed,) = report.failed
+    assert "could not be embedded" in failed.reason
+    assert "Zyzzyva" in failed.reason
+    assert failed.remedy
+    poisoned = " ".join(row["text"] for row in rows if row["path"] == "poisoned.pdf")
+    assert "Poisoned start" in poisoned
+    assert "The end" in poisoned
+    assert "Zyzzyva" not in poisoned
+    # Nothing was cut: the words of what was split are all there.
+    stored = " ".join(row["text"] for row in rows if row["path"] == "good.pdf").split()
+    wanted = f"{prose('good page 1')} {prose('good page 2')}".split()
+    assert set(wanted) <= set(stored)
+    assert max(len(row["text"]) for row in rows) <= 4 * 150
+
+    for node in trio:
+        node.heal()
+    assert ingest(str(folder), trio).outcomes() == {"unchanged": 1, "failed before": 1}
+    assert ingest(str(folder), trio, retry_failed=True).ok
+    assert any("Zyzzyva" in row["text"] for row in chunks(place))
+
+
+def test_a_node_killed_in_mid_run_costs_nothing(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
+) -> None:
+    folder = write_folder(tmp_path / "papers", [f"doc{n}" for n in range(8)], pages=4, words=300)
+    trio[0].control(faults=[{"name": "down", "after_requests": 3}])
+    report = ingest(str(folder), trio)
+    assert report.ok
+    assert_right(chunks(place))
+    assert report.embedded == report.chunks == len(chunks(place))
+    lost = next(node for node in report.nodes if node.name in trio[0].url)
+    assert lost.errors
+    assert lost.note
+
+
+def test_when_all_nodes_are_gone_what_was_embedded_is_kept(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
+) -> None:
+    folder = write_folder(tmp_path / "papers", [f"doc{n}" for n in range(6)], pages=4, words=300)
+    cluster = OllamaCluster(nodes=[node.url for node in trio], give_up_after=1)
+    for node in trio:
+        node.control(faults=[{"name": "down", "after_requests": 3}], texts_per_second=50)
+    with pytest.raises(ClusterError, match=r"\d of 6 files are left to do") as caught:
+        ingest(str(folder), cluster)
+    assert caught.value.remedy
+    embedded = sum(node.stats()["texts_answered"] for node in trio)
+    assert embedded > 12  # more than the texts with which they prove themselves
+
+    served = [text for text, times in zip_times(trio) if times]
+    for node in trio:
+        node.heal()
+    reset(trio)
+    report = ingest(str(folder), cluster)
+    assert report.ok
+    assert_right(chunks(place))
+    assert outcomes(report) == {f"doc{n}.pdf": "stored" for n in range(6)}
+    assert not {text for text, times in zip_times(trio) if times} & set(served) - CANARIES
+    assert set(manifest(place)) == {f"doc{n}.pdf" for n in range(6)}
+
+
+def zip_times(some: list[Node]) -> list[tuple[str, int]]:
+    """Hashes of the texts that nodes served, with how often."""
+    return [pair for node in some for pair in node.stats()["served"].items()]
+
+
+def _canaries() -> set[str]:
+    from prefect_ollama.blocks.wire.proof import CANARIES
+    from tests.flow_samples import PREFIX
+    from tests.nodes import text_hash
+
+    return {text_hash(text) for canary in CANARIES for text in (canary, PREFIX + canary)}
+
+
+CANARIES = _canaries()
+
+
+def test_another_model_prompt_or_cut_is_refused_with_the_ways_on(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
+) -> None:
+    folder = write_folder(tmp_path / "papers", ["a"], pages=1)
+    ingest(str(folder), trio)
+    before = content(place)
+    at = [node.url for node in trio]
+    for node in trio:
+        node.control(models=[MODEL, "bge-m3"])
+    # Also where nothing changed: who asks for another model must not be told that all is up to date.
+    for options, what in (
+        ({"model": "bge-m3"}, "bge-m3"),
+        ({"at": OllamaCluster(nodes=at, document_prefix="passage: ")}, "passage: "),
+        ({"at": OllamaCluster(nodes=at, dimensions=256)}, "256"),
+        ({"chunking": Chunking(target_tokens=100, max_tokens=128, overlap_tokens=10)}, "target=100"),
+    ):
+        with pytest.raises(TableError, match="not comparable") as caught:
+            ingest(str(folder), **({"at": trio} | options))
+        assert what in caught.value.cause
+        assert "another table" in caught.value.remedy
+        assert "embed all documents of this one again" in caught.value.remedy
+    assert content(place) == before
+    # The model under another name, and a table's own model where none is named, are no other.
+    for node in trio:
+        node.control(models=[f"{MODEL}:latest"])
+    assert ingest(str(folder), trio, model=f"{MODEL}:latest").outcomes() == {"unchanged": 1}
+    assert ingest(str(folder), OllamaCluster(nodes=at)).outcomes() == {"unchanged": 1}
+
+
+def test_a_list_of_files_and_a_pattern_name_their_sources(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
+) -> None:
+    folder = write_folder(tmp_path / "papers", ["a1", "a2", "b"], pages=1)
+    assert ingest(str(folder / "a*.pdf"), trio).outcomes() == {"stored": 2}
+    assert set(manifest(place)) == {"a1.pdf", "a2.pdf"}
+    assert ingest(str(folder), trio).outcomes() == {"stored": 1, "unchanged": 2}
+    listed = ingest([str(folder / "b.pdf"), folder / "gone.pdf"], trio)
+    assert outcomes(listed) == {str(folder / "b.pdf"): "stored", str(folder / "gone.pdf"): "failed"}
+    assert (listed.embedded, listed.ok) == (0, False)

@@ -1,0 +1,332 @@
+"""What a source is, what a plan makes of it, and how its files go into bundles. No Prefect, no table."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.lance import FAILED, PARTIAL, STALE, STORED, Document
+from prefect_ollama.tasks.planning import Bundles, Plan, Source, SourceFile, find_files, hash_file, make_plan
+from prefect_ollama.tasks.planning.source import document_id
+
+
+def fill(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.fsencode(f"content of {name}"))
+
+
+def stored(source: Source, **changes: object) -> list[Document]:
+    """The manifest after a run that stored all files of a source."""
+    return [
+        replace(
+            Document(
+                document_id(source.name, file.path),
+                source.name,
+                file.path,
+                STORED,
+                file.size,
+                file.mtime_ns,
+                hash_file(file.location),
+                chunks=1,
+            ),
+            **changes,  # type: ignore[arg-type]
+        )
+        for file in source.files
+    ]
+
+
+def paths(some: tuple[SourceFile, ...] | tuple[Document, ...]) -> list[str]:
+    return [each.path for each in some]
+
+
+def rewrite(path: Path, text: str) -> None:
+    """Other content, and another time, however coarse the file system's clock is."""
+    before = path.stat().st_mtime_ns
+    path.write_text(text)
+    os.utime(path, ns=(before + 10**9, before + 10**9))
+
+
+class TestSource:
+    def test_a_folder_is_searched_to_its_depth(self, tmp_path: Path) -> None:
+        fill(tmp_path, "b.pdf", "a.PDF", "sub/deep/c.pdf", "notes.txt", ".hidden.pdf", ".git/x.pdf")
+        source = find_files(tmp_path)
+        assert paths(source.files) == ["a.PDF", "b.pdf", "sub/deep/c.pdf"]
+        assert source.whole
+        assert source.name == str(tmp_path.resolve())
+        assert not source.refused
+
+    def test_a_pattern_belongs_to_the_folder_before_it(self, tmp_path: Path) -> None:
+        fill(tmp_path, "in/a.pdf", "in/sub/b.pdf", "in/sub/c.txt", "out.pdf")
+        source = find_files(str(tmp_path / "in" / "**" / "*.pdf"))
+        assert paths(source.files) == ["a.pdf", "sub/b.pdf"]
+        assert source.name == find_files(tmp_path / "in").name
+        assert not source.whole
+
+    def test_a_list_holds_each_file_once(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.pdf", "b.pdf")
+        a, b = tmp_path / "a.pdf", tmp_path / "b.pdf"
+        source = find_files([a, b, a])
+        assert paths(source.files) == [str(a), str(b)]
+        assert not source.whole
+        assert find_files(a).files == source.files[:1]
+
+    def test_what_can_not_be_a_document_is_named_with_its_remedy(self, tmp_path: Path) -> None:
+        fill(tmp_path, "in/good.pdf", "outside.pdf")
+        (tmp_path / "in" / "away.pdf").symlink_to(tmp_path / "outside.pdf")
+        (tmp_path / "in" / "broken.pdf").symlink_to(tmp_path / "in" / "nowhere.pdf")
+        (tmp_path / "in" / "loop.pdf").symlink_to(tmp_path / "in" / "loop.pdf")
+        (tmp_path / "in" / "inside.pdf").symlink_to(tmp_path / "in" / "good.pdf")
+        source = find_files(tmp_path / "in")
+        assert paths(source.files) == ["good.pdf", "inside.pdf"]
+        refused = {row.path: row for row in source.refused}
+        assert {path: row.kind for path, row in refused.items()} == {
+            "away.pdf": "outside",
+            "broken.pdf": "unreadable",
+            "loop.pdf": "unreadable",
+        }
+        assert all(row.reason and row.remedy and row.status == FAILED for row in source.refused)
+
+    def test_a_folder_in_a_list_is_refused_and_the_files_are_not(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.pdf", "sub/b.pdf")
+        source = find_files([tmp_path / "a.pdf", tmp_path / "sub", tmp_path / "gone.pdf"])
+        assert paths(source.files) == [str(tmp_path / "a.pdf")]
+        assert {row.kind for row in source.refused} == {"not-a-file", "unreadable"}
+
+    def test_entries_that_only_look_like_documents_are_left_to_the_parser(self, tmp_path: Path) -> None:
+        (tmp_path / "folder.pdf").mkdir()
+        fill(tmp_path, "folder.pdf/inner.pdf")
+        os.mkfifo(tmp_path / "pipe.pdf")
+        assert paths(find_files(tmp_path).files) == ["folder.pdf", "pipe.pdf"]
+
+    def test_names_that_are_no_utf8_are_written_readably(self, tmp_path: Path) -> None:
+        odd = os.fsdecode(b"sm\xf8rrebr\xf8d.pdf")
+        fill(tmp_path, odd, "new\nline.pdf", "it's; DROP.pdf", "[red].pdf")
+        source = find_files(tmp_path)
+        assert paths(source.files) == [
+            "[red].pdf",
+            "it's; DROP.pdf",
+            "new\nline.pdf",
+            r"sm\xf8rrebr\xf8d.pdf",
+        ]
+        assert all(Path(file.location).is_file() for file in source.files)
+
+    @pytest.mark.parametrize("what", ["gone", "gone/*.pdf", "*.djvu", "a?.pdf"])
+    def test_what_means_nothing_is_refused(self, tmp_path: Path, what: str) -> None:
+        fill(tmp_path, "a.pdf", "b.djvu")
+        with pytest.raises(ConfigurationError, match=r"not there|No PDF fits") as caught:
+            find_files(str(tmp_path / what))
+        assert caught.value.remedy
+
+    def test_an_empty_list_is_refused(self) -> None:
+        with pytest.raises(ConfigurationError, match="empty"):
+            find_files([])
+
+
+class TestPlan:
+    def plan(self, folder: Path, manifest: list[Document], **options: bool) -> Plan:
+        return make_plan(find_files(folder), manifest, **options)
+
+    def test_first_all_is_new_then_nothing(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.pdf", "b.pdf")
+        assert paths(self.plan(tmp_path, []).new) == ["a.pdf", "b.pdf"]
+        plan = self.plan(tmp_path, stored(find_files(tmp_path)))
+        assert paths(plan.unchanged) == ["a.pdf", "b.pdf"]
+        assert not plan.to_read
+        assert not plan.bookkeeping
+
+    def test_time_and_size_alone_are_believed_and_else_the_content(self, tmp_path: Path) -> None:
+        fill(tmp_path, "same.pdf", "touched.pdf", "edited.pdf", "longer.pdf")
+        manifest = stored(find_files(tmp_path))
+        for name, text in (
+            ("touched.pdf", "content of touched.pdf"),
+            ("edited.pdf", "CONTENT of edited.pdf"),
+        ):
+            rewrite(tmp_path / name, text)
+        rewrite(tmp_path / "longer.pdf", "more than there was before")
+        plan = self.plan(tmp_path, manifest)
+        assert paths(plan.unchanged) == ["same.pdf", "touched.pdf"]
+        assert paths(plan.touched) == ["touched.pdf"]
+        assert plan.touched[0].mtime_ns == (tmp_path / "touched.pdf").stat().st_mtime_ns
+        assert paths(plan.changed) == paths(plan.to_read) == ["edited.pdf", "longer.pdf"]
+
+    def test_an_unchanged_folder_is_not_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        fill(tmp_path, "a.pdf", "b.pdf")
+        manifest = stored(find_files(tmp_path))
+
+        def no_reading(path: object) -> str:
+            raise AssertionError(f"{path} was read")
+
+        monkeypatch.setattr("prefect_ollama.tasks.planning.plan.hash_file", no_reading)
+        assert len(self.plan(tmp_path, manifest).unchanged) == 2
+
+    def test_what_failed_is_tried_again_when_it_changed_or_is_asked_for(self, tmp_path: Path) -> None:
+        fill(tmp_path, "failed.pdf", "partial.pdf")
+        source = find_files(tmp_path)
+        manifest = [
+            replace(row, status=status) for row, status in zip(stored(source), (FAILED, PARTIAL), strict=True)
+        ]
+        assert paths(self.plan(tmp_path, manifest).failed_before) == ["failed.pdf", "partial.pdf"]
+        assert paths(self.plan(tmp_path, manifest, retry_failed=True).again) == ["failed.pdf", "partial.pdf"]
+        for name in ("failed.pdf", "partial.pdf"):
+            rewrite(tmp_path / name, f"content of {name}")
+        plan = self.plan(tmp_path, manifest)
+        assert paths(plan.changed) == ["failed.pdf"]
+        # Its content is the same, and so is what is missing of it.
+        assert paths(plan.failed_before) == paths(plan.touched) == ["partial.pdf"]
+        assert not plan.unchanged
+
+    def test_what_is_in_doubt_is_read_again(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.pdf")
+        assert paths(self.plan(tmp_path, stored(find_files(tmp_path), status=STALE)).changed) == ["a.pdf"]
+
+    def test_a_renamed_file_moves_and_a_copy_is_new(self, tmp_path: Path) -> None:
+        fill(tmp_path, "old.pdf", "kept.pdf")
+        manifest = stored(find_files(tmp_path))
+        (tmp_path / "old.pdf").rename(tmp_path / "new.pdf")
+        (tmp_path / "copy.pdf").write_bytes((tmp_path / "kept.pdf").read_bytes())
+        plan = self.plan(tmp_path, manifest)
+        assert [(old, row.path) for old, row in plan.renamed] == [
+            (document_id(str(tmp_path), "old.pdf"), "new.pdf")
+        ]
+        assert plan.renamed[0][1].doc_id == document_id(str(tmp_path), "new.pdf")
+        assert paths(plan.new) == ["copy.pdf"]
+        assert not plan.removed
+
+    def test_two_of_one_content_that_swap_names_are_both_kept(self, tmp_path: Path) -> None:
+        for name in ("a.pdf", "b.pdf"):
+            (tmp_path / name).write_text("the same")
+        manifest = stored(find_files(tmp_path))
+        (tmp_path / "a.pdf").rename(tmp_path / "c.pdf")
+        (tmp_path / "b.pdf").rename(tmp_path / "d.pdf")
+        plan = self.plan(tmp_path, manifest)
+        assert sorted(row.path for _, row in plan.renamed) == ["c.pdf", "d.pdf"]
+        assert len({old for old, _ in plan.renamed}) == 2
+        assert not plan.new
+        assert not plan.removed
+
+    def test_vanished_files_go_unless_they_are_to_stay(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.pdf", "b.pdf")
+        manifest = stored(find_files(tmp_path))
+        (tmp_path / "b.pdf").unlink()
+        assert paths(self.plan(tmp_path, manifest).removed) == ["b.pdf"]
+        plan = self.plan(tmp_path, manifest, remove_missing=False)
+        assert (paths(plan.removed), paths(plan.kept)) == ([], ["b.pdf"])
+
+    def test_to_remove_all_is_refused_unless_allowed(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.pdf", "b.pdf")
+        manifest = stored(find_files(tmp_path))
+        manifest[1] = replace(manifest[1], status=FAILED)
+        for name in ("a.pdf", "b.pdf"):
+            (tmp_path / name).unlink()
+        with pytest.raises(ConfigurationError, match="not mounted") as caught:
+            self.plan(tmp_path, manifest)
+        assert caught.value.state == "Nothing was removed."
+        assert len(self.plan(tmp_path, manifest, allow_empty=True).removed) == 2
+        assert len(self.plan(tmp_path, manifest, remove_missing=False).kept) == 2
+        # Nothing of what is left had anything in the table.
+        assert paths(self.plan(tmp_path, manifest[1:]).removed) == ["b.pdf"]
+
+    def test_files_under_a_folder_that_can_not_be_read_have_not_vanished(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.pdf", "sub/b.pdf", "subway.pdf")
+        manifest = stored(find_files(tmp_path))
+        (tmp_path / "sub" / "b.pdf").unlink()
+        (tmp_path / "subway.pdf").unlink()
+        locked = Document(document_id(str(tmp_path), "sub"), str(tmp_path), "sub", FAILED, reason="no right")
+        source = replace(find_files(tmp_path), refused=(locked,))
+        plan = make_plan(source, manifest)
+        assert paths(plan.removed) == ["subway.pdf"]
+
+    def test_a_pattern_removes_what_is_gone_and_leaves_what_it_does_not_fit(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a1.pdf", "a2.pdf", "b.pdf")
+        manifest = stored(find_files(tmp_path))
+        (tmp_path / "a2.pdf").unlink()
+        plan = make_plan(find_files(str(tmp_path / "a*.pdf")), manifest)
+        assert paths(plan.unchanged) == ["a1.pdf"]
+        assert paths(plan.removed) == ["a2.pdf"]
+
+    def test_a_list_says_nothing_of_others(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        fill(tmp_path, "a.pdf", "b.pdf")
+        (tmp_path / "files").mkdir()
+        monkeypatch.chdir(tmp_path)  # where a folder has the name that lists have
+        manifest = stored(find_files(["a.pdf", "b.pdf"]))
+        (tmp_path / "b.pdf").unlink()
+        plan = make_plan(find_files(["a.pdf"]), manifest)
+        assert len(plan.unchanged) == 1
+        assert not plan.removed
+
+    def test_a_refusal_is_recorded_once(self, tmp_path: Path) -> None:
+        fill(tmp_path, "in/a.pdf", "outside.pdf")
+        (tmp_path / "in" / "away.pdf").symlink_to(tmp_path / "outside.pdf")
+        source = find_files(tmp_path / "in")
+        plan = make_plan(source, stored(source))
+        assert plan.refused_anew == plan.refused == source.refused
+        assert plan.bookkeeping
+        plan = make_plan(source, [*stored(source), *source.refused])
+        assert plan.refused == source.refused
+        assert not plan.bookkeeping
+
+    @given(
+        st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from("xyz"), min_size=1),
+        st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from("xyz"), min_size=1),
+    )
+    def test_every_file_and_every_document_has_one_fate(
+        self, tmp_path_factory: pytest.TempPathFactory, before: dict[str, str], after: dict[str, str]
+    ) -> None:
+        folder = tmp_path_factory.mktemp("papers")
+        for name, text in before.items():
+            (folder / f"{name}.pdf").write_text(text)
+            os.utime(folder / f"{name}.pdf", (1, 1))
+        manifest = stored(find_files(folder))
+        for path in folder.iterdir():
+            path.unlink()
+        for name, text in after.items():
+            (folder / f"{name}.pdf").write_text(text)
+            same = before.get(name) == text
+            os.utime(folder / f"{name}.pdf", (1, 1) if same else (2, 2))
+        plan = self.plan(folder, manifest, allow_empty=True)
+        here = [*paths(plan.new), *paths(plan.changed), *paths(plan.unchanged)]
+        here += [row.path for _, row in plan.renamed]
+        assert sorted(here) == sorted(f"{name}.pdf" for name in after)
+        gone = [*paths(plan.removed), *(row.path for row in manifest if row.doc_id in dict(plan.renamed))]
+        assert sorted(gone) == sorted(f"{name}.pdf" for name in before.keys() - after.keys())
+        for old, row in plan.renamed:
+            was = next(each.path for each in manifest if each.doc_id == old)
+            assert before[was[0]] == after[row.path[0]]
+
+
+class TestBundles:
+    def files(self, *sizes: int) -> list[SourceFile]:
+        return [SourceFile(f"/in/{n}.pdf", f"{n}.pdf", size, 0) for n, size in enumerate(sizes)]
+
+    @given(st.lists(st.integers(0, 10**7), max_size=50), st.integers(1, 2000), st.floats(0, 0.01))
+    def test_every_file_is_in_one_bundle_in_order(
+        self, sizes: list[int], chunks: int, density: float
+    ) -> None:
+        files = self.files(*sizes)
+        bundles = Bundles("in", files, frozenset({"1.pdf"}), chunks)
+        seen: list[SourceFile] = []
+        while bundle := bundles.next():
+            assert bundle.files
+            assert bundle.again == {file.path for file in bundle.files} & {"1.pdf"}
+            seen += bundle.files
+            size = sum(file.size for file in bundle.files)
+            bundles.learn(size, int(size * density))
+            assert len(bundles) == len(files) - len(seen)
+        assert seen == files
+
+    def test_bundles_grow_when_files_give_less_than_was_thought(self) -> None:
+        bundles = Bundles("in", self.files(*[100_000] * 100), frozenset(), 100)
+        first = bundles.next()
+        assert first is not None
+        bundles.learn(10_000_000, 10)
+        second = bundles.next()
+        assert second is not None
+        assert len(second.files) > 5 * len(first.files)
