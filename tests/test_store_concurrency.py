@@ -6,17 +6,19 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Barrier, Timer
 
+import pyarrow as pa
 import pytest
 
 from prefect_ollama.blocks.lance import STALE, Store, StoreSpec
+from prefect_ollama.blocks.lance.chunks import Chunks
 from prefect_ollama.blocks.lance.guard import Guard
-from tests.store_samples import IDENTITY, chunk_rows, document_rows, embedded
+from tests.store_samples import IDENTITY, chunk_rows, document_rows, embedded, sentences
 from tests.store_writer import corpus
 
 WAIT = 60.0
@@ -204,6 +206,40 @@ def test_writers_that_do_not_know_of_each_other_leave_whole_documents(
         writer, round_ = map(int, content.split())
         assert count == len(texts(int(document.path[0]), writer, round_))
         assert document.status == STALE or (document.content_hash, document.chunks) == (content, count)
+
+
+def test_rows_written_again_while_another_looks_are_not_taken_for_old_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One writer looks up what is there, the other writes; it checks what came, the other writes again."""
+    monkeypatch.setattr(Guard, "_take", lambda self: None)
+    spec = StoreSpec(str(tmp_path / "db"))
+    one = Store.open(spec, identity=IDENTITY, create=True)
+    other = Store.open(spec)
+    for name, store in (("one", one), ("other", other)):
+        store.begin_run(name, "papers")
+    others = [embedded("a.pdf", sentences("other", 3), content=f"other {n}") for n in range(2)]
+    mine = embedded("a.pdf", sentences("one", 2), content="one")
+    looked_up, went_back = Chunks._ids_of, Chunks.at
+
+    def look_up(self: Chunks, doc_ids: Sequence[str]) -> pa.Array:
+        found = looked_up(self, doc_ids)
+        if self is one._chunks and others:
+            other.write([others.pop(0)])
+        return found
+
+    def go_back(self: Chunks, version: int) -> Chunks:
+        before = went_back(self, version)
+        if self is one._chunks and others:
+            other.write([others.pop(0)])
+        return before
+
+    monkeypatch.setattr(Chunks, "_ids_of", look_up)
+    monkeypatch.setattr(Chunks, "at", go_back)
+    one.write([mine])
+    assert others == []
+    assert sorted(str(row["text"]) for row in chunk_rows(one)) == ["one says thing 0", "one says thing 1"]
+    assert one.manifest()[0].content_hash == "one"
 
 
 @pytest.mark.slow  # five interpreters start and import LanceDB
