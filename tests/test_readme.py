@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,15 @@ def test_the_output_shows_what_answers_the_question() -> None:
     (answer,) = (each for each in labelled if each["question"] == question)
     assert f"1. {answer['file']}, page" in OUTPUT
     assert answer["answer"] in OUTPUT
+
+
+@pytest.mark.parametrize("file", ["architecture.md", "images/architecture.svg"])
+def test_the_architecture_names_every_folder(file: str) -> None:
+    text = (ROOT / "docs" / file).read_text(encoding="utf-8")
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    rooms = {name.split(".")[-1] for name in setuptools["packages"]} - {"prefect_ollama"}
+    named = {name.rpartition("/")[2] for name in re.findall(r"[`>]([a-z/]+?)/?[`<]", text)}
+    assert rooms | {"cli"} <= named
 
 
 @pytest.mark.slow
