@@ -9,7 +9,8 @@ from prefect.context import FlowRunContext
 from pydantic import Field
 
 from prefect_ollama.blocks.lance import Run, Store
-from prefect_ollama.flows.parameters import TableParameter, table_of
+from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.flows.parameters import TableParameter
 
 
 def runs(table: TableParameter = None) -> list[Run]:
@@ -18,7 +19,7 @@ def runs(table: TableParameter = None) -> list[Run]:
     Raises:
         TableMissing: There is no such table.
     """
-    return Store.open(table_of(table).to_spec()).runs()
+    return Store.open(resolve_table(table)).runs()
 
 
 @flow(
@@ -47,6 +48,6 @@ def roll_back(
     """
     context = FlowRunContext.get()
     name = str(context.flow_run.id) if context and context.flow_run else f"undo-{run_id}"
-    undone = Store.open(table_of(table).to_spec()).roll_back(run_id, name, including_later=including_later)
+    undone = Store.open(resolve_table(table)).roll_back(run_id, name, including_later=including_later)
     get_run_logger().info("Rolled back %s: %s", run_id, dict(undone.counts))
     return undone

@@ -8,7 +8,8 @@ from prefect import flow
 from pydantic import Field
 
 from prefect_ollama.blocks.lance.upkeep import Upkeep
-from prefect_ollama.flows.parameters import TableParameter, table_of
+from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.flows.parameters import TableParameter
 from prefect_ollama.tasks.maintain import maintain_store
 from prefect_ollama.tasks.parcel import Parcel
 
@@ -42,5 +43,5 @@ def maintain_table(
 
     Requires: the table writable on the machine that runs it.
     """
-    place = table_of(table).to_spec()
+    place = resolve_table(table)
     return maintain_store(Parcel(place), force=force, keep_days=keep_days, memory_mb=memory_mb)

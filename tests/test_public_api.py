@@ -33,6 +33,10 @@ PUBLIC = {
         "NodeRow",
         "check_nodes",
         "ingest_pdfs",
+        "maintain_table",
+        "re_embed",
+        "roll_back",
+        "runs",
         "search",
     },
     "prefect_ollama.blocks": {

@@ -1,0 +1,86 @@
+"""Embed all documents of a table anew: with another model, prompt or chunker."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.context import FlowRunContext
+
+from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance import PARTIAL, STORED, Document, Run, Store
+from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.blocks.table import LanceTable
+from prefect_ollama.flows.ingest import AS_USUAL_CUT, AS_USUAL_READ, ingest_pdfs
+from prefect_ollama.flows.parameters import Chunking, ModelParameter, NodesParameter, Reading, TableParameter
+from prefect_ollama.tasks.planning.source import LISTED
+from prefect_ollama.tasks.report import IngestReport
+
+
+@flow(
+    name="re-embed",
+    description="Embed all documents of a LanceDB table anew, and swap them in when all are there.",
+)
+def re_embed(
+    table: TableParameter = None,
+    cluster: NodesParameter = None,
+    model: ModelParameter = None,
+    reading: Reading = AS_USUAL_READ,
+    chunking: Chunking = AS_USUAL_CUT,
+) -> Run:
+    """Embed all documents of a table anew, with another model, prompt or chunker.
+
+    The new table is built beside the old one, from the files themselves, and takes its place in one commit at the
+    end; until then readers have the old one. A run that was cut short goes on where it was. The swap is a run of
+    its own, which `roll_back` undoes.
+
+    Returns:
+        The run that swapped.
+
+    Raises:
+        TableMissing: There is no such table.
+        TableError: A document of the table could not be read or embedded again; nothing was swapped.
+        ClusterError: No node works; what was embedded is kept beside.
+
+    Requires: the table's sources readable, and twice the table's room for the time it takes.
+    """
+    place = resolve_table(table)
+    store = Store.open(place)
+    before = [row for row in store.manifest() if row.status in (STORED, PARTIAL)]
+    beside = LanceTable(
+        uri=place.uri,
+        table=place.beside.table,
+        storage_options=dict(place.storage_options),
+    )
+    reports = [
+        ingest_pdfs(source, cluster, beside, model, reading=reading, chunking=chunking, retry_failed=True)
+        for source in _sources(before)
+    ]
+    _refuse_losses(before, reports)
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    return store.swap_in(str(context.flow_run.id))
+
+
+def _sources(rows: list[Document]) -> list[str | list[str]]:
+    """What `ingest_pdfs` was called with to get these documents, as far as their manifest rows tell."""
+    names = sorted({row.source for row in rows})
+    return [
+        sorted(row.path for row in rows if row.source == LISTED) if name == LISTED else name for name in names
+    ]
+
+
+def _refuse_losses(before: list[Document], reports: list[IngestReport]) -> None:
+    stored = {(row.source, row.path) for row in before}
+    lost = [
+        file
+        for report in reports
+        for file in report.failed
+        if file.outcome != "partial" and (report.source, file.path) in stored
+    ]
+    if lost:
+        raise TableError(
+            f"{len(lost)} documents of the table could not be embedded again, the first: "
+            f"{lost[0].path!r} ({lost[0].reason})",
+            state="Nothing was swapped; what was embedded is kept beside.",
+            remedy="Mend these files, or take them out of their folder, and run again.",
+        )
