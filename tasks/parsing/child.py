@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any, BinaryIO
 
 import orjson
@@ -100,13 +101,15 @@ class _Child:
                 return
             for number in request["pictures"]:
                 self._page(raw, number, protocol.PICTURES, mupdf.PICTURES)
+            enough = time.monotonic() + request["tables_seconds"]
             for number, *region in request["tables"]:
-                self._page(raw, number, protocol.TABLES, mupdf.TABLES, region)
+                if time.monotonic() < enough:
+                    self._page(raw, number, protocol.TABLES, mupdf.TABLES, region)
             if request["ocr"]:
                 self._ocr(document, request)
 
     def _ocr(self, document: Any, request: dict[str, Any]) -> None:
-        self._limits.time(cpu=request["seconds"], wall=request["seconds"])
+        self._limits.time(cpu=request["ocr_seconds"], wall=request["ocr_seconds"])
         languages = request["languages"]
         for number in request["ocr"]:
             try:

@@ -22,8 +22,7 @@ class Box(NamedTuple):
     y1: float
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """A paragraph, a heading, a table or a footnote on one page.
 
     Attributes:

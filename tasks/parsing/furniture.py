@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from prefect_ollama.tasks.parsing.lines import SCALE, Piece, RawPage
@@ -41,7 +42,7 @@ def drop_furniture(pages: list[RawPage], body_size: int, titles: Iterable[str]) 
         known |= {_words(piece.text) for piece in page.pieces if piece.size > 1.15 * body_size}
         for rule, piece in _candidates(page):
             text = " ".join(piece.text.split())
-            if piece.size <= body_size and _is_outermost(rule, piece, page) and _words(text) in known:
+            if piece.size <= body_size and _words(text) in known and _is_outermost(rule, piece, page):
                 titled[rule].append((page, piece))
                 continue
             match = _NUMBER.fullmatch(text)
@@ -118,6 +119,7 @@ def _is_outermost(rule: str, piece: Piece, page: RawPage) -> bool:
     return all(other.y1 <= piece.y1 + _SAME_HEIGHT for other in page.pieces)
 
 
+@lru_cache(maxsize=4096)
 def _words(text: str) -> str:
     return _NOT_WORDS.sub("", text).casefold()
 

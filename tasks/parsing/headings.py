@@ -32,7 +32,8 @@ def find_headings(
     """Give the level of every heading, 1 for the highest, by `id()` of its piece."""
     larger = _LARGER * body_size
     for page in pages:
-        page.pieces = _lines_joined(page.pieces, larger)
+        if any(piece.size > larger for piece in page.pieces):
+            page.pieces = _lines_joined(page.pieces, larger)
     candidates = list(_candidates(pages, body_size))
     _by_type(candidates)
     levels = _by_outline(pages, outline) if outline else {}
@@ -141,10 +142,11 @@ def _by_outline(pages: list[RawPage], outline: list[tuple[int, str, int]]) -> di
         entries = wanted.get(page.number)
         if not entries:
             continue
+        longest = 1.5 * max(len(key) for key, _ in entries) + 40
         keys = [
             (_key(piece.text), piece)
             for piece in page.pieces
-            if len(piece.text) <= _LONGEST + 50 and piece.lines <= 4 and not LEADERS.search(piece.text)
+            if len(piece.text) <= longest and piece.lines <= 4 and not LEADERS.search(piece.text)
         ]
         for wanted_key, level in entries:
             same = [piece for key, piece in keys if id(piece) not in found and _same(key, wanted_key)]

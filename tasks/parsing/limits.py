@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import signal
+import time
 from pathlib import Path
 
 try:
@@ -18,8 +19,7 @@ _MB = 2**20
 
 def cpu_seconds() -> float:
     """CPU time of this process so far, in seconds."""
-    times = os.times()
-    return times.user + times.system
+    return time.process_time()
 
 
 def memory_mb() -> float:

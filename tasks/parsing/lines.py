@@ -35,6 +35,17 @@ class Cell(NamedTuple):
     text: str
 
 
+class Row(NamedTuple):
+    """Where cells stand side by side on one line."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    size: int
+    starts: tuple[int, ...]
+
+
 @dataclass(slots=True)
 class Piece:
     """Lines that belong together. Coordinates and size in tenths of a point.
@@ -86,7 +97,7 @@ class RawPage:
         pieces: In the order of the file, until `order.arrange` has put them right.
         vertical: Whether lines run from top to bottom.
         ocr: Whether it was read from a picture.
-        rows: Where lines stand side by side: left, top, right, bottom edge and size, in tenths of a point.
+        rows: Where lines stand side by side, in tenths of a point.
         tables: Tables that MuPDF found on it.
     """
 
@@ -96,20 +107,8 @@ class RawPage:
     pieces: list[Piece] = field(default_factory=list)
     vertical: bool = False
     ocr: bool = False
-    rows: list[tuple[int, int, int, int, int]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Line:
-    x0: int
-    y0: int
-    x1: int
-    y1: int
-    size: int
-    bold: bool
-    text: str
-    cells: list[Cell] | None = None
 
 
 def read_page(
@@ -118,7 +117,7 @@ def read_page(
     """Make pieces of one page of structured text (MuPDF's JSON, decoded)."""
     if ocr:
         _level_sizes(structured_text)
-    page = RawPage(number, width, height)
+    page = RawPage(number, width, height, ocr=ocr)
     pieces = page.pieces
     for block in structured_text["blocks"]:
         if "lines" not in block:
@@ -126,49 +125,45 @@ def read_page(
         lines = block["lines"]
         first = lines[0]
         font = first["font"]
-        size = font["size"]
         box = block["bbox"]
         x0, y0 = box["x"], box["y"]
         if len(lines) == 1:
-            pieces.append(
-                Piece(x0, y0, x0 + box["w"], y0 + box["h"], size, font["weight"] == "bold", first["text"], 1)
-            )
-            continue
-        count = len(lines)
-        fonts = list(map(_font, lines))
-        texts = list(map(_text, lines))
-        sizes = set(map(_size, fonts))
-        if (
-            len(set(map(_y, lines))) == count
-            and len(set(map(_weight, fonts))) == 1
-            and (len(sizes) == 1 or max(sizes) <= 1.1 * min(sizes))
-            and max(map(_x, map(_box, lines))) - x0 <= 0.8 * size
-            and _BULLETS.isdisjoint([text[:1] for text in texts])
-        ):
-            pieces.append(
-                Piece(
-                    x0,
-                    y0,
-                    x0 + box["w"],
-                    y0 + box["h"],
-                    size,
-                    font["weight"] == "bold",
-                    "\n".join(texts),
-                    count,
-                )
-            )
-        elif first["wmode"]:
-            page.vertical = True
-            pieces.append(Piece(x0, y0, x0 + box["w"], y0 + box["h"], size, False, "\n".join(texts), count))
+            text = first["text"]
         else:
-            rows = _rows(lines)
-            page.rows += [
-                (line.x0, line.y0, line.x1, line.y1, line.size)
-                for line in rows
-                if line.cells and not LEADERS.search(line.text)
-            ]
-            pieces += _divided(rows)
+            texts = list(map(_text, lines))
+            if first["wmode"]:
+                page.vertical = True
+            elif not _is_plain(lines, texts, x0):
+                pieces += _divided(lines, texts, page)
+                continue
+            text = "\n".join(texts)
+        pieces.append(
+            Piece(
+                x0,
+                y0,
+                x0 + box["w"],
+                y0 + box["h"],
+                font["size"],
+                font["weight"] == "bold",
+                text,
+                len(lines),
+            )
+        )
     return page
+
+
+def _is_plain(lines: list[dict[str, Any]], texts: list[str], left: int) -> bool:
+    """Whether a block is one paragraph: one type, lines below each other, none but the first set in, no bullets."""
+    fonts = list(map(_font, lines))
+    size = fonts[0]["size"]
+    sizes = set(map(_size, fonts))
+    return (
+        max(map(_x, map(_box, lines[1:]))) - left <= 0.8 * size
+        and len(set(map(_y, lines))) == len(lines)
+        and (len(sizes) == 1 or max(sizes) <= 1.1 * min(sizes))
+        and len(set(map(_weight, fonts))) == 1
+        and _BULLETS.isdisjoint([text[:1] for text in texts])
+    )
 
 
 def _level_sizes(structured_text: dict[str, Any]) -> None:
@@ -183,121 +178,158 @@ def _level_sizes(structured_text: dict[str, Any]) -> None:
             font["size"] = middle
 
 
-def _rows(lines: list[dict[str, Any]]) -> list[_Line]:
-    """Join the lines that stand on one baseline: MuPDF ends a line at a wide gap."""
-    found: list[_Line] = []
-    baseline = -1
-    for line in lines:
-        box, font, text = line["bbox"], line["font"], line["text"]
-        x0, y0 = box["x"], box["y"]
-        x1, y1 = x0 + box["w"], y0 + box["h"]
-        size = font["size"]
-        if line["y"] == baseline and x1 <= found[-1].x0 + size and _RIGHT_TO_LEFT.search(found[-1].text):
-            last = found[-1]
-            last.text = f"{last.text} {text}"
-            last.x0, last.y0, last.y1 = x0, min(last.y0, y0), max(last.y1, y1)
-            continue
-        if line["y"] == baseline and x0 >= found[-1].x1 - size:
-            last = found[-1]
-            if x0 - last.x1 > 1.5 * last.size and text.strip():
-                cells = last.cells or [Cell(last.x0, last.x1, last.text)]
-                last.cells = [*cells, Cell(x0, x1, text)]
-            elif last.cells:
-                end = last.cells[-1]
-                last.cells[-1] = Cell(end.x0, x1, f"{end.text} {text}")
-            last.text = f"{last.text} {text}"
-            last.x1, last.y0, last.y1 = x1, min(last.y0, y0), max(last.y1, y1)
-            continue
-        # A line that begins with a small raised sign is as large as the rest of it.
-        if size < 0.55 * (y1 - y0):
-            size = int(0.75 * (y1 - y0))
-        found.append(_Line(x0, y0, x1, y1, size, font["weight"] == "bold", text))
-        baseline = line["y"]
-    return found
+class _Lines:
+    """The lines of a block, a list for each property: they are looked at much more often than they are changed."""
+
+    __slots__ = ("bold", "cells", "size", "text", "x0", "x1", "y0", "y1")
+
+    def __init__(self, lines: list[dict[str, Any]], texts: list[str]) -> None:
+        boxes = list(map(_box, lines))
+        fonts = list(map(_font, lines))
+        self.x0: list[int] = list(map(_x, boxes))
+        self.y0: list[int] = list(map(_y, boxes))
+        self.x1: list[int] = [box["x"] + box["w"] for box in boxes]
+        self.y1: list[int] = [box["y"] + box["h"] for box in boxes]
+        self.size: list[int] = list(map(_size, fonts))
+        self.bold: list[bool] = [font["weight"] == "bold" for font in fonts]
+        self.text = texts
+        self.cells: dict[int, list[Cell]] = {}
+        for i, (size, box) in enumerate(zip(self.size, boxes, strict=True)):
+            # A line that begins with a small raised sign is as large as the rest of it.
+            if size < 0.55 * box["h"]:
+                self.size[i] = int(0.75 * box["h"])
+        baselines = list(map(_y, lines))
+        if len(set(baselines)) < len(baselines):
+            self._join_rows(baselines)
+
+    def _join_rows(self, baselines: list[int]) -> None:
+        """Join the lines that stand on one baseline: MuPDF ends a line at a wide gap."""
+        kept = 0
+        for i in range(1, len(baselines)):
+            x0, x1, text = self.x0[i], self.x1[i], self.text[i]
+            if baselines[i] == baselines[i - 1] and self._follows(kept, x0, x1, text):
+                self.text[kept] = f"{self.text[kept]} {text}"
+                self.x0[kept], self.x1[kept] = min(self.x0[kept], x0), max(self.x1[kept], x1)
+                self.y0[kept] = min(self.y0[kept], self.y0[i])
+                self.y1[kept] = max(self.y1[kept], self.y1[i])
+                continue
+            kept += 1
+            self.x0[kept], self.x1[kept], self.y0[kept], self.y1[kept] = x0, x1, self.y0[i], self.y1[i]
+            self.size[kept], self.bold[kept], self.text[kept] = self.size[i], self.bold[i], text
+        del self.text[kept + 1 :]
+
+    def _follows(self, kept: int, x0: int, x1: int, text: str) -> bool:
+        """Whether a line goes on with another on its baseline; notes the cells where there is a wide gap."""
+        size, end = self.size[kept], self.x1[kept]
+        if x0 < end - size:
+            return x1 <= self.x0[kept] + size and _RIGHT_TO_LEFT.search(self.text[kept]) is not None
+        cells = self.cells.get(kept)
+        if x0 - end > 1.5 * size and text.strip():
+            cells = cells or [Cell(self.x0[kept], end, self.text[kept])]
+            self.cells[kept] = [*cells, Cell(x0, x1, text)]
+        elif cells:
+            last = cells[-1]
+            cells[-1] = Cell(last.x0, x1, f"{last.text} {text}")
+        return True
 
 
-def _divided(lines: list[_Line]) -> Iterator[Piece]:
+def _divided(lines: list[dict[str, Any]], texts: list[str], page: RawPage) -> list[Piece]:
     """Divide a block where the type changes, where a paragraph begins, and where rows of cells begin or end."""
-    left = min(line.x0 for line in lines)
-    right = max(line.x1 for line in lines)
-    centred = _centred(lines, left, right)
-    # Right to left, a line begins at its right edge: measured from there, all is as it is from left to right.
-    mirrored = _RIGHT_TO_LEFT.search(lines[0].text) is not None
-    if mirrored:
-        left, right = -right, -left
-        for line in lines:
-            line.x0, line.x1 = -line.x1, -line.x0
-    start = 0
+    all_lines = _Lines(lines, texts)
+    count = len(all_lines.text)
+    for i, cells in all_lines.cells.items():
+        if not LEADERS.search(all_lines.text[i]):
+            page.rows.append(
+                Row(
+                    all_lines.x0[i],
+                    all_lines.y0[i],
+                    all_lines.x1[i],
+                    all_lines.y1[i],
+                    all_lines.size[i],
+                    tuple(cell.x0 for cell in cells),
+                )
+            )
     pieces = []
-    for i in range(1, len(lines)):
-        if _border(lines, i, start, left, right, centred):
-            pieces.append(lines[start:i])
+    start = 0
+    for i in _borders(all_lines):
+        pieces.append(_piece(all_lines, start, i))
+        start = i
+    pieces.append(_piece(all_lines, start, count))
+    return pieces
+
+
+def _borders(lines: _Lines) -> Iterator[int]:
+    """Say which lines begin another piece than the line before them."""
+    text, sizes, bold, cells = lines.text, lines.size, lines.bold, lines.cells
+    # Right to left, a line begins at its right edge: measured from there, all is as it is from left to right.
+    if _RIGHT_TO_LEFT.search(text[0]):
+        begins, ends = [-x for x in lines.x1], [-x for x in lines.x0]
+    else:
+        begins, ends = lines.x0, lines.x1
+    begins, ends = begins[: len(text)], ends[: len(text)]
+    left, right = min(begins), max(ends)
+    centred = _centred(begins, ends, left, right, sizes[0])
+    one_type = not cells and len(set(sizes)) == 1 and len(set(bold)) == 1
+    full = right - 0.1 * (right - left) - sizes[0]
+    step = 0.8 * sizes[0]
+    start = 0
+    for i in range(1, len(text)):
+        moved = begins[i] - begins[i - 1]
+        short = ends[i - 1] < full
+        first = text[i][:1]
+        if one_type and not short and -step <= moved <= step and first not in _BULLETS:
+            continue  # By far the most lines.
+        size = sizes[i - 1]
+        if cells and (i in cells) != (i - 1 in cells):
+            border = True
+        elif cells and i in cells:
+            border = False
+        elif abs(sizes[i] - size) > 0.1 * size:
+            border = True
+        elif bold[i] != bold[i - 1]:
+            border = short or text[i - 1].rstrip().endswith(_PARAGRAPH_ENDS)
+        elif first in _BULLETS and text[i][1:2] in (" ", "\xa0", ""):
+            border = True
+        elif centred:
+            border = False
+        elif moved > 0.8 * size:
+            # In: the first line of a paragraph, unless the piece hangs from a bullet or a number.
+            border = (short or text[i - 1].rstrip().endswith(_PARAGRAPH_ENDS)) and not (
+                i - 1 == start and _hangs(text[start])
+            )
+        elif moved < -0.8 * size:
+            # Out: the second line of a paragraph whose first one was set in, or the end of what hung.
+            border = i - 1 != start or short
+        else:
+            ended = text[i - 1].rstrip().endswith(_PARAGRAPH_ENDS)
+            border = (short and ended) or ((short or ended) and _NUMBERED.match(text[i]) is not None)
+        if border:
+            yield i
             start = i
-    pieces.append(lines[start:])
-    for part in pieces:
-        if mirrored:
-            for line in part:
-                line.x0, line.x1 = -line.x1, -line.x0
-        yield _piece(part)
-
-
-def _border(lines: list[_Line], i: int, start: int, left: int, right: int, centred: bool) -> bool:
-    """Whether line i begins another piece than the line before it; the piece so far began at line `start`."""
-    before, line = lines[i - 1], lines[i]
-    size = before.size
-    if (before.cells is None) != (line.cells is None):
-        return True
-    if line.cells is not None:
-        return False
-    if abs(line.size - size) > 0.1 * size:
-        return True
-    short = before.x1 < right - 0.1 * (right - left) - size
-    ended = before.text.rstrip().endswith(_PARAGRAPH_ENDS)
-    if before.bold != line.bold:
-        return short or ended
-    first = line.text[:1]
-    if first in _BULLETS and line.text[1:2] in (" ", "\xa0", ""):
-        return True
-    if centred:
-        return False
-    if (ended or short) and _NUMBERED.match(line.text):
-        return True
-    moved = line.x0 - before.x0
-    if moved > 0.8 * size:
-        # In: the first line of a paragraph, unless the piece hangs from a bullet or a name.
-        return (ended or short) and not (i - 1 == start and _hangs(before.text))
-    if moved < -0.8 * size:
-        # Out: the second line of a paragraph whose first one was set in, or the end of what hung.
-        return i - 1 != start or short
-    return short and ended
 
 
 def _hangs(text: str) -> bool:
     return text[:1] in _BULLETS or _NUMBERED.match(text) is not None
 
 
-def _centred(lines: list[_Line], left: int, right: int) -> bool:
-    size = lines[0].size
-    return (
-        len(lines) > 1
-        and any(line.x0 - left > size for line in lines)
-        and all(abs(line.x0 + line.x1 - left - right) < size for line in lines)
+def _centred(begins: list[int], ends: list[int], left: int, right: int, size: int) -> bool:
+    return max(begins) - left > size and all(
+        abs(x0 + x1 - left - right) < size for x0, x1 in zip(begins, ends, strict=True)
     )
 
 
-def _piece(lines: list[_Line]) -> Piece:
-    first = lines[0]
+def _piece(lines: _Lines, start: int, end: int) -> Piece:
     rows = None
-    if first.cells is not None:
-        rows = [line.cells or [Cell(line.x0, line.x1, line.text)] for line in lines]
+    if start in lines.cells:
+        rows = [lines.cells[i] for i in range(start, end)]
     return Piece(
-        min(line.x0 for line in lines),
-        min(line.y0 for line in lines),
-        max(line.x1 for line in lines),
-        max(line.y1 for line in lines),
-        first.size,
-        first.bold,
-        "\n".join([line.text for line in lines]),
-        len(lines),
+        min(lines.x0[start:end]),
+        min(lines.y0[start:end]),
+        max(lines.x1[start:end]),
+        max(lines.y1[start:end]),
+        lines.size[start],
+        lines.bold[start],
+        "\n".join(lines.text[start:end]),
+        end - start,
         rows,
     )

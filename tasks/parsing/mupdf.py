@@ -54,6 +54,7 @@ class Refused(Exception):
         self.kind = kind
 
 
+_OPEN_FILES: Final = next((folder for folder in ("/proc/self/fd", "/dev/fd") if Path(folder).is_dir()), None)
 _OUT_OF_MEMORY: Final = ("malloc", "calloc", "realloc", "out of memory", "memoryerror", "bad_alloc")
 
 
@@ -98,9 +99,9 @@ def opened(path: bytes, passwords: list[str]) -> Iterator[Any]:
     try:
         _look(fd)
         # By its descriptor: the very file that was looked at, and no trouble with odd names.
-        folder = next((d for d in ("/proc/self/fd", "/dev/fd") if Path(d).is_dir()), None)
         try:
-            document = pymupdf.open(f"{folder}/{fd}" if folder else os.fsdecode(path), filetype="pdf")
+            name = f"{_OPEN_FILES}/{fd}" if _OPEN_FILES else os.fsdecode(path)
+            document = pymupdf.open(name, filetype="pdf")
         except Exception as error:
             if kind_of(error) == "memory":
                 raise Refused("memory", "opening it takes more memory than allowed") from error
@@ -112,7 +113,6 @@ def opened(path: bytes, passwords: list[str]) -> Iterator[Any]:
             yield document
         finally:
             document.close()
-            mupdf.fz_empty_store()
     finally:
         os.close(fd)
 

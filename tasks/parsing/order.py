@@ -11,7 +11,7 @@ from itertools import pairwise
 from operator import attrgetter, le
 from typing import Final
 
-from prefect_ollama.tasks.parsing.lines import Cell, Piece, RawPage
+from prefect_ollama.tasks.parsing.lines import SCALE, Cell, Piece, RawPage
 
 _y0, _y1, _x0, _lines = attrgetter("y0"), attrgetter("y1"), attrgetter("x0"), attrgetter("lines")
 # A column is at least this wide, in parts of the width of what stands on the page.
@@ -26,6 +26,7 @@ def arrange(page: RawPage) -> None:
     pieces = page.pieces
     if len(pieces) < 2 or page.vertical:
         return
+    _margins_first_and_last(pieces, int(page.height * SCALE))
     tops = list(map(_y0, pieces))
     if all(map(le, map(_y1, pieces), [top + 30 for top in tops[1:]])):
         return  # One below the other.
@@ -34,6 +35,19 @@ def arrange(page: RawPage) -> None:
         pieces[:] = rows
     if not _in_order(pieces):
         pieces[:] = _by_columns(pieces, 0)
+
+
+def _margins_first_and_last(pieces: list[Piece], height: int) -> None:
+    """Move a running head that the file holds after the text before it; a foot stays where it is."""
+    top, bottom = height // 8, height - height // 8
+    end = len(pieces)
+    while end and pieces[end - 1].lines == 1 and (pieces[end - 1].y1 < top or pieces[end - 1].y0 > bottom):
+        end -= 1
+    if 0 < end < len(pieces):
+        margins = pieces[end:]
+        heads = [piece for piece in margins if piece.y1 < top]
+        if heads:
+            pieces[:] = heads + pieces[:end] + [piece for piece in margins if piece.y1 >= top]
 
 
 def _rows(pieces: list[Piece]) -> list[Piece] | None:

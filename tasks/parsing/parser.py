@@ -40,6 +40,8 @@ REMEDIES: Final = {
 """What to do next, for every kind of refusal."""
 
 _LIMITS: Final = frozenset({"memory", "cpu-time", "wall-time", "crashed", "too-large"})
+# With so many pages, none is waited for by itself.
+_MANY_PAGES: Final = 20
 # A child that holds so much more than it did at rest, in MiB, is replaced before the next file.
 _GROWN_MB: Final = 400.0
 
@@ -93,12 +95,13 @@ class Parser:
         child = self._ready_child()
         used_before = child.files > 0
         job = _Job(child, path, options)
+        started = time.monotonic()
         try:
             job.run()
         except _Stopped as stop:
             if not job.child_is_well:
                 self._discard()
-            if stop.kind == "crashed" and used_before and not job.received:
+            if used_before and not job.received and time.monotonic() - started < options.wall_seconds:
                 # The child may have died while it had nothing to do; only a second death is the file's doing.
                 return self._read(path, options)
             if not (options.allow_partial and stop.kind in _LIMITS and job.reading.has_pages):
@@ -145,7 +148,7 @@ class _Job:
         self._child = child
         self._path = path
         self._options = options
-        self._in_ocr = False
+        self._all_text_seen = False
         self.reading = Reading(options)
         self.received = 0
         self.child_is_well = False
@@ -159,6 +162,7 @@ class _Job:
         """
         options, child = self._options, self._child
         child.files += 1
+        child.take_time(False)
         child.allow(options.wall_seconds)
         child.send(
             {
@@ -177,7 +181,7 @@ class _Job:
                 refusal = self._take(line) or refusal
             except protocol.ProtocolError as error:
                 raise _Stopped("crashed", f"the parser process says what makes no sense ({error})") from error
-        if line is not _DIED_IN_OCR:
+        if line is not _DIED_LOOKING_AGAIN:
             done = line.json()
             self.reading.done(done["cpu_seconds"])
             self.grown_mb = done["grown_mb"]
@@ -193,16 +197,18 @@ class _Job:
             reading.page(line)
         elif kind == protocol.PAGE_FAILED:
             failure = line.json()
-            if failure["kind"] == "memory" and not self._options.allow_partial and not self._in_ocr:
+            if failure["kind"] == "memory" and not self._options.allow_partial and not self._all_text_seen:
                 raise _Stopped("memory", f"page {line.page + 1} takes more memory than allowed")
             reading.page_failed(line.page, failure["kind"], failure["message"])
         elif kind == protocol.OPENED:
             reading.opened(line.json())
+            self._child.take_time(reading.count > _MANY_PAGES)
         elif kind == protocol.LOOKED:
+            self._all_text_seen = True
+            self._child.take_time(False)
             more = reading.wants_more() or {}
             if more.get("ocr"):
-                self._in_ocr = True
-                self._child.allow(more["seconds"])
+                self._child.allow(more["ocr_seconds"])
             self._child.send(more)
         elif kind == protocol.PICTURES:
             reading.pictures(line)
@@ -227,17 +233,14 @@ class _Job:
             self.received += len(line.body)
             return line
         kind, reason = self._child.cause_of_death()
-        if not self._in_ocr:
+        if not self._all_text_seen:
             raise _Stopped(kind, f"{reason}, {self.reading.progress}")
-        # All text was there before OCR began, and stays.
-        if self._child.ran_out:
-            self.reading.out_of_ocr_time()
-        else:
-            self.reading.ocr_stopped(kind, reason)
-        return _DIED_IN_OCR
+        # What was there before the child looked again, for tables or with OCR, stays.
+        self.reading.look_stopped(kind, reason)
+        return _DIED_LOOKING_AGAIN
 
 
-_DIED_IN_OCR: Final = protocol.Line(protocol.DONE, 0, 0.0, 0.0, b"")
+_DIED_LOOKING_AGAIN: Final = protocol.Line(protocol.DONE, 0, 0.0, 0.0, b"")
 
 
 def _look(path: Path) -> None:

@@ -8,14 +8,24 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from typing import Any, BinaryIO, Final
 
 from prefect_ollama.tasks.parsing import protocol
 
 # The import of PyMuPDF takes half a second; this is for a machine under heavy load.
 _START_SECONDS: Final = 60.0
-# Read at once from the child; the default of 8 KiB is less than a page.
-_PIPE_BYTES: Final = 2**18
+
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+# How often the clock is looked at while a file is read.
+_LOOK_SECONDS: Final = 0.2
 
 
 class CannotStart(Exception):
@@ -39,7 +49,6 @@ class ChildProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            bufsize=_PIPE_BYTES,
             start_new_session=True,
             # One thread for Tesseract: every core has a parser of its own.
             env={**os.environ, "OMP_THREAD_LIMIT": "1"},
@@ -48,12 +57,20 @@ class ChildProcess:
         assert self._process.stdout is not None
         self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self._answers: BinaryIO = self._process.stdout  # type: ignore[assignment]
-        self._timer: threading.Timer | None = None
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            with contextlib.suppress(OSError):  # The user has as many large pipes as allowed.
+                fcntl.fcntl(self._answers.fileno(), fcntl.F_SETPIPE_SZ, protocol.PIPE_BYTES)
+        self._lines = protocol.LineReader(self._answers.fileno())
+        self._deadline = float("inf")
+        self._busy = threading.Event()
         self.ran_out = False
         self.files = 0
         self.allow(_START_SECONDS)
+        threading.Thread(
+            target=_watch, args=(weakref.ref(self), self._busy), name="parser-clock", daemon=True
+        ).start()
         try:
-            line = protocol.read_line(self._answers, protocol.SHORT)
+            line = self._lines.read(protocol.SHORT)
         except protocol.ProtocolError:
             line = None
         self.stop_clock()
@@ -78,24 +95,25 @@ class ChildProcess:
             protocol.ProtocolError: It sent more than `limit` bytes, or what is no line.
         """
         try:
-            return protocol.read_line(self._answers, limit)
+            return self._lines.read(limit)
         except protocol.ProtocolError:
             if self.ran_out or self._process.poll() is not None:
                 return None  # Broken off by its death.
             raise
 
+    def take_time(self, many: bool) -> None:
+        """Expect many lines one after the other, or few that matter at once."""
+        self._lines.patient = many
+
     def allow(self, seconds: float) -> None:
-        """Kill it in so many seconds from now, unless told otherwise. A timer works where pipes have no time-out."""
-        self.stop_clock()
-        self._timer = threading.Timer(seconds, self._run_out)
-        self._timer.daemon = True
-        self._timer.start()
+        """Kill it in so many seconds from now, unless told otherwise."""
+        self._deadline = time.monotonic() + seconds
+        self._busy.set()
 
     def stop_clock(self) -> None:
         """Let it live as long as it likes."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline = float("inf")
+        self._busy.clear()
 
     def end(self) -> None:
         """Close its pipe, upon which it ends by itself; kill it if it does not."""
@@ -132,9 +150,27 @@ class ChildProcess:
         how = f"by signal {-code}" if code < 0 else f"with exit status {code}"
         return "crashed", f"the parser process ended {how}"
 
-    def _run_out(self) -> None:
-        self.ran_out = True
-        self._process.kill()
+    def look_at_clock(self) -> bool:
+        """Kill the child if its time is up; give whether it lives."""
+        if time.monotonic() > self._deadline:
+            self.ran_out = True
+            self._process.kill()
+            return False
+        return self._process.returncode is None
+
+
+def _watch(reference: weakref.ref[ChildProcess], busy: threading.Event) -> None:
+    """Look at the clock while the child is at work: a thread works where pipes have no time-out, too.
+
+    It knows the child by a weak reference, so that one that is forgotten and not closed ends all the same.
+    """
+    while True:
+        busy.wait(50 * _LOOK_SECONDS)
+        child = reference()
+        if child is None or not child.look_at_clock():
+            return
+        del child
+        time.sleep(_LOOK_SECONDS)
 
 
 def _number(name: str) -> int:

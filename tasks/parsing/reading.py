@@ -18,8 +18,8 @@ from prefect_ollama.tasks.parsing.options import ParseOptions
 from prefect_ollama.tasks.parsing.structure import build_pages
 from prefect_ollama.tasks.parsing.tables import read_tables, regions
 
-# A page with fewer bytes of structured text (some ten lines) is asked for its pictures.
-_FEW_BYTES: Final = 3000
+# A page with fewer bytes of structured text may have few characters; then it is asked for its pictures.
+_FEW_BYTES: Final = 4000
 # A page with fewer characters whose pictures cover more than this share of it is a scan.
 _FEW_CHARACTERS: Final = 20
 _COVERED: Final = 0.5
@@ -29,6 +29,9 @@ _ALL_PICTURE: Final = 0.9
 # U+FFFD, the private use area and controls: what a font without a character map yields.
 _UNKNOWN: Final = re.compile(rb"\xef(?:\xbf\xbd|[\x80-\xa3])|\xee|\\u00[01]")
 _GARBLED: Final = 0.2
+
+# Looking for tables may take this share of the CPU time that the file has.
+_TABLES_SHARE: Final = 0.3
 
 _REPAIR = "Open and save the file with a PDF viewer, or get a fresh copy."
 
@@ -41,12 +44,13 @@ class Reading:
         self._pages: dict[int, RawPage] = {}
         self._problems: dict[int | None, Problem] = {}
         self._dropped: Counter[str] = Counter()
-        self._count = 0
+        self.count = 0
         self._outline: list[tuple[int, str, int]] = []
         self._metadata = Metadata()
         self._cpu_seconds = 0.0
         self._few: set[int] = set()
         self._tables: list[tuple[int, float, float, float, float]] = []
+        self._not_hunted = 0
         self._unreadable: dict[int, str] = {}
         self._ocr_started: float | None = None
         self._ocr_seconds = 0.0
@@ -66,11 +70,11 @@ class Reading:
     @property
     def progress(self) -> str:
         """How far reading came, for messages."""
-        return f"after {len(self._pages)} of {self._count} pages" if self._count else "before its first page"
+        return f"after {len(self._pages)} of {self.count} pages" if self.count else "before its first page"
 
     def opened(self, about: dict[str, Any]) -> None:
         """Take what the file says of itself."""
-        self._count = about["pages"]
+        self.count = about["pages"]
         self._metadata = read_metadata(about["metadata"])
         self._outline = [(level, title, page) for level, title, page in about["outline"]]
         if about["repaired"]:
@@ -90,7 +94,7 @@ class Reading:
             return
         number = page.number
         self._pages[number] = page
-        if len(body) < _FEW_BYTES:
+        if len(body) < _FEW_BYTES and _characters(page) < _FEW_IF_ALL_PICTURE:
             self._few.add(number)
         if page.rows and self._options.tables:
             self._tables += [(number, *region) for region in regions(page)]
@@ -113,6 +117,7 @@ class Reading:
 
     def tables(self, line: protocol.Line) -> None:
         """Take the structured text of one page again, with its tables."""
+        self._not_hunted -= 1
         with contextlib.suppress(protocol.ProtocolError):  # The text is there; only the tables are not.
             self._pages[line.page].tables += read_tables(line.json())
 
@@ -128,14 +133,22 @@ class Reading:
         """Note that a page could not be read, or not by OCR; looking for tables in vain is no failure."""
         if number in self._unreadable:
             self._not_read(number, kind, message)
-        elif number not in self._pages:
+        elif number in self._pages:
+            self._not_hunted -= 1
+        else:
             reason = f"Page {number + 1} cannot be read ({message})."
             self._problems[number + 1] = Problem(number + 1, kind, reason, _REPAIR)
 
     def wants_more(self) -> dict[str, Any] | None:
         """Say what the child must look at again, and then again; None when that was all."""
         if self._few or self._tables:
-            request = {"pictures": sorted(self._few), "tables": self._tables, "ocr": []}
+            request = {
+                "pictures": sorted(self._few),
+                "tables": self._tables,
+                "tables_seconds": _TABLES_SHARE * self._options.cpu_seconds,
+                "ocr": [],
+            }
+            self._not_hunted = len(self._tables)
             self._few, self._tables = set(), []
             return request
         now = time.monotonic()
@@ -153,27 +166,30 @@ class Reading:
             self._give_up(pending, "ocr-limit", limit, "Raise `ocr_max_pages`.")
             return None
         if left <= 0:
-            self.out_of_ocr_time()
+            self._out_of_ocr_time()
             return None
         self._ocr_started = self._ocr_started or now
         return {
             "pictures": [],
             "tables": [],
+            "tables_seconds": 0.0,
             "ocr": pending[:1],
-            "seconds": left,
+            "ocr_seconds": left,
             "dpi": self._options.ocr_dpi,
             "languages": self._options.ocr_languages,
             "tessdata": str(self._options.tessdata or ""),
         }
 
-    def out_of_ocr_time(self) -> None:
+    def _out_of_ocr_time(self) -> None:
         """Give up the pages that OCR has not come to."""
         pending = [number for number in self._unreadable if number + 1 not in self._problems]
         limit = f"OCR of this file has taken {self._options.ocr_seconds:g} s"
         self._give_up(pending, "ocr-limit", limit, "Raise `ocr_seconds`, or lower `ocr_dpi`.")
 
-    def ocr_stopped(self, kind: str, reason: str) -> None:
-        """Give up the page that OCR was at when the child ended, and those after it."""
+    def look_stopped(self, kind: str, reason: str) -> None:
+        """Give up what the child was looking at again when it ended, and what was to come after it."""
+        if self._ocr_started is not None and kind == "wall-time":
+            self._out_of_ocr_time()
         for number in sorted(self._unreadable):
             if number + 1 not in self._problems:
                 self._not_read(number, kind, reason)
@@ -185,7 +201,7 @@ class Reading:
 
     def stopped(self, kind: str, reason: str, remedy: str) -> None:
         """List every page that did not arrive as not read, because the child was stopped."""
-        for number in range(self._count):
+        for number in range(self.count):
             if number not in self._pages and number + 1 not in self._problems:
                 self._problems[number + 1] = Problem(number + 1, kind, f"Not read: {reason}.", remedy)
         for number in self._unreadable:
@@ -199,6 +215,12 @@ class Reading:
                 page = self._pages[number]
                 self._dropped["garbled"] += _characters(page)
                 page.pieces = []
+        if self._not_hunted > 0:
+            reason = f"Looking for tables took too long; {self._not_hunted} places were left out and read as lines."
+            self._problems.setdefault(
+                None, Problem(None, "tables", reason, "Raise `cpu_seconds`.", unread=False)
+            )
+        self.stopped("damaged", "it yields no text that can be understood", _REPAIR)
         raw = [self._pages[number] for number in sorted(self._pages)]
         pages, dropped = build_pages(raw, self._outline, self._metadata.title)
         metadata = self._metadata
@@ -206,7 +228,7 @@ class Reading:
             metadata = replace(metadata, title=_title(pages))
         return ParsedDocument(
             pages=pages,
-            page_count=self._count,
+            page_count=self.count,
             metadata=metadata,
             problems=tuple(problem for _, problem in sorted(self._problems.items(), key=_by_page)),
             dropped=dict(self._dropped + Counter(dropped)),

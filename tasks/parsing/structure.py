@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import replace
 from typing import Final
 
 from prefect_ollama.tasks.parsing.document import Block, Box, Page
@@ -13,7 +12,7 @@ from prefect_ollama.tasks.parsing.furniture import drop_furniture
 from prefect_ollama.tasks.parsing.headings import find_headings
 from prefect_ollama.tasks.parsing.lines import SCALE, RawPage, Table
 from prefect_ollama.tasks.parsing.order import arrange, merge_lines
-from prefect_ollama.tasks.parsing.prose import running_text
+from prefect_ollama.tasks.parsing.prose import Prose
 from prefect_ollama.tasks.parsing.tables import as_markdown, place_tables, tables_of_rows
 
 _NOTE: Final = re.compile(r"[\d*†‡§¶¹²³⁰-⁹]")
@@ -63,11 +62,12 @@ def _blocks(page: RawPage, body_size: int, levels: dict[int, int], dropped: Coun
     found: list[Block] = []
     low = page.height * SCALE / 2
     initial = ""
+    prose = Prose([piece.text for piece in page.pieces], dropped)
     for piece in page.pieces:
         if piece.table is not None:
             found.append(_table_block(piece.table, dropped))
             continue
-        text = running_text(piece.text, dropped)
+        text = prose.running(piece.text)
         if not text:
             continue
         box = Box(piece.x0 / SCALE, piece.y0 / SCALE, piece.x1 / SCALE, piece.y1 / SCALE)
@@ -88,7 +88,8 @@ def _blocks(page: RawPage, body_size: int, levels: dict[int, int], dropped: Coun
 
 
 def _table_block(table: Table, dropped: Counter[str]) -> Block:
-    rows = [[running_text(cell, dropped) for cell in row] for row in table.rows]
+    prose = Prose([cell for row in table.rows for cell in row], dropped)
+    rows = [[prose.running(cell) for cell in row] for row in table.rows]
     box = Box(table.x0 / SCALE, table.y0 / SCALE, table.x1 / SCALE, table.y1 / SCALE)
     return Block("table", as_markdown(rows), box)
 
@@ -120,8 +121,8 @@ def _connected(first: Block, second: Block, dropped: Counter[str]) -> tuple[Bloc
         word, _, rest = two.partition(" ")
         if rest:
             dropped["hyphen"] += 1
-            return replace(first, text=one[:-1] + word), replace(second, text=rest, continues=True)
-    return first, replace(second, continues=True)
+            return first._replace(text=one[:-1] + word), second._replace(text=rest, continues=True)
+    return first, second._replace(continues=True)
 
 
 def _same_script_without_case(one: str, two: str) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Final
 
-from prefect_ollama.tasks.parsing.lines import LEADERS, SCALE, Cell, Piece, RawPage, Table
+from prefect_ollama.tasks.parsing.lines import LEADERS, SCALE, Cell, Piece, RawPage, Row, Table
 
 # A grid of which fewer cells than this hold text is a frame, not a table.
 _FILLED: Final = 0.4
@@ -19,37 +20,66 @@ _FILLED: Final = 0.4
 _LONGEST_CELL: Final = 600
 _MOST_COLUMNS: Final = 30
 _MOST_REGIONS: Final = 8
+# Rows of one table may have so much between them, in sizes of the type: cells of several lines.
+_FAR: Final = 12
+# Cells are apart by more than words are, in sizes of the type.
+_APART: Final = 0.45
 
 
 def regions(page: RawPage) -> list[tuple[float, float, float, float]]:
-    """Say where a page may hold tables, as rectangles in points: around lines that stand side by side."""
-    found: list[list[int]] = []
-    for x0, y0, x1, y1, size in sorted(page.rows, key=lambda row: row[1]):
-        for box in found:
+    """Say where a page may hold tables, as rectangles in points: around lines that stand side by side in columns."""
+    groups: list[list[Row]] = []
+    for row in sorted(page.rows, key=lambda row: row.y0):
+        for group in groups:
+            size = row.size
             if (
-                x0 <= box[2] + 3 * size
-                and x1 >= box[0] - 3 * size
-                and y0 <= box[3] + 12 * size
-                and y1 >= box[1] - 12 * size
+                row.y0 <= group[-1].y1 + _FAR * size
+                and row.x0 <= max(other.x1 for other in group) + 3 * size
+                and row.x1 >= min(other.x0 for other in group) - 3 * size
             ):
-                box[:] = [
-                    min(x0, box[0]),
-                    min(y0, box[1]),
-                    max(x1, box[2]),
-                    max(y1, box[3]),
-                    box[4] + 1,
-                    max(size, box[5]),
-                ]
+                group.append(row)
                 break
         else:
-            found.append([x0, y0, x1, y1, 1, size])
-    return [_widened(page, box) for box in found if box[4] >= 2][:_MOST_REGIONS]
+            groups.append([row])
+    hunted = [group for group in groups if _in_columns(group) and not _is_grid(page, group)]
+    return [_widened(page, group) for group in hunted[:_MOST_REGIONS]]
 
 
-def _widened(page: RawPage, box: list[int]) -> tuple[float, float, float, float]:
+def _in_columns(rows: list[Row]) -> bool:
+    """Whether several rows have a cell that begins, or one that ends, at the same place."""
+    if len(rows) < 2:
+        return False
+    size = rows[0].size
+    starts = Counter(round(row.starts[1] / size) for row in rows)
+    ends = Counter(round(row.x1 / size) for row in rows)
+    least = 2 if len(rows) == 2 and min(len(row.starts) for row in rows) > 2 else 3
+    return any(
+        counted[place] + counted[place + 1] >= least for counted in (starts, ends) for place in list(counted)
+    )
+
+
+def _is_grid(page: RawPage, rows: list[Row]) -> bool:
+    """Whether rows make a table by themselves: each of one line, each with a cell in every column, nothing between.
+
+    `tables_of_rows` makes it then, and MuPDF's hunt, which takes longer than reading the page, is saved.
+    """
+    if len(rows) < 3 or len({len(row.starts) for row in rows}) > 1:
+        return False
+    if any(below.y0 - above.y1 > 1.5 * below.size for above, below in pairwise(rows)):
+        return False
+    top, bottom = rows[0].y0, rows[-1].y1
+    left, right = min(row.x0 for row in rows), max(row.x1 for row in rows)
+    return not any(
+        piece.rows is None and piece.y0 < bottom and piece.y1 > top and piece.x0 < right and piece.x1 > left
+        for piece in page.pieces
+    )
+
+
+def _widened(page: RawPage, rows: list[Row]) -> tuple[float, float, float, float]:
     """Take in the pieces that reach out of the region, and what may be its header above and its last lines below."""
-    x0, y0, x1, y1, _, size = box
-    top, bottom = y0 - 3.5 * size, y1 + 3.5 * size
+    size = max(row.size for row in rows)
+    top, bottom = min(row.y0 for row in rows) - 3.5 * size, max(row.y1 for row in rows) + 3.5 * size
+    x0, x1 = min(row.x0 for row in rows), max(row.x1 for row in rows)
     inside = [
         piece
         for piece in page.pieces
@@ -91,6 +121,8 @@ def _table(node: dict[str, Any], loose: list[dict[str, Any]]) -> Table | None:
     rows = _without_empty(rows)
     if len(rows) < 2 or not 2 <= len(rows[0]) <= _MOST_COLUMNS:
         return None
+    if not _cells_apart(rows):
+        return None
     _add_tail(rows, loose)
     head = _head(rows, loose)
     if head:
@@ -124,6 +156,23 @@ def _without_empty(rows: list[list[list[dict[str, Any]]]]) -> list[list[list[dic
     full = [[*row, *([] for _ in range(width - len(row)))] for row in rows if any(row)]
     columns = [i for i in range(width) if any(row[i] for row in full)]
     return [[row[i] for i in columns] for row in full]
+
+
+def _cells_apart(rows: list[list[list[dict[str, Any]]]]) -> bool:
+    """Whether cells are parted by more than a space between words, and are no dots that lead to a page number."""
+    wide = narrow = 0
+    for row in rows:
+        cells = [cell for cell in row if cell]
+        for left, right in pairwise(cells):
+            gap = min(line["bbox"]["x"] for line in right) - max(
+                line["bbox"]["x"] + line["bbox"]["w"] for line in left
+            )
+            size = left[0]["font"]["size"]
+            if gap < _APART * size or any(LEADERS.search(line["text"]) for line in left):
+                narrow += 1
+            else:
+                wide += 1
+    return wide > 4 * narrow
 
 
 def _add_tail(rows: list[list[list[dict[str, Any]]]], loose: list[dict[str, Any]]) -> None:
