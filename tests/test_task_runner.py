@@ -275,8 +275,22 @@ class TestForeignWorkers:
 
             assert ask() == 8
 
-    def test_settings_travel_to_workers_that_were_started_without_them(self, prefect_server: str) -> None:
-        """A flow on a temporary server tells the workers of its address."""
+    def test_settings_travel_to_workers_that_were_started_without_them(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: dict[str, Any] = {}
+        monkeypatch.delenv("PREFECT_API_URL")
+        with WorkerCluster(1, 1) as cluster:
+
+            @flow(task_runner=IngestTaskRunner(address=cluster.scheduler_address))
+            def ask() -> dict[str, Any]:
+                seen["id"] = flow_run.id
+                return tasks.embed.submit(tasks.parse.submit(4), 2).result()
+
+            before = children()
+            assert ask()["api"] is None
+            assert not [command for pid, command in children().items() if pid not in before]
+        assert len(task_runs(seen["id"], count=2)) == 2
 
 
 class TestWhereFlowsRun:
