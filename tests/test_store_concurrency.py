@@ -266,4 +266,6 @@ def test_a_killed_writer_loses_and_doubles_nothing(tmp_path: Path, start: Start)
     expected = undisturbed(tmp_path, "mixed", 2, 24)
     assert chunk_rows(store) == chunk_rows(expected)
     assert document_rows(store) == document_rows(expected)
-    assert [run.status for run in store.runs()] == ["interrupted"] * 4 + ["done"]
+    *killed, last = [run.status for run in store.runs()]
+    assert set(killed) == {"interrupted"}
+    assert last == "done"
