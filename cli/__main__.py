@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
+
+from cyclopts import CycloptsError
+
+USAGE = 2
 
 
 def main() -> None:
@@ -12,10 +15,11 @@ def main() -> None:
     if sys.argv[1:2] == ["node"]:
         from prefect_ollama.node import app
     else:
-        # Whoever runs a command wants its answer, and not Prefect's log of it, unless they asked for it.
-        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
         from prefect_ollama.commands import app
-    app()
+    try:
+        app(exit_on_error=False)
+    except CycloptsError:
+        sys.exit(USAGE)
 
 
 if __name__ == "__main__":

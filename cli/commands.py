@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 from cyclopts import App, Parameter
-from rich.console import Console
+from cyclopts.validators import Number
 
 import prefect_ollama
-from prefect_ollama import render
-from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.lance.searching import Mode
+from prefect_ollama.console import INCOMPLETE, OK, guarded, show
 from prefect_ollama.node import node
-from prefect_ollama.tasks.query import Mode
 
 app = App(
     name="prefect-ollama",
     version=prefect_ollama.__version__,
     help="Keep a searchable LanceDB table in step with folders of PDFs, embedded by all the Ollama nodes you have.",
+    default_parameter=Parameter(negative_iterable=()),
+    help_epilogue="Exit status: 0 all is well, 1 something is missing (the rest is done all the same), 2 wrong usage.",
 )
 app.command(node)
-
-OK, INCOMPLETE, USAGE = 0, 1, 2
 
 NodesOption = Annotated[
     tuple[str, ...],
     Parameter(
         name=["--node", "-n"],
+        show_default=False,
         help="URL of a node, or name of a saved node block; may be given several times. "
         "Without: the node that OLLAMA_HOST names, else an Ollama on this host, else the embedded model.",
     ),
@@ -40,9 +37,15 @@ ModelOption = Annotated[
     str | None,
     Parameter(name=["--model", "-m"], help="Embedding model; the table's or the cluster's otherwise."),
 ]
-UriOption = Annotated[str | None, Parameter(help="Folder or object store URL of the table's database.")]
-TableOption = Annotated[
-    str | None, Parameter(help="Name of the table; with no --uri also the name of a saved table block.")
+UriOption = Annotated[
+    str | None,
+    Parameter(
+        help="Folder or object store URL of the table's database; `lancedb` in Prefect's home otherwise."
+    ),
+]
+TableOption = Annotated[str | None, Parameter(help="Name of the table.")]
+BlockOption = Annotated[
+    str | None, Parameter(help="Name of a saved table block, in place of --uri and --table.")
 ]
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for programs.")]
 
@@ -56,6 +59,7 @@ def ingest(
     model: ModelOption = None,
     uri: UriOption = None,
     table: TableOption = None,
+    block: BlockOption = None,
     dry_run: Annotated[
         bool, Parameter(negative="", help="Show what would be done, and touch nothing.")
     ] = False,
@@ -84,13 +88,14 @@ def ingest(
     """Bring a table in step with a folder of PDFs."""
 
     def run() -> int:
+        from prefect_ollama import render
         from prefect_ollama.flows import ingest_pdfs
         from prefect_ollama.flows.parameters import Reading
 
         report = ingest_pdfs(
             source[0] if len(source) == 1 else source,
             _nodes(node, cluster),
-            _table(uri, table),
+            _table(uri, table, block),
             model,
             dry_run=dry_run,
             remove_missing=not keep_missing,
@@ -102,10 +107,10 @@ def ingest(
                 ocr="auto" if ocr else "off", ocr_languages=list(ocr_language), allow_partial=allow_partial
             ),
         )
-        _show(report.to_dict() if json else render.report(report), json=json)
+        show(report.to_dict() if json else render.report(report), json=json)
         return OK if report.ok else INCOMPLETE
 
-    return _guarded(run, json=json)
+    return guarded(run, json=json)
 
 
 @app.command
@@ -117,7 +122,13 @@ def search(
     model: ModelOption = None,
     uri: UriOption = None,
     table: TableOption = None,
-    limit: Annotated[int, Parameter(name=["--limit", "-l"], help="Passages to show at most.")] = 5,
+    block: BlockOption = None,
+    limit: Annotated[
+        int,
+        Parameter(
+            name=["--limit", "-l"], help="Passages to show at most.", validator=Number(gte=1, lte=1000)
+        ),
+    ] = 5,
     mode: Annotated[Mode, Parameter(help="By meaning, by words (needs no node), or both.")] = "hybrid",
     source: Annotated[str | None, Parameter(help="Only documents of this source.")] = None,
     json: JsonOption = False,
@@ -127,15 +138,22 @@ def search(
     def run() -> int:
         from dataclasses import asdict
 
+        from prefect_ollama import render
         from prefect_ollama.flows import search as search_flow
 
         hits = search_flow(
-            question, _nodes(node, cluster), _table(uri, table), model, limit=limit, mode=mode, source=source
+            question,
+            _nodes(node, cluster),
+            _table(uri, table, block),
+            model,
+            limit=limit,
+            mode=mode,
+            source=source,
         )
-        _show([asdict(hit) for hit in hits] if json else render.hits(hits), json=json)
+        show([asdict(hit) for hit in hits] if json else render.hits(hits), json=json)
         return OK if hits else INCOMPLETE
 
-    return _guarded(run, json=json)
+    return guarded(run, json=json)
 
 
 @app.command
@@ -149,13 +167,14 @@ def nodes(
     """Check the nodes: reachable, model there, vectors equal."""
 
     def run() -> int:
+        from prefect_ollama import render
         from prefect_ollama.flows import check_nodes
 
         rows = check_nodes(_nodes(node, cluster), model)
-        _show([row.to_dict() for row in rows] if json else render.nodes(rows), json=json)
+        show([row.to_dict() for row in rows] if json else render.nodes(rows), json=json)
         return OK if rows and all(row.ok for row in rows) else INCOMPLETE
 
-    return _guarded(run, json=json)
+    return guarded(run, json=json)
 
 
 def _nodes(node: tuple[str, ...], cluster: str | None) -> str | list[str] | None:
@@ -164,32 +183,17 @@ def _nodes(node: tuple[str, ...], cluster: str | None) -> str | list[str] | None
     return cluster or (list(node) or None)
 
 
-def _table(uri: str | None, table: str | None) -> Any:
+def _table(uri: str | None, table: str | None, block: str | None) -> Any:
     from prefect_ollama.blocks.table import DEFAULT_TABLE, LanceTable, default_table
 
+    if block is not None:
+        if uri is not None or table is not None:
+            raise ConfigurationError(
+                "--block is given beside --uri or --table.", remedy="Give one or the other."
+            )
+        return LanceTable.load_named(block)
     if uri is None:
-        if table is None:
-            return None
-        return LanceTable.made(uri=default_table().uri, table=table)
-    uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
+        uri = default_table().uri
+    elif "://" not in uri:
+        uri = str(Path(uri).expanduser().absolute())
     return LanceTable.made(uri=uri, table=table or DEFAULT_TABLE)
-
-
-def _show(what: Any, *, json: bool) -> None:
-    if json:
-        sys.stdout.buffer.write(orjson.dumps(what, option=orjson.OPT_INDENT_2, default=str) + b"\n")
-    else:
-        Console().print(what)
-
-
-def _guarded(run: Callable[[], int], *, json: bool) -> int:
-    """Errors of ours are for people: cause, state and what to do, and no traceback."""
-    logging.getLogger("prefect.flow_runs").setLevel(logging.CRITICAL)
-    logging.getLogger("prefect.task_runs").setLevel(logging.CRITICAL)
-    try:
-        return run()
-    except PrefectOllamaError as error:
-        if json:
-            _show({"error": type(error).__name__, "cause": error.cause, "remedy": error.remedy}, json=True)
-        Console(stderr=True, highlight=False).print(str(error), style="red", markup=False)
-        return USAGE if isinstance(error, ConfigurationError) else INCOMPLETE

@@ -6,6 +6,7 @@ along; when no node is left, what was embedded is stored or in the cache, and th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,6 +188,6 @@ def _failed(bundle: Bundle, error: Exception) -> list[Document]:
 
 
 def _bundle_chunks(cluster: ProvenCluster) -> int:
-    """Chunks that the nodes embed in `BUNDLE_SECONDS`, going by their proofs."""
+    """Chunks that the nodes embed in `BUNDLE_SECONDS`, going by their proofs; a power of two, see `Bundles`."""
     rate = sum(len(proof.canaries) / proof.seconds for proof in cluster.proofs.values())
-    return int(min(max(rate * BUNDLE_SECONDS, BUNDLE_LEAST), BUNDLE_MOST))
+    return int(min(max(2 ** round(math.log2(rate * BUNDLE_SECONDS)), BUNDLE_LEAST), BUNDLE_MOST))

@@ -8,8 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import TERMINAL_STATES, StateType, TaskRun
+from prefect.client.schemas.sorting import TaskRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
@@ -19,6 +28,9 @@ from prefect_ollama.tasks.log import run_logger
 LOOK_BACK = 20
 """Latest interrupted runs that are looked up, at one request each."""
 
+PAGE = 200
+"""Task runs that the server gives at a time, at most."""
+
 MESSAGE = "Its process ended without a word; a later run over the same table took its place."
 
 
@@ -27,9 +39,12 @@ def settle_interrupted(runs: Iterable[Run]) -> None:
     interrupted = [run for run in runs if run.status == INTERRUPTED][-LOOK_BACK:]
     if not interrupted:
         return
-    with get_client(sync_client=True) as client:
-        for run in interrupted:
-            _settle(client, run)
+    try:
+        with get_client(sync_client=True) as client:
+            for run in interrupted:
+                _settle(client, run)
+    except httpx.HTTPError as error:
+        run_logger().warning("Flow runs that had been killed still seem to run in Prefect: %s", error)
 
 
 def _settle(client: SyncPrefectClient, run: Run) -> None:
@@ -40,9 +55,21 @@ def _settle(client: SyncPrefectClient, run: Run) -> None:
         return  # begun under another name or another server
     if flow_run.state is None or flow_run.state.is_final():
         return
-    unended = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
-    for task_run in unended:
-        if task_run.state is not None and not task_run.state.is_final():
-            client.set_task_run_state(task_run.id, Crashed(message=MESSAGE), force=True)
+    for task_run in _unended(client, flow_run_id):
+        client.set_task_run_state(task_run.id, Crashed(message=MESSAGE), force=True)
     client.set_flow_run_state(flow_run_id, Crashed(message=MESSAGE), force=True)
     run_logger().info("Flow run %r had been killed; it is marked as crashed", flow_run.name)
+
+
+def _unended(client: SyncPrefectClient, flow_run_id: UUID) -> list[TaskRun]:
+    going = [kind for kind in StateType if kind not in TERMINAL_STATES]
+    found: list[TaskRun] = []
+    while page := client.read_task_runs(
+        flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])),
+        task_run_filter=TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=going))),
+        sort=TaskRunSort.ID_DESC,
+        limit=PAGE,
+        offset=len(found),
+    ):
+        found += page
+    return found

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import UUID
 
+import orjson
 import pymupdf
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.sorting import TaskRunSort
 from prefect.settings import PREFECT_HOME, temporary_settings
 
 from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, TableError
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.wire.proof import CANARIES
 from prefect_ollama.flows import IngestReport, ingest_pdfs
 from prefect_ollama.flows.parameters import Chunking
 from prefect_ollama.flows.task_runner import IngestTaskRunner
 from tests.flow_samples import (
     MODEL,
+    PREFIX,
     assert_right,
     chunks,
     content,
@@ -30,7 +41,7 @@ from tests.flow_samples import (
     write_folder,
     write_pdf,
 )
-from tests.nodes import Node, nodes, poison
+from tests.nodes import Node, nodes, poison, text_hash
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -390,7 +401,7 @@ def test_when_all_nodes_are_gone_what_was_embedded_is_kept(
     embedded = sum(node.stats()["texts_answered"] for node in trio)
     assert embedded > 12  # more than the texts with which they prove themselves
 
-    served = [text for text, times in zip_times(trio) if times]
+    before = {text for text, _ in served(trio)} - CANARY_HASHES
     for node in trio:
         node.heal()
     reset(trio)
@@ -398,24 +409,15 @@ def test_when_all_nodes_are_gone_what_was_embedded_is_kept(
     assert report.ok
     assert_right(chunks(place))
     assert outcomes(report) == {f"doc{n}.pdf": "stored" for n in range(6)}
-    assert not {text for text, times in zip_times(trio) if times} & set(served) - CANARIES
-    assert set(manifest(place)) == {f"doc{n}.pdf" for n in range(6)}
+    assert not before & {text for text, _ in served(trio)}
 
 
-def zip_times(some: list[Node]) -> list[tuple[str, int]]:
-    """Hashes of the texts that nodes served, with how often."""
+def served(some: list[Node]) -> list[tuple[str, int]]:
+    """Hashes of the texts that nodes answered, with how often."""
     return [pair for node in some for pair in node.stats()["served"].items()]
 
 
-def _canaries() -> set[str]:
-    from prefect_ollama.blocks.wire.proof import CANARIES
-    from tests.flow_samples import PREFIX
-    from tests.nodes import text_hash
-
-    return {text_hash(text) for canary in CANARIES for text in (canary, PREFIX + canary)}
-
-
-CANARIES = _canaries()
+CANARY_HASHES = {text_hash(prefix + canary) for canary in CANARIES for prefix in ("", PREFIX)}
 
 
 def test_another_model_prompt_or_cut_is_refused_with_the_ways_on(
@@ -457,3 +459,108 @@ def test_a_list_of_files_and_a_pattern_name_their_sources(
     listed = ingest([str(folder / "b.pdf"), folder / "gone.pdf"], trio)
     assert outcomes(listed) == {str(folder / "b.pdf"): "stored", str(folder / "gone.pdf"): "failed"}
     assert (listed.embedded, listed.ok) == (0, False)
+
+
+def states(report: IngestReport, count: int) -> list[tuple[str, str]]:
+    """Name and state of the task runs of a run, once the server knows so many that have ended."""
+    deadline = time.monotonic() + 20
+    flow_run = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(report.run_id)]))
+    while True:
+        with get_client(sync_client=True) as client:
+            runs = client.read_task_runs(
+                flow_run_filter=flow_run, sort=TaskRunSort.EXPECTED_START_TIME_ASC, limit=200
+            )
+        ended = [(run.name, run.state_name or "") for run in runs if run.state and run.state.is_final()]
+        if len(ended) >= count:
+            return ended
+        assert time.monotonic() < deadline, f"{len(ended)} of {count} task runs have ended: {runs}"
+        time.sleep(0.1)
+
+
+def test_what_was_embedded_and_not_stored_is_cached(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "papers", ["a", "b"])
+
+    def fail(self: object) -> None:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("prefect_ollama.tasks.store.Writer.flush", fail)
+        with pytest.raises(OSError, match="No space"):
+            ingest(str(folder), trio)
+    reset(trio)
+    shutil.rmtree(tmp_path / "home" / "ollama-vectors")  # so that it is Prefect's cache that knows
+    report = ingest(str(folder), trio)
+    assert (report.embedded, report.reused, report.node_seconds) == (0, report.chunks, 0.0)
+    assert report.ok
+    assert_right(chunks(place))
+    assert set(times_embedded(trio, (row["text"] for row in chunks(place)))) == {0}
+    assert any(name.startswith("embed") and state == "Cached" for name, state in states(report, 6)), (
+        "the UI shows it"
+    )
+
+
+def start(source: Path, place: Path, at: list[Node], home: Path, workers: str) -> subprocess.Popen[bytes]:
+    arguments = [str(source), str(place), workers, *(node.url for node in at)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.flow_process", *arguments],
+        cwd=Path(__file__).parent.parent,
+        env=os.environ | {"PREFECT_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_gone_on_with(
+    dask_workers: str, ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path, home: Path
+) -> None:
+    folder = write_folder(tmp_path / "papers", [f"doc{n:02}" for n in range(30)], pages=2, words=300)
+    for node in trio:
+        node.control(texts_per_second=15)
+    process = start(folder, place, trio, home, dask_workers)
+    try:
+        trio[0].wait(timeout=60, texts_answered=40)
+    finally:
+        process.kill()
+        process.communicate()
+    before = {text for text, _ in served(trio)}
+    for node in trio:
+        node.heal()
+    reset(trio)
+    report = ingest(str(folder), trio)
+    rows = chunks(place)
+    assert report.ok
+    assert_right(rows)
+    texts = {text_hash(PREFIX + row["text"]) for row in rows}
+    assert report.embedded < len(texts), "work that was done is not done again"
+    assert len({text for text, _ in served(trio)} & before & texts) <= 128, "but for what was under way"
+    log = Store.open(StoreSpec(str(place), "documents")).runs()
+    killed = next(run for run in log if run.status == "interrupted")
+    with get_client(sync_client=True) as client:
+        assert client.read_flow_run(UUID(killed.run_id)).state_name == "Crashed"
+
+    with temporary_settings(updates={PREFECT_HOME: tmp_path / "other home"}):
+        ingest(str(folder), trio, table=LanceTable(uri=str(tmp_path / "undisturbed")))
+    assert content(tmp_path / "undisturbed") == content(place)
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_double_and_lose_nothing(
+    dask_workers: str, trio: list[Node], tmp_path: Path, place: Path, home: Path
+) -> None:
+    folders = [
+        write_folder(tmp_path / name, [f"{name}{n}" for n in range(6)], words=300)
+        for name in ("first", "second")
+    ]
+    processes = [start(folder, place, trio, home, dask_workers) for folder in folders]
+    outputs = [process.communicate(timeout=100)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    reports = [orjson.loads(output) for output in outputs]
+    assert [report["outcomes"] for report in reports] == [{"stored": 6}] * 2
+    rows = chunks(place)
+    assert_right(rows)
+    assert len(rows) == sum(report["chunks"] for report in reports)
+    assert len(manifest(place)) == 12
+    assert {row.status for row in manifest(place).values()} == {"stored"}

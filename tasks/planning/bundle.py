@@ -6,6 +6,7 @@ of what this run has seen so far.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,6 +71,8 @@ class Bundles:
         if not self._files:
             return None
         density = (self._chunks + FIRST_BYTES * FIRST_CHUNKS_A_BYTE) / (self._bytes + FIRST_BYTES)
+        # In steps, so that a run after a crash most likely cuts the same bundles, whose results Prefect has kept.
+        density = 2.0 ** round(math.log2(density))
         files: list[SourceFile] = []
         expected = 0.0
         while self._files and len(files) < MOST_FILES:

@@ -1,0 +1,72 @@
+"""What a command says besides its result: the flows' own lines and errors, on stderr, without Prefect's chatter."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from rich.console import Console
+
+from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
+
+OK, INCOMPLETE, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+# Whoever set one of these wants Prefect's own log.
+_LOG_SETTINGS = ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_DEBUG_MODE")
+
+
+def show(what: Any, *, json: bool) -> None:
+    """Print a result on stdout: JSON of plain values, or something that Rich can render."""
+    if json:
+        sys.stdout.buffer.write(orjson.dumps(what, option=orjson.OPT_INDENT_2, default=str) + b"\n")
+        sys.stdout.buffer.flush()
+    else:
+        Console().print(what)
+
+
+def guarded(run: Callable[[], int], *, json: bool) -> int:
+    """Run a command and return its exit status; errors of ours are told in words, with no traceback."""
+    try:
+        _show_own_lines()
+        return run()
+    except PrefectOllamaError as error:
+        _tell(error.cause, error.state, error.remedy)
+        if json:
+            show({"error": type(error).__name__, "cause": error.cause, "remedy": error.remedy}, json=True)
+        return USAGE if isinstance(error, ConfigurationError) else INCOMPLETE
+    except KeyboardInterrupt:
+        _tell("Interrupted.", "What was stored is kept; run again to go on.", "")
+        return INTERRUPTED
+    except Exception as error:
+        from prefect.exceptions import ParameterTypeError
+
+        if not isinstance(error, ParameterTypeError):
+            raise
+        _tell(str(error), "", "")
+        return USAGE
+
+
+def _tell(cause: str, state: str, remedy: str) -> None:
+    text = "\n".join(part for part in (cause, state, remedy) if part)
+    Console(stderr=True, highlight=False).print(text, style="red", markup=False, soft_wrap=True)
+
+
+def _show_own_lines() -> None:
+    """Show what this project logs, and of Prefect's own log nothing; its server gets all of it."""
+    if any(name in os.environ for name in _LOG_SETTINGS):
+        return
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+    from prefect.logging.configuration import setup_logging
+
+    from prefect_ollama.tasks.log import MARK
+
+    setup_logging()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(lambda record: hasattr(record, MARK))
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addHandler(handler)
