@@ -360,6 +360,32 @@ def test_an_interrupted_write_is_found_by_the_next_run(
     assert following.reconcile() == []
 
 
+def test_a_full_disk_leaves_the_table_as_it_was(store: Store) -> None:
+    resource = pytest.importorskip("resource")
+    store.write([embedded("a.pdf", sentences("a", 3))])
+    before = chunk_rows(store), document_rows(store)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(TableError, match="free space"):
+            store.write([embedded("a.pdf", sentences("b", 3000), content="c1")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (chunk_rows(store), document_rows(store)) == before
+    store.write([embedded("a.pdf", sentences("b", 3000), content="c1")])
+    assert len(chunk_rows(store)) == 3000
+
+
+def test_a_sample_comes_from_all_over_the_table(store: Store) -> None:
+    assert store.sample(3) == []
+    store.write([embedded(f"{n}.pdf", sentences(str(n), 10)) for n in range(3)])
+    found = store.sample(3)
+    assert [text[0] for text, _ in found] == ["0", "1", "2"]
+    for text, vector in found:
+        assert np.array_equal(vector, vector_of(text))
+    assert len(store.sample(99)) == 30
+
+
 def test_a_spec_hides_secrets_and_makes_paths_absolute(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from prefect_ollama.blocks.errors import TableError, TableMissing
 from prefect_ollama.blocks.lance import Identity, Store, StoreSpec, swap
+from prefect_ollama.blocks.lance.guard import Guard
 from tests.store_samples import IDENTITY, chunk_rows, document_rows, embedded, sentences, vector_of
 
 NEW = dataclasses.replace(IDENTITY, model="bge-m3", digest="sha256:9", dimension=12)
@@ -92,6 +93,22 @@ def test_open_runs_are_in_the_way(store: Store) -> None:
     assert all_rows(store) == old
 
 
+def test_no_run_begins_while_a_table_is_swapped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(store.spec.beside, NEW, "anew")
+    other, overwrite = Store.open(store.spec), swap.overwrite
+    monkeypatch.setattr(Guard, "_take", lambda self: None)  # as if on another host
+
+    def meanwhile(spec: StoreSpec, name: str, source: Any) -> None:
+        if name == spec.table:
+            with pytest.raises(TableError, match="'swap' is open"):
+                other.begin_run("meanwhile", "a")
+        overwrite(spec, name, source)
+
+    monkeypatch.setattr(swap, "overwrite", meanwhile)
+    store.swap_in("swap")
+    assert [run.status for run in store.runs()] == ["done", "done", "done", "failed"]
+
+
 def test_a_swap_that_was_stopped_half_way_can_be_repeated(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,9 +125,8 @@ def test_a_swap_that_was_stopped_half_way_can_be_repeated(
     with pytest.raises(KeyboardInterrupt):
         store.swap_in("stopped")
     monkeypatch.undo()
-    store._log.put(dataclasses.replace(store.runs()[-1], pid=2**22 + 1))
 
     again = Store.open(store.spec, identity=NEW)
     again.swap_in("swap")
     assert all_rows(again) == expected
-    assert [run.status for run in again.runs()] == ["done", "done", "interrupted", "done"]
+    assert [run.status for run in again.runs()] == ["done", "done", "failed", "done"]

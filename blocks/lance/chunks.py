@@ -108,7 +108,8 @@ class Chunks:
     def sample(self, count: int) -> list[tuple[str, NDArray[np.float32]]]:
         """Return text and vector, shape (dimension,), of some rows from all over the table."""
         total = int(self.table.count_rows())
-        places = sorted({total * number // count for number in range(min(count, total))})
+        wanted = min(count, total)
+        places = [total * number // wanted for number in range(wanted)]
         found = self.table.take_offsets(places).select(["doc_id", "text", "vector"]).to_arrow()
         return [
             (row["text"], np.asarray(row["vector"], np.float32)) for row in found.to_pylist() if row["doc_id"]

@@ -73,17 +73,25 @@ class Store(Reader):
         """Begin a run over one source. Read the manifest after this, not before: it may mark documents stale.
 
         Raises:
-            TableError: A run is open in this store, or the log knows a run of this name.
+            TableError: A run is open in this store, the log knows a run of this name, or the table is being
+                replaced (`swap_in`).
         """
         with self._guard.held():
             if self._run is not None:
                 raise TableError(f"Run {self._run.run_id!r} is open in this store.", remedy="End it first.")
             self._refuse_swapped()
             unended = self._log.close_abandoned()
-            self._run = self._log.begin(run_id, source, kind, self._chunks.version, self._manifest.version)
-            if unended:
-                self.reconcile()
-            return self._run
+            run = self._log.begin(run_id, source, kind, self._chunks.version, self._manifest.version)
+            try:
+                # A swap logs its run and then looks for others; so one of the two sees the other.
+                swap.refuse_open_runs(self.spec, self._log.all(), swap.KIND)
+                if unended:
+                    self.reconcile()
+            except BaseException:
+                self._logged_end(run, FAILED, {})
+                raise
+            self._run = run
+            return run
 
     def end_run(self, *, status: str = DONE, counts: Mapping[str, float] | None = None) -> Run:
         """End the open run and log what it did.
@@ -250,10 +258,17 @@ class Store(Reader):
                     swap.refuse_open_runs(each.spec, each._log.all())
                 beside.reconcile()
                 run = self._log.begin(run_id, "", swap.KIND, self._chunks.version, self._manifest.version)
-                swap.overwrite(self.spec, self.spec.table, beside._chunks.table)
-                swap.overwrite(self.spec, self.spec.documents_table, beside._manifest.table)
-                self.identity = beside.identity
-                commit("The table cannot be indexed", lambda: ensure_indices(self._chunks.table))
+                try:
+                    swap.refuse_open_runs(
+                        self.spec, [each for each in self._log.all() if each.run_id != run_id]
+                    )
+                    swap.overwrite(self.spec, self.spec.table, beside._chunks.table)
+                    self.identity = beside.identity
+                    swap.overwrite(self.spec, self.spec.documents_table, beside._manifest.table)
+                    commit("The table cannot be indexed", lambda: ensure_indices(self._chunks.table))
+                except BaseException:
+                    self._logged_end(run, FAILED, {})
+                    raise
                 ended = self._logged_end(run, DONE, {"chunks": beside.stats().chunks})
                 swap.drop(self.spec.beside)
                 return ended

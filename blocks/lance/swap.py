@@ -21,17 +21,17 @@ from prefect_ollama.blocks.lance.tables import connect
 KIND = "re-embed"
 
 
-def refuse_open_runs(spec: StoreSpec, log: list[Run]) -> None:
-    """Raise an error if a run is open.
+def refuse_open_runs(spec: StoreSpec, log: list[Run], kind: str = "") -> None:
+    """Raise an error if a run is open, of this kind or of any.
 
     Raises:
         TableError: One is.
     """
-    unended = [run.run_id for run in log if run.status == RUNNING]
+    unended = [run.run_id for run in log if run.status == RUNNING and kind in ("", run.kind)]
     if unended:
         raise TableError(
             f"Run {unended[0]!r} is open on table {spec.table!r}.",
-            state="Nothing was swapped.",
+            state="Nothing was changed.",
             remedy="Wait for its end, or stop it.",
         )
 

@@ -23,7 +23,7 @@ from prefect_ollama.blocks.lance.spec import StoreSpec
 T = TypeVar("T")
 
 ATTEMPTS: Final = 10
-_CONFLICTS: Final = ("conflict", "concurrent", "contention", "preempted", "already exists", "not found")
+_LOST: Final = ("conflict", "concurrent", "contention", "timed out", "already exists", "not found")
 
 
 def connect(spec: StoreSpec) -> Any:
@@ -86,7 +86,7 @@ def commit(failure: str, action: Callable[[], T]) -> T:
         except TableError:
             raise
         except Exception as error:
-            lost = any(word in str(error).lower() for word in _CONFLICTS)
+            lost = any(word in str(error).lower() for word in _LOST)
             if not lost or attempt == ATTEMPTS:
                 raise TableError(
                     f"{failure}: {_short(error)}.",
