@@ -1,0 +1,139 @@
+"""Which nodes serve, and what is said of those that do not."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from prefect import flow
+
+from prefect_ollama.blocks import OllamaCluster, OllamaNode
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.flows import check_nodes
+from prefect_ollama.tasks.serving import EMBEDDED_MODEL, serving_cluster
+from tests.flow_samples import MODEL
+from tests.nodes import Node, nodes
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[list[Node]]:
+    with nodes({}, {}, {}) as running:
+        yield running
+
+
+@pytest.fixture
+def trio(running: list[Node]) -> list[Node]:
+    for node in running:
+        node.heal()
+        node.reset()
+    return running
+
+
+@pytest.fixture
+def dead_port() -> Iterator[int]:
+    """A port of this host at which nobody answers, and nobody else can listen meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture
+def no_ollama(monkeypatch: pytest.MonkeyPatch, dead_port: int) -> None:
+    """No node is configured, and none answers where an Ollama of this host would."""
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    monkeypatch.setattr("prefect_ollama.blocks.resolve.DEFAULT_URL", f"http://127.0.0.1:{dead_port}")
+
+
+def test_all_nodes_that_can_work_are_ready(trio: list[Node]) -> None:
+    rows = check_nodes([node.url for node in trio])
+    assert [row.ok for row in rows] == [True] * 3
+    assert [row.name for row in rows] == [node.url.removeprefix("http://") for node in trio]
+    assert all(row.version and len(row.digest) == 64 and row.texts_per_second > 0 for row in rows)
+    assert all(row.to_dict()["ok"] for row in rows)
+
+
+def test_each_node_that_can_not_work_has_its_own_cause(trio: list[Node], dead_port: int) -> None:
+    lacking, other, _ = trio
+    lacking.control(models=["bge-m3"])
+    other.control(faults=["other_weights"])
+    urls = [trio[2].url, lacking.url, f"http://127.0.0.1:{dead_port}"]
+    ready, *left_out = check_nodes(urls)
+    assert ready.ok
+    assert [row.ok for row in left_out] == [False, False]
+    assert "does not have the model" in left_out[0].note
+    assert "ollama pull" in left_out[0].note
+    assert left_out[1].note
+    # Of two that differ the first configured one counts.
+    first, second = check_nodes([trio[2].url, other.url])
+    assert (first.ok, second.ok) == (True, False)
+    assert second.note
+
+
+def test_where_no_node_works_all_rows_say_why(trio: list[Node]) -> None:
+    for node in trio:
+        node.control(models=[])
+    rows = check_nodes([node.url for node in trio])
+    assert [row.ok for row in rows] == [False] * 3
+    assert all("does not have the model" in row.note for row in rows)
+
+
+def test_saved_blocks_are_found_by_name(trio: list[Node]) -> None:
+    OllamaNode(url=trio[0].url).save("flow-first", overwrite=True)
+    OllamaCluster(nodes=["flow-first", trio[1].url], model=MODEL).save("flow-pair", overwrite=True)
+    assert [row.name for row in check_nodes("flow-pair")] == [
+        "flow-first",
+        trio[1].url.removeprefix("http://"),
+    ]
+    assert [row.name for row in check_nodes(["flow-first"])] == ["flow-first"]
+    with pytest.raises(ConfigurationError, match="no-such-cluster"):
+        check_nodes("no-such-cluster")
+    with pytest.raises(ConfigurationError, match="no-such-node"):
+        check_nodes(["no-such-node"])
+
+
+@flow
+def serve(model: str | None = None) -> tuple[str, list[str]]:
+    with serving_cluster(None, model=model, count=1) as spec:
+        return spec.model.name, [node.name for node in spec.nodes]
+
+
+def test_ollama_host_is_used_and_never_replaced(
+    trio: list[Node], monkeypatch: pytest.MonkeyPatch, dead_port: int
+) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", trio[0].url)
+    (row,) = check_nodes()
+    assert row.ok
+    monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{dead_port}")
+    (row,) = check_nodes()
+    assert not row.ok
+    assert row.name == f"127.0.0.1:{dead_port}"
+    monkeypatch.setenv("OLLAMA_HOST", "ftp://nonsense")
+    with pytest.raises(ConfigurationError, match="OLLAMA_HOST"):
+        check_nodes()
+
+
+@pytest.mark.usefixtures("no_ollama")
+def test_an_ollama_on_this_host_is_used_unasked(trio: list[Node], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefect_ollama.blocks.resolve.DEFAULT_URL", trio[0].url)
+    assert serve() == (MODEL, [trio[0].url.removeprefix("http://")])
+
+
+@pytest.mark.usefixtures("no_ollama")
+def test_the_embedded_model_serves_only_where_nobody_else_does_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert serve() == (EMBEDDED_MODEL, ["embedded-1"])
+    (line,) = [record.getMessage() for record in caplog.records if "embedded model" in record.getMessage()]
+    assert "No Ollama node is configured and none answers" in line
+    assert "\n" not in line
+
+
+@pytest.mark.usefixtures("no_ollama")
+@pytest.mark.parametrize("model", ["bge-m3", MODEL])
+def test_the_embedded_model_does_not_pass_for_another(model: str) -> None:
+    with pytest.raises(ConfigurationError, match="the embedded model is not") as caught:
+        serve(model)
+    assert "Start Ollama" in caught.value.remedy
