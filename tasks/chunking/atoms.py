@@ -50,23 +50,39 @@ class Atom:
 
 
 def make_atoms(document: ParsedDocument, longest: int, count_tokens: Callable[[str], int]) -> list[Atom]:
-    """Divide a document into atoms of at most `longest` tokens."""
+    """Divide a document into atoms of at most `longest` tokens.
+
+    A footnote that stands between two parts of a paragraph comes after it.
+    """
     found: list[Atom] = []
     path: list[tuple[int, str]] = []
     names: tuple[str, ...] = ()
+    for number, block in _in_order(document):
+        if block.kind == "heading":
+            while path and path[-1][0] >= block.level:
+                path.pop()
+            path.append((block.level, block.text))
+            names = tuple(text for _, text in path)
+        region = Region(number, *block.box)
+        if block.kind == "table":
+            found += _table(block, region, names, longest, count_tokens)
+        else:
+            found += _prose(block, region, names, longest, count_tokens)
+    return found
+
+
+def _in_order(document: ParsedDocument) -> Iterator[tuple[int, Block]]:
+    notes: list[tuple[int, Block]] = []
     for page in document.pages:
         for block in page.blocks:
-            if block.kind == "heading":
-                while path and path[-1][0] >= block.level:
-                    path.pop()
-                path.append((block.level, block.text))
-                names = tuple(text for _, text in path)
-            region = Region(page.number, *block.box)
-            if block.kind == "table":
-                found += _table(block, region, names, longest, count_tokens)
-            else:
-                found += _prose(block, region, names, longest, count_tokens)
-    return found
+            if block.kind == "note":
+                notes.append((page.number, block))
+                continue
+            if notes and not block.continues:
+                yield from notes
+                notes.clear()
+            yield page.number, block
+    yield from notes
 
 
 def _prose(

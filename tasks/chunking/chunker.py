@@ -154,8 +154,8 @@ def _chunk(atoms: list[Atom], start: int, end: int, overlap_tokens: int) -> Chun
     return Chunk(
         text=text,
         position=-1,
-        page_from=taken[0].region.page,
-        page_to=taken[-1].region.page,
+        page_from=min(atom.region.page for atom in taken),
+        page_to=max(atom.region.page for atom in taken),
         heading=" > ".join(own.path),
         regions=_regions(taken),
         tokens=tokens,

@@ -34,7 +34,7 @@ def drop_furniture(pages: list[RawPage], body_size: int, titles: Iterable[str]) 
         titles: Title of the document and of its chapters as the file names them; a running head that repeats one
             is known by that, even if it stands on one page only.
     """
-    known = {_words(title) for title in titles} - {""}
+    known = {_words(title) for title in titles}
     heads: defaultdict[tuple[str, str], list[tuple[RawPage, Piece]]] = defaultdict(list)
     titled: defaultdict[str, list[tuple[RawPage, Piece]]] = defaultdict(list)
     numbers: defaultdict[tuple[str, int], list[tuple[RawPage, Piece]]] = defaultdict(list)
@@ -42,7 +42,8 @@ def drop_furniture(pages: list[RawPage], body_size: int, titles: Iterable[str]) 
         known |= {_words(piece.text) for piece in page.pieces if piece.size > 1.15 * body_size}
         for rule, piece in _candidates(page):
             text = " ".join(piece.text.split())
-            if piece.size <= body_size and _words(text) in known and _is_outermost(rule, piece, page):
+            words = _words(text)
+            if words and piece.size <= body_size and words in known and _is_outermost(rule, piece, page):
                 titled[rule].append((page, piece))
                 continue
             match = _NUMBER.fullmatch(text)
@@ -75,8 +76,8 @@ def _candidates(page: RawPage) -> Iterator[tuple[str, Piece]]:
     """The first pieces within the top of the page and the last ones within its bottom, of two lines at most."""
     pieces = page.pieces
     top, bottom = page.height * _BAND * SCALE, page.height * (1 - _BAND) * SCALE
-    high = [piece for piece in pieces if piece.y1 <= top and piece.lines <= 2]
-    low = [piece for piece in pieces if piece.y0 >= bottom and piece.lines <= 2]
+    high = [piece for piece in pieces if piece.y1 <= top and piece.lines <= 2 and not piece.table]
+    low = [piece for piece in pieces if piece.y0 >= bottom and piece.lines <= 2 and not piece.table]
     if len(high) > _PIECES:
         high = sorted(high, key=lambda piece: piece.y0)[:_PIECES]
     if len(low) > _PIECES:

@@ -52,6 +52,7 @@ def _lines_joined(pieces: list[Piece], larger: float) -> list[Piece]:
         if (
             last is not None
             and piece.size > larger
+            and not (piece.rows or piece.table or last.rows or last.table)
             and piece.size == last.size
             and piece.bold == last.bold
             and -piece.size < piece.y0 - last.y1 < 0.5 * piece.size

@@ -195,9 +195,11 @@ class _Lines:
         self.text = texts
         self.cells: dict[int, list[Cell]] = {}
         for i, (size, box) in enumerate(zip(self.size, boxes, strict=True)):
-            # A line that begins with a small raised sign is as large as the rest of it.
+            # A line that begins with a small raised sign is as large as the line after it, or so.
             if size < 0.55 * box["h"]:
-                self.size[i] = int(0.75 * box["h"])
+                guess = int(0.75 * box["h"])
+                following = self.size[i + 1] if i + 1 < len(boxes) else 0
+                self.size[i] = following if 0.7 * guess < following < 1.3 * guess else guess
         baselines = list(map(_y, lines))
         if len(set(baselines)) < len(baselines):
             self._join_rows(baselines)

@@ -223,6 +223,7 @@ def _merged(pieces: list[Piece], spaced: dict[int, int], widest: Counter[int]) -
         if (
             full
             and last is not None
+            and last.table is None
             and size in spaced
             and piece.lines == 1
             and not piece.rows

@@ -79,12 +79,23 @@ def _blocks(page: RawPage, body_size: int, levels: dict[int, int], dropped: Coun
             continue
         elif piece.size < 0.93 * body_size and piece.y0 > low and _NOTE.match(text):
             found.append(Block("note", text, box))
+        elif piece.size < 0.93 * body_size and found and found[-1].kind == "note" and piece.y0 > low:
+            found[-1] = _longer(found[-1], text, box)
         else:
             found.append(Block("paragraph", initial + text, box))
         initial = ""
     if initial:
         dropped["initial"] += 1
     return found
+
+
+def _longer(note: Block, text: str, box: Box) -> Block:
+    """Add the lines of a footnote that are set in further than its first."""
+    x0, y0, x1, y1 = note.box
+    return note._replace(
+        text=f"{note.text} {text}",
+        box=Box(min(x0, box.x0), min(y0, box.y0), max(x1, box.x1), max(y1, box.y1)),
+    )
 
 
 def _table_block(table: Table, dropped: Counter[str]) -> Block:
