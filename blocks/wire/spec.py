@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from prefect_ollama.blocks.errors import ConfigurationError
+
 DEFAULT_URL = "http://127.0.0.1:11434"
 
 
@@ -87,6 +89,9 @@ class ClusterSpec:
         accept_other_digest: Whether nodes whose model has another digest take part when their vectors
             are the same.
         give_up_after: Seconds without any working node after which the work fails.
+
+    Raises:
+        ConfigurationError: There is no node, or two have one name.
     """
 
     nodes: tuple[NodeSpec, ...]
@@ -94,3 +99,12 @@ class ClusterSpec:
     pull: bool = False
     accept_other_digest: bool = False
     give_up_after: float = 120.0
+
+    def __post_init__(self) -> None:
+        names = [node.name for node in self.nodes]
+        if not names:
+            raise ConfigurationError("The cluster has no nodes.", remedy="Name at least one.")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigurationError(
+                f"Several nodes are named {', '.join(map(repr, twice))}.", remedy="Give each its own name."
+            )

@@ -11,12 +11,17 @@ import random
 from collections import Counter
 from typing import Literal
 
-from prefect_ollama.blocks.errors import NodeBusy, NodeError, NodeRefused
+from prefect_ollama.blocks.errors import NodeBusy, NodeError, NodeRefused, NodeUnreachable
 
 State = Literal["closed", "open", "half-open"]
 
 FIRST_WAIT = 0.05
-LONGEST_WAIT = 10.0
+LONGEST_WAIT = 2.0
+"""Seconds between two probes at most; a probe costs the node eight short texts."""
+
+UNREACHABLE_WAIT = 0.5
+"""The same for a node that is not there, where a probe costs nothing."""
+
 MOMENTS = 4
 """Failures in a row after which a node counts as gone: with their waits that is most of a second."""
 
@@ -49,9 +54,11 @@ class Breaker:
         Returns:
             Seconds to rest before the next probe.
         """
+        if self.state == "closed" or error.cause not in self.errors:  # probes say the same again and again
+            self.note(error)
         self.state = "open"
-        self.note(error)
-        wait = min(FIRST_WAIT * 2.0**self._row, LONGEST_WAIT)
+        longest = UNREACHABLE_WAIT if isinstance(error, NodeUnreachable) else LONGEST_WAIT
+        wait = min(FIRST_WAIT * 2.0**self._row, longest)
         self._row = min(self._row + 1, 16)
         if isinstance(error, NodeRefused):
             wait = max(wait, REFUSED_WAIT)

@@ -8,6 +8,7 @@ the first answer wins.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -27,7 +28,7 @@ from prefect_ollama.tasks.dispatch import sizing, verdict
 from prefect_ollama.tasks.dispatch.figures import Figures, Span
 from prefect_ollama.tasks.dispatch.health import CANARY_UNITS, Health, as_node_error
 from prefect_ollama.tasks.dispatch.job import Item, Job
-from prefect_ollama.tasks.dispatch.lane import Lane, Request
+from prefect_ollama.tasks.dispatch.lane import OVERDUE, OVERDUE_LEAST, Lane, Request
 from prefect_ollama.tasks.dispatch.pace import Pace
 from prefect_ollama.tasks.dispatch.queue import Queue
 
@@ -194,7 +195,7 @@ class Engine:
                     if not items or any(item.copies != 1 for item in items):
                         continue
                     mine = sizing.finish(lane.standing(now), sum(item.units for item in items)) + 0.002
-                    due = other.due(request, now) if other.works else float("inf")
+                    due = other.pace.due(now, request.note) if other.works else float("inf")
                     if due > HEDGE_GAIN * mine + 0.005 and (best is None or due > best[0]):
                         best = (due, request)
             if best is not None:
@@ -203,14 +204,13 @@ class Engine:
     def _send(self, lane: Lane, items: list[Item], now: float, *, hedge: bool = False) -> None:
         units = sum(item.units for item in items)
         note = lane.pace.sent(now, units)
-        rate = lane.pace.rate(now)
-        expected = lane.pace.in_flight_units / rate + units * (lane.pace.slots - 1) / rate
+        expected = lane.pace.due(now, note)
         call = lane.client.embed(
             [item.job.prefix + item.text for item in items],
             timeout=lane.time_limit(expected),
             dimension=self.cluster.reference.dimension,
         )
-        request = Request(items, note, expected, hedge, self._loop.create_task(call))
+        request = Request(items, note, hedge, self._loop.create_task(call))
         for item in items:
             item.copies += 1
         lane.requests.append(request)
@@ -268,7 +268,7 @@ class Engine:
         for other in self._lanes:
             said = item.accused.get(other.name)
             if said and other is not lane and other.works and isinstance(said.error, InputRejected):
-                error = NodeFailed(f"rejects texts that {lane.name!r} embeds.", node=other.name)
+                error = NodeFailed(f"rejects texts that others embed: {said.error.cause}", node=other.name)
                 self._health.trip(other, error)
 
     def _failed(self, lane: Lane, request: Request, error: NodeError) -> None:
@@ -306,28 +306,35 @@ class Engine:
         for lane in self._lanes:
             for request in lane.requests:
                 if not request.given_up and all(item.done for item in request.items):
-                    if lane.pace.silence(now) > LATE * request.expected + LATE_LEAST:
-                        error = NodeUnreachable("was silent for longer than its work takes.", node=lane.name)
-                        self._health.trip(lane, error)
-                    request.given_up = True
-                    request.task.cancel()
+                    if lane.silent_for_long(request, now, LATE, LATE_LEAST):
+                        self._health.trip(lane, _silent(lane))
+                    request.give_up()
 
     # ---- failing nodes
 
     def _find_overdue(self, now: float) -> None:
+        """Take the work of a silent node back, as far as others can do it; one that is alone is waited for."""
         for lane in self._lanes:
-            for request in lane.requests:
-                if not request.overdue and now > request.overdue_at:
-                    request.overdue = True
-                    for item in request.items:
-                        item.copies -= 1
-                    self._put_back(request.items)
+            late = [request for request in lane.requests if now > lane.overdue_at(request)]
+            if not late:
+                continue
+            others = any(other.works for other in self._lanes if other is not lane)
+            if others and lane.silent_for_long(late[0], now, OVERDUE, OVERDUE_LEAST):
+                self._health.trip(lane, _silent(lane))
+                late = [request for request in lane.requests if not request.overdue]
+            for request in late:
+                request.overdue = True
+                for item in request.items:
+                    item.copies -= 1
+                self._put_back(request.items)
+                if others:
+                    request.give_up()
 
     # ---- time
 
     def _watch(self, now: float) -> None:
         """Look again when the next request would be overdue, or the nodes have been gone for too long."""
-        moments = [r.overdue_at for lane in self._lanes for r in lane.requests if not r.overdue]
+        moments = [lane.overdue_at(request) for lane in self._lanes for request in lane.requests]
         if (end := self._health.gives_up_at()) is not None:
             if now >= end:
                 patience = self.cluster.spec.give_up_after
@@ -337,8 +344,8 @@ class Engine:
             moments.append(end)
         if self._jobs and any(lane.works and not lane.requests for lane in self._lanes):
             moments.append(now + 0.05)  # an idle node may take over work that turns out late
-        if moments:
-            self._timer = self._loop.call_at(max(min(moments), now + 0.001), self._guard, self._pump)
+        if (moment := min(moments, default=math.inf)) < math.inf:
+            self._timer = self._loop.call_at(max(moment, now + 0.001), self._guard, self._pump)
 
     def _fail_all(self, why: str, remedy: str) -> None:
         for job in self._jobs:
@@ -346,3 +353,7 @@ class Engine:
         self._jobs.clear()
         self._health.want(False)
         self._give_up_useless()
+
+
+def _silent(lane: Lane) -> NodeUnreachable:
+    return NodeUnreachable("was silent for longer than its work takes.", node=lane.name)

@@ -89,6 +89,7 @@ class Health:
                 seconds = await prove_again(lane.client, self._cluster, timeout=limit)
                 break
             except Exception as error:
+                lane.suspects.clear()  # the node was not well when it failed on them
                 wait = lane.breaker.trip(as_node_error(error, lane))
             timeout *= 2
         lane.probe = None

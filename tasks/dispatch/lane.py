@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from statistics import median, quantiles
@@ -16,7 +17,7 @@ from prefect_ollama.tasks.dispatch.job import Item
 from prefect_ollama.tasks.dispatch.pace import Pace, Sent
 from prefect_ollama.tasks.dispatch.sizing import Standing
 
-OVERDUE = 3.0
+OVERDUE = 2.0
 """A request that takes this many times as long as expected, and OVERDUE_LEAST on top, is given to others."""
 
 OVERDUE_LEAST = 0.5
@@ -31,7 +32,6 @@ class Request:
     Attributes:
         items: Its texts.
         note: It, as the node's pace sees it.
-        expected: Seconds that it should take.
         hedge: Whether it does again what another node is doing.
         task: The call.
         overdue: Whether it has taken so long that others are asked.
@@ -40,16 +40,15 @@ class Request:
 
     items: list[Item]
     note: Sent
-    expected: float
     hedge: bool
     task: asyncio.Task[Answer]
     overdue: bool = False
     given_up: bool = False
 
-    @property
-    def overdue_at(self) -> float:
-        """When it is overdue."""
-        return self.note.at + OVERDUE * self.expected + OVERDUE_LEAST
+    def give_up(self) -> None:
+        """Cancel it."""
+        self.given_up = True
+        self.task.cancel()
 
     @property
     def open_items(self) -> list[Item]:
@@ -85,6 +84,17 @@ class Lane:
         """Whether its breaker is closed."""
         return self.breaker.state == "closed"
 
+    def overdue_at(self, request: Request) -> float:
+        """When a request in service is overdue; one that waits at the node for its turn is not."""
+        begun = request.note.begun
+        if begun is None or request.overdue:
+            return math.inf
+        return begun + OVERDUE * self.pace.expected(request.note.units) + OVERDUE_LEAST
+
+    def silent_for_long(self, request: Request, now: float, times: float, least: float) -> bool:
+        """Whether nothing has come for this many times as long as a request should take, and `least` on top."""
+        return self.pace.silence(now) > times * self.pace.expected(request.note.units) + least
+
     def stalled(self) -> bool:
         """Whether something it holds is overdue, so that nothing should be expected of it now."""
         return any(request.overdue for request in self.requests)
@@ -92,9 +102,7 @@ class Lane:
     def standing(self, now: float) -> Standing:
         """The node as the sizing sees it."""
         pace = self.pace
-        return Standing(
-            pace.rate(now), pace.backlog(now), pace.wait(now), pace.slots, pace.largest, pace.least
-        )
+        return Standing(pace.free(now), pace.overhead, pace.unit_seconds(now), pace.largest)
 
     def has_room(self) -> bool:
         """Whether another request may go out."""
@@ -106,20 +114,6 @@ class Lane:
         if not self.warm:
             return node.load_timeout
         return min(node.read_timeout, PATIENCE * expected + PATIENCE)
-
-    def due(self, request: Request, now: float) -> float:
-        """Seconds until a request should be done; grows again when it is late, as long as it has taken."""
-        ahead = 0.0
-        for other in self.requests:
-            ahead += other.note.units
-            if other is request:
-                break
-        took = now - request.note.at
-        rate = self.pace.rate(now)
-        queue = ahead / rate - self.pace.silence(now)
-        alone = request.note.units * self.pace.slots / rate - took
-        due = max(queue, alone)
-        return due if due > 0 and not request.overdue else max(due, took)
 
     def figures(self) -> NodeFigures:
         """A snapshot of the tally."""

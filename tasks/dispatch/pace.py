@@ -1,28 +1,27 @@
-"""What one node can do, learned while it works: its rate, and how much in flight it needs to never idle.
+"""What one node can do, learned while it works: what a request costs there, and how many it serves at once.
 
-The rate is units finished over time busy, both decaying, so it follows a node that slows or comes back. How
-many requests a node serves at once (its slots) shows in the waiting: of two, four, eight sent together, those
-beyond its slots come back later. Source for learning rates from the work itself: weighted factoring (Hummel
-et al. 1996, doi:10.1145/237502.237576).
+A request costs an overhead and so much a unit; both are fitted to the requests seen, older ones fading, so that
+they follow a node that slows or comes back. How many requests a node serves at once (its slots) shows in the
+waiting: of four, eight, sixteen sent together, those beyond its slots come back later. From both follows when
+each of its slots will be free. Source for learning rates from the work itself: weighted factoring (Hummel et
+al. 1996, doi:10.1145/237502.237576).
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from dataclasses import dataclass
 
 MEMORY = 3.0
-"""Seconds over which the rate forgets: a node that slows shows within a few requests."""
+"""Seconds of work over which the fit forgets: a node that slows shows within a few requests."""
 
+FIRST_WAVE = 4
 AT_ONCE = 1.5
-"""Requests of one wave were served at once when none took this many times as long as the quickest."""
+"""Requests of one wave were served at once when they took less than this many times as long as the quickest."""
 
 GROWTH = 8.0
 """A request is at most this many times as large as the largest that the node has finished."""
-
-
-FIRST_GROWTH = 4.0
-"""The same while its slots are being found out."""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,17 +31,19 @@ class Sent:
     Attributes:
         at: When it was sent.
         units: Its work.
+        begun: When a slot took it up, as far as one can tell from here; None while it waits for one.
     """
 
     at: float
     units: float
+    begun: float | None = None
 
 
 class Pace:
     """Learned pace of one node. Times are seconds of one monotonic clock.
 
     Args:
-        units: Work of the request that is known already (the canary texts'), 0 for none.
+        units: Work of the request that is known already (the canary texts').
         seconds: Its time.
         most: Requests in flight at most.
     """
@@ -51,88 +52,57 @@ class Pace:
         self._most = most
         self._mark = 0.0
         self._sent: list[Sent] = []
-        self.in_flight_units = 0.0
+        self.slots = 1
         self.start_over(units, seconds)
 
     def start_over(self, units: float, seconds: float) -> None:
         """Forget all but one known request: the node was away and may be another machine now."""
-        self._units = max(units, 1.0)
-        self._seconds = max(seconds, 1e-3)
-        self._largest = self._units
-        self._slots = 1.0
+        self._fit = _Fit()
+        self._fit.add(units, seconds, 1.0)
+        self._guess = True
+        self._largest = units
+        self.slots = 1
         self._wave: dict[Sent, float | None] = {}
-        self._wave_size = min(2, self._most)
-        self._least = float("inf")
+        self._wave_size = min(FIRST_WAVE, self._most)
 
     def sent(self, now: float, units: float) -> Sent:
         """Note a request that goes out now."""
-        if self.in_flight == 0:
+        if not self._sent:
             self._mark = now
         note = Sent(now, units)
         self._sent.append(note)
         if len(self._wave) < self._wave_size:
             self._wave[note] = None
-        self.in_flight_units += units
+        self._take_up(now)
         return note
 
     def dropped(self, now: float, note: Sent) -> None:
         """Note a request that ended without an answer: its time counts neither for nor against the node."""
-        self._remove(note)
+        self._sent.remove(note)
         self._wave.pop(note, None)
         self._mark = now
+        self._take_up(now)
 
     def finished(self, now: float, note: Sent) -> float:
         """Learn from an answer.
 
         Returns:
-            Seconds of the node's time that the request took.
+            Seconds since the node's last answer, or since it had something to do.
         """
-        self._remove(note)
-        busy = max(0.0, now - self._mark)
-        self._mark = now
-        keep = math.exp(-busy / MEMORY)
-        self._units = self._units * keep + note.units
-        self._seconds = self._seconds * keep + busy
-        self._least = min(self._least, now - note.at)
-        self._largest = max(self._largest, note.units)
-        self._learn_slots(now - note.at, note)
-        return busy
-
-    @property
-    def in_flight(self) -> int:
-        """Requests under way."""
-        return len(self._sent)
-
-    def _remove(self, note: Sent) -> None:
         self._sent.remove(note)
-        self.in_flight_units = sum(other.units for other in self._sent)
-
-    def _learn_slots(self, latency: float, note: Sent) -> None:
-        """Judge a wave of requests sent at once, once all of it is back: who waited, and who did not?"""
-        if note not in self._wave:
-            return
-        self._wave[note] = latency / note.units
-        if len(self._wave) < self._wave_size or None in self._wave.values():
-            return  # a small job may not fill the wave; the next one does
-        times = [time for time in self._wave.values() if time is not None]
-        served = sum(time <= AT_ONCE * min(times) for time in times)
-        self._slots = float(served)
-        self._wave = {}
-        more = served == len(times) and served < self._most
-        self._wave_size = min(2 * served, self._most) if more else 0
-
-    def rate(self, now: float) -> float:
-        """Units a second. Falls by itself while the node is silent for longer than its work should take."""
-        learned = self._units / max(self._seconds, 1e-6)
-        if not self.in_flight:
-            return learned
-        silent = now - self._mark
-        return min(learned, (self._units + self.in_flight_units) / (self._seconds + silent))
-
-    @property
-    def slots(self) -> float:
-        """Estimate of how many requests it serves at once."""
-        return self._slots
+        if note.begun is None and (serving := self._serving):
+            # It overtook one on the way there, which waited in its place.
+            other = max(serving, key=lambda other: other.begun or 0.0)
+            note.begun, other.begun = other.begun, None
+        self._largest = max(self._largest, note.units)
+        if note in self._wave:
+            self._wave[note] = now - note.at
+            self._judge_wave()
+        else:
+            self._learn(note.units, now - (self._mark if note.begun is None else note.begun))
+        busy, self._mark = now - self._mark, now
+        self._take_up(now)
+        return busy
 
     @property
     def limit(self) -> int:
@@ -142,29 +112,112 @@ class Pace:
         """
         if self._wave_size:
             return 0 if len(self._wave) >= self._wave_size else self._wave_size
-        return max(1, min(int(self._slots) + 1, self._most))
-
-    @property
-    def least(self) -> float:
-        """Seconds of the shortest request so far: about what any request costs, however small."""
-        return 0.0 if math.isinf(self._least) else self._least
+        return min(self.slots + 1, self._most)
 
     @property
     def largest(self) -> float:
         """Units of the largest request to risk now."""
-        return (FIRST_GROWTH if self._wave_size else GROWTH) * self._largest
+        return GROWTH * self._largest
 
-    def backlog(self, now: float) -> float:
-        """Seconds until what is in flight should be done."""
-        if not self.in_flight:
-            return 0.0
-        rate = self.rate(now)
-        return max(0.1 * self.in_flight_units / rate, self.in_flight_units / rate - (now - self._mark))
+    @property
+    def overhead(self) -> float:
+        """Seconds that any request costs, however small."""
+        return self._fit.overhead
 
-    def wait(self, now: float) -> float:
-        """Seconds until a request sent now would be worked on."""
-        return 0.0 if self.in_flight < round(self._slots) else self.backlog(now)
+    def unit_seconds(self, now: float) -> float:
+        """Seconds of a slot for a unit. Grows by itself while a request takes longer than it should."""
+        learned = self._fit.unit_seconds
+        for note in self._sent:
+            if note.begun is not None:  # the oldest one
+                expected = self.expected(note.units)
+                return learned * max(1.0, (now - note.begun) / expected)
+        return learned
+
+    def expected(self, units: float) -> float:
+        """Seconds of a slot that a request should take."""
+        return self._fit.overhead + units * self._fit.unit_seconds
+
+    def free(self, now: float) -> list[float]:
+        """Seconds until each slot is free of what is in flight, in rising order."""
+        return sorted(self._schedule(now)[0])
+
+    def due(self, now: float, note: Sent) -> float:
+        """Seconds until a request in flight should be done; grows again when it is late."""
+        return self._schedule(now)[1][note]
 
     def silence(self, now: float) -> float:
         """Seconds since the last answer, while something is in flight."""
-        return now - self._mark if self.in_flight else 0.0
+        return now - self._mark if self._sent else 0.0
+
+    @property
+    def _serving(self) -> list[Sent]:
+        return [note for note in self._sent if note.begun is not None]
+
+    def _take_up(self, now: float) -> None:
+        serving = len(self._serving)
+        for note in self._sent:
+            if serving >= self.slots:
+                break
+            if note.begun is None:
+                note.begun = now
+                serving += 1
+
+    def _schedule(self, now: float) -> tuple[list[float], dict[Sent, float]]:
+        ends: dict[Sent, float] = {}
+        for note in self._sent:
+            if note.begun is not None:
+                ends[note] = abs(note.begun + self.expected(note.units) - now)
+        free = [*ends.values(), *[0.0] * (self.slots - len(ends))]
+        heapq.heapify(free)
+        for note in self._sent:
+            if note.begun is None:
+                ends[note] = free[0] + self.expected(note.units)
+                heapq.heapreplace(free, ends[note])
+        return free, ends
+
+    def _learn(self, units: float, seconds: float) -> None:
+        if self._guess:
+            self._guess = False  # the canaries are shorter than real texts
+            self._fit = _Fit()
+        self._fit.add(units, seconds, math.exp(-seconds / self.slots / MEMORY))
+
+    def _judge_wave(self) -> None:
+        """Judge a wave of requests sent at once, when all of it is back: who waited, and who did not?"""
+        times = [(note, time) for note, time in self._wave.items() if time is not None]
+        if len(times) < self._wave_size:
+            return  # a small job may not fill the wave; the next one does
+        quickest = min(time / note.units for note, time in times)
+        at_once = [(note, time) for note, time in times if time / note.units <= AT_ONCE * quickest]
+        self.slots = len(at_once)
+        self._wave = {}
+        more = self.slots == len(times) and self.slots < self._most
+        self._wave_size = min(2 * self.slots, self._most) if more else 0
+        for note, time in at_once:
+            self._learn(note.units, time)
+
+
+class _Fit:
+    """Least squares of seconds over units, older observations fading."""
+
+    def __init__(self) -> None:
+        self._n = self._u = self._s = self._uu = self._us = 0.0
+        self._least = math.inf
+        self.overhead = 0.0
+        self.unit_seconds = 0.0
+
+    def add(self, units: float, seconds: float, keep: float) -> None:
+        """Take in an observation; `keep` is the weight that is left to all before."""
+        seconds = max(seconds, 1e-6)
+        self._least = min(self._least, seconds)
+        self._n = self._n * keep + 1.0
+        self._u = self._u * keep + units
+        self._s = self._s * keep + seconds
+        self._uu = self._uu * keep + units * units
+        self._us = self._us * keep + units * seconds
+        mean, spread = self._u / self._n, self._uu / self._n - (self._u / self._n) ** 2
+        overhead = 0.0
+        if spread > (0.1 * mean) ** 2:  # else nothing can be told apart
+            slope = (self._us / self._n - mean * self._s / self._n) / spread
+            overhead = min(max(self._s / self._n - slope * mean, 0.0), 0.9 * self._least)
+        self.overhead = overhead
+        self.unit_seconds = max(self._s / self._n - overhead, 0.1 * self._s / self._n) / mean

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LONGEST = 1.5
+LONGEST = 1.0
 """Seconds that a request should take at most: longer ones save nothing more and lose more with a node."""
 
-SHORTEST = 0.02
+SHORTEST = 0.2
 """Seconds that a request should take at least: shorter ones cost more to send than they balance."""
 
-WORTH = 3.0
-"""A request should take at least this many times as long as the shortest one so far, so that what any
-request costs does not eat the node's time."""
+WORTH = 8.0
+"""A request should take at least this many times its overhead, so that this does not eat the node's time."""
+
+PART = 0.6
+"""Of its share a node takes this much with one request."""
 
 SLACK = 1.05
 
@@ -27,31 +29,34 @@ class Standing:
     """A node as it stands now.
 
     Attributes:
-        rate: Units a second.
-        backlog: Seconds of work in flight.
-        wait: Seconds until it would begin with one more request.
-        slots: Requests that it serves at once, each at its share of the rate.
+        free: Seconds until each of its slots is free, in rising order.
+        overhead: Seconds that any request costs.
+        unit_seconds: Seconds of a slot for a unit.
         largest: Units to risk in one request.
-        least: Seconds of its shortest request.
     """
 
-    rate: float
-    backlog: float
-    wait: float
-    slots: float
+    free: Sequence[float]
+    overhead: float
+    unit_seconds: float
     largest: float
-    least: float
 
 
 def common_end(queued: float, nodes: Sequence[Standing]) -> float:
-    """Seconds until all is done when every node works to the end.
+    """Seconds until all is done when every slot that can still help does so with one more request.
 
     Args:
         queued: Units not sent yet.
         nodes: All nodes that work, those with no room for another request too.
     """
-    rates = sum(node.rate for node in nodes)
-    return (queued + sum(node.rate * node.backlog for node in nodes)) / rates
+    slots = sorted((free + node.overhead, 1.0 / node.unit_seconds) for node in nodes for free in node.free)
+    work, speeds, end = queued, 0.0, 0.0
+    for start, speed in slots:
+        if speeds and start >= end:
+            break
+        work += speed * start
+        speeds += speed
+        end = work / speeds
+    return end
 
 
 def pull(node: Standing, end: float, soonest: float, next_units: float) -> float:
@@ -65,11 +70,12 @@ def pull(node: Standing, end: float, soonest: float, next_units: float) -> float
     """
     if finish(node, next_units) > max(end, soonest) * SLACK + 0.001:
         return 0.0
-    share = end - node.wait
-    seconds = max(min(share / 2.0, LONGEST), SHORTEST, min(share, WORTH * node.least))
-    return min(node.rate / node.slots * seconds, node.largest)
+    share = end - node.free[0]
+    least = min(max(SHORTEST, WORTH * node.overhead), LONGEST)
+    seconds = max(min(share * PART, LONGEST), min(share, least))
+    return min(max(seconds - node.overhead, 0.001) / node.unit_seconds, node.largest)
 
 
 def finish(node: Standing, units: float) -> float:
     """Seconds until the node would be done with a request of this much more."""
-    return node.wait + units * node.slots / node.rate
+    return node.free[0] + node.overhead + units * node.unit_seconds
