@@ -30,6 +30,7 @@ class IngestFuture(PrefectDaskFuture[R]):
         wrapped_future: The Dask future of the task run's final state.
         task: Name of the task.
         report: Tells the server how the task run under a Dask key ended, for a worker that no longer can.
+        ended: Takes the id of the task run when this learns that it ended.
     """
 
     def __init__(
@@ -39,10 +40,12 @@ class IngestFuture(PrefectDaskFuture[R]):
         *,
         task: str,
         report: Callable[[str, State[Any]], None],
+        ended: Callable[[UUID], None],
     ) -> None:
         super().__init__(task_run_id=task_run_id, wrapped_future=wrapped_future)
         self._task = task
         self._report = report
+        self._ended = ended
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the task run has ended, or `timeout` seconds."""
@@ -56,6 +59,8 @@ class IngestFuture(PrefectDaskFuture[R]):
             self._final_state = self._lost(error)
         else:
             self._final_state = final
+            if final.is_final():
+                self._ended(self.task_run_id)
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """Return what the task returned.

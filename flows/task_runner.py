@@ -11,29 +11,29 @@ import contextvars
 import os
 import re
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID, uuid4
 
 import distributed
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import RunInput, State, TaskRun
+from prefect.client.schemas.objects import RunInput, State
 from prefect.context import (
     AssetContext,
     FlowRunContext,
-    SyncClientContext,
     TagsContext,
     TaskRunContext,
     serialize_context,
 )
-from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 from prefect.states import Crashed
 from prefect.tasks import MaterializingTask, Task
-from prefect.utilities.engine import collect_task_run_inputs_sync, emit_task_run_state_change_event
+from prefect.utilities.engine import collect_task_run_inputs_sync
 from prefect_dask.task_runners import DaskTaskRunner
 
 from prefect_ollama.flows.futures import IngestFuture
+from prefect_ollama.flows.records import report, wait_until_recorded
 from prefect_ollama.flows.remote import pack, run_task
 from prefect_ollama.flows.workers import WorkerCluster
 from prefect_ollama.tasks.roles import ROLE_MARK, ROLES
@@ -99,6 +99,7 @@ class IngestTaskRunner(DaskTaskRunner):
         self._tasks: dict[str, Task[..., Any]] = {}
         self._token = uuid4().hex[:8]
         self._reported: set[str] = set()
+        self._ended: deque[UUID] = deque(maxlen=64)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, IngestTaskRunner) and self._settings() == other._settings()
@@ -187,7 +188,9 @@ class IngestTaskRunner(DaskTaskRunner):
         )
         dask_future.task_run_id = task_run_id
         self._tasks[task.name] = task
-        return IngestFuture(task_run_id, dask_future, task=task.name, report=self._report)
+        return IngestFuture(
+            task_run_id, dask_future, task=task.name, report=self._report, ended=self._ended.append
+        )
 
     def __exit__(self, *args: Any) -> None:
         left = [] if self._client is None else _under_way(self._client)
@@ -195,6 +198,20 @@ class IngestTaskRunner(DaskTaskRunner):
         self._client = None
         for key in left:
             self._report(key, Crashed(message="The flow ended before this task run."))
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let a server that ends with this process write down what it was told."""
+        if self._flow_context is None:
+            return
+        ended = {*self._ended, *(UUID(key[-36:]) for key in self._reported)}
+        try:
+            settled = self._flow_context.copy().run(wait_until_recorded, ended)
+        except Exception:
+            self.logger.debug("The server was not asked", exc_info=True)
+            settled = False
+        if not settled:
+            self.logger.warning("Prefect's server may show some task runs of this flow run as unfinished.")
 
     def _own_cluster(self, **kwargs: Any) -> WorkerCluster:
         settings = get_current_settings().to_environment_variables(exclude_unset=True, include_secrets=True)
@@ -235,7 +252,7 @@ class IngestTaskRunner(DaskTaskRunner):
             return  # of another flow on the same workers, or told before
         self._reported.add(key)
         try:
-            self._flow_context.copy().run(_emit, task_run_id, self._tasks[name], state)
+            self._flow_context.copy().run(report, task_run_id, self._tasks[name], state)
         except Exception:
             self.logger.warning("Could not report task run %s as %s", task_run_id, state, exc_info=True)
 
@@ -253,25 +270,6 @@ def _parts(key: str) -> tuple[str, str, UUID | None]:
 
 def _restore(cls: type[IngestTaskRunner], settings: dict[str, Any]) -> IngestTaskRunner:
     return cls(**settings)
-
-
-def _emit(task_run_id: UUID, task: Task[..., Any], state: State[Any]) -> None:
-    with SyncClientContext.get_or_create() as context:
-        try:
-            task_run = context.client.read_task_run(task_run_id)
-        except ObjectNotFound:
-            flow = FlowRunContext.get()
-            task_run = TaskRun(
-                id=task_run_id,
-                name=f"{task.name}-{str(task_run_id)[:3]}",
-                flow_run_id=flow.flow_run.id if flow and flow.flow_run else None,
-                task_key=task.task_key,
-                dynamic_key=str(task_run_id),
-                tags=list(task.tags),
-            )
-    # Task runs get their states by events; the later state wins, in whatever order they arrive.
-    before, task_run.state = task_run.state, state
-    emit_task_run_state_change_event(task_run=task_run, initial_state=before, validated_state=state)
 
 
 def _under_way(client: distributed.Client) -> list[str]:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import pickle
+import sqlite3
+import subprocess
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -471,3 +476,23 @@ class TestLeaving:
             fails_in_the_midst()
         assert set(children()) == before
         assert {run.state_name for run in task_runs(seen["id"], count=3)} == {"Crashed"}
+
+
+@pytest.mark.slow  # Prefect's temporary server takes its time to start
+def test_temporary_server_serves_workers_and_keeps_what_they_told_it(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    environment |= {"PREFECT_HOME": str(tmp_path), "PREFECT_PROFILES_PATH": str(tmp_path / "profiles.toml")}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.temporary_server_flow"],
+        cwd=Path(__file__).parent.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert output.count("Starting temporary server") == 1
+    with closing(sqlite3.connect(tmp_path / "prefect.db")) as database:
+        states = database.execute("select state_name, count(*) from task_run group by state_name").fetchall()
+    assert states == [("Completed", 40)]
