@@ -18,6 +18,8 @@ OK, INCOMPLETE, USAGE, INTERRUPTED = 0, 1, 2, 130
 # Whoever set one of these wants Prefect's own log.
 _LOG_SETTINGS = ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_DEBUG_MODE")
 
+_NO_SERVER = ("Failed to reach API", "connect to ephemeral Prefect API server")
+
 
 def show(what: Any, *, json: bool) -> None:
     """Print a result on stdout: JSON of plain values, or something that Rich can render."""
@@ -44,10 +46,15 @@ def guarded(run: Callable[[], int], *, json: bool) -> int:
     except Exception as error:
         from prefect.exceptions import ParameterTypeError
 
-        if not isinstance(error, ParameterTypeError):
-            raise
-        _tell(str(error), "", "")
-        return USAGE
+        if isinstance(error, ParameterTypeError):
+            _tell(str(error), "", "")
+            return USAGE
+        if isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_SERVER):
+            _tell(
+                str(error), "Nothing was done.", "Check PREFECT_API_URL, or unset it for a temporary server."
+            )
+            return INCOMPLETE
+        raise
 
 
 def _tell(cause: str, state: str, remedy: str) -> None:
@@ -57,6 +64,8 @@ def _tell(cause: str, state: str, remedy: str) -> None:
 
 def _show_own_lines() -> None:
     """Show what this project logs, and of Prefect's own log nothing; its server gets all of it."""
+    # A temporary server makes its database first, which on a slow machine takes longer than Prefect waits.
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     if any(name in os.environ for name in _LOG_SETTINGS):
         return
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"

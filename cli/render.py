@@ -8,7 +8,6 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -97,7 +96,7 @@ def hits(found: Sequence[Hit]) -> RenderableType:
     """Passages, the best first."""
     if not found:
         return Text("Nothing found.")
-    panels = []
+    parts: list[RenderableType] = []
     for number, hit in enumerate(found, 1):
         pages = (
             f"page {hit.page_from}"
@@ -106,9 +105,10 @@ def hits(found: Sequence[Hit]) -> RenderableType:
         )
         text = " ".join(hit.text.split())
         shown = text if len(text) <= PASSAGE else text[:PASSAGE].rsplit(" ", 1)[0] + " …"
-        title = f"{number}. {hit.path}, {pages}" + (f" · {hit.heading}" if hit.heading else "")
-        panels.append(Panel(Text(shown), title=Text(title), title_align="left", subtitle=f"{hit.score:.3f}"))
-    return Group(*panels)
+        parts.append(_line(f"{number}. {hit.path}, {pages} ({hit.score:.3f})", "bold"))
+        told = [_line(hit.heading, "dim")] if hit.heading else []
+        parts.append(Padding(Group(*told, _line(shown)), (0, 0, 1, 3)))
+    return Group(*parts)
 
 
 def nodes(rows: Sequence[NodeRow]) -> RenderableType:

@@ -47,9 +47,10 @@ def serving_cluster(
     with EmbeddedNodes(count) as nodes:
         run_logger().info(
             "No Ollama node is configured and none answers on this host: the embedded model %s (384 dimensions, "
-            "English) serves, in %d processes.",
+            "English) serves, in %d process%s.",
             EMBEDDED_MODEL,
             len(nodes.urls),
+            "" if len(nodes.urls) == 1 else "es",
         )
         specs = tuple(
             NodeSpec(name=f"embedded-{number}", url=url, max_in_flight=2)
