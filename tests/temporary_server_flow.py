@@ -11,8 +11,8 @@ from tests import dask_tasks as tasks
 
 @flow(task_runner=IngestTaskRunner(1, 4))
 def short() -> str:
-    embedded = tasks.embed.map(tasks.parse.map(range(20)), scale=unmapped(2))
-    assert [future.result()["value"] for future in embedded] == [2 * number for number in range(20)]
+    embedded = tasks.embed.map(tasks.parse.map(range(40)), scale=unmapped(2))
+    assert [future.result()["value"] for future in embedded] == [2 * number for number in range(40)]
     return str(flow_run.id)
 
 
