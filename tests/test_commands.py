@@ -190,6 +190,7 @@ def test_a_fresh_machine_needs_nothing(hostile: Path, tmp_path: Path) -> None:
         name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "OLLAMA_"))
     }
     fresh |= {"HOME": str(tmp_path / "fresh"), "COLUMNS": "80", "DO_NOT_TRACK": "1"}
+    (tmp_path / "fresh").mkdir()
     samples = Path(__file__).parent.parent / "samples"
 
     def run(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
+import dask.config
+import distributed
 import orjson
 import pymupdf
 import pytest
@@ -27,6 +29,7 @@ from prefect_ollama.blocks.wire.proof import CANARIES
 from prefect_ollama.flows import IngestReport, ingest_pdfs
 from prefect_ollama.flows.parameters import Chunking
 from prefect_ollama.flows.task_runner import IngestTaskRunner
+from prefect_ollama.flows.workers import WorkerCluster
 from tests.flow_samples import (
     MODEL,
     PREFIX,
@@ -564,3 +567,47 @@ def test_two_runs_at_once_double_and_lose_nothing(
     assert len(rows) == sum(report["chunks"] for report in reports)
     assert len(manifest(place)) == 12
     assert {row.status for row in manifest(place).values()} == {"stored"}
+
+
+class Deadly(distributed.WorkerPlugin):
+    """Ends a worker process that is given a file of this name, as one that the kernel kills for its memory."""
+
+    def __init__(self, name: str) -> None:
+        self.deadly = name
+
+    def setup(self, worker: object) -> None:
+        from prefect_ollama.tasks import parse
+
+        cut = parse._cut
+
+        def deadly(source: str, file: Any, *rest: Any) -> Any:
+            if file.path == self.deadly:
+                os._exit(1)
+            return cut(source, file, *rest)
+
+        parse._cut = deadly
+
+
+@pytest.mark.slow
+def test_a_file_that_kills_its_worker_takes_no_other_along(
+    prefect_server: str, trio: list[Node], tmp_path: Path, place: Path
+) -> None:
+    folder = write_folder(tmp_path / "papers", ["a", "b", "deadly", "y", "z"], pages=1)
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        WorkerCluster(1, 4, env={"PREFECT_API_URL": prefect_server}) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        client.wait_for_workers(2, timeout=100)
+        client.register_plugin(Deadly("deadly.pdf"))
+        flow = ingest_pdfs.with_options(task_runner=IngestTaskRunner(address=cluster.scheduler_address))
+        report = flow(str(folder), [node.url for node in trio], LanceTable(uri=str(place)))
+    assert outcomes(report) == {
+        f"{name}.pdf": "failed" if name == "deadly" else "stored" for name in ("a", "b", "deadly", "y", "z")
+    }
+    (failed,) = report.failed
+    assert "worker processes died" in failed.reason
+    assert "retry_failed" in failed.remedy
+    assert manifest(place)["deadly.pdf"].kind == "lost"
+    assert_right(chunks(place))
+    assert not [state for _, state in states(report, 8) if state not in ("Completed", "Crashed")]
