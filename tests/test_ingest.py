@@ -30,6 +30,7 @@ from prefect_ollama.flows import IngestReport, ingest_pdfs
 from prefect_ollama.flows.parameters import Chunking
 from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.flows.workers import WorkerCluster
+from prefect_ollama.tasks.store import Writer
 from tests.flow_samples import (
     MODEL,
     PREFIX,
@@ -567,6 +568,26 @@ def test_two_runs_at_once_double_and_lose_nothing(
     assert len(rows) == sum(report["chunks"] for report in reports)
     assert len(manifest(place)) == 12
     assert {row.status for row in manifest(place).values()} == {"stored"}
+
+
+def test_a_flow_run_that_prefect_tries_again_goes_on(
+    dask_workers: str, trio: list[Node], tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "papers", ["a"], pages=1)
+    flush, calls = Writer.flush, []
+
+    def fail_once(self: Writer) -> None:
+        calls.append(self)
+        if len(calls) == 1:
+            raise OSError("No space left on device")
+        flush(self)
+
+    monkeypatch.setattr(Writer, "flush", fail_once)
+    flow = ingest_pdfs.with_options(task_runner=IngestTaskRunner(address=dask_workers), retries=1)
+    report = flow(str(folder), [node.url for node in trio], LanceTable(uri=str(place)))
+    assert outcomes(report) == {"a.pdf": "stored"}
+    log = Store.open(StoreSpec(str(place), "documents")).runs()
+    assert [run.status for run in log if run.kind == "ingest"] == ["failed", "done"]
 
 
 class Deadly(distributed.WorkerPlugin):
