@@ -138,7 +138,7 @@ def test_nothing_is_lost_doubled_or_out_of_order_and_no_chunk_is_too_long(
         assert {region.page for region in chunk.regions} >= {chunk.page_from, chunk.page_to}
         text = squeezed(chunk.text)
         begins = _place(whole, text, at)
-        if begins is None:  # A table that was cut repeats its header.
+        if begins is None:  # It repeats the heading of its section, or the two rows of the header of its table.
             header = squeezed("\n".join(chunk.text.split("\n")[:2]))
             assert header in whole
             text = text[len(header) :]
@@ -199,13 +199,14 @@ def test_no_chunk_reaches_over_a_chapter_and_headings_stay_with_their_text() -> 
     )
 
 
-def test_a_chunk_begins_with_the_last_sentences_of_the_one_before_within_a_section() -> None:
+def test_a_chunk_within_a_section_begins_with_its_heading_and_the_last_sentences_of_the_one_before() -> None:
     page = [heading("One"), paragraph(_prose("first", 60)), heading("Two"), paragraph(_prose("second", 60))]
     chunks = chunk_document(document(page), ChunkOptions(overlap_tokens=40))
     for before, after in pairwise(chunks):
         if before.heading != after.heading:
             continue
-        first, second = after.text.split(". ")[:2]
+        assert after.text.startswith(f"{after.heading}\n\n")
+        first, second = after.text.removeprefix(f"{after.heading}\n\n").split(". ")[:2]
         assert before.text.endswith(f"{first}.") or before.text.endswith(f"{first}. {second}.")
     assert not any("first" in chunk.text and "second" in chunk.text for chunk in chunks)
     plain = chunk_document(document(page), ChunkOptions(overlap_tokens=0))

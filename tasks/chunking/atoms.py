@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from prefect_ollama.blocks.chunk import Region
 from prefect_ollama.tasks.chunking.sentences import sentences, short_enough
@@ -20,6 +20,9 @@ HEADING: Final = 3
 PARAGRAPH: Final = 2
 SENTENCE: Final = 1
 INSIDE: Final = 0
+
+# A heading is repeated in every chunk of its section if it takes no more than this of it.
+_CONTEXT_SHARE: Final = 0.15
 
 
 @dataclass(slots=True)
@@ -34,8 +37,10 @@ class Atom:
         region: Where the block stands that it belongs to.
         path: Headings above it, itself included if it is one.
         is_heading: Whether it is a heading, which stays with what follows.
-        table_head: Header rows to repeat where a chunk begins with this row of a table.
-        head_tokens: Length of `table_head`.
+        context: What a chunk that begins with this atom repeats before it: the heading of its section, or the
+            header of its table, with the line breaks after it.
+        context_tokens: Length of `context`.
+        is_row: Whether it is a row of a table that had to be cut.
     """
 
     text: str
@@ -45,8 +50,9 @@ class Atom:
     region: Region
     path: tuple[str, ...]
     is_heading: bool = False
-    table_head: str = ""
-    head_tokens: int = 0
+    context: str = ""
+    context_tokens: int = 0
+    is_row: bool = False
 
 
 def make_atoms(document: ParsedDocument, longest: int, count_tokens: Callable[[str], int]) -> list[Atom]:
@@ -56,19 +62,30 @@ def make_atoms(document: ParsedDocument, longest: int, count_tokens: Callable[[s
     """
     found: list[Atom] = []
     path: list[tuple[int, str]] = []
-    names: tuple[str, ...] = ()
+    section = _Section((), "", 0)
     for number, block in _in_order(document):
+        region = Region(number, *block.box)
         if block.kind == "heading":
             while path and path[-1][0] >= block.level:
                 path.pop()
             path.append((block.level, block.text))
-            names = tuple(text for _, text in path)
-        region = Region(number, *block.box)
-        if block.kind == "table":
-            found += _table(block, region, names, longest, count_tokens)
+            section = _Section(tuple(text for _, text in path), "", 0)
+            parts = list(_prose(block, region, section, longest, count_tokens))
+            # A heading that takes up much of a chunk is not worth repeating.
+            if len(parts) == 1 and parts[0].tokens <= _CONTEXT_SHARE * longest:
+                section = _Section(section.path, f"{block.text}\n\n", parts[0].tokens)
+            found += parts
+        elif block.kind == "table":
+            found += _table(block, region, section, longest, count_tokens)
         else:
-            found += _prose(block, region, names, longest, count_tokens)
+            found += _prose(block, region, section, longest, count_tokens)
     return found
+
+
+class _Section(NamedTuple):
+    path: tuple[str, ...]
+    context: str
+    tokens: int
 
 
 def _in_order(document: ParsedDocument) -> Iterator[tuple[int, Block]]:
@@ -86,7 +103,7 @@ def _in_order(document: ParsedDocument) -> Iterator[tuple[int, Block]]:
 
 
 def _prose(
-    block: Block, region: Region, names: tuple[str, ...], longest: int, count_tokens: Callable[[str], int]
+    block: Block, region: Region, section: _Section, longest: int, count_tokens: Callable[[str], int]
 ) -> Iterator[Atom]:
     heading = block.kind == "heading"
     if heading:
@@ -96,10 +113,12 @@ def _prose(
     else:
         glue, border = "\n\n", PARAGRAPH
     for sentence in (block.text,) if heading else sentences(block.text):
-        for part, tokens in short_enough(sentence, longest, count_tokens):
+        for part, tokens in short_enough(sentence, longest - section.tokens, count_tokens):
             text = part.strip()
             if text:
-                yield Atom(text, glue, tokens, border, region, names, heading)
+                yield Atom(
+                    text, glue, tokens, border, region, section.path, heading, section.context, section.tokens
+                )
                 border = INSIDE
             glue = part[len(part.rstrip()) :] if text else glue + part
         border = SENTENCE
@@ -115,36 +134,46 @@ def _wide(character: str) -> bool:
 
 
 def _table(
-    block: Block, region: Region, names: tuple[str, ...], longest: int, count_tokens: Callable[[str], int]
+    block: Block, region: Region, section: _Section, longest: int, count_tokens: Callable[[str], int]
 ) -> Iterator[Atom]:
     tokens = count_tokens(block.text)
-    if tokens <= longest:
-        yield Atom(block.text, "\n\n", tokens, PARAGRAPH, region, names)
+    if tokens <= longest - section.tokens:
+        yield Atom(
+            block.text,
+            "\n\n",
+            tokens,
+            PARAGRAPH,
+            region,
+            section.path,
+            False,
+            section.context,
+            section.tokens,
+        )
         return
     rows = block.text.split("\n")
-    head = "\n".join(rows[:2])
+    head = "\n".join(rows[:2]) + "\n"
     head_tokens = count_tokens(head)
     if head_tokens * 2 > longest:
         head, head_tokens = "", 0
-    # The header stays with the first row of the table, as the header of a section does with its text.
-    first = True
-    glue = "\n\n"
+    glue, border = "\n\n", PARAGRAPH
     for number, row in enumerate(rows):
-        for part, tokens in short_enough(row, longest - head_tokens, count_tokens):
+        for part, tokens in short_enough(row, longest - max(head_tokens, section.tokens), count_tokens):
             text = part.strip()
             if text:
-                repeat = number >= 2
+                repeats = number >= 2
                 yield Atom(
                     text,
                     glue,
                     tokens,
-                    PARAGRAPH if first else SENTENCE,
+                    border,
                     region,
-                    names,
-                    is_heading=number < 2,
-                    table_head=head if repeat else "",
-                    head_tokens=head_tokens if repeat else 0,
+                    section.path,
+                    # The header stays with the first row, as that of a section does with its text.
+                    is_heading=not repeats,
+                    context=head if repeats else section.context,
+                    context_tokens=head_tokens if repeats else section.tokens,
+                    is_row=True,
                 )
-                first = False
+                border = SENTENCE
             glue = part[len(part.rstrip()) :] if text else glue + part
         glue = "\n"

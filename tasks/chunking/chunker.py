@@ -108,7 +108,7 @@ def _spans(atoms: list[Atom], options: ChunkOptions, longest: int) -> Iterator[t
 
 def _end(atoms: list[Atom], before: list[int], start: int, options: ChunkOptions, longest: int) -> int:
     count = len(atoms)
-    base = before[start] - atoms[start].head_tokens
+    base = before[start] - (0 if atoms[start].border >= HEADING else atoms[start].context_tokens)
     least = options.target_tokens // 2
     best, best_score = 0, float("-inf")
     last = start + 1
@@ -147,10 +147,10 @@ def _chunk(atoms: list[Atom], start: int, end: int, overlap_tokens: int) -> Chun
         texts += (atom.glue, atom.text)
         tokens += atom.tokens
     text = "".join(texts)
-    if taken[0].table_head:
-        text = f"{taken[0].table_head}\n{text}"
-        tokens += taken[0].head_tokens
     own = atoms[start]
+    if not own.is_heading:
+        text = own.context + text
+        tokens += own.context_tokens
     return Chunk(
         text=text,
         position=-1,
@@ -170,7 +170,7 @@ def _overlap(atoms: list[Atom], start: int, overlap_tokens: int) -> int:
         and atoms[first].border <= PARAGRAPH
         and atoms[first - 1].path == atoms[start].path
         and not atoms[first - 1].is_heading
-        and not atoms[first - 1].table_head
+        and not atoms[first - 1].is_row
         and tokens + atoms[first - 1].tokens <= overlap_tokens
     ):
         first -= 1
