@@ -20,10 +20,36 @@ from pathlib import Path
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
 os.environ.update(PREFECT_SERVER_ANALYTICS_ENABLED="false", DO_NOT_TRACK="1")
 
-WORDS = (
-    "harbour tide lantern copper signal meadow granite violin orchard compass ledger kettle bridge cedar "
-    "thunder marble ribbon anchor pepper saddle window candle river mirror garden winter market engine"
-).split()
+WORDS = [
+    "harbour",
+    "tide",
+    "lantern",
+    "copper",
+    "signal",
+    "meadow",
+    "granite",
+    "violin",
+    "orchard",
+    "compass",
+    "ledger",
+    "kettle",
+    "bridge",
+    "cedar",
+    "thunder",
+    "marble",
+    "ribbon",
+    "anchor",
+    "pepper",
+    "saddle",
+    "window",
+    "candle",
+    "river",
+    "mirror",
+    "garden",
+    "winter",
+    "market",
+    "engine",
+]
 
 
 def make_pdfs(folder: Path, documents: int, pages: int, seed: int = 0) -> None:
@@ -37,7 +63,8 @@ def make_pdfs(folder: Path, documents: int, pages: int, seed: int = 0) -> None:
                 text = f"Document {number}, part {page}.\n\n"
                 for _ in range(6):
                     sentences = (
-                        " ".join(dice.choices(WORDS, k=dice.randint(8, 14))).capitalize() + f" {dice.random():.6f}."
+                        " ".join(dice.choices(WORDS, k=dice.randint(8, 14))).capitalize()
+                        + f" {dice.random():.6f}."
                         for _ in range(4)
                     )
                     text += " ".join(sentences) + "\n\n"
