@@ -55,9 +55,10 @@ def chunk_document(
     chunks: list[Chunk] = []
     for chapter in _chapters(make_atoms(document, longest, count_tokens), options.min_tokens):
         for start, end in _spans(chapter, options, longest):
-            chunks += _fitting(
-                _chunk(chapter, start, end, options.overlap_tokens), options.max_tokens, count_tokens
-            )
+            chunk = _chunk(chapter, start, end, options.overlap_tokens)
+            if _too_long(chunk, options.max_tokens, count_tokens):
+                chunk = _chunk(chapter, start, end, 0)
+            chunks += _fitting(chunk, options.max_tokens, count_tokens)
     return renumbered(chunks)
 
 
@@ -208,8 +209,13 @@ def _continues(above: Region, below: Region) -> bool:
     return shared >= 0.6 * min(above.x1 - above.x0, below.x1 - below.x0)
 
 
+def _too_long(chunk: Chunk, max_tokens: int, count_tokens: Callable[[str], int]) -> bool:
+    """Whether a chunk exceeds the limit: a tokenizer may count a text longer than the sum of its sentences."""
+    return chunk.tokens > 0.8 * max_tokens and count_tokens(chunk.text) > max_tokens
+
+
 def _fitting(chunk: Chunk, max_tokens: int, count_tokens: Callable[[str], int]) -> Iterator[Chunk]:
-    """Make sure of the limit: a tokenizer may count a text longer than the sum of its sentences."""
+    """Make sure of the limit, dividing what exceeds it; a chunk that comes near it is counted as a whole."""
     if chunk.tokens > 0.8 * max_tokens:
         tokens = count_tokens(chunk.text)
         if tokens > max_tokens and len(chunk.text) > 1:

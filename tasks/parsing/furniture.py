@@ -25,25 +25,35 @@ _NUMBER: Final = re.compile(
 _ROMAN: Final = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
 
 
-def drop_furniture(pages: list[RawPage], body_size: int, titles: Iterable[str]) -> Counter[str]:
+def drop_furniture(pages: list[RawPage], body_size: int, titles: Iterable[tuple[str, int]]) -> Counter[str]:
     """Take running heads, feet and page numbers from the pages, in place; give the characters dropped.
 
     Args:
         pages: All pages in order.
         body_size: Size of the type that most of the text is set in.
-        titles: Title of the document and of its chapters as the file names them; a running head that repeats one
-            is known by that, even if it stands on one page only.
+        titles: Title of the document and of its chapters as the file names them, each with its page counted from
+            0; a running head that repeats one on a later page is known by that, even if it stands on one page only.
     """
-    known = {_words(title) for title in titles}
+    # The page after which words are known to be a title, so that they are a running head.
+    known: dict[str, int] = {}
+    for title, number in titles:
+        known.setdefault(_words(title), number)
     heads: defaultdict[tuple[str, str], list[tuple[RawPage, Piece]]] = defaultdict(list)
     titled: defaultdict[str, list[tuple[RawPage, Piece]]] = defaultdict(list)
     numbers: defaultdict[tuple[str, int], list[tuple[RawPage, Piece]]] = defaultdict(list)
     for page in pages:
-        known |= {_words(piece.text) for piece in page.pieces if piece.size > 1.15 * body_size}
+        for piece in page.pieces:
+            if piece.size > 1.15 * body_size:
+                known[_words(piece.text)] = min(known.get(_words(piece.text), page.number), page.number - 1)
         for rule, piece in _candidates(page):
             text = " ".join(piece.text.split())
             words = _words(text)
-            if words and piece.size <= body_size and words in known and _is_outermost(rule, piece, page):
+            if (
+                words
+                and piece.size <= body_size
+                and page.number > known.get(words, page.number)
+                and _is_outermost(rule, piece, page)
+            ):
                 titled[rule].append((page, piece))
                 continue
             match = _NUMBER.fullmatch(text)

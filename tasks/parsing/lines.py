@@ -17,6 +17,9 @@ SCALE: Final = 10.0
 _BULLETS: Final = frozenset("•◦‣▪▫■□●○–—-*·➢➤✓∙⁃")
 _NUMBERED: Final = re.compile(r"\(?(?:\d{1,3}|[a-z]|[ivx]{1,4})[.)] ")
 _PARAGRAPH_ENDS: Final = tuple('.!?:;…。！？"”’»)')
+# So many lines of two cells with so many characters on average are no table.
+_COLUMN_LINES: Final = 4
+_COLUMN_CHARACTERS: Final = 25
 # Dots that lead from an entry of a table of contents to its page.
 LEADERS: Final = re.compile(r"(?:[.·…_]\s?){5,}")
 
@@ -251,13 +254,44 @@ def _divided(lines: list[dict[str, Any]], texts: list[str], page: RawPage) -> li
                     tuple(cell.x0 for cell in cells),
                 )
             )
-    pieces = []
+    pieces: list[Piece] = []
     start = 0
-    for i in _borders(all_lines):
-        pieces.append(_piece(all_lines, start, i))
+    for i in [*_borders(all_lines), count]:
+        if _are_columns(all_lines, start, i):
+            pieces += [_column(all_lines, start, i, place) for place in (0, 1)]
+            lost = set(all_lines.y0[start:i])
+            page.rows = [row for row in page.rows if row.y0 not in lost]
+        else:
+            pieces.append(_piece(all_lines, start, i))
         start = i
-    pieces.append(_piece(all_lines, start, count))
     return pieces
+
+
+def _are_columns(lines: _Lines, start: int, end: int) -> bool:
+    """Whether rows of two cells are lines of prose in two columns, which the file holds line by line."""
+    if end - start < _COLUMN_LINES or start not in lines.cells:
+        return False
+    rows = [lines.cells[i] for i in range(start, end)]
+    if any(len(row) != 2 for row in rows):
+        return False
+    starts = [row[1].x0 for row in rows]
+    return max(starts) - min(starts) < lines.size[start] and all(
+        sum(len(row[place].text) for row in rows) >= _COLUMN_CHARACTERS * len(rows) for place in (0, 1)
+    )
+
+
+def _column(lines: _Lines, start: int, end: int, place: int) -> Piece:
+    cells = [lines.cells[i][place] for i in range(start, end)]
+    return Piece(
+        min(cell.x0 for cell in cells),
+        min(lines.y0[start:end]),
+        max(cell.x1 for cell in cells),
+        max(lines.y1[start:end]),
+        lines.size[start],
+        lines.bold[start],
+        "\n".join(cell.text for cell in cells),
+        end - start,
+    )
 
 
 def _borders(lines: _Lines) -> Iterator[int]:

@@ -38,7 +38,7 @@ def build_pages(
         tables_of_rows(page)
     merge_lines(raw)
     body_size = _body_size(raw)
-    dropped = drop_furniture(raw, body_size, [title, *(entry[1] for entry in outline)])
+    dropped = drop_furniture(raw, body_size, [(title, 0), *((name, page - 1) for _, name, page in outline)])
     levels = find_headings(raw, body_size, outline)
     blocks_of = [_blocks(page, body_size, levels, dropped) for page in raw]
     _join(blocks_of, dropped)
