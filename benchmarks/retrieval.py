@@ -1,6 +1,6 @@
 """How often the right page is found: our chunks against other ways to cut the same files, with the same model.
 
-    uv run --with llama-index-core --with langchain-text-splitters python -m benchmarks.retrieval
+    uv run --with llama-index-core --with langchain-text-splitters --with "nltk<3.9.2" python -m benchmarks.retrieval
 
 Every way cuts the PDFs of `samples/` into texts that know their pages. Each question of `samples/questions.jsonl`
 is embedded with the embedded model, and so is every text; a text is right when it is of the file and of a page that
