@@ -50,7 +50,7 @@ def test_equal_nodes_take_part() -> None:
         ({"capabilities": ["completion"]}, "no embedding model"),
         ({"models": ["other"]}, "does not have the model"),
         ({"faults": [{"name": "wrong_order"}]}, "when the order of the list changes"),
-        ({"faults": [{"name": "down"}]}, "cannot be connected"),
+        ({"faults": [{"name": "down"}]}, "Check that it runs and can be reached"),
     ],
 )
 @pytest.mark.parametrize("place", [0, 2])
@@ -127,6 +127,7 @@ def test_a_pull_that_fails_in_mid_stream_is_named() -> None:
         assert "no space left on device" in str(cluster.left_out["n1"])
 
 
+@pytest.mark.slow
 def test_a_node_that_loads_for_long_joins_while_the_work_runs() -> None:
     with nodes(
         HEALTHY | {"texts_per_second": 100}, HEALTHY | {"load_seconds": 6.5, "texts_per_second": 100}

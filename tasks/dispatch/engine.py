@@ -148,7 +148,7 @@ class Engine:
         if not standings:
             return None
         nodes = list(standings.values())
-        end = sizing.common_end(self._queue.units, nodes)
+        end = sizing.common_end(self._queue.units, nodes, item.units)
         soonest = min(sizing.finish(node, item.units) for node in nodes)
         best: tuple[Lane, float] | None = None
         best_finish = 0.0

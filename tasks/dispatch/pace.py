@@ -20,6 +20,9 @@ FIRST_WAVE = 4
 AT_ONCE = 1.5
 """Requests of one wave were served at once when they took less than this many times as long as the quickest."""
 
+TOGETHER = 0.02
+"""Seconds within which requests count as sent together."""
+
 GROWTH = 8.0
 """A request is at most this many times as large as the largest that the node has finished."""
 
@@ -90,10 +93,7 @@ class Pace:
             Seconds since the node's last answer, or since it had something to do.
         """
         self._sent.remove(note)
-        if note.begun is None and (serving := self._serving):
-            # It overtook one on the way there, which waited in its place.
-            other = max(serving, key=lambda other: other.begun or 0.0)
-            note.begun, other.begun = other.begun, None
+        self._put_right(now, note)
         self._largest = max(self._largest, note.units)
         if note in self._wave:
             self._wave[note] = now - note.at
@@ -161,6 +161,17 @@ class Pace:
             if note.begun is None:
                 note.begun = now
                 serving += 1
+
+    def _put_right(self, now: float, note: Sent) -> None:
+        """Requests sent together may overtake each other on the way: see from when this one ended in whose place."""
+        peers = [other for other in self._sent if other.begun is not None and other.at - note.at < TOGETHER]
+        peers = [other for other in peers if note.at - other.at < TOGETHER]
+        if not peers:
+            return
+        start = now - self.expected(note.units)
+        best = min(peers, key=lambda other: abs((other.begun or 0.0) - start))
+        if note.begun is None or abs((best.begun or 0.0) - start) < abs(note.begun - start):
+            note.begun, best.begun = best.begun, note.begun
 
     def _schedule(self, now: float) -> tuple[list[float], dict[Sent, float]]:
         ends: dict[Sent, float] = {}

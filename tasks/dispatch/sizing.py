@@ -15,10 +15,10 @@ LONGEST = 1.0
 SHORTEST = 0.2
 """Seconds that a request should take at least: shorter ones cost more to send than they balance."""
 
-WORTH = 8.0
+WORTH = 14.0
 """A request should take at least this many times its overhead, so that this does not eat the node's time."""
 
-PART = 0.6
+PART = 0.7
 """Of its share a node takes this much with one request."""
 
 SLACK = 1.05
@@ -41,20 +41,25 @@ class Standing:
     largest: float
 
 
-def common_end(queued: float, nodes: Sequence[Standing]) -> float:
+def common_end(queued: float, nodes: Sequence[Standing], next_units: float) -> float:
     """Seconds until all is done when every slot that can still help does so with one more request.
 
     Args:
         queued: Units not sent yet.
         nodes: All nodes that work, those with no room for another request too.
+        next_units: Units of the next text; a slot that can't do as much by then can't help.
     """
-    slots = sorted((free + node.overhead, 1.0 / node.unit_seconds) for node in nodes for free in node.free)
+    slots = sorted(
+        (free + node.overhead + next_units * node.unit_seconds, free + node.overhead, node.unit_seconds)
+        for node in nodes
+        for free in node.free
+    )
     work, speeds, end = queued, 0.0, 0.0
-    for start, speed in slots:
-        if speeds and start >= end:
+    for done, start, unit_seconds in slots:
+        if speeds and done >= end:
             break
-        work += speed * start
-        speeds += speed
+        work += start / unit_seconds
+        speeds += 1.0 / unit_seconds
         end = work / speeds
     return end
 

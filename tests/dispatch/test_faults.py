@@ -57,10 +57,10 @@ REFUSALS = {"401", "403", "404", "501", "redirect"}
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_one_node_in_mid_run_costs_nothing(trio: list[Node], fault: str) -> None:
     settings, cause = FAULTS[fault]
-    texts = some(1500 if fault in SILENT else 240)
+    texts = some(1500 if fault in SILENT else 600)
     with Dispatcher(proven(trio)) as dispatcher:
         trio[1].reset()
-        trio[1].control(faults=[settings | {"after_requests": 2}])
+        trio[1].control(faults=[settings | {"after_requests": 1}])
         embedded = dispatcher.embed(texts)
         check(texts, embedded)
         figures = of(dispatcher, "n1")
@@ -93,11 +93,11 @@ def test_a_fault_from_the_start_leaves_the_node_out_and_names_it(trio: list[Node
 )
 def test_a_fault_of_all_nodes_that_passes_is_survived(trio: list[Node], fault: str) -> None:
     settings, _ = FAULTS[fault]
-    texts = some(200)
+    texts = some(600)
     with Dispatcher(proven(trio)) as dispatcher:
         for node in trio:
             node.reset()
-            node.control(faults=[settings | {"after_requests": 2, "duration": 0.3}])
+            node.control(faults=[settings | {"after_requests": 1, "duration": 0.3}])
         check(texts, dispatcher.embed(texts))
         assert any(node.errors for node in dispatcher.figures().nodes)
 
