@@ -1,4 +1,7 @@
-"""What one writes first: a queue of fixed batches from which every node pulls. A yardstick, not a part."""
+"""What one writes first: a queue of fixed batches from which every node pulls. A yardstick, not a part.
+
+Two texts a request and two in flight served the nodes of the first row best, of sizes from 2 to 16.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-BATCH = 8
+BATCH = 2
 IN_FLIGHT = 2
 
 
