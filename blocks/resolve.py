@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from prefect.settings import get_current_settings
+
+from prefect_ollama.blocks.cache import CacheSpec
 from prefect_ollama.blocks.cluster import DEFAULT_MODEL, OllamaCluster
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance.spec import StoreSpec
@@ -98,6 +101,11 @@ def resolve_table(table: LanceTable | str | Path | None = None) -> StoreSpec:
         return LanceTable.made(uri=uri).to_spec()
     hint = f" If {text!r} is a folder, write './{text}'."
     return LanceTable.load_named(text, hint=hint).to_spec()
+
+
+def default_cache() -> CacheSpec:
+    """The vector cache of the flows on this machine: the folder `ollama-vectors` of Prefect's home."""
+    return CacheSpec(str(get_current_settings().home / "ollama-vectors"))
 
 
 def _of_nodes(entries: Sequence[str | OllamaNode], model: str | None) -> OllamaCluster:

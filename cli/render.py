@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -11,7 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from prefect_ollama.blocks.lance import Hit
+from prefect_ollama.blocks.cache import CacheStats
+from prefect_ollama.blocks.lance import Hit, Run
+from prefect_ollama.blocks.lance.upkeep import Upkeep
 from prefect_ollama.flows import FileReport, IngestReport, NodeReport, NodeRow
 
 PASSAGE = 400
@@ -47,9 +50,6 @@ def _line(text: str, style: str = "") -> Text:
 
 def _totals(what: IngestReport) -> Table:
     outcomes = ", ".join(f"{count} {name}" for name, count in sorted(what.outcomes().items())) or "none found"
-    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
     rows = {"files": f"{len(what.files)} ({outcomes})"}
     if not what.dry_run:
         rows |= {
@@ -64,6 +64,13 @@ def _totals(what: IngestReport) -> Table:
         }
     if what.model:
         rows["model"] = what.model
+    return _named(rows)
+
+
+def _named(rows: Mapping[str, str]) -> Table:
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in rows.items():
         table.add_row(name, escape(value))
     return table
@@ -121,3 +128,49 @@ def nodes(rows: Sequence[NodeRow]) -> RenderableType:
         rate = f"{row.texts_per_second:.1f}" if row.texts_per_second else ""
         table.add_row(escape(row.name), row.state, escape(row.version), row.digest[:12], rate)
     return Group(table, *(_line(f"{row.name}: {row.note}", "yellow") for row in rows if row.note))
+
+
+def runs(found: Sequence[Run]) -> RenderableType:
+    """Runs over a table, in the order given, with what each changed."""
+    if not found:
+        return Text("No run yet.")
+    parts: list[RenderableType] = []
+    for run in found:
+        when = _time(run.started_at)
+        if run.ended_at is not None:
+            when += f", {(run.ended_at - run.started_at).total_seconds():.1f} s"
+        told = [f"{run.kind} of {run.source}" if run.source else run.kind, f"{when}, on {run.host}"]
+        if run.counts:
+            told.append(
+                ", ".join(f"{count:g} {name.replace('_', ' ')}" for name, count in run.counts.items())
+            )
+        parts.append(_line(f"{run.run_id} ({run.status})", "bold"))
+        parts.append(Padding(Group(*map(_line, told)), (0, 0, 0, 3), expand=False))
+    return Group(*parts)
+
+
+def upkeep(what: Upkeep) -> RenderableType:
+    """What upkeep did."""
+    told = [f"{step[:1].upper()}{step[1:]}." for step in what.done] or ["Nothing was due."]
+    if what.left_over_files:
+        told.append(f"Deleted {what.left_over_files} files that killed writers left.")
+    if what.peak_bytes:
+        told.append(f"It took {what.seconds:.1f} s and {what.peak_bytes / 2**20:.0f} MiB of memory.")
+    return Group(*map(_line, told))
+
+
+def cache(stats: CacheStats, *, emptied: bool) -> RenderableType:
+    """What a vector cache holds, or held before it was emptied."""
+    head = f"{stats.folder} is empty now; it held" if emptied else stats.folder
+    rows = {
+        "vectors": f"{stats.entries}",
+        "size": f"{stats.bytes / 2**20:.1f} MiB of at most {stats.limit_bytes / 2**20:.0f}",
+        "files": f"{stats.segments}" + (f", and {stats.damaged} damaged" if stats.damaged else ""),
+    }
+    if stats.oldest is not None and stats.newest is not None:
+        rows["last used"] = f"{_time(stats.oldest)} to {_time(stats.newest)}"
+    return Group(_line(head, "bold"), _named(rows))
+
+
+def _time(when: datetime) -> str:
+    return f"{when.astimezone():%Y-%m-%d %H:%M:%S}"

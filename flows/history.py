@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.context import FlowRunContext
 from pydantic import Field
 
 from prefect_ollama.blocks.lance import Run, Store
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.parameters import TableParameter
+from prefect_ollama.tasks.log import run_logger
 
 
 def runs(table: TableParameter = None) -> list[Run]:
@@ -49,5 +50,5 @@ def roll_back(
     context = FlowRunContext.get()
     name = str(context.flow_run.id) if context and context.flow_run else f"undo-{run_id}"
     undone = Store.open(resolve_table(table)).roll_back(run_id, name, including_later=including_later)
-    get_run_logger().info("Rolled back %s: %s", run_id, dict(undone.counts))
+    run_logger().info("Rolled back %s: %s", run_id, dict(undone.counts))
     return undone

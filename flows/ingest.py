@@ -10,13 +10,11 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
-from prefect.settings import get_current_settings
 from pydantic import Field
 
-from prefect_ollama.blocks.cache import CacheSpec
 from prefect_ollama.blocks.errors import ModelFilesError, TableError, TableMissing
 from prefect_ollama.blocks.lance import Identity, Store, StoreSpec
-from prefect_ollama.blocks.resolve import Nodes, resolve_cluster, resolve_table
+from prefect_ollama.blocks.resolve import Nodes, default_cache, resolve_cluster, resolve_table
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.blocks.wire.spec import ModelSpec
 from prefect_ollama.flows.maintain import KEEP_DAYS, MEMORY_MB
@@ -140,7 +138,7 @@ def ingest_pdfs(
         proven = prove_nodes(Parcel(spec), len(spec.nodes))
         cutting = _cutting(parse, chunk, spec.model)
         store = _open_for(place, proven, cutting, found)
-        cache = CacheSpec(str(get_current_settings().home / "ollama-vectors")) if use_cache else None
+        cache = default_cache() if use_cache else None
         run.begin(store, proven)
         try:
             run_bundles(run, cutting, Embedding(run_id, proven, place, cache), ahead)

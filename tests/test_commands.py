@@ -7,21 +7,33 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
+from prefect.settings import PREFECT_HOME, temporary_settings
 from rich.console import Console
 
 from prefect_ollama import render
 from prefect_ollama.blocks import LanceTable
-from prefect_ollama.blocks.lance import Hit
+from prefect_ollama.blocks.cache import CacheSpec, VectorCache
+from prefect_ollama.blocks.lance import Hit, Run, Store, StoreSpec
+from prefect_ollama.blocks.lance.upkeep import Upkeep
 from prefect_ollama.commands import app
 from prefect_ollama.flows import FileReport, IngestReport, NodeReport, NodeRow
+from prefect_ollama.options import named_table
+from tests.cache_worker import keys_of, vectors_of
 from tests.flow_samples import assert_right, chunks, write_folder
 from tests.nodes import Node, nodes
+from tests.store_samples import IDENTITY, embedded, sentences
 
-COMMANDS = ("ingest", "search", "nodes", "node")
+COMMANDS = (
+    *("ingest", "search", "runs", "roll-back", "re-embed", "maintain", "cache", "nodes", "node"),
+    "cache clear",
+)
 
 
 @pytest.fixture
@@ -31,7 +43,7 @@ def hostile(tmp_path: Path) -> Path:
     for name in ("flows", "tasks", "blocks", "cli"):
         (folder / name).mkdir(parents=True)
         (folder / name / "__init__.py").write_text("raise SystemExit('the wrong module')")
-    for name in ("commands", "render", "console", "node", "tests"):
+    for name in ("commands", "render", "console", "node", "cache", "ingest", "options", "table", "tests"):
         (folder / f"{name}.py").write_text("raise SystemExit('the wrong module')")
     return folder
 
@@ -64,12 +76,15 @@ class TestHelp:
     def test_of_the_whole_names_every_command(self, capsys: pytest.CaptureFixture[str]) -> None:
         app(["--help"], result_action="return_value")
         told = capsys.readouterr().out
-        assert all(name in told for name in COMMANDS)
+        assert all(name.split()[0] in told for name in COMMANDS)
         assert "Exit status" in told
 
     @pytest.mark.parametrize("name", COMMANDS)
     def test_of_a_command_explains_every_option(self, name: str) -> None:
-        arguments = app[name].assemble_argument_collection()
+        found = app
+        for part in name.split():
+            found = found[part]
+        arguments = found.assemble_argument_collection()
         assert arguments
         for argument in arguments:
             assert argument.parameter.help, argument.name
@@ -86,6 +101,10 @@ class TestUsage:
             (("no-such-command",), "no-such-command"),
             (("search", "x", "--limit", "0"), "Must be >= 1"),
             (("search", "x", "--mode", "guess"), "guess"),
+            (("roll-back",), "requires an argument"),
+            (("runs", "--limit", "0"), "Must be >= 1"),
+            (("maintain", "--keep-days", "-1"), "Must be >= 0"),
+            (("cache", "no-such-command"), "no-such-command"),
         ],
     )
     def test_at_the_command_line_itself(
@@ -115,6 +134,7 @@ class TestUsage:
             (("search", "x", "--block", "no-such-block"), "no-such-block"),
             (("search", "x", "--table", "no/good"), "cannot be used"),
             (("nodes", "--node", "ftp://x"), "must begin with http"),
+            (("cache", "--folder", "s3://a/b"), "cannot be in"),
         ],
     )
     def test_in_what_is_asked_for(
@@ -148,7 +168,68 @@ def test_a_dry_run_prints_pure_json_wherever_it_is_called(
     assert not (hostile / "db").exists()
 
 
-@pytest.mark.slow  # four processes that import Prefect, one with workers of its own; the parts have quick tests
+class Here:
+    """Commands in this process."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "WARNING")  # leaves the logging of this process alone
+        self._capfd = capfd
+
+    def __call__(self, *arguments: object, status: int = 0) -> str:
+        """Run a command that ends with this status; return what it printed."""
+        assert app([str(each) for each in arguments], result_action="return_value") == status
+        return self._capfd.readouterr().out
+
+    def json(self, *arguments: object, status: int = 0) -> Any:
+        return orjson.loads(self(*arguments, "--json", status=status))
+
+
+@pytest.fixture
+def here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
+    return Here(capfd, monkeypatch)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_runs_are_listed_and_rolled_back_and_the_table_looked_after(here: Here, tmp_path: Path) -> None:
+    at = ("--uri", tmp_path / "db", "--table", "papers")
+    assert here.json("runs", *at, status=1)["error"] == "TableMissing"
+    store = Store.open(StoreSpec(str(tmp_path / "db"), "papers"), identity=IDENTITY, create=True)
+    assert here("runs", *at, status=1) == "No run yet.\n"
+    for name in ("a.pdf", "b.pdf", "c.pdf"):
+        store.begin_run(f"run of {name}", "papers")
+        store.write([embedded(name, sentences(name, 3))])
+        store.end_run(counts={"new": 1.0, "chunks": 3.0})
+
+    listed = here.json("runs", *at)
+    assert [run["run_id"] for run in listed] == ["run of a.pdf", "run of b.pdf", "run of c.pdf"]
+    assert listed[0]["counts"] == {"new": 1, "chunks": 3}
+    assert [run["run_id"] for run in here.json("runs", *at, "--limit", 1)] == ["run of c.pdf"]
+    assert "run of b.pdf (done)\n   ingest of papers\n" in here("runs", *at)
+
+    assert "stand on run" in here.json("roll-back", "run of b.pdf", *at, status=1)["cause"]
+    assert "2 removed" in here("roll-back", "run of b.pdf", *at, "--including-later")
+    assert [each.path for each in store.manifest()] == ["a.pdf"]
+    assert "no run 'never'" in here.json("roll-back", "never", *at, status=1)["cause"]
+
+    assert here("maintain", *at) == "Nothing was due.\n"
+    assert here.json("maintain", *at, "--force")["done"]
+    assert [each.path for each in store.manifest()] == ["a.pdf"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_cache_is_looked_at_and_emptied(here: Here, tmp_path: Path) -> None:
+    keys = keys_of(range(5))
+    VectorCache(CacheSpec(str(tmp_path / "vectors"))).put(keys, vectors_of(keys))
+    at = ("--folder", tmp_path / "vectors")
+    assert here.json("cache", *at)["entries"] == 5
+    assert "vectors     5" in here("cache", *at)
+    assert here.json("cache", "clear", *at)["entries"] == 5
+    assert here.json("cache", *at)["entries"] == 0
+    with temporary_settings(updates={PREFECT_HOME: tmp_path / "home"}):
+        assert here.json("cache")["folder"] == str(tmp_path / "home" / "ollama-vectors")
+
+
+@pytest.mark.slow  # five processes that import Prefect, some with workers of their own; the parts have quick tests
 @pytest.mark.usefixtures("prefect_server")
 def test_a_session_over_nodes(hostile: Path, tmp_path: Path, pair: list[Node]) -> None:
     folder = write_folder(hostile / "papers", ["harbour", "valve"])
@@ -178,6 +259,9 @@ def test_a_session_over_nodes(hostile: Path, tmp_path: Path, pair: list[Node]) -
     assert done.returncode == 0
     assert {hit["path"] for hit in hits} == {"harbour.pdf", "valve.pdf"}
     assert all(hit["page_from"] >= 1 for hit in hits)
+    done = command("re-embed", *at, "--uri", place, "--json", cwd=hostile, **home)
+    assert done.returncode == 0, done.stderr
+    assert orjson.loads(done.stdout)["counts"] == {"chunks": 8}
     done = command("nodes", *at, "-n", "http://127.0.0.1:9", "--json", cwd=hostile, **home)
     assert done.returncode == 1
     assert [row["ok"] for row in orjson.loads(done.stdout)] == [True, True, False]
@@ -283,6 +367,28 @@ class TestRendering:
         assert "a" * 12 in text
         assert "It does not answer" in " ".join(text.split())
 
+    def test_of_runs(self) -> None:
+        began = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+        run = Run(
+            "1b4e28ba-2fa1-11d2-883f-0016d3cca427-recover", "ingest", f"/data/[papers]/{self.long}", "done", began,
+            began + timedelta(seconds=34.56), 1, 1, 2, 2, "gpu-box.example.org", 12, {"new": 12.0, "node_seconds": 4.5},
+        )  # fmt: skip
+        text = shown(render.runs([run, replace(run, source="", ended_at=None, counts={})]))
+        assert run.source.replace(" ", "") in "".join(text.split())
+        assert "34.6 s" in text
+        assert "12 new, 4.5 node seconds" in text
+        assert max(map(len, text.splitlines())) <= 80
+
+    def test_of_upkeep(self) -> None:
+        text = shown(
+            render.upkeep(Upkeep(("optimised papers: 40 files became 2 (it was asked for)",), 3, 1.25, 2**28))
+        )
+        assert text.splitlines() == [
+            "Optimised papers: 40 files became 2 (it was asked for).",
+            "Deleted 3 files that killed writers left.",
+            "It took 1.2 s and 256 MiB of memory.",
+        ]
+
     def test_of_hits(self) -> None:
         hit = Hit(
             "word " * 200, self.long, "/in", 3, 4, "A heading > of [some] length " * 3, 0.5, "d", "c", 0
@@ -296,9 +402,7 @@ class TestRendering:
 
 
 def test_a_saved_table_block_is_found(prefect_server: str, tmp_path: Path) -> None:
-    from prefect_ollama.commands import _table
-
     LanceTable(uri=str(tmp_path / "db"), table="papers").save("cli-papers", overwrite=True)
-    assert _table(None, None, "cli-papers").table == "papers"
-    assert _table("~/x", "t", None).uri == str(Path("~/x").expanduser())
-    assert _table(None, None, None).table == "documents"
+    assert named_table(None, None, "cli-papers").table == "papers"
+    assert named_table("~/x", "t", None).uri == str(Path("~/x").expanduser())
+    assert named_table(None, None, None).table == "documents"

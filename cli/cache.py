@@ -1,0 +1,44 @@
+"""`prefect-ollama cache`: look at the vector cache of this machine, or empty it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from prefect_ollama.console import OK, guarded, show
+from prefect_ollama.options import JsonOption
+
+FolderOption = Annotated[
+    str | None, Parameter(help="Folder of the cache; the one that the flows use here otherwise.")
+]
+
+cache = App(name="cache", help="Look at the vector cache, or empty it.")
+
+
+@cache.default
+def look(*, folder: FolderOption = None, json: JsonOption = False) -> int:
+    """Show what the vector cache holds."""
+    return _told(folder, empty=False, json=json)
+
+
+@cache.command
+def clear(*, folder: FolderOption = None, json: JsonOption = False) -> int:
+    """Empty the vector cache, and show what it held. Runs may go on meanwhile; they embed again what they need."""
+    return _told(folder, empty=True, json=json)
+
+
+def _told(folder: str | None, *, empty: bool, json: bool) -> int:
+    def run() -> int:
+        from dataclasses import asdict
+
+        from prefect_ollama import render
+        from prefect_ollama.blocks.cache import CacheSpec, VectorCache
+        from prefect_ollama.blocks.resolve import default_cache
+
+        opened = VectorCache(CacheSpec(folder) if folder is not None else default_cache())
+        stats = opened.clear() if empty else opened.stats()
+        show(asdict(stats) if json else render.cache(stats, emptied=empty), json=json)
+        return OK
+
+    return guarded(run, json=json)

@@ -1,0 +1,117 @@
+"""`prefect-ollama ingest` and `re-embed`: the commands that read documents into a table."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from prefect_ollama.console import INCOMPLETE, OK, guarded, show
+from prefect_ollama.options import (
+    BlockOption,
+    ClusterOption,
+    JsonOption,
+    ModelOption,
+    NodesOption,
+    OcrLanguageOption,
+    OcrOption,
+    PartialOption,
+    TableOption,
+    UriOption,
+    named_nodes,
+    named_table,
+)
+
+
+def ingest(
+    source: Annotated[list[str], Parameter(help="A folder with PDFs, a quoted glob pattern, or files.")],
+    *,
+    node: NodesOption = (),
+    cluster: ClusterOption = None,
+    model: ModelOption = None,
+    uri: UriOption = None,
+    table: TableOption = None,
+    block: BlockOption = None,
+    dry_run: Annotated[
+        bool, Parameter(negative="", help="Show what would be done, and touch nothing.")
+    ] = False,
+    keep_missing: Annotated[
+        bool, Parameter(negative="", help="Keep documents in the table whose file is gone.")
+    ] = False,
+    allow_empty: Annotated[
+        bool, Parameter(negative="", help="Allow that all documents of the source are removed.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, Parameter(negative="", help="Try files again that failed before and did not change.")
+    ] = False,
+    allow_partial: PartialOption = False,
+    pull: Annotated[
+        bool, Parameter(negative="", help="Let nodes download the model if they lack it.")
+    ] = False,
+    ocr: OcrOption = True,
+    ocr_language: OcrLanguageOption = ("eng",),
+    cache: Annotated[bool, Parameter(help="Keep vectors, so that no text is ever embedded twice.")] = True,
+    json: JsonOption = False,
+) -> int:
+    """Bring a table in step with a folder of PDFs."""
+
+    def run() -> int:
+        from prefect_ollama import render
+        from prefect_ollama.flows import ingest_pdfs
+        from prefect_ollama.flows.parameters import Reading
+
+        report = ingest_pdfs(
+            source[0] if len(source) == 1 else source,
+            named_nodes(node, cluster),
+            named_table(uri, table, block),
+            model,
+            dry_run=dry_run,
+            remove_missing=not keep_missing,
+            allow_empty=allow_empty,
+            retry_failed=retry_failed,
+            pull=pull or None,
+            use_cache=cache,
+            reading=Reading(
+                ocr="auto" if ocr else "off", ocr_languages=list(ocr_language), allow_partial=allow_partial
+            ),
+        )
+        show(report.to_dict() if json else render.report(report), json=json)
+        return OK if report.ok else INCOMPLETE
+
+    return guarded(run, json=json)
+
+
+def re_embed(
+    *,
+    node: NodesOption = (),
+    cluster: ClusterOption = None,
+    model: ModelOption = None,
+    uri: UriOption = None,
+    table: TableOption = None,
+    block: BlockOption = None,
+    allow_partial: PartialOption = False,
+    ocr: OcrOption = True,
+    ocr_language: OcrLanguageOption = ("eng",),
+    json: JsonOption = False,
+) -> int:
+    """Embed all documents of a table anew, beside it, and swap them in when all are there."""
+
+    def run() -> int:
+        from dataclasses import asdict
+
+        from prefect_ollama import render
+        from prefect_ollama.flows import re_embed as flow
+        from prefect_ollama.flows.parameters import Reading
+
+        swap = flow(
+            named_table(uri, table, block),
+            named_nodes(node, cluster),
+            model,
+            reading=Reading(
+                ocr="auto" if ocr else "off", ocr_languages=list(ocr_language), allow_partial=allow_partial
+            ),
+        )
+        show(asdict(swap) if json else render.runs([swap]), json=json)
+        return OK
+
+    return guarded(run, json=json)

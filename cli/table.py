@@ -1,0 +1,96 @@
+"""`prefect-ollama runs`, `roll-back` and `maintain`: what was done to a table, the way back, and its upkeep."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from prefect_ollama.console import INCOMPLETE, OK, guarded, show
+from prefect_ollama.options import BlockOption, JsonOption, TableOption, UriOption, named_table
+
+
+def runs(
+    *,
+    uri: UriOption = None,
+    table: TableOption = None,
+    block: BlockOption = None,
+    limit: Annotated[
+        int, Parameter(name=["--limit", "-l"], help="Runs to show, the latest.", validator=Number(gte=1))
+    ] = 20,
+    json: JsonOption = False,
+) -> int:
+    """List what runs did to a table, the oldest first."""
+
+    def run() -> int:
+        from dataclasses import asdict
+
+        from prefect_ollama import render
+        from prefect_ollama.flows import runs as all_runs
+
+        found = all_runs(named_table(uri, table, block))[-limit:]
+        show([asdict(each) for each in found] if json else render.runs(found), json=json)
+        return OK if found else INCOMPLETE
+
+    return guarded(run, json=json)
+
+
+def roll_back(
+    run_id: Annotated[str, Parameter(help="The run to undo, as `runs` names it.")],
+    *,
+    uri: UriOption = None,
+    table: TableOption = None,
+    block: BlockOption = None,
+    including_later: Annotated[
+        bool, Parameter(negative="", help="Undo the later runs of the same source with it.")
+    ] = False,
+    json: JsonOption = False,
+) -> int:
+    """Make a table what it was before a run; other sources stay as they are."""
+
+    def run() -> int:
+        from dataclasses import asdict
+
+        from prefect_ollama import render
+        from prefect_ollama.flows import roll_back as flow
+
+        undone = flow(run_id, named_table(uri, table, block), including_later=including_later)
+        show(asdict(undone) if json else render.runs([undone]), json=json)
+        return OK
+
+    return guarded(run, json=json)
+
+
+def maintain(
+    *,
+    uri: UriOption = None,
+    table: TableOption = None,
+    block: BlockOption = None,
+    force: Annotated[bool, Parameter(negative="", help="Do all of it, also where nothing is due.")] = False,
+    keep_days: Annotated[
+        float,
+        Parameter(
+            help="Days that old versions stay; older runs can't be rolled back.", validator=Number(gte=0)
+        ),
+    ] = 7.0,
+    memory_mb: Annotated[
+        int, Parameter(help="MiB of memory that it may take.", validator=Number(gt=0))
+    ] = 4096,
+    json: JsonOption = False,
+) -> int:
+    """Do what upkeep a table is due: merge files, index, delete old versions and left-over files."""
+
+    def run() -> int:
+        from dataclasses import asdict
+
+        from prefect_ollama import render
+        from prefect_ollama.flows import maintain_table
+
+        done = maintain_table(
+            named_table(uri, table, block), force=force, keep_days=keep_days, memory_mb=memory_mb
+        )
+        show(asdict(done) if json else render.upkeep(done), json=json)
+        return OK
+
+    return guarded(run, json=json)
