@@ -1,0 +1,33 @@
+"""The event feed of a Prefect server, as automations see it."""
+
+from __future__ import annotations
+
+import time
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.events import Event
+from prefect.events.filters import EventFilter, EventNameFilter, EventOrder, EventRelatedFilter
+from prefect.events.worker import EventsWorker
+
+from prefect_ollama.tasks.events import PAGE, PREFIX
+
+
+def of_run(flow_run_id: str | UUID, count: int, *, seconds: float = 20) -> list[Event]:
+    """The project's events of a flow run, the oldest first, once there are `count` of them.
+
+    A server writes events down a moment after it gets them.
+    """
+    EventsWorker.drain_all()
+    deadline = time.monotonic() + seconds
+    with get_client(sync_client=True) as client:
+        while True:
+            wanted = EventFilter(
+                event=EventNameFilter(prefix=[f"{PREFIX}."]),
+                related=EventRelatedFilter(id=[f"prefect.flow-run.{flow_run_id}"]),
+                order=EventOrder.ASC,
+            )
+            found = client.read_events(wanted, limit=PAGE).events
+            if len(found) >= count or time.monotonic() > deadline:
+                return list(found)
+            time.sleep(0.1)
