@@ -34,6 +34,7 @@ from prefect_ollama.tasks.chunking import ChunkOptions
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.maintain import maintain_store
+from prefect_ollama.tasks.page import page
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.parse import MINILM, Cutting
 from prefect_ollama.tasks.parsing import ParseOptions
@@ -236,7 +237,5 @@ def _maintain(place: StoreSpec) -> None:
 
 
 def _published(report: IngestReport) -> IngestReport:
-    create_markdown_artifact(
-        report.to_markdown(), key="ingest-report", description=f"Ingest of {report.source}"
-    )
+    create_markdown_artifact(page(report), key="ingest-report", description=f"Ingest of {report.source}")
     return report

@@ -38,6 +38,10 @@ class IngestRun:
     _figures: dict[str, tuple[NodeFigures, ...]] = field(default_factory=dict)
     _embedded: int = 0
     _reused: int = 0
+    _from_cache: int = 0
+    _from_table: int = 0
+    _ocr_pages: int = 0
+    _version: int = 0
     _dropped: int = 0
     _pages: int = 0
     _chunks: int = 0
@@ -79,11 +83,14 @@ class IngestRun:
             self._chunks += row.chunks
         self.note_failed(bundle.failed)
         self._dropped += bundle.dropped
+        self._ocr_pages += bundle.ocr_pages
         if not anew:
             self._reused += bundle.embedded + bundle.reused
             return
         self._embedded += bundle.embedded
         self._reused += bundle.reused
+        self._from_cache += bundle.from_cache
+        self._from_table += bundle.from_table
         self._node_seconds += bundle.node_seconds
         self._by_node.update(bundle.by_node)
         self._figures[bundle.worker] = bundle.nodes
@@ -94,7 +101,7 @@ class IngestRun:
 
     def end(self, *, status: str = "done") -> None:
         """End the run in the table's log."""
-        self.store.end_run(status=status, counts=self._counts())
+        self._version = self.store.end_run(status=status, counts=self._counts()).chunks_after or 0
 
     def report(self, *, model: str, dry_run: bool = False) -> IngestReport:
         """What was done, or would be."""
@@ -111,7 +118,11 @@ class IngestRun:
             chunks=self._chunks,
             embedded=self._embedded,
             reused=self._reused,
+            from_cache=self._from_cache,
+            from_table=self._from_table,
+            ocr_pages=self._ocr_pages,
             dropped=self._dropped,
+            version=self._version,
             seconds=time.monotonic() - self.began,
             node_seconds=self._node_seconds,
             nodes=node_reports(self._by_node, self._figures.values(), left_out),

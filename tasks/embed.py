@@ -50,6 +50,9 @@ class EmbeddedBundle:
         failed: Manifest rows of those that do not.
         embedded: Chunks that nodes embedded.
         reused: Chunks whose vector was known.
+        from_cache: Texts whose vector the cache gave.
+        from_table: Texts whose vector the table gave.
+        ocr_pages: Pages that were read from a picture of them.
         dropped: Characters that parsing rules dropped (headers, page numbers, …).
         by_node: Chunks by node.
         node_seconds: Seconds of node time.
@@ -63,6 +66,9 @@ class EmbeddedBundle:
     failed: tuple[Document, ...]
     embedded: int
     reused: int
+    from_cache: int
+    from_table: int
+    ocr_pages: int
     dropped: int
     by_node: Mapping[str, int]
     node_seconds: float
@@ -78,7 +84,7 @@ class BundlePolicy(CachePolicy):
     Without a cache of vectors there is none of bundles either.
     """
 
-    version: int = 1
+    version: int = 2
     key_storage: Any = None
     isolation_level: Any = None
     lock_manager: Any = None
@@ -167,6 +173,9 @@ def _embed(cut: CutBundle, embedding: Embedding) -> EmbeddedBundle:
         failed=tuple(failed),
         embedded=sum(known.by_node.values()),
         reused=chunks - sum(known.by_node.values()),
+        from_cache=known.from_cache,
+        from_table=known.from_table,
+        ocr_pages=sum(each.ocr_pages for each in cut.documents),
         dropped=sum(each.dropped for each in cut.documents),
         by_node=dict(known.by_node),
         node_seconds=known.node_seconds,

@@ -63,11 +63,19 @@ class Cutting:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A document with its chunks, none of them embedded yet; a failed one has none."""
+    """A document with its chunks, none of them embedded yet; a failed one has none.
+
+    Attributes:
+        document: Its manifest row.
+        chunks: Its chunks.
+        dropped: Characters that parsing rules dropped.
+        ocr_pages: Pages that were read from a picture of them.
+    """
 
     document: Document
     chunks: tuple[Chunk, ...] = ()
     dropped: int = 0
+    ocr_pages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +140,8 @@ def _cut(source: str, file: SourceFile, cutting: Cutting, count: Callable[[str],
             replace(row, status=FAILED, kind="unreadable", reason=reason, remedy=REMEDIES["unreadable"])
         ), 0.0
     chunks = tuple(chunk_document(parsed, cutting.chunk, count))
-    return Cut(_described(row, parsed, chunks), chunks, sum(parsed.dropped.values())), parsed.cpu_seconds
+    dropped, ocr_pages = sum(parsed.dropped.values()), len(parsed.ocr_pages)
+    return Cut(_described(row, parsed, chunks), chunks, dropped, ocr_pages), parsed.cpu_seconds
 
 
 def _described(row: Document, parsed: ParsedDocument, chunks: tuple[Chunk, ...]) -> Document:

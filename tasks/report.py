@@ -25,6 +25,8 @@ Outcome = Literal[
 ]
 """What became of a file. The last three are those that a dry run would read, or a run that failed did not get to."""
 
+LEFT: frozenset[str] = frozenset({"new", "changed", "tried again"})
+
 UP_TO_DATE: frozenset[str] = frozenset({"stored", "unchanged", "renamed", "removed", "kept"})
 
 
@@ -93,8 +95,13 @@ class IngestReport:
         pages: Pages of the files that were read.
         chunks: Chunks that were stored.
         embedded: Of these, embedded by nodes in this run.
-        reused: Of these, taken from the table or the cache.
+        reused: Of these, with a vector that was there: in the cache, in the table, or of the same text elsewhere
+            in the run.
+        from_cache: Texts whose vector the cache gave.
+        from_table: Texts whose vector the table gave, because it stood in the document before.
+        ocr_pages: Pages that were read from a picture of them.
         dropped: Characters that parsing rules left out (running headers, page numbers, …).
+        version: Version of the chunk table after it; 0 where the run changed nothing.
         seconds: Time of the run.
         node_seconds: Node time of the run.
         nodes: What each node did.
@@ -110,7 +117,11 @@ class IngestReport:
     chunks: int = 0
     embedded: int = 0
     reused: int = 0
+    from_cache: int = 0
+    from_table: int = 0
+    ocr_pages: int = 0
     dropped: int = 0
+    version: int = 0
     seconds: float = 0.0
     node_seconds: float = 0.0
     nodes: tuple[NodeReport, ...] = field(default=())
@@ -124,6 +135,11 @@ class IngestReport:
     def failed(self) -> tuple[FileReport, ...]:
         """Files of which something is missing in the table."""
         return tuple(file for file in self.files if file.outcome in ("failed", "partial", "failed before"))
+
+    @property
+    def left(self) -> tuple[FileReport, ...]:
+        """Files that the run did not get to, or a dry run would read."""
+        return tuple(file for file in self.files if file.outcome in LEFT)
 
     @property
     def chunks_per_second(self) -> float:
@@ -142,33 +158,6 @@ class IngestReport:
             "outcomes": self.outcomes(),
             "chunks_per_second": self.chunks_per_second,
         }
-
-    def to_markdown(self) -> str:
-        """The report as an artifact in Prefect's UI shows it."""
-        lines = [
-            f"**{self.source}** into **{self.table}**, model `{self.model}`, run `{self.run_id}`",
-            "",
-            "| files | pages | chunks | embedded | reused | seconds | chunks/s | node-seconds |",
-            "|---|---|---|---|---|---|---|---|",
-            f"| {', '.join(f'{n} {what}' for what, n in sorted(self.outcomes().items())) or 'none'} | {self.pages} "
-            f"| {self.chunks} | {self.embedded} | {self.reused} | {self.seconds:.1f} "
-            f"| {self.chunks_per_second:.1f} | {self.node_seconds:.1f} |",
-            "",
-            "| node | chunks | share | busy s | chunks/s | errors | note |",
-            "|---|---|---|---|---|---|---|",
-            *(
-                f"| {_cell(n.name)} | {n.texts} | {n.share:.0%} | {n.busy_seconds:.1f} | {n.texts_per_second:.1f} "
-                f"| {sum(n.errors.values())} | {_cell(n.note)} |"
-                for n in self.nodes
-            ),
-        ]
-        if self.failed:
-            lines += ["", "| file | outcome | reason | what to do |", "|---|---|---|---|"]
-            lines += [
-                f"| {_cell(f.path)} | {f.outcome} | {_cell(f.reason)} | {_cell(f.remedy)} |"
-                for f in self.failed
-            ]
-        return "\n".join(lines)
 
 
 def node_reports(
@@ -197,7 +186,3 @@ def node_reports(
         if name not in merged:
             merged[name] = NodeReport(name, by_node[name], by_node[name] / total, 0.0, 0.0, {}, reason)
     return tuple(merged.values())
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

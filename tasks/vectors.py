@@ -55,6 +55,8 @@ class KnownVectors:
 
     Attributes:
         vectors: By text.
+        from_cache: Texts whose vector the cache gave.
+        from_table: Texts whose vector the table gave.
         by_node: Texts by the node that embedded them.
         node_seconds: Seconds of node time.
         seconds_of: The same by text.
@@ -62,6 +64,7 @@ class KnownVectors:
 
     def __init__(self, embedding: Embedding, bundle: Bundle) -> None:
         self.vectors: dict[str, Vectors] = {}
+        self.from_cache = self.from_table = 0
         self.by_node: Counter[str] = Counter()
         self.node_seconds = 0.0
         self.seconds_of: dict[str, float] = {}
@@ -79,8 +82,9 @@ class KnownVectors:
             ClusterError: No node worked for too long. The vectors made until then are in the cache.
         """
         for text in texts:
-            if (vector := self._stored.get(text_hash(text))) is not None:
+            if text not in self.vectors and (vector := self._stored.get(text_hash(text))) is not None:
                 self.vectors[text] = vector
+                self.from_table += 1
         failures: dict[str, TextError] = {}
         while missing := [text for text in texts if text not in self.vectors and text not in failures]:
             with _claims.of(missing, self._embedding.salt) as claimed:
@@ -125,7 +129,8 @@ class KnownVectors:
         except CacheError as error:
             self._without_cache(error)
             return
-        hits = (text for text, hit in zip(texts, found.mask, strict=True) if hit)
+        hits = [text for text, hit in zip(texts, found.mask, strict=True) if hit]
+        self.from_cache += len(hits)
         self.vectors |= dict(zip(hits, found.vectors, strict=True))
 
     def _keep(self, texts: list[str], embedded: Embedded) -> None:

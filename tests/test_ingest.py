@@ -151,6 +151,8 @@ def test_of_a_changed_page_only_the_changed_chunks_are_embedded(
     assert new
     assert outcomes(report) == {"changes.pdf": "stored", "stays.pdf": "unchanged"}
     assert report.embedded == len(new) < report.chunks
+    assert (report.from_table, report.from_cache) == (report.reused, 0)
+    assert report.version > 0
     assert times_embedded(trio, before) == [0] * len(before)
     assert min(times_embedded(trio, new)) >= 1
     assert all(row["vector"] == before[row["text"]]["vector"] for row in after if row["text"] in before)
@@ -213,6 +215,7 @@ def test_a_text_is_embedded_once_for_all_files_tables_and_runs(
     shutil.rmtree(place)
     again = ingest(str(folder), trio)
     assert (again.embedded, again.reused) == (0, len(rows))
+    assert len(texts) <= again.from_cache <= again.reused
     assert set(times_embedded(trio, texts)) == {0}
     assert content(place) == [
         (row["id"], row["path"], row["position"], row["text"], row["page_from"], tuple(row["vector"]))
