@@ -1,0 +1,40 @@
+"""Scales: where an axis has its marks, and how times are written beside them."""
+
+from __future__ import annotations
+
+import math
+
+_CLOCK = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+
+
+def steps(most: float, *, about: int = 5, time: bool = False) -> list[float]:
+    """Round values from 0 to at most `most`.
+
+    Args:
+        most: The largest value to be shown, above 0.
+        about: How many there should be, roughly.
+        time: Whether these are seconds, which are round where a clock's are.
+    """
+    rough = most / about
+    if time and rough >= 1:
+        step: float = next((each for each in _CLOCK if each >= rough), 86400 * math.ceil(rough / 86400))
+    else:
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(each * power for each in (1.0, 2.0, 5.0, 10.0) if each * power >= rough * 0.999)
+    return [step * number for number in range(int(most / step + 1e-9) + 1)]
+
+
+def clock(seconds: float) -> str:
+    """A time for people: `0.5 s`, `42 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    if seconds < 10:
+        return f"{round(seconds, 1):g} s"
+    whole = round(seconds)
+    for large, small, one, of in (
+        (86400, 3600, "d", "h"),
+        (3600, 60, "h", "min"),
+        (60, 1, "min", "s"),
+    ):
+        if whole >= large:
+            rest = whole % large // small
+            return f"{whole // large} {one}" + (f" {rest} {of}" if rest else "")
+    return f"{whole} s"

@@ -1,0 +1,111 @@
+"""One SVG picture, built from above to below.
+
+A picture inside an artifact is an image to the browser: it can't know whether the page around it is light or dark.
+So it has no ground of its own, and every colour stands out from both.
+"""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from typing import Literal
+
+INK = "#757d89"
+"""Text and axes: contrast of about 4 to white and to Prefect's dark ground."""
+
+FAINT = "#9aa2ad"
+"""Lines that should not draw the eye; with `opacity`."""
+
+TROUBLE = "#d9534f"
+
+HUES = ("#4a86c5", "#d9892b", "#4fa66a", "#a274c4", "#c96a8b", "#2fa3a8", "#a08a3c", "#7f8fa6")
+"""One a thing; beyond the last they begin anew."""
+
+
+class Svg:
+    """A picture under way. Lengths are in its own units, from the upper left corner.
+
+    Args:
+        width: Its width.
+        height: Its height.
+        title: What it shows, for who cannot see it.
+    """
+
+    def __init__(self, width: float, height: float, title: str) -> None:
+        self._parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_n(width)} {_n(height)}" role="img" '
+            f'font-family="sans-serif" font-size="12"><title>{escape(title)}</title>'
+        ]
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        anchor: Literal["start", "middle", "end"] = "start",
+        size: float = 12,
+        fill: str = INK,
+    ) -> None:
+        """Write a line of text on the baseline `y`."""
+        placed = "" if anchor == "start" else f' text-anchor="{anchor}"'
+        sized = "" if size == 12 else f' font-size="{_n(size)}"'
+        self._parts.append(
+            f'<text x="{_n(x)}" y="{_n(y)}"{placed}{sized} fill="{fill}">{escape(text)}</text>'
+        )
+
+    def rect(
+        self, x: float, y: float, width: float, height: float, fill: str, *, opacity: float = 1.0
+    ) -> None:
+        """Fill a rectangle."""
+        self._parts.append(
+            f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(width)}" height="{_n(height)}" fill="{fill}"'
+            f"{_opacity(opacity)}/>"
+        )
+
+    def line(
+        self,
+        x: float,
+        y: float,
+        to_x: float,
+        to_y: float,
+        stroke: str,
+        *,
+        width: float = 1.0,
+        opacity: float = 1.0,
+    ) -> None:
+        """Draw a straight line."""
+        self._parts.append(
+            f'<line x1="{_n(x)}" y1="{_n(y)}" x2="{_n(to_x)}" y2="{_n(to_y)}" stroke="{stroke}" '
+            f'stroke-width="{_n(width)}"{_opacity(opacity)}/>'
+        )
+
+    def path(
+        self,
+        points: list[tuple[float, float]],
+        *,
+        fill: str = "none",
+        stroke: str = "none",
+        width: float = 1.0,
+    ) -> None:
+        """Draw a line through some points, or fill what it goes around."""
+        through = "L".join(f"{_n(x)} {_n(y)}" for x, y in points)
+        lined = "" if stroke == "none" else f' stroke="{stroke}" stroke-width="{_n(width)}"'
+        self._parts.append(f'<path d="M{through}" fill="{fill}"{lined}/>')
+
+    def __str__(self) -> str:
+        """The picture as the text of an SVG file."""
+        return "\n".join([*self._parts, "</svg>", ""])
+
+    def uri(self) -> str:
+        """The picture as a `data:` URI, for an image in Markdown or HTML."""
+        return "data:image/svg+xml;base64," + base64.b64encode(str(self).encode()).decode()
+
+
+def _n(value: float) -> str:
+    """A number in few characters."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _opacity(opacity: float) -> str:
+    return "" if opacity == 1.0 else f' opacity="{opacity:g}"'
