@@ -75,14 +75,18 @@ def make_pdfs(folder: Path, documents: int, pages: int, seed: int = 0) -> None:
 def run(folder: Path, nodes: Sequence[dict[str, object]], rate: float | None) -> dict[str, float]:
     """One ingest into an empty table."""
     from prefect_ollama.blocks import LanceTable
-    from prefect_ollama.flows import ingest_pdfs
+    from prefect_ollama.flows import Advanced, ingest_pdfs
     from tests.nodes import nodes as simulated
 
     with tempfile.TemporaryDirectory() as place, simulated(*nodes) as started:
         table = LanceTable(uri=str(Path(place) / "lance"), table="chunks")
         began = time.perf_counter()
         report = ingest_pdfs(
-            str(folder), [node.url for node in started], table, "nomic-embed-text", use_cache=False
+            str(folder),
+            [node.url for node in started],
+            table,
+            "nomic-embed-text",
+            advanced=Advanced(use_cache=False),
         )
         seconds = time.perf_counter() - began
         assert report.ok, report.failed

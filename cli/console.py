@@ -45,9 +45,12 @@ def guarded(run: Callable[[], int], *, json: bool) -> int:
         return INTERRUPTED
     except Exception as error:
         from prefect.exceptions import ParameterTypeError
+        from pydantic import ValidationError
 
-        if isinstance(error, ParameterTypeError):
-            _tell(str(error), "", "")
+        from prefect_ollama.blocks.stored import field_errors
+
+        if isinstance(error, ParameterTypeError | ValidationError):
+            _tell(field_errors(error) if isinstance(error, ValidationError) else str(error), "", "")
             return USAGE
         if isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_SERVER):
             _tell(

@@ -57,8 +57,7 @@ def ingest(
 
     def run() -> int:
         from prefect_ollama import render
-        from prefect_ollama.flows import ingest_pdfs
-        from prefect_ollama.flows.parameters import Reading
+        from prefect_ollama.flows import Advanced, Reading, ingest_pdfs
 
         report = ingest_pdfs(
             source[0] if len(source) == 1 else source,
@@ -66,13 +65,12 @@ def ingest(
             named_table(uri, table, block),
             model,
             dry_run=dry_run,
-            remove_missing=not keep_missing,
-            allow_empty=allow_empty,
             retry_failed=retry_failed,
-            pull=pull or None,
-            use_cache=cache,
             reading=Reading(
                 ocr="auto" if ocr else "off", ocr_languages=list(ocr_language), allow_partial=allow_partial
+            ),
+            advanced=Advanced(
+                remove_missing=not keep_missing, allow_empty=allow_empty, pull=pull, use_cache=cache
             ),
         )
         show(report.to_dict() if json else render.report(report), json=json)
@@ -100,8 +98,8 @@ def re_embed(
         from dataclasses import asdict
 
         from prefect_ollama import render
+        from prefect_ollama.flows import Reading
         from prefect_ollama.flows import re_embed as flow
-        from prefect_ollama.flows.parameters import Reading
 
         swap = flow(
             named_table(uri, table, block),

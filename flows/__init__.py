@@ -4,15 +4,20 @@ from prefect_ollama.flows.history import roll_back, runs
 from prefect_ollama.flows.ingest import ingest_pdfs
 from prefect_ollama.flows.maintain import maintain_table
 from prefect_ollama.flows.nodes import NodeRow, check_nodes
+from prefect_ollama.flows.parameters import Advanced, Chunking, Password, Reading
 from prefect_ollama.flows.re_embed import re_embed
 from prefect_ollama.flows.search import search
 from prefect_ollama.tasks.report import FileReport, IngestReport, NodeReport
 
 __all__ = [
+    "Advanced",
+    "Chunking",
     "FileReport",
     "IngestReport",
     "NodeReport",
     "NodeRow",
+    "Password",
+    "Reading",
     "check_nodes",
     "ingest_pdfs",
     "maintain_table",

@@ -6,11 +6,10 @@ from typing import Annotated
 
 from prefect import flow
 from prefect.context import FlowRunContext
-from pydantic import Field
 
 from prefect_ollama.blocks.lance import Run, Store
 from prefect_ollama.blocks.resolve import resolve_table
-from prefect_ollama.flows.parameters import TableParameter
+from prefect_ollama.flows.parameters import TableParameter, shown
 from prefect_ollama.tasks.log import run_logger
 
 
@@ -27,13 +26,10 @@ def runs(table: TableParameter = None) -> list[Run]:
     name="roll-back", flow_run_name="roll back {run_id}", description="Make a table what it was before a run."
 )
 def roll_back(
-    run_id: Annotated[
-        str, Field(min_length=1, title="Run", description="The run to undo, as its report names it.")
-    ],
+    run_id: Annotated[str, shown("Run", "The run to undo, as its report names it.", min_length=1)],
     table: TableParameter = None,
     including_later: Annotated[
-        bool,
-        Field(title="Including later", description="Undo the later runs of the same source with it."),
+        bool, shown("Including later", "Undo the later runs of the same source with it.")
     ] = False,
 ) -> Run:
     """Make the documents of a run's source what they were before it. This is a run of its own, and can be undone.

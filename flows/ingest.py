@@ -10,7 +10,6 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
-from pydantic import Field
 
 from prefect_ollama.blocks.errors import ModelFilesError, TableError, TableMissing
 from prefect_ollama.blocks.lance import Identity, Store, StoreSpec
@@ -19,13 +18,18 @@ from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.blocks.wire.spec import ModelSpec
 from prefect_ollama.flows.maintain import KEEP_DAYS, MEMORY_MB
 from prefect_ollama.flows.parameters import (
-    Chunking,
+    AS_USUAL,
+    AS_USUAL_CUT,
+    AS_USUAL_READ,
+    Advanced,
+    ChunkingParameter,
     ModelParameter,
     NodesParameter,
-    Reading,
+    ReadingParameter,
     SourceParameter,
     TableParameter,
     names_model,
+    shown,
 )
 from prefect_ollama.flows.pipeline import BUNDLES_AHEAD, run_bundles
 from prefect_ollama.flows.run import IngestRun
@@ -45,9 +49,6 @@ from prefect_ollama.tasks.scan import plan_source
 from prefect_ollama.tasks.serving import serving_cluster
 from prefect_ollama.tasks.vectors import Embedding
 
-AS_USUAL_READ = Reading()
-AS_USUAL_CUT = Chunking()
-
 
 def _name() -> str:
     source = flow_run.parameters["source"]
@@ -66,34 +67,13 @@ def ingest_pdfs(
     cluster: NodesParameter = None,
     table: TableParameter = None,
     model: ModelParameter = None,
-    dry_run: Annotated[
-        bool, Field(title="Dry run", description="Show what would be done, and touch nothing.")
-    ] = False,
-    remove_missing: Annotated[
-        bool,
-        Field(title="Remove missing", description="Take documents out of the table whose file is gone."),
-    ] = True,
-    allow_empty: Annotated[
-        bool,
-        Field(title="Allow empty", description="Allow that all documents of the source are removed."),
-    ] = False,
+    dry_run: Annotated[bool, shown("Dry run", "Show what would be done, and touch nothing.")] = False,
     retry_failed: Annotated[
-        bool,
-        Field(title="Retry failed", description="Try files again that failed before and did not change."),
+        bool, shown("Retry failed", "Try files again that failed before and did not change.")
     ] = False,
-    pull: Annotated[
-        bool | None,
-        Field(
-            title="Pull",
-            description="Let nodes download the model if they lack it. Empty: as the cluster says.",
-        ),
-    ] = None,
-    use_cache: Annotated[
-        bool,
-        Field(title="Use the cache", description="Keep vectors, so that no text is ever embedded twice."),
-    ] = True,
-    reading: Annotated[Reading, Field(title="Reading")] = AS_USUAL_READ,
-    chunking: Annotated[Chunking, Field(title="Chunking")] = AS_USUAL_CUT,
+    reading: ReadingParameter = AS_USUAL_READ,
+    chunking: ChunkingParameter = AS_USUAL_CUT,
+    advanced: Annotated[Advanced, shown("Advanced", "What is rarely set.")] = AS_USUAL,
 ) -> IngestReport:
     """Bring a table in step with a folder of PDFs.
 
@@ -121,8 +101,8 @@ def ingest_pdfs(
     plan = plan_source(
         source,
         Parcel(found),
-        remove_missing=remove_missing,
-        allow_empty=allow_empty,
+        remove_missing=advanced.remove_missing,
+        allow_empty=advanced.allow_empty,
         retry_failed=retry_failed,
     ).content
     run = IngestRun(run_id, plan, str(place), began)
@@ -135,11 +115,11 @@ def ingest_pdfs(
             run.apply(found)
         return _published(run.report(model=found.identity.model if found is not None else ""))
     ahead = BUNDLES_AHEAD + _start_workers(len(plan.to_read))
-    with serving_cluster(cluster, model=wanted, pull=pull) as spec:
+    with serving_cluster(cluster, model=wanted, pull=advanced.pull or None) as spec:
         proven = prove_nodes(Parcel(spec), len(spec.nodes))
         cutting = _cutting(parse, chunk, spec.model)
         store = _open_for(place, proven, cutting, found)
-        cache = default_cache() if use_cache else None
+        cache = default_cache() if advanced.use_cache else None
         run.begin(store, proven)
         try:
             run_bundles(run, cutting, Embedding(run_id, proven, place, cache), ahead)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from prefect import flow
-from pydantic import Field
 
 from prefect_ollama.blocks.lance.upkeep import Upkeep
 from prefect_ollama.blocks.resolve import resolve_table
-from prefect_ollama.flows.parameters import TableParameter
+from prefect_ollama.flows.parameters import TableParameter, shown
 from prefect_ollama.tasks.maintain import maintain_store
 from prefect_ollama.tasks.parcel import Parcel
 
@@ -20,18 +19,11 @@ MEMORY_MB = 4096
 @flow(name="maintain-table", description="Optimise a LanceDB table, bring its indices up to date, clean up.")
 def maintain_table(
     table: TableParameter = None,
-    force: Annotated[
-        bool, Field(title="Force", description="Do all of it, also where nothing is due.")
-    ] = False,
+    force: Annotated[bool, shown("Force", "Do all of it, also where nothing is due.")] = False,
     keep_days: Annotated[
-        float,
-        Field(
-            ge=0, title="Keep", description="Days that old versions stay. Older runs can't be rolled back."
-        ),
+        float, shown("Keep", "Days that old versions stay. Older runs can't be rolled back.", ge=0)
     ] = KEEP_DAYS,
-    memory_mb: Annotated[
-        int, Field(gt=0, title="Memory", description="MiB that upkeep may take.")
-    ] = MEMORY_MB,
+    memory_mb: Annotated[int, shown("Memory", "MiB that upkeep may take.", gt=0)] = MEMORY_MB,
 ) -> Upkeep:
     """Optimise a table, bring its indices up to date and clean up after killed writers, as far as it is due.
 

@@ -1,17 +1,47 @@
-"""Parameters that several flows take, with the help that the UI and the command line show."""
+"""Parameters that several flows take, with the title and help that Prefect's form shows.
+
+Whatever is wrong with a value alone, or with two of one group, is said before the flow starts.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from prefect.blocks.system import Secret
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
 
 from prefect_ollama.blocks.cluster import OllamaCluster
-from prefect_ollama.blocks.table import LanceTable, default_table
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.node import OllamaNode
+from prefect_ollama.blocks.resolve import Nodes
+from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.blocks.wire.address import looks_like_address
 from prefect_ollama.tasks.chunking import ChunkOptions
 from prefect_ollama.tasks.parsing import ParseOptions
+
+
+def shown(title: str, description: str, **limits: Any) -> Any:
+    """Field of a flow's parameter, whose title and help the form shows.
+
+    Prefect takes a parameter's name for its title and looks for its help in the docstring alone, but adds what
+    stands in `json_schema_extra` last.
+
+    Args:
+        title: Above the field.
+        description: Its help.
+        limits: As for pydantic's `Field`.
+    """
+    return Field(**limits, json_schema_extra={"title": title, "description": description})
 
 
 def _as_text(value: Any) -> Any:
@@ -20,52 +50,98 @@ def _as_text(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, OllamaNode) else value
+
+
+# A parameter of several types is a row of tabs in the form; the title of each says what it is for.
 SourceParameter = Annotated[
-    str | list[str],
+    Annotated[str, Field(min_length=1, title="Folder or pattern")]
+    | Annotated[list[str], Field(min_length=1, title="Files")],
     BeforeValidator(_as_text),
-    Field(
-        title="Source",
-        description="Folder with PDFs (its folders too), a glob pattern such as `papers/**/*.pdf`, or a list of files.",
+    shown(
+        "Source",
+        "Folder with PDFs (its folders too), a glob pattern such as `papers/**/*.pdf`, or a list of files.",
     ),
 ]
 NodesParameter = Annotated[
-    OllamaCluster | str | list[str] | None,
-    Field(
-        title="Nodes",
-        description="A cluster block or its name; or URLs and names of node blocks. Empty: the node that "
-        "OLLAMA_HOST names, else an Ollama on this host, else the embedded model.",
+    Annotated[OllamaCluster, Field(title="Cluster")]
+    | Annotated[str, Field(min_length=1, title="Name or URL")]
+    | Annotated[
+        Sequence[Annotated[OllamaNode, Field(title="Node")] | Annotated[str, Field(title="Name or URL")]],
+        Field(min_length=1, title="Several nodes"),
+    ]
+    | Annotated[None, Field(title="This host's")],
+    BeforeValidator(_as_list),
+    shown(
+        "Nodes",
+        "A cluster block or its name; or URLs and names of node blocks. Without: the node that OLLAMA_HOST "
+        "names, else an Ollama on this host, else the embedded model.",
     ),
 ]
 TableParameter = Annotated[
-    LanceTable | str | None,
+    Annotated[LanceTable, Field(title="Table")]
+    | Annotated[str, Field(min_length=1, title="Name or folder")]
+    | Annotated[None, Field(title="The usual one")],
     BeforeValidator(_as_text),
-    Field(
-        title="Table",
-        description="A table block or its name, or a folder (with a slash in it) or an object store's URL. "
-        "Empty: the table `documents` in `lancedb` in Prefect's home.",
+    shown(
+        "Table",
+        "A table block or its name, or a folder (with a slash in it) or an object store's URL. "
+        "Without: the table `documents` in `lancedb` in Prefect's home.",
     ),
 ]
 ModelParameter = Annotated[
-    str | None,
-    Field(
-        title="Model",
-        description="Embedding model, by Ollama's name. Empty: the table's own, else the cluster's.",
-    ),
+    Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="As usual")],
+    shown("Model", "Embedding model, by Ollama's name. Without: the table's own, else the cluster's."),
 ]
 
 
 class _Options(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
+    @model_validator(mode="after")
+    def _can_work(self) -> Self:
+        try:
+            self.to_options()
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from None
+        return self
 
-class Password(_Options):
+    def to_options(self) -> Any:
+        """What the machinery works with, for those groups that it has options for."""
+
+
+def _of_secret(value: Any) -> Any:
+    return SecretStr(str(value.value.get_secret_value())) if isinstance(value, Secret) else value
+
+
+class Password(BaseModel):
     """A password for encrypted files."""
+
+    model_config = ConfigDict(extra="forbid")
 
     pattern: str = Field(
         "*", title="Pattern", description="Glob pattern of the files it is for, such as `bank/*.pdf`."
     )
-    password: SecretStr = Field(
-        title="Password", description="Tried on each encrypted file that fits the pattern."
+    password: Annotated[
+        SecretStr,
+        BeforeValidator(_of_secret),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {
+                        "title": "Secret block",
+                        "type": "object",
+                        "block_type_slug": Secret.get_block_type_slug(),
+                    },
+                    {"title": "Written here", "type": "string", "format": "password"},
+                ]
+            }
+        ),
+    ] = Field(
+        title="Password",
+        description="Tried on each encrypted file that fits the pattern. Whoever may see the run in Prefect can "
+        "read one that is written here; a Secret block keeps it.",
     )
 
 
@@ -129,18 +205,40 @@ class Chunking(_Options):
         return ChunkOptions(**self.model_dump())
 
 
-def table_of(table: LanceTable | str | None) -> LanceTable:
-    """The table block that a parameter means.
+class Advanced(_Options):
+    """What is rarely set."""
 
-    Raises:
-        ConfigurationError: There is no block of this name.
-    """
-    if table is None:
-        return default_table()
-    return LanceTable.load_named(table) if isinstance(table, str) else table
+    remove_missing: bool = Field(
+        True, title="Remove missing", description="Take documents out of the table whose file is gone."
+    )
+    allow_empty: bool = Field(
+        False, title="Allow empty", description="Allow that all documents of the source are removed."
+    )
+    pull: bool = Field(
+        False,
+        title="Pull",
+        description="Let nodes download the model if they lack it, also where the cluster does not say so.",
+    )
+    use_cache: bool = Field(
+        True, title="Use the cache", description="Keep vectors, so that no text is ever embedded twice."
+    )
 
 
-def names_model(cluster: OllamaCluster | str | list[str] | None) -> bool:
+AS_USUAL_READ = Reading()
+AS_USUAL_CUT = Chunking()
+AS_USUAL = Advanced()
+
+ReadingParameter = Annotated[Reading, shown("Reading", "How files are read, and what one file may cost.")]
+ChunkingParameter = Annotated[
+    Chunking,
+    shown(
+        "Chunking",
+        "How documents are cut into chunks, in the model's tokens. Another cut needs another table, or `re_embed`.",
+    ),
+]
+
+
+def names_model(cluster: Nodes | None) -> bool:
     """Whether the nodes come with a model of their own, as a cluster block does and plain URLs don't."""
     return isinstance(cluster, OllamaCluster) or (
         isinstance(cluster, str) and not looks_like_address(cluster)

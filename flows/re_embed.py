@@ -9,8 +9,16 @@ from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import PARTIAL, STORED, Document, Run, Store
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.blocks.table import LanceTable
-from prefect_ollama.flows.ingest import AS_USUAL_CUT, AS_USUAL_READ, ingest_pdfs
-from prefect_ollama.flows.parameters import Chunking, ModelParameter, NodesParameter, Reading, TableParameter
+from prefect_ollama.flows.ingest import ingest_pdfs
+from prefect_ollama.flows.parameters import (
+    AS_USUAL_CUT,
+    AS_USUAL_READ,
+    ChunkingParameter,
+    ModelParameter,
+    NodesParameter,
+    ReadingParameter,
+    TableParameter,
+)
 from prefect_ollama.tasks.planning.source import LISTED
 from prefect_ollama.tasks.report import IngestReport
 
@@ -23,8 +31,8 @@ def re_embed(
     table: TableParameter = None,
     cluster: NodesParameter = None,
     model: ModelParameter = None,
-    reading: Reading = AS_USUAL_READ,
-    chunking: Chunking = AS_USUAL_CUT,
+    reading: ReadingParameter = AS_USUAL_READ,
+    chunking: ChunkingParameter = AS_USUAL_CUT,
 ) -> Run:
     """Embed all documents of a table anew, with another model, prompt or chunker.
 

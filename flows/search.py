@@ -11,7 +11,7 @@ from pydantic import Field
 
 from prefect_ollama.blocks.lance import Hit, Store
 from prefect_ollama.blocks.resolve import resolve_table
-from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, TableParameter
+from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, TableParameter, shown
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.prove import prove_nodes
@@ -25,21 +25,18 @@ def _name() -> str:
 
 @flow(name="search", flow_run_name=_name, description="Ask a LanceDB table a question.")
 def search(
-    question: Annotated[str, Field(min_length=1, title="Question", description="What you want to know.")],
+    question: Annotated[str, shown("Question", "What you want to know.", min_length=1)],
     cluster: NodesParameter = None,
     table: TableParameter = None,
     model: ModelParameter = None,
-    limit: Annotated[int, Field(ge=1, le=1000, title="Limit", description="Passages to return at most.")] = 5,
+    limit: Annotated[int, shown("Limit", "Passages to return at most.", ge=1, le=1000)] = 5,
     mode: Annotated[
         Mode,
-        Field(
-            title="Mode",
-            description="`vector` by meaning, `text` by words (needs no node), `hybrid` by both.",
-        ),
+        shown("Mode", "`vector` by meaning, `text` by words (needs no node), `hybrid` by both."),
     ] = "hybrid",
     source: Annotated[
-        str | None,
-        Field(title="Source", description="Only documents of this source, as the report names it."),
+        Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="All")],
+        shown("Source", "Only documents of this source, as the report names it."),
     ] = None,
 ) -> list[Hit]:
     """Ask a table a question and get the best passages, each with file and page.

@@ -130,6 +130,7 @@ class TestUsage:
         [
             (("ingest", "/no/such/folder"), "is not there"),
             (("ingest", "/", "--node", "http://a", "--cluster", "b"), "are given both"),
+            (("ingest", "/", "--ocr-language", "../x"), "must hold Tesseract's names"),
             (("search", "x", "--block", "a", "--uri", "/b"), "--block is given beside"),
             (("search", "x", "--block", "no-such-block"), "no-such-block"),
             (("search", "x", "--table", "no/good"), "cannot be used"),

@@ -26,8 +26,7 @@ from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, TableError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.wire.proof import CANARIES
-from prefect_ollama.flows import IngestReport, ingest_pdfs
-from prefect_ollama.flows.parameters import Chunking
+from prefect_ollama.flows import Advanced, Chunking, IngestReport, ingest_pdfs
 from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.flows.workers import WorkerCluster
 from prefect_ollama.tasks.store import Writer
@@ -138,13 +137,13 @@ def test_of_a_changed_page_only_the_changed_chunks_are_embedded(
     pages = [prose(f"page {n}", 300) for n in range(5)]
     write_pdf(folder / "changes.pdf", pages)
     write_pdf(folder / "stays.pdf", [prose("stays")])
-    ingest(str(folder), trio, use_cache=False)
+    ingest(str(folder), trio, advanced=Advanced(use_cache=False))
     before = {row["text"]: row for row in chunks(place)}
 
     reset(trio)
     pages[2] = prose("another page 2", 280)
     write_pdf(folder / "changes.pdf", pages)
-    report = ingest(str(folder), trio, use_cache=False)
+    report = ingest(str(folder), trio, advanced=Advanced(use_cache=False))
     after = chunks(place)
     assert_right(after)
     new = [row["text"] for row in after if row["text"] not in before]
@@ -223,7 +222,7 @@ def test_a_text_is_embedded_once_for_all_files_tables_and_runs(
     ]
 
     shutil.rmtree(place)
-    anew = ingest(str(folder), trio, use_cache=False)
+    anew = ingest(str(folder), trio, advanced=Advanced(use_cache=False))
     assert min(times_embedded(trio, texts)) >= 1
     assert anew.embedded + anew.reused == len(rows)
 
@@ -336,11 +335,11 @@ def test_a_folder_that_is_gone_or_empty_is_refused_unless_allowed(
     with pytest.raises(ConfigurationError, match="not mounted"):
         ingest(str(folder), trio, dry_run=True)
     assert content(place) == before
-    kept = ingest(str(folder), trio, remove_missing=False)
+    kept = ingest(str(folder), trio, advanced=Advanced(remove_missing=False))
     assert (kept.outcomes(), kept.ok) == ({"kept": 2}, True)
     assert content(place) == before
     folder.rmdir()
-    report = ingest(str(folder), trio, allow_empty=True)
+    report = ingest(str(folder), trio, advanced=Advanced(allow_empty=True))
     assert (report.outcomes(), report.ok) == ({"removed": 2}, True)
     assert chunks(place) == []
     assert manifest(place) == {}

@@ -27,10 +27,14 @@ ROOMS = sorted(
 
 PUBLIC = {
     "prefect_ollama.flows": {
+        "Advanced",
+        "Chunking",
         "FileReport",
         "IngestReport",
         "NodeReport",
         "NodeRow",
+        "Password",
+        "Reading",
         "check_nodes",
         "ingest_pdfs",
         "maintain_table",
