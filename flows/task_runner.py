@@ -33,6 +33,7 @@ from prefect.utilities.engine import collect_task_run_inputs_sync
 from prefect_dask.task_runners import DaskTaskRunner
 
 from prefect_ollama.flows.futures import IngestFuture
+from prefect_ollama.flows.others import named_scheduler, offered, reached
 from prefect_ollama.flows.records import report, wait_until_recorded
 from prefect_ollama.flows.remote import pack, run_task
 from prefect_ollama.flows.workers import WorkerCluster
@@ -44,13 +45,13 @@ class IngestTaskRunner(DaskTaskRunner):
 
     Tasks say by `prefect_ollama.tasks.roles.runs_on` which they need; others run anywhere.
 
-    With no argument it starts a `WorkerCluster` of its own at the first task. With `address` it uses the
-    workers there, which need this package installed; a task keeps to its role if one of them offers that role
-    as a Dask resource (`dask worker … --resources "parse=1"`) when the runner connects, and runs anywhere
-    otherwise.
+    With no argument it starts a `WorkerCluster` of its own at the first task, unless Dask's own setting
+    `scheduler-address` (the variable `DASK_SCHEDULER_ADDRESS`) names a scheduler. With that or with `address` it
+    uses the workers there, which need this package installed; a task keeps to its role if one of them offers it as a
+    Dask resource (`dask worker … --resources "parse=1"`) when the runner connects, and runs anywhere otherwise.
 
     Args:
-        parse_processes: Processes for parse tasks; the number of CPUs if not given.
+        parse_processes: Processes for parse tasks, one a CPU if not given; of others' workers, as many as they offer.
         embed_threads: Threads for embed tasks, all in one process; each waits for nodes most of the time.
         address: Address of a Dask scheduler that runs already.
         cluster_class: Another Dask cluster to start in place of ours, as for `DaskTaskRunner`.
@@ -132,13 +133,15 @@ class IngestTaskRunner(DaskTaskRunner):
         if self._client is None:
             self._flow_context = contextvars.copy_context()
             if self.address is None and self.cluster_class is None:
+                if not self.cluster_kwargs:
+                    self.address = named_scheduler()
                 self.resolved_cluster_class = self._own_cluster  # type: ignore[assignment]
-            client = super().client
+            with reached(self.address):
+                client = super().client
             if isinstance(self._cluster, WorkerCluster):
                 self._roles = frozenset(ROLES)
             else:
-                workers = client.scheduler_info(n_workers=-1)["workers"].values()
-                self._roles = frozenset(name for worker in workers for name in worker["resources"])
+                self._roles, self.parse_processes = offered(client)
         return super().client
 
     # The base class ties its type parameter to the futures of thread pools.

@@ -36,7 +36,7 @@ from prefect.context import FlowRunContext, SyncClientContext, serialize_context
 from prefect.runtime import flow_run
 from prefect_dask.task_runners import DaskTaskRunner
 
-from prefect_ollama.blocks.errors import TaskRunLost
+from prefect_ollama.blocks.errors import ConfigurationError, TaskRunLost
 from prefect_ollama.flows.futures import Completions
 from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.flows.workers import WorkerCluster
@@ -291,6 +291,32 @@ class TestForeignWorkers:
 
         found = ask()
         assert (found["value"], found["worker"], found["parsed"]["worker"]) == (8, "embed", "parse-0")
+
+    def test_dasks_own_setting_names_the_scheduler(self, cluster: WorkerCluster) -> None:
+        @flow(task_runner=IngestTaskRunner(parse_processes=9))
+        def ask() -> tuple[str, str, int]:
+            runner = runner_of_this_flow()
+            return tasks.parse.submit(4).result()["worker"], runner.address, runner.parse_processes
+
+        before = set(children())
+        with dask.config.set({"scheduler-address": cluster.scheduler_address}):
+            worker, address, parse = ask()
+        assert (worker, address, parse) == ("parse-0", cluster.scheduler_address, 1)
+        assert set(children()) == before
+
+    def test_arguments_for_a_cluster_stand_above_dasks_setting(self) -> None:
+        with (
+            dask.config.set({"scheduler-address": "tcp://127.0.0.1:1"}),
+            IngestTaskRunner(1, 1, cluster_kwargs={"dashboard_address": "127.0.0.1:0"}) as runner,
+        ):
+            assert runner.submit(tasks.parse, {"number": 5}).result()["number"] == 5
+
+    @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense"])
+    def test_scheduler_that_does_not_answer_is_named(self, address: str) -> None:
+        runner = IngestTaskRunner(address=address, client_kwargs={"timeout": "1s"})
+        with runner, pytest.raises(ConfigurationError, match=f"{address}.*Nothing was started") as raised:
+            runner.submit(tasks.parse, {"number": 5})
+        assert "DASK_SCHEDULER_ADDRESS" in raised.value.remedy
 
     def test_tasks_run_anywhere_where_no_worker_offers_their_role(self, prefect_server: str) -> None:
         with distributed.LocalCluster(
