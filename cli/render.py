@@ -62,6 +62,10 @@ def _totals(what: IngestReport) -> Table:
             "chunks/s": f"{what.chunks_per_second:.1f}",
             "node-seconds": f"{what.node_seconds:.1f}",
         }
+        if what.dropped:
+            rows["dropped"] = f"{sum(what.dropped.values()):,} characters ({what.dropped_by_rule})"
+        if what.ocr_pages:
+            rows["OCR"] = f"{what.ocr_pages} pages in {what.ocr_seconds:.1f} s"
     if what.model:
         rows["model"] = what.model
     return _named(rows)

@@ -42,7 +42,8 @@ class IngestRun:
     _from_table: int = 0
     _ocr_pages: int = 0
     _version: int = 0
-    _dropped: int = 0
+    _ocr_seconds: float = 0.0
+    _dropped: Counter[str] = field(default_factory=Counter)
     _pages: int = 0
     _chunks: int = 0
     _node_seconds: float = 0.0
@@ -82,8 +83,9 @@ class IngestRun:
             self._pages += row.pages
             self._chunks += row.chunks
         self.note_failed(bundle.failed)
-        self._dropped += bundle.dropped
+        self._dropped.update(bundle.dropped)
         self._ocr_pages += bundle.ocr_pages
+        self._ocr_seconds += bundle.ocr_seconds
         if not anew:
             self._reused += bundle.embedded + bundle.reused
             return
@@ -121,7 +123,8 @@ class IngestRun:
             from_cache=self._from_cache,
             from_table=self._from_table,
             ocr_pages=self._ocr_pages,
-            dropped=self._dropped,
+            ocr_seconds=self._ocr_seconds,
+            dropped=dict(self._dropped.most_common()),
             version=self._version,
             seconds=time.monotonic() - self.began,
             node_seconds=self._node_seconds,

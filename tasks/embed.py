@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -53,7 +54,8 @@ class EmbeddedBundle:
         from_cache: Texts whose vector the cache gave.
         from_table: Texts whose vector the table gave.
         ocr_pages: Pages that were read from a picture of them.
-        dropped: Characters that parsing rules dropped (headers, page numbers, …).
+        ocr_seconds: Time that this took.
+        dropped: Characters that parsing left out, by rule ("header", "page-number", …).
         by_node: Chunks by node.
         node_seconds: Seconds of node time.
         worker: Host and process that embedded it.
@@ -69,7 +71,8 @@ class EmbeddedBundle:
     from_cache: int
     from_table: int
     ocr_pages: int
-    dropped: int
+    ocr_seconds: float
+    dropped: Mapping[str, int]
     by_node: Mapping[str, int]
     node_seconds: float
     worker: str
@@ -176,7 +179,8 @@ def _embed(cut: CutBundle, embedding: Embedding) -> EmbeddedBundle:
         from_cache=known.from_cache,
         from_table=known.from_table,
         ocr_pages=sum(each.ocr_pages for each in cut.documents),
-        dropped=sum(each.dropped for each in cut.documents),
+        ocr_seconds=sum(each.ocr_seconds for each in cut.documents),
+        dropped=dict(sum((Counter(each.dropped) for each in cut.documents), Counter())),
         by_node=dict(known.by_node),
         node_seconds=known.node_seconds,
         worker=f"{os.uname().nodename}:{os.getpid()}",

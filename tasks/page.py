@@ -116,10 +116,14 @@ def _totals(report: IngestReport) -> Iterator[str]:
                 str(report.from_cache),
                 str(report.from_table),
                 str(repeated),
-                str(report.dropped),
+                str(sum(report.dropped.values())),
             ]
         ],
     )
+    if report.dropped:
+        yield f"Characters dropped: {report.dropped_by_rule}."
+    if report.ocr_pages:
+        yield f"OCR took {report.ocr_seconds:.1f} s of the parsers."
     yield (
         f"{report.seconds:.1f} s, {report.chunks_per_second:.1f} chunks/s, {report.node_seconds:.1f} node-seconds."
     )

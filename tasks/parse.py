@@ -7,8 +7,8 @@ the bundle.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prefect import task
@@ -68,14 +68,16 @@ class Cut:
     Attributes:
         document: Its manifest row.
         chunks: Its chunks.
-        dropped: Characters that parsing rules dropped.
+        dropped: Characters that parsing left out, by rule ("header", "page-number", …).
         ocr_pages: Pages that were read from a picture of them.
+        ocr_seconds: Time that this took.
     """
 
     document: Document
     chunks: tuple[Chunk, ...] = ()
-    dropped: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
     ocr_pages: int = 0
+    ocr_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +142,10 @@ def _cut(source: str, file: SourceFile, cutting: Cutting, count: Callable[[str],
             replace(row, status=FAILED, kind="unreadable", reason=reason, remedy=REMEDIES["unreadable"])
         ), 0.0
     chunks = tuple(chunk_document(parsed, cutting.chunk, count))
-    dropped, ocr_pages = sum(parsed.dropped.values()), len(parsed.ocr_pages)
-    return Cut(_described(row, parsed, chunks), chunks, dropped, ocr_pages), parsed.cpu_seconds
+    cut = Cut(
+        _described(row, parsed, chunks), chunks, parsed.dropped, len(parsed.ocr_pages), parsed.ocr_seconds
+    )
+    return cut, parsed.cpu_seconds
 
 
 def _described(row: Document, parsed: ParsedDocument, chunks: tuple[Chunk, ...]) -> Document:

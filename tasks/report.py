@@ -100,7 +100,8 @@ class IngestReport:
         from_cache: Texts whose vector the cache gave.
         from_table: Texts whose vector the table gave, because it stood in the document before.
         ocr_pages: Pages that were read from a picture of them.
-        dropped: Characters that parsing rules left out (running headers, page numbers, …).
+        ocr_seconds: Time that this took, of all parsers together.
+        dropped: Characters that parsing left out, by rule ("header", "page-number", "hyphen", …).
         version: Version of the chunk table after it; 0 where the run changed nothing.
         seconds: Time of the run.
         node_seconds: Node time of the run.
@@ -120,7 +121,8 @@ class IngestReport:
     from_cache: int = 0
     from_table: int = 0
     ocr_pages: int = 0
-    dropped: int = 0
+    ocr_seconds: float = 0.0
+    dropped: dict[str, int] = field(default_factory=dict)
     version: int = 0
     seconds: float = 0.0
     node_seconds: float = 0.0
@@ -145,6 +147,11 @@ class IngestReport:
     def chunks_per_second(self) -> float:
         """Chunks stored a second of the run."""
         return self.chunks / self.seconds if self.seconds else 0.0
+
+    @property
+    def dropped_by_rule(self) -> str:
+        """What parsing left out, in words."""
+        return ", ".join(f"{rule} {count:,}" for rule, count in self.dropped.items())
 
     def outcomes(self) -> dict[str, int]:
         """Number of files by outcome."""

@@ -330,6 +330,7 @@ class TestRendering:
                 FileReport(self.long, "failed", reason="It is broken. " * 8, remedy="Mend it."),
             ),
             pages=10, chunks=100, embedded=90, reused=10, seconds=12.34, node_seconds=45.6, nodes=(node, node),
+            dropped={"header": 1200, "hyphen": 34}, ocr_pages=3, ocr_seconds=7.25,
         )  # fmt: skip
         text = shown(render.report(report))
         assert "…" not in text
@@ -349,6 +350,8 @@ class TestRendering:
         ):
             assert name in text
         assert "2 (1 failed, 1 stored)" in text
+        assert "1,234 characters (header 1,200, hyphen 34)" in text
+        assert "3 pages in 7.2 s" in text
         assert max(map(len, text.splitlines())) <= 80
 
     def test_of_a_plan(self) -> None:

@@ -288,6 +288,15 @@ def test_bad_files_are_named_and_good_ones_beside_them_stored(
     assert {row["path"] for row in chunks(place)} == good | {"junk.pdf"}
 
 
+def test_the_report_shows_what_was_dropped(ingest: Ingest, trio: list[Node], tmp_path: Path) -> None:
+    folder = tmp_path / "papers"
+    write_pdf(folder / "divided.pdf", [f"This trans-\nformation is long. {prose('divided')}"])
+    report = ingest(str(folder), trio)
+    assert report.dropped == {"hyphen": 1}
+    assert "Characters dropped: hyphen 1." in report.to_markdown()
+    assert "OCR" not in report.to_markdown()
+
+
 def test_a_document_that_becomes_unreadable_leaves_the_table(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
 ) -> None:

@@ -123,7 +123,8 @@ def test_the_totals_say_where_vectors_came_from_and_what_was_left_out() -> None:
             reused=7,
             from_cache=4,
             from_table=2,
-            dropped=120,
+            ocr_seconds=7.25,
+            dropped={"header": 100, "hyphen": 20},
             seconds=2.0,
             node_seconds=1.25,
         )
@@ -141,6 +142,8 @@ def test_the_totals_say_where_vectors_came_from_and_what_was_left_out() -> None:
         "characters dropped": "120",
     }
     assert "2.0 s, 5.0 chunks/s, 1.2 node-seconds." in made
+    assert "Characters dropped: header 100, hyphen 20." in made
+    assert "OCR took 7.2 s" in made
 
 
 def test_the_nodes_and_a_picture_have_their_place() -> None:
