@@ -29,6 +29,7 @@ from prefect_ollama.blocks.wire.proof import CANARIES
 from prefect_ollama.flows import Advanced, Chunking, IngestReport, ingest_pdfs
 from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.flows.workers import WorkerCluster
+from prefect_ollama.tasks.page import page
 from prefect_ollama.tasks.store import Writer
 from tests.flow_samples import (
     MODEL,
@@ -293,8 +294,8 @@ def test_the_report_shows_what_was_dropped(ingest: Ingest, trio: list[Node], tmp
     write_pdf(folder / "divided.pdf", [f"This trans-\nformation is long. {prose('divided')}"])
     report = ingest(str(folder), trio)
     assert report.dropped == {"hyphen": 1}
-    assert "Characters dropped: hyphen 1." in report.to_markdown()
-    assert "OCR" not in report.to_markdown()
+    assert "Characters dropped: hyphen 1." in page(report)
+    assert "OCR took" not in page(report)
 
 
 def test_a_document_that_becomes_unreadable_leaves_the_table(
