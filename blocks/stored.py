@@ -1,4 +1,4 @@
-"""What the blocks share: secrets stay out of errors and, once the block is saved, out of pickles."""
+"""What the blocks share: secrets stay out of errors and pickles."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ from pydantic import (
 )
 
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.sealed import Sealed
 
 
 class StoredBlock(Block, ABC):
     """A block that is pickled as a reference when it holds secrets and is on the server as it is here.
 
-    Whoever unpickles it (a Dask worker) loads it from the server again. A block that was never saved, or
-    was changed since, has no such place and is pickled with its secrets.
+    Whoever unpickles it (a Dask worker) loads it from the server again. A block that was never saved, or was changed
+    since, has no such place; it is pickled with its secrets sealed, so that it works in this process only and in those
+    that were given them.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
@@ -71,7 +73,13 @@ class StoredBlock(Block, ABC):
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
         private = state["__pydantic_private__"]
-        return {**state, "__pydantic_private__": {**(private or {}), "_as_saved": None}}
+        sealed = {name: _sealed(value) for name, value in state["__dict__"].items()}
+        return {**state, "__dict__": sealed, "__pydantic_private__": {**(private or {}), "_as_saved": None}}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(
+            {**state, "__dict__": {name: _opened(value) for name, value in state["__dict__"].items()}}
+        )
 
     @model_serializer(mode="wrap")
     def ser_model(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
@@ -203,6 +211,20 @@ def at(position: int, **more: Any) -> Callable[[dict[str, Any]], None]:
 
 def _is_secret(value: Any) -> bool:
     return isinstance(value, SecretStr | SecretDict) and bool(value.get_secret_value())
+
+
+def _sealed(value: Any) -> Any:
+    if isinstance(value, SecretDict):
+        return SecretDict({name: Sealed(secret) for name, secret in value.get_secret_value().items()})
+    return Sealed(value) if isinstance(value, SecretStr) else value
+
+
+def _opened(value: Any) -> Any:
+    if isinstance(value, SecretDict):
+        return SecretDict(
+            {name: secret.get_secret_value() for name, secret in value.get_secret_value().items()}
+        )
+    return SecretStr(value.get_secret_value()) if isinstance(value, Sealed) else value
 
 
 def _load_by_id(cls: type[StoredBlock], block_document_id: UUID) -> StoredBlock:

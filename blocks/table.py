@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from prefect.settings import get_current_settings
 from prefect.types import SecretDict
-from pydantic import Field, HttpUrl, field_validator
+from pydantic import Field, HttpUrl, SecretStr, field_validator
 
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.blocks.lance import schema
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.lance.tables import connect, open_table
+from prefect_ollama.blocks.sealed import hidden
 from prefect_ollama.blocks.stored import StoredBlock, at, refuse_mask
 
 DEFAULT_TABLE = "documents"
@@ -136,8 +136,8 @@ class LanceTable(StoredBlock):
 
     def to_spec(self) -> StoreSpec:
         """The table's address as the machinery works with it."""
-        options = self.storage_options.get_secret_value()
-        return StoreSpec(self.uri, self.table, tuple(sorted(options.items())))
+        options = sorted(self.storage_options.get_secret_value().items())
+        return StoreSpec(self.uri, self.table, tuple((name, SecretStr(value)) for name, value in options))
 
     def check(self) -> TableCheck:
         """Look at the table. A place that can't be reached is a result, not an exception.
@@ -148,18 +148,11 @@ class LanceTable(StoredBlock):
         try:
             return _look(spec)
         except (TableError, RuntimeError, ValueError, OSError) as error:
-            return TableCheck(spec.uri, spec.table, ok=False, error=self._without_secrets(str(error)))
+            return TableCheck(spec.uri, spec.table, ok=False, error=hidden(str(error)))
 
     async def acheck(self) -> TableCheck:
         """Look at the table; see `check`."""
         return await asyncio.to_thread(self.check)
-
-    def _without_secrets(self, text: str) -> str:
-        # The object store's client words its errors itself, and some repeat the request.
-        for name, value in self.storage_options.get_secret_value().items():
-            if len(value) >= 8 and re.search("key|secret|token|password|credential", name, re.IGNORECASE):
-                text = text.replace(value, "********")
-        return text
 
 
 def default_table() -> LanceTable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.context import FlowRunContext
+from prefect.types import SecretDict
 
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import PARTIAL, STORED, Document, Run, Store
@@ -56,7 +57,7 @@ def re_embed(
     beside = LanceTable(
         uri=place.uri,
         table=place.beside.table,
-        storage_options=dict(place.storage_options),
+        storage_options=SecretDict(place.options),
     )
     reports = [
         ingest_pdfs(source, cluster, beside, model, reading=reading, chunking=chunking, retry_failed=True)

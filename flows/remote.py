@@ -22,9 +22,11 @@ from types import FunctionType
 from typing import Any, cast
 
 import cloudpickle  # type: ignore[import-untyped]
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.context import SettingsContext, SyncClientContext
+from prefect.context import FlowRunContext, SettingsContext, SyncClientContext, serialize_context
 from prefect.flows import Flow
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_engine import run_task_async, run_task_sync
 from prefect.tasks import Task
 
@@ -44,6 +46,32 @@ def pack(obj: Any, *, by_name: Callable[[str], bool]) -> bytes:
     return buffer.getvalue()
 
 
+def shared_context(*, settings: bool) -> dict[str, Any]:
+    """What all task runs of the current flow run share of Prefect's context.
+
+    Without the flow's parameters: they may hold secrets, and what a task needs is in its arguments.
+
+    Args:
+        settings: Whether Prefect's settings are to be in it, for workers that have others.
+    """
+    with temporary_settings({PREFECT_API_URL: api_url()}) if settings else nullcontext():
+        context = serialize_context()
+    if not settings:
+        context.pop("settings_context", None)
+    of_flow = context["flow_run_context"]
+    for holder in (of_flow, of_flow.get("flow_run")):
+        if holder:
+            holder["parameters"] = {}
+    return context | {"deployment_parameters": None}
+
+
+def api_url() -> str:
+    """The URL of the API that the flow talks to; if there is none, Prefect's temporary server starts."""
+    flow = FlowRunContext.get()
+    client = flow.client if flow is not None else get_client(sync_client=True)
+    return str(client.api_url).rstrip("/")
+
+
 #: Equal bytes give the same object again, so that a worker rebuilds what it was sent only once.
 unpack = functools.lru_cache(maxsize=32)(cloudpickle.loads)
 
@@ -53,8 +81,7 @@ def run_task(*, task: bytes, shared: bytes, own: dict[str, Any], **call: Any) ->
 
     Args:
         task: The packed `Task`.
-        shared: Packed, what all task runs of the flow run share of `prefect.context.serialize_context()`.
-            Without settings in it those of the worker hold.
+        shared: Packed, the `shared_context` of the flow run. Without settings in it those of the worker hold.
         own: What this task run has of its own of it.
         call: As `prefect.task_engine.run_task_sync` takes it, without `task` and `context`.
     """

@@ -17,25 +17,24 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import distributed
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import RunInput, State
 from prefect.context import (
     AssetContext,
     FlowRunContext,
     TagsContext,
     TaskRunContext,
-    serialize_context,
 )
-from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from prefect.settings import get_current_settings
 from prefect.states import Crashed
 from prefect.tasks import MaterializingTask, Task
 from prefect.utilities.engine import collect_task_run_inputs_sync
 from prefect_dask.task_runners import DaskTaskRunner
 
 from prefect_ollama.flows.futures import IngestFuture
+from prefect_ollama.flows.handover import Handover
 from prefect_ollama.flows.others import named_scheduler, offered, reached
 from prefect_ollama.flows.records import report, wait_until_recorded
-from prefect_ollama.flows.remote import pack, run_task
+from prefect_ollama.flows.remote import api_url, pack, run_task, shared_context
 from prefect_ollama.flows.workers import WorkerCluster
 from prefect_ollama.tasks.roles import ROLE_MARK, ROLES
 
@@ -99,6 +98,7 @@ class IngestTaskRunner(DaskTaskRunner):
         self._flow_context: contextvars.Context | None = None
         self._tasks: dict[str, Task[..., Any]] = {}
         self._token = uuid4().hex[:8]
+        self._handover: Handover | None = None
         self._reported: set[str] = set()
         self._ended: deque[UUID] = deque(maxlen=64)
 
@@ -172,6 +172,8 @@ class IngestTaskRunner(DaskTaskRunner):
             | (dependencies or {}).get(name, set())
             for name, value in parameters.items()
         }
+        self._handover = self._handover or Handover(client, f"prefect-ollama-{self._token}")
+        self._handover.of(parameters)
         task_run_id = uuid4()
         role = getattr(task.fn, ROLE_MARK, None)
         dask_future = client.submit(
@@ -197,6 +199,8 @@ class IngestTaskRunner(DaskTaskRunner):
 
     def __exit__(self, *args: Any) -> None:
         left = [] if self._client is None else _under_way(self._client)
+        if self._handover is not None and self._cluster is None:
+            self._handover.end()  # these workers stay
         super().__exit__(*args)
         self._client = None
         for key in left:
@@ -218,7 +222,7 @@ class IngestTaskRunner(DaskTaskRunner):
 
     def _own_cluster(self, **kwargs: Any) -> WorkerCluster:
         settings = get_current_settings().to_environment_variables(exclude_unset=True, include_secrets=True)
-        env = settings | {"PREFECT_API_URL": _api_url()}
+        env = settings | {"PREFECT_API_URL": api_url()}
         return WorkerCluster(self.parse_processes, self.embed_threads, env=env, **kwargs)
 
     def _by_name(self, module: str) -> bool:
@@ -237,12 +241,8 @@ class IngestTaskRunner(DaskTaskRunner):
             of_flow, of_tags, packed = self._shared
             if of_flow is flow and of_tags == tags:
                 return packed
-        if isinstance(self._cluster, WorkerCluster):
-            context = serialize_context()
-            context.pop("settings_context", None)  # the workers were started with them
-        else:
-            with temporary_settings({PREFECT_API_URL: _api_url()}):
-                context = serialize_context()
+        # Our own workers were started with the settings.
+        context = shared_context(settings=not isinstance(self._cluster, WorkerCluster))
         packed = pack(context, by_name=self._by_name)
         if not inside_task:
             self._shared = (flow, set(tags), packed)
@@ -291,10 +291,3 @@ def _asset_context(task: Task[..., Any], task_run_id: UUID, inputs: dict[str, se
         return {}
     context = AssetContext.from_task_and_inputs(task, task_run_id, inputs, copy_to_child_ctx=True)
     return {"asset_context": context.serialize()}
-
-
-def _api_url() -> str:
-    """Return the URL of the API that the flow talks to; if there is none, start Prefect's temporary server."""
-    flow = FlowRunContext.get()
-    client = flow.client if flow is not None else get_client(sync_client=True)
-    return str(client.api_url).rstrip("/")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.blocks.lance import (
@@ -390,7 +391,7 @@ def test_a_spec_hides_secrets_and_makes_paths_absolute(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    spec = StoreSpec("db_x", storage_options=(("aws_secret_access_key", "hush"),))
+    spec = StoreSpec("db_x", storage_options=(("aws_secret_access_key", SecretStr("hush")),))
     assert spec.uri == str(tmp_path / "db_x")
     assert "hush" not in repr(spec)
     assert "hush" not in str(spec)

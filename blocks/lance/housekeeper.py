@@ -12,6 +12,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from pydantic import SecretStr
+
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.lance.tables import commit, connect, files_of, open_table
@@ -85,7 +87,7 @@ def _index_vectors(table: Any) -> str:
 def main() -> None:
     """Carry out the order on standard input."""
     order = json.load(sys.stdin)
-    options = tuple((str(name), str(value)) for name, value in order["storage_options"])
+    options = tuple((name, SecretStr(value)) for name, value in order["storage_options"].items())
     spec = StoreSpec(order["uri"], order["table"], options)
     try:
         done = keep_house(spec, keep=timedelta(seconds=order["keep"]), force=order["force"])

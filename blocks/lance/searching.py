@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from prefect_ollama.blocks.chunk import Region
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.blocks.lance.document import Hit
+from prefect_ollama.blocks.lance.tables import short
+from prefect_ollama.blocks.sealed import harmless
 
 Mode = Literal["vector", "text", "hybrid"]
 
@@ -66,10 +68,10 @@ def search(
         found = query.limit(max(DEPTH, limit) if mode == "hybrid" else limit + SPARE).to_arrow()
     except (RuntimeError, ValueError, OSError) as error:
         raise TableError(
-            f"The search failed: {' '.join(str(error).split())[:300]}.",
+            f"The search failed: {short(error)}.",
             state="The table was not changed.",
             remedy="If a filter was given, check its SQL; else check the rights on the table.",
-        ) from error
+        ) from harmless(error)
     return _hits(found, column, mode)[:limit]
 
 

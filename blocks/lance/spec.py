@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.sealed import Sealed, seal
 
 RESERVED = "__"
+
+_HARMLESS = re.compile("region|endpoint|allow|timeout|style|retr", re.IGNORECASE)
+"""Names of storage options that may show in an error, where they say what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +27,8 @@ class StoreSpec:
         uri: A local folder or the URL of an object store (`s3://…`, `gs://…`, `az://…`). A relative
             path is made absolute, because LanceDB takes names such as `db_x` for its cloud.
         table: Name of the chunk table; two more tables stand beside it under names that begin with it.
-        storage_options: Pairs for the object store, among them secrets, so `repr` leaves them out.
+        storage_options: Pairs for the object store, among them secrets, so all are sealed and `repr` leaves them
+            out. `options` has them as they are.
 
     Raises:
         ConfigurationError: The table's name is empty, or holds more than letters, digits, `_`, `-`, `.`.
@@ -28,7 +36,7 @@ class StoreSpec:
 
     uri: str
     table: str = "chunks"
-    storage_options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    storage_options: tuple[tuple[str, SecretStr], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         plain = self.table.replace("_", "a").replace("-", "a").replace(".", "a")
@@ -42,6 +50,11 @@ class StoreSpec:
             raise ConfigurationError(
                 "The table has no URI.", remedy="Give a folder or an object store's URL."
             )
+        sealed = (
+            (name, Sealed(value) if _HARMLESS.search(name) else seal(value))
+            for name, value in self.storage_options
+        )
+        object.__setattr__(self, "storage_options", tuple(sealed))
         if not self.remote:
             path = self.uri.removeprefix("file://")
             object.__setattr__(self, "uri", str(Path(path).expanduser().absolute()))
@@ -50,6 +63,11 @@ class StoreSpec:
     def remote(self) -> bool:
         """Whether the table is in an object store, and so not a folder of this host."""
         return "://" in self.uri and not self.uri.startswith("file://")
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The storage options as the object store takes them."""
+        return {name: value.get_secret_value() for name, value in self.storage_options}
 
     @property
     def documents_table(self) -> str:

@@ -16,7 +16,8 @@ from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import rollback
 from prefect_ollama.blocks.lance.runs import ROLLED_BACK, RUNNING, Run, overlapping
 from prefect_ollama.blocks.lance.spec import StoreSpec
-from prefect_ollama.blocks.lance.tables import connect
+from prefect_ollama.blocks.lance.tables import connect, short
+from prefect_ollama.blocks.sealed import harmless
 
 KIND = "re-embed"
 
@@ -52,10 +53,10 @@ def overwrite(spec: StoreSpec, name: str, source: Any) -> None:
         connect(spec).create_table(name, data=rows, schema=source.schema, mode="overwrite")
     except Exception as error:
         raise TableError(
-            f"Table {name!r} cannot be overwritten: {' '.join(str(error).split())[:300]}.",
+            f"Table {name!r} cannot be overwritten: {short(error)}.",
             state="It is as it was; the table beside it is complete.",
             remedy="Run it again.",
-        ) from error
+        ) from harmless(error)
 
 
 def drop(spec: StoreSpec) -> None:

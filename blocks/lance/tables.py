@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance.spec import StoreSpec
+from prefect_ollama.blocks.sealed import harmless, hidden
 
 T = TypeVar("T")
 
@@ -37,14 +38,14 @@ def connect(spec: StoreSpec) -> Any:
     try:
         return lancedb.connect(
             spec.uri,
-            storage_options=dict(spec.storage_options) or None,
+            storage_options=spec.options or None,
             read_consistency_interval=timedelta(0),
         )
     except Exception as error:
         raise TableError(
-            f"{spec.uri!r} cannot be opened: {_short(error)}.",
+            f"{spec.uri!r} cannot be opened: {short(error)}.",
             remedy="Check the URI, the rights on it and the storage options.",
-        ) from error
+        ) from harmless(error)
 
 
 def open_table(connection: Any, spec: StoreSpec, name: str) -> Any | None:
@@ -55,9 +56,9 @@ def open_table(connection: Any, spec: StoreSpec, name: str) -> Any | None:
         if isinstance(error, (ValueError, FileNotFoundError)) and "not found" in str(error).lower():
             return None
         raise TableError(
-            f"Table {name!r} in {spec.uri!r} cannot be opened: {_short(error)}.",
+            f"Table {name!r} in {spec.uri!r} cannot be opened: {short(error)}.",
             remedy="Check the rights on it and the storage options.",
-        ) from error
+        ) from harmless(error)
 
 
 def create_table(connection: Any, spec: StoreSpec, name: str, schema: pa.Schema) -> Any:
@@ -89,12 +90,12 @@ def commit(failure: str, action: Callable[[], T]) -> T:
             lost = any(word in str(error).lower() for word in _LOST)
             if not lost or attempt == ATTEMPTS:
                 raise TableError(
-                    f"{failure}: {_short(error)}.",
+                    f"{failure}: {short(error)}.",
                     state="What was committed before stays; of this step nothing was.",
                     remedy="Run it again; it goes on from there."
                     if lost
                     else "Check free space, the rights on the table and the storage options, then run it again.",
-                ) from error
+                ) from harmless(error)
             pause(attempt)
     raise AssertionError("unreachable")
 
@@ -148,6 +149,10 @@ def alive(host: str, pid: int, this_host: str) -> bool:
     return True
 
 
-def _short(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+def short(error: BaseException) -> str:
+    """What an error says, in one line of bounded length and without secrets.
+
+    The object store's client words its errors itself, and some repeat the request.
+    """
+    text = hidden(" ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= 300 else text[:299] + "…"

@@ -23,6 +23,7 @@ from typing import IO, Any, Final
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.lance.tables import connect, files_of, open_table
+from prefect_ollama.blocks.sealed import hidden
 
 KEEP: Final = timedelta(days=7)
 MEMORY: Final = 4 * 2**30
@@ -88,7 +89,7 @@ def maintain(
     order = {
         "uri": spec.uri,
         "table": spec.table,
-        "storage_options": spec.storage_options,
+        "storage_options": spec.options,
         "keep": keep.total_seconds(),
         "force": force,
     }
@@ -210,7 +211,7 @@ def _run(
     if child.returncode == 0:
         return peak
     complained.seek(0)
-    lines = complained.read().strip().splitlines()
+    lines = hidden(complained.read()).strip().splitlines()
     raise TableError(
         f"Upkeep of table {spec.table!r} {why or f'failed: {lines[-1] if lines else child.returncode}'}"
         f"{' and was stopped.' if why else ''}",

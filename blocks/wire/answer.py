@@ -12,6 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from prefect_ollama.blocks.errors import NodeAnswerError
+from prefect_ollama.blocks.wire.faults import start_of
 
 Vectors = NDArray[np.float32]
 
@@ -59,8 +60,7 @@ def read_answer(body: bytes, *, count: int, dimension: int | None, node: str) ->
         rows = data["embeddings"]
         tokens = int(data.get("prompt_eval_count") or 0)
     except (KeyError, TypeError, ValueError, AttributeError):
-        start = body[:60].decode("utf-8", "replace")
-        raise unbelievable(f"answered something that is no embedding: {start!r}.") from None
+        raise unbelievable(f"answered something that is no embedding: {start_of(body)!r}.") from None
     if not isinstance(rows, list) or len(rows) != count:
         got = len(rows) if isinstance(rows, list) else "no list of"
         raise unbelievable(f"answered {got} vectors for {count} texts.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -23,6 +24,7 @@ from prefect_ollama.blocks.errors import (
     NodeFailed,
     NodeUnreachable,
 )
+from prefect_ollama.blocks.sealed import harmless, hidden, hide
 from prefect_ollama.blocks.wire import faults
 from prefect_ollama.blocks.wire.answer import Answer, read_answer
 from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
@@ -49,9 +51,7 @@ class NodeClient:
         self._http = httpx.AsyncClient(
             base_url=node.url.rstrip("/") + "/",
             headers={"user-agent": "prefect-ollama", **{k: v.get_secret_value() for k, v in node.headers}},
-            auth=(node.username, node.password.get_secret_value() if node.password else "")
-            if node.username
-            else None,
+            auth=_basic(node),
             verify=_tls(node),
             timeout=httpx.Timeout(None, connect=node.connect_timeout),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None),
@@ -85,7 +85,7 @@ class NodeClient:
 
     async def version(self) -> str:
         """The version that the node gives of itself."""
-        return str((await self._json("GET", "api/version")).get("version", ""))
+        return hidden(str((await self._json("GET", "api/version")).get("version", "")))
 
     async def models(self, *, timeout: float = 30.0) -> dict[str, str]:
         """Name to digest (bare sha256) of every model that the node has."""
@@ -129,11 +129,11 @@ class NodeClient:
                 event = self._object(line.encode())
                 if "error" in event:
                     raise NodeFailed(
-                        f"could not pull {self.model.name!r} ({event['error']}).",
+                        f"could not pull {self.model.name!r} ({hidden(str(event['error']))}).",
                         node=self.node.name,
                         remedy="Check the model's name and the node's way to its registry.",
                     )
-                status = str(event.get("status", ""))
+                status = hidden(str(event.get("status", "")))
                 done = done or status == "success"
                 if progress:
                     progress(status, int(event.get("completed") or 0), int(event.get("total") or 0))
@@ -166,9 +166,8 @@ class NodeClient:
         except orjson.JSONDecodeError:
             data = None
         if not isinstance(data, dict):
-            start = body[:60].decode("utf-8", "replace")
             raise NodeAnswerError(
-                f"answered something that is not Ollama's: {start!r}.",
+                f"answered something that is not Ollama's: {faults.start_of(body)!r}.",
                 node=self.node.name,
                 status=200,
                 remedy="Check the node's URL and path prefix.",
@@ -219,7 +218,16 @@ class NodeClient:
         except (NodeError, TimeoutError):
             raise
         except Exception as error:  # the library lets some of the socket's through, as for a port above 65535
-            raise faults.from_exception(self.node.name, error) from error
+            raise faults.from_exception(self.node.name, error) from harmless(error)
+
+
+def _basic(node: NodeSpec) -> tuple[str, str] | None:
+    if not node.username:
+        return None
+    password = node.password.get_secret_value() if node.password else ""
+    if password:
+        hide(b64encode(f"{node.username}:{password}".encode()).decode())  # as it is sent
+    return node.username, password
 
 
 def _tls(node: NodeSpec) -> ssl.SSLContext | bool:

@@ -20,6 +20,7 @@ from prefect_ollama.blocks.errors import (
     NodeRefused,
     NodeUnreachable,
 )
+from prefect_ollama.blocks.sealed import hidden
 
 INPUT_WORDS = ("input content cannot be empty", "invalid input")
 TOO_LONG_WORDS = ("exceeds the context length", "input length exceeds", "too large to process")
@@ -31,7 +32,7 @@ def from_response(node: str, status: int, headers: httpx.Headers, body: bytes, *
     words = said.lower()
     shown = f"{status} {said!r}" if said else f"{status}"
     if 300 <= status < 400:
-        target = headers.get("location", "elsewhere")
+        target = hidden(headers.get("location", "elsewhere"))
         return NodeRefused(
             f"redirects to {target!r}.",
             node=node,
@@ -94,25 +95,30 @@ def from_exception(node: str, error: Exception) -> NodeError:
             else "did not answer in time"
         )
     elif isinstance(error, httpx.ConnectError):
-        what = f"cannot be connected ({error})"
+        what = f"cannot be connected ({hidden(str(error))})"
     elif isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
         return NodeRefused(
             f"has a URL that cannot be used ({error}).", node=node, remedy="Correct the node's URL."
         )
     else:
-        what = f"broke off the answer ({str(error) or type(error).__name__})"
+        what = f"broke off the answer ({hidden(str(error)) or type(error).__name__})"
     return NodeUnreachable(f"{what}.", node=node, remedy="Check that it runs and can be reached from here.")
 
 
 def message_of(body: bytes) -> str:
-    """Ollama's own words in an error body, of either API shape; at most 200 characters."""
+    """Ollama's own words in an error body, of either API shape; at most 200 characters, and no secret in them."""
     try:
         said = orjson.loads(body)["error"]
         if isinstance(said, dict):
             said = said["message"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         said = body.decode("utf-8", "replace")
-    return str(said).strip()[:200]
+    return hidden(str(said)).strip()[:200]
+
+
+def start_of(body: bytes) -> str:
+    """How a body begins that is not what was asked for, without secrets."""
+    return hidden(body[:4096].decode("utf-8", "replace"))[:60]
 
 
 def retry_after(value: str | None) -> float | None:

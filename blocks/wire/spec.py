@@ -1,7 +1,7 @@
 """What a node, a model and a cluster are, as plain values that can be pickled and compared.
 
-Blocks are what a user edits; these are what the machinery works with. Secrets are `SecretStr`, so they do
-not show in `repr`, logs or error texts.
+Blocks are what a user edits; these are what the machinery works with. Secrets are sealed: they show in no `repr`,
+log or error text, and are in no pickle.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.sealed import seal
 
 DEFAULT_URL = "http://127.0.0.1:11434"
 
@@ -47,6 +48,11 @@ class NodeSpec:
     load_timeout: float = 300.0
     max_in_flight: int = 16
     max_request_texts: int = 128
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "headers", tuple((name, seal(value)) for name, value in self.headers))
+        if self.password is not None:
+            object.__setattr__(self, "password", seal(self.password))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from prefect_ollama.tasks.parsing.document import (
     ParsedDocument,
     Problem,
 )
-from prefect_ollama.tasks.parsing.options import ParseOptions, Secret
+from prefect_ollama.tasks.parsing.options import ParseOptions
 from prefect_ollama.tasks.parsing.parser import REMEDIES, Parser
 
 __all__ = [
@@ -26,5 +26,4 @@ __all__ = [
     "ParsedDocument",
     "Parser",
     "Problem",
-    "Secret",
 ]

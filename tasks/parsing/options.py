@@ -5,18 +5,12 @@ from __future__ import annotations
 import fnmatch
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
+
+from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import ConfigurationError
-
-
-@runtime_checkable
-class Secret(Protocol):
-    """Anything that hides a string from `repr`, such as pydantic's `SecretStr`."""
-
-    def get_secret_value(self) -> str:
-        """Give the string itself."""
-        ...
+from prefect_ollama.blocks.sealed import seal
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +42,7 @@ class ParseOptions:
     wall_seconds: float = 180.0
     output_mb: int = 256
     max_pages: int = 50_000
-    passwords: tuple[tuple[str, Secret], ...] = ()
+    passwords: tuple[tuple[str, SecretStr], ...] = ()
     allow_partial: bool = False
     tables: bool = True
     ocr: Literal["auto", "off"] = "auto"
@@ -59,6 +53,7 @@ class ParseOptions:
     tessdata: Path | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "passwords", tuple((name, seal(secret)) for name, secret in self.passwords))
         for name in ("memory_mb", "cpu_seconds", "wall_seconds", "output_mb", "max_pages", "ocr_seconds"):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(
