@@ -126,11 +126,10 @@ def nodes(rows: Sequence[NodeRow]) -> RenderableType:
     """The nodes and how they are. It fits into 80 columns."""
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("node", overflow="fold")
-    for name in ("state", "version", "digest", "chunks/s"):
-        table.add_column(name, no_wrap=True)
+    for name in ("state", "version", "digest", "in memory"):
+        table.add_column(name, no_wrap=name != "in memory")
     for row in rows:
-        rate = f"{row.texts_per_second:.1f}" if row.texts_per_second else ""
-        table.add_row(escape(row.name), row.state, escape(row.version), row.digest[:12], rate)
+        table.add_row(escape(row.name), row.state, escape(row.version), row.digest[:12], row.in_memory)
     return Group(table, *(_line(f"{row.name}: {row.note}", "yellow") for row in rows if row.note))
 
 

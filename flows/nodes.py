@@ -3,54 +3,119 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
+from prefect.runtime import flow_run
 
-from prefect_ollama.blocks.errors import ClusterError
-from prefect_ollama.flows.parameters import ModelParameter, NodesParameter
+from prefect_ollama.blocks.errors import ClusterError, NodeError
+from prefect_ollama.blocks.wire.check import NodeCheck
+from prefect_ollama.blocks.wire.loaded import LoadedModel, find_model
+from prefect_ollama.blocks.wire.proof import Proof
+from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, spoken
+from prefect_ollama.tasks.look import look_at_nodes
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.prove import prove_nodes
 from prefect_ollama.tasks.serving import serving_cluster
 
+UNKNOWN = "unknown"
+MIB = 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """How one node is.
+    """How one node is. What it does not say is empty or None.
 
     Attributes:
         name: Its name.
         state: "ready", or "left out".
+        url: Its address.
         version: Version that it gives of itself.
         digest: SHA-256 of its model.
+        models: Names of the models that it has.
         texts_per_second: Rate with the short canary texts, a first hint only; 0 where unknown.
+        memory: Bytes that the model takes in its memory, 0 where it is not loaded.
+        vram: Of these, bytes on GPUs.
+        context: Longest text in tokens, as the model was loaded.
+        loaded_until: When it unloads the model if nobody asks for it before, in ISO format; "for ever" if never.
         note: Why it is left out.
     """
 
     name: str
     state: str
+    url: str = ""
     version: str = ""
     digest: str = ""
+    models: tuple[str, ...] = ()
     texts_per_second: float = 0.0
+    memory: int | None = None
+    vram: int | None = None
+    context: int | None = None
+    loaded_until: str = ""
     note: str = ""
+
+    @classmethod
+    def of(cls, look: NodeCheck, model: str, proof: Proof | None, cause: Exception | None) -> Self:
+        """A row of what a node showed.
+
+        Args:
+            look: What it said of itself.
+            model: The model that it should serve.
+            proof: Its proof, where it may work.
+            cause: Why it may not, where it may not.
+        """
+        found = find_model(look.loaded, model) if look.loaded is not None else None
+        return cls(
+            name=look.name,
+            state="ready" if proof is not None else "left out",
+            url=look.url,
+            version=look.version or (proof.version if proof is not None else ""),
+            digest=proof.digest if proof is not None else "",
+            models=look.models,
+            texts_per_second=len(proof.canaries) / proof.seconds if proof is not None else 0.0,
+            memory=None if look.loaded is None else 0 if found is None else found.size,
+            vram=None if look.loaded is None else 0 if found is None else found.vram,
+            context=found.context if found is not None else None,
+            loaded_until=_until(found),
+            note="" if proof is not None else str(cause),
+        )
 
     @property
     def ok(self) -> bool:
         """Whether it may work."""
         return self.state == "ready"
 
+    @property
+    def in_memory(self) -> str:
+        """Where its model is, for people: `44 MiB, all on the GPU`, `not loaded`, `unknown`."""
+        if self.memory is None:
+            return UNKNOWN
+        if not self.memory:
+            return "not loaded"
+        size = f"{self.memory / MIB:,.0f} MiB"
+        if self.vram is None:
+            return size
+        part = min(self.vram / self.memory, 1.0)
+        where = "all on the GPU" if part > 0.995 else f"{part:.0%} on the GPU" if part else "none on a GPU"
+        return f"{size}, {where}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {**asdict(self), "ok": self.ok}
+        return {**asdict(self), "models": list(self.models), "ok": self.ok}
+
+
+def _name() -> str:
+    return f"check {spoken(flow_run.parameters['cluster'])}"[:200]
 
 
 @flow(
     name="check-nodes",
-    description="Check that every node is reachable, has the model, and gives equal vectors.",
+    flow_run_name=_name,
+    description="Check that every node is reachable, has the model, and gives equal vectors; load the model.",
 )
 def check_nodes(cluster: NodesParameter = None, model: ModelParameter = None) -> list[NodeRow]:
-    """Check that every node is reachable, has the model, and gives the same vectors as the others. Warms the model.
+    """Check that every node is reachable, has the model, and gives the same vectors as the others. Loads the model.
 
     Returns:
         A row a node.
@@ -61,21 +126,36 @@ def check_nodes(cluster: NodesParameter = None, model: ModelParameter = None) ->
     Requires: nothing but the nodes themselves.
     """
     with serving_cluster(cluster, model=model) as spec:
+        proofs: dict[str, Proof] = {}
+        causes: dict[str, NodeError] = {}
+        reason: Exception | None = None
         try:
             proven = prove_nodes(Parcel(spec), len(spec.nodes))
+            proofs, causes = dict(proven.proofs), dict(proven.left_out)
         except ClusterError as error:
-            causes = error.causes
-            rows = [
-                NodeRow(node.name, "left out", note=str(causes.get(node.name, error))) for node in spec.nodes
-            ]
-        else:
-            rows = []
-            for node in spec.nodes:
-                if (proof := proven.proofs.get(node.name)) is not None:
-                    rate = len(proof.canaries) / proof.seconds
-                    rows.append(NodeRow(node.name, "ready", proof.version, proof.digest, rate))
-                else:
-                    rows.append(NodeRow(node.name, "left out", note=str(proven.left_out[node.name])))
-    table = [{key: value for key, value in row.to_dict().items() if key != "ok"} for row in rows]
-    create_table_artifact(table, key="nodes", description=f"Nodes that serve {spec.model.name}")
+            causes, reason = error.causes, error
+        looks = look_at_nodes(Parcel(spec), len(spec.nodes))
+    name = spec.model.name
+    rows = [NodeRow.of(look, name, proofs.get(look.name), causes.get(look.name, reason)) for look in looks]
+    create_table_artifact([_cells(row) for row in rows], key="nodes", description=f"Nodes that serve {name}")
     return rows
+
+
+def _until(found: LoadedModel | None) -> str:
+    if found is None or found.until is None:
+        return ""
+    return "for ever" if found.stays else found.until.isoformat(timespec="seconds")
+
+
+def _cells(row: NodeRow) -> dict[str, str]:
+    return {
+        "node": row.name,
+        "state": row.state,
+        "version": row.version or UNKNOWN,
+        "digest": row.digest[:12] or UNKNOWN,
+        "texts/s": f"{row.texts_per_second:.1f}" if row.texts_per_second else UNKNOWN,
+        "in memory": row.in_memory,
+        "until": row.loaded_until or UNKNOWN,
+        "models": ", ".join(row.models) or UNKNOWN,
+        "note": row.note,
+    }

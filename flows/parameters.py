@@ -243,3 +243,23 @@ def names_model(cluster: Nodes | None) -> bool:
     return isinstance(cluster, OllamaCluster) or (
         isinstance(cluster, str) and not looks_like_address(cluster)
     )
+
+
+def spoken(cluster: Any) -> str:
+    """What a run over these nodes is named after: a cluster's or node's name, else how many they are.
+
+    Args:
+        cluster: The parameter's value, also as Prefect keeps it with a run.
+    """
+    match cluster:
+        case None:
+            return "this host"
+        case str():
+            return cluster
+        case OllamaCluster(name=name) if name:
+            return name
+        case [str(name) | OllamaNode(name=name)] if name:
+            return name
+        case OllamaCluster(nodes=nodes) | {"nodes": nodes} | [*nodes]:
+            return f"{len(nodes)} node" + ("s" if len(nodes) != 1 else "")
+    return "a cluster"

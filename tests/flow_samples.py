@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import lancedb
 import numpy as np
 import pymupdf
@@ -102,3 +103,10 @@ def reset(nodes: Iterable[Node]) -> None:
     """Begin counting anew."""
     for node in nodes:
         node.reset()
+
+
+def latest_artifact(server: str, key: str) -> str:
+    """What the newest artifact of this key shows: Markdown, or a table as JSON."""
+    answer = httpx.get(f"{server}/artifacts/{key}/latest", trust_env=False, timeout=30)
+    assert answer.is_success, answer.text
+    return str(answer.json()["data"])

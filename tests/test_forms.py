@@ -22,6 +22,7 @@ from pydantic import ValidationError
 import prefect_ollama.flows
 from prefect_ollama.blocks import LanceTable, OllamaCluster, OllamaNode
 from prefect_ollama.flows import Advanced, Chunking, Password, Reading, check_nodes, ingest_pdfs
+from prefect_ollama.flows.parameters import spoken
 from tests.nodes import Node
 
 FLOWS: dict[str, Flow[Any, Any]] = {
@@ -252,3 +253,21 @@ def test_a_password_can_come_from_a_secret_block(ingest: Deployed) -> None:
     assert (pattern, password.get_secret_value()) == ("*", secret)
     assert secret not in json.dumps(ingest_pdfs.serialize_parameters({"reading": reading}))
     assert Password(password=secret).password.get_secret_value() == secret
+
+
+@pytest.mark.parametrize(
+    ("cluster", "words"),
+    [
+        (None, "this host"),
+        ("home", "home"),
+        (["http://a"], "http://a"),
+        ([OllamaNode(url="http://a")], "1 node"),
+        (["a", "b"], "2 nodes"),
+        (OllamaCluster(nodes=["a", "b"]), "2 nodes"),
+        ({"nodes": ["a"], "model": "x"}, "1 node"),
+        ({"$ref": {"block_document_id": "x"}}, "a cluster"),
+    ],
+    ids=str,
+)
+def test_a_run_is_named_after_its_nodes(cluster: Any, words: str) -> None:
+    assert spoken(cluster) == words

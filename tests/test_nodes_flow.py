@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 
@@ -12,7 +13,7 @@ from prefect_ollama.blocks import OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.flows import check_nodes
 from prefect_ollama.tasks.serving import EMBEDDED_MODEL, serving_cluster
-from tests.flow_samples import MODEL
+from tests.flow_samples import MODEL, latest_artifact
 from tests.nodes import Node, nodes
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -55,6 +56,28 @@ def test_all_nodes_that_can_work_are_ready(trio: list[Node]) -> None:
     assert all(row.to_dict()["ok"] for row in rows)
 
 
+def test_each_row_says_what_the_node_has_and_where_the_model_is(
+    trio: list[Node], prefect_server: str
+) -> None:
+    gpu, cpu, silent = trio
+    gpu.control(models=[MODEL, "bge-m3"])
+    cpu.control(on_gpu=0.0)
+    silent.control(faults=[{"name": "http500", "paths": ["/api/ps"]}])
+    rows = check_nodes([node.url for node in trio])
+    assert [row.ok for row in rows] == [True] * 3
+    assert rows[0].models == ("bge-m3:latest", f"{MODEL}:latest")
+    assert (rows[0].vram, rows[0].context) == (rows[0].memory, 2048)
+    assert [row.in_memory for row in rows] == [
+        "44 MiB, all on the GPU",
+        "44 MiB, none on a GPU",
+        "unknown",
+    ]
+    assert rows[0].loaded_until.startswith("2026-")
+    shown = json.loads(latest_artifact(prefect_server, "nodes"))
+    assert [each["in memory"] for each in shown] == [row.in_memory for row in rows]
+    assert shown[2]["until"] == "unknown"
+
+
 def test_each_node_that_can_not_work_has_its_own_cause(trio: list[Node], dead_port: int) -> None:
     lacking, other, _ = trio
     lacking.control(models=["bge-m3"])
@@ -65,7 +88,10 @@ def test_each_node_that_can_not_work_has_its_own_cause(trio: list[Node], dead_po
     assert [row.ok for row in left_out] == [False, False]
     assert "does not have the model" in left_out[0].note
     assert "ollama pull" in left_out[0].note
+    assert left_out[0].models == ("bge-m3:latest",)
+    assert left_out[0].in_memory == "not loaded"
     assert left_out[1].note
+    assert (left_out[1].version, left_out[1].in_memory) == ("", "unknown")
     # Of two that differ the first configured one counts.
     first, second = check_nodes([trio[2].url, other.url])
     assert (first.ok, second.ok) == (True, False)

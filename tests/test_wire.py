@@ -28,6 +28,7 @@ from prefect_ollama.blocks.errors import (
 from prefect_ollama.blocks.wire import faults
 from prefect_ollama.blocks.wire.answer import Answer, read_answer
 from prefect_ollama.blocks.wire.client import NodeClient
+from prefect_ollama.blocks.wire.loaded import LoadedModel, find_model, loaded_models
 from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
 from tests.nodes import EOF, Node, expected_vector
 
@@ -247,3 +248,44 @@ def test_no_answer_is_believed_by_chance(data: Any, count: int) -> None:
             continue
         assert answer.vectors.shape[0] == count
         np.testing.assert_allclose(np.linalg.norm(answer.vectors, axis=1), 1.0, atol=0.02)
+
+
+# What it has in memory
+
+
+def test_what_is_loaded_is_told_with_its_place_and_time(node: Node) -> None:
+    async def loaded() -> tuple[LoadedModel, ...]:
+        async with NodeClient(NodeSpec("it", node.url), ModelSpec("nomic-embed-text")) as client:
+            before = await client.loaded()
+            assert before == []
+            await client.embed(TEXTS, timeout=10)
+            return loaded_models(await client.loaded())
+
+    node.restart()
+    node.control(on_gpu=0.25)
+    (model,) = asyncio.run(loaded())
+    assert model.name == "nomic-embed-text:latest"
+    assert model.on_gpu == pytest.approx(0.25)
+    assert model.context == 2048
+    assert not model.stays
+    assert find_model([model], "nomic-embed-text") == model
+    assert find_model([model], "nomic-embed-text:v1.5") is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({"name": "m"}, LoadedModel("m")),
+        ({"model": "m", "size": "big", "size_vram": -1, "expires_at": 7}, LoadedModel("m")),
+        ({"name": "m", "size": 4, "size_vram": 8}, LoadedModel("m", 4, 8)),
+    ],
+)
+def test_what_is_not_said_of_a_loaded_model_is_unknown(entry: dict[str, Any], expected: LoadedModel) -> None:
+    assert loaded_models([entry, "no entry", None]) == (expected,)
+    assert expected.on_gpu in (None, 1.0)
+
+
+def test_a_model_that_stays_loaded_is_seen_by_its_time() -> None:
+    # Ollama's own words for `keep_alive: -1`, with the nanoseconds that Go writes.
+    (model,) = loaded_models([{"name": "m", "expires_at": "2318-06-04T12:00:00.123456789+02:00"}])
+    assert model.stays

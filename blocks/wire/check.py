@@ -17,6 +17,7 @@ from prefect_ollama.blocks.errors import (
     PrefectOllamaError,
 )
 from prefect_ollama.blocks.wire.client import NodeClient
+from prefect_ollama.blocks.wire.loaded import LoadedModel, loaded_models
 from prefect_ollama.blocks.wire.proof import canary_vectors, identify, prove_cluster
 from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
 
@@ -31,6 +32,7 @@ class NodeCheck:
         ok: Whether it answers as Ollama does.
         version: Version it gives.
         models: Names of the models it has.
+        loaded: Models that it has in memory; None where it does not say.
         latency: Seconds of a small request over a standing connection.
         error: Cause and remedy where it is not ok, else empty.
     """
@@ -40,6 +42,7 @@ class NodeCheck:
     ok: bool
     version: str = ""
     models: tuple[str, ...] = ()
+    loaded: tuple[LoadedModel, ...] | None = None
     latency: float | None = None
     error: str = ""
 
@@ -105,9 +108,18 @@ async def check_node(spec: NodeSpec) -> NodeCheck:
             start = loop.time()
             models = await client.models()
             latency = loop.time() - start
+            loaded = await _loaded(client)
     except (NodeError, ConfigurationError) as error:
         return NodeCheck(spec.name, spec.url, ok=False, error=str(error))
-    return NodeCheck(spec.name, spec.url, True, version, tuple(sorted(models)), latency)
+    return NodeCheck(spec.name, spec.url, True, version, tuple(sorted(models)), loaded, latency)
+
+
+async def _loaded(client: NodeClient) -> tuple[LoadedModel, ...] | None:
+    """What is in its memory; a proxy before it may not let that through."""
+    try:
+        return loaded_models(await client.loaded())
+    except NodeError:
+        return None
 
 
 async def check_cluster(spec: ClusterSpec) -> ClusterCheck:

@@ -12,6 +12,7 @@ from tests.nodes.protocol import TEXT, Exchange, head_of
 from tests.nodes.settings import Settings
 
 EPOCH = "2026-01-01T00:00:00Z"
+SIZE = 45960996
 METHODS = {
     "/": "GET",
     "/api/version": "GET",
@@ -105,7 +106,7 @@ class Models:
         return {
             "name": model,
             "model": model,
-            "size": 45960996,
+            "size": SIZE,
             "digest": self._digest(model),
             "details": details,
         }
@@ -132,7 +133,7 @@ class Models:
         elif path == "/api/ps":
             loaded = orjson.loads(self._loaded)[0] if self._loaded else None
             more = {
-                "size_vram": 45960996,
+                "size_vram": round(SIZE * self._settings.on_gpu),
                 "expires_at": EPOCH,
                 "context_length": self._settings.context_length,
             }

@@ -38,6 +38,7 @@ class Settings:
         speed: factor on all of the above, which acts at once, also on what is being served.
         context_length: tokens a text may have.
         load_seconds: that the first request, and one with other `options`, waits in its slot.
+        on_gpu: part of a loaded model that `/api/ps` says is on a GPU.
         version: that `/api/version` says.
         prefix: path before `/api`, as behind a reverse proxy.
         headers: that every request must bring, with these very values.
@@ -66,6 +67,7 @@ class Settings:
     speed: float = 1.0
     context_length: int = 2048
     load_seconds: float = 0.0
+    on_gpu: float = 1.0
     version: str = "0.33.0"
     prefix: str = ""
     headers: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,73 @@
+"""What a node has in memory, as it says of itself in `/api/ps`. What it does not say is None, never a guess."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+FOR_EVER = timedelta(days=3650)
+"""A time further away than this is what `keep_alive: -1` gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in a node's memory.
+
+    Attributes:
+        name: Its name there, tag included.
+        size: Bytes that it takes in all.
+        vram: Of these, bytes on GPUs; the rest is in main memory.
+        context: Longest text in tokens, as it was loaded.
+        until: When it is unloaded if nobody asks for it before.
+    """
+
+    name: str
+    size: int | None = None
+    vram: int | None = None
+    context: int | None = None
+    until: datetime | None = None
+
+    @property
+    def on_gpu(self) -> float | None:
+        """Part of it that is on GPUs, 0 to 1."""
+        return min(self.vram / self.size, 1.0) if self.size and self.vram is not None else None
+
+    @property
+    def stays(self) -> bool:
+        """Whether it stays loaded for ever."""
+        return self.until is not None and self.until - datetime.now(UTC) > FOR_EVER
+
+
+def loaded_models(entries: Sequence[Any]) -> tuple[LoadedModel, ...]:
+    """The models that `/api/ps` lists (https://docs.ollama.com/api/ps); what is no entry is left out."""
+    return tuple(
+        LoadedModel(
+            name=str(entry.get("name") or entry.get("model") or ""),
+            size=_bytes(entry.get("size")),
+            vram=_bytes(entry.get("size_vram")),
+            context=_bytes(entry.get("context_length")) or None,
+            until=_time(entry.get("expires_at")),
+        )
+        for entry in entries
+        if isinstance(entry, Mapping)
+    )
+
+
+def find_model(models: Sequence[LoadedModel], name: str) -> LoadedModel | None:
+    """The model of this name, with or without a tag, if it is among them."""
+    full = name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
+    return next((model for model in models if model.name in (name, full)), None)
+
+
+def _bytes(value: Any) -> int | None:
+    return value if isinstance(value, int) and value >= 0 else None
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        when = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
