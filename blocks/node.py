@@ -209,6 +209,7 @@ class OllamaNode(StoredBlock):
             load_timeout=self.load_timeout,
             max_in_flight=self.max_in_flight,
             max_request_texts=self.max_request_texts,
+            block=self.name,
         )
 
     def check(self, name: str = "") -> NodeCheck:

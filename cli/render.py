@@ -127,7 +127,7 @@ def nodes(rows: Sequence[NodeRow]) -> RenderableType:
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("node", overflow="fold")
     for name in ("state", "version", "digest", "in memory"):
-        table.add_column(name, no_wrap=name != "in memory")
+        table.add_column(name, no_wrap=True)
     for row in rows:
         table.add_row(escape(row.name), row.state, escape(row.version), row.digest[:12], row.in_memory)
     return Group(table, *(_line(f"{row.name}: {row.note}", "yellow") for row in rows if row.note))

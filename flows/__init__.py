@@ -7,7 +7,9 @@ from prefect_ollama.flows.nodes import NodeRow, check_nodes
 from prefect_ollama.flows.parameters import Advanced, Chunking, Password, Reading
 from prefect_ollama.flows.re_embed import re_embed
 from prefect_ollama.flows.search import search
+from prefect_ollama.flows.tune import tune_nodes
 from prefect_ollama.tasks.report import FileReport, IngestReport, NodeReport
+from prefect_ollama.tasks.tuned import NodeTuning
 
 __all__ = [
     "Advanced",
@@ -16,6 +18,7 @@ __all__ = [
     "IngestReport",
     "NodeReport",
     "NodeRow",
+    "NodeTuning",
     "Password",
     "Reading",
     "check_nodes",
@@ -25,4 +28,5 @@ __all__ = [
     "roll_back",
     "runs",
     "search",
+    "tune_nodes",
 ]

@@ -31,7 +31,7 @@ from tests.nodes import Node, nodes
 from tests.store_samples import IDENTITY, embedded, sentences
 
 COMMANDS = (
-    *("ingest", "search", "runs", "roll-back", "re-embed", "maintain", "cache", "nodes", "node"),
+    *("ingest", "search", "runs", "roll-back", "re-embed", "maintain", "cache", "nodes", "tune", "node"),
     "cache clear",
 )
 
@@ -364,12 +364,13 @@ class TestRendering:
 
     def test_of_nodes(self) -> None:
         rows = [
-            NodeRow("gpu-box", "ready", "0.33.0", "a" * 64, 123.4),
+            NodeRow("gpu-box", "ready", version="0.33.0", digest="a" * 64, memory=2**26, vram=2**26),
             NodeRow("http://" + "long." * 20 + "org", "left out", note="It does not answer. Start it."),
         ]
         text = shown(render.nodes(rows))
         assert "…" not in text
         assert "a" * 12 in text
+        assert "64 MiB, all on the GPU" in text
         assert "It does not answer" in " ".join(text.split())
 
     def test_of_runs(self) -> None:

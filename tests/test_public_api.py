@@ -33,6 +33,7 @@ PUBLIC = {
         "IngestReport",
         "NodeReport",
         "NodeRow",
+        "NodeTuning",
         "Password",
         "Reading",
         "check_nodes",
@@ -42,6 +43,7 @@ PUBLIC = {
         "roll_back",
         "runs",
         "search",
+        "tune_nodes",
     },
     "prefect_ollama.blocks": {
         "ClusterCheck",

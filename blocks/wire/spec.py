@@ -34,6 +34,7 @@ class NodeSpec:
         load_timeout: Seconds that the first request may take, because it loads the model.
         max_in_flight: Requests under way at once, at most.
         max_request_texts: Texts in one request, at most.
+        block: Name of the block that it is saved as, empty for none.
     """
 
     name: str
@@ -48,6 +49,7 @@ class NodeSpec:
     load_timeout: float = 300.0
     max_in_flight: int = 16
     max_request_texts: int = 128
+    block: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "headers", tuple((name, seal(value)) for name, value in self.headers))

@@ -1,0 +1,57 @@
+"""How tuning looks in a terminal: a line for each setting, so long as its rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from prefect_ollama.flows import NodeTuning
+
+BAR = 30
+"""Characters of the highest rate's bar."""
+
+
+def tuning(rows: Sequence[NodeTuning]) -> RenderableType:
+    """What was found of each node, the chosen setting marked. It fits into 80 columns."""
+    parts: list[RenderableType] = []
+    for row in rows:
+        if not row.ok:
+            parts.append(Text(f"{row.name}: not measured", style="bold red", overflow="fold"))
+        else:
+            parts += [Text(_found(row), style="bold", overflow="fold"), _curve(row)]
+        if row.note:
+            parts.append(Text(row.note, style="yellow", overflow="fold"))
+    return Group(*parts)
+
+
+def _found(row: NodeTuning) -> str:
+    kept = "saved" if row.saved else "not saved"
+    return (
+        f"{row.name}: {row.in_flight} requests of {row.request_texts} texts at once do {row.texts_per_second:.1f} "
+        f"texts/s ({kept}; until now at most {row.in_flight_before} of {row.request_texts_before})"
+    )
+
+
+def _curve(row: NodeTuning) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for name in ("in flight", "texts", "texts/s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("p95 s", justify="right", no_wrap=True)
+    most = max(point.texts_per_second for point in row.points) or 1.0
+    for point in row.points:
+        chosen = point.setting == (row.in_flight, row.request_texts)
+        table.add_row(
+            str(point.in_flight),
+            str(point.texts),
+            f"{point.texts_per_second:.1f}",
+            escape("█" * round(BAR * point.texts_per_second / most)) + (" ◂" if chosen else ""),
+            f"{point.p95:.2f}",
+            style="bold" if chosen else "",
+        )
+    return table

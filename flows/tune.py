@@ -1,0 +1,93 @@
+"""Tune the nodes of a cluster: how much each needs at once to do all it can."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.runtime import flow_run
+
+from prefect_ollama.blocks.errors import ClusterError, NodeError
+from prefect_ollama.blocks.wire.proof import ProvenCluster
+from prefect_ollama.blocks.wire.spec import NodeSpec
+from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, shown, spoken
+from prefect_ollama.tasks.parcel import Parcel
+from prefect_ollama.tasks.prove import prove_nodes
+from prefect_ollama.tasks.serving import serving_cluster
+from prefect_ollama.tasks.tune import save_tuning, tune_node
+from prefect_ollama.tasks.tuned import NodeTuning, tuning_page
+
+
+def _name() -> str:
+    return f"tune {spoken(flow_run.parameters['cluster'])}"[:200]
+
+
+@flow(
+    name="tune-nodes",
+    flow_run_name=_name,
+    description="Measure how many requests of what size each node needs to do all it can, and save it.",
+)
+def tune_nodes(
+    cluster: NodesParameter = None,
+    model: ModelParameter = None,
+    seconds: Annotated[float, shown("Time", "Seconds to measure each node.", ge=1, le=3600)] = 45.0,
+    tokens: Annotated[
+        int, shown("Length of texts", "Tokens of a text: as many as your chunks have.", ge=4, le=8192)
+    ] = 200,
+    longest: Annotated[
+        float,
+        shown(
+            "Longest request",
+            "Seconds that 95 of 100 requests may take at most. A question waits for what its node has in hand.",
+            gt=0,
+            le=600,
+        ),
+    ] = 5.0,
+    save: Annotated[
+        bool, shown("Save", "Write what is found into the blocks of those nodes that are saved ones.")
+    ] = True,
+) -> list[NodeTuning]:
+    """Measure how many requests of what size each node needs at once to do all it can, one node after the other.
+
+    What is found are the smallest numbers with which a node reaches 97 % of its best rate. They become the limits in
+    its block, whose other fields stay as they are. A node that is given by its URL is only measured.
+
+    Returns:
+        A row a node.
+
+    Raises:
+        ConfigurationError: A parameter or block cannot work.
+
+    Requires: the nodes, with nothing else to do meanwhile.
+    """
+    with serving_cluster(cluster, model=model) as spec:
+        try:
+            proven = prove_nodes(Parcel(spec), len(spec.nodes))
+        except ClusterError as error:
+            rows = [NodeTuning.failed(node, error.causes.get(node.name, error)) for node in spec.nodes]
+        else:
+            rows = [_tune(node, proven, tokens, seconds, longest, save) for node in spec.nodes]
+    create_markdown_artifact(
+        tuning_page(rows, spec.model.name), key="tuning", description=f"Nodes tuned for {spec.model.name}"
+    )
+    return rows
+
+
+def _tune(
+    node: NodeSpec, proven: ProvenCluster, tokens: int, seconds: float, longest: float, save: bool
+) -> NodeTuning:
+    """Tune one node. What goes wrong with it is said in its row, and the others are tuned all the same."""
+    if node.name in proven.left_out:
+        return NodeTuning.failed(node, proven.left_out[node.name])
+    model = Parcel(proven.spec.model)
+    try:
+        tuning = tune_node(
+            Parcel(node), model, name=node.name, tokens=tokens, seconds=seconds, longest=longest
+        )
+    except NodeError as error:
+        return NodeTuning.failed(node, error)
+    chosen, note = tuning.chosen, ""
+    if save:
+        note = save_tuning(Parcel(node), name=node.name, in_flight=chosen.in_flight, texts=chosen.texts)
+    return NodeTuning.of(node, tuning, saved=save and not note, note=note)

@@ -1,0 +1,85 @@
+"""Tune a node, and save what was found, as tasks."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.utilities.asyncutils import run_coro_as_sync
+
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.limits import save_limits
+from prefect_ollama.blocks.wire.client import NodeClient
+from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
+from prefect_ollama.tasks.log import run_logger
+from prefect_ollama.tasks.parcel import Parcel
+from prefect_ollama.tasks.tuning import Load, Point, Tuning, search, texts_of
+
+TEXTS = 1024
+"""Texts to send in turn: more than any node has under way."""
+
+
+@task(name="tune node", task_run_name="tune {name}", cache_policy=NO_CACHE, persist_result=False)
+def tune_node(
+    node: Parcel[NodeSpec],
+    model: Parcel[ModelSpec],
+    *,
+    name: str,
+    tokens: int,
+    seconds: float,
+    longest: float,
+) -> Tuning:
+    """Measure a node until the smallest setting is known under which it does next to all it can.
+
+    Args:
+        node: The node, which has proven itself.
+        model: The model, its context settled.
+        name: The node's name, for the run's.
+        tokens: Length of a text.
+        seconds: Time for it.
+        longest: Seconds that 95 of 100 requests may take at most.
+
+    Raises:
+        NodeError: It failed at a single text.
+    """
+    logger = run_logger()
+    spec, prefix = node.content, model.content.document_prefix
+
+    async def tune() -> Tuning:
+        async with NodeClient(spec, model.content) as client:
+            load = Load(
+                client, [prefix + text for text in texts_of(tokens, TEXTS)], timeout=spec.read_timeout
+            )
+
+            async def measure(in_flight: int, texts: int, *, seconds: float) -> Point:
+                point = await load(in_flight, texts, seconds=seconds)
+                logger.info(
+                    "%s: %d × %d texts in flight: %.1f texts/s, p95 %.2f s",
+                    name,
+                    in_flight,
+                    texts,
+                    point.texts_per_second,
+                    point.p95,
+                )
+                return point
+
+            return await search(measure, seconds=seconds, longest=longest)
+
+    tuned: Tuning = run_coro_as_sync(tune())
+    return tuned
+
+
+@task(name="save limits", task_run_name="save limits of {name}", cache_policy=NO_CACHE, persist_result=False)
+def save_tuning(node: Parcel[NodeSpec], *, name: str, in_flight: int, texts: int) -> str:
+    """Write what was found into the node's block.
+
+    Returns:
+        Why that could not be done, empty where it was.
+    """
+    logger = run_logger()
+    try:
+        save_limits(node.content, max_in_flight=in_flight, max_request_texts=texts)
+    except ConfigurationError as error:
+        logger.warning("%s", error)
+        return str(error)
+    logger.info("%s: saved %d requests at once and %d texts in a request", name, in_flight, texts)
+    return ""

@@ -1,0 +1,71 @@
+"""A steady load on one node: so many requests of so many texts under way at any time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+from collections.abc import Sequence
+from statistics import median, quantiles
+
+from prefect_ollama.blocks.wire.client import NodeClient
+from prefect_ollama.tasks.tuning.point import Point
+
+ROUNDS = 2
+"""Answers of each lane that a rate is taken over, at least."""
+
+ANSWERS = 6
+"""Answers of all lanes together that it is taken over, at least."""
+
+
+class Load:
+    """Measures settings of one node.
+
+    Args:
+        client: Its client, model loaded.
+        texts: Texts to send, prefix included; they are sent in turn.
+        timeout: Seconds that a request may take.
+    """
+
+    def __init__(self, client: NodeClient, texts: Sequence[str], *, timeout: float) -> None:
+        self._client = client
+        self._texts = itertools.cycle(texts)
+        self._timeout = timeout
+
+    async def __call__(self, in_flight: int, texts: int, *, seconds: float) -> Point:
+        """Measure a setting over some seconds, longer if few answers come in them.
+
+        Each request in flight is a lane, which sends its next request when it has an answer. Its rate is taken from
+        its first answer on, when the node has as much to do as it will have, to its last one before any lane stops.
+
+        Raises:
+            NodeError: A request failed; none is left under way.
+        """
+        loop = asyncio.get_running_loop()
+        lanes: list[list[float]] = [[] for _ in range(in_flight)]
+        took: list[float] = []
+        rounds = 1 + max(ROUNDS, math.ceil(ANSWERS / in_flight))
+        stopped = False
+
+        async def send(lane: list[float]) -> None:
+            nonlocal stopped
+            while not stopped:
+                batch = list(itertools.islice(self._texts, texts))
+                start = loop.time()
+                await self._client.embed(batch, timeout=self._timeout)
+                if stopped:
+                    return
+                lane.append(loop.time())
+                if len(lane) > 1:
+                    took.append(lane[-1] - start)
+                stopped = min(map(len, lanes)) >= rounds and lane[-1] - lane[0] >= seconds
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for lane in lanes:
+                    group.create_task(send(lane))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        rate = sum((len(lane) - 1) * texts / max(lane[-1] - lane[0], 1e-9) for lane in lanes)
+        spans = [lane[-1] - lane[0] for lane in lanes]
+        return Point(in_flight, texts, rate, median(took), quantiles(took, n=20)[-1], sum(spans) / len(spans))

@@ -1,0 +1,190 @@
+"""The search over requests in flight and texts in each: a few lines through the field instead of all of it.
+
+Guarantees: it ends with the time, but for what is under way then; no setting is tried that is sure to take longer
+than allowed, nor one beyond a setting that did, or that the node refused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from prefect_ollama.blocks.errors import NodeError
+from prefect_ollama.tasks.tuning.point import (
+    IN_FLIGHT_LEAST,
+    NEAR,
+    TEXTS_LEAST,
+    Point,
+    Tuning,
+    candidates,
+    choose,
+)
+
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+IN_FLIGHT = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+
+GAIN = 1.015
+"""A larger setting gains something when it is this many times as quick as the best before."""
+
+IDLE = 2
+"""Settings in a row that gain nothing, after which still larger ones are not tried."""
+
+ENOUGH = 3
+"""Times that a setting is measured at most."""
+
+WINDOWS = 24
+"""Measurements that the time should do for."""
+
+ROUNDS = 3
+"""Answers for each request in flight that a measurement takes at least."""
+
+SURE = 1.5
+"""A setting is sure to take too long when its time, in proportion to a smaller one's, is this many times too long."""
+
+
+class Measure(Protocol):
+    """Measures a setting over some seconds, longer if a few requests take longer."""
+
+    async def __call__(self, in_flight: int, texts: int, *, seconds: float) -> Point:
+        """Return what the node did.
+
+        Raises:
+            NodeError: It did not take so much.
+        """
+        ...
+
+
+async def search(
+    measure: Measure, *, seconds: float, longest: float, now: Callable[[], float] = time.monotonic
+) -> Tuning:
+    """Find the smallest setting under which a node does next to all it can.
+
+    It goes along the size with two requests in flight, along the number in flight with the size found, and along the
+    size again, because with more in flight smaller requests may do. What time is left goes into measuring again those
+    settings between which the choice lies.
+
+    Args:
+        measure: Measures one.
+        seconds: Time for all of it.
+        longest: Seconds that 95 of 100 requests may take at most.
+        now: The clock.
+
+    Raises:
+        NodeError: The node takes not even one text at a time.
+    """
+    field = _Field(measure, seconds, longest, now)
+    first = await field.measure(1, 1)
+    assert first is not None
+    slow = first.p50 * IN_FLIGHT_LEAST * TEXTS_LEAST > longest
+    await field.up((IN_FLIGHT_LEAST, size) for size in SIZES if slow or size >= TEXTS_LEAST)
+    size = field.chosen.texts
+    await field.measure(1, size)
+    await field.up((many, size) for many in IN_FLIGHT if many > IN_FLIGHT_LEAST)
+    many = field.chosen.in_flight
+    if many > IN_FLIGHT_LEAST:
+        await field.up((many, each) for each in SIZES if each > size)
+        await field.down([(many, each) for each in reversed(SIZES) if TEXTS_LEAST <= each < size])
+        found = field.chosen
+        await field.up((each, found.texts) for each in IN_FLIGHT if each > found.in_flight)
+    await field.again()
+    return Tuning(
+        tuple(sorted(field.points.values(), key=lambda point: point.setting)), field.chosen, field.stopped
+    )
+
+
+class _Field:
+    """What is known of a node so far."""
+
+    def __init__(self, measure: Measure, seconds: float, longest: float, now: Callable[[], float]) -> None:
+        self.points: dict[tuple[int, int], Point] = {}
+        self.stopped = ""
+        self._measure = measure
+        self._longest = longest
+        self._now = now
+        self._end = now() + seconds
+        self._window = seconds / WINDOWS
+        self._walls: list[tuple[int, int]] = []
+
+    @property
+    def chosen(self) -> Point:
+        """The one to take, as far as is known."""
+        return choose(list(self.points.values()), longest=self._longest)
+
+    @property
+    def best(self) -> float:
+        """The highest rate that the choice is between, 0 before there is one."""
+        if not self.points:
+            return 0.0
+        left = candidates(list(self.points.values()), longest=self._longest)
+        return max(point.texts_per_second for point in left)
+
+    async def measure(self, in_flight: int, texts: int) -> Point | None:
+        """Measure a setting, or return what is known of it; None where it can't be had."""
+        known = self.points.get((in_flight, texts))
+        return known or await self._ask(in_flight, texts)
+
+    async def up(self, settings: Iterable[tuple[int, int]]) -> None:
+        """Measure larger and larger settings as long as they gain something."""
+        idle = 0
+        for setting in settings:
+            before = self.best
+            point = await self.measure(*setting)
+            if point is None:
+                return
+            idle = 0 if point.texts_per_second > GAIN * before else idle + 1
+            if idle == IDLE:
+                return
+
+    async def down(self, settings: Iterable[tuple[int, int]]) -> None:
+        """Measure smaller and smaller settings as long as they are good enough."""
+        for setting in settings:
+            point = await self.measure(*setting)
+            if point is None or point.texts_per_second < NEAR * self.best:
+                return
+
+    async def again(self) -> None:
+        """Measure those again that the choice is between, the least known first."""
+        times = dict.fromkeys(self.points, 1)
+        while True:
+            near = [
+                point
+                for point in candidates(list(self.points.values()), longest=self._longest)
+                if times[point.setting] < ENOUGH
+                and (
+                    point.texts_per_second == self.best
+                    or (point.load <= self.chosen.load and point.texts_per_second >= NEAR**2 * self.best)
+                )
+            ]
+            if not near:
+                return
+            point = min(near, key=lambda each: (times[each.setting], each.load))
+            times[point.setting] += 1
+            if await self._ask(*point.setting) is None:
+                return
+
+    async def _ask(self, in_flight: int, texts: int) -> Point | None:
+        if not self._worth_trying(in_flight, texts):
+            return None
+        try:
+            found = await self._measure(in_flight, texts, seconds=self._window)
+        except NodeError as error:
+            if not self.points:
+                raise
+            self._walls.append((in_flight, texts))
+            self.stopped = f"{in_flight} × {texts}: {error}"
+            return None
+        known = self.points.get(found.setting)
+        found = found if known is None else known.joined(found)
+        self.points[found.setting] = found
+        if found.p95 > self._longest:
+            self._walls.append(found.setting)
+        return found
+
+    def _worth_trying(self, in_flight: int, texts: int) -> bool:
+        if any(in_flight >= wall[0] and texts >= wall[1] for wall in self._walls):
+            return False
+        left = self._end - self._now()
+        smaller = (p for p in self.points.values() if p.in_flight <= in_flight and p.texts <= texts)
+        expected = min((p.p50 * (in_flight / p.in_flight) * (texts / p.texts) for p in smaller), default=0.0)
+        return left > 0 and expected <= SURE * self._longest and ROUNDS * expected <= SURE * left

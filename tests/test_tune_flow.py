@@ -1,0 +1,145 @@
+"""Tuning as a user starts it: what is measured, shown, and saved in the nodes' blocks without harming them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import orjson
+import pytest
+
+from prefect_ollama import curves
+from prefect_ollama.blocks import OllamaCluster, OllamaNode
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.limits import save_limits
+from prefect_ollama.flows import NodeTuning, tune_nodes
+from prefect_ollama.tasks.tuned import tuning_page
+from prefect_ollama.tasks.tuning import Point
+from tests.flow_samples import latest_artifact
+from tests.nodes import Node, nodes
+from tests.test_commands import shown
+
+SECRET = "s3cret-" + "x" * 20
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[list[Node]]:
+    quick = {"dimension": 16, "pool": 8}
+    with nodes({**quick, "texts_per_second": 400, "slots": 2}, {**quick, "texts_per_second": 200}) as started:
+        yield started
+
+
+@pytest.fixture
+def name() -> str:
+    return f"tuned-{uuid.uuid4().hex[:8]}"
+
+
+def test_what_is_found_is_shown_and_saved_where_there_is_a_block(
+    pair: list[Node], name: str, prefect_server: str
+) -> None:
+    saved, plain = pair
+    saved.control(headers={"authorization": f"Bearer {SECRET}"})
+    block = OllamaNode(
+        url=saved.url, token=SECRET, headers={"X-A": SECRET}, read_timeout=77, max_in_flight=64
+    )
+    block.save(name)
+    OllamaCluster(nodes=[name, plain.url]).save(name)
+    try:
+        rows = tune_nodes(name, seconds=1, tokens=50)
+    finally:
+        saved.heal()
+    assert [row.ok for row in rows] == [True, True]
+    first, second = rows
+    assert (first.name, first.saved, first.note) == (name, True, "")
+    assert (first.in_flight_before, first.request_texts_before) == (64, 128)
+    assert (second.saved, second.in_flight) == (False, second.tuning.chosen.in_flight)  # type: ignore[union-attr]
+    assert "no saved block" in second.note
+    assert f"OllamaNode(url='{plain.url}', max_in_flight={second.in_flight}" in second.note
+
+    after = OllamaNode.load(name)
+    assert (after.max_in_flight, after.max_request_texts) == (first.in_flight, first.request_texts)
+    assert after.token is not None
+    assert after.token.get_secret_value() == SECRET
+    assert after.headers.get_secret_value() == {"X-A": SECRET}
+    assert (after.url, after.read_timeout) == (saved.url, 77)
+
+    page = latest_artifact(prefect_server, "tuning")
+    assert page.count("](data:image/svg+xml;base64,") == 2
+    assert f"| {name} | {first.in_flight} | {first.request_texts} |" in page
+    assert SECRET not in page
+    assert SECRET not in repr(rows)
+    assert orjson.loads(orjson.dumps(first.to_dict()))["points"][0]["in_flight"] == 1
+
+
+def test_nothing_is_saved_unasked_and_a_node_that_fails_does_not_stop_the_others(
+    pair: list[Node], name: str
+) -> None:
+    OllamaNode(url=pair[0].url, max_in_flight=9).save(name)
+    pair[1].control(models=["bge-m3"])
+    try:
+        working, failing = tune_nodes([name, pair[1].url], seconds=1, tokens=50, save=False)
+        (alone,) = tune_nodes([pair[1].url], seconds=1)
+    finally:
+        pair[1].heal()
+    assert (working.ok, working.saved, working.note) == (True, False, "")
+    assert OllamaNode.load(name).max_in_flight == 9
+    for row in (failing, alone):
+        assert (row.ok, row.points, row.tuning) == (False, (), None)
+        assert "does not have the model" in row.note
+
+
+def test_a_block_that_was_changed_or_deleted_meanwhile_stays_as_it_is(name: str) -> None:
+    OllamaNode(url="http://gpu:11434", max_in_flight=9).save(name)
+    spec = OllamaNode.load(name).to_spec()
+    OllamaNode(url="http://gpu:11434", max_in_flight=5, token=SECRET).save(name, overwrite=True)
+    with pytest.raises(
+        ConfigurationError, match=r"was changed while its node was measured \(max_in_flight\)"
+    ):
+        save_limits(spec, max_in_flight=2, max_request_texts=8)
+    assert OllamaNode.load(name).max_in_flight == 5
+    # Another field is no reason to refuse, and is kept.
+    spec = OllamaNode.load(name).to_spec()
+    OllamaNode(url="http://gpu:11434", max_in_flight=5, token=f"{SECRET}-2").save(name, overwrite=True)
+    save_limits(spec, max_in_flight=2, max_request_texts=8)
+    after = OllamaNode.load(name)
+    assert (after.max_in_flight, after.max_request_texts) == (2, 8)
+    assert after.token is not None
+    assert after.token.get_secret_value() == f"{SECRET}-2"
+    OllamaNode.delete(name)
+    with pytest.raises(ConfigurationError, match="no Ollama Node block"):
+        save_limits(spec, max_in_flight=2, max_request_texts=8)
+
+
+ROWS = [
+    NodeTuning(
+        "gpu-box",
+        "http://gpu-box:11434",
+        2,
+        16,
+        1234.56,
+        0.123,
+        16,
+        128,
+        (Point(1, 1, 100.0, 0.01, 0.02, 1.0), Point(2, 16, 1234.56, 0.1, 0.123, 2.0)),
+        saved=True,
+    ),
+    NodeTuning("a|b <i>", "http://a", note="Node 'a|b <i>': cannot be connected."),
+]
+
+
+def test_of_the_terminal() -> None:
+    text = shown(curves.tuning(ROWS))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "2 requests of 16 texts at once do 1234.6 texts/s (saved;" in " ".join(text.split())
+    assert "a|b <i>: not measured" in text
+    (chosen,) = [line for line in text.splitlines() if "◂" in line]
+    assert chosen.count("█") == curves.BAR
+
+
+def test_what_names_hold_does_not_break_the_page() -> None:
+    page = tuning_page(ROWS, "m|x")
+    assert r"| a\|b &lt;i&gt; | | | | | | no |" in page
+    assert "### gpu-box" in page
+    assert page.count("data:image/svg+xml") == 1
