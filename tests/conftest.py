@@ -32,6 +32,10 @@ hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pictures", action="store_true", help="make the screenshots in docs/images anew")
+
+
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[str]:
     """URL of the API of a real Prefect server of this test session, which flows and blocks then use."""
