@@ -53,7 +53,8 @@ class Health:
     def progress(self, lane: Lane) -> None:
         """A node embedded real texts."""
         lane.breaker.progress()
-        self._none_since = None
+        # It may have been under way when its node, the last that worked, failed on another request.
+        self._none_since = None if self._any() else self._loop.time()
 
     def trip(self, lane: Lane, error: NodeError) -> None:
         """Let a node rest, and probe it after."""

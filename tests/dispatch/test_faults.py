@@ -121,6 +121,19 @@ def test_nodes_that_take_the_canaries_and_fail_all_else_end_the_run(trio: list[N
         assert caught.value.left == 300
 
 
+def test_an_answer_that_comes_after_the_last_node_failed_does_not_keep_the_run_from_ending(
+    trio: list[Node],
+) -> None:
+    texts = some(600)
+    with Dispatcher(proven(trio[:1], give_up_after=1.0)) as dispatcher, ThreadPoolExecutor() as pool:
+        # The fourth request fails at once, while those before it are still being served.
+        trio[0].control(faults=[{"name": "http500", "after_requests": 3}])
+        future = pool.submit(dispatcher.embed, texts)
+        with pytest.raises(Unfinished, match="500") as caught:
+            future.result(timeout=30)
+        assert 0 < caught.value.left < len(texts)
+
+
 def test_all_nodes_gone_for_good_end_the_run_with_what_was_done(trio: list[Node]) -> None:
     texts = some(900)
     with Dispatcher(proven(trio, give_up_after=0.5)) as dispatcher, ThreadPoolExecutor() as pool:
