@@ -8,7 +8,7 @@ import prefect_ollama
 from prefect_ollama.cache import cache
 from prefect_ollama.ingest import ingest, re_embed
 from prefect_ollama.node import node
-from prefect_ollama.nodes import nodes, tune
+from prefect_ollama.nodes import discover, nodes, tune
 from prefect_ollama.search import search
 from prefect_ollama.table import maintain, roll_back, runs
 
@@ -19,6 +19,6 @@ app = App(
     default_parameter=Parameter(negative_iterable=()),
     help_epilogue="Exit status: 0 all is well, 1 something is missing (the rest is done all the same), 2 wrong usage.",
 )
-for each in (ingest, search, runs, roll_back, re_embed, maintain, nodes, tune, node):
+for each in (ingest, search, runs, roll_back, re_embed, maintain, nodes, tune, discover, node):
     app.command(each)
 app.command(cache)

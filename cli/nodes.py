@@ -1,4 +1,4 @@
-"""`prefect-ollama nodes` and `tune`: look at the nodes, and find out what they need."""
+"""`prefect-ollama nodes`, `tune` and `discover`: look at nodes, find out what they need, find them."""
 
 from __future__ import annotations
 
@@ -61,5 +61,38 @@ def tune(
         )
         show([row.to_dict() for row in rows] if json else curves.tuning(rows), json=json)
         return OK if rows and all(row.ok for row in rows) else INCOMPLETE
+
+    return guarded(run, json=json)
+
+
+def discover(
+    networks: Annotated[
+        list[str], Parameter(help="Networks that are yours to scan, such as 192.168.1.0/24, or addresses.")
+    ],
+    *,
+    port: Annotated[
+        tuple[int, ...],
+        Parameter(help="Port to ask; may be given several times.", validator=Number(gte=1, lte=65535)),
+    ] = (11434,),
+    save: Annotated[
+        bool, Parameter(negative="", help="Make a block of each that has none; none is overwritten.")
+    ] = False,
+    most: Annotated[
+        int, Parameter(help="Addresses that the networks may have together.", validator=Number(gte=1))
+    ] = 4096,
+    timeout: Annotated[
+        float, Parameter(help="Seconds that an address has to take a connection.", validator=Number(gt=0))
+    ] = 1.0,
+    json: JsonOption = False,
+) -> int:
+    """Look for Ollama servers in networks that you name."""
+
+    def run() -> int:
+        from prefect_ollama import render
+        from prefect_ollama.flows import discover_nodes
+
+        found = discover_nodes(networks, port, save=save, most=most, timeout=timeout)
+        show([node.to_dict() for node in found] if json else render.found(found), json=json)
+        return OK if found else INCOMPLETE
 
     return guarded(run, json=json)

@@ -15,7 +15,7 @@ from rich.text import Text
 from prefect_ollama.blocks.cache import CacheStats
 from prefect_ollama.blocks.lance import Hit, Run
 from prefect_ollama.blocks.lance.upkeep import Upkeep
-from prefect_ollama.flows import FileReport, IngestReport, NodeReport, NodeRow
+from prefect_ollama.flows import FileReport, FoundNode, IngestReport, NodeReport, NodeRow
 
 PASSAGE = 400
 """Characters of a passage to show."""
@@ -131,6 +131,20 @@ def nodes(rows: Sequence[NodeRow]) -> RenderableType:
     for row in rows:
         table.add_row(escape(row.name), row.state, escape(row.version), row.digest[:12], row.in_memory)
     return Group(table, *(_line(f"{row.name}: {row.note}", "yellow") for row in rows if row.note))
+
+
+def found(nodes: Sequence[FoundNode]) -> RenderableType:
+    """The servers that were found. It fits into 80 columns."""
+    if not nodes:
+        return Text("No Ollama server found.")
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for name in ("address", "block", "version", "models"):
+        table.add_column(name, overflow="fold")
+    for node in nodes:
+        block = node.name if node.saved else f"({node.name})"
+        table.add_row(*map(escape, (node.url, block, node.version, ", ".join(node.models))))
+    unsaved = [] if all(node.saved for node in nodes) else [_line("Names in brackets: not saved yet.", "dim")]
+    return Group(table, *unsaved)
 
 
 def runs(found: Sequence[Run]) -> RenderableType:

@@ -1,5 +1,6 @@
 """The flows that a user starts."""
 
+from prefect_ollama.flows.discover import discover_nodes
 from prefect_ollama.flows.history import roll_back, runs
 from prefect_ollama.flows.ingest import ingest_pdfs
 from prefect_ollama.flows.maintain import maintain_table
@@ -8,6 +9,7 @@ from prefect_ollama.flows.parameters import Advanced, Chunking, Password, Readin
 from prefect_ollama.flows.re_embed import re_embed
 from prefect_ollama.flows.search import search
 from prefect_ollama.flows.tune import tune_nodes
+from prefect_ollama.tasks.discover import FoundNode
 from prefect_ollama.tasks.report import FileReport, IngestReport, NodeReport
 from prefect_ollama.tasks.tuned import NodeTuning
 
@@ -15,6 +17,7 @@ __all__ = [
     "Advanced",
     "Chunking",
     "FileReport",
+    "FoundNode",
     "IngestReport",
     "NodeReport",
     "NodeRow",
@@ -22,6 +25,7 @@ __all__ = [
     "Password",
     "Reading",
     "check_nodes",
+    "discover_nodes",
     "ingest_pdfs",
     "maintain_table",
     "re_embed",

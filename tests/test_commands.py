@@ -31,7 +31,19 @@ from tests.nodes import Node, nodes
 from tests.store_samples import IDENTITY, embedded, sentences
 
 COMMANDS = (
-    *("ingest", "search", "runs", "roll-back", "re-embed", "maintain", "cache", "nodes", "tune", "node"),
+    *(
+        "ingest",
+        "search",
+        "runs",
+        "roll-back",
+        "re-embed",
+        "maintain",
+        "cache",
+        "nodes",
+        "tune",
+        "discover",
+        "node",
+    ),
     "cache clear",
 )
 

@@ -1,0 +1,93 @@
+"""Look for Ollama servers in networks that the user names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.runtime import flow_run
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from prefect_ollama.blocks.wire.address import DEFAULT_PORT
+from prefect_ollama.blocks.wire.discover import addresses_of, network_of
+from prefect_ollama.flows.parameters import shown
+from prefect_ollama.tasks.discover import FoundNode, save_nodes, scan_networks
+from prefect_ollama.tasks.parcel import Parcel
+
+
+def _network(text: str) -> str:
+    network_of(text)
+    return text
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str | int) else value
+
+
+def _name() -> str:
+    return f"look for nodes in {', '.join(_as_list(flow_run.parameters['networks']))}"[:200]
+
+
+@flow(
+    name="discover-nodes",
+    flow_run_name=_name,
+    description="Look for Ollama servers in networks that you name, and make blocks of them if you like.",
+)
+def discover_nodes(
+    networks: Annotated[
+        Sequence[Annotated[str, AfterValidator(_network)]],
+        BeforeValidator(_as_list),
+        shown(
+            "Networks",
+            "Networks to look in, such as 192.168.1.0/24, or addresses alone. Only those that are yours to scan.",
+            min_length=1,
+        ),
+    ],
+    ports: Annotated[
+        Sequence[Annotated[int, Field(ge=1, le=65535)]],
+        BeforeValidator(_as_list),
+        shown("Ports", "Ports to ask at every address. Ollama's own is 11434.", min_length=1),
+    ] = (DEFAULT_PORT,),
+    save: Annotated[
+        bool, shown("Save", "Make an Ollama Node block of each that has none. No block is ever overwritten.")
+    ] = False,
+    most: Annotated[
+        int, shown("Addresses", "How many addresses the networks may have together.", ge=1, le=2**20)
+    ] = 4096,
+    timeout: Annotated[
+        float, shown("Time to connect", "Seconds that an address has to take a connection.", gt=0, le=60)
+    ] = 1.0,
+) -> list[FoundNode]:
+    """Look for Ollama servers in networks, and make blocks of them if you like.
+
+    Every address is asked for a connection once; where somebody takes it, for Ollama's version and lists of models.
+
+    Returns:
+        A row a server, with the name of its block or one that it could have.
+
+    Raises:
+        ConfigurationError: The networks are too large; nothing was asked.
+
+    Requires: the right to scan these networks, and a way there from the machine that runs it.
+    """
+    addresses = addresses_of(list(networks), most=most)
+    found = scan_networks(Parcel(addresses), list(ports), count=len(addresses), timeout=timeout)
+    new = sum(not node.saved for node in found)
+    if save and new:
+        found = save_nodes(Parcel(found), count=new)
+    create_table_artifact(
+        [_cells(node) for node in found], key="found-nodes", description=f"Found in {', '.join(networks)}"
+    )
+    return list(found)
+
+
+def _cells(node: FoundNode) -> dict[str, str]:
+    return {
+        "address": node.url,
+        "block": node.name if node.saved else f"none; could be {node.name}",
+        "version": node.version,
+        "models": ", ".join(node.models),
+        "ms": f"{1000 * node.latency:.0f}" if node.latency is not None else "",
+    }

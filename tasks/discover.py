@@ -1,0 +1,103 @@
+"""Look for nodes in networks, and make blocks of those found, as tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.utilities.asyncutils import run_coro_as_sync
+
+from prefect_ollama.blocks.saved import save_node, saved_nodes
+from prefect_ollama.blocks.wire.check import NodeCheck
+from prefect_ollama.blocks.wire.discover import block_name, discover, free_name, host_name
+from prefect_ollama.tasks.log import run_logger
+from prefect_ollama.tasks.parcel import Parcel
+
+
+@dataclass(frozen=True, slots=True)
+class FoundNode:
+    """An Ollama server that was found.
+
+    Attributes:
+        url: Its address.
+        name: Name of its block, or one that a block of it could have.
+        saved: Whether there is that block.
+        version: Version that it gives of itself.
+        models: Names of the models that it has.
+        latency: Seconds of a small request.
+    """
+
+    url: str
+    name: str
+    saved: bool
+    version: str = ""
+    models: tuple[str, ...] = ()
+    latency: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {**asdict(self), "models": list(self.models)}
+
+
+@task(
+    name="scan networks", task_run_name="scan {count} addresses", cache_policy=NO_CACHE, persist_result=False
+)
+def scan_networks(
+    addresses: Parcel[list[str]], ports: Sequence[int], *, count: int, timeout: float
+) -> tuple[FoundNode, ...]:
+    """Find the Ollama servers at these addresses and name each: as its block is named, or as one could be.
+
+    Args:
+        addresses: The addresses.
+        ports: Ports to ask at each.
+        count: How many addresses they are, for the run's name.
+        timeout: Seconds until a connection must stand.
+
+    Raises:
+        ConfigurationError: The Prefect server does not say which blocks it has.
+    """
+
+    async def find() -> list[tuple[NodeCheck, str]]:
+        found = await discover(addresses.content, ports, timeout=timeout)
+        return list(zip(found, await asyncio.gather(*(host_name(each.url) for each in found)), strict=True))
+
+    names = saved_nodes()
+    by_url = {url: name for name, url in names.items()}
+    taken = set(names)
+    nodes = []
+    found: list[tuple[NodeCheck, str]] = run_coro_as_sync(find())
+    for check, host in found:
+        known = by_url.get(check.url)
+        name = known or block_name(check.url, host, taken)
+        taken.add(name)
+        nodes.append(
+            FoundNode(check.url, name, known is not None, check.version, check.models, check.latency)
+        )
+    run_logger().info("%d of %d addresses have an Ollama server", len(nodes), count)
+    return tuple(nodes)
+
+
+@task(name="save nodes", task_run_name="save {count} nodes", cache_policy=NO_CACHE, persist_result=False)
+def save_nodes(nodes: Parcel[tuple[FoundNode, ...]], *, count: int) -> tuple[FoundNode, ...]:
+    """Make a block of each node that has none. A name that was taken meanwhile gets a number.
+
+    Args:
+        nodes: The nodes.
+        count: How many have no block yet, for the run's name.
+
+    Raises:
+        ConfigurationError: The Prefect server does not take blocks.
+    """
+    done = []
+    for node in nodes.content:
+        name = node.name
+        while not node.saved and not save_node(name, node.url):
+            name = free_name(node.name, {*saved_nodes(), name})
+        if not node.saved:
+            run_logger().info("Saved %s as %r", node.url, name)
+        done.append(replace(node, name=name, saved=True))
+    return tuple(done)
