@@ -1,13 +1,17 @@
 """Vectors by text: from the table where a document changed, else from the cache, else from the nodes.
 
-What a node gave is in the cache before anybody waits for the rest of it, so it is not asked for twice.
+What a node gave is in the cache about a second later, whatever else its bundle waits for: whoever is killed then
+has it embedded again for no more than that.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from prefect_ollama.blocks.cache import CacheSpec, Found, VectorCache, VectorSalt, shared_cache, vector_keys
 from prefect_ollama.blocks.errors import CacheError, ClusterError, TextError
@@ -15,10 +19,16 @@ from prefect_ollama.blocks.lance import Store, StoreSpec, text_hash
 from prefect_ollama.blocks.wire.answer import Vectors
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.tasks.claims import Claims
-from prefect_ollama.tasks.dispatch import Embedded, Unfinished, shared_dispatcher
+from prefect_ollama.tasks.dispatch import Embedded, shared_dispatcher
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.planning import Bundle
 from prefect_ollama.tasks.planning.source import document_id
+
+PART = 8
+"""Texts that are handed over together; few, because a slow node takes seconds for each."""
+
+KEEP_SECONDS = 1.0
+"""A put in the cache is synced to disk: at most so often, a bundle's end apart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,11 +115,17 @@ class KnownVectors:
         if not texts:
             return {}
         dispatcher = shared_dispatcher(self._embedding.cluster, self._embedding.run_id)
+        failures: dict[str, TextError] = {}
+        new: list[tuple[Sequence[str], Embedded]] = []
+        last = time.monotonic()
         try:
-            embedded = dispatcher.embed(texts)
-        except Unfinished as error:
-            self._keep(texts, error.embedded)
-            # Not the error itself: it would carry the vectors along, through Dask and into the logs.
+            for part, embedded in dispatcher.embed_parts(texts, PART):
+                new.append((part, embedded))
+                failures |= {part[index]: error for index, error in embedded.failures.items()}
+                if time.monotonic() - last >= KEEP_SECONDS:
+                    self._keep(new)
+                    new, last = [], time.monotonic()
+        except ClusterError as error:
             raise ClusterError(
                 error.cause,
                 left=error.left,
@@ -117,8 +133,9 @@ class KnownVectors:
                 state=f"{error.left} of {len(texts)} texts are left; the others' vectors are in the cache.",
                 remedy=error.remedy,
             ) from None
-        self._keep(texts, embedded)
-        return {texts[index]: error for index, error in embedded.failures.items()}
+        finally:
+            self._keep(new)
+        return failures
 
     def _from_cache(self, texts: list[str]) -> None:
         if self._cache is None or not texts:
@@ -133,19 +150,21 @@ class KnownVectors:
         self.from_cache += len(hits)
         self.vectors |= dict(zip(hits, found.vectors, strict=True))
 
-    def _keep(self, texts: list[str], embedded: Embedded) -> None:
-        done = [index for index, node in enumerate(embedded.nodes) if node]
-        if self._cache is not None and done:
-            keys = vector_keys(self._embedding.salt, [texts[index] for index in done])
+    def _keep(self, parts: Sequence[tuple[Sequence[str], Embedded]]) -> None:
+        made: dict[str, Vectors] = {}
+        for texts, embedded in parts:
+            done = [index for index, node in enumerate(embedded.nodes) if node]
+            for index in done:
+                made[texts[index]] = embedded.vectors[index]
+                self.seconds_of[texts[index]] = embedded.node_seconds / len(done)
+            self.by_node.update(name for name in embedded.nodes if name)
+            self.node_seconds += embedded.node_seconds
+        self.vectors |= made
+        if self._cache is not None and made:
             try:
-                self._cache.put(keys, embedded.vectors[done])
+                self._cache.put(vector_keys(self._embedding.salt, list(made)), np.stack(list(made.values())))
             except CacheError as error:
                 self._without_cache(error)
-        for index in done:
-            self.vectors[texts[index]] = embedded.vectors[index]
-            self.seconds_of[texts[index]] = embedded.node_seconds / len(done)
-        self.by_node.update(name for name in embedded.nodes if name)
-        self.node_seconds += embedded.node_seconds
 
     def _without_cache(self, error: CacheError) -> None:
         run_logger().warning("This bundle goes on without the cache: %s", error)

@@ -9,7 +9,8 @@ import asyncio
 import atexit
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, as_completed
 from types import TracebackType
 from typing import Literal, Self
 
@@ -17,7 +18,7 @@ from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.tasks.dispatch.engine import Engine
 from prefect_ollama.tasks.dispatch.figures import Figures
-from prefect_ollama.tasks.dispatch.job import Embedded, Job
+from prefect_ollama.tasks.dispatch.job import Embedded, Job, Unfinished
 
 Kind = Literal["document", "query"]
 
@@ -62,6 +63,43 @@ class Dispatcher:
         except BaseException:
             self._cancel(job)
             raise
+
+    def embed_parts(self, texts: Sequence[str], size: int) -> Generator[tuple[Sequence[str], Embedded]]:
+        """Embed texts, and hand over parts of them as they are done, so that they can be kept meanwhile.
+
+        Nodes see no difference: all texts stand in the queue from the first moment.
+
+        Args:
+            texts: The texts, without prompt prefix.
+            size: Texts in a part; the last may have fewer.
+
+        Yields:
+            The texts of a part, and one vector or one error for each of them.
+
+        Raises:
+            ClusterError: No node worked for the cluster's `give_up_after`, or the dispatcher was closed; what was
+                done before was handed over.
+        """
+        parts = [texts[start : start + size] for start in range(0, len(texts), size)]
+        jobs: dict[Future[Embedded], tuple[Job, Sequence[str]]] = {}
+        unfinished: list[Unfinished] = []
+        try:
+            for part in parts:
+                job = self._submit(part, "document")
+                jobs[job.future] = job, part
+            for future in as_completed(jobs):
+                error = future.exception()
+                if isinstance(error, Unfinished):
+                    unfinished.append(error)
+                    yield jobs[future][1], error.embedded
+                else:
+                    yield jobs[future][1], future.result()
+        finally:
+            for job, _ in jobs.values():
+                self._cancel(job)
+        if unfinished:
+            first, left = unfinished[0], sum(error.left for error in unfinished)
+            raise ClusterError(first.cause, left=left, state=f"{left} texts are left.", remedy=first.remedy)
 
     async def aembed(self, texts: Sequence[str], *, kind: Kind = "document") -> Embedded:
         """`embed`, for async code in any event loop. Cancelling it drops its texts."""

@@ -36,7 +36,6 @@ class Request:
         task: The call.
         overdue: Whether it has taken so long that others are asked.
         given_up: Whether it was cancelled here.
-        share: Node seconds and tokens of each of its texts, once it is answered.
     """
 
     items: list[Item]
@@ -45,7 +44,6 @@ class Request:
     task: asyncio.Task[Answer]
     overdue: bool = False
     given_up: bool = False
-    share: tuple[float, int] = (0.0, 0)
 
     def give_up(self) -> None:
         """Cancel it."""
@@ -54,8 +52,8 @@ class Request:
 
     @property
     def open_items(self) -> list[Item]:
-        """Items that nobody has answered yet."""
-        return [item for item in self.items if not item.answered]
+        """Items that nobody has finished yet."""
+        return [item for item in self.items if not item.done]
 
 
 @dataclass(eq=False)

@@ -102,9 +102,8 @@ def test_cancelled_at_once(trio: list[Node]) -> None:
 def test_close_ends_callers_with_what_was_done(trio: list[Node]) -> None:
     dispatcher = Dispatcher(proven(trio))
     with ThreadPoolExecutor() as pool:
-        trio[0].reset()
-        future = pool.submit(dispatcher.embed, some(3000, length=400))
-        trio[0].wait(texts=400)  # some of them are checked by then
+        future = pool.submit(dispatcher.embed, some(3000))
+        trio[0].wait(answered=3)
         dispatcher.close()
         dispatcher.close()
         with pytest.raises(Unfinished, match="closed") as caught:
@@ -120,6 +119,45 @@ def test_close_ends_callers_with_what_was_done(trio: list[Node]) -> None:
     for node in trio:
         node.wait(timeout=5)
     assert not [thread for thread in threading.enumerate() if thread.name == "dispatcher"]
+
+
+def test_parts_are_handed_over_while_others_wait(trio: list[Node]) -> None:
+    texts = some(401)
+    with Dispatcher(proven(trio)) as dispatcher:
+        for node in trio:
+            node.reset()
+        parts = dispatcher.embed_parts(texts, 8)
+        first, embedded = next(parts)
+        check(list(first), embedded)
+        assert sum(node.stats()["texts_answered"] for node in trio) < 401
+        handed = [*first]
+        for part, embedded in parts:
+            check(list(part), embedded)
+            handed += part
+        assert sorted(handed) == sorted(texts)
+        assert list(dispatcher.embed_parts([], 8)) == []
+
+
+def test_parts_that_were_done_are_handed_over_before_the_error(trio: list[Node]) -> None:
+    dispatcher = Dispatcher(proven(trio))
+    parts = dispatcher.embed_parts(some(3000), 8)
+    handed = [next(parts)]
+    dispatcher.close()
+    with pytest.raises(ClusterError, match="closed") as caught:
+        handed.extend(parts)
+    made = sum(bool(node) for _, embedded in handed for node in embedded.nodes)
+    assert 0 < made < 3000
+    assert caught.value.left == 3000 - made
+
+
+def test_a_caller_that_leaves_in_mid_part_takes_its_texts_along(trio: list[Node]) -> None:
+    with Dispatcher(proven(trio)) as dispatcher:
+        parts = dispatcher.embed_parts(some(3000), 8)
+        next(parts)
+        parts.close()
+        texts = some(20)
+        check(texts, dispatcher.embed(texts))
+        assert dispatcher.idle
 
 
 def test_a_query_overtakes_documents(trio: list[Node]) -> None:
