@@ -20,6 +20,7 @@ from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.flows.futures import Completions, IngestFuture
 from prefect_ollama.flows.run import IngestRun
 from prefect_ollama.tasks.embed import EmbeddedBundle, embed_bundle
+from prefect_ollama.tasks.kept import KeptResults
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.parse import Cutting, parse_bundle
 from prefect_ollama.tasks.planning import Bundle, Bundles, SourceFile
@@ -53,7 +54,10 @@ def run_bundles(run: IngestRun, cutting: Cutting, embedding: Embedding, ahead: i
     plan = run.plan
     again = frozenset(file.path for file in (*plan.changed, *plan.again))
     bundles = Bundles(plan.source, plan.to_read, again, _bundle_chunks(embedding.cluster))
-    under_way = _UnderWay(Parcel(cutting), Parcel(embedding))
+    # As a run that is gone on with cuts it: then Prefect has kept the results of the same bundles.
+    bundles.learn(sum(row.size for row in plan.unchanged), sum(row.chunks for row in plan.unchanged))
+    kept = KeptResults()
+    under_way = _UnderWay(Parcel(cutting), Parcel(embedding), kept)
     writer = Writer(run.store)
     stopped: Exception | None = None
     while len(under_way) or (len(bundles) and stopped is None):
@@ -76,6 +80,7 @@ def run_bundles(run: IngestRun, cutting: Cutting, embedding: Embedding, ahead: i
             run.note_failed(failed)
             writer.add_failed(failed)
     writer.flush()
+    kept.sweep()
     if isinstance(stopped, ClusterError):
         raise ClusterError(
             f"{run.to_do} of {len(plan.to_read)} files are left to do: {stopped.cause}",
@@ -112,9 +117,10 @@ class _Done:
 class _UnderWay:
     """Bundles on their way through the workers; they come back in the order in which they are done."""
 
-    def __init__(self, cutting: Parcel[Cutting], embedding: Parcel[Embedding]) -> None:
+    def __init__(self, cutting: Parcel[Cutting], embedding: Parcel[Embedding], kept: KeptResults) -> None:
         self._cutting = cutting
         self._embedding = embedding
+        self._kept = kept
         self._done: Completions[Any] = Completions()
         self._bundles: dict[Any, tuple[Bundle, IngestFuture[Any]]] = {}
 
@@ -140,7 +146,7 @@ class _UnderWay:
             lost = unparsed or (error if isinstance(error, TaskRunLost) else None)
             done = _Done(bundle, error=error, lost=lost)
         else:
-            done = _Done(bundle, result, future.state.name == "Cached", _kept(future))
+            done = _Done(bundle, result, future.state.name == "Cached", self._kept.file(future.state))
         future.release()
         before.release()
         return done
@@ -150,15 +156,6 @@ def _error(future: IngestFuture[Any]) -> Exception | None:
     """Why a task run that is over failed, or None."""
     result = future.result(raise_on_failure=False)
     return result if isinstance(result, Exception) else None
-
-
-def _kept(future: IngestFuture[Any]) -> Path | None:
-    """The local file in which Prefect keeps a result."""
-    metadata = getattr(future.state.data, "metadata", None)
-    if metadata is None or metadata.storage_block_id is not None or not metadata.storage_key:
-        return None
-    path = Path(metadata.storage_key)
-    return path if path.is_absolute() else None
 
 
 def _some(bundles: Bundles, most: int) -> list[Bundle]:

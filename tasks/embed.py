@@ -39,6 +39,9 @@ from prefect_ollama.tasks.vectors import Embedding, KnownVectors
 RESULTS_KEPT = timedelta(days=7)
 """How long a bundle's result may stand in for the work, as when a run is started again after a crash."""
 
+KEY = "prefect-ollama-"
+"""What the keys of results begin with."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddedBundle:
@@ -114,7 +117,7 @@ class BundlePolicy(CachePolicy):
             for chunk in each.chunks:
                 feed(f"{chunk.page_from} {chunk.page_to} {chunk.heading}")
                 feed(chunk.text)
-        return f"prefect-ollama-{digest.hexdigest()}"
+        return f"{KEY}{digest.hexdigest()}"
 
 
 def _name() -> str:
