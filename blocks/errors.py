@@ -17,6 +17,7 @@
     │   └── TableMissing          there is no such table (yet)
     ├── CacheError                the vector cache cannot be read or written (the work can go on without it)
     ├── TaskRunLost               a task run ended without a word from the worker that had it
+    ├── ServerLost                Prefect's server went away and did not come back (the work is done)
     └── ModelFilesError           the embedded model's files are missing or not the ones expected
 
 Each message names the cause, the state that is left behind and what to do next. All of them survive
@@ -197,6 +198,10 @@ class TaskRunLost(PrefectOllamaError):
         super().__init__(f"Task run {task!r} ({task_run_id}): {cause}", state=state, remedy=remedy)
         self.task_run_id = task_run_id
         self.task = task
+
+
+class ServerLost(PrefectOllamaError):
+    """Prefect's server went away in mid-run and did not come back. What the run did is kept."""
 
 
 class TableMissing(TableError):

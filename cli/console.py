@@ -8,15 +8,18 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import orjson
 from rich.console import Console
 
-from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
+from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError, ServerLost
 
 OK, INCOMPLETE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 # Whoever set one of these wants Prefect's own log.
 _LOG_SETTINGS = ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_DEBUG_MODE")
+
+_SERVER_AGAIN = "Start it, then run again; what was stored is kept."
 
 _NO_SERVER = ("Failed to reach API", "connect to ephemeral Prefect API server")
 
@@ -56,6 +59,14 @@ def guarded(run: Callable[[], int], *, json: bool) -> int:
             _tell(
                 str(error), "Nothing was done.", "Check PREFECT_API_URL, or unset it for a temporary server."
             )
+            return INCOMPLETE
+        if isinstance(error, httpx.TransportError):
+            # Prefect's engine could not write down how the flow ended; what the flow itself said of it is its context.
+            lost = error.__context__
+            while lost is not None and not isinstance(lost, PrefectOllamaError):
+                lost = lost.__context__
+            known = lost or ServerLost(f"Prefect's server does not answer: {error}.", remedy=_SERVER_AGAIN)
+            _tell(known.cause, known.state, known.remedy)
             return INCOMPLETE
         raise
 

@@ -30,7 +30,7 @@ class IngestFuture(PrefectDaskFuture[R]):
         wrapped_future: The Dask future of the task run's final state.
         task: Name of the task.
         report: Tells the server how the task run under a Dask key ended, for a worker that no longer can.
-        ended: Takes the id of the task run when this learns that it ended.
+        ended: Takes the id of the task run and its final state when this learns it.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class IngestFuture(PrefectDaskFuture[R]):
         *,
         task: str,
         report: Callable[[str, State[Any]], None],
-        ended: Callable[[UUID], None],
+        ended: Callable[[UUID, State[Any]], None],
     ) -> None:
         super().__init__(task_run_id=task_run_id, wrapped_future=wrapped_future)
         self._task = task
@@ -60,7 +60,7 @@ class IngestFuture(PrefectDaskFuture[R]):
         else:
             self._final_state = final
             if final.is_final():
-                self._ended(self.task_run_id)
+                self._ended(self.task_run_id, final)
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """Return what the task returned.

@@ -10,6 +10,7 @@ from prefect.context import FlowRunContext
 from prefect_ollama.blocks.lance import Run, Store
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.parameters import TableParameter, shown
+from prefect_ollama.tasks.interrupted import sign_flow_run
 from prefect_ollama.tasks.log import run_logger
 
 
@@ -43,6 +44,7 @@ def roll_back(
 
     Requires: the table writable on the machine that runs it.
     """
+    sign_flow_run()
     context = FlowRunContext.get()
     name = str(context.flow_run.id) if context and context.flow_run else f"undo-{run_id}"
     undone = Store.open(resolve_table(table)).roll_back(run_id, name, including_later=including_later)

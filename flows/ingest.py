@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 from typing import Annotated
@@ -11,7 +12,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
-from prefect_ollama.blocks.errors import ModelFilesError, TableError, TableMissing
+from prefect_ollama.blocks.errors import ModelFilesError, ServerLost, TableError, TableMissing
 from prefect_ollama.blocks.lance import Identity, Store, StoreSpec
 from prefect_ollama.blocks.resolve import Nodes, default_cache, resolve_cluster, resolve_table
 from prefect_ollama.blocks.wire.proof import ProvenCluster
@@ -33,9 +34,11 @@ from prefect_ollama.flows.parameters import (
 )
 from prefect_ollama.flows.pipeline import BUNDLES_AHEAD, run_bundles
 from prefect_ollama.flows.run import IngestRun
+from prefect_ollama.flows.server import wait_for_server
 from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.chunking import ChunkOptions
 from prefect_ollama.tasks.dispatch import Dispatcher
+from prefect_ollama.tasks.interrupted import sign_flow_run
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.maintain import maintain_store
 from prefect_ollama.tasks.page import page
@@ -88,11 +91,13 @@ def ingest_pdfs(
         ConfigurationError: A parameter or block cannot work; nothing was started.
         TableError: The table holds vectors of another model, chunker or prompt, or cannot be written.
         ClusterError: No node works. What was stored and embedded before is kept.
+        ServerLost: Prefect's server went away in mid-run and did not come back; all the rest is done.
 
     Requires: the folder readable and the table writable on the machine that runs it; a node that can be reached
     from there, or none at all, and then the embedded model.
     """
     began = time.monotonic()
+    sign_flow_run()
     place = resolve_table(table)
     found = _open(place)
     run_id = _run_id()
@@ -127,7 +132,8 @@ def ingest_pdfs(
         except BaseException as error:
             run.end(status="failed")
             if isinstance(error, Exception):
-                _published(run.report(model=spec.model.name))
+                with contextlib.suppress(ServerLost):
+                    _published(run.report(model=spec.model.name))
             raise
     _maintain(place)
     return _published(run.report(model=spec.model.name))
@@ -217,5 +223,7 @@ def _maintain(place: StoreSpec) -> None:
 
 
 def _published(report: IngestReport) -> IngestReport:
+    """Show the report in Prefect, once its server is there to be told."""
+    wait_for_server()
     create_markdown_artifact(page(report), key="ingest-report", description=f"Ingest of {report.source}")
     return report

@@ -9,6 +9,7 @@ from prefect import flow
 from prefect_ollama.blocks.lance.upkeep import Upkeep
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.parameters import TableParameter, shown
+from prefect_ollama.tasks.interrupted import sign_flow_run
 from prefect_ollama.tasks.maintain import maintain_store
 from prefect_ollama.tasks.parcel import Parcel
 
@@ -35,5 +36,6 @@ def maintain_table(
 
     Requires: the table writable on the machine that runs it.
     """
+    sign_flow_run()
     place = resolve_table(table)
     return maintain_store(Parcel(place), force=force, keep_days=keep_days, memory_mb=memory_mb)

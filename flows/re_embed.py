@@ -20,6 +20,7 @@ from prefect_ollama.flows.parameters import (
     ReadingParameter,
     TableParameter,
 )
+from prefect_ollama.tasks.interrupted import sign_flow_run
 from prefect_ollama.tasks.planning.source import LISTED
 from prefect_ollama.tasks.report import IngestReport
 
@@ -51,6 +52,7 @@ def re_embed(
 
     Requires: the table's sources readable, and twice the table's room for the time it takes.
     """
+    sign_flow_run()
     place = resolve_table(table)
     store = Store.open(place)
     before = [row for row in store.manifest() if row.status in (STORED, PARTIAL)]

@@ -1,15 +1,19 @@
 """What the Prefect server knows of task runs, where the workers that ran them can no longer say it.
 
 Guarantees: a task run that was lost is `Crashed` on the server; a temporary server that ends with this process
-has recorded first what the workers told it.
+has recorded first what the workers told it; one that was away is told again what it has forgotten.
+
+States of task runs travel as events, which the server takes in and writes down some seconds later. One that is
+killed forgets what it has not written, and the task run would stay `Running` for ever.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
-from typing import Any
-from uuid import UUID
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID, uuid4
 
 from prefect.client.base import ServerType
 from prefect.client.orchestration import SyncPrefectClient
@@ -25,9 +29,31 @@ from prefect.client.schemas.objects import State, StateType, TaskRun
 from prefect.client.schemas.sorting import TaskRunSort
 from prefect.context import FlowRunContext, SyncClientContext
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Completed, Crashed
 from prefect.tasks import Task
 
+from prefect_ollama.tasks.interrupted import UNTOLD
+
+LAG: Final = 10.0
+"""Seconds within which a server writes down what it was told."""
+
+PAGE: Final = 200
+"""Task runs that the server gives at a time, at most."""
+
 _FINAL = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a task run ended, as the flow knows it.
+
+    Attributes:
+        state: Its final state, without data.
+        at: `time.monotonic()` when the flow learned it.
+    """
+
+    state: State[Any]
+    at: float
 
 
 def report(task_run_id: UUID, task: Task[..., Any], state: State[Any]) -> None:
@@ -36,9 +62,6 @@ def report(task_run_id: UUID, task: Task[..., Any], state: State[Any]) -> None:
     A task run that the server has not heard of gets Prefect's plain name, because a name of its own comes from
     the worker.
     """
-    # Here, because it is the one thing that no public part of Prefect does.
-    from prefect.utilities.engine import emit_task_run_state_change_event
-
     with SyncClientContext.get_or_create() as context:
         try:
             task_run = context.client.read_task_run(task_run_id)
@@ -51,17 +74,46 @@ def report(task_run_id: UUID, task: Task[..., Any], state: State[Any]) -> None:
                 dynamic_key=str(task_run_id),
                 tags=list(task.tags),
             )
-    # Task runs get their states by events; the later state wins, in whatever order they arrive.
-    before, task_run.state = task_run.state, state
-    emit_task_run_state_change_event(task_run=task_run, initial_state=before, validated_state=state)
+    _tell(task_run, state)
+
+
+def tell_again(ended: Mapping[UUID, Ended], *, doubtful: bool) -> None:
+    """Tell a server that stays what it has forgotten of the task runs of the current flow run, all of which are over.
+
+    Where there is no sign that it forgot anything this asks one question and waits for nothing.
+
+    Args:
+        ended: By id, how task runs ended that the flow knows of.
+        doubtful: Whether the server was away, so that what it does not write down soon is lost.
+
+    Raises:
+        PrefectHTTPStatusError, httpx.HTTPError: The server does not answer.
+    """
+    context = FlowRunContext.get()
+    state = context.flow_run.state if context and context.flow_run else None
+    unknown: State[Any] = (
+        Completed(message=UNTOLD) if state and state.is_completed() else Crashed(message=UNTOLD)
+    )
+    with SyncClientContext.get_or_create() as opened:
+        deadline = time.monotonic() + LAG
+        while left := _unended(opened.client):
+            old = [run for run in left if run.id in ended and time.monotonic() - ended[run.id].at > LAG]
+            if not doubtful and not old:
+                return
+            doubtful = True
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
+        for run in left:
+            known = ended[run.id].state if run.id in ended else unknown
+            # Another id, because an event of the old one may be known and the state in it not.
+            _tell(run, known.model_copy(update={"id": uuid4(), "timestamp": known.timestamp}))
 
 
 def wait_until_recorded(ended: Collection[UUID], *, seconds: float = 10) -> bool:
     """Wait until a temporary server has recorded how the task runs of the current flow run ended.
 
-    States of task runs travel as events that the server writes a while later, and one that ends with this
-    process drops what it has not written: the task run would stay `Running` for ever. A server that stays is not
-    waited for.
+    A server that stays is not waited for.
 
     Args:
         ended: Ids of task runs that ended last, whose record shows that the earlier ones are there.
@@ -94,6 +146,32 @@ def _recorded(client: SyncPrefectClient, ended: Collection[UUID]) -> bool:
         return False
     found = client.read_task_runs(task_run_filter=done, limit=len(ended) + 1, sort=order)
     return {run.id for run in found} >= set(ended)
+
+
+def _unended(client: SyncPrefectClient) -> list[TaskRun]:
+    """Task runs of the current flow run that the server shows as under way."""
+    flow_run_id = _flow_run_id()
+    if flow_run_id is None:
+        return []
+    found: list[TaskRun] = []
+    while page := client.read_task_runs(
+        flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])),
+        task_run_filter=TaskRunFilter(state=_state(StateType.PENDING, StateType.RUNNING)),
+        sort=TaskRunSort.ID_DESC,
+        limit=PAGE,
+        offset=len(found),
+    ):
+        found += page
+    return found
+
+
+def _tell(task_run: TaskRun, state: State[Any]) -> None:
+    # Here, because it is the one thing that no public part of Prefect does.
+    from prefect.utilities.engine import emit_task_run_state_change_event
+
+    # Task runs get their states by events; the later state wins, in whatever order they arrive.
+    before, task_run.state = task_run.state, state
+    emit_task_run_state_change_event(task_run=task_run, initial_state=before, validated_state=state)
 
 
 def _state(*types: StateType) -> TaskRunFilterState:

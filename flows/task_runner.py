@@ -7,17 +7,14 @@ had stays `Running` on the server.
 
 from __future__ import annotations
 
-import contextvars
 import os
-import re
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID, uuid4
 
 import distributed
-from prefect.client.schemas.objects import RunInput, State
+from prefect.client.schemas.objects import RunInput
 from prefect.context import (
     AssetContext,
     FlowRunContext,
@@ -32,8 +29,8 @@ from prefect_dask.task_runners import DaskTaskRunner
 
 from prefect_ollama.flows.futures import IngestFuture
 from prefect_ollama.flows.handover import Handover
+from prefect_ollama.flows.ledger import Ledger
 from prefect_ollama.flows.others import named_scheduler, offered, reached
-from prefect_ollama.flows.records import report, wait_until_recorded
 from prefect_ollama.flows.remote import api_url, pack, run_task, shared_context
 from prefect_ollama.flows.workers import WorkerCluster
 from prefect_ollama.tasks.roles import ROLE_MARK, ROLES
@@ -95,12 +92,8 @@ class IngestTaskRunner(DaskTaskRunner):
         self._roles: frozenset[str] = frozenset()
         self._shared: tuple[FlowRunContext | None, set[str], bytes] | None = None
         self._packed: weakref.WeakKeyDictionary[Task[..., Any], bytes] = weakref.WeakKeyDictionary()
-        self._flow_context: contextvars.Context | None = None
-        self._tasks: dict[str, Task[..., Any]] = {}
-        self._token = uuid4().hex[:8]
         self._handover: Handover | None = None
-        self._reported: set[str] = set()
-        self._ended: deque[UUID] = deque(maxlen=64)
+        self._ledger = Ledger()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, IngestTaskRunner) and self._settings() == other._settings()
@@ -131,7 +124,7 @@ class IngestTaskRunner(DaskTaskRunner):
     def client(self) -> Any:
         """The Dask client; the first access starts the workers or connects to them."""
         if self._client is None:
-            self._flow_context = contextvars.copy_context()
+            self._ledger.open()
             if self.address is None and self.cluster_class is None:
                 if not self.cluster_kwargs:
                     self.address = named_scheduler()
@@ -172,13 +165,13 @@ class IngestTaskRunner(DaskTaskRunner):
             | (dependencies or {}).get(name, set())
             for name, value in parameters.items()
         }
-        self._handover = self._handover or Handover(client, f"prefect-ollama-{self._token}")
+        self._handover = self._handover or Handover(client, f"prefect-ollama-{self._ledger.token}")
         self._handover.of(parameters)
         task_run_id = uuid4()
         role = getattr(task.fn, ROLE_MARK, None)
         dask_future = client.submit(
             run_task,
-            key=_key(task.name, self._token, task_run_id),
+            key=self._ledger.enter(task, task_run_id),
             resources={role: 1} if role in self._roles else None,
             pure=False,
             fifo_timeout="0 ms",  # first come, first served, also among tasks submitted at a time
@@ -192,9 +185,9 @@ class IngestTaskRunner(DaskTaskRunner):
             dependencies=inputs,
         )
         dask_future.task_run_id = task_run_id
-        self._tasks[task.name] = task
+        ledger = self._ledger
         return IngestFuture(
-            task_run_id, dask_future, task=task.name, report=self._report, ended=self._ended.append
+            task_run_id, dask_future, task=task.name, report=ledger.report, ended=ledger.note_end
         )
 
     def __exit__(self, *args: Any) -> None:
@@ -204,21 +197,8 @@ class IngestTaskRunner(DaskTaskRunner):
         super().__exit__(*args)
         self._client = None
         for key in left:
-            self._report(key, Crashed(message="The flow ended before this task run."))
-        self._settle()
-
-    def _settle(self) -> None:
-        """Let a server that ends with this process write down what it was told."""
-        if self._flow_context is None:
-            return
-        ended = {*self._ended, *(UUID(key[-36:]) for key in self._reported)}
-        try:
-            settled = self._flow_context.copy().run(wait_until_recorded, ended)
-        except Exception:
-            self.logger.debug("The server was not asked", exc_info=True)
-            settled = False
-        if not settled:
-            self.logger.warning("Prefect's server may show some task runs of this flow run as unfinished.")
+            self._ledger.report(key, Crashed(message="The flow ended before this task run."))
+        self._ledger.close()
 
     def _own_cluster(self, **kwargs: Any) -> WorkerCluster:
         settings = get_current_settings().to_environment_variables(exclude_unset=True, include_secrets=True)
@@ -247,28 +227,6 @@ class IngestTaskRunner(DaskTaskRunner):
         if not inside_task:
             self._shared = (flow, set(tags), packed)
         return packed
-
-    def _report(self, key: str, state: State[Any]) -> None:
-        """Tell the server that the task run under a key is in `state`, which no worker will."""
-        name, token, task_run_id = _parts(key)
-        if task_run_id is None or token != self._token or key in self._reported or self._flow_context is None:
-            return  # of another flow on the same workers, or told before
-        self._reported.add(key)
-        try:
-            self._flow_context.copy().run(report, task_run_id, self._tasks[name], state)
-        except Exception:
-            self.logger.warning("Could not report task run %s as %s", task_run_id, state, exc_info=True)
-
-
-def _key(name: str, token: str, task_run_id: UUID) -> str:
-    """Return the Dask key of a task run, whose parts Dask's dashboard leaves away but for the name."""
-    return f"{name}-{token}-{task_run_id}"
-
-
-def _parts(key: str) -> tuple[str, str, UUID | None]:
-    """Return name, token and id that a key was made from; the id is `None` in keys of others."""
-    found = re.fullmatch(r"(.+)-([0-9a-f]{8})-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", key, re.DOTALL)
-    return (found[1], found[2], UUID(found[3])) if found else ("", "", None)
 
 
 def _restore(cls: type[IngestTaskRunner], settings: dict[str, Any]) -> IngestTaskRunner:

@@ -44,4 +44,4 @@ def recover_store(store: Parcel[Store], run_id: str) -> None:
 
 def _abandoned(run: Run) -> bool:
     here = socket.gethostname()
-    return run.status == RUNNING and not alive(run.host, run.pid, here)
+    return run.status == RUNNING and not alive(run.host, run.pid, here, run.started_at)

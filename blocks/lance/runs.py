@@ -126,7 +126,7 @@ class RunLog:
         gone = [
             replace(run, status=INTERRUPTED, ended_at=now())
             for run in unended
-            if not alive(run.host, run.pid, _host())
+            if not alive(run.host, run.pid, _host(), run.started_at)
             or (run.host != _host() and now() - run.started_at > _SILENT)
         ]
         if gone:

@@ -12,7 +12,8 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import pyarrow as pa
@@ -24,6 +25,8 @@ from prefect_ollama.blocks.sealed import harmless, hidden
 T = TypeVar("T")
 
 ATTEMPTS: Final = 10
+CLOCK_STEP: Final = 60.0
+"""Seconds by which a clock that is set meanwhile may seem to move the beginning of a process."""
 _LOST: Final = ("conflict", "concurrent", "contention", "timed out", "already exists", "not found")
 
 
@@ -136,8 +139,11 @@ def files_of(table: Any) -> Files:
     return Files(fragments["num_fragments"], fragments["num_small_fragments"], stats["total_bytes"])
 
 
-def alive(host: str, pid: int, this_host: str) -> bool:
-    """Whether a process may still run; that of another host always may."""
+def alive(host: str, pid: int, this_host: str, since: datetime) -> bool:
+    """Whether a process that was there at a time may still run; that of another host always may.
+
+    After the machine, or a container, has started again, another process may have its id; it is younger.
+    """
     if host != this_host:
         return True
     try:
@@ -145,8 +151,23 @@ def alive(host: str, pid: int, this_host: str) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    began = _process_began(pid)
+    return began is None or began < since.timestamp() + CLOCK_STEP
+
+
+def _process_began(pid: int) -> float | None:
+    """When a process began, in seconds since 1970; None where the system (not Linux) or the process does not say."""
+    try:
+        booted = next(
+            float(line.split()[1])
+            for line in Path("/proc/stat").read_text().splitlines()
+            if line.startswith("btime")
+        )
+        ticks = float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return booted + ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, StopIteration, AttributeError):
+        return None
 
 
 def short(error: BaseException) -> str:
