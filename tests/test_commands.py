@@ -244,6 +244,7 @@ def test_the_cache_is_looked_at_and_emptied(here: Here, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # five processes that import Prefect, some with workers of their own; the parts have quick tests
+@pytest.mark.timeout(400)
 @pytest.mark.usefixtures("prefect_server")
 def test_a_session_over_nodes(hostile: Path, tmp_path: Path, pair: list[Node]) -> None:
     folder = write_folder(hostile / "papers", ["harbour", "valve"])

@@ -20,7 +20,8 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.sorting import TaskRunSort
-from prefect.settings import PREFECT_HOME, temporary_settings
+from prefect.filesystems import LocalFileSystem
+from prefect.settings import PREFECT_DEFAULT_RESULT_STORAGE_BLOCK, PREFECT_HOME, temporary_settings
 
 from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, TableError
@@ -517,12 +518,44 @@ def test_what_was_embedded_and_not_stored_is_cached(
     )
 
 
-def start(source: Path, place: Path, at: list[Node], home: Path, workers: str) -> subprocess.Popen[bytes]:
+def test_hosts_that_share_a_storage_take_each_others_results(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each host has a Prefect home, and so a cache of vectors, of its own."""
+    folder = write_folder(tmp_path / "papers", ["a", "b"])
+    shared = tmp_path / "shared"
+    LocalFileSystem(basepath=str(shared)).save("shared-results", overwrite=True)
+
+    def fail(self: object) -> None:
+        raise OSError("No space left on device")
+
+    at_shared = {PREFECT_DEFAULT_RESULT_STORAGE_BLOCK: "local-file-system/shared-results"}
+    with monkeypatch.context() as patch, temporary_settings(updates=at_shared):
+        patch.setattr("prefect_ollama.tasks.store.Writer.flush", fail)
+        with pytest.raises(OSError, match="No space"):
+            ingest(str(folder), trio)
+    (kept,) = shared.iterdir()
+    old, mine = shared / "prefect-ollama-old", shared / "of somebody else"
+    for path in (old, mine):
+        path.touch()
+        os.utime(path, (1, 1))
+    reset(trio)
+    with temporary_settings(updates=at_shared | {PREFECT_HOME: tmp_path / "another host"}):
+        report = ingest(str(folder), trio)
+    assert (report.embedded, report.reused) == (0, report.chunks)
+    assert set(times_embedded(trio, (row["text"] for row in chunks(place)))) == {0}
+    assert any(name.startswith("embed") and state == "Cached" for name, state in states(report, 6))
+    assert list(shared.iterdir()) == [mine], f"{kept} is of no more use, nor is what is old"
+
+
+def start(
+    source: Path, place: Path, at: list[Node], home: Path, workers: str, *, guarded: bool = True
+) -> subprocess.Popen[bytes]:
     arguments = [str(source), str(place), workers, *(node.url for node in at)]
     return subprocess.Popen(
         [sys.executable, "-m", "tests.flow_process", *arguments],
         cwd=Path(__file__).parent.parent,
-        env=os.environ | {"PREFECT_HOME": str(home)},
+        env=os.environ | {"PREFECT_HOME": str(home), "STORE_GUARDED": str(int(guarded))},
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
@@ -560,6 +593,31 @@ def test_a_killed_run_is_gone_on_with(
     with temporary_settings(updates={PREFECT_HOME: tmp_path / "other home"}):
         ingest(str(folder), trio, table=LanceTable(uri=str(tmp_path / "undisturbed")))
     assert content(tmp_path / "undisturbed") == content(place)
+
+
+@pytest.mark.slow  # two processes that import Prefect
+@pytest.mark.parametrize("guarded", [True, False], ids=["one host", "two hosts"])
+def test_two_runs_at_once_over_one_folder_leave_what_one_leaves(
+    dask_workers: str,
+    ingest: Ingest,
+    trio: list[Node],
+    tmp_path: Path,
+    place: Path,
+    home: Path,
+    guarded: bool,
+) -> None:
+    folder = write_folder(tmp_path / "papers", ["gone", "doc0"])
+    ingest(str(folder), trio)
+    shutil.rmtree(folder)
+    write_folder(folder, [f"doc{n}" for n in range(6)], words=300)
+    processes = [start(folder, place, trio, home, dask_workers, guarded=guarded) for _ in range(2)]
+    outputs = [process.communicate(timeout=100)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert all(orjson.loads(output)["ok"] for output in outputs)
+    assert ingest(str(folder), trio).outcomes() == {"unchanged": 6}
+    assert manifest(place).keys() == {f"doc{n}.pdf" for n in range(6)}
+    ingest(str(folder), trio, table=LanceTable(uri=str(tmp_path / "undisturbed")))
+    assert content(place) == content(tmp_path / "undisturbed")
 
 
 @pytest.mark.slow
