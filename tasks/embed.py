@@ -214,6 +214,7 @@ def _assemble(
         )
     if not good:
         return None, row
-    row = replace(row, node_seconds=sum(known.seconds_of.get(chunk.text, 0.0) for chunk in good))
+    # What a text took counts for the first document that it stands in, so that all documents' add up to the run's.
+    row = replace(row, node_seconds=sum(known.seconds_of.pop(chunk.text, 0.0) for chunk in good))
     matrix = np.stack([known.vectors[chunk.text] for chunk in good])
     return EmbeddedDocument(row, renumbered(good), matrix), None

@@ -69,7 +69,7 @@ class KnownVectors:
         from_table: Texts whose vector the table gave.
         by_node: Texts by the node that embedded them.
         node_seconds: Seconds of node time.
-        seconds_of: The same by text.
+        seconds_of: The same by text, until a document takes it.
     """
 
     def __init__(self, embedding: Embedding, bundle: Bundle) -> None:

@@ -120,7 +120,13 @@ def test_first_all_is_embedded_by_all_nodes_then_nothing_is_asked(
     assert all(node.texts for node in report.nodes), "every node had work"
     assert report.node_seconds == pytest.approx(sum(file.node_seconds for file in report.files))
     assert min(times_embedded(trio, (row["text"] for row in rows))) >= 1  # the last may be hedged
-    assert {row.chunks for row in manifest(place).values()} == {file.chunks for file in report.files}
+    kept = manifest(place)
+    assert {path: (row.chunks, row.node_seconds) for path, row in kept.items()} == {
+        file.path: (file.chunks, file.node_seconds) for file in report.files
+    }
+    assert min(row.node_seconds for row in kept.values()) > 0
+    (run,) = Store.open(StoreSpec(str(place), "documents")).runs()
+    assert run.counts["node_seconds"] == pytest.approx(report.node_seconds, abs=0.001)
     assert {row.run_id for row in manifest(place).values()} == {report.run_id}
 
     reset(trio)
@@ -210,6 +216,7 @@ def test_a_text_is_embedded_once_for_all_files_tables_and_runs(
     assert len(texts) < len(rows)
     assert report.embedded == len(texts)
     assert report.reused == len(rows) - len(texts)
+    assert report.node_seconds == pytest.approx(sum(file.node_seconds for file in report.files))
     assert min(times_embedded(trio, texts)) >= 1
 
     reset(trio)
