@@ -239,7 +239,8 @@ class World:
         self._set(scenario)
         call = self.call(4096)
         if status := call.wait():
-            raise RuntimeError(f"an undisturbed ingest ended with {status}; see {call.log}")
+            said = " | ".join(call.log.read_text(errors="replace").splitlines()[-6:])
+            raise RuntimeError(f"an undisturbed ingest ended with {status}: {said}")
         seconds = time.monotonic() - call.began
         self._known[scenario] = Undisturbed(*self.rows(), seconds, sum(self.served().values()))
         if scenario == first:
