@@ -66,6 +66,8 @@ def _totals(what: IngestReport) -> Table:
             rows["dropped"] = f"{sum(what.dropped.values()):,} characters ({what.dropped_by_rule})"
         if what.ocr_pages:
             rows["OCR"] = f"{what.ocr_pages} pages in {what.ocr_seconds:.1f} s"
+        if what.efficiency is not None:
+            rows["efficiency"] = f"{what.efficiency:.0%} of the nodes' own rates"
     if what.model:
         rows["model"] = what.model
     return _named(rows)

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import Annotated
 
+import distributed
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
@@ -37,6 +38,7 @@ from prefect_ollama.flows.run import IngestRun
 from prefect_ollama.flows.server import wait_for_server
 from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.chunking import ChunkOptions
+from prefect_ollama.tasks.course import course
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.interrupted import sign_flow_run
 from prefect_ollama.tasks.log import run_logger
@@ -51,6 +53,8 @@ from prefect_ollama.tasks.report import IngestReport
 from prefect_ollama.tasks.scan import plan_source
 from prefect_ollama.tasks.serving import serving_cluster
 from prefect_ollama.tasks.vectors import Embedding
+from prefect_ollama.tasks.watch import watched
+from prefect_ollama.tasks.watching import Timeline
 
 
 def _name() -> str:
@@ -127,16 +131,18 @@ def ingest_pdfs(
         cache = default_cache() if advanced.use_cache else None
         run.begin(store, proven)
         try:
-            run_bundles(run, cutting, Embedding(run_id, proven, place, cache), ahead)
+            with watched(plan, run.done, proven, _client()) as watch:
+                run.timeline = watch.timeline
+                run_bundles(run, cutting, Embedding(run_id, proven, place, cache, watch.topic), ahead)
             run.end()
         except BaseException as error:
             run.end(status="failed")
             if isinstance(error, Exception):
                 with contextlib.suppress(ServerLost):
-                    _published(run.report(model=spec.model.name))
+                    _published(run.report(model=spec.model.name), run.timeline)
             raise
     _maintain(place)
-    return _published(run.report(model=spec.model.name))
+    return _published(run.report(model=spec.model.name), run.timeline)
 
 
 def _open(place: StoreSpec) -> Store | None:
@@ -206,6 +212,13 @@ def _start_workers(files: int) -> int:
     return runner.parse_processes
 
 
+def _client() -> distributed.Client | None:
+    """The Dask client of this flow run."""
+    context = FlowRunContext.get()
+    runner = context.task_runner if context else None
+    return runner.client if isinstance(runner, IngestTaskRunner) else None
+
+
 def _run_id() -> str:
     context = FlowRunContext.get()
     assert context is not None
@@ -222,8 +235,9 @@ def _maintain(place: StoreSpec) -> None:
         run_logger().warning("The table could not be looked after: %s", error)
 
 
-def _published(report: IngestReport) -> IngestReport:
+def _published(report: IngestReport, timeline: Timeline | None = None) -> IngestReport:
     """Show the report in Prefect, once its server is there to be told."""
     wait_for_server()
-    create_markdown_artifact(page(report), key="ingest-report", description=f"Ingest of {report.source}")
+    text = page(report, picture=course(report, timeline))
+    create_markdown_artifact(text, key="ingest-report", description=f"Ingest of {report.source}")
     return report

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from prefect import flow
+from prefect.runtime import flow_run
 
 from prefect_ollama.blocks.lance.upkeep import Upkeep
 from prefect_ollama.blocks.resolve import resolve_table
-from prefect_ollama.flows.parameters import TableParameter, shown
+from prefect_ollama.flows.parameters import TableParameter, shown, spoken_table
 from prefect_ollama.tasks.interrupted import sign_flow_run
 from prefect_ollama.tasks.maintain import maintain_store
 from prefect_ollama.tasks.parcel import Parcel
@@ -17,7 +18,15 @@ KEEP_DAYS = 7.0
 MEMORY_MB = 4096
 
 
-@flow(name="maintain-table", description="Optimise a LanceDB table, bring its indices up to date, clean up.")
+def _name() -> str:
+    return f"maintain {spoken_table(flow_run.parameters['table'])}"[:200]
+
+
+@flow(
+    name="maintain-table",
+    flow_run_name=_name,
+    description="Optimise a LanceDB table, bring its indices up to date, clean up.",
+)
 def maintain_table(
     table: TableParameter = None,
     force: Annotated[bool, shown("Force", "Do all of it, also where nothing is due.")] = False,

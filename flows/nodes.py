@@ -14,6 +14,7 @@ from prefect_ollama.blocks.wire.check import NodeCheck
 from prefect_ollama.blocks.wire.loaded import LoadedModel, find_model
 from prefect_ollama.blocks.wire.proof import Proof
 from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, spoken
+from prefect_ollama.tasks.events import settle_nodes
 from prefect_ollama.tasks.look import look_at_nodes
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.prove import prove_nodes
@@ -137,6 +138,7 @@ def check_nodes(cluster: NodesParameter = None, model: ModelParameter = None) ->
         looks = look_at_nodes(Parcel(spec), len(spec.nodes))
     name = spec.model.name
     rows = [NodeRow.of(look, name, proofs.get(look.name), causes.get(look.name, reason)) for look in looks]
+    settle_nodes([row.name for row in rows if row.ok], {row.name: row.note for row in rows if not row.ok})
     create_table_artifact([_cells(row) for row in rows], key="nodes", description=f"Nodes that serve {name}")
     return rows
 

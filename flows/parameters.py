@@ -263,3 +263,19 @@ def spoken(cluster: Any) -> str:
         case OllamaCluster(nodes=nodes) | {"nodes": nodes} | [*nodes]:
             return f"{len(nodes)} node" + ("s" if len(nodes) != 1 else "")
     return "a cluster"
+
+
+def spoken_table(table: Any) -> str:
+    """What a run over this table is named after.
+
+    Args:
+        table: The parameter's value, also as Prefect keeps it with a run.
+    """
+    match table:
+        case None:
+            return "the default table"
+        case str():
+            return table
+        case LanceTable(uri=uri, table=name) | {"uri": str(uri), "table": str(name)}:
+            return f"{uri}/{name}"
+    return "a table"

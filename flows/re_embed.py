@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
 from prefect.types import SecretDict
 
 from prefect_ollama.blocks.errors import TableError
@@ -19,14 +20,20 @@ from prefect_ollama.flows.parameters import (
     NodesParameter,
     ReadingParameter,
     TableParameter,
+    spoken_table,
 )
 from prefect_ollama.tasks.interrupted import sign_flow_run
 from prefect_ollama.tasks.planning.source import LISTED
 from prefect_ollama.tasks.report import IngestReport
 
 
+def _name() -> str:
+    return f"re-embed {spoken_table(flow_run.parameters['table'])}"[:200]
+
+
 @flow(
     name="re-embed",
+    flow_run_name=_name,
     description="Embed all documents of a LanceDB table anew, and swap them in when all are there.",
 )
 def re_embed(

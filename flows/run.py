@@ -14,6 +14,7 @@ from prefect_ollama.tasks.embed import EmbeddedBundle
 from prefect_ollama.tasks.interrupted import settle_interrupted
 from prefect_ollama.tasks.planning import Plan, SourceFile
 from prefect_ollama.tasks.report import FileReport, IngestReport, Outcome, node_reports
+from prefect_ollama.tasks.watching import Done, Timeline, efficiency
 
 
 @dataclass
@@ -25,12 +26,14 @@ class IngestRun:
         plan: What it does.
         table: Where the table is.
         began: `time.monotonic()` at its start.
+        timeline: What each node did when, for the report's picture.
     """
 
     run_id: str
     plan: Plan
     table: str
     began: float
+    timeline: Timeline | None = None
     _files: dict[str, FileReport] = field(default_factory=dict)
     _store: Store | None = None
     _proven: ProvenCluster | None = None
@@ -44,9 +47,11 @@ class IngestRun:
     _version: int = 0
     _ocr_seconds: float = 0.0
     _dropped: Counter[str] = field(default_factory=Counter)
+    _size: int = 0
     _pages: int = 0
     _chunks: int = 0
     _node_seconds: float = 0.0
+    _worked: tuple[float, float] | None = None
 
     @property
     def store(self) -> Store:
@@ -58,6 +63,10 @@ class IngestRun:
     def to_do(self) -> int:
         """Number of files that the run has not come to the end of."""
         return sum(file.path not in self._files for file in self.plan.to_read)
+
+    def done(self) -> Done:
+        """How far it is; may be called from another thread."""
+        return Done(len(self._files), self._size, self._chunks, self._embedded)
 
     def begin(self, store: Store, proven: ProvenCluster) -> None:
         """Begin to write, with what needs no reading: files that moved, vanished or can't be documents."""
@@ -80,6 +89,7 @@ class IngestRun:
         for each in bundle.documents:
             row = replace(each.document, chunks=len(each.chunks))
             self._files[row.path] = FileReport.of(row, "partial" if row.status == PARTIAL else "stored")
+            self._size += row.size
             self._pages += row.pages
             self._chunks += row.chunks
         self.note_failed(bundle.failed)
@@ -96,10 +106,14 @@ class IngestRun:
         self._node_seconds += bundle.node_seconds
         self._by_node.update(bundle.by_node)
         self._figures[bundle.worker] = bundle.nodes
+        if bundle.worked is not None:
+            began, ended = self._worked or bundle.worked
+            self._worked = min(began, bundle.worked[0]), max(ended, bundle.worked[1])
 
     def note_failed(self, rows: Sequence[Document]) -> None:
         """Note files of which nothing is stored."""
         self._files |= {row.path: FileReport.of(row, "failed") for row in rows}
+        self._size += sum(row.size for row in rows)
 
     def end(self, *, status: str = "done") -> None:
         """End the run in the table's log."""
@@ -128,6 +142,7 @@ class IngestRun:
             version=self._version,
             seconds=time.monotonic() - self.began,
             node_seconds=self._node_seconds,
+            efficiency=self._efficiency(),
             nodes=node_reports(self._by_node, self._figures.values(), left_out),
         )
 
@@ -143,6 +158,12 @@ class IngestRun:
             store.remove(doomed)
         if plan.touched or plan.refused_anew:
             store.record([*plan.touched, *plan.refused_anew])
+
+    def _efficiency(self) -> float | None:
+        if self._worked is None:
+            return None
+        began, ended = self._worked
+        return efficiency(self._figures.values(), ended - began)
 
     def _counts(self) -> dict[str, float]:
         return {

@@ -7,7 +7,6 @@ cut; one that no node can embed is left out of its document and named there.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -34,7 +33,9 @@ from prefect_ollama.tasks.dispatch import NodeFigures, shared_dispatcher
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.parse import Cut, CutBundle
 from prefect_ollama.tasks.roles import runs_on
+from prefect_ollama.tasks.stream import telling
 from prefect_ollama.tasks.vectors import Embedding, KnownVectors
+from prefect_ollama.tasks.watching import process_name
 
 RESULTS_KEPT = timedelta(days=7)
 """How long a bundle's result may stand in for the work, as when a run is started again after a crash."""
@@ -61,6 +62,7 @@ class EmbeddedBundle:
         dropped: Characters that parsing left out, by rule ("header", "page-number", …).
         by_node: Chunks by node.
         node_seconds: Seconds of node time.
+        worked: When nodes had work for it, see `KnownVectors`.
         worker: Host and process that embedded it.
         nodes: Figures of that process's nodes at its end.
     """
@@ -78,6 +80,7 @@ class EmbeddedBundle:
     dropped: Mapping[str, int]
     by_node: Mapping[str, int]
     node_seconds: float
+    worked: tuple[float, float] | None
     worker: str
     nodes: tuple[NodeFigures, ...]
 
@@ -148,7 +151,9 @@ def embed_bundle(parsed: Parcel[CutBundle], embedding: Parcel[Embedding]) -> Par
     Raises:
         ClusterError: No node worked for too long. What was embedded before is in the cache.
     """
-    return Parcel(_embed(parsed.content, embedding.content))
+    what = embedding.content
+    with telling(what.topic, shared_dispatcher(what.cluster, what.run_id)):
+        return Parcel(_embed(parsed.content, what))
 
 
 def _embed(cut: CutBundle, embedding: Embedding) -> EmbeddedBundle:
@@ -186,7 +191,8 @@ def _embed(cut: CutBundle, embedding: Embedding) -> EmbeddedBundle:
         dropped=dict(sum((Counter(each.dropped) for each in cut.documents), Counter())),
         by_node=dict(known.by_node),
         node_seconds=known.node_seconds,
-        worker=f"{os.uname().nodename}:{os.getpid()}",
+        worked=known.worked,
+        worker=process_name(),
         nodes=dispatcher.figures().nodes,
     )
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
 
 from prefect_ollama.blocks.lance import StoreSpec
 from prefect_ollama.blocks.lance.upkeep import Upkeep, maintain
@@ -13,7 +14,12 @@ from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parcel import Parcel
 
 
-@task(name="maintain table", cache_policy=NO_CACHE, persist_result=False)
+def _name() -> str:
+    store: StoreSpec = task_run.parameters["store"].content
+    return f"maintain {store.table}"
+
+
+@task(name="maintain table", task_run_name=_name, cache_policy=NO_CACHE, persist_result=False)
 def maintain_store(store: Parcel[StoreSpec], *, force: bool, keep_days: float, memory_mb: int) -> Upkeep:
     """Do what upkeep is due, or all of it.
 

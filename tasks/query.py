@@ -16,7 +16,7 @@ from prefect_ollama.tasks.prove import gives_stored_vectors
 Mode = Literal["vector", "text", "hybrid"]
 
 
-@task(name="embed question", cache_policy=NO_CACHE, persist_result=False)
+@task(name="embed question", task_run_name="embed the question", cache_policy=NO_CACHE, persist_result=False)
 def embed_question(
     question: str, dispatcher: Parcel[Dispatcher], store: Parcel[Store]
 ) -> Parcel[list[float]]:
@@ -45,7 +45,12 @@ def embed_question(
     return Parcel(embedded.vectors[0].tolist())
 
 
-@task(name="search table", cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="search table",
+    task_run_name="search {limit} passages, {mode}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 def search_table(
     store: Parcel[Store],
     vector: Parcel[list[float]] | None,

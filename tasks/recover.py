@@ -24,7 +24,7 @@ def needs_recovery(store: Store) -> bool:
     return bool(log) and (log[-1].status not in (DONE, ROLLED_BACK, RUNNING) or any(map(_abandoned, log)))
 
 
-@task(name="recover", cache_policy=NO_CACHE, persist_result=False)
+@task(name="recover", task_run_name="recover from the last run", cache_policy=NO_CACHE, persist_result=False)
 def recover_store(store: Parcel[Store], run_id: str) -> None:
     """Mark documents that are in doubt, so that they are processed again, and end the runs that no one else will.
 

@@ -105,6 +105,8 @@ class IngestReport:
         version: Version of the chunk table after it; 0 where the run changed nothing.
         seconds: Time of the run.
         node_seconds: Node time of the run.
+        efficiency: Texts that nodes embedded, as a part of what they would have at their own rates had none of them
+            waited (`prefect_ollama.tasks.watching.efficiency`); None where no node embedded anything.
         nodes: What each node did.
     """
 
@@ -126,6 +128,7 @@ class IngestReport:
     version: int = 0
     seconds: float = 0.0
     node_seconds: float = 0.0
+    efficiency: float | None = None
     nodes: tuple[NodeReport, ...] = field(default=())
 
     @property

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
 
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.tasks.log import run_logger
@@ -15,7 +16,13 @@ from prefect_ollama.tasks.planning import Plan, Source, find_files, make_plan
 from prefect_ollama.tasks.planning.source import source_name
 
 
-@task(name="plan", cache_policy=NO_CACHE, persist_result=False)
+def _name() -> str:
+    source = task_run.parameters["source"]
+    what = source if isinstance(source, str) else source[0] if len(source) == 1 else f"{len(source)} files"
+    return f"plan {what}"[:200]
+
+
+@task(name="plan", task_run_name=_name, cache_policy=NO_CACHE, persist_result=False)
 def plan_source(
     source: str | Sequence[str],
     store: Parcel[Store | None],

@@ -40,12 +40,14 @@ class Embedding:
         cluster: The nodes with their proofs.
         store: The table, asked for the vectors of documents that changed; None where there is none yet.
         cache: The cache of vectors; None does without.
+        topic: Where the worker says what the nodes do while it works; None says nothing.
     """
 
     run_id: str
     cluster: ProvenCluster
     store: StoreSpec | None
     cache: CacheSpec | None
+    topic: str | None = None
 
     @property
     def salt(self) -> VectorSalt:
@@ -70,6 +72,8 @@ class KnownVectors:
         by_node: Texts by the node that embedded them.
         node_seconds: Seconds of node time.
         seconds_of: The same by text, until a document takes it.
+        worked: When the first text was handed to nodes and when the last one was done (`time.time()`), None where
+            no node was asked.
     """
 
     def __init__(self, embedding: Embedding, bundle: Bundle) -> None:
@@ -78,6 +82,7 @@ class KnownVectors:
         self.by_node: Counter[str] = Counter()
         self.node_seconds = 0.0
         self.seconds_of: dict[str, float] = {}
+        self.worked: tuple[float, float] | None = None
         self._embedding = embedding
         self._cache: VectorCache | None = None if embedding.cache is None else shared_cache(embedding.cache)
         self._stored: Mapping[str, Vectors] = {}
@@ -117,7 +122,7 @@ class KnownVectors:
         dispatcher = shared_dispatcher(self._embedding.cluster, self._embedding.run_id)
         failures: dict[str, TextError] = {}
         new: list[tuple[Sequence[str], Embedded]] = []
-        last = time.monotonic()
+        last, began = time.monotonic(), time.time()
         try:
             for part, embedded in dispatcher.embed_parts(texts, PART):
                 new.append((part, embedded))
@@ -134,6 +139,7 @@ class KnownVectors:
                 remedy=error.remedy,
             ) from None
         finally:
+            self.worked = (self.worked[0] if self.worked else began, time.time())
             self._keep(new)
         return failures
 

@@ -37,11 +37,11 @@ def test_a_picture_is_whole_whatever_names_hold() -> None:
     picture.text(1, 2.25, name, anchor="end", size=9)
     picture.rect(0, 0, 10, 20, HUES[0], opacity=0.5)
     picture.line(0, 0, 5, 5, INK)
-    picture.path([(0, 0), (1, 1), (2, 0.04)], fill=TROUBLE)
+    picture.path([(0, 0), (1, 1), (2, 1), (2, 0.04), (2, 0)], fill=TROUBLE)
     root = ElementTree.fromstring(str(picture))
     assert [each.tag.partition("}")[2] for each in root] == ["title", "text", "rect", "line", "path"]
     assert [each.text for each in root][:2] == [name, name]
-    assert root[4].attrib["d"] == "M0 0L1 1L2 0"
+    assert root[4].attrib["d"] == "M0 0L1 1H2V0"
     head, _, body = picture.uri().partition(",")
     assert head == "data:image/svg+xml;base64"
     assert base64.b64decode(body).decode() == str(picture)

@@ -13,6 +13,7 @@ from prefect_ollama.blocks import OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.flows import check_nodes
 from prefect_ollama.tasks.serving import EMBEDDED_MODEL, serving_cluster
+from tests import feed
 from tests.flow_samples import MODEL, latest_artifact
 from tests.nodes import Node, nodes
 
@@ -96,6 +97,22 @@ def test_each_node_that_can_not_work_has_its_own_cause(trio: list[Node], dead_po
     first, second = check_nodes([trio[2].url, other.url])
     assert (first.ok, second.ok) == (True, False)
     assert second.note
+
+
+def test_a_node_that_is_left_out_and_then_ready_again_is_told_of() -> None:
+    with nodes({}, {}) as pair:
+
+        def told(count: int) -> list[str]:
+            state = check_nodes([node.url for node in pair], return_state=True)
+            found = feed.of_run(state.state_details.flow_run_id, count)
+            return [f"{event.event} {event.resource.name}" for event in found]
+
+        name = pair[1].url.removeprefix("http://")
+        pair[1].control(models=["bge-m3"])
+        assert told(1) == [f"prefect-ollama.node.down {name}"]
+        assert told(0) == []
+        pair[1].heal()
+        assert told(1) == [f"prefect-ollama.node.back {name}"]
 
 
 def test_where_no_node_works_all_rows_say_why(trio: list[Node]) -> None:

@@ -89,9 +89,18 @@ class Svg:
         width: float = 1.0,
     ) -> None:
         """Draw a line through some points, or fill what it goes around."""
-        through = "L".join(f"{_n(x)} {_n(y)}" for x, y in points)
+        x, y = points[0]
+        through = [f"M{_n(x)} {_n(y)}"]
+        for to_x, to_y in points[1:]:
+            if _n(to_x) != _n(x) and _n(to_y) != _n(y):
+                through.append(f"L{_n(to_x)} {_n(to_y)}")
+            elif _n(to_x) != _n(x):
+                through.append(f"H{_n(to_x)}")
+            elif _n(to_y) != _n(y):
+                through.append(f"V{_n(to_y)}")
+            x, y = to_x, to_y
         lined = "" if stroke == "none" else f' stroke="{stroke}" stroke-width="{_n(width)}"'
-        self._parts.append(f'<path d="M{through}" fill="{fill}"{lined}/>')
+        self._parts.append(f'<path d="{"".join(through)}" fill="{fill}"{lined}/>')
 
     def __str__(self) -> str:
         """The picture as the text of an SVG file."""

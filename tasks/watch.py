@@ -1,0 +1,208 @@
+"""A run as Prefect shows it while it runs: progress, the nodes, its log, and events when a node goes or comes back.
+
+Guarantees: some five calls of Prefect's API in ten seconds, whatever the size of the run; they are made in a thread
+of their own, as is all that may have to wait, so that the run is not slowed; a server that is slow or away fails
+nothing and gets the latest figures when it is back; no thread stays behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+import distributed
+import orjson
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from prefect_ollama.blocks.wire.proof import ProvenCluster
+from prefect_ollama.tasks.events import emit, settle_nodes
+from prefect_ollama.tasks.log import run_logger
+from prefect_ollama.tasks.planning import Plan
+from prefect_ollama.tasks.stream import hearing
+from prefect_ollama.tasks.watching import (
+    Change,
+    Done,
+    InMemory,
+    Live,
+    Memory,
+    Outages,
+    Progress,
+    Snapshot,
+    Timeline,
+    observer,
+)
+from prefect_ollama.tasks.watching.words import how_far, how_fast, node_rows
+
+LOOK_EVERY = 0.5
+PUBLISH_EVERY = 4.0
+LOG_EVERY = 30.0
+"""Seconds from one look at the nodes, one update on the server, one line in the log to the next."""
+
+ANSWER_WITHIN = 5.0
+"""Seconds that the server may take for an answer."""
+
+LONGEST_PAUSE = 60.0
+"""Seconds after which a server that did not answer is tried again, at most."""
+
+PROGRESS, NODES = "ingest-progress", "ingest-nodes"
+"""Keys of the artifacts."""
+
+
+@contextlib.contextmanager
+def watched(
+    plan: Plan, done: Callable[[], Done], proven: ProvenCluster, client: distributed.Client | None
+) -> Iterator[Watch]:
+    """Show a run for as long as the context lasts.
+
+    Args:
+        plan: What the run does.
+        done: Asked for what it has come to the end of, from another thread.
+        proven: The nodes.
+        client: The Dask client of the flow, over which workers say what the nodes do; None hears nothing.
+    """
+    with contextlib.ExitStack() as stack:
+        memory = stack.enter_context(Memory(proven.spec))
+        watch = stack.enter_context(Watch(plan, done, proven, memory))
+        if client is not None:
+            watch.topic = stack.enter_context(hearing(client, watch.live.take))
+        yield watch
+
+
+class Watch:
+    """One run, watched by a thread that lasts as long as this context.
+
+    Attributes:
+        live: Takes what the workers say.
+        topic: Where they say it; None if nobody listens.
+    """
+
+    def __init__(
+        self, plan: Plan, done: Callable[[], Done], proven: ProvenCluster, memory: Memory | None = None
+    ) -> None:
+        self.topic: str | None = None
+        self.live = Live([node.name for node in proven.spec.nodes])
+        self._source, self._proven, self._memory = plan.source, proven, memory
+        size = sum(file.size for file in plan.to_read)
+        self._progress = Progress(len(plan.to_read), size, done)
+        self._outages = Outages(proven.left_out)
+        self._began = time.monotonic()
+        self._show = observer()
+        self._artifacts = _Artifacts()
+        self._ended = threading.Event()
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._run,), name="watch", daemon=True)
+
+    @property
+    def timeline(self) -> Timeline:
+        """What each node did when."""
+        return self.live.timeline
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join(3 * ANSWER_WITHIN)
+
+    def _run(self) -> None:
+        # A retry would come later than the next update.
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), self._artifacts:
+            left_out = {name: str(error) for name, error in self._proven.left_out.items()}
+            settle_nodes(list(self._proven.proofs), left_out, client=self._artifacts.client)
+            publish_at, log_at = 0.0, time.monotonic() + LOG_EVERY
+            while True:
+                ended = self._ended.wait(LOOK_EVERY)
+                now = time.monotonic()
+                run = self._look(now, ended=ended)
+                if self._show is not None:
+                    with contextlib.suppress(Exception):  # it shows, and does no work
+                        self._show(run)
+                if ended or now >= log_at:
+                    run_logger().info("%s; %s", how_far(run), how_fast(run))
+                    log_at = now + LOG_EVERY
+                if ended or now >= publish_at:
+                    self._artifacts.publish(run, {} if self._memory is None else self._memory.nodes)
+                    publish_at = time.monotonic() + PUBLISH_EVERY
+                if ended:
+                    return
+
+    def _look(self, now: float, *, ended: bool) -> Snapshot:
+        nodes = self.live.nodes()
+        for node in nodes:
+            if node.state != "unknown":
+                fails, reason = node.state == "fails", node.last_error
+                if change := self._outages.see(node.name, fails=fails, now=now, reason=reason, ended=ended):
+                    _tell(change)
+        standing = self._progress.look(now, sum(node.texts for node in nodes))
+        down = frozenset(self._outages.down)
+        return Snapshot(self._source, now - self._began, standing, nodes, down, ended=ended)
+
+
+def _tell(change: Change) -> None:
+    if change.down:
+        run_logger().warning("Down: %s", change.reason)
+        emit("node.down", change.node, reason=change.reason)
+    else:
+        run_logger().info("Node %r is back", change.node)
+        emit("node.back", change.node)
+
+
+class _Artifacts:
+    """The artifacts of a run, each made once and updated in its place; opened and used in one thread."""
+
+    def __init__(self) -> None:
+        self.client: SyncPrefectClient
+        self._made: dict[str, UUID] = {}
+        self._pause = 0.0
+        self._again_at = 0.0
+
+    def __enter__(self) -> Self:
+        # A client of its own, because the flow's is patient.
+        self._stack = contextlib.ExitStack()
+        made = get_client(httpx_settings={"timeout": ANSWER_WITHIN}, sync_client=True)
+        self.client = self._stack.enter_context(made)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def publish(self, run: Snapshot, memory: Mapping[str, InMemory]) -> None:
+        """Bring the artifacts up to date, unless the server failed to answer a moment ago."""
+        now = time.monotonic()
+        if now < self._again_at and not run.ended:
+            return
+        try:
+            said = f"Ingest of {run.source}: {how_far(run)}; {how_fast(run)}"
+            self._put(PROGRESS, "progress", round(100 * run.standing.part, 1), said)
+            self._put(NODES, "table", orjson.dumps(node_rows(run, memory)).decode(), f"Nodes of {run.source}")
+        except Exception as error:  # whatever the server or the way to it does, the run goes on
+            if not self._pause:
+                run_logger().warning("Prefect's server does not take what it should show; the run goes on.")
+            run_logger().debug("It said %r", error)
+            self._pause = min(2 * self._pause or PUBLISH_EVERY, LONGEST_PAUSE)
+            self._again_at = now + self._pause
+        else:
+            self._pause = 0.0
+
+    def _put(self, key: str, kind: str, data: Any, description: str) -> None:
+        if key in self._made:
+            self.client.update_artifact(self._made[key], ArtifactUpdate(data=data, description=description))
+            return
+        context = FlowRunContext.get()
+        flow_run = context.flow_run.id if context and context.flow_run else None
+        made = self.client.create_artifact(
+            ArtifactCreate(key=key, type=kind, data=data, description=description, flow_run_id=flow_run)
+        )
+        self._made[key] = made.id

@@ -1,0 +1,76 @@
+"""When a node counts as down, and when as back: not for every short trouble, and not ten times a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+DOWN_AFTER = 2.0
+"""Seconds that a node must fail before it counts as down."""
+
+BACK_AFTER = 5.0
+"""Seconds that it must work again before it counts as back; each time twice as long as the time before."""
+
+LONGEST_BACK_AFTER = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A node went down or came back.
+
+    Attributes:
+        node: Its name.
+        down: Whether it went.
+        reason: Why, as far as the node said.
+        seconds: How long it has failed, or worked again, by now.
+    """
+
+    node: str
+    down: bool
+    reason: str
+    seconds: float
+
+
+class Outages:
+    """Follows the nodes of a run.
+
+    Args:
+        down: Nodes that are down from the start.
+
+    Attributes:
+        down: Nodes that count as down now.
+    """
+
+    def __init__(self, down: Collection[str] = ()) -> None:
+        self.down: set[str] = set(down)
+        self._since: dict[str, float] = {}
+        self._times: dict[str, int] = {}
+
+    def see(
+        self, node: str, *, fails: bool, now: float, reason: str = "", ended: bool = False
+    ) -> Change | None:
+        """Note how a node is now.
+
+        Args:
+            node: Its name.
+            fails: Whether its breaker keeps it from work.
+            now: Seconds of a monotonic clock.
+            reason: Its last error.
+            ended: Whether this is the last look; a node that works then is back at once.
+        """
+        if fails == (node in self.down):
+            self._since.pop(node, None)
+            return None
+        lasted = now - self._since.setdefault(node, now)
+        if fails and lasted >= DOWN_AFTER:
+            self.down.add(node)
+            self._times[node] = self._times.get(node, 0) + 1
+        elif not fails and (ended or lasted >= self._patience(node)):
+            self.down.discard(node)
+        else:
+            return None
+        del self._since[node]
+        return Change(node, fails, reason, lasted)
+
+    def _patience(self, node: str) -> float:
+        return min(BACK_AFTER * 2.0 ** max(self._times.get(node, 0) - 1, 0), LONGEST_BACK_AFTER)

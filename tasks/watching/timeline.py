@@ -1,0 +1,88 @@
+"""What each node did when: texts and trouble in columns of time, of which there are never many."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+
+FIRST_WIDTH = 0.5
+MOST_COLUMNS = 240
+"""Beyond these, two become one, so that a run of days takes no more room than one of minutes."""
+
+
+class Timeline:
+    """Times are seconds since the beginning.
+
+    Attributes:
+        width: Seconds of a column.
+        end: The latest time that is known of.
+    """
+
+    def __init__(self) -> None:
+        self.width = FIRST_WIDTH
+        self.end = 0.0
+        self._texts: defaultdict[str, defaultdict[int, float]] = defaultdict(lambda: defaultdict(float))
+        self._trouble: defaultdict[str, set[int]] = defaultdict(set)
+
+    def add(self, node: str, begin: float, end: float, texts: float) -> None:
+        """Note texts that a node embedded at some time between two moments; they are spread over it."""
+        begin = max(min(begin, end - 1e-3), 0.0)
+        self._reach(end)
+        first, last = int(begin / self.width), int(end / self.width)
+        for column in range(first, last + 1):
+            inside = min(end, (column + 1) * self.width) - max(begin, column * self.width)
+            self._texts[node][column] += texts * inside / (end - begin)
+
+    def note_trouble(self, node: str, begin: float, end: float) -> None:
+        """Note that a node did not work between two moments."""
+        self._reach(end)
+        self._trouble[node].update(range(int(max(begin, 0.0) / self.width), int(end / self.width) + 1))
+
+    def reach(self, end: float) -> None:
+        """Note that this much time has passed."""
+        self._reach(end)
+
+    @property
+    def nodes(self) -> list[str]:
+        """Nodes that embedded anything, those with most texts first."""
+        totals = {name: sum(texts.values()) for name, texts in self._texts.items()}
+        return sorted((name for name, total in totals.items() if total), key=lambda name: -totals[name])
+
+    @property
+    def troubled(self) -> list[str]:
+        """Nodes that did not work at some time, by name."""
+        return sorted(self._trouble)
+
+    def total(self, node: str) -> float:
+        """Texts of a node."""
+        return sum(self._texts[node].values()) if node in self._texts else 0.0
+
+    def rates(self, node: str) -> list[float]:
+        """Texts a second of a node, column by column to the end."""
+        texts: Mapping[int, float] = self._texts.get(node, {})
+        columns = range(math.ceil(self.end / self.width))
+        # The last one may not be over.
+        return [texts.get(n, 0.0) / min(self.width, self.end - n * self.width) for n in columns]
+
+    def trouble(self, node: str) -> list[tuple[float, float]]:
+        """When a node did not work."""
+        spans: list[tuple[float, float]] = []
+        for column in sorted(self._trouble.get(node, ())):
+            begin, end = column * self.width, min((column + 1) * self.width, self.end)
+            if spans and begin <= spans[-1][1] + 1e-9:
+                begin = spans.pop()[0]
+            spans.append((begin, end))
+        return spans
+
+    def _reach(self, end: float) -> None:
+        self.end = max(self.end, end)
+        while self.end / self.width > MOST_COLUMNS:
+            self.width *= 2
+            for name, texts in self._texts.items():
+                halved: defaultdict[int, float] = defaultdict(float)
+                for column, count in texts.items():
+                    halved[column // 2] += count
+                self._texts[name] = halved
+            for name, columns in self._trouble.items():
+                self._trouble[name] = {column // 2 for column in columns}

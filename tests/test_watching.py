@@ -1,0 +1,374 @@
+"""What is made of the figures that processes post: the nodes now, their course, outages, progress, words."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import asdict, replace
+from typing import Any
+from xml.etree import ElementTree
+
+import orjson
+import pytest
+
+from prefect_ollama.blocks.wire.loaded import LoadedModel
+from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.tasks.dispatch import Figures, NodeFigures
+from prefect_ollama.tasks.watching import (
+    Done,
+    InMemory,
+    Live,
+    Memory,
+    Outages,
+    Progress,
+    Snapshot,
+    Standing,
+    Timeline,
+    draw_timeline,
+    efficiency,
+    observed_by,
+    observer,
+    posting,
+    process_name,
+)
+from prefect_ollama.tasks.watching.memory import in_memory
+from prefect_ollama.tasks.watching.timeline import MOST_COLUMNS
+from prefect_ollama.tasks.watching.words import how_far, how_fast, node_rows
+from tests.nodes import nodes
+
+GIB = 2**30
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def figures(name: str, texts: int = 0, **changes: Any) -> NodeFigures:
+    made = NodeFigures(
+        name,
+        state="closed",
+        texts=texts,
+        requests=texts // 10,
+        hedged=0,
+        wasted=0,
+        in_flight=2,
+        busy_seconds=texts / 50,
+        texts_per_second=50.0,
+        p50=0.5,
+        p95=1.0,
+    )
+    return replace(made, **changes)
+
+
+def message(process: str, at: float, *nodes: NodeFigures) -> dict[str, Any]:
+    """A message as it arrives, after its way through Dask."""
+    sent = {"process": process, "at": at, "nodes": [asdict(node) for node in nodes]}
+    return orjson.loads(orjson.dumps(sent))  # type: ignore[no-any-return]
+
+
+def test_nodes_are_added_up_over_processes_whose_clocks_differ() -> None:
+    clock = Clock()
+    live = Live(["a", "b", "never"], clock)
+    for second in range(1, 21):
+        clock.now += 1
+        live.take(message("one", clock.now - 900, figures("a", 20 * second), figures("b", 5 * second)))
+        live.take(message("two", clock.now + 5e6, figures("a", 20 * second)))
+    a, b, never = live.nodes()
+    assert (a.texts, b.texts) == (800, 100)
+    assert (a.share, b.share) == (pytest.approx(8 / 9), pytest.approx(1 / 9))
+    assert (a.in_flight, b.in_flight) == (4, 2)
+    assert a.now == pytest.approx(40)
+    assert b.now == pytest.approx(5)
+    assert a.mean == pytest.approx(50)  # both processes kept it busy, for 16 s in all
+    assert (a.state, a.breaker, a.p50, a.p95) == ("works", "closed", 0.5, 1.0)
+    assert (never.state, never.breaker, never.texts) == ("unknown", "", 0)
+    assert live.timeline.nodes == ["a", "b"]
+    assert live.timeline.total("a") == pytest.approx(800)
+
+
+def test_messages_count_once_in_any_order_and_others_are_not_ours() -> None:
+    clock = Clock()
+    live = Live(["a"], clock)
+    clock.now += 10
+    live.take(message("one", 10.0, figures("a", 300)))
+    live.take(message("one", 10.0, figures("a", 300)))
+    live.take(message("one", 9.5, figures("a", 280)))
+    live.take({"action": "remove-client", "client": "Client-1"})
+    live.take({"process": "one", "at": 11.0, "nodes": [{"name": "a"}]})
+    live.take("anything")
+    live.take(message("one", 12.0, figures("stranger", 5)))
+    newer = message("one", 13.0, figures("a", 310))
+    newer["nodes"][0]["invented later"] = 1
+    live.take(newer)
+    assert [node.texts for node in live.nodes()] == [310]
+    assert live.timeline.total("a") == pytest.approx(310)
+
+
+def test_a_message_that_was_late_moves_nothing_in_time() -> None:
+    clock = Clock()
+    live = Live(["a"], clock)
+    for half in range(1, 41):
+        clock.now += 0.5
+        if half % 10:  # each tenth comes with the next one
+            for at in (half - 1, half) if half % 10 == 1 else (half,):
+                live.take(message("one", at / 2, figures("a", 10 * at)))
+    live.nodes()
+    rates = live.timeline.rates("a")
+    assert min(rates[2:-1]) == pytest.approx(20)
+    assert max(rates[2:-1]) == pytest.approx(20)
+
+
+def test_a_process_gone_silent_has_nothing_in_flight_and_keeps_its_tally() -> None:
+    clock = Clock()
+    live = Live(["a"], clock)
+    clock.now += 1
+    live.take(
+        message("killed", 1.0, figures("a", 100, state="open", errors={"it broke": 2}, last_error="it broke"))
+    )
+    live.take(message("alive", 1.0, figures("a", 50)))
+    assert live.nodes()[0].breaker == "closed", "one of two reaches it"
+    for _ in range(30):
+        clock.now += 1
+        live.take(message("alive", clock.now - 1000, figures("a", 60, in_flight=1)))
+    (node,) = live.nodes()
+    assert (node.texts, node.in_flight, node.errors, node.last_error) == (160, 1, 2, "it broke")
+    clock.now += 30
+    (node,) = live.nodes()
+    assert (node.texts, node.in_flight, node.now, node.state) == (160, 0, 0.0, "idle")
+
+
+def test_the_timeline_stays_small_and_loses_no_text() -> None:
+    timeline = Timeline()
+    for second in range(100_000):
+        timeline.add("a", second, second + 1, 3)
+        if second % 2:
+            timeline.add("b", second - 1.5, second + 1, 1)
+    timeline.note_trouble("b", 50_000, 60_000)
+    assert len(timeline.rates("a")) <= MOST_COLUMNS
+    assert timeline.total("a") == pytest.approx(300_000)
+    assert timeline.total("b") == pytest.approx(50_000)
+    assert timeline.rates("a") == pytest.approx([3.0] * len(timeline.rates("a")))
+    ((begin, end),) = timeline.trouble("b")
+    assert begin == pytest.approx(50_000, abs=timeline.width)
+    assert end == pytest.approx(60_000, abs=timeline.width)
+    assert (timeline.nodes, timeline.troubled) == (["a", "b"], ["b"])
+
+
+def test_short_trouble_is_no_outage_and_a_flapping_node_is_told_of_ever_less() -> None:
+    outages = Outages(["left out"])
+    changes = []
+    for half in range(2 * 3600):
+        now = half / 2
+        failing = {
+            "quick": now % 9 < 4,
+            "slow": now % 30 < 4,
+            "hiccups": now % 3 < 1,
+            "left out": now < 100,
+            "well": False,
+        }
+        for name, fails in failing.items():
+            if change := outages.see(name, fails=fails, now=now, reason="why"):
+                assert change.reason == "why"
+                changes.append((now, change.node, change.down))
+    assert [(now, down) for now, name, down in changes if name == "left out"] == [(105.0, False)]
+    assert [(now, down) for now, name, down in changes if name == "quick"] == [(2.0, True)]
+    assert [(now, down) for now, name, down in changes if name == "slow"] == [
+        *[(2.0, True), (9.0, False)],
+        *[(32.0, True), (44.0, False)],
+        *[(62.0, True), (84.0, False)],
+        (92.0, True),
+    ]
+    assert {name for _, name, _ in changes} == {"left out", "quick", "slow"}
+    assert outages.down == {"quick", "slow"}
+    last = outages.see("slow", fails=False, now=3600, ended=True)
+    assert last is not None
+    assert not last.down
+    assert outages.see("quick", fails=True, now=3600, ended=True) is None
+    assert outages.down == {"quick"}
+
+
+def test_progress_moves_before_the_first_bundle_is_back_and_never_goes_back() -> None:
+    done = Done()
+    progress = Progress(10, 200_000, lambda: done)
+    seen = [progress.look(0, 0)]
+    assert (seen[0].part, seen[0].left) == (0.0, None)
+    for second in range(1, 101):
+        if second % 10 == 0:  # a document of 20 kB and 40 chunks, as the first guess has it nearly
+            count = second // 10
+            done = Done(count, 20_000 * count, 40 * count, 40 * count)
+        seen.append(progress.look(second, 4 * second))
+    parts = [each.part for each in seen]
+    assert parts == sorted(parts)
+    assert 0.02 < parts[5] < 0.1
+    assert parts[50] == pytest.approx(0.5, abs=0.02)
+    assert seen[50].left == pytest.approx(50, abs=5)
+    assert seen[50].documents, seen[50].size == (5, 100_000)
+    assert (parts[-1], seen[-1].left, seen[-1].documents) == (1.0, 0.0, 10)
+    assert all(part < 1 for part in parts[:-1])
+
+
+def test_time_left_follows_the_rate_of_the_last_minute() -> None:
+    done = Done()
+    progress = Progress(1000, 1_000_000, lambda: done)
+    for second in range(200):
+        count = min(second, 100) * 5 + max(second - 100, 0)
+        done = Done(count, 1000 * count, 2 * count, 2 * count)
+        standing = progress.look(second, 2 * count)
+    assert standing.part == pytest.approx(0.599)
+    assert standing.left == pytest.approx(401, rel=0.05)
+    assert progress.look(400, 2 * count).left is None, "nothing came for more than a minute"
+
+
+def test_a_run_of_empty_files_is_done_when_they_are() -> None:
+    done = Done()
+    progress = Progress(2, 0, lambda: done)
+    assert progress.look(0, 0).part == 0
+    done = Done(2, 0, 0, 0)
+    assert progress.look(1, 0).part == 1
+
+
+def test_efficiency_is_of_what_each_node_can_do_in_the_time() -> None:
+    fast = figures("fast", 4000, busy_seconds=40.0)
+    slow = figures("slow", 900, wasted=100, busy_seconds=100.0)
+    # In 100 s the fast one could do 10,000 and the slow one 1,000.
+    assert efficiency([[fast, slow]], 100.0) == pytest.approx(4900 / 11000)
+    assert efficiency([[fast], [slow]], 100.0) == pytest.approx(4900 / 11000)
+    # Two processes that kept it busy at the same time, each with half its rate.
+    half = figures("fast", 2000, busy_seconds=40.0)
+    assert efficiency([[half], [half]], 40.0) == pytest.approx(1.0)
+    unused = figures("unused", 0, busy_seconds=0.0)
+    assert efficiency([[fast, unused]], 40.0) == pytest.approx(1.0)
+    assert efficiency([[unused]], 40.0) is None
+    assert efficiency([], 0.0) is None
+
+
+def test_what_a_node_does_not_say_is_unknown() -> None:
+    mine, other = LoadedModel("m:latest", 4 * GIB, 3 * GIB), LoadedModel("llama:8b", 8 * GIB, 8 * GIB)
+    assert in_memory((mine, other), "m") == InMemory(11 * GIB, 0.75, loaded=True)
+    assert in_memory((other,), "m") == InMemory(8 * GIB, None, loaded=False)
+    assert in_memory((mine,), "m:v2") == InMemory(3 * GIB, None, loaded=False)
+    assert in_memory((), "m") == InMemory(0, None, loaded=False)
+    assert in_memory((LoadedModel("m:latest"), other), "m") == InMemory(None, None, loaded=True)
+
+
+def test_memory_is_asked_of_all_nodes_and_none_is_waited_for() -> None:
+    model = ModelSpec("nomic-embed-text")
+    with nodes({}, {"models": ("other",)}, {}) as running:
+        running[2].kill()
+        specs = tuple(NodeSpec(name, node.url) for name, node in zip("abc", running, strict=True))
+        with Memory(ClusterSpec(specs, model)) as memory:
+            waited = threading.Event()
+            for _ in range(200):
+                if memory.nodes:
+                    break
+                waited.wait(0.05)
+        assert memory.nodes.keys() == {"a", "b", "c"}
+        assert memory.nodes["c"] == InMemory()
+    assert not [thread for thread in threading.enumerate() if thread.name == "memory"]
+
+
+def snapshot(*nodes: Any, ended: bool = False, down: frozenset[str] = frozenset()) -> Snapshot:
+    standing = Standing(120, 400, 31_000_000, 90_000_000, 0.34, 0.0 if ended else 200.0)
+    live = Live([])
+    assert live.nodes() == ()
+    return Snapshot("/papers", 100.0, standing, nodes, down, ended=ended)
+
+
+def test_a_run_in_words() -> None:
+    clock = Clock()
+    live = Live(["gpu", "cpu", "gone", "new"], clock)
+    clock.now += 10
+    gone = figures("gone", 10, state="open", in_flight=0, errors={"no": 3}, last_error="Node 'gone': no")
+    live.take(message("one", 1.0, figures("gpu", 90), figures("cpu", 10), gone))
+    run = snapshot(*live.nodes(), down=frozenset({"gone"}))
+    assert how_far(run) == "120 of 400 documents, 31.0 of 90.0 MB; about 3 min 20 s left"
+    assert how_fast(run) == "110 texts embedded, 22 a second now (gpu 82%, cpu 9%, gone 9%)"
+    assert how_far(replace(run, standing=replace(run.standing, left=None))).endswith("time left unknown")
+    ended = replace(run, ended=True)
+    assert how_far(ended) == "120 of 400 documents, 31.0 of 90.0 MB in 1 min 40 s"
+    assert how_fast(ended).startswith("110 texts embedded, 1 a second on average (")
+    rows = node_rows(run, {"gpu": InMemory(6 * GIB, 1.0, loaded=True), "cpu": InMemory(0, 0.0, loaded=True)})
+    assert [row["state"] for row in rows] == ["works", "works", "down", "unknown"]
+    assert [row["VRAM"] for row in rows] == ["6.0 GiB", "0 MiB", "unknown", "unknown"]
+    assert [row["model"] for row in rows] == ["100% on GPU", "in RAM", "unknown", "unknown"]
+    assert (rows[2]["errors"], rows[2]["breaker"], rows[2]["last error"]) == (3, "open", "Node 'gone': no")
+    assert set(rows[3].values()) == {"new", "unknown", ""}
+    assert orjson.loads(orjson.dumps(rows)) == rows
+    assert node_rows(replace(run, down=frozenset()), {})[2]["state"] == "rests"
+
+
+def test_the_picture_of_a_run_shows_every_node_and_its_trouble() -> None:
+    timeline = Timeline()
+    assert draw_timeline(timeline) is None
+    names = [f"node <{number}>" for number in range(12)]
+    for second in range(60):
+        for number, name in enumerate(names):
+            timeline.add(name, second, second + 1, 10 * (20 - number))
+    timeline.note_trouble(names[1], 10, 20)
+    timeline.note_trouble(names[1], 50, 60)
+    picture = draw_timeline(timeline)
+    assert picture is not None
+    root = ElementTree.fromstring(str(picture))
+    texts = [each.text or "" for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert next(text for text in texts if text.endswith("%")) == "node <0>: 11%"
+    assert sum(text.endswith("%") for text in texts) == 8
+    assert "5 others: 32%" in texts
+    assert "node <1> did not work" in texts
+    assert len(str(picture)) < 20_000
+
+
+def test_a_long_run_of_many_nodes_makes_no_large_picture() -> None:
+    timeline = Timeline()
+    for minute in range(24 * 60):
+        for number in range(100):
+            timeline.add(f"n{number}", 60 * minute, 60 * minute + 60, (minute * 7919 + number) % 1000)
+    picture = draw_timeline(timeline)
+    assert picture is not None
+    assert len(picture.uri()) < 60_000
+
+
+def test_figures_are_posted_while_any_task_works_and_once_more_at_its_end() -> None:
+    sent: list[dict[str, Any]] = []
+    came = threading.Event()
+    node = figures("a", 1)
+
+    def send(what: dict[str, Any]) -> None:
+        sent.append(what)
+        came.set()
+
+    with posting("run", lambda: Figures((node,), 0), send):
+        with posting("run", lambda: Figures((), 0), lambda what: sent.clear()):
+            assert came.wait(10)
+        node = figures("a", 2)
+    count = len(sent)
+    assert [each["name"] for each in sent[-1]["nodes"]] == ["a"]
+    assert sent[-1]["nodes"][0]["texts"] == 2
+    assert sent[-1]["process"] == process_name()
+    assert sent == orjson.loads(orjson.dumps(sent))
+    for thread in threading.enumerate():
+        if thread.name == "figures":
+            thread.join(10)
+    assert len(sent) == count
+
+
+def test_what_goes_wrong_with_posting_reaches_no_task() -> None:
+    def broken(*_: Any) -> Any:
+        raise OSError("no way there")
+
+    with posting("run", broken, broken):
+        pass
+    with posting("run", lambda: Figures((figures("a"),), 0), broken):
+        pass
+
+
+def test_runs_of_a_context_are_shown_by_its_observer() -> None:
+    def show(run: Snapshot) -> None:
+        """Shows nothing."""
+
+    assert observer() is None
+    with observed_by(show):
+        assert observer() is show
+    assert observer() is None
