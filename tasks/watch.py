@@ -17,6 +17,7 @@ from typing import Any, Self
 from uuid import UUID
 
 import distributed
+import httpx
 import orjson
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
@@ -188,9 +189,9 @@ class _Artifacts:
             self._put(PROGRESS, "progress", round(100 * run.standing.part, 1), said)
             self._put(NODES, "table", orjson.dumps(node_rows(run, memory)).decode(), f"Nodes of {run.source}")
         except Exception as error:  # whatever the server or the way to it does, the run goes on
-            if not self._pause:
-                run_logger().warning("Prefect's server does not take what it should show; the run goes on.")
-            run_logger().debug("It said %r", error)
+            # That the server is gone is told by who waits for it.
+            if not self._pause and not isinstance(error, httpx.TransportError):
+                run_logger().warning("Prefect's server does not take what it should show: %s", error)
             self._pause = min(2 * self._pause or PUBLISH_EVERY, LONGEST_PAUSE)
             self._again_at = now + self._pause
         else:
