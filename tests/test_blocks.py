@@ -22,7 +22,7 @@ from prefect.testing.standard_test_suites import BlockStandardTestSuite
 from pydantic import ValidationError
 
 import prefect_ollama.blocks
-from prefect_ollama.blocks import LanceTable, OllamaCluster, OllamaNode
+from prefect_ollama.blocks import LanceTable, OllamaCluster, OllamaNode, types
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.resolve import resolve_cluster, resolve_table
@@ -71,7 +71,13 @@ def nowhere() -> str:
 # Prefect's standards
 
 
-class Standards(BlockStandardTestSuite):
+class TestStandards(BlockStandardTestSuite):
+    """Over every block that Prefect's entry point shows."""
+
+    @pytest.fixture(params=types.__all__)
+    def block(self, request: pytest.FixtureRequest) -> type[Block]:
+        return getattr(types, request.param)  # type: ignore[no-any-return]
+
     def test_has_a_valid_image(self, block: type[Block]) -> None:
         # In place of Prefect's own, which fetches the picture: tests reach nothing but this host.
         assert block._logo_url is not None
@@ -85,24 +91,6 @@ class Standards(BlockStandardTestSuite):
     def test_a_field_is_required(self, block: type[Block]) -> None:
         # Prefect refuses a block without one as a parameter of a flow.
         assert block.model_json_schema()["required"]
-
-
-class TestNodeStandards(Standards):
-    @pytest.fixture
-    def block(self) -> type[Block]:
-        return OllamaNode
-
-
-class TestClusterStandards(Standards):
-    @pytest.fixture
-    def block(self) -> type[Block]:
-        return OllamaCluster
-
-
-class TestTableStandards(Standards):
-    @pytest.fixture
-    def block(self) -> type[Block]:
-        return LanceTable
 
 
 def test_blocks_are_imported_when_asked_for() -> None:

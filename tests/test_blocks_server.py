@@ -113,6 +113,23 @@ def test_the_catalogue_shows_each_block(api: Api, kind: type[Block]) -> None:
     assert all(each["description"] and each["title"] for each in fields["properties"].values())
 
 
+@pytest.mark.parametrize("kind", [OllamaNode, OllamaCluster, LanceTable])
+def test_the_example_of_each_block_works_as_it_stands(
+    api: Api, kind: type[Block], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = str(api.block_type(kind)["code_example"]).removeprefix("```python").removesuffix("```")
+    OllamaNode(url="http://127.0.0.1:9").save("gpu-box", overwrite=True)
+    # Names and places that are free here, and nodes that answer at once, if only with a refusal.
+    saved = re.findall(r'save\("([\w-]+)"\)', code)[0]
+    code = code.replace(f'save("{saved}")', f'save("{name}")').replace("BLOCK_NAME", name)
+    code = re.sub(r"http://\w[\w-]*:11434", "http://127.0.0.1:1", code).replace(
+        "/data/lancedb", str(tmp_path)
+    )
+    exec(code, {})
+    printed = capsys.readouterr().out
+    assert ("ok=True" if kind is LanceTable else "ok=False") in printed
+
+
 @pytest.mark.slow  # a process that imports Prefect and all of its collections
 def test_saved_blocks_are_found_by_slug_through_the_entry_point(api: Api, name: str, tmp_path: Path) -> None:
     LanceTable(uri=str(tmp_path), table="papers").save(name)
