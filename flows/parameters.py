@@ -54,7 +54,8 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, OllamaNode) else value
 
 
-# A parameter of several types is a row of tabs in the form; the title of each says what it is for.
+# A parameter of several types is a row of tabs in the form, and so is each item of a list of several types; the title
+# of each tab says what it is for. (Prefect's first UI shows such items as JSON.)
 SourceParameter = Annotated[
     Annotated[str, Field(min_length=1, title="Folder or pattern")]
     | Annotated[list[str], Field(min_length=1, title="Files")],
