@@ -26,7 +26,7 @@ from benchmarks.stage import Meter, prefect_server
 
 RATES = (30.0, 15.0, 5.0)
 MOST = 0.05
-LINES = (6, 24)
+LINES = (3, 8)
 """Lines of a document: one chunk or two."""
 
 
