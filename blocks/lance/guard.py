@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from prefect_ollama.blocks.lance.durable import synced
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
 try:
@@ -31,20 +32,25 @@ class Guard:
     """The lock of one table, for one `Store`; its threads may take it again while they hold it."""
 
     def __init__(self, spec: StoreSpec) -> None:
+        self._spec = spec
         self._path = None if spec.remote else Path(spec.uri, f".{spec.table}.lock")
         self._threads = threading.RLock()
         self._depth = 0
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock, after waiting for it for at most `PATIENCE` seconds."""
+        """Hold the lock, after waiting for at most `PATIENCE` seconds; what is committed is synced at its end."""
         with self._threads:
-            file = self._take() if self._depth == 0 else None
-            self._depth += 1
-            try:
+            if self._depth:
                 yield
+                return
+            file = self._take()
+            self._depth = 1
+            try:
+                with synced(self._spec):
+                    yield
             finally:
-                self._depth -= 1
+                self._depth = 0
                 if file is not None:
                     os.close(file)
 

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance.durable import synced
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.lance.tables import commit, connect, files_of, open_table
 from prefect_ollama.blocks.lance.upkeep import (
@@ -90,7 +91,8 @@ def main() -> None:
     options = tuple((name, SecretStr(value)) for name, value in order["storage_options"].items())
     spec = StoreSpec(order["uri"], order["table"], options)
     try:
-        done = keep_house(spec, keep=timedelta(seconds=order["keep"]), force=order["force"])
+        with synced(spec):
+            done = keep_house(spec, keep=timedelta(seconds=order["keep"]), force=order["force"])
     except TableError as error:
         print(error.cause, file=sys.stderr)
         sys.exit(1)

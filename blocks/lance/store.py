@@ -22,6 +22,7 @@ from typing import Final
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import rollback, schema, swap, upkeep
 from prefect_ollama.blocks.lance.document import STALE, Document, EmbeddedDocument
+from prefect_ollama.blocks.lance.durable import synced
 from prefect_ollama.blocks.lance.guard import Guard
 from prefect_ollama.blocks.lance.reading import Reader, listed
 from prefect_ollama.blocks.lance.rows import chunk_table, document_table, readdressed, stamped
@@ -373,11 +374,12 @@ def _move_groups(moves: Mapping[str, Document], sizes: Mapping[str, int]) -> Ite
 def _create(spec: StoreSpec, identity: Identity) -> None:
     """Make the tables that are not there; the chunk table comes last, so where it is, all are."""
     connection = connect(spec)
-    create_table(connection, spec, spec.runs_table, schema.RUNS)
-    create_table(connection, spec, spec.documents_table, schema.DOCUMENTS)
-    chunks = create_table(connection, spec, spec.table, schema.chunk_schema(identity))
-    if schema.is_ours(chunks.schema):
-        commit(f"Table {spec.table!r} cannot be indexed", lambda: ensure_indices(chunks))
+    with synced(spec):
+        create_table(connection, spec, spec.runs_table, schema.RUNS)
+        create_table(connection, spec, spec.documents_table, schema.DOCUMENTS)
+        chunks = create_table(connection, spec, spec.table, schema.chunk_schema(identity))
+        if schema.is_ours(chunks.schema):
+            commit(f"Table {spec.table!r} cannot be indexed", lambda: ensure_indices(chunks))
 
 
 def _refuse_other(spec: StoreSpec, found: Identity, wanted: Identity) -> None:
