@@ -1,7 +1,7 @@
 """Vectors by text: from the table where a document changed, else from the cache, else from the nodes.
 
-What a node gave is in the cache about a second later, whatever else its bundle waits for: whoever is killed then
-has it embedded again for no more than that.
+What a node gave is in the cache about a second after it was believed, whatever else its bundle waits for: whoever is
+killed then has no more than some seconds' work done again.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ the first answer wins.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -24,16 +25,15 @@ from prefect_ollama.blocks.errors import (
 from prefect_ollama.blocks.wire.answer import Answer
 from prefect_ollama.blocks.wire.client import NodeClient
 from prefect_ollama.blocks.wire.proof import ProvenCluster
-from prefect_ollama.tasks.dispatch import sizing, verdict
+from prefect_ollama.tasks.dispatch import choice, sizing, verdict
+from prefect_ollama.tasks.dispatch.errands import Carried, Findings
+from prefect_ollama.tasks.dispatch.evidence import Evidence
 from prefect_ollama.tasks.dispatch.figures import Figures, Span
 from prefect_ollama.tasks.dispatch.health import CANARY_UNITS, Health, as_node_error
 from prefect_ollama.tasks.dispatch.job import Item, Job
 from prefect_ollama.tasks.dispatch.lane import OVERDUE, OVERDUE_LEAST, Lane, Request
 from prefect_ollama.tasks.dispatch.pace import Pace
 from prefect_ollama.tasks.dispatch.queue import Queue
-
-HEDGE_GAIN = 1.2
-"""A second copy is sent when it should be there this many times sooner than the first."""
 
 LATE = 1.5
 """A node that was silent for this many times as long as expected, and LATE_LEAST on top, when others had done
@@ -59,12 +59,14 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._awake = False
         self._spans: deque[Span] = deque(maxlen=SPANS_KEPT)
+        self._numbers = itertools.count()
         self._lanes: list[Lane] = []
         for node in cluster.spec.nodes:
             proof = cluster.proofs.get(node.name)
             pace = Pace(CANARY_UNITS, proof.seconds if proof else 1.0, node.max_in_flight)
             self._lanes.append(Lane(NodeClient(node, cluster.spec.model), pace, warm=proof is not None))
-        self._health = Health(cluster, self._lanes, self._soon)
+        self._health = Health(cluster, self._lanes, self._recovered)
+        self._evidence = Evidence(self._lanes, cluster.reference, self._start)
 
     def add(self, job: Job) -> None:
         """Take a job in. Urgent ones go before all others."""
@@ -134,42 +136,31 @@ class Engine:
         self._find_overdue(now)
         self._clear_dock(now)
         while (item := self._queue.head()) is not None:
-            pulled = self._next_pull(now, item)
+            pulled = choice.next_pull(self._lanes, self._queue.units, item, now)
             if pulled is None:
                 break
             lane, units = pulled
-            self._send(lane, self._queue.take(units, lane.client.node.max_request_texts), now)
+            if units >= self._queue.units:
+                units -= self._evidence.burden(lane, now)
+            self._send(lane, self._queue.take(units, self._evidence.room(lane)), now)
         self._hedge(now)
+        owed, found = self._evidence.owed(now, last=self._queue.head() is None)
+        for lane, carried in owed:
+            self._call(lane, [], carried, now)
+        self._found(found)
         self._watch(now)
-
-    def _next_pull(self, now: float, item: Item) -> tuple[Lane, float] | None:
-        """The lane that would be done with the next item soonest among those with room, and its share."""
-        standings = {lane: lane.standing(now) for lane in self._lanes if lane.works and not lane.stalled()}
-        if not standings:
-            return None
-        nodes = list(standings.values())
-        end = sizing.common_end(self._queue.units, nodes, item.units)
-        soonest = min(sizing.finish(node, item.units) for node in nodes)
-        best: tuple[Lane, float] | None = None
-        best_finish = 0.0
-        for lane, node in standings.items():
-            if not lane.has_room():
-                continue
-            units = sizing.pull(node, end, soonest, item.units)
-            done = sizing.finish(node, item.units)
-            if units > 0 and (best is None or done < best_finish):
-                best, best_finish = (lane, units), done
-        return best
 
     def _clear_dock(self, now: float) -> None:
         """Refuse the texts of the dock that are guilty, and give the others to nodes that may clear them."""
         others_wait = self._queue.head() is not None
         refused: set[Job] = set()
         for item in list(self._queue.dock):
-            if not item.done and (error := verdict.sentence(item, self._lanes, self.cluster.spec.model.name)):
+            if not item.answered and (
+                error := verdict.sentence(item, self._lanes, self.cluster.spec.model.name)
+            ):
                 item.job.refuse(item, error)
                 refused.add(item.job)
-            if item.done:
+            if item.answered:
                 self._queue.leave_dock(item)
                 continue
             able = [
@@ -186,35 +177,28 @@ class Engine:
     def _hedge(self, now: float) -> None:
         """Let idle nodes do again what is expected late elsewhere, while nothing waits that they could do."""
         for lane in self._lanes:
-            if lane.requests or not lane.has_room():
-                continue
-            best: tuple[float, Request] | None = None
-            for other in self._lanes:
-                for request in other.requests:
-                    items = request.open_items
-                    if not items or any(item.copies != 1 for item in items):
-                        continue
-                    mine = sizing.finish(lane.standing(now), sum(item.units for item in items)) + 0.002
-                    due = other.pace.due(now, request.note) if other.works else float("inf")
-                    if due > HEDGE_GAIN * mine + 0.005 and (best is None or due > best[0]):
-                        best = (due, request)
-            if best is not None:
-                self._send(lane, best[1].open_items, now, hedge=True)
+            if (request := choice.to_hedge(lane, self._lanes, now)) is not None:
+                self._send(lane, request.open_items, now, hedge=True)
 
     def _send(self, lane: Lane, items: list[Item], now: float, *, hedge: bool = False) -> None:
-        units = sum(item.units for item in items)
-        note = lane.pace.sent(now, units)
-        expected = lane.pace.due(now, note)
+        carried = self._evidence.to_carry(lane, items, now, last=self._queue.head() is None)
+        self._call(lane, items, carried, now, hedge=hedge)
+
+    def _call(
+        self, lane: Lane, items: list[Item], carried: Carried, now: float, *, hedge: bool = False
+    ) -> None:
+        note = lane.pace.sent(now, sum(item.units for item in items) + carried.units, judged=bool(items))
         call = lane.client.embed(
-            [item.job.prefix + item.text for item in items],
-            timeout=lane.time_limit(expected),
+            [*(item.job.prefix + item.text for item in items), *carried.texts],
+            timeout=lane.time_limit(lane.pace.due(now, note)),
             dimension=self.cluster.reference.dimension,
         )
-        request = Request(items, note, hedge, self._loop.create_task(call))
+        request = Request(items, note, hedge, self._loop.create_task(call), next(self._numbers))
         for item in items:
             item.copies += 1
         lane.requests.append(request)
         lane.hedged += hedge
+        self._evidence.sent(request, carried)
         request.task.add_done_callback(lambda task: self._guard(partial(self._ended, lane, request)))
 
     # ---- answers
@@ -226,16 +210,18 @@ class Engine:
             for item in request.items:
                 item.copies -= 1
         error = None if request.task.cancelled() else request.task.exception()
-        if request.task.cancelled() or (error is not None and request.given_up):
-            outcome = "lost"
+        cancelled = request.task.cancelled() or (error is not None and request.given_up)
+        if cancelled or error is not None:
+            outcome = "lost" if cancelled else "failed"
             lane.pace.dropped(now, request.note)
-        elif error is None:
+            self._found(self._evidence.failed(request, cancelled=cancelled))
+            if cancelled:
+                self._put_back(request.open_items)  # whoever answered them may have been found out since
+            if error is not None and not cancelled:
+                self._failed(lane, request, as_node_error(error, lane))
+        else:
             outcome = "hedge" if request.hedge else "ok"
             self._arrived(lane, request, request.task.result(), now)
-        else:
-            outcome = "failed"
-            lane.pace.dropped(now, request.note)
-            self._failed(lane, request, as_node_error(error, lane))
         start, end = request.note.at - self._start, now - self._start
         self._spans.append(Span(lane.name, start, end, len(request.items), outcome))
         self._soon()
@@ -246,22 +232,64 @@ class Engine:
         lane.answered += 1
         lane.warm = True
         lane.latencies.append(now - request.note.at)
-        self._health.progress(lane)
         self._queue.request_done()
-        share = busy / len(request.items)
-        tokens = answer.tokens // len(request.items)
+        new = [item for item in request.items if not item.answered]
+        lane.texts += len(new)
+        lane.wasted += len(request.items) - len(new)
+        for item in request.items:
+            item.held += 1
+        # What it carries beside its texts is part of what these cost.
+        request.share = busy / max(len(request.items), 1), answer.tokens // max(len(request.items), 1)
+        self._found(self._evidence.arrived(lane, request, answer))
+        self._give_up_useless()
+
+    def _found(self, found: Findings) -> None:
+        """Hand on what is believed, and embed anew what is not."""
+        for lane, request, answer in found.believed:
+            self._settle(lane, request, answer)
+        for lane, items in found.lost:
+            self._throw_away(lane, items)
+        for lane, error in found.liars:
+            self._disown(lane, error)
+
+    def _settle(self, lane: Lane, request: Request, answer: Answer) -> None:
+        self._health.progress(lane)
+        seconds, tokens = request.share
         jobs: set[Job] = set()
-        for item, vector in zip(request.items, answer.vectors, strict=True):
+        for item, vector in zip(request.items, answer.vectors, strict=False):
+            item.held -= 1
             if item.done:
-                lane.wasted += 1
                 continue
-            lane.texts += 1
             item.job.settle(item, vector, lane.name)
-            item.job.charge(share, tokens)
+            item.job.charge(seconds, tokens)
             jobs.add(item.job)
             self._contradict(item, lane)
         self._close(jobs)
-        self._give_up_useless()
+
+    def _disown(self, lane: Lane, error: NodeError) -> None:
+        """Believe nothing that a node gave since it was last right, and take back what it has in hand."""
+        self._throw_away(lane, self._evidence.disown(lane))
+        for request in lane.requests:
+            if not request.overdue:
+                request.overdue = True
+                for item in request.items:
+                    item.copies -= 1
+                self._put_back(request.items)
+            request.give_up()
+        self._health.trip(lane, error)
+
+    def _throw_away(self, lane: Lane, items: list[Item]) -> None:
+        for item in items:
+            item.held -= 1
+        open_items = [item for item in items if not item.answered]
+        lane.texts -= len(open_items)
+        lane.wasted += len(open_items)
+        self._put_back(open_items)
+
+    def _recovered(self, lane: Lane) -> None:
+        for believed in self._evidence.proven(lane):
+            self._settle(*believed)
+        self._soon()
 
     def _contradict(self, item: Item, lane: Lane) -> None:
         """Rest the nodes that call a text too long which this one embedded."""
@@ -305,7 +333,8 @@ class Engine:
         now = self._loop.time()
         for lane in self._lanes:
             for request in lane.requests:
-                if not request.given_up and all(item.done for item in request.items):
+                useless = request.items and all(item.answered for item in request.items)
+                if useless and not request.given_up and not self._evidence.needs(request):
                     if lane.silent_for_long(request, now, LATE, LATE_LEAST):
                         self._health.trip(lane, _silent(lane))
                     request.give_up()

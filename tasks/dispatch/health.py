@@ -30,7 +30,9 @@ class Health:
         recovered: Called when a node works again.
     """
 
-    def __init__(self, cluster: ProvenCluster, lanes: Sequence[Lane], recovered: Callable[[], None]) -> None:
+    def __init__(
+        self, cluster: ProvenCluster, lanes: Sequence[Lane], recovered: Callable[[Lane], None]
+    ) -> None:
         self._cluster = cluster
         self._lanes = lanes
         self._recovered = recovered
@@ -100,7 +102,7 @@ class Health:
         suspects, lane.suspects = lane.suspects, []
         for item, cause in suspects:
             verdict.accuse(item, lane, cause)
-        self._recovered()
+        self._recovered(lane)
 
 
 def as_node_error(error: BaseException, lane: Lane) -> NodeError:

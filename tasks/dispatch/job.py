@@ -73,10 +73,11 @@ class Item:
         accused: By node, what speaks against the text.
         copies: Requests in flight that hold it and are not overdue.
         waiting: Whether it stands in the queue.
+        held: Answers for it that wait for evidence.
         done: Whether it has its vector or its error.
     """
 
-    __slots__ = ("accused", "copies", "done", "index", "job", "limit", "text", "units", "waiting")
+    __slots__ = ("accused", "copies", "done", "held", "index", "job", "limit", "text", "units", "waiting")
 
     def __init__(self, job: Job, index: int, text: str, limit: int) -> None:
         self.job = job
@@ -87,7 +88,13 @@ class Item:
         self.accused: dict[str, Accusation] = {}
         self.copies = 0
         self.waiting = False
+        self.held = 0
         self.done = False
+
+    @property
+    def answered(self) -> bool:
+        """Whether it needs no node any more, as far as is known."""
+        return self.done or self.held > 0
 
 
 class Job:

@@ -34,16 +34,20 @@ class Request:
         note: It, as the node's pace sees it.
         hedge: Whether it does again what another node is doing.
         task: The call.
+        number: Its place in the order in which requests were sent.
         overdue: Whether it has taken so long that others are asked.
         given_up: Whether it was cancelled here.
+        share: Node seconds and tokens of each of its texts, once it is answered.
     """
 
     items: list[Item]
     note: Sent
     hedge: bool
     task: asyncio.Task[Answer]
+    number: int
     overdue: bool = False
     given_up: bool = False
+    share: tuple[float, int] = (0.0, 0)
 
     def give_up(self) -> None:
         """Cancel it."""
@@ -52,8 +56,8 @@ class Request:
 
     @property
     def open_items(self) -> list[Item]:
-        """Items that nobody has finished yet."""
-        return [item for item in self.items if not item.done]
+        """Items that nobody has answered yet."""
+        return [item for item in self.items if not item.answered]
 
 
 @dataclass(eq=False)

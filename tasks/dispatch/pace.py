@@ -23,7 +23,7 @@ AT_ONCE = 1.5
 TOGETHER = 0.02
 """Seconds within which requests count as sent together."""
 
-GROWTH = 8.0
+GROWTH = 12.0
 """A request is at most this many times as large as the largest that the node has finished."""
 
 
@@ -68,13 +68,19 @@ class Pace:
         self._wave: dict[Sent, float | None] = {}
         self._wave_size = min(FIRST_WAVE, self._most)
 
-    def sent(self, now: float, units: float) -> Sent:
-        """Note a request that goes out now."""
+    def sent(self, now: float, units: float, *, judged: bool = True) -> Sent:
+        """Note a request that goes out now.
+
+        Args:
+            now: The time.
+            units: Its work.
+            judged: Whether it may show how many slots there are.
+        """
         if not self._sent:
             self._mark = now
         note = Sent(now, units)
         self._sent.append(note)
-        if len(self._wave) < self._wave_size:
+        if judged and len(self._wave) < self._wave_size:
             self._wave[note] = None
         self._take_up(now)
         return note

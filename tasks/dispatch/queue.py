@@ -30,7 +30,7 @@ class Queue:
         self.dock: list[Item] = []
 
     def __len__(self) -> int:
-        return sum(not item.done for item in self._line) + sum(not item.done for item in self.dock)
+        return sum(not item.answered for item in self._line) + sum(not item.answered for item in self.dock)
 
     @property
     def units(self) -> float:
@@ -38,8 +38,8 @@ class Queue:
         return self._units
 
     def put(self, items: Iterable[Item], *, front: bool) -> None:
-        """Let items wait that are neither done, waiting nor on their way."""
-        wait = [item for item in items if not (item.done or item.waiting or item.copies)]
+        """Let items wait that are neither answered, waiting nor on their way."""
+        wait = [item for item in items if not (item.answered or item.waiting or item.copies)]
         for item in wait:
             item.waiting = True
             self._units += item.units
@@ -50,7 +50,7 @@ class Queue:
 
     def put_in_dock(self, item: Item) -> None:
         """Let an item wait to be sent alone."""
-        if not (item.done or item.waiting or item.copies):
+        if not (item.answered or item.waiting or item.copies):
             item.waiting = True
             self.dock.append(item)
 
@@ -61,7 +61,7 @@ class Queue:
 
     def head(self) -> Item | None:
         """The first of the line."""
-        while self._line and self._line[0].done:
+        while self._line and self._line[0].answered:
             self._leave_line()
         return self._line[0] if self._line else None
 

@@ -48,9 +48,12 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "huge": ({"name": "huge", "size": 64 * 2**20}, "MiB"),
     "hangs": ({"name": "hang"}, "silent"),
     "drips": ({"name": "drip"}, "silent"),
+    "other weights": ({"name": "other_weights"}, "another vector"),
+    "wrong order": ({"name": "wrong_order"}, "another vector"),
 }
 
 SILENT = {"hangs", "drips"}
+LIES = {"other weights", "wrong order"}
 REFUSALS = {"401", "403", "404", "501", "redirect"}
 
 
@@ -87,9 +90,9 @@ def test_a_fault_from_the_start_leaves_the_node_out_and_names_it(trio: list[Node
 
 
 # All nodes calling a text too long is the truth by definition; one refusal stands for the others here, as the
-# wait after them is the same.
+# wait after them is the same; a lie that passes sooner than the next check is believed.
 @pytest.mark.parametrize(
-    "fault", [*sorted(FAULTS.keys() - SILENT - REFUSALS - {"huge", "too long for all"}), "401"]
+    "fault", [*sorted(FAULTS.keys() - SILENT - REFUSALS - LIES - {"huge", "too long for all"}), "401"]
 )
 def test_a_fault_of_all_nodes_that_passes_is_survived(trio: list[Node], fault: str) -> None:
     settings, _ = FAULTS[fault]
@@ -100,6 +103,40 @@ def test_a_fault_of_all_nodes_that_passes_is_survived(trio: list[Node], fault: s
             node.control(faults=[settings | {"after_requests": 1, "duration": 0.3}])
         check(texts, dispatcher.embed(texts))
         assert any(node.errors for node in dispatcher.figures().nodes)
+
+
+@pytest.mark.parametrize("fault", sorted(LIES))
+def test_nodes_that_all_lie_from_some_moment_on_end_the_run_with_nothing_wrong(
+    trio: list[Node], fault: str
+) -> None:
+    settings, cause = FAULTS[fault]
+    texts = some(3000, length=400)
+    with Dispatcher(proven(trio, give_up_after=0.5)) as dispatcher:
+        for node in trio:
+            node.reset()
+            node.control(faults=[settings | {"after_requests": 8}])
+        with pytest.raises(Unfinished, match="vector") as caught:
+            dispatcher.embed(texts)
+        done = [i for i, name in enumerate(caught.value.embedded.nodes) if name]
+        for i in done:
+            np.testing.assert_allclose(
+                caught.value.embedded.vectors[i], expected_vector(texts[i], DIMENSION), atol=1e-5
+            )
+        assert all(any(cause in said for said in node.errors) for node in dispatcher.figures().nodes)
+
+
+@pytest.mark.parametrize("fault", sorted(LIES))
+def test_a_node_that_lies_and_then_dies_is_found_out(trio: list[Node], fault: str) -> None:
+    settings, cause = FAULTS[fault]
+    texts = some(900)
+    with Dispatcher(proven(trio)) as dispatcher, ThreadPoolExecutor() as pool:
+        trio[1].reset()
+        trio[1].control(faults=[settings | {"after_requests": 1}])
+        future = pool.submit(dispatcher.embed, texts)
+        trio[1].wait(answered=3)
+        trio[1].kill()
+        check(texts, future.result(timeout=60))
+        assert any(cause in said for said in of(dispatcher, "n1").errors)
 
 
 def test_a_node_that_takes_the_canaries_and_rejects_all_else_works_for_nobody(trio: list[Node]) -> None:
@@ -131,15 +168,18 @@ def test_an_answer_that_comes_after_the_last_node_failed_does_not_keep_the_run_f
         future = pool.submit(dispatcher.embed, texts)
         with pytest.raises(Unfinished, match="500") as caught:
             future.result(timeout=30)
-        assert 0 < caught.value.left < len(texts)
+        # What came of it was never checked, because the node failed for good.
+        assert caught.value.left == len(texts)
 
 
 def test_all_nodes_gone_for_good_end_the_run_with_what_was_done(trio: list[Node]) -> None:
-    texts = some(900)
+    texts = some(3000, length=400)
     with Dispatcher(proven(trio, give_up_after=0.5)) as dispatcher, ThreadPoolExecutor() as pool:
+        for node in trio:
+            node.reset()
         future = pool.submit(dispatcher.embed, texts)
         for node in trio:
-            node.wait(answered=4)
+            node.wait(texts_answered=400)  # some of them are checked by then
         for node in trio:
             node.kill()
         with pytest.raises(Unfinished) as caught:
@@ -253,5 +293,7 @@ def test_nothing_is_embedded_twice_by_healthy_nodes(trio: list[Node]) -> None:
         counts = [node.stats()["served"] for node in trio]
         served = sum(count.get(text_hash(text), 0) for count in counts for text in texts)
         wasted = sum(node.wasted for node in dispatcher.figures().nodes)
-        assert served == len(texts) + wasted
+        # A text of each request that was the last of its node may be embedded by another one too, to check it.
+        checked = served - len(texts) - wasted
+        assert 0 < checked <= 3 * len(trio)
         assert wasted <= 0.02 * len(texts)

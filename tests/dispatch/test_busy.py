@@ -1,0 +1,107 @@
+"""Unlike nodes are busy to the last text, and checks of what they give cost next to nothing. In virtual time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from prefect_ollama.tasks.dispatch import Unfinished
+from tests.dispatch.virtual import DIMENSION, VirtualNode, embed
+from tests.nodes import expected_vector
+
+NEVER = st.none() | st.integers(0, 8)
+
+THREE = (200.0, 10.0, 10.0)
+EIGHT = (400.0, 200.0, 120.0, 80.0, 40.0, 20.0, 10.0, 5.0)
+ORDERS = (0, 1, 2)
+
+
+def texts(count: int) -> list[str]:
+    return [f"{i} ".ljust(400, "x") for i in range(count)]
+
+
+def right(asked: Sequence[str], vectors: np.ndarray) -> bool:
+    wanted = np.stack([expected_vector(text, DIMENSION) for text in asked])
+    return bool(np.allclose(vectors, wanted, atol=1e-5))
+
+
+@pytest.mark.parametrize(
+    ("rates", "count", "overhead", "slots", "least"),
+    [
+        pytest.param(THREE, 600, 0.0, 1, 0.975, id="600 texts"),
+        pytest.param(THREE, 6000, 0.0, 1, 0.985, id="6,000 texts"),
+        pytest.param(THREE, 600, 0.02, 1, 0.95, id="an overhead"),
+        pytest.param(THREE, 600, 0.02, 4, 0.92, id="four slots"),
+        pytest.param(EIGHT, 10_000, 0.0, 1, 0.98, id="eight nodes"),
+    ],
+)
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_node_is_busy_to_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+    rates: tuple[float, ...],
+    count: int,
+    overhead: float,
+    slots: int,
+    least: float,
+    order: int,
+) -> None:
+    turned = [*rates[order:], *rates[:order]]
+    made = [VirtualNode(rate, overhead, slots) for rate in turned]
+    asked = texts(count)
+    outcome = embed(monkeypatch, made, asked)
+    assert right(asked, outcome.embedded.vectors)
+    assert count / sum(node.saturated for node in made) / outcome.seconds >= least
+    assert sum(node.texts for node in outcome.figures.nodes) == count
+
+
+@pytest.mark.parametrize(("liar", "after"), list(itertools.product(range(3), (1, 4, 9))))
+def test_a_liar_in_mid_run_is_found_out_and_costs_seconds(
+    monkeypatch: pytest.MonkeyPatch, liar: int, after: int
+) -> None:
+    made = [VirtualNode(rate) for rate in (200.0, 100.0, 100.0)]
+    made[liar].lies_after = after
+    asked = texts(2000)
+    outcome = embed(monkeypatch, made, asked)
+    assert right(asked, outcome.embedded.vectors)
+    assert outcome.figures.nodes[liar].errors
+    others = sum(node.texts_per_second for node in made) - made[liar].texts_per_second
+    assert outcome.seconds <= 2000 / others + 4.0
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    made=st.lists(
+        st.builds(
+            VirtualNode,
+            st.sampled_from([5.0, 50.0, 400.0]),
+            st.sampled_from([0.0, 0.02]),
+            st.sampled_from([1, 4]),
+            lies_after=NEVER,
+            dies_after=NEVER,
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    count=st.integers(1, 300),
+    most=st.sampled_from([1, 2, 7, 128]),
+)
+def test_no_wrong_vector_whoever_lies_and_dies(made: list[VirtualNode], count: int, most: int) -> None:
+    for node in made:
+        node.requests = 0
+    asked = texts(count)
+    with pytest.MonkeyPatch.context() as patch:
+        try:
+            embedded = embed(patch, made, asked, most=most).embedded
+            left = 0
+        except Unfinished as error:
+            embedded, left = error.embedded, error.left
+            assert all(node.lies_after is not None or node.dies_after is not None for node in made)
+    done = [i for i, name in enumerate(embedded.nodes) if name]
+    assert len(done) + left == count
+    if done:
+        assert right([asked[i] for i in done], embedded.vectors[done])

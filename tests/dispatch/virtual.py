@@ -1,0 +1,156 @@
+"""The engine in virtual time: an event loop whose clock jumps to the next moment at which something happens.
+
+How busy it keeps nodes can so be tested on any machine, however loaded, and comes out the same each time. Time and
+the wire are doubled and nothing else; the same cases over real HTTP are in `benchmarks/dispatch.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from prefect_ollama.blocks.errors import NodeUnreachable
+from prefect_ollama.blocks.wire.answer import Answer, Vectors
+from prefect_ollama.blocks.wire.proof import CANARIES, Proof, ProvenCluster, Reference
+from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.tasks.dispatch import Embedded, Figures, engine
+from prefect_ollama.tasks.dispatch.job import Job
+from tests.nodes import expected_vector
+
+DIMENSION = 8
+SIZE = 64
+"""Texts of the requests that saturate a node."""
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Waits for nothing: when nobody is ready, it is later at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0.0
+
+    def time(self) -> float:
+        """The virtual time, in seconds."""
+        return self._now
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
+            times = [handle.when() for handle in self._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
+            self._now = max([self._now, *([min(times)] if times else [])])
+        super()._run_once()  # type: ignore[misc]
+
+
+@dataclass
+class VirtualNode:
+    """A node with a set service time, FIFO over a number of slots; as `tests.nodes.Settings` has it.
+
+    Attributes:
+        texts_per_second: Rate of all slots together.
+        request_overhead: Seconds that a request holds its slot on top of its texts.
+        slots: Requests served at the same time.
+        latency: Seconds on the way, there and back.
+        lies_after: Requests after which it gives other vectors; None never.
+        dies_after: Requests after which it can't be reached; None never.
+    """
+
+    texts_per_second: float
+    request_overhead: float = 0.0
+    slots: int = 1
+    latency: float = 0.004
+    lies_after: int | None = None
+    dies_after: int | None = None
+    requests: int = 0
+    queue: asyncio.Semaphore = field(init=False)
+
+    def seconds(self, texts: int) -> float:
+        """Service time of a request."""
+        return self.request_overhead + self.slots * texts / self.texts_per_second
+
+    @property
+    def saturated(self) -> float:
+        """Texts a second when it always has large requests."""
+        return self.slots * SIZE / self.seconds(SIZE)
+
+
+class VirtualClient:
+    """In place of a `NodeClient`."""
+
+    nodes: dict[str, VirtualNode]
+
+    def __init__(self, node: NodeSpec, model: ModelSpec) -> None:
+        self.node = node
+        self.model = model
+        self.virtual = self.nodes[node.name]
+        self.virtual.queue = asyncio.Semaphore(self.virtual.slots)
+
+    async def embed(self, texts: Sequence[str], *, timeout: float, dimension: int | None = None) -> Answer:
+        """Serve a request."""
+        self.virtual.requests += 1
+        await self._reach()
+        lies = self.virtual.lies_after is not None and self.virtual.requests > self.virtual.lies_after
+        async with self.virtual.queue:
+            await asyncio.sleep(self.virtual.seconds(len(texts)))
+        await asyncio.sleep(self.virtual.latency / 2)
+        return Answer(_vectors(texts, "b" if lies else "a"), 0)
+
+    async def models(self, *, timeout: float = 30.0) -> dict[str, str]:
+        """What it has."""
+        await self._reach()
+        return {f"{self.model.name}:latest": "digest"}
+
+    async def _reach(self) -> None:
+        await asyncio.sleep(self.virtual.latency / 2)
+        if self.virtual.dies_after is not None and self.virtual.requests > self.virtual.dies_after:
+            raise NodeUnreachable("is not there.", node=self.node.name)
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came, in how many virtual seconds, and what the nodes did."""
+
+    embedded: Embedded
+    seconds: float
+    figures: Figures
+
+
+def embed(
+    patch: pytest.MonkeyPatch, made: Sequence[VirtualNode], texts: Sequence[str], *, most: int = 128
+) -> Outcome:
+    """Embed texts on proven virtual nodes, at most `most` in a request.
+
+    Raises:
+        Unfinished: No node was left.
+    """
+    VirtualClient.nodes = {f"n{i}": node for i, node in enumerate(made)}
+    patch.setattr(engine, "NodeClient", VirtualClient)
+    canaries = _vectors(CANARIES, "a")
+    proofs = {
+        name: Proof(name, "", "digest", canaries, node.seconds(len(CANARIES)) + node.latency)
+        for name, node in VirtualClient.nodes.items()
+    }
+    each = tuple(NodeSpec(name, max_request_texts=most) for name in proofs)
+    spec = ClusterSpec(each, ModelSpec("virtual"), give_up_after=20.0)
+    cluster = ProvenCluster(spec, Reference("digest", canaries), proofs)
+
+    async def run() -> Outcome:
+        dispatch = engine.Engine(cluster)
+        job = Job(list(texts), DIMENSION, prefix="", urgent=False, limit=most)
+        dispatch.add(job)
+        embedded = await asyncio.wrap_future(job.future)
+        outcome = Outcome(embedded, asyncio.get_running_loop().time(), dispatch.figures())
+        await dispatch.aclose()
+        return outcome
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(run())
+
+
+def _vectors(texts: Sequence[str], weights: str) -> Vectors:
+    return np.stack([expected_vector(text, DIMENSION, weights) for text in texts]).astype(np.float32)
