@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 import httpx
 import orjson
@@ -76,6 +76,19 @@ def _tell(cause: str, state: str, remedy: str) -> None:
     Console(stderr=True, highlight=False).print(text, style="red", markup=False, soft_wrap=True)
 
 
+class _OwnLines(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is at the time: while a run is shown live, lines go above it."""
+
+    @property
+    def stream(self) -> TextIO:
+        """Where lines go."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _: TextIO) -> None:
+        """The base class sets it."""
+
+
 def _show_own_lines() -> None:
     """Show what this project logs, and of Prefect's own log nothing; its server gets all of it."""
     # A temporary server makes its database first, which on a slow machine takes longer than Prefect waits.
@@ -88,7 +101,7 @@ def _show_own_lines() -> None:
     from prefect_ollama.tasks.log import MARK
 
     setup_logging()
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _OwnLines()
     handler.addFilter(lambda record: hasattr(record, MARK))
     handler.setFormatter(logging.Formatter("%(message)s"))
     for name in ("prefect.flow_runs", "prefect.task_runs"):

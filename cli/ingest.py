@@ -58,21 +58,25 @@ def ingest(
     def run() -> int:
         from prefect_ollama import render
         from prefect_ollama.flows import Advanced, Reading, ingest_pdfs
+        from prefect_ollama.live import shown_live
 
-        report = ingest_pdfs(
-            source[0] if len(source) == 1 else source,
-            named_nodes(node, cluster),
-            named_table(uri, table, block),
-            model,
-            dry_run=dry_run,
-            retry_failed=retry_failed,
-            reading=Reading(
-                ocr="auto" if ocr else "off", ocr_languages=list(ocr_language), allow_partial=allow_partial
-            ),
-            advanced=Advanced(
-                remove_missing=not keep_missing, allow_empty=allow_empty, pull=pull, use_cache=cache
-            ),
-        )
+        with shown_live(json=json):
+            report = ingest_pdfs(
+                source[0] if len(source) == 1 else source,
+                named_nodes(node, cluster),
+                named_table(uri, table, block),
+                model,
+                dry_run=dry_run,
+                retry_failed=retry_failed,
+                reading=Reading(
+                    ocr="auto" if ocr else "off",
+                    ocr_languages=list(ocr_language),
+                    allow_partial=allow_partial,
+                ),
+                advanced=Advanced(
+                    remove_missing=not keep_missing, allow_empty=allow_empty, pull=pull, use_cache=cache
+                ),
+            )
         show(report.to_dict() if json else render.report(report), json=json)
         return OK if report.ok else INCOMPLETE
 
@@ -100,15 +104,19 @@ def re_embed(
         from prefect_ollama import render
         from prefect_ollama.flows import Reading
         from prefect_ollama.flows import re_embed as flow
+        from prefect_ollama.live import shown_live
 
-        swap = flow(
-            named_table(uri, table, block),
-            named_nodes(node, cluster),
-            model,
-            reading=Reading(
-                ocr="auto" if ocr else "off", ocr_languages=list(ocr_language), allow_partial=allow_partial
-            ),
-        )
+        with shown_live(json=json):
+            swap = flow(
+                named_table(uri, table, block),
+                named_nodes(node, cluster),
+                model,
+                reading=Reading(
+                    ocr="auto" if ocr else "off",
+                    ocr_languages=list(ocr_language),
+                    allow_partial=allow_partial,
+                ),
+            )
         show(asdict(swap) if json else render.runs([swap]), json=json)
         return OK
 

@@ -55,7 +55,18 @@ def hostile(tmp_path: Path) -> Path:
     for name in ("flows", "tasks", "blocks", "cli"):
         (folder / name).mkdir(parents=True)
         (folder / name / "__init__.py").write_text("raise SystemExit('the wrong module')")
-    for name in ("commands", "render", "console", "node", "cache", "ingest", "options", "table", "tests"):
+    for name in (
+        "commands",
+        "render",
+        "console",
+        "node",
+        "cache",
+        "ingest",
+        "live",
+        "options",
+        "table",
+        "tests",
+    ):
         (folder / f"{name}.py").write_text("raise SystemExit('the wrong module')")
     return folder
 

@@ -1,0 +1,156 @@
+"""A run in a terminal while it lasts, in a real pseudo-terminal."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import pty
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from prefect_ollama.console import _OwnLines
+from prefect_ollama.live import MOST_NODES, figures, shown_live
+from prefect_ollama.tasks.watching import NodeNow, Snapshot, Standing, observer
+from tests.flow_samples import write_folder
+from tests.nodes import nodes
+
+GPU = NodeNow("gpu", "works", "closed", 1900, 0.95, 380.4, 390.0, 3, 0.5, 1.25)
+GONE = NodeNow("mini", "fails", "open", 100, 0.05, 0.0, 20.0, 0, 2.0, 3.0, 1, "Node 'mini': gone")
+RUN = Snapshot(
+    "/papers",
+    65.0,
+    Standing(120, 4000, 31_000_000, 900_000_000, 0.034, 1850.0),
+    (GPU, GONE, NodeNow("http://[2001:db8::1]:11434/a/long/prefix", "unknown")),
+    frozenset({"mini"}),
+)
+
+
+def printed(run: Snapshot) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=80, force_terminal=False).print(figures(run))
+    return out.getvalue().splitlines()
+
+
+def test_the_figures_fit_and_say_what_is_unknown_by_saying_nothing() -> None:
+    lines = printed(RUN)
+    assert "120 of 4,000 documents" in lines[0]
+    assert lines[0].split("%")[1].strip() == "380 texts/s 30 min 50 s left"
+    assert lines[1].split() == ["gpu", "works", "95%", "380/s", "3", "under", "way", "p95", "1.2", "s"]
+    assert lines[2].split()[:3] == ["mini", "down", "5%"]
+    assert lines[2].rstrip().endswith("1 error")
+    assert lines[3].split() == ["http://[2001:db8::1]:1143…", "unknown"]
+    assert max(map(len, lines)) <= 80
+
+
+def test_many_nodes_do_not_fill_the_screen() -> None:
+    many = tuple(NodeNow(f"node-{number}", "idle", "closed") for number in range(100))
+    lines = printed(Snapshot("/papers", 1.0, Standing(0, 1, 0, 1, 0.0, None), many, frozenset()))
+    assert len(lines) == MOST_NODES + 2
+    assert lines[-1] == "… and 88 more nodes"
+
+
+@contextmanager
+def terminal() -> Iterator[Callable[[], str]]:
+    """stderr is a terminal; yields what it was told, once it is over."""
+    ours, theirs = pty.openpty()
+    got: list[bytes] = []
+
+    def read() -> None:
+        try:
+            while data := os.read(ours, 65536):
+                got.append(data)
+        except OSError:
+            return  # Linux's way to say that the other end is closed
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+
+    def said() -> str:
+        reader.join(20)
+        return b"".join(got).decode()
+
+    before, sys.stderr = sys.stderr, os.fdopen(theirs, "w", buffering=1)
+    try:
+        yield said
+    finally:
+        sys.stderr, stream = before, sys.stderr
+        stream.close()
+        said()
+        os.close(ours)
+
+
+def test_in_a_terminal_log_lines_stand_above_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    logger = logging.getLogger("test-live")
+    logger.propagate = False
+    logger.addHandler(_OwnLines())
+    with terminal() as said, shown_live(json=False):
+        show = observer()
+        assert show is not None
+        show(RUN)
+        logger.warning("Down: %s", GONE.last_error)
+        show(RUN)
+        show(Snapshot(RUN.source, 70.0, RUN.standing, RUN.nodes, RUN.down, ended=True))
+        logger.warning("It is over.")
+    text = said()
+    assert text.count("120 of 4,000 documents") >= 2
+    assert "Down: Node 'mini': gone\r\n" in text
+    assert text.endswith("It is over.\r\n")
+    assert observer() is None
+
+
+@pytest.mark.parametrize("json", [True, False])
+def test_without_a_terminal_or_for_a_program_nothing_is_shown(*, json: bool) -> None:
+    if json:
+        with terminal() as said, shown_live(json=True):
+            assert observer() is None
+        assert said() == ""
+    else:
+        with shown_live(json=False):
+            assert observer() is None
+
+
+@pytest.mark.slow  # a whole command, with workers of its own
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("prefect_server")
+def test_a_command_shows_its_run_on_stderr_and_prints_its_report_on_stdout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
+    folder = write_folder(tmp_path / "papers", [f"doc{number}" for number in range(20)], pages=4, words=300)
+    with nodes({"texts_per_second": 100}, {"texts_per_second": 50}) as pair, terminal() as said:
+        at = [part for node in pair for part in ("--node", node.url)]
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "prefect_ollama",
+                "ingest",
+                str(folder),
+                *at,
+                "--uri",
+                str(tmp_path / "db"),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=sys.stderr,
+            timeout=300,
+            text=True,
+        )
+    told = said()
+    assert done.returncode == 0, told
+    assert "of 20 documents" in told
+    assert "texts/s" in told
+    assert "2 of 2 nodes serve" in told
+    assert "\x1b" not in done.stdout
+    assert "20 stored" in done.stdout
+    assert "efficiency" in done.stdout
