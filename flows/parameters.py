@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from prefect.blocks.system import Secret
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -24,6 +25,7 @@ from prefect_ollama.blocks.cluster import OllamaCluster
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.node import OllamaNode
 from prefect_ollama.blocks.resolve import Nodes
+from prefect_ollama.blocks.sealed import seal
 from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.blocks.wire.address import looks_like_address
 from prefect_ollama.tasks.chunking import ChunkOptions
@@ -127,6 +129,7 @@ class Password(BaseModel):
     password: Annotated[
         SecretStr,
         BeforeValidator(_of_secret),
+        AfterValidator(seal),
         WithJsonSchema(
             {
                 "anyOf": [

@@ -54,15 +54,20 @@ def shared_context(*, settings: bool) -> dict[str, Any]:
     Args:
         settings: Whether Prefect's settings are to be in it, for workers that have others.
     """
-    with temporary_settings({PREFECT_API_URL: api_url()}) if settings else nullcontext():
+    flow = FlowRunContext.get()
+    with (
+        temporary_settings({PREFECT_API_URL: api_url()}) if settings else nullcontext(),
+        _without_parameters(flow) if flow is not None else nullcontext(),
+    ):
         context = serialize_context()
     if not settings:
         context.pop("settings_context", None)
-    of_flow = context["flow_run_context"]
-    for holder in (of_flow, of_flow.get("flow_run")):
-        if holder:
-            holder["parameters"] = {}
     return context | {"deployment_parameters": None}
+
+
+def _without_parameters(flow: FlowRunContext) -> FlowRunContext:
+    run = flow.flow_run and flow.flow_run.model_copy(update={"parameters": {}})
+    return flow.model_copy(update={"parameters": {}, "flow_run": run})
 
 
 def api_url() -> str:
