@@ -10,8 +10,10 @@ from prefect.context import FlowRunContext
 from prefect_ollama.blocks.lance import Run, Store
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.parameters import TableParameter, shown
+from prefect_ollama.tasks.assets import source_assets
 from prefect_ollama.tasks.interrupted import sign_flow_run
 from prefect_ollama.tasks.log import run_logger
+from prefect_ollama.tasks.publish import publish_run
 
 
 def runs(table: TableParameter = None) -> list[Run]:
@@ -47,6 +49,8 @@ def roll_back(
     sign_flow_run()
     context = FlowRunContext.get()
     name = str(context.flow_run.id) if context and context.flow_run else f"undo-{run_id}"
-    undone = Store.open(resolve_table(table)).roll_back(run_id, name, including_later=including_later)
+    store = Store.open(resolve_table(table))
+    undone = store.roll_back(run_id, name, including_later=including_later)
     run_logger().info("Rolled back %s: %s", run_id, dict(undone.counts))
+    publish_run(store, undone, source_assets(undone.source))
     return undone

@@ -54,7 +54,6 @@ from prefect_ollama.tasks.scan import plan_source
 from prefect_ollama.tasks.serving import serving_cluster
 from prefect_ollama.tasks.vectors import Embedding
 from prefect_ollama.tasks.watch import watched
-from prefect_ollama.tasks.watching import Timeline
 
 
 def _name() -> str:
@@ -122,7 +121,7 @@ def ingest_pdfs(
     if not plan.to_read and (found is None or _as_before(found.identity, cluster, wanted, chunk)):
         if found is not None:
             run.apply(found)
-        return _published(run.report(model=found.identity.model if found is not None else ""))
+        return _published(run, found.identity.model if found is not None else "")
     ahead = BUNDLES_AHEAD + _start_workers(len(plan.to_read))
     with serving_cluster(cluster, model=wanted, pull=advanced.pull or None) as spec:
         proven = prove_nodes(Parcel(spec), len(spec.nodes))
@@ -139,10 +138,10 @@ def ingest_pdfs(
             run.end(status="failed")
             if isinstance(error, Exception):
                 with contextlib.suppress(ServerLost):
-                    _published(run.report(model=spec.model.name), run.timeline)
+                    _published(run, spec.model.name)
             raise
     _maintain(place)
-    return _published(run.report(model=spec.model.name), run.timeline)
+    return _published(run, spec.model.name)
 
 
 def _open(place: StoreSpec) -> Store | None:
@@ -235,9 +234,11 @@ def _maintain(place: StoreSpec) -> None:
         run_logger().warning("The table could not be looked after: %s", error)
 
 
-def _published(report: IngestReport, timeline: Timeline | None = None) -> IngestReport:
-    """Show the report in Prefect, once its server is there to be told."""
+def _published(run: IngestRun, model: str) -> IngestReport:
+    """Tell Prefect what was done, once its server is there to be told."""
+    report = run.report(model=model)
     wait_for_server()
-    text = page(report, picture=course(report, timeline))
+    run.publish()
+    text = page(report, picture=course(report, run.timeline))
     create_markdown_artifact(text, key="ingest-report", description=f"Ingest of {report.source}")
     return report

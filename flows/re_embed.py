@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prefect import flow
+from prefect.assets import Asset
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from prefect.types import SecretDict
@@ -22,8 +23,10 @@ from prefect_ollama.flows.parameters import (
     TableParameter,
     spoken_table,
 )
+from prefect_ollama.tasks.assets import source_assets
 from prefect_ollama.tasks.interrupted import sign_flow_run
 from prefect_ollama.tasks.planning.source import LISTED
+from prefect_ollama.tasks.publish import publish_run
 from prefect_ollama.tasks.report import IngestReport
 
 
@@ -76,7 +79,9 @@ def re_embed(
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
-    return store.swap_in(str(context.flow_run.id))
+    swapped = store.swap_in(str(context.flow_run.id))
+    publish_run(store, swapped, _assets(before))
+    return swapped
 
 
 def _sources(rows: list[Document]) -> list[str | list[str]]:
@@ -84,6 +89,15 @@ def _sources(rows: list[Document]) -> list[str | list[str]]:
     names = sorted({row.source for row in rows})
     return [
         sorted(row.path for row in rows if row.source == LISTED) if name == LISTED else name for name in names
+    ]
+
+
+def _assets(rows: list[Document]) -> list[Asset]:
+    names = sorted({row.source for row in rows})
+    return [
+        asset
+        for name in names
+        for asset in source_assets(name, (row.path for row in rows if row.source == name))
     ]
 
 

@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from prefect_ollama.blocks.lance import PARTIAL, Document, Store
+from prefect_ollama.blocks.lance import PARTIAL, Document, Run, Store
 from prefect_ollama.blocks.wire.proof import ProvenCluster
+from prefect_ollama.tasks.assets import source_assets
 from prefect_ollama.tasks.dispatch import NodeFigures
 from prefect_ollama.tasks.embed import EmbeddedBundle
+from prefect_ollama.tasks.failures import Failures
 from prefect_ollama.tasks.interrupted import settle_interrupted
 from prefect_ollama.tasks.planning import Plan, SourceFile
+from prefect_ollama.tasks.publish import publish_run
 from prefect_ollama.tasks.report import FileReport, IngestReport, Outcome, node_reports
 from prefect_ollama.tasks.watching import Done, Timeline, efficiency
 
@@ -34,6 +37,8 @@ class IngestRun:
     table: str
     began: float
     timeline: Timeline | None = None
+    _failures: Failures = field(init=False)
+    _ended: Run | None = None
     _files: dict[str, FileReport] = field(default_factory=dict)
     _store: Store | None = None
     _proven: ProvenCluster | None = None
@@ -44,7 +49,6 @@ class IngestRun:
     _from_cache: int = 0
     _from_table: int = 0
     _ocr_pages: int = 0
-    _version: int = 0
     _ocr_seconds: float = 0.0
     _dropped: Counter[str] = field(default_factory=Counter)
     _size: int = 0
@@ -52,6 +56,9 @@ class IngestRun:
     _chunks: int = 0
     _node_seconds: float = 0.0
     _worked: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        self._failures = Failures(self.run_id)
 
     @property
     def store(self) -> Store:
@@ -93,6 +100,7 @@ class IngestRun:
             self._pages += row.pages
             self._chunks += row.chunks
         self.note_failed(bundle.failed)
+        self._failures.tell(each.document for each in bundle.documents if each.document.status == PARTIAL)
         self._dropped.update(bundle.dropped)
         self._ocr_pages += bundle.ocr_pages
         self._ocr_seconds += bundle.ocr_seconds
@@ -114,10 +122,17 @@ class IngestRun:
         """Note files of which nothing is stored."""
         self._files |= {row.path: FileReport.of(row, "failed") for row in rows}
         self._size += sum(row.size for row in rows)
+        self._failures.tell(rows)
 
     def end(self, *, status: str = "done") -> None:
         """End the run in the table's log."""
-        self._version = self.store.end_run(status=status, counts=self._counts()).chunks_after or 0
+        self._ended = self.store.end_run(status=status, counts=self._counts())
+        self._failures.end()
+
+    def publish(self) -> None:
+        """Tell Prefect of it if it changed the table."""
+        if self._ended is not None:
+            publish_run(self.store, self._ended, source_assets(self.plan.source, self._planned()))
 
     def report(self, *, model: str, dry_run: bool = False) -> IngestReport:
         """What was done, or would be."""
@@ -139,12 +154,17 @@ class IngestRun:
             ocr_pages=self._ocr_pages,
             ocr_seconds=self._ocr_seconds,
             dropped=dict(self._dropped.most_common()),
-            version=self._version,
+            version=self._version(),
             seconds=time.monotonic() - self.began,
             node_seconds=self._node_seconds,
             efficiency=self._efficiency(),
             nodes=node_reports(self._by_node, self._figures.values(), left_out),
         )
+
+    def _version(self) -> int:
+        if self._ended is None or self.store.spec.is_beside:
+            return 0
+        return self._ended.chunks_after or 0
 
     def _begin(self, store: Store) -> None:
         plan, self._store = self.plan, store
@@ -158,6 +178,7 @@ class IngestRun:
             store.remove(doomed)
         if plan.touched or plan.refused_anew:
             store.record([*plan.touched, *plan.refused_anew])
+        self._failures.tell(plan.refused_anew)
 
     def _efficiency(self) -> float | None:
         if self._worked is None:

@@ -102,7 +102,7 @@ class IngestReport:
         ocr_pages: Pages that were read from a picture of them.
         ocr_seconds: Time that this took, of all parsers together.
         dropped: Characters that parsing left out, by rule ("header", "page-number", "hyphen", …).
-        version: Version of the chunk table after it; 0 where the run changed nothing.
+        version: Version of the chunk table after it; 0 where the run changed nothing that anybody reads.
         seconds: Time of the run.
         node_seconds: Node time of the run.
         efficiency: Texts that nodes embedded, as a part of what they would have at their own rates had none of them

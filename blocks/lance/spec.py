@@ -14,6 +14,7 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.sealed import Sealed, seal
 
 RESERVED = "__"
+_NEXT = ".next"
 
 _HARMLESS = re.compile("region|endpoint|allow|timeout|style|retr", re.IGNORECASE)
 """Names of storage options that may show in an error, where they say what is wrong."""
@@ -82,7 +83,12 @@ class StoreSpec:
     @property
     def beside(self) -> StoreSpec:
         """Where the table is built that is to replace this one."""
-        return replace(self, table=f"{self.table}.next")
+        return replace(self, table=f"{self.table}{_NEXT}")
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether this is such a place, whose table nobody reads yet."""
+        return self.table.endswith(_NEXT)
 
     def __str__(self) -> str:
         return f"{self.uri}/{self.table}"

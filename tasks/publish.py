@@ -1,0 +1,67 @@
+"""A run that changed a table is told of: as a materialisation of the asset that the table is, and as an event.
+
+Guarantees: a run that changed nothing in the table is not told of, nor one that writes a table beside, which nobody
+reads yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect.assets import Asset, add_asset_metadata, materialize
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
+
+from prefect_ollama.blocks.lance import Run, Store
+from prefect_ollama.tasks.assets import table_asset
+from prefect_ollama.tasks.events import PREFIX, emit
+
+
+def publish_run(store: Store, run: Run, sources: Sequence[Asset] = ()) -> None:
+    """Tell of a run that ended.
+
+    Args:
+        store: The table.
+        run: The run.
+        sources: Where the documents come from.
+    """
+    if run.chunks_after in (None, run.chunks_before) or store.spec.is_beside:
+        return
+    stats = store.stats()
+    about: dict[str, Any] = {
+        "run": run.run_id,
+        "kind": run.kind,
+        "status": run.status,
+        "source": run.source,
+        "version": run.chunks_after,
+        "rows": stats.chunks,
+        "documents": sum(stats.documents.values()),
+        "model": store.identity.model,
+        "digest": store.identity.digest,
+        "dimension": store.identity.dimension,
+        **run.counts,
+    }
+    asset = table_asset(store.spec)
+    publish = materialize(
+        asset,
+        by=PREFIX,
+        name="publish",
+        task_run_name=_name,
+        asset_deps=list(sources),
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )(_publish)
+    publish(asset.key, about)
+    emit(
+        "run.published", run.run_id, label=f"{run.kind} {run.source}".strip(), table=str(store.spec), **about
+    )
+
+
+def _name() -> str:
+    about = task_run.parameters["about"]
+    return f"publish version {about['version']}"
+
+
+def _publish(asset: str, about: dict[str, Any]) -> None:
+    add_asset_metadata(asset, about)
