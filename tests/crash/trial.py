@@ -86,6 +86,8 @@ def trial(world: World, seed: int, *, kind: str, scenario: str) -> Trial:
     done.hit = _strike(world, call, kind)
     if not done.hit:
         call.wait()
+        if not world.server.running:
+            world.server.start().ready()
         return done
     before = {text: count for text, count in world.served().items() if text not in _CANARIES}
     done.allowed = _answered_lately(world, time.monotonic())
