@@ -1,0 +1,248 @@
+"""`deployments/compose.yaml`: its commands work together, as processes of this machine and with a real PostgreSQL.
+
+There is no Docker here. What Docker adds, names of hosts and volumes, is put in by hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import distributed
+import httpx
+import pytest
+import yaml
+
+from tests.flow_samples import manifest, write_folder
+from tests.nodes import nodes
+from tests.services import Api, Place, Service, free_port, until
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "deployments"
+COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+RUNS = ("worker", "parse", "embed")
+
+
+def filled(text: str, values: dict[str, str]) -> str:
+    """A value with its `${NAME:-default}` and `${NAME:?why}` replaced, as Docker does."""
+
+    def value(found: re.Match[str]) -> str:
+        name, mark, rest = found.groups()
+        if name in values:
+            return values[name]
+        assert mark == "-", f"{name}: {rest}"
+        return rest
+
+    return re.sub(r"\$\{(\w+):([-?])([^}]*)\}", value, text)
+
+
+class TestFile:
+    def test_services_wait_for_what_is_there_and_can_tell_that_it_is_healthy(self) -> None:
+        for service in SERVICES.values():
+            waits = service.get("depends_on", [])
+            assert set(waits) <= set(SERVICES)
+            if isinstance(waits, dict):
+                asked = {name for name, each in waits.items() if each["condition"] == "service_healthy"}
+                assert all("healthcheck" in SERVICES[name] for name in asked)
+
+    def test_volumes_are_declared(self) -> None:
+        used = {each.split(":")[0] for service in SERVICES.values() for each in service.get("volumes", [])}
+        assert {each for each in used if each.isalpha()} == set(COMPOSE["volumes"])
+
+    def test_runs_find_the_same_home_files_and_nodes_everywhere(self) -> None:
+        """The flow names table, cache and files by path, and the workers look there."""
+        assert len({tuple(SERVICES[name]["volumes"]) for name in RUNS}) == 1
+        for name in ("PREFECT_API_URL", "OLLAMA_HOST"):
+            assert len({SERVICES[each]["environment"][name] for each in RUNS}) == 1
+
+    def test_the_default_source_of_the_deployments_is_mounted(self) -> None:
+        entries = yaml.safe_load((FOLDER / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+        (source,) = (
+            each["parameters"]["source"] for each in entries if "source" in each.get("parameters", {})
+        )
+        assert any(f":{source}:ro" in each for each in SERVICES["worker"]["volumes"])
+
+    def test_nothing_listens_beyond_this_host(self) -> None:
+        ports = [each for service in SERVICES.values() for each in service.get("ports", [])]
+        assert ports
+        assert all(each.startswith("127.0.0.1:") for each in ports)
+
+    def test_a_password_has_to_be_chosen(self) -> None:
+        url = SERVICES["server"]["environment"]["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
+        for value in (url, SERVICES["database"]["environment"]["POSTGRES_PASSWORD"]):
+            with pytest.raises(AssertionError, match="choose one"):
+                filled(value, {})
+
+
+class TestImage:
+    LINES = (FOLDER / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+
+    def test_it_copies_all_that_the_package_is_made_of(self) -> None:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        wanted = {*project["tool"]["setuptools"]["package-dir"].values(), "pyproject.toml", "uv.lock"}
+        wanted |= {project["project"]["readme"], *project["project"]["license-files"]}
+        copied = {name for line in self.LINES if line.startswith("COPY ") for name in line.split()[1:-1]}
+        assert wanted | {"deployments/prefect.yaml"} == copied
+        assert all((ROOT / name).exists() for name in copied)
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(300)
+    def test_what_it_installs_works_without_the_sources(self, tmp_path: Path) -> None:
+        uv = os.environ.get("UV") or shutil.which("uv")
+        assert uv, "run the tests by `uv run pytest`"
+        src = tmp_path / "src"
+        src.mkdir()
+        for line in self.LINES:
+            if line.startswith("COPY ") and "/etc/" not in line:
+                for name in line.split()[1:-1]:
+                    copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+                    copy(ROOT / name, src / name)
+        (install,) = (line.removeprefix("RUN ") for line in self.LINES if line.startswith("RUN uv "))
+        # Docker's layers keep no cache; here the one of this machine saves the downloads.
+        command = [uv, *shlex.split(install.replace(" --no-cache", ""))[1:]]
+        env = os.environ | {"UV_PROJECT_ENVIRONMENT": str(tmp_path / "env"), "VIRTUAL_ENV": ""}
+        subprocess.run(command, cwd=src, env=env, check=True, timeout=240)
+        shutil.rmtree(src)
+        python = tmp_path / "env" / "bin" / "python"
+        code = (
+            "import asyncpg, prefect_ollama.flows; print(prefect_ollama.flows.__file__);"
+            "from prefect_ollama.blocks.embedded.tokens import count_tokens; print(count_tokens('one word'))"
+        )
+        flows, tokens = subprocess.check_output([python, "-c", code], cwd=tmp_path, text=True).split()
+        assert flows.startswith(str(tmp_path / "env"))
+        assert int(tokens) > 0  # the embedded model's files are there
+
+
+@contextlib.contextmanager
+def postgres(place: Place, user: str, password: str, database: str) -> Iterator[int]:
+    """The port of a PostgreSQL server of its own."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    assert found, "apt-get install postgresql"
+    # It refuses to run as root, and pytest's folders are closed to others.
+    as_other = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        secret = folder / "password"
+        secret.write_text(password)
+        for path in (folder, secret):
+            if as_other:
+                shutil.chown(path, "postgres")
+        data = folder / "data"
+        initdb = (found[-1] / "initdb", "-D", data, "-U", user, "--pwfile", secret, "--auth", "scram-sha-256")
+        place.run(*as_other, *initdb, "--no-sync")
+        options = ("-D", data, "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1")
+        with place.serving(
+            "database", *as_other, found[-1] / "postgres", *options, env={"PGPASSWORD": password}
+        ):
+            ask = ("psql", "-h", "127.0.0.1", "-p", str(port), "-U", user, "-d", "postgres", "-c")
+            env = place.env | {"PGPASSWORD": password}
+            until(lambda: subprocess.run([*ask, "select 1"], env=env, capture_output=True).returncode == 0)
+            subprocess.run([*ask, f"create database {database}"], env=env, check=True, capture_output=True)
+            yield port
+
+
+def scheduled(api: Api) -> set[str]:
+    """Names of the flows that will start by the clock."""
+    runs = api.post("/flow_runs/filter", flow_runs={"state": {"type": {"any_": ["SCHEDULED"]}}})
+    names = {each["id"]: each["name"] for each in api.post("/flows/filter")}
+    return {names[each["flow_id"]] for each in runs if each["auto_scheduled"]}
+
+
+class Where(distributed.SchedulerPlugin):
+    """Where tasks ran: the resources that their workers offer."""
+
+    def __init__(self) -> None:
+        self.ran: set[tuple[str, tuple[str, ...]]] = set()
+
+    async def start(self, scheduler: distributed.Scheduler) -> None:
+        self.scheduler = scheduler
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        if (start, finish) == ("processing", "memory") and (name := kwargs.get("worker")):
+            worker = self.scheduler.workers[name]
+            self.ran.add((str(key).split("-")[0], tuple(worker.resources)))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_its_commands_work_together(tmp_path: Path) -> None:
+    """Server on PostgreSQL, set-up, worker, Dask: by the commands, environments and health checks of the file."""
+    place = Place(tmp_path)
+    write_folder(tmp_path / "pdfs", ["apple", "birch", "cedar"])
+    api_port, dask_port = free_port(), free_port()
+    here = {
+        "server:4200": f"127.0.0.1:{api_port}",
+        "127.0.0.1:4200": f"127.0.0.1:{api_port}",
+        "--port 4200": f"--port {api_port}",
+        "scheduler:8786": f"127.0.0.1:{dask_port}",
+        "--port 8786": f"--port {dask_port}",
+        "0.0.0.0:8787": "127.0.0.1:0",
+        "0.0.0.0": "127.0.0.1",
+        "/etc/prefect-ollama": str(FOLDER),
+    }
+    values = {"POSTGRES_PASSWORD": "s3cretword"}
+
+    def local(text: str) -> str:
+        text = filled(text, values)
+        for old, new in here.items():
+            text = text.replace(old, new)
+        return text
+
+    def env(name: str) -> dict[str, str]:
+        return {key: local(value) for key, value in SERVICES[name].get("environment", {}).items()}
+
+    def serving(name: str) -> contextlib.AbstractContextManager[Service]:
+        return place.serving(name, *shlex.split(local(SERVICES[name]["command"])), env=env(name))
+
+    def healthy(name: str) -> bool:
+        check = shlex.split(local(SERVICES[name]["healthcheck"]["test"]))
+        return subprocess.run(check, env=place.env, capture_output=True).returncode == 0
+
+    database = {key: filled(value, values) for key, value in SERVICES["database"]["environment"].items()}
+    with contextlib.ExitStack() as stack:
+        (node,) = stack.enter_context(nodes({"texts_per_second": 400}))
+        values["OLLAMA_URL"] = node.url
+        port = stack.enter_context(
+            postgres(place, database["POSTGRES_USER"], database["POSTGRES_PASSWORD"], database["POSTGRES_DB"])
+        )
+        here["database:5432"] = f"127.0.0.1:{port}"
+        here["pg_isready"] = f"pg_isready --host 127.0.0.1 --port {port}"
+        assert healthy("database")
+        server = stack.enter_context(serving("server"))
+        until(lambda: healthy("server"), why=lambda: server.said)
+        setup = [
+            place.run(*shlex.split(local(SERVICES["setup"]["command"])), env=env("setup")) for _ in range(2)
+        ]
+        assert all("prefect deployment run 'roll-back/by-hand'" in said for said in setup)
+        api = Api(stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{api_port}/api", timeout=30)))
+        until(
+            lambda: scheduled(api) >= {"ingest-pdfs", "check-nodes", "maintain-table"},
+            why=lambda: server.said,
+        )
+        stack.enter_context(serving("scheduler"))
+        for name in RUNS:
+            stack.enter_context(serving(name))
+        client = stack.enter_context(
+            distributed.Client(f"tcp://127.0.0.1:{dask_port}", timeout="60s", set_as_default=False)
+        )
+        client.wait_for_workers((os.cpu_count() or 1) + 1, timeout=120)
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the scheduler knows no tests
+        client.register_plugin(Where(), name="where")
+        run = api.start("ingest-pdfs/nightly", source=str(tmp_path / "pdfs"))
+        assert api.reached(run)["state_name"] == "Completed", api.story(run)
+        ran = client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.plugins["where"].ran)
+        assert ran == {("parse", ("parse",)), ("embed", ("embed",))}
+        assert {row.status for row in manifest(place.home / "lancedb").values()} == {"stored"}
