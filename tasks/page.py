@@ -8,6 +8,7 @@ HTML.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from prefect_ollama.blocks.table import DEFAULT_TABLE
@@ -191,13 +192,25 @@ def _way_back(report: IngestReport) -> Iterator[str]:
     if not report.version:
         return
     uri, _, table = report.table.rpartition("/")
-    place = repr(uri) if table == DEFAULT_TABLE else f"LanceTable(uri={uri!r}, table={table!r})"
+    usual = table == DEFAULT_TABLE
+    command = [
+        "prefect-ollama",
+        "roll-back",
+        report.run_id,
+        "--uri",
+        uri,
+        *([] if usual else ["--table", table]),
+    ]
+    place = repr(uri) if usual else f"LanceTable(uri={uri!r}, table={table!r})"
     yield "### The way back"
     yield (
-        f"The table is at version {report.version}. The flow `roll-back` makes it what it was before this run: in the "
-        f"UI with `{report.run_id}` as its parameter *Run*, or in Python"
+        f"The table is at version {report.version}. To make it what it was before this run, start the flow "
+        f"`roll-back` in the UI with `{report.run_id}` as *Run*, or"
     )
-    yield _fenced(f"roll_back({report.run_id!r}, {place})")
+    yield _fenced("sh", shlex.join(command))
+    yield _fenced("python", f"roll_back({report.run_id!r}, {place})")
+    if "://" in uri:
+        yield "A table that needs storage options is named by its block instead (`--block`, or its name)."
 
 
 def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -209,11 +222,11 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _fenced(code: str) -> str:
+def _fenced(language: str, code: str) -> str:
     """A block of code in a fence longer than any that the code holds."""
     longest = max((len(ticks) for ticks in re.findall("`+", code)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}python\n{code}\n{fence}"
+    return f"{fence}{language}\n{code}\n{fence}"
 
 
 def _count(number: int, noun: str) -> str:

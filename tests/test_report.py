@@ -156,9 +156,15 @@ def test_the_nodes_and_a_picture_have_their_place() -> None:
 def test_a_run_that_changed_the_table_says_how_to_undo_it() -> None:
     changed = page(report(FileReport("a.pdf", "stored"), version=7))
     assert "at version 7" in changed
+    assert "```sh\nprefect-ollama roll-back 0198 --uri /data/lancedb\n```" in changed
     assert "```python\nroll_back('0198', '/data/lancedb')\n```" in changed
+    assert "--block" not in changed
     other = page(report(FileReport("a.pdf", "stored"), version=7, table="s3://b/x/papers"))
     assert "roll_back('0198', LanceTable(uri='s3://b/x', table='papers'))" in other
+    assert "prefect-ollama roll-back 0198 --uri s3://b/x --table papers" in other
+    assert "--block" in other
+    odd = page(report(FileReport("a.pdf", "stored"), version=7, table="/my `data`\n```/x"))
+    assert "````sh\nprefect-ollama roll-back 0198 --uri '/my `data`\n```' --table x\n````" in odd
     assert "roll_back" not in page(report(FileReport("a.pdf", "unchanged")))
 
 
