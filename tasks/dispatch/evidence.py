@@ -22,7 +22,7 @@ from prefect_ollama.tasks.dispatch.errands import ONE_CANARY, Carried, Errand, F
 from prefect_ollama.tasks.dispatch.job import Item
 from prefect_ollama.tasks.dispatch.lane import Lane, Request
 
-EVERY = 2.0
+EVERY = 3.0
 """Seconds of a node's work that wait for evidence, at most, while more work comes."""
 
 FIRST_UNITS, EVERY_UNITS = 6_000.0, 25_000.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LONGEST = 1.0
+LONGEST = 1.35
 """Seconds that a request should take at most: longer ones save nothing more and lose more with a node."""
 
 SHORTEST = 0.2

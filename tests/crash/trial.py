@@ -27,7 +27,7 @@ from tests.nodes import text_hash
 
 KINDS = ("flow", "parse worker", "embed worker", "server", "everything")
 
-WINDOW = 5.0
+WINDOW = 6.0
 """Seconds before a kill: what nodes answered then, or had in service, may have to be done again."""
 
 CALLS = 3
