@@ -1,0 +1,248 @@
+"""Prefect's UI in a real browser, as somebody sees it who never opens this project's code.
+
+A server with its UI and the deployments of `deployments/`, served by one process; Debian's Chromium, driven by
+Playwright. `uv run pytest -m browser --pictures` makes the pictures in `docs/images/` anew.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+
+from tests.flow_samples import manifest, write_folder
+from tests.nodes import Node, nodes
+from tests.services import BIN, Api, Place, prefect_server, until
+
+ROOT = Path(__file__).parent.parent
+IMAGES = ROOT / "docs" / "images"
+MOST_BYTES = 120_000
+PATIENCE = 60_000
+"""Milliseconds for what the page has to ask the server for, which other work may hold up."""
+
+expect.set_options(timeout=PATIENCE)
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    """A folder whose name can be shown."""
+    with tempfile.TemporaryDirectory(prefix="library-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        write_folder(folder / "papers", [f"paper {number}" for number in range(1, 41)])
+        (folder / "papers" / "torn.pdf").write_bytes(b"%PDF-1.7 and no more")
+        yield Place(folder)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[list[Node]]:
+    """Two nodes, slow enough that their run can be watched."""
+    with nodes({"texts_per_second": 6}, {"texts_per_second": 2}) as pair:
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def api(place: Place) -> Iterator[Api]:
+    """A server that knows the blocks and has the deployments, which one process serves."""
+    with prefect_server(place, PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED="false") as (api, _):
+        place.run(BIN / "prefect", "block", "register", "-m", "prefect_ollama.blocks")
+        serve = (BIN / "python", ROOT / "deployments" / "serve.py")
+        with place.serving("serve", *serve) as service:
+            until(lambda: "Your deployments are being served" in service.said, why=lambda: service.said)
+            yield api
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    assert chromium, "apt-get install chromium"
+    with sync_playwright() as playwright:
+        # As root it has no sandbox; it opens pages of this machine only.
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, api: Api) -> Iterator[Page]:
+    """A page of the UI; it reaches nothing beyond this machine."""
+    url = str(api.client.base_url).removesuffix("/api/")
+    with browser.new_context(base_url=url, viewport={"width": 1100, "height": 800}) as context:
+        context.set_default_timeout(PATIENCE)
+        # By an expression, which the browser's driver applies: a function would hold up every request of the page.
+        context.route(re.compile(r"^https?://(?!127\.0\.0\.1[:/])"), _elsewhere)
+        yield context.new_page()
+
+
+def _elsewhere(route: Route) -> None:
+    """Logos come from the makers' sites; what else the UI asks for there is how it is used."""
+    if route.request.resource_type == "image":
+        route.fulfill(content_type="image/svg+xml", body='<svg xmlns="http://www.w3.org/2000/svg"/>')
+    else:
+        route.abort()
+
+
+@pytest.fixture
+def picture(pytestconfig: pytest.Config, tmp_path: Path) -> Callable[[str, Page], None]:
+    """Take a picture of what is shown; with `--pictures` it is put into the documentation."""
+
+    def take(name: str, page: Page) -> None:
+        path = (IMAGES if pytestconfig.getoption("--pictures") else tmp_path) / f"{name}.png"
+        page.screenshot(path=path, animations="disabled")
+        assert path.stat().st_size < MOST_BYTES
+        assert (IMAGES / path.name).exists(), "uv run pytest -m browser --pictures"
+
+    return take
+
+
+Picture = Callable[[str, Page], None]
+
+
+class TestBlocks:
+    def test_the_catalogue_shows_them(self, page: Page) -> None:
+        page.goto("/v2/blocks/catalog")
+        page.get_by_placeholder("Search blocks").fill("ollama")
+        expect(page.get_by_text("Ollama Node", exact=True)).to_be_visible()
+        expect(page.get_by_text("Ollama Cluster", exact=True)).to_be_visible()
+        expect(page.get_by_text("AWS Credentials", exact=True)).to_be_hidden()
+
+    def test_a_node_is_saved_through_its_form(
+        self, page: Page, api: Api, pair: list[Node], picture: Picture
+    ) -> None:
+        page.goto("/v2/blocks/catalog/ollama-node/create")
+        page.get_by_label("Name", exact=True).fill("gpu-box")
+        page.get_by_label("URL").fill(pair[0].url)
+        page.get_by_label("Bearer token").fill("its-token")
+        expect(page.get_by_label("Bearer token")).to_have_attribute("type", "password")
+        expect(page.get_by_text("Address of the Ollama server")).to_be_visible()
+        expect(page.get_by_label("Requests at once")).to_have_value("16")
+        picture("ui-node", page)
+        page.get_by_role("button", name="Save").click()
+        page.wait_for_url("**/blocks/block/**")
+        expect(page.get_by_text("gpu-box").first).to_be_visible()
+        saved = api.get("/block_types/slug/ollama-node/block_documents/name/gpu-box")["data"]
+        assert (saved["url"], saved["token"]) == (pair[0].url, "********")
+
+    def test_a_cluster_takes_the_block_and_a_url(self, page: Page, api: Api, pair: list[Node]) -> None:
+        page.goto("/v2/blocks/catalog/ollama-cluster/create")
+        page.get_by_label("Name", exact=True).fill("home")
+        page.get_by_role("button", name="Add item").click()
+        page.get_by_role("button", name="Select a block").click()
+        page.get_by_role("option", name="gpu-box").click()
+        page.get_by_role("button", name="Add item").click()
+        page.get_by_role("tab", name="Name or URL").last.click()
+        page.get_by_role("tabpanel", name="Name or URL").get_by_role("textbox").fill(pair[1].url)
+        page.get_by_role("button", name="Save").click()
+        page.wait_for_url("**/blocks/block/**")
+        block, url = api.get("/block_types/slug/ollama-cluster/block_documents/name/home")["data"]["nodes"]
+        assert (set(block), url) == ({"$ref"}, pair[1].url)
+
+
+@pytest.fixture(scope="module")
+def run() -> dict[str, str]:
+    """The id of the run that is started from the form, once it is there."""
+    return {}
+
+
+class TestRun:
+    """One run, from the form to what is left of it."""
+
+    def test_it_is_started_from_the_form_of_its_deployment(
+        self, page: Page, api: Api, place: Place, run: dict[str, str], picture: Picture
+    ) -> None:
+        page.goto(f"/v2/deployments/deployment/{api.deployment('ingest-pdfs/nightly')['id']}")
+        page.get_by_role("button", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Custom run").click()
+        expect(page.get_by_text("Folder with PDFs (its folders too)")).to_be_visible()
+        page.get_by_label("Run Name").fill("first-run")
+        page.get_by_role("tabpanel", name="Folder or pattern").get_by_role("textbox").fill(
+            str(place.folder / "papers")
+        )
+        page.get_by_role("tab", name="Cluster", exact=True).click()
+        page.get_by_role("button", name="Select a block").click()
+        page.get_by_role("option", name="home").click()
+        page.get_by_role("tab", name="Name or folder").click()
+        page.get_by_role("tabpanel", name="Name or folder").get_by_role("textbox").fill(
+            str(place.folder / "tables")
+        )
+        for title in ("Reading", "Chunking", "Advanced"):
+            expect(page.get_by_text(f"{title} (Optional)")).to_be_attached()
+        page.evaluate("window.scrollTo(0, 0)")
+        picture("ui-ingest", page)
+        while (
+            not run
+        ):  # a server on SQLite that writes something else answers 503, and the form stays as it is
+            with page.expect_response("**/create_flow_run") as answer:
+                page.get_by_role("button", name="Submit").click()
+            assert answer.value.status in (201, 503), answer.value.text()
+            if answer.value.ok:
+                run["id"] = answer.value.json()["id"]
+        started = api.flow_run(run["id"])
+        assert started["parameters"]["source"] == str(place.folder / "papers")
+        assert set(started["parameters"]["cluster"]) == {"$ref"}
+        api.reached(run["id"], "Running")
+
+    def test_it_can_be_watched(
+        self, page: Page, api: Api, pair: list[Node], run: dict[str, str], picture: Picture
+    ) -> None:
+        pair[0].wait(texts_answered=30, timeout=240)
+        shown = until(lambda: (found := artifacts(api, run["id"])).keys() >= LIVE and found)
+        page.goto(f"/v2/artifacts/artifact/{shown['ingest-nodes']}")
+        for text in ("gpu-box", "works", "texts/s now"):
+            expect(page.get_by_text(text, exact=True).first).to_be_visible()
+        page.goto(f"/v2/artifacts/artifact/{shown['ingest-progress']}")
+        expect(page.get_by_text(re.compile(r"\d+ of 41 documents.*texts embedded"))).to_be_visible()
+        expect(page.get_by_text(re.compile(r"Progress: \d"))).to_be_visible()
+        page.goto(f"/v2/runs/flow-run/{run['id']}?tab=Artifacts")
+        for name in LIVE:
+            expect(page.get_by_text(name)).to_be_visible()
+        page.wait_for_load_state("networkidle")
+        picture("ui-run", page)
+        assert api.flow_run(run["id"])["state_name"] == "Running"
+
+    def test_its_report_shows_what_became_of_it(
+        self, page: Page, api: Api, place: Place, run: dict[str, str], picture: Picture
+    ) -> None:
+        ended = api.reached(run["id"])
+        assert ended["state_name"] == "Completed", api.story(run["id"])
+        assert len(manifest(place.folder / "tables")) == 41
+        page.goto(f"/v2/runs/flow-run/{run['id']}?tab=Artifacts")
+        page.get_by_text("ingest-report").click()
+        expect(page.get_by_text(f"Ingest of {place.folder / 'papers'}").first).to_be_visible()
+        report = artifacts(api, run["id"])["ingest-report"]
+        page.goto(f"/v2/artifacts/artifact/{report}")
+        self.shows_report(page)
+        picture("ui-report", page)
+
+    def test_the_first_ui_shows_it_too(self, page: Page, api: Api, run: dict[str, str]) -> None:
+        page.context.add_cookies(
+            [{"name": "prefect_ui_version", "value": "v1", "url": str(api.client.base_url)}]
+        )
+        page.goto(f"/artifacts/artifact/{artifacts(api, run['id'])['ingest-report']}")
+        expect(page.get_by_text("Switch to V2 UI")).to_be_visible()
+        self.shows_report(page)
+
+    @staticmethod
+    def shows_report(page: Page) -> None:
+        expect(page.get_by_role("heading", name="Of 41 files 1 need attention")).to_be_visible()
+        expect(page.get_by_role("cell", name="torn.pdf", exact=True)).to_be_visible()
+        chart = page.get_by_alt_text("Texts a second over the run, by node")
+        expect(chart).to_be_visible()
+        width, height = chart.evaluate("image => [image.naturalWidth, image.clientHeight]")
+        assert width > 0
+        assert height > 100
+
+
+LIVE = {"ingest-progress", "ingest-nodes"}
+
+
+def artifacts(api: Api, run: str) -> dict[str, str]:
+    """The ids of a run's artifacts by key."""
+    found = api.post("/artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})
+    return {each["key"]: each["id"] for each in found}
