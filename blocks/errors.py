@@ -27,7 +27,7 @@ pickling with their attributes, because they cross process borders in Dask.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 
@@ -70,7 +70,12 @@ class NodeError(PrefectOllamaError):
         node: Name of the node.
         status: HTTP status, where there was one.
         retry_after: Seconds the node asked to be left alone, where it did.
+
+    Attributes:
+        kind: Short stable word for figures; each class has its own.
     """
+
+    kind: ClassVar[str] = "other"
 
     def __init__(
         self,
@@ -91,21 +96,31 @@ class NodeError(PrefectOllamaError):
 class NodeUnreachable(NodeError):
     """No connection, a reset, or no answer in time."""
 
+    kind = "unreachable"
+
 
 class NodeBusy(NodeError):
     """The node has no room now (503, 429); `retry_after` holds its own wish in seconds."""
+
+    kind = "busy"
 
 
 class NodeFailed(NodeError):
     """The node answered with a failure of its own: a 5xx, or a runner that crashed under the request."""
 
+    kind = "failed"
+
 
 class NodeRefused(NodeError):
     """The node will go on refusing until someone changes something (401, 403, 404, redirect)."""
 
+    kind = "refused"
+
 
 class NodeAnswerError(NodeError):
     """The node answered, and what it answered cannot be believed or used."""
+
+    kind = "answer"
 
 
 class InputRejected(NodeError):
@@ -114,6 +129,8 @@ class InputRejected(NodeError):
     Args:
         too_long: True where a text is longer than the model's context.
     """
+
+    kind = "input"
 
     def __init__(self, cause: str, *, node: str, status: int | None = None, too_long: bool = False) -> None:
         super().__init__(cause, node=node, status=status)

@@ -40,6 +40,7 @@ from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.chunking import ChunkOptions
 from prefect_ollama.tasks.course import course
 from prefect_ollama.tasks.dispatch import Dispatcher
+from prefect_ollama.tasks.exposure import exposed
 from prefect_ollama.tasks.interrupted import sign_flow_run
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.maintain import maintain_store
@@ -117,31 +118,32 @@ def ingest_pdfs(
     wanted = model or (found.identity.model if found is not None and not names_model(cluster) else None)
     if dry_run:
         return run.report(dry_run=True, model=wanted or "")
-    parse, chunk = reading.to_options(), chunking.to_options()
-    if not plan.to_read and (found is None or _as_before(found.identity, cluster, wanted, chunk)):
-        if found is not None:
-            run.apply(found)
-        return _published(run, found.identity.model if found is not None else "")
-    ahead = BUNDLES_AHEAD + _start_workers(len(plan.to_read))
-    with serving_cluster(cluster, model=wanted, pull=advanced.pull or None) as spec:
-        proven = prove_nodes(Parcel(spec), len(spec.nodes))
-        cutting = _cutting(parse, chunk, spec.model)
-        store = _open_for(place, proven, cutting, found)
-        cache = default_cache() if advanced.use_cache else None
-        run.begin(store, proven)
-        try:
-            with watched(plan, run.done, proven, _client()) as watch:
-                run.timeline = watch.timeline
-                run_bundles(run, cutting, Embedding(run_id, proven, place, cache, watch.topic), ahead)
-            run.end()
-        except BaseException as error:
-            run.end(status="failed")
-            if isinstance(error, Exception):
-                with contextlib.suppress(ServerLost):
-                    _published(run, spec.model.name)
-            raise
-    _maintain(place)
-    return _published(run, spec.model.name)
+    with exposed(plan.source), run.metrics:
+        parse, chunk = reading.to_options(), chunking.to_options()
+        if not plan.to_read and (found is None or _as_before(found.identity, cluster, wanted, chunk)):
+            if found is not None:
+                run.apply(found)
+            return _published(run, found.identity.model if found is not None else "")
+        ahead = BUNDLES_AHEAD + _start_workers(len(plan.to_read))
+        with serving_cluster(cluster, model=wanted, pull=advanced.pull or None) as spec:
+            proven = prove_nodes(Parcel(spec), len(spec.nodes))
+            cutting = _cutting(parse, chunk, spec.model)
+            store = _open_for(place, proven, cutting, found)
+            cache = default_cache() if advanced.use_cache else None
+            run.begin(store, proven)
+            try:
+                with watched(plan, run.done, proven, _client(), run.metrics.see) as watch:
+                    run.timeline = watch.timeline
+                    run_bundles(run, cutting, Embedding(run_id, proven, place, cache, watch.topic), ahead)
+                run.end()
+            except BaseException as error:
+                run.end(status="failed")
+                if isinstance(error, Exception):
+                    with contextlib.suppress(ServerLost):
+                        _published(run, spec.model.name)
+                raise
+        _maintain(place)
+        return _published(run, spec.model.name)
 
 
 def _open(place: StoreSpec) -> Store | None:
@@ -237,6 +239,7 @@ def _maintain(place: StoreSpec) -> None:
 def _published(run: IngestRun, model: str) -> IngestReport:
     """Tell Prefect what was done, once its server is there to be told."""
     report = run.report(model=model)
+    run.metrics.end(report, run.status)
     wait_for_server()
     run.publish()
     text = page(report, picture=course(report, run.timeline))

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from prefect_ollama.blocks.lance import PARTIAL, Document, Run, Store
+from prefect_ollama.blocks.lance.runs import DONE
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.tasks.assets import source_assets
 from prefect_ollama.tasks.dispatch import NodeFigures
 from prefect_ollama.tasks.embed import EmbeddedBundle
 from prefect_ollama.tasks.failures import Failures
 from prefect_ollama.tasks.interrupted import settle_interrupted
+from prefect_ollama.tasks.metrics import RunMetrics
 from prefect_ollama.tasks.planning import Plan, SourceFile
 from prefect_ollama.tasks.publish import publish_run
 from prefect_ollama.tasks.report import FileReport, IngestReport, Outcome, node_reports
@@ -30,6 +32,7 @@ class IngestRun:
         table: Where the table is.
         began: `time.monotonic()` at its start.
         timeline: What each node did when, for the report's picture.
+        metrics: Its part in the figures for Prometheus.
     """
 
     run_id: str
@@ -37,6 +40,7 @@ class IngestRun:
     table: str
     began: float
     timeline: Timeline | None = None
+    metrics: RunMetrics = field(default_factory=RunMetrics)
     _failures: Failures = field(init=False)
     _ended: Run | None = None
     _files: dict[str, FileReport] = field(default_factory=dict)
@@ -71,6 +75,11 @@ class IngestRun:
         """Number of files that the run has not come to the end of."""
         return sum(file.path not in self._files for file in self.plan.to_read)
 
+    @property
+    def status(self) -> str:
+        """How it ended; a run that had nothing to write is done."""
+        return self._ended.status if self._ended is not None else DONE
+
     def done(self) -> Done:
         """How far it is; may be called from another thread."""
         return Done(len(self._files), self._size, self._chunks, self._embedded)
@@ -99,6 +108,7 @@ class IngestRun:
             self._size += row.size
             self._pages += row.pages
             self._chunks += row.chunks
+        self.metrics.count(bundle, anew=anew)
         self.note_failed(bundle.failed)
         self._failures.tell(each.document for each in bundle.documents if each.document.status == PARTIAL)
         self._dropped.update(bundle.dropped)

@@ -60,7 +60,11 @@ PROGRESS, NODES = "ingest-progress", "ingest-nodes"
 
 @contextlib.contextmanager
 def watched(
-    plan: Plan, done: Callable[[], Done], proven: ProvenCluster, client: distributed.Client | None
+    plan: Plan,
+    done: Callable[[], Done],
+    proven: ProvenCluster,
+    client: distributed.Client | None,
+    see: Callable[[Snapshot], None] | None = None,
 ) -> Iterator[Watch]:
     """Show a run for as long as the context lasts.
 
@@ -69,10 +73,11 @@ def watched(
         done: Asked for what it has come to the end of, from another thread.
         proven: The nodes.
         client: The Dask client of the flow, over which workers say what the nodes do; None hears nothing.
+        see: Called with how it is, twice a second from another thread.
     """
     with contextlib.ExitStack() as stack:
         memory = stack.enter_context(Memory(proven.spec))
-        watch = stack.enter_context(Watch(plan, done, proven, memory))
+        watch = stack.enter_context(Watch(plan, done, proven, memory, see))
         if client is not None:
             watch.topic = stack.enter_context(hearing(client, watch.live.take))
         yield watch
@@ -87,7 +92,12 @@ class Watch:
     """
 
     def __init__(
-        self, plan: Plan, done: Callable[[], Done], proven: ProvenCluster, memory: Memory | None = None
+        self,
+        plan: Plan,
+        done: Callable[[], Done],
+        proven: ProvenCluster,
+        memory: Memory | None = None,
+        see: Callable[[Snapshot], None] | None = None,
     ) -> None:
         self.topic: str | None = None
         self.live = Live([node.name for node in proven.spec.nodes])
@@ -96,7 +106,7 @@ class Watch:
         self._progress = Progress(len(plan.to_read), size, done)
         self._outages = Outages(proven.left_out)
         self._began = time.monotonic()
-        self._show = observer()
+        self._seen_by = [each for each in (see, observer()) if each is not None]
         self._artifacts = _Artifacts()
         self._ended = threading.Event()
         context = contextvars.copy_context()
@@ -127,9 +137,9 @@ class Watch:
                 ended = self._ended.wait(LOOK_EVERY)
                 now = time.monotonic()
                 run = self._look(now, ended=ended)
-                if self._show is not None:
+                for see in self._seen_by:
                     with contextlib.suppress(Exception):  # it shows, and does no work
-                        self._show(run)
+                        see(run)
                 if ended or now >= log_at:
                     run_logger().info("%s; %s", how_far(run), how_fast(run))
                     log_at = now + LOG_EVERY

@@ -35,6 +35,7 @@ class Breaker:
     def __init__(self) -> None:
         self.state: State = "closed"
         self.errors: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
         self.last: NodeError | None = None
         self._row = 0
 
@@ -47,6 +48,7 @@ class Breaker:
         """Count an error; requests that were under way when it opened may still bring some."""
         self.last = error
         self.errors[error.cause] += 1
+        self.kinds[error.kind] += 1
 
     def trip(self, error: NodeError) -> float:
         """Open it.

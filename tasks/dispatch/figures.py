@@ -34,6 +34,7 @@ class NodeFigures:
         p95: 95th percentile of the same.
         errors: Cause to count.
         last_error: Text of the last error, empty for none.
+        kinds: `NodeError.kind` to count.
     """
 
     name: str
@@ -49,6 +50,7 @@ class NodeFigures:
     p95: float
     errors: dict[str, int] = field(default_factory=dict)
     last_error: str = ""
+    kinds: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,5 +135,6 @@ class Lane:
             p50=median(times) if times else 0.0,
             p95=quantiles(times, n=20)[-1] if len(times) > 1 else sum(times),
             errors=dict(self.breaker.errors),
+            kinds=dict(self.breaker.kinds),
             last_error=str(self.breaker.last or ""),
         )

@@ -11,8 +11,8 @@ import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from prefect_ollama.tasks.dispatch import NodeFigures
@@ -48,6 +48,9 @@ class NodeNow:
         p95: 95th percentile of the same, the largest of the processes'.
         errors: How many it has had.
         last_error: Text of the last one, empty for none.
+        requests: How many it has answered.
+        busy_seconds: Time in which it had work.
+        kinds: `NodeError.kind` to count.
     """
 
     name: str
@@ -62,6 +65,9 @@ class NodeNow:
     p95: float = 0.0
     errors: int = 0
     last_error: str = ""
+    requests: int = 0
+    busy_seconds: float = 0.0
+    kinds: Mapping[str, int] = field(default_factory=dict)
 
 
 class Live:
@@ -155,6 +161,9 @@ class Live:
             p95=max(node.p95 for node in figures),
             errors=sum(sum(node.errors.values()) for node in figures),
             last_error=next((node.last_error for node in reversed(figures) if node.last_error), ""),
+            requests=requests.total(),
+            busy_seconds=busy,
+            kinds=sum((Counter(node.kinds) for node in figures), Counter()),
         )
 
 
