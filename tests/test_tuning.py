@@ -64,7 +64,7 @@ class Ideal:
         (Ideal(0.005), (2, 8)),
         (Ideal(0.0005, overhead=0.005), (2, 256)),
         (Ideal(0.02, overhead=0.02, slots=4), (4, 32)),
-        (Ideal(0.001, latency=0.2), (2, 256)),
+        (Ideal(0.001, latency=0.2), (32, 8)),
         (Ideal(1.0), (2, 1)),
         (Ideal(4.0), (1, 1)),
     ],
@@ -95,6 +95,14 @@ def test_it_ends_with_its_time_and_has_a_setting_however_little_there_is() -> No
         last = node.asked[-1]
         assert node.clock <= seconds + 3 * (last[0] * last[1] / node.rate(*last) + seconds / WINDOWS)
         assert found.chosen in found.points
+
+
+@pytest.mark.parametrize("seconds", [20.0, 45.0])
+def test_how_many_a_node_serves_at_once_is_found_first(seconds: float) -> None:
+    node = Ideal(0.02, overhead=0.02, slots=4)
+    found = node.tune(seconds=seconds)
+    assert found.chosen.in_flight == 4
+    assert found.chosen.texts_per_second > 0.9 * node.ceiling
 
 
 def test_what_must_take_too_long_is_not_tried() -> None:
@@ -177,7 +185,7 @@ def measure(node: Node, in_flight: int, texts: int) -> Point:
 def test_the_load_keeps_as_many_requests_of_such_size_under_way(
     node: Node, in_flight: int, texts: int
 ) -> None:
-    node.control(texts_per_second=400)
+    node.control(texts_per_second=100)
     point = measure(node, in_flight, texts)
     counted = node.stats()
     assert point.setting == (in_flight, texts)
@@ -185,9 +193,7 @@ def test_the_load_keeps_as_many_requests_of_such_size_under_way(
     assert counted["texts"] == texts * counted["requests"]
     assert counted["answered"] == counted["requests"], "none was left under way"
     assert 0 < point.p50 <= point.p95
-    # As many texts came back as it says, in the time it says.
-    assert point.texts_per_second * point.seconds <= counted["texts"]
-    assert point.texts_per_second < 800
+    assert 0 < point.texts_per_second < 200
 
 
 @pytest.mark.parametrize(
@@ -214,9 +220,13 @@ def test_the_curve_is_a_picture_of_every_point_with_the_choice_framed() -> None:
     found = Ideal(0.02, overhead=0.02, slots=4).tune()
     drawn = str(draw_curve("gpu <box> & 'more'", found))
     root = ElementTree.fromstring(drawn)
-    assert "gpu <box> & 'more'" in "".join(root.itertext())
+    words = ["".join(each.itertext()) for each in root]
+    assert "gpu <box> & 'more': texts/s" in words
+    assert {"requests in flight", "texts in each"} <= set(words)
     kinds = [each.tag.rpartition("}")[2] for each in root]
-    sizes = {point.texts for point in found.points}
-    assert kinds.count("path") == len(sizes) + 1
-    assert kinds.count("rect") == len(found.points) + len(sizes)
+    # Each point stands in either half, once as the number in flight and once as the size goes up.
+    assert kinds.count("rect") == 2 * len(found.points)
+    numbers = [[point.in_flight for point in found.points], [point.texts for point in found.points]]
+    lines = sum(each.count(value) > 1 for each in numbers for value in set(each))
+    assert kinds.count("path") == lines + 2
     assert str(draw_curve("one", Tuning(found.points[:1], found.points[0])))

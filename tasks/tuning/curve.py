@@ -1,46 +1,72 @@
-"""The curve of a node: its rate over the requests in flight, a line for each size, with the setting that was chosen."""
+"""The curve of a node: its rate over the requests in flight and over the texts in each, the chosen setting framed."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from prefect_ollama.tasks.drawing import FAINT, HUES, INK, Svg, steps
 from prefect_ollama.tasks.tuning.point import Point, Tuning
 
-WIDTH, HEIGHT = 640.0, 300.0
-LEFT, RIGHT, TOP, BOTTOM = 60.0, 120.0, 34.0, 46.0
+WIDTH, HEIGHT = 760.0, 300.0
+LEFT, GAP, RIGHT, TOP, BOTTOM = 56.0, 100.0, 84.0, 40.0, 46.0
+ROOM = 1.06
+"""Height above the highest rate, as part of it."""
 
 
 def draw_curve(name: str, tuning: Tuning) -> Svg:
-    """Draw it. The number in flight is not to scale: each that was measured has as much room."""
-    numbers = sorted({point.in_flight for point in tuning.points})
-    sizes = sorted({point.texts for point in tuning.points})
+    """Draw it, two halves with one scale. Settings are not to scale: each that was measured has as much room."""
     most = max(point.texts_per_second for point in tuning.points) or 1.0
-    wide = (WIDTH - LEFT - RIGHT) / max(len(numbers) - 1, 1)
-    tall = HEIGHT - TOP - BOTTOM
-
-    def place(point: Point) -> tuple[float, float]:
-        x = LEFT + wide * numbers.index(point.in_flight)
-        return x, TOP + tall * (1 - point.texts_per_second / most / 1.05)
-
-    picture = Svg(WIDTH, HEIGHT, f"Texts a second of {name}, over requests in flight and texts in each")
-    picture.text(LEFT, 16, f"{name}: texts/s over requests in flight", size=14)
+    wide = (WIDTH - LEFT - GAP - RIGHT) / 2
+    picture = Svg(WIDTH, HEIGHT, f"Texts a second of {name}, over requests in flight and over texts in each")
+    picture.text(LEFT, 16, f"{name}: texts/s", size=14)
     for rate in steps(most):
-        y = TOP + tall * (1 - rate / most / 1.05)
-        picture.line(LEFT, y, WIDTH - RIGHT, y, FAINT, opacity=0.35)
+        y = _height(rate, most)
+        for left in (LEFT, LEFT + wide + GAP):
+            picture.line(left, y, left + wide, y, FAINT, opacity=0.35)
         picture.text(LEFT - 8, y + 4, f"{rate:g}", anchor="end")
-    for number, many in enumerate(numbers):
-        picture.text(LEFT + wide * number, HEIGHT - BOTTOM + 18, str(many), anchor="middle")
-    picture.text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, "requests in flight", anchor="middle")
-    picture.text(WIDTH - RIGHT + 24, TOP + 4, "texts in each")
-    for number, size in enumerate(sizes):
-        hue = HUES[number % len(HUES)]
-        line = [place(point) for point in tuning.points if point.texts == size]
-        picture.path(line, stroke=hue, width=2)
-        for x, y in line:
-            picture.rect(x - 2.5, y - 2.5, 5, 5, hue)
-        y = TOP + 22 + 18 * number
-        picture.rect(WIDTH - RIGHT + 24, y - 9, 10, 10, hue)
-        picture.text(WIDTH - RIGHT + 40, y, str(size))
-    x, y = place(tuning.chosen)
-    frame = [(x - 7, y - 7), (x + 7, y - 7), (x + 7, y + 7), (x - 7, y + 7), (x - 7, y - 7)]
-    picture.path(frame, stroke=INK, width=2)
+    half = _Half(picture, tuning, most, wide)
+    half.draw(LEFT, "requests in flight", lambda p: p.in_flight, lambda p: p.texts, "of {}")
+    half.draw(LEFT + wide + GAP, "texts in each", lambda p: p.texts, lambda p: p.in_flight, "{} in flight")
     return picture
+
+
+class _Half:
+    """One half: the rate over one number, a line for each value of the other."""
+
+    def __init__(self, picture: Svg, tuning: Tuning, most: float, wide: float) -> None:
+        self._picture = picture
+        self._tuning = tuning
+        self._most = most
+        self._wide = wide
+
+    def draw(
+        self, left: float, title: str, along: Callable[[Point], int], other: Callable[[Point], int], name: str
+    ) -> None:
+        """Draw it from `left` on, its lines named by the value of the other number."""
+        picture, points = self._picture, self._tuning.points
+        values = sorted({along(point) for point in points})
+        step = self._wide / max(len(values) - 1, 1)
+
+        def place(point: Point) -> tuple[float, float]:
+            return left + step * values.index(along(point)), _height(point.texts_per_second, self._most)
+
+        for number, value in enumerate(values):
+            picture.text(left + step * number, HEIGHT - BOTTOM + 18, str(value), anchor="middle")
+        picture.text(left + self._wide / 2, HEIGHT - 10, title, anchor="middle")
+        free = TOP
+        for number, value in enumerate(sorted({other(point) for point in points})):
+            line = [place(point) for point in points if other(point) == value]
+            hue = HUES[number % len(HUES)] if len(line) > 1 else FAINT
+            for x, y in line:
+                picture.rect(x - 2.5, y - 2.5, 5, 5, hue)
+            if len(line) > 1:
+                picture.path(line, stroke=hue, width=2)
+                picture.text(left + self._wide + 12, free, name.format(value), fill=hue)
+                free += 16
+        x, y = place(self._tuning.chosen)
+        frame = [(x - 7, y - 7), (x + 7, y - 7), (x + 7, y + 7), (x - 7, y + 7), (x - 7, y - 7)]
+        picture.path(frame, stroke=INK, width=2)
+
+
+def _height(rate: float, most: float) -> float:
+    return TOP + (HEIGHT - TOP - BOTTOM) * (1 - rate / most / ROOM)

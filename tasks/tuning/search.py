@@ -60,9 +60,9 @@ async def search(
 ) -> Tuning:
     """Find the smallest setting under which a node does next to all it can.
 
-    It goes along the size with two requests in flight, along the number in flight with the size found, and along the
-    size again, because with more in flight smaller requests may do. What time is left goes into measuring again those
-    settings between which the choice lies.
+    It goes along the number in flight with small requests, which show soonest how many the node serves at once; along
+    the size with the number found; and back along the number, because fewer of the larger ones may do. What time is
+    left goes into measuring again those settings between which the choice lies.
 
     Args:
         measure: Measures one.
@@ -77,16 +77,15 @@ async def search(
     first = await field.measure(1, 1)
     assert first is not None
     slow = first.p50 * IN_FLIGHT_LEAST * TEXTS_LEAST > longest
-    await field.up((IN_FLIGHT_LEAST, size) for size in SIZES if slow or size >= TEXTS_LEAST)
-    size = field.chosen.texts
-    await field.measure(1, size)
+    size = 1 if slow else TEXTS_LEAST
+    await field.measure(IN_FLIGHT_LEAST, size)
     await field.up((many, size) for many in IN_FLIGHT if many > IN_FLIGHT_LEAST)
     many = field.chosen.in_flight
-    if many > IN_FLIGHT_LEAST:
-        await field.up((many, each) for each in SIZES if each > size)
-        await field.down([(many, each) for each in reversed(SIZES) if TEXTS_LEAST <= each < size])
-        found = field.chosen
-        await field.up((each, found.texts) for each in IN_FLIGHT if each > found.in_flight)
+    await field.up((many, each) for each in SIZES if each > size)
+    size = field.chosen.texts
+    await field.down((each, size) for each in reversed(IN_FLIGHT) if IN_FLIGHT_LEAST <= each < many)
+    await field.up((each, size) for each in IN_FLIGHT if each > many)
+    await field.measure(1, size)
     await field.again()
     return Tuning(
         tuple(sorted(field.points.values(), key=lambda point: point.setting)), field.chosen, field.stopped
@@ -187,4 +186,5 @@ class _Field:
         left = self._end - self._now()
         smaller = (p for p in self.points.values() if p.in_flight <= in_flight and p.texts <= texts)
         expected = min((p.p50 * (in_flight / p.in_flight) * (texts / p.texts) for p in smaller), default=0.0)
-        return left > 0 and expected <= SURE * self._longest and ROUNDS * expected <= SURE * left
+        # One that takes more than half of the time would leave too little for what is found out after it.
+        return left > 0 and expected <= SURE * self._longest and ROUNDS * expected <= left / 2
