@@ -106,7 +106,6 @@ def _totals(report: IngestReport) -> Iterator[str]:
             "from cache",
             "from table",
             "repeated",
-            "characters dropped",
         ],
         [
             [
@@ -117,7 +116,6 @@ def _totals(report: IngestReport) -> Iterator[str]:
                 str(report.from_cache),
                 str(report.from_table),
                 str(repeated),
-                str(sum(report.dropped.values())),
             ]
         ],
     )

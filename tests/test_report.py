@@ -139,7 +139,6 @@ def test_the_totals_say_where_vectors_came_from_and_what_was_left_out() -> None:
         "from cache": "4",
         "from table": "2",
         "repeated": "1",
-        "characters dropped": "120",
     }
     assert "2.0 s, 5.0 chunks/s, 1.2 node-seconds." in made
     assert "Characters dropped: header 100, hyphen 20." in made
