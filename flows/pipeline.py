@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from distributed.scheduler import NoValidWorkerError, NoWorkerError
 from prefect import unmapped
 
 from prefect_ollama.blocks.errors import ClusterError, TaskRunLost
@@ -144,6 +145,8 @@ class _UnderWay:
         except Exception as error:
             unparsed = _error(before)
             lost = unparsed or (error if isinstance(error, TaskRunLost) else None)
+            if lost is not None and isinstance(lost.__cause__, NoWorkerError | NoValidWorkerError):
+                error, lost = lost, None  # no file is to blame for that
             done = _Done(bundle, error=error, lost=lost)
         else:
             done = _Done(bundle, result, future.state.name == "Cached", self._kept.file(future.state))

@@ -19,6 +19,9 @@ from prefect_ollama.tasks.roles import Role
 
 _LOOPBACK = "127.0.0.1"
 
+START_TRIES = 3
+"""How often worker processes are started that end as they start."""
+
 _CONFIG = {
     # These workers serve one run: nobody asks them for pages, metrics or profiles, and what they cost while
     # tasks wait for nodes should be next to nothing.
@@ -174,13 +177,21 @@ class WorkerCluster(distributed.SpecCluster):
         super(distributed.SpecCluster, self)._update_worker_status(op, msg)  # type: ignore[no-untyped-call]
 
     async def _correct_state_internal(self) -> None:
-        try:
-            await super()._correct_state_internal()
-        except Exception as error:
-            # Nobody awaits this while workers start: let tasks fail that have no worker to wait for any more.
-            logging.getLogger(__name__).error("Not all worker processes could start: %r", error)
-            if self.scheduler is not None:
-                self.scheduler.no_workers_timeout = 1.0
+        for left in reversed(range(START_TRIES)):
+            try:
+                await super()._correct_state_internal()
+                return
+            except Exception as error:
+                # Nobody awaits this while workers start.
+                if not left and self.scheduler is not None:
+                    logging.getLogger(__name__).error("Not all worker processes could start: %r", error)
+                    # Let tasks fail that have no worker to wait for any more.
+                    self.scheduler.no_workers_timeout = 1.0
+                # Those that were killed as they started are started again.
+                started = distributed.Status.running
+                self.workers = {
+                    name: worker for name, worker in self.workers.items() if worker.status == started
+                }
 
     async def _close(self) -> None:
         try:

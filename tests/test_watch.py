@@ -188,7 +188,7 @@ def test_the_calls_of_a_run_are_a_few_a_second_whatever_its_size(ingest: Ingest,
             rounds = ended[-1].seconds / watch.PUBLISH_EVERY + 2  # the first and the last
             assert 4 <= len(proxy.calls_of(" /api/artifacts/")) <= 2 * rounds + 1  # and the report
             assert len(proxy.calls_of(" /api/events/filter")) == 1
-            assert len(proxy.calls) < 5 * report.seconds
+            assert len(proxy.calls) < 60 + 2 * report.seconds  # any flow run begins with some thirty
 
 
 @pytest.mark.slow  # the server is given time to answer, and doesn't
