@@ -19,6 +19,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
 
 
+@pytest.mark.kills
 @pytest.mark.slow  # two runs with workers of their own for each kill; `benchmarks/crash.py` has hundreds
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", KINDS)

@@ -226,7 +226,7 @@ def test_a_node_that_dies_and_comes_back_is_told_of(ingest: Ingest, caplog: pyte
     assert report.ok
     assert any(name in run.down for run in seen)
     assert name not in seen[-1].down
-    down, back = feed.of_run(report.run_id, 2)
+    down, back = feed.of_run(report.run_id, 2, prefix="prefect-ollama.node.")
     assert [down.event, back.event] == ["prefect-ollama.node.down", "prefect-ollama.node.back"]
     assert {down.resource.id, back.resource.id} == {f"prefect-ollama.node.{name}"}
     assert name in down.payload["reason"]
