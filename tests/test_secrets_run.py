@@ -226,6 +226,9 @@ def test_runs_with_errors_show_no_secret(
     with pytest.raises(ClusterError) as caught:
         flow(str(folder), cluster, table, reading=reading, advanced=Advanced(use_cache=False))
     assert "left to do" in str(caught.value)
+    with distributed.Client(dask_workers, set_as_default=False) as client:
+        left = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.worker_plugins))
+    assert [name for name in left if name.startswith("prefect-ollama")] == [], "workers that stay forget them"
     specs = (cluster, cluster.to_spec(), table, table.to_spec(), reading, reading.to_options())
     nowhere(secret, prefect_server, sent, home, place, caplog.text, report, caught.value, *specs)
 
