@@ -138,9 +138,15 @@ def test_a_run_shows_its_progress_its_nodes_and_its_course(
     assert len(said) == 1
     assert all(hasattr(record, "prefect_ollama") for record in caplog.records if record.message in said)
 
-    names = sorted(re.sub(r"\d+", "N", run.name) for run in task_runs(report, "maintain"))
+    names = sorted(re.sub(r"\d+", "N", run.name) for run in task_runs(report, "publish"))
     source = re.sub(r"\d+", "N", report.source)
-    expected = ("maintain documents", f"plan {source}", "prove N nodes", "store N chunks")
+    expected = (
+        "maintain documents",
+        f"plan {source}",
+        "prove N nodes",
+        "store N chunks",
+        "publish version N",
+    )
     assert set(names) == {*expected, "parse N files · bundle N", "embed N chunks · bundle N"}
 
     assert left_behind() == []
