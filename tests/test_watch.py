@@ -95,7 +95,7 @@ def test_a_run_shows_its_progress_its_nodes_and_its_course(
     seen: list[Snapshot] = []
     caplog.set_level(logging.INFO)
     with nodes(*UNLIKE) as trio, observed_by(seen.append):
-        report = ingest(trio, 25)
+        report = ingest(trio, 60)
     found = artifacts(report)
     assert {key: len(made) for key, made in found.items()} == {
         "ingest-progress": 1,
@@ -104,7 +104,7 @@ def test_a_run_shows_its_progress_its_nodes_and_its_course(
     }
     (progress,) = found["ingest-progress"]
     assert (progress.type, progress.data) == ("progress", 100)
-    assert "25 of 25 documents" in str(progress.description)
+    assert "60 of 60 documents" in str(progress.description)
     assert f"{report.embedded:,} texts embedded" in str(progress.description)
     assert progress.updated is not None
     assert progress.created is not None
@@ -128,7 +128,7 @@ def test_a_run_shows_its_progress_its_nodes_and_its_course(
     picture = re.search(r"!\[[^]]*\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)", str(page.data))
     assert picture is not None
     drawn = "".join(ElementTree.fromstring(base64.b64decode(picture[1])).itertext())
-    assert all(f"{node.name}: " in drawn for node in report.nodes)  # its share is of figures a moment older
+    assert all(f"{node.name}: {node.share:.0%}" in drawn for node in report.nodes)
 
     assert [run.standing.part for run in seen] == sorted(run.standing.part for run in seen)
     assert any(0 < run.texts < report.embedded for run in seen), "it was seen under way"

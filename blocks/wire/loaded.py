@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from prefect_ollama.blocks.wire.spec import full_name
+
 FOR_EVER = timedelta(days=3650)
 """A time further away than this is what `keep_alive: -1` gives."""
 
@@ -57,8 +59,7 @@ def loaded_models(entries: Sequence[Any]) -> tuple[LoadedModel, ...]:
 
 def find_model(models: Sequence[LoadedModel], name: str) -> LoadedModel | None:
     """The model of this name, with or without a tag, if it is among them."""
-    full = name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
-    return next((model for model in models if model.name in (name, full)), None)
+    return next((model for model in models if model.name in (name, full_name(name))), None)
 
 
 def _bytes(value: Any) -> int | None:

@@ -24,7 +24,7 @@ from prefect_ollama.blocks.errors import (
 )
 from prefect_ollama.blocks.wire.answer import Vectors
 from prefect_ollama.blocks.wire.client import NodeClient
-from prefect_ollama.blocks.wire.spec import ClusterSpec
+from prefect_ollama.blocks.wire.spec import ClusterSpec, full_name
 
 T = TypeVar("T")
 
@@ -305,8 +305,7 @@ def likeness(a: Vectors, b: Vectors) -> float:
 
 
 def _digest(models: Mapping[str, str], name: str) -> str | None:
-    full = name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
-    return models.get(full, models.get(name))
+    return models.get(full_name(name), models.get(name))
 
 
 async def _gather(

@@ -57,6 +57,11 @@ class NodeSpec:
             object.__setattr__(self, "password", seal(self.password))
 
 
+def full_name(model: str) -> str:
+    """A model's name with its tag, which is `latest` where none is given."""
+    return model if ":" in model.rsplit("/", 1)[-1] else f"{model}:latest"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One embedding model and all that decides what vector it gives for a text.

@@ -271,10 +271,7 @@ class Engine:
         self._throw_away(lane, self._evidence.disown(lane))
         for request in lane.requests:
             if not request.overdue:
-                request.overdue = True
-                for item in request.items:
-                    item.copies -= 1
-                self._put_back(request.items)
+                self._take_back(request)
             request.give_up()
         self._health.trip(lane, error)
 
@@ -314,6 +311,13 @@ class Engine:
         if not isinstance(error, InputRejected) or (alone and not certain):
             self._health.trip(lane, error)
 
+    def _take_back(self, request: Request) -> None:
+        """Let others have the texts of a request whose answer nobody counts on any more."""
+        request.overdue = True
+        for item in request.items:
+            item.copies -= 1
+        self._put_back(request.items)
+
     def _put_back(self, items: Iterable[Item], *, dock: bool = False) -> None:
         items = list(items)
         for item in items:
@@ -352,10 +356,7 @@ class Engine:
                 self._health.trip(lane, _silent(lane))
                 late = [request for request in lane.requests if not request.overdue]
             for request in late:
-                request.overdue = True
-                for item in request.items:
-                    item.copies -= 1
-                self._put_back(request.items)
+                self._take_back(request)
                 if others:
                     request.give_up()
 

@@ -60,6 +60,13 @@ class _Page:
         """Evidence is on its way; count from now."""
         self.at, self.units, self.most = now, 0.0, min(2 * self.most, EVERY_UNITS)
 
+    def carry(self, now: float, *, canaries: int) -> Carried:
+        """What goes out now, with the errands."""
+        carried = Carried(tuple(self.errands), canaries)
+        self.errands.clear()
+        self.since(now)
+        return carried
+
 
 class Evidence:
     """The book of answers that wait for evidence.
@@ -106,7 +113,7 @@ class Evidence:
             return Carried()  # a query waits for nothing, and a text under suspicion goes alone
         quickest = self._quickest(now)
         due = page.units >= page.most or now - page.at >= EVERY
-        if due and quickest is not None and self._much_quicker(quickest, lane, now):
+        if due and quickest is not None and _much_quicker(quickest, lane, now):
             due = False
             self._plan(now, [lane])
         if last:
@@ -114,7 +121,7 @@ class Evidence:
             due = due or lane is quickest
         if not (due or page.errands) or len(items) + len(page.errands) >= _most(lane):
             return Carried()
-        return self._carry(page, now, canaries=1)
+        return page.carry(now, canaries=1)
 
     def owed(self, now: float, *, last: bool) -> tuple[list[tuple[Lane, Carried]], Findings]:
         """Requests with evidence alone, for answers that would wait too long for it otherwise, and what is lost.
@@ -131,7 +138,7 @@ class Evidence:
             wanted = lane in alone or (page.errands and (last or not all(e.lane.works for e in page.errands)))
             if wanted and len(lane.requests) < lane.client.node.max_in_flight:
                 canaries = 1 if page.errands else min(2, _most(lane))
-                found.append((lane, self._carry(page, now, canaries=canaries)))
+                found.append((lane, page.carry(now, canaries=canaries)))
         return found, Findings(lost=lost)
 
     def sent(self, request: Request, carried: Carried) -> None:
@@ -219,6 +226,7 @@ class Evidence:
             Nodes that had better be sent a canary by itself.
         """
         alone: set[Lane] = set()
+        by = self._quickest(now)
         for lane in self._pages if lanes is None else lanes:
             page = self._pages[lane]
             if not lane.works:
@@ -227,13 +235,12 @@ class Evidence:
             request = self._unchecked(lane)
             if request is None:
                 continue
-            place = self._tries.get(request, 0) % len(request.items)
-            by = self._quickest(now)
             if lane.works and (by is None or by is lane or request in self._tries or _most(by) < 2):
                 alone.add(lane)
             elif by is not None and _most(by) < 2:
                 self._lost.append((lane, self.disown(lane)))  # nobody can check it
             elif by is not None and len(self._pages[by].errands) < _most(by) - 1:
+                place = self._tries.get(request, 0) % len(request.items)
                 errand = self._checks[request] = Errand(lane, request, place)
                 self._pages[by].errands.append(errand)
                 page.since(now)
@@ -255,16 +262,6 @@ class Evidence:
     def _quickest(self, now: float) -> Lane | None:
         able = (lane for lane in self._pages if lane.works and not lane.stalled())
         return min(able, key=lambda lane: lane.pace.unit_seconds(now), default=None)
-
-    def _much_quicker(self, one: Lane, other: Lane, now: float) -> bool:
-        """Whether a text costs one node less than a canary costs another."""
-        return one.pace.unit_seconds(now) * MEAN_UNITS < other.pace.unit_seconds(now) * ONE_CANARY
-
-    def _carry(self, page: _Page, now: float, *, canaries: int) -> Carried:
-        carried = Carried(tuple(page.errands), canaries)
-        page.errands.clear()
-        page.since(now)
-        return carried
 
     def _compare(self, errand: Errand, found: Findings) -> None:
         held = self._pages[errand.lane].held
@@ -297,6 +294,11 @@ class Evidence:
         for errand in errands:
             if self._checks.get(errand.request) is errand:
                 del self._checks[errand.request]
+
+
+def _much_quicker(one: Lane, other: Lane, now: float) -> bool:
+    """Whether a text costs one node less than a canary costs another."""
+    return one.pace.unit_seconds(now) * MEAN_UNITS < other.pace.unit_seconds(now) * ONE_CANARY
 
 
 def _most(lane: Lane) -> int:
