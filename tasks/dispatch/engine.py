@@ -284,6 +284,9 @@ class Engine:
         self._put_back(open_items)
 
     def _recovered(self, lane: Lane) -> None:
+        for request in lane.requests:
+            if request.overdue:
+                request.give_up()
         for believed in self._evidence.proven(lane):
             self._settle(*believed)
         self._soon()
@@ -311,19 +314,19 @@ class Engine:
         if not isinstance(error, InputRejected) or (alone and not certain):
             self._health.trip(lane, error)
 
-    def _take_back(self, request: Request) -> None:
+    def _take_back(self, request: Request, *, front: bool = True) -> None:
         """Let others have the texts of a request whose answer nobody counts on any more."""
         request.overdue = True
         for item in request.items:
             item.copies -= 1
-        self._put_back(request.items)
+        self._put_back(request.items, front=front or any(item.job.urgent for item in request.items))
 
-    def _put_back(self, items: Iterable[Item], *, dock: bool = False) -> None:
+    def _put_back(self, items: Iterable[Item], *, dock: bool = False, front: bool = True) -> None:
         items = list(items)
         for item in items:
             if dock or item.accused:
                 self._queue.put_in_dock(item)
-        self._queue.put(items, front=True)
+        self._queue.put(items, front=front)
 
     def _close(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
@@ -339,14 +342,18 @@ class Engine:
             for request in lane.requests:
                 useless = request.items and all(item.answered for item in request.items)
                 if useless and not request.given_up and not self._evidence.needs(request):
-                    if lane.silent_for_long(request, now, LATE, LATE_LEAST):
+                    if lane.works and lane.silent_for_long(request, now, LATE, LATE_LEAST):
                         self._health.trip(lane, _silent(lane))
                     request.give_up()
 
     # ---- failing nodes
 
     def _find_overdue(self, now: float) -> None:
-        """Take the work of a silent node back, as far as others can do it; one that is alone is waited for."""
+        """Offer the work of a silent node to others, after all that waits; one that is alone is waited for.
+
+        What it has begun it may still end, if it is slow and not dead. That counts as long as nobody else was
+        quicker, and until it answers a probe, which queues behind it at a node that lives.
+        """
         for lane in self._lanes:
             late = [request for request in lane.requests if now > lane.overdue_at(request)]
             if not late:
@@ -356,8 +363,8 @@ class Engine:
                 self._health.trip(lane, _silent(lane))
                 late = [request for request in lane.requests if not request.overdue]
             for request in late:
-                self._take_back(request)
-                if others:
+                self._take_back(request, front=False)
+                if others and (lane.works or request.note.begun is None):
                     request.give_up()
 
     # ---- time

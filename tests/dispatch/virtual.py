@@ -25,6 +25,8 @@ DIMENSION = 8
 SIZE = 64
 """Texts of the requests that saturate a node."""
 
+SLOWED = 0.1
+
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     """Waits for nothing: when nobody is ready, it is later at once."""
@@ -55,6 +57,7 @@ class VirtualNode:
         latency: Seconds on the way, there and back.
         lies_after: Requests after which it gives other vectors; None never.
         dies_after: Requests after which it can't be reached; None never.
+        slows_at: Second at which it slows to a tenth, in the middle of a request too; None never.
     """
 
     texts_per_second: float
@@ -63,12 +66,20 @@ class VirtualNode:
     latency: float = 0.004
     lies_after: int | None = None
     dies_after: int | None = None
+    slows_at: float | None = None
     requests: int = 0
     queue: asyncio.Semaphore = field(init=False)
 
     def seconds(self, texts: int) -> float:
         """Service time of a request."""
         return self.request_overhead + self.slots * texts / self.texts_per_second
+
+    async def serve(self, texts: int) -> None:
+        """Take the time of a request."""
+        left, now = self.seconds(texts), asyncio.get_running_loop().time()
+        quick = left if self.slows_at is None else min(left, max(0.0, self.slows_at - now))
+        await asyncio.sleep(quick)
+        await asyncio.sleep((left - quick) / SLOWED)
 
     @property
     def saturated(self) -> float:
@@ -93,7 +104,7 @@ class VirtualClient:
         await self._reach()
         lies = self.virtual.lies_after is not None and self.virtual.requests > self.virtual.lies_after
         async with self.virtual.queue:
-            await asyncio.sleep(self.virtual.seconds(len(texts)))
+            await self.virtual.serve(len(texts))
         await asyncio.sleep(self.virtual.latency / 2)
         return Answer(_vectors(texts, "b" if lies else "a"), 0)
 
