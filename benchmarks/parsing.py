@@ -6,14 +6,18 @@ One worker process for each core reads the same files in each of these ways, in 
 
     text     bare PyMuPDF: `page.get_text()` for every page
     blocks   bare PyMuPDF: `page.get_text("blocks")`, the text with a rectangle for each block
-    dict     bare PyMuPDF: `page.get_text("dict")` without images, which also tells the type, as structure needs it
+    words    bare PyMuPDF: `page.get_text("words")`, with a rectangle for each word
+    dict     bare PyMuPDF: `page.get_text("dict")` without images, which also tells the type
     ours     `Parser.parse` with all its limits: text, order, headings, running heads, tables
 
-Bare PyMuPDF runs without any limit and gives text in the order of the file. Printed are pages a second of all
-workers together by the clock, and for each second of CPU time, that of the child processes included (medians of
-the rounds), with the ratio of ours to the others. Where other programs run beside it, only the second tells the
-truth: ours has two processes for each core, and so gets more of a busy machine. The files default to the samples
-that are running text.
+Bare PyMuPDF runs without any limit and gives text in the order of the file. `text` and `blocks` tell neither columns
+nor the cells of tables, which takes the places that `words` has, nor headings, which takes the type that `dict` has.
+
+Printed are pages a second of all workers together by the clock, and for each second of CPU time, that of the child
+processes included (medians of the rounds), with the ratio of ours to the others. Where other programs run beside
+it, only the second tells the truth: ours has two processes for each core, and so gets more of a busy machine.
+
+Without files it reads the samples that are running text, and then a manual of code and tables (`benchmarks/manual.py`).
 """
 
 from __future__ import annotations
@@ -26,12 +30,16 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
+
+from benchmarks.manual import write_manual
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 TEXTS = ("agpl-3.pdf", "measuring-the-world.pdf")
 ROUNDS = 7
+BARE = ("text", "blocks", "words", "dict")
 SECONDS = 2.0  # of work for each worker in a round, about
 
 
@@ -70,7 +78,7 @@ def cpu_seconds() -> float:
 
 def worker(pipe: Connection, files: list[Path]) -> None:
     """Read the files in the way that is asked for, as often as asked; answer with pages and CPU seconds."""
-    ways = {kind: bare(kind) for kind in ("text", "blocks", "dict")}
+    ways = {kind: bare(kind) for kind in BARE}
     ways["ours"] = ours()
     for read in ways.values():
         read(files)
@@ -83,13 +91,24 @@ def worker(pipe: Connection, files: list[Path]) -> None:
 
 
 def main(names: list[str]) -> None:
-    files = [Path(name) for name in names] or [SAMPLES / name for name in TEXTS]
+    if names:
+        compare("the files given", list(map(Path, names)))
+        return
+    compare("running text", [SAMPLES / name for name in TEXTS])
+    with TemporaryDirectory() as folder:
+        manual = Path(folder) / "manual.pdf"
+        write_manual(manual)
+        compare("a manual of code and tables", [manual])
+
+
+def compare(what: str, files: list[Path]) -> None:
     cores = len(os.sched_getaffinity(0))
     context = multiprocessing.get_context("spawn")
-    pipes = []
+    pipes, workers = [], []
     for _ in range(cores):
         here, there = context.Pipe()
-        context.Process(target=worker, args=(there, files)).start()
+        workers.append(context.Process(target=worker, args=(there, files)))
+        workers[-1].start()
         pipes.append(here)
     for pipe in pipes:
         pipe.recv()
@@ -103,7 +122,7 @@ def main(names: list[str]) -> None:
 
     _, once, _ = run("text", 1)
     times = max(1, round(SECONDS / once))
-    by_clock: dict[str, list[float]] = {"text": [], "blocks": [], "dict": [], "ours": []}
+    by_clock: dict[str, list[float]] = {way: [] for way in (*BARE, "ours")}
     by_cpu: dict[str, list[float]] = {way: [] for way in by_clock}
     pages = 0
     for _ in range(ROUNDS):
@@ -113,8 +132,10 @@ def main(names: list[str]) -> None:
             by_cpu[way].append(pages / cpu)
     for pipe in pipes:
         pipe.send(None)
+    for process in workers:
+        process.join()
 
-    print(f"{cores} workers on {cores} cores, {pages} pages a round, {ROUNDS} rounds")
+    print(f"{what}: {cores} workers on {cores} cores, {pages} pages a round, {ROUNDS} rounds")
     print(f"{'':8}{'pages/s':>9}{'ours is':>10}{'pages/CPU-s':>15}{'ours is':>10}")
     for way in by_clock:
         line = f"{way:8}"

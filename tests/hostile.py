@@ -129,6 +129,27 @@ def outline_loop() -> bytes:
     )
 
 
+def outline_heap(lines: int = 8000, entries: int = 8000) -> bytes:
+    """A page of thousands of short lines, and an outline with thousands of titles that all might stand on it."""
+    rows = b"".join(b"1 0 0 1 %d %d Tm (%db) Tj\n" % (20 + i % 9 * 50, 10 + i * 40, i) for i in range(lines))
+    more = {
+        30 + i: b"<</Title(%da b)/Parent 20 0 R%b/Dest[3 0 R/Fit]>>"
+        % (i, b"/Next %d 0 R" % (31 + i) if i + 1 < entries else b"")
+        for i in range(entries)
+    }
+    return pdf(
+        {
+            1: b"<</Type/Catalog/Pages 2 0 R/Outlines 20 0 R>>",
+            2: b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+            3: b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 400000]/Contents 4 0 R/Resources<</Font<</F 5 0 R>>>>>>",
+            4: stream(b"BT /F 1 Tf\n" + rows + b"ET"),
+            5: _FONT,
+            20: b"<</Type/Outlines/First 30 0 R/Last %d 0 R/Count %d>>" % (29 + entries, entries),
+            **more,
+        }
+    )
+
+
 def xref_loop() -> bytes:
     """A cross-reference table that says the one before it is itself."""
     body = pdf(

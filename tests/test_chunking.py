@@ -27,8 +27,8 @@ def document(*pages: list[Block]) -> ParsedDocument:
     )
 
 
-def paragraph(text: str, y: float = 100, continues: bool = False) -> Block:
-    return Block("paragraph", text, Box(70, y, 500, y + 20), continues=continues)
+def paragraph(text: str, y: float = 100, continues: bool = False, ends: tuple[int, ...] = ()) -> Block:
+    return Block("paragraph", text, Box(70, y, 500, y + 20), continues=continues, ends=ends)
 
 
 def heading(text: str, level: int = 1) -> Block:
@@ -77,9 +77,9 @@ def blocks(draw: st.DrawFn) -> list[Block]:
         if kind == "table":
             rows = draw(st.integers(2, 25))
             body = [f"| r{i}.{row} | {draw(sentence())} |" for row in range(rows)]
-            found.append(
-                Block("table", "\n".join([f"| head{i} | b |", "| --- | --- |", *body]), Box(1, 2, 3, 4))
-            )
+            continues = bool(found) and found[-1].kind == "table" and draw(st.booleans())
+            head = [] if continues else [f"| head{i} | b |", "| --- | --- |"]
+            found.append(Block("table", "\n".join([*head, *body]), Box(1, 2, 3, 4), 0, continues))
             continue
         text = " ".join(f"<{i}.{k}>{draw(sentence())}" for k in range(draw(st.integers(1, 6))))
         if kind == "heading":
@@ -87,7 +87,9 @@ def blocks(draw: st.DrawFn) -> list[Block]:
         elif kind == "note":
             found.append(Block("note", text, Box(1, 2, 3, 4)))
         else:
-            found.append(paragraph(text, continues=kind == "continued" and bool(found)))
+            ends = tuple(range(1, len(text), draw(st.integers(5, 60))))
+            continues = kind == "continued" and bool(found) and found[-1].kind == "paragraph"
+            found.append(paragraph(text, continues=continues, ends=ends))
     return found
 
 
@@ -244,6 +246,52 @@ def test_a_table_is_kept_whole_and_a_long_one_repeats_its_header() -> None:
     assert all(chunk.text.startswith("| Name | Number |\n| --- | --- |\n| item") for chunk in long)
     rows = [line for chunk in long for line in chunk.text.split("\n")[2:]]
     assert [row.split()[2] for row in rows] == [str(i) for i in range(100)]
+
+
+def test_a_table_that_goes_on_over_pages_is_one_table() -> None:
+    def part(rows: range, continues: bool) -> Block:
+        lines = [f"| item {i} | {i * 3} pieces in the box |" for i in rows]
+        head = [] if continues else ["| Name | Number |", "| --- | --- |"]
+        return Block("table", "\n".join([*head, *lines]), Box(70, 100, 500, 400), 0, continues)
+
+    note = Block("note", "1 A note at the foot.", Box(70, 770, 500, 780))
+    (whole,) = chunk_document(
+        document([part(range(3), False), note], [part(range(3, 6), True)]), ChunkOptions(300, 400)
+    )
+    rows = [line.split()[2] for line in whole.text.split("\n\n")[0].split("\n")[2:]]
+    assert rows == [str(i) for i in range(6)]
+    assert (whole.page_from, whole.page_to) == (1, 2)
+    assert {region.page for region in whole.regions} == {1, 2}
+
+    chunks = chunk_document(document(*([part(range(i * 30, i * 30 + 30), i > 0)] for i in range(4))))
+    assert all(chunk.text.startswith("| Name | Number |\n| --- | --- |\n| item") for chunk in chunks)
+    rows = [line.split()[2] for chunk in chunks for line in chunk.text.split("\n")[2:]]
+    assert rows == [str(i) for i in range(120)]
+    for chunk in chunks:
+        items = [int(line.split()[2]) for line in chunk.text.split("\n")[2:]]
+        assert (chunk.page_from, chunk.page_to) == (items[0] // 30 + 1, items[-1] // 30 + 1)
+
+
+def test_a_chunk_marks_its_own_lines_of_a_paragraph_and_its_own_rows_of_a_table() -> None:
+    lines = [f"Line number {i} of the text says what there is to say." for i in range(40)]
+    text = " ".join(lines)
+    ends = tuple(sum(len(line) + 1 for line in lines[: i + 1]) for i in range(39))
+    block = Block("paragraph", text, Box(70, 100, 500, 500), ends=ends)
+    chunks = chunk_document(document([block]), ChunkOptions(overlap_tokens=0))
+    assert len(chunks) > 2
+    for chunk in chunks:
+        numbers = [int(word) for word in chunk.text.split() if word.isdigit()]
+        (region,) = chunk.regions
+        assert (region.x0, region.y0, region.x1, region.y1) == pytest.approx(
+            (70, 100 + 10 * numbers[0], 500, 110 + 10 * numbers[-1])
+        )
+    rows = ["| Name | Number |", "| --- | --- |", *(f"| item {i} | {i} pieces of it |" for i in range(39))]
+    table = Block("table", "\n".join(rows), Box(70, 100, 500, 500))
+    for chunk in chunk_document(document([table])):
+        numbers = [int(row.split()[2]) for row in chunk.text.split("\n")[2:]]
+        (region,) = chunk.regions
+        first = 0 if numbers[0] == 0 else numbers[0] + 1
+        assert (region.y0, region.y1) == pytest.approx((100 + 10 * first, 120 + 10 * numbers[-1]))
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from prefect_ollama.tasks.chunking.sentences import halves
 from prefect_ollama.tasks.chunking.tokens import estimate_tokens
 from prefect_ollama.tasks.parsing.document import ParsedDocument
 
-CHUNKER_VERSION: Final = "1"
+CHUNKER_VERSION: Final = "2"
 """Changes whenever the same document and options would give other chunks."""
 
 _WEIGHT: Final = {CHAPTER: 1.6, HEADING: 1.5, PARAGRAPH: 0.8, SENTENCE: 0.2, INSIDE: -0.5}
@@ -155,8 +155,8 @@ def _chunk(atoms: list[Atom], start: int, end: int, overlap_tokens: int) -> Chun
     return Chunk(
         text=text,
         position=-1,
-        page_from=min(atom.region.page for atom in taken),
-        page_to=max(atom.region.page for atom in taken),
+        page_from=min(region.page for atom in taken for region in atom.regions),
+        page_to=max(region.page for atom in taken for region in atom.regions),
         heading=" > ".join(own.path),
         regions=_regions(taken),
         tokens=tokens,
@@ -182,10 +182,9 @@ def _overlap(atoms: list[Atom], start: int, overlap_tokens: int) -> int:
 
 
 def _regions(atoms: list[Atom]) -> tuple[Region, ...]:
-    """One rectangle for each run of blocks that stand one below the other."""
+    """One rectangle for each run of lines or blocks that stand one below the other."""
     found: list[Region] = []
-    for atom in atoms:
-        region = atom.region
+    for region in (region for atom in atoms for region in atom.regions):
         if found and found[-1] == region:
             continue
         if found and _continues(found[-1], region):

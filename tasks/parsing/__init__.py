@@ -13,7 +13,8 @@ from prefect_ollama.tasks.parsing.document import (
     Problem,
 )
 from prefect_ollama.tasks.parsing.options import ParseOptions
-from prefect_ollama.tasks.parsing.parser import REMEDIES, Parser
+from prefect_ollama.tasks.parsing.parser import Parser
+from prefect_ollama.tasks.parsing.refusals import REMEDIES
 
 __all__ = [
     "REMEDIES",

@@ -30,7 +30,10 @@ class Block(NamedTuple):
         text: Its text. Only a table has line breaks; it is Markdown, one row a line, the header first.
         box: Where it stands on its page.
         level: Level of a heading, 1 for the highest; 0 for the others.
-        continues: It goes on with the last paragraph before it, from the column or the page before.
+        continues: It goes on with the last paragraph or table before it, from the column or the page before; a table
+            then without the header.
+        ends: Where each of its lines but the last ends in `text`; empty where it has one line, or where that is not
+            known. Lines are equally far apart.
     """
 
     kind: Literal["paragraph", "heading", "table", "note"]
@@ -38,6 +41,7 @@ class Block(NamedTuple):
     box: Box
     level: int = 0
     continues: bool = False
+    ends: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

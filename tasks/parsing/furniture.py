@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
-from prefect_ollama.tasks.parsing.lines import SCALE, Piece, RawPage
+from prefect_ollama.tasks.parsing.pieces import SCALE, Piece, RawPage
 
 # How much of a page at its top and bottom is searched, and for how many pieces.
 _BAND: Final = 0.13

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from prefect_ollama.tasks.parsing.lines import LEADERS, Piece, RawPage
+from prefect_ollama.tasks.parsing.pieces import LEADERS, Piece, RawPage
 
 _LONGEST: Final = 200
 _NUMBER: Final = re.compile(r"(?:§\s*)?(\d{1,3}(?:\.\d{1,3}){0,5})\.?\s+(?=\S)")
@@ -144,10 +144,14 @@ def _by_outline(pages: list[RawPage], outline: list[tuple[int, str, int]]) -> di
         if not entries:
             continue
         longest = 1.5 * max(len(key) for key, _ in entries) + 40
+        lasts = {key[-1] for key, _ in entries}
         keys = [
             (_key(piece.text), piece)
             for piece in page.pieces
-            if len(piece.text) <= longest and piece.lines <= 4 and not LEADERS.search(piece.text)
+            if len(piece.text) <= longest
+            and piece.lines <= 4
+            and not lasts.isdisjoint(piece.text[-4:].casefold())  # Spares most of them the rest.
+            and not LEADERS.search(piece.text)
         ]
         for wanted_key, level in entries:
             same = [piece for key, piece in keys if id(piece) not in found and _same(key, wanted_key)]

@@ -1,7 +1,6 @@
-"""MuPDF as the child uses it: a file opened in safety, and pages printed as structured text.
+"""MuPDF as the child uses it: a file opened in safety, its outline, what its exceptions mean.
 
-It calls MuPDF's own functions where PyMuPDF's would build Python objects for every line of text. Importing this
-module imports PyMuPDF, so only the child does.
+Importing this module imports PyMuPDF, so only the child does.
 """
 
 from __future__ import annotations
@@ -15,35 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
-from prefect_ollama.tasks.parsing import protocol
-
-# `import pymupdf` tries this package, which brings onnxruntime along: 0.6 CPU-seconds and 60 MB that plain
-# text has no use for. None in sys.modules is how Python spells "do not import".
-sys.modules["pymupdf.layout"] = None  # type: ignore[assignment]
+# `import pymupdf` tries these packages, which bring numpy and onnxruntime along: more than half of the time that it
+# takes and of the memory, of no use to plain text. None in sys.modules is how Python spells "do not import".
+sys.modules["pymupdf.layout"] = sys.modules["pymupdf4llm"] = None  # type: ignore[assignment]
 # By name, because PyMuPDF says it is typed and is not.
 pymupdf: Any = importlib.import_module("pymupdf")
 mupdf: Any = importlib.import_module("pymupdf.mupdf")
 
-# MuPDF prints whole numbers: tenths of a point.
-SCALE: Final = 10.0
-TEXT: Final[int] = mupdf.FZ_STEXT_CLIP
-PICTURES: Final[int] = TEXT | mupdf.FZ_STEXT_PRESERVE_IMAGES
-TABLES: Final[int] = (
-    TEXT | mupdf.FZ_STEXT_SEGMENT | mupdf.FZ_STEXT_COLLECT_VECTORS | mupdf.FZ_STEXT_TABLE_HUNT
-)
-# No page is drawn for OCR with more pixels than this, whatever size it says it has.
-_OCR_PIXELS: Final = 25_000_000
-
-
-def _zoomed(factor: float) -> Any:
-    matrix = mupdf.fz_matrix()
-    matrix.a = matrix.d = factor
-    return matrix
-
-
-_PLAIN: Final[Any] = _zoomed(1.0)
+_LONGEST_OUTLINE: Final = 100_000
 
 
 class Refused(Exception):
@@ -144,90 +122,26 @@ def raw(document: Any) -> Any:
     return (this if isinstance(this, mupdf.FzDocument) else this.super()).m_internal
 
 
-def outline(document: Any) -> list[list[Any]]:
-    """Give the file's own table of contents as [level, title, page counted from 1]."""
+def outline(document: Any) -> list[tuple[int, str, int]]:
+    """Give the file's own table of contents as level, title and page, the latter two counted from 1."""
+    found: list[tuple[int, str, int]] = []
     try:
-        return [[level, title, page] for level, title, page, *_ in document.get_toc(simple=True)]
+        first = mupdf.ll_fz_load_outline(raw(document))
     except Exception:
         # A broken outline is no reason to leave the pages unread: headings are found by their type then.
-        return []
-
-
-class Answers:
-    """The pipe to the parent. Every line is sent at once: what was said before a kill is not lost."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._buffer = mupdf.ll_fz_new_buffer(2**16)
-        self._output = mupdf.ll_fz_new_output_with_buffer(self._buffer)
-
-    def say(self, kind: bytes, body: Any, page: int = 0) -> None:
-        """Send a line with a JSON body."""
-        self._write(b"%b%b\n" % (protocol.head(kind, page), orjson.dumps(body)))
-
-    def print_page(
-        self, document: Any, kind: bytes, number: int, flags: int, region: list[float] | None = None
-    ) -> None:
-        """Send the structured text of one page or of a region on it, annotations and form fields included."""
-        options = mupdf.fz_stext_options()
-        options.flags = flags
-        if region:
-            options.flags |= mupdf.FZ_STEXT_CLIP_RECT
-            options.clip.x0, options.clip.y0, options.clip.x1, options.clip.y1 = region
-        page = mupdf.ll_fz_load_page(document, number)
-        try:
-            self._print(page, kind, number, options, _PLAIN, None)
-        finally:
-            mupdf.ll_fz_drop_page(page)
-
-    def print_ocr(self, document: Any, number: int, *, dpi: int, languages: str, tessdata: str) -> None:
-        """Send what Tesseract reads on a picture of the page, in the coordinates of the page."""
-        page = document[number]
-        area = max(1.0, page.rect.width * page.rect.height)
-        dpi = max(1, min(dpi, int(72 * (_OCR_PIXELS / area) ** 0.5)))
-        # In colour: of a grey picture MuPDF's Tesseract reads nothing, and says nothing either.
-        pixmap = page.get_pixmap(dpi=dpi, colorspace=pymupdf.csRGB)
-        with pymupdf.open(
-            stream=pixmap.pdfocr_tobytes(compress=False, language=languages, tessdata=tessdata),
-            filetype="pdf",
-        ) as read:
-            layer = mupdf.ll_fz_load_page(raw(read), 0)
-            try:
-                box = mupdf.ll_fz_bound_page(layer)
-                zoom = page.rect.width / max(1.0, box.x1 - box.x0)
-                size = (page.rect.width, page.rect.height)
-                self._print(layer, protocol.OCR, number, mupdf.fz_stext_options(), _zoomed(zoom), size)
-            finally:
-                mupdf.ll_fz_drop_page(layer)
-
-    def _print(
-        self, page: Any, kind: bytes, number: int, options: Any, matrix: Any, size: tuple[float, float] | None
-    ) -> None:
-        box = mupdf.ll_fz_bound_page(page)
-        stext = mupdf.ll_fz_new_stext_page(box)
-        try:
-            device = mupdf.ll_fz_new_stext_device(stext, options)
-            try:
-                mupdf.ll_fz_run_page(page, device, matrix, None)
-                mupdf.ll_fz_close_device(device)
-            finally:
-                mupdf.ll_fz_drop_device(device)
-            width, height = size or (box.x1 - box.x0, box.y1 - box.y0)
-            mupdf.ll_fz_clear_buffer(self._buffer)
-            mupdf.ll_fz_print_stext_page_as_json(self._output, stext, SCALE)
-            body = mupdf.ll_fz_buffer_to_bytes_internal(self._buffer, 0)
-            if len(body) > protocol.LONGEST_PAGE:
-                raise Refused("too-large", f"it yields {len(body) >> 20} MiB of text")
-            if b"\n" in body:  # MuPDF puts one after a grid.
-                body = body.replace(b"\n", b" ")
-            self._write(b"%b%b\n" % (protocol.head(kind, number, width, height), body))
-        finally:
-            mupdf.ll_fz_drop_stext_page(stext)
-
-    def _write(self, line: bytes) -> None:
-        view = memoryview(line)
-        while view:
-            view = view[os.write(self._fd, view) :]
+        return found
+    waiting = [(first, 1)]
+    while waiting and len(found) < _LONGEST_OUTLINE:
+        entry, level = waiting.pop()
+        while entry:
+            found.append((level, entry.title or "", entry.page.page + 1))
+            if entry.down:
+                waiting.append((entry.next, level))
+                entry, level = entry.down, level + 1
+            else:
+                entry = entry.next
+    mupdf.ll_fz_drop_outline(first)
+    return found
 
 
 def tessdata_for(languages: list[str], folder: str) -> str:

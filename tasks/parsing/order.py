@@ -11,7 +11,7 @@ from itertools import pairwise
 from operator import attrgetter, le
 from typing import Final
 
-from prefect_ollama.tasks.parsing.lines import SCALE, Cell, Piece, RawPage
+from prefect_ollama.tasks.parsing.pieces import SCALE, Cell, Piece, RawPage
 
 _y0, _y1, _x0, _lines = attrgetter("y0"), attrgetter("y1"), attrgetter("x0"), attrgetter("lines")
 # A column is at least this wide, in parts of the width of what stands on the page.
@@ -187,19 +187,22 @@ def merge_lines(pages: list[RawPage]) -> None:
 
     MuPDF takes each line for a block of its own there.
     """
-    single: Counter[int] = Counter()
-    other: Counter[int] = Counter()
+    all_pieces = Counter([piece.size for page in pages for piece in page.pieces])
+    single = Counter(
+        [piece.size for page in pages for piece in page.pieces if piece.lines == 1 and not piece.rows]
+    )
+    mostly_single = {size for size, count in single.items() if 2 * count > all_pieces[size] and count > 5}
+    if not mostly_single:
+        return
     steps: defaultdict[int, Counter[int]] = defaultdict(Counter)
     widest: Counter[int] = Counter()
     for page in pages:
         before = None
         for piece in page.pieces:
             size = piece.size
-            if piece.lines > 1 or piece.rows:
-                other[size] += 1
+            if size not in mostly_single or piece.lines > 1 or piece.rows:
                 before = None
                 continue
-            single[size] += 1
             widest[size] = max(widest[size], piece.x1 - piece.x0)
             if before is not None and before.size == size and 0 < piece.y0 - before.y0 < 4 * size:
                 steps[size][(piece.y0 - before.y0) // 4] += 1
@@ -207,7 +210,7 @@ def merge_lines(pages: list[RawPage]) -> None:
     spaced = {}
     for size, counted in steps.items():
         step, times = counted.most_common(1)[0]
-        if times >= 5 and single[size] > other[size]:
+        if times >= 5:
             spaced[size] = step
     if spaced:
         for page in pages:

@@ -12,6 +12,8 @@ import time
 import weakref
 from typing import Any, BinaryIO, Final
 
+import orjson
+
 from prefect_ollama.tasks.parsing import protocol
 
 # The import of PyMuPDF takes half a second; this is for a machine under heavy load.
@@ -83,10 +85,11 @@ class ChildProcess:
         """Its process id."""
         return self._process.pid
 
-    def send(self, request: dict[str, Any]) -> None:
-        """Send a request; a child that has ended is noticed by `receive`."""
+    def send(self, request: dict[str, Any], journal: bytes = b"") -> None:
+        """Send a request, and the journal that it is about; a child that has ended is noticed by `receive`."""
         with contextlib.suppress(OSError):
-            protocol.write_request(self._requests, request)
+            self._requests.write(orjson.dumps(request) + b"\n" + journal)
+            self._requests.flush()
 
     def receive(self, limit: int) -> protocol.Line | None:
         """Wait for a line; None when the child has ended.
@@ -100,10 +103,6 @@ class ChildProcess:
             if self.ran_out or self._process.poll() is not None:
                 return None  # Broken off by its death.
             raise
-
-    def take_time(self, many: bool) -> None:
-        """Expect many lines one after the other, or few that matter at once."""
-        self._lines.patient = many
 
     def allow(self, seconds: float) -> None:
         """Kill it in so many seconds from now, unless told otherwise."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from itertools import accumulate
 from typing import Final
 
-from prefect_ollama.tasks.parsing.lines import LEADERS
+from prefect_ollama.tasks.parsing.pieces import LEADERS
 
 # Ligatures of the Latin alphabet and Arabic presentation forms stand for letters that have characters of their
 # own. Other compatibility characters (superscripts, full-width forms, ℃) mean something and are left alone.
@@ -28,7 +28,6 @@ _BULLETS: Final = {0xF0B7: "•", 0xF0A7: "▪", 0xF0D8: "➢", 0xF0FC: "✓", 0
 _TABLE: Final = {**_SPELLED_OUT, **_SPACES, **_BULLETS}
 # They show nothing: controls, soft hyphens, byte order marks, no characters.
 _INVISIBLE: Final = r"\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u2060\ufeff\ufffe\uffff"
-_ASCII_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 # They say nothing: what a font without a character map yields.
 _UNKNOWN: Final = (
     "\ufffd\ue000-\uf02c\uf02e-\uf06d\uf06f-\uf0a6\uf0a9-\uf0b6\uf0b8-\uf0d7\uf0d9-\uf0fb\uf0fd-\uf8ff"
@@ -44,39 +43,81 @@ _WIDE_BREAK: Final = re.compile(f"(?<=[{_WIDE}])\\s*\n\\s*(?=[{_WIDE}])")
 _SPECIAL: Final = re.compile(
     f"[{re.escape(''.join(map(chr, _TABLE)))}{_INVISIBLE}{_WIDE}\u0300-\u036f\u0590-\u1cff\ue000-\uf8ff\ufffd]"
 )
-_ANY_WIDE: Final = re.compile(f"[{_WIDE}]")
+# Bytes of UTF-8 that no Latin, Greek or Cyrillic letter and no sign of punctuation begins with, but for 0xE2.
+_ODD_BYTES: Final = bytes(
+    {0xC2, 0xCC, 0xCD, *range(0xD6, 0xE2), *range(0xE3, 0x100), *range(0x0A), *range(0x0B, 0x20), 0x7F}
+)
+_ODD_SIGNS: Final = re.compile(rb"\xe2(?:\x80[\x80-\x8a\xaf]|\x81[\x9f\xa0]|\xba|\xbb|\xbc|\xbd|\xbe|\xbf)")
+# Stands for a line break that no space is put for; as a character it would show nothing.
+_GLUED: Final = "\r"
 _HYPHEN: Final = re.compile(r"[-‐\xad] ?\n\s*")
 _KEPT_HYPHEN: Final = re.compile(r"(?:\b(?:self|well)|[-‐]\w+)$", re.IGNORECASE)
 
 
-class Prose:
-    """Makes running text of the pieces of one page, which is first looked at as a whole for what it needs."""
+def is_plain(text: bytes) -> bool:
+    """Whether no character of a text in UTF-8 is one that is changed or dropped, or of a script without spaces."""
+    return len(text.translate(None, _ODD_BYTES)) == len(text) and not (
+        b"\xe2" in text and _ODD_SIGNS.search(text)
+    )
 
-    def __init__(self, texts: Iterable[str], dropped: Counter[str]) -> None:
-        """Look at all texts of a page; characters that are dropped later are counted in `dropped` by their rule."""
-        whole = "\n".join(texts)
+
+def _is_tidy(text: str) -> bool:
+    """Whether spaces and dots are as they should be; asked for every paragraph, so answered by C-speed calls."""
+    return (
+        "  " not in text
+        and text[:1] != " "
+        and text[-1:] != " "
+        and not ("...." in text or ". . ." in text or "____" in text or "····" in text or "……" in text)
+    )
+
+
+def _has_special(text: str) -> bool:
+    return not text.isprintable() if text.isascii() else _SPECIAL.search(text) is not None
+
+
+class Prose:
+    """Makes running text of lines.
+
+    Args:
+        dropped: Characters that are dropped are counted here, by their rule.
+        plain: What `is_plain` says of all texts that will come.
+    """
+
+    def __init__(self, dropped: Counter[str], plain: bool = False) -> None:
         self._dropped = dropped
-        plain = _ASCII_CONTROL.search(whole) is None if whole.isascii() else _SPECIAL.search(whole) is None
-        self._special = not plain
-        self._wide = self._special and _ANY_WIDE.search(whole) is not None
-        self._hyphens = "-\n" in whole or "- \n" in whole or "‐" in whole or "\xad" in whole
-        self._leaders = "....." in whole or ". . ." in whole or "____" in whole
+        self._plain_text = plain
 
     def running(self, text: str) -> str:
         """Make one line of text of several."""
-        if "\n" in text:
-            if self._hyphens:
-                text = _HYPHEN.sub(self._join, text)
-            if self._wide:
-                text = _WIDE_BREAK.sub("", text)
-            text = text.replace("\n", " ")
-        if self._special and _SPECIAL.search(text):
+        return self.lines(text)[0]
+
+    def lines(self, text: str) -> tuple[str, tuple[int, ...]]:
+        """Make one line of text of several, and say where each of these but the last ends in it."""
+        text = text.strip(" ").replace(" \n", "\n")
+        if "\n" not in text:
+            return (text if self._is_clean(text) else self._clean(text)), ()
+        ascii = text.isascii()
+        if "-\n" in text or "- \n" in text or (not ascii and ("‐" in text or "\xad" in text)):
+            text = _HYPHEN.sub(self._join, text)
+        if not (ascii or self._plain_text):
+            text = _WIDE_BREAK.sub(_GLUED, text)
+        parts = text.replace("\n", " \n").replace(_GLUED, "\n").split("\n")
+        text = "".join(parts)
+        if self._is_clean(text):
+            return text, tuple(accumulate(map(len, parts[:-1])))
+        cleaned = [self._clean(part) + " " * part.endswith(" ") for part in parts]
+        text = "".join(cleaned)
+        if text[:1] == " " or text[-1:] == " " or "  " in text:  # A line had nothing to show.
+            return " ".join(text.split()), ()
+        return text, tuple(accumulate(map(len, cleaned[:-1])))
+
+    def _is_clean(self, text: str) -> bool:
+        return (self._plain_text or not _has_special(text)) and _is_tidy(text)
+
+    def _clean(self, text: str) -> str:
+        if _has_special(text):
             text = self._plain(text)
-        if self._leaders:
-            text = LEADERS.sub(self._drop_leader, text)
-        if "  " in text or text[:1] == " " or text[-1:] == " ":
-            text = " ".join(text.split())
-        return text
+        return " ".join(LEADERS.sub(self._drop_leader, text).split())
 
     def _plain(self, text: str) -> str:
         for rule, pattern in _RULES:
@@ -93,9 +134,9 @@ class Prose:
             return match[0]
         # Names (Rolls-\nRoyce) and words that are written with a hyphen anyway keep it.
         if following.isupper() or _KEPT_HYPHEN.search(text, max(0, start - 24), start):
-            return "-"
+            return "-" + _GLUED
         self._dropped["hyphen"] += 1
-        return ""
+        return _GLUED
 
     def _drop_leader(self, match: re.Match[str]) -> str:
         self._dropped["leader"] += len("".join(match[0].split()))

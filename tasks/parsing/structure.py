@@ -10,10 +10,10 @@ from typing import Final
 from prefect_ollama.tasks.parsing.document import Block, Box, Page
 from prefect_ollama.tasks.parsing.furniture import drop_furniture
 from prefect_ollama.tasks.parsing.headings import find_headings
-from prefect_ollama.tasks.parsing.lines import SCALE, RawPage, Table
 from prefect_ollama.tasks.parsing.order import arrange, merge_lines
+from prefect_ollama.tasks.parsing.pieces import NOTE_SIZE, SCALE, RawPage, Table
 from prefect_ollama.tasks.parsing.prose import Prose
-from prefect_ollama.tasks.parsing.tables import as_markdown, place_tables, tables_of_rows
+from prefect_ollama.tasks.parsing.tables import as_markdown, join_tables, tables_of_rows
 
 _NOTE: Final = re.compile(r"[\d*†‡§¶¹²³⁰-⁹]")
 _SENTENCE_ENDS: Final = (".", "!", "?", ":", "…", "。", "！", "？", ".”", ".’", ".)", '."', ".»")
@@ -33,12 +33,12 @@ def build_pages(
         The pages, and the characters dropped by each rule, white space not counted.
     """
     for page in raw:
-        place_tables(page)
         arrange(page)
         tables_of_rows(page)
     merge_lines(raw)
     body_size = _body_size(raw)
     dropped = drop_furniture(raw, body_size, [(title, 0), *((name, page - 1) for _, name, page in outline)])
+    dropped["table-header"] += join_tables(raw, body_size)
     levels = find_headings(raw, body_size, outline)
     blocks_of = [_blocks(page, body_size, levels, dropped) for page in raw]
     _join(blocks_of, dropped)
@@ -46,7 +46,7 @@ def build_pages(
         Page(page.number + 1, page.width, page.height, tuple(blocks), page.ocr)
         for page, blocks in zip(raw, blocks_of, strict=True)
     )
-    return pages, dict(dropped)
+    return pages, dict(+dropped)
 
 
 def _body_size(raw: list[RawPage]) -> int:
@@ -61,48 +61,65 @@ def _body_size(raw: list[RawPage]) -> int:
 def _blocks(page: RawPage, body_size: int, levels: dict[int, int], dropped: Counter[str]) -> list[Block]:
     found: list[Block] = []
     low = page.height * SCALE / 2
-    initial = ""
-    prose = Prose([piece.text for piece in page.pieces], dropped)
+    initial: Block | None = None
+    prose = Prose(dropped, page.plain)
     for piece in page.pieces:
         if piece.table is not None:
-            found.append(_table_block(piece.table, dropped))
-            continue
-        text = prose.running(piece.text)
-        if not text:
-            continue
-        box = Box(piece.x0 / SCALE, piece.y0 / SCALE, piece.x1 / SCALE, piece.y1 / SCALE)
-        level = levels.get(id(piece))
-        if level is not None:
-            found.append(Block("heading", text, box, level))
-        elif len(text) == 1 and piece.size > 1.8 * body_size and text.isalpha():
-            initial = text  # A large first letter belongs to the word after it.
-            continue
-        elif piece.size < 0.93 * body_size and piece.y0 > low and _NOTE.match(text):
-            found.append(Block("note", text, box))
-        elif piece.size < 0.93 * body_size and found and found[-1].kind == "note" and piece.y0 > low:
-            found[-1] = _longer(found[-1], text, box)
+            block = _table_block(piece.table, prose)
         else:
-            found.append(Block("paragraph", initial + text, box))
-        initial = ""
-    if initial:
-        dropped["initial"] += 1
+            text, ends = prose.lines(piece.text)
+            if page.vertical:
+                ends = ()
+            if not text:
+                continue
+            box = Box(piece.x0 / SCALE, piece.y0 / SCALE, piece.x1 / SCALE, piece.y1 / SCALE)
+            level = levels.get(id(piece))
+            if level is not None:
+                block = Block("heading", text, box, level)
+            elif piece.size < NOTE_SIZE * body_size and piece.y0 > low and _NOTE.match(text):
+                block = Block("note", text, box, 0, False, ends)
+            elif piece.size < NOTE_SIZE * body_size and found and found[-1].kind == "note" and piece.y0 > low:
+                found[-1] = _longer(found[-1], text, box, ends)
+                continue
+            else:
+                block = Block("paragraph", text, box, 0, False, ends)
+                if initial is None and len(text) == 1 and piece.size > 1.8 * body_size and text.isalpha():
+                    initial = block  # A large first letter belongs to the word after it.
+                    continue
+        if initial is not None:
+            if block.kind == "paragraph":
+                block = block._replace(
+                    text=initial.text + block.text,
+                    box=_around(initial.box, block.box),
+                    ends=tuple(end + len(initial.text) for end in block.ends),
+                )
+            else:
+                found.append(initial)
+            initial = None
+        found.append(block)
+    if initial is not None:
+        found.append(initial)
     return found
 
 
-def _longer(note: Block, text: str, box: Box) -> Block:
+def _longer(note: Block, text: str, box: Box, ends: tuple[int, ...]) -> Block:
     """Add the lines of a footnote that are set in further than its first."""
-    x0, y0, x1, y1 = note.box
+    start = len(note.text) + 1
     return note._replace(
         text=f"{note.text} {text}",
-        box=Box(min(x0, box.x0), min(y0, box.y0), max(x1, box.x1), max(y1, box.y1)),
+        box=_around(note.box, box),
+        ends=(*note.ends, start, *(start + end for end in ends)),
     )
 
 
-def _table_block(table: Table, dropped: Counter[str]) -> Block:
-    prose = Prose([cell for row in table.rows for cell in row], dropped)
+def _around(one: Box, other: Box) -> Box:
+    return Box(min(one.x0, other.x0), min(one.y0, other.y0), max(one.x1, other.x1), max(one.y1, other.y1))
+
+
+def _table_block(table: Table, prose: Prose) -> Block:
     rows = [[prose.running(cell) for cell in row] for row in table.rows]
     box = Box(table.x0 / SCALE, table.y0 / SCALE, table.x1 / SCALE, table.y1 / SCALE)
-    return Block("table", as_markdown(rows), box)
+    return Block("table", as_markdown(rows, not table.continues), box, 0, table.continues)
 
 
 def _join(blocks_of: list[list[Block]], dropped: Counter[str]) -> None:
@@ -132,7 +149,9 @@ def _connected(first: Block, second: Block, dropped: Counter[str]) -> tuple[Bloc
         word, _, rest = two.partition(" ")
         if rest:
             dropped["hyphen"] += 1
-            return first._replace(text=one[:-1] + word), second._replace(text=rest, continues=True)
+            moved = len(two) - len(rest)
+            ends = tuple(end - moved for end in second.ends if end > moved)
+            return first._replace(text=one[:-1] + word), second._replace(text=rest, continues=True, ends=ends)
     return first, second._replace(continues=True)
 
 

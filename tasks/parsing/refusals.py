@@ -1,0 +1,35 @@
+"""Why a file is refused: a word for it, the reason, and what to do next."""
+
+from __future__ import annotations
+
+from typing import Final
+
+REMEDIES: Final = {
+    "missing": "It is dropped from the table at the next run unless it comes back.",
+    "not-a-file": "Only regular files are read; move it out of the folder or exclude its name.",
+    "unreadable": "Give the user that runs the flow the right to read it.",
+    "empty": "Copy or download the file again.",
+    "not-a-pdf": "Convert it to PDF, or exclude its name.",
+    "damaged": "Open and save it with a PDF viewer, or get a fresh copy.",
+    "no-pages": "The file was probably cut off; get a fresh copy.",
+    "encrypted": "Give its password with a pattern that fits its name (`passwords`).",
+    "too-large": "Raise `max_pages` or `output_mb` if the file is what it should be.",
+    "memory": "Raise `memory_mb` if the file is what it should be, or allow partial documents.",
+    "cpu-time": "Raise `cpu_seconds` if the file is what it should be, or allow partial documents.",
+    "wall-time": "Raise `wall_seconds` if the file is what it should be, or allow partial documents.",
+    "crashed": "The file breaks the parser. Open and save it with a PDF viewer, or leave it out.",
+    "parser": "Run `python -m prefect_ollama.tasks.parsing.child` on this host to see why it does not start.",
+}
+"""What to do next, for every kind of refusal."""
+
+LIMITS: Final = frozenset({"memory", "cpu-time", "wall-time", "crashed", "too-large"})
+"""Kinds that stand for a limit that was reached; what was read before may be kept."""
+
+
+class Stopped(Exception):
+    """Reading came to an end before the last page."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
