@@ -134,6 +134,18 @@ def test_what_only_looks_like_a_running_head_stays(parser: Parser, make: Callabl
     assert document.dropped == {}
 
 
+def test_a_line_that_stands_at_the_foot_of_a_page_now_and_then_is_text(
+    parser: Parser, make: Callable[..., Path]
+) -> None:
+    def page(i: int) -> Callable[..., object]:
+        last = "with table.open(path) as records:" if i % 8 == 0 else f"as it is said on page {'x' * i}"
+        return together(html(f"<p>{prose(f'n{i}', 9)}</p>"), lines(last, size=9, y=770))
+
+    document = parser.parse(make(*(page(i) for i in range(25))))
+    assert sum("with table" in text for text in texts(document)) == 4
+    assert document.dropped == {}
+
+
 def test_words_divided_at_the_end_of_a_line_are_joined(parser: Parser, make: Callable[..., Path]) -> None:
     document = parser.parse(
         make(

@@ -15,6 +15,8 @@ _BAND: Final = 0.13
 _PIECES: Final = 3
 # On how many pages a line must stand at the same height to be one that repeats.
 _TIMES: Final = 3
+# And on one of so many from the first of them to the last: the same line of code now and then at a foot is text.
+_ONE_OF: Final = 6
 _SAME_HEIGHT: Final = 40  # tenths of a point
 _DIGITS: Final = re.compile(r"\d+")
 _NOT_WORDS: Final = re.compile(r"[\W_]+")
@@ -74,7 +76,7 @@ def drop_furniture(pages: list[RawPage], body_size: int, titles: Iterable[tuple[
         _drop(rule, found, gone, dropped)
     for (rule, _), found in heads.items():
         for same in _at_one_height(found):
-            if len(same) >= few or (len(same) == 2 and _on_like_pages(rule, same)):
+            if (len(same) >= few and _is_dense(same)) or (len(same) == 2 and _on_like_pages(rule, same)):
                 _drop(rule, same, gone, dropped)
     for page in pages:
         if page.number in gone:
@@ -110,6 +112,11 @@ def _at_one_height(found: list[tuple[RawPage, Piece]]) -> Iterator[list[tuple[Ra
             group = []
         group.append(item)
     yield group
+
+
+def _is_dense(found: list[tuple[RawPage, Piece]]) -> bool:
+    numbers = [page.number for page, _ in found]
+    return _ONE_OF * len(numbers) > max(numbers) - min(numbers)
 
 
 def _on_like_pages(rule: str, found: list[tuple[RawPage, Piece]]) -> bool:
