@@ -1,61 +1,82 @@
 """Kills in mid-run, many of them, and what they cost.
 
-    uv run python -m benchmarks.crash [--kills 200] [--seed N] [--kind KIND] [--scenario SCENARIO]
+    uv run python -m benchmarks.crash [--kills 200] [--minutes M] [--results FILE] [--seed N] [--kind K] [--scenario S]
 
 Each trial starts an ingest over simulated nodes, kills something at a random moment (the flow's process, a Dask
 worker, the Prefect server, or all of them at once), and makes the same call again until it ends well. Then it holds:
 the table equals that of an undisturbed run, row for row; no text is embedded again but those under way; in Prefect
 nothing stays unended; no file and no process is left over. Exit status 1 if any trial failed; `--seed` with the seed
 that it names, and `--kills 1`, makes the same choices again.
+
+Two lines a trial say what came of it and of all so far. With `--results` each is kept, one JSON object a line, and the
+same command goes on after those that are there: many kills need not come in one piece.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
+
+import orjson
 
 os.environ.update(PREFECT_LOGGING_LEVEL="ERROR", PREFECT_SERVER_ANALYTICS_ENABLED="false", DO_NOT_TRACK="1")
 
 from tests.crash import KINDS, SCENARIOS, Trial, trial, world
 
 
-def run(kills: int, seed: int, kinds: list[str], scenarios: list[str]) -> list[Trial]:
-    """Run trials until so many have hit a run that was under way; print one line each."""
-    done: list[Trial] = []
+def trials(seed: int, kinds: Sequence[str], scenarios: Sequence[str]) -> Iterator[Trial]:
+    """Run trials, each with the next seed, without end; the logs of those that fail are kept."""
     with (
         tempfile.TemporaryDirectory(prefix="crash-", ignore_cleanup_errors=True) as root,
         world(Path(root)) as made,
     ):
-        while sum(each.hit for each in done) < kills:
+        while True:
             rng = random.Random(seed)
             each = trial(made, seed, kind=rng.choice(kinds), scenario=rng.choice(scenarios))
-            done.append(each)
-            print(
-                f"{time.strftime('%H:%M:%S')} seed {seed}: {each.kind}, {each.scenario}, {each.moment}"
-                + (
-                    f"; {each.calls} calls, the last took {each.seconds:.1f} s; {each.redone} texts again "
-                    f"(at most {each.allowed})"
-                    if each.hit
-                    else "; too late"
-                ),
-                *each.faults,
-                sep="\n    FAULT: ",
-                flush=True,
-            )
+            logs = Path(root) / "logs"
             if each.faults:
                 keep = Path(tempfile.gettempdir()) / f"crash-logs-{seed}"
-                (Path(root) / "logs").rename(keep)
-                print(f"    logs are in {keep}")
+                shutil.copytree(logs, keep, dirs_exist_ok=True)
+                each.faults.append(f"the logs are in {keep}")
+            shutil.rmtree(logs)
+            yield each
             seed += 1
-    return done
 
 
-def table(done: list[Trial]) -> str:
+def said(each: Trial) -> str:
+    """What came of a trial, in a line, and a line a fault."""
+    first = f"{time.strftime('%H:%M:%S')} seed {each.seed}: {each.kind}, {each.scenario}, {each.moment}: "
+    if not each.hit:
+        return f"{first}too late ({each.took:.0f} s)"
+    first += (
+        f"{'FAILED' if each.faults else 'ok'}; {each.calls} calls, {each.redone} texts again (at most {each.allowed}), "
+        f"{each.took:.0f} s"
+    )
+    return "\n    FAULT: ".join([first, *each.faults])
+
+
+def so_far(done: Sequence[Trial], kills: int) -> str:
+    """What came of all trials until now, in a line."""
+    hits = Counter(each.kind for each in done if each.hit)
+    failed = [each.seed for each in done if each.faults]
+    by_kind = ", ".join(f"{kind} {hits[kind]}" for kind in KINDS if hits[kind])
+    return (
+        f"    so far {hits.total()} of {kills} kills ({by_kind or 'none'}), {len(done) - hits.total()} too late, "
+        f"{len(failed)} failed{f' (seeds {failed})' if failed else ''}"
+    )
+
+
+def table(done: Sequence[Trial]) -> str:
     """The outcome by what was killed."""
     lines = [
         "| killed | kills | went on by itself | texts done again, worst | last call, worst | failed (seeds) |"
@@ -80,16 +101,32 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     arguments.add_argument("--kills", type=int, default=200, help="kills that hit a run under way")
-    arguments.add_argument(
-        "--seed", type=int, default=random.SystemRandom().randrange(2**31), help="first seed"
-    )
+    arguments.add_argument("--minutes", type=float, default=math.inf, help="begin no trial after so many")
+    arguments.add_argument("--results", type=Path, help="file in which trials are kept, to go on after them")
+    arguments.add_argument("--seed", type=int, help="first seed; by default random, or the next of the file")
     arguments.add_argument(
         "--kind", action="append", choices=KINDS, help="only this; may be given several times"
     )
     arguments.add_argument("--scenario", action="append", choices=SCENARIOS, help="only this, likewise")
     options = arguments.parse_args()
-    print(f"first seed {options.seed}", flush=True)
-    done = run(options.kills, options.seed, options.kind or [*KINDS], options.scenario or [*SCENARIOS])
+    deadline = time.monotonic() + 60 * options.minutes
+    done: list[Trial] = []
+    if options.results and options.results.exists():
+        done += [Trial(**orjson.loads(each)) for each in options.results.read_bytes().splitlines()]
+        print(so_far(done, options.kills).strip())
+    seed = options.seed
+    if seed is None:
+        seed = done[-1].seed + 1 if done else random.SystemRandom().randrange(2**31)
+    print(f"first seed {seed}", flush=True)
+    running = trials(seed, options.kind or [*KINDS], options.scenario or [*SCENARIOS])
+    while sum(each.hit for each in done) < options.kills and time.monotonic() < deadline:
+        each = next(running)
+        done.append(each)
+        print(said(each), so_far(done, options.kills), sep="\n", flush=True)
+        if options.results:
+            with options.results.open("ab") as file:
+                file.write(orjson.dumps(asdict(each)) + b"\n")
+    running.close()
     print(table(done))
     sys.exit(any(each.faults for each in done))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.crash import KINDS, SCENARIOS, World, trial, world
+from tests.crash import KINDS, SCENARIOS, World, chain, trial, world
 
 FIXED = 20261123
 
@@ -17,6 +17,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A Prefect server of its own, nodes, documents."""
     with world(tmp_path_factory.mktemp("world")) as made:
         yield made
+
+
+@pytest.mark.slow  # four runs with workers of their own, two starts of a Prefect server
+@pytest.mark.timeout(900)
+def test_a_worker_the_server_the_flow_and_then_all_are_killed(made: World) -> None:
+    done = chain(made, random.SystemRandom().randrange(2**31))
+    print(done)
+    assert done.faults == []
 
 
 @pytest.mark.kills

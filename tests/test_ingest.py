@@ -24,12 +24,12 @@ from prefect.filesystems import LocalFileSystem
 from prefect.settings import PREFECT_DEFAULT_RESULT_STORAGE_BLOCK, PREFECT_HOME, temporary_settings
 
 from prefect_ollama.blocks import LanceTable, OllamaCluster
-from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, TableError
+from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, TableError, TaskRunLost
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.wire.proof import CANARIES
 from prefect_ollama.flows import Advanced, Chunking, IngestReport, ingest_pdfs
 from prefect_ollama.flows.task_runner import IngestTaskRunner
-from prefect_ollama.flows.workers import WorkerCluster
+from prefect_ollama.flows.workers import START_TRIES, WorkerCluster
 from prefect_ollama.tasks.page import page
 from prefect_ollama.tasks.store import Writer
 from tests.flow_samples import (
@@ -46,6 +46,7 @@ from tests.flow_samples import (
     write_folder,
     write_pdf,
 )
+from tests.killing import killed_as_they_start
 from tests.nodes import Node, nodes, poison, text_hash
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -710,3 +711,16 @@ def test_a_file_that_kills_its_worker_takes_no_other_along(
     assert manifest(place)["deadly.pdf"].kind == "lost"
     assert_right(chunks(place))
     assert not [state for _, state in states(report, 8) if state not in ("Completed", "Crashed")]
+
+
+@pytest.mark.slow  # worker processes start three times in vain
+def test_that_workers_cannot_start_is_no_files_fault(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
+) -> None:
+    folder = write_folder(tmp_path / "papers", ["a", "b"], pages=1)
+    flow = ingest_pdfs.with_options(task_runner=IngestTaskRunner(1, 1))
+    with killed_as_they_start(1000) as killed, pytest.raises(TaskRunLost, match="no worker process"):
+        flow(str(folder), [node.url for node in trio], LanceTable(uri=str(place)))
+    assert len(killed) >= 2 * START_TRIES
+    assert manifest(place) == {}
+    assert ingest(str(folder), trio).outcomes() == {"stored": 2}

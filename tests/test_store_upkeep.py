@@ -83,14 +83,18 @@ def test_a_tagged_version_stays(store: Store) -> None:
 
 def test_left_over_files_of_killed_writers_go(store: Store) -> None:
     store.write([embedded("a.pdf", ["a"])])
-    folder = Path(store.spec.uri, "chunks.lance", "data")
-    old, young = folder / ".tmpNepZ5o", folder / ".tmpToh978"
-    for path in (old, young):
-        path.write_bytes(b"half a file")
+    folder = Path(store.spec.uri, "chunks.lance")
+    names = ("data/.tmpNepZ5o", "data/a1.lance#2", "_versions/18446744073709551000.manifest#1")
     past = time.time() - 2 * upkeep.LEFT_OVER.total_seconds()
-    os.utime(old, (past, past))
-    assert store.maintain().left_over_files == 1
-    assert (old.exists(), young.exists()) == (False, True)
+    for name in names:
+        for path, when in ((folder / name, past), (folder / f"{name}1", time.time())):
+            path.write_bytes(b"half a file")
+            os.utime(path, (when, when))
+    kept = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert store.maintain().left_over_files == len(names)
+    for name in names:
+        del kept[folder / name]
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == kept
     assert len(chunk_rows(store)) == 1
 
 

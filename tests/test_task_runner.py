@@ -42,6 +42,7 @@ from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.flows.workers import WorkerCluster
 from prefect_ollama.tasks.roles import runs_on
 from tests import dask_tasks as tasks
+from tests.killing import killed_as_they_start
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -475,6 +476,21 @@ class TestLostWorkers:
             ]
 
         assert risky() == [0, 1, 2, 3]
+
+    @pytest.mark.slow  # worker processes start seven times
+    def test_workers_killed_as_they_start_are_started_again(self) -> None:
+        @flow(task_runner=IngestTaskRunner(1, 1))
+        def unlucky() -> list[int]:
+            with killed_as_they_start(4) as killed:  # both of them, twice
+                first = tasks.parse.submit(1).result()
+            assert len(killed) == 4
+            with killed_as_they_start(1) as killed:
+                psutil.Process(first["pid"]).kill()
+                second = tasks.parse.submit(2).result()
+            assert len(killed) == 1
+            return [first["number"], second["number"]]
+
+        assert unlucky() == [1, 2]
 
     def test_workers_that_cannot_start_do_not_hang_the_flow(self, monkeypatch: pytest.MonkeyPatch) -> None:
         @flow(task_runner=IngestTaskRunner(1, 1))

@@ -22,6 +22,7 @@ from prefect_ollama.blocks.lance.upkeep import (
     PARTITION_ROWS,
     SMALL_FILES,
     TRAINING_BYTES,
+    TRAINING_ROWS,
     ensure_indices,
     vector_index,
     vector_index_due,
@@ -73,7 +74,7 @@ def _index_vectors(table: Any) -> str:
     config = IvfSq(
         distance_type="cosine",
         num_partitions=partitions,
-        sample_rate=max(16, min(256, TRAINING_BYTES // (partitions * width))),
+        sample_rate=max(16, min(TRAINING_ROWS, TRAINING_BYTES // (partitions * width))),
     )
     name = f"vector_{rows}"
     commit(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -38,8 +39,12 @@ VECTOR_INDEX_ROWS: Final = 20_000
 # An index learns its partitions from the rows there are; of a table four times as large it knows too little.
 RETRAIN_GROWTH: Final = 4
 PARTITION_ROWS: Final = 2_048
+# Rows for each cell to learn from: four times as many cost half as much again and find no more.
+TRAINING_ROWS: Final = 64
 TRAINING_BYTES: Final = 256 * 2**20
 LEFT_OVER: Final = timedelta(hours=1)
+TEMPORARY: Final = re.compile(r"^\.tmp|#\d+$")
+"""Names of files that a writer has not finished, at any place in a table's folder."""
 _LOOK_EVERY: Final = 0.05
 
 
@@ -151,15 +156,16 @@ def ensure_indices(chunks: Any) -> list[str]:
 def delete_left_over_files(spec: StoreSpec, older_than: timedelta = LEFT_OVER) -> int:
     """Delete temporary files that killed writers left in the tables' folders; return how many.
 
-    LanceDB writes to `.tmp…` and renames; its own clean-up passes over these.
+    LanceDB writes to `.tmp…`, or to the file's name with `#1` behind it, and renames; its own clean-up passes over
+    these.
     """
     if spec.remote:
         return 0
     oldest, deleted = time.time() - older_than.total_seconds(), 0
     for name in (spec.table, spec.documents_table, spec.runs_table):
-        for path in Path(spec.uri, f"{name}.lance").rglob(".tmp*"):
+        for path in Path(spec.uri, f"{name}.lance").rglob("*"):
             try:
-                if path.is_file() and path.stat().st_mtime < oldest:
+                if TEMPORARY.search(path.name) and path.is_file() and path.stat().st_mtime < oldest:
                     path.unlink()
                     deleted += 1
             except FileNotFoundError:

@@ -8,35 +8,17 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
-import lancedb
 import psutil
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
-from prefect.client.schemas.objects import TERMINAL_STATES, StateType
-from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 
-from prefect_ollama.blocks.lance import StoreSpec
-from prefect_ollama.blocks.lance.upkeep import delete_left_over_files
-from prefect_ollama.blocks.wire.proof import CANARIES
+from tests.crash.checks import answered_lately, differences, half_documents, served
 from tests.crash.world import Call, Undisturbed, World
-from tests.flow_samples import PREFIX
-from tests.nodes import text_hash
 
 KINDS = ("flow", "parse worker", "embed worker", "server", "everything")
 
-WINDOW = 6.0
-"""Seconds before a kill: what nodes answered then, or had in service, may have to be done again."""
-
 CALLS = 3
 """Calls in which an ingest must have ended well, the killed one not counted."""
-
-RECORDED = 60.0
-"""Seconds in which the server must know how all ended."""
-
-_CANARIES = {text_hash(prefix + canary) for canary in CANARIES for prefix in ("", PREFIX)}
 
 
 @dataclass
@@ -51,8 +33,9 @@ class Trial:
         hit: Whether the ingest was still under way by then.
         calls: Calls that it took, the first included.
         redone: Texts that nodes did again that they had done before the kill.
-        allowed: How many that may be: those of the last `WINDOW` seconds.
+        allowed: How many that may be: those of the last `checks.WINDOW` seconds.
         seconds: What the last call took.
+        took: What the whole trial took, in seconds.
         faults: What did not hold.
     """
 
@@ -65,6 +48,7 @@ class Trial:
     redone: int = 0
     allowed: int = 0
     seconds: float = 0.0
+    took: float = 0.0
     faults: list[str] = field(default_factory=list)
 
 
@@ -77,21 +61,28 @@ def trial(world: World, seed: int, *, kind: str, scenario: str) -> Trial:
         kind: What is killed, one of `KINDS`.
         scenario: One of `SCENARIOS`.
     """
-    rng = random.Random(seed)
+    began = time.monotonic()
     done = Trial(seed, scenario, kind)
+    _try(world, done)
+    done.took = time.monotonic() - began
+    return done
+
+
+def _try(world: World, done: Trial) -> None:
+    rng, kind, scenario = random.Random(done.seed), done.kind, done.scenario
     undisturbed = world.begin(scenario)
     commit_chunks = rng.choice((48, 4096))
     call = world.call(commit_chunks)
     done.moment = _await_moment(world, call, undisturbed, rng, kind)
-    done.hit = _strike(world, call, kind)
+    done.hit = strike(world, call, kind)
     if not done.hit:
         call.wait()
         if not world.server.running:
             world.server.start().ready()
-        return done
-    before = {text: count for text, count in world.served().items() if text not in _CANARIES}
-    done.allowed = _answered_lately(world, time.monotonic())
-    _look_at_table(world, done)
+        return
+    before = served(world)
+    done.allowed = answered_lately(world)
+    done.faults += half_documents(world)
     if kind == "server":
         _be_away(rng)
         world.server.start().ready()
@@ -102,14 +93,13 @@ def trial(world: World, seed: int, *, kind: str, scenario: str) -> Trial:
         call = world.call(commit_chunks)
     done.seconds = time.monotonic() - call.began
     if status:
-        done.faults.append(f"it did not end well in {done.calls} calls; the last said: {_last_words(call)}")
-        return done
-    served = world.served()
-    done.redone = sum(served[text] - count for text, count in before.items())
+        done.faults.append(f"it did not end well in {done.calls} calls; the last said: {last_words(call)}")
+        return
+    after = served(world)
+    done.redone = sum(after[text] - count for text, count in before.items())
     if done.redone > done.allowed:
         done.faults.append(f"{done.redone} texts were embedded again, {done.allowed} were under way")
-    _check(world, undisturbed, done)
-    return done
+    done.faults += differences(world, undisturbed)
 
 
 def _await_moment(world: World, call: Call, undisturbed: Undisturbed, rng: random.Random, kind: str) -> str:
@@ -118,13 +108,14 @@ def _await_moment(world: World, call: Call, undisturbed: Undisturbed, rng: rando
     if kind == "server" and how == "write":
         how = "texts"
     if how == "time":
-        at = rng.uniform(0, undisturbed.seconds)
-        _until(call, lambda: time.monotonic() - call.began >= at)
+        # Workers are gone before the flow's process is.
+        at = rng.uniform(0, undisturbed.seconds * (0.75 if "worker" in kind else 1.0))
+        until(call, lambda: time.monotonic() - call.began >= at)
         return f"{at:.1f} s after its start"
     if how == "texts":
         count = rng.randrange(1, max(2, undisturbed.texts))
         late = rng.uniform(0, 0.5)
-        _until(call, lambda: sum(node.stats()["texts_answered"] for node in world.nodes) >= count, 0.05)
+        until(call, lambda: sum(node.stats()["texts_answered"] for node in world.nodes) >= count, 0.05)
         time.sleep(late)
         return f"{late:.2f} s after {count} texts"
     nth, late = rng.randrange(1, 12), rng.choice((0.0, rng.uniform(0, 0.05)))
@@ -136,12 +127,13 @@ def _await_moment(world: World, call: Call, undisturbed: Undisturbed, rng: rando
         seen, known = seen + (now != known), now
         return seen >= nth
 
-    _until(call, written, 0.001)
+    until(call, written, 0.001)
     time.sleep(late)
     return f"{late * 1000:.0f} ms after the {nth}. change in the table's folder"
 
 
-def _until(call: Call, reached: Callable[[], bool], every: float = 0.01) -> None:
+def until(call: Call, reached: Callable[[], bool], every: float = 0.01) -> None:
+    """Wait until something is so, or the ingest has ended."""
     while call.process.poll() is None and not reached():
         time.sleep(every)
 
@@ -155,7 +147,7 @@ def _written(place: Path) -> int:
     return hash(tuple(sorted(names)))
 
 
-def _strike(world: World, call: Call, kind: str) -> bool:
+def strike(world: World, call: Call, kind: str) -> bool:
     """Kill; return whether the ingest was under way, and its workers there if it is one of them."""
     if kind == "everything":
         doomed = [*world.processes(), psutil.Process(world.server.pid)]
@@ -179,7 +171,7 @@ def _strike(world: World, call: Call, kind: str) -> bool:
         workers[:] = _workers(call, ports, embed=kind == "embed worker")
         return bool(workers)
 
-    _until(call, there)
+    until(call, there)
     if call.process.poll() is not None or not workers:
         return False
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -202,13 +194,6 @@ def _workers(call: Call, ports: set[int], *, embed: bool) -> list[psutil.Process
     return found
 
 
-def _answered_lately(world: World, now: float) -> int:
-    """Texts that nodes had in service within the last `WINDOW` seconds."""
-    return sum(
-        texts for node in world.nodes for _, _, end, texts in node.stats()["busy"] if end > now - WINDOW
-    )
-
-
 def _be_away(rng: random.Random) -> None:
     """How long nobody starts the server again: mostly some seconds, now and then more than a minute."""
     time.sleep(rng.uniform(60, 90) if rng.random() < 0.1 else rng.uniform(0, 15))
@@ -222,72 +207,6 @@ def _end_of(call: Call, done: Trial) -> int:
         return -1
 
 
-def _last_words(call: Call) -> str:
+def last_words(call: Call) -> str:
+    """What an ingest logged last."""
     return " | ".join(call.log.read_text(errors="replace").splitlines()[-4:])
-
-
-def _look_at_table(world: World, done: Trial) -> None:
-    """Right after the kill every document is whole: of one content, from the first chunk to the last."""
-    if not (world.place / "documents.lance").exists():
-        return
-    with contextlib.suppress(ValueError):  # it was being made
-        table = lancedb.connect(str(world.place)).open_table("documents")
-        rows = table.search().where("doc_id != ''").select(["doc_id", "content_hash", "position"]).to_list()
-        places: dict[str, list[int]] = {}
-        contents: dict[str, set[str]] = {}
-        for row in rows:
-            places.setdefault(row["doc_id"], []).append(row["position"])
-            contents.setdefault(row["doc_id"], set()).add(row["content_hash"])
-        for doc_id, found in places.items():
-            if sorted(found) != list(range(len(found))) or len(contents[doc_id]) != 1:
-                done.faults.append(f"after the kill, document {doc_id} was not whole")
-
-
-def _check(world: World, undisturbed: Undisturbed, done: Trial) -> None:
-    for name, found, expected in zip(
-        ("chunks", "documents"), world.rows(), (undisturbed.chunks, undisturbed.documents), strict=True
-    ):
-        if found != expected:
-            missing, more = set(expected) - set(found), set(found) - set(expected)
-            done.faults.append(
-                f"{len(missing)} rows of {name} are missing, {len(more)} should not be there, of {len(expected)}: "
-                f"{[dict(row).get('path') for row in [*missing, *more]][:4]}"
-            )
-    left = _unended(world)
-    if left:
-        done.faults.append(f"in Prefect these have not ended: {left}")
-    delete_left_over_files(StoreSpec(str(world.place), "documents"), timedelta(0))
-    files = [str(path) for path in world.place.rglob("*") if path.name.startswith(".tmp")]
-    if files:
-        done.faults.append(f"left-over files: {files}")
-    deadline = time.monotonic() + 30
-    while (alive := world.processes()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    if alive:
-        done.faults.append(f"left-over processes: {[' '.join(each.cmdline())[:80] for each in alive]}")
-
-
-def _unended(world: World) -> list[str]:
-    """Flow runs and task runs that the server shows as unended, once it had time to write down all."""
-    going = {"state": {"type": {"any_": [kind for kind in StateType if kind not in TERMINAL_STATES]}}}
-    deadline = time.monotonic() + RECORDED
-    with SyncPrefectClient(world.server.url) as client:
-        while True:
-            left = [
-                f"{type(run).__name__} {run.name!r} {run.state_name} {run.id}"
-                for run in (
-                    *client.read_flow_runs(
-                        flow_run_filter=FlowRunFilter.model_validate(going),
-                        sort=FlowRunSort.ID_DESC,
-                        limit=200,
-                    ),
-                    *client.read_task_runs(
-                        task_run_filter=TaskRunFilter.model_validate(going),
-                        sort=TaskRunSort.ID_DESC,
-                        limit=200,
-                    ),
-                )
-            ]
-            if not left or time.monotonic() > deadline:
-                return left
-            time.sleep(0.5)

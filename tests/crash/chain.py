@@ -1,0 +1,84 @@
+"""Several kills of one ingest, one after another: what `trial` holds of one, at the price of few calls."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+
+from tests.crash.checks import answered_lately, differences, half_documents, served
+from tests.crash.trial import last_words, strike, until
+from tests.crash.world import Call, World
+
+
+@dataclass
+class Chain:
+    """What came of it.
+
+    Attributes:
+        seed: Gives the same choices again.
+        struck: What was killed when, in order.
+        redone: Texts that nodes did again that they had done before a kill.
+        allowed: How many that may be: those under way at the kills.
+        faults: What did not hold.
+    """
+
+    seed: int
+    struck: list[str] = field(default_factory=list)
+    redone: int = 0
+    allowed: int = 0
+    faults: list[str] = field(default_factory=list)
+    _before: dict[str, int] = field(default_factory=dict, repr=False)
+
+    def count(self, world: World) -> None:
+        """Count what was done again since the last kill."""
+        after = served(world)
+        self.redone += sum(after[text] - count for text, count in self._before.items())
+        self._before = after
+
+
+def chain(world: World, seed: int) -> Chain:
+    """Kill a worker as it starts, the server, then the flow; in the next call everything; the last ends well.
+
+    Args:
+        world: Where; nothing else may use it meanwhile.
+        seed: Of all that is left to chance: the moments and the size of commits.
+    """
+    rng = random.Random(seed)
+    done = Chain(seed)
+    undisturbed = world.begin("first ingest")
+    commit_chunks = rng.choice((48, 4096))
+    call = world.call(commit_chunks)
+    _strike(world, call, done, "parse worker")
+    _strike(world, call, done, "server", texts=rng.randrange(30, 90))
+    world.server.start().ready()
+    _strike(world, call, done, "flow", texts=rng.randrange(150, 250))
+    call = world.call(commit_chunks)
+    # Nodes go on with what they had, so texts do not say how far it is.
+    _strike(world, call, done, "everything", seconds=rng.uniform(0, 0.6 * undisturbed.seconds))
+    world.server.start().ready()
+    call = world.call(commit_chunks)
+    if status := call.wait():
+        done.faults.append(f"the last call ended with {status}; it said: {last_words(call)}")
+        return done
+    done.count(world)
+    if done.redone > done.allowed:
+        done.faults.append(f"{done.redone} texts were embedded again, {done.allowed} were under way")
+    done.faults += differences(world, undisturbed)
+    return done
+
+
+def _strike(
+    world: World, call: Call, done: Chain, kind: str, *, texts: int = 0, seconds: float = 0.0
+) -> None:
+    """Kill something once nodes have answered so many texts and the call is so old."""
+    until(call, lambda: sum(served(world).values()) >= texts, 0.05)
+    until(call, lambda: time.monotonic() - call.began >= seconds)
+    when = f"{kind} after {texts} texts and {seconds:.1f} s"
+    if strike(world, call, kind):
+        done.struck.append(when)
+    else:
+        done.faults.append(f"{when} came too late")
+    done.count(world)
+    done.allowed += answered_lately(world)
+    done.faults += half_documents(world)
