@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from tests.crash.checks import answered_lately, differences, half_documents, served
-from tests.crash.trial import last_words, strike, until
+from tests.crash.trial import last_words, strike, until, written_in
 from tests.crash.world import Call, World
 
 
@@ -54,8 +54,10 @@ def chain(world: World, seed: int) -> Chain:
     world.server.start().ready()
     _strike(world, call, done, "flow", texts=rng.randrange(150, 250))
     call = world.call(commit_chunks)
-    # Nodes go on with what they had, so texts do not say how far it is.
-    _strike(world, call, done, "everything", seconds=rng.uniform(0, 0.6 * undisturbed.seconds))
+    # Nodes go on with what they had, so texts do not say how far this one is; that it writes to the table does.
+    known = written_in(world.place)
+    until(call, lambda: written_in(world.place) != known)
+    _strike(world, call, done, "everything", late=rng.uniform(0, 3))
     world.server.start().ready()
     call = world.call(commit_chunks)
     if status := call.wait():
@@ -68,13 +70,11 @@ def chain(world: World, seed: int) -> Chain:
     return done
 
 
-def _strike(
-    world: World, call: Call, done: Chain, kind: str, *, texts: int = 0, seconds: float = 0.0
-) -> None:
-    """Kill something once nodes have answered so many texts and the call is so old."""
+def _strike(world: World, call: Call, done: Chain, kind: str, *, texts: int = 0, late: float = 0.0) -> None:
+    """Kill something once nodes have answered so many texts, so many seconds later."""
     until(call, lambda: sum(served(world).values()) >= texts, 0.05)
-    until(call, lambda: time.monotonic() - call.began >= seconds)
-    when = f"{kind} after {texts} texts and {seconds:.1f} s"
+    time.sleep(late)
+    when = f"{kind} {late:.1f} s after {texts} texts"
     if strike(world, call, kind):
         done.struck.append(when)
     else:

@@ -119,11 +119,11 @@ def _await_moment(world: World, call: Call, undisturbed: Undisturbed, rng: rando
         time.sleep(late)
         return f"{late:.2f} s after {count} texts"
     nth, late = rng.randrange(1, 12), rng.choice((0.0, rng.uniform(0, 0.05)))
-    seen, known = 0, _written(world.place)
+    seen, known = 0, written_in(world.place)
 
     def written() -> bool:
         nonlocal seen, known
-        now = _written(world.place)
+        now = written_in(world.place)
         seen, known = seen + (now != known), now
         return seen >= nth
 
@@ -138,7 +138,7 @@ def until(call: Call, reached: Callable[[], bool], every: float = 0.01) -> None:
         time.sleep(every)
 
 
-def _written(place: Path) -> int:
+def written_in(place: Path) -> int:
     """A number that changes with the names in the table's folders."""
     names = []
     for folder in place.glob("*.lance/*"):
