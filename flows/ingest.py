@@ -13,11 +13,10 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
-from prefect_ollama.blocks.errors import ModelFilesError, ServerLost, TableError, TableMissing
+from prefect_ollama.blocks.errors import ServerLost, TableError, TableMissing
 from prefect_ollama.blocks.lance import Identity, Store, StoreSpec
 from prefect_ollama.blocks.resolve import Nodes, default_cache, resolve_cluster, resolve_table
 from prefect_ollama.blocks.wire.proof import ProvenCluster
-from prefect_ollama.blocks.wire.spec import ModelSpec
 from prefect_ollama.flows.maintain import KEEP_DAYS, MEMORY_MB
 from prefect_ollama.flows.parameters import (
     AS_USUAL,
@@ -46,13 +45,14 @@ from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.maintain import maintain_store
 from prefect_ollama.tasks.page import page
 from prefect_ollama.tasks.parcel import Parcel
-from prefect_ollama.tasks.parse import MINILM, Cutting
+from prefect_ollama.tasks.parse import Cutting
 from prefect_ollama.tasks.parsing import ParseOptions
 from prefect_ollama.tasks.prove import gives_stored_vectors, prove_nodes
 from prefect_ollama.tasks.recover import needs_recovery, recover_store
 from prefect_ollama.tasks.report import IngestReport
 from prefect_ollama.tasks.scan import plan_source
 from prefect_ollama.tasks.serving import serving_cluster
+from prefect_ollama.tasks.tokens import choose_counter
 from prefect_ollama.tasks.vectors import Embedding
 from prefect_ollama.tasks.watch import watched
 
@@ -96,6 +96,7 @@ def ingest_pdfs(
         TableError: The table holds vectors of another model, chunker or prompt, or cannot be written.
         ClusterError: No node works. What was stored and embedded before is kept.
         ServerLost: Prefect's server went away in mid-run and did not come back; all the rest is done.
+        ModelFilesError: The table's chunks were counted with the embedded model's tokenizer, and it is not here.
 
     Requires: the folder readable and the table writable on the machine that runs it; a node that can be reached
     from there, or none at all, and then the embedded model.
@@ -127,7 +128,7 @@ def ingest_pdfs(
         ahead = BUNDLES_AHEAD + _start_workers(len(plan.to_read))
         with serving_cluster(cluster, model=wanted, pull=advanced.pull or None) as spec:
             proven = prove_nodes(Parcel(spec), len(spec.nodes))
-            cutting = _cutting(parse, chunk, spec.model)
+            cutting = Cutting(parse, chunk, choose_counter(found.identity if found else None, proven))
             store = _open_for(place, proven, cutting, found)
             cache = default_cache() if advanced.use_cache else None
             run.begin(store, proven)
@@ -154,18 +155,16 @@ def _open(place: StoreSpec) -> Store | None:
         return None
 
 
-def _cutting(parse: ParseOptions, chunk: ChunkOptions, model: ModelSpec) -> Cutting:
-    return Cutting(parse, chunk, exact=_counts_exactly(model.name))
-
-
 def _as_before(found: Identity, cluster: Nodes | None, model: str | None, chunk: ChunkOptions) -> bool:
     """Whether a run is asked for with the model and the cut that the table was made with; no node is asked."""
     asked = resolve_cluster(cluster, model=model).spec.model
+    counter = Cutting.counter_in(found.chunker)
     return (
         asked.name.removesuffix(":latest") == found.model.removesuffix(":latest")
         and (asked.document_prefix, asked.query_prefix) == (found.document_prefix, found.query_prefix)
         and (asked.dimensions or found.dimension) == found.dimension
-        and _cutting(ParseOptions(), chunk, asked).identity == found.chunker
+        and counter is not None
+        and Cutting(ParseOptions(), chunk, counter).identity == found.chunker
     )
 
 
@@ -186,20 +185,6 @@ def _open_for(place: StoreSpec, proven: ProvenCluster, cutting: Cutting, found: 
                 run_logger().info("The nodes have another build of the table's model with the same vectors.")
                 identity = replace(identity, digest=found.identity.digest, model=found.identity.model)
     return Store.open(place, identity=identity, create=True)
-
-
-def _counts_exactly(model: str) -> bool:
-    """Whether the model's own tokenizer is at hand."""
-    if model.removesuffix(":latest") != MINILM:
-        return False
-    from prefect_ollama.blocks.embedded.tokens import count_tokens
-
-    try:
-        count_tokens("")
-    except ModelFilesError as error:
-        run_logger().info("Tokens are estimated: %s", error)
-        return False
-    return True
 
 
 def _start_workers(files: int) -> int:

@@ -17,7 +17,14 @@ from prefect.runtime import task_run
 from prefect_ollama.blocks.chunk import Chunk
 from prefect_ollama.blocks.errors import DocumentError
 from prefect_ollama.blocks.lance import FAILED, PARTIAL, STORED, Document
-from prefect_ollama.tasks.chunking import CHUNKER_VERSION, ChunkOptions, chunk_document, estimate_tokens
+from prefect_ollama.tasks.chunking import (
+    CHUNKER_VERSION,
+    ChunkOptions,
+    TokenRates,
+    at_least,
+    chunk_document,
+    estimate_tokens,
+)
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.parsing import REMEDIES, ParsedDocument, ParseOptions, Parser
 from prefect_ollama.tasks.planning import Bundle, SourceFile, hash_file
@@ -25,6 +32,7 @@ from prefect_ollama.tasks.planning.source import document_id
 from prefect_ollama.tasks.roles import runs_on
 
 MINILM = "all-minilm"
+_TOKENS = "tokens="
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +42,36 @@ class Cutting:
     Attributes:
         parse: Limits for each file, and how it is read.
         chunk: Sizes of chunks.
-        exact: Whether tokens are counted with the tokenizer of all-MiniLM-L6-v2; estimated otherwise.
+        tokens: How tokens are counted: "all-minilm" for its own tokenizer, else the name of `TokenRates`.
     """
 
     parse: ParseOptions
     chunk: ChunkOptions
-    exact: bool = False
+    tokens: str = estimate_tokens.name
 
     @property
     def identity(self) -> str:
         """What decides where chunks begin and end; a table holds chunks of one identity."""
         sizes = self.chunk
-        counter = MINILM if self.exact else "estimate"
         return (
             f"v{CHUNKER_VERSION} target={sizes.target_tokens} max={sizes.max_tokens} "
-            f"overlap={sizes.overlap_tokens} min={sizes.min_tokens} tokens={counter}"
+            f"overlap={sizes.overlap_tokens} min={sizes.min_tokens} {_TOKENS}{self.tokens}"
         )
 
     @property
     def counter(self) -> Callable[[str], int]:
         """Length of a text in tokens."""
-        if not self.exact:
-            return estimate_tokens
+        if (rates := TokenRates.named(self.tokens)) is not None:
+            return rates
         from prefect_ollama.blocks.embedded.tokens import count_tokens
 
-        return count_tokens
+        return at_least(count_tokens)
+
+    @staticmethod
+    def counter_in(identity: str) -> str | None:
+        """How tokens were counted for the chunks of this identity, None where it is no way that is known here."""
+        name = identity.rpartition(_TOKENS)[2]
+        return name if name == MINILM or TokenRates.named(name) is not None else None
 
 
 @dataclass(frozen=True, slots=True)

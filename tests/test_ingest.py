@@ -30,6 +30,7 @@ from prefect_ollama.blocks.wire.proof import CANARIES
 from prefect_ollama.flows import Advanced, Chunking, IngestReport, ingest_pdfs
 from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.flows.workers import START_TRIES, WorkerCluster
+from prefect_ollama.tasks.chunking import ChunkOptions, estimate_tokens
 from prefect_ollama.tasks.page import page
 from prefect_ollama.tasks.store import Writer
 from tests.flow_samples import (
@@ -369,7 +370,7 @@ def test_a_poison_chunk_costs_itself_and_one_too_long_is_split(
 ) -> None:
     folder = write_folder(tmp_path / "papers", ["good"])
     write_pdf(
-        folder / "poisoned.pdf", [prose("poisoned start", 300), "Zyzzyva. " * 150, prose("the end", 300)]
+        folder / "poisoned.pdf", ["Zyzzyva. " * 150, prose("poisoned start", 300), prose("the end", 300)]
     )
     for node in trio:
         node.control(faults=[poison("Zyzzyva")], context_length=150)
@@ -386,14 +387,21 @@ def test_a_poison_chunk_costs_itself_and_one_too_long_is_split(
     assert "Poisoned start" in poisoned
     assert "The end" in poisoned
     assert "Zyzzyva" not in poisoned
-    # Nothing was cut: the words of what was split are all there.
-    stored = " ".join(row["text"] for row in rows if row["path"] == "good.pdf").split()
-    wanted = f"{prose('good page 1')} {prose('good page 2')}".split()
-    assert set(wanted) <= set(stored)
-    assert max(len(row["text"]) for row in rows) <= 4 * 150
+    # Nothing was cut: of what was split every sentence is there, whole and in its place.
+    good = [row for row in rows if row["path"] == "good.pdf"]
+    stored = " ".join(" ".join(row["text"].split()) for row in good)
+    sentences = f"{prose('good page 1')} {prose('good page 2')}".split(". ")
+    places = [stored.find(sentence) for sentence in sentences]
+    assert min(places) >= 0
+    assert places == sorted(places)
+    assert max(len(PREFIX + row["text"]) for row in rows) <= 4 * 150
 
     for node in trio:
         node.heal()
+    longer = ingest(str(folder), trio, table=LanceTable(uri=str(place), table="longer"))
+    assert longer.ok
+    assert max(len(row["text"]) for row in chunks(place, "longer")) > 4 * 150
+    assert longer.chunks < len(rows)
     assert ingest(str(folder), trio).outcomes() == {"unchanged": 1, "failed before": 1}
     assert ingest(str(folder), trio, retry_failed=True).ok
     assert any("Zyzzyva" in row["text"] for row in chunks(place))
@@ -416,8 +424,11 @@ def test_a_node_killed_in_mid_run_costs_nothing(
 def test_when_all_nodes_are_gone_what_was_embedded_is_kept(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
 ) -> None:
-    folder = write_folder(tmp_path / "papers", [f"doc{n}" for n in range(6)], pages=4, words=300)
     cluster = OllamaCluster(nodes=[node.url for node in trio], give_up_after=1)
+    folder = write_folder(tmp_path / "papers", ["first"], pages=1)
+    assert ingest(str(folder), cluster).ok  # for a new table nodes are asked more than to prove themselves
+    reset(trio)
+    write_folder(folder, [f"doc{n}" for n in range(6)], pages=4, words=300)
     for node in trio:
         node.control(faults=[{"name": "down", "after_requests": 3}], texts_per_second=50)
     with pytest.raises(ClusterError, match=r"\d of 6 files are left to do") as caught:
@@ -433,7 +444,7 @@ def test_when_all_nodes_are_gone_what_was_embedded_is_kept(
     report = ingest(str(folder), cluster)
     assert report.ok
     assert_right(chunks(place))
-    assert outcomes(report) == {f"doc{n}.pdf": "stored" for n in range(6)}
+    assert outcomes(report) == {f"doc{n}.pdf": "stored" for n in range(6)} | {"first.pdf": "unchanged"}
     assert not before & {text for text, _ in served(trio)}
 
 
@@ -472,6 +483,46 @@ def test_another_model_prompt_or_cut_is_refused_with_the_ways_on(
         node.control(models=[f"{MODEL}:latest"])
     assert ingest(str(folder), trio, model=f"{MODEL}:latest").outcomes() == {"unchanged": 1}
     assert ingest(str(folder), OllamaCluster(nodes=at)).outcomes() == {"unchanged": 1}
+
+
+def test_tokens_are_counted_as_the_nodes_do_and_always_alike_for_a_table(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
+) -> None:
+    def of_nodes(characters: float) -> None:
+        for node in trio:
+            node.control(characters_a_token=characters)
+
+    def counter(table: str) -> str:
+        return Store.open(StoreSpec(str(place), table)).identity.chunker.rpartition("tokens=")[2]
+
+    folder = tmp_path / "papers"
+    pages = [prose(f"page {number}", 300) for number in range(4)]
+    write_pdf(folder / "a.pdf", pages)
+    of_nodes(2)
+    assert ingest(str(folder), trio).ok
+    before = chunks(place)
+    longest = max(len(row["text"]) for row in before) / 2
+    assert ChunkOptions().target_tokens / 2 < longest <= ChunkOptions().max_tokens
+    assert all(len(row["text"]) / 2 <= row["tokens"] for row in before)
+    of_nodes(4)
+    assert ingest(str(folder), trio, table=LanceTable(uri=str(place), table="other")).ok
+    assert max(len(row["text"]) for row in chunks(place, "other")) > 1.5 * 2 * longest
+
+    # To a table that is there, no node's word on tokens matters any more, not even none.
+    of_nodes(0)
+    reset(trio)
+    write_pdf(folder / "a.pdf", [*pages, prose("one more", 300)])
+    report = ingest(str(folder), trio)
+    assert report.ok
+    assert {row["text"] for row in before[:-2]} <= {row["text"] for row in chunks(place)}
+    assert report.embedded < report.chunks / 2
+    known = counter("documents")
+    assert known not in (counter("other"), estimate_tokens.name)
+
+    write_folder(tmp_path / "more", ["b"])
+    beside = LanceTable(uri=str(place), table="beside")
+    assert ingest(str(tmp_path / "more"), trio, table=beside).ok
+    assert counter("beside") == estimate_tokens.name
 
 
 def test_a_list_of_files_and_a_pattern_name_their_sources(

@@ -75,7 +75,8 @@ def test_by_meaning_a_chunk_is_found_by_its_own_text(library: Library) -> None:
 
 def test_by_words_no_node_is_asked(library: Library) -> None:
     (hit,) = search("derailleur", None, library.table, mode="text")
-    assert (hit.path, hit.page_from, hit.page_to) == ("sub/gears.pdf", 2, 2)
+    assert (hit.path, hit.page_to) == ("sub/gears.pdf", 2)
+    assert "derailleur" in hit.text
     assert requests(library.nodes) == 0
     assert search("xylophone", None, library.table, mode="text") == []
 

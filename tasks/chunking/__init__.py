@@ -5,13 +5,23 @@ Needs no Prefect.
 
 from prefect_ollama.tasks.chunking.chunker import CHUNKER_VERSION, chunk_document, renumbered, split_chunk
 from prefect_ollama.tasks.chunking.options import ChunkOptions
-from prefect_ollama.tasks.chunking.tokens import estimate_tokens
+from prefect_ollama.tasks.chunking.tokens import (
+    TokenRates,
+    at_least,
+    estimate_tokens,
+    gauge_texts,
+    measured_rates,
+)
 
 __all__ = [
     "CHUNKER_VERSION",
     "ChunkOptions",
+    "TokenRates",
+    "at_least",
     "chunk_document",
     "estimate_tokens",
+    "gauge_texts",
+    "measured_rates",
     "renumbered",
     "split_chunk",
 ]

@@ -1,15 +1,171 @@
-"""How long a text is in tokens when no tokenizer is at hand: an estimate that errs on the long side."""
+"""How long a text is in tokens when no tokenizer is at hand: counted character by character, at rates by script.
+
+Guarantees: the rates are a function of what a model's tokenizer makes of fixed texts, so that they are the same in
+every run, on every node, and whether or not a node counts the marks at a text's ends. They err on the long side.
+"""
 
 from __future__ import annotations
 
 import math
+import re
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from prefect_ollama.tasks.chunking.gauge import GAUGES, ONE_TOKEN
+
+_VERSION: Final = 1
+"""Changes with the texts and the scripts: rates of another version mean something else."""
+
+_MARGIN: Final = 1.2
+"""Other texts of a script take more tokens than the one that was measured; most by less than this."""
+
+_LEAST, _MOST = 0.125, 4.0
+"""Tokens a character, whatever a node says: a tokenizer that knows nothing of a script counts a whole word of it
+as one, and one that takes it byte by byte has four for a character at most."""
+
+# What a character counts as, by the first of a range of code points. What stands nowhere else is "other".
+_RANGES: Final = (
+    (0x00, "sign"),
+    (0xC0, "accented"),
+    (0x370, "greek"),
+    (0x400, "cyrillic"),
+    (0x530, "other"),
+    (0x590, "hebrew"),
+    (0x600, "arabic"),
+    (0x780, "other"),
+    (0x900, "indic"),
+    (0xE00, "thai"),
+    (0xE80, "other"),
+    (0x1E00, "accented"),
+    (0x1F00, "other"),
+    (0x2000, "sign"),
+    (0x2070, "other"),
+    (0x3000, "han"),
+    (0x3040, "kana"),
+    (0x3100, "other"),
+    (0x3400, "han"),
+    (0xA000, "other"),
+    (0xAC00, "hangul"),
+    (0xD7B0, "other"),
+    (0xFF00, "han"),
+    (0xFFF0, "other"),
+)
+_FIRSTS: Final = [first for first, _ in _RANGES]
+
+# Words that make up a third of English prose, and next to nothing of what is written in other languages.
+_ENGLISH: Final = frozenset(
+    (
+        "the",
+        "of",
+        "and",
+        "to",
+        "that",
+        "with",
+        "this",
+        "from",
+        "by",
+        "are",
+        "it",
+        "not",
+        "be",
+        "or",
+        "is",
+        "was",
+    )
+)
+_SURELY: Final = 0.2
+_WORD: Final = re.compile(r"[a-z]+")
 
 
-def estimate_tokens(text: str) -> int:
-    """Estimate the tokens of a text, begin and end marks included; rather too many than too few.
+@cache
+def _script(character: str) -> str:
+    if character == " ":
+        return ""
+    if character.isascii() and character.isalnum():
+        return "digit" if character.isdigit() else "latin"
+    return _RANGES[bisect_right(_FIRSTS, ord(character)) - 1][1]
 
-    A character of ASCII counts a third of a token (English has 4 to 5 characters a token), any other one
-    (accented letters, Cyrillic, Chinese, Thai, …) a whole one and a half.
+
+@dataclass(frozen=True, slots=True)
+class TokenRates:
+    """Tokens that a model's tokenizer makes of a character, by script.
+
+    Attributes:
+        hundredths: Hundredths of a token a character, in the order of `GAUGES`.
+        ends: Tokens that mark the ends of a text.
     """
-    plain = len(text.encode("ascii", "ignore"))
-    return 2 + math.ceil(plain / 3 + (len(text) - plain) * 1.5)
+
+    hundredths: tuple[int, ...]
+    ends: int = 2
+
+    def __call__(self, text: str) -> int:
+        """Tokens of a text, the marks at its ends included; rather too many than too few."""
+        rates = dict(zip(GAUGES, self.hundredths, strict=True))
+        rates[""] = 0
+        rates["latin"] += round((rates["english"] - rates["latin"]) * _english(text))
+        total = sum(count * rates[_script(character)] for character, count in Counter(text).items())
+        return self.ends + math.ceil(total / 100)
+
+    @property
+    def name(self) -> str:
+        """The rates as text, from which `named` makes them again."""
+        return f"rates{_VERSION}:{self.ends}:{'.'.join(map(str, self.hundredths))}"
+
+    @classmethod
+    def named(cls, name: str) -> TokenRates | None:
+        """The rates of this name, or None where it is the name of something else."""
+        match = re.fullmatch(rf"rates{_VERSION}:(\d+):(\d+(?:\.\d+){{{len(GAUGES) - 1}}})", name)
+        return cls(tuple(map(int, match[2].split("."))), int(match[1])) if match else None
+
+
+def _english(text: str) -> float:
+    """How sure it is that a text is English prose, 0 to 1. Capitals are not: they take more tokens."""
+    words = _WORD.findall(text)
+    share = sum(word in _ENGLISH for word in words) / max(1, len(words))
+    return min(1.0, share / _SURELY)
+
+
+def gauge_texts() -> list[str]:
+    """Texts of which a node says how many tokens they are: one of one token, then those of `GAUGES`."""
+    return [ONE_TOKEN, *(sample for samples in GAUGES.values() for sample in samples)]
+
+
+def measured_rates(counts: Sequence[int]) -> TokenRates | None:
+    """What a node's counts of `gauge_texts()` say of its tokenizer, None where they can't be true.
+
+    Args:
+        counts: Tokens of each text, in their order.
+    """
+    texts = gauge_texts()
+    if any(not 0 < count <= 8 + len(text.encode()) for count, text in zip(counts, texts, strict=True)):
+        return None
+    ends, found = counts[0] - 1, iter(counts[1:])
+    rates: dict[str, float] = {"": 0.0}
+    for script, samples in GAUGES.items():
+        rate = _LEAST
+        for sample in samples:
+            # What was not measured before counts as what is: the letters of English prose as English.
+            kinds = Counter(each if each in rates else script for each in map(_script, sample))
+            rest = sum(number * rates[kind] for kind, number in kinds.items() if kind != script)
+            rate = max(rate, (next(found) - ends - rest) / kinds[script])
+        rates[script] = min(rate, _MOST)
+    hundredths = tuple(math.ceil(100 * min(_MOST, _MARGIN * rates[script])) for script in GAUGES)
+    return TokenRates(hundredths, max(2, ends))
+
+
+estimate_tokens: Final = TokenRates((164, 120, 31, 59, 195, 140, 119, 146, 149, 157, 125, 140, 125, 217, 338))
+"""Tokens of a text for a model whose nodes do not count them: by script, the most that the tokenizers of BERT,
+Gemma 3, Llama 2 and Qwen 3 came to."""
+
+
+def at_least(count_tokens: Callable[[str], int]) -> Callable[[str], int]:
+    """Count as a tokenizer does, and no less than a token for eight characters.
+
+    A tokenizer that knows nothing of a script takes a whole sentence of Thai for one unknown word, and chunks would
+    be as long as chapters.
+    """
+    return lambda text: max(count_tokens(text), math.ceil(_LEAST * len(text)))

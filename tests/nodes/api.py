@@ -148,12 +148,13 @@ class Api:
         if exchange.connection.transport.is_closing():
             return
 
-        lengths = [tokens(text) for text in texts]
+        characters = settings.characters_a_token or CHARACTERS_A_TOKEN
+        lengths = [tokens(text, characters) for text in texts]
         if fault is None and max(lengths) > settings.context_length:
             if asked.get("truncate", True) is False:
                 fault = Fault("too_long", when="after")
             else:
-                texts = [text[: settings.context_length * CHARACTERS_A_TOKEN] for text in texts]
+                texts = [text[: int(settings.context_length * characters)] for text in texts]
                 lengths = [min(length, settings.context_length) for length in lengths]
         if fault is not None and fault.name in IMMEDIATE | STATUSES.keys():
             send: Callable[[], None] = partial(self._fail, exchange, fault, model)
@@ -209,8 +210,10 @@ class Api:
         if fault is not None and fault.name in SPOIL:
             vectors = SPOIL[fault.name](vectors, fault)
         head = orjson.dumps({"model": asked["model"]})[:-1]
-        tail = b'],"total_duration":%d,"load_duration":1000,"prompt_eval_count":%d}'
-        tail %= (int(1e9 * (self._loop.time() - exchange.arrived)) + 1, length)
+        tail = b'],"total_duration":%d,"load_duration":1000' % (
+            int(1e9 * (self._loop.time() - exchange.arrived)) + 1
+        )
+        tail += b',"prompt_eval_count":%d}' % length if self.settings.characters_a_token else b"}"
         body = b"".join((head, b',"embeddings":[', b",".join(vectors), tail))
 
         def send() -> None:

@@ -31,12 +31,13 @@ class Settings:
         pool: 0 gives each text a vector of its own; n takes one of n ready-made ones by the text's hash,
             which is nearly free of cost.
         texts_per_second: rate by count.
-        tokens_per_second: rate by length, at four characters a token.
+        tokens_per_second: rate by length, by its tokens.
         request_overhead: seconds a request holds its slot on top of its texts.
         latency: seconds before a request reaches the queue; holds no slot (a slow network).
         slots: requests served at the same time.
         speed: factor on all of the above, which acts at once, also on what is being served.
         context_length: tokens a text may have.
+        characters_a_token: how the node counts tokens; 0 is at four, and no word of it in answers.
         load_seconds: that the first request, and one with other `options`, waits in its slot.
         on_gpu: part of a loaded model that `/api/ps` says is on a GPU.
         version: that `/api/version` says.
@@ -66,6 +67,7 @@ class Settings:
     slots: int = 1
     speed: float = 1.0
     context_length: int = 2048
+    characters_a_token: float = 4
     load_seconds: float = 0.0
     on_gpu: float = 1.0
     version: str = "0.33.0"

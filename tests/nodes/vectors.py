@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 CHARACTERS_A_TOKEN = 4
 
 
-def tokens(text: str) -> int:
-    """Tokens of a text as simulated nodes count them: four characters each, at least one."""
-    return max(1, -(-len(text) // CHARACTERS_A_TOKEN))
+def tokens(text: str, characters: float = CHARACTERS_A_TOKEN) -> int:
+    """Tokens of a text as simulated nodes count them: so many characters each, at least one."""
+    return max(1, math.ceil(len(text) / characters))
 
 
 def text_hash(text: str) -> str:
