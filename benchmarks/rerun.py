@@ -61,15 +61,16 @@ class Ground:
         """How often nodes answered with the vector of each text, by the text's hash."""
         from prefect_ollama.blocks.wire.prefixes import prefixes_of
         from prefect_ollama.blocks.wire.proof import CANARIES
+        from prefect_ollama.tasks.chunking import gauge_texts
         from tests.nodes import text_hash
 
         count: Counter[str] = Counter()
         for node in self.nodes:
             count.update(node.stats()["served"])
         prefix = prefixes_of(MODEL).document
-        for canary in CANARIES:
-            count.pop(text_hash(prefix + canary), None)
-            count.pop(text_hash(canary), None)
+        for text in (*CANARIES, *gauge_texts()):
+            count.pop(text_hash(prefix + text), None)
+            count.pop(text_hash(text), None)
         return count
 
     def requests(self) -> int:

@@ -15,6 +15,7 @@ from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect_ollama.blocks.lance import StoreSpec
 from prefect_ollama.blocks.lance.upkeep import TEMPORARY, delete_left_over_files
 from prefect_ollama.blocks.wire.proof import CANARIES
+from prefect_ollama.tasks.chunking import gauge_texts
 from tests.crash.world import Undisturbed, World
 from tests.flow_samples import PREFIX
 from tests.nodes import text_hash
@@ -25,7 +26,9 @@ WINDOW = 6.0
 RECORDED = 60.0
 """Seconds in which the server must know how all ended."""
 
-_CANARIES = {text_hash(prefix + canary) for canary in CANARIES for prefix in ("", PREFIX)}
+_CANARIES = {text_hash(prefix + canary) for canary in CANARIES for prefix in ("", PREFIX)} | {
+    text_hash(text) for text in gauge_texts()
+}
 
 
 def served(world: World) -> dict[str, int]:
