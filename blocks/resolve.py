@@ -108,6 +108,11 @@ def default_cache() -> CacheSpec:
     return CacheSpec(str(get_current_settings().home / "ollama-vectors"))
 
 
+def meeting_place() -> Path:
+    """Where the runs of this machine see who uses the same nodes: the folder `ollama-nodes` of Prefect's home."""
+    return get_current_settings().home / "ollama-nodes"
+
+
 def _of_nodes(entries: Sequence[str | OllamaNode], model: str | None) -> OllamaCluster:
     return OllamaCluster.made(nodes=list(entries), model=DEFAULT_MODEL if model is None else model)
 

@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 
 from prefect_ollama.blocks.errors import ServerLost, TableError, TableMissing
 from prefect_ollama.blocks.lance import Identity, Store, StoreSpec
-from prefect_ollama.blocks.resolve import Nodes, default_cache, resolve_cluster, resolve_table
+from prefect_ollama.blocks.resolve import Nodes, default_cache, meeting_place, resolve_cluster, resolve_table
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.flows.maintain import KEEP_DAYS, MEMORY_MB
 from prefect_ollama.flows.parameters import (
@@ -135,7 +135,8 @@ def ingest_pdfs(
             try:
                 with watched(plan, run.done, proven, _client(), run.metrics.see) as watch:
                     run.timeline = watch.timeline
-                    run_bundles(run, cutting, Embedding(run_id, proven, place, cache, watch.topic), ahead)
+                    embedding = Embedding(run_id, proven, place, cache, watch.topic, meeting_place())
+                    run_bundles(run, cutting, embedding, ahead)
                 run.end()
             except BaseException as error:
                 run.end(status="failed")

@@ -29,7 +29,7 @@ from prefect_ollama.blocks.lance import (
     EmbeddedDocument,
 )
 from prefect_ollama.tasks.chunking import renumbered, split_chunk
-from prefect_ollama.tasks.dispatch import NodeFigures, shared_dispatcher
+from prefect_ollama.tasks.dispatch import NodeFigures
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.parse import Cut, CutBundle
 from prefect_ollama.tasks.roles import runs_on
@@ -152,7 +152,7 @@ def embed_bundle(parsed: Parcel[CutBundle], embedding: Parcel[Embedding]) -> Par
         ClusterError: No node worked for too long. What was embedded before is in the cache.
     """
     what = embedding.content
-    with telling(what.topic, shared_dispatcher(what.cluster, what.run_id)):
+    with telling(what.topic, what.dispatcher):
         return Parcel(_embed(parsed.content, what))
 
 
@@ -176,7 +176,7 @@ def _embed(cut: CutBundle, embedding: Embedding) -> EmbeddedBundle:
         if row is not None:
             failed.append(row)
     chunks = sum(len(each.chunks) for each in documents)
-    dispatcher = shared_dispatcher(embedding.cluster, embedding.run_id)
+    dispatcher = embedding.dispatcher
     return EmbeddedBundle(
         number=cut.bundle.number,
         size=sum(file.size for file in cut.bundle.files),

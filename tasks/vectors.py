@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from prefect_ollama.blocks.lance import Store, StoreSpec, text_hash
 from prefect_ollama.blocks.wire.answer import Vectors
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.tasks.claims import Claims
-from prefect_ollama.tasks.dispatch import Embedded, shared_dispatcher
+from prefect_ollama.tasks.dispatch import Dispatcher, Embedded, shared_dispatcher
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.planning import Bundle
 from prefect_ollama.tasks.planning.source import document_id
@@ -41,6 +42,7 @@ class Embedding:
         store: The table, asked for the vectors of documents that changed; None where there is none yet.
         cache: The cache of vectors; None does without.
         topic: Where the worker says what the nodes do while it works; None says nothing.
+        meeting: Folder in which runs that share nodes see each other; None for a run that is alone.
     """
 
     run_id: str
@@ -48,6 +50,12 @@ class Embedding:
     store: StoreSpec | None
     cache: CacheSpec | None
     topic: str | None = None
+    meeting: Path | None = None
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """The one of this process for this run."""
+        return shared_dispatcher(self.cluster, self.run_id, self.meeting)
 
     @property
     def salt(self) -> VectorSalt:
@@ -119,7 +127,7 @@ class KnownVectors:
     def _from_nodes(self, texts: list[str]) -> dict[str, TextError]:
         if not texts:
             return {}
-        dispatcher = shared_dispatcher(self._embedding.cluster, self._embedding.run_id)
+        dispatcher = self._embedding.dispatcher
         failures: dict[str, TextError] = {}
         new: list[tuple[Sequence[str], Embedded]] = []
         last, began = time.monotonic(), time.time()

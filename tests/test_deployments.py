@@ -18,6 +18,7 @@ from prefect import Flow
 from prefect.utilities.importtools import import_object
 
 import prefect_ollama.flows
+from prefect_ollama.blocks.lance import Store, StoreSpec
 from tests.flow_samples import manifest, write_folder
 from tests.nodes import Node, nodes
 from tests.services import BIN, Api, Place, Service, prefect_server, until
@@ -119,6 +120,11 @@ def block(api: Api, slug: str, name: str, **data: Any) -> dict[str, Any]:
     return {"$ref": {"block_document_id": made["id"]}}
 
 
+def blocks(api: Api, slug: str) -> list[dict[str, Any]]:
+    """The saved blocks of a type."""
+    return api.get(f"/block_types/slug/{slug}/block_documents")
+
+
 def deployed(api: Api) -> dict[str, Any]:
     """What the server knows of the deployments, without ids and times."""
     keep = ("entrypoint", "parameters", "description", "enforce_parameter_schema", "parameter_openapi_schema")
@@ -145,18 +151,33 @@ class TestWorkPool:
     ) -> None:
         cluster = block(api, "ollama-cluster", "home", nodes=[node.url])
         table = block(api, "lance-table", "papers", uri=str(place.folder / "tables"), table="papers")
-        source = str(place.folder / "papers")
+        source, stored = str(place.folder / "papers"), StoreSpec(str(place.folder / "tables"), "papers")
         run = api.start("ingest-pdfs/nightly", source=source, cluster=cluster, table=table)
         assert api.reached(run)["state_name"] == "Completed", api.story(run)
         assert {row.status for row in manifest(place.folder / "tables", "papers").values()} == {"stored"}
+        port = int(node.url.rpartition(":")[2])
         runs = [
             api.start("search/by-hand", question="apple", cluster=cluster, table=table),
             api.start("check-nodes/hourly", cluster=cluster),
-            api.start("maintain-table/weekly", table=table),
+            api.start("discover-nodes/by-hand", networks=["127.0.0.1"], ports=[port], save=True),
         ]
         for each in runs:
             assert api.reached(each)["state_name"] == "Completed", api.story(each)
-        back = api.start("roll-back/by-hand", run_id=run, table=table)
+        (found,) = blocks(api, "ollama-node")
+        assert found["data"]["url"] == node.url
+        cut = Store.open(stored).identity.chunker
+        runs = [
+            api.start("tune-nodes/by-hand", cluster=[found["name"]], seconds=2, tokens=20),
+            api.start("re-embed/by-hand", table=table, cluster=cluster, chunking={"target_tokens": 100}),
+        ]
+        for each in runs:
+            assert api.reached(each)["state_name"] == "Completed", api.story(each)
+        (found,) = blocks(api, "ollama-node")
+        assert found["data"]["max_in_flight"] < 16, "what was measured is not saved"
+        assert Store.open(stored).identity.chunker != cut
+        upkeep = api.start("maintain-table/weekly", table=table)
+        assert api.reached(upkeep)["state_name"] == "Completed", api.story(upkeep)
+        back = api.start("roll-back/by-hand", run_id=run, table=table, including_later=True)
         assert api.reached(back)["state_name"] == "Completed", api.story(back)
         assert not manifest(place.folder / "tables", "papers")
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, as_completed
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
@@ -31,10 +32,12 @@ class Dispatcher:
 
     Args:
         cluster: The nodes with their proofs (`prefect_ollama.blocks.wire.proof.prove_cluster`).
+        meeting: Folder in which all that use the same nodes see each other; None for one that is alone.
     """
 
-    def __init__(self, cluster: ProvenCluster) -> None:
+    def __init__(self, cluster: ProvenCluster, meeting: Path | None = None) -> None:
         self.cluster = cluster
+        self._meeting = meeting
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="dispatcher", daemon=True)
         self._thread.start()
@@ -149,7 +152,7 @@ class Dispatcher:
         self.close()
 
     async def _make_engine(self) -> Engine:
-        return Engine(self.cluster)
+        return Engine(self.cluster, self._meeting)
 
     def _submit(self, texts: Sequence[str], kind: Kind) -> Job:
         model = self.cluster.spec.model
@@ -173,7 +176,7 @@ _shared: dict[object, tuple[Dispatcher, float]] = {}
 _shared_lock = threading.Lock()
 
 
-def shared_dispatcher(cluster: ProvenCluster, key: object) -> Dispatcher:
+def shared_dispatcher(cluster: ProvenCluster, key: object, meeting: Path | None = None) -> Dispatcher:
     """The dispatcher of this process for a cluster; the first call with a key makes it.
 
     It is closed when the process ends, or, when another key comes, once it has had nothing to do since it was
@@ -182,6 +185,7 @@ def shared_dispatcher(cluster: ProvenCluster, key: object) -> Dispatcher:
     Args:
         cluster: The nodes with their proofs.
         key: What tells one run's cluster from another's; hashable.
+        meeting: As a `Dispatcher` takes it.
     """
     now = time.monotonic()
     with _shared_lock:
@@ -192,7 +196,7 @@ def shared_dispatcher(cluster: ProvenCluster, key: object) -> Dispatcher:
                 if dispatcher.idle and now - used > SHARED_SECONDS:
                     del _shared[other]
                     dispatcher.close()
-        dispatcher = _shared[key][0] if key in _shared else Dispatcher(cluster)
+        dispatcher = _shared[key][0] if key in _shared else Dispatcher(cluster, meeting)
         _shared[key] = dispatcher, now
         return dispatcher
 

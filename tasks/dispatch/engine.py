@@ -13,6 +13,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 
 from prefect_ollama.blocks.errors import (
     InputRejected,
@@ -32,6 +33,7 @@ from prefect_ollama.tasks.dispatch.figures import Figures, Span
 from prefect_ollama.tasks.dispatch.health import CANARY_UNITS, Health, as_node_error
 from prefect_ollama.tasks.dispatch.job import Item, Job
 from prefect_ollama.tasks.dispatch.lane import OVERDUE, OVERDUE_LEAST, Lane, Request
+from prefect_ollama.tasks.dispatch.neighbours import Neighbours
 from prefect_ollama.tasks.dispatch.pace import Pace
 from prefect_ollama.tasks.dispatch.queue import Queue
 
@@ -40,6 +42,10 @@ LATE = 1.5
 its work must prove itself before it gets more."""
 
 LATE_LEAST = 0.25
+
+LOOK_AGAIN = 0.05
+"""Seconds until an idle node looks whether work has turned out late, and one that was refused a place asks again."""
+
 SPANS_KEPT = 20_000
 
 
@@ -48,9 +54,10 @@ class Engine:
 
     Args:
         cluster: The nodes with their proofs. Nodes without one start open and are probed.
+        meeting: Folder in which all that use the same nodes see each other; None for one that is alone.
     """
 
-    def __init__(self, cluster: ProvenCluster) -> None:
+    def __init__(self, cluster: ProvenCluster, meeting: Path | None = None) -> None:
         self.cluster = cluster
         self._loop = asyncio.get_running_loop()
         self._start = self._loop.time()
@@ -60,11 +67,13 @@ class Engine:
         self._awake = False
         self._spans: deque[Span] = deque(maxlen=SPANS_KEPT)
         self._numbers = itertools.count()
+        self._neighbours = Neighbours(meeting)
         self._lanes: list[Lane] = []
         for node in cluster.spec.nodes:
-            proof = cluster.proofs.get(node.name)
-            pace = Pace(CANARY_UNITS, proof.seconds if proof else 1.0, node.max_in_flight)
-            self._lanes.append(Lane(NodeClient(node, cluster.spec.model), pace, warm=proof is not None))
+            proof, slots = cluster.proofs.get(node.name), self._neighbours.slots(node.url)
+            pace = Pace(CANARY_UNITS, proof.seconds if proof else 1.0, node.max_in_flight, slots)
+            client = NodeClient(node, cluster.spec.model)
+            self._lanes.append(Lane(client, pace, self._neighbours, warm=proof is not None))
         self._health = Health(cluster, self._lanes, self._recovered)
         self._evidence = Evidence(self._lanes, cluster.reference, self._start)
 
@@ -108,6 +117,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(lane.client.aclose() for lane in self._lanes))
+        self._neighbours.close()
 
     # ---- sending
 
@@ -130,7 +140,10 @@ class Engine:
         if self._timer:
             self._timer.cancel()
             self._timer = None
+        for lane in self._lanes:
+            lane.refused = False
         if not self._jobs:
+            self._neighbours.ask_only(())
             return
         now = self._loop.time()
         self._find_overdue(now)
@@ -140,6 +153,8 @@ class Engine:
             if pulled is None:
                 break
             lane, units = pulled
+            if not lane.take_place():
+                continue
             if units >= self._queue.units:
                 units -= self._evidence.burden(lane, now)
             self._send(lane, self._queue.take(units, self._evidence.room(lane)), now)
@@ -148,6 +163,7 @@ class Engine:
         for lane, carried in owed:
             self._call(lane, [], carried, now)
         self._found(found)
+        self._neighbours.ask_only({lane.client.node.url for lane in self._lanes if lane.refused})
         self._watch(now)
 
     def _clear_dock(self, now: float) -> None:
@@ -170,6 +186,8 @@ class Engine:
             ]
             if able:
                 lane = min(able, key=lambda lane: sizing.finish(lane.standing(now), item.units))
+                if not lane.take_place():
+                    continue
                 self._queue.leave_dock(item)
                 self._send(lane, [item], now)
         self._close(refused)
@@ -177,7 +195,8 @@ class Engine:
     def _hedge(self, now: float) -> None:
         """Let idle nodes do again what is expected late elsewhere, while nothing waits that they could do."""
         for lane in self._lanes:
-            if (request := choice.to_hedge(lane, self._lanes, now)) is not None:
+            request = choice.to_hedge(lane, self._lanes, now)
+            if request is not None and lane.take_place():
                 self._send(lane, request.open_items, now, hedge=True)
 
     def _send(self, lane: Lane, items: list[Item], now: float, *, hedge: bool = False) -> None:
@@ -206,6 +225,7 @@ class Engine:
     def _ended(self, lane: Lane, request: Request) -> None:
         now = self._loop.time()
         lane.requests.remove(request)
+        finding = lane.pace.finding
         if not request.overdue:
             for item in request.items:
                 item.copies -= 1
@@ -224,6 +244,8 @@ class Engine:
             self._arrived(lane, request, request.task.result(), now)
         start, end = request.note.at - self._start, now - self._start
         self._spans.append(Span(lane.name, start, end, len(request.items), outcome))
+        if request.items:  # what is sent to check a node alone is a few words, and takes no place
+            lane.give_place(found=finding and not lane.pace.finding)
         self._soon()
 
     def _arrived(self, lane: Lane, request: Request, answer: Answer, now: float) -> None:
@@ -355,6 +377,8 @@ class Engine:
         quicker, and until it answers a probe, which queues behind it at a node that lives.
         """
         for lane in self._lanes:
+            if any(now > lane.overdue_at(request) for request in lane.requests):
+                lane.look_around()
             late = [request for request in lane.requests if now > lane.overdue_at(request)]
             if not late:
                 continue
@@ -380,7 +404,9 @@ class Engine:
                 return
             moments.append(end)
         if self._jobs and any(lane.works and not lane.requests for lane in self._lanes):
-            moments.append(now + 0.05)  # an idle node may take over work that turns out late
+            moments.append(now + LOOK_AGAIN)  # it may take over work that turns out late
+        if any(lane.refused for lane in self._lanes):
+            moments.append(now + LOOK_AGAIN)
         if (moment := min(moments, default=math.inf)) < math.inf:
             self._timer = self._loop.call_at(max(moment, now + 0.001), self._guard, self._pump)
 

@@ -98,7 +98,7 @@ class Health:
         lane.probe = None
         lane.breaker.close()
         lane.warm = True
-        lane.pace.start_over(CANARY_UNITS, seconds)
+        lane.pace.start_over(CANARY_UNITS, seconds, lane.neighbours.slots(lane.client.node.url))
         suspects, lane.suspects = lane.suspects, []
         for item, cause in suspects:
             verdict.accuse(item, lane, cause)

@@ -14,8 +14,9 @@ from prefect_ollama.blocks.wire.client import NodeClient
 from prefect_ollama.tasks.dispatch.breaker import Breaker
 from prefect_ollama.tasks.dispatch.figures import NodeFigures
 from prefect_ollama.tasks.dispatch.job import Item
+from prefect_ollama.tasks.dispatch.neighbours import Neighbours
 from prefect_ollama.tasks.dispatch.pace import Pace, Sent
-from prefect_ollama.tasks.dispatch.sizing import Standing
+from prefect_ollama.tasks.dispatch.sizing import LONGEST, Standing
 
 OVERDUE = 2.0
 """A request that takes this many times as long as expected, and OVERDUE_LEAST on top, is given to others."""
@@ -62,10 +63,16 @@ class Request:
 
 @dataclass(eq=False)
 class Lane:
-    """One node and all that the dispatcher knows of it."""
+    """One node and all that the dispatcher knows of it.
+
+    Attributes:
+        crowd: Requests that others had in flight there, at most, since the oldest of its own was sent.
+        refused: Whether there was no place for another request when one was last asked for.
+    """
 
     client: NodeClient
     pace: Pace
+    neighbours: Neighbours
     breaker: Breaker = field(default_factory=Breaker)
     requests: list[Request] = field(default_factory=list)
     suspects: list[tuple[Item, NodeError]] = field(default_factory=list)
@@ -77,6 +84,8 @@ class Lane:
     busy: float = 0.0
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=500))
     warm: bool = False
+    crowd: int = 0
+    refused: bool = False
 
     @property
     def name(self) -> str:
@@ -93,11 +102,20 @@ class Lane:
         begun = request.note.begun
         if begun is None or request.overdue:
             return math.inf
-        return begun + OVERDUE * self.pace.expected(request.note.units) + OVERDUE_LEAST
+        return begun + OVERDUE * self._expected(request) + OVERDUE_LEAST
 
     def silent_for_long(self, request: Request, now: float, times: float, least: float) -> bool:
-        """Whether nothing has come for this many times as long as a request should take, and `least` on top."""
-        return self.pace.silence(now) > times * self.pace.expected(request.note.units) + least
+        """Whether nothing has come for this many times as long as a request should take, and `least` on top.
+
+        One that waits for a larger one, or for those of others, takes as much longer.
+        """
+        begun = [each for each in self.requests if each.note.begun is not None]
+        longest = max([request, *begun], key=lambda each: each.note.units)
+        silence = self.pace.silence(now) - least
+        if silence <= times * self._expected(longest):
+            return False
+        self.look_around()
+        return silence > times * self._expected(longest)
 
     def stalled(self) -> bool:
         """Whether something it holds is overdue, so that nothing should be expected of it now."""
@@ -109,8 +127,31 @@ class Lane:
         return Standing(pace.free(now), pace.overhead, pace.unit_seconds(now), pace.largest)
 
     def has_room(self) -> bool:
-        """Whether another request may go out."""
-        return self.works and not self.stalled() and len(self.requests) < self.pace.limit
+        """Whether another request may go out, if there is a place for it."""
+        return self.works and not self.stalled() and not self.refused and len(self.requests) < self.pace.limit
+
+    def take_place(self) -> bool:
+        """Take a place for another request among those of all that use the node."""
+        node = self.client.node
+        place = self.neighbours.take(node.url, node.max_in_flight)
+        self.crowd = max(place.others, self.crowd if self.requests else 0)
+        self.refused = not place.taken
+        if place.others and place.slots is not None and self.pace.finding:
+            self.pace.told(place.slots)
+        return place.taken
+
+    def _expected(self, request: Request) -> float:
+        """Seconds that a request should take, and those of others that may stand before it."""
+        own = self.pace.expected(request.note.units)
+        return own + self.crowd * max(own, LONGEST)
+
+    def give_place(self, *, found: bool) -> None:
+        """Give a place back; `found` when its request was the last that showed how many the node serves at once."""
+        self.neighbours.release(self.client.node.url, self.pace.slots if found else None)
+
+    def look_around(self) -> None:
+        """See how many requests others have in flight there now."""
+        self.crowd = max(self.crowd, self.neighbours.others(self.client.node.url))
 
     def time_limit(self, expected: float) -> float:
         """Seconds after which a request is given up."""

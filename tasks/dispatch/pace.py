@@ -2,9 +2,9 @@
 
 A request costs an overhead and so much a unit; both are fitted to the requests seen, older ones fading, so that
 they follow a node that slows or comes back. How many requests a node serves at once (its slots) shows in the
-waiting: of four, eight, sixteen sent together, those beyond its slots come back later. From both follows when
-each of its slots will be free. Source for learning rates from the work itself: weighted factoring (Hummel et
-al. 1996, doi:10.1145/237502.237576).
+waiting: of four, eight, sixteen sent together, those beyond its slots come back later. What was found out before
+is only checked, with one request more than that. From both follows when each of its slots will be free. Source for
+learning rates from the work itself: weighted factoring (Hummel et al. 1996, doi:10.1145/237502.237576).
 """
 
 from __future__ import annotations
@@ -49,24 +49,31 @@ class Pace:
         units: Work of the request that is known already (the canary texts').
         seconds: Its time.
         most: Requests in flight at most.
+        slots: How many it serves at once, as was found out before; None where nobody knows.
     """
 
-    def __init__(self, units: float, seconds: float, most: int) -> None:
+    def __init__(self, units: float, seconds: float, most: int, slots: int | None = None) -> None:
         self._most = most
         self._mark = 0.0
         self._sent: list[Sent] = []
         self.slots = 1
-        self.start_over(units, seconds)
+        self.start_over(units, seconds, slots)
 
-    def start_over(self, units: float, seconds: float) -> None:
+    def start_over(self, units: float, seconds: float, slots: int | None = None) -> None:
         """Forget all but one known request: the node was away and may be another machine now."""
         self._fit = _Fit()
         self._fit.add(units, seconds, 1.0)
         self._guess = True
         self._largest = units
-        self.slots = 1
+        self.slots = min(slots or 1, self._most)
         self._wave: dict[Sent, float | None] = {}
-        self._wave_size = min(FIRST_WAVE, self._most)
+        self._wave_size = min(slots + 1 if slots else FIRST_WAVE, self._most)
+
+    def told(self, slots: int) -> None:
+        """Believe what was found out before: others are there, and what they do would pass for the node's doing."""
+        self.slots = min(slots, self._most)
+        self._wave = {}
+        self._wave_size = 0
 
     def sent(self, now: float, units: float, *, judged: bool = True) -> Sent:
         """Note a request that goes out now.
@@ -80,7 +87,7 @@ class Pace:
             self._mark = now
         note = Sent(now, units)
         self._sent.append(note)
-        if judged and len(self._wave) < self._wave_size:
+        if judged and len(self._wave) < self._wave_size and len(self._wave) == len(self._sent) - 1:
             self._wave[note] = None
         self._take_up(now)
         return note
@@ -88,7 +95,8 @@ class Pace:
     def dropped(self, now: float, note: Sent) -> None:
         """Note a request that ended without an answer: its time counts neither for nor against the node."""
         self._sent.remove(note)
-        self._wave.pop(note, None)
+        if note in self._wave:
+            self._wave = {}
         self._mark = now
         self._take_up(now)
 
@@ -101,10 +109,12 @@ class Pace:
         self._sent.remove(note)
         self._put_right(now, note)
         self._largest = max(self._largest, note.units)
-        if note in self._wave:
+        if note in self._wave and len(self._wave) == self._wave_size:
             self._wave[note] = now - note.at
             self._judge_wave()
         else:
+            if note in self._wave:
+                self._wave = {}  # a small job did not fill it, and what comes now was not sent together with it
             self._learn(note.units, now - (self._mark if note.begun is None else note.begun))
         busy, self._mark = now - self._mark, now
         self._take_up(now)
@@ -114,11 +124,18 @@ class Pace:
     def limit(self) -> int:
         """Requests to have in flight: one more than it serves at once, so that the next one waits there.
 
-        While the slots are being found out, a whole wave goes out, and nothing more until it is back.
+        While the slots are being found out, a whole wave goes out to a node that has nothing else in hand, and
+        nothing more until it is back.
         """
         if self._wave_size:
-            return 0 if len(self._wave) >= self._wave_size else self._wave_size
+            open_ = len(self._wave) == len(self._sent) < self._wave_size
+            return self._wave_size if open_ else 0
         return min(self.slots + 1, self._most)
+
+    @property
+    def finding(self) -> bool:
+        """Whether its slots are still being found out."""
+        return self._wave_size > 0
 
     @property
     def largest(self) -> float:
@@ -202,7 +219,7 @@ class Pace:
         """Judge a wave of requests sent at once, when all of it is back: who waited, and who did not?"""
         times = [(note, time) for note, time in self._wave.items() if time is not None]
         if len(times) < self._wave_size:
-            return  # a small job may not fill the wave; the next one does
+            return
         quickest = min(time / note.units for note, time in times)
         at_once = [(note, time) for note, time in times if time / note.units <= AT_ONCE * quickest]
         self.slots = len(at_once)
