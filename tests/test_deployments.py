@@ -166,19 +166,18 @@ class TestWorkPool:
         (found,) = blocks(api, "ollama-node")
         assert found["data"]["url"] == node.url
         cut = Store.open(stored).identity.chunker
-        runs = [
-            api.start("tune-nodes/by-hand", cluster=[found["name"]], seconds=2, tokens=20),
-            api.start("re-embed/by-hand", table=table, cluster=cluster, chunking={"target_tokens": 100}),
-        ]
-        for each in runs:
+        tuned = api.start("tune-nodes/by-hand", cluster=[found["name"]], seconds=2, tokens=20)
+        again = api.start("re-embed/by-hand", table=table, cluster=cluster, chunking={"target_tokens": 100})
+        for each in (tuned, again):
             assert api.reached(each)["state_name"] == "Completed", api.story(each)
         (found,) = blocks(api, "ollama-node")
         assert found["data"]["max_in_flight"] < 16, "what was measured is not saved"
         assert Store.open(stored).identity.chunker != cut
         upkeep = api.start("maintain-table/weekly", table=table)
         assert api.reached(upkeep)["state_name"] == "Completed", api.story(upkeep)
-        back = api.start("roll-back/by-hand", run_id=run, table=table, including_later=True)
-        assert api.reached(back)["state_name"] == "Completed", api.story(back)
+        for undone in (again, run):
+            back = api.start("roll-back/by-hand", run_id=undone, table=table)
+            assert api.reached(back)["state_name"] == "Completed", api.story(back)
         assert not manifest(place.folder / "tables", "papers")
 
     def test_a_wrong_parameter_is_refused_before_anything_starts(self, api: Api, worker: Service) -> None:

@@ -141,14 +141,15 @@ def test_a_folder_that_is_of_no_use_is_done_without(tmp_path: Path, broken: str)
     assert fill(one) == 100
 
 
+@pytest.mark.slow  # four processes start, and the nodes are slow enough to see both at work
 def test_two_processes_ask_no_more_of_nodes_than_one(tmp_path: Path) -> None:
-    slots = (1, 2, 4)
+    slots = (1, 2)
     command = [sys.executable, "-m", "tests.dispatch.run", tmp_path / "meeting"]
-    with nodes(*({"texts_per_second": 60 * each, "slots": each, "pool": 64} for each in slots)) as made:
+    with nodes(*({"texts_per_second": 20 * each, "slots": each, "pool": 64} for each in slots)) as made:
         urls = [node.url for node in made]
 
-        def both(count: int) -> list[float]:
-            """Embed with two processes at once, and return the seconds of each."""
+        def both(count: int) -> list[int]:
+            """Embed with two processes at once; most requests in flight at each node."""
             started = [
                 subprocess.Popen(
                     [*command, name, str(count), *urls], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -164,18 +165,13 @@ def test_two_processes_ask_no_more_of_nodes_than_one(tmp_path: Path) -> None:
                 assert run.stdin is not None
                 run.stdin.write(b"\n")
                 run.stdin.flush()
-            said = [run.communicate(timeout=60)[0] for run in started]
+            for run in started:
+                run.communicate(timeout=60)
             assert [run.returncode for run in started] == [0, 0]
-            return [float(each) for each in said]
+            return [node.stats()["max_in_flight"] for node in made]
 
-        both(200)
-        # To find out how many each serves takes four, and eight where those were served at once; by one of the two.
-        # A request of a few words, which checks what a node gave, takes no place: it may come on top, one of each run.
-        first = [node.stats()["max_in_flight"] for node in made]
-        assert all(most <= limit for most, limit in zip(first, (4 + 2, 4 + 2, 8 + 2), strict=True)), first
-        both(400)
-        then = [node.stats() for node in made]
-        assert all(each["max_in_flight"] <= slot + 1 + 2 for each, slot in zip(then, slots, strict=True)), (
-            then
-        )
-        assert [each["max_in_service"] for each in then] == list(slots)
+        # To find out how many each serves takes four, of one of the two. A request of a few words, which checks what a
+        # node gave, takes no place: it may come on top, one of each run.
+        first, then = both(60), both(150)
+        assert max(first) <= 4 + 2, first
+        assert all(most <= slot + 1 + 2 for most, slot in zip(then, slots, strict=True)), then
