@@ -19,7 +19,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
 
 
-@pytest.mark.kills
 @pytest.mark.slow  # four runs with workers of their own, two starts of a Prefect server
 @pytest.mark.timeout(900)
 def test_a_worker_the_server_the_flow_and_then_all_are_killed(made: World) -> None:

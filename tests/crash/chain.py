@@ -51,10 +51,11 @@ def chain(world: World, seed: int) -> Chain:
     call = world.call(commit_chunks)
     _strike(world, call, done, "parse worker")
     _strike(world, call, done, "server", texts=rng.randrange(30, 90))
-    world.server.start().ready()
-    _strike(world, call, done, "flow", texts=rng.randrange(150, 250))
+    world.server.start()  # the ingest does not wait for it
+    _strike(world, call, done, "flow", texts=rng.randrange(120, 200))
+    world.server.ready()
     call = world.call(commit_chunks)
-    # Nodes go on with what they had, so texts do not say how far this one is; that it writes to the table does.
+    # Nodes go on with what they had, so texts do not say how far this call is; that it writes to the table does.
     known = written_in(world.place)
     until(call, lambda: written_in(world.place) != known)
     _strike(world, call, done, "everything", late=rng.uniform(0, 3))
