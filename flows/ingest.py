@@ -138,6 +138,7 @@ def ingest_pdfs(
                     embedding = Embedding(run_id, proven, place, cache, watch.topic, meeting_place())
                     run_bundles(run, cutting, embedding, ahead)
                 run.end()
+                _dismiss_workers()
             except BaseException as error:
                 run.end(status="failed")
                 if isinstance(error, Exception):
@@ -188,11 +189,16 @@ def _open_for(place: StoreSpec, proven: ProvenCluster, cutting: Cutting, found: 
     return Store.open(place, identity=identity, create=True)
 
 
-def _start_workers(files: int) -> int:
-    """Start the workers while the nodes prove themselves; return how many parse, no more than there are files."""
+def _runner() -> IngestTaskRunner | None:
     context = FlowRunContext.get()
     runner = context.task_runner if context else None
-    if not isinstance(runner, IngestTaskRunner) or not files:
+    return runner if isinstance(runner, IngestTaskRunner) else None
+
+
+def _start_workers(files: int) -> int:
+    """Start the workers while the nodes prove themselves; return how many parse, no more than there are files."""
+    runner = _runner()
+    if runner is None or not files:
         return 2
     runner.parse_processes = min(runner.parse_processes, files)
     runner.client  # noqa: B018  # the first access starts them, and does not wait for them
@@ -201,9 +207,14 @@ def _start_workers(files: int) -> int:
 
 def _client() -> distributed.Client | None:
     """The Dask client of this flow run."""
-    context = FlowRunContext.get()
-    runner = context.task_runner if context else None
-    return runner.client if isinstance(runner, IngestTaskRunner) else None
+    runner = _runner()
+    return runner.client if runner is not None else None
+
+
+def _dismiss_workers() -> None:
+    runner = _runner()
+    if runner is not None:
+        runner.dismiss()
 
 
 def _run_id() -> str:

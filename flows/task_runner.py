@@ -190,6 +190,11 @@ class IngestTaskRunner(DaskTaskRunner):
             task_run_id, dask_future, task=task.name, report=ledger.report, ended=ledger.note_end
         )
 
+    def dismiss(self) -> None:
+        """Let our own workers go, when there is no more work for them; they end while the flow goes on."""
+        if isinstance(self._cluster, WorkerCluster):
+            self._cluster.scale(0)  # type: ignore[no-untyped-call]
+
     def __exit__(self, *args: Any) -> None:
         left = [] if self._client is None else _under_way(self._client)
         if self._handover is not None and self._cluster is None:
