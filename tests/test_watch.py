@@ -36,7 +36,7 @@ from tests.api_proxy import api_proxy
 from tests.flow_samples import write_folder
 from tests.nodes import Node, nodes
 
-UNLIKE = ({"texts_per_second": 400}, {"texts_per_second": 200}, {"texts_per_second": 100, "slots": 2})
+UNLIKE = ({"texts_per_second": 80}, {"texts_per_second": 40}, {"texts_per_second": 20, "slots": 2})
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def test_a_run_shows_its_progress_its_nodes_and_its_course(
     seen: list[Snapshot] = []
     caplog.set_level(logging.INFO)
     with nodes(*UNLIKE) as trio, observed_by(seen.append):
-        report = ingest(trio, 60)
+        report = ingest(trio, 30)
     found = artifacts(report)
     assert {key: len(made) for key, made in found.items()} == {
         "ingest-progress": 1,
@@ -104,7 +104,7 @@ def test_a_run_shows_its_progress_its_nodes_and_its_course(
     }
     (progress,) = found["ingest-progress"]
     assert (progress.type, progress.data) == ("progress", 100)
-    assert "60 of 60 documents" in str(progress.description)
+    assert "30 of 30 documents" in str(progress.description)
     assert f"{report.embedded:,} texts embedded" in str(progress.description)
     assert progress.updated is not None
     assert progress.created is not None
@@ -131,7 +131,7 @@ def test_a_run_shows_its_progress_its_nodes_and_its_course(
     assert all(f"{node.name}: {node.share:.0%}" in drawn for node in report.nodes)
 
     assert [run.standing.part for run in seen] == sorted(run.standing.part for run in seen)
-    assert any(0 < run.texts < report.embedded for run in seen), "it was seen under way"
+    assert any(node.in_flight for run in seen[:-1] for node in run.nodes), "it was seen under way"
     assert [run.ended for run in seen] == [False] * (len(seen) - 1) + [True]
     assert seen[-1].texts == sum(node.texts for node in seen[-1].nodes) == report.embedded
     said = [record.message for record in caplog.records if "texts embedded" in record.message]
