@@ -191,8 +191,9 @@ class TestRun:
     def test_it_can_be_watched(
         self, page: Page, api: Api, pair: list[Node], run: dict[str, str], picture: Picture
     ) -> None:
-        pair[0].wait(texts_answered=30, timeout=240)
         shown = until(lambda: (found := artifacts(api, run["id"])).keys() >= LIVE and found)
+        # The page shows an artifact as it was when it was opened, so it has to be worth a look by then.
+        until(lambda: '"works"' in str(api.get(f"/artifacts/{shown['ingest-nodes']}")["data"]), seconds=240)
         page.goto(f"/v2/artifacts/artifact/{shown['ingest-nodes']}")
         for text in ("gpu-box", "works", "texts/s now"):
             expect(page.get_by_text(text, exact=True).first).to_be_visible()

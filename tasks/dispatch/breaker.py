@@ -22,8 +22,11 @@ LONGEST_WAIT = 2.0
 UNREACHABLE_WAIT = 0.5
 """The same for a node that is not there, where a probe costs nothing."""
 
+MOMENT = 1.0
+"""Seconds after which a node counts as gone, also while a probe of it is under way."""
+
 MOMENTS = 4
-"""Failures in a row after which a node counts as gone: with their waits that is most of a second."""
+"""Failures in a row after which it does so at once."""
 
 REFUSED_WAIT = 2.0
 """Seconds to the first probe of a node that refuses: someone has to change something there first."""
@@ -37,12 +40,14 @@ class Breaker:
         self.errors: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.last: NodeError | None = None
+        self.rests_until = 0.0
         self._row = 0
 
-    @property
-    def resting(self) -> bool:
+    def resting(self, now: float) -> bool:
         """Whether it is open for a moment only, as far as is known."""
-        return self.state != "closed" and self._row <= MOMENTS and not isinstance(self.last, NodeRefused)
+        if self.state == "closed" or isinstance(self.last, NodeRefused):
+            return False
+        return self._row <= MOMENTS and now < self.rests_until
 
     def note(self, error: NodeError) -> None:
         """Count an error; requests that were under way when it opened may still bring some."""
@@ -50,14 +55,20 @@ class Breaker:
         self.errors[error.cause] += 1
         self.kinds[error.kind] += 1
 
-    def trip(self, error: NodeError) -> float:
+    def trip(self, error: NodeError, now: float) -> float:
         """Open it.
+
+        Args:
+            error: What went wrong.
+            now: The time.
 
         Returns:
             Seconds to rest before the next probe.
         """
         if self.state == "closed" or error.cause not in self.errors:  # probes say the same again and again
             self.note(error)
+        if self.state == "closed":
+            self.rests_until = now + MOMENT
         self.state = "open"
         longest = UNREACHABLE_WAIT if isinstance(error, NodeUnreachable) else LONGEST_WAIT
         wait = min(FIRST_WAIT * 2.0**self._row, longest)

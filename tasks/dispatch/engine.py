@@ -172,7 +172,7 @@ class Engine:
         refused: set[Job] = set()
         for item in list(self._queue.dock):
             if not item.answered and (
-                error := verdict.sentence(item, self._lanes, self.cluster.spec.model.name)
+                error := verdict.sentence(item, self._lanes, self.cluster.spec.model.name, now)
             ):
                 item.job.refuse(item, error)
                 refused.add(item.job)
@@ -182,7 +182,7 @@ class Engine:
             able = [
                 lane
                 for lane in self._lanes
-                if lane.has_room() and verdict.may_try(item, lane, self._lanes, others_wait=others_wait)
+                if lane.has_room() and verdict.may_try(item, lane, self._lanes, now, others_wait=others_wait)
             ]
             if able:
                 lane = min(able, key=lambda lane: sizing.finish(lane.standing(now), item.units))
@@ -407,6 +407,8 @@ class Engine:
             moments.append(now + LOOK_AGAIN)  # it may take over work that turns out late
         if any(lane.refused for lane in self._lanes):
             moments.append(now + LOOK_AGAIN)
+        if self._queue.dock:  # nobody waits for the word of a node that is gone
+            moments += [lane.breaker.rests_until for lane in self._lanes if lane.breaker.resting(now)]
         if (moment := min(moments, default=math.inf)) < math.inf:
             self._timer = self._loop.call_at(max(moment, now + 0.001), self._guard, self._pump)
 

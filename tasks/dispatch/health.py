@@ -63,7 +63,7 @@ class Health:
         if not lane.works:
             lane.breaker.note(error)
             return
-        wait = lane.breaker.trip(error)
+        wait = lane.breaker.trip(error, self._loop.time())
         lane.probe = self._loop.create_task(self._probe(lane, wait))
         if self._none_since is None and not self._any():
             self._none_since = self._loop.time()
@@ -93,7 +93,7 @@ class Health:
                 break
             except Exception as error:
                 lane.suspects.clear()  # the node was not well when it failed on them
-                wait = lane.breaker.trip(as_node_error(error, lane))
+                wait = lane.breaker.trip(as_node_error(error, lane), self._loop.time())
             timeout *= 2
         lane.probe = None
         lane.breaker.close()

@@ -18,7 +18,7 @@ SHORTEST = 0.2
 WORTH = 14.0
 """A request should take at least this many times its overhead, so that this does not eat the node's time."""
 
-PART = 0.7
+PART = 0.75
 """Of its share a node takes this much with one request."""
 
 SLACK = 1.05

@@ -27,24 +27,25 @@ def accuse(item: Item, lane: Lane, error: NodeError) -> None:
     item.accused[lane.name] = Accusation(error, weight, lane.texts)
 
 
-def may_try(item: Item, lane: Lane, lanes: Sequence[Lane], *, others_wait: bool) -> bool:
+def may_try(item: Item, lane: Lane, lanes: Sequence[Lane], now: float, *, others_wait: bool) -> bool:
     """Whether a node may be given a text of the dock.
 
     Args:
         item: The text.
         lane: The node.
         lanes: All nodes.
+        now: The time.
         others_wait: Whether other texts wait.
     """
     accusation = item.accused.get(lane.name)
     if accusation is None:
         return True
-    return not _unheard(item, lanes) and (lane.texts > accusation.texts or not others_wait)
+    return not _unheard(item, lanes, now) and (lane.texts > accusation.texts or not others_wait)
 
 
-def sentence(item: Item, lanes: Sequence[Lane], model: str) -> TextError | None:
+def sentence(item: Item, lanes: Sequence[Lane], model: str, now: float) -> TextError | None:
     """Why a text has failed for good, or None while it has not."""
-    if not item.accused or _unheard(item, lanes):
+    if not item.accused or _unheard(item, lanes, now):
         return None
     errors = [accusation.error for accusation in item.accused.values()]
     if any(isinstance(error, InputRejected) and error.too_long for error in errors):
@@ -64,6 +65,6 @@ def sentence(item: Item, lanes: Sequence[Lane], model: str) -> TextError | None:
     )
 
 
-def _unheard(item: Item, lanes: Sequence[Lane]) -> bool:
+def _unheard(item: Item, lanes: Sequence[Lane], now: float) -> bool:
     """Whether a node that works, or may do so in a moment, has not accused the text yet."""
-    return any((lane.works or lane.breaker.resting) and lane.name not in item.accused for lane in lanes)
+    return any((lane.works or lane.breaker.resting(now)) and lane.name not in item.accused for lane in lanes)

@@ -36,7 +36,7 @@ def right(asked: Sequence[str], vectors: np.ndarray) -> bool:
         pytest.param(THREE, 600, 0.0, 1, 0.975, id="600 texts"),
         pytest.param(THREE, 6000, 0.0, 1, 0.985, id="6,000 texts"),
         pytest.param(THREE, 600, 0.02, 1, 0.95, id="an overhead"),
-        pytest.param(THREE, 600, 0.02, 4, 0.92, id="four slots"),
+        pytest.param(THREE, 600, 0.02, 4, 0.94, id="four slots"),
         pytest.param(EIGHT, 10_000, 0.0, 1, 0.98, id="eight nodes"),
     ],
 )
@@ -69,7 +69,7 @@ def test_a_node_that_slows_goes_on_with_what_it_has_begun(
     outcome = embed(monkeypatch, [*made[order:], *made[:order]], asked)
     assert right(asked, outcome.embedded.vectors)
     left = 3000 - 400 * at
-    assert left / (100 + 100 + 20) / (outcome.seconds - at) >= 0.96
+    assert left / (100 + 100 + 20) / (outcome.seconds - at) >= 0.95
 
 
 @pytest.mark.parametrize(("liar", "after"), list(itertools.product(range(3), (1, 4, 9))))
@@ -78,12 +78,12 @@ def test_a_liar_in_mid_run_is_found_out_and_costs_seconds(
 ) -> None:
     made = [VirtualNode(rate) for rate in (200.0, 100.0, 100.0)]
     made[liar].lies_after = after
-    asked = texts(2000)
+    asked = texts(3000)
     outcome = embed(monkeypatch, made, asked)
     assert right(asked, outcome.embedded.vectors)
     assert outcome.figures.nodes[liar].errors
     others = sum(node.texts_per_second for node in made) - made[liar].texts_per_second
-    assert outcome.seconds <= 2000 / others + 4.0
+    assert outcome.seconds <= 3000 / others + 4.0
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))

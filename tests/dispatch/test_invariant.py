@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from prefect_ollama.blocks.errors import ClusterError, TextTooLong
@@ -82,6 +82,29 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
+HALF_DEAD = Case(
+    nodes=[
+        {"texts_per_second": 1000.0, "request_overhead": 0.01},
+        {"texts_per_second": 200.0, "request_overhead": 0.01},
+        {"texts_per_second": 50.0, "request_overhead": 0.01},
+    ],
+    before=[[], [], []],
+    during=[
+        [{"name": "nan", "after_requests": 4, "duration": 1.0, "probability": 0.3}],
+        [
+            {"name": "ragged", "after_requests": 2, "duration": 1.0},
+            {"name": "drip", "after_requests": 2, "duration": 0.1},
+        ],
+        [{"name": "wrong_order", "after_requests": 0}],
+    ],
+    sizes=[101, 37, 23],
+    poisoned={7, 77, 114},
+    long={30, 72, 95},
+    most=7,
+)
+"""One node drips the answer to a probe, another is left out: poison texts must not wait for either's word."""
+
+
 @pytest.fixture(scope="module")
 def farm() -> Iterator[list[Node]]:
     with nodes(*[{"dimension": DIMENSION, "context_length": CONTEXT}] * MOST) as made:
@@ -97,6 +120,7 @@ def farm() -> Iterator[list[Node]]:
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking takes minutes
 )
 @given(case=cases())
+@example(case=HALF_DEAD)
 def test_every_text_has_one_right_vector_or_an_error_of_its_own(farm: list[Node], case: Case) -> None:
     made = farm[: len(case.nodes)]
     poison = {"name": "eof400", "marker": "POISON"}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from prefect_ollama.blocks.errors import TextTooLong
 from prefect_ollama.tasks.dispatch import Dispatcher
-from tests.dispatch.samples import check, proven, some
+from tests.dispatch.samples import check, of, proven, some
 from tests.nodes import Node, poison
 
 POISONS = ("400", "500", "eof", "nan", "too_long")
@@ -42,6 +43,19 @@ def test_a_poison_text_alone_is_named(trio: list[Node], mode: Any) -> None:
         texts = [*some(1), "POISON alone"]
         check(texts[1:], dispatcher.embed(texts[1:]), failed=[0])
         check(texts, dispatcher.embed(texts), failed=[1])
+
+
+def test_a_poison_text_does_not_wait_for_the_word_of_a_node_that_hangs(trio: list[Node]) -> None:
+    texts = some(256)
+    texts[17] += " POISON"
+    for node in trio:
+        node.control(faults=[poison("POISON", "eof")])
+    with Dispatcher(proven(trio)) as dispatcher, ThreadPoolExecutor(1) as pool:
+        trio[0].control(faults=[{"name": "hang"}])
+        # The probes of a node that hangs take 5, 10, 20, 40 seconds.
+        embedded = pool.submit(dispatcher.embed, texts).result(timeout=30)
+        check(texts, embedded, failed=[17])
+        assert of(dispatcher, "n0").state != "closed"
 
 
 def test_a_text_that_one_node_alone_cannot_take_is_embedded_by_another(trio: list[Node]) -> None:
