@@ -12,6 +12,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -128,7 +129,7 @@ class Watch:
         self._thread.join(3 * ANSWER_WITHIN)
 
     def _run(self) -> None:
-        # A retry would come later than the next update.
+        # A retry would come later than the next update, if there is one.
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), self._artifacts:
             left_out = {name: str(error) for name, error in self._proven.left_out.items()}
             settle_nodes(list(self._proven.proofs), left_out, client=self._artifacts.client)
@@ -144,13 +145,16 @@ class Watch:
                     run_logger().info("%s; %s", how_far(run), how_fast(run))
                     log_at = now + LOG_EVERY
                 if ended or now >= publish_at:
-                    self._artifacts.publish(run, {} if self._memory is None else self._memory.nodes)
+                    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: int(ended)}):
+                        self._artifacts.publish(run, {} if self._memory is None else self._memory.nodes)
                     publish_at = time.monotonic() + PUBLISH_EVERY
                 if ended:
                     return
 
     def _look(self, now: float, *, ended: bool) -> Snapshot:
         nodes = self.live.nodes()
+        if ended:  # what was still under way when a task ended, nobody waited for
+            nodes = tuple(replace(node, in_flight=0) for node in nodes)
         for node in nodes:
             if node.state != "unknown":
                 fails, reason = node.state == "fails", node.last_error

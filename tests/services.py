@@ -137,6 +137,17 @@ class Place:
             service.kill()
 
 
+def call(client: httpx.Client, method: str, path: str, **more: Any) -> httpx.Response:
+    """What a server says that was asked again for as long as it was busy."""
+
+    def answer() -> httpx.Response | None:
+        # 503 is what a server on SQLite says while it writes something else; Prefect's own client asks again, too.
+        answer = client.request(method, path, **more)
+        return None if answer.status_code == 503 else answer
+
+    return until(answer).raise_for_status()
+
+
 class Api:
     """Prefect's API, asked as its UI asks."""
 
@@ -155,12 +166,7 @@ class Api:
         return self._call("POST", path, json=body)
 
     def _call(self, method: str, path: str, **more: Any) -> Any:
-        def answer() -> httpx.Response | None:
-            # 503 is what a server on SQLite says while it writes something else; Prefect's own client asks again, too.
-            answer = self.client.request(method, path, **more)
-            return None if answer.status_code == 503 else answer
-
-        return until(answer).raise_for_status().json()
+        return call(self.client, method, path, **more).json()
 
     def deployment(self, name: str) -> dict[str, Any]:
         return self.get(f"/deployments/name/{name}")

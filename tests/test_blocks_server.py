@@ -26,6 +26,7 @@ from prefect_ollama.blocks import LanceTable, OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.resolve import resolve_cluster, resolve_table
 from tests.nodes import Node
+from tests.services import call
 
 ROOT = Path(__file__).parents[1]
 SECRET = "s3cret-" + "x" * 20
@@ -38,14 +39,10 @@ class Api:
         self.http = httpx.Client(base_url=url, trust_env=False, timeout=30)
 
     def post(self, path: str, body: Any = None) -> Any:
-        response = self.http.post(path, json=body or {})
-        assert response.is_success, response.text
-        return response.json()
+        return call(self.http, "POST", path, json=body or {}).json()
 
     def block_type(self, kind: type[Block]) -> dict[str, Any]:
-        response = self.http.get(f"/block_types/slug/{kind.get_block_type_slug()}")
-        assert response.is_success, response.text
-        return dict(response.json())
+        return dict(call(self.http, "GET", f"/block_types/slug/{kind.get_block_type_slug()}").json())
 
     def schema(self, kind: type[Block]) -> dict[str, Any]:
         types = {"block_type_id": {"any_": [self.block_type(kind)["id"]]}}
@@ -66,11 +63,8 @@ class Api:
         return str(made["id"])
 
     def document(self, document_id: str, *, include_secrets: bool = False) -> dict[str, Any]:
-        response = self.http.get(
-            f"/block_documents/{document_id}", params={"include_secrets": include_secrets}
-        )
-        assert response.is_success, response.text
-        return dict(response.json())
+        params = {"include_secrets": include_secrets}
+        return dict(call(self.http, "GET", f"/block_documents/{document_id}", params=params).json())
 
     def form_errors(self, kind: type[Block], values: dict[str, Any]) -> dict[str, Any]:
         """What the UI's form says, by field."""
@@ -288,8 +282,7 @@ def test_the_form_can_save_again_what_it_shows(api: Api, block: Block, name: str
     shown = api.document(document_id)["data"]
     assert SECRET not in json.dumps(shown)
     assert api.form_errors(kind, shown) == {}
-    changed = api.http.patch(f"/block_documents/{document_id}", json={"data": shown})
-    assert changed.is_success
+    call(api.http, "PATCH", f"/block_documents/{document_id}", json={"data": shown})
     assert {field: getattr(kind.load(name), field) for field in kind.model_fields} == {
         field: getattr(block, field) for field in kind.model_fields
     }
