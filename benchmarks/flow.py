@@ -158,9 +158,9 @@ def main() -> None:
     arguments.add_argument("--runs", type=int, default=3, help="runs of each row; the median is shown")
     arguments.add_argument("--only", default="", help="rows whose name holds this")
     arguments.add_argument("--documents", type=int, default=50)
-    arguments.add_argument("--pages", type=int, default=200, help="pages of a document")
+    arguments.add_argument("--pages", type=int, default=100, help="pages of a document")
     arguments.add_argument(
-        "--more-pages", type=int, default=600, help="the same for nodes of no service time"
+        "--more-pages", type=int, default=300, help="the same for nodes of no service time"
     )
     options = arguments.parse_args()
     shown = Table("case", "chunks", "limit", "T", "reached", "spread", "", title="the whole flow, medians")

@@ -1,6 +1,6 @@
 """The Dask workers of a run on this machine: processes with one thread that parse, one process that embeds.
 
-Guarantees: they start while the flow goes on; everything listens on loopback only; every process talks to the
+Guarantees: they start while the flow goes on, forked from one process that is there for all runs of this one; everything listens on loopback only; every process talks to the
 Prefect API that the flow talks to, so that none starts a server of its own; a deadly task does not take others
 with it; closing takes a few seconds at most, even when tasks hang.
 """
@@ -8,16 +8,23 @@ with it; closing takes a few seconds at most, even when tasks hang.
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
+import sys
 from collections.abc import Generator
+from multiprocessing import forkserver
 from typing import Any, Literal, Self
 
 import dask.config
 import distributed
 import prefect.context
+from distributed.utils import get_mp_context
 
 from prefect_ollama.tasks.roles import Role
 
 _LOOPBACK = "127.0.0.1"
+
+_METHOD = "distributed.worker.multiprocessing-method"
 
 START_TRIES = 3
 """How often worker processes are started that end as they start."""
@@ -39,6 +46,20 @@ _CONFIG = {
     # Where no worker of a role comes up at all, its tasks fail and do not wait for ever.
     "distributed.scheduler.no-workers-timeout": "2 minutes",
 }
+
+
+def _fork_from_one() -> None:
+    """Have worker processes forked from one that has imported all of this already, which starts while others go on.
+
+    What they import takes 2 to 3 seconds of CPU, each. Nothing that is imported there starts threads which a fork
+    would lose: LanceDB does, and is imported by those who open a table.
+    """
+    if sys.platform != "linux" or dask.config.get(_METHOD) != "spawn":
+        return
+    dask.config.set({_METHOD: "forkserver"})
+    get_mp_context()  # Dask names what it wants there, once
+    multiprocessing.set_forkserver_preload(["prefect_ollama.flows.ingest"])
+    forkserver.ensure_running()
 
 
 class RunWorker(distributed.Worker):
@@ -115,6 +136,7 @@ class WorkerCluster(distributed.SpecCluster):
         dashboard_address: str | None = None,
         asynchronous: bool = False,
     ) -> None:
+        _fork_from_one()
         self._dashboard = dashboard_address is not None
         logger = logging.getLogger("distributed")
         self._log_level = logger.level
@@ -133,7 +155,7 @@ class WorkerCluster(distributed.SpecCluster):
                     "dashboard": False,
                     "worker_class": RunWorker,
                     "config": _CONFIG,
-                    "env": env or {},
+                    "env": {**os.environ, **(env or {})},
                 },
             }
             for name, (role, nthreads) in roles.items()
@@ -161,6 +183,10 @@ class WorkerCluster(distributed.SpecCluster):
             return self
 
         return started().__await__()
+
+    async def __aenter__(self) -> Self:
+        # Not as in SpecCluster, which waits for the workers here.
+        return await self
 
     def new_worker_spec(self) -> dict[str, Any]:
         """Return name and specification of the next worker to start."""

@@ -1,4 +1,4 @@
-"""Worker processes that are killed before they are there."""
+"""The worker processes of a flow's process, and such that are killed before they are there."""
 
 from __future__ import annotations
 
@@ -9,9 +9,29 @@ from collections.abc import Iterator
 import psutil
 
 
+def fork_servers(pid: int) -> list[psutil.Process]:
+    """The process from which the workers of a flow's process are forked, if there is one."""
+    return [each for each in psutil.Process(pid).children() if _says(each, "forkserver")]
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    """Dask workers of a flow's process, also those that have just been forked."""
+    found: list[psutil.Process] = []
+    with contextlib.suppress(psutil.Error):
+        for server in fork_servers(pid):
+            found += server.children()
+    return found
+
+
+def _says(process: psutil.Process, word: str) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return any(word in said for said in process.cmdline())
+    return False
+
+
 @contextlib.contextmanager
 def killed_as_they_start(count: int) -> Iterator[list[int]]:
-    """Kill the next worker processes that this process starts, while they import what they need.
+    """Kill the next worker processes that this process starts, before they have connected to their scheduler.
 
     Args:
         count: How many.
@@ -20,14 +40,15 @@ def killed_as_they_start(count: int) -> Iterator[list[int]]:
         The ids of those that were killed.
     """
     killed: list[int] = []
-    known = {process.pid for process in psutil.Process().children()}
+    mine = psutil.Process().pid
+    known = {process.pid for process in workers_of(mine)}
     over = threading.Event()
 
     def watch() -> None:
         while len(killed) < count and not over.wait(0.01):
-            for process in psutil.Process().children():
+            for process in workers_of(mine):
                 with contextlib.suppress(psutil.Error):
-                    if process.pid in known or not any("spawn_main" in word for word in process.cmdline()):
+                    if process.pid in known:
                         continue
                     known.add(process.pid)
                     process.kill()

@@ -42,7 +42,7 @@ from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.flows.workers import WorkerCluster
 from prefect_ollama.tasks.roles import runs_on
 from tests import dask_tasks as tasks
-from tests.killing import killed_as_they_start
+from tests.killing import fork_servers, killed_as_they_start, workers_of
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -73,9 +73,14 @@ def task_runs(flow_run_id: Any, *, count: int) -> list[TaskRun]:
 
 
 def children() -> dict[int, list[str]]:
-    """Command lines of the processes below this one, by their ids."""
+    """Command lines of the processes below this one, by their ids; what serves all runs stays as long as this one."""
+    staying = {process.pid for process in fork_servers(os.getpid())}
     found = {process.pid: process.cmdline() for process in psutil.Process().children(recursive=True)}
-    return {pid: command for pid, command in found.items() if "resource_tracker" not in "".join(command)}
+    return {
+        pid: command
+        for pid, command in found.items()
+        if pid not in staying and "resource_tracker" not in "".join(command)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -491,6 +496,28 @@ class TestLostWorkers:
             return [first["number"], second["number"]]
 
         assert unlucky() == [1, 2]
+
+    def test_what_workers_are_forked_from_may_die(self) -> None:
+        @flow(task_runner=IngestTaskRunner(1, 1))
+        def unlucky() -> list[int]:
+            first = tasks.parse.submit(1).result()
+            workers = [process.pid for process in workers_of(os.getpid())]
+            assert first["pid"] in workers
+            for server in fork_servers(os.getpid()):
+                server.kill()
+            second = tasks.parse.submit(2).result()
+            if psutil.pid_exists(second["pid"]):
+                psutil.Process(second["pid"]).kill()
+            third = tasks.parse.submit(3).result()
+            seen.extend(workers)
+            return [first["number"], second["number"], third["number"]]
+
+        seen: list[int] = []
+        before = set(children())
+        assert unlucky() == [1, 2, 3]
+        assert set(children()) == before
+        assert seen
+        assert eventually(lambda: not any(psutil.pid_exists(pid) for pid in seen)), "they went with the run"
 
     def test_workers_that_cannot_start_do_not_hang_the_flow(self, monkeypatch: pytest.MonkeyPatch) -> None:
         @flow(task_runner=IngestTaskRunner(1, 1))

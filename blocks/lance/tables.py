@@ -1,8 +1,8 @@
 """The three Lance tables of a store, opened, read at their latest version, and committed to.
 
 A commit that lost against another writer's is tried again, a bounded number of times. LanceDB is imported
-when a table is opened and not before, because its threads do not survive a fork; use it in spawned
-processes only.
+when a table is opened and not before, because its threads do not survive a fork: a process that has opened a
+table must not fork.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import psutil
 
 from tests.crash.checks import answered_lately, differences, half_documents, served
 from tests.crash.world import Call, Undisturbed, World
+from tests.killing import workers_of
 
 KINDS = ("flow", "parse worker", "embed worker", "server", "everything")
 
@@ -183,14 +184,11 @@ def strike(world: World, call: Call, kind: str) -> bool:
 def _workers(call: Call, ports: set[int], *, embed: bool) -> list[psutil.Process]:
     """Dask workers of an ingest: the one with connections to nodes at these ports, or those without any."""
     found = []
-    with contextlib.suppress(psutil.Error):
-        for process in psutil.Process(call.process.pid).children():
-            with contextlib.suppress(psutil.Error):
-                if not any("spawn_main" in word for word in process.cmdline()):
-                    continue
-                at = {each.raddr.port for each in process.net_connections("tcp") if each.raddr}
-                if bool(at & ports) == embed:
-                    found.append(process)
+    for process in workers_of(call.process.pid):
+        with contextlib.suppress(psutil.Error):
+            at = {each.raddr.port for each in process.net_connections("tcp") if each.raddr}
+            if bool(at & ports) == embed:
+                found.append(process)
     return found
 
 
