@@ -1,8 +1,9 @@
 """The Dask workers of a run on this machine: processes with one thread that parse, one process that embeds.
 
-Guarantees: they start while the flow goes on, forked from one process that is there for all runs of this one; everything listens on loopback only; every process talks to the
-Prefect API that the flow talks to, so that none starts a server of its own; a deadly task does not take others
-with it; closing takes a few seconds at most, even when tasks hang.
+Guarantees: they start while the flow goes on, forked from one process that serves all runs of this process;
+everything listens on loopback only; every process talks to the Prefect API that the flow talks to, so that none
+starts a server of its own; a deadly task does not take others with it; closing takes a few seconds at most, even
+when tasks hang.
 """
 
 from __future__ import annotations
@@ -65,11 +66,20 @@ def _fork_from_one() -> None:
 class RunWorker(distributed.Worker):
     """A Dask worker with the Prefect settings of the flow.
 
-    The Nanny sets its environment only after the process has imported Prefect, which has read its settings by
-    then. And with Prefect's logging set up, each line that Dask logs about its connections would reach the user.
+    The process has the environment of the one it was forked from, as that was when it started; and Prefect, which
+    is imported by now, has read its settings from there. And with Prefect's logging set up, each line that Dask logs
+    about its connections would reach the user.
+
+    Args:
+        environment: The variables that it is to have, and no others.
+        args: As Dask's own.
+        kwargs: As Dask's own.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, environment: dict[str, str], **kwargs: Any) -> None:
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)
         prefect.context.refresh_global_settings_context()
         logging.getLogger("distributed").setLevel(logging.ERROR)
         super().__init__(*args, **kwargs)
@@ -155,7 +165,7 @@ class WorkerCluster(distributed.SpecCluster):
                     "dashboard": False,
                     "worker_class": RunWorker,
                     "config": _CONFIG,
-                    "env": {**os.environ, **(env or {})},
+                    "environment": {**os.environ, **(env or {})},
                 },
             }
             for name, (role, nthreads) in roles.items()

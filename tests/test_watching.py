@@ -320,6 +320,16 @@ def test_the_picture_of_a_run_shows_every_node_and_its_trouble() -> None:
     assert len(str(picture)) < 20_000
 
 
+def test_shares_in_the_picture_are_those_of_texts_also_where_the_last_column_is_cut_short() -> None:
+    timeline = Timeline()
+    timeline.add("a", 0.0, timeline.width, 75)
+    timeline.add("b", timeline.width, 1.1 * timeline.width, 25)
+    timeline.reach(1.1 * timeline.width)
+    drawn = str(draw_timeline(timeline))
+    assert "a: 75%" in drawn
+    assert "b: 25%" in drawn
+
+
 def test_a_long_run_of_many_nodes_makes_no_large_picture() -> None:
     timeline = Timeline()
     for minute in range(24 * 60):

@@ -27,10 +27,11 @@ def draw_timeline(timeline: Timeline) -> Svg | None:
     if not names:
         return None
     layers = {name: timeline.rates(name) for name in names[:MOST_NAMED]}
+    totals = {name: timeline.total(name) for name in layers}
     if rest := names[MOST_NAMED:]:
         rates = [timeline.rates(name) for name in rest]
         layers[f"{len(rest)} others"] = [sum(column) for column in zip(*rates, strict=True)]
-    totals = {name: sum(rates) for name, rates in layers.items()}
+        totals[f"{len(rest)} others"] = sum(timeline.total(name) for name in rest)
     colours = {name: HUES[index] for index, name in enumerate(names[:MOST_NAMED])}
     troubled = timeline.troubled
     below = TOP + TALL + 28 + ROW * len(troubled)
