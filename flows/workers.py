@@ -58,7 +58,7 @@ def _fork_from_one() -> None:
     if sys.platform != "linux" or dask.config.get(_METHOD) != "spawn":
         return
     dask.config.set({_METHOD: "forkserver"})
-    get_mp_context()  # Dask names what it wants there, once
+    get_mp_context()  # type: ignore[no-untyped-call]  # Dask names what it wants there, once
     multiprocessing.set_forkserver_preload(["prefect_ollama.flows.ingest"])
     forkserver.ensure_running()
 
