@@ -542,6 +542,17 @@ class TestLostWorkers:
         assert crashed.state_name == "Crashed"
 
 
+def test_what_workers_are_forked_from_has_nothing_that_a_fork_would_lose() -> None:
+    code = (
+        "import sys, threading, prefect_ollama.flows.ingest\n"
+        "print('lancedb' in sys.modules, threading.active_count())"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert said.stdout.split() == ["False", "1"]
+
+
 class Unloadable:
     def __reduce__(self) -> Any:
         return refuse, ()

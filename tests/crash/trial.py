@@ -1,4 +1,4 @@
-"""One trial: an ingest, a kill, the same call again, and what must hold then."""
+"""One trial: an ingest, kills in mid-run, the same call again, and what must hold then."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +14,12 @@ import psutil
 
 from tests.crash.checks import answered_lately, differences, half_documents, served
 from tests.crash.world import Call, Undisturbed, World
-from tests.killing import workers_of
+from tests.killing import fork_servers, workers_of
 
-KINDS = ("flow", "parse worker", "embed worker", "server", "everything")
+KINDS = ("flow", "parse worker", "embed worker", "fork server", "server", "everything")
 
 CALLS = 3
-"""Calls in which an ingest must have ended well, the killed one not counted."""
+"""Calls in which an ingest must have ended well after the last kill."""
 
 
 @dataclass
@@ -29,12 +29,12 @@ class Trial:
     Attributes:
         seed: Gives the same choices again.
         scenario: What the ingest had to do.
-        kind: What was killed.
-        moment: When, in words.
-        hit: Whether the ingest was still under way by then.
+        kinds: What was killed, in order.
+        moments: When, in words.
+        late: Whether the ingest was over before another kill that was meant for it.
         calls: Calls that it took, the first included.
-        redone: Texts that nodes did again that they had done before the kill.
-        allowed: How many that may be: those of the last `checks.WINDOW` seconds.
+        redone: Texts that nodes did again that they had done before a kill.
+        allowed: How many that may be: those of the last `checks.WINDOW` seconds before each.
         seconds: What the last call took.
         took: What the whole trial took, in seconds.
         faults: What did not hold.
@@ -42,9 +42,9 @@ class Trial:
 
     seed: int
     scenario: str
-    kind: str
-    moment: str = ""
-    hit: bool = True
+    kinds: list[str] = field(default_factory=list)
+    moments: list[str] = field(default_factory=list)
+    late: bool = False
     calls: int = 1
     redone: int = 0
     allowed: int = 0
@@ -53,70 +53,89 @@ class Trial:
     faults: list[str] = field(default_factory=list)
 
 
-def trial(world: World, seed: int, *, kind: str, scenario: str) -> Trial:
+def trial(world: World, seed: int, *, kinds: Sequence[str], scenario: str) -> Trial:
     """Run one.
 
     Args:
         world: Where; nothing else may use it meanwhile.
-        seed: Of all that is left to chance: the moment, the size of commits, how long the server is away.
-        kind: What is killed, one of `KINDS`.
+        seed: Of all that is left to chance: the moments, the size of commits, how long the server is away.
+        kinds: What is killed, one after another, of `KINDS`.
         scenario: One of `SCENARIOS`.
     """
     began = time.monotonic()
-    done = Trial(seed, scenario, kind)
-    _try(world, done)
+    done = Trial(seed, scenario)
+    _try(world, done, kinds)
     done.took = time.monotonic() - began
     return done
 
 
-def _try(world: World, done: Trial) -> None:
-    rng, kind, scenario = random.Random(done.seed), done.kind, done.scenario
-    undisturbed = world.begin(scenario)
+def _try(world: World, done: Trial, kinds: Sequence[str]) -> None:
+    rng = random.Random(done.seed)
+    undisturbed = world.begin(done.scenario)
     commit_chunks = rng.choice((48, 4096))
     call = world.call(commit_chunks)
-    done.moment = _await_moment(world, call, undisturbed, rng, kind)
-    done.hit = strike(world, call, kind)
-    if not done.hit:
-        call.wait()
-        if not world.server.running:
+    before: dict[str, int] = {}
+    for kind in kinds:
+        moment = _await_moment(world, call, undisturbed, rng, kind)
+        if not strike(world, call, kind):
+            done.late = True
+            break
+        done.kinds.append(kind)
+        done.moments.append(moment)
+        before = _count(world, done, before)
+        done.allowed += answered_lately(world)
+        done.faults += half_documents(world)
+        if kind == "server" and call.process.poll() is None:
+            _be_away(rng)
+        if kind in ("flow", "everything"):
+            world.server.ready() if world.server.running else world.server.start().ready()
+            done.calls += 1
+            call = world.call(commit_chunks)
+        elif not world.server.running:
             world.server.start().ready()
-        return
-    before = served(world)
-    done.allowed = answered_lately(world)
-    done.faults += half_documents(world)
-    if kind == "server":
-        _be_away(rng)
+    if not world.server.running:
         world.server.start().ready()
-    elif kind == "everything":
-        world.server.start().ready()
-    while (status := _end_of(call, done)) != 0 and done.calls <= CALLS:
+    most = done.calls + CALLS
+    while (status := _end_of(call, done)) != 0 and done.calls < most:
         done.calls += 1
         call = world.call(commit_chunks)
     done.seconds = time.monotonic() - call.began
     if status:
         done.faults.append(f"it did not end well in {done.calls} calls; the last said: {last_words(call)}")
         return
-    after = served(world)
-    done.redone = sum(after[text] - count for text, count in before.items())
+    _count(world, done, before)
     if done.redone > done.allowed:
         done.faults.append(f"{done.redone} texts were embedded again, {done.allowed} were under way")
     done.faults += differences(world, undisturbed)
 
 
+def _count(world: World, done: Trial, before: dict[str, int]) -> dict[str, int]:
+    """Count what was done again since the last kill; return how often each text was embedded by now."""
+    now = served(world)
+    done.redone += sum(now[text] - count for text, count in before.items())
+    return now
+
+
 def _await_moment(world: World, call: Call, undisturbed: Undisturbed, rng: random.Random, kind: str) -> str:
-    """Wait for a random moment: after some time, after some texts, or in a commit; return it in words."""
+    """Wait for a random moment: after some time, after some texts, or in a commit; return it in words.
+
+    It is early rather than late in what is left, so that there is something left for a next kill.
+    """
     how = rng.choice(("time", "texts", "write"))
     if kind == "server" and how == "write":
         how = "texts"
     if how == "time":
         # Workers are gone before the flow's process is.
-        at = rng.uniform(0, undisturbed.seconds * (0.75 if "worker" in kind else 1.0))
+        at = undisturbed.seconds * rng.triangular(
+            0, 1.0 if kind in ("flow", "server", "everything") else 0.75, 0.2
+        )
         until(call, lambda: time.monotonic() - call.began >= at)
         return f"{at:.1f} s after its start"
     if how == "texts":
-        count = rng.randrange(1, max(2, undisturbed.texts))
+        done = sum(served(world).values())
+        count = done + round(rng.triangular(1, max(2, undisturbed.texts - done), 1))
         late = rng.uniform(0, 0.5)
-        until(call, lambda: sum(node.stats()["texts_answered"] for node in world.nodes) >= count, 0.05)
+        until(call, lambda: sum(served(world).values()) >= count, 0.05)
         time.sleep(late)
         return f"{late:.2f} s after {count} texts"
     nth, late = rng.randrange(1, 12), rng.choice((0.0, rng.uniform(0, 0.05)))
@@ -165,6 +184,11 @@ def strike(world: World, call: Call, kind: str) -> bool:
     if kind == "flow":
         call.process.kill()
         return call.process.wait() == -signal.SIGKILL
+    if kind == "fork server":
+        until(call, lambda: bool(workers_of(call.process.pid)))
+        for each in fork_servers(call.process.pid):
+            each.kill()
+        return call.process.poll() is None
     workers: list[psutil.Process] = []
     ports = {node.port for node in world.nodes}
 
