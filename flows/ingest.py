@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 
 from prefect_ollama.blocks.errors import ServerLost, TableError, TableMissing
 from prefect_ollama.blocks.lance import Identity, Store, StoreSpec
+from prefect_ollama.blocks.lance.upkeep import Housekeeper
 from prefect_ollama.blocks.resolve import Nodes, default_cache, meeting_place, resolve_cluster, resolve_table
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.flows.maintain import KEEP_DAYS, MEMORY_MB
@@ -106,6 +107,8 @@ def ingest_pdfs(
     place = resolve_table(table)
     found = _open(place)
     run_id = _run_id()
+    if found is None and not dry_run and (runner := _runner()):
+        runner.prepare()
     if found is not None and not dry_run and needs_recovery(found):
         recover_store(Parcel(found), f"{run_id}-recover")
     plan = plan_source(
@@ -126,7 +129,10 @@ def ingest_pdfs(
                 run.apply(found)
             return _published(run, found.identity.model if found is not None else "")
         ahead = BUNDLES_AHEAD + _start_workers(len(plan.to_read))
-        with serving_cluster(cluster, model=wanted, pull=advanced.pull or None) as spec:
+        with (
+            serving_cluster(cluster, model=wanted, pull=advanced.pull or None) as spec,
+            Housekeeper() as housekeeper,
+        ):
             proven = prove_nodes(Parcel(spec), len(spec.nodes))
             cutting = Cutting(parse, chunk, choose_counter(found.identity if found else None, proven))
             store = _open_for(place, proven, cutting, found)
@@ -136,7 +142,9 @@ def ingest_pdfs(
                 with watched(plan, run.done, proven, _client(), run.metrics.see) as watch:
                     run.timeline = watch.timeline
                     embedding = Embedding(run_id, proven, place, cache, watch.topic, meeting_place())
-                    run_bundles(run, cutting, embedding, ahead)
+                    # A new table needs its indices in any case.
+                    last = housekeeper.start if found is None else None
+                    run_bundles(run, cutting, embedding, ahead, at_last=last)
                 run.end()
                 _dismiss_workers()
             except BaseException as error:
@@ -145,7 +153,7 @@ def ingest_pdfs(
                     with contextlib.suppress(ServerLost):
                         _published(run, spec.model.name)
                 raise
-        _maintain(place)
+            _maintain(place, housekeeper)
         return _published(run, spec.model.name)
 
 
@@ -225,10 +233,12 @@ def _run_id() -> str:
     return str(context.flow_run.id) + (f"-{tries}" if tries > 1 else "")
 
 
-def _maintain(place: StoreSpec) -> None:
+def _maintain(place: StoreSpec, housekeeper: Housekeeper) -> None:
     """Do the upkeep that is due. The run is done, so that it fails is no reason to say that the run did."""
     try:
-        maintain_store(Parcel(place), force=False, keep_days=KEEP_DAYS, memory_mb=MEMORY_MB)
+        maintain_store(
+            Parcel(place), Parcel(housekeeper), force=False, keep_days=KEEP_DAYS, memory_mb=MEMORY_MB
+        )
     except TableError as error:
         run_logger().warning("The table could not be looked after: %s", error)
 

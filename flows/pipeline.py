@@ -7,7 +7,7 @@ along; when no node is left, what was embedded is stored or in the cache, and th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,14 @@ BUNDLES_AHEAD = 8
 """Bundles under way on top of those being parsed, so that the nodes' queue stays deep and memory bounded."""
 
 
-def run_bundles(run: IngestRun, cutting: Cutting, embedding: Embedding, ahead: int) -> None:
+def run_bundles(
+    run: IngestRun,
+    cutting: Cutting,
+    embedding: Embedding,
+    ahead: int,
+    *,
+    at_last: Callable[[], None] | None = None,
+) -> None:
     """Parse, cut, embed and store the files of a run; nodes work while later files are parsed.
 
     Args:
@@ -47,6 +54,7 @@ def run_bundles(run: IngestRun, cutting: Cutting, embedding: Embedding, ahead: i
         cutting: How documents become chunks.
         embedding: What they are embedded with.
         ahead: Bundles under way at most.
+        at_last: Called when the last bundles are under way.
 
     Raises:
         ClusterError: No node is left. What was embedded is stored or in the cache.
@@ -64,6 +72,9 @@ def run_bundles(run: IngestRun, cutting: Cutting, embedding: Embedding, ahead: i
     while len(under_way) or (len(bundles) and stopped is None):
         if stopped is None:
             under_way.start(_some(bundles, ahead - len(under_way)))
+            if at_last is not None and not len(bundles):
+                at_last()
+                at_last = None
         done = under_way.next()
         if done.result is not None:
             bundles.learn(done.result.size, sum(len(each.chunks) for each in done.result.documents))

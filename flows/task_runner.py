@@ -32,7 +32,7 @@ from prefect_ollama.flows.handover import Handover
 from prefect_ollama.flows.ledger import Ledger
 from prefect_ollama.flows.others import named_scheduler, offered, reached
 from prefect_ollama.flows.remote import api_url, pack, run_task, shared_context
-from prefect_ollama.flows.workers import WorkerCluster
+from prefect_ollama.flows.workers import WorkerCluster, start_fork_server
 from prefect_ollama.tasks.roles import ROLE_MARK, ROLES
 
 
@@ -189,6 +189,11 @@ class IngestTaskRunner(DaskTaskRunner):
         return IngestFuture(
             task_run_id, dask_future, task=task.name, report=ledger.report, ended=ledger.note_end
         )
+
+    def prepare(self) -> None:
+        """Begin with what takes long at the start of our own workers, when it is sure that there is work for them."""
+        if self.address is None and self.cluster_class is None and named_scheduler() is None:
+            start_fork_server()
 
     def dismiss(self) -> None:
         """Let our own workers go, when there is no more work for them; they end while the flow goes on."""

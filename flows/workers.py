@@ -49,8 +49,8 @@ _CONFIG = {
 }
 
 
-def _fork_from_one() -> None:
-    """Have worker processes forked from one that has imported all of this already, which starts while others go on.
+def start_fork_server() -> None:
+    """Have worker processes forked from one that has imported all of this already, and which starts meanwhile.
 
     What they import takes 2 to 3 seconds of CPU, each. Nothing that is imported there starts threads which a fork
     would lose: LanceDB does, and is imported by those who open a table.
@@ -146,7 +146,7 @@ class WorkerCluster(distributed.SpecCluster):
         dashboard_address: str | None = None,
         asynchronous: bool = False,
     ) -> None:
-        _fork_from_one()
+        start_fork_server()
         self._dashboard = dashboard_address is not None
         logger = logging.getLogger("distributed")
         self._log_level = logger.level

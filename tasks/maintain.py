@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
 from prefect_ollama.blocks.lance import StoreSpec
-from prefect_ollama.blocks.lance.upkeep import Upkeep, maintain
+from prefect_ollama.blocks.lance.upkeep import Housekeeper, Upkeep, maintain
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parcel import Parcel
 
@@ -20,13 +20,33 @@ def _name() -> str:
 
 
 @task(name="maintain table", task_run_name=_name, cache_policy=NO_CACHE, persist_result=False)
-def maintain_store(store: Parcel[StoreSpec], *, force: bool, keep_days: float, memory_mb: int) -> Upkeep:
+def maintain_store(
+    store: Parcel[StoreSpec],
+    housekeeper: Parcel[Housekeeper] | None = None,
+    *,
+    force: bool,
+    keep_days: float,
+    memory_mb: int,
+) -> Upkeep:
     """Do what upkeep is due, or all of it.
+
+    Args:
+        store: The table.
+        housekeeper: The process that is to do it, where one may have been started ahead.
+        force: Do all of it, due or not.
+        keep_days: Days that old versions stay.
+        memory_mb: MiB that it may take.
 
     Raises:
         TableError: It needed more memory or time than it may take, or the table cannot be written.
     """
-    done = maintain(store.content, force=force, keep=timedelta(days=keep_days), memory=memory_mb * 2**20)
+    done = maintain(
+        store.content,
+        force=force,
+        keep=timedelta(days=keep_days),
+        memory=memory_mb * 2**20,
+        housekeeper=housekeeper.content if housekeeper is not None else None,
+    )
     logger = run_logger()
     for step in done.done:
         logger.info("%s", step)

@@ -87,7 +87,9 @@ def _index_vectors(table: Any) -> str:
 
 
 def main() -> None:
-    """Carry out the order on standard input."""
+    """Carry out the order on standard input, which may come later than this process."""
+    import lancedb  # noqa: F401
+
     order = json.load(sys.stdin)
     options = tuple((name, SecretStr(value)) for name, value in order["storage_options"].items())
     spec = StoreSpec(order["uri"], order["table"], options)

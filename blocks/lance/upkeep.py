@@ -14,12 +14,12 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any, Final
+from typing import Any, Final, Self
 
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance.spec import StoreSpec
@@ -65,6 +65,79 @@ class Upkeep:
     peak_bytes: int
 
 
+class Housekeeper:
+    """The process that does upkeep, one order of it; leaving this as a context manager ends the process.
+
+    Loading LanceDB takes it two seconds, in which whoever starts it ahead can do other things.
+    """
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[str] | None = None
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            self._child = None
+        self._open.close()
+
+    def start(self) -> None:
+        """Start the process, if it has not been."""
+        if self._child is None:
+            self._said = self._open.enter_context(TemporaryFile("w+"))  # noqa: SIM115
+            self._complained = self._open.enter_context(TemporaryFile("w+"))  # noqa: SIM115
+            command = [sys.executable, "-m", "prefect_ollama.blocks.lance.housekeeper"]
+            self._child = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=self._said, stderr=self._complained, text=True
+            )
+            self._open.enter_context(self._child)
+
+    def run(self, order: str, spec: StoreSpec, memory: int, deadline: float) -> tuple[list[str], int]:
+        """Have the order carried out.
+
+        Returns:
+            What was done, and the most memory that the process had, in bytes.
+
+        Raises:
+            TableError: It failed, or took too much memory or time and was killed.
+        """
+        self.start()
+        child = self._child
+        assert child is not None
+        assert child.stdin is not None
+        peak, why = 0, ""
+        with suppress(BrokenPipeError):  # it has ended, and has said why
+            child.stdin.write(order)
+            child.stdin.close()
+        while child.poll() is None:
+            peak = max(peak, _memory_of(child.pid))
+            if peak > memory:
+                why = f"took more than {memory / 2**20:.0f} MiB of memory"
+            elif time.monotonic() > deadline:
+                why = "took longer than it was given"
+            if why:
+                child.kill()
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(_LOOK_EVERY)
+        if child.returncode == 0:
+            self._said.seek(0)
+            return json.loads(self._said.read().splitlines()[-1])["done"], peak
+        self._complained.seek(0)
+        lines = hidden(self._complained.read()).strip().splitlines()
+        raise TableError(
+            f"Upkeep of table {spec.table!r} {why or f'failed: {lines[-1] if lines else child.returncode}'}"
+            f"{' and was stopped.' if why else ''}",
+            state="The table is whole; steps that were done stay done.",
+            remedy="Give it more of that; until it is done, searches are slower."
+            if why
+            else "Run it again when no other process writes to the table.",
+        )
+
+
 def maintain(
     spec: StoreSpec,
     *,
@@ -72,6 +145,7 @@ def maintain(
     keep: timedelta = KEEP,
     memory: int = MEMORY,
     timeout: float = TIMEOUT,
+    housekeeper: Housekeeper | None = None,
 ) -> Upkeep:
     """Do what is due.
 
@@ -81,6 +155,7 @@ def maintain(
         keep: How long versions are kept; runs older than this cannot be rolled back afterwards.
         memory: Most bytes of memory it may take (seen to on Linux only).
         timeout: Seconds after which it is stopped.
+        housekeeper: The process that is to do it, where one may have been started ahead.
 
     Raises:
         TableError: It needed more memory or time than it was given, or the table cannot be written. The
@@ -98,11 +173,9 @@ def maintain(
         "keep": keep.total_seconds(),
         "force": force,
     }
-    with TemporaryFile("w+") as said, TemporaryFile("w+") as complained:
-        peak = _run(json.dumps(order), said, complained, spec, memory, began + timeout)
-        said.seek(0)
-        report = json.loads(said.read().splitlines()[-1])
-    done = tuple(f"{step} ({'; '.join(reasons)})" for step in report["done"])
+    with housekeeper or Housekeeper() as keeper:
+        steps, peak = keeper.run(json.dumps(order), spec, memory, began + timeout)
+    done = tuple(f"{step} ({'; '.join(reasons)})" for step in steps)
     return Upkeep(done, files, time.monotonic() - began, peak)
 
 
@@ -184,48 +257,6 @@ def _indices_due(table: Any) -> list[str]:
     if vector_index_due(table):
         reasons.append(f"{rows} vectors ask for a new index")
     return reasons
-
-
-def _run(
-    order: str, said: IO[str], complained: IO[str], spec: StoreSpec, memory: int, deadline: float
-) -> int:
-    """Run the housekeeper to its end and return the most memory it had, in bytes.
-
-    Raises:
-        TableError: It failed, or took too much memory or time and was killed.
-    """
-    command = [sys.executable, "-m", "prefect_ollama.blocks.lance.housekeeper"]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=complained, text=True)
-    peak, why = 0, ""
-    with child:
-        assert child.stdin is not None
-        try:
-            child.stdin.write(order)
-            child.stdin.close()
-            while child.poll() is None:
-                peak = max(peak, _memory_of(child.pid))
-                if peak > memory:
-                    why = f"took more than {memory / 2**20:.0f} MiB of memory"
-                elif time.monotonic() > deadline:
-                    why = "took longer than it was given"
-                if why:
-                    child.kill()
-                with suppress(subprocess.TimeoutExpired):
-                    child.wait(_LOOK_EVERY)
-        finally:
-            child.kill()
-    if child.returncode == 0:
-        return peak
-    complained.seek(0)
-    lines = hidden(complained.read()).strip().splitlines()
-    raise TableError(
-        f"Upkeep of table {spec.table!r} {why or f'failed: {lines[-1] if lines else child.returncode}'}"
-        f"{' and was stopped.' if why else ''}",
-        state="The table is whole; steps that were done stay done.",
-        remedy="Give it more of that; until it is done, searches are slower."
-        if why
-        else "Run it again when no other process writes to the table.",
-    )
 
 
 def _memory_of(pid: int) -> int:
