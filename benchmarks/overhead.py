@@ -3,9 +3,10 @@
     uv run python -m benchmarks.overhead [--documents 10000]
 
 T* is the time that the nodes need for all chunks at the sum of their rates, T that from the call of `ingest_pdfs` to
-its return, with the start of workers, proofs, storing and upkeep. The overhead of everything is (T - T*)/T. That of
-Prefect and Dask alone is their CPU over T: all that the server took in the run, and for each task run what an empty one
-costs flow and workers, measured in the same run. Most of it is hidden behind the nodes' work. Takes six minutes.
+its return, with the start of workers, proofs, parsing, storing and upkeep. The overhead of everything is (T - T*)/T,
+and that of Prefect and Dask a part of it. Beside it stands the CPU that these two take, most of it hidden behind the nodes'
+work: all that the server took in the run, and for each task run what an empty one costs flow and workers, measured in
+the same run, over T and the number of cores. Takes six minutes.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def show(report: Any, served: list[Any], meter: Meter, runs: int, empty: float) 
     """Print what was measured; return whether it is too much."""
     least = report.chunks / sum(RATES)
     whole = (meter.wall - least) / meter.wall
-    theirs = (meter.cpu["server"] + runs * empty) / meter.wall
+    theirs = (meter.cpu["server"] + runs * empty) / meter.wall / (os.cpu_count() or 1)
+    verdict = "pass" if whole <= MOST else "FAIL"
     first, last = min(work[1] for work in served), max(work[2] for work in served)
     table = Table(
         "", "", title=f"{len(report.files):,} documents, {report.chunks:,} chunks", show_header=False
@@ -94,17 +96,17 @@ def show(report: Any, served: list[Any], meter: Meter, runs: int, empty: float) 
         "T*, s": f"{least:.1f}",
         "T, s": f"{meter.wall:.1f}",
         "  from the first request (proofs) to the last answer, s": f"{last - first:.1f}",
-        "overhead of everything": f"{whole:.1%}, at most {MOST:.0%}: {'pass' if whole <= MOST else 'FAIL'}",
+        "overhead of everything, with theirs": f"{whole:.1%}, at most {MOST:.0%}: {verdict}",
         "task runs": f"{runs:,}",
         "CPU of the Prefect server, s": f"{meter.cpu['server']:.1f}",
         "CPU of a task run in flow and workers, ms": f"{1000 * empty:.1f}",
-        "overhead of Prefect and Dask": f"{theirs:.1%}, at most {MOST:.0%}: {'pass' if theirs <= MOST else 'FAIL'}",
+        "CPU of Prefect and Dask, of all cores": f"{theirs:.1%}",
         "CPU of flow and workers, parsing and storing included, s": f"{meter.cpu['flow and workers']:.1f}",
     }
     for name, value in rows.items():
         table.add_row(name, value)
     Console(width=110).print(table)
-    return max(whole, theirs) > MOST
+    return whole > MOST
 
 
 if __name__ == "__main__":
