@@ -18,6 +18,7 @@ from prefect_ollama.blocks.lance import Identity, Store, StoreSpec
 from prefect_ollama.blocks.lance.upkeep import Housekeeper
 from prefect_ollama.blocks.resolve import Nodes, default_cache, meeting_place, resolve_cluster, resolve_table
 from prefect_ollama.blocks.wire.proof import ProvenCluster
+from prefect_ollama.blocks.wire.spec import full_name
 from prefect_ollama.flows.maintain import KEEP_DAYS, MEMORY_MB
 from prefect_ollama.flows.parameters import (
     AS_USUAL,
@@ -170,7 +171,7 @@ def _as_before(found: Identity, cluster: Nodes | None, model: str | None, chunk:
     asked = resolve_cluster(cluster, model=model).spec.model
     counter = Cutting.counter_in(found.chunker)
     return (
-        asked.name.removesuffix(":latest") == found.model.removesuffix(":latest")
+        full_name(asked.name) == full_name(found.model)
         and (asked.document_prefix, asked.query_prefix) == (found.document_prefix, found.query_prefix)
         and (asked.dimensions or found.dimension) == found.dimension
         and counter is not None
