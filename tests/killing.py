@@ -11,7 +11,9 @@ import psutil
 
 def fork_servers(pid: int) -> list[psutil.Process]:
     """The process from which the workers of a flow's process are forked, if there is one."""
-    return [each for each in psutil.Process(pid).children() if _says(each, "forkserver")]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [each for each in psutil.Process(pid).children() if _says(each, "forkserver")]
+    return []
 
 
 def workers_of(pid: int) -> list[psutil.Process]:

@@ -186,9 +186,11 @@ def strike(world: World, call: Call, kind: str) -> bool:
         return call.process.wait() == -signal.SIGKILL
     if kind == "fork server":
         until(call, lambda: bool(workers_of(call.process.pid)))
-        for each in fork_servers(call.process.pid):
-            each.kill()
-        return call.process.poll() is None
+        doomed = fork_servers(call.process.pid)
+        for each in doomed:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        return bool(doomed) and call.process.poll() is None
     workers: list[psutil.Process] = []
     ports = {node.port for node in world.nodes}
 
