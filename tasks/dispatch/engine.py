@@ -212,7 +212,8 @@ class Engine:
             timeout=lane.time_limit(lane.pace.due(now, note)),
             dimension=self.cluster.reference.dimension,
         )
-        request = Request(items, note, hedge, self._loop.create_task(call), next(self._numbers))
+        task, number = self._loop.create_task(call), next(self._numbers)
+        request = Request(items, note, hedge, task, number, errands=len(carried.errands))
         for item in items:
             item.copies += 1
         lane.requests.append(request)
@@ -324,7 +325,8 @@ class Engine:
     def _failed(self, lane: Lane, request: Request, error: NodeError) -> None:
         """Send the texts elsewhere, and find out what failed: see `verdict`."""
         innocent = isinstance(error, NodeBusy | NodeRefused)
-        alone = len(request.items) == 1 and not innocent
+        # What it carried for another node may be what is wrong with it.
+        alone = len(request.items) == 1 and not request.errands and not innocent
         certain = isinstance(error, InputRejected) and error.too_long
         if alone and certain:
             verdict.accuse(request.items[0], lane, error)

@@ -36,6 +36,7 @@ class Request:
         hedge: Whether it does again what another node is doing.
         task: The call.
         number: Its place in the order in which requests were sent.
+        errands: How many texts of other nodes' requests it holds beside its own.
         overdue: Whether it has taken so long that others are asked.
         given_up: Whether it was cancelled here.
         share: Node seconds and tokens of each of its texts, once it is answered.
@@ -46,6 +47,7 @@ class Request:
     hedge: bool
     task: asyncio.Task[Answer]
     number: int
+    errands: int = 0
     overdue: bool = False
     given_up: bool = False
     share: tuple[float, int] = (0.0, 0)
