@@ -86,7 +86,11 @@ def children() -> dict[int, list[str]]:
 @pytest.fixture(scope="module")
 def cluster(prefect_server: str) -> Iterator[WorkerCluster]:
     """Workers that a runner reaches by address only, as it would those of other machines."""
-    with WorkerCluster(1, 4, env={"PREFECT_API_URL": prefect_server}) as cluster:
+    with (
+        WorkerCluster(1, 4, env={"PREFECT_API_URL": prefect_server}) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        client.wait_for_workers(2, timeout=120)
         yield cluster
 
 
