@@ -6,35 +6,24 @@ import random
 import time
 from dataclasses import dataclass, field
 
-from tests.crash.checks import answered_lately, differences, half_documents, served
+from tests.crash.checks import Outcome, served
 from tests.crash.trial import last_words, strike, until, written_in
 from tests.crash.world import Call, World
 
 
 @dataclass
-class Chain:
+class Chain(Outcome):
     """What came of it.
 
     Attributes:
         seed: Gives the same choices again.
         struck: What was killed when, in order.
-        redone: Texts that nodes did again that they had done before a kill.
-        allowed: How many that may be: those under way at the kills.
-        faults: What did not hold.
+        before: How often each text was embedded by the last kill.
     """
 
     seed: int
     struck: list[str] = field(default_factory=list)
-    redone: int = 0
-    allowed: int = 0
-    faults: list[str] = field(default_factory=list)
-    _before: dict[str, int] = field(default_factory=dict, repr=False)
-
-    def count(self, world: World) -> None:
-        """Count what was done again since the last kill."""
-        after = served(world)
-        self.redone += sum(after[text] - count for text, count in self._before.items())
-        self._before = after
+    before: dict[str, int] = field(default_factory=dict, repr=False)
 
 
 def chain(world: World, seed: int) -> Chain:
@@ -64,10 +53,7 @@ def chain(world: World, seed: int) -> Chain:
     if status := call.wait():
         done.faults.append(f"the last call ended with {status}; it said: {last_words(call)}")
         return done
-    done.count(world)
-    if done.redone > done.allowed:
-        done.faults.append(f"{done.redone} texts were embedded again, {done.allowed} were under way")
-    done.faults += differences(world, undisturbed)
+    done.ended(world, undisturbed, done.before)
     return done
 
 
@@ -80,6 +66,4 @@ def _strike(world: World, call: Call, done: Chain, kind: str, *, texts: int = 0,
         done.struck.append(when)
     else:
         done.faults.append(f"{when} came too late")
-    done.count(world)
-    done.allowed += answered_lately(world)
-    done.faults += half_documents(world)
+    done.before = done.killed(world, done.before)

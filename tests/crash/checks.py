@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import lancedb
@@ -25,6 +26,41 @@ WINDOW = 6.0
 
 RECORDED = 60.0
 """Seconds in which the server must know how all ended."""
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What kills cost, and what did not hold.
+
+    Attributes:
+        redone: Texts that nodes did again that they had done before a kill.
+        allowed: How many that may be: those of the last `WINDOW` seconds before each.
+        faults: What did not hold.
+    """
+
+    redone: int = 0
+    allowed: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def killed(self, world: World, before: dict[str, int]) -> dict[str, int]:
+        """Note what holds after a kill, and return how often each text was embedded by now, as for the next one."""
+        now = self._count(world, before)
+        self.allowed += answered_lately(world)
+        self.faults += half_documents(world)
+        return now
+
+    def ended(self, world: World, undisturbed: Undisturbed, before: dict[str, int]) -> None:
+        """Note what holds when the last call has ended well."""
+        self._count(world, before)
+        if self.redone > self.allowed:
+            self.faults.append(f"{self.redone} texts were embedded again, {self.allowed} were under way")
+        self.faults += differences(world, undisturbed)
+
+    def _count(self, world: World, before: dict[str, int]) -> dict[str, int]:
+        now = served(world)
+        self.redone += sum(now[text] - count for text, count in before.items())
+        return now
+
 
 _CANARIES = {text_hash(prefix + canary) for canary in CANARIES for prefix in ("", PREFIX)} | {
     text_hash(text) for text in gauge_texts()

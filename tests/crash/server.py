@@ -83,6 +83,14 @@ class PrefectServer:
                 time.sleep(0.1)
         raise RuntimeError(f"the Prefect server did not start; see {self.log}")
 
+    def up(self) -> Self:
+        """Start it if it is not there, and wait until it answers.
+
+        Raises:
+            RuntimeError: See `ready`.
+        """
+        return (self if self.running else self.start()).ready()
+
     def kill(self) -> None:
         """SIGKILL, with all that it started."""
         if self._process is not None:

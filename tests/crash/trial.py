@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.crash.checks import answered_lately, differences, half_documents, served
+from tests.crash.checks import Outcome, served
 from tests.crash.world import Call, Undisturbed, World
 from tests.killing import fork_servers, workers_of
 
@@ -23,7 +23,7 @@ CALLS = 3
 
 
 @dataclass
-class Trial:
+class Trial(Outcome):
     """What came of a trial.
 
     Attributes:
@@ -33,11 +33,8 @@ class Trial:
         moments: When, in words.
         late: Whether the ingest was over before another kill that was meant for it.
         calls: Calls that it took, the first included.
-        redone: Texts that nodes did again that they had done before a kill.
-        allowed: How many that may be: those of the last `checks.WINDOW` seconds before each.
         seconds: What the last call took.
         took: What the whole trial took, in seconds.
-        faults: What did not hold.
     """
 
     seed: int
@@ -46,11 +43,8 @@ class Trial:
     moments: list[str] = field(default_factory=list)
     late: bool = False
     calls: int = 1
-    redone: int = 0
-    allowed: int = 0
     seconds: float = 0.0
     took: float = 0.0
-    faults: list[str] = field(default_factory=list)
 
 
 def trial(world: World, seed: int, *, kinds: Sequence[str], scenario: str) -> Trial:
@@ -82,19 +76,14 @@ def _try(world: World, done: Trial, kinds: Sequence[str]) -> None:
             break
         done.kinds.append(kind)
         done.moments.append(moment)
-        before = _count(world, done, before)
-        done.allowed += answered_lately(world)
-        done.faults += half_documents(world)
+        before = done.killed(world, before)
         if kind == "server" and call.process.poll() is None:
             _be_away(rng)
+        world.server.up()
         if kind in ("flow", "everything"):
-            world.server.ready() if world.server.running else world.server.start().ready()
             done.calls += 1
             call = world.call(commit_chunks)
-        elif not world.server.running:
-            world.server.start().ready()
-    if not world.server.running:
-        world.server.start().ready()
+    world.server.up()
     most = done.calls + CALLS
     while (status := _end_of(call, done)) != 0 and done.calls < most:
         done.calls += 1
@@ -103,17 +92,7 @@ def _try(world: World, done: Trial, kinds: Sequence[str]) -> None:
     if status:
         done.faults.append(f"it did not end well in {done.calls} calls; the last said: {last_words(call)}")
         return
-    _count(world, done, before)
-    if done.redone > done.allowed:
-        done.faults.append(f"{done.redone} texts were embedded again, {done.allowed} were under way")
-    done.faults += differences(world, undisturbed)
-
-
-def _count(world: World, done: Trial, before: dict[str, int]) -> dict[str, int]:
-    """Count what was done again since the last kill; return how often each text was embedded by now."""
-    now = served(world)
-    done.redone += sum(now[text] - count for text, count in before.items())
-    return now
+    done.ended(world, undisturbed, before)
 
 
 def _await_moment(world: World, call: Call, undisturbed: Undisturbed, rng: random.Random, kind: str) -> str:
