@@ -207,13 +207,15 @@ class Engine:
         self, lane: Lane, items: list[Item], carried: Carried, now: float, *, hedge: bool = False
     ) -> None:
         note = lane.pace.sent(now, sum(item.units for item in items) + carried.units, judged=bool(items))
+        texts = [*(item.job.prefix + item.text for item in items), *carried.texts]
         call = lane.client.embed(
-            [*(item.job.prefix + item.text for item in items), *carried.texts],
+            texts,
             timeout=lane.time_limit(lane.pace.due(now, note)),
             dimension=self.cluster.reference.dimension,
         )
         task, number = self._loop.create_task(call), next(self._numbers)
-        request = Request(items, note, hedge, task, number, errands=len(carried.errands))
+        errands = len(carried.errands)
+        request = Request(items, note, hedge, task, number, errands=errands, texts=len(texts))
         for item in items:
             item.copies += 1
         lane.requests.append(request)
@@ -256,6 +258,7 @@ class Engine:
         lane.warm = True
         lane.latencies.append(now - request.note.at)
         self._queue.request_done()
+        request.answered = now
         new = [item for item in request.items if not item.answered]
         lane.texts += len(new)
         lane.wasted += len(request.items) - len(new)

@@ -4,6 +4,9 @@ An answer is held until evidence comes with it or after it from the same node: a
 has its known vector, or one of its texts that another node, proven by a canary in the same breath, gives the
 same vector. What a node gave before evidence against it is thrown away and embedded elsewhere.
 
+Evidence with a request speaks for that one and for what the node served before it. That is not what was sent before
+it: two requests on their way together may arrive in either order.
+
 A canary costs a text, so one travels with every few hundred texts, and at least every few seconds. When nothing
 waits any more a slow node's last answer is checked by a quick one, so that nobody waits for a slow canary.
 """
@@ -44,7 +47,7 @@ class _Page:
         at: When evidence about it was last asked for.
         units: Work sent to it since.
         most: Units of work until the next one.
-        right: Number of the last request that it is known to have been right with.
+        right: The last request that it is known to have been right with.
         held: Answers that wait for evidence.
         errands: What it is to embed for others with its next request.
     """
@@ -52,7 +55,7 @@ class _Page:
     at: float
     units: float = 0.0
     most: float = FIRST_UNITS
-    right: int = -1
+    right: Request | None = None
     held: dict[Request, Answer] = field(default_factory=dict)
     errands: list[Errand] = field(default_factory=list)
 
@@ -175,8 +178,10 @@ class Evidence:
             self._uncheck(carried.errands)
             found.liars.append((lane, _lies(lane, "a canary text")))
             return found
-        if carried.canaries or request.number <= page.right:
+        if carried.canaries:
             found.believed += self._believe(lane, request)
+        elif page.right is not None and _speaks(lane, page.right, request):
+            found.believed += self._believe(lane, page.right)
         for errand, vector in zip(carried.errands, extra, strict=False):
             errand.vector = vector
             self._compare(errand, found)
@@ -232,32 +237,35 @@ class Evidence:
             if not lane.works:
                 self._uncheck(page.errands)
                 page.errands.clear()
-            request = self._unchecked(lane)
-            if request is None:
-                continue
-            if lane.works and (by is None or by is lane or request in self._tries or _most(by) < 2):
-                alone.add(lane)
-            elif by is not None and _most(by) < 2:
-                self._lost.append((lane, self.disown(lane)))  # nobody can check it
-            elif by is not None and len(self._pages[by].errands) < _most(by) - 1:
-                place = self._tries.get(request, 0) % len(request.items)
-                errand = self._checks[request] = Errand(lane, request, place)
-                self._pages[by].errands.append(errand)
-                page.since(now)
+            for request in self._unchecked(lane):
+                if lane.works and (by is None or by is lane or request in self._tries or _most(by) < 2):
+                    alone.add(lane)
+                elif by is not None and _most(by) < 2:
+                    self._lost.append((lane, self.disown(lane)))  # nobody can check it
+                    break
+                elif by is not None and len(self._pages[by].errands) < _most(by) - 1:
+                    place = self._tries.get(request, 0) % len(request.items)
+                    errand = self._checks[request] = Errand(lane, request, place)
+                    self._pages[by].errands.append(errand)
+                    page.since(now)
         return alone
 
-    def _unchecked(self, lane: Lane) -> Request | None:
-        """The last request that was sent of those without evidence, if none is on its way either."""
+    def _unchecked(self, lane: Lane) -> list[Request]:
+        """The requests that neither have evidence nor will have it by what is under way; the last ones first."""
         page = self._pages[lane]
         open_ones = list(page.held)
         if lane.works:
             under_way = (request for request in lane.requests if request.items and not request.overdue)
             open_ones += (request for request in under_way if not request.items[0].job.urgent)
-        last = max(open_ones, key=lambda request: request.number, default=None)
-        if last is None or last in self._checks or last.number <= page.right:
-            return None
-        canaries = (request for request in lane.requests if request in self._carried)
-        return None if any(request.number >= last.number for request in canaries) else last
+        known = [*page.held, *lane.requests]
+        evidence = [request for request in known if request in self._carried or request in self._checks]
+        evidence += [page.right] if page.right is not None else []
+        found: list[Request] = []
+        for request in sorted(open_ones, key=lambda request: request.number, reverse=True):
+            if not any(_speaks(lane, one, request) for one in evidence):
+                found.append(request)
+                evidence.append(request)
+        return found
 
     def _quickest(self, now: float) -> Lane | None:
         able = (lane for lane in self._pages if lane.works and not lane.stalled())
@@ -273,15 +281,11 @@ class Evidence:
             found.liars.append((errand.lane, _lies(errand.lane, "a text")))
 
     def _believe(self, lane: Lane, right: Request | None) -> list[tuple[Lane, Request, Answer]]:
-        """Take out of those held the answers that a right one speaks for; all of them, if none is named.
-
-        It speaks for those that were sent before it: first come is first served, so a node that was wrong with
-        them would have been wrong with it.
-        """
+        """Take out of those held the answers that a right one speaks for; all of them, if none is named."""
         page = self._pages[lane]
-        if right is not None:
-            page.right = max(page.right, right.number)
-        believed = [request for request in page.held if right is None or request.number <= page.right]
+        if right is not None and (page.right is None or page.right.number < right.number):
+            page.right = right
+        believed = [request for request in page.held if right is None or _speaks(lane, right, request)]
         for request in believed:
             self._forget(request)
         return [(lane, request, page.held.pop(request)) for request in believed]
@@ -294,6 +298,21 @@ class Evidence:
         for errand in errands:
             if self._checks.get(errand.request) is errand:
                 del self._checks[errand.request]
+
+
+def _speaks(lane: Lane, right: Request, other: Request) -> bool:
+    """Whether a node that was right with one request was so with another one.
+
+    First come is first served: what was sent before it and answered before it was served before it. What was sent
+    before it and answered after it was overtaken on the way, and served after it, but by a node that serves
+    several side by side.
+    A single text shows nothing of the order in which a node gives back several.
+    """
+    if other is right:
+        return True
+    if right.texts == 1 and other.texts > 1:
+        return False
+    return other.number < right.number and (other.answered <= right.answered or lane.pace.side_by_side)
 
 
 def _much_quicker(one: Lane, other: Lane, now: float) -> bool:

@@ -37,8 +37,10 @@ class Request:
         task: The call.
         number: Its place in the order in which requests were sent.
         errands: How many texts of other nodes' requests it holds beside its own.
+        texts: How many texts it holds in all.
         overdue: Whether it has taken so long that others are asked.
         given_up: Whether it was cancelled here.
+        answered: When its answer came.
         share: Node seconds and tokens of each of its texts, once it is answered.
     """
 
@@ -48,8 +50,10 @@ class Request:
     task: asyncio.Task[Answer]
     number: int
     errands: int = 0
+    texts: int = 1
     overdue: bool = False
     given_up: bool = False
+    answered: float = math.inf
     share: tuple[float, int] = (0.0, 0)
 
     def give_up(self) -> None:

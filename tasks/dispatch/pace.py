@@ -20,6 +20,9 @@ FIRST_WAVE = 4
 AT_ONCE = 1.5
 """Requests of one wave were served at once when they took less than this many times as long as the quickest."""
 
+SURELY = 0.1
+"""Seconds from which on it is the service of a request that takes them, and not the way there."""
+
 TOGETHER = 0.02
 """Seconds within which requests count as sent together."""
 
@@ -50,6 +53,10 @@ class Pace:
         seconds: Its time.
         most: Requests in flight at most.
         slots: How many it serves at once, as was found out before; None where nobody knows.
+
+    Attributes:
+        slots: How many requests it serves at once, as far as is known.
+        side_by_side: Whether it has been seen to serve several at once beyond doubt.
     """
 
     def __init__(self, units: float, seconds: float, most: int, slots: int | None = None) -> None:
@@ -57,6 +64,7 @@ class Pace:
         self._mark = 0.0
         self._sent: list[Sent] = []
         self.slots = 1
+        self.side_by_side = False
         self.start_over(units, seconds, slots)
 
     def start_over(self, units: float, seconds: float, slots: int | None = None) -> None:
@@ -65,6 +73,7 @@ class Pace:
         self._fit.add(units, seconds, 1.0)
         self._guess = True
         self._largest = units
+        self.side_by_side = False
         self.slots = min(slots or 1, self._most)
         self._wave: dict[Sent, float | None] = {}
         self._wave_size = min(slots + 1 if slots else FIRST_WAVE, self._most)
@@ -223,6 +232,12 @@ class Pace:
         quickest = min(time / note.units for note, time in times)
         at_once = [(note, time) for note, time in times if time / note.units <= AT_ONCE * quickest]
         self.slots = len(at_once)
+        sizes = [note.units for note, _ in at_once]
+        self.side_by_side |= (
+            len(at_once) > 1
+            and min(time for _, time in at_once) >= SURELY
+            and max(sizes) <= AT_ONCE * min(sizes)
+        )
         self._wave = {}
         more = self.slots == len(times) and self.slots < self._most
         self._wave_size = min(2 * self.slots, self._most) if more else 0

@@ -21,6 +21,13 @@ EIGHT = (400.0, 200.0, 120.0, 80.0, 40.0, 20.0, 10.0, 5.0)
 ORDERS = (0, 1, 2)
 
 
+def node(slots: int, **more: st.SearchStrategy[int | None]) -> st.SearchStrategy[VirtualNode]:
+    """Nodes that serve so many at once, with any faults."""
+    faults = {"lies_after": NEVER, "mixes_after": NEVER, "dies_after": NEVER}
+    rates, overheads = st.sampled_from([5.0, 50.0, 400.0]), st.sampled_from([0.0, 0.02])
+    return st.builds(VirtualNode, rates, overheads, st.just(slots), **faults, **more)
+
+
 def texts(count: int) -> list[str]:
     return [f"{i} ".ljust(400, "x") for i in range(count)]
 
@@ -69,7 +76,7 @@ def test_a_node_that_slows_goes_on_with_what_it_has_begun(
     outcome = embed(monkeypatch, [*made[order:], *made[:order]], asked)
     assert right(asked, outcome.embedded.vectors)
     left = 3000 - 400 * at
-    assert left / (100 + 100 + 20) / (outcome.seconds - at) >= 0.95
+    assert left / (100 + 100 + 20) / (outcome.seconds - at) >= 0.93
 
 
 @pytest.mark.parametrize(("liar", "after"), list(itertools.product(range(3), (1, 4, 9))))
@@ -86,20 +93,30 @@ def test_a_liar_in_mid_run_is_found_out_and_costs_seconds(
     assert outcome.seconds <= 3000 / others + 4.0
 
 
+@pytest.mark.parametrize("fault", ["lies_after", "mixes_after"])
+@pytest.mark.parametrize("overtakes", [None, 2, 3, 4, 5])
+@pytest.mark.parametrize(("liar", "after"), list(itertools.product(range(3), (1, 2, 3, 4, 6))))
+@pytest.mark.parametrize(("count", "length"), [(60, 400), (200, 40), (600, 40)])
+def test_a_liar_whose_requests_overtake_each_other_on_the_way_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    length: int,
+    liar: int,
+    after: int,
+    overtakes: int | None,
+    fault: str,
+) -> None:
+    made = [VirtualNode(rate) for rate in (200.0, 100.0, 100.0)]
+    setattr(made[liar], fault, after)
+    made[liar].overtakes = overtakes
+    asked = [f"{i} ".ljust(length, "x") for i in range(count)]
+    outcome = embed(monkeypatch, made, asked)
+    assert right(asked, outcome.embedded.vectors)
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    made=st.lists(
-        st.builds(
-            VirtualNode,
-            st.sampled_from([5.0, 50.0, 400.0]),
-            st.sampled_from([0.0, 0.02]),
-            st.sampled_from([1, 4]),
-            lies_after=NEVER,
-            dies_after=NEVER,
-        ),
-        min_size=1,
-        max_size=4,
-    ),
+    made=st.lists(node(1, overtakes=st.none() | st.integers(2, 5)) | node(4), min_size=1, max_size=4),
     count=st.integers(1, 300),
     most=st.sampled_from([1, 2, 7, 128]),
 )
@@ -113,7 +130,8 @@ def test_no_wrong_vector_whoever_lies_and_dies(made: list[VirtualNode], count: i
             left = 0
         except Unfinished as error:
             embedded, left = error.embedded, error.left
-            assert all(node.lies_after is not None or node.dies_after is not None for node in made)
+            faults = ((node.lies_after, node.mixes_after, node.dies_after) for node in made)
+            assert all(any(after is not None for after in each) for each in faults)
     done = [i for i, name in enumerate(embedded.nodes) if name]
     assert len(done) + left == count
     if done:

@@ -55,7 +55,10 @@ class VirtualNode:
         request_overhead: Seconds that a request holds its slot on top of its texts.
         slots: Requests served at the same time.
         latency: Seconds on the way, there and back.
+        overtakes: One request in so many is there in a third of the time, before those sent together with it; None
+            for none.
         lies_after: Requests after which it gives other vectors; None never.
+        mixes_after: Requests after which it gives vectors in the wrong order, where there is more than one; None never.
         dies_after: Requests after which it can't be reached; None never.
         slows_at: Second at which it slows to a tenth, in the middle of a request too; None never.
     """
@@ -64,9 +67,12 @@ class VirtualNode:
     request_overhead: float = 0.0
     slots: int = 1
     latency: float = 0.004
+    overtakes: int | None = None
     lies_after: int | None = None
+    mixes_after: int | None = None
     dies_after: int | None = None
     slows_at: float | None = None
+    sent: int = 0
     requests: int = 0
     queue: asyncio.Semaphore = field(init=False)
 
@@ -100,23 +106,31 @@ class VirtualClient:
 
     async def embed(self, texts: Sequence[str], *, timeout: float, dimension: int | None = None) -> Answer:
         """Serve a request."""
+        self.virtual.sent += 1
+        late = self.virtual.overtakes is not None and self.virtual.sent % self.virtual.overtakes > 0
+        # asyncio keeps no order among timers of one moment.
+        await asyncio.sleep(self.virtual.latency * (1.5 if late else 0.5) + 1e-7 * self.virtual.sent)
         self.virtual.requests += 1
-        await self._reach()
-        lies = self.virtual.lies_after is not None and self.virtual.requests > self.virtual.lies_after
+        self._answer()
+        lies = self._after(self.virtual.lies_after)
+        mixes = self._after(self.virtual.mixes_after)
         async with self.virtual.queue:
             await self.virtual.serve(len(texts))
         await asyncio.sleep(self.virtual.latency / 2)
-        return Answer(_vectors(texts, "b" if lies else "a"), 0)
+        return Answer(np.roll(_vectors(texts, "b" if lies else "a"), int(mixes), axis=0), 0)
 
     async def models(self, *, timeout: float = 30.0) -> dict[str, str]:
         """What it has."""
-        await self._reach()
+        await asyncio.sleep(self.virtual.latency / 2)
+        self._answer()
         return {f"{self.model.name}:latest": "digest"}
 
-    async def _reach(self) -> None:
-        await asyncio.sleep(self.virtual.latency / 2)
-        if self.virtual.dies_after is not None and self.virtual.requests > self.virtual.dies_after:
+    def _answer(self) -> None:
+        if self._after(self.virtual.dies_after):
             raise NodeUnreachable("is not there.", node=self.node.name)
+
+    def _after(self, requests: int | None) -> bool:
+        return requests is not None and self.virtual.requests > requests
 
     async def aclose(self) -> None:
         """Nothing is open."""
