@@ -13,7 +13,15 @@ import pytest
 
 from prefect_ollama.blocks.chunk import Chunk
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import Document, EmbeddedDocument, Identity, Store, StoreSpec, upkeep
+from prefect_ollama.blocks.lance import (
+    Document,
+    EmbeddedDocument,
+    Identity,
+    Store,
+    StoreSpec,
+    housekeeper,
+    upkeep,
+)
 from prefect_ollama.blocks.lance.filters import equals
 from tests.store_samples import IDENTITY, chunk_rows, document_rows, embedded, sentences, vector_of
 
@@ -107,6 +115,17 @@ def test_upkeep_that_lacks_memory_says_so_and_harms_nothing(store: Store) -> Non
     with pytest.raises(TableError, match="longer than it was given and was stopped"):
         store.maintain(force=True, timeout=0.05)
     assert chunk_rows(store) == rows
+
+
+def test_vectors_that_are_much_alike_are_indexed_in_fewer_cells(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # LanceDB refuses more cells than it can form when they are more than 256.
+    monkeypatch.setattr(housekeeper, "PARTITION_ROWS", 2)
+    store.write([embedded(f"{n}.pdf", ["left blank", "form", f"part {n % 3}"] * 10) for n in range(40)])
+    assert housekeeper._index_vectors(store._chunks.table) == "indexed 1200 vectors in 150 cells"
+    assert store.stats().vectors_indexed
+    assert store.search(vector_of("part 2"))[0].text == "part 2"
 
 
 @pytest.mark.slow  # 20,000 vectors are written, indexed and searched

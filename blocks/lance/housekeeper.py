@@ -66,24 +66,32 @@ def _optimize(table: Any, name: str, keep: timedelta) -> None:
 
 def _index_vectors(table: Any) -> str:
     """Make the index over the vectors anew: cells of some thousand rows, vectors in 8 bits a number."""
-    from lancedb.index import IvfSq
-
     rows, old = table.count_rows(), vector_index(table)
-    partitions = max(1, rows // PARTITION_ROWS)
-    width = table.schema.field("vector").type.list_size * 4
-    config = IvfSq(
-        distance_type="cosine",
-        num_partitions=partitions,
-        sample_rate=max(16, min(TRAINING_ROWS, TRAINING_BYTES // (partitions * width))),
-    )
-    name = f"vector_{rows}"
-    commit(
-        "The vectors cannot be indexed",
-        lambda: table.create_index("vector", config=config, name=name, replace=True),
-    )
+    name, cells = f"vector_{rows}", max(1, rows // PARTITION_ROWS)
+    while not _indexed(table, name, cells):
+        cells //= 2
     if old is not None and old[0] != name:
         commit("The old index cannot be dropped", partial(table.drop_index, old[0]))
-    return f"indexed {rows} vectors in {partitions} cells"
+    return f"indexed {rows} vectors in {cells} cells"
+
+
+def _indexed(table: Any, name: str, cells: int) -> bool:
+    """Index the vectors in so many cells; False where they are too much alike for that."""
+    from lancedb.index import IvfSq
+
+    width = table.schema.field("vector").type.list_size * 4
+    sample = max(16, min(TRAINING_ROWS, TRAINING_BYTES // (cells * width)))
+    config = IvfSq(distance_type="cosine", num_partitions=cells, sample_rate=sample)
+    try:
+        commit(
+            "The vectors cannot be indexed",
+            lambda: table.create_index("vector", config=config, name=name, replace=True),
+        )
+    except TableError as error:
+        if cells == 1 or "clusters" not in str(error):
+            raise
+        return False
+    return True
 
 
 def main() -> None:
