@@ -63,8 +63,6 @@ class Pace:
         self._most = most
         self._mark = 0.0
         self._sent: list[Sent] = []
-        self.slots = 1
-        self.side_by_side = False
         self.start_over(units, seconds, slots)
 
     def start_over(self, units: float, seconds: float, slots: int | None = None) -> None:

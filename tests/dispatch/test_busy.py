@@ -66,17 +66,17 @@ def test_every_node_is_busy_to_the_end(
     assert sum(node.texts for node in outcome.figures.nodes) == count
 
 
-@pytest.mark.parametrize("at", [1.5, 2.0, 2.25, 2.5, 3.0])
+@pytest.mark.parametrize(("at", "least"), [(1.5, 0.95), (2.0, 0.95), (2.25, 0.95), (2.5, 0.95), (3.0, 0.93)])
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_node_that_slows_goes_on_with_what_it_has_begun(
-    monkeypatch: pytest.MonkeyPatch, at: float, order: int
+    monkeypatch: pytest.MonkeyPatch, at: float, least: float, order: int
 ) -> None:
     made = [VirtualNode(200.0, slows_at=at), VirtualNode(100.0), VirtualNode(100.0)]
     asked = texts(3000)
     outcome = embed(monkeypatch, [*made[order:], *made[:order]], asked)
     assert right(asked, outcome.embedded.vectors)
     left = 3000 - 400 * at
-    assert left / (100 + 100 + 20) / (outcome.seconds - at) >= 0.93
+    assert left / (100 + 100 + 20) / (outcome.seconds - at) >= least
 
 
 @pytest.mark.parametrize(("liar", "after"), list(itertools.product(range(3), (1, 4, 9))))

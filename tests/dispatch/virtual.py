@@ -111,7 +111,7 @@ class VirtualClient:
         # asyncio keeps no order among timers of one moment.
         await asyncio.sleep(self.virtual.latency * (1.5 if late else 0.5) + 1e-7 * self.virtual.sent)
         self.virtual.requests += 1
-        self._answer()
+        self._be_there()
         lies = self._after(self.virtual.lies_after)
         mixes = self._after(self.virtual.mixes_after)
         async with self.virtual.queue:
@@ -122,10 +122,10 @@ class VirtualClient:
     async def models(self, *, timeout: float = 30.0) -> dict[str, str]:
         """What it has."""
         await asyncio.sleep(self.virtual.latency / 2)
-        self._answer()
+        self._be_there()
         return {f"{self.model.name}:latest": "digest"}
 
-    def _answer(self) -> None:
+    def _be_there(self) -> None:
         if self._after(self.virtual.dies_after):
             raise NodeUnreachable("is not there.", node=self.node.name)
 
