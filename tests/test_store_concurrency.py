@@ -15,9 +15,10 @@ from threading import Barrier, Timer
 import pyarrow as pa
 import pytest
 
-from prefect_ollama.blocks.lance import STALE, Store, StoreSpec
+from prefect_ollama.blocks.lance import STALE, STORED, Store, StoreSpec, chunks, runs
 from prefect_ollama.blocks.lance.chunks import Chunks
 from prefect_ollama.blocks.lance.guard import Guard
+from prefect_ollama.blocks.lance.tables import merge
 from tests.store_samples import IDENTITY, chunk_rows, document_rows, embedded, sentences
 from tests.store_writer import corpus
 
@@ -170,12 +171,23 @@ def test_several_make_one_table(tmp_path: Path) -> None:
         assert len(store.manifest()) == 4
 
 
+def no_lock(guard: Guard) -> int | None:
+    """As of an object store's table."""
+    return None
+
+
+def own_lock(guard: Guard) -> int | None:
+    """As on a file system that keeps the locks of each host to itself: everyone has it at once."""
+    return os.open(os.devnull, os.O_RDONLY)
+
+
 @pytest.mark.slow  # eighteen rounds of conflicts
+@pytest.mark.parametrize("take", [no_lock, own_lock])
 def test_writers_that_do_not_know_of_each_other_leave_whole_documents(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take: Callable[[Guard], int | None]
 ) -> None:
     """As if they were on hosts of their own: no lock between them, every write a race."""
-    monkeypatch.setattr(Guard, "_take", lambda self: None)
+    monkeypatch.setattr(Guard, "_take", take)
     spec, together = StoreSpec(str(tmp_path / "db")), Barrier(3, timeout=WAIT)
     Store.open(spec, identity=IDENTITY, create=True)
 
@@ -208,16 +220,113 @@ def test_writers_that_do_not_know_of_each_other_leave_whole_documents(
         assert document.status == STALE or (document.content_hash, document.chunks) == (content, count)
 
 
-def test_rows_written_again_while_another_looks_are_not_taken_for_old_ones(
+@pytest.fixture
+def merges(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of rows that were merged into a chunk table, and not added."""
+    merged: list[int] = []
+
+    def noting(table: object, key: str, rows: pa.Table) -> object:
+        merged.append(len(rows))
+        return merge(table, key, rows)
+
+    monkeypatch.setattr(chunks, "merge", noting)
+    return merged
+
+
+def test_only_what_is_not_there_is_added_and_only_with_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merges: list[int]
+) -> None:
+    store = Store.open(StoreSpec(str(tmp_path / "db")), identity=IDENTITY, create=True)
+    store.begin_run("r", "papers")
+    store.write([embedded("a.pdf", sentences("a", 3)), embedded("b.pdf", sentences("b", 2))])
+    assert merges == []
+    store.write([embedded("c.pdf", sentences("c", 4)), embedded("b.pdf", sentences("b", 1), content="c1")])
+    assert merges == [4 + 1 + 1]  # one of b's is emptied
+    monkeypatch.setattr(Guard, "_take", no_lock)
+    store.write([embedded("d.pdf", sentences("d", 7))])
+    assert merges[1:] == [7]
+    assert_whole(store)
+    assert len(chunk_rows(store)) == 3 + 1 + 4 + 7
+
+
+@pytest.mark.parametrize("content", ["same", "other"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_two_add_at_once_is_there_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, count: int
+) -> None:
+    """Each has a lock that the other does not see, finds the document missing, and adds it."""
+    monkeypatch.setattr(Guard, "_take", own_lock)
+    one, other = two_stores(tmp_path)
+    mine = [embedded(f"{n}.pdf", sentences(f"{n}", 3), content="same") for n in range(count)]
+    theirs = [embedded("0.pdf", sentences("0", 5 if content == "other" else 3), content=content)]
+    while_one_looks(monkeypatch, one, lambda: other.write(theirs))
+    one.write(mine)
+    assert assert_whole(one) == count
+    assert {str(row["content_hash"]) for row in chunk_rows(one)} == {"same"}
+    assert len(chunk_rows(one)) == 3 * count
+    assert [document.chunks for document in one.manifest()] == [3] * count
+    one.end_run()
+    other.end_run()
+    assert {document.status for document in one.manifest()} == {STORED}
+
+
+def test_what_two_added_at_once_is_mended_by_the_next_run_if_both_were_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One writer looks up what is there, the other writes; it checks what came, the other writes again."""
-    monkeypatch.setattr(Guard, "_take", lambda self: None)
+    monkeypatch.setattr(Guard, "_take", own_lock)
+    one, other = two_stores(tmp_path)
+    twice = embedded("a.pdf", sentences("a", 3))
+    while_one_looks(monkeypatch, one, lambda: other.write([twice]))
+
+    def killed(self: Chunks, version: int) -> Chunks:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Chunks, "at", killed)
+        with pytest.raises(KeyboardInterrupt):
+            one.write([twice])
+    assert len(chunk_rows(one)) == 6
+    with monkeypatch.context() as patch:  # neither has ended its run, and both are gone
+        patch.setattr(runs, "alive", lambda *args: False)
+        next_ = Store.open(one.spec)
+        next_.begin_run("next", "papers")
+    assert [document.status for document in next_.manifest()] == [STALE]
+    next_.write([twice])
+    next_.end_run()
+    assert assert_whole(next_) == 1
+    assert len(chunk_rows(next_)) == 3
+    assert [document.status for document in next_.manifest()] == [STORED]
+
+
+def two_stores(tmp_path: Path) -> tuple[Store, Store]:
     spec = StoreSpec(str(tmp_path / "db"))
     one = Store.open(spec, identity=IDENTITY, create=True)
     other = Store.open(spec)
-    for name, store in (("one", one), ("other", other)):
-        store.begin_run(name, "papers")
+    one.begin_run("one", "papers")
+    other.begin_run("other", "papers")
+    return one, other
+
+
+def while_one_looks(monkeypatch: pytest.MonkeyPatch, one: Store, do: Callable[[], None]) -> None:
+    """Do this once, when this store has looked up what it holds of documents and not committed yet."""
+    looked_up, left = Chunks._ids_of, [do]
+
+    def look_up(self: Chunks, doc_ids: Sequence[str]) -> pa.Array:
+        found = looked_up(self, doc_ids)
+        if self is one._chunks and left:
+            left.pop()()
+        return found
+
+    monkeypatch.setattr(Chunks, "_ids_of", look_up)
+
+
+@pytest.mark.parametrize("take", [no_lock, own_lock])
+def test_rows_written_again_while_another_looks_are_not_taken_for_old_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take: Callable[[Guard], int | None]
+) -> None:
+    """One writer looks up what is there, the other writes; it checks what came, the other writes again."""
+    monkeypatch.setattr(Guard, "_take", take)
+    one, other = two_stores(tmp_path)
     others = [embedded("a.pdf", sentences("other", 3), content=f"other {n}") for n in range(2)]
     mine = embedded("a.pdf", sentences("one", 2), content="one")
     looked_up, went_back = Chunks._ids_of, Chunks.at

@@ -4,6 +4,10 @@ LanceDB can delete within a merge (`when_not_matched_by_source_delete`), but the
 the table, a row as wide as a vector in memory (0.40: 1.2 GB for 150,000 rows of 1,536 floats). So rows
 whose document has no such chunk any more are emptied in the merge that brings the new ones, and deleted in
 the commit after it. An emptied row has no document, no text and a zero vector; a search finds none.
+
+A merge holds the key of every row of the table too. Rows of documents that are not there are therefore
+added, where the writer is alone: LanceDB lets a merge that loses against an add try again, but an add is
+committed whatever came before it, and rows that another added meanwhile would be there twice.
 """
 
 from __future__ import annotations
@@ -73,13 +77,19 @@ class Chunks:
         """Make the latest version what an earlier one was."""
         self._commit(self.table.restore, version)
 
-    def replace(self, doc_ids: Sequence[str], rows: pa.Table) -> None:
+    def replace(self, doc_ids: Sequence[str], rows: pa.Table, *, alone: bool = False) -> None:
         """Make these rows all there is of these documents.
+
+        Args:
+            doc_ids: The documents.
+            rows: Their rows, of unlike ids.
+            alone: Whether hardly another writer is about (`Guard.held`). Only the cost depends on it, and
+                for how long a reader may see what two writers did at once.
 
         Raises:
             TableError: The commit failed; the documents are as they were.
         """
-        self._commit(self._replace, doc_ids, rows)
+        self._commit(self._replace, doc_ids, rows, alone)
 
     def remove(self, doc_ids: Sequence[str]) -> None:
         """Delete all rows of these documents."""
@@ -137,31 +147,38 @@ class Chunks:
                 found[row["doc_id"]] = (row["doc_id"], row["source"], row["path"])
         return list(found.values())
 
-    def _replace(self, doc_ids: Sequence[str], rows: pa.Table) -> None:
+    def _replace(self, doc_ids: Sequence[str], rows: pa.Table, alone: bool) -> None:
         for attempt in range(1, ATTEMPTS + 1):
-            if self._replace_once(doc_ids, rows):
+            if self._replace_once(doc_ids, rows, alone and attempt == 1):
                 return
             pause(attempt)
         raise TableError(
             f"Other writers changed the same documents of table {self._spec.table!r} {ATTEMPTS} times over.",
-            state="The documents are in the table, some perhaps in two contents; the next run finds those.",
+            state="The documents are in the table, some perhaps twice or in two contents; the next run finds those.",
             remedy="Let one run at a time work on a source.",
         )
 
-    def _replace_once(self, doc_ids: Sequence[str], rows: pa.Table) -> bool:
+    def _replace_once(self, doc_ids: Sequence[str], rows: pa.Table, alone: bool) -> bool:
         """Replace the documents' rows; return whether there is nothing else of them."""
         before = self.version
-        stale = _without(self._ids_of(doc_ids), rows["id"])
+        held = self._ids_of(doc_ids)
+        if len(held.unique()) < len(held):  # two added them, each alone by a lock that the other did not see
+            self.remove(doc_ids)
+            held = _NO_IDS
+        stale = _without(held, rows["id"])
         if not len(rows) and not len(stale):
             return True
-        parts = [rows, tombstones(stale, rows.schema)] if len(stale) else [rows]
-        after = int(merge(self.table, "id", pa.concat_tables(parts)).version)
+        if alone and not len(held):
+            after = int(self.table.add(rows).version)
+        else:
+            parts = [rows, tombstones(stale, rows.schema)] if len(stale) else [rows]
+            after = int(merge(self.table, "id", pa.concat_tables(parts)).version)
         if len(stale):
             self.table.delete(_EMPTIED)
-        # If others committed meanwhile, it may have been rows of these documents, unknown when the stale
-        # ones were looked up. To delete them by their ids would be wrong, for they may have been written
+        # If others committed meanwhile, it may have been rows of these documents, unknown when those that
+        # are held were looked up. To delete them by their ids would be wrong, for they may have been written
         # again by now: replacing once more, from what is there then, is right whenever it comes through.
-        return after == before + 1 or not len(_without(self.at(after)._ids_of(doc_ids), rows["id"]))
+        return after == before + 1 or len(self.at(after)._ids_of(doc_ids)) == len(rows)
 
     def _of(self, doc_ids: Sequence[str]) -> Any:
         return self.table.search().where(one_of("doc_id", doc_ids))

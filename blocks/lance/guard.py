@@ -36,21 +36,26 @@ class Guard:
         self._path = None if spec.remote else Path(spec.uri, f".{spec.table}.lock")
         self._threads = threading.RLock()
         self._depth = 0
+        self._alone = False
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the lock, after waiting for at most `PATIENCE` seconds; what is committed is synced at its end."""
+    def held(self) -> Iterator[bool]:
+        """Hold the lock, after waiting for at most `PATIENCE` seconds; what is committed is synced at its end.
+
+        Yields:
+            Whether the lock was had, so that hardly another writer is about.
+        """
         with self._threads:
             if self._depth:
-                yield
+                yield self._alone
                 return
             file = self._take()
-            self._depth = 1
+            self._depth, self._alone = 1, file is not None
             try:
                 with synced(self._spec):
-                    yield
+                    yield self._alone
             finally:
-                self._depth = 0
+                self._depth, self._alone = 0, False
                 if file is not None:
                     os.close(file)
 

@@ -165,13 +165,13 @@ class Store(Reader):
             TableError: Something about a document is wrong, before anything was written; or the commit
                 failed, and then the documents are as they were.
         """
-        with self._guard.held():
+        with self._guard.held() as alone:
             run, time = self._open_run(), now()
             marked = [stamped(each, run.run_id, time) for each in documents]
             self._check_source(each.document for each in marked)
             rows = chunk_table(marked, self.identity, self._chunks.schema)
             if marked:
-                self._chunks.replace([each.document.doc_id for each in marked], rows)
+                self._chunks.replace([each.document.doc_id for each in marked], rows, alone=alone)
                 self._manifest.put([each.document for each in marked])
 
     def record(self, documents: Sequence[Document]) -> None:
