@@ -40,6 +40,11 @@ class Chunks:
     def __init__(self, spec: StoreSpec, table: Any) -> None:
         self.table = table
         self._spec = spec
+        # What this alone added since a version, and the version it came to: to look up what a table holds of
+        # documents takes longer, and more memory, the more rows it has that are not indexed yet.
+        self._base: Chunks | None = None
+        self._added: set[str] = set()
+        self._last = 0
 
     @property
     def version(self) -> int:
@@ -161,7 +166,7 @@ class Chunks:
     def _replace_once(self, doc_ids: Sequence[str], rows: pa.Table, alone: bool) -> bool:
         """Replace the documents' rows; return whether there is nothing else of them."""
         before = self.version
-        held = self._ids_of(doc_ids)
+        held = self._held(doc_ids, before)
         if len(held.unique()) < len(held):  # two added them, each alone by a lock that the other did not see
             self.remove(doc_ids)
             held = _NO_IDS
@@ -170,6 +175,8 @@ class Chunks:
             return True
         if alone and not len(held):
             after = int(self.table.add(rows).version)
+            if after == before + 1:
+                self._note_added(doc_ids, before)
         else:
             parts = [rows, tombstones(stale, rows.schema)] if len(stale) else [rows]
             after = int(merge(self.table, "id", pa.concat_tables(parts)).version)
@@ -179,6 +186,19 @@ class Chunks:
         # are held were looked up. To delete them by their ids would be wrong, for they may have been written
         # again by now: replacing once more, from what is there then, is right whenever it comes through.
         return after == before + 1 or len(self.at(after)._ids_of(doc_ids)) == len(rows)
+
+    def _held(self, doc_ids: Sequence[str], version: int) -> pa.Array:
+        """Look up the ids of the documents' rows at the latest version, which is this one."""
+        if self._base is not None and self._last == version and self._added.isdisjoint(doc_ids):
+            return self._base._ids_of(doc_ids)
+        return self._ids_of(doc_ids)
+
+    def _note_added(self, doc_ids: Sequence[str], before: int) -> None:
+        if self._base is not None and self._last == before:
+            self._added.update(doc_ids)
+        else:
+            self._base, self._added = self.at(before + 1), set()
+        self._last = before + 1
 
     def _of(self, doc_ids: Sequence[str]) -> Any:
         return self.table.search().where(one_of("doc_id", doc_ids))
