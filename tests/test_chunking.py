@@ -125,6 +125,7 @@ def in_reading_order(found: list[Block]) -> list[Block]:
     return ordered + notes
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(blocks(), min_size=1, max_size=3), OPTIONS, st.sampled_from(COUNTERS))
 def test_nothing_is_lost_doubled_or_out_of_order_and_no_chunk_is_too_long(

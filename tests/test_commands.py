@@ -213,6 +213,7 @@ def here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     return Here(capfd, monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_runs_are_listed_and_rolled_back_and_the_table_looked_after(here: Here, tmp_path: Path) -> None:
     at = ("--uri", tmp_path / "db", "--table", "papers")

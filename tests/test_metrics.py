@@ -169,6 +169,7 @@ class TestExposure:
         assert "did not reach" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_run_can_be_scraped_while_it_lasts(
     prefect_server: str, dask_workers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

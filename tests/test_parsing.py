@@ -492,6 +492,7 @@ def drawings(draw: st.DrawFn) -> list[tuple[float, float, float, str]]:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pages=st.lists(drawings(), min_size=1, max_size=5))
 def test_no_letter_is_lost_or_doubled(

@@ -90,6 +90,7 @@ def published(run_id: object, count: int) -> list[Event]:
     ]
 
 
+@pytest.mark.slow
 def test_what_changes_a_table_is_an_asset_of_its_sources_and_an_event(
     prefect_server: str, dask_workers: str, node: Node, tmp_path: Path
 ) -> None:

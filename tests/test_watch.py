@@ -88,6 +88,7 @@ def left_behind() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name in ("watch", "memory", "figures")]
 
 
+@pytest.mark.slow
 def test_a_run_shows_its_progress_its_nodes_and_its_course(
     ingest: Ingest, dask_workers: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -161,6 +162,7 @@ def heard_topics(dask_scheduler: Any) -> list[str]:
     return [name for name, topic in topics if name.startswith("Client-") and topic.subscribers]
 
 
+@pytest.mark.slow
 def test_updates_that_get_lost_fail_nothing_and_the_last_one_comes(
     ingest: Ingest, prefect_server: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
