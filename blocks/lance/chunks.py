@@ -166,7 +166,7 @@ class Chunks:
     def _replace_once(self, doc_ids: Sequence[str], rows: pa.Table, alone: bool) -> bool:
         """Replace the documents' rows; return whether there is nothing else of them."""
         before = self.version
-        held = self._held(doc_ids, before)
+        held = self._ids_at(doc_ids, before)
         if len(held.unique()) < len(held):  # two added them, each alone by a lock that the other did not see
             self.remove(doc_ids)
             held = _NO_IDS
@@ -187,8 +187,8 @@ class Chunks:
         # again by now: replacing once more, from what is there then, is right whenever it comes through.
         return after == before + 1 or len(self.at(after)._ids_of(doc_ids)) == len(rows)
 
-    def _held(self, doc_ids: Sequence[str], version: int) -> pa.Array:
-        """Look up the ids of the documents' rows at the latest version, which is this one."""
+    def _ids_at(self, doc_ids: Sequence[str], version: int) -> pa.Array:
+        """Return the ids of the documents' rows at the latest version, which is this one."""
         if self._base is not None and self._last == version and self._added.isdisjoint(doc_ids):
             return self._base._ids_of(doc_ids)
         return self._ids_of(doc_ids)
