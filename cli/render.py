@@ -20,6 +20,9 @@ from prefect_ollama.flows import FileReport, FoundNode, IngestReport, NodeReport
 PASSAGE = 400
 """Characters of a passage to show."""
 
+OTHER_PLACES = 3
+"""Other places of a passage to name."""
+
 PLANNED = 50
 """Files of a dry run to list."""
 
@@ -120,8 +123,19 @@ def hits(found: Sequence[Hit]) -> RenderableType:
         shown = text if len(text) <= PASSAGE else text[:PASSAGE].rsplit(" ", 1)[0] + " …"
         parts.append(_line(f"{number}. {hit.path}, {pages} ({hit.score:.3f})", "bold"))
         told = [_line(hit.heading, "dim")] if hit.heading else []
-        parts.append(Padding(Group(*told, _line(shown)), (0, 0, 1, 3)))
+        others = [_line(f"also in {_others(hit)}", "dim")] if hit.copies else []
+        parts.append(Padding(Group(*told, _line(shown), *others), (0, 0, 1, 3)))
     return Group(*parts)
+
+
+def _others(hit: Hit) -> str:
+    """Other places of a hit, in a line; a path in another source with its source."""
+    places = [
+        f"{place.path if place.source == hit.source else f'{place.source}: {place.path}'}, page {place.page_from}"
+        for place in hit.also_in[:OTHER_PLACES]
+    ]
+    more = hit.copies - len(places)
+    return "; ".join(places) + (f"; and {more} more" if more else "")
 
 
 def nodes(rows: Sequence[NodeRow]) -> RenderableType:

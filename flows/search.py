@@ -15,7 +15,7 @@ from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, Tabl
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.prove import prove_nodes
-from prefect_ollama.tasks.query import Mode, embed_question, search_table
+from prefect_ollama.tasks.query import Mode, embed_question, search_table, upgrade_for_words
 from prefect_ollama.tasks.serving import serving_cluster
 
 
@@ -53,6 +53,8 @@ def search(
     model, or the embedded model if the table was made with it.
     """
     store = Store.open(resolve_table(table))
+    if mode != "vector":
+        upgrade_for_words(store)
     opened, made = Parcel(store), store.identity
     if mode == "text":
         return search_table(opened, None, text=question, limit=limit, mode=mode, source=source)

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import Hit, Store
 from prefect_ollama.tasks.dispatch import Dispatcher
+from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.prove import gives_stored_vectors
 
@@ -43,6 +44,15 @@ def embed_question(
     for error in embedded.failures.values():
         raise error
     return Parcel(embedded.vectors[0].tolist())
+
+
+def upgrade_for_words(store: Store) -> None:
+    """Give a table of an earlier version the words that it is searched by, where it can be written to."""
+    try:
+        if store.upgrade():
+            run_logger().info("The table is of an earlier version; its words were indexed anew.")
+    except TableError as error:
+        run_logger().warning("Some words are not found: %s", error)
 
 
 @task(

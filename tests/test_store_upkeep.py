@@ -37,7 +37,7 @@ def test_nothing_is_due_on_a_small_table(store: Store) -> None:
     store.write([embedded(f"{n}.pdf", sentences(str(n), 5)) for n in range(10)])
     before = store.stats()
     assert (before.chunks, before.documents, before.files) == (50, {"stored": 10}, 1)
-    assert before.unindexed == {"doc_id": 50, "text": 50}
+    assert before.unindexed == {"doc_id": 50, "words": 50}
     assert not before.vectors_indexed
     assert store.maintain().done == ()
     assert store.stats() == before
@@ -53,7 +53,7 @@ def test_many_small_commits_become_one_file(store: Store) -> None:
     assert len(report.done) == 2
     assert report.peak_bytes > 2**20
     assert store.stats().files == 1
-    assert store.stats().unindexed == {"doc_id": 0, "text": 0}
+    assert store.stats().unindexed == {"doc_id": 0, "words": 0}
     assert upkeep.due(store.spec) == []
     for each in (store, reader):
         assert (chunk_rows(each), document_rows(each)) == rows

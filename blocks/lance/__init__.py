@@ -8,6 +8,7 @@ from prefect_ollama.blocks.lance.document import (
     Document,
     EmbeddedDocument,
     Hit,
+    Place,
 )
 from prefect_ollama.blocks.lance.rows import text_hash
 from prefect_ollama.blocks.lance.runs import Run
@@ -23,6 +24,7 @@ __all__ = [
     "EmbeddedDocument",
     "Hit",
     "Identity",
+    "Place",
     "Run",
     "Store",
     "StoreSpec",

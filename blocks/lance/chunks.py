@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance.filters import both, equals, one_of
 from prefect_ollama.blocks.lance.rows import tombstones
+from prefect_ollama.blocks.lance.schema import upgraded
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.lance.tables import ATTEMPTS, commit, connect, merge, open_table, pause
 
@@ -112,6 +113,10 @@ class Chunks:
         parts = [self._of(some).to_arrow() for some in groups(doc_ids)] or [self.schema.empty_table()]
         rows = pa.concat_tables([part.cast(self.schema) for part in parts])
         return rows.sort_by([("doc_id", "ascending"), ("position", "ascending")])
+
+    def upgraded_rows_of(self, doc_ids: Sequence[str], wanted: pa.Schema) -> pa.Table:
+        """Return `rows_of` in a later schema than that of the version this is `at`."""
+        return upgraded(self.rows_of(doc_ids), wanted)
 
     def vectors_of(self, doc_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """Return vectors by the hash of their text, shape (dimension,) each."""

@@ -86,8 +86,25 @@ class EmbeddedDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a passage stands.
+
+    Attributes:
+        source: The document's source.
+        path: The document's path within its source.
+        page_from: First page, counted from 1.
+        page_to: Last page.
+    """
+
+    source: str
+    path: str
+    page_from: int
+    page_to: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """One chunk that a search found.
+    """One passage that a search found. It is one hit also where it stands in several places.
 
     Attributes:
         text: The passage.
@@ -101,6 +118,8 @@ class Hit:
         chunk_id: The chunk.
         position: The chunk's place in the document, counted from 0.
         regions: Rectangles on the pages.
+        also_in: Other places with the same text, in order of source, path and page; the first hundred.
+        copies: How many other places there are.
     """
 
     text: str
@@ -114,3 +133,5 @@ class Hit:
     chunk_id: str
     position: int
     regions: tuple[Region, ...] = ()
+    also_in: tuple[Place, ...] = ()
+    copies: int = 0

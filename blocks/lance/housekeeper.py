@@ -15,7 +15,9 @@ from typing import Any
 from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance import migration
 from prefect_ollama.blocks.lance.durable import synced
+from prefect_ollama.blocks.lance.guard import Guard
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.lance.tables import commit, connect, files_of, open_table
 from prefect_ollama.blocks.lance.upkeep import (
@@ -35,8 +37,9 @@ def keep_house(spec: StoreSpec, *, keep: timedelta, force: bool) -> list[str]:
     Raises:
         TableError: A table cannot be written.
     """
+    with Guard(spec).held():
+        done = [f"brought {name} to the present schema" for name in migration.upgrade(spec)]
     connection = connect(spec)
-    done = []
     for name in (spec.table, spec.documents_table, spec.runs_table):
         table = open_table(connection, spec, name)
         if table is None:

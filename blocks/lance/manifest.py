@@ -12,6 +12,7 @@ from prefect_ollama.blocks.lance.chunks import groups
 from prefect_ollama.blocks.lance.document import IN_TABLE, STALE, Document
 from prefect_ollama.blocks.lance.filters import equals, one_of
 from prefect_ollama.blocks.lance.rows import document_table, documents_from
+from prefect_ollama.blocks.lance.schema import DOCUMENTS, upgraded
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.lance.tables import commit, connect, merge, open_table
 
@@ -64,7 +65,8 @@ class Manifest:
     def rows(self, source: str | None = None) -> pa.Table:
         """Return the rows as Arrow, of one source or of all."""
         query = self.table.search()
-        return (query if source is None else query.where(equals("source", source))).to_arrow()
+        rows = (query if source is None else query.where(equals("source", source))).to_arrow()
+        return upgraded(rows, DOCUMENTS)
 
     def put(self, documents: Sequence[Document]) -> None:
         """Write documents, each in the place of the one of its id."""

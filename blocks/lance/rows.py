@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance.document import IN_TABLE, Document, EmbeddedDocument
-from prefect_ollama.blocks.lance.schema import DOCUMENTS, REGION
+from prefect_ollama.blocks.lance.schema import DOCUMENTS, REGION, words_column
 from prefect_ollama.blocks.lance.spec import Identity
 
 UNCHANGED = "Nothing of this batch was written."
@@ -56,6 +56,7 @@ def chunk_table(documents: Sequence[EmbeddedDocument], identity: Identity, schem
     chunks = [chunk for each in documents for chunk in each.chunks]
     sizes = [len(each.chunks) for each in documents]
     hashes = [text_hash(chunk.text) for chunk in chunks]
+    texts = _strings([chunk.text for chunk in chunks])
     ids: list[str] = []
     for each, size in zip(documents, sizes, strict=True):
         ids += chunk_ids(each.document.doc_id, hashes[len(ids) : len(ids) + size])
@@ -71,7 +72,8 @@ def chunk_table(documents: Sequence[EmbeddedDocument], identity: Identity, schem
             pa.array([chunk.page_to for chunk in chunks], pa.int32()),
             pa.array([chunk.position for chunk in chunks], pa.int32()),
             _strings([chunk.heading for chunk in chunks]),
-            _strings([chunk.text for chunk in chunks]),
+            texts,
+            words_column(texts),
             pa.array(hashes, pa.string()),
             pa.array([chunk.tokens for chunk in chunks], pa.int32()),
             _regions(documents),

@@ -120,15 +120,14 @@ class RunLog:
         )
         commit("The run cannot be logged", lambda: merge(self._table, "run_id", table))
 
+    def open(self) -> list[Run]:
+        """Return the runs that are not over, without those whose process is gone."""
+        return [run for run in self.all() if run.status == RUNNING and not _is_abandoned(run)]
+
     def close_abandoned(self) -> list[Run]:
         """Mark as interrupted the runs whose process is gone; return all runs that were open until now."""
         unended = [run for run in self.all() if run.status == RUNNING]
-        gone = [
-            replace(run, status=INTERRUPTED, ended_at=now())
-            for run in unended
-            if not alive(run.host, run.pid, _host(), run.started_at)
-            or (run.host != _host() and now() - run.started_at > _SILENT)
-        ]
+        gone = [replace(run, status=INTERRUPTED, ended_at=now()) for run in unended if _is_abandoned(run)]
         if gone:
             self.put(*gone)
         return unended
@@ -141,6 +140,12 @@ def overlapping(run: Run, others: list[Run]) -> list[Run]:
         for other in others
         if other.run_id != run.run_id and (other.ended_at is None or other.ended_at > run.started_at)
     ]
+
+
+def _is_abandoned(run: Run) -> bool:
+    return not alive(run.host, run.pid, _host(), run.started_at) or (
+        run.host != _host() and now() - run.started_at > _SILENT
+    )
 
 
 def _host() -> str:

@@ -7,14 +7,16 @@ primary key: LanceDB then notices two writers that insert the same key and lets 
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance.spec import Identity
+from prefect_ollama.blocks.lance.words import indexed_words
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""Of the chunk table: 1 had no column `words`. `migration` brings older tables to this one."""
 _KEY: Final = b"prefect_ollama"
 _PRIMARY: Final = {b"lance-schema:unenforced-primary-key": b"true"}
 _UTC: Final = pa.timestamp("us", tz="UTC")
@@ -53,6 +55,7 @@ def chunk_schema(identity: Identity) -> pa.Schema:
             _required("position", pa.int32()),
             _required("heading", text),
             _required("text", text),
+            _required("words", text),
             _required("text_hash", text),
             _required("tokens", pa.int32()),
             _required("regions", pa.list_(pa.field("item", REGION, nullable=False))),
@@ -90,7 +93,7 @@ DOCUMENTS: Final = pa.schema(
         _required("run_id", pa.string()),
         _required("updated_at", _UTC),
     ],
-    metadata={_KEY: json.dumps({"schema": VERSION})},
+    metadata={_KEY: json.dumps({"schema": 1})},
 )
 
 RUNS: Final = pa.schema(
@@ -109,8 +112,31 @@ RUNS: Final = pa.schema(
         _required("pid", pa.int64()),
         _required("counts", pa.string()),
     ],
-    metadata={_KEY: json.dumps({"schema": VERSION})},
+    metadata={_KEY: json.dumps({"schema": 1})},
 )
+
+
+def words_column(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return the column `words` of chunks with these texts."""
+    return pa.array([indexed_words(text) for text in texts.to_pylist()], pa.string())
+
+
+def upgraded(rows: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """Return rows of a table, or of a version of it, that an earlier version of this project wrote, in a later schema.
+
+    Columns that they lack are computed from the others; any other is empty (text) or 0.
+    """
+    if rows.schema.equals(wanted, check_metadata=True):
+        return rows
+    return pa.table([_column(rows, field) for field in wanted], schema=wanted)
+
+
+def _column(rows: pa.Table, field: pa.Field) -> Any:
+    if field.name in rows.schema.names:
+        return rows[field.name].cast(field.type)
+    if field.name == "words":
+        return words_column(rows["text"])
+    return pa.repeat(pa.scalar("" if field.type == pa.string() else 0, field.type), len(rows))
 
 
 def is_ours(schema: pa.Schema) -> bool:

@@ -1,8 +1,14 @@
-"""Questions to the chunk table: by vector, by words, or by both."""
+"""Questions to the chunk table: by vector, by words, or by both.
+
+Guarantees: a text is one hit, wherever else it stands too, and there are as many hits as were asked for if the table
+has so many different texts.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -10,34 +16,43 @@ from numpy.typing import NDArray
 
 from prefect_ollama.blocks.chunk import Region
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
-from prefect_ollama.blocks.lance.document import Hit
+from prefect_ollama.blocks.lance.document import Hit, Place
+from prefect_ollama.blocks.lance.filters import both, one_of
 from prefect_ollama.blocks.lance.tables import short
+from prefect_ollama.blocks.lance.words import asked_words
 from prefect_ollama.blocks.sealed import harmless
 
 Mode = Literal["vector", "text", "hybrid"]
+T = TypeVar("T")
 
 COLUMNS: Final = (
-    "text", "path", "source", "page_from", "page_to", "heading", "doc_id", "id", "position", "regions"
+    "text", "text_hash", "path", "source", "page_from", "page_to", "heading", "doc_id", "id", "position", "regions"
 )  # fmt: skip
 # With IVF_SQ the recall of the ten nearest is .98; looking again at ten times as many makes it 1.0.
 REFINE: Final = 10
 PROBES: Final = 32
-# Rows on their way out (see `rows.tombstones`) may be among those found by words.
+# Rows marked for deletion (see `rows.tombstones`) may be among those found by words.
 SPARE: Final = 4
 # How many of each kind a hybrid search fuses: what is far down both lists may come first in their union.
 DEPTH: Final = 50
+# Where the rows found have too few different texts, as many more are asked for. Most questions need one step.
+DEEPER: Final = 4
+# A rank counts 1 / (RANK_OFFSET + rank), see Cormack et al. 2009, "Reciprocal Rank Fusion".
+RANK_OFFSET: Final = 60
+PLACES: Final = 100
+"""Other places that a hit lists."""
 
 
 def search(
     table: Any, vector: NDArray[np.float32] | None, *, text: str, limit: int, mode: Mode, where: str
 ) -> list[Hit]:
-    """Return the chunks that answer best, the best first.
+    """Return the passages that answer best, the best first.
 
     Args:
         table: The chunk table.
         vector: The question's vector, shape (dimension,), or None for a search by words.
         text: The question's words; a search by vector does without.
-        limit: How many chunks to return at most.
+        limit: How many passages to return at most.
         mode: `vector` by cosine similarity, `text` by BM25, `hybrid` by the reciprocal ranks of both.
         where: SQL filter, built with `filters`, or empty.
 
@@ -52,48 +67,130 @@ def search(
     if mode in ("text", "hybrid") and not text.strip():
         raise ConfigurationError(f"A search by {mode!r} needs words.")
     if mode == "vector":
-        query, column = _nearest(table.search(vector)), "_distance"
+        found = _by_vector(table, vector, limit, where)
     elif mode == "text":
-        query, column = table.search(text, query_type="fts"), "_score"
+        found = _by_words(table, text, limit, where)
     else:
-        from lancedb.rerankers import RRFReranker
+        depth = max(DEPTH, limit)
+        found = _fused(_by_vector(table, vector, depth, where), _by_words(table, text, depth, where), limit)
+    return _with_places(table, found, where)
 
-        both = table.search(query_type="hybrid").vector(vector).text(text)
-        query, column = _nearest(both).rerank(RRFReranker()), "_relevance_score"
+
+_Found = list[tuple[str, Hit]]
+"""Hits, the best first, each with the hash of its text."""
+
+
+def _by_vector(table: Any, vector: NDArray[np.float32] | None, limit: int, where: str) -> _Found:
+    def rows(count: int) -> pa.Table:
+        query = table.search(vector).distance_type("cosine").nprobes(PROBES).refine_factor(REFINE)
+        found = _answer(query, count, where, "_distance")
+        if len(found) < count and table.count_rows() > len(found):
+            # The cells of the index that were looked at have no more: look at all vectors.
+            found = _answer(query.bypass_vector_index(), count, where, "_distance")
+        return found
+
+    return _different(rows, limit, lambda row: 1.0 - row["_distance"])
+
+
+def _by_words(table: Any, text: str, limit: int, where: str) -> _Found:
+    from lancedb.query import MatchQuery
+
+    # A table that an earlier version made, and that nobody could write to since, has an index over `text` only.
+    column, asked = ("words", asked_words(text)) if "words" in table.schema.names else ("text", text)
+    if not asked:
+        return []
+
+    def rows(count: int) -> pa.Table:
+        match = MatchQuery(asked, column)  # type: ignore[call-arg]  # its defaults are pydantic's
+        return _answer(table.search(match, query_type="fts"), count, where, "_score")
+
+    return _different(rows, limit, lambda row: row["_score"])
+
+
+def _answer(query: Any, count: int, where: str, score: str) -> pa.Table:
     if where:
         query = query.where(where)
-    if mode != "hybrid":  # of which both halves would warn that their own scores were not asked for
-        query = query.select([*COLUMNS, column])
+    return _asked(lambda: query.select([*COLUMNS, score]).limit(count).to_arrow())
+
+
+def _asked(action: Callable[[], T]) -> T:
     try:
-        found = query.limit(max(DEPTH, limit) if mode == "hybrid" else limit + SPARE).to_arrow()
+        return action()
     except (RuntimeError, ValueError, OSError) as error:
         raise TableError(
             f"The search failed: {short(error)}.",
             state="The table was not changed.",
             remedy="If a filter was given, check its SQL; else check the rights on the table.",
         ) from harmless(error)
-    return _hits(found, column, mode)[:limit]
 
 
-def _nearest(query: Any) -> Any:
-    return query.distance_type("cosine").nprobes(PROBES).refine_factor(REFINE)
+def _different(
+    rows: Callable[[int], pa.Table], limit: int, score: Callable[[dict[str, Any]], float]
+) -> _Found:
+    """Return hits of different texts, as many as asked for or there are."""
+    count = limit + SPARE
+    while True:
+        table = rows(count)
+        found: dict[str, Hit] = {}
+        for row in table.to_pylist():
+            if row["doc_id"]:
+                hit = _hit(row, score(row))
+                known = found.setdefault(row["text_hash"], hit)
+                # Of equal ones the order is chance; so that an answer stays the same, the first place is taken.
+                if hit.score == known.score and _order(hit) < _order(known):
+                    found[row["text_hash"]] = hit
+        if len(found) >= limit or len(table) < count:
+            return list(found.items())[:limit]
+        count *= DEEPER
 
 
-def _hits(found: pa.Table, column: str, mode: Mode) -> list[Hit]:
+def _fused(near: _Found, worded: _Found, limit: int) -> _Found:
+    """Return the best of two lists, by the sum of their reciprocal ranks."""
+    scores: dict[str, float] = {}
+    hits: dict[str, Hit] = {}
+    for some in (near, worded):
+        for rank, (text, hit) in enumerate(some, 1):
+            scores[text] = scores.get(text, 0.0) + 1 / (RANK_OFFSET + rank)
+            hits.setdefault(text, hit)
+    best = sorted(scores, key=lambda text: (-scores[text], _order(hits[text])))[:limit]
+    return [(text, replace(hits[text], score=scores[text])) for text in best]
+
+
+def _with_places(table: Any, found: Sequence[tuple[str, Hit]], where: str) -> list[Hit]:
+    """Return the hits, each with the other places of its text."""
+    if not found:
+        return []
+    condition = both(one_of("text_hash", [text for text, _ in found]), "doc_id != ''", where)
+    columns = ["text_hash", "id", "source", "path", "page_from", "page_to"]
+    rows = _asked(lambda: table.search().where(condition).select(columns).to_arrow()).to_pylist()
+    hits = {text: hit.chunk_id for text, hit in found}
+    others: dict[str, list[Place]] = {text: [] for text in hits}
+    for row in rows:
+        if row["id"] != hits[row["text_hash"]]:
+            place = Place(row["source"], row["path"], row["page_from"], row["page_to"])
+            others[row["text_hash"]].append(place)
+    for places in others.values():
+        places.sort(key=lambda place: (place.source, place.path, place.page_from))
     return [
-        Hit(
-            text=row["text"],
-            path=row["path"],
-            source=row["source"],
-            page_from=row["page_from"],
-            page_to=row["page_to"],
-            heading=row["heading"],
-            score=1.0 - row[column] if mode == "vector" else row[column],
-            doc_id=row["doc_id"],
-            chunk_id=row["id"],
-            position=row["position"],
-            regions=tuple(Region(**region) for region in row["regions"]),
-        )
-        for row in found.to_pylist()
-        if row["doc_id"]
+        replace(hit, also_in=tuple(others[text][:PLACES]), copies=len(others[text])) for text, hit in found
     ]
+
+
+def _order(hit: Hit) -> tuple[str, str, int]:
+    return hit.source, hit.path, hit.position
+
+
+def _hit(row: dict[str, Any], score: float) -> Hit:
+    return Hit(
+        text=row["text"],
+        path=row["path"],
+        source=row["source"],
+        page_from=row["page_from"],
+        page_to=row["page_to"],
+        heading=row["heading"],
+        score=score,
+        doc_id=row["doc_id"],
+        chunk_id=row["id"],
+        position=row["position"],
+        regions=tuple(Region(**region) for region in row["regions"]),
+    )

@@ -20,7 +20,7 @@ from datetime import timedelta
 from typing import Final
 
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import rollback, schema, swap, upkeep
+from prefect_ollama.blocks.lance import migration, rollback, schema, swap, upkeep
 from prefect_ollama.blocks.lance.document import STALE, Document, EmbeddedDocument
 from prefect_ollama.blocks.lance.durable import synced
 from prefect_ollama.blocks.lance.guard import Guard
@@ -66,7 +66,26 @@ class Store(Reader):
         store = cls(spec)
         if identity is not None:
             _refuse_other(spec, store.identity, identity)
+            store.upgrade()
         return store
+
+    def upgrade(self) -> list[str]:
+        """Bring the tables to the present schema, if an earlier version of this project made them (`migration`).
+
+        Returns:
+            The names of the tables that were rewritten.
+
+        Raises:
+            TableError: A run is open on the table, or it cannot be written.
+        """
+        if not migration.outdated(connect(self.spec), self.spec):
+            return []
+        with self._guard.held():
+            # They are left in the log: the next run is to look at what they left (`begin_run`).
+            swap.refuse_open_runs(self.spec, self._log.open())
+            done = migration.upgrade(self.spec)
+            commit("The table cannot be indexed", lambda: ensure_indices(self._chunks.table))
+            return done
 
     # Runs
 
@@ -81,6 +100,7 @@ class Store(Reader):
             if self._run is not None:
                 raise TableError(f"Run {self._run.run_id!r} is open in this store.", remedy="End it first.")
             self._refuse_swapped()
+            self.upgrade()
             unended = self._log.close_abandoned()
             run = self._log.begin(run_id, source, kind, self._chunks.version, self._manifest.version)
             try:
@@ -145,7 +165,7 @@ class Store(Reader):
                 self.remove(added)
                 sizes = dict(zip(before["doc_id"].to_pylist(), before["chunks"].to_pylist(), strict=True))
                 for some in by_size(changed, sizes):
-                    self._chunks.replace(some, old_chunks.rows_of(some))
+                    self._chunks.replace(some, old_chunks.upgraded_rows_of(some, self._chunks.schema))
                     self._manifest.put_rows(rollback.only(before, some))
             except BaseException:
                 self.end_run(status=FAILED)
@@ -253,6 +273,8 @@ class Store(Reader):
         """
         with self._guard.held():
             beside = Store(self.spec.beside)
+            for each in (self, beside):
+                each.upgrade()
             with beside._guard.held():
                 for each in (self, beside):
                     each._log.close_abandoned()
@@ -285,6 +307,7 @@ class Store(Reader):
         self._chunks.restore(target.chunks_before)
         self._manifest.restore(target.documents_before)
         self.identity = schema.stored_identity(self._chunks.schema, self.spec.table)
+        migration.upgrade(self.spec)
         commit("The table cannot be indexed", lambda: ensure_indices(self._chunks.table))
         self._log.put(replace(target, status=ROLLED_BACK))
         return self._logged_end(run, DONE, {})

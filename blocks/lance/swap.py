@@ -7,17 +7,13 @@ is dropped last.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
-
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import rollback
+from prefect_ollama.blocks.lance import migration, rollback
 from prefect_ollama.blocks.lance.runs import ROLLED_BACK, RUNNING, Run, overlapping
 from prefect_ollama.blocks.lance.spec import StoreSpec
-from prefect_ollama.blocks.lance.tables import connect, short
-from prefect_ollama.blocks.sealed import harmless
+from prefect_ollama.blocks.lance.tables import connect
 
 KIND = "re-embed"
 
@@ -41,22 +37,9 @@ def overwrite(spec: StoreSpec, name: str, source: Any) -> None:
     """Put the rows and the schema of another table in the place of this one's, in one commit, streaming.
 
     Raises:
-        TableError: The commit failed; the table is as it was.
+        TableError: The commit failed; the table is as it was, and the table beside it is complete.
     """
-
-    def stream() -> Iterator[pa.RecordBatch]:
-        for batch in source.search().to_batches():
-            yield from pa.table(batch).cast(source.schema).to_batches()
-
-    rows = pa.RecordBatchReader.from_batches(source.schema, stream())
-    try:
-        connect(spec).create_table(name, data=rows, schema=source.schema, mode="overwrite")
-    except Exception as error:
-        raise TableError(
-            f"Table {name!r} cannot be overwritten: {short(error)}.",
-            state="It is as it was; the table beside it is complete.",
-            remedy="Run it again.",
-        ) from harmless(error)
+    migration.rewrite(spec, name, source, source.schema)
 
 
 def drop(spec: StoreSpec) -> None:

@@ -22,6 +22,7 @@ from tempfile import TemporaryFile
 from typing import Any, Final, Self
 
 from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance import migration
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.lance.tables import connect, files_of, open_table
 from prefect_ollama.blocks.sealed import hidden
@@ -31,6 +32,15 @@ MEMORY: Final = 4 * 2**30
 TIMEOUT: Final = 3600.0
 
 SMALL_FILES: Final = 32
+INDEX_OF_WORDS: Final[dict[str, Any]] = {
+    "base_tokenizer": "whitespace",
+    "max_token_length": None,
+    "lower_case": False,
+    "ascii_folding": False,
+    "remove_stop_words": False,
+    "stem": True,
+}
+"""Options of the index over `words`, where `words.indexed_words` has decided all but the endings."""
 # A search by words reads each row that is not indexed: 0.07 ms a row of 120 words.
 UNINDEXED_ROWS: Final = 1_000
 UNINDEXED_SHARE: Final = 0.02
@@ -191,6 +201,8 @@ def due(spec: StoreSpec) -> list[str]:
                 reasons.append(f"{name} has {small} small files")
             if name == spec.table:
                 reasons += _indices_due(table)
+    if migration.outdated(connection, spec):
+        reasons.append("an earlier version of prefect-ollama made the table")
     return reasons
 
 
@@ -212,18 +224,25 @@ def vector_index_due(table: Any) -> bool:
 def ensure_indices(chunks: Any) -> list[str]:
     """Make the indices that every chunk table has, whatever its size; return the columns indexed now.
 
-    A tree over `doc_id`, by which documents are replaced, and the words of `text`. The words are cut the
-    ICU way, because Chinese, Japanese and Thai put no spaces between them. There is none over `id`:
-    LanceDB would merge through it, and then misses that two writers add one key (see `tables.merge`).
+    A tree over `doc_id`, by which documents are replaced, and `words`, anew where the index has other options than
+    `INDEX_OF_WORDS`. There is none over `id`: LanceDB would merge through it, and then misses that two writers add
+    one key (see `tables.merge`).
     """
     from lancedb.index import FTS, BTree
 
-    indexed = {column for index in chunks.list_indices() for column in index.columns}
-    wanted = {"doc_id": BTree(), "text": FTS(base_tokenizer="icu", remove_stop_words=False)}
-    missing = [column for column in wanted if column not in indexed]
+    wanted = {"doc_id": BTree(), "words": FTS(**INDEX_OF_WORDS)}
+    missing = [column for column in wanted if not _has_index(chunks, column)]
     for column in missing:
-        chunks.create_index(column, config=wanted[column])
+        chunks.create_index(column, config=wanted[column], replace=True)
     return missing
+
+
+def _has_index(chunks: Any, column: str) -> bool:
+    found = [index for index in chunks.list_indices() if index.columns == [column]]
+    if column != "words":
+        return bool(found)
+    options = [index.index_details or {} for index in found]
+    return any(INDEX_OF_WORDS.items() <= each.items() for each in options)
 
 
 def delete_left_over_files(spec: StoreSpec, older_than: timedelta = LEFT_OVER) -> int:
@@ -254,6 +273,8 @@ def _indices_due(table: Any) -> list[str]:
         for index in table.list_indices()
         if index.num_unindexed_rows > allowed
     ]
+    if not all(_has_index(table, column) for column in ("doc_id", "words")):
+        reasons.append("an index is missing or has other options")
     if vector_index_due(table):
         reasons.append(f"{rows} vectors ask for a new index")
     return reasons
