@@ -95,7 +95,10 @@ def run(folder: str, warm: str, urls: Sequence[str]) -> None:
         client.wait_for_workers(parsers + 1, timeout=300)
         names = {address: worker["name"] for address, worker in client.scheduler_info(-1)["workers"].items()}
         pids = {names[address]: pid for address, pid in client.run(os.getpid).items()}
-        flow = ingest_pdfs.with_options(task_runner=IngestTaskRunner(address=cluster.scheduler_address))
+        runner = IngestTaskRunner(
+            address=cluster.scheduler_address, client_kwargs={"security": cluster.security}
+        )
+        flow = ingest_pdfs.with_options(task_runner=runner)
 
         def ingest(source: str, table: str) -> dict[str, Any]:
             report = flow(source, list(urls), LanceTable(uri=f"{place}/{table}", table="chunks"), MODEL)

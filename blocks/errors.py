@@ -2,6 +2,7 @@
 
     PrefectOllamaError
     ├── ConfigurationError        a block, option or parameter cannot work as it is
+    │   └── FolderNotPrivate      other users can enter a folder that has to be private
     ├── NodeError                 one node did not do what was asked (the work can go elsewhere)
     │   ├── NodeUnreachable       no connection, reset, time-out
     │   ├── NodeBusy              503 or 429, perhaps with a time to wait
@@ -26,6 +27,7 @@ pickling with their attributes, because they cross process borders in Dask.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 from uuid import UUID
@@ -61,6 +63,23 @@ def _restore(
 
 class ConfigurationError(PrefectOllamaError):
     """A block, an option or a parameter cannot work as it is; nothing was started."""
+
+
+class FolderNotPrivate(ConfigurationError):
+    """Other users of the machine can enter a folder that has to be private; nothing in it was read.
+
+    Args:
+        folder: The folder.
+        why: What makes it so, as the end of a sentence.
+    """
+
+    def __init__(self, folder: os.PathLike[str] | str, why: str) -> None:
+        super().__init__(
+            f"The folder {str(folder)!r} is not private: {why}.",
+            state="Nothing in it was read.",
+            remedy="Let it belong to the user that runs this, with mode 0700, or name another folder.",
+        )
+        self.folder = str(folder)
 
 
 class NodeError(PrefectOllamaError):

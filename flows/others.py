@@ -1,11 +1,13 @@
 """Dask workers that somebody else started: how a run finds them, and what it may ask of them.
 
-Guarantees: a scheduler that does not answer is named, with what to do; nothing is started on it before.
+Guarantees: a scheduler that does not answer is named, with what to do; nothing is started on it before; the run's log
+warns of a scheduler that answers anyone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 
 import dask.config
@@ -39,6 +41,23 @@ def reached(address: str | None) -> Iterator[None]:
             state="Nothing was started.",
             remedy="Start it, or correct DASK_SCHEDULER_ADDRESS; without an address the run starts its own workers.",
         ) from error
+
+
+SECURE = ("tls://", "wss://", "inproc://")
+"""How the addresses begin of schedulers that let only those in whom they can verify, or that have no port at all."""
+
+
+def warn_if_open(client: distributed.Client) -> None:
+    """Warn of a scheduler whose connections are neither encrypted nor authenticated."""
+    assert client.scheduler is not None
+    address = str(client.scheduler.address)
+    if not address.startswith(SECURE):
+        logger = run_logger() if FlowRunContext.get() else logging.getLogger(__name__)
+        logger.warning(
+            "Dask's scheduler at %s uses no TLS: everyone who can reach its port can run code on its workers and read "
+            "the tokens, passwords and documents of this run. docs/security.md says how to secure it.",
+            address,
+        )
 
 
 def offered(client: distributed.Client) -> tuple[frozenset[str], int]:

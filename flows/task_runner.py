@@ -30,9 +30,10 @@ from prefect_dask.task_runners import DaskTaskRunner
 from prefect_ollama.flows.futures import IngestFuture
 from prefect_ollama.flows.handover import Handover
 from prefect_ollama.flows.ledger import Ledger
-from prefect_ollama.flows.others import named_scheduler, offered, reached
+from prefect_ollama.flows.others import named_scheduler, offered, reached, warn_if_open
 from prefect_ollama.flows.remote import api_url, pack, run_task, shared_context
-from prefect_ollama.flows.workers import WorkerCluster, start_fork_server
+from prefect_ollama.flows.worker_start import start_fork_server, without_main
+from prefect_ollama.flows.workers import WorkerCluster
 from prefect_ollama.tasks.roles import ROLE_MARK, ROLES
 
 
@@ -105,8 +106,11 @@ class IngestTaskRunner(DaskTaskRunner):
         return _restore(type(self), self._settings())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Workers get the flow, and the runner with it; what runs stays here.
-        return _restore, (type(self), self._settings())
+        # Workers get the flow, and the runner with it; what runs stays here, and so do keys that are held in memory.
+        settings = self._settings()
+        for name in ("cluster_kwargs", "client_kwargs"):
+            settings[name] = {key: each for key, each in settings[name].items() if key != "security"}
+        return _restore, (type(self), settings)
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -129,11 +133,14 @@ class IngestTaskRunner(DaskTaskRunner):
                 if not self.cluster_kwargs:
                     self.address = named_scheduler()
                 self.resolved_cluster_class = self._own_cluster  # type: ignore[assignment]
+            if self.cluster_class is not None:
+                self._exit_stack.enter_context(without_main())
             with reached(self.address):
                 client = super().client
             if isinstance(self._cluster, WorkerCluster):
                 self._roles = frozenset(ROLES)
             else:
+                warn_if_open(client)
                 self._roles, self.parse_processes = offered(client)
         return super().client
 

@@ -1,33 +1,33 @@
 """The Dask workers of a run on this machine: processes with one thread that parse, one process that embeds.
 
-Guarantees: they start while the flow goes on, forked from one process that serves all runs of this process;
-everything listens on loopback only; every process talks to the Prefect API that the flow talks to, so that none
-starts a server of its own; a deadly task does not take others with it; closing takes a few seconds at most, even
-when tasks hang.
+Guarantees: they start while the flow goes on, forked from one process that serves all runs of this process, and do
+not run the user's script again; everything listens on loopback only, and answers only who has the run's certificate;
+no module is imported from a folder that another user of the machine can write to; every process talks to the Prefect
+API that the flow talks to, so that none starts a server of its own; a deadly task does not take others with it;
+closing takes a few seconds at most, even when tasks hang.
 """
 
 from __future__ import annotations
 
 import ctypes
 import logging
-import multiprocessing
 import os
 import sys
 from collections.abc import Generator
 from contextlib import suppress
-from multiprocessing import forkserver
 from typing import Any, Literal, Self
 
 import dask.config
 import distributed
 import prefect.context
-from distributed.utils import get_mp_context
+from distributed.http.routing import RoutingApplication
+from distributed.security import Security
 
+from prefect_ollama.flows.scratch import Scratch
+from prefect_ollama.flows.worker_start import start_fork_server, without_main
 from prefect_ollama.tasks.roles import Role
 
 _LOOPBACK = "127.0.0.1"
-
-_METHOD = "distributed.worker.multiprocessing-method"
 
 HEAPS = 2
 """Heaps of a worker, which has dozens of threads. By itself glibc gives each its own, up to eight a core, and none
@@ -57,20 +57,6 @@ _CONFIG = {
 }
 
 
-def start_fork_server() -> None:
-    """Have worker processes forked from one that has imported all of this already, and which starts meanwhile.
-
-    What they import takes 2 to 3 seconds of CPU, each. Nothing that is imported there starts threads which a fork
-    would lose: LanceDB does, and is imported by those who open a table.
-    """
-    if sys.platform != "linux" or dask.config.get(_METHOD) != "spawn":
-        return
-    dask.config.set({_METHOD: "forkserver"})
-    get_mp_context()  # type: ignore[no-untyped-call]  # Dask names what it wants there, once
-    multiprocessing.set_forkserver_preload(["prefect_ollama.flows.ingest"])
-    forkserver.ensure_running()
-
-
 def _keep_few_heaps() -> None:
     """Let threads that begin from now on share heaps; where the C library is not glibc, nothing happens."""
     if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
@@ -78,7 +64,36 @@ def _keep_few_heaps() -> None:
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, HEAPS)
 
 
-class RunWorker(distributed.Worker):
+class _NoPort:
+    """What stands for an HTTP server where none listens: `Client.dashboard_link` asks for its port."""
+
+    port = 0
+
+    def stop(self) -> None:
+        """There is nothing to stop."""
+
+
+class _Unseen:
+    """What servers of a run do not do: offer pages by HTTP, or let modules be imported from their scratch folder."""
+
+    services: dict[str, Any]
+    local_directory: str
+    _updated_sys_path: bool
+
+    def start_http_server(self, routes: Any, *_: Any, **__: Any) -> None:
+        """Listen on no port; Dask's own server would, also without a dashboard."""
+        self.http_application = RoutingApplication(routes)  # type: ignore[no-untyped-call]
+        self.services["dashboard"] = _NoPort()
+
+    def _leave_path(self) -> None:
+        # Dask puts the folder there for `Client.upload_file`, and leaves it there after some orders of closing.
+        if self._updated_sys_path:
+            with suppress(ValueError):
+                sys.path.remove(self.local_directory)
+            self._updated_sys_path = False
+
+
+class RunWorker(_Unseen, distributed.Worker):
     """A Dask worker with the Prefect settings of the flow.
 
     The process has the environment of the one it was forked from, as that was when it started; and Prefect, which
@@ -99,14 +114,22 @@ class RunWorker(distributed.Worker):
         logging.getLogger("distributed").setLevel(logging.ERROR)
         _keep_few_heaps()
         super().__init__(*args, **kwargs)
+        self._leave_path()
 
 
-class RunNanny(distributed.Nanny):
+class RunNanny(_Unseen, distributed.Nanny):
     """A Dask nanny whose worker does not wait for running tasks when it is told to stop."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         with dask.config.set(_CONFIG):
             super().__init__(*args, **kwargs)
+        self._leave_path()
+
+    async def instantiate(self) -> distributed.Status:
+        """Start the worker process, the first or another one."""
+        start_fork_server()  # it may have died
+        with without_main():
+            return await super().instantiate()
 
     async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
         """Stop the worker process, with time to send the logs and states that it still has."""
@@ -114,16 +137,23 @@ class RunNanny(distributed.Nanny):
             await self.process.kill(reason=reason, timeout=max(timeout, 20), executor_wait=False)
 
 
-class RunScheduler(distributed.Scheduler):
+class RunScheduler(_Unseen, distributed.Scheduler):
     """A Dask scheduler that blames the death of a worker on the tasks that it ran, not on those that waited.
 
     Dask gives up a task after four deaths and counts all that the worker had. With two workers everything moves
     to the other one at each death, so that one deadly document would take with it all that queue behind it.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        with dask.config.set(_CONFIG):
-            super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, scratch: str, dashboard: bool, **kwargs: Any) -> None:
+        self._dashboard = dashboard
+        with dask.config.set(_CONFIG | {"temporary-directory": scratch}):
+            super().__init__(*args, dashboard=dashboard, **kwargs)
+        self._leave_path()
+
+    def start_http_server(self, routes: Any, *args: Any, **kwargs: Any) -> None:
+        """Serve Dask's dashboard if it is asked for, and nothing otherwise."""
+        serve = distributed.Scheduler if self._dashboard else _Unseen
+        serve.start_http_server(self, routes, *args, **kwargs)
 
     async def remove_worker(
         self, address: str, *, stimulus_id: str, expected: bool = False, close: bool = True
@@ -149,7 +179,10 @@ class WorkerCluster(distributed.SpecCluster):
         parse_processes: Number of worker processes for parse tasks.
         embed_threads: Threads of the one worker process for embed tasks; each mostly waits for nodes.
         env: Environment variables of the workers, on top of this process's own.
-        dashboard_address: Where to serve Dask's dashboard, as in `"127.0.0.1:8787"`; `None` serves none.
+        dashboard_address: Where to serve Dask's dashboard, as in `"127.0.0.1:8787"`; `None` serves none. It knows no
+            passwords: every user of the machine can read it.
+        security: Certificates for all connections; by default some that are made for this cluster, are kept in memory,
+            and go with it. Whoever connects needs `WorkerCluster.security`.
         asynchronous: As Dask's own.
     """
 
@@ -160,9 +193,13 @@ class WorkerCluster(distributed.SpecCluster):
         *,
         env: dict[str, str] | None = None,
         dashboard_address: str | None = None,
+        security: Security | None = None,
         asynchronous: bool = False,
     ) -> None:
         start_fork_server()
+        security = security or Security.temporary()  # type: ignore[no-untyped-call]
+        self._scratch = Scratch()
+        scratch = str(self._scratch.path)
         self._dashboard = dashboard_address is not None
         logger = logging.getLogger("distributed")
         self._log_level = logger.level
@@ -181,6 +218,8 @@ class WorkerCluster(distributed.SpecCluster):
                     "dashboard": False,
                     "worker_class": RunWorker,
                     "config": _CONFIG,
+                    "local_directory": scratch,
+                    "security": security,
                     "environment": {**os.environ, **(env or {})},
                 },
             }
@@ -193,10 +232,13 @@ class WorkerCluster(distributed.SpecCluster):
                 "options": {
                     "host": _LOOPBACK,
                     "port": 0,
+                    "scratch": scratch,
+                    "security": security,
                     "dashboard": dashboard_address is not None,
                     "dashboard_address": dashboard_address or f"{_LOOPBACK}:0",
                 },
             },
+            security=security,
             asynchronous=asynchronous,
         )
         # Unlike workers given to `__init__`, these start while the caller goes on.
@@ -249,4 +291,5 @@ class WorkerCluster(distributed.SpecCluster):
         try:
             await super()._close()  # type: ignore[no-untyped-call]
         finally:
+            self._scratch.close()
             logging.getLogger("distributed").setLevel(self._log_level)

@@ -69,8 +69,13 @@ def dask_workers(prefect_server: str) -> Iterator[str]:
     from distributed import Client
 
     from prefect_ollama.flows.workers import WorkerCluster
+    from tests.certificates import trusted
 
     env = {"PREFECT_API_URL": prefect_server}
-    with WorkerCluster(1, 8, env=env) as cluster, Client(cluster, set_as_default=False) as client:
+    with (
+        trusted() as security,
+        WorkerCluster(1, 8, env=env, security=security) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
         client.wait_for_workers(2, timeout=120)
         yield cluster.scheduler_address

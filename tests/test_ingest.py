@@ -33,6 +33,7 @@ from prefect_ollama.flows.workers import START_TRIES, WorkerCluster
 from prefect_ollama.tasks.chunking import ChunkOptions, estimate_tokens
 from prefect_ollama.tasks.page import page
 from prefect_ollama.tasks.store import Writer
+from tests.certificates import reaching
 from tests.flow_samples import (
     MODEL,
     PREFIX,
@@ -751,7 +752,7 @@ def test_a_file_that_kills_its_worker_takes_no_other_along(
     ):
         client.wait_for_workers(2, timeout=100)
         client.register_plugin(Deadly("deadly.pdf"))
-        flow = ingest_pdfs.with_options(task_runner=IngestTaskRunner(address=cluster.scheduler_address))
+        flow = ingest_pdfs.with_options(task_runner=reaching(cluster))
         report = flow(str(folder), [node.url for node in trio], LanceTable(uri=str(place)))
     assert outcomes(report) == {
         f"{name}.pdf": "failed" if name == "deadly" else "stored" for name in ("a", "b", "deadly", "y", "z")

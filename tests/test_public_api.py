@@ -141,7 +141,9 @@ def test_public_names(module: str) -> None:
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize(("module", "name"), [(module, name) for module in PUBLIC for name in sorted(PUBLIC[module])])
+@pytest.mark.parametrize(
+    ("module", "name"), [(module, name) for module in PUBLIC for name in sorted(PUBLIC[module])]
+)
 def test_every_public_name_is_there_and_explained(module: str, name: str) -> None:
     assert inspect.getdoc(getattr(importlib.import_module(module), name))
 

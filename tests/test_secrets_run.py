@@ -30,6 +30,7 @@ from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.flows import Advanced, IngestReport, Password, Reading, ingest_pdfs
 from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.flows.workers import WorkerCluster
+from tests.certificates import reaching
 from tests.flow_samples import MODEL, prose, write_folder, write_pdf
 from tests.nodes import Node, nodes
 from tests.test_ingest import Deadly
@@ -256,7 +257,7 @@ def test_a_run_whose_workers_die_shows_no_secret(
     ):
         client.wait_for_workers(2, timeout=100)
         client.register_plugin(Deadly("deadly.pdf"))
-        flow = ingest_pdfs.with_options(task_runner=IngestTaskRunner(address=cluster.scheduler_address))
+        flow = ingest_pdfs.with_options(task_runner=reaching(cluster))
         report = flow(str(folder), configured(gang, secret), table, reading=reading)
     assert "worker processes died" in {file.path: file.reason for file in report.failed}["deadly.pdf"]
     assert {file.path: file.outcome for file in report.files}["open.pdf"] == "stored", (

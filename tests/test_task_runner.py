@@ -42,6 +42,7 @@ from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.flows.workers import WorkerCluster
 from prefect_ollama.tasks.roles import runs_on
 from tests import dask_tasks as tasks
+from tests.certificates import reaching, trusted
 from tests.killing import fork_servers, killed_as_they_start, workers_of
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -87,7 +88,8 @@ def children() -> dict[int, list[str]]:
 def cluster(prefect_server: str) -> Iterator[WorkerCluster]:
     """Workers that a runner reaches by address only, as it would those of other machines."""
     with (
-        WorkerCluster(1, 4, env={"PREFECT_API_URL": prefect_server}) as cluster,
+        trusted() as security,
+        WorkerCluster(1, 4, env={"PREFECT_API_URL": prefect_server}, security=security) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         client.wait_for_workers(2, timeout=120)
@@ -350,7 +352,7 @@ class TestForeignWorkers:
         ):
             client.wait_for_workers(2, timeout=120)
 
-            @flow(task_runner=IngestTaskRunner(address=cluster.scheduler_address))
+            @flow(task_runner=reaching(cluster))
             def ask() -> dict[str, Any]:
                 seen["id"] = flow_run.id
                 return tasks.embed.submit(tasks.parse.submit(4), 2).result()
