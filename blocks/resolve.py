@@ -14,6 +14,7 @@ from prefect.settings import get_current_settings
 from prefect_ollama.blocks.cache import CacheSpec
 from prefect_ollama.blocks.cluster import DEFAULT_MODEL, OllamaCluster
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.file_url import folder_of, is_file_url
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.node import OllamaNode
 from prefect_ollama.blocks.table import LanceTable, default_table
@@ -80,27 +81,73 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
     return ResolvedCluster(_of_nodes([DEFAULT_URL], model).to_spec(), False, "this host")
 
 
+BLOCK_PREFIX = "block:"
+"""What a text begins with that names a saved table block."""
+
+_TABLE_SUFFIX = ".lance"
+
+
 def resolve_table(table: LanceTable | str | Path | None = None) -> StoreSpec:
     """Find the table to work with; it need not be there yet.
 
     Args:
-        table: A table block or its name; or a folder or an object store's URL, in which the table
-            `documents` is meant. A text with a slash or backslash is a folder. None means the table of
-            `default_table`.
+        table: A table block; or a text, which means the same in Python, in forms and on the command line, see
+            `table_of`. None means the table of `default_table`.
 
     Raises:
         ConfigurationError: There is no such block, its values are wrong, or the place is none.
     """
-    if table is None:
-        return default_table().to_spec()
-    if isinstance(table, LanceTable):
-        return table.to_spec()
-    text = str(table)
-    if isinstance(table, Path) or any(mark in text for mark in "/\\") or text in (".", "..", "~"):
-        uri = text if "://" in text else str(Path(text).expanduser().absolute())
-        return LanceTable.made(uri=uri).to_spec()
-    hint = f" If {text!r} is a folder, write './{text}'."
-    return LanceTable.load_named(text, hint=hint).to_spec()
+    return (table if isinstance(table, LanceTable) else table_of(table)).to_spec()
+
+
+def table_of(named: str | Path | None = None) -> LanceTable:
+    """Return the table that a text names.
+
+    Args:
+        named: A name: the table of this name in the default folder. With a slash or backslash in it, a folder or an
+            object store's URL: the table `documents` there; one that ends in `.lance` is the table itself.
+            `block:NAME`: the saved table block of this name. None: `default_table`.
+
+    Raises:
+        ConfigurationError: There is no such block, its values are wrong, or the place is none.
+    """
+    if named is None:
+        return default_table()
+    text = str(named).strip()
+    if text.startswith(BLOCK_PREFIX):
+        return LanceTable.load_named(text.removeprefix(BLOCK_PREFIX).strip())
+    if not (isinstance(named, Path) or is_place(text)):
+        try:
+            return LanceTable.made(uri=default_table().uri, table=text)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{text!r} names no table: {error.cause}",
+                state=error.state,
+                remedy=f"If it is a folder, write './{text}'.",
+            ) from None
+    place = text.rstrip("/\\")
+    if not place.endswith(_TABLE_SUFFIX):
+        return LanceTable.made(uri=_absolute(text))
+    folder, _, name = place.removesuffix(_TABLE_SUFFIX).rpartition("/")
+    return LanceTable.made(uri=_absolute(folder or "."), table=name)
+
+
+def is_place(text: str) -> bool:
+    """Whether a text names a folder or an object store, and not a table of the default folder."""
+    return any(mark in text for mark in "/\\") or text in (".", "..", "~") or is_file_url(text)
+
+
+def _absolute(place: str) -> str:
+    if "://" in place and not is_file_url(place):
+        return place
+    try:
+        return str(Path(folder_of(place)).expanduser().absolute())
+    except (ValueError, RuntimeError) as error:
+        raise ConfigurationError(
+            f"The table's place cannot be used: {error}.",
+            state="Nothing was started.",
+            remedy="Give a folder of this host, or an object store's URL.",
+        ) from None
 
 
 def default_cache() -> CacheSpec:

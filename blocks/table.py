@@ -12,6 +12,7 @@ from prefect.types import SecretDict
 from pydantic import Field, HttpUrl, SecretStr, field_validator
 
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
+from prefect_ollama.blocks.file_url import folder_of, is_file_url
 from prefect_ollama.blocks.lance import schema
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.lance.tables import connect, open_table
@@ -20,7 +21,7 @@ from prefect_ollama.blocks.stored import StoredBlock, at, refuse_mask
 
 DEFAULT_TABLE = "documents"
 
-_SCHEMES = ("s3", "s3+ddb", "gs", "az", "abfss", "oss", "file")
+_SCHEMES = ("s3", "s3+ddb", "gs", "az", "abfss", "oss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ class LanceTable(StoredBlock):
     uri: str = Field(
         min_length=1,
         title="Place",
-        description="Folder of the database (an absolute path), or the URL of an object store: s3://, gs:// or "
-        "az:// with bucket and path.",
+        description="Folder of the database (an absolute path or a file: URL), or the URL of an object store: "
+        "s3://, gs:// or az:// with bucket and path.",
         examples=["/data/lancedb", "s3://our-bucket/lancedb"],
         json_schema_extra=at(0),
     )
@@ -97,9 +98,11 @@ class LanceTable(StoredBlock):
     @classmethod
     def _place(cls, value: str) -> str:
         value = value.strip()
+        if is_file_url(value):
+            return folder_of(value)
         scheme, mark, rest = value.partition("://")
         if not mark:
-            if not Path(value).expanduser().is_absolute():
+            if not Path(folder_of(value)).expanduser().is_absolute():
                 raise ValueError("write the folder's whole path; a relative one is another in every process")
             return value
         if scheme not in _SCHEMES:

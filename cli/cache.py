@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import OK, guarded, show
 from prefect_ollama.options import JsonOption
 
@@ -36,7 +38,15 @@ def _told(folder: str | None, *, empty: bool, json: bool) -> int:
         from prefect_ollama.blocks.cache import CacheSpec, VectorCache
         from prefect_ollama.blocks.resolve import default_cache
 
-        opened = VectorCache(CacheSpec(folder) if folder is not None else default_cache())
+        spec = CacheSpec(folder) if folder is not None else default_cache()
+        # The default one is not there before the first run, which is no mistake.
+        if folder is not None and not Path(spec.folder).is_dir():
+            raise ConfigurationError(
+                f"There is no vector cache in {spec.folder!r}.",
+                state="Nothing was changed.",
+                remedy="Check the folder; without --folder it is the cache that the flows use here.",
+            )
+        opened = VectorCache(spec)
         stats = opened.clear() if empty else opened.stats()
         show(asdict(stats) if json else render.cache(stats, emptied=empty), json=json)
         return OK

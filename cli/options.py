@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -32,7 +31,13 @@ UriOption = Annotated[
         help="Folder or object store URL of the table's database; `lancedb` in Prefect's home otherwise."
     ),
 ]
-TableOption = Annotated[str | None, Parameter(help="Name of the table.")]
+TableOption = Annotated[
+    str | None,
+    Parameter(
+        help="Name of a table in --uri (or in `lancedb` in Prefect's home); without --uri also a folder or URL (with "
+        "a slash in it), or `block:NAME` for a saved table block. `documents` otherwise."
+    ),
+]
 BlockOption = Annotated[
     str | None, Parameter(help="Name of a saved table block, in place of --uri and --table.")
 ]
@@ -61,7 +66,9 @@ def named_table(uri: str | None, table: str | None, block: str | None) -> LanceT
     Raises:
         ConfigurationError: They name it twice, or it cannot be used, or there is no such block.
     """
-    from prefect_ollama.blocks.table import DEFAULT_TABLE, LanceTable, default_table
+    from prefect_ollama.blocks.lance.spec import StoreSpec
+    from prefect_ollama.blocks.resolve import BLOCK_PREFIX, is_place, table_of
+    from prefect_ollama.blocks.table import DEFAULT_TABLE, LanceTable
 
     if block is not None:
         if uri is not None or table is not None:
@@ -70,7 +77,11 @@ def named_table(uri: str | None, table: str | None, block: str | None) -> LanceT
             )
         return LanceTable.load_named(block)
     if uri is None:
-        uri = default_table().uri
-    elif "://" not in uri:
-        uri = str(Path(uri).expanduser().absolute())
-    return LanceTable.made(uri=uri, table=table or DEFAULT_TABLE)
+        return table_of(table)
+    if table is not None and (is_place(table) or table.startswith(BLOCK_PREFIX)):
+        raise ConfigurationError(
+            f"--uri and --table both name a place: {uri!r} and {table!r}.",
+            remedy="Give the place to --uri and a name to --table, or the place to --table alone.",
+        )
+    spec = StoreSpec(uri, table or DEFAULT_TABLE)
+    return LanceTable.made(uri=spec.uri, table=spec.table)

@@ -23,6 +23,7 @@ from pydantic import (
 
 from prefect_ollama.blocks.cluster import OllamaCluster
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.file_url import folder_of, is_file_url
 from prefect_ollama.blocks.node import OllamaNode
 from prefect_ollama.blocks.resolve import Nodes
 from prefect_ollama.blocks.sealed import seal
@@ -52,6 +53,13 @@ def _as_text(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
+def _as_source(value: Any) -> Any:
+    value = _as_text(value)
+    if isinstance(value, list):
+        return [folder_of(each) if isinstance(each, str) and is_file_url(each) else each for each in value]
+    return folder_of(value) if isinstance(value, str) and is_file_url(value) else value
+
+
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, OllamaNode) else value
 
@@ -61,7 +69,7 @@ def _as_list(value: Any) -> Any:
 SourceParameter = Annotated[
     Annotated[str, Field(min_length=1, title="Folder or pattern")]
     | Annotated[list[str], Field(min_length=1, title="Files")],
-    BeforeValidator(_as_text),
+    BeforeValidator(_as_source),
     shown(
         "Source",
         "Folder with PDFs (its folders too), a glob pattern such as `papers/**/*.pdf`, or a list of files.",
@@ -89,8 +97,8 @@ TableParameter = Annotated[
     BeforeValidator(_as_text),
     shown(
         "Table",
-        "A table block or its name, or a folder (with a slash in it) or an object store's URL. "
-        "Without: the table `documents` in `lancedb` in Prefect's home.",
+        "A table block; or the name of a table in `lancedb` in Prefect's home, a folder (with a slash in it) or an "
+        "object store's URL, or `block:NAME` for a saved block. Without: `documents` in `lancedb` in Prefect's home.",
     ),
 ]
 ModelParameter = Annotated[

@@ -23,10 +23,12 @@ from pydantic import ValidationError
 
 import prefect_ollama.blocks
 from prefect_ollama.blocks import LanceTable, OllamaCluster, OllamaNode, types
+from prefect_ollama.blocks.cache import CacheSpec
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.resolve import resolve_cluster, resolve_table
 from prefect_ollama.blocks.table import default_table
+from prefect_ollama.options import named_table
 from tests.nodes import Node, nodes
 from tests.store_samples import IDENTITY, embedded, sentences
 
@@ -405,6 +407,88 @@ def test_a_table_comes_from_what_was_named(tmp_path: Path, monkeypatch: pytest.M
     assert resolve_table("s3://bucket/x").uri == "s3://bucket/x"
     block = LanceTable(uri="/data/lancedb", table="papers")
     assert resolve_table(block) == StoreSpec("/data/lancedb", "papers")
+
+
+@pytest.mark.parametrize(
+    ("named", "uri", "table"),
+    [
+        ("mine", "{home}/lancedb", "mine"),
+        ("./mine", "{here}/mine", "documents"),
+        ("mine/", "{here}/mine", "documents"),
+        (".", "{here}", "documents"),
+        ("/data/lancedb", "/data/lancedb", "documents"),
+        ("/data/lancedb/papers.lance", "/data/lancedb", "papers"),
+        ("./papers.lance/", "{here}", "papers"),
+        ("s3://bucket/x", "s3://bucket/x", "documents"),
+        ("s3://bucket/x/papers.lance", "s3://bucket/x", "papers"),
+        ("file:///data/my%20db", "/data/my db", "documents"),
+        ("FILE:///data/db/papers.lance", "/data/db", "papers"),
+    ],
+)
+def test_a_table_has_one_name_in_python_and_on_the_command_line(
+    named: str, uri: str, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    expected = StoreSpec(uri.format(home=os.environ["PREFECT_HOME"], here=tmp_path), table)
+    assert resolve_table(named) == named_table(None, named, None).to_spec() == expected
+
+
+@pytest.mark.parametrize(
+    "named", ["two words", "a__b", "ümlaut", "C:\\lance\\db", "file://elsewhere/db", "file:///"]
+)
+def test_a_text_that_names_no_table_is_refused(named: str) -> None:
+    with pytest.raises(ConfigurationError):
+        resolve_table(named)
+    with pytest.raises(ConfigurationError):
+        named_table(None, named, None)
+
+
+def test_a_place_is_named_once() -> None:
+    assert named_table("/data", "mine", None).to_spec() == StoreSpec("/data", "mine")
+    for table in ("./mine", "block:mine", "s3://bucket/x"):
+        with pytest.raises(ConfigurationError, match="both name a place"):
+            named_table("/data", table, None)
+
+
+FOLDERS = ["/tmp/my db", "/tmp/50%", "/tmp/a#b?c", "/tmp/café", "/tmp/a%20b", "/tmp/a;b=c&d"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_file_url_is_decoded(folder: str) -> None:
+    url = Path(folder).as_uri()
+    for written in (url, url.replace("file:", "FILE:"), url.replace("file://", "file://localhost"), folder):
+        assert StoreSpec(written).uri == folder
+        assert LanceTable(uri=written).to_spec().uri == folder
+        assert named_table(written, None, None).uri == folder
+        assert CacheSpec(written).folder == folder
+    assert not StoreSpec(url).remote
+
+
+def test_a_path_with_a_percent_sign_is_no_url(tmp_path: Path) -> None:
+    """LanceDB takes a path as it is, too."""
+    folder = tmp_path / "my%20db #1"
+    store = Store.open(StoreSpec(folder.as_uri()), identity=IDENTITY, create=True)
+    assert store.runs() == []
+    assert [path.name for path in tmp_path.iterdir()] == ["my%20db #1"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("file://elsewhere/data", "the host 'elsewhere'"),
+        ("file:///", "names no folder"),
+        ("file:///a?b", "query"),
+        ("file:///a%00b", "zero byte"),
+        ("C:\\lance\\db", "path of Windows"),
+        ("file:///C:/lance/db", "path of Windows"),
+        ("\\\\server\\share", "path of Windows"),
+    ],
+)
+def test_a_place_of_another_host_is_refused(uri: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        StoreSpec(uri)
+    with pytest.raises(ConfigurationError, match=words):
+        LanceTable.made(uri=uri)
 
 
 # LanceTable

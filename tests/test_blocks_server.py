@@ -188,10 +188,10 @@ def test_blocks_work_in_async_code(api: Api, node: Node, name: str) -> None:
 def test_a_saved_table_is_found_by_its_name(api: Api, name: str, tmp_path: Path) -> None:
     block = LanceTable(uri=str(tmp_path), table="papers", storage_options={"secret_access_key": SECRET})
     block.save(name)
-    assert resolve_table(name) == block.to_spec()
+    assert resolve_table(f"block:{name}") == block.to_spec()
     assert LanceTable.load(name) == block
-    with pytest.raises(ConfigurationError, match=r"\./nothing-here"):
-        resolve_table("nothing-here")
+    with pytest.raises(ConfigurationError, match="no Lance Table block named 'nothing-here'"):
+        resolve_table("block:nothing-here")
 
 
 def test_a_missing_block_is_named_with_the_way_to_make_it(api: Api) -> None:

@@ -156,9 +156,13 @@ class TestUsage:
             (("ingest", "/", "--ocr-language", "../x"), "must hold Tesseract's names"),
             (("search", "x", "--block", "a", "--uri", "/b"), "--block is given beside"),
             (("search", "x", "--block", "no-such-block"), "no-such-block"),
-            (("search", "x", "--table", "no/good"), "cannot be used"),
+            (("search", "x", "--table", "no__good"), "cannot be used"),
+            (("search", "x", "--table", "./a", "--uri", "/b"), "both name a place"),
+            (("search", "x", "--table", "block:no-such-block"), "no-such-block"),
             (("nodes", "--node", "ftp://x"), "must begin with http"),
             (("cache", "--folder", "s3://a/b"), "cannot be in"),
+            (("cache", "--folder", "/no/such/folder"), "no vector cache in '/no/such/folder'"),
+            (("cache", "clear", "--folder", "/no/such/folder"), "no vector cache in '/no/such/folder'"),
         ],
     )
     def test_in_what_is_asked_for(
@@ -434,6 +438,7 @@ class TestRendering:
 
 def test_a_saved_table_block_is_found(prefect_server: str, tmp_path: Path) -> None:
     LanceTable(uri=str(tmp_path / "db"), table="papers").save("cli-papers", overwrite=True)
-    assert named_table(None, None, "cli-papers").table == "papers"
+    for options in ((None, None, "cli-papers"), (None, "block:cli-papers", None)):
+        assert named_table(*options).table == "papers"
     assert named_table("~/x", "t", None).uri == str(Path("~/x").expanduser())
     assert named_table(None, None, None).table == "documents"

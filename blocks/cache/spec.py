@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.file_url import folder_of
 from prefect_ollama.blocks.wire.answer import Vectors
 
 LEAST_LIMIT: Final = 1024**2
@@ -33,7 +34,11 @@ class CacheSpec:
     limit_bytes: int = 4 * 1024**3
 
     def __post_init__(self) -> None:
-        if not self.folder or "://" in self.folder:
+        try:
+            folder = folder_of(self.folder)
+        except ValueError:
+            folder = ""
+        if not folder or "://" in folder:
             raise ConfigurationError(
                 f"The vector cache cannot be in {self.folder!r}.",
                 remedy="Give a folder that every worker can reach; object stores cannot hold it.",
@@ -43,7 +48,7 @@ class CacheSpec:
                 f"A vector cache cannot keep to {self.limit_bytes} bytes.",
                 remedy="Give at least 1 MiB (some 330 vectors of 768 floats), or use no cache.",
             )
-        object.__setattr__(self, "folder", str(Path(self.folder).expanduser().absolute()))
+        object.__setattr__(self, "folder", str(Path(folder).expanduser().absolute()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.file_url import folder_of, is_file_url
 from prefect_ollama.blocks.sealed import Sealed, seal
 
 RESERVED = "__"
@@ -25,14 +26,15 @@ class StoreSpec:
     """Address of a table: it can be pickled and opened again in another process.
 
     Attributes:
-        uri: A local folder or the URL of an object store (`s3://…`, `gs://…`, `az://…`). A relative
-            path is made absolute, because LanceDB takes names such as `db_x` for its cloud.
+        uri: A local folder, also as a `file:` URL, or the URL of an object store (`s3://…`, `gs://…`, `az://…`).
+            A relative path is made absolute, because LanceDB takes names such as `db_x` for its cloud.
         table: Name of the chunk table; two more tables stand beside it under names that begin with it.
         storage_options: Pairs for the object store, among them secrets, so all are sealed and `repr` leaves them
             out. `options` has them as they are.
 
     Raises:
-        ConfigurationError: The table's name is empty, or holds more than letters, digits, `_`, `-`, `.`.
+        ConfigurationError: The table's name is empty, or holds more than letters, digits, `_`, `-`, `.`; or the URI
+            is empty, names another host, or is a path of Windows elsewhere.
     """
 
     uri: str
@@ -57,13 +59,20 @@ class StoreSpec:
         )
         object.__setattr__(self, "storage_options", tuple(sealed))
         if not self.remote:
-            path = self.uri.removeprefix("file://")
-            object.__setattr__(self, "uri", str(Path(path).expanduser().absolute()))
+            try:
+                folder = Path(folder_of(self.uri)).expanduser().absolute()
+            except (ValueError, RuntimeError) as error:
+                raise ConfigurationError(
+                    f"The table's URI cannot be used: {error}.",
+                    state="Nothing was started.",
+                    remedy="Give a folder of this host, or an object store's URL.",
+                ) from None
+            object.__setattr__(self, "uri", str(folder))
 
     @property
     def remote(self) -> bool:
         """Whether the table is in an object store, and so not a folder of this host."""
-        return "://" in self.uri and not self.uri.startswith("file://")
+        return "://" in self.uri and not is_file_url(self.uri)
 
     @property
     def options(self) -> dict[str, str]:

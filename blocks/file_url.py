@@ -1,0 +1,45 @@
+"""A folder that may be written as a `file:` URL, for every place where a user names one."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import PurePath
+from urllib.parse import unquote_to_bytes, urlsplit
+
+_FILE = re.compile("file:", re.IGNORECASE)
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
+
+def is_file_url(text: str) -> bool:
+    """Whether a text is a `file:` URL."""
+    return _FILE.match(text) is not None
+
+
+def folder_of(text: str) -> str:
+    """Return the path that a text means: that of a `file:` URL decoded, any other as it is.
+
+    A URL has percent signs in place of spaces and other characters, and may name this host (RFC 8089).
+
+    Raises:
+        ValueError: The URL names another host, has no path or has a query, or the path is one of Windows elsewhere.
+    """
+    path = text
+    if is_file_url(text):
+        url = urlsplit(text)
+        if url.netloc.lower() not in ("", "localhost"):
+            raise ValueError(
+                f"{text!r} is on the host {url.netloc!r}; write file:/// and the path on this host"
+            )
+        if url.query or url.fragment:
+            raise ValueError(f"{text!r} has a query or a fragment; write %3F for '?' and %23 for '#'")
+        if not url.path.strip("/"):
+            raise ValueError(f"{text!r} names no folder")
+        path = os.fsdecode(unquote_to_bytes(url.path))
+        if "\0" in path:
+            raise ValueError(f"{text!r} holds a zero byte")
+        if os.name == "nt":
+            path = path.lstrip("/")
+    if os.name != "nt" and _WINDOWS.match(path.lstrip("/") if is_file_url(text) else path):
+        raise ValueError(f"{str(PurePath(path))!r} is a path of Windows; write a path of this host")
+    return path
