@@ -21,8 +21,9 @@
     ├── ServerLost                Prefect's server went away and did not come back (the work is done)
     └── ModelFilesError           the embedded model's files are missing or not the ones expected
 
-Each message names the cause, the state that is left behind and what to do next. All of them survive
-pickling with their attributes, because they cross process borders in Dask.
+Each message names the cause, the state that is left behind and what to do next. Names and words from outside are
+made printable in it (`prefect_ollama.blocks.printable`). All of them survive pickling with their attributes, because
+they cross process borders in Dask.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from uuid import UUID
 
+from prefect_ollama.blocks.printable import printable
+
+LONGEST = 20_000
+"""Characters of each part of a message; a cause may name many nodes or files."""
+
 
 class PrefectOllamaError(Exception):
     """Root of the tree.
@@ -40,13 +46,18 @@ class PrefectOllamaError(Exception):
         cause: What went wrong, in one sentence.
         state: What is left behind ("the 512 chunks stored before stay in the table").
         remedy: What to do next.
+
+    Attributes:
+        lines: Whether a message of this class may have several lines.
     """
 
+    lines: ClassVar[bool] = False
+
     def __init__(self, cause: str, *, state: str = "", remedy: str = "") -> None:
-        super().__init__(" ".join(part for part in (cause, state, remedy) if part))
-        self.cause = cause
-        self.state = state
-        self.remedy = remedy
+        self.cause, self.state, self.remedy = (
+            printable(part, lines=self.lines, longest=LONGEST) for part in (cause, state, remedy)
+        )
+        super().__init__(" ".join(part for part in (self.cause, self.state, self.remedy) if part))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, self.__dict__)
@@ -180,6 +191,8 @@ class ClusterError(PrefectOllamaError):
         left: Texts that remain.
         causes: By name of the node, what is wrong with it.
     """
+
+    lines = True
 
     def __init__(
         self,

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from cyclopts import CycloptsError
+from cyclopts import CycloptsError, CycloptsPanel
+
+from prefect_ollama.blocks.printable import printable
+
+if TYPE_CHECKING:
+    from rich.panel import Panel
 
 USAGE = 2
+
+
+def _panel(error: CycloptsError) -> Panel:
+    # The shell puts names of files into arguments, so an argument is text from outside too.
+    return CycloptsPanel(printable(error, lines=True))
 
 
 def main() -> None:
@@ -17,7 +28,7 @@ def main() -> None:
     else:
         from prefect_ollama.commands import app
     try:
-        app(exit_on_error=False)
+        app(exit_on_error=False, error_formatter=_panel)
     except CycloptsError:
         sys.exit(USAGE)
 

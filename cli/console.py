@@ -1,4 +1,7 @@
-"""What a command says besides its result: the flows' own lines and errors, on stderr, without Prefect's chatter."""
+"""What a command prints: its result on stdout; on stderr the flows' own lines and errors, without Prefect's chatter.
+
+Guarantees: what comes from outside is printable, whichever way it takes (`prefect_ollama.blocks.printable`).
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,10 @@ from typing import Any, TextIO
 import httpx
 import orjson
 from rich.console import Console
+from rich.text import Text
 
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError, ServerLost
+from prefect_ollama.blocks.printable import LONGEST, escape_json, printable
 
 OK, INCOMPLETE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -27,10 +32,28 @@ _NO_SERVER = ("Failed to reach API", "connect to ephemeral Prefect API server")
 def show(what: Any, *, json: bool) -> None:
     """Print a result on stdout: JSON of plain values, or something that Rich can render."""
     if json:
-        sys.stdout.buffer.write(orjson.dumps(what, option=orjson.OPT_INDENT_2, default=str) + b"\n")
+        document = orjson.dumps(_well_formed(what), option=orjson.OPT_INDENT_2, default=str).decode()
+        sys.stdout.buffer.write(f"{escape_json(document)}\n".encode())
         sys.stdout.buffer.flush()
     else:
         Console().print(what)
+
+
+def line(text: object, style: str = "", *, longest: int = LONGEST) -> Text:
+    """Return a text from anywhere as a line or a cell that is folded, and never taken for Rich's markup."""
+    return Text(printable(text, longest=longest), style=style, overflow="fold")
+
+
+def _well_formed(value: Any) -> Any:
+    """Return plain values whose texts are Unicode; an argument of a command need not be."""
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {_well_formed(key): _well_formed(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_well_formed(each) for each in value]
+    return value
 
 
 def guarded(run: Callable[[], int], *, json: bool) -> int:
@@ -72,7 +95,8 @@ def guarded(run: Callable[[], int], *, json: bool) -> int:
 
 
 def _tell(cause: str, state: str, remedy: str) -> None:
-    text = "\n".join(part for part in (cause, state, remedy) if part)
+    parts = (cause, state, remedy)
+    text = "\n".join(printable(part, lines=True, longest=20 * LONGEST) for part in parts if part)
     Console(stderr=True, highlight=False).print(text, style="red", markup=False, soft_wrap=True)
 
 
@@ -89,6 +113,12 @@ class _OwnLines(logging.StreamHandler[TextIO]):
         """The base class sets it."""
 
 
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, printable also where its maker did not see to it."""
+        return printable(super().format(record), lines=True, longest=20 * LONGEST)
+
+
 def _show_own_lines() -> None:
     """Show what this project logs, and of Prefect's own log nothing; its server gets all of it."""
     # A temporary server makes its database first, which on a slow machine takes longer than Prefect waits.
@@ -103,6 +133,6 @@ def _show_own_lines() -> None:
     setup_logging()
     handler = _OwnLines()
     handler.addFilter(lambda record: hasattr(record, MARK))
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Formatter("%(message)s"))
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addHandler(handler)

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
+from prefect_ollama.console import line
 from prefect_ollama.flows import NodeTuning
 
 BAR = 30
@@ -21,11 +20,11 @@ def tuning(rows: Sequence[NodeTuning]) -> RenderableType:
     parts: list[RenderableType] = []
     for row in rows:
         if not row.ok:
-            parts.append(Text(f"{row.name}: not measured", style="bold red", overflow="fold"))
+            parts.append(line(f"{row.name}: not measured", "bold red"))
         else:
-            parts += [Text(_found(row), style="bold", overflow="fold"), _curve(row)]
+            parts += [line(_found(row), "bold"), _curve(row)]
         if row.note:
-            parts.append(Text(row.note, style="yellow", overflow="fold"))
+            parts.append(line(row.note, "yellow"))
     return Group(*parts)
 
 
@@ -50,7 +49,7 @@ def _curve(row: NodeTuning) -> Table:
             str(point.in_flight),
             str(point.texts),
             f"{point.texts_per_second:.1f}",
-            escape("█" * round(BAR * point.texts_per_second / most)) + (" ◂" if chosen else ""),
+            "█" * round(BAR * point.texts_per_second / most) + (" ◂" if chosen else ""),
             f"{point.p95:.2f}",
             style="bold" if chosen else "",
         )

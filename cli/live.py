@@ -15,6 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from prefect_ollama.console import line
+from prefect_ollama.fitted import Fitted
 from prefect_ollama.tasks.drawing import clock
 from prefect_ollama.tasks.watching import NodeNow, Snapshot, observed_by
 from prefect_ollama.tasks.watching.words import state
@@ -73,38 +75,42 @@ class _Screen:
 
 
 def figures(run: Snapshot) -> RenderableType:
-    """The bar and the nodes. It fits into 80 columns."""
+    """Return the bar and the nodes, with a title for each column. In 80 columns the nodes' names stay whole."""
     at = run.standing
-    left = "" if at.left is None else f"{clock(at.left)} left"
-    head = Table.grid(padding=(0, 1))
+    head = Table.grid(padding=(0, 2))
+    for name in ("documents", "done", "", "texts/s", "time left"):
+        head.add_column(name, no_wrap=True, justify="right" if name in _NUMBERS else "left")
+    head.add_row(*(Text(column.header, style="bold") for column in head.columns))  # type: ignore[arg-type]
     head.add_row(
-        Text(f"{at.documents:,} of {at.of_documents:,} documents"),
-        ProgressBar(total=1.0, completed=at.part, width=BAR),
+        Text(f"{at.documents:,} of {at.of_documents:,}"),
         Text(f"{at.part:.0%}"),
-        Text(f"{run.now:,.0f} texts/s"),
-        Text(left),
+        ProgressBar(total=1.0, completed=at.part, width=BAR),
+        Text(f"{run.now:,.0f}"),
+        Text(clock(at.left) if at.left is not None else "unknown"),
     )
-    nodes = Table.grid(padding=(0, 2))
-    nodes.add_column(max_width=26, no_wrap=True, overflow="ellipsis")
-    nodes.add_column()
-    for _ in range(5):
-        nodes.add_column(justify="right", no_wrap=True)
-    for node in run.nodes[:MOST_NODES]:
-        nodes.add_row(*_cells(node, run))
+    nodes = Fitted(
+        ("node", "state", "texts/s", "share", "in flight", "p95", "errors"),
+        (_cells(node, run) for node in run.nodes[:MOST_NODES]),
+        drop=("p95", "in flight", "share"),
+        numbers=_NUMBERS,
+        one_line=True,
+    )
     more = len(run.nodes) - MOST_NODES
-    return Group(head, nodes, *([Text(f"… and {more} more nodes", style="dim")] if more > 0 else []))
+    return Group(head, Text(), nodes, *([line(f"… and {more} more nodes", "dim")] if more > 0 else []))
+
+
+_NUMBERS = ("done", "texts/s", "share", "in flight", "p95", "errors")
 
 
 def _cells(node: NodeNow, run: Snapshot) -> list[Text]:
     how = state(node, run)
-    cells = [Text(node.name), Text(how, style=_STYLES[how])]
+    cells = [line(node.name), line(how, _STYLES[how])]
     if not node.breaker:
-        return cells
-    errors = f"{node.errors} error" + ("" if node.errors == 1 else "s") if node.errors else ""
+        return [*cells, *(Text() for _ in range(5))]
     told = (
+        f"{node.now:,.0f}",
         f"{node.share:.0%}",
-        f"{node.now:,.0f}/s",
-        f"{node.in_flight} under way",
-        f"p95 {clock(node.p95)}" if node.p95 else "",
+        str(node.in_flight),
+        clock(node.p95) if node.p95 else "",
     )
-    return [*cells, *(Text(each) for each in told), Text(errors, style="yellow")]
+    return [*cells, *map(line, told), line(node.errors or "", "yellow")]

@@ -7,7 +7,6 @@ from datetime import datetime
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +14,8 @@ from rich.text import Text
 from prefect_ollama.blocks.cache import CacheStats
 from prefect_ollama.blocks.lance import Hit, Run
 from prefect_ollama.blocks.lance.upkeep import Upkeep
+from prefect_ollama.console import line
+from prefect_ollama.fitted import Fitted
 from prefect_ollama.flows import FileReport, FoundNode, IngestReport, NodeReport, NodeRow
 
 PASSAGE = 400
@@ -29,26 +30,22 @@ PLANNED = 50
 
 def report(what: IngestReport) -> RenderableType:
     """A run's report: totals, nodes, files that need attention. It fits into 80 columns."""
-    parts: list[RenderableType] = [_line(f"{what.source} → {what.table}", "bold"), _totals(what)]
+    parts: list[RenderableType] = [line(f"{what.source} → {what.table}", "bold"), _totals(what)]
     if what.dry_run:
         to_do = [file for file in what.files if file.outcome != "unchanged"]
-        parts += [_line(f"would be {_PLANNED.get(f.outcome, f.outcome)}: {f.path}") for f in to_do[:PLANNED]]
+        parts += [line(f"would be {_PLANNED.get(f.outcome, f.outcome)}: {f.path}") for f in to_do[:PLANNED]]
         if len(to_do) > PLANNED:
-            parts.append(_line(f"… and {len(to_do) - PLANNED} more"))
+            parts.append(line(f"… and {len(to_do) - PLANNED} more"))
     if what.nodes:
         parts.append(_nodes(what.nodes))
-        parts += [_line(f"{node.name}: {node.note}", "yellow") for node in what.nodes if node.note]
+        parts += [line(f"{node.name}: {node.note}", "yellow") for node in what.nodes if node.note]
     if what.failed:
-        parts.append(_line("Need attention", "bold"))
+        parts.append(line("Need attention", "bold"))
         parts += [_attention(file) for file in what.failed]
     return Group(*parts)
 
 
 _PLANNED = {"new": "stored (new)", "changed": "stored again (changed)"}
-
-
-def _line(text: str, style: str = "") -> Text:
-    return Text(text, style=style, overflow="fold")
 
 
 def _totals(what: IngestReport) -> Table:
@@ -81,30 +78,22 @@ def _named(rows: Mapping[str, str]) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(name, escape(value))
+        table.add_row(name, line(value))
     return table
 
 
-def _nodes(nodes: Sequence[NodeReport]) -> Table:
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("node", overflow="fold")
-    for name in ("chunks", "share", "busy s", "chunks/s", "errors"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for node in nodes:
-        table.add_row(
-            escape(node.name),
-            str(node.texts),
-            f"{node.share:.0%}",
-            f"{node.busy_seconds:.1f}",
-            f"{node.texts_per_second:.1f}",
-            str(sum(node.errors.values())),
-        )
-    return table
+def _nodes(nodes: Sequence[NodeReport]) -> Fitted:
+    numbers = ("chunks", "share", "busy s", "errors")
+    rows = (
+        (node.name, node.texts, f"{node.share:.0%}", f"{node.busy_seconds:.1f}", sum(node.errors.values()))
+        for node in nodes
+    )
+    return Fitted(("node", *numbers), rows, drop=("busy s", "share"), numbers=numbers)
 
 
 def _attention(file: FileReport) -> RenderableType:
-    told = [_line(f"{file.path} ({file.outcome})", "red")]
-    told += [_line(text) for text in (file.reason, file.remedy) if text]
+    told = [line(f"{file.path} ({file.outcome})", "red")]
+    told += [line(text) for text in (file.reason, file.remedy) if text]
     return Group(told[0], Padding(Group(*told[1:]), (0, 0, 0, 2)))
 
 
@@ -121,10 +110,10 @@ def hits(found: Sequence[Hit]) -> RenderableType:
         )
         text = " ".join(hit.text.split())
         shown = text if len(text) <= PASSAGE else text[:PASSAGE].rsplit(" ", 1)[0] + " …"
-        parts.append(_line(f"{number}. {hit.path}, {pages} ({hit.score:.3f})", "bold"))
-        told = [_line(hit.heading, "dim")] if hit.heading else []
-        others = [_line(f"also in {_others(hit)}", "dim")] if hit.copies else []
-        parts.append(Padding(Group(*told, _line(shown), *others), (0, 0, 1, 3)))
+        parts.append(line(f"{number}. {hit.path}, {pages} ({hit.score:.3f})", "bold"))
+        told = [line(hit.heading, "dim")] if hit.heading else []
+        others = [line(f"also in {_others(hit)}", "dim")] if hit.copies else []
+        parts.append(Padding(Group(*told, line(shown), *others), (0, 0, 1, 3)))
     return Group(*parts)
 
 
@@ -139,14 +128,13 @@ def _others(hit: Hit) -> str:
 
 
 def nodes(rows: Sequence[NodeRow]) -> RenderableType:
-    """The nodes and how they are. It fits into 80 columns."""
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("node", overflow="fold")
-    for name in ("state", "version", "digest", "in memory"):
-        table.add_column(name, no_wrap=True)
-    for row in rows:
-        table.add_row(escape(row.name), row.state, escape(row.version), row.digest[:12], row.in_memory)
-    return Group(table, *(_line(f"{row.name}: {row.note}", "yellow") for row in rows if row.note))
+    """Return the nodes and how they are. In 80 columns their names stay whole; digest and version go first."""
+    table = Fitted(
+        ("node", "state", "in memory", "version", "digest"),
+        ((row.name, row.state, row.in_memory, row.version, row.digest[:12]) for row in rows),
+        drop=("digest", "version"),
+    )
+    return Group(table, *(line(f"{row.name}: {row.note}", "yellow") for row in rows if row.note))
 
 
 def found(nodes: Sequence[FoundNode]) -> RenderableType:
@@ -158,8 +146,8 @@ def found(nodes: Sequence[FoundNode]) -> RenderableType:
         table.add_column(name, overflow="fold")
     for node in nodes:
         block = node.name if node.saved else f"({node.name})"
-        table.add_row(*map(escape, (node.url, block, node.version, ", ".join(node.models))))
-    unsaved = [] if all(node.saved for node in nodes) else [_line("Names in brackets: not saved yet.", "dim")]
+        table.add_row(*map(line, (node.url, block, node.version, ", ".join(node.models))))
+    unsaved = [] if all(node.saved for node in nodes) else [line("Names in brackets: not saved yet.", "dim")]
     return Group(table, *unsaved)
 
 
@@ -177,8 +165,8 @@ def runs(found: Sequence[Run]) -> RenderableType:
             told.append(
                 ", ".join(f"{count:g} {name.replace('_', ' ')}" for name, count in run.counts.items())
             )
-        parts.append(_line(f"{run.run_id} ({run.status})", "bold"))
-        parts.append(Padding(Group(*map(_line, told)), (0, 0, 0, 3), expand=False))
+        parts.append(line(f"{run.run_id} ({run.status})", "bold"))
+        parts.append(Padding(Group(*map(line, told)), (0, 0, 0, 3), expand=False))
     return Group(*parts)
 
 
@@ -189,7 +177,7 @@ def upkeep(what: Upkeep) -> RenderableType:
         told.append(f"Deleted {what.left_over_files} files that killed writers left.")
     if what.peak_bytes:
         told.append(f"It took {what.seconds:.1f} s and {what.peak_bytes / 2**20:.0f} MiB of memory.")
-    return Group(*map(_line, told))
+    return Group(*map(line, told))
 
 
 def cache(stats: CacheStats, *, emptied: bool) -> RenderableType:
@@ -202,7 +190,7 @@ def cache(stats: CacheStats, *, emptied: bool) -> RenderableType:
     }
     if stats.oldest is not None and stats.newest is not None:
         rows["last used"] = f"{_time(stats.oldest)} to {_time(stats.newest)}"
-    return Group(_line(head, "bold"), _named(rows))
+    return Group(line(head, "bold"), _named(rows))
 
 
 def _time(when: datetime) -> str:

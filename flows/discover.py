@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.blocks.wire.address import DEFAULT_PORT
 from prefect_ollama.blocks.wire.discover import addresses_of, network_of
 from prefect_ollama.flows.parameters import shown
@@ -27,7 +28,7 @@ def _as_list(value: Any) -> Any:
 
 
 def _name() -> str:
-    return f"look for nodes in {', '.join(_as_list(flow_run.parameters['networks']))}"[:200]
+    return printable(f"look for nodes in {', '.join(_as_list(flow_run.parameters['networks']))}", longest=200)
 
 
 @flow(
@@ -77,17 +78,24 @@ def discover_nodes(
     new = sum(not node.saved for node in found)
     if save and new:
         found = save_nodes(Parcel(found), count=new)
-    create_table_artifact(
-        [_cells(node) for node in found], key="found-nodes", description=f"Found in {', '.join(networks)}"
+    create_markdown_artifact(
+        _page(found), key="found-nodes", description=f"Found in {escape_markdown(', '.join(networks))}"
     )
     return list(found)
 
 
-def _cells(node: FoundNode) -> dict[str, str]:
-    return {
-        "address": node.url,
-        "block": node.name if node.saved else f"none; could be {node.name}",
-        "version": node.version,
-        "models": ", ".join(node.models),
-        "ms": f"{1000 * node.latency:.0f}" if node.latency is not None else "",
-    }
+def _page(nodes: Sequence[FoundNode]) -> str:
+    """The Markdown of the artifact. A list, because names of models make a table too wide for Prefect's UI."""
+    return "\n\n".join(map(_listed, nodes)) + "\n" if nodes else "No Ollama server found.\n"
+
+
+def _listed(node: FoundNode) -> str:
+    told = [
+        f"block: {node.name}" if node.saved else f"no block yet; its name could be {node.name}",
+        f"version: {node.version}",
+        f"models: {', '.join(node.models) or 'none'}",
+    ]
+    if node.latency is not None:
+        told.append(f"answers in {1000 * node.latency:.0f} ms")
+    lines = [f"**{escape_markdown(node.url)}**", ""]
+    return "\n".join([*lines, *(f"- {escape_markdown(each)}" for each in told)])

@@ -6,8 +6,10 @@ from typing import Annotated
 
 from prefect import flow
 from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
 
 from prefect_ollama.blocks.lance import Run, Store
+from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.parameters import TableParameter, shown
 from prefect_ollama.tasks.assets import source_assets
@@ -25,9 +27,11 @@ def runs(table: TableParameter = None) -> list[Run]:
     return Store.open(resolve_table(table)).runs()
 
 
-@flow(
-    name="roll-back", flow_run_name="roll back {run_id}", description="Make a table what it was before a run."
-)
+def _name() -> str:
+    return printable(f"roll back {flow_run.parameters['run_id']}", longest=200)
+
+
+@flow(name="roll-back", flow_run_name=_name, description="Make a table what it was before a run.")
 def roll_back(
     run_id: Annotated[str, shown("Run", "The run to undo, as its report names it.", min_length=1)],
     table: TableParameter = None,

@@ -16,6 +16,7 @@ from prefect.runtime import flow_run
 from prefect_ollama.blocks.errors import ServerLost, TableError, TableMissing
 from prefect_ollama.blocks.lance import Identity, Store, StoreSpec
 from prefect_ollama.blocks.lance.upkeep import Housekeeper
+from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.blocks.resolve import Nodes, default_cache, meeting_place, resolve_cluster, resolve_table
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.blocks.wire.spec import full_name
@@ -62,7 +63,7 @@ from prefect_ollama.tasks.watch import watched
 def _name() -> str:
     source = flow_run.parameters["source"]
     what = source if isinstance(source, str) else source[0] if len(source) == 1 else f"{len(source)} files"
-    return f"ingest {what}"[:200]
+    return printable(f"ingest {what}", longest=200)
 
 
 @flow(
@@ -251,5 +252,7 @@ def _published(run: IngestRun, model: str) -> IngestReport:
     wait_for_server()
     run.publish()
     text = page(report, picture=course(report, run.timeline))
-    create_markdown_artifact(text, key="ingest-report", description=f"Ingest of {report.source}")
+    create_markdown_artifact(
+        text, key="ingest-report", description=f"Ingest of {escape_markdown(report.source)}"
+    )
     return report

@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from prefect_ollama.blocks.lance.upkeep import Upkeep
+from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.parameters import TableParameter, shown, spoken_table
 from prefect_ollama.tasks.interrupted import sign_flow_run
@@ -19,7 +20,7 @@ MEMORY_MB = 4096
 
 
 def _name() -> str:
-    return f"maintain {spoken_table(flow_run.parameters['table'])}"[:200]
+    return printable(f"maintain {spoken_table(flow_run.parameters['table'])}", longest=200)
 
 
 @flow(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
 from prefect_ollama.blocks.errors import ClusterError, NodeError
+from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.blocks.wire.check import NodeCheck
 from prefect_ollama.blocks.wire.loaded import LoadedModel, find_model
 from prefect_ollama.blocks.wire.proof import Proof
@@ -107,7 +109,7 @@ class NodeRow:
 
 
 def _name() -> str:
-    return f"check {spoken(flow_run.parameters['cluster'])}"[:200]
+    return printable(f"check {spoken(flow_run.parameters['cluster'])}", longest=200)
 
 
 @flow(
@@ -139,7 +141,9 @@ def check_nodes(cluster: NodesParameter = None, model: ModelParameter = None) ->
     name = spec.model.name
     rows = [NodeRow.of(look, name, proofs.get(look.name), causes.get(look.name, reason)) for look in looks]
     settle_nodes([row.name for row in rows if row.ok], {row.name: row.note for row in rows if not row.ok})
-    create_table_artifact([_cells(row) for row in rows], key="nodes", description=f"Nodes that serve {name}")
+    create_markdown_artifact(
+        _page(rows, name), key="nodes", description=f"Nodes that serve {escape_markdown(name)}"
+    )
     return rows
 
 
@@ -149,15 +153,23 @@ def _until(found: LoadedModel | None) -> str:
     return "for ever" if found.stays else found.until.isoformat(timespec="seconds")
 
 
-def _cells(row: NodeRow) -> dict[str, str]:
-    return {
-        "node": row.name,
-        "state": row.state,
-        "version": row.version or UNKNOWN,
-        "digest": row.digest[:12] or UNKNOWN,
-        "texts/s": f"{row.texts_per_second:.1f}" if row.texts_per_second else UNKNOWN,
+def _page(rows: Sequence[NodeRow], model: str) -> str:
+    """The Markdown of the artifact. A list, because a table of so much is cut off in Prefect's UI."""
+    ready = sum(row.ok for row in rows)
+    head = f"{ready} of {len(rows)} nodes serve {escape_markdown(model)}."
+    return "\n\n".join([head, *map(_listed, rows)]) + "\n"
+
+
+def _listed(row: NodeRow) -> str:
+    rate = f", {row.texts_per_second:.1f} texts/s" if row.texts_per_second else ""
+    facts = {
         "in memory": row.in_memory,
         "until": row.loaded_until or UNKNOWN,
+        "version": row.version or UNKNOWN,
+        "digest": row.digest[:12] or UNKNOWN,
         "models": ", ".join(row.models) or UNKNOWN,
-        "note": row.note,
     }
+    told = [row.note] if row.note else []
+    told += [f"{name}: {value}" for name, value in facts.items()]
+    lines = [f"**{escape_markdown(row.name)}**: {row.state}{rate}", ""]
+    return "\n".join([*lines, *(f"- {escape_markdown(each)}" for each in told)])

@@ -10,6 +10,7 @@ from prefect.types import SecretDict
 
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import PARTIAL, STORED, Document, Run, Store
+from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.flows.ingest import ingest_pdfs
@@ -31,7 +32,7 @@ from prefect_ollama.tasks.report import IngestReport
 
 
 def _name() -> str:
-    return f"re-embed {spoken_table(flow_run.parameters['table'])}"[:200]
+    return printable(f"re-embed {spoken_table(flow_run.parameters['table'])}", longest=200)
 
 
 @flow(

@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from prefect_ollama.blocks.lance import Hit, Store
+from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, TableParameter, shown
 from prefect_ollama.tasks.dispatch import Dispatcher
@@ -20,7 +21,7 @@ from prefect_ollama.tasks.serving import serving_cluster
 
 
 def _name() -> str:
-    return f"search {flow_run.parameters['question']}"[:200]
+    return printable(f"search {flow_run.parameters['question']}", longest=200)
 
 
 @flow(name="search", flow_run_name=_name, description="Ask a LanceDB table a question.")

@@ -9,6 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
 from prefect_ollama.blocks.errors import ClusterError, NodeError
+from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.blocks.wire.spec import NodeSpec
 from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, shown, spoken
@@ -20,7 +21,7 @@ from prefect_ollama.tasks.tuned import NodeTuning, tuning_page
 
 
 def _name() -> str:
-    return f"tune {spoken(flow_run.parameters['cluster'])}"[:200]
+    return printable(f"tune {spoken(flow_run.parameters['cluster'])}", longest=200)
 
 
 @flow(
@@ -69,7 +70,9 @@ def tune_nodes(
         else:
             rows = [_tune(node, proven, tokens, seconds, longest, save) for node in spec.nodes]
     create_markdown_artifact(
-        tuning_page(rows, spec.model.name), key="tuning", description=f"Nodes tuned for {spec.model.name}"
+        tuning_page(rows, spec.model.name),
+        key="tuning",
+        description=f"Nodes tuned for {escape_markdown(spec.model.name)}",
     )
     return rows
 

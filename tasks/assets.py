@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from prefect.assets import Asset, AssetProperties
 
 from prefect_ollama.blocks.lance import StoreSpec
+from prefect_ollama.blocks.printable import printable
 from prefect_ollama.tasks.planning.source import LISTED
 
 LONGEST = 400
@@ -24,7 +25,7 @@ _UNSAFE = re.compile(r"[^\w\-./~@:=,+()]")
 
 def table_asset(place: StoreSpec) -> Asset:
     """The asset that a table is."""
-    return Asset(key=_key(str(place)), properties=AssetProperties(name=place.table))
+    return Asset(key=_key(str(place)), properties=AssetProperties(name=printable(place.table)))
 
 
 def source_assets(source: str, paths: Iterable[str] = ()) -> list[Asset]:
@@ -38,7 +39,7 @@ def source_assets(source: str, paths: Iterable[str] = ()) -> list[Asset]:
         folders = sorted({str(PurePosixPath(path).parent) for path in paths})[:FOLDERS]
     else:
         folders = [source] if source else []
-    return [Asset(key=_key(folder), properties=AssetProperties(name=folder)) for folder in folders]
+    return [Asset(key=_key(folder), properties=AssetProperties(name=printable(folder))) for folder in folders]
 
 
 def _key(place: str) -> str:

@@ -2,7 +2,8 @@
 
 Guarantees: an event never fails a run and never waits for the server; each names its resource, so that an
 automation can follow every node and every document by itself; Prefect adds the flow run and its deployment. A node
-that stays down is told of once, and once when it is back, however many runs meet it.
+that stays down is told of once, and once when it is back, however many runs meet it. Names and words from outside are
+printable.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events import Event, emit_event
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.exceptions import EventTooLarge
+
+from prefect_ollama.blocks.printable import printable
 
 EventName = Literal["node.down", "node.back", "document.failed", "run.published"]
 """What it happened to, and what happened; the feed has `prefect-ollama.` before it."""
@@ -41,8 +44,12 @@ def emit(name: EventName, resource: str, *, label: str = "", **payload: Any) -> 
     Returns:
         The event, or None where there is no feed.
     """
-    about = {"prefect.resource.id": _resource_id(name, resource), "prefect.resource.name": label or resource}
-    short = {key: value[:LONGEST] if isinstance(value, str) else value for key, value in payload.items()}
+    shown = printable(label or resource)
+    about = {"prefect.resource.id": _resource_id(name, resource), "prefect.resource.name": shown}
+    short = {
+        key: printable(value, longest=LONGEST) if isinstance(value, str) else value
+        for key, value in payload.items()
+    }
     try:
         return emit_event(f"{PREFIX}.{name}", about, payload=short)
     except EventTooLarge as error:
@@ -96,7 +103,7 @@ def _down(client: SyncPrefectClient, nodes: Collection[str]) -> set[str]:
 
 
 def _resource_id(name: EventName, resource: str) -> str:
-    return f"{PREFIX}.{name.partition('.')[0]}.{resource}"
+    return f"{PREFIX}.{name.partition('.')[0]}.{printable(resource)}"
 
 
 _logger = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import REGISTRY, push_to_gateway, start_http_server
 
+from prefect_ollama.blocks.printable import printable
 from prefect_ollama.tasks.log import run_logger
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _serve(where: str) -> None:
 @contextlib.contextmanager
 def _pushed(gateway: str, source: str, logger: RunLogger) -> Iterator[None]:
     ended = threading.Event()
-    key = {"instance": os.uname().nodename, "source": source}
+    key = {"instance": os.uname().nodename, "source": printable(source)}
 
     def push() -> str:
         try:

@@ -10,13 +10,14 @@ from prefect.runtime import task_run
 
 from prefect_ollama.blocks.lance import StoreSpec
 from prefect_ollama.blocks.lance.upkeep import Housekeeper, Upkeep, maintain
+from prefect_ollama.blocks.printable import printable
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parcel import Parcel
 
 
 def _name() -> str:
     store: StoreSpec = task_run.parameters["store"].content
-    return f"maintain {store.table}"
+    return printable(f"maintain {store.table}", longest=200)
 
 
 @task(name="maintain table", task_run_name=_name, cache_policy=NO_CACHE, persist_result=False)

@@ -1,8 +1,8 @@
 """What ingest runs do, in Prometheus' figures, as those of a node that all processes of a run have together.
 
 Guarantees: counters only grow, over all runs of this process; gauges are those of the runs under way, and go when they
-end; labels are names of nodes and sources and words of ours, never texts that come from outside. The figures are kept
-whether they are exposed or not (`prefect_ollama.tasks.exposure`).
+end; labels are names of nodes and sources, made printable, and words of ours, never other texts from outside. The
+figures are kept whether they are exposed or not (`prefect_ollama.tasks.exposure`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Self
 from prometheus_client import Counter, Gauge, Summary
 
 from prefect_ollama.blocks.lance.runs import FAILED
+from prefect_ollama.blocks.printable import printable
 from prefect_ollama.tasks.embed import EmbeddedBundle
 from prefect_ollama.tasks.report import IngestReport
 from prefect_ollama.tasks.watching import NodeNow, Snapshot
@@ -64,8 +65,9 @@ class RunMetrics:
         """Take in how the run is at a moment; called from one thread."""
         for node in run.nodes:
             self._see(node, down=node.name in run.down)
-        PROGRESS.labels(run.source).set(run.standing.part)
-        self._sources.add(run.source)
+        source = printable(run.source)
+        PROGRESS.labels(source).set(run.standing.part)
+        self._sources.add(source)
         if run.ended:
             self._forget()
 
@@ -91,17 +93,18 @@ class RunMetrics:
         RUNS.labels(status).observe(report.seconds)
 
     def _see(self, node: NodeNow, *, down: bool) -> None:
-        self._grow(TEXTS.labels(node.name), node.texts)
-        self._grow(REQUESTS.labels(node.name), node.requests)
-        self._grow(BUSY.labels(node.name), node.busy_seconds)
+        name = printable(node.name)
+        self._grow(TEXTS.labels(name), node.texts)
+        self._grow(REQUESTS.labels(name), node.requests)
+        self._grow(BUSY.labels(name), node.busy_seconds)
         for kind, errors in node.kinds.items():
-            self._grow(ERRORS.labels(node.name, kind), errors)
-        self._show(IN_FLIGHT.labels(node.name), node.in_flight)
-        self._show(DOWN.labels(node.name), down)
-        self._show(LATENCY.labels(node.name, "50"), node.p50)
-        self._show(LATENCY.labels(node.name, "95"), node.p95)
+            self._grow(ERRORS.labels(name, kind), errors)
+        self._show(IN_FLIGHT.labels(name), node.in_flight)
+        self._show(DOWN.labels(name), down)
+        self._show(LATENCY.labels(name, "50"), node.p50)
+        self._show(LATENCY.labels(name, "95"), node.p95)
         for state in STATES:
-            self._show(BREAKER.labels(node.name, state), node.breaker == state)
+            self._show(BREAKER.labels(name, state), node.breaker == state)
 
     def _grow(self, counter: Counter, value: float) -> None:
         grown = value - self._counted.get(counter, 0.0)

@@ -2,17 +2,19 @@
 
 Guarantees: its length is bounded however many files a run has, files that need attention stand first; what comes
 from outside, such as a file's name, a reason or a node's words, shows as the text it is and never as Markdown or
-HTML.
+HTML. Only numbers stand in tables: both of Prefect's UIs cut a table off that is wider than their column of text, which
+a long name makes it, and fold a list.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
+from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.blocks.table import DEFAULT_TABLE
-from prefect_ollama.tasks.report import FileReport, IngestReport
+from prefect_ollama.tasks.report import FileReport, IngestReport, NodeReport
 
 ATTENTION = 100
 """Files that need attention to list, with reason and remedy."""
@@ -22,9 +24,6 @@ SOME = 10
 
 NODES = 100
 """Nodes to list."""
-
-LONGEST = 400
-"""Characters that one cell of a table holds at most."""
 
 _ORDER = (
     "failed",
@@ -37,14 +36,10 @@ _ORDER = (
     "renamed",
     "removed",
 )
-_ACTIVE = re.compile(r"([\\`*_{}\[\]|~$#!])")
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-# Those that turn the direction of what follows, so that a name reads as another.
-_TURNING = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F])
 
 
 def page(report: IngestReport, *, picture: str = "") -> str:
-    """The page.
+    """Return the page.
 
     Args:
         report: The report.
@@ -52,8 +47,8 @@ def page(report: IngestReport, *, picture: str = "") -> str:
     """
     parts = [
         f"## {_headline(report)}",
-        f"{escaped(report.source)} → {escaped(report.table)}, model {escaped(report.model or 'none')}, "
-        f"run `{report.run_id}`",
+        f"{escape_markdown(report.source)} → {escape_markdown(report.table)}, "
+        f"model {escape_markdown(report.model or 'none')}, run `{report.run_id}`",
         *_totals(report),
         picture,
         *_attention(report),
@@ -62,19 +57,6 @@ def page(report: IngestReport, *, picture: str = "") -> str:
         *_way_back(report),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def escaped(text: str) -> str:
-    """The text so that it shows as it is, in one line, also within a table.
-
-    Control characters become spaces, those that turn the direction of writing are left out, and what is too long is
-    cut with `…`.
-    """
-    text = text.encode("utf-8", "backslashreplace").decode().translate(_TURNING)
-    text = " ".join("".join(each if each >= " " and each != "\x7f" else " " for each in text).split())
-    if len(text) > LONGEST:
-        text = text[: LONGEST - 1] + "…"
-    return _ACTIVE.sub(r"\\\1", re.sub("[&<>]", lambda found: _ENTITIES[found[0]], text))
 
 
 def _headline(report: IngestReport) -> str:
@@ -89,43 +71,28 @@ def _headline(report: IngestReport) -> str:
 
 
 def _totals(report: IngestReport) -> Iterator[str]:
-    outcomes = report.outcomes()
-    yield _table(
-        ["files", *outcomes],
-        [[str(len(report.files)), *(str(count) for count in outcomes.values())]],
-    )
-    if report.dry_run:
-        return
+    outcomes = ", ".join(f"{count} {name}" for name, count in report.outcomes().items())
+    facts = {"files": f"{len(report.files)} ({outcomes})" if outcomes else "0"}
+    if not report.dry_run:
+        facts |= _work(report)
+    yield "\n".join(f"- **{name}**: {escape_markdown(value)}" for name, value in facts.items())
+
+
+def _work(report: IngestReport) -> dict[str, str]:
     repeated = max(report.reused - report.from_cache - report.from_table, 0)
-    yield _table(
-        [
-            "pages",
-            "by OCR",
-            "chunks",
-            "embedded",
-            "from cache",
-            "from table",
-            "repeated",
-        ],
-        [
-            [
-                str(report.pages),
-                str(report.ocr_pages),
-                str(report.chunks),
-                str(report.embedded),
-                str(report.from_cache),
-                str(report.from_table),
-                str(repeated),
-            ]
-        ],
-    )
-    if report.dropped:
-        yield f"Characters dropped: {report.dropped_by_rule}."
+    facts = {
+        "pages": f"{report.pages}",
+        "chunks": f"{report.chunks}",
+        "vectors": f"{report.embedded} embedded by nodes, {report.from_cache} from the cache, "
+        f"{report.from_table} from the table, {repeated} repeated",
+        "time": f"{report.seconds:.1f} s, {report.chunks_per_second:.1f} chunks/s, "
+        f"{report.node_seconds:.1f} node-seconds",
+    }
     if report.ocr_pages:
-        yield f"OCR took {report.ocr_seconds:.1f} s of the parsers."
-    yield (
-        f"{report.seconds:.1f} s, {report.chunks_per_second:.1f} chunks/s, {report.node_seconds:.1f} node-seconds."
-    )
+        facts["pages read by OCR"] = f"{report.ocr_pages}, in {report.ocr_seconds:.1f} s of the parsers"
+    if report.dropped:
+        facts["characters dropped"] = report.dropped_by_rule
+    return facts
 
 
 def _attention(report: IngestReport) -> Iterator[str]:
@@ -133,15 +100,18 @@ def _attention(report: IngestReport) -> Iterator[str]:
         return
     yield "### Need attention"
     ordered = sorted(report.failed, key=lambda file: _ORDER.index(file.outcome))
-    yield _table(
-        ["file", "outcome", "reason", "what to do"],
-        ([file.path, file.outcome, file.reason, file.remedy] for file in ordered[:ATTENTION]),
-    )
+    yield "\n".join(_failed(file) for file in ordered[:ATTENTION])
     if len(ordered) > ATTENTION:
         yield (
             f"… and {len(ordered) - ATTENTION} more. The table's manifest holds all of them with reason and remedy, "
             "and so does what the flow returns."
         )
+
+
+def _failed(file: FileReport) -> str:
+    lines = [f"- **{escape_markdown(file.path)}** ({file.outcome})"]
+    lines += [f"  - {escape_markdown(text)}" for text in (file.reason, file.remedy) if text]
+    return "\n".join(lines)
 
 
 def _others(report: IngestReport) -> Iterator[str]:
@@ -152,12 +122,10 @@ def _others(report: IngestReport) -> Iterator[str]:
     for name in shown:
         files = by_outcome[name]
         yield f"### {name.capitalize()}: {len(files)}"
-        yield _table(
-            ["file", "pages", "chunks", "node-seconds"],
-            (
-                [file.path, str(file.pages), str(file.chunks), f"{file.node_seconds:.1f}"]
-                for file in files[:SOME]
-            ),
+        yield "\n".join(
+            f"- {escape_markdown(file.path)}: {_count(file.pages, 'page')}, {_count(file.chunks, 'chunk')}, "
+            f"{file.node_seconds:.1f} node-seconds"
+            for file in files[:SOME]
         )
         if len(files) > SOME:
             yield f"… and {len(files) - SOME} more."
@@ -167,23 +135,18 @@ def _nodes(report: IngestReport) -> Iterator[str]:
     if not report.nodes:
         return
     yield "### Nodes"
-    yield _table(
-        ["node", "chunks", "share", "busy s", "chunks/s", "errors", "note"],
-        (
-            [
-                node.name,
-                str(node.texts),
-                f"{node.share:.0%}",
-                f"{node.busy_seconds:.1f}",
-                f"{node.texts_per_second:.1f}",
-                str(sum(node.errors.values())),
-                node.note,
-            ]
-            for node in report.nodes[:NODES]
-        ),
-    )
+    yield "\n".join(_node(node) for node in report.nodes[:NODES])
     if len(report.nodes) > NODES:
         yield f"… and {len(report.nodes) - NODES} more."
+
+
+def _node(node: NodeReport) -> str:
+    errors = _count(sum(node.errors.values()), "error")
+    said = (
+        f"- **{escape_markdown(node.name)}**: {_count(node.texts, 'chunk')} ({node.share:.0%}), "
+        f"busy for {node.busy_seconds:.1f} s, {errors}"
+    )
+    return f"{said}\n  - {escape_markdown(node.note)}" if node.note else said
 
 
 def _way_back(report: IngestReport) -> Iterator[str]:
@@ -211,20 +174,11 @@ def _way_back(report: IngestReport) -> Iterator[str]:
         yield "A table that needs storage options is named by its block instead (`--block`, or its name)."
 
 
-def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [_row(names), "|" + "---|" * len(names)]
-    return "\n".join([*lines, *(_row([escaped(cell) for cell in row]) for row in rows)])
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def _fenced(language: str, code: str) -> str:
     """A block of code in a fence longer than any that the code holds."""
     longest = max((len(ticks) for ticks in re.findall("`+", code)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{code}\n{fence}"
+    return f"{fence}{language}\n{printable(code, lines=True)}\n{fence}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -17,6 +17,7 @@ from prefect.runtime import task_run
 from prefect_ollama.blocks.chunk import Chunk
 from prefect_ollama.blocks.errors import DocumentError
 from prefect_ollama.blocks.lance import FAILED, PARTIAL, STORED, Document
+from prefect_ollama.blocks.printable import printable
 from prefect_ollama.tasks.chunking import (
     CHUNKER_VERSION,
     ChunkOptions,
@@ -117,7 +118,7 @@ def _name() -> str:
     bundle: Bundle = task_run.parameters["bundle"].content
     count = len(bundle.files)
     what = bundle.files[0].path if count == 1 else f"{count} files"
-    return f"parse {what} · bundle {bundle.number}"
+    return f"parse {printable(what, longest=150)} · bundle {bundle.number}"
 
 
 @task(name="parse", task_run_name=_name, retries=0)

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
 from prefect_ollama.blocks.lance import Store
+from prefect_ollama.blocks.printable import printable
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.planning import Plan, Source, find_files, make_plan
@@ -19,7 +20,7 @@ from prefect_ollama.tasks.planning.source import source_name
 def _name() -> str:
     source = task_run.parameters["source"]
     what = source if isinstance(source, str) else source[0] if len(source) == 1 else f"{len(source)} files"
-    return f"plan {what}"[:200]
+    return printable(f"plan {what}", longest=200)
 
 
 @task(name="plan", task_run_name=_name, cache_policy=NO_CACHE, persist_result=False)

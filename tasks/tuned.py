@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.blocks.wire.spec import NodeSpec
-from prefect_ollama.tasks.page import escaped
 from prefect_ollama.tasks.tuning import Point, Tuning, draw_curve
 
 
@@ -84,37 +84,34 @@ class NodeTuning:
 
 
 def tuning_page(rows: Sequence[NodeTuning], model: str) -> str:
-    """The page: a table of the nodes, then a picture of each and all that was measured of it."""
+    """Return the page: a list of the nodes, then a picture of each and all that was measured of it."""
     lines = [
-        f"Model {escaped(model)}. The setting in the frame is the smallest that reaches 97 % of the best.",
+        f"Model {escape_markdown(model)}. The setting in the frame is the smallest that reaches 97 % of the best.",
         "",
-        "| node | requests at once | texts in each | texts/s | p95 s | before | saved | note |",
-        "|---|---|---|---|---|---|---|---|",
-        *(_row(row) for row in rows),
+        *(_listed(row) for row in rows),
     ]
     for row in rows:
         lines += _measured(row)
     return "\n".join(lines) + "\n"
 
 
-def _row(row: NodeTuning) -> str:
+def _listed(row: NodeTuning) -> str:
+    note = f"\n  - {escape_markdown(row.note)}" if row.note else ""
     if not row.ok:
-        return f"| {escaped(row.name)} | | | | | | no | {escaped(row.note)} |"
+        return f"- **{escape_markdown(row.name)}**: not measured{note}"
     return (
-        f"| {escaped(row.name)} | {row.in_flight} | {row.request_texts} | {row.texts_per_second:.1f} | {row.p95:.2f} "
-        f"| {row.in_flight_before} × {row.request_texts_before} | {'yes' if row.saved else 'no'} "
-        f"| {escaped(row.note)} |"
+        f"- **{escape_markdown(row.name)}**: {row.in_flight} requests of {row.request_texts} texts at once, "
+        f"{row.texts_per_second:.1f} texts/s, p95 {row.p95:.2f} s\n"
+        f"  - {'saved' if row.saved else 'not saved'}; before: at most {row.in_flight_before} requests of "
+        f"{row.request_texts_before} texts{note}"
     )
 
 
 def _measured(row: NodeTuning) -> Iterator[str]:
     if (tuning := row.tuning) is None:
         return
-    yield from ("", f"### {escaped(row.name)}", "")
+    yield from ("", f"### {escape_markdown(row.name)}", "")
     yield f"![rate over requests in flight]({draw_curve(row.name, tuning).uri()})"
-    yield from ("", "| in flight | texts in each | texts/s | p50 s | p95 s |", "|---|---|---|---|---|")
+    yield from ("", "| in flight | texts in each | texts/s | p95 s |", "|---|---|---|---|")
     for point in tuning.points:
-        yield (
-            f"| {point.in_flight} | {point.texts} | {point.texts_per_second:.1f} | {point.p50:.2f} "
-            f"| {point.p95:.2f} |"
-        )
+        yield f"| {point.in_flight} | {point.texts} | {point.texts_per_second:.1f} | {point.p95:.2f} |"

@@ -19,12 +19,12 @@ from uuid import UUID
 
 import distributed
 import httpx
-import orjson
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.tasks.events import emit, settle_nodes
 from prefect_ollama.tasks.log import run_logger
@@ -42,7 +42,7 @@ from prefect_ollama.tasks.watching import (
     Timeline,
     observer,
 )
-from prefect_ollama.tasks.watching.words import how_far, how_fast, node_rows
+from prefect_ollama.tasks.watching.words import log_line, nodes_list, progress_text
 
 LOOK_EVERY = 0.5
 PUBLISH_EVERY = 4.0
@@ -145,7 +145,7 @@ class Watch:
                     with contextlib.suppress(Exception):  # it shows, and does no work
                         see(run)
                 if ended or now >= log_at:
-                    run_logger().info("%s; %s", how_far(run), how_fast(run))
+                    run_logger().info("%s", log_line(run))
                     log_at = now + LOG_EVERY
                 if ended or now >= publish_at:
                     self._artifacts.publish(run, {} if self._memory is None else self._memory.nodes)
@@ -212,12 +212,12 @@ class _Artifacts:
             self._pause = 0.0
 
     def _publish(self, run: Snapshot, memory: Mapping[str, InMemory]) -> None:
-        said = f"Ingest of {run.source}: {how_far(run)}; {how_fast(run)}"
-        rows = orjson.dumps(node_rows(run, memory)).decode()
         for left in reversed(range(LAST_TRIES if run.ended else 1)):
             try:
-                self._put(PROGRESS, "progress", round(100 * run.standing.part, 1), said)
-                self._put(NODES, "table", rows, f"Nodes of {run.source}")
+                self._put(PROGRESS, "progress", round(100 * run.standing.part, 1), progress_text(run))
+                self._put(
+                    NODES, "markdown", nodes_list(run, memory), f"Nodes of {escape_markdown(run.source)}"
+                )
                 return
             except httpx.HTTPStatusError:
                 if not left:

@@ -398,7 +398,11 @@ class TestRendering:
         ]
         text = shown(render.nodes(rows))
         assert "…" not in text
-        assert "a" * 12 in text
+        assert "a" * 12 not in text, "the digest goes first"
+        assert rows[1].name in "".join(text.split())
+        near = [rows[0], replace(rows[0], name="http://192.168.178.22:11434")]
+        assert "http://192.168.178.22:11434   ready" in shown(render.nodes(near))
+        assert "a" * 12 in shown(render.nodes(near), 120)
         assert "64 MiB, all on the GPU" in text
         assert "It does not answer" in " ".join(text.split())
 

@@ -35,7 +35,7 @@ def test_an_event_names_its_resource_and_its_flow_run() -> None:
     assert event.event == "prefect-ollama.document.failed"
     assert event.resource.id == "prefect-ollama.document.d41d8"
     assert event.resource.name == "a/b.pdf"
-    assert event.payload == {"reason": ("it is torn. " * 500)[:LONGEST], "pages": 3}
+    assert event.payload == {"reason": ("it is torn. " * 500)[: LONGEST - 1] + "…", "pages": 3}
     assert {each.role for each in event.related} >= {"flow-run", "flow"}
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from prefect_ollama.tasks.page import ATTENTION, LONGEST, SOME, page
+from prefect_ollama.blocks.printable import CELL
+from prefect_ollama.tasks.page import ATTENTION, SOME, page
 from prefect_ollama.tasks.report import FileReport, IngestReport, NodeReport
 
 ODD_NAMES = (
@@ -41,46 +42,40 @@ def report(*files: FileReport, **values: object) -> IngestReport:
     return IngestReport(files=files, **{**given, **values})  # type: ignore[arg-type]
 
 
-def tables(markdown: str) -> list[list[list[str]]]:
-    """The cells of every table as a reader sees them."""
-    found: list[list[list[str]]] = []
-    for token in MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(markdown):
-        if token.type == "table_open":
-            found.append([])
-        elif token.type == "tr_open":
-            found[-1].append([])
-        elif token.type == "inline" and found and token.level > 2:
-            found[-1][-1].append("".join(plain(token)))
-    return found
+def items(markdown: str) -> list[str]:
+    """The items of all lists as a reader sees them, each with those below it in lines of their own."""
+    return ["".join(plain(token)) for token in parsed(markdown) if token.type == "inline" and token.level > 2]
+
+
+def parsed(markdown: str) -> list[Token]:
+    return MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(markdown)
 
 
 def plain(inline: Token) -> Iterator[str]:
     for token in inline.children or []:
-        assert token.type in ("text", "text_special"), f"{token.type} in {inline.content!r}"
-        yield token.content
-
-
-def row_of(markdown: str, outcome: str) -> list[str]:
-    return next(row for table in tables(markdown) for row in table if row[1:2] == [outcome] and len(row) == 4)
+        if token.content != "<!-- -->":
+            assert token.type in ("text", "text_special", "strong_open", "strong_close"), token
+        yield token.content.replace("<!-- -->", "")
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_an_odd_name_shows_as_it_is(name: str) -> None:
-    shown = row_of(page(report(FileReport(name, "failed", reason=name, remedy=name))), "failed")
+    shown = items(page(report(FileReport(name, "failed", reason=name, remedy=name))))
     spaced = " ".join(name.split())
-    assert shown == [spaced, "failed", spaced, spaced]
+    assert shown[-3:] == [f"{spaced} (failed)", spaced, spaced]
 
 
 @given(st.text(max_size=50))
-def test_whatever_a_name_is_it_stays_one_cell_of_text(name: str) -> None:
-    shown = tables(page(report(FileReport(name, "failed"), FileReport("next", "stored"))))
-    assert [len(row) for row in shown[2]] == [4, 4]
-    assert shown[3][1][0] == "next"
+def test_whatever_a_name_is_it_stays_one_line_of_text(name: str) -> None:
+    made = page(report(FileReport(name, "failed"), FileReport("next", "stored")))
+    assert items(made)[-1].startswith("next: ")
+    assert len([token for token in parsed(made) if token.type == "list_item_open"]) == len(items(made))
+    assert not {token.type for token in parsed(made)} & {"html_block", "table_open", "code_block"}
 
 
-def test_what_turns_the_direction_of_writing_is_left_out() -> None:
-    shown = row_of(page(report(FileReport("bill\u202efdp.exe", "failed"))), "failed")
-    assert shown[0] == "billfdp.exe"
+def test_what_turns_the_direction_of_writing_is_shown() -> None:
+    shown = items(page(report(FileReport("bill\u202efdp.exe", "failed"))))
+    assert shown[-1] == "bill\\u202efdp.exe (failed)"
 
 
 def test_a_name_that_is_no_unicode_can_be_sent_to_the_server() -> None:
@@ -88,8 +83,8 @@ def test_a_name_that_is_no_unicode_can_be_sent_to_the_server() -> None:
 
 
 def test_a_long_reason_is_cut() -> None:
-    shown = row_of(page(report(FileReport("a.pdf", "failed", reason="x" * 5000))), "failed")
-    assert len(shown[2]) == LONGEST
+    shown = items(page(report(FileReport("a.pdf", "failed", reason="x" * 5000))))
+    assert len(shown[-1]) == CELL
 
 
 def test_of_ten_thousand_files_those_that_need_attention_stand_first_and_the_rest_is_counted() -> None:
@@ -102,11 +97,12 @@ def test_of_ten_thousand_files_those_that_need_attention_stand_first_and_the_res
     made = page(report(*files, pages=27000))
     assert len(made) < 60_000
     assert "Of 10001 files 1001 need attention" in made
-    attention, stored = tables(made)[2:4]
-    assert len(attention) == 1 + ATTENTION
-    assert attention[1][1:] == ["failed", ("it is damaged " * 5).strip(), "Save it again."]
+    shown = items(made)
+    assert len([each for each in shown if each.endswith("(failed)")]) == ATTENTION
+    first = shown.index("folder/bad-0.pdf (failed)")
+    assert shown[first + 1 : first + 3] == [("it is damaged " * 5).strip(), "Save it again."]
     assert f"and {1001 - ATTENTION} more" in made
-    assert len(stored) == 1 + SOME
+    assert len([each for each in shown if each.startswith("folder/stored-")]) == SOME
     assert "### Stored: 9000" in made
     assert f"and {9000 - SOME} more" in made
     assert made.index("### Need attention") < made.index("### Stored") < made.index("bad-0") + len(made)
@@ -129,26 +125,21 @@ def test_the_totals_say_where_vectors_came_from_and_what_was_left_out() -> None:
             node_seconds=1.25,
         )
     )
-    counts, totals = tables(made)[:2]
-    assert counts == [["files", "stored"], ["1", "1"]]
-    assert dict(zip(*totals, strict=True)) == {
-        "pages": "4",
-        "by OCR": "1",
-        "chunks": "10",
-        "embedded": "3",
-        "from cache": "4",
-        "from table": "2",
-        "repeated": "1",
-    }
-    assert "2.0 s, 5.0 chunks/s, 1.2 node-seconds." in made
-    assert "Characters dropped: header 100, hyphen 20." in made
-    assert "OCR took 7.2 s" in made
+    assert items(made)[:6] == [
+        "files: 1 (1 stored)",
+        "pages: 4",
+        "chunks: 10",
+        "vectors: 3 embedded by nodes, 4 from the cache, 2 from the table, 1 repeated",
+        "time: 2.0 s, 5.0 chunks/s, 1.2 node-seconds",
+        "pages read by OCR: 1, in 7.2 s of the parsers",
+    ]
+    assert "characters dropped: header 100, hyphen 20" in items(made)
 
 
 def test_the_nodes_and_a_picture_have_their_place() -> None:
     node = NodeReport("gpu|box", 9, 0.9, 3.0, 3.0, {"time-out": 2}, "<no answer>")
     made = page(report(FileReport("a.pdf", "stored"), nodes=(node,)), picture="![busy](data:image/svg+xml,x)")
-    assert ["gpu|box", "9", "90%", "3.0", "3.0", "2", "<no answer>"] in tables(made)[-1]
+    assert items(made)[-2:] == ["gpu|box: 9 chunks (90%), busy for 3.0 s, 2 errors", "<no answer>"]
     assert made.index("chunks/s") < made.index("![busy]") < made.index("### Nodes")
 
 

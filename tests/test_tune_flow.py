@@ -67,7 +67,7 @@ def test_what_is_found_is_shown_and_saved_where_there_is_a_block(
 
     page = latest_artifact(prefect_server, "tuning")
     assert page.count("](data:image/svg+xml;base64,") == 2
-    assert f"| {name} | {first.in_flight} | {first.request_texts} |" in page
+    assert f"**{name}**: {first.in_flight} requests of {first.request_texts} texts at once" in page
     assert SECRET not in page
     assert SECRET not in repr(rows)
     assert orjson.loads(orjson.dumps(first.to_dict()))["points"][0]["in_flight"] == 1
@@ -140,6 +140,6 @@ def test_of_the_terminal() -> None:
 
 def test_what_names_hold_does_not_break_the_page() -> None:
     page = tuning_page(ROWS, "m|x")
-    assert r"| a\|b &lt;i&gt; | | | | | | no |" in page
+    assert r"- **a\|b &lt;i&gt;**: not measured" in page
     assert "### gpu-box" in page
     assert page.count("data:image/svg+xml") == 1

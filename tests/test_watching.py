@@ -32,7 +32,14 @@ from prefect_ollama.tasks.watching import (
 )
 from prefect_ollama.tasks.watching.memory import in_memory
 from prefect_ollama.tasks.watching.timeline import MOST_COLUMNS
-from prefect_ollama.tasks.watching.words import how_far, how_fast, node_rows
+from prefect_ollama.tasks.watching.words import (
+    how_far,
+    how_fast,
+    log_line,
+    node_rows,
+    nodes_list,
+    progress_text,
+)
 from tests.nodes import nodes
 
 GIB = 2**30
@@ -285,11 +292,24 @@ def test_a_run_in_words() -> None:
     live.take(message("one", 1.0, figures("gpu", 90), figures("cpu", 10), gone))
     run = snapshot(*live.nodes(), down=frozenset({"gone"}))
     assert how_far(run) == "120 of 400 documents, 31.0 of 90.0 MB; about 3 min 20 s left"
-    assert how_fast(run) == "110 texts embedded, 22 a second now (gpu 82%, cpu 9%, gone 9%)"
+    assert how_fast(run) == "110 texts embedded, 22 texts/s"
+    assert log_line(run).endswith(
+        "110 texts embedded, 22 texts/s (gone down 2, gpu works 18, cpu works 2, new unknown)"
+    )
     assert how_far(replace(run, standing=replace(run.standing, left=None))).endswith("time left unknown")
     ended = replace(run, ended=True)
     assert how_far(ended) == "120 of 400 documents, 31.0 of 90.0 MB in 1 min 40 s"
-    assert how_fast(ended).startswith("110 texts embedded, 1 a second on average (")
+    assert log_line(ended).endswith("in 1 min 40 s; 110 texts embedded (gone 9%, gpu 82%, cpu 9%)")
+    assert progress_text(run).splitlines()[2:] == [
+        "- gone down, 2 texts/s",
+        "- gpu works, 18 texts/s",
+        "- cpu works, 2 texts/s",
+        "- new unknown",
+    ]
+    told = nodes_list(run, {"gpu": InMemory(6 * GIB, 1.0, loaded=True)})
+    assert "**gpu**: works, 18.0 texts/s" in told
+    assert "VRAM 6.0 GiB, model 100% on GPU" in told
+    assert "errors 3, last error: Node 'gone': no" in told
     rows = node_rows(run, {"gpu": InMemory(6 * GIB, 1.0, loaded=True), "cpu": InMemory(0, 0.0, loaded=True)})
     assert [row["state"] for row in rows] == ["works", "works", "down", "unknown"]
     assert [row["VRAM"] for row in rows] == ["6.0 GiB", "0 MiB", "unknown", "unknown"]

@@ -10,6 +10,8 @@ import base64
 from html import escape
 from typing import Literal
 
+from prefect_ollama.blocks.printable import printable
+
 INK = "#757d89"
 """Text and axes: contrast of about 4 to white and to Prefect's dark ground."""
 
@@ -34,7 +36,7 @@ class Svg:
     def __init__(self, width: float, height: float, title: str) -> None:
         self._parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_n(width)} {_n(height)}" role="img" '
-            f'font-family="sans-serif" font-size="12"><title>{escape(title)}</title>'
+            f'font-family="sans-serif" font-size="12"><title>{escape(printable(title))}</title>'
         ]
 
     def text(
@@ -51,7 +53,7 @@ class Svg:
         placed = "" if anchor == "start" else f' text-anchor="{anchor}"'
         sized = "" if size == 12 else f' font-size="{_n(size)}"'
         self._parts.append(
-            f'<text x="{_n(x)}" y="{_n(y)}"{placed}{sized} fill="{fill}">{escape(text)}</text>'
+            f'<text x="{_n(x)}" y="{_n(y)}"{placed}{sized} fill="{fill}">{escape(printable(text))}</text>'
         )
 
     def rect(

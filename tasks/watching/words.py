@@ -1,10 +1,11 @@
-"""A run at one moment, in words: the line of a log, and the rows of a table."""
+"""A run at one moment, in words: the line of a log, and the text and the list that Prefect's UI shows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.tasks.drawing import clock
 from prefect_ollama.tasks.watching.live import NodeNow
 from prefect_ollama.tasks.watching.memory import InMemory
@@ -12,12 +13,18 @@ from prefect_ollama.tasks.watching.snapshot import Snapshot
 
 UNKNOWN = "unknown"
 
-MOST_NAMED = 6
-"""Nodes that a line names."""
+IN_A_LINE = 6
+"""Nodes that a line of the log names."""
+
+IN_A_TEXT = 20
+"""Nodes that the text of the progress names."""
+
+IN_A_LIST = 200
+"""Nodes that the list of nodes holds; Prefect's UI shows a longer text slowly."""
 
 
 def how_far(run: Snapshot) -> str:
-    """Documents and bytes done, and the time that is left."""
+    """Return documents and bytes done, and the time that is left."""
     at = run.standing
     done = f"{at.documents:,} of {at.of_documents:,} documents, {_size(at.size, at.of_size)}"
     if run.ended:
@@ -28,24 +35,80 @@ def how_far(run: Snapshot) -> str:
 
 
 def how_fast(run: Snapshot) -> str:
-    """Texts embedded, at what rate, by whom."""
-    working = sorted((node for node in run.nodes if node.texts), key=lambda node: -node.texts)
-    shares = [f"{node.name} {node.share:.0%}" for node in working[:MOST_NAMED]]
-    if len(working) > MOST_NAMED:
-        shares.append(f"{len(working) - MOST_NAMED} more")
-    rate = run.texts / run.seconds if run.ended and run.seconds else run.now
-    when = "on average" if run.ended else "now"
-    said = f"{run.texts:,} texts embedded, {rate:,.0f} a second {when}"
-    return f"{said} ({', '.join(shares)})" if shares else said
+    """Return the texts embedded and the rate, as a number; of an ended run the report has the rate."""
+    rate = "" if run.ended else f", {run.now:,.0f} texts/s"
+    return f"{run.texts:,} texts embedded{rate}"
+
+
+def log_line(run: Snapshot) -> str:
+    """Return how far and how fast a run is, with the state and the rate of each node, or its share at the end."""
+    some, more = _first(run, IN_A_LINE)
+    named = [f"{node.name} {node.share:.0%}" if run.ended else _briefly(node, run) for node in some]
+    told = ", ".join([*named, *([f"{more} more"] if more else [])])
+    return f"{how_far(run)}; {how_fast(run)}" + (f" ({told})" if told else "")
+
+
+def progress_text(run: Snapshot) -> str:
+    """Return the same as Markdown, with a line for each node. Prefect's first UI brings it up to date by itself."""
+    head = f"Ingest of {escape_markdown(run.source)}: {how_far(run)}; {how_fast(run)}"
+    some, more = _first(run, IN_A_TEXT)
+    lines = [f"- {escape_markdown(_briefly(node, run, unit=True))}" for node in some]
+    return "\n".join([head, "", *lines, *([f"- {more} more"] if more else [])])
+
+
+def nodes_list(run: Snapshot, memory: Mapping[str, InMemory]) -> str:
+    """Return a list of the nodes as Markdown, with all that is known of each.
+
+    Args:
+        run: The run.
+        memory: What the nodes have in memory, by name.
+    """
+    rows = node_rows(run, memory)
+    parts = [f"{how_fast(run)}."]
+    parts += [_listed(row) for row in rows[:IN_A_LIST]]
+    if len(rows) > IN_A_LIST:
+        parts.append(f"{len(rows) - IN_A_LIST} more")
+    return "\n\n".join(parts) + "\n"
+
+
+def _listed(row: Mapping[str, Any]) -> str:
+    shown = {name: escape_markdown(value) for name, value in row.items()}
+    return "\n".join(
+        [
+            f"**{shown['node']}**: {shown['state']}, {shown['texts/s']} texts/s",
+            "",
+            f"- share {shown['share']}, in flight {shown['in flight']}, breaker {shown['breaker']}",
+            f"- seconds of a request: p50 {shown['p50 s']}, p95 {shown['p95 s']}",
+            f"- VRAM {shown['VRAM']}, model {shown['model']}",
+            f"- errors {shown['errors']}, last error: {shown['last error'] or 'none'}",
+        ]
+    )
+
+
+def _first(run: Snapshot, most: int) -> tuple[list[NodeNow], int]:
+    """The nodes to name, those in trouble first, then the fastest; and how many more there are."""
+    nodes = [node for node in run.nodes if node.texts] if run.ended else list(run.nodes)
+    nodes.sort(key=lambda node: (state(node, run) not in _TROUBLE, -node.now, -node.texts))
+    return nodes[:most], max(len(nodes) - most, 0)
+
+
+_TROUBLE = ("down", "rests")
+
+
+def _briefly(node: NodeNow, run: Snapshot, *, unit: bool = False) -> str:
+    how = f"{node.name} {state(node, run)}"
+    if not node.now:
+        return how
+    return f"{how}, {node.now:,.0f} texts/s" if unit else f"{how} {node.now:,.0f}"
 
 
 def node_rows(run: Snapshot, memory: Mapping[str, InMemory]) -> list[dict[str, Any]]:
-    """A row for each node, in plain values."""
+    """Return a row for each node, in plain values."""
     return [_row(node, run, memory.get(node.name, InMemory())) for node in run.nodes]
 
 
 def state(node: NodeNow, run: Snapshot) -> str:
-    """How a node is, in a word."""
+    """Return how a node is, in a word."""
     if node.name in run.down:
         return "down"
     return "rests" if node.state == "fails" else node.state
@@ -57,8 +120,7 @@ def _row(node: NodeNow, run: Snapshot, memory: InMemory) -> dict[str, Any]:
         "node": node.name,
         "state": state(node, run),
         "share": f"{node.share:.0%}" if heard else UNKNOWN,
-        "texts/s now": round(node.now, 1) if heard else UNKNOWN,
-        "texts/s mean": round(node.mean, 1) if heard else UNKNOWN,
+        "texts/s": round(node.now, 1) if heard else UNKNOWN,
         "in flight": node.in_flight if heard else UNKNOWN,
         "p50 s": round(node.p50, 3) if node.p50 else UNKNOWN,
         "p95 s": round(node.p95, 3) if node.p95 else UNKNOWN,

@@ -1,0 +1,106 @@
+"""Text from outside, made fit to be shown: names of files and nodes, versions, errors, titles, passages.
+
+Guarantees: `printable` leaves nothing in a text that a terminal, a log or a reader's eye takes for something else than
+a character: no control sequence, no change of the direction of writing, no line that looks like one of ours; what it
+returns it returns again unchanged. `escape_markdown` leaves nothing that a Markdown or HTML renderer acts on: no image,
+link, table cell or tag.
+
+Sources: Unicode 16, chapter 23 (format characters); Unicode Technical Report 36 (spoofing); ECMA-48 (C0, C1);
+CommonMark 0.31; GitHub Flavored Markdown (tables and autolinks).
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Final
+
+LONGEST: Final = 2000
+"""Characters of a text from outside that are shown, if the place does not ask for fewer."""
+
+CELL: Final = 400
+"""Characters of a text from outside in an artifact."""
+
+# C0 with DEL and C1; marks, embeddings, overrides and isolates of direction; line and paragraph separator; signs
+# without a width that no language needs; surrogates that stand alone; annotations, tags, noncharacters. The joiners
+# U+200C and U+200D stay: Persian, Hindi and emoji need them.
+_UNSAFE: Final = (
+    "\x00-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
+    "\ud800-\udfff\U000e0000-\U000e0fff"
+)
+_IN_A_LINE: Final = re.compile(f"[{_UNSAFE}]")
+_IN_LINES: Final = re.compile(f"(?![\n\t])[{_UNSAFE}]")
+_SHORT: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+# What CommonMark and the extensions of Prefect's two UIs act on within a line; `$` begins a formula.
+_ACTIVE: Final = re.compile(r"([\\`*_{}\[\]|~$#!])")
+
+# What makes a list, a heading or a rule where a line begins with it.
+_AT_THE_START: Final = re.compile(r"^(?:(\d+)([.)])(?!\S)|()([-+=]))")
+
+# GitHub's extension makes links of bare addresses, also where their characters are escaped. A comment parts the
+# address, and is shown nowhere.
+_ADDRESS: Final = re.compile(r"(?i)(?<=[a-z])(?=://)|(?<=www)(?=\.)|(?=@)")
+_NOTHING: Final = "<!-- -->"
+
+
+def printable(text: object, *, lines: bool = False, longest: int = LONGEST) -> str:
+    r"""Return a text with nothing in it but characters that can be seen.
+
+    Args:
+        text: The text, or what gives it by `str`.
+        lines: Whether it may have several lines; else a new line is shown as `\n`.
+        longest: Characters to keep; what is longer ends in `…`.
+
+    Returns:
+        The text, with `\x1b`, `\u202e` and so on in place of what cannot be seen.
+    """
+    said = str(text)
+    if len(said) > longest:
+        said = said[: longest - 1] + "…"
+    return (_IN_LINES if lines else _IN_A_LINE).sub(_named, said)
+
+
+def escape_markdown(text: object, *, longest: int = CELL) -> str:
+    """Return Markdown that shows a text as it is, in one line, also within a table or a list.
+
+    White space of any kind becomes one space. Whatever else cannot be seen is shown as by `printable`.
+
+    Args:
+        text: The text, or what gives it by `str`.
+        longest: Characters of the text to keep.
+    """
+    shown = printable(" ".join(str(text).split()), longest=longest)
+    parts = (_ACTIVE.sub(r"\\\1", html.escape(part, quote=False)) for part in _ADDRESS.split(shown))
+    return _AT_THE_START.sub(r"\1\3\\\2\4", _NOTHING.join(parts))
+
+
+def escape_html(text: object, *, longest: int = CELL) -> str:
+    """Return HTML that shows a text as it is, in one line.
+
+    Args:
+        text: The text, or what gives it by `str`.
+        longest: Characters of the text to keep.
+    """
+    return html.escape(printable(" ".join(str(text).split()), longest=longest))
+
+
+def escape_json(document: str) -> str:
+    r"""Return a JSON document in which nothing is hidden: what cannot be seen stands as `\u` and four digits.
+
+    Args:
+        document: JSON; white space between its values stays.
+    """
+    return _IN_LINES.sub(_as_json, document)
+
+
+def _named(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if (short := _SHORT.get(found[0])) is not None:
+        return short
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _as_json(found: re.Match[str]) -> str:
+    pair = found[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{pair[n : n + 2].hex()}" for n in range(0, len(pair), 2))
