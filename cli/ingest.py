@@ -16,6 +16,7 @@ from prefect_ollama.options import (
     OcrLanguageOption,
     OcrOption,
     PartialOption,
+    RunningHeadsOption,
     TableOption,
     UriOption,
     named_nodes,
@@ -50,6 +51,7 @@ def ingest(
     ] = False,
     ocr: OcrOption = True,
     ocr_language: OcrLanguageOption = ("eng",),
+    running_heads: RunningHeadsOption = "drop",
     cache: Annotated[bool, Parameter(help="Keep vectors, so that no text is ever embedded twice.")] = True,
     json: JsonOption = False,
 ) -> int:
@@ -72,6 +74,7 @@ def ingest(
                     ocr="auto" if ocr else "off",
                     ocr_languages=list(ocr_language),
                     allow_partial=allow_partial,
+                    running_heads=running_heads,
                 ),
                 advanced=Advanced(
                     remove_missing=not keep_missing, allow_empty=allow_empty, pull=pull, use_cache=cache
@@ -94,6 +97,7 @@ def re_embed(
     allow_partial: PartialOption = False,
     ocr: OcrOption = True,
     ocr_language: OcrLanguageOption = ("eng",),
+    running_heads: RunningHeadsOption = "drop",
     json: JsonOption = False,
 ) -> int:
     """Embed all documents of a table anew, beside it, and swap them in when all are there."""
@@ -115,6 +119,7 @@ def re_embed(
                     ocr="auto" if ocr else "off",
                     ocr_languages=list(ocr_language),
                     allow_partial=allow_partial,
+                    running_heads=running_heads,
                 ),
             )
         show(asdict(swap) if json else render.runs([swap]), json=json)

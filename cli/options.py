@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -46,6 +46,12 @@ PartialOption = Annotated[
 ]
 OcrOption = Annotated[bool, Parameter(help="Read pages that are pictures of text.")]
 OcrLanguageOption = Annotated[tuple[str, ...], Parameter(help="Tesseract's name of a language on them.")]
+RunningHeadsOption = Annotated[
+    Literal["drop", "keep"],
+    Parameter(
+        help="Running heads, feet and page numbers that repeat: `drop` lists them in the report, `keep` stores them."
+    ),
+]
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for programs.")]
 
 

@@ -27,6 +27,9 @@ OTHER_PLACES = 3
 PLANNED = 50
 """Files of a dry run to list."""
 
+LINES = 10
+"""Lines that parsing left out to list."""
+
 
 def report(what: IngestReport) -> RenderableType:
     """A run's report: totals, nodes, files that need attention. It fits into 80 columns."""
@@ -42,6 +45,17 @@ def report(what: IngestReport) -> RenderableType:
     if what.failed:
         parts.append(line("Need attention", "bold"))
         parts += [_attention(file) for file in what.failed]
+    if noted := [file for file in what.files if file.notes]:
+        parts.append(line("Not read", "bold"))
+        parts += [_noted(file) for file in noted[:PLANNED]]
+        if len(noted) > PLANNED:
+            parts.append(line(f"… and {len(noted) - PLANNED} more; --json lists all (`notes`)"))
+    if lines := [(file.path, each) for file in what.files for each in file.dropped_lines if each.text]:
+        lines.sort(key=lambda each: -each[1].times)
+        parts.append(line("Lines dropped (--running-heads keep keeps them)", "bold"))
+        parts += [line(f"{each.times} × {each.text} ({each.rule}, {path})") for path, each in lines[:LINES]]
+        if len(lines) > LINES:
+            parts.append(line(f"… and {len(lines) - LINES} more; --json lists all (`dropped_lines`)"))
     return Group(*parts)
 
 
@@ -89,6 +103,10 @@ def _nodes(nodes: Sequence[NodeReport]) -> Fitted:
         for node in nodes
     )
     return Fitted(("node", *numbers), rows, drop=("busy s", "share"), numbers=numbers)
+
+
+def _noted(file: FileReport) -> RenderableType:
+    return Group(line(file.path), Padding(Group(*map(line, file.notes)), (0, 0, 0, 2)))
 
 
 def _attention(file: FileReport) -> RenderableType:

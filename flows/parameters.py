@@ -169,6 +169,12 @@ class Reading(_Options):
         ["eng"], title="OCR languages", description="Tesseract's names of the languages on such pages."
     )
     ocr_dpi: int = Field(150, ge=50, le=600, title="OCR resolution", description="Dots per inch for OCR.")
+    running_heads: Literal["drop", "keep"] = Field(
+        "drop",
+        title="Running heads",
+        description="Running heads, feet and page numbers that repeat from page to page: `drop` leaves them out and "
+        "lists them in the report, `keep` stores them with every page.",
+    )
     passwords: list[Password] = Field([], title="Passwords", description="For encrypted files.")
     allow_partial: bool = Field(
         False,
@@ -191,6 +197,7 @@ class Reading(_Options):
             wall_seconds=self.wall_seconds,
             passwords=tuple((each.pattern, each.password) for each in self.passwords),
             allow_partial=self.allow_partial,
+            running_heads=self.running_heads,
             ocr=self.ocr,
             ocr_languages=tuple(self.ocr_languages),
             ocr_dpi=self.ocr_dpi,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from prefect_ollama.blocks.lance import PARTIAL, Document, Run, Store
@@ -16,6 +16,7 @@ from prefect_ollama.tasks.embed import EmbeddedBundle
 from prefect_ollama.tasks.failures import Failures
 from prefect_ollama.tasks.interrupted import settle_interrupted
 from prefect_ollama.tasks.metrics import RunMetrics
+from prefect_ollama.tasks.parse import LeftOut
 from prefect_ollama.tasks.planning import Plan, SourceFile
 from prefect_ollama.tasks.publish import publish_run
 from prefect_ollama.tasks.report import FileReport, IngestReport, Outcome, node_reports
@@ -104,12 +105,13 @@ class IngestRun:
         """
         for each in bundle.documents:
             row = replace(each.document, chunks=len(each.chunks))
-            self._files[row.path] = FileReport.of(row, "partial" if row.status == PARTIAL else "stored")
+            outcome: Outcome = "partial" if row.status == PARTIAL else "stored"
+            self._files[row.path] = FileReport.of(row, outcome, bundle.left_out.get(row.path))
             self._size += row.size
             self._pages += row.pages
             self._chunks += row.chunks
         self.metrics.count(bundle, anew=anew)
-        self.note_failed(bundle.failed)
+        self.note_failed(bundle.failed, bundle.left_out)
         self._failures.tell(each.document for each in bundle.documents if each.document.status == PARTIAL)
         self._dropped.update(bundle.dropped)
         self._ocr_pages += bundle.ocr_pages
@@ -128,9 +130,10 @@ class IngestRun:
             began, ended = self._worked or bundle.worked
             self._worked = min(began, bundle.worked[0]), max(ended, bundle.worked[1])
 
-    def note_failed(self, rows: Sequence[Document]) -> None:
+    def note_failed(self, rows: Sequence[Document], left_out: Mapping[str, LeftOut] | None = None) -> None:
         """Note files of which nothing is stored."""
-        self._files |= {row.path: FileReport.of(row, "failed") for row in rows}
+        left_out = left_out or {}
+        self._files |= {row.path: FileReport.of(row, "failed", left_out.get(row.path)) for row in rows}
         self._size += sum(row.size for row in rows)
         self._failures.tell(rows)
 

@@ -31,7 +31,7 @@ from prefect_ollama.blocks.lance import (
 from prefect_ollama.tasks.chunking import renumbered, split_chunk
 from prefect_ollama.tasks.dispatch import NodeFigures
 from prefect_ollama.tasks.parcel import Parcel
-from prefect_ollama.tasks.parse import Cut, CutBundle
+from prefect_ollama.tasks.parse import Cut, CutBundle, LeftOut
 from prefect_ollama.tasks.roles import runs_on
 from prefect_ollama.tasks.stream import telling
 from prefect_ollama.tasks.vectors import Embedding, KnownVectors
@@ -60,6 +60,7 @@ class EmbeddedBundle:
         ocr_pages: Pages that were read from a picture of them.
         ocr_seconds: Time that this took.
         dropped: Characters that parsing left out, by rule ("header", "page-number", …).
+        left_out: What else of a file is not in its chunks, by its path; without files that have all.
         by_node: Chunks by node.
         node_seconds: Seconds of node time.
         worked: When nodes had work for it, see `KnownVectors`.
@@ -78,6 +79,7 @@ class EmbeddedBundle:
     ocr_pages: int
     ocr_seconds: float
     dropped: Mapping[str, int]
+    left_out: Mapping[str, LeftOut]
     by_node: Mapping[str, int]
     node_seconds: float
     worked: tuple[float, float] | None
@@ -93,7 +95,7 @@ class BundlePolicy(CachePolicy):
     Without a cache of vectors there is none of bundles either.
     """
 
-    version: int = 2
+    version: int = 3
     key_storage: Any = None
     isolation_level: Any = None
     lock_manager: Any = None
@@ -189,6 +191,7 @@ def _embed(cut: CutBundle, embedding: Embedding) -> EmbeddedBundle:
         ocr_pages=sum(each.ocr_pages for each in cut.documents),
         ocr_seconds=sum(each.ocr_seconds for each in cut.documents),
         dropped=dict(sum((Counter(each.dropped) for each in cut.documents), Counter())),
+        left_out={each.document.path: each.left_out for each in cut.documents if each.left_out != LeftOut()},
         by_node=dict(known.by_node),
         node_seconds=known.node_seconds,
         worked=known.worked,

@@ -22,6 +22,9 @@ ATTENTION = 100
 SOME = 10
 """Files of any other outcome to list."""
 
+LINES = 50
+"""Dropped lines to list, of all files together."""
+
 NODES = 100
 """Nodes to list."""
 
@@ -52,6 +55,8 @@ def page(report: IngestReport, *, picture: str = "") -> str:
         *_totals(report),
         picture,
         *_attention(report),
+        *_not_read(report),
+        *_dropped_lines(report),
         *_others(report),
         *_nodes(report),
         *_way_back(report),
@@ -112,6 +117,39 @@ def _failed(file: FileReport) -> str:
     lines = [f"- **{escape_markdown(file.path)}** ({file.outcome})"]
     lines += [f"  - {escape_markdown(text)}" for text in (file.reason, file.remedy) if text]
     return "\n".join(lines)
+
+
+def _not_read(report: IngestReport) -> Iterator[str]:
+    """What of files that were read is not in the table."""
+    files = [file for file in report.files if file.notes]
+    if not files:
+        return
+    yield f"### Not read of {_count(len(files), 'file')}"
+    yield "\n".join(
+        f"- **{escape_markdown(file.path)}**: {escape_markdown(' '.join(file.notes))}"
+        for file in files[:ATTENTION]
+    )
+    if len(files) > ATTENTION:
+        yield f"… and {len(files) - ATTENTION} more. What the flow returns holds all of them (`notes`)."
+
+
+def _dropped_lines(report: IngestReport) -> Iterator[str]:
+    """Lines that repeat, and were left out of the text."""
+    lines = [(file.path, line) for file in report.files for line in file.dropped_lines if line.text]
+    if not lines:
+        return
+    yield "### Lines dropped"
+    yield (
+        "Running heads, feet and page numbers that repeat. The option *Running heads* (`--running-heads keep`) keeps "
+        "them."
+    )
+    lines.sort(key=lambda each: -each[1].times)
+    yield "\n".join(
+        f"- {line.times} × {escape_markdown(line.text)} ({line.rule}, {escape_markdown(path)})"
+        for path, line in lines[:LINES]
+    )
+    if len(lines) > LINES:
+        yield f"… and {len(lines) - LINES} more. What the flow returns holds them by file (`dropped_lines`)."
 
 
 def _others(report: IngestReport) -> Iterator[str]:

@@ -27,7 +27,7 @@ from prefect_ollama.tasks.chunking import (
     estimate_tokens,
 )
 from prefect_ollama.tasks.parcel import Parcel
-from prefect_ollama.tasks.parsing import REMEDIES, ParsedDocument, ParseOptions, Parser
+from prefect_ollama.tasks.parsing import REMEDIES, DroppedLine, ParsedDocument, ParseOptions, Parser
 from prefect_ollama.tasks.planning import Bundle, SourceFile, hash_file
 from prefect_ollama.tasks.planning.source import document_id
 from prefect_ollama.tasks.roles import runs_on
@@ -76,6 +76,19 @@ class Cutting:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What of one file is not in its chunks, though the file was read.
+
+    Attributes:
+        lines: Lines that parsing left out on purpose, with how often each was.
+        notes: What else was not read, such as attached files, each in a sentence or two.
+    """
+
+    lines: tuple[DroppedLine, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """A document with its chunks, none of them embedded yet; a failed one has none.
 
@@ -83,6 +96,7 @@ class Cut:
         document: Its manifest row.
         chunks: Its chunks.
         dropped: Characters that parsing left out, by rule ("header", "page-number", …).
+        left_out: What else of it is not in the chunks.
         ocr_pages: Pages that were read from a picture of them.
         ocr_seconds: Time that this took.
     """
@@ -90,6 +104,7 @@ class Cut:
     document: Document
     chunks: tuple[Chunk, ...] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
+    left_out: LeftOut = LeftOut()
     ocr_pages: int = 0
     ocr_seconds: float = 0.0
 
@@ -157,7 +172,15 @@ def _cut(source: str, file: SourceFile, cutting: Cutting, count: Callable[[str],
         ), 0.0
     chunks = tuple(chunk_document(parsed, cutting.chunk, count))
     cut = Cut(
-        _described(row, parsed, chunks), chunks, parsed.dropped, len(parsed.ocr_pages), parsed.ocr_seconds
+        _described(row, parsed, chunks),
+        chunks,
+        parsed.dropped,
+        LeftOut(
+            parsed.dropped_lines,
+            tuple(f"{each.reason} {each.remedy}".strip() for each in parsed.problems if not each.unread),
+        ),
+        len(parsed.ocr_pages),
+        parsed.ocr_seconds,
     )
     return cut, parsed.cpu_seconds
 
@@ -186,10 +209,17 @@ def _described(row: Document, parsed: ParsedDocument, chunks: tuple[Chunk, ...])
             row,
             status=FAILED,
             kind="no-text",
-            reason="it holds no text.",
+            reason=_no_text(parsed),
             remedy="If its pages are pictures of text, turn OCR on.",
         )
     return row
+
+
+def _no_text(parsed: ParsedDocument) -> str:
+    unknown = parsed.dropped.get("unknown", 0) + parsed.dropped.get("invisible", 0)
+    if unknown:
+        return f"it holds no text but {unknown:,} characters that show nothing or have no meaning."
+    return "it holds no text."
 
 
 def _ranges(pages: list[int]) -> str:

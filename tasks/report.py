@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from prefect_ollama.blocks.lance import Document
 from prefect_ollama.tasks.dispatch import NodeFigures
+from prefect_ollama.tasks.parse import LeftOut
+from prefect_ollama.tasks.parsing import DroppedLine
 
 Outcome = Literal[
     "stored",
@@ -42,6 +44,9 @@ class FileReport:
         reason: Why it failed or is partial.
         remedy: What to do about it.
         node_seconds: Node time that went into it.
+        notes: What of it was not read, such as attached files, though the file is stored.
+        dropped_lines: Lines that parsing left out on purpose, with rule and count; a last one without text counts those
+            that are not listed.
     """
 
     path: str
@@ -51,11 +56,24 @@ class FileReport:
     reason: str = ""
     remedy: str = ""
     node_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    dropped_lines: tuple[DroppedLine, ...] = ()
 
     @classmethod
-    def of(cls, row: Document, outcome: Outcome) -> FileReport:
-        """The report of a manifest row."""
-        return cls(row.path, outcome, row.pages, row.chunks, row.reason, row.remedy, row.node_seconds)
+    def of(cls, row: Document, outcome: Outcome, left_out: LeftOut | None = None) -> FileReport:
+        """The report of a manifest row, with what of the file is not in its chunks."""
+        left_out = left_out or LeftOut()
+        return cls(
+            row.path,
+            outcome,
+            row.pages,
+            row.chunks,
+            row.reason,
+            row.remedy,
+            row.node_seconds,
+            left_out.notes,
+            left_out.lines,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,21 +105,27 @@ def test_lines_written_across_both_columns_are_read_column_by_column(
     assert whole.index("left line 19") < whole.index("right line 0")
 
 
-def test_running_heads_feet_and_page_numbers_are_dropped_and_counted(
+def test_running_heads_and_feet_are_kept_once_and_page_numbers_are_dropped_and_counted(
     parser: Parser, make: Callable[..., Path]
 ) -> None:
     def page(i: int) -> Callable[..., object]:
         return together(
             lines("Annual report of the harbour", size=8, y=30),
             html(f"<p>{prose(f'number{i}', 9)}</p>"),
-            lines(f"Harbour office, {i}. edition", size=8, y=770),
+            lines(f"Harbour office | {i + 4}", size=8, y=770),
             lines(f"– {i + 4} –", size=8, x=290, y=785),
         )
 
     document = parser.parse(make(*(page(i) for i in range(6))))
-    assert all("report" not in text and "office" not in text and "–" not in text for text in texts(document))
-    assert len(blocks(document)) == 6
-    assert document.dropped == {"header": 6 * 24, "footer": 6 * 23, "page-number": 6 * 3}
+    assert texts(document, "margin") == ["Annual report of the harbour", "Harbour office | 4"]
+    assert [block.kind for block in document.pages[0].blocks] == ["margin", "paragraph", "margin"]
+    assert len(blocks(document)) == 8
+    assert document.dropped == {"header": 5 * 24, "footer": 5 * 15, "page-number": 6 * 3}
+    assert document.dropped_lines == (
+        ("page-number", "· 4 ·", 6),
+        ("header", "Annual report of the harbour", 5),
+        ("footer", "Harbour office", 5),
+    )
 
 
 def test_what_only_looks_like_a_running_head_stays(parser: Parser, make: Callable[..., Path]) -> None:

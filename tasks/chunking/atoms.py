@@ -59,7 +59,7 @@ class Atom:
 def make_atoms(document: ParsedDocument, longest: int, count_tokens: Callable[[str], int]) -> list[Atom]:
     """Divide a document into atoms of at most `longest` tokens.
 
-    A footnote that stands between two parts of a paragraph comes after it.
+    A footnote or a running head that stands between two parts of a paragraph comes after it.
     """
     found: list[Atom] = []
     path: list[tuple[int, str]] = []
@@ -93,7 +93,7 @@ def _in_order(document: ParsedDocument) -> Iterator[tuple[int, Block]]:
     notes: list[tuple[int, Block]] = []
     for page in document.pages:
         for block in page.blocks:
-            if block.kind == "note":
+            if block.kind in ("note", "margin"):
                 notes.append((page.number, block))
                 continue
             if notes and not block.continues:

@@ -12,6 +12,7 @@ from prefect_ollama.tasks.parsing.document import (
     ParsedDocument,
     Problem,
 )
+from prefect_ollama.tasks.parsing.dropped import DroppedLine
 from prefect_ollama.tasks.parsing.options import ParseOptions
 from prefect_ollama.tasks.parsing.parser import Parser
 from prefect_ollama.tasks.parsing.refusals import REMEDIES
@@ -21,6 +22,7 @@ __all__ = [
     "Block",
     "Box",
     "DocumentParser",
+    "DroppedLine",
     "Metadata",
     "Page",
     "ParseOptions",

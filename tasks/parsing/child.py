@@ -82,7 +82,9 @@ class _Child:
         self._say(protocol.MAKES, 0, b"{}")
         if reading.ocr_began:
             self._limits.time(cpu=request["cpu_seconds"], wall=request["wall_seconds"])
-        pages, title, problems, dropped, ocr_seconds = reading.make()
+        pages, title, problems, dropped, ocr_seconds = reading.make(
+            running_heads=request["running_heads"] == "keep"
+        )
         lines: list[bytes] = []
         for page in pages:
             blocks = [[kind, text, *box, *rest] for kind, text, box, *rest in page.blocks]
@@ -91,7 +93,13 @@ class _Child:
             if len(lines) >= _TOGETHER or page is pages[-1]:
                 self._write(b"".join(lines))
                 lines.clear()
-        return {"title": title, "problems": problems, "dropped": dropped, "ocr_seconds": ocr_seconds}
+        return {
+            "title": title,
+            "problems": problems,
+            "dropped": dict(+dropped.characters),
+            "dropped_lines": list(map(tuple, dropped.listed())),
+            "ocr_seconds": ocr_seconds,
+        }
 
     def _refuse(self, kind: str, message: str) -> None:
         self._say(protocol.FAILED, 0, orjson.dumps({"kind": kind, "message": message}))

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from prefect_ollama.tasks.parsing.dropped import DroppedLine
 from prefect_ollama.tasks.parsing.options import ParseOptions
 
 
@@ -23,10 +24,11 @@ class Box(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A paragraph, a heading, a table or a footnote on one page.
+    """A paragraph, a heading, a table, a footnote, a running head or a comment on one page.
 
     Attributes:
-        kind: "paragraph", "heading", "table" or "note" (a footnote).
+        kind: "paragraph", "heading", "table", "note" (a footnote), "margin" (a running head or foot that stays) or
+            "comment" (a note that a reader has put on the page; it stands after all that the page itself says).
         text: Its text. Only a table has line breaks; it is Markdown, one row a line, the header first.
         box: Where it stands on its page.
         level: Level of a heading, 1 for the highest; 0 for the others.
@@ -36,7 +38,7 @@ class Block(NamedTuple):
             known. Lines are equally far apart.
     """
 
-    kind: Literal["paragraph", "heading", "table", "note"]
+    kind: Literal["paragraph", "heading", "table", "note", "margin", "comment"]
     text: str
     box: Box
     level: int = 0
@@ -103,6 +105,7 @@ class ParsedDocument:
         problems: What was not read, page by page.
         dropped: Characters left out on purpose, by the rule that dropped them ("header", "footer",
             "page-number", "hyphen", …).
+        dropped_lines: The lines that were left out whole, with how often each was; the most frequent ones.
         ocr_pages: Numbers of the pages read by OCR.
         seconds: Time by the clock, in seconds.
         cpu_seconds: CPU time of the parser process, in seconds.
@@ -114,6 +117,7 @@ class ParsedDocument:
     metadata: Metadata = field(default_factory=Metadata)
     problems: tuple[Problem, ...] = ()
     dropped: dict[str, int] = field(default_factory=dict)
+    dropped_lines: tuple[DroppedLine, ...] = ()
     ocr_pages: tuple[int, ...] = ()
     seconds: float = 0.0
     cpu_seconds: float = 0.0

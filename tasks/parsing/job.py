@@ -14,13 +14,14 @@ from typing import Any, Final
 
 from prefect_ollama.tasks.parsing import protocol
 from prefect_ollama.tasks.parsing.document import Block, Box, Metadata, Page, ParsedDocument, Problem
+from prefect_ollama.tasks.parsing.dropped import DroppedLine
 from prefect_ollama.tasks.parsing.metadata import read_metadata
 from prefect_ollama.tasks.parsing.options import ParseOptions
 from prefect_ollama.tasks.parsing.process import ChildProcess
 from prefect_ollama.tasks.parsing.refusals import LIMITS, REMEDIES, Stopped
 
 _FOR_THE_CHILD: Final = (
-    *("cpu_seconds", "wall_seconds", "memory_mb", "max_pages", "allow_partial", "tables"),
+    *("cpu_seconds", "wall_seconds", "memory_mb", "max_pages", "allow_partial", "tables", "running_heads"),
     *("ocr", "ocr_languages", "ocr_dpi", "ocr_max_pages", "ocr_seconds"),
 )
 
@@ -106,6 +107,7 @@ class Job:
             metadata=metadata if metadata.title else replace(metadata, title=rest["title"]),
             problems=tuple(Problem(**problem) for problem in rest["problems"]),
             dropped=rest["dropped"],
+            dropped_lines=tuple(DroppedLine(*line) for line in rest["dropped_lines"]),
             ocr_pages=tuple(page.number for page in self._made if page.ocr),
             seconds=seconds,
             cpu_seconds=rest["cpu_seconds"],

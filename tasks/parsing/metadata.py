@@ -7,12 +7,16 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
 from prefect_ollama.tasks.parsing.document import Metadata
+from prefect_ollama.tasks.parsing.invisible import visible
 
 # PDF 32000-1, 7.9.4: D:YYYYMMDDHHmmSSOHH'mm', everything after the year optional.
 _DATE: Final = re.compile(
     r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:([+\-Z])(\d\d)?'?(\d\d)?)?", re.ASCII
 )
 _MOST: Final = 500
+_BREAKS: Final = dict.fromkeys((*range(9, 14), 0x85, 0x2028, 0x2029), " ")
+# `visible` keeps them only where a script needs them.
+_JOINERS: Final = "\u200b\u200c\u200d"
 
 
 def read_metadata(raw: dict[str, str]) -> Metadata:
@@ -46,4 +50,5 @@ def read_date(text: str) -> datetime | None:
 
 
 def _clean(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text[:_MOST]).split())
+    shown = visible(text.translate(_BREAKS)[:_MOST])
+    return " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in shown).split())

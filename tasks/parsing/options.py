@@ -28,6 +28,7 @@ class ParseOptions:
         allow_partial: Keep the pages that were read when a limit stopped the parser, instead of refusing
             the file. The missing pages are listed in `ParsedDocument.problems`.
         tables: Look for tables on pages that show a sign of one.
+        running_heads: "drop" leaves out running heads and feet that repeat, and page numbers; "keep" keeps all.
         ocr: "auto" reads pages that have no usable text but a picture of it; "off" only reports them.
         ocr_languages: Tesseract's names of the languages on the pages ("eng", "deu", …).
         ocr_dpi: Resolution at which a page is drawn for OCR. 150 reads 97.6 % of words, 100 reads 95 % in
@@ -45,6 +46,7 @@ class ParseOptions:
     passwords: tuple[tuple[str, SecretStr], ...] = ()
     allow_partial: bool = False
     tables: bool = True
+    running_heads: Literal["drop", "keep"] = "drop"
     ocr: Literal["auto", "off"] = "auto"
     ocr_languages: tuple[str, ...] = ("eng",)
     ocr_dpi: int = 150
@@ -64,6 +66,11 @@ class ParseOptions:
             raise ConfigurationError(
                 f"ParseOptions.ocr_dpi is {self.ocr_dpi!r}, and must lie between 50 and 600.",
                 remedy="150 suits most scans; small print needs 200 to 300.",
+            )
+        if self.running_heads not in ("drop", "keep"):
+            raise ConfigurationError(
+                f"ParseOptions.running_heads is {self.running_heads!r}, and must be 'drop' or 'keep'.",
+                remedy="Use 'keep' to store running heads and page numbers on every page.",
             )
         if self.ocr not in ("auto", "off"):
             raise ConfigurationError(

@@ -59,6 +59,7 @@ class Piece:
         lines: How many they are.
         rows: For lines that have cells side by side: the cells of every line.
         table: The table that this is, its text then being empty.
+        margin: Whether it is a running head or foot, which no paragraph is interrupted by.
     """
 
     x0: int
@@ -71,6 +72,7 @@ class Piece:
     lines: int
     rows: list[list[Cell]] | None = None
     table: Table | None = None
+    margin: bool = False
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from collections import Counter
 from itertools import accumulate
 from typing import Final
 
+from prefect_ollama.tasks.parsing.invisible import INVISIBLE, visible
 from prefect_ollama.tasks.parsing.pieces import LEADERS
 
 # Ligatures of the Latin alphabet and Arabic presentation forms stand for letters that have characters of their
@@ -22,36 +23,41 @@ _SPELLED_OUT: Final = {
     )
     if unicodedata.normalize("NFKC", chr(code)) != chr(code)
 }
-_SPACES: Final = dict.fromkeys((0x09, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000), " ")
+_SPACES: Final = dict.fromkeys(
+    (0x09, 0x0B, 0x0C, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000),
+    " ",
+)
 # Bullets as Word and others draw them, from fonts of signs that have no Unicode.
 _BULLETS: Final = {0xF0B7: "•", 0xF0A7: "▪", 0xF0D8: "➢", 0xF0FC: "✓", 0xF0A8: "□", 0xF02D: "–", 0xF06E: "■"}
 _TABLE: Final = {**_SPELLED_OUT, **_SPACES, **_BULLETS}
-# They show nothing: controls, soft hyphens, byte order marks, no characters.
-_INVISIBLE: Final = r"\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u2060\ufeff\ufffe\uffff"
 # They say nothing: what a font without a character map yields.
-_UNKNOWN: Final = (
-    "\ufffd\ue000-\uf02c\uf02e-\uf06d\uf06f-\uf0a6\uf0a9-\uf0b6\uf0b8-\uf0d7\uf0d9-\uf0fb\uf0fd-\uf8ff"
-)
-_RULES: Final = (
-    ("invisible", re.compile(f"[{_INVISIBLE}]")),
-    ("unknown", re.compile(f"[{_UNKNOWN}]")),
+_UNKNOWN: Final = re.compile(
+    "[\ufffd\ue000-\uf02c\uf02e-\uf06d\uf06f-\uf0a6\uf0a9-\uf0b6\uf0b8-\uf0d7\uf0d9-\uf0fb\uf0fd-\uf8ff"
+    "\U000f0000-\U0010ffff]"
 )
 # Signs of scripts that put no space between words, where a line break stands for nothing.
 _WIDE: Final = r"\u2e80-\u312f\u3190-\u9fff\uf900-\ufaff\uff00-\uffef\u0e00-\u0eff"
 _WIDE_BREAK: Final = re.compile(f"(?<=[{_WIDE}])\\s*\n\\s*(?=[{_WIDE}])")
 # What no plain prose of Western scripts holds; curly quotes, dashes and accented letters are plain.
 _SPECIAL: Final = re.compile(
-    f"[{re.escape(''.join(map(chr, _TABLE)))}{_INVISIBLE}{_WIDE}\u0300-\u036f\u0590-\u1cff\ue000-\uf8ff\ufffd]"
+    f"[{re.escape(''.join(map(chr, _TABLE)))}{INVISIBLE}{_WIDE}\u0300-\u036f\u0590-\u1cff\ue000-\uf8ff\ufffd"
+    "\U000f0000-\U0010ffff]"
 )
 # Bytes of UTF-8 that no Latin, Greek or Cyrillic letter and no sign of punctuation begins with, but for 0xE2.
 _ODD_BYTES: Final = bytes(
     {0xC2, 0xCC, 0xCD, *range(0xD6, 0xE2), *range(0xE3, 0x100), *range(0x0A), *range(0x0B, 0x20), 0x7F}
 )
-_ODD_SIGNS: Final = re.compile(rb"\xe2(?:\x80[\x80-\x8a\xaf]|\x81[\x9f\xa0]|\xba|\xbb|\xbc|\xbd|\xbe|\xbf)")
+_ODD_SIGNS: Final = re.compile(
+    rb"\xe2(?:\x80[\x80-\x8f\xa8-\xaf]|\x81[\x9f-\xaf]|\xba|\xbb|\xbc|\xbd|\xbe|\xbf)"
+)
 # Stands for a line break that no space is put for; as a character it would show nothing.
 _GLUED: Final = "\r"
 _HYPHEN: Final = re.compile(r"[-‐\xad] ?\n\s*")
-_KEPT_HYPHEN: Final = re.compile(r"(?:\b(?:self|well)|[-‐]\w+)$", re.IGNORECASE)
+# What is written with a hyphen anyway: compounds, abbreviations (ISO-standard), and the names of files, products
+# and addresses, which are other ones without it.
+KEPT_HYPHEN: Final = re.compile(
+    r"(?:\b(?:self|well)|[-‐]\w+|(?-i:\b[A-Z]{2,})|[\d/@_:\\][^\s]*|\.\w[^\s]*)$", re.IGNORECASE
+)
 
 
 def is_plain(text: bytes) -> bool:
@@ -120,10 +126,9 @@ class Prose:
         return " ".join(LEADERS.sub(self._drop_leader, text).split())
 
     def _plain(self, text: str) -> str:
-        for rule, pattern in _RULES:
-            text, count = pattern.subn("", text)
-            if count:
-                self._dropped[rule] += count
+        text, count = _UNKNOWN.subn("", visible(text, self._dropped))
+        if count:
+            self._dropped["unknown"] += count
         return unicodedata.normalize("NFC", text.translate(_TABLE))
 
     def _join(self, match: re.Match[str]) -> str:
@@ -133,7 +138,7 @@ class Prose:
         if not (following.isalpha() and text[start - 1 : start].isalpha()):
             return match[0]
         # Names (Rolls-\nRoyce) and words that are written with a hyphen anyway keep it.
-        if following.isupper() or _KEPT_HYPHEN.search(text, max(0, start - 24), start):
+        if following.isupper() or KEPT_HYPHEN.search(text, max(0, start - 24), start):
             return "-" + _GLUED
         self._dropped["hyphen"] += 1
         return _GLUED

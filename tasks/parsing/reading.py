@@ -6,12 +6,12 @@ was stopped, from its journal.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from prefect_ollama.tasks.parsing import protocol
 from prefect_ollama.tasks.parsing.document import Page, Problem
+from prefect_ollama.tasks.parsing.dropped import Dropped
 from prefect_ollama.tasks.parsing.metadata import read_metadata
 from prefect_ollama.tasks.parsing.pieces import Cell, Piece, RawPage, Table
 from prefect_ollama.tasks.parsing.structure import build_pages
@@ -28,14 +28,14 @@ class Made(NamedTuple):
         pages: In order.
         title: First heading of the first page.
         problems: What was not read, page by page.
-        dropped: Characters left out, by rule.
+        dropped: What was left out.
         ocr_seconds: Time that OCR took.
     """
 
     pages: Sequence[Page]
     title: str
     problems: Sequence[Problem]
-    dropped: dict[str, int]
+    dropped: Dropped
     ocr_seconds: float
 
 
@@ -112,21 +112,25 @@ class Reading:
             if self.seen and kind != "ocr-limit":
                 reason = "OCR of a page before it ended the parser"
 
-    def make(self) -> Made:
-        """Make the document of what has arrived."""
-        dropped: Counter[str] = Counter()
+    def make(self, *, running_heads: bool = False) -> Made:
+        """Make the document of what has arrived.
+
+        Args:
+            running_heads: Whether running heads, feet and page numbers stay.
+        """
+        dropped = Dropped()
         for number, why in self._unreadable.items():
             if why == "garbled" and number in self._pages:
                 page = self._pages[number]
-                dropped["garbled"] += page.characters
+                dropped.characters["garbled"] += page.characters
                 page.pieces = []
         self.stopped("damaged", "it yields no text that can be understood", _REPAIR)
         title = read_metadata(self._about.get("metadata", {})).title
         outline = [(level, name, page) for level, name, page in self._about.get("outline", ())]
         raw = [self._pages[number] for number in sorted(self._pages)]
-        pages, by_rule = build_pages(raw, outline, title)
+        pages = build_pages(raw, outline, title, dropped, running_heads=running_heads)
         problems = [problem for _, problem in sorted(self._problems.items(), key=_by_page)]
-        return Made(pages, _title(pages), problems, dict(dropped + Counter(by_rule)), self._ocr_seconds)
+        return Made(pages, _title(pages), problems, dropped, self._ocr_seconds)
 
     def _opened(self, about: dict[str, Any]) -> None:
         self._about, self.count = about, about["pages"]

@@ -8,11 +8,12 @@ from collections import Counter
 from typing import Final
 
 from prefect_ollama.tasks.parsing.document import Block, Box, Page
-from prefect_ollama.tasks.parsing.furniture import drop_furniture
+from prefect_ollama.tasks.parsing.dropped import Dropped
 from prefect_ollama.tasks.parsing.headings import find_headings
 from prefect_ollama.tasks.parsing.order import arrange, merge_lines
 from prefect_ollama.tasks.parsing.pieces import NOTE_SIZE, SCALE, RawPage, Table
-from prefect_ollama.tasks.parsing.prose import Prose
+from prefect_ollama.tasks.parsing.prose import KEPT_HYPHEN, Prose
+from prefect_ollama.tasks.parsing.running_heads import drop_running_heads
 from prefect_ollama.tasks.parsing.tables import as_markdown, join_tables, tables_of_rows
 
 _NOTE: Final = re.compile(r"[\d*†‡§¶¹²³⁰-⁹]")
@@ -20,33 +21,38 @@ _SENTENCE_ENDS: Final = (".", "!", "?", ":", "…", "。", "！", "？", ".”",
 
 
 def build_pages(
-    raw: list[RawPage], outline: list[tuple[int, str, int]], title: str = ""
-) -> tuple[tuple[Page, ...], dict[str, int]]:
+    raw: list[RawPage],
+    outline: list[tuple[int, str, int]],
+    title: str,
+    dropped: Dropped,
+    *,
+    running_heads: bool = False,
+) -> tuple[Page, ...]:
     """Make pages of raw pages.
 
     Args:
         raw: In order; pages may be missing.
         outline: The file's own table of contents as (level, title, page counted from 1).
         title: Title of the document as the file says it.
-
-    Returns:
-        The pages, and the characters dropped by each rule, white space not counted.
+        dropped: What is left out is counted here.
+        running_heads: Whether running heads, feet and page numbers stay.
     """
     for page in raw:
         arrange(page)
         tables_of_rows(page)
     merge_lines(raw)
     body_size = _body_size(raw)
-    dropped = drop_furniture(raw, body_size, [(title, 0), *((name, page - 1) for _, name, page in outline)])
-    dropped["table-header"] += join_tables(raw, body_size)
+    if not running_heads:
+        titles = [(title, 0), *((name, page - 1) for _, name, page in outline)]
+        drop_running_heads(raw, body_size, titles, dropped)
+    join_tables(raw, body_size, dropped)
     levels = find_headings(raw, body_size, outline)
-    blocks_of = [_blocks(page, body_size, levels, dropped) for page in raw]
-    _join(blocks_of, dropped)
-    pages = tuple(
+    blocks_of = [_blocks(page, body_size, levels, dropped.characters) for page in raw]
+    _join(blocks_of, dropped.characters)
+    return tuple(
         Page(page.number + 1, page.width, page.height, tuple(blocks), page.ocr)
         for page, blocks in zip(raw, blocks_of, strict=True)
     )
-    return pages, dict(+dropped)
 
 
 def _body_size(raw: list[RawPage]) -> int:
@@ -74,7 +80,9 @@ def _blocks(page: RawPage, body_size: int, levels: dict[int, int], dropped: Coun
                 continue
             box = Box(piece.x0 / SCALE, piece.y0 / SCALE, piece.x1 / SCALE, piece.y1 / SCALE)
             level = levels.get(id(piece))
-            if level is not None:
+            if piece.margin:
+                block = Block("margin", text, box, 0, False, ends)
+            elif level is not None:
                 block = Block("heading", text, box, level)
             elif piece.size < NOTE_SIZE * body_size and piece.y0 > low and _NOTE.match(text):
                 block = Block("note", text, box, 0, False, ends)
@@ -127,9 +135,9 @@ def _join(blocks_of: list[list[Block]], dropped: Counter[str]) -> None:
     before: tuple[list[Block], int] | None = None
     for blocks in blocks_of:
         for i, block in enumerate(blocks):
-            if block.kind == "note":
+            if block.kind in ("note", "margin"):
                 continue
-            if before is not None and block.kind == "paragraph" and (i == 0 or _starts_column(blocks, i)):
+            if before is not None and block.kind == "paragraph" and _starts_column(blocks, i):
                 at, k = before
                 first, second = _connected(at[k], block, dropped)
                 at[k], blocks[i] = first, second
@@ -137,8 +145,9 @@ def _join(blocks_of: list[list[Block]], dropped: Counter[str]) -> None:
 
 
 def _starts_column(blocks: list[Block], i: int) -> bool:
-    above = blocks[i - 1]
-    return blocks[i].box.y0 < above.box.y0
+    """Whether a block is the first of its page, running heads apart, or stands higher than the one before it."""
+    above = next((block for block in reversed(blocks[:i]) if block.kind != "margin"), None)
+    return above is None or blocks[i].box.y0 < above.box.y0
 
 
 def _connected(first: Block, second: Block, dropped: Counter[str]) -> tuple[Block, Block]:
@@ -148,10 +157,13 @@ def _connected(first: Block, second: Block, dropped: Counter[str]) -> tuple[Bloc
     if one[-1:] in "-‐" and one[-2:-1].isalpha() and two[:1].islower():
         word, _, rest = two.partition(" ")
         if rest:
-            dropped["hyphen"] += 1
+            kept = KEPT_HYPHEN.search(one, max(0, len(one) - 25), len(one) - 1) is not None
+            dropped["hyphen"] += not kept
             moved = len(two) - len(rest)
             ends = tuple(end - moved for end in second.ends if end > moved)
-            return first._replace(text=one[:-1] + word), second._replace(text=rest, continues=True, ends=ends)
+            return first._replace(text=(one if kept else one[:-1]) + word), second._replace(
+                text=rest, continues=True, ends=ends
+            )
     return first, second._replace(continues=True)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from prefect_ollama.tasks.parsing.columns import Word
+from prefect_ollama.tasks.parsing.dropped import Dropped
 from prefect_ollama.tasks.parsing.grid import tables_in
 from prefect_ollama.tasks.parsing.memory import TextBlock
 from prefect_ollama.tasks.parsing.pieces import (
@@ -201,36 +202,32 @@ def _around(pieces: list[Piece]) -> tuple[int, int, int, int]:
     )
 
 
-def join_tables(pages: list[RawPage], body_size: int) -> int:
+def join_tables(pages: list[RawPage], body_size: int, dropped: Dropped) -> None:
     """Mark the tables that go on from the page before, and take away headers that they repeat.
 
-    Returns:
-        Characters of the headers taken away, white space not counted.
+    A page with nothing but the header keeps it.
     """
-    taken = 0
     before: Table | None = None
     header: list[str] = []
     for last, page in zip([None, *pages], pages, strict=False):
-        first = page.pieces[0].table if page.pieces else None
+        first = next((piece.table for piece in page.pieces if not piece.margin), None)
         if before is None or last is None or page.number != last.number + 1:
             pass
         elif first is not None and _goes_on(before, first, header):
             first.continues = True
-            if _words_of(first.rows[0]) == header:
-                taken += sum(map(len, header))
-                first.rows.pop(0)
+            if _words_of(first.rows[0]) == header and (len(first.rows) > 1 or len(page.pieces) > 1):
+                dropped.line("table-header", " ".join(first.rows.pop(0)))
             if not first.rows:
-                page.pieces.pop(0)
+                page.pieces = [piece for piece in page.pieces if piece.table is not first]
         before = _at_end(page, body_size)
         if before is not None and not before.continues:
             header = _words_of(before.rows[0])
-    return taken
 
 
 def _at_end(page: RawPage, body_size: int) -> Table | None:
     """The table that a page ends with, but for footnotes."""
     for piece in reversed(page.pieces):
-        if piece.table is not None or piece.size >= NOTE_SIZE * body_size:
+        if piece.table is not None or (piece.size >= NOTE_SIZE * body_size and not piece.margin):
             return piece.table
     return None
 

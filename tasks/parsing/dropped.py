@@ -1,0 +1,61 @@
+"""What parsing leaves out: characters by rule, and the lines that are left out whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final, NamedTuple
+
+# Of one file, so many different lines are listed, with so many characters each. The report holds them for every file.
+_MAX_LINES: Final = 50
+_MAX_LINE_CHARACTERS: Final = 120
+
+
+class DroppedLine(NamedTuple):
+    """A line that was left out.
+
+    Attributes:
+        rule: The rule that left it out ("header", "footer", "page-number" or "table-header").
+        text: What it says; of page numbers, the first one. Long lines are cut.
+        times: How often it was left out.
+    """
+
+    rule: str
+    text: str
+    times: int
+
+
+class Dropped:
+    """Collects what is left out of one document.
+
+    Attributes:
+        characters: Characters by rule, white space not counted.
+        lines: Lines by rule and text, with how often each was left out.
+    """
+
+    __slots__ = ("characters", "lines")
+
+    def __init__(self) -> None:
+        self.characters: Counter[str] = Counter()
+        self.lines: Counter[tuple[str, str]] = Counter()
+
+    def line(self, rule: str, text: str, *, like: str | None = None) -> None:
+        """Count a line that is left out.
+
+        Args:
+            rule: The rule.
+            text: What it says.
+            like: What it is listed as, where many lines of one kind differ; the text itself by default.
+        """
+        shown = " ".join((text if like is None else like).split())
+        if len(shown) > _MAX_LINE_CHARACTERS:
+            shown = shown[: _MAX_LINE_CHARACTERS - 1] + "…"
+        self.characters[rule] += len("".join(text.split()))
+        self.lines[rule, shown] += 1
+
+    def listed(self) -> list[DroppedLine]:
+        """Return the lines, the most frequent first; a last entry without text counts those that are too many."""
+        ordered = self.lines.most_common()
+        listed = [DroppedLine(rule, text, count) for (rule, text), count in ordered[:_MAX_LINES]]
+        if rest := sum(count for _, count in ordered[_MAX_LINES:]):
+            listed.append(DroppedLine("", "", rest))
+        return listed
