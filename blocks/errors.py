@@ -15,7 +15,8 @@
     ├── ClusterError              the nodes together cannot do the work that is left
     ├── DocumentError             one file cannot be read (the others go on)
     ├── TableError                the LanceDB table cannot take or give what was asked
-    │   └── TableMissing          there is no such table (yet)
+    │   ├── TableMissing          there is no such table (yet)
+    │   └── TableDamaged          a part of the table is lost or cannot be read
     ├── CacheError                the vector cache cannot be read or written (the work can go on without it)
     ├── TaskRunLost               a task run ended without a word from the worker that had it
     ├── ServerLost                Prefect's server went away and did not come back (the work is done)
@@ -255,6 +256,10 @@ class ServerLost(PrefectOllamaError):
 
 class TableMissing(TableError):
     """There is no such table (yet)."""
+
+
+class TableDamaged(TableError):
+    """A part of the table is lost or cannot be read. The message names it, and the ways to recover."""
 
 
 class ModelFilesError(PrefectOllamaError):

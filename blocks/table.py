@@ -13,9 +13,8 @@ from pydantic import Field, HttpUrl, SecretStr, field_validator
 
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.blocks.file_url import folder_of, is_file_url
-from prefect_ollama.blocks.lance import schema
 from prefect_ollama.blocks.lance.spec import StoreSpec
-from prefect_ollama.blocks.lance.tables import connect, open_table
+from prefect_ollama.blocks.lance.tables import open_tables
 from prefect_ollama.blocks.sealed import hidden
 from prefect_ollama.blocks.stored import StoredBlock, at, refuse_mask
 
@@ -165,26 +164,17 @@ def default_table() -> LanceTable:
 
 
 def _look(spec: StoreSpec) -> TableCheck:
-    if not spec.remote and not Path(spec.uri).is_dir():
+    tables = open_tables(spec)
+    if tables is None:
         return TableCheck(spec.uri, spec.table, ok=True)
-    connection = connect(spec)
-    chunks = open_table(connection, spec, spec.table)
-    if chunks is None:
-        return TableCheck(spec.uri, spec.table, ok=True)
-    if not schema.is_ours(chunks.schema):
-        raise TableError(
-            f"The table {spec.table!r} in {spec.uri!r} was not made for documents and their chunks.",
-            state="It was not changed.",
-            remedy="Choose another name for the table.",
-        )
-    documents = open_table(connection, spec, spec.documents_table)
+    chunks, documents, _ = tables
     return TableCheck(
         spec.uri,
         spec.table,
         ok=True,
         exists=True,
         rows=int(chunks.count_rows()),
-        documents=0 if documents is None else int(documents.count_rows()),
+        documents=int(documents.count_rows()),
         versions=len(chunks.list_versions()),
         size=int(chunks.stats()["total_bytes"]),
     )

@@ -16,7 +16,8 @@ from pydantic import SecretStr
 
 from prefect_ollama.blocks import LanceTable, OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.lance.tables import connect, open_table, short
+from prefect_ollama.blocks.lance.damage import short
+from prefect_ollama.blocks.lance.tables import connect, open_table
 from prefect_ollama.blocks.sealed import MASK, Sealed, give, harmless, hidden, seal, take_back
 from prefect_ollama.blocks.wire.spec import NodeSpec
 from prefect_ollama.flows.handover import Handover

@@ -213,7 +213,9 @@ class Chunks:
         return pa.concat_arrays([_NO_IDS, *(chunk for part in parts for chunk in part.chunks)])
 
     def _commit(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return commit(f"Table {self._spec.table!r} cannot be written", lambda: action(*args, **kwargs))
+        return commit(
+            f"Table {self._spec.table!r} cannot be written", lambda: action(*args, **kwargs), self._spec
+        )
 
 
 def groups(values: Sequence[str], size: int = IDS_A_FILTER) -> Iterator[Sequence[str]]:

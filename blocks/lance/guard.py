@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from prefect_ollama.blocks.lance.damage import explained
 from prefect_ollama.blocks.lance.durable import synced
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
@@ -44,6 +45,9 @@ class Guard:
 
         Yields:
             Whether the lock was had, so that hardly another writer is about.
+
+        Raises:
+            TableError: LanceDB failed meanwhile; it says why.
         """
         with self._threads:
             if self._depth:
@@ -52,7 +56,10 @@ class Guard:
             file = self._take()
             self._depth, self._alone = 1, file is not None
             try:
-                with synced(self._spec):
+                with (
+                    synced(self._spec),
+                    explained(self._spec, f"Table {self._spec.table!r} cannot be written"),
+                ):
                     yield self._alone
             finally:
                 self._depth, self._alone = 0, False

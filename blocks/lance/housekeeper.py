@@ -45,7 +45,11 @@ def keep_house(spec: StoreSpec, *, keep: timedelta, force: bool) -> list[str]:
         if table is None:
             continue
         if name == spec.table:
-            done += [f"indexed {column}" for column in ensure_indices(table)]
+            done += [f"indexed {column}" for column in ensure_indices(table, anew=force)]
+            if (
+                force and vector_index(table) is not None
+            ):  # before files are merged, for which indices are read
+                done.append(_index_vectors(table))
         before = files_of(table)
         if name == spec.table or force or before.small >= SMALL_FILES:
             _optimize(table, name, keep)

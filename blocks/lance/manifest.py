@@ -105,5 +105,7 @@ class Manifest:
 
     def _commit(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return commit(
-            f"The manifest of table {self._spec.table!r} cannot be written", lambda: action(*args, **kwargs)
+            f"The manifest of table {self._spec.table!r} cannot be written",
+            lambda: action(*args, **kwargs),
+            self._spec,
         )

@@ -12,10 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import schema
+from prefect_ollama.blocks.lance.damage import failure
 from prefect_ollama.blocks.lance.spec import StoreSpec
-from prefect_ollama.blocks.lance.tables import connect, open_table, short
+from prefect_ollama.blocks.lance.tables import connect, open_table
 from prefect_ollama.blocks.sealed import harmless
 
 BATCH_ROWS = 4_096
@@ -73,8 +73,7 @@ def rewrite(spec: StoreSpec, name: str, source: Any, wanted: pa.Schema) -> None:
     try:
         connect(spec).create_table(name, data=rows, schema=wanted, mode="overwrite")
     except Exception as error:
-        raise TableError(
-            f"Table {name!r} cannot be overwritten: {short(error)}.",
-            state="It is as it was.",
-            remedy="Run it again.",
-        ) from harmless(error)
+        what = f"Table {name!r} cannot be overwritten"
+        raise failure(what, error, spec, state="It is as it was.", remedy="Run it again.") from harmless(
+            error
+        )

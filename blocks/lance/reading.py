@@ -7,21 +7,22 @@ Every call sees the latest commit. The table may be replaced by one embedded ane
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
+from contextlib import AbstractContextManager
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prefect_ollama.blocks.errors import TableError, TableMissing
+from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import rollback, schema, searching, swap
 from prefect_ollama.blocks.lance.chunks import Chunks
+from prefect_ollama.blocks.lance.damage import explained
 from prefect_ollama.blocks.lance.document import Document, Hit
 from prefect_ollama.blocks.lance.filters import both, equals
 from prefect_ollama.blocks.lance.manifest import Manifest
 from prefect_ollama.blocks.lance.runs import DONE, ROLLED_BACK, RUNNING, Run, RunLog
 from prefect_ollama.blocks.lance.spec import Identity, StoreSpec
 from prefect_ollama.blocks.lance.statistics import Stats, gather
-from prefect_ollama.blocks.lance.tables import connect, open_table
+from prefect_ollama.blocks.lance.tables import missing_table, open_tables
 
 
 class Reader:
@@ -33,20 +34,15 @@ class Reader:
 
     Raises:
         TableMissing: There is no such table.
+        TableDamaged: A part of it is lost or cannot be read.
         TableError: It cannot be reached, or was not made by this project.
     """
 
     def __init__(self, spec: StoreSpec) -> None:
-        names = (spec.table, spec.documents_table, spec.runs_table)
-        chunks = documents = runs = None
-        if spec.remote or Path(spec.uri).is_dir():  # to connect to a folder makes it
-            connection = connect(spec)
-            chunks, documents, runs = (open_table(connection, spec, name) for name in names)
-        if chunks is None or documents is None or runs is None:
-            raise TableMissing(
-                f"There is no table {spec.table!r} in {spec.uri!r}.",
-                remedy="Check the URI and the name, or ingest something into it first.",
-            )
+        tables = open_tables(spec)
+        if tables is None:
+            raise missing_table(spec)
+        chunks, documents, runs = tables
         self.spec = spec
         self.identity: Identity = schema.stored_identity(chunks.schema, spec.table)
         self._chunks = Chunks(spec, chunks)
@@ -55,18 +51,21 @@ class Reader:
 
     def manifest(self, source: str | None = None) -> list[Document]:
         """Return the documents, of one source or of all."""
-        return self._manifest.documents(source)
+        with self._explained():
+            return self._manifest.documents(source)
 
     def vectors_for(self, doc_ids: Iterable[str]) -> dict[str, NDArray[np.float32]]:
         """Return the vectors of these documents' chunks, by the hash of their text (`text_hash`).
 
         With them a changed document is stored again and only its changed chunks are embedded.
         """
-        return self._chunks.vectors_of(list(doc_ids))
+        with self._explained():
+            return self._chunks.vectors_of(list(doc_ids))
 
     def sample(self, count: int) -> list[tuple[str, NDArray[np.float32]]]:
         """Return the text and the vector, shape (dimension,), of some chunks; none of an empty table."""
-        return self._chunks.sample(count)
+        with self._explained():
+            return self._chunks.sample(count)
 
     def search(
         self,
@@ -96,20 +95,23 @@ class Reader:
         self._refuse_swapped()
         condition = both("" if source is None else equals("source", source), where)
         return searching.search(
-            self._chunks.table, vector, text=text, limit=limit, mode=mode, where=condition
+            self._chunks.table, vector, text=text, limit=limit, mode=mode, where=condition, spec=self.spec
         )
 
     def stats(self) -> Stats:
         """Return what is in the tables, in figures."""
-        return gather(self._chunks.table, self._manifest.table)
+        with self._explained():
+            return gather(self._chunks.table, self._manifest.table)
 
     def runs(self) -> list[Run]:
         """Return all runs, the oldest first."""
-        return self._log.all()
+        with self._explained():
+            return self._log.all()
 
     def undoable(self) -> set[str]:
         """Return the names of the runs that can be rolled back: whose earlier versions are still kept."""
-        chunks, documents, log = self._chunks.versions(), self._manifest.versions(), self._log.all()
+        with self._explained():
+            chunks, documents, log = self._chunks.versions(), self._manifest.versions(), self._log.all()
         swaps = [run.started_at for run in log if run.kind == swap.KIND and run.status == DONE]
         return {
             run.run_id
@@ -120,6 +122,9 @@ class Reader:
             and run.chunks_before in chunks
             and run.documents_before in documents
         }
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(self.spec, f"Table {self.spec.table!r} cannot be read")
 
     def _refuse_swapped(self) -> None:
         found = schema.stored_identity(self._chunks.schema, self.spec.table)

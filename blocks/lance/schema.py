@@ -155,7 +155,7 @@ def stored_identity(schema: pa.Schema, table: str) -> Identity:
         raise TableError(
             f"Table {table!r} was not made by prefect-ollama.",
             state="It was not changed.",
-            remedy="Choose another table name.",
+            remedy="Choose another name for the table.",
         )
     marked = json.loads(raw)
     if marked["schema"] > VERSION:

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from prefect_ollama.blocks.chunk import Region
-from prefect_ollama.blocks.errors import ConfigurationError, TableError
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.lance.damage import failure
 from prefect_ollama.blocks.lance.document import Hit, Place
 from prefect_ollama.blocks.lance.filters import both, one_of
-from prefect_ollama.blocks.lance.tables import short
+from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.lance.words import asked_words
 from prefect_ollama.blocks.sealed import harmless
 
 Mode = Literal["vector", "text", "hybrid"]
-T = TypeVar("T")
 
 COLUMNS: Final = (
     "text", "text_hash", "path", "source", "page_from", "page_to", "heading", "doc_id", "id", "position", "regions"
@@ -44,7 +44,14 @@ PLACES: Final = 100
 
 
 def search(
-    table: Any, vector: NDArray[np.float32] | None, *, text: str, limit: int, mode: Mode, where: str
+    table: Any,
+    vector: NDArray[np.float32] | None,
+    *,
+    text: str,
+    limit: int,
+    mode: Mode,
+    where: str,
+    spec: StoreSpec | None = None,
 ) -> list[Hit]:
     """Return the passages that answer best, the best first.
 
@@ -55,6 +62,7 @@ def search(
         limit: How many passages to return at most.
         mode: `vector` by cosine similarity, `text` by BM25, `hybrid` by the reciprocal ranks of both.
         where: SQL filter, built with `filters`, or empty.
+        spec: The table's place, with which an error says more.
 
     Raises:
         ConfigurationError: The mode lacks its vector or text, or the limit is below 1.
@@ -66,14 +74,24 @@ def search(
         raise ConfigurationError(f"A search by {mode!r} needs the question's vector.")
     if mode in ("text", "hybrid") and not text.strip():
         raise ConfigurationError(f"A search by {mode!r} needs words.")
-    if mode == "vector":
-        found = _by_vector(table, vector, limit, where)
-    elif mode == "text":
-        found = _by_words(table, text, limit, where)
-    else:
-        depth = max(DEPTH, limit)
-        found = _fused(_by_vector(table, vector, depth, where), _by_words(table, text, depth, where), limit)
-    return _with_places(table, found, where)
+    try:
+        if mode == "vector":
+            found = _by_vector(table, vector, limit, where)
+        elif mode == "text":
+            found = _by_words(table, text, limit, where)
+        else:
+            depth = max(DEPTH, limit)
+            near = _by_vector(table, vector, depth, where)
+            found = _fused(near, _by_words(table, text, depth, where), limit)
+        return _with_places(table, found, where)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise failure(
+            "The search failed",
+            error,
+            spec,
+            state="The table was not changed.",
+            remedy="If a filter was given, check its SQL.",
+        ) from harmless(error)
 
 
 _Found = list[tuple[str, Hit]]
@@ -110,18 +128,7 @@ def _by_words(table: Any, text: str, limit: int, where: str) -> _Found:
 def _answer(query: Any, count: int, where: str, score: str) -> pa.Table:
     if where:
         query = query.where(where)
-    return _asked(lambda: query.select([*COLUMNS, score]).limit(count).to_arrow())
-
-
-def _asked(action: Callable[[], T]) -> T:
-    try:
-        return action()
-    except (RuntimeError, ValueError, OSError) as error:
-        raise TableError(
-            f"The search failed: {short(error)}.",
-            state="The table was not changed.",
-            remedy="If a filter was given, check its SQL; else check the rights on the table.",
-        ) from harmless(error)
+    return query.select([*COLUMNS, score]).limit(count).to_arrow()
 
 
 def _different(
@@ -162,7 +169,7 @@ def _with_places(table: Any, found: Sequence[tuple[str, Hit]], where: str) -> li
         return []
     condition = both(one_of("text_hash", [text for text, _ in found]), "doc_id != ''", where)
     columns = ["text_hash", "id", "source", "path", "page_from", "page_to"]
-    rows = _asked(lambda: table.search().where(condition).select(columns).to_arrow()).to_pylist()
+    rows = table.search().where(condition).select(columns).to_arrow().to_pylist()
     hits = {text: hit.chunk_id for text, hit in found}
     others: dict[str, list[Place]] = {text: [] for text in hits}
     for row in rows:

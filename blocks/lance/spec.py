@@ -90,6 +90,11 @@ class StoreSpec:
         return f"{self.table}{RESERVED}runs"
 
     @property
+    def tables(self) -> tuple[str, str, str]:
+        """Names of the chunk table, the manifest and the table of runs."""
+        return self.table, self.documents_table, self.runs_table
+
+    @property
     def beside(self) -> StoreSpec:
         """Where the table is built that is to replace this one."""
         return replace(self, table=f"{self.table}{_NEXT}")

@@ -28,7 +28,7 @@ from prefect_ollama.blocks.lance.reading import Reader, listed
 from prefect_ollama.blocks.lance.rows import chunk_table, document_table, readdressed, stamped
 from prefect_ollama.blocks.lance.runs import DONE, FAILED, ROLLED_BACK, Run, now, overlapping
 from prefect_ollama.blocks.lance.spec import Identity, StoreSpec
-from prefect_ollama.blocks.lance.tables import commit, connect, create_table
+from prefect_ollama.blocks.lance.tables import commit, connect, create_table, open_tables
 from prefect_ollama.blocks.lance.upkeep import Upkeep, ensure_indices
 
 ROWS_A_COMMIT: Final = 10_000
@@ -62,7 +62,8 @@ class Store(Reader):
         if create:
             if identity is None:
                 raise TableError("A table cannot be made without the identity of its vectors.")
-            _create(spec, identity)
+            if open_tables(spec) is None:
+                _create(spec, identity)
         store = cls(spec)
         if identity is not None:
             _refuse_other(spec, store.identity, identity)

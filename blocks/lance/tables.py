@@ -7,6 +7,7 @@ table must not fork.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import time
@@ -18,9 +19,11 @@ from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
-from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.errors import TableError, TableMissing
+from prefect_ollama.blocks.lance.damage import UNCHANGED, failure, missing, refuse_incomplete
+from prefect_ollama.blocks.lance.schema import stored_identity
 from prefect_ollama.blocks.lance.spec import StoreSpec
-from prefect_ollama.blocks.sealed import harmless, hidden
+from prefect_ollama.blocks.sealed import harmless
 
 T = TypeVar("T")
 
@@ -38,6 +41,12 @@ def connect(spec: StoreSpec) -> Any:
     """
     import lancedb
 
+    if not spec.remote and Path(spec.uri).is_file():
+        raise TableError(
+            f"{spec.uri!r} is a file, and no folder that could hold tables.",
+            state=UNCHANGED,
+            remedy="Give the folder of the database.",
+        )
     try:
         return lancedb.connect(
             spec.uri,
@@ -45,10 +54,8 @@ def connect(spec: StoreSpec) -> Any:
             read_consistency_interval=timedelta(0),
         )
     except Exception as error:
-        raise TableError(
-            f"{spec.uri!r} cannot be opened: {short(error)}.",
-            remedy="Check the URI, the rights on it and the storage options.",
-        ) from harmless(error)
+        remedy = "Check the URI, the rights on it and the storage options."
+        raise failure(f"{spec.uri!r} cannot be opened", error, spec, remedy=remedy) from harmless(error)
 
 
 def open_table(connection: Any, spec: StoreSpec, name: str) -> Any | None:
@@ -58,10 +65,36 @@ def open_table(connection: Any, spec: StoreSpec, name: str) -> Any | None:
     except Exception as error:
         if isinstance(error, (ValueError, FileNotFoundError)) and "not found" in str(error).lower():
             return None
-        raise TableError(
-            f"Table {name!r} in {spec.uri!r} cannot be opened: {short(error)}.",
-            remedy="Check the rights on it and the storage options.",
-        ) from harmless(error)
+        what = f"Table {name!r} in {spec.uri!r} cannot be opened"
+        raise failure(what, error, spec, remedy="Check the storage options.") from harmless(error)
+
+
+def open_tables(spec: StoreSpec) -> tuple[Any, Any, Any] | None:
+    """Return the chunk table, the manifest and the log of runs; None where there is no such table (yet).
+
+    Raises:
+        TableDamaged: A part of it is lost or cannot be read.
+        TableError: The place cannot be reached or read; or the table is none of this project's, or a later version
+            of it made it.
+    """
+    if not spec.remote:
+        if not Path(spec.uri).is_dir():  # to connect to a folder makes it
+            return None
+        for folder in (spec.uri, *(f"{spec.uri}/{name}.lance/_versions" for name in spec.tables)):
+            if Path(folder).is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+                error = PermissionError(errno.EACCES, "Permission denied", folder)
+                raise failure(f"{folder!r} cannot be read", error, spec)
+    connection = connect(spec)
+    chunks, documents, runs = (open_table(connection, spec, name) for name in spec.tables)
+    if chunks is not None:
+        stored_identity(chunks.schema, spec.table)
+    refuse_incomplete(spec, chunks, documents, runs)
+    return None if chunks is None or documents is None or runs is None else (chunks, documents, runs)
+
+
+def missing_table(spec: StoreSpec) -> TableMissing:
+    """Return the error of a table that is not there, which names those that are."""
+    return missing(spec, lambda: list(connect(spec).list_tables(limit=10_000).tables))
 
 
 def create_table(connection: Any, spec: StoreSpec, name: str, schema: pa.Schema) -> Any:
@@ -71,15 +104,16 @@ def create_table(connection: Any, spec: StoreSpec, name: str, schema: pa.Schema)
         existing = open_table(connection, spec, name)
         return existing if existing is not None else connection.create_table(name, schema=schema)
 
-    return commit(f"Table {name!r} cannot be made", make)
+    return commit(f"Table {name!r} cannot be made", make, spec)
 
 
-def commit(failure: str, action: Callable[[], T]) -> T:
+def commit(what: str, action: Callable[[], T], spec: StoreSpec | None = None) -> T:
     """Run an action that commits; run it again when it lost against another writer.
 
     Args:
-        failure: How the error begins if it fails for good ("Table 'x' cannot be made").
+        what: How the error begins if it fails for good ("Table 'x' cannot be made").
         action: What to do; it must be safe to repeat.
+        spec: The table, with which an error says more.
 
     Raises:
         TableError: It failed for a reason that another attempt does not mend, or too often.
@@ -92,13 +126,11 @@ def commit(failure: str, action: Callable[[], T]) -> T:
         except Exception as error:
             lost = any(word in str(error).lower() for word in _LOST)
             if not lost or attempt == ATTEMPTS:
-                raise TableError(
-                    f"{failure}: {short(error)}.",
-                    state="What was committed before stays; of this step nothing was.",
-                    remedy="Run it again; it goes on from there."
-                    if lost
-                    else "Check free space, the rights on the table and the storage options, then run it again.",
-                ) from harmless(error)
+                state = "What was committed before stays; of this step nothing was."
+                remedy = "Run it again; it goes on from there."
+                if not lost:
+                    remedy = "Check free space, the rights on the table and the storage options, then run it again."
+                raise failure(what, error, spec, state=state, remedy=remedy) from harmless(error)
             pause(attempt)
     raise AssertionError("unreachable")
 
@@ -168,12 +200,3 @@ def _process_began(pid: int) -> float | None:
         return booted + ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError, StopIteration, AttributeError):
         return None
-
-
-def short(error: BaseException) -> str:
-    """What an error says, in one line of bounded length and without secrets.
-
-    The object store's client words its errors itself, and some repeat the request.
-    """
-    text = hidden(" ".join(str(error).split())) or type(error).__name__
-    return text if len(text) <= 300 else text[:299] + "…"

@@ -24,7 +24,7 @@ from typing import Any, Final, Self
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import migration
 from prefect_ollama.blocks.lance.spec import StoreSpec
-from prefect_ollama.blocks.lance.tables import connect, files_of, open_table
+from prefect_ollama.blocks.lance.tables import connect, files_of, missing_table, open_table, open_tables
 from prefect_ollama.blocks.sealed import hidden
 
 KEEP: Final = timedelta(days=7)
@@ -168,10 +168,13 @@ def maintain(
         housekeeper: The process that is to do it, where one may have been started ahead.
 
     Raises:
+        TableMissing: There is no such table.
         TableError: It needed more memory or time than it was given, or the table cannot be written. The
             table is as it was, or as far better as the steps that were done.
     """
     began = time.monotonic()
+    if open_tables(spec) is None:
+        raise missing_table(spec)
     files = delete_left_over_files(spec)
     reasons = ["it was asked for"] if force else due(spec)
     if not reasons:
@@ -221,8 +224,8 @@ def vector_index_due(table: Any) -> bool:
     return rows >= VECTOR_INDEX_ROWS and (index is None or rows >= RETRAIN_GROWTH * index[1])
 
 
-def ensure_indices(chunks: Any) -> list[str]:
-    """Make the indices that every chunk table has, whatever its size; return the columns indexed now.
+def ensure_indices(chunks: Any, *, anew: bool = False) -> list[str]:
+    """Make the indices that every chunk table has, whatever its size, or all anew; return the columns indexed now.
 
     A tree over `doc_id`, by which documents are replaced, and `words`, anew where the index has other options than
     `INDEX_OF_WORDS`. There is none over `id`: LanceDB would merge through it, and then misses that two writers add
@@ -231,7 +234,7 @@ def ensure_indices(chunks: Any) -> list[str]:
     from lancedb.index import FTS, BTree
 
     wanted = {"doc_id": BTree(), "words": FTS(**INDEX_OF_WORDS)}
-    missing = [column for column in wanted if not _has_index(chunks, column)]
+    missing = [column for column in wanted if anew or not _has_index(chunks, column)]
     for column in missing:
         chunks.create_index(column, config=wanted[column], replace=True)
     return missing

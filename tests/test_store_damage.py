@@ -1,0 +1,303 @@
+"""A damaged table: the error names what is damaged and how to recover, and doing that recovers."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prefect_ollama.blocks import LanceTable
+from prefect_ollama.blocks.errors import TableDamaged, TableError, TableMissing
+from prefect_ollama.blocks.lance import Store, StoreSpec, schema
+from prefect_ollama.blocks.lance.damage import kind_of, short
+from prefect_ollama.blocks.lance.tables import connect, create_table
+from tests.store_samples import IDENTITY, chunk_rows, embedded, sentences, vector_of
+
+Damage = Callable[[Path], object]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("good")
+    fill(folder)
+    return folder
+
+
+def fill(folder: Path) -> Store:
+    store = Store.open(StoreSpec(str(folder)), identity=IDENTITY, create=True)
+    for run in range(2):
+        store.begin_run(f"r{run}", "/papers")
+        store.write([embedded(f"{run}{n}.pdf", sentences(f"{run}{n}", 30), "/papers") for n in range(3)])
+        store.end_run()
+    return store
+
+
+def newest(folder: Path) -> Path:
+    return max(
+        (path for path in folder.iterdir() if path.is_file()), key=lambda path: path.stat().st_mtime_ns
+    )
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def latest_version(folder: Path) -> Path:
+    return min((folder / "_versions").glob("*.manifest"))  # LanceDB counts their names down
+
+
+def instead(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
+
+
+ACTIONS: dict[str, Callable[[StoreSpec], object]] = {
+    "open": lambda spec: Store.open(spec).identity,
+    "create": lambda spec: Store.open(spec, identity=IDENTITY, create=True),
+    "search": lambda spec: Store.open(spec).search(vector_of("x"), limit=200),
+    "words": lambda spec: Store.open(spec).search(text="says", mode="text"),
+    "manifest": lambda spec: Store.open(spec).manifest(),
+    "runs": lambda spec: Store.open(spec).runs(),
+    "vectors": lambda spec: Store.open(spec).sample(200),
+    "stats": lambda spec: Store.open(spec).stats(),
+    "write": lambda spec: write(spec),
+    "roll back": lambda spec: Store.open(spec).roll_back("r1", "undo"),
+    "maintain": lambda spec: Store.open(spec).maintain(),
+}
+
+
+def write(spec: StoreSpec) -> None:
+    store = Store.open(spec, identity=IDENTITY, create=True)
+    store.begin_run("next", "/papers")
+    store.write([embedded("00.pdf", ["changed"], "/papers", content="c1")])
+    store.end_run()
+
+
+DAMAGES: dict[str, tuple[Damage, str, str]] = {
+    "rows cut": (
+        lambda d: cut(newest(d / "chunks.lance/data")),
+        "is cut short",
+        "search vectors words write",
+    ),
+    "rows missing": (
+        lambda d: newest(d / "chunks.lance/data").unlink(),
+        "is missing",
+        "search vectors words write",
+    ),
+    "rows empty": (
+        lambda d: newest(d / "chunks.lance/data").write_bytes(b""),
+        "is cut short",
+        "search vectors words write",
+    ),
+    "version cut": (
+        lambda d: cut(latest_version(d / "chunks.lance")),
+        ".manifest' is cut short",
+        " ".join(ACTIONS),
+    ),
+    "version junk": (
+        lambda d: latest_version(d / "chunks.lance").write_bytes(b"x" * 900),
+        ".manifest' is cut short",
+        " ".join(ACTIONS),
+    ),
+    "version empty": (
+        lambda d: latest_version(d / "chunks.lance").write_bytes(b""),
+        ".manifest' is cut short",
+        " ".join(ACTIONS),
+    ),
+    "versions lost": (
+        lambda d: shutil.rmtree(d / "chunks.lance/_versions"),
+        "its passages (chunks.lance) have files, but no version",
+        " ".join(ACTIONS),
+    ),
+    "all versions lost": (
+        lambda d: [shutil.rmtree(d / f"{name}.lance/_versions") for name in StoreSpec(str(d)).tables],
+        "have files, but no version",
+        " ".join(ACTIONS),
+    ),
+    "passages lost": (lambda d: shutil.rmtree(d / "chunks.lance"), "its passages", " ".join(ACTIONS)),
+    "manifest lost": (
+        lambda d: shutil.rmtree(d / "chunks__documents.lance"),
+        "its manifest",
+        " ".join(ACTIONS),
+    ),
+    "log lost": (lambda d: shutil.rmtree(d / "chunks__runs.lance"), "its log of runs", " ".join(ACTIONS)),
+    "manifest's rows missing": (
+        lambda d: newest(d / "chunks__documents.lance/data").unlink(),
+        "is missing",
+        "manifest stats",
+    ),
+    "log's rows cut": (lambda d: cut(newest(d / "chunks__runs.lance/data")), "is cut short", "runs write"),
+    "a file in its place": (
+        lambda d: instead(d / "chunks.lance"),
+        "'chunks.lance' is cut short",
+        " ".join(ACTIONS),
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_told_as_such_and_the_remedy_helps(good: Path, damage: str, tmp_path: Path) -> None:
+    harm, words, affected = DAMAGES[damage]
+    told: dict[str, TableError] = {}
+    for name, action in ACTIONS.items():
+        folder = tmp_path / f"my {name} db"
+        shutil.copytree(good, folder, copy_function=shutil.copy2)
+        harm(folder)
+        try:
+            action(StoreSpec(str(folder)))
+        except TableError as error:
+            told[name] = error
+    assert told.keys() >= set(affected.split()) - {"roll", "back"}
+    for name, error in told.items():
+        assert isinstance(error, TableDamaged), f"{name}: {error}"
+        assert words in error.cause, name
+        assert repr(str(tmp_path / f"my {name} db")) in error.cause
+        assert "/papers" in error.remedy or damage == "all versions lost"
+        for unwanted in (".rs:", "rustc", ".cargo", "LanceError", "rights", "free space"):
+            assert unwanted not in str(error), name
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+    # As the remedy says.
+    for each in StoreSpec(str(folder)).tables:
+        if (folder / f"{each}.lance").exists():
+            shutil.move(folder / f"{each}.lance", tmp_path / f"{each}.lance")
+    assert chunk_rows(fill(folder)) == chunk_rows(Store.open(StoreSpec(str(good))))
+
+
+def test_a_lost_index_is_made_anew(good: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "db"
+    shutil.copytree(good, folder)
+    spec = StoreSpec(str(folder))
+    Store.open(spec).maintain(force=True)  # now the index has rows
+    shutil.rmtree(folder / "chunks.lance/_indices")
+    with pytest.raises(TableDamaged, match=r"Only an index is damaged.*`maintain` with force"):
+        Store.open(spec).search(text="says", mode="text")
+    Store.open(spec).maintain(force=True)
+    assert Store.open(spec).search(text="says", mode="text")
+    write(spec)
+
+
+def test_a_creation_that_was_killed_is_no_damage(tmp_path: Path) -> None:
+    spec = StoreSpec(str(tmp_path))
+    for name, wanted in ((spec.runs_table, schema.RUNS), (spec.documents_table, schema.DOCUMENTS)):
+        create_table(connect(spec), spec, name, wanted)
+        with pytest.raises(TableMissing):
+            Store.open(spec)
+    (tmp_path / "chunks.lance" / "_versions").mkdir(parents=True)
+    with pytest.raises(TableMissing):
+        Store.open(spec)
+    fill(tmp_path)
+
+
+def test_a_block_says_it_too(good: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "db"
+    shutil.copytree(good, folder)
+    block = LanceTable(uri=str(folder), table="chunks")
+    assert (block.check().ok, block.check().documents) == (True, 6)
+    shutil.rmtree(folder / "chunks__documents.lance")
+    check = block.check()
+    assert not check.ok
+    assert "damaged" in check.error
+
+
+def test_a_place_that_is_no_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    spec = StoreSpec(str(tmp_path / "file"))
+    with pytest.raises(TableMissing, match="is a file"):
+        Store.open(spec)
+    with pytest.raises(TableError, match="is a file, and no folder"):
+        Store.open(spec, identity=IDENTITY, create=True)
+
+
+def test_a_table_that_is_not_there_names_those_that_are(good: Path, tmp_path: Path) -> None:
+    for name, told in {"chunk": "Tables there: 'chunks'", "other": "Tables there: 'chunks'"}.items():
+        with pytest.raises(TableMissing, match=told):
+            Store.open(StoreSpec(str(good), name))
+    with pytest.raises(TableMissing, match="No table is there"):
+        Store.open(StoreSpec(str(tmp_path)))
+    with pytest.raises(TableMissing, match="folder is not there"):
+        Store.open(StoreSpec(str(tmp_path / "none")))
+    assert not (tmp_path / "none").exists()
+    many = tmp_path / "many"
+    for number in range(5):
+        Store.open(StoreSpec(str(many), f"papers{number}"), identity=IDENTITY, create=True)
+    with pytest.raises(TableMissing, match=r"Tables there: 'papers0', 'papers1', 'papers2' and 2 more"):
+        Store.open(StoreSpec(str(many), "zzz"))
+
+
+READ = """
+import os, sys
+os.setgid(65534); os.setuid(65534)
+from prefect_ollama.blocks.errors import TableDamaged
+from tests.test_store_damage import ACTIONS, Store, StoreSpec
+for name in sys.argv[2:]:
+    try:
+        ACTIONS[name](StoreSpec(sys.argv[1]))
+        print(name, "worked")
+    except Exception as error:
+        print(name, isinstance(error, TableDamaged), error)
+"""
+
+
+@pytest.mark.slow  # a process of another user
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user"
+)
+def test_wrong_rights_are_told_as_such(good: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "db"
+    shutil.copytree(good, folder)
+    for part in (tmp_path, *tmp_path.parents):
+        if part != Path("/") and part.stat().st_uid == os.geteuid() and part != Path("/tmp"):
+            part.chmod(part.stat().st_mode | 0o055)
+
+    def told(*names: str) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", READ, str(folder), *names], capture_output=True, text=True, timeout=100
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    assert all("worked" in line for line in told("open", "search", "runs"))
+    for line in told("write"):
+        assert "False" in line
+        assert "permission denied" in line
+        assert ".rs:" not in line
+    newest(folder / "chunks.lance/data").chmod(0)
+    (folder / "chunks__runs.lance/_versions").chmod(0)
+    for line in told("search", "open"):
+        assert "False" in line
+        assert "permission denied" in line
+        assert "damaged" not in line
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (
+            "This dataset cannot be read by this version of Lance. Please upgrade Lance to read this dataset.",
+            "newer",
+        ),
+        ("LanceError(IO): Generic LocalFileSystem error: No space left on device (os error 28)", "full"),
+        ("lance error: Disk quota exceeded (os error 122)", "full"),
+        ("Unable to open file: Permission denied (os error 13)", "rights"),
+        ("Generic S3 error: 403 Forbidden", "rights"),
+        ("Schema error: No field named such", "other"),
+        ("Commit conflict for version 7", "other"),
+    ],
+)
+def test_causes_are_told_apart(text: str, kind: str) -> None:
+    assert kind_of(RuntimeError(text)) == kind
+
+
+def test_places_in_the_source_of_lancedb_are_left_out() -> None:
+    for text in (
+        "lance error: LanceError(IO): Generic error: cut, /rustc/2d81/library/core/src/ops/function.rs:250:5",
+        "External error: Generic error: cut, /root/.cargo/registry/src/index.crates.io-1/lance-io-13/src/local.rs:2:40",
+    ):
+        assert short(RuntimeError(text)) == "Generic error: cut"
