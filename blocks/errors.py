@@ -125,9 +125,20 @@ class NodeError(PrefectOllamaError):
 
 
 class NodeUnreachable(NodeError):
-    """No connection, a reset, or no answer in time."""
+    """No connection, a reset, or no answer in time.
+
+    Args:
+        silent: True where the connection stands and no answer came in time: the node may be stopped, or slow for a
+            moment because other programs use its machine.
+    """
 
     kind = "unreachable"
+
+    def __init__(
+        self, cause: str, *, node: str, silent: bool = False, state: str = "", remedy: str = ""
+    ) -> None:
+        super().__init__(cause, node=node, state=state, remedy=remedy)
+        self.silent = silent
 
 
 class NodeBusy(NodeError):

@@ -27,6 +27,7 @@ from prefect_ollama.blocks.errors import (
 from prefect_ollama.blocks.sealed import harmless, hidden, hide
 from prefect_ollama.blocks.wire import faults
 from prefect_ollama.blocks.wire.answer import Answer, read_answer
+from prefect_ollama.blocks.wire.loop_lag import timeout_while_running
 from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
 
 PULL_SILENCE = 300.0
@@ -178,7 +179,7 @@ class NodeClient:
         self, method: str, path: str, payload: dict[str, Any] | None, *, timeout: float, limit: int
     ) -> bytes:
         try:
-            async with asyncio.timeout(timeout), self._open(method, path, payload) as response:
+            async with timeout_while_running(timeout), self._open(method, path, payload) as response:
                 parts: list[bytes] = []
                 size = 0
                 async for part in response.aiter_bytes():
@@ -193,6 +194,7 @@ class NodeClient:
             raise NodeUnreachable(
                 f"did not give a whole answer within {timeout:.3g} s.",
                 node=self.node.name,
+                silent=True,
                 remedy="Check that it works on the request, or raise its time-outs.",
             ) from error
 

@@ -28,20 +28,45 @@ MOMENT = 1.0
 MOMENTS = 4
 """Failures in a row after which it does so at once."""
 
+PAUSE_S = 30.0
+"""Seconds within which a node that was silent and is right again counts as one that made a pause, not as one that
+failed: another program may use its machine, or ours."""
+
 REFUSED_WAIT = 2.0
 """Seconds to the first probe of a node that refuses: someone has to change something there first."""
 
 
 class Breaker:
-    """Breaker of one node, and the tally of its errors."""
+    """Breaker of one node, and the tally of its errors.
+
+    Attributes:
+        state: Closed, open or half-open.
+        kinds: `NodeError.kind` to count, without what may turn out to be a pause.
+        last: The last error, None while there is none.
+        rests_until: When it counts as gone.
+        opened: When it opened last.
+    """
 
     def __init__(self) -> None:
         self.state: State = "closed"
-        self.errors: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.last: NodeError | None = None
         self.rests_until = 0.0
+        self.opened = 0.0
+        self._errors: Counter[str] = Counter()
+        self._silences: list[NodeUnreachable] = []
+        self._before: NodeError | None = None
         self._row = 0
+
+    @property
+    def errors(self) -> Counter[str]:
+        """Cause to count, with the silence that may turn out to be a pause."""
+        return self._errors + Counter(error.cause for error in self._silences)
+
+    @property
+    def only_silent(self) -> bool:
+        """Whether it is open for nothing but the silence of its node."""
+        return self.state != "closed" and bool(self._silences)
 
     def resting(self, now: float) -> bool:
         """Whether it is open for a moment only, as far as is known."""
@@ -52,7 +77,8 @@ class Breaker:
     def note(self, error: NodeError) -> None:
         """Count an error; requests that were under way when it opened may still bring some."""
         self.last = error
-        self.errors[error.cause] += 1
+        self._confirm()
+        self._errors[error.cause] += 1
         self.kinds[error.kind] += 1
 
     def trip(self, error: NodeError, now: float) -> float:
@@ -65,10 +91,14 @@ class Breaker:
         Returns:
             Seconds to rest before the next probe.
         """
-        if self.state == "closed" or error.cause not in self.errors:  # probes say the same again and again
-            self.note(error)
         if self.state == "closed":
-            self.rests_until = now + MOMENT
+            self._before, self.opened, self.rests_until = self.last, now, now + MOMENT
+        if isinstance(error, NodeUnreachable) and error.silent and (self.state == "closed" or self._silences):
+            if all(error.cause != said.cause for said in self._silences):
+                self._silences.append(error)
+            self.last = error
+        elif self.state == "closed" or error.cause not in self.errors:  # probes say the same again and again
+            self.note(error)
         self.state = "open"
         longest = UNREACHABLE_WAIT if isinstance(error, NodeUnreachable) else LONGEST_WAIT
         wait = min(FIRST_WAIT * 2.0**self._row, longest)
@@ -84,9 +114,30 @@ class Breaker:
         """A probe goes out."""
         self.state = "half-open"
 
-    def close(self) -> None:
-        """The probe passed."""
+    def close(self, now: float, *, passed_over: bool) -> bool:
+        """The probe passed.
+
+        Args:
+            now: The time.
+            passed_over: Whether the node left a request unanswered that it had before the probe.
+
+        Returns:
+            Whether the node only made a pause, which is no error.
+        """
         self.state = "closed"
+        pause = bool(self._silences) and not passed_over and now - self.opened <= PAUSE_S
+        if pause:
+            self.last = self._before
+            self._silences.clear()
+        self._confirm()
+        return pause
+
+    def _confirm(self) -> None:
+        """Count the silence as an error."""
+        for error in self._silences:
+            self._errors[error.cause] += 1
+            self.kinds[error.kind] += 1
+        self._silences.clear()
 
     def progress(self) -> None:
         """A real request succeeded: forgive half of the failures in a row."""

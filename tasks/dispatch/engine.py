@@ -25,6 +25,7 @@ from prefect_ollama.blocks.errors import (
 )
 from prefect_ollama.blocks.wire.answer import Answer
 from prefect_ollama.blocks.wire.client import NodeClient
+from prefect_ollama.blocks.wire.loop_lag import LoopLag
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.tasks.dispatch import choice, sizing, verdict
 from prefect_ollama.tasks.dispatch.errands import Carried, Findings
@@ -32,16 +33,10 @@ from prefect_ollama.tasks.dispatch.evidence import Evidence
 from prefect_ollama.tasks.dispatch.figures import Figures, Span
 from prefect_ollama.tasks.dispatch.health import CANARY_UNITS, Health, as_node_error
 from prefect_ollama.tasks.dispatch.job import Item, Job
-from prefect_ollama.tasks.dispatch.lane import OVERDUE, OVERDUE_LEAST, Lane, Request
+from prefect_ollama.tasks.dispatch.lane import OVERDUE, OVERDUE_LEAST, SILENT, SILENT_LEAST, Lane, Request
 from prefect_ollama.tasks.dispatch.neighbours import Neighbours
 from prefect_ollama.tasks.dispatch.pace import Pace
 from prefect_ollama.tasks.dispatch.queue import Queue
-
-LATE = 1.5
-"""A node that was silent for this many times as long as expected, and LATE_LEAST on top, when others had done
-its work must prove itself before it gets more."""
-
-LATE_LEAST = 0.25
 
 LOOK_AGAIN = 0.05
 """Seconds until an idle node looks whether work has turned out late, and one that was refused a place asks again."""
@@ -68,12 +63,13 @@ class Engine:
         self._spans: deque[Span] = deque(maxlen=SPANS_KEPT)
         self._numbers = itertools.count()
         self._neighbours = Neighbours(meeting)
+        self._lag = LoopLag()
         self._lanes: list[Lane] = []
         for node in cluster.spec.nodes:
             proof, slots = cluster.proofs.get(node.name), self._neighbours.slots(node.url)
             pace = Pace(CANARY_UNITS, proof.seconds if proof else 1.0, node.max_in_flight, slots)
             client = NodeClient(node, cluster.spec.model)
-            self._lanes.append(Lane(client, pace, self._neighbours, warm=proof is not None))
+            self._lanes.append(Lane(client, pace, self._neighbours, self._lag, warm=proof is not None))
         self._health = Health(cluster, self._lanes, self._recovered)
         self._evidence = Evidence(self._lanes, cluster.reference, self._start)
 
@@ -83,6 +79,7 @@ class Engine:
             job.close()
             return
         self._jobs.add(job)
+        self._lag.start()
         self._health.want(True)
         self._queue.put(job.items, front=job.urgent)
         self._soon()
@@ -106,6 +103,7 @@ class Engine:
 
     async def aclose(self) -> None:
         """Cancel what is in flight, fail what is left, close the connections."""
+        self._lag.stop()
         self._fail_all("The dispatcher was closed.", "Open another one for what is left.")
         if self._timer:
             self._timer.cancel()
@@ -143,6 +141,7 @@ class Engine:
         for lane in self._lanes:
             lane.refused = False
         if not self._jobs:
+            self._lag.stop()
             self._neighbours.ask_only(())
             return
         now = self._loop.time()
@@ -369,38 +368,56 @@ class Engine:
             for request in lane.requests:
                 useless = request.items and all(item.answered for item in request.items)
                 if useless and not request.given_up and not self._evidence.needs(request):
-                    if lane.works and lane.silent_for_long(request, now, LATE, LATE_LEAST):
+                    if lane.works and lane.silent_for_long(request, now, OVERDUE, OVERDUE_LEAST):
                         self._health.trip(lane, _silent(lane))
                     request.give_up()
 
     # ---- failing nodes
 
     def _find_overdue(self, now: float) -> None:
-        """Offer the work of a silent node to others, after all that waits; one that is alone is waited for.
+        """Offer the work of a late node to others, after all that waits; one that is alone is waited for.
 
-        What it has begun it may still end, if it is slow and not dead. That counts as long as nobody else was
-        quicker, and until it answers a probe, which queues behind it at a node that lives.
+        The node keeps the request that it has begun, because it may be slow and not dead, and gets no other one
+        before it has answered. Its answer counts as long as no other node was quicker. A node that stays silent for
+        longer has to answer a probe, which queues behind the request at a node that lives.
         """
         for lane in self._lanes:
             if any(now > lane.overdue_at(request) for request in lane.requests):
                 lane.look_around()
             late = [request for request in lane.requests if now > lane.overdue_at(request)]
-            if not late:
-                continue
             others = any(other.works for other in self._lanes if other is not lane)
-            if others and lane.silent_for_long(late[0], now, OVERDUE, OVERDUE_LEAST):
-                self._health.trip(lane, _silent(lane))
-                late = [request for request in lane.requests if not request.overdue]
+            if late and others:
+                self._take_back_waiting(lane)
             for request in late:
                 self._take_back(request, front=False)
-                if others and (lane.works or request.note.begun is None):
-                    request.give_up()
+            if others and lane.works:
+                self._find_silent(lane, now)
+
+    def _find_silent(self, lane: Lane, now: float) -> None:
+        """Let a node prove itself that has been silent for long; give up a request that it passed over."""
+        for request in list(lane.requests):
+            if request.overdue and now > lane.silent_at(request, now):
+                if lane.silent_for_long(request, now, SILENT, SILENT_LEAST):
+                    self._health.trip(lane, _silent(lane))
+                    self._take_back_waiting(lane)
+                    return
+                request.give_up()
+
+    def _take_back_waiting(self, lane: Lane) -> None:
+        for request in lane.requests:
+            if request.note.begun is None and not request.overdue:
+                self._take_back(request, front=False)
+                request.give_up()
 
     # ---- time
 
     def _watch(self, now: float) -> None:
         """Look again when the next request would be overdue, or the nodes have been gone for too long."""
-        moments = [lane.overdue_at(request) for lane in self._lanes for request in lane.requests]
+        moments = [
+            lane.silent_at(request, now) if request.overdue and lane.works else lane.overdue_at(request)
+            for lane in self._lanes
+            for request in lane.requests
+        ]
         if (end := self._health.gives_up_at()) is not None:
             if now >= end:
                 patience = self.cluster.spec.give_up_after
@@ -426,4 +443,4 @@ class Engine:
 
 
 def _silent(lane: Lane) -> NodeUnreachable:
-    return NodeUnreachable("was silent for longer than its work takes.", node=lane.name)
+    return NodeUnreachable("was silent for longer than its work takes.", node=lane.name, silent=True)

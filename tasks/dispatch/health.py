@@ -87,7 +87,7 @@ class Health:
             await asyncio.sleep(wait)
             await self._wanted.wait()
             lane.breaker.half_open()
-            limit = min(timeout, lane.client.node.load_timeout)
+            limit = min(timeout + lane.patience(self._loop.time()), lane.client.node.load_timeout)
             try:
                 seconds = await prove_again(lane.client, self._cluster, timeout=limit)
                 break
@@ -96,9 +96,10 @@ class Health:
                 wait = lane.breaker.trip(as_node_error(error, lane), self._loop.time())
             timeout *= 2
         lane.probe = None
-        lane.breaker.close()
         lane.warm = True
-        lane.pace.start_over(CANARY_UNITS, seconds, lane.neighbours.slots(lane.client.node.url))
+        passed_over = any(request.overdue and not request.given_up for request in lane.requests)
+        if not lane.breaker.close(self._loop.time(), passed_over=passed_over):
+            lane.pace.start_over(CANARY_UNITS, seconds, lane.neighbours.slots(lane.client.node.url))
         suspects, lane.suspects = lane.suspects, []
         for item, cause in suspects:
             verdict.accuse(item, lane, cause)

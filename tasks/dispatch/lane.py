@@ -11,6 +11,7 @@ from statistics import median, quantiles
 from prefect_ollama.blocks.errors import NodeError
 from prefect_ollama.blocks.wire.answer import Answer
 from prefect_ollama.blocks.wire.client import NodeClient
+from prefect_ollama.blocks.wire.loop_lag import LoopLag
 from prefect_ollama.tasks.dispatch.breaker import Breaker
 from prefect_ollama.tasks.dispatch.figures import NodeFigures
 from prefect_ollama.tasks.dispatch.job import Item
@@ -22,6 +23,18 @@ OVERDUE = 2.0
 """A request that takes this many times as long as expected, and OVERDUE_LEAST on top, is given to others."""
 
 OVERDUE_LEAST = 0.5
+
+SILENT = 4.0
+"""A node that gives no answer for this many times as long as expected, and SILENT_LEAST on top, counts as silent."""
+
+SILENT_LEAST = 1.5
+PAUSES = 2.0
+"""Both come later by this many times the longest pause that the node has made of late."""
+
+LAGS = 4.0
+"""And by this many times the longest gap in which our own event loop did not run: where other programs have the
+cores, they may have those of a node on this machine too."""
+
 PATIENCE = 10.0
 """A request that takes this many times as long as expected, and PATIENCE seconds on top, is given up."""
 
@@ -79,6 +92,7 @@ class Lane:
     client: NodeClient
     pace: Pace
     neighbours: Neighbours
+    lag: LoopLag
     breaker: Breaker = field(default_factory=Breaker)
     requests: list[Request] = field(default_factory=list)
     suspects: list[tuple[Item, NodeError]] = field(default_factory=list)
@@ -108,7 +122,14 @@ class Lane:
         begun = request.note.begun
         if begun is None or request.overdue:
             return math.inf
-        return begun + OVERDUE * self._expected(request) + OVERDUE_LEAST
+        return begun + self.lag.since(begun) + self._limit(request, begun, OVERDUE, OVERDUE_LEAST)
+
+    def silent_at(self, request: Request, now: float) -> float:
+        """When a request in service has taken so long that its node counts as silent."""
+        begun = request.note.begun
+        if begun is None:
+            return math.inf
+        return begun + self.lag.since(begun) + self._limit(request, now, SILENT, SILENT_LEAST)
 
     def silent_for_long(self, request: Request, now: float, times: float, least: float) -> bool:
         """Whether nothing has come for this many times as long as a request should take, and `least` on top.
@@ -117,11 +138,20 @@ class Lane:
         """
         begun = [each for each in self.requests if each.note.begun is not None]
         longest = max([request, *begun], key=lambda each: each.note.units)
-        silence = self.pace.silence(now) - least
-        if silence <= times * self._expected(longest):
+        silence = self.pace.silence(now)
+        silence -= self.lag.since(now - silence)
+        if silence <= self._limit(longest, now, times, least):
             return False
         self.look_around()
-        return silence > times * self._expected(longest)
+        return silence > self._limit(longest, now, times, least)
+
+    def _limit(self, request: Request, now: float, times: float, least: float) -> float:
+        pauses = PAUSES * self.pace.pause(now) + LAGS * self.lag.longest()
+        return times * self._expected(request) + least + pauses
+
+    def patience(self, now: float) -> float:
+        """Seconds that a node may take before it answers a probe that waits behind what it has in hand."""
+        return sum(self._expected(request) for request in self.requests) + PAUSES * self.pace.pause(now)
 
     def stalled(self) -> bool:
         """Whether something it holds is overdue, so that nothing should be expected of it now."""

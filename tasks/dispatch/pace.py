@@ -26,6 +26,9 @@ SURELY = 0.1
 TOGETHER = 0.02
 """Seconds within which requests count as sent together."""
 
+PAUSE_HALF_LIFE_S = 60.0
+"""Seconds after which half of the longest pause of a node is forgotten: one that shares its machine pauses again."""
+
 GROWTH = 12.0
 """A request is at most this many times as large as the largest that the node has finished."""
 
@@ -62,6 +65,10 @@ class Pace:
     def __init__(self, units: float, seconds: float, most: int, slots: int | None = None) -> None:
         self._most = most
         self._mark = 0.0
+        self._heard = 0.0
+        self._silent = 0.0
+        self._pause = 0.0
+        self._paused_at = 0.0
         self._sent: list[Sent] = []
         self.start_over(units, seconds, slots)
 
@@ -92,6 +99,7 @@ class Pace:
         """
         if not self._sent:
             self._mark = now
+            self._heard = now - self._silent
         note = Sent(now, units)
         self._sent.append(note)
         if judged and len(self._wave) < self._wave_size and len(self._wave) == len(self._sent) - 1:
@@ -100,11 +108,21 @@ class Pace:
         return note
 
     def dropped(self, now: float, note: Sent) -> None:
-        """Note a request that ended without an answer: its time counts neither for nor against the node."""
+        """Learn from a request that ended without an answer.
+
+        The time that it took so far is a lower bound of the time that it would have taken, a censored observation
+        (J. Tobin 1958, doi:10.2307/1907382). It counts where it says more than what is known: if it is longer than
+        expected. Otherwise the next request, sized by the same estimate, would be dropped in the same way.
+        """
         self._sent.remove(note)
         if note in self._wave:
             self._wave = {}
+        if note.begun is not None and now - note.begun > self.expected(note.units):
+            self._note_pause(now, note)
+            self._learn(note.units, now - note.begun)
         self._mark = now
+        if not self._sent:
+            self._silent = now - self._heard  # a node does not become less silent by being asked less
         self._take_up(now)
 
     def finished(self, now: float, note: Sent) -> float:
@@ -115,6 +133,9 @@ class Pace:
         """
         self._sent.remove(note)
         self._put_right(now, note)
+        self._heard, self._silent = now, 0.0
+        if not self._guess:
+            self._note_pause(now, note)
         self._largest = max(self._largest, note.units)
         if note in self._wave and len(self._wave) == self._wave_size:
             self._wave[note] = now - note.at
@@ -176,8 +197,22 @@ class Pace:
         return self._schedule(now)[1][note]
 
     def silence(self, now: float) -> float:
-        """Seconds since the last answer, while something is in flight."""
-        return now - self._mark if self._sent else 0.0
+        """Seconds with something in flight since the last answer."""
+        return now - self._heard if self._sent else 0.0
+
+    def pause(self, now: float) -> float:
+        """Seconds by which requests took longer than expected, at most, of late.
+
+        Large for a node whose speed comes in bursts. It plays the part that the variation of round trips plays for
+        the retransmission timer of TCP (RFC 6298, 2).
+        """
+        return self._pause * math.exp2(-max(now - self._paused_at, 0.0) / PAUSE_HALF_LIFE_S)
+
+    def _note_pause(self, now: float, note: Sent) -> None:
+        if note.begun is not None and (late := now - note.begun - self.expected(note.units)) > self.pause(
+            now
+        ):
+            self._pause, self._paused_at = late, now
 
     @property
     def _serving(self) -> list[Sent]:

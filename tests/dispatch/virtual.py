@@ -7,7 +7,7 @@ the wire are doubled and nothing else; the same cases over real HTTP are in `ben
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,9 @@ from prefect_ollama.blocks.wire.proof import CANARIES, Proof, ProvenCluster, Ref
 from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.tasks.dispatch import Embedded, Figures, engine
 from prefect_ollama.tasks.dispatch.job import Job
+from prefect_ollama.tasks.dispatch.pace import Pace
 from tests.nodes import expected_vector
+from tests.nodes.bursts import ALWAYS, Bursts
 
 DIMENSION = 8
 SIZE = 64
@@ -29,11 +31,18 @@ SLOWED = 0.1
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Waits for nothing: when nobody is ready, it is later at once."""
+    """Waits for nothing: when nobody is ready, it is later at once.
 
-    def __init__(self) -> None:
+    Args:
+        turn: Seconds that each turn of the loop takes, as in a process that gets a core now and then.
+        stop: When the process is stopped, and for how many seconds; None for never.
+    """
+
+    def __init__(self, turn: float = 0.0, stop: tuple[float, float] | None = None) -> None:
         super().__init__()
         self._now = 0.0
+        self._turn = turn
+        self._stop = stop
 
     def time(self) -> float:
         """The virtual time, in seconds."""
@@ -43,6 +52,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if not self._ready and self._scheduled:  # type: ignore[attr-defined]
             times = [handle.when() for handle in self._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
             self._now = max([self._now, *([min(times)] if times else [])])
+        self._now += self._turn
+        if self._stop is not None and self._now >= self._stop[0]:
+            self._now += self._stop[1]
+            self._stop = None
         super()._run_once()  # type: ignore[misc]
 
 
@@ -61,6 +74,8 @@ class VirtualNode:
         mixes_after: Requests after which it gives vectors in the wrong order, where there is more than one; None never.
         dies_after: Requests after which it can't be reached; None never.
         slows_at: Second at which it slows to a tenth, in the middle of a request too; None never.
+        bursts: When it works at all, in the middle of a request too.
+        letters: Length of a text that counts as one, a shorter one as its part of that; 0 counts every text as one.
     """
 
     texts_per_second: float
@@ -72,25 +87,36 @@ class VirtualNode:
     mixes_after: int | None = None
     dies_after: int | None = None
     slows_at: float | None = None
+    bursts: Bursts = ALWAYS
+    letters: int = 0
     sent: int = 0
     requests: int = 0
     queue: asyncio.Semaphore = field(init=False)
 
-    def seconds(self, texts: int) -> float:
+    def seconds(self, texts: float) -> float:
         """Service time of a request."""
         return self.request_overhead + self.slots * texts / self.texts_per_second
 
-    async def serve(self, texts: int) -> None:
+    def count(self, texts: Sequence[str]) -> float:
+        """How many texts these count as."""
+        return sum(map(len, texts)) / self.letters if self.letters else len(texts)
+
+    async def serve(self, texts: float) -> None:
         """Take the time of a request."""
         left, now = self.seconds(texts), asyncio.get_running_loop().time()
+        left = self.bursts.end(now, left) - now
         quick = left if self.slows_at is None else min(left, max(0.0, self.slows_at - now))
         await asyncio.sleep(quick)
         await asyncio.sleep((left - quick) / SLOWED)
 
     @property
     def saturated(self) -> float:
-        """Texts a second when it always has large requests."""
+        """Texts a second when it always has large requests, in a burst."""
         return self.slots * SIZE / self.seconds(SIZE)
+
+    def could(self, until: float) -> float:
+        """Texts that it can embed by then."""
+        return self.saturated * (self.bursts.worked(until) - self.bursts.worked(0.0))
 
 
 class VirtualClient:
@@ -115,7 +141,7 @@ class VirtualClient:
         lies = self._after(self.virtual.lies_after)
         mixes = self._after(self.virtual.mixes_after)
         async with self.virtual.queue:
-            await self.virtual.serve(len(texts))
+            await self.virtual.serve(self.virtual.count(texts))
         await asyncio.sleep(self.virtual.latency / 2)
         return Answer(np.roll(_vectors(texts, "b" if lies else "a"), int(mixes), axis=0), 0)
 
@@ -146,18 +172,40 @@ class Outcome:
 
 
 def embed(
-    patch: pytest.MonkeyPatch, made: Sequence[VirtualNode], texts: Sequence[str], *, most: int = 128
+    patch: pytest.MonkeyPatch,
+    made: Sequence[VirtualNode],
+    texts: Sequence[str],
+    *,
+    most: int = 128,
+    assumed: int | None = None,
+    loop: Callable[[], VirtualLoop] = VirtualLoop,
 ) -> Outcome:
-    """Embed texts on proven virtual nodes, at most `most` in a request.
+    """Embed texts on proven virtual nodes.
+
+    Args:
+        patch: Takes the virtual clients away at its end.
+        made: The nodes.
+        texts: The texts.
+        most: Texts in a request at most.
+        assumed: Slots that the dispatcher takes every node to have, whatever it really has; None lets it find out.
+        loop: Makes the loop.
 
     Raises:
         Unfinished: No node was left.
     """
     VirtualClient.nodes = {f"n{i}": node for i, node in enumerate(made)}
     patch.setattr(engine, "NodeClient", VirtualClient)
+    if assumed is not None:
+        start_over = Pace.start_over
+
+        def assume(pace: Pace, units: float, seconds: float, slots: int | None = None) -> None:
+            start_over(pace, units, seconds, slots)
+            pace.told(assumed)
+
+        patch.setattr(Pace, "start_over", assume)
     canaries = _vectors(CANARIES, "a")
     proofs = {
-        name: Proof(name, "", "digest", canaries, node.seconds(len(CANARIES)) + node.latency)
+        name: Proof(name, "", "digest", canaries, node.seconds(node.count(CANARIES)) + node.latency)
         for name, node in VirtualClient.nodes.items()
     }
     each = tuple(NodeSpec(name, max_request_texts=most) for name in proofs)
@@ -173,8 +221,22 @@ def embed(
         await dispatch.aclose()
         return outcome
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+    with asyncio.Runner(loop_factory=loop) as runner:
         return runner.run(run())
+
+
+def possible(made: Sequence[VirtualNode], texts: int) -> float:
+    """Seconds that so many texts take when every node is busy whenever it can work."""
+    early, late = 0.0, 1.0
+    while sum(node.could(late) for node in made) < texts:
+        early, late = late, 2 * late
+    for _ in range(50):
+        middle = (early + late) / 2
+        if sum(node.could(middle) for node in made) < texts:
+            early = middle
+        else:
+            late = middle
+    return late
 
 
 def _vectors(texts: Sequence[str], weights: str) -> Vectors:

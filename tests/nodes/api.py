@@ -26,7 +26,7 @@ class Api:
     def __init__(self, settings: Settings, on_request: Callable[[], None]) -> None:
         """`on_request` is called before each embed request is counted."""
         self.settings = settings
-        self.service = Service(settings.slots, settings.speed)
+        self.service = Service(settings.slots, settings.speed, settings.bursts)
         self.faults: list[Armed] = []
         self._on_request = on_request
         self._loop = asyncio.get_running_loop()

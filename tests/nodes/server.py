@@ -111,7 +111,7 @@ class NodeServer:
     def _apply(self) -> None:
         settings = self.api.settings
         self.site.idle_timeout = settings.idle_timeout
-        self.api.service.set_speed(settings.speed * self._factor())
+        self.api.service.set_speed(settings.speed * self._factor(), settings.bursts)
 
     def _factor(self) -> float:
         factor = 1.0

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.nodes.bursts import ALWAYS, Bursts
+
 
 @dataclass(slots=True, eq=False)
 class Job:
@@ -40,12 +42,13 @@ class Service:
 
     KEPT = 200_000
 
-    def __init__(self, slots: int, speed: float = 1.0) -> None:
+    def __init__(self, slots: int, speed: float = 1.0, bursts: Bursts = ALWAYS) -> None:
         """All slots idle. Must be made where the loop runs."""
         self._loop = asyncio.get_running_loop()
         self._slots = [Slot(number) for number in range(slots)]
         self._queue: deque[Job] = deque()
         self._speed = speed
+        self._bursts = bursts
         self.busy: list[tuple[int, float, float, int]] = []
         self.max_in_service = 0
 
@@ -78,19 +81,20 @@ class Service:
             slot.free_at = self._loop.time()
             self._free(slot)
 
-    def set_speed(self, speed: float) -> None:
+    def set_speed(self, speed: float, bursts: Bursts = ALWAYS) -> None:
         """Change the speed; what is being served has the rest of its work done at the new one."""
         now = self._loop.time()
         for slot in self._slots:
             if slot.job is not None and slot.free_at > now:
-                slot.free_at = now + (slot.free_at - now) * self._speed / speed
+                left = (self._bursts.worked(slot.free_at) - self._bursts.worked(now)) * self._speed
+                slot.free_at = bursts.end(now, left / speed)
                 self._arm(slot)
-        self._speed = speed
+        self._speed, self._bursts = speed, bursts
 
     def _start(self, slot: Slot, job: Job) -> None:
         job.slot, slot.job = slot, job
         job.begun = max(job.arrived, slot.free_at)
-        slot.free_at = job.begun + job.work / self._speed
+        slot.free_at = self._bursts.end(job.begun, job.work / self._speed)
         self.max_in_service = max(self.max_in_service, self.in_service)
         self._arm(slot)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from tests.nodes.bursts import Bursts
+
 # What `control()` may not change while the node runs.
 FIXED = frozenset({"slots", "certificate"})
 
@@ -36,6 +38,9 @@ class Settings:
         latency: seconds before a request reaches the queue; holds no slot (a slow network).
         slots: requests served at the same time.
         speed: factor on all of the above, which acts at once, also on what is being served.
+        burst_duty: part of the time in which it works at all; in the rest requests stand still in their slots.
+        burst_period: seconds of a burst of work and the pause after it.
+        burst_phase: seconds of the period that had passed at the time 0 of `time.monotonic()`.
         context_length: tokens a text may have.
         characters_a_token: how the node counts tokens; 0 is at four, and no word of it in answers.
         load_seconds: that the first request, and one with other `options`, waits in its slot.
@@ -66,6 +71,9 @@ class Settings:
     latency: float = 0.0
     slots: int = 1
     speed: float = 1.0
+    burst_duty: float = 1.0
+    burst_period: float = 1.0
+    burst_phase: float = 0.0
     context_length: int = 2048
     characters_a_token: float = 4
     load_seconds: float = 0.0
@@ -92,6 +100,16 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value!r}")
+        _ = self.bursts
+
+    @property
+    def bursts(self) -> Bursts:
+        """When it works.
+
+        Raises:
+            ValueError: when that is never.
+        """
+        return Bursts(self.burst_duty, self.burst_period, self.burst_phase)
 
     def changed(self, **changes: Any) -> Settings:
         """These settings with some changed, as `control()` does.

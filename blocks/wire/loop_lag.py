@@ -1,0 +1,119 @@
+"""Time in which this process's own event loop did not run: nobody may hold it against a node.
+
+A process that waits for a core, or was stopped, finds all its timers overdue when it runs again, and the answers that
+came meanwhile unread. A deadline that counts such time blames a node for what this machine did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections import deque
+from collections.abc import AsyncIterator
+
+TICK_S = 0.1
+"""Seconds from one look at the clock to the next."""
+
+NOISE_S = 0.02
+"""Seconds by which a timer is late on any machine."""
+
+KEPT = 3000
+"""Gaps to keep: those of five minutes at least."""
+
+HALF_LIFE_S = 10.0
+"""Seconds after which half of the longest gap is forgotten."""
+
+
+class LoopLag:
+    """Watches how late the running loop is, between `start` and `stop`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._gaps: deque[tuple[float, float]] = deque(maxlen=KEPT)
+        self._longest = self._longest_at = 0.0
+
+    def start(self) -> None:
+        """Watch, if it does not yet."""
+        if self._timer is None:
+            self._arm()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def since(self, then: float) -> float:
+        """Return the seconds since a moment in which the loop did not run.
+
+        Args:
+            then: The moment, by the loop's clock.
+        """
+        lost = 0.0
+        for end, seconds in reversed(self._gaps):
+            if end <= then:
+                break
+            lost += min(seconds, end - then)
+        if self._timer is not None and (late := self._loop.time() - max(self._due, then)) > NOISE_S:
+            lost += late
+        return lost
+
+    def longest(self) -> float:
+        """Return the seconds of the longest gap of late, older ones fading."""
+        now = self._loop.time()
+        late = now - self._due if self._timer is not None else 0.0
+        return max(late, self._longest * math.exp2(-(now - self._longest_at) / HALF_LIFE_S))
+
+    def _arm(self) -> None:
+        self._due = self._loop.time() + TICK_S
+        self._timer = self._loop.call_at(self._due, self._tick)
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        late = now - self._due
+        if late > NOISE_S:
+            if late > self.longest() or not self._longest:
+                self._longest, self._longest_at = late, now
+            self._gaps.append((now, late))
+        self._arm()
+
+
+@contextlib.asynccontextmanager
+async def timeout_while_running(seconds: float) -> AsyncIterator[None]:
+    """Limit a block as `asyncio.timeout` does, by the time in which the loop ran.
+
+    Args:
+        seconds: The limit.
+
+    Raises:
+        TimeoutError: The block took longer.
+    """
+    loop = asyncio.get_running_loop()
+    left, spared = seconds, False
+    timer: asyncio.TimerHandle | None = None
+
+    def arm() -> None:
+        nonlocal timer
+        step = min(left, TICK_S)
+        timer = loop.call_later(step, tick, step, loop.time() + step)
+
+    def tick(step: float, due: float) -> None:
+        nonlocal left, spared
+        left -= step
+        if left <= 0 and not spared and loop.time() - due > NOISE_S:
+            left, spared = TICK_S, True  # the answer may have come in the meantime, and waits to be read
+        if left > 0:
+            arm()
+        else:
+            scope.reschedule(loop.time())
+
+    async with asyncio.timeout(None) as scope:
+        arm()
+        try:
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
