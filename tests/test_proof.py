@@ -28,16 +28,25 @@ def prove(made: Sequence[Node], *, model: str = "nomic-embed-text", **changes: A
 
 
 def test_equal_nodes_take_part() -> None:
-    with nodes(HEALTHY, HEALTHY | {"context_length": 512}) as made:
+    with nodes(HEALTHY, HEALTHY) as made:
         cluster = prove(made)
     assert set(cluster.proofs) == {"n0", "n1"}
     assert not cluster.left_out
-    assert cluster.spec.model.num_ctx == 512  # the smallest: one answer for a text, whoever embeds it
+    assert cluster.spec.model.num_ctx == 2048
     assert cluster.reference.dimension == DIMENSION
     for text, vector in zip(CANARIES, cluster.reference.canaries, strict=True):
         np.testing.assert_allclose(vector, expected_vector(text, DIMENSION), atol=1e-5)
     assert cluster.proofs["n0"].version == "0.33.0"
     assert len(cluster.reference.digest) == 64
+
+
+def test_the_majority_decides_the_context() -> None:
+    short = HEALTHY | {"context_length": 512}
+    with nodes(short, short, HEALTHY | {"context_length": 64}, HEALTHY) as made:
+        cluster = prove(made)
+    assert cluster.spec.model.num_ctx == 512
+    assert set(cluster.proofs) == {"n0", "n1", "n3"}
+    assert "reads 64 tokens" in str(cluster.left_out["n2"])
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_a_proxy_that_repeats_what_it_was_sent_tells_nobody(way: str) -> None:
     with Node(faults=(fault,)) as node:
         check = OllamaNode(url=node.url, username="me", password=TOKEN).check()
     assert not check.ok
-    assert MASK in check.error
+    assert "xxx" not in check.error
     assert TOKEN[:8] not in check.error
     assert sent[:8] not in check.error
 

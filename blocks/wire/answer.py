@@ -8,13 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from prefect_ollama.blocks.errors import NodeAnswerError
+from prefect_ollama.blocks.wire.disclosure import OPEN, Disclosure
 from prefect_ollama.blocks.wire.faults import start_of
+from prefect_ollama.blocks.wire.payload import embed_bounds, parse, whole
 
 Vectors = NDArray[np.float32]
+
+MOST_TOKENS = 2**40
+"""Tokens of one request that are believed where the texts are not known."""
 
 NORM_TOLERANCE = 0.01
 """Ollama normalises what it sends; float32 and a proxy's rounding stay far within this."""
@@ -33,7 +37,15 @@ class Answer:
     tokens: int
 
 
-def read_answer(body: bytes, *, count: int, dimension: int | None, node: str) -> Answer:
+def read_answer(
+    body: bytes,
+    *,
+    count: int,
+    dimension: int | None,
+    node: str,
+    disclosure: Disclosure = OPEN,
+    most_tokens: int = MOST_TOKENS,
+) -> Answer:
     """Decode an answer of `/api/embed` and check it.
 
     Args:
@@ -41,32 +53,37 @@ def read_answer(body: bytes, *, count: int, dimension: int | None, node: str) ->
         count: How many texts were sent.
         dimension: Expected length of a vector; None takes what the first one has.
         node: Name of the node, for errors.
+        disclosure: Which of the node's words may be shown.
+        most_tokens: Tokens that the texts can have; a count above it is no count.
 
     Raises:
-        NodeAnswerError: It is no JSON, has another count or dimension, or a vector that is not finite or
-            whose norm is not 1.
+        NodeAnswerError: It is no JSON, has another count or dimension, a vector that is not finite or
+            whose norm is not 1, or counts tokens that the texts cannot have.
     """
 
     def unbelievable(what: str) -> NodeAnswerError:
         return NodeAnswerError(what, node=node, status=200, remedy="Look at what answers at its URL.")
 
+    bounds = embed_bounds(count, dimension)
     try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        data = parse(body, bounds)
+    except ValueError as error:
         if body.lstrip()[:1] == b"{":
-            raise unbelievable(f"answered JSON that cannot be read ({error.msg.split(':')[0]}).") from None
+            raise unbelievable(f"answered {error}.") from None
         data = None
-    try:
-        rows = data["embeddings"]
-        tokens = int(data.get("prompt_eval_count") or 0)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise unbelievable(f"answered something that is no embedding: {start_of(body)!r}.") from None
+    if not isinstance(data, dict) or "embeddings" not in data:
+        raise unbelievable(f"answered something that is no embedding{start_of(body, disclosure)}.")
+    rows, counted = data["embeddings"], data.get("prompt_eval_count")
+    tokens = 0 if counted is None else whole(counted, most=most_tokens)
+    if tokens is None:
+        raise unbelievable("counts tokens that the texts cannot have.")
     if not isinstance(rows, list) or len(rows) != count:
         got = len(rows) if isinstance(rows, list) else "no list of"
         raise unbelievable(f"answered {got} vectors for {count} texts.")
     try:
-        vectors = np.asarray(rows, dtype=np.float32)
-    except (ValueError, TypeError):
+        with np.errstate(all="ignore"):  # a number beyond float32 becomes Inf, and its norm tells
+            vectors = np.asarray(rows, dtype=np.float32)
+    except (ValueError, TypeError, OverflowError):
         raise unbelievable(
             "answered vectors of unequal length, or with values that are no numbers."
         ) from None
@@ -76,7 +93,8 @@ def read_answer(body: bytes, *, count: int, dimension: int | None, node: str) ->
             f"answered vectors of {length} dimensions where {dimension or 'some'} are expected."
         )
     # einsum gives the squared norms in one pass; NaN and Inf fail the comparison too.
-    squared = np.einsum("ij,ij->i", vectors, vectors)
+    with np.errstate(all="ignore"):
+        squared = np.einsum("ij,ij->i", vectors, vectors)
     if not bool(np.all(np.abs(squared - 1.0) <= 2 * NORM_TOLERANCE)):
         bad = float(squared[int(np.argmax(~(np.abs(squared - 1.0) <= 2 * NORM_TOLERANCE)))])
         raise unbelievable(

@@ -111,15 +111,18 @@ async def check_node(spec: NodeSpec) -> NodeCheck:
             loaded = await _loaded(client)
     except (NodeError, ConfigurationError) as error:
         return NodeCheck(spec.name, spec.url, ok=False, error=str(error))
-    return NodeCheck(spec.name, spec.url, True, version, tuple(sorted(models)), loaded, latency)
+    names = tuple(sorted(client.disclosure.names(models)))
+    return NodeCheck(spec.name, spec.url, True, version, names, loaded, latency)
 
 
 async def _loaded(client: NodeClient) -> tuple[LoadedModel, ...] | None:
     """What is in its memory; a proxy before it may not let that through."""
     try:
-        return loaded_models(await client.loaded())
+        models = loaded_models(await client.loaded())
     except NodeError:
         return None
+    shown = client.disclosure.names(model.name for model in models)
+    return tuple(model for model in models if model.name in shown)
 
 
 async def check_cluster(spec: ClusterSpec) -> ClusterCheck:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -24,18 +25,39 @@ from prefect_ollama.blocks.errors import (
     NodeFailed,
     NodeUnreachable,
 )
-from prefect_ollama.blocks.sealed import harmless, hidden, hide
+from prefect_ollama.blocks.sealed import harmless, hide
 from prefect_ollama.blocks.wire import faults
 from prefect_ollama.blocks.wire.answer import Answer, read_answer
+from prefect_ollama.blocks.wire.body import read_body, read_error
+from prefect_ollama.blocks.wire.disclosure import Disclosure
 from prefect_ollama.blocks.wire.loop_lag import timeout_while_running
+from prefect_ollama.blocks.wire.model_info import ModelInfo, read_model_info, read_models, read_version
+from prefect_ollama.blocks.wire.payload import (
+    LIST_BOUNDS,
+    SHOW_BOUNDS,
+    VERSION_BOUNDS,
+    Bounds,
+    checked,
+    embed_bounds,
+    member,
+    parse,
+)
+from prefect_ollama.blocks.wire.proxy import proxy_of
+from prefect_ollama.blocks.wire.pull import PullStep, pull_lines, read_step
 from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
 
 PULL_SILENCE = 300.0
-"""Seconds a pull may go without a word before it is given up."""
+"""Seconds that a pull may go without progress before it is given up."""
 
-SMALL_BODY = 8 * 1024 * 1024
-BODY_PER_TEXT = 8192 * 32
-"""Bytes: 8192 dimensions of at most 32 characters are more than any model's vector takes."""
+PULL_TIMEOUT = 24 * 3600.0
+"""Seconds that a pull may take in all."""
+
+_TOKENS_A_BYTE = 2
+_TOKENS_A_TEXT = 64
+"""A tokenizer makes at most one token of a byte; models add a few at the ends of a text."""
+
+
+T = TypeVar("T")
 
 
 class NodeClient:
@@ -49,13 +71,21 @@ class NodeClient:
     def __init__(self, node: NodeSpec, model: ModelSpec) -> None:
         self.node = node
         self.model = model
+        self.disclosure = Disclosure.of(node)
+        self._proxy = proxy_of(node.url)
+        self._host = urlsplit(node.url).hostname or ""
+        # With a transport of its own the client takes no proxy from the environment: `proxy_of` has chosen.
+        transport = httpx.AsyncHTTPTransport(
+            verify=_tls(node),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None),
+            proxy=_proxy(self._proxy.url) if self._proxy else None,
+        )
         self._http = httpx.AsyncClient(
             base_url=node.url.rstrip("/") + "/",
-            headers={"user-agent": "prefect-ollama", **{k: v.get_secret_value() for k, v in node.headers}},
+            headers=_headers(node),
             auth=_basic(node),
-            verify=_tls(node),
+            transport=transport,
             timeout=httpx.Timeout(None, connect=node.connect_timeout),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None),
             follow_redirects=False,
         )
 
@@ -80,30 +110,36 @@ class NodeClient:
             payload["options"] = self.model.options
         if self.model.dimensions:
             payload["dimensions"] = self.model.dimensions
-        limit = SMALL_BODY + len(texts) * BODY_PER_TEXT
+        limit = embed_bounds(len(texts), dimension).size
         body = await self._call("POST", "api/embed", payload, timeout=timeout, limit=limit)
-        return read_answer(body, count=len(texts), dimension=dimension, node=self.node.name)
+        return read_answer(
+            body,
+            count=len(texts),
+            dimension=dimension,
+            node=self.node.name,
+            disclosure=self.disclosure,
+            most_tokens=sum(_TOKENS_A_BYTE * 4 * len(text) + _TOKENS_A_TEXT for text in texts),
+        )
 
     async def version(self) -> str:
-        """The version that the node gives of itself."""
-        return hidden(str((await self._json("GET", "api/version")).get("version", "")))
+        """The version that the node gives, empty where it gives none."""
+        data = await self._object("GET", "api/version", VERSION_BOUNDS)
+        return self.disclosure.version(self._checked(read_version, data, "/api/version"))
 
     async def models(self, *, timeout: float = 30.0) -> dict[str, str]:
-        """Name to digest (bare sha256) of every model that the node has."""
-        found = (await self._json("GET", "api/tags", timeout=timeout)).get("models") or []
-        return {
-            str(m.get("name") or m.get("model")): str(m.get("digest", ""))
-            for m in found
-            if isinstance(m, dict)
-        }
+        """Name to digest (bare sha256) of every model that the node has; see `disclosure.names` to show them."""
+        data = await self._object("GET", "api/tags", LIST_BOUNDS, timeout=timeout)
+        return self._checked(read_models, data, "/api/tags")
 
     async def loaded(self) -> list[dict[str, Any]]:
         """The models in memory, as `/api/ps` gives them (`size_vram`, `expires_at`, …)."""
-        return list((await self._json("GET", "api/ps")).get("models") or [])
+        data = await self._object("GET", "api/ps", LIST_BOUNDS)
+        return self._checked(_loaded, data, "/api/ps")
 
-    async def show(self) -> dict[str, Any]:
-        """What the node knows of the model (`capabilities`, `model_info`)."""
-        return await self._json("POST", "api/show", {"model": self.model.name})
+    async def show(self) -> ModelInfo:
+        """What the node says about the model."""
+        data = await self._object("POST", "api/show", SHOW_BOUNDS, {"model": self.model.name})
+        return self._checked(read_model_info, data, "/api/show")
 
     async def pull(self, progress: Callable[[str, int, int], None] | None = None) -> None:
         """Let the node download the model.
@@ -112,32 +148,36 @@ class NodeClient:
             progress: Called with what it does now, bytes done and bytes in all (0 where unknown).
 
         Raises:
-            NodeError: The download failed; the node keeps what it had before.
+            NodeError: The download failed, or made no progress for five minutes; the node keeps what it had
+                before.
         """
         payload = {"model": self.model.name, "stream": True}
         done = False
-        async with self._open("POST", "api/pull", payload) as response:
-            lines = response.aiter_lines()
-            while True:
-                try:
-                    line = await asyncio.wait_for(anext(lines, None), PULL_SILENCE)
-                except TimeoutError as error:
-                    raise faults.from_exception(self.node.name, error) from None
-                if line is None:
-                    break
-                if not line.strip():
-                    continue
-                event = self._object(line.encode())
-                if "error" in event:
-                    raise NodeFailed(
-                        f"could not pull {self.model.name!r} ({hidden(str(event['error']))}).",
-                        node=self.node.name,
-                        remedy="Check the model's name and the node's way to its registry.",
-                    )
-                status = hidden(str(event.get("status", "")))
-                done = done or status == "success"
-                if progress:
-                    progress(status, int(event.get("completed") or 0), int(event.get("total") or 0))
+        last: PullStep | None = None
+        loop = asyncio.get_running_loop()
+        end = loop.time() + PULL_TIMEOUT
+        try:
+            with _alone():
+                async with (
+                    asyncio.timeout(PULL_SILENCE) as silence,
+                    self._open("POST", "api/pull", payload) as response,
+                ):
+                    async for line in pull_lines(response, self.node.name):
+                        step = read_step(
+                            line, node=self.node.name, model=self.model.name, disclosure=self.disclosure
+                        )
+                        if step != last:
+                            silence.reschedule(min(loop.time() + PULL_SILENCE, end))
+                            last = step
+                        done = done or step.what == "success"
+                        if progress:
+                            progress(step.what, step.done, step.total)
+        except TimeoutError:
+            raise NodeUnreachable(
+                f"made no progress while it pulled {self.model.name!r}.",
+                node=self.node.name,
+                remedy=f"Run 'ollama pull {self.model.name}' there, then run again.",
+            ) from None
         if not done:
             raise NodeFailed(
                 f"broke off while pulling {self.model.name!r}.", node=self.node.name, remedy="Try again."
@@ -155,41 +195,44 @@ class NodeClient:
     ) -> None:
         await self.aclose()
 
-    async def _json(
-        self, method: str, path: str, payload: dict[str, Any] | None = None, *, timeout: float = 30.0
+    async def _object(
+        self,
+        method: str,
+        path: str,
+        bounds: Bounds,
+        payload: dict[str, Any] | None = None,
+        *,
+        timeout: float = 30.0,
     ) -> dict[str, Any]:
         timeout = min(timeout, self.node.read_timeout)
-        return self._object(await self._call(method, path, payload, timeout=timeout, limit=SMALL_BODY))
-
-    def _object(self, body: bytes) -> dict[str, Any]:
+        body = await self._call(method, path, payload, timeout=timeout, limit=bounds.size)
         try:
-            data = orjson.loads(body)
-        except orjson.JSONDecodeError:
+            data = parse(body, bounds)
+        except ValueError:
             data = None
         if not isinstance(data, dict):
+            start = faults.start_of(body, self.disclosure)
+            remedy = "Check the node's URL and path prefix."
+            if self._proxy:
+                remedy += f" It was asked through {self._proxy.words}. {self._proxy.remedy(self._host)}"
             raise NodeAnswerError(
-                f"answered something that is not Ollama's: {faults.start_of(body)!r}.",
+                f"answered something that is not Ollama's{start}.",
                 node=self.node.name,
                 status=200,
-                remedy="Check the node's URL and path prefix.",
+                remedy=remedy,
             )
         return data
+
+    def _checked(self, read: Callable[[Any], T], data: dict[str, Any], call: str) -> T:
+        return checked(read, data, node=self.node.name, call=call)
 
     async def _call(
         self, method: str, path: str, payload: dict[str, Any] | None, *, timeout: float, limit: int
     ) -> bytes:
         try:
-            async with timeout_while_running(timeout), self._open(method, path, payload) as response:
-                parts: list[bytes] = []
-                size = 0
-                async for part in response.aiter_bytes():
-                    parts.append(part)
-                    size += len(part)
-                    if size > limit:
-                        raise NodeAnswerError(
-                            f"answered more than {limit // 2**20} MiB.", node=self.node.name, status=200
-                        )
-                return b"".join(parts)
+            with _alone():
+                async with timeout_while_running(timeout), self._open(method, path, payload) as response:
+                    return await read_body(response, limit, self.node.name)
         except TimeoutError as error:
             raise NodeUnreachable(
                 f"did not give a whole answer within {timeout:.3g} s.",
@@ -208,19 +251,55 @@ class NodeClient:
         try:
             async with self._http.stream(method, path, content=content, headers=headers) as response:
                 if response.status_code != 200:
-                    async for part in response.aiter_bytes(65536):
-                        body = part
-                        break
-                    else:
-                        body = b""
                     raise faults.from_response(
-                        self.node.name, response.status_code, response.headers, body, model=self.model.name
+                        self.node.name,
+                        response.status_code,
+                        response.headers,
+                        await read_error(response, self.node.name),
+                        model=self.model.name,
+                        disclosure=self.disclosure,
+                        proxy=self._proxy,
+                        host=self._host,
                     )
                 yield response
         except (NodeError, TimeoutError):
             raise
         except Exception as error:  # the library lets some of the socket's through, as for a port above 65535
-            raise faults.from_exception(self.node.name, error) from harmless(error)
+            # A traceback shows the cause's text, and that may quote what the node or a proxy sent.
+            quoted = isinstance(error, httpx.ProtocolError | httpx.ProxyError) or self.disclosure.secrets
+            cause = None if quoted else harmless(error)
+            raise faults.from_exception(self.node.name, error, proxy=self._proxy, host=self._host) from cause
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Take from an error what it was raised within: the HTTP library's errors hold bytes that the node sent.
+
+    A traceback would not show it, but pickles hold it, and errors cross processes.
+    """
+    try:
+        yield
+    except NodeError as error:
+        error.__context__ = None
+        raise
+
+
+def _headers(node: NodeSpec) -> dict[str, str]:
+    given = {name.lower(): value.get_secret_value() for name, value in node.headers}
+    # Ours come last: what nobody asked for is refused.
+    return {"user-agent": "prefect-ollama", **given, "accept-encoding": "identity"}
+
+
+def _loaded(data: dict[str, Any]) -> list[dict[str, Any]]:
+    entries = member(data, "models", list, [])
+    return [entry for entry in entries if type(entry) is dict]
+
+
+def _proxy(url: str) -> httpx.Proxy:
+    try:
+        return httpx.Proxy(url)
+    except (ValueError, httpx.InvalidURL) as error:
+        raise ConfigurationError("The proxy of the environment has no usable URL.") from harmless(error)
 
 
 def _basic(node: NodeSpec) -> tuple[str, str] | None:

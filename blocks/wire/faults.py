@@ -6,6 +6,7 @@ not tell. The words are those of Ollama's source (server/routes.go, llm/server.g
 
 from __future__ import annotations
 
+import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -20,24 +21,49 @@ from prefect_ollama.blocks.errors import (
     NodeRefused,
     NodeUnreachable,
 )
-from prefect_ollama.blocks.sealed import hidden
+from prefect_ollama.blocks.wire.disclosure import OPEN, Disclosure
+from prefect_ollama.blocks.wire.proxy import Proxy
 
 INPUT_WORDS = ("input content cannot be empty", "invalid input")
 TOO_LONG_WORDS = ("exceeds the context length", "input length exceeds", "too large to process")
 
 
-def from_response(node: str, status: int, headers: httpx.Headers, body: bytes, *, model: str) -> NodeError:
-    """The error that stands for an answer whose status is not 200."""
+def from_response(
+    node: str,
+    status: int,
+    headers: httpx.Headers,
+    body: bytes,
+    *,
+    model: str,
+    disclosure: Disclosure = OPEN,
+    proxy: Proxy | None = None,
+    host: str = "",
+) -> NodeError:
+    """The error that stands for an answer whose status is not 200.
+
+    Args:
+        node: Name of the node.
+        status: HTTP status.
+        headers: Headers of the answer.
+        body: Its beginning.
+        model: Name of the model that was asked for.
+        disclosure: Which of the node's words may be shown.
+        proxy: The proxy that the request went through, which may have answered in the node's place.
+        host: Host of the node, to name in a remedy about the proxy.
+    """
+    if proxy is not None and (status == 407 or not _is_ollamas(body)):
+        return _from_proxy(node, status, headers, proxy, host)
     said = message_of(body)
     words = said.lower()
-    shown = f"{status} {said!r}" if said else f"{status}"
+    quoted = disclosure.words(said)
+    shown = f"{status} {quoted!r}" if quoted else f"{status}"
     if 300 <= status < 400:
-        target = hidden(headers.get("location", "elsewhere"))
+        target = disclosure.words(headers.get("location", ""))
         return NodeRefused(
-            f"redirects to {target!r}.",
+            f"redirects to {target!r}." if target else f"redirects to another address ({status}).",
             node=node,
             status=status,
-            remedy="Put that address into the node's URL.",
+            remedy="Put the address that it redirects to into the node's URL.",
         )
     if status in (401, 407) or (status == 403 and said):
         return NodeRefused(
@@ -86,39 +112,101 @@ def from_response(node: str, status: int, headers: httpx.Headers, body: bytes, *
     return NodeFailed(f"failed ({shown}).", node=node, status=status, remedy="Look into its log.")
 
 
-def from_exception(node: str, error: Exception) -> NodeError:
-    """The error that stands for a request that got no whole answer."""
-    if isinstance(error, TimeoutError | httpx.TimeoutException):
-        what = (
-            "cannot be connected in time"
-            if isinstance(error, httpx.ConnectTimeout)
-            else "did not answer in time"
-        )
-    elif isinstance(error, httpx.ConnectError):
-        what = f"cannot be connected ({hidden(str(error))})"
-    elif isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
+def _from_proxy(node: str, status: int, headers: httpx.Headers, proxy: Proxy, host: str) -> NodeError:
+    """The error of a proxy that answered in the node's place, with words of ours only."""
+    if status == 407:
         return NodeRefused(
-            f"has a URL that cannot be used ({error}).", node=node, remedy="Correct the node's URL."
+            f"{proxy.words} asks for credentials (407); the node was not reached.",
+            node=node,
+            status=status,
+            remedy=f"Write user and password into {proxy.variable}, or add {host!r} to NO_PROXY.",
         )
+    cause = f"{proxy.words} answers {status} in the node's place (the answer is not in Ollama's form)."
+    if status in (429, 503):
+        wait = retry_after(headers.get("retry-after"))
+        return NodeUnreachable(cause, node=node, status=status, retry_after=wait, remedy=proxy.remedy(host))
+    if status >= 500:
+        return NodeUnreachable(cause, node=node, status=status, remedy=proxy.remedy(host))
+    return NodeRefused(cause, node=node, status=status, remedy=proxy.remedy(host))
+
+
+def from_exception(node: str, error: Exception, *, proxy: Proxy | None = None, host: str = "") -> NodeError:
+    """The error that stands for a request that got no whole answer; it quotes nothing that the node sent."""
+    remedy = "Check that it runs and can be reached from here."
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
+        return NodeRefused("has a URL that cannot be used.", node=node, remedy="Correct the node's URL.")
+    if proxy is not None:
+        remedy = proxy.remedy(host)
+        if isinstance(error, httpx.ProxyError):
+            return _from_tunnel(node, str(error), proxy, host)
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            words = f" ({_words_of_system(error)})" if isinstance(error, httpx.ConnectError) else " in time"
+            return NodeUnreachable(
+                f"cannot be connected through {proxy.words}{words}.", node=node, remedy=remedy
+            )
+    if isinstance(error, httpx.ConnectTimeout):
+        what = "cannot be connected in time"
+    elif isinstance(error, TimeoutError | httpx.TimeoutException):
+        what = "did not answer in time"
+    elif isinstance(error, httpx.ConnectError):
+        what = f"cannot be connected ({_words_of_system(error)})"
+    elif isinstance(error, httpx.RemoteProtocolError):
+        # The library quotes the bytes that it could not read.
+        closed = "disconnected" in str(error) or "closed connection" in str(error)
+        what = "broke off the answer" if closed else "broke off: what it sends is no HTTP"
     else:
-        what = f"broke off the answer ({hidden(str(error)) or type(error).__name__})"
-    return NodeUnreachable(f"{what}.", node=node, remedy="Check that it runs and can be reached from here.")
+        what = f"broke off the answer ({_words_of_system(error)})"
+    return NodeUnreachable(f"{what}.", node=node, remedy=remedy)
+
+
+def _from_tunnel(node: str, said: str, proxy: Proxy, host: str) -> NodeError:
+    """The error of a proxy that opens no tunnel (CONNECT); the library's text begins with the status."""
+    status = int(said[:3]) if said[:3].isascii() and said[:3].isdigit() else None
+    if status is not None:
+        error = _from_proxy(node, status, httpx.Headers(), proxy, host)
+        return error
+    return NodeUnreachable(
+        f"{proxy.words} opens no connection to the node.", node=node, remedy=proxy.remedy(host)
+    )
+
+
+def _words_of_system(error: BaseException) -> str:
+    """The operating system's or OpenSSL's own words, else the kind of the error; never bytes of the node."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"CERTIFICATE_VERIFY_FAILED: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS: {cause.reason or 'no handshake'}"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return {"ReadError": "connection reset"}.get(type(error).__name__, type(error).__name__)
+
+
+def _is_ollamas(body: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(body), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def message_of(body: bytes) -> str:
-    """Ollama's own words in an error body, of either API shape; at most 200 characters, and no secret in them."""
+    """The words of an error body, of either API shape, to look at and not to show."""
     try:
         said = orjson.loads(body)["error"]
         if isinstance(said, dict):
             said = said["message"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         said = body.decode("utf-8", "replace")
-    return hidden(str(said)).strip()[:200]
+    return str(said)[:4096].strip()
 
 
-def start_of(body: bytes) -> str:
-    """How a body begins that is not what was asked for, without secrets."""
-    return hidden(body[:4096].decode("utf-8", "replace"))[:60]
+def start_of(body: bytes, disclosure: Disclosure) -> str:
+    """How a body begins that is not what was asked for, as a part of a sentence; empty where it is not shown."""
+    if disclosure.secrets or not body.strip():
+        return ""
+    return f": {disclosure.words(body[:4096].decode('utf-8', 'replace'))[:60]!r}"
 
 
 def retry_after(value: str | None) -> float | None:

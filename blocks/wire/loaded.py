@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from prefect_ollama.blocks.wire.model_info import MOST_CONTEXT
+from prefect_ollama.blocks.wire.payload import whole
 from prefect_ollama.blocks.wire.spec import full_name
+
+_LONGEST_NAME = 512
+_MOST_BYTES = 2**50
 
 FOR_EVER = timedelta(days=3650)
 """A time further away than this is what `keep_alive: -1` gives."""
@@ -46,10 +51,10 @@ def loaded_models(entries: Sequence[Any]) -> tuple[LoadedModel, ...]:
     """The models that `/api/ps` lists (https://docs.ollama.com/api/ps); what is no entry is left out."""
     return tuple(
         LoadedModel(
-            name=str(entry.get("name") or entry.get("model") or ""),
-            size=_bytes(entry.get("size")),
-            vram=_bytes(entry.get("size_vram")),
-            context=_bytes(entry.get("context_length")) or None,
+            name=_name(entry.get("name")) or _name(entry.get("model")),
+            size=whole(entry.get("size"), most=_MOST_BYTES),
+            vram=whole(entry.get("size_vram"), most=_MOST_BYTES),
+            context=whole(entry.get("context_length"), most=MOST_CONTEXT) or None,
             until=_time(entry.get("expires_at")),
         )
         for entry in entries
@@ -62,13 +67,14 @@ def find_model(models: Sequence[LoadedModel], name: str) -> LoadedModel | None:
     return next((model for model in models if model.name in (name, full_name(name))), None)
 
 
-def _bytes(value: Any) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+def _name(value: Any) -> str:
+    return value[:_LONGEST_NAME] if isinstance(value, str) else ""
 
 
 def _time(value: Any) -> datetime | None:
     try:
         when = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        # Dates at the ends of the calendar have no UTC time.
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         return None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)

@@ -8,7 +8,7 @@ node (or a proxy before it) that answers in the wrong order.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from prefect_ollama.blocks.errors import (
 )
 from prefect_ollama.blocks.wire.answer import Vectors
 from prefect_ollama.blocks.wire.client import NodeClient
+from prefect_ollama.blocks.wire.model_info import other_models, settle_context
 from prefect_ollama.blocks.wire.spec import ClusterSpec, full_name
 
 T = TypeVar("T")
@@ -121,26 +122,25 @@ async def identify(
         NodeError: It cannot be reached, lacks the model (and may not pull it), or the model cannot embed.
     """
     version = await client.version()
-    digest = _digest(await client.models(), client.model.name)
+    models = await client.models()
+    digest = _digest(models, client.model.name)
     if digest is None:
         if not pull:
-            raise no_model(client)
+            raise no_model(client, models)
         name = client.node.name
         await client.pull(
             None if progress is None else lambda what, done, total: progress(name, what, done, total)
         )
         digest = _digest(await client.models(), client.model.name) or ""
     shown = await client.show()
-    capabilities = shown.get("capabilities")
-    if capabilities and "embedding" not in capabilities:
+    if shown.embeds is False:
+        can = f" (it can do {', '.join(shown.capabilities)})" if shown.capabilities else ""
         raise NodeRefused(
-            f"has {client.model.name!r}, which is no embedding model (it can do {', '.join(capabilities)}).",
+            f"has {client.model.name!r}, which is no embedding model{can}.",
             node=client.node.name,
             remedy="Name an embedding model, for example nomic-embed-text or all-minilm.",
         )
-    info = shown.get("model_info") or {}
-    context = next((v for k, v in info.items() if k.endswith(".context_length") and isinstance(v, int)), 0)
-    return version, digest, context
+    return version, digest, shown.context
 
 
 async def canary_vectors(
@@ -182,9 +182,10 @@ async def prove_again(client: NodeClient, known: ProvenCluster, *, timeout: floa
         NodeError: It may not.
     """
     name = client.node.name
-    digest = _digest(await client.models(timeout=timeout), client.model.name)
+    models = await client.models(timeout=timeout)
+    digest = _digest(models, client.model.name)
     if digest is None:
-        raise no_model(client)
+        raise no_model(client, models)
     canaries, seconds = await canary_vectors(client, timeout=timeout)
     proof = Proof(name, "", digest, canaries, seconds)
     if reason := differs(proof, known.reference, accept_other_digest=known.spec.accept_other_digest):
@@ -192,13 +193,16 @@ async def prove_again(client: NodeClient, known: ProvenCluster, *, timeout: floa
     return seconds
 
 
-def no_model(client: NodeClient) -> NodeRefused:
-    """The error of a node that lacks the model."""
+def no_model(client: NodeClient, models: Iterable[str]) -> NodeRefused:
+    """The error of a node that lacks the model and has these others."""
+    name = client.model.name
+    others = other_models(client.disclosure.names(models))
+    remedy = f"Run 'ollama pull {name}' there, or allow pulling"
     return NodeRefused(
-        f"does not have the model {client.model.name!r}.",
+        f"does not have the model {name!r}. {others}".rstrip(),
         node=client.node.name,
         status=404,
-        remedy=f"Run 'ollama pull {client.model.name}' there, or allow pulling.",
+        remedy=f"{remedy}, or use a model that it has (-m on the command line)." if others else f"{remedy}.",
     )
 
 
@@ -228,8 +232,10 @@ async def prove_cluster(
             grace=None if spec.pull else GRACE,
         )
         if spec.model.num_ctx is None:
-            contexts = [context for _, _, context in known.values() if context]
-            settled = min([CONTEXT_CAP, *contexts]) if contexts else None
+            contexts = {name: context for name, (_, _, context) in known.items()}
+            settled, short = settle_context(contexts, cap=CONTEXT_CAP)
+            left_out |= short
+            known = {name: each for name, each in known.items() if name not in short}
             spec = replace(spec, model=replace(spec.model, num_ctx=settled))
             for client in clients:
                 client.model = spec.model

@@ -1,0 +1,86 @@
+"""Bodies of answers are read as they are sent, never decompressed, and only as far as they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import httpx
+
+from prefect_ollama.blocks.errors import NodeAnswerError
+
+ERROR_BODY: Final = 16 * 1024
+"""Bytes of an error's body that are read."""
+
+_SMALL_PIECES: Final = 65_536
+"""Pieces that may be small. Further ones must have four bytes on average: each costs the time of thousands of bytes."""
+
+
+def refuse_encoding(response: httpx.Response, node: str) -> None:
+    """Refuse a body that is compressed.
+
+    We ask for `identity`. A few kilobytes that were compressed twice become gigabytes, which are decoded before any
+    limit can count them.
+
+    Raises:
+        NodeAnswerError: The body has a content coding.
+    """
+    if _is_encoded(response):
+        raise NodeAnswerError(
+            "compresses its answer, which was not asked for.",
+            node=node,
+            status=response.status_code,
+            remedy="Switch compression off in the proxy before it, or let it respect 'Accept-Encoding: identity'.",
+        )
+
+
+async def read_body(response: httpx.Response, limit: int, node: str) -> bytes:
+    """The whole body.
+
+    Raises:
+        NodeAnswerError: It is compressed, longer than `limit` bytes, or sent in millions of tiny pieces.
+    """
+    refuse_encoding(response, node)
+    body = bytearray()
+    async for piece in _pieces(response, node):
+        body += piece
+        if len(body) > limit:
+            size = f"{limit // 2**20} MiB" if limit >= 2**20 else f"{limit // 1024} KiB"
+            raise NodeAnswerError(
+                f"answered more than {size}.",
+                node=node,
+                status=response.status_code,
+                remedy="Look at what answers at its URL.",
+            )
+    return bytes(body)
+
+
+async def read_error(response: httpx.Response, node: str) -> bytes:
+    """The beginning of an error's body; nothing of a compressed one."""
+    body = bytearray()
+    if not _is_encoded(response):
+        async for piece in _pieces(response, node):
+            body += piece
+            if len(body) >= ERROR_BODY:
+                break
+    return bytes(body[:ERROR_BODY])
+
+
+async def _pieces(response: httpx.Response, node: str) -> AsyncIterator[bytes]:
+    size = count = 0
+    async for piece in response.aiter_raw():
+        size += len(piece)
+        count += 1
+        if count > _SMALL_PIECES + size // 4:
+            raise NodeAnswerError(
+                "sends its answer in pieces of a byte.",
+                node=node,
+                status=response.status_code,
+                remedy="Look at what answers at its URL.",
+            )
+        yield piece
+
+
+def _is_encoded(response: httpx.Response) -> bool:
+    codings = ",".join(response.headers.get_list("content-encoding")).lower().split(",")
+    return any(coding.strip() not in ("", "identity") for coding in codings)

@@ -1,0 +1,111 @@
+"""JSON of a node becomes plain values of known types, in bounded memory, or an error of that node.
+
+A parsed JSON text can take thirty times the memory of its bytes: `[],` is three bytes and a list of 56. So the
+number of values is counted in the bytes, before anything is parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import orjson
+
+from prefect_ollama.blocks.errors import NodeAnswerError
+
+T = TypeVar("T")
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How large an answer may be.
+
+    Attributes:
+        size: Bytes.
+        containers: Lists and objects.
+        values: Members of lists and objects.
+    """
+
+    size: int
+    containers: int
+    values: int
+
+
+# Ollama lists some 450 bytes a model, and shows 20 KB of most models. Licences and templates hold brackets
+# and commas too, so these bounds are far from what is right.
+VERSION_BOUNDS: Final = Bounds(64 * 1024, 256, 4096)
+LIST_BOUNDS: Final = Bounds(4 * 1024**2, 50_000, 400_000)
+SHOW_BOUNDS: Final = Bounds(8 * 1024**2, 100_000, 500_000)
+LINE_BOUNDS: Final = Bounds(64 * 1024, 256, 4096)
+
+MOST_DIMENSIONS: Final = 16_384
+"""Floats of a vector where it is not known how many there must be; the largest models have 8,192."""
+
+_BYTES_A_FLOAT: Final = 48
+"""A float takes 12 bytes as Ollama writes it, and 25 as a double; the rest is for indentation."""
+
+
+def embed_bounds(count: int, dimension: int | None) -> Bounds:
+    """Bounds of an answer of `/api/embed` with so many vectors of that length (None: any model's)."""
+    floats = count * (dimension or MOST_DIMENSIONS)
+    return Bounds(64 * 1024 + floats * _BYTES_A_FLOAT, count + 64, floats + count + 256)
+
+
+def parse(body: bytes, bounds: Bounds) -> Any:
+    """Parse a JSON text.
+
+    Raises:
+        ValueError: It is none, or has more values than `bounds` allows. The text says which, and quotes nothing.
+    """
+    body = body.removeprefix(_BOM)
+    if body.count(b"[") + body.count(b"{") > bounds.containers or body.count(b",") > bounds.values:
+        raise ValueError("JSON with far more values than such an answer has")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        why = error.msg.split(":")[0]
+    # Not within `except`: as the context of ours, the parser's error would carry the whole text into every pickle.
+    raise ValueError(f"JSON that cannot be read ({why})")
+
+
+def checked(read: Callable[[Any], T], data: Any, *, node: str, call: str) -> T:
+    """Return `read(data)`.
+
+    Raises:
+        NodeAnswerError: `read` raised a `ValueError`: a value of the answer has another type than Ollama gives it.
+    """
+    try:
+        return read(data)
+    except ValueError as error:
+        why = str(error)
+    raise NodeAnswerError(
+        f"answered {call} with {why}.",
+        node=node,
+        status=200,
+        remedy="Check what answers at its URL; another Ollama version may help.",
+    )
+
+
+def member(data: dict[str, Any], name: str, kind: type[T], default: T) -> T:
+    """A member of a JSON object, `default` where it is missing or null.
+
+    Raises:
+        ValueError: It has another type.
+    """
+    value = data.get(name)
+    if value is None:
+        return default
+    if type(value) is not kind:  # a bool is an int to Python, and none to Ollama
+        raise ValueError(f"a {name!r} that is no {_NAMES.get(kind, kind.__name__)}")
+    return value
+
+
+_NAMES: Final = {dict: "object", list: "list", str: "text", int: "whole number"}
+
+
+def whole(value: Any, *, most: int) -> int | None:
+    """A whole number from 0 to `most`; None for anything else."""
+    return value if type(value) is int and 0 <= value <= most else None
