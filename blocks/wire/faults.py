@@ -52,7 +52,7 @@ def from_response(
         host: Host of the node, to name in a remedy about the proxy.
     """
     if proxy is not None and (status == 407 or not _is_ollamas(body)):
-        return _from_proxy(node, status, headers, proxy, host)
+        return _from_proxy(node, status, proxy, host)
     said = message_of(body)
     words = said.lower()
     quoted = disclosure.words(said)
@@ -112,7 +112,7 @@ def from_response(
     return NodeFailed(f"failed ({shown}).", node=node, status=status, remedy="Look into its log.")
 
 
-def _from_proxy(node: str, status: int, headers: httpx.Headers, proxy: Proxy, host: str) -> NodeError:
+def _from_proxy(node: str, status: int, proxy: Proxy, host: str) -> NodeError:
     """The error of a proxy that answered in the node's place, with words of ours only."""
     if status == 407:
         return NodeRefused(
@@ -122,11 +122,8 @@ def _from_proxy(node: str, status: int, headers: httpx.Headers, proxy: Proxy, ho
             remedy=f"Write user and password into {proxy.variable}, or add {host!r} to NO_PROXY.",
         )
     cause = f"{proxy.words} answers {status} in the node's place (the answer is not in Ollama's form)."
-    if status in (429, 503):
-        wait = retry_after(headers.get("retry-after"))
-        return NodeUnreachable(cause, node=node, status=status, retry_after=wait, remedy=proxy.remedy(host))
-    if status >= 500:
-        return NodeUnreachable(cause, node=node, status=status, remedy=proxy.remedy(host))
+    if status == 429 or status >= 500:
+        return NodeUnreachable(cause, node=node, remedy=proxy.remedy(host))
     return NodeRefused(cause, node=node, status=status, remedy=proxy.remedy(host))
 
 
@@ -163,8 +160,7 @@ def _from_tunnel(node: str, said: str, proxy: Proxy, host: str) -> NodeError:
     """The error of a proxy that opens no tunnel (CONNECT); the library's text begins with the status."""
     status = int(said[:3]) if said[:3].isascii() and said[:3].isdigit() else None
     if status is not None:
-        error = _from_proxy(node, status, httpx.Headers(), proxy, host)
-        return error
+        return _from_proxy(node, status, proxy, host)
     return NodeUnreachable(
         f"{proxy.words} opens no connection to the node.", node=node, remedy=proxy.remedy(host)
     )
