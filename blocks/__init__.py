@@ -5,7 +5,10 @@ code lives here too, needs no Prefect, which costs seconds to import.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+from prefect_ollama.blocks.wire.proxy import keep_local_direct
 
 if TYPE_CHECKING:
     from prefect_ollama.blocks.cluster import OllamaCluster
@@ -23,6 +26,10 @@ _HOMES = {
     "OllamaNode": "node",
     "TableCheck": "table",
 }
+
+
+# Before anything asks Prefect's server, in every process of ours.
+keep_local_direct(os.environ.get("PREFECT_API_URL"))
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from prefect.exceptions import PrefectException, PrefectHTTPStatusError
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.node import OllamaNode
 from prefect_ollama.blocks.wire.address import base_url
+from prefect_ollama.blocks.wire.proxy import proxy_hint
 
 
 def saved_nodes() -> dict[str, str]:
@@ -59,5 +60,5 @@ def _address(value: object) -> str:
 def _unreachable(error: Exception) -> ConfigurationError:
     return ConfigurationError(
         f"The Prefect server does not give or take blocks ({error}).",
-        remedy="Check PREFECT_API_URL and that the server runs.",
+        remedy="Check PREFECT_API_URL and that the server runs." + proxy_hint(),
     )

@@ -27,6 +27,7 @@ from pydantic import (
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.sealed import Sealed
+from prefect_ollama.blocks.wire.proxy import proxy_hint
 
 
 class StoredBlock(Block, ABC):
@@ -151,7 +152,8 @@ class StoredBlock(Block, ABC):
             raise ConfigurationError(
                 f"The {kind} block {which} cannot be loaded from the Prefect server ({error}).",
                 state="Nothing was started.",
-                remedy="Check PREFECT_API_URL and that the server runs. Without a server, name nodes by URLs.",
+                remedy="Check PREFECT_API_URL and that the server runs. Without a server, name nodes by URLs."
+                + proxy_hint(),
             ) from error
         return block
 

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError, ServerLost
 from prefect_ollama.blocks.printable import LONGEST, escape_json, printable
+from prefect_ollama.blocks.wire.proxy import proxy_hint
 
 OK, INCOMPLETE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -80,7 +81,9 @@ def guarded(run: Callable[[], int], *, json: bool) -> int:
             return USAGE
         if isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_SERVER):
             _tell(
-                str(error), "Nothing was done.", "Check PREFECT_API_URL, or unset it for a temporary server."
+                str(error),
+                "Nothing was done.",
+                "Check PREFECT_API_URL, or unset it for a temporary server." + proxy_hint(),
             )
             return INCOMPLETE
         if isinstance(error, httpx.TransportError):

@@ -1,5 +1,8 @@
 """The flows that a user starts."""
 
+from prefect.settings import get_current_settings
+
+from prefect_ollama.blocks.wire.proxy import keep_local_direct
 from prefect_ollama.flows.discover import discover_nodes
 from prefect_ollama.flows.history import roll_back, runs
 from prefect_ollama.flows.ingest import ingest_pdfs
@@ -34,3 +37,6 @@ __all__ = [
     "search",
     "tune_nodes",
 ]
+
+# The server's address may be in a profile, and not in the environment.
+keep_local_direct(get_current_settings().api.url)

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.sealed import hide
 
 NO_PROXY: Final = "NO_PROXY"
 _LOCAL_NAMES: Final = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
@@ -79,6 +78,8 @@ def proxy_of(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
             remedy=f"Write it as http://host:port, or unset {found.variable}.",
         )
     if named.password:
+        from prefect_ollama.blocks.sealed import hide  # an embedded node's process has no secrets
+
         hide(named.password)
     return Proxy(text, found.variable)
 
@@ -132,6 +133,17 @@ def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     except OSError:
         return False
     return True
+
+
+def proxy_hint(environ: Mapping[str, str] = os.environ) -> str:
+    """A sentence for errors of requests that Prefect sends; empty where the environment names no proxy."""
+    variables = proxy_variables(environ)
+    if not variables:
+        return ""
+    return (
+        f" {' and '.join(variables)} {'names' if len(variables) == 1 else 'name'} a proxy: "
+        f"if the server can be asked directly, add its host to {NO_PROXY}."
+    )
 
 
 def _named(scheme: str, environ: Mapping[str, str]) -> Proxy | None:
