@@ -41,7 +41,7 @@ def report(what: IngestReport) -> RenderableType:
             parts.append(line(f"… and {len(to_do) - PLANNED} more"))
     if what.nodes:
         parts.append(_nodes(what.nodes))
-        parts += [line(f"{node.name}: {node.note}", "yellow") for node in what.nodes if node.note]
+        parts += [line(f"{node.name}: {told}", "yellow") for node in what.nodes for told in node.told()]
     if what.failed:
         parts.append(line("Need attention", "bold"))
         parts += [_attention(file) for file in what.failed]

@@ -197,7 +197,7 @@ class IngestRun:
         if self._worked is None:
             return None
         began, ended = self._worked
-        return efficiency(self._figures.values(), ended - began)
+        return efficiency(self._figures.values(), ended - began, ended)
 
     def _counts(self) -> dict[str, float]:
         return {

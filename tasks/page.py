@@ -184,7 +184,7 @@ def _node(node: NodeReport) -> str:
         f"- **{escape_markdown(node.name)}**: {_count(node.texts, 'chunk')} ({node.share:.0%}), "
         f"busy for {node.busy_seconds:.1f} s, {errors}"
     )
-    return f"{said}\n  - {escape_markdown(node.note)}" if node.note else said
+    return "\n  - ".join([said, *map(escape_markdown, node.told())])
 
 
 def _way_back(report: IngestReport) -> Iterator[str]:

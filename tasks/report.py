@@ -27,6 +27,9 @@ Outcome = Literal[
 ]
 """What became of a file. The last three are those that a dry run would read, or a run that failed did not get to."""
 
+CAUSES = 20
+"""Causes of failure of a node to list."""
+
 LEFT: frozenset[str] = frozenset({"new", "changed", "tried again"})
 
 UP_TO_DATE: frozenset[str] = frozenset({"stored", "unchanged", "renamed", "removed", "kept"})
@@ -97,6 +100,23 @@ class NodeReport:
     texts_per_second: float
     errors: dict[str, int]
     note: str = ""
+
+    def told(self) -> list[str]:
+        """Return a line for each cause of failure with its count, most frequent first, and why it was left out.
+
+        The last error stands there with what to do about it.
+        """
+        lines: list[str] = []
+        last = self.note
+        for cause, count in Counter(self.errors).most_common(CAUSES):
+            shown = self.note if self.note.startswith(cause) else cause
+            if shown is self.note:
+                last = ""
+            lines.append(f"{count} × {shown.removeprefix(f'Node {self.name!r}: ')}")
+        if len(self.errors) > CAUSES:
+            rest = Counter(self.errors).most_common()[CAUSES:]
+            lines.append(f"{sum(count for _, count in rest)} × {len(rest)} other causes")
+        return [*lines, last] if last else lines
 
 
 @dataclass(frozen=True, slots=True)

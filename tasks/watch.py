@@ -160,7 +160,9 @@ class Watch:
         for node in nodes:
             if node.state != "unknown":
                 fails, reason = node.state == "fails", node.last_error
-                if change := self._outages.see(node.name, fails=fails, now=now, reason=reason, ended=ended):
+                if change := self._outages.see(
+                    node.name, fails=fails, now=now, reason=reason, silent=node.silent, ended=ended
+                ):
                     _tell(change)
         standing = self._progress.look(now, sum(node.texts for node in nodes))
         down = frozenset(self._outages.down)

@@ -12,7 +12,7 @@ from markdown_it.token import Token
 
 from prefect_ollama.blocks.printable import CELL
 from prefect_ollama.tasks.page import ATTENTION, SOME, page
-from prefect_ollama.tasks.report import FileReport, IngestReport, NodeReport
+from prefect_ollama.tasks.report import CAUSES, FileReport, IngestReport, NodeReport
 
 ODD_NAMES = (
     "a|b.pdf",
@@ -139,8 +139,24 @@ def test_the_totals_say_where_vectors_came_from_and_what_was_left_out() -> None:
 def test_the_nodes_and_a_picture_have_their_place() -> None:
     node = NodeReport("gpu|box", 9, 0.9, 3.0, 3.0, {"time-out": 2}, "<no answer>")
     made = page(report(FileReport("a.pdf", "stored"), nodes=(node,)), picture="![busy](data:image/svg+xml,x)")
-    assert items(made)[-2:] == ["gpu|box: 9 chunks (90%), busy for 3.0 s, 2 errors", "<no answer>"]
+    assert items(made)[-3:] == [
+        "gpu|box: 9 chunks (90%), busy for 3.0 s, 2 errors",
+        "2 × time-out",
+        "<no answer>",
+    ]
     assert made.index("chunks/s") < made.index("![busy]") < made.index("### Nodes")
+
+
+def test_every_cause_of_a_nodes_failures_stands_there_with_its_count() -> None:
+    errors = {"Node 'a': is busy (503).": 3, "Node 'a': failed (500).": 1, "was silent.": 2}
+    node = NodeReport("a", 9, 0.9, 3.0, 3.0, errors, "Node 'a': failed (500). Look into its log.")
+    assert node.told() == ["3 × is busy (503).", "2 × was silent.", "1 × failed (500). Look into its log."]
+    assert items(page(report(nodes=(node,))))[-3:] == node.told()
+    many = NodeReport("a", 0, 0.0, 0.0, 0.0, {f"cause {number}": 1 for number in range(CAUSES + 5)})
+    assert len(many.told()) == CAUSES + 1
+    assert many.told()[-1] == "5 × 5 other causes"
+    left_out = NodeReport("a", 0, 0.0, 0.0, 0.0, {}, "It lacks the model.")
+    assert left_out.told() == ["It lacks the model."]
 
 
 def test_a_run_that_changed_the_table_says_how_to_undo_it() -> None:

@@ -189,6 +189,13 @@ def test_short_trouble_is_no_outage_and_a_flapping_node_is_told_of_ever_less() -
         (92.0, True),
     ]
     assert {name for _, name, _ in changes} == {"left out", "quick", "slow"}
+    waiting = Outages()
+    silent = [waiting.see("a", fails=second < 29, silent=True, now=second) for second in range(60)]
+    assert not any(silent), "a node that is only silent may wait for a core"
+    assert waiting.see("a", fails=True, silent=True, now=100) is None
+    down = waiting.see("a", fails=True, silent=True, now=131)
+    assert down is not None
+    assert down.down
     assert outages.down == {"quick", "slow"}
     last = outages.see("slow", fails=False, now=3600, ended=True)
     assert last is not None
@@ -248,6 +255,13 @@ def test_efficiency_is_of_what_each_node_can_do_in_the_time() -> None:
     assert efficiency([[half], [half]], 40.0) == pytest.approx(1.0)
     unused = figures("unused", 0, busy_seconds=0.0)
     assert efficiency([[fast, unused]], 40.0) == pytest.approx(1.0)
+    # One left for good after 40 of 100 s, and had been busy until then; the other was busy to the end.
+    left = figures("left", 400, busy_seconds=40.0, state="open", gone_since=1040.0)
+    other = figures("other", 1000, busy_seconds=100.0)
+    assert efficiency([[left, other]], 100.0, 1100.0) == pytest.approx(1.0)
+    # For another process it works again.
+    back = figures("left", 0, busy_seconds=0.0)
+    assert efficiency([[left, other], [back]], 100.0, 1100.0) == pytest.approx(1400 / 2000)
     assert efficiency([[unused]], 40.0) is None
     assert efficiency([], 0.0) is None
 

@@ -8,6 +8,7 @@ Source: M. Nygard, "Release It!", 2nd ed., ch. 5.
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from typing import Literal
 
@@ -45,6 +46,7 @@ class Breaker:
         last: The last error, None while there is none.
         rests_until: When it counts as gone.
         opened: When it opened last.
+        gone_since: The same by `time.time()`; None while it is closed.
     """
 
     def __init__(self) -> None:
@@ -53,6 +55,7 @@ class Breaker:
         self.last: NodeError | None = None
         self.rests_until = 0.0
         self.opened = 0.0
+        self.gone_since: float | None = None
         self._errors: Counter[str] = Counter()
         self._silences: list[NodeUnreachable] = []
         self._before: NodeError | None = None
@@ -93,6 +96,7 @@ class Breaker:
         """
         if self.state == "closed":
             self._before, self.opened, self.rests_until = self.last, now, now + MOMENT
+            self.gone_since = time.time()
         if isinstance(error, NodeUnreachable) and error.silent and (self.state == "closed" or self._silences):
             if all(error.cause != said.cause for said in self._silences):
                 self._silences.append(error)
@@ -124,7 +128,7 @@ class Breaker:
         Returns:
             Whether the node only made a pause, which is no error.
         """
-        self.state = "closed"
+        self.state, self.gone_since = "closed", None
         pause = bool(self._silences) and not passed_over and now - self.opened <= PAUSE_S
         if pause:
             self.last = self._before

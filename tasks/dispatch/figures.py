@@ -35,6 +35,8 @@ class NodeFigures:
         errors: Cause to count.
         last_error: Text of the last error, empty for none.
         kinds: `NodeError.kind` to count.
+        gone_since: When its breaker opened, by `time.time()`; None where it is closed.
+        silent: Whether nothing but its silence keeps it from work; it may only make a pause.
     """
 
     name: str
@@ -51,6 +53,8 @@ class NodeFigures:
     errors: dict[str, int] = field(default_factory=dict)
     last_error: str = ""
     kinds: dict[str, int] = field(default_factory=dict)
+    gone_since: float | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

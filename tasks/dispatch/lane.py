@@ -214,4 +214,6 @@ class Lane:
             errors=dict(self.breaker.errors),
             kinds=dict(self.breaker.kinds),
             last_error=str(self.breaker.last or ""),
+            gone_since=self.breaker.gone_since,
+            silent=self.breaker.only_silent,
         )

@@ -51,6 +51,7 @@ class NodeNow:
         requests: How many it has answered.
         busy_seconds: Time in which it had work.
         kinds: `NodeError.kind` to count.
+        silent: Whether nothing but its silence keeps it from work.
     """
 
     name: str
@@ -68,6 +69,7 @@ class NodeNow:
     requests: int = 0
     busy_seconds: float = 0.0
     kinds: Mapping[str, int] = field(default_factory=dict)
+    silent: bool = False
 
 
 class Live:
@@ -164,6 +166,7 @@ class Live:
             requests=requests.total(),
             busy_seconds=busy,
             kinds=sum((Counter(node.kinds) for node in figures), Counter()),
+            silent=breaker != "closed" and all(node.silent for node in active or figures[-1:]),
         )
 
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 DOWN_AFTER = 2.0
 """Seconds that a node must fail before it counts as down."""
 
+SILENT_AFTER = 30.0
+"""The same for a node that is only silent: it may wait for a core, as our own processes may."""
+
 BACK_AFTER = 5.0
 """Seconds that it must work again before it counts as back; each time twice as long as the time before."""
 
@@ -47,7 +50,14 @@ class Outages:
         self._times: dict[str, int] = {}
 
     def see(
-        self, node: str, *, fails: bool, now: float, reason: str = "", ended: bool = False
+        self,
+        node: str,
+        *,
+        fails: bool,
+        now: float,
+        reason: str = "",
+        silent: bool = False,
+        ended: bool = False,
     ) -> Change | None:
         """Note how a node is now.
 
@@ -56,13 +66,14 @@ class Outages:
             fails: Whether its breaker keeps it from work.
             now: Seconds of a monotonic clock.
             reason: Its last error.
+            silent: Whether it fails only by its silence.
             ended: Whether this is the last look; a node that works then is back at once.
         """
         if fails == (node in self.down):
             self._since.pop(node, None)
             return None
         lasted = now - self._since.setdefault(node, now)
-        if fails and lasted >= DOWN_AFTER:
+        if fails and lasted >= (SILENT_AFTER if silent else DOWN_AFTER):
             self.down.add(node)
             self._times[node] = self._times.get(node, 0) + 1
         elif not fails and (ended or lasted >= self._patience(node)):
