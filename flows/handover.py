@@ -1,18 +1,24 @@
 """The way of secrets to Dask workers: into their memory, apart from the tasks that need them.
 
 Guarantees: a worker has a secret before it gets a task that holds its ticket, also one that starts later or anew; it
-gets those only that are in what this runner sends; workers that outlive the runner forget them at its end.
+gets only secrets of tasks that run on its role, so that what reads PDFs knows no token of a node; workers that outlive
+the runner forget them at its end.
+
+Dask brings a plugin to every worker. A run's own workers have a key for their role, and what is in the plugin is
+encrypted with it. Workers that somebody else started drop what is not for their role.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 import distributed
+from cryptography.fernet import Fernet
 
 from prefect_ollama.blocks.sealed import Sealed, give, take_back
 
@@ -23,27 +29,50 @@ class Handover:
     Args:
         client: The client.
         name: Name that no other one has.
+        roles: The roles that workers of the client offer.
+        keys: By role, the keys that the workers have; none where others started them.
     """
 
-    def __init__(self, client: distributed.Client, name: str) -> None:
+    def __init__(
+        self,
+        client: distributed.Client,
+        name: str,
+        roles: Iterable[str] = (),
+        keys: Mapping[str, bytes] | None = None,
+    ) -> None:
         self._client = client
         self._name = name
-        self._given: set[str] = set()
-        self._looked_at: dict[str, Any] = {}
+        self._roles = tuple(roles)
+        self._keys = keys or {}
+        self._given: set[tuple[str | None, str]] = set()
+        self._looked_at: dict[tuple[str | None, str], Any] = {}
         self._plugins: list[str] = []
 
-    def of(self, arguments: Mapping[str, Any]) -> None:
-        """Give the workers the secrets in a task's arguments, by name, which they will be sent next."""
+    def of(self, arguments: Mapping[str, Any], role: str | None = None) -> None:
+        """Give the workers of a role the secrets in a task's arguments, by name, which they will be sent next.
+
+        Args:
+            arguments: The arguments.
+            role: Where the task runs; None for anywhere.
+        """
+        role = role if role in self._roles else None
         # Mapped tasks share some of their arguments, and to look for secrets costs a millisecond.
-        others = {name: each for name, each in arguments.items() if self._looked_at.get(name) is not each}
-        self._looked_at |= others
-        new = {ticket: secret for ticket, secret in _secrets_in(others).items() if ticket not in self._given}
+        others = {
+            name: each for name, each in arguments.items() if self._looked_at.get((role, name)) is not each
+        }
+        self._looked_at |= {(role, name): each for name, each in others.items()}
+        new = {
+            ticket: secret
+            for ticket, secret in _secrets_in(others).items()
+            if (role, ticket) not in self._given
+        }
         if not new:
             return
-        name = f"{self._name}-{len(self._plugins)}"
-        self._client.register_plugin(_Secrets(name, new))
-        self._plugins.append(name)
-        self._given |= new.keys()
+        for each in (role,) if role or not self._keys else self._keys:
+            name = f"{self._name}-{len(self._plugins)}"
+            self._client.register_plugin(_Secrets(name, each, new, self._keys.get(each or "")))
+            self._plugins.append(name)
+        self._given |= {(role, ticket) for ticket in new}
 
     def end(self) -> None:
         """Let the workers forget what they were given."""
@@ -55,12 +84,22 @@ class Handover:
 class _Secrets(distributed.WorkerPlugin):
     """Holds secrets by ticket; Dask brings it to every worker, in its own connections and not in a task."""
 
-    def __init__(self, name: str, secrets: dict[str, str]) -> None:
+    def __init__(self, name: str, role: str | None, secrets: dict[str, str], key: bytes | None) -> None:
         self.name = name
-        self._secrets = secrets
+        self._role = role
+        self._encrypted = key is not None
+        data = json.dumps(secrets).encode()
+        self._data = data if key is None else Fernet(key).encrypt(data)
 
     def setup(self, worker: distributed.Worker) -> None:
-        give(self.name, self._secrets)
+        if self._encrypted:
+            role, key = getattr(worker, "role_key", (None, b""))
+            if role == self._role:
+                give(self.name, json.loads(Fernet(key).decrypt(self._data)))
+        elif self._role is None or self._role in worker.state.total_resources:
+            give(self.name, json.loads(self._data))
+        else:
+            self._data = b""
 
     def teardown(self, worker: distributed.Worker) -> None:
         take_back(self.name)

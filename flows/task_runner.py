@@ -172,10 +172,15 @@ class IngestTaskRunner(DaskTaskRunner):
             | (dependencies or {}).get(name, set())
             for name, value in parameters.items()
         }
-        self._handover = self._handover or Handover(client, f"prefect-ollama-{self._ledger.token}")
-        self._handover.of(parameters)
-        task_run_id = uuid4()
         role = getattr(task.fn, ROLE_MARK, None)
+        self._handover = self._handover or Handover(
+            client,
+            f"prefect-ollama-{self._ledger.token}",
+            self._roles,
+            self._cluster.keys if isinstance(self._cluster, WorkerCluster) else None,
+        )
+        self._handover.of(parameters, role)
+        task_run_id = uuid4()
         dask_future = client.submit(
             run_task,
             key=self._ledger.enter(task, task_run_id),

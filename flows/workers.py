@@ -20,12 +20,13 @@ from typing import Any, Literal, Self
 import dask.config
 import distributed
 import prefect.context
+from cryptography.fernet import Fernet
 from distributed.http.routing import RoutingApplication
 from distributed.security import Security
 
 from prefect_ollama.flows.scratch import Scratch
 from prefect_ollama.flows.worker_start import start_fork_server, without_main
-from prefect_ollama.tasks.roles import Role
+from prefect_ollama.tasks.roles import ROLES, Role
 
 _LOOPBACK = "127.0.0.1"
 
@@ -102,11 +103,15 @@ class RunWorker(_Unseen, distributed.Worker):
 
     Args:
         environment: The variables that it is to have, and no others.
+        role_key: Its role, and the key of the secrets for that role.
         args: As Dask's own.
         kwargs: As Dask's own.
     """
 
-    def __init__(self, *args: Any, environment: dict[str, str], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, environment: dict[str, str], role_key: tuple[str, bytes], **kwargs: Any
+    ) -> None:
+        self.role_key = role_key
         for name in os.environ.keys() - environment.keys():
             del os.environ[name]
         os.environ.update(environment)
@@ -175,6 +180,9 @@ class WorkerCluster(distributed.SpecCluster):
     `{"embed": threads}`. Workers have no memory limit: Dask would pause a worker at 80 % of its share of the
     machine and kill it at 95 %, while what bounds memory here is the number of bundles under way.
 
+    Attributes:
+        keys: By role, the key of the secrets for its workers.
+
     Args:
         parse_processes: Number of worker processes for parse tasks.
         embed_threads: Threads of the one worker process for embed tasks; each mostly waits for nodes.
@@ -198,6 +206,7 @@ class WorkerCluster(distributed.SpecCluster):
     ) -> None:
         start_fork_server()
         security = security or Security.temporary()  # type: ignore[no-untyped-call]
+        self.keys = {role: Fernet.generate_key() for role in ROLES}
         self._scratch = Scratch()
         scratch = str(self._scratch.path)
         self._dashboard = dashboard_address is not None
@@ -218,6 +227,7 @@ class WorkerCluster(distributed.SpecCluster):
                     "dashboard": False,
                     "worker_class": RunWorker,
                     "config": _CONFIG,
+                    "role_key": (role, self.keys[role]),
                     "local_directory": scratch,
                     "security": security,
                     "environment": {**os.environ, **(env or {})},

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import pickle
 import subprocess
 import sys
+import uuid
 from base64 import b64encode
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +24,10 @@ from prefect_ollama.blocks.lance.tables import connect, open_table
 from prefect_ollama.blocks.sealed import MASK, Sealed, give, harmless, hidden, seal, take_back
 from prefect_ollama.blocks.wire.spec import NodeSpec
 from prefect_ollama.flows.handover import Handover
+from prefect_ollama.flows.workers import WorkerCluster
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.parsing import ParseOptions
+from prefect_ollama.tasks.roles import ROLES
 from tests.nodes import Node
 
 TOKEN = "tok-3f9a-secret"
@@ -153,6 +158,51 @@ class TestWorkers:
             assert set(map(tuple, everywhere.values())) == {(f"{TOKEN}-0", f"{TOKEN}-1", "")}
             handover.end()
             assert set(map(tuple, client.run(opened, first, second).values())) == {("", "")}
+
+    @pytest.mark.parametrize("own", [True, False])
+    def test_only_those_of_the_role_hold_a_secret(self, prefect_server: str, own: bool) -> None:
+        """What reads PDFs knows no token; that is looked for in all of its memory."""
+        for_nodes, for_all = Sealed(f"token-{uuid.uuid4().hex}"), Sealed(f"other-{uuid.uuid4().hex}")
+        with (
+            WorkerCluster(1, 1, env={"PREFECT_API_URL": prefect_server}) as cluster,
+            distributed.Client(cluster, set_as_default=False) as client,
+        ):
+            client.wait_for_workers(2, timeout=120)
+            handover = Handover(client, "test-run", ROLES, cluster.keys if own else None)
+            handover.of({"a": for_nodes}, "embed")
+            handover.of({"a": for_all}, None)
+            names = {address: each["name"] for address, each in client.scheduler_info(-1)["workers"].items()}
+
+            def opened(*secrets: Sealed) -> list[str]:
+                found = []
+                for secret in secrets:
+                    with contextlib.suppress(ConfigurationError):
+                        found.append(secret.get_secret_value())
+                return found
+
+            known = {names[each]: got for each, got in client.run(opened, for_nodes, for_all).items()}
+            assert known == {
+                "embed": [for_nodes.get_secret_value(), for_all.get_secret_value()],
+                "parse-0": [for_all.get_secret_value()],
+            }
+            pids = {names[address]: pid for address, pid in client.run(os.getpid).items()}
+            if own:
+                assert in_memory(pids["embed"], for_nodes.get_secret_value().encode())
+                assert not in_memory(pids["parse-0"], for_nodes.get_secret_value().encode())
+
+
+def in_memory(pid: int, data: bytes) -> bool:
+    """Whether the memory that a process may write to holds these bytes."""
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            span, rights, *_ = line.split()
+            if rights.startswith("rw"):
+                first, last = (int(each, 16) for each in span.split("-"))
+                memory.seek(first)
+                with contextlib.suppress(OSError):
+                    if data in memory.read(last - first):
+                        return True
+    return False
 
 
 def test_what_was_given_is_forgotten() -> None:
