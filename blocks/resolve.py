@@ -17,6 +17,7 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.file_url import folder_of, is_file_url
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.node import OllamaNode
+from prefect_ollama.blocks.private import OTHERS, private_folder
 from prefect_ollama.blocks.table import LanceTable, default_table
 from prefect_ollama.blocks.wire.address import HOST_VARIABLE, looks_like_address, url_from_environment
 from prefect_ollama.blocks.wire.spec import DEFAULT_URL, ClusterSpec
@@ -153,6 +154,22 @@ def _absolute(place: str) -> str:
 def default_cache() -> CacheSpec:
     """The vector cache of the flows on this machine: the folder `ollama-vectors` of Prefect's home."""
     return CacheSpec(str(get_current_settings().home / "ollama-vectors"))
+
+
+def close_home() -> Path | None:
+    """Let nobody else enter Prefect's home, which holds its database with all blocks, results, tables and caches.
+
+    Returns:
+        The home, if others could enter it before.
+
+    Raises:
+        FolderNotPrivate: It belongs to another user.
+        OSError: Its rights cannot be changed.
+    """
+    home = get_current_settings().home.expanduser().absolute()
+    open_to_others = home.exists() and home.stat().st_mode & OTHERS
+    private_folder(home)
+    return home if open_to_others else None
 
 
 def meeting_place() -> Path:

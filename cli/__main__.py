@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # `python -m` puts the working folder there: in `/tmp`, a module that another user left would be imported.
+    del sys.path[0]
 
 from cyclopts import CycloptsError, CycloptsPanel
 
@@ -22,6 +27,8 @@ def _panel(error: CycloptsError) -> Panel:
 
 def main() -> None:
     """Run the command line and end the process with its exit status."""
+    # What this makes is for its user alone: Prefect's home with its database, tables, caches.
+    os.umask(0o077)
     # The embedded node needs no Prefect, whose import would cost it seconds.
     if sys.argv[1:2] == ["node"]:
         from prefect_ollama.node import app

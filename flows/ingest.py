@@ -43,6 +43,7 @@ from prefect_ollama.tasks.chunking import ChunkOptions
 from prefect_ollama.tasks.course import course
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.exposure import exposed
+from prefect_ollama.tasks.home import keep_home_private
 from prefect_ollama.tasks.interrupted import sign_flow_run
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.maintain import maintain_store
@@ -105,6 +106,7 @@ def ingest_pdfs(
     from there, or none at all, and then the embedded model.
     """
     began = time.monotonic()
+    keep_home_private()
     sign_flow_run()
     place = resolve_table(table)
     found = _open(place)

@@ -143,7 +143,7 @@ class _UnderWay:
         if not bundles:
             return
         parsed = parse_bundle.map([Parcel(bundle) for bundle in bundles], cutting=unmapped(self._cutting))
-        embedded = embed_bundle.map(parsed, embedding=unmapped(self._embedding))
+        embedded = self._kept.of(embed_bundle).map(parsed, embedding=unmapped(self._embedding))
         for bundle, before, after in zip(bundles, parsed, embedded, strict=True):
             self._bundles[after.task_run_id] = (bundle, before)  # type: ignore[assignment]
             self._done.add(after)  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ from prefect_ollama.flows.parameters import (
     spoken_table,
 )
 from prefect_ollama.tasks.assets import source_assets
+from prefect_ollama.tasks.home import keep_home_private
 from prefect_ollama.tasks.interrupted import sign_flow_run
 from prefect_ollama.tasks.planning.source import LISTED
 from prefect_ollama.tasks.publish import publish_run
@@ -63,6 +64,7 @@ def re_embed(
 
     Requires: the table's sources readable, and twice the table's room for the time it takes.
     """
+    keep_home_private()
     sign_flow_run()
     place = resolve_table(table)
     store = Store.open(place)

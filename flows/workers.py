@@ -206,7 +206,7 @@ class WorkerCluster(distributed.SpecCluster):
     ) -> None:
         start_fork_server()
         security = security or Security.temporary()  # type: ignore[no-untyped-call]
-        self.keys = {role: Fernet.generate_key() for role in ROLES}
+        self.keys: dict[str, bytes] = {role: Fernet.generate_key() for role in ROLES}
         self._scratch = Scratch()
         scratch = str(self._scratch.path)
         self._dashboard = dashboard_address is not None

@@ -19,6 +19,7 @@ import numpy as np
 from prefect_ollama.blocks.cache import segment
 from prefect_ollama.blocks.cache.folder import Folder
 from prefect_ollama.blocks.cache.keys import Keys
+from prefect_ollama.blocks.private import open_private
 
 try:
     import fcntl
@@ -103,7 +104,7 @@ def _only_one(folder: Folder) -> Iterator[bool]:
         yield True
         return
     try:
-        file = os.open(folder.path(LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = open_private(folder.path(LOCK))
     except OSError:
         yield True
         return

@@ -3,6 +3,9 @@
 A file is written under a temporary name, brought to disk, and renamed. So a reader sees all of it or nothing,
 a killed writer leaves a temporary file at most, and no lock is needed, which a folder that hosts share may not
 have. All that concurrent clean-up can do is to remove a file twice.
+
+A segment has a checksum and no key, so what another user wrote would be believed. The folder is closed to others, one
+that belongs to another user is refused, and of files only those count that this user or root wrote.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from prefect_ollama.blocks.cache import segment
 from prefect_ollama.blocks.cache.keys import Keys
 from prefect_ollama.blocks.cache.segment import Rows
 from prefect_ollama.blocks.cache.spec import CacheSpec, CacheStats
-from prefect_ollama.blocks.errors import CacheError
+from prefect_ollama.blocks.errors import CacheError, FolderNotPrivate
+from prefect_ollama.blocks.private import is_ours, private_folder
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +68,7 @@ class Folder:
     def __init__(self, spec: CacheSpec) -> None:
         self.spec = spec
         self._path = Path(spec.folder)
+        self._checked = False
 
     def path(self, name: str) -> Path:
         """Return the path of a file."""
@@ -85,8 +90,10 @@ class Folder:
             CacheError: The folder cannot be read.
         """
         try:
+            if not self._checked and self._path.exists():
+                self._close_to_others()
             with os.scandir(self._path) as entries:
-                names = [entry.name for entry in entries]
+                names = [entry.name for entry in entries if self._counts(entry)]
         except OSError as error:
             if not is_gone(error):
                 raise self.error("listing it", error) from error
@@ -157,9 +164,31 @@ class Folder:
 
     def _make(self) -> None:
         try:
-            self._path.mkdir(parents=True, exist_ok=True)
+            self._close_to_others()
         except OSError as error:
             raise self.error("making it", error) from error
+
+    def _close_to_others(self) -> None:
+        try:
+            private_folder(self._path)
+        except FolderNotPrivate as error:
+            raise CacheError(
+                f"it cannot be used: {error.cause}",
+                folder=self.spec.folder,
+                state="No vector of it is believed; all are embedded again.",
+                remedy=error.remedy,
+            ) from error
+        self._checked = True
+
+    def _counts(self, entry: os.DirEntry[str]) -> bool:
+        """Whether a file is a segment, or was one, and not another user's."""
+        name = entry.name.removesuffix(TEMPORARY).removesuffix(DAMAGED)
+        if segment.shape(name) is None:
+            return False
+        try:
+            return is_ours(entry.stat(follow_symlinks=False))
+        except OSError:
+            return False  # it is gone
 
     def _sync(self) -> None:
         # Some file systems (and Windows) refuse to sync a folder; there the rename is theirs to keep.

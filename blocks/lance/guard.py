@@ -3,7 +3,9 @@
 Writers that get in each other's way mend it themselves (see `Store`), but between the commit and the
 mending a reader may see a document in two contents. Where writers share a folder this lock keeps them
 apart. The operating system frees it when its holder dies. One that is held for too long, or a file system
-that knows no locks, is ignored; so is the lock of an object store's table, which has none.
+that knows no locks, is ignored; so is the lock of an object store's table, which has none. Only the user of the
+writer can open the file of the lock: in a folder that users share, each has to do without the lock that another one
+made first, and nobody can make the others wait.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Final
 from prefect_ollama.blocks.lance.damage import explained
 from prefect_ollama.blocks.lance.durable import synced
 from prefect_ollama.blocks.lance.spec import StoreSpec
+from prefect_ollama.blocks.private import open_private
 
 try:
     import fcntl
@@ -70,7 +73,7 @@ class Guard:
         if self._path is None or fcntl is None:
             return None
         try:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            file = open_private(self._path)
         except OSError:
             return None
         deadline = time.monotonic() + PATIENCE

@@ -23,6 +23,7 @@ from prefect_ollama.blocks.errors import TableError, TableMissing
 from prefect_ollama.blocks.lance.damage import UNCHANGED, failure, missing, refuse_incomplete
 from prefect_ollama.blocks.lance.schema import stored_identity
 from prefect_ollama.blocks.lance.spec import StoreSpec
+from prefect_ollama.blocks.private import make_folder
 from prefect_ollama.blocks.sealed import harmless
 
 T = TypeVar("T")
@@ -36,6 +37,9 @@ _LOST: Final = ("conflict", "concurrent", "contention", "timed out", "already ex
 def connect(spec: StoreSpec) -> Any:
     """Return a LanceDB connection whose reads see every commit made before them.
 
+    LanceDB makes a folder that does not exist; here it is made so that no other user can enter it. The rights of one
+    that exists stay as they are: its owner may share it.
+
     Raises:
         TableError: The place cannot be reached.
     """
@@ -48,6 +52,8 @@ def connect(spec: StoreSpec) -> Any:
             remedy="Give the folder of the database.",
         )
     try:
+        if not spec.remote:
+            make_folder(Path(spec.uri))
         return lancedb.connect(
             spec.uri,
             storage_options=spec.options or None,

@@ -3,8 +3,8 @@
 Guarantees: requests in flight at a node, of all that meet in one folder, are one more than it serves at once, or one
 for each of them if they are more. Who has fewest there, and of those who has waited longest, is next. How many a node
 serves at once is found out by one alone, while the others keep off, and known to all who come after. Whoever is
-killed stands in nobody's way: the operating system frees its lock. A folder that can't be used, or that knows no
-locks, is done without.
+killed stands in nobody's way: the operating system frees its lock. Other users of the machine can neither look into
+the folder nor hold its locks. A folder that can't be used, or that knows no locks, is done without.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
+
+from prefect_ollama.blocks.errors import FolderNotPrivate
+from prefect_ollama.blocks.private import open_private, private_folder
 
 try:
     import fcntl
@@ -148,14 +151,14 @@ class Neighbours:
 
     def _come(self, folder: Path) -> None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._gate = os.open(folder / GATE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            private_folder(folder)
+            self._gate = open_private(folder / GATE)
             self._path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
             fcntl.flock(self._gate, fcntl.LOCK_EX)  # nobody may see the file before it is locked
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._file = open_private(self._path)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.flock(self._gate, fcntl.LOCK_UN)
-        except OSError as error:
+        except (OSError, FolderNotPrivate) as error:
             self._do_without(error)
 
     @contextmanager
@@ -223,7 +226,7 @@ class Neighbours:
                 new.write_text(json.dumps(slots))
                 new.replace(self._folder / SLOTS)
 
-    def _do_without(self, error: OSError) -> None:
+    def _do_without(self, error: Exception) -> None:
         logger.warning(
             "Runs that share nodes do not see each other: the folder %s fails (%s).", self._folder, error
         )
