@@ -7,8 +7,6 @@ other path (pull, generate, `/v1`, …) is answered with 404, as Ollama answers 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,9 +21,9 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from prefect_ollama import __version__
+from prefect_ollama.blocks.embedded.guard import Bodies, Guard
 from prefect_ollama.blocks.embedded.model import DIGEST, DIMENSION, EmbeddingModel
 from prefect_ollama.blocks.embedded.request import NAMES, EmbedRequest, Refused, parse_show
 from prefect_ollama.blocks.embedded.tokens import CONTEXT
@@ -49,8 +47,7 @@ def create_app(model: EmbeddingModel, *, loopback: bool) -> Starlette:
 
     Args:
         model: The loaded model.
-        loopback: Whether the node listens on loopback only: then it refuses foreign Host headers, so
-            that no web page reaches it under a name of its own that resolves to this host.
+        loopback: Whether the node listens on loopback only: then it also refuses foreign Host headers.
     """
     node = _Node(model)
     routes = [
@@ -63,7 +60,7 @@ def create_app(model: EmbeddingModel, *, loopback: bool) -> Starlette:
     ]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(_LocalHosts)] if loopback else [],
+        middleware=[Middleware(Guard, loopback=loopback)],
         exception_handlers={Refused: _refused, HTTPException: _no_such_path},
         lifespan=node.lifespan,
     )
@@ -74,6 +71,7 @@ class _Node:
 
     def __init__(self, model: EmbeddingModel) -> None:
         self._worker = EmbeddingWorker(model)
+        self._bodies = Bodies()
         self._modified = datetime.fromtimestamp(model.modified, UTC).isoformat()
         self._entry = {
             "name": NAMES[1],
@@ -105,7 +103,8 @@ class _Node:
         return _json({"models": [self._entry | loaded]})
 
     async def show(self, request: Request) -> Response:
-        parse_show(await request.body())
+        async with self._bodies.read(request) as raw:
+            parse_show(raw)
         info = {
             "general.architecture": "bert",
             "general.basename": "all-MiniLM-L6-v2",
@@ -117,7 +116,11 @@ class _Node:
 
     async def embed(self, request: Request) -> Response:
         began = time.perf_counter_ns()
-        asked = EmbedRequest.parse(await request.body())
+        async with self._bodies.read(request) as raw:
+            asked = EmbedRequest.parse(raw)
+            return await self._embed(request, asked, began)
+
+    async def _embed(self, request: Request, asked: EmbedRequest, began: int) -> Response:
         if not asked.texts:
             return _json({"model": asked.model, "embeddings": []})
         parsed = time.perf_counter_ns()
@@ -146,30 +149,6 @@ class _Node:
         return _json(answer)
 
 
-class _LocalHosts:
-    """Lets through what is addressed to this host or its private network, by Ollama's own rule."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not _is_local(Request(scope).url.hostname or ""):
-            await Response(status_code=403)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-
-def _is_local(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        suffixes = (".localhost", ".local", ".internal")
-        return host.lower() in ("", "localhost", socket.gethostname().lower()) or host.lower().endswith(
-            suffixes
-        )
-    return address.is_loopback or address.is_private or address.is_unspecified
-
-
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
@@ -177,7 +156,10 @@ async def _disconnected(request: Request) -> None:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    return _json({"error": str(error)}, error.status)
+    response = _json({"error": str(error)}, error.status)
+    if error.status in (408, 413):
+        response.headers["connection"] = "close"  # else the rest of the body would be read
+    return response
 
 
 async def _no_such_path(request: Request, error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 from collections.abc import Callable
@@ -16,6 +17,10 @@ from prefect_ollama.blocks.errors import ConfigurationError
 
 #: Seconds an idle connection is kept. Ollama keeps it for ever; a client must not find it closed.
 _KEEP_ALIVE = 24 * 3600
+#: Connections at once; a further one is answered with 503.
+_MOST_CONNECTIONS = 512
+#: Bytes of a request's head.
+_MOST_HEAD = 64 * 1024
 #: Seconds that requests under way are given when the node is told to stop.
 _GRACE = 5
 
@@ -39,7 +44,7 @@ def serve(
 
     Raises:
         ModelFilesError: The model's files are missing, or are not the ones expected.
-        ConfigurationError: The address cannot be listened on, or less than one thread.
+        ConfigurationError: The port is none or taken, the address is none of this host, or less than one thread.
     """
     with _listen(host, port) as listener:
         address, bound = listener.getsockname()[:2]
@@ -48,6 +53,9 @@ def serve(
             app,
             log_level="warning",
             access_log=False,
+            http="h11",  # the one whose bound for heads can be set
+            h11_max_incomplete_event_size=_MOST_HEAD,
+            limit_concurrency=_MOST_CONNECTIONS,
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=_GRACE,
         )
@@ -60,15 +68,34 @@ def serve(
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise ConfigurationError(
+            f"{port} is no port: ports go from 1 to 65535.",
+            state="No node was started.",
+            remedy="Choose one of these, or 0 for a free one.",
+        )
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=128)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise ConfigurationError(
-            f"Cannot listen on {host!r}, port {port}: {error}.",
+            f"Cannot listen on {host!r}, port {port}: {_reason(error)}.",
             state="No node was started.",
-            remedy="Choose another port (0 takes a free one); 11434 is often Ollama's own.",
+            remedy=_remedy(error, port),
         ) from error
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return "another program listens there"
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is no host name"
+
+
+def _remedy(error: OSError | UnicodeError, port: int) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES):
+        ollamas = f"; {port} is Ollama's own, which may run here" if port == 11434 else ""
+        return f"Choose another port (0 takes a free one){ollamas}."
+    return "Name an address of this host: 127.0.0.1, or 0.0.0.0 for all."
 
 
 def _is_loopback(address: str) -> bool:
