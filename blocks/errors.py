@@ -14,6 +14,7 @@
     │   └── TextTooLong           longer than the model's context; split it, do not cut it
     ├── ClusterError              the nodes together cannot do the work that is left
     ├── DocumentError             one file cannot be read (the others go on)
+    ├── DocumentsFailed           files of a run that is told to fail for them are not stored whole
     ├── TableError                the LanceDB table cannot take or give what was asked
     │   ├── TableMissing          there is no such table (yet)
     │   └── TableDamaged          a part of the table is lost or cannot be read
@@ -30,7 +31,7 @@ they cross process borders in Dask.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -227,6 +228,18 @@ class DocumentError(PrefectOllamaError):
         super().__init__(f"{path!r}: {cause}", state=state, remedy=remedy)
         self.path = path
         self.kind = kind
+
+
+class DocumentsFailed(PrefectOllamaError):
+    """Files of a run are not stored whole, and it was told to fail for them. All the rest of it is done.
+
+    Args:
+        paths: These files, by their path within the source.
+    """
+
+    def __init__(self, cause: str, *, paths: Sequence[str], state: str = "", remedy: str = "") -> None:
+        super().__init__(cause, state=state, remedy=remedy)
+        self.paths = tuple(paths)
 
 
 class TableError(PrefectOllamaError):

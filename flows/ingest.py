@@ -12,8 +12,9 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
 
-from prefect_ollama.blocks.errors import ServerLost, TableError, TableMissing
+from prefect_ollama.blocks.errors import DocumentsFailed, ServerLost, TableError, TableMissing
 from prefect_ollama.blocks.lance import Identity, Store, StoreSpec
 from prefect_ollama.blocks.lance.upkeep import Housekeeper
 from prefect_ollama.blocks.printable import escape_markdown, printable
@@ -99,6 +100,7 @@ def ingest_pdfs(
         ConfigurationError: A parameter or block cannot work; nothing was started.
         TableError: The table holds vectors of another model, chunker or prompt, or cannot be written.
         ClusterError: No node works. What was stored and embedded before is kept.
+        DocumentsFailed: Files are not stored whole, and the run was told to fail for them; all the rest is done.
         ServerLost: Prefect's server went away in mid-run and did not come back; all the rest is done.
         ModelFilesError: The table's chunks were counted with the embedded model's tokenizer, and it is not here.
 
@@ -125,13 +127,13 @@ def ingest_pdfs(
     run = IngestRun(run_id, plan, str(place), began)
     wanted = model or (found.identity.model if found is not None and not names_model(cluster) else None)
     if dry_run:
-        return run.report(dry_run=True, model=wanted or "")
+        return _ended(run.report(dry_run=True, model=wanted or ""), advanced)
     with exposed(plan.source), run.metrics:
         parse, chunk = reading.to_options(), chunking.to_options()
         if not plan.to_read and (found is None or _as_before(found.identity, cluster, wanted, chunk)):
             if found is not None:
                 run.apply(found)
-            return _published(run, found.identity.model if found is not None else "")
+            return _ended(_published(run, found.identity.model if found is not None else ""), advanced)
         ahead = BUNDLES_AHEAD + _start_workers(len(plan.to_read))
         with (
             serving_cluster(cluster, model=wanted, pull=advanced.pull or None) as spec,
@@ -158,7 +160,21 @@ def ingest_pdfs(
                         _published(run, spec.model.name)
                 raise
             _maintain(place, housekeeper)
-        return _published(run, spec.model.name)
+        return _ended(_published(run, spec.model.name), advanced)
+
+
+def _ended(report: IngestReport, advanced: Advanced) -> IngestReport:
+    """Return the report within the state that the flow run ends in; Prefect gives the caller the report."""
+    if advanced.fail_if_files_fail and report.failed and not report.dry_run:
+        error = DocumentsFailed(
+            f"{len(report.failed)} of {len(report.files)} files are not stored whole, the first: "
+            f"{report.failed[0].path!r}.",
+            paths=[file.path for file in report.failed],
+            state="All the rest is stored.",
+            remedy="The artifact ingest-report says of each what to do.",
+        )
+        return Failed(message=report.summary, data=error)  # type: ignore[return-value]
+    return Completed(message=report.summary, data=report)  # type: ignore[return-value]
 
 
 def _open(place: StoreSpec) -> Store | None:

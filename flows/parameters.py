@@ -238,6 +238,12 @@ class Advanced(_Options):
         title="Pull",
         description="Let nodes download the model if they lack it, also where the cluster does not say so.",
     )
+    fail_if_files_fail: bool = Field(
+        False,
+        title="Fail if files fail",
+        description="End the run as Failed if a file could not be read or is not stored whole. Without: the run ends "
+        "as Completed, and its message says how many files need attention. Either way all the rest is stored.",
+    )
     use_cache: bool = Field(
         True, title="Use the cache", description="Keep vectors, so that no text is ever embedded twice."
     )

@@ -11,6 +11,7 @@ from prefect_ollama.blocks.lance import Document
 from prefect_ollama.tasks.dispatch import NodeFigures
 from prefect_ollama.tasks.parse import LeftOut
 from prefect_ollama.tasks.parsing import DroppedLine
+from prefect_ollama.tasks.report_html import report_html
 
 Outcome = Literal[
     "stored",
@@ -185,6 +186,16 @@ class IngestReport:
         return tuple(file for file in self.files if file.outcome in LEFT)
 
     @property
+    def summary(self) -> str:
+        """What became of the files, in a few words: `126 stored, 9 need attention`."""
+        parts = [f"{count} {name}" for name, count in self.outcomes().items() if name in UP_TO_DATE]
+        if self.left:
+            parts.append(f"{len(self.left)} {'would be read' if self.dry_run else 'left to do'}")
+        if self.failed:
+            parts.append(f"{len(self.failed)} need{'s' if len(self.failed) == 1 else ''} attention")
+        return ", ".join(parts) or "no files"
+
+    @property
     def chunks_per_second(self) -> float:
         """Chunks stored a second of the run."""
         return self.chunks / self.seconds if self.seconds else 0.0
@@ -197,6 +208,10 @@ class IngestReport:
     def outcomes(self) -> dict[str, int]:
         """Number of files by outcome."""
         return dict(Counter(file.outcome for file in self.files))
+
+    def _repr_html_(self) -> str:
+        """The report as a notebook shows it."""
+        return report_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
