@@ -11,6 +11,7 @@ from prefect.runtime import flow_run
 from prefect_ollama.blocks.lance import Run, Store
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.parameters import TableParameter, shown
 from prefect_ollama.tasks.assets import source_assets
 from prefect_ollama.tasks.interrupted import sign_flow_run
@@ -50,6 +51,7 @@ def roll_back(
 
     Requires: the table writable on the machine that runs it.
     """
+    refuse_empty_tabs()
     sign_flow_run()
     context = FlowRunContext.get()
     name = str(context.flow_run.id) if context and context.flow_run else f"undo-{run_id}"

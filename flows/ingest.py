@@ -21,6 +21,7 @@ from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.blocks.resolve import Nodes, default_cache, meeting_place, resolve_cluster, resolve_table
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.blocks.wire.spec import full_name
+from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.maintain import KEEP_DAYS, MEMORY_MB
 from prefect_ollama.flows.parameters import (
     AS_USUAL,
@@ -109,6 +110,7 @@ def ingest_pdfs(
     """
     began = time.monotonic()
     keep_home_private()
+    refuse_empty_tabs()
     sign_flow_run()
     place = resolve_table(table)
     found = _open(place)

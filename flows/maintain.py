@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 from prefect_ollama.blocks.lance.upkeep import Upkeep
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.parameters import TableParameter, shown, spoken_table
 from prefect_ollama.tasks.interrupted import sign_flow_run
 from prefect_ollama.tasks.maintain import maintain_store
@@ -46,6 +47,7 @@ def maintain_table(
 
     Requires: the table writable on the machine that runs it.
     """
+    refuse_empty_tabs()
     sign_flow_run()
     place = resolve_table(table)
     return maintain_store(Parcel(place), force=force, keep_days=keep_days, memory_mb=memory_mb)

@@ -15,6 +15,7 @@ from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.blocks.wire.check import NodeCheck
 from prefect_ollama.blocks.wire.loaded import LoadedModel, find_model
 from prefect_ollama.blocks.wire.proof import Proof
+from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, spoken
 from prefect_ollama.tasks.events import settle_nodes
 from prefect_ollama.tasks.look import look_at_nodes
@@ -128,6 +129,7 @@ def check_nodes(cluster: NodesParameter = None, model: ModelParameter = None) ->
 
     Requires: nothing but the nodes themselves.
     """
+    refuse_empty_tabs()
     with serving_cluster(cluster, model=model) as spec:
         proofs: dict[str, Proof] = {}
         causes: dict[str, NodeError] = {}

@@ -82,18 +82,18 @@ NodesParameter = Annotated[
         Sequence[Annotated[OllamaNode, Field(title="Node")] | Annotated[str, Field(title="Name or URL")]],
         Field(min_length=1, title="Several nodes"),
     ]
-    | Annotated[None, Field(title="This host's")],
+    | Annotated[None, Field(title="Default")],
     BeforeValidator(_as_list),
     shown(
-        "Nodes",
-        "A cluster block or its name; or URLs and names of node blocks. Without: the node that OLLAMA_HOST "
-        "names, else an Ollama on this host, else the embedded model.",
+        "Cluster",
+        "The nodes that embed: a cluster block or its name; or URLs and names of node blocks. Without: the node that "
+        "OLLAMA_HOST names, else an Ollama on this host, else the embedded model.",
     ),
 ]
 TableParameter = Annotated[
     Annotated[LanceTable, Field(title="Table")]
     | Annotated[str, Field(min_length=1, title="Name or folder")]
-    | Annotated[None, Field(title="The usual one")],
+    | Annotated[None, Field(title="Default")],
     BeforeValidator(_as_text),
     shown(
         "Table",
@@ -102,7 +102,7 @@ TableParameter = Annotated[
     ),
 ]
 ModelParameter = Annotated[
-    Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="As usual")],
+    Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="Default")],
     shown("Model", "Embedding model, by Ollama's name. Without: the table's own, else the cluster's."),
 ]
 
@@ -207,16 +207,18 @@ class Reading(_Options):
 class Chunking(_Options):
     """How documents are cut into chunks, in the model's tokens. Another cut needs another table."""
 
-    target_tokens: int = Field(200, ge=16, title="Target", description="Tokens that a chunk has on average.")
-    max_tokens: int = Field(256, ge=16, title="Most", description="Tokens that no chunk exceeds.")
+    target_tokens: int = Field(
+        200, ge=16, title="Target tokens", description="Tokens that a chunk has on average."
+    )
+    max_tokens: int = Field(256, ge=16, title="Max tokens", description="Tokens that no chunk exceeds.")
     overlap_tokens: int = Field(
         30,
         ge=0,
-        title="Overlap",
+        title="Overlap tokens",
         description="Tokens of the last sentences that the next chunk repeats, at most.",
     )
     min_tokens: int = Field(
-        40, ge=0, title="Least", description="A shorter chunk is joined to its neighbour."
+        40, ge=0, title="Min tokens", description="A shorter chunk is joined to its neighbour."
     )
 
     def to_options(self) -> ChunkOptions:

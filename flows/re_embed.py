@@ -13,6 +13,7 @@ from prefect_ollama.blocks.lance import PARTIAL, STORED, Document, Run, Store
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.blocks.table import LanceTable
+from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.ingest import ingest_pdfs
 from prefect_ollama.flows.parameters import (
     AS_USUAL_CUT,
@@ -65,6 +66,7 @@ def re_embed(
     Requires: the table's sources readable, and twice the table's room for the time it takes.
     """
     keep_home_private()
+    refuse_empty_tabs()
     sign_flow_run()
     place = resolve_table(table)
     store = Store.open(place)

@@ -12,6 +12,7 @@ from pydantic import Field
 from prefect_ollama.blocks.lance import Hit, Store
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, TableParameter, shown
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.parcel import Parcel
@@ -53,6 +54,7 @@ def search(
     Requires: the table readable on the machine that runs it; for `vector` and `hybrid` a node with the table's
     model, or the embedded model if the table was made with it.
     """
+    refuse_empty_tabs()
     store = Store.open(resolve_table(table))
     if mode != "vector":
         upgrade_for_words(store)

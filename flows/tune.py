@@ -12,6 +12,7 @@ from prefect_ollama.blocks.errors import ClusterError, NodeError
 from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.blocks.wire.spec import NodeSpec
+from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, shown, spoken
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.prove import prove_nodes
@@ -62,6 +63,7 @@ def tune_nodes(
 
     Requires: the nodes, with nothing else to do meanwhile.
     """
+    refuse_empty_tabs()
     with serving_cluster(cluster, model=model) as spec:
         try:
             proven = prove_nodes(Parcel(spec), len(spec.nodes))

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 import prefect_ollama.flows
 from prefect_ollama.blocks import LanceTable, OllamaCluster, OllamaNode
+from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.flows import Advanced, Chunking, Password, Reading, check_nodes, ingest_pdfs
 from prefect_ollama.flows.parameters import spoken
 from tests.nodes import Node
@@ -81,6 +82,8 @@ def test_every_field_has_a_title_help_and_a_place(name: str) -> None:
         assert field["title"] != own, path
         assert field["title"][0].isupper(), path
         assert field["description"].endswith("."), path
+    for name in ("cluster", "table", "model", "source"):
+        assert schema["properties"].get(name, {"title": name})["title"].lower() == name
     places = [field["position"] for field in schema["properties"].values()]
     assert places == list(range(len(places)))
     required = [each["position"] for key, each in schema["properties"].items() if key in schema["required"]]
@@ -159,7 +162,9 @@ def test_groups_are_refused_where_they_are_made() -> None:
         Chunking(overlap_tokens=200)
     with pytest.raises(ValidationError, match="Tesseract's names"):
         Reading(ocr_languages=[])
-    assert Advanced() == Advanced(remove_missing=True, allow_empty=False, pull=False, use_cache=True)
+    assert Advanced() == Advanced(
+        remove_missing=True, allow_empty=False, pull=False, fail_if_files_fail=False, use_cache=True
+    )
 
 
 # Through the API, as the UI does
@@ -241,6 +246,38 @@ def test_the_server_refuses_what_the_form_does_not_allow(
     with pytest.raises(PrefectHTTPStatusError, match="Validation failed") as caught:
         ingest.create(parameters)
     assert caught.value.response.status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "titles"),
+    [
+        ("ingest_pdfs", {"source": "x"}, "'Cluster'"),
+        ("search", {"question": "x"}, "'Table' and 'Model'"),
+        ("check_nodes", {"model": None}, "'Cluster'"),
+        ("tune_nodes", {}, "'Cluster'"),
+        ("re_embed", {}, "'Table'"),
+        ("maintain_table", {}, "'Table'"),
+        ("roll_back", {"run_id": "x"}, "'Table'"),
+    ],
+)
+def test_a_tab_that_was_left_empty_is_refused(
+    prefect_server: str, name: str, sent: dict[str, Any], titles: str
+) -> None:
+    """The form sends every field but the one whose tab was chosen and left empty."""
+    flow = FLOWS[name]
+    opened = {key: field.get("default") for key, field in form(flow)["properties"].items()}
+    left = {title.strip("'").lower() for title in titles.split(" and ")}
+    deployed = Deployed(flow)
+    with pytest.raises(ConfigurationError, match=f"{titles}.*Nothing was started.*the last tab"):
+        deployed.run({key: value for key, value in {**opened, **sent}.items() if key not in left})
+
+
+@pytest.mark.parametrize("sent", [{}, {"cluster": None}, {"chunking": {}, "reading": {}}], ids=str)
+def test_what_a_program_leaves_out_is_the_default(
+    ingest: Deployed, tmp_path: Path, sent: dict[str, Any]
+) -> None:
+    (tmp_path / "pdfs").mkdir()
+    assert ingest.run({"source": str(tmp_path / "pdfs"), "dry_run": True, **sent}).files == ()
 
 
 def test_a_password_can_come_from_a_secret_block(ingest: Deployed) -> None:
