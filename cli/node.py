@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ app = App(name="prefect-ollama", version_flags=[])
 def node(
     *,
     host: Annotated[str, Parameter(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, Parameter(help="Port to listen at; 0 takes a free one.")] = 11434,
+    port: Annotated[int, Parameter(help="Port to listen at, 1 to 65535; 0 takes a free one.")] = 11434,
     threads: Annotated[
         int, Parameter(help="CPU threads; two nodes of one thread do more than one of two.")
     ] = 1,
@@ -24,11 +25,17 @@ def node(
 ) -> None:
     """Serve the embedded model all-minilm over Ollama's HTTP API, until interrupted."""
     from prefect_ollama.blocks.embedded.server import serve
+    from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
 
-    serve(
-        host=host,
-        port=port,
-        threads=threads,
-        model_dir=model_dir,
-        ready=lambda url: print(f"all-minilm is served at {url}; end with Ctrl-C", flush=True),
-    )
+    try:
+        serve(
+            host=host,
+            port=port,
+            threads=threads,
+            model_dir=model_dir,
+            ready=lambda url: print(f"all-minilm is served at {url}; end with Ctrl-C", flush=True),
+        )
+    except PrefectOllamaError as error:
+        # Without the other commands' console, which would import Prefect.
+        print(*filter(None, (error.cause, error.state, error.remedy)), sep="\n", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigurationError) else 1)

@@ -5,6 +5,8 @@ import contextlib
 import http.client
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -397,6 +399,17 @@ def test_a_port_that_is_taken_is_named() -> None:
         with pytest.raises(ConfigurationError, match=f"port {port}: another program listens there") as caught:
             serve(port=port)
     assert "Choose another port" in str(caught.value)
+
+
+def test_the_command_names_a_port_that_it_cannot_have() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for port, words in ((taken.getsockname()[1], "another program listens there"), (70000, "is no port")):
+            command = (sys.executable, "-m", "prefect_ollama", "node", "--port", str(port))
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 2
+            assert words in done.stderr
+            assert "Traceback" not in done.stderr
+            assert not done.stdout
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "x" * 70 + ".example"])

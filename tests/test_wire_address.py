@@ -45,6 +45,10 @@ def test_an_address_becomes_a_base_url(text: str, url: str) -> None:
         "http://gpu box",
         "http://gpu-box:port",
         "http://gpu-box:70000",
+        "http://gpu-box:0",
+        "http://gpu-box:-1",
+        "gpu-box:65536",
+        "http://gpu-box:" + "9" * 5000,
         "http://gpu-box:11434/?key=hidden",
         "http://gpu-box/#hidden",
         "http://me:hidden@gpu-box",
@@ -83,7 +87,7 @@ def test_any_text_is_refused_or_settled(text: str) -> None:
         ("1.2.3.4:1234", "http://1.2.3.4:1234"),
         ("example.com", "http://example.com:11434"),
         ("example.com:1234", "http://example.com:1234"),
-        (":0", "http://127.0.0.1:0"),
+        (":0", "http://127.0.0.1:11434"),  # Ollama's own client would knock at port 0
         (":66000", "http://127.0.0.1:11434"),
         ("[::1]", "http://[::1]:11434"),
         ("[::]", "http://[::1]:11434"),
@@ -102,6 +106,12 @@ def test_any_text_is_refused_or_settled(text: str) -> None:
 )
 def test_ollama_host_is_read_as_ollama_reads_it(value: str, url: str | None) -> None:
     assert url_from_environment({"OLLAMA_HOST": value}) == url
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "70000", "-1", "x", "9" * 5000])
+def test_a_port_out_of_range_is_named(port: str) -> None:
+    with pytest.raises(ValueError, match=r"the port '.{1,20}' is no number from 1 to 65535"):
+        base_url(f"http://gpu-box:{port}")
 
 
 def test_ollama_host_with_a_bad_port_is_told_of(caplog: pytest.LogCaptureFixture) -> None:

@@ -37,7 +37,7 @@ def base_url(text: str) -> str:
     """
     scheme, host, port, path = _parts(text)
     if port is not None and not _is_port(port):
-        raise ValueError(f"the port {port!r} is no number from 0 to 65535")
+        raise ValueError(f"the port {port[:20]!r} is no number from 1 to 65535")
     return _join(scheme, host, port, path)
 
 
@@ -51,7 +51,7 @@ def url_from_environment(environ: Mapping[str, str] = os.environ) -> str | None:
     if not text:
         return None
     scheme, host, port, path = _parts(text)
-    if port is not None and not _is_port(port):
+    if port is not None and not _is_port(port):  # nobody can be reached at port 0 either
         default = str(_PORTS[scheme] if "://" in text else DEFAULT_PORT)
         logger.warning("%s names the port %r; using %s.", HOST_VARIABLE, port, default)
         port = default
@@ -108,7 +108,7 @@ def _join(scheme: str, host: str, port: str | None, path: str) -> str:
 
 
 def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and int(text) <= 65535
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535
 
 
 def _is_ipv6(text: str) -> bool:
