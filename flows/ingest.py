@@ -43,7 +43,7 @@ from prefect_ollama.flows.server import wait_for_server
 from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.chunking import ChunkOptions
 from prefect_ollama.tasks.course import course
-from prefect_ollama.tasks.dispatch import Dispatcher
+from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
 from prefect_ollama.tasks.exposure import exposed
 from prefect_ollama.tasks.home import keep_home_private
 from prefect_ollama.tasks.interrupted import sign_flow_run
@@ -212,7 +212,7 @@ def _open_for(place: StoreSpec, proven: ProvenCluster, cutting: Cutting, found: 
         chunker=cutting.identity,
     )
     if found is not None and found.identity.differences(identity).keys() == {"digest", "model"}:
-        with Dispatcher(proven) as dispatcher:
+        with Dispatcher(proven, prepare=divide_long_words) as dispatcher:
             if gives_stored_vectors(found, dispatcher):
                 run_logger().info("The nodes have another build of the table's model with the same vectors.")
                 identity = replace(identity, digest=found.identity.digest, model=found.identity.model)

@@ -14,7 +14,7 @@ from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, TableParameter, shown
-from prefect_ollama.tasks.dispatch import Dispatcher
+from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.prove import prove_nodes
 from prefect_ollama.tasks.query import Mode, embed_question, search_table, upgrade_for_words
@@ -70,6 +70,6 @@ def search(
             dimensions=spec.model.dimensions or made.dimension,
         )
         proven = prove_nodes(Parcel(replace(spec, model=asked)), len(spec.nodes))
-        with Dispatcher(proven) as dispatcher:
+        with Dispatcher(proven, prepare=divide_long_words) as dispatcher:
             vector = embed_question(question, Parcel(dispatcher), opened)
     return search_table(opened, vector, text=question, limit=limit, mode=mode, source=source)

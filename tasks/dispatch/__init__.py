@@ -3,5 +3,14 @@
 from prefect_ollama.tasks.dispatch.dispatcher import Dispatcher, shared_dispatcher
 from prefect_ollama.tasks.dispatch.figures import Figures, NodeFigures
 from prefect_ollama.tasks.dispatch.job import Embedded, Unfinished
+from prefect_ollama.tasks.dispatch.long_words import divide_long_words
 
-__all__ = ["Dispatcher", "Embedded", "Figures", "NodeFigures", "Unfinished", "shared_dispatcher"]
+__all__ = [
+    "Dispatcher",
+    "Embedded",
+    "Figures",
+    "NodeFigures",
+    "Unfinished",
+    "divide_long_words",
+    "shared_dispatcher",
+]

@@ -9,7 +9,7 @@ import asyncio
 import atexit
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, as_completed
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,8 @@ from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.tasks.dispatch.engine import Engine
 from prefect_ollama.tasks.dispatch.figures import Figures
-from prefect_ollama.tasks.dispatch.job import Embedded, Job, Unfinished
+from prefect_ollama.tasks.dispatch.job import Embedded, Job, Unfinished, as_it_is
+from prefect_ollama.tasks.dispatch.long_words import divide_long_words
 
 Kind = Literal["document", "query"]
 
@@ -33,10 +34,19 @@ class Dispatcher:
     Args:
         cluster: The nodes with their proofs (`prefect_ollama.blocks.wire.proof.prove_cluster`).
         meeting: Folder in which all that use the same nodes see each other; None for one that is alone.
+        prepare: Makes what nodes get of a text with its prefix, as `divide_long_words` does; callers see the texts
+            that they gave.
     """
 
-    def __init__(self, cluster: ProvenCluster, meeting: Path | None = None) -> None:
+    def __init__(
+        self,
+        cluster: ProvenCluster,
+        meeting: Path | None = None,
+        *,
+        prepare: Callable[[str], str] = as_it_is,
+    ) -> None:
         self.cluster = cluster
+        self._prepare = prepare
         self._meeting = meeting
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="dispatcher", daemon=True)
@@ -159,7 +169,14 @@ class Dispatcher:
         prefix = model.query_prefix if kind == "query" else model.document_prefix
         most = max(node.max_request_texts for node in self.cluster.spec.nodes)
         dimension = self.cluster.reference.dimension
-        job = Job(list(texts), dimension, prefix=prefix, urgent=kind == "query", limit=most)
+        job = Job(
+            list(texts),
+            dimension,
+            prefix=prefix,
+            urgent=kind == "query",
+            limit=most,
+            prepare=self._prepare,
+        )
         with self._lock:
             if self._closed:
                 raise ClusterError("The dispatcher is closed.", left=len(texts), remedy="Open another one.")
@@ -177,7 +194,7 @@ _shared_lock = threading.Lock()
 
 
 def shared_dispatcher(cluster: ProvenCluster, key: object, meeting: Path | None = None) -> Dispatcher:
-    """The dispatcher of this process for a cluster; the first call with a key makes it.
+    """The dispatcher of this process for a cluster; the first call with a key makes it. It divides long words.
 
     It is closed when the process ends, or, when another key comes, once it has had nothing to do since it was
     last asked for more than a minute ago: a worker may outlive many runs. So ask for it whenever it is used.
@@ -196,9 +213,13 @@ def shared_dispatcher(cluster: ProvenCluster, key: object, meeting: Path | None 
                 if dispatcher.idle and now - used > SHARED_SECONDS:
                     del _shared[other]
                     dispatcher.close()
-        dispatcher = _shared[key][0] if key in _shared else Dispatcher(cluster, meeting)
+        dispatcher = _shared[key][0] if key in _shared else _make(cluster, meeting)
         _shared[key] = dispatcher, now
         return dispatcher
+
+
+def _make(cluster: ProvenCluster, meeting: Path | None) -> Dispatcher:
+    return Dispatcher(cluster, meeting, prepare=divide_long_words)
 
 
 def _close_shared() -> None:

@@ -206,7 +206,7 @@ class Engine:
         self, lane: Lane, items: list[Item], carried: Carried, now: float, *, hedge: bool = False
     ) -> None:
         note = lane.pace.sent(now, sum(item.units for item in items) + carried.units, judged=bool(items))
-        texts = [*(item.job.prefix + item.text for item in items), *carried.texts]
+        texts = [*(item.sent for item in items), *carried.texts]
         call = lane.client.embed(
             texts,
             timeout=lane.time_limit(lane.pace.due(now, note)),

@@ -51,7 +51,7 @@ class Carried:
     @property
     def texts(self) -> list[str]:
         """As they are sent."""
-        asked = [errand.item.job.prefix + errand.item.text for errand in self.errands]
+        asked = [errand.item.sent for errand in self.errands]
         return [*asked, *CANARIES[: self.canaries]]
 
     @property

@@ -5,7 +5,7 @@ The first answer for an item wins, and later ones change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -96,6 +96,16 @@ class Item:
         """Whether it needs no node any more, as far as is known."""
         return self.done or self.held > 0
 
+    @property
+    def sent(self) -> str:
+        """The text as a node gets it."""
+        return self.job.prepare(self.job.prefix + self.text)
+
+
+def as_it_is(text: str) -> str:
+    """Return the text itself."""
+    return text
+
 
 class Job:
     """One caller's texts, on their way to an `Embedded`.
@@ -106,12 +116,21 @@ class Job:
         prefix: Put before each text when it is sent.
         urgent: Whether they go before all others.
         limit: Texts that a request may hold.
+        prepare: Makes what is sent of prefix and text; the same for all jobs of a dispatcher.
     """
 
     def __init__(
-        self, texts: Sequence[str], dimension: int, *, prefix: str, urgent: bool, limit: int
+        self,
+        texts: Sequence[str],
+        dimension: int,
+        *,
+        prefix: str,
+        urgent: bool,
+        limit: int,
+        prepare: Callable[[str], str] = as_it_is,
     ) -> None:
         self.prefix = prefix
+        self.prepare = prepare
         self.items = [Item(self, index, text, limit) for index, text in enumerate(texts)]
         self.urgent = urgent
         self.left = len(self.items)
