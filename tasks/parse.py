@@ -26,9 +26,10 @@ from prefect_ollama.tasks.chunking import (
     chunk_document,
     estimate_tokens,
 )
+from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.parsing import REMEDIES, DroppedLine, ParsedDocument, ParseOptions, Parser
-from prefect_ollama.tasks.planning import Bundle, SourceFile, hash_file
+from prefect_ollama.tasks.planning import Bundle, LinkOnTheWay, NotRegular, SourceFile, hash_descriptor
 from prefect_ollama.tasks.planning.source import document_id
 from prefect_ollama.tasks.roles import runs_on
 
@@ -160,16 +161,23 @@ def _cut(source: str, file: SourceFile, cutting: Cutting, count: Callable[[str],
     row = Document(document_id(source, file.path), source, file.path, size=file.size, mtime_ns=file.mtime_ns)
     path = Path(file.location)
     try:
-        parsed = _parser().parse(path, cutting.parse)
-        row = replace(row, content_hash=hash_file(path))
+        # One descriptor for both, so that the hash is that of what was parsed.
+        with file.opened() as descriptor:
+            parsed = _parser().parse(path, cutting.parse, descriptor=descriptor)
+            _report_unconfined(_parser())
+            row = replace(row, content_hash=hash_descriptor(descriptor))
+    except LinkOnTheWay:
+        reason = "a link was put in its place after the source was searched; it was not followed."
+        return Cut(_failed(row, "outside", reason)), 0.0
+    except NotRegular:
+        return Cut(_failed(row, "not-a-file", "it is no regular file.")), 0.0
+    except FileNotFoundError:
+        return Cut(_failed(row, "missing", "there is no such file any more.")), 0.0
     except DocumentError as error:
         reason = error.cause if not error.state else f"{error.cause} {error.state}"
         return Cut(replace(row, status=FAILED, kind=error.kind, reason=reason, remedy=error.remedy)), 0.0
     except OSError as error:
-        reason = f"it cannot be read ({error.strerror or error})."
-        return Cut(
-            replace(row, status=FAILED, kind="unreadable", reason=reason, remedy=REMEDIES["unreadable"])
-        ), 0.0
+        return Cut(_failed(row, "unreadable", f"it cannot be read ({error.strerror or error}).")), 0.0
     chunks = tuple(chunk_document(parsed, cutting.chunk, count))
     cut = Cut(
         _described(row, parsed, chunks),
@@ -183,6 +191,10 @@ def _cut(source: str, file: SourceFile, cutting: Cutting, count: Callable[[str],
         parsed.ocr_seconds,
     )
     return cut, parsed.cpu_seconds
+
+
+def _failed(row: Document, kind: str, reason: str) -> Document:
+    return replace(row, status=FAILED, kind=kind, reason=reason, remedy=REMEDIES[kind])
 
 
 def _described(row: Document, parsed: ParsedDocument, chunks: tuple[Chunk, ...]) -> Document:
@@ -242,3 +254,14 @@ def _parser() -> Parser:
         _thread.parser = Parser()
     parser: Parser = _thread.parser
     return parser
+
+
+def _report_unconfined(parser: Parser) -> None:
+    """Log once a process what the kernel does not offer to confine the parser."""
+    if parser.unconfined and not getattr(_thread, "reported", False):
+        _thread.reported = True
+        run_logger().warning(
+            "The parser works without %s on this host: a hostile PDF that takes it over could read what this user may "
+            "read. See docs/security.md.",
+            " and ".join(parser.unconfined),
+        )

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import FAILED, PARTIAL, STALE, STORED, Document
-from prefect_ollama.tasks.planning import Bundles, Plan, Source, SourceFile, find_files, hash_file, make_plan
+from prefect_ollama.tasks.planning import (
+    Bundles,
+    Plan,
+    Source,
+    SourceFile,
+    find_files,
+    hash_descriptor,
+    make_plan,
+)
 from prefect_ollama.tasks.planning.source import document_id
 
 
@@ -34,13 +42,18 @@ def stored(source: Source, **changes: object) -> list[Document]:
                 STORED,
                 file.size,
                 file.mtime_ns,
-                hash_file(file.location),
+                hash_of(file),
                 chunks=1,
             ),
             **changes,  # type: ignore[arg-type]
         )
         for file in source.files
     ]
+
+
+def hash_of(file: SourceFile) -> str:
+    with file.opened() as descriptor:
+        return hash_descriptor(descriptor)
 
 
 def paths(some: tuple[SourceFile, ...] | tuple[Document, ...]) -> list[str]:
@@ -164,7 +177,7 @@ class TestPlan:
         def no_reading(path: object) -> str:
             raise AssertionError(f"{path} was read")
 
-        monkeypatch.setattr("prefect_ollama.tasks.planning.plan.hash_file", no_reading)
+        monkeypatch.setattr("prefect_ollama.tasks.planning.plan.hash_descriptor", no_reading)
         assert len(self.plan(tmp_path, manifest).unchanged) == 2
 
     def test_what_failed_is_tried_again_when_it_changed_or_is_asked_for(self, tmp_path: Path) -> None:

@@ -2,21 +2,25 @@
 
 It reads requests on its standard input and answers on its standard output, line by line. Everything that depends on
 what a file holds is done here, within its limits: MuPDF's work, OCR, and all that is made of the text. It may die at
-any moment, by a limit of its own or by its parent's hand; the lines it wrote until then are whole.
+any moment, by a limit of its own or by its parent's hand; the lines it wrote until then are whole. It gives up all
+rights that it does not need before the first file comes (see `sandbox`).
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import orjson
 
-from prefect_ollama.tasks.parsing import mupdf, protocol
-from prefect_ollama.tasks.parsing.limits import Limits, cpu_seconds
+from prefect_ollama.tasks.parsing import mupdf, protocol, sandbox
+from prefect_ollama.tasks.parsing.limits import Limits, used_cpu
 from prefect_ollama.tasks.parsing.page_text import Pages
 from prefect_ollama.tasks.parsing.reader import Reader
 from prefect_ollama.tasks.parsing.reading import Reading, from_journal
@@ -25,44 +29,82 @@ from prefect_ollama.tasks.parsing.reading import Reading, from_journal
 _TOGETHER = 32
 
 
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What a child may do at most, for all its files. The parent gives it as JSON on the command line.
+
+    Attributes:
+        memory_mb: Memory beyond that at rest, in MiB, the mapped file included; None for no hard limit.
+        cpu_seconds: CPU time of all files together; None for no hard limit.
+        ocr: Whether Tesseract may be needed.
+        tessdata: Folder of its language data; looked for when empty.
+        descriptors: Number of the socket that open files come over, None where there is none.
+    """
+
+    memory_mb: int | None = None
+    cpu_seconds: float | None = None
+    ocr: bool = True
+    tessdata: str = ""
+    descriptors: int | None = None
+
+
 class _Child:
-    def __init__(self, requests: BinaryIO, answers: int) -> None:
+    def __init__(self, requests: BinaryIO, answers: int, ceiling: Ceiling) -> None:
         self._requests = requests
         self._answers = answers
-        self._limits = Limits()
+        self._files = None if ceiling.descriptors is None else socket.socket(fileno=ceiling.descriptors)
+        self._tessdata = mupdf.find_tessdata(ceiling.tessdata) if ceiling.ocr else ""
         self._pages = Pages()
+        self._limits = Limits(memory_mb=ceiling.memory_mb, cpu_seconds=ceiling.cpu_seconds)
+        self._unconfined = sandbox.confine([self._tessdata] if self._tessdata else [])
 
     def serve(self) -> None:
         """Answer requests until the parent closes the pipe."""
-        self._say(protocol.READY, 0, b"{}")
+        self._say(protocol.READY, 0, orjson.dumps({"unconfined": self._unconfined}))
         while line := self._requests.readline(protocol.SHORT):
             self._answer(orjson.loads(line))
 
     def _answer(self, request: dict[str, Any]) -> None:
-        cpu = cpu_seconds()
-        self._limits.apply(
-            cpu=request["cpu_seconds"], wall=request["wall_seconds"], memory_mb=request["memory_mb"]
-        )
-        done: dict[str, Any] = {}
+        cpu = used_cpu()
+        request["tessdata"] = self._tessdata
+        file = self._received() if "descriptor" in request else None
+        with nullcontext() if file is None else closing(file):
+            size = 0 if file is None else os.fstat(file.number).st_size
+            self._limits.apply(
+                cpu=request["cpu_seconds"],
+                wall=request["wall_seconds"],
+                # The file is mapped, which takes room among the addresses and not in memory.
+                memory_mb=request["memory_mb"] + size // 2**20 + 1,
+            )
+            done = self._done(request, None if file is None else file.number)
+            self._limits.lift()
+        gc.collect()
+        done |= {"cpu_seconds": used_cpu() - cpu, "grown_mb": self._limits.grown_mb}
+        self._say(protocol.DONE, 0, orjson.dumps(done))
+
+    def _received(self) -> _Descriptor:
+        assert self._files is not None
+        _, descriptors, _, _ = socket.recv_fds(self._files, 1, 1)
+        return _Descriptor(descriptors[0])
+
+    def _done(self, request: dict[str, Any], descriptor: int | None) -> dict[str, Any]:
         try:
-            reading = self._replay(request) if "journal" in request else self._read(request)
-            done = self._make(reading, request)
+            reading = self._replay(request) if "journal" in request else self._read(request, descriptor)
+            return self._make(reading, request)
         except BrokenPipeError:
             raise
         except mupdf.Refused as error:
             self._refuse(error.kind, str(error))
         except Exception as error:
             self._refuse(mupdf.kind_of(error), f"it cannot be read ({mupdf.short(error)})")
-        self._limits.lift()
-        gc.collect()
-        done |= {"cpu_seconds": cpu_seconds() - cpu, "grown_mb": self._limits.grown_mb}
-        self._say(protocol.DONE, 0, orjson.dumps(done))
+        return {}
 
-    def _read(self, request: dict[str, Any]) -> Reading:
+    def _read(self, request: dict[str, Any], descriptor: int | None) -> Reading:
         reader = Reader(
             self._pages, self._say, request, lambda seconds: self._limits.time(cpu=seconds, wall=seconds)
         )
-        with mupdf.opened(bytes.fromhex(request["path"]), request["passwords"]) as document:
+        file = bytes.fromhex(request["path"]) if descriptor is None else descriptor
+        with mupdf.opened(file, request["passwords"]) as document:
             reader.read(document)
         return reader.reading
 
@@ -114,8 +156,17 @@ class _Child:
             view = view[os.write(self._answers, view) :]
 
 
-def main() -> None:
+@dataclass(frozen=True, slots=True)
+class _Descriptor:
+    number: int
+
+    def close(self) -> None:
+        os.close(self.number)
+
+
+def main(arguments: Sequence[str] = sys.argv[1:]) -> None:
     """Serve the parent that started this process."""
+    ceiling = Ceiling(**orjson.loads(arguments[0])) if arguments else Ceiling()
     # Whatever a library prints must not get between the lines: the pipe moves to a descriptor of its own.
     pipe = os.dup(1)
     with open(os.devnull, "wb") as null:  # noqa: PTH123
@@ -125,7 +176,7 @@ def main() -> None:
     gc.freeze()
     gc.disable()
     try:
-        _Child(sys.stdin.buffer, pipe).serve()
+        _Child(sys.stdin.buffer, pipe, ceiling).serve()
     except MemoryError:
         os._exit(protocol.OUT_OF_MEMORY)
 

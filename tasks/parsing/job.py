@@ -29,8 +29,9 @@ _FOR_THE_CHILD: Final = (
 class Job:
     """One file: what is said to the child about it, and what comes back."""
 
-    def __init__(self, path: Path, options: ParseOptions) -> None:
+    def __init__(self, path: Path, options: ParseOptions, descriptor: int | None = None) -> None:
         self._path = path
+        self._descriptor = descriptor
         self._options = options
         self._journal: list[bytes] = []
         self._keeps_pages = False
@@ -45,6 +46,7 @@ class Job:
         self.received = 0
         self.child_is_well = False
         self.grown_mb = 0.0
+        self.cpu_seconds = 0.0
 
     def request(self) -> dict[str, Any]:
         """What the child is asked for."""
@@ -54,7 +56,6 @@ class Job:
             # Bytes that are no UTF-8 travel as lone surrogates, which JSON cannot hold.
             "path": os.fsencode(self._path.absolute()).hex(),
             "passwords": options.passwords_for(self._path),
-            "tessdata": str(options.tessdata or ""),
         }
 
     def worth_making(self, kind: str) -> bool:
@@ -85,7 +86,7 @@ class Job:
         child.files += 1
         child.allow(options.wall_seconds)
         self.child_is_well = False
-        child.send(request, journal)
+        child.send(request, journal, None if journal or "journal" in request else self._descriptor)
         refusal = None
         while (line := self._receive(child)).kind != protocol.DONE:
             try:
@@ -94,6 +95,7 @@ class Job:
                 raise Stopped("crashed", f"the parser process says what makes no sense ({error})") from error
         self._rest = line.json()
         self.grown_mb = self._rest["grown_mb"]
+        self.cpu_seconds = self._rest["cpu_seconds"]
         self.child_is_well = True
         if refusal is not None:
             raise refusal

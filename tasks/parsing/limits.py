@@ -7,7 +7,6 @@ import math
 import os
 import signal
 import time
-from pathlib import Path
 
 try:
     import resource
@@ -16,31 +15,58 @@ except ImportError:  # Windows has none; the parent's clock still holds.
 
 _MB = 2**20
 
+# Pipes, the file, fonts and language data; many more would let a hostile file hoard them.
+_DESCRIPTORS = 128
 
-def cpu_seconds() -> float:
+
+def _statm() -> int | None:
+    try:
+        return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+_STATM = _statm()
+
+
+def used_cpu() -> float:
     """CPU time of this process so far, in seconds."""
     return time.process_time()
 
 
-def memory_mb() -> float:
+def held_mb() -> float:
     """Address space of this process, in MiB; 0 where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_bytes().split()[0])
-    except OSError:
+    if _STATM is None:
         return 0.0
+    # Opened once: a confined process opens nothing in /proc.
+    pages = int(os.pread(_STATM, 256, 0).split()[0])
     return pages * os.sysconf("SC_PAGE_SIZE") / _MB
 
 
 class Limits:
-    """Sets and lifts the limits of this process. Memory counts from what it held when this was made."""
+    """Sets and lifts the limits of this process. Memory counts from what it held when this was made.
 
-    def __init__(self) -> None:
-        self._at_rest_mb = memory_mb()
+    Args:
+        memory_mb: MiB beyond that at rest that no file may have more of. A hard limit: nothing raises it again.
+        cpu_seconds: CPU time of all files together, likewise.
+    """
+
+    def __init__(self, *, memory_mb: int | None = None, cpu_seconds: float | None = None) -> None:
+        self._at_rest_mb = held_mb()
+        if resource is None:
+            return
+        _hard(resource.RLIMIT_CORE, 0)
+        _hard(resource.RLIMIT_FSIZE, _MB)
+        _hard(resource.RLIMIT_NOFILE, _DESCRIPTORS)
+        if memory_mb is not None and self._at_rest_mb:
+            _hard(resource.RLIMIT_AS, int(self._at_rest_mb + memory_mb) * _MB)
+        if cpu_seconds is not None:
+            _hard(resource.RLIMIT_CPU, math.ceil(used_cpu() + cpu_seconds))
 
     @property
     def grown_mb(self) -> float:
         """Memory that the process holds beyond what it held at rest, in MiB."""
-        return max(0.0, memory_mb() - self._at_rest_mb)
+        return max(0.0, held_mb() - self._at_rest_mb)
 
     def apply(self, *, cpu: float, wall: float, memory_mb: int) -> None:
         """Limit CPU and wall time from now on, in seconds, and memory beyond that at rest."""
@@ -49,14 +75,12 @@ class Limits:
         self.time(cpu=cpu, wall=wall)
         if self._at_rest_mb:
             _soft(resource.RLIMIT_AS, int(self._at_rest_mb + memory_mb) * _MB)
-        _soft(resource.RLIMIT_CORE, 0)
-        _soft(resource.RLIMIT_FSIZE, _MB)
 
     def time(self, *, cpu: float, wall: float) -> None:
         """Limit CPU and wall time from now on, in seconds."""
         if resource is None:
             return
-        _soft(resource.RLIMIT_CPU, math.ceil(cpu_seconds() + cpu))
+        _soft(resource.RLIMIT_CPU, math.ceil(used_cpu() + cpu))
         # A last resort for a child whose parent was killed: the parent's own clock runs out before.
         signal.setitimer(signal.ITIMER_REAL, wall + 10)
 
@@ -67,6 +91,14 @@ class Limits:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for which in (resource.RLIMIT_CPU, resource.RLIMIT_AS):
             _soft(which, resource.getrlimit(which)[1])
+
+
+def _hard(which: int, value: int) -> None:
+    before = resource.getrlimit(which)[1]
+    if before != resource.RLIM_INFINITY:
+        value = min(value, before)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(which, (value, value))
 
 
 def _soft(which: int, value: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import mmap
 import os
 import stat
 import sys
@@ -32,7 +33,6 @@ class Refused(Exception):
         self.kind = kind
 
 
-_OPEN_FILES: Final = next((folder for folder in ("/proc/self/fd", "/dev/fd") if Path(folder).is_dir()), None)
 _OUT_OF_MEMORY: Final = ("malloc", "calloc", "realloc", "out of memory", "memoryerror", "bad_alloc")
 
 
@@ -59,40 +59,74 @@ def short(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def opened(path: bytes, passwords: list[str]) -> Iterator[Any]:
+def opened(file: bytes | int, passwords: list[str]) -> Iterator[Any]:
     """Open a PDF once, without waiting for anything, and only when it is a regular file.
+
+    Args:
+        file: Its path, or a descriptor of it, which stays open.
+        passwords: Tried in this order where it needs one.
 
     Raises:
         Refused: It is none, or cannot be opened.
     """
+    if isinstance(file, int):
+        with _mapped(file) as view, _document(view, passwords) as document:
+            yield document
+        return
     flags = (
         os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     )
     try:
-        fd = os.open(path, flags)
+        fd = os.open(file, flags)
     except FileNotFoundError as error:
         raise Refused("missing", "there is no such file any more") from error
     except OSError as error:
         raise Refused("unreadable", f"it cannot be opened ({error.strerror})") from error
     try:
-        _look(fd)
-        # By its descriptor: the very file that was looked at, and no trouble with odd names.
-        try:
-            name = f"{_OPEN_FILES}/{fd}" if _OPEN_FILES else os.fsdecode(path)
-            document = pymupdf.open(name, filetype="pdf")
-        except Exception as error:
-            if kind_of(error) == "memory":
-                raise Refused("memory", "opening it takes more memory than allowed") from error
-            raise Refused("damaged", f"it begins as a PDF, but cannot be opened ({short(error)})") from error
-        try:
-            # Only then: a wrong password on a file that opens without one empties its text.
-            if document.needs_pass:
-                _authenticate(document, passwords)
+        with _mapped(fd) as view, _document(view, passwords) as document:
             yield document
-        finally:
-            document.close()
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def _mapped(fd: int) -> Iterator[memoryview]:
+    """The content of a file as memory that the kernel fills as it is read.
+
+    MuPDF would open a name, which a confined process may not; of a descriptor it knows nothing.
+    """
+    _look(fd)
+    try:
+        content = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise Refused("unreadable", f"it cannot be read ({why})") from error
+    view = memoryview(content)
+    try:
+        yield view
+    finally:
+        # What still refers to the memory after an error keeps it until it goes itself.
+        with contextlib.suppress(BufferError):
+            view.release()
+            content.close()
+
+
+@contextlib.contextmanager
+def _document(view: memoryview, passwords: list[str]) -> Iterator[Any]:
+    try:
+        document = pymupdf.open(stream=view, filetype="pdf")
+    except Exception as error:
+        if kind_of(error) == "memory":
+            raise Refused("memory", "opening it takes more memory than allowed") from error
+        raise Refused("damaged", f"it begins as a PDF, but cannot be opened ({short(error)})") from error
+    try:
+        # Only then: a wrong password on a file that opens without one empties its text.
+        if document.needs_pass:
+            _authenticate(document, passwords)
+        yield document
+    finally:
+        document.close()
+        document.stream = None
 
 
 def _look(fd: int) -> None:
@@ -102,9 +136,8 @@ def _look(fd: int) -> None:
     if status.st_size == 0:
         raise Refused("empty", "it has no content (0 bytes)")
     # Readers look for the mark in the first KiB; without it MuPDF would search the whole file for objects.
-    if b"%PDF-" not in os.read(fd, 8192):
+    if b"%PDF-" not in os.pread(fd, 8192, 0):
         raise Refused("not-a-pdf", "it does not begin as a PDF does")
-    os.lseek(fd, 0, os.SEEK_SET)
 
 
 def _authenticate(document: Any, passwords: list[str]) -> None:
@@ -144,17 +177,26 @@ def outline(document: Any) -> list[tuple[int, str, int]]:
     return found
 
 
+def find_tessdata(folder: str) -> str:
+    """Find the folder of Tesseract's language data, by Tesseract itself where none is given; empty where there is none.
+
+    This may start a program, so it is done before the process is confined.
+    """
+    try:
+        return str(pymupdf.get_tessdata(folder or None) or "")
+    except Exception:
+        return ""
+
+
 def tessdata_for(languages: list[str], folder: str) -> str:
-    """Find Tesseract's data for all the languages.
+    """Give the folder back if it holds Tesseract's data for all the languages.
 
     Raises:
         Refused: "ocr-language" with the names of those that are missing.
     """
-    try:
-        found = pymupdf.get_tessdata(folder or None)
-    except Exception:
-        found = None
-    missing = [name for name in languages if not found or not (Path(found) / f"{name}.traineddata").is_file()]
+    missing = [
+        name for name in languages if not folder or not (Path(folder) / f"{name}.traineddata").is_file()
+    ]
     if missing:
         raise Refused("ocr-language", ",".join(missing))
-    return str(found)
+    return folder

@@ -7,6 +7,7 @@ partial documents. Nothing is ever waited for longer than the limits of `ParseOp
 
 from __future__ import annotations
 
+import os
 import stat
 import time
 from pathlib import Path
@@ -23,12 +24,25 @@ from prefect_ollama.tasks.parsing.refusals import REMEDIES, Stopped
 # A child that holds so much more than it did at rest, in MiB, is replaced before the next file.
 _GROWN_MB: Final = 400.0
 
+# CPU seconds that a child has for all its files before the next one takes its place: a hard limit that it cannot
+# raise itself.
+_CHILD_CPU_SECONDS: Final = 3600.0
+
+# Room among a child's addresses for the file, which is mapped. A larger file gets a child with more.
+_FILE_MB: Final = 4096
+
+_OPEN: Final = (
+    os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+)
+
 
 class Parser:
     """Reads PDF files in a child process of its own, one at a time. Not thread-safe; a context manager."""
 
     def __init__(self) -> None:
         self._child: ChildProcess | None = None
+        self._ceiling: dict[str, Any] = {}
+        self._cpu_seconds = 0.0
 
     def __enter__(self) -> Parser:
         return self
@@ -44,21 +58,32 @@ class Parser:
             self._child.end()
             self._child = None
 
-    def parse(self, path: Path, options: ParseOptions | None = None) -> ParsedDocument:
+    @property
+    def unconfined(self) -> tuple[str, ...]:
+        """What of the child's confinement this system does not offer, each with the reason; see `sandbox`."""
+        return self._child.unconfined if self._child is not None else ()
+
+    def parse(
+        self, path: Path, options: ParseOptions | None = None, *, descriptor: int | None = None
+    ) -> ParsedDocument:
         """Read one file.
 
         Args:
             path: The file; symbolic links are followed, and anything but a regular file is refused.
             options: Limits and how to read; the defaults when not given.
+            descriptor: The file, opened for reading. The path then only names it: nothing is opened again.
 
         Raises:
             DocumentError: The file cannot be read within the limits; `kind` is a key of `REMEDIES`.
         """
         options = options or ParseOptions()
         started = time.monotonic()
+        opened = None
         try:
-            _look(path)
-            job = self._read(path, options)
+            if descriptor is None:
+                _look(path)
+                descriptor = opened = _open(path)
+            job = self._read(path, options, descriptor)
         except Stopped as stop:
             raise DocumentError(
                 f"{stop.reason}.",
@@ -67,22 +92,26 @@ class Parser:
                 state="Nothing of it was kept.",
                 remedy=REMEDIES[stop.kind],
             ) from None
+        finally:
+            if opened is not None:
+                os.close(opened)
         return job.document(time.monotonic() - started)
 
-    def _read(self, path: Path, options: ParseOptions) -> Job:
-        child = self._ready_child()
+    def _read(self, path: Path, options: ParseOptions, descriptor: int) -> Job:
+        size = os.fstat(descriptor).st_size
+        child = self._ready_child(options, size)
         used_before = child.files > 0
-        job = Job(path, options)
+        job = Job(path, options, descriptor)
         started = time.monotonic()
         try:
             self._run(job, child, job.request())
         except Stopped as stop:
             if used_before and not job.received and time.monotonic() - started < options.wall_seconds:
                 # The child may have died while it had nothing to do; only a second death is the file's doing.
-                return self._read(path, options)
+                return self._read(path, options, descriptor)
             if not job.worth_making(stop.kind):
                 raise
-            self._run(job, self._ready_child(), *job.replay(stop.kind, stop.reason))
+            self._run(job, self._ready_child(options, size), *job.replay(stop.kind, stop.reason))
         return job
 
     def _run(self, job: Job, child: ChildProcess, request: dict[str, Any], journal: bytes = b"") -> None:
@@ -95,15 +124,27 @@ class Parser:
             raise
         finally:
             child.stop_clock()
-        if job.grown_mb > _GROWN_MB:
+        self._cpu_seconds += job.cpu_seconds
+        if job.grown_mb > _GROWN_MB or self._cpu_seconds > _CHILD_CPU_SECONDS:
             self.close()
 
-    def _ready_child(self) -> ChildProcess:
+    def _ready_child(self, options: ParseOptions, size: int) -> ChildProcess:
+        """A child whose hard limits leave room for this file: the one that is there, or a new one."""
+        ceiling = {
+            "memory_mb": options.memory_mb + max(_FILE_MB, size // 2**20 + 1),
+            # Once to read, once to make the document after OCR.
+            "cpu_seconds": _CHILD_CPU_SECONDS + 2 * options.cpu_seconds + options.ocr_seconds,
+            "ocr": options.ocr != "off",
+            "tessdata": str(options.tessdata or ""),
+        }
+        if self._child is not None and self._ceiling and self._ceiling != ceiling:
+            self.close()
         if self._child is None:
             try:
-                self._child = ChildProcess()
+                self._child = ChildProcess(ceiling)
             except CannotStart:
                 raise Stopped("parser", "the parser process does not start") from None
+            self._ceiling, self._cpu_seconds = ceiling, 0.0
         return self._child
 
     def _discard(self) -> None:
@@ -120,10 +161,19 @@ def _look(path: Path) -> None:
         raise Stopped("missing", "there is no such file") from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise Stopped("unreadable", f"it cannot be looked at ({why})") from None
+        raise Stopped("unreadable", f"it cannot be read ({why})") from None
     if not stat.S_ISREG(status.st_mode):
         kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
         what = kinds.get(stat.S_IFMT(status.st_mode), "a device")
         raise Stopped("not-a-file", f"it is {what}, no regular file")
     if status.st_size == 0:
         raise Stopped("empty", "it has no content (0 bytes)")
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, _OPEN)
+    except FileNotFoundError:
+        raise Stopped("missing", "there is no such file any more") from None
+    except OSError as error:
+        raise Stopped("unreadable", f"it cannot be opened ({error.strerror})") from None

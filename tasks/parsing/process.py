@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 import weakref
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import orjson
@@ -29,32 +32,55 @@ except ImportError:  # Windows
 # How often the clock is looked at while a file is read.
 _LOOK_SECONDS: Final = 0.2
 
+# All that a child sees of the environment: what finds Python, its modules, libraries and Tesseract. Keys and tokens of
+# other programs are none of its business.
+_ENVIRONMENT: Final = (
+    *("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TESSDATA_PREFIX", "PYTHONPATH", "PYTHONHOME"),
+    *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT"),
+)
+
 
 class CannotStart(Exception):
     """The process ended, or said nothing, before it was ready."""
 
 
 class ChildProcess:
-    """A child that is ready for requests, and killed when its time is up."""
+    """A child that is ready for requests, and killed when its time is up.
 
-    def __init__(self) -> None:
+    Args:
+        ceiling: Limits that the child sets on itself for good, and where it may look for Tesseract's data; what
+            `child.Ceiling` holds. Without it the child takes the defaults of that.
+
+    Attributes:
+        unconfined: What of its confinement the kernel does not offer, each with the reason.
+    """
+
+    def __init__(self, ceiling: Mapping[str, Any] | None = None) -> None:
         """Start a child and wait until it is ready.
 
         Raises:
             CannotStart: It never was.
         """
+        # Descriptors travel over a socket of their own: a pipe carries bytes alone. Windows has no such sockets.
+        self._descriptors, theirs = socket.socketpair() if hasattr(socket, "send_fds") else (None, None)
+        given = orjson.dumps({**(ceiling or {}), "descriptors": theirs.fileno() if theirs else None})
         # A subprocess and not multiprocessing: Dask's workers are daemonic and may have no such children.
         # -P: the folder the worker runs in must not lend the child its modules.
         # A session of its own: Ctrl-C is for the parent, which closes the pipe.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "prefect_ollama.tasks.parsing.child"],
+            [sys.executable, "-P", "-m", "prefect_ollama.tasks.parsing.child", given.decode()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            cwd=Path(sys.executable).anchor,
             # One thread for Tesseract: every core has a parser of its own.
-            env={**os.environ, "OMP_THREAD_LIMIT": "1"},
+            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+            | {"OMP_THREAD_LIMIT": "1"},
+            pass_fds=(theirs.fileno(),) if theirs else (),
         )
+        if theirs:
+            theirs.close()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
@@ -79,15 +105,22 @@ class ChildProcess:
         if line is None or line.kind != protocol.READY:
             self.kill()
             raise CannotStart
+        self.unconfined: tuple[str, ...] = tuple(line.json()["unconfined"])
 
     @property
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid
 
-    def send(self, request: dict[str, Any], journal: bytes = b"") -> None:
-        """Send a request, and the journal that it is about; a child that has ended is noticed by `receive`."""
+    def send(self, request: dict[str, Any], journal: bytes = b"", descriptor: int | None = None) -> None:
+        """Send a request, with the journal or the open file that it is about.
+
+        A child that has ended is noticed by `receive`.
+        """
         with contextlib.suppress(OSError):
+            if descriptor is not None and self._descriptors is not None:
+                socket.send_fds(self._descriptors, [b"f"], [descriptor])
+                request = {**request, "descriptor": True}
             self._requests.write(orjson.dumps(request) + b"\n" + journal)
             self._requests.flush()
 
@@ -127,7 +160,9 @@ class ChildProcess:
         self.stop_clock()
         self._process.kill()
         self._process.wait()
-        for stream in (self._requests, self._answers):
+        for stream in (self._requests, self._answers, self._descriptors):
+            if stream is None:
+                continue
             with contextlib.suppress(OSError):
                 stream.close()
 
@@ -142,6 +177,8 @@ class ChildProcess:
             return "wall-time", "it takes longer than allowed"
         if code == -_number("SIGXCPU"):
             return "cpu-time", "it takes more CPU time than allowed"
+        if code == -_number("SIGBUS"):
+            return "changed", "the file became shorter while it was read"
         if code == protocol.OUT_OF_MEMORY:
             return "memory", "it takes more memory than allowed"
         if code == -_number("SIGKILL"):

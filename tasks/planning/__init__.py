@@ -1,7 +1,19 @@
 """What is there, and what has to be done about it. Needs no Prefect."""
 
 from prefect_ollama.tasks.planning.bundle import Bundle, Bundles
+from prefect_ollama.tasks.planning.opening import LinkOnTheWay, NotRegular, hash_descriptor
 from prefect_ollama.tasks.planning.plan import Plan, make_plan
-from prefect_ollama.tasks.planning.source import Source, SourceFile, find_files, hash_file
+from prefect_ollama.tasks.planning.source import Source, SourceFile, find_files
 
-__all__ = ["Bundle", "Bundles", "Plan", "Source", "SourceFile", "find_files", "hash_file", "make_plan"]
+__all__ = [
+    "Bundle",
+    "Bundles",
+    "LinkOnTheWay",
+    "NotRegular",
+    "Plan",
+    "Source",
+    "SourceFile",
+    "find_files",
+    "hash_descriptor",
+    "make_plan",
+]

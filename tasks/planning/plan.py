@@ -1,7 +1,7 @@
 """The plan: what a run will do with each file, made from the scan and the manifest before anything is touched.
 
 Size and time decide where they are as they were; where they differ, the content's hash does. So a run over a
-folder that did not change reads no file.
+folder that did not change reads no file, unless `rehash` asks for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import FAILED, PARTIAL, STALE, Document
-from prefect_ollama.tasks.planning.source import LISTED, Source, SourceFile, document_id, hash_file
+from prefect_ollama.tasks.planning.opening import hash_descriptor
+from prefect_ollama.tasks.planning.source import LISTED, Source, SourceFile, document_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ def make_plan(
     remove_missing: bool = True,
     allow_empty: bool = False,
     retry_failed: bool = False,
+    rehash: bool = False,
 ) -> Plan:
     """Compare what is there with what is stored.
 
@@ -90,6 +92,7 @@ def make_plan(
         remove_missing: Take documents out of the table whose file is gone. Only a whole folder tells that.
         allow_empty: Allow that this takes out all documents of the source.
         retry_failed: Try again what failed before, also where it did not change.
+        rehash: Read every file and compare its content's hash, also where size and time are as they were.
 
     Raises:
         ConfigurationError: All documents of the source would be removed and `allow_empty` is False.
@@ -113,6 +116,9 @@ def make_plan(
                 continue
             row = replace(row, mtime_ns=file.mtime_ns)
             touched.append(row)
+        elif rehash and _hash(file) != row.content_hash:  # what failed may have no hash, and is read again
+            changed.append(file)
+            continue
         if row.status not in (FAILED, PARTIAL):
             unchanged.append(row)
         elif retry_failed:
@@ -128,7 +134,8 @@ def make_plan(
         raise ConfigurationError(
             f"All {len(lost)} documents of {source.name!r} are gone, as when a disk or share is not mounted.",
             state="Nothing was removed.",
-            remedy="Check the folder; if it is meant to be empty, run again and allow an empty source.",
+            remedy="Check the folder and the patterns to exclude. If no document shall be left, run again and allow "
+            "an empty source.",
         )
     return Plan(
         source.name,
@@ -190,6 +197,7 @@ def _find_renamed(
 def _hash(file: SourceFile) -> str:
     """The content's hash; empty for what can't be read, which parsing then names."""
     try:
-        return hash_file(file.location) if Path(file.location).is_file() else ""
+        with file.opened() as descriptor:
+            return hash_descriptor(descriptor)
     except OSError:
         return ""

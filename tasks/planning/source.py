@@ -1,7 +1,8 @@
 """A source: the files that a user means by a folder, a glob pattern or a list.
 
 Every entry that looks like a document is found, also those that can't be read; these are refused later by
-name and reason. Nothing is opened here but folders.
+name and reason. Hidden files, files that an `exclude` pattern fits, and files that a link takes out of the source are
+not. Nothing is opened here but folders.
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pathspec import GitIgnoreSpec
+
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import FAILED, Document
+from prefect_ollama.tasks.planning.opening import opened_beneath
 
 SUFFIX = ".pdf"
 LISTED = "files"
@@ -27,15 +33,24 @@ class SourceFile:
 
     Attributes:
         location: Absolute path.
-        path: Path within its source, with `/`; bytes that are no UTF-8 stand in it as `\\xff`.
+        path: Path within its source, with `/`; bytes that are no UTF-8 stand in it as `\\xff` (see `readable`).
         size: Bytes.
         mtime_ns: Time of the last change, in nanoseconds since 1970.
+        root: Folder beneath which it is opened; empty for the one that `location` is in.
+        inside: Path from there to the file, links resolved; empty for the name that `location` ends in.
     """
 
     location: str
     path: str
     size: int
     mtime_ns: int
+    root: str = ""
+    inside: str = ""
+
+    def opened(self) -> AbstractContextManager[int]:
+        """Open it once, as `opened_beneath` does; give its descriptor."""
+        location = Path(self.location)
+        return opened_beneath(self.root or location.parent, self.inside or location.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +75,17 @@ def document_id(source: str, path: str) -> str:
     return hashlib.blake2b(f"{source}\0{path}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+_LOOKS_ESCAPED = re.compile(r"\\x[0-9a-f]{2}")
+
+
 def readable(text: str) -> str:
-    """The text with bytes that are no UTF-8, which neither a table nor JSON can hold, written as `\\xff`."""
+    r"""The text with bytes that are no UTF-8, which neither a table nor JSON can hold, written as `\xff`.
+
+    Two texts never become one, since documents are known by them. So where a text needs this, or looks as if it had
+    been through it, each of its own backslashes is doubled.
+    """
+    if _LOOKS_ESCAPED.search(text) or any("\ud800" <= character <= "\udfff" for character in text):
+        text = text.replace("\\", "\\\\")
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -70,28 +94,21 @@ def source_name(folder: Path) -> str:
     return readable(str(folder.resolve()))
 
 
-def hash_file(path: str | Path) -> str:
-    """BLAKE2b-256 of a file's bytes, as hex digits.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
-
-
-def find_files(source: str | Path | Sequence[str | Path]) -> Source:
+def find_files(source: str | Path | Sequence[str | Path], exclude: Sequence[str] = ()) -> Source:
     """Find the documents of a source.
 
     Args:
         source: A folder (searched with all its folders), a glob pattern (`**` reaches into folders), one
             file, or a list of files.
+        exclude: Patterns of files and folders to leave out, as in a `.gitignore`, from the source's folder on; for
+            files that are named one by one, from the root of the file system on.
 
     Raises:
-        ConfigurationError: The folder is not there, a pattern matches nothing, or a list is empty.
+        ConfigurationError: The folder is not there, a pattern matches nothing or cannot be read, or a list is empty.
     """
+    excluded = _excluded(exclude)
     if not isinstance(source, str | Path):
-        return _listed([Path(each) for each in source])
+        return _listed([Path(each) for each in source], excluded)
     path = Path(source).expanduser()
     if path.is_dir():
         root = path.resolve()
@@ -101,9 +118,9 @@ def find_files(source: str | Path | Sequence[str | Path]) -> Source:
                 state="Nothing was changed.",
                 remedy="Give the user that runs the flow the right to read it.",
             )
-        return _gathered(root, _walk(root), whole=True)
+        return _gathered(root, _walk(root, excluded), whole=True)
     if path.exists() or path.is_symlink():
-        return _listed([path])
+        return _listed([path], excluded)
     if glob.has_magic(str(path)):
         before = list(_before_magic(path))
         fixed = Path(*before).absolute()
@@ -111,15 +128,36 @@ def find_files(source: str | Path | Sequence[str | Path]) -> Source:
             raise _missing(fixed)
         root = fixed.resolve()
         found = root.glob("/".join(path.parts[len(before) :]))
-        wanted = sorted({each for each in found if each.suffix.lower() == SUFFIX})
+        wanted = sorted({each for each in found if each.suffix.lower() == SUFFIX and not _hidden(each, root)})
         if not wanted:
             raise ConfigurationError(
                 f"No PDF fits the pattern {str(path)!r}.",
                 state="Nothing was changed.",
-                remedy="Check the pattern; `**` stands for any number of folders.",
+                remedy="Check the pattern; `**` stands for any number of folders. Hidden files are left out.",
             )
-        return _gathered(root, ((each, None) for each in wanted), whole=False)
+        kept = [each for each in wanted if not excluded(each.relative_to(root).as_posix())]
+        return _gathered(root, ((each, None) for each in kept), whole=False)
     raise _missing(path)
+
+
+Excluded = Callable[[str], bool]
+"""Whether a path within a source, with `/`, is left out; a folder's ends in `/`."""
+
+
+def _excluded(patterns: Sequence[str]) -> Excluded:
+    try:
+        spec = GitIgnoreSpec.from_lines(patterns)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"The patterns to exclude cannot be read: {error}.",
+            state="Nothing was changed.",
+            remedy="Write them as in a .gitignore, for example 'drafts/' or '*-old.pdf'.",
+        ) from None
+    return spec.match_file
+
+
+def _hidden(location: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in location.relative_to(root).parts)
 
 
 def _missing(path: Path) -> ConfigurationError:
@@ -137,14 +175,24 @@ def _before_magic(path: Path) -> Iterator[str]:
         yield part
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, OSError | None]]:
+def _walk(root: Path, excluded: Excluded) -> Iterator[tuple[Path, OSError | None]]:
     """Entries that look like documents, and folders that can't be read."""
     errors: list[OSError] = []
     for folder, folders, names in os.walk(root, onerror=errors.append):
+        here = Path(folder).relative_to(root).as_posix()
+        before = "" if here == "." else f"{here}/"
         documents = [name for name in (*names, *folders) if name.lower().endswith(SUFFIX)]
-        folders[:] = sorted(n for n in folders if not n.startswith(".") and not n.lower().endswith(SUFFIX))
+        # Folders are matched too, as git does: what is in an excluded folder is not looked at, and no later pattern
+        # brings it back.
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".")
+            and not name.lower().endswith(SUFFIX)
+            and not excluded(f"{before}{name}/")
+        )
         for name in sorted(documents):
-            if not name.startswith("."):
+            if not name.startswith(".") and not excluded(before + name):
                 yield Path(folder, name), None
         while errors:
             yield Path(errors[0].filename), errors.pop(0)
@@ -162,13 +210,15 @@ def _gathered(root: Path, found: Iterator[tuple[Path, OSError | None]], *, whole
             if error is not None:
                 raise error
             stat = location.stat()  # before the link is followed by name, which never ends in a loop of links
-            if location.is_symlink() and not location.resolve().is_relative_to(root):
+            real = location.resolve()
+            # Not only where the entry itself is a link: a pattern such as `*/*.pdf` passes through linked folders.
+            if not real.is_relative_to(root):
                 refused.append(
                     _refusal(
                         name,
                         path,
                         "outside",
-                        "it is a link to a file outside of the source.",
+                        "a link leads from it to a file outside of the source.",
                         "Copy the file into the source, or name its own folder as a source.",
                     )
                 )
@@ -179,16 +229,17 @@ def _gathered(root: Path, found: Iterator[tuple[Path, OSError | None]], *, whole
                     name,
                     path,
                     "unreadable",
-                    f"it cannot be looked at ({failed.strerror or failed}).",
-                    "Give the user that runs the flow the right to read it, or mend the link.",
+                    f"it cannot be read ({failed.strerror or failed}).",
+                    "Give the user that runs the flow the right to read it, or repair the link.",
                 )
             )
             continue
-        files.append(SourceFile(str(location), path, stat.st_size, stat.st_mtime_ns))
+        inside = str(real.relative_to(root))
+        files.append(SourceFile(str(location), path, stat.st_size, stat.st_mtime_ns, str(root), inside))
     return Source(name, whole, tuple(sorted(files, key=lambda f: f.path)), tuple(refused))
 
 
-def _listed(paths: Sequence[Path]) -> Source:
+def _listed(paths: Sequence[Path], excluded: Excluded) -> Source:
     if not paths:
         raise ConfigurationError("The list of files is empty.", remedy="Name at least one file or a folder.")
     files: dict[str, SourceFile] = {}
@@ -200,10 +251,17 @@ def _listed(paths: Sequence[Path]) -> Source:
         if path in seen:
             continue
         seen.add(path)
+        if excluded(location.relative_to(location.anchor).as_posix()):
+            continue
+        if location.name.startswith("."):
+            reason = "it is a hidden file, and these are left out."
+            refused.append(_refusal(LISTED, path, "hidden", reason, "Give it a name without a dot in front."))
+            continue
         try:
             stat = location.stat()
+            real = location.resolve()
         except OSError as failed:
-            reason = f"it cannot be looked at ({failed.strerror or failed})."
+            reason = f"it cannot be read ({failed.strerror or failed})."
             refused.append(_refusal(LISTED, path, "unreadable", reason, "Check the path."))
             continue
         if location.is_dir():
@@ -217,7 +275,9 @@ def _listed(paths: Sequence[Path]) -> Source:
                 )
             )
             continue
-        files[path] = SourceFile(str(location), path, stat.st_size, stat.st_mtime_ns)
+        files[path] = SourceFile(
+            str(location), path, stat.st_size, stat.st_mtime_ns, str(real.parent), real.name
+        )
     return Source(LISTED, False, tuple(files.values()), tuple(refused))
 
 
