@@ -10,6 +10,7 @@ from prefect_ollama.console import INCOMPLETE, OK, guarded, show
 from prefect_ollama.options import (
     BlockOption,
     ClusterOption,
+    ExcludeOption,
     JsonOption,
     ModelOption,
     NodesOption,
@@ -45,6 +46,11 @@ def ingest(
     retry_failed: Annotated[
         bool, Parameter(negative="", help="Try files again that failed before and did not change.")
     ] = False,
+    rehash: Annotated[
+        bool,
+        Parameter(negative="", help="Read every file, also where size and time did not change."),
+    ] = False,
+    exclude: ExcludeOption = (),
     allow_partial: PartialOption = False,
     pull: Annotated[
         bool, Parameter(negative="", help="Let nodes download the model if they lack it.")
@@ -70,6 +76,8 @@ def ingest(
                 model,
                 dry_run=dry_run,
                 retry_failed=retry_failed,
+                rehash=rehash,
+                exclude=list(exclude),
                 reading=Reading(
                     ocr="auto" if ocr else "off",
                     ocr_languages=list(ocr_language),
@@ -94,6 +102,7 @@ def re_embed(
     uri: UriOption = None,
     table: TableOption = None,
     block: BlockOption = None,
+    exclude: ExcludeOption = (),
     allow_partial: PartialOption = False,
     ocr: OcrOption = True,
     ocr_language: OcrLanguageOption = ("eng",),
@@ -121,6 +130,7 @@ def re_embed(
                     allow_partial=allow_partial,
                     running_heads=running_heads,
                 ),
+                exclude=list(exclude),
             )
         show(asdict(swap) if json else render.runs([swap]), json=json)
         return OK

@@ -52,6 +52,14 @@ RunningHeadsOption = Annotated[
         help="Running heads, feet and page numbers that repeat: `drop` lists them in the report, `keep` stores them."
     ),
 ]
+ExcludeOption = Annotated[
+    tuple[str, ...],
+    Parameter(
+        show_default=False,
+        help="Pattern of files or folders to leave out, as in a .gitignore (`drafts/`, `*-old.pdf`); may be given "
+        "several times. Hidden files are left out in any case.",
+    ),
+]
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for programs.")]
 
 

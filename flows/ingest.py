@@ -29,6 +29,7 @@ from prefect_ollama.flows.parameters import (
     AS_USUAL_READ,
     Advanced,
     ChunkingParameter,
+    ExcludeParameter,
     ModelParameter,
     NodesParameter,
     ReadingParameter,
@@ -84,6 +85,11 @@ def ingest_pdfs(
     retry_failed: Annotated[
         bool, shown("Retry failed", "Try files again that failed before and did not change.")
     ] = False,
+    rehash: Annotated[
+        bool,
+        shown("Rehash", "Read every file and compare its content, also where size and time did not change."),
+    ] = False,
+    exclude: ExcludeParameter = [],  # noqa: B006  # pydantic copies it, and the form shows it as it stands
     reading: ReadingParameter = AS_USUAL_READ,
     chunking: ChunkingParameter = AS_USUAL_CUT,
     advanced: Annotated[Advanced, shown("Advanced", "What is rarely set.")] = AS_USUAL,
@@ -125,6 +131,8 @@ def ingest_pdfs(
         remove_missing=advanced.remove_missing,
         allow_empty=advanced.allow_empty,
         retry_failed=retry_failed,
+        rehash=rehash,
+        exclude=exclude,
     ).content
     run = IngestRun(run_id, plan, str(place), began)
     wanted = model or (found.identity.model if found is not None and not names_model(cluster) else None)

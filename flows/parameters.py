@@ -101,6 +101,14 @@ TableParameter = Annotated[
         "object store's URL, or `block:NAME` for a saved block. Without: `documents` in `lancedb` in Prefect's home.",
     ),
 ]
+ExcludeParameter = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    shown(
+        "Exclude",
+        "Patterns of files and folders to leave out, as in a `.gitignore`: `drafts/`, `*-old.pdf`, `/2019/**`. "
+        "Documents of a folder that are left out leave the table. Hidden files are left out in any case.",
+    ),
+]
 ModelParameter = Annotated[
     Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="Default")],
     shown("Model", "Embedding model, by Ollama's name. Without: the table's own, else the cluster's."),

@@ -19,6 +19,7 @@ from prefect_ollama.flows.parameters import (
     AS_USUAL_CUT,
     AS_USUAL_READ,
     ChunkingParameter,
+    ExcludeParameter,
     ModelParameter,
     NodesParameter,
     ReadingParameter,
@@ -48,6 +49,7 @@ def re_embed(
     model: ModelParameter = None,
     reading: ReadingParameter = AS_USUAL_READ,
     chunking: ChunkingParameter = AS_USUAL_CUT,
+    exclude: ExcludeParameter = [],  # noqa: B006  # pydantic copies it, and the form shows it as it stands
 ) -> Run:
     """Embed all documents of a table anew, with another model, prompt or chunker.
 
@@ -77,7 +79,16 @@ def re_embed(
         storage_options=SecretDict(place.options),
     )
     reports = [
-        ingest_pdfs(source, cluster, beside, model, reading=reading, chunking=chunking, retry_failed=True)
+        ingest_pdfs(
+            source,
+            cluster,
+            beside,
+            model,
+            reading=reading,
+            chunking=chunking,
+            retry_failed=True,
+            exclude=exclude,
+        )
         for source in _sources(before)
     ]
     _refuse_losses(before, reports)
@@ -119,5 +130,5 @@ def _refuse_losses(before: list[Document], reports: list[IngestReport]) -> None:
             f"{len(lost)} documents of the table could not be embedded again, the first: "
             f"{lost[0].path!r} ({lost[0].reason})",
             state="Nothing was swapped; what was embedded is kept beside.",
-            remedy="Mend these files, or take them out of their folder, and run again.",
+            remedy="Repair these files, or take them out of their folder, and run again.",
         )

@@ -31,6 +31,8 @@ def plan_source(
     remove_missing: bool,
     allow_empty: bool,
     retry_failed: bool,
+    rehash: bool = False,
+    exclude: Sequence[str] = (),
 ) -> Parcel[Plan]:
     """Find the source's files and decide what to do with each. Reads files only to tell renamed from new.
 
@@ -40,16 +42,23 @@ def plan_source(
         remove_missing: As for `make_plan`.
         allow_empty: As for `make_plan`; then a folder that the table knows may also be gone itself.
         retry_failed: As for `make_plan`.
+        rehash: As for `make_plan`.
+        exclude: As for `find_files`.
 
     Raises:
         ConfigurationError: The source is not there, or all of its documents would be removed.
     """
     table = store.content
     found = _vanished_source(source, table) if allow_empty and table is not None else None
-    found = found or find_files(source)
+    found = found or find_files(source, exclude)
     manifest = table.manifest(found.name) if table is not None else []
     plan = make_plan(
-        found, manifest, remove_missing=remove_missing, allow_empty=allow_empty, retry_failed=retry_failed
+        found,
+        manifest,
+        remove_missing=remove_missing,
+        allow_empty=allow_empty,
+        retry_failed=retry_failed,
+        rehash=rehash,
     )
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in plan.counts().items() if count)
     run_logger().info("Plan for %s: %s", found.name, counts or "nothing there")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import FAILED, PARTIAL, STALE, STORED, Document
 from prefect_ollama.tasks.planning import (
     Bundles,
+    LinkOnTheWay,
+    NotRegular,
     Plan,
     Source,
     SourceFile,
@@ -21,7 +24,7 @@ from prefect_ollama.tasks.planning import (
     hash_descriptor,
     make_plan,
 )
-from prefect_ollama.tasks.planning.source import document_id
+from prefect_ollama.tasks.planning.source import document_id, readable
 
 
 def fill(folder: Path, *names: str) -> None:
@@ -107,6 +110,89 @@ class TestSource:
         }
         assert all(row.reason and row.remedy and row.status == FAILED for row in source.refused)
 
+    def test_a_linked_folder_leads_nowhere_however_the_source_is_named(self, tmp_path: Path) -> None:
+        fill(tmp_path, "in/sub/a.pdf", "secret/b.pdf", "secret/deep/c.pdf")
+        (tmp_path / "in" / "out").symlink_to(tmp_path / "secret")
+        (tmp_path / "in" / "sub" / "up").symlink_to(tmp_path)
+        (tmp_path / "in" / "within").symlink_to(tmp_path / "in" / "sub")
+        for pattern in ("*/*.pdf", "*/*/*.pdf", "**/*.pdf", "*/*/*/*.pdf"):
+            try:
+                source = find_files(str(tmp_path / "in" / pattern))
+            except ConfigurationError:
+                continue
+            inside = str(tmp_path.resolve() / "in")
+            assert all(str(Path(file.location).resolve()).startswith(inside) for file in source.files)
+            assert {row.kind for row in source.refused} <= {"outside"}
+        source = find_files(str(tmp_path / "in" / "*" / "*.pdf"))
+        assert paths(source.files) == ["sub/a.pdf", "within/a.pdf"]
+        assert [(row.path, row.kind) for row in source.refused] == [("out/b.pdf", "outside")]
+
+    def test_hidden_files_are_left_out_however_the_source_is_named(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.pdf", ".b.pdf", "sub/._c.pdf", ".git/d.pdf", "sub/e.pdf")
+        for pattern in ("*.pdf", "**/*.pdf", "*/*.pdf"):
+            source = find_files(str(tmp_path / pattern))
+            assert not [path for path in paths(source.files) if "/." in f"/{path}"]
+        listed = find_files([tmp_path / "a.pdf", tmp_path / ".b.pdf", tmp_path / "sub" / "._c.pdf"])
+        assert paths(listed.files) == [str(tmp_path / "a.pdf")]
+        assert {row.kind for row in listed.refused} == {"hidden"}
+        assert {row.kind for row in find_files(tmp_path / ".b.pdf").refused} == {"hidden"}
+
+    @pytest.mark.parametrize(
+        ("patterns", "left"),
+        [
+            ([], ["a-old.pdf", "a.pdf", "drafts/b.pdf", "sub/drafts/c.pdf", "sub/d.pdf"]),
+            (["drafts/"], ["a-old.pdf", "a.pdf", "sub/d.pdf"]),
+            (["/drafts/"], ["a-old.pdf", "a.pdf", "sub/drafts/c.pdf", "sub/d.pdf"]),
+            (["*-old.pdf"], ["a.pdf", "drafts/b.pdf", "sub/drafts/c.pdf", "sub/d.pdf"]),
+            (["*.pdf", "!d.pdf"], ["sub/d.pdf"]),
+            (["sub/**/c.pdf"], ["a-old.pdf", "a.pdf", "drafts/b.pdf", "sub/d.pdf"]),
+            (["sub", "!sub/d.pdf"], ["a-old.pdf", "a.pdf", "drafts/b.pdf"]),
+            (["# a comment", ""], ["a-old.pdf", "a.pdf", "drafts/b.pdf", "sub/drafts/c.pdf", "sub/d.pdf"]),
+        ],
+    )
+    def test_what_a_pattern_excludes_is_left_out(
+        self, tmp_path: Path, patterns: list[str], left: list[str]
+    ) -> None:
+        fill(tmp_path, "a.pdf", "a-old.pdf", "drafts/b.pdf", "sub/drafts/c.pdf", "sub/d.pdf")
+        assert paths(find_files(tmp_path, patterns).files) == sorted(left)
+
+    def test_patterns_exclude_from_globs_and_lists_too(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.pdf", "drafts/b.pdf")
+        assert paths(find_files(str(tmp_path / "**" / "*.pdf"), ["drafts/"]).files) == ["a.pdf"]
+        files = [tmp_path / "a.pdf", tmp_path / "drafts" / "b.pdf"]
+        assert paths(find_files(files, ["drafts/"]).files) == [str(tmp_path / "a.pdf")]
+
+    def test_a_pattern_that_cannot_be_read_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match="exclude"):
+            find_files(tmp_path, ["!"])
+
+    def test_what_is_put_in_a_files_place_after_the_scan_is_not_read(self, tmp_path: Path) -> None:
+        fill(tmp_path, "in/a.pdf", "in/sub/b.pdf", "in/c.pdf", "in/d.pdf", "secret/b.pdf", "secret/a.pdf")
+        files = {file.path: file for file in find_files(tmp_path / "in").files}
+        (tmp_path / "in" / "a.pdf").unlink()
+        (tmp_path / "in" / "a.pdf").symlink_to(tmp_path / "secret" / "a.pdf")
+        shutil.rmtree(tmp_path / "in" / "sub")
+        (tmp_path / "in" / "sub").symlink_to(tmp_path / "secret")
+        (tmp_path / "in" / "c.pdf").unlink()
+        os.mkfifo(tmp_path / "in" / "c.pdf")
+        for path, error in (("a.pdf", LinkOnTheWay), ("sub/b.pdf", LinkOnTheWay), ("c.pdf", NotRegular)):
+            with pytest.raises(error), files[path].opened():
+                pass
+        with files["d.pdf"].opened() as descriptor:
+            assert os.read(descriptor, 100) == b"content of in/d.pdf"
+        listed = find_files([tmp_path / "secret" / "b.pdf"]).files[0]
+        (tmp_path / "secret" / "b.pdf").unlink()
+        (tmp_path / "secret" / "b.pdf").symlink_to(tmp_path / "in" / "d.pdf")
+        with pytest.raises(LinkOnTheWay), listed.opened():
+            pass
+
+    def test_a_fifo_in_a_files_place_does_not_hold_the_plan_up(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.pdf")
+        manifest = stored(find_files(tmp_path))
+        (tmp_path / "a.pdf").unlink()
+        os.mkfifo(tmp_path / "a.pdf")
+        assert paths(make_plan(find_files(tmp_path), manifest, rehash=True).changed) == ["a.pdf"]
+
     def test_a_folder_in_a_list_is_refused_and_the_files_are_not(self, tmp_path: Path) -> None:
         fill(tmp_path, "a.pdf", "sub/b.pdf")
         source = find_files([tmp_path / "a.pdf", tmp_path / "sub", tmp_path / "gone.pdf"])
@@ -131,6 +217,23 @@ class TestSource:
         ]
         assert all(Path(file.location).is_file() for file in source.files)
 
+    def test_names_that_are_written_alike_stay_apart(self, tmp_path: Path) -> None:
+        fill(tmp_path, os.fsdecode(b"a-\xe9\xff.pdf"), r"a-\xe9\xff.pdf", r"plain \ backslash.pdf")
+        source = find_files(tmp_path)
+        assert set(paths(source.files)) == {
+            r"a-\xe9\xff.pdf",
+            r"a-\\xe9\\xff.pdf",
+            r"plain \ backslash.pdf",  # as earlier versions wrote it
+        }
+
+    @given(st.lists(st.binary(min_size=1, max_size=12), unique=True, max_size=6))
+    def test_no_two_names_become_one(self, names: list[bytes]) -> None:
+        assert len({readable(os.fsdecode(name)) for name in names}) == len(names)
+
+    @given(st.lists(st.text(alphabet="\\x0123ef\udce9", max_size=8), unique=True, max_size=8))
+    def test_no_two_names_like_escapes_become_one(self, names: list[str]) -> None:
+        assert len({readable(name) for name in names}) == len(names)
+
     @pytest.mark.parametrize("what", ["gone", "gone/*.pdf", "*.djvu", "a?.pdf"])
     def test_what_means_nothing_is_refused(self, tmp_path: Path, what: str) -> None:
         fill(tmp_path, "a.pdf", "b.djvu")
@@ -146,6 +249,23 @@ class TestSource:
 class TestPlan:
     def plan(self, folder: Path, manifest: list[Document], **options: bool) -> Plan:
         return make_plan(find_files(folder), manifest, **options)
+
+    def test_content_that_changed_under_the_same_size_and_time_is_found_if_asked(
+        self, tmp_path: Path
+    ) -> None:
+        fill(tmp_path, "a.pdf", "b.pdf")
+        manifest = stored(find_files(tmp_path))
+        status = (tmp_path / "a.pdf").stat()
+        (tmp_path / "a.pdf").write_bytes(b"CONTENT of a.pdf")
+        os.utime(tmp_path / "a.pdf", ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert not self.plan(tmp_path, manifest).changed
+        plan = self.plan(tmp_path, manifest, rehash=True)
+        assert (paths(plan.changed), paths(plan.unchanged)) == (["a.pdf"], ["b.pdf"])
+
+    def test_what_is_excluded_leaves_the_table(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.pdf", "drafts/b.pdf")
+        plan = make_plan(find_files(tmp_path, ["drafts/"]), stored(find_files(tmp_path)))
+        assert (paths(plan.removed), paths(plan.unchanged)) == (["drafts/b.pdf"], ["a.pdf"])
 
     def test_first_all_is_new_then_nothing(self, tmp_path: Path) -> None:
         fill(tmp_path, "a.pdf", "b.pdf")

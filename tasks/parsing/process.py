@@ -62,7 +62,10 @@ class ChildProcess:
             CannotStart: It never was.
         """
         # Descriptors travel over a socket of their own: a pipe carries bytes alone. Windows has no such sockets.
-        self._descriptors, theirs = socket.socketpair() if hasattr(socket, "send_fds") else (None, None)
+        self._descriptors: socket.socket | None = None
+        theirs: socket.socket | None = None
+        if hasattr(socket, "send_fds"):
+            self._descriptors, theirs = socket.socketpair()
         given = orjson.dumps({**(ceiling or {}), "descriptors": theirs.fileno() if theirs else None})
         # A subprocess and not multiprocessing: Dask's workers are daemonic and may have no such children.
         # -P: the folder the worker runs in must not lend the child its modules.

@@ -85,9 +85,12 @@ def confine(readable: Iterable[str | Path] = ()) -> list[str]:
     missing = []
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         return [f"no_new_privs, Landlock and seccomp ({os.strerror(ctypes.get_errno())})"]
-    for name, do in (("Landlock", lambda: _landlock(libc, readable)), ("seccomp", lambda: _seccomp(libc))):
+    for name in ("Landlock", "seccomp"):
         try:
-            do()
+            if name == "Landlock":
+                _landlock(libc, readable)
+            else:
+                _seccomp(libc)
         except OSError as error:
             missing.append(f"{name} ({error.strerror})")
     return missing
