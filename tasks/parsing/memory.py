@@ -15,6 +15,7 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
+from math import hypot
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
@@ -27,13 +28,18 @@ _CHAR: Final = Struct("@6xH8xf32xf")
 _LINK: Final = Struct("@i60xP")
 # Left edge, right edge, next character.
 _EDGES: Final = Struct("@20xf4xf32xP")
+# Flags, origin, left and right upper corner, size, next character.
+_GLYPH: Final = Struct("@6xH4x6f16xf8xP")
 _TEXT: Final = 0  # FZ_STEXT_BLOCK_TEXT
-_BOLD: Final = 8  # FZ_STEXT_BOLD
+BOLD: Final = 8  # FZ_STEXT_BOLD
+_SYNTHETIC: Final = 4  # FZ_STEXT_SYNTHETIC
 LEVEL: Final = 0.1
 """Lines stand on one baseline if they are no farther apart, in points."""
 
 # A line is set in if it begins so much farther in, in sizes of the type.
 _SET_IN: Final = 0.8
+# A line is below another if it is so much lower, in sizes of the type.
+_BELOW: Final = 0.5
 # And is of another type if that is so much larger or smaller.
 _OTHER_SIZE: Final = 1.1
 # All of the process's memory, of which only what MuPDF points at is looked at.
@@ -104,11 +110,11 @@ def _blocks(at: int, texts: list[str]) -> list[TextBlock] | None:
             if not character:
                 return None
             flags, baseline, size = char_at(memory, character)
-            bold = flags & _BOLD
+            bold = flags & BOLD
             if not lines:
                 first_bold, set_in, least = bold, x0 + _SET_IN * size, size / _OTHER_SIZE
-                most = size * _OTHER_SIZE
-            elif baseline - above < LEVEL or left > set_in or bold != first_bold or not least <= size <= most:
+                most, step = size * _OTHER_SIZE, max(LEVEL, _BELOW * size)
+            elif baseline - above < step or left > set_in or bold != first_bold or not least <= size <= most:
                 even = False
             above = baseline
             lines.append((left, top, right, bottom, baseline, size, bold, vertical, character))
@@ -139,6 +145,61 @@ def edges(line: Line, text: str) -> list[tuple[float, float]]:
     return found
 
 
+class Glyph(NamedTuple):
+    """One character of a line as it is drawn, in points.
+
+    Attributes:
+        text: The character.
+        x: Its origin.
+        y: Its origin, on the baseline.
+        x0: Left edge.
+        x1: Right edge.
+        width: How far it moves on the place where the next one is drawn.
+        right: Horizontal part of the direction of its line, 1 for upright text from left to right.
+        down: Vertical part of it.
+        size: Size of its type.
+        at: Address of it, 0 where unknown.
+        written: Whether the file holds it; MuPDF puts spaces where it sees gaps.
+    """
+
+    text: str
+    x: float
+    y: float
+    x0: float
+    x1: float
+    width: float
+    right: float
+    down: float
+    size: float
+    at: int
+    written: bool = True
+
+
+def glyphs(line: Line, text: str) -> list[Glyph]:
+    """Return the characters of a line, as long as its page is there; their places are guessed where unknown."""
+    at = line[8]
+    found: list[Glyph] = []
+    while at:
+        flags, x, y, left, upper, right, upper_right, size, following = _GLYPH.unpack_from(_MEMORY, at)
+        width = hypot(right - left, upper_right - upper)
+        ahead, down = ((right - left) / width, (upper_right - upper) / width) if width else (1.0, 0.0)
+        written = not flags & _SYNTHETIC
+        found.append(Glyph("", x, y, left, right, width, ahead, down, max(size, 0.01), at, written))
+        at = following
+    if len(found) == len(text):
+        return [glyph._replace(text=character) for glyph, character in zip(found, text, strict=True)]
+    step, size = (line[2] - line[0]) / max(1, len(text)), max(line[5], 0.01)
+    places = ((character, line[0] + i * step) for i, character in enumerate(text))
+    return [Glyph(character, x, line[4], x, x + step, step, 1.0, 0.0, size, 0) for character, x in places]
+
+
+def block_of(lines: list[Line], texts: list[str]) -> TextBlock:
+    """Make a block of some of the lines of one."""
+    x0, x1 = min(line[0] for line in lines), max(line[2] for line in lines)
+    y0, y1 = min(line[1] for line in lines), max(line[3] for line in lines)
+    return TextBlock(x0, y0, x1, y1, lines, texts, is_even(lines, x0))
+
+
 def _as_expected(mupdf: Any, page: Any) -> bool | None:
     """Whether memory holds what the binding says; None where a page has too little to tell."""
     linked: set[str] = set()
@@ -165,6 +226,15 @@ def _as_expected(mupdf: Any, page: Any) -> bool | None:
             if _CHAR.unpack_from(_MEMORY, at) != (character.flags, character.origin.y, character.size):
                 return False
             if _LINK.unpack_from(_MEMORY, at) != (character.c, _address(character.next)):
+                return False
+            origin, upper_left, upper_right = character.origin, character.quad.ul, character.quad.ur
+            places = (each for point in (origin, upper_left, upper_right) for each in (point.x, point.y))
+            if _GLYPH.unpack_from(_MEMORY, at) != (
+                character.flags,
+                *places,
+                character.size,
+                _address(character.next),
+            ):
                 return False
             linked |= {
                 name
@@ -202,7 +272,7 @@ def from_json(structured_text: dict[str, Any], scale: float) -> list[TextBlock]:
                 *json_box(line["bbox"], scale),
                 line["y"] / scale,
                 line["font"]["size"] / scale,
-                _BOLD * (line["font"]["weight"] == "bold"),
+                BOLD * (line["font"]["weight"] == "bold"),
                 line["wmode"],
                 0,
             )
@@ -218,7 +288,7 @@ def is_even(lines: list[Line], x0: float) -> bool:
     """Whether lines of a block that begins at `x0` are of one type, each below the one before, and none set in."""
     first = lines[0]
     return all(
-        line[4] - above[4] >= LEVEL
+        line[4] - above[4] >= max(LEVEL, _BELOW * first[5])
         and line[0] <= x0 + _SET_IN * first[5]
         and line[6] == first[6]
         and first[5] / _OTHER_SIZE <= line[5] <= first[5] * _OTHER_SIZE

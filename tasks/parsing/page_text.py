@@ -62,6 +62,16 @@ class Pages:
         self._buffer = mupdf.ll_fz_new_buffer(2**16)
         self._output = mupdf.ll_fz_new_output_with_buffer(self._buffer)
         self._memory = Memory(mupdf)
+        self._prove()
+
+    def _prove(self) -> None:
+        """Let the memory of a page be compared that has all that it takes: the first page of a file may not."""
+        with pymupdf.open() as document:
+            page = document.new_page()
+            page.insert_text((50, 50), ["Two lines", "in one block"])
+            page.insert_text((50, 500), "Another block")
+            with self.text(raw(document), 0):
+                pass
 
     @contextlib.contextmanager
     def text(self, document: Any, number: int) -> Iterator[PageText]:

@@ -115,6 +115,7 @@ class RawPage:
         ocr: Whether it was read from a picture.
         seconds: Time that OCR took for it.
         plain: What `prose.is_plain` says of its text.
+        copied: Characters of text that is drawn again on the same spot, which were left out.
     """
 
     number: int
@@ -125,6 +126,7 @@ class RawPage:
     ocr: bool = False
     seconds: float = 0.0
     plain: bool = False
+    copied: int = 0
 
     @property
     def characters(self) -> int:

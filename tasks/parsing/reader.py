@@ -12,6 +12,8 @@ from typing import Any, Final
 import orjson
 
 from prefect_ollama.tasks.parsing import mupdf, protocol
+from prefect_ollama.tasks.parsing.copies import without_copies
+from prefect_ollama.tasks.parsing.letter_spacing import without_letter_spacing
 from prefect_ollama.tasks.parsing.lines import lines_of
 from prefect_ollama.tasks.parsing.page_text import Pages
 from prefect_ollama.tasks.parsing.paragraphs import of_one_size, read_page
@@ -89,11 +91,13 @@ class Reader:
     def _page(self, document: Any, number: int) -> None:
         try:
             with self._pages.text(document, number) as (width, height, blocks, text):
+                blocks, copied = without_copies(blocks, text)
+                blocks = without_letter_spacing(blocks, text)
                 lines = lines_of(blocks)
                 rows = [row for each in lines.values() for row in each.rows()]
                 found = find_tables(blocks, rows, height) if self._tables and len(rows) > 1 else blocks
                 page = read_page(number, width, height, found, lines)
-            page.plain = is_plain(text)
+            page.plain, page.copied = is_plain(text), copied
             why = self._unreadable(document, page, text)
         except Exception as error:
             self._failed(protocol.PAGE_FAILED, number, error)

@@ -38,6 +38,7 @@ def build_pages(
         running_heads: Whether running heads, feet and page numbers stay.
     """
     for page in raw:
+        dropped.characters["copy"] += page.copied
         arrange(page)
         tables_of_rows(page)
     merge_lines(raw)
