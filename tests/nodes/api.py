@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,11 +12,14 @@ from typing import Any
 import orjson
 
 from tests.nodes.faults import IMMEDIATE, STATUSES, Armed, Fault
-from tests.nodes.models import Models, Refused, asked_of, no_model
-from tests.nodes.protocol import TEXT, Exchange
+from tests.nodes.models import Models, no_model, refuse_method
+from tests.nodes.other_calls import chat, old_embeddings, v1_embeddings
+from tests.nodes.protocol import PLAIN, Exchange
+from tests.nodes.requests import Refused, asked_of, texts_of
 from tests.nodes.service import Job, Service
 from tests.nodes.settings import Settings
-from tests.nodes.vectors import CHARACTERS_A_TOKEN, Serialised, text_digest, tokens
+from tests.nodes.tokens import cut_to, tokenizer_seconds, tokens_of
+from tests.nodes.vectors import Serialised, text_digest
 from tests.nodes.wrong import DELIVER, SPOIL
 
 PAGE = b"<!DOCTYPE html><html><head><title>Welcome</title></head><body><h1>It works!</h1></body></html>"
@@ -72,6 +77,9 @@ class Api:
     def handle(self, exchange: Exchange) -> None:
         """Answer one request, now or later."""
         settings = self.settings
+        if _is_foreign(exchange):
+            exchange.reply(403, content_type="")
+            return
         for name, value in settings.headers.items():
             if exchange.headers.get(name.lower()) != value:
                 self._fail(exchange, Fault("unauthorized" if settings.refuse_status == 401 else "forbidden"))
@@ -79,16 +87,24 @@ class Api:
         path = exchange.path
         if settings.prefix:
             if not path.startswith(settings.prefix):
-                exchange.reply(404, b"404 page not found", content_type=TEXT)
+                exchange.reply(404, b"404 page not found", content_type=PLAIN)
                 return
             path = path.removeprefix(settings.prefix)
         self.paths[path] = self.paths.get(path, 0) + 1
+        if refuse_method(exchange, path):
+            return
         try:
             if path == "/api/embed":
                 self._embed(exchange)
             elif (fault := self._struck(path, [])) is not None:
                 model = asked_of(exchange).get("model", "") if path == "/api/show" else ""
                 self._fail(exchange, fault, model)
+            elif path == "/v1/embeddings":
+                v1_embeddings(exchange, self._models, settings)
+            elif path == "/api/embeddings":
+                old_embeddings(exchange, self._models, settings)
+            elif path in ("/api/chat", "/api/generate"):
+                chat(exchange, self._models, path)
             else:
                 self._models.answer(exchange, path, hidden=self._models_hidden())
         except Refused as refused:
@@ -130,12 +146,16 @@ class Api:
     def _embed(self, exchange: Exchange) -> None:
         settings = self.settings
         asked = asked_of(exchange)
-        texts = _texts(asked.get("input"))
+        texts = texts_of(asked.get("input"))
         model = self._models.present(asked)
         if not texts:
             self._models.load(model, asked)
-            exchange.reply_json({"model": model, "embeddings": [], "total_duration": 1, "load_duration": 1})
+            exchange.reply_json({"model": model, "embeddings": []})
             return
+        if self._models.chats(model):
+            self._models.load(model, asked)
+            words = STATUSES["no_embedding"][1] if settings.new else "this model does not support embeddings"
+            raise Refused(501, words or "")
         self._on_request()  # may take the node down
         fault = self._struck("/api/embed", texts)
         for armed in self.faults:
@@ -148,16 +168,16 @@ class Api:
         if exchange.connection.transport.is_closing():
             return
 
-        characters = settings.characters_a_token or CHARACTERS_A_TOKEN
-        lengths = [tokens(text, characters) for text in texts]
+        lengths = [tokens_of(text, settings) for text in texts]
         instead = fault is not None and fault.name in IMMEDIATE | STATUSES.keys()
+        context, batch = _limits(asked, settings)
         # A node that gives wrong vectors still refuses what is too long for it.
-        if not instead and max(lengths) > settings.context_length:
+        if not instead and max(lengths) > min(context, batch):
             if asked.get("truncate", True) is False:
                 fault = Fault("too_long", when="after")
             else:
-                texts = [text[: int(settings.context_length * characters)] for text in texts]
-                lengths = [min(length, settings.context_length) for length in lengths]
+                texts = [cut_to(text, min(context, batch), settings) for text in texts]
+                lengths = [min(length, context, batch) for length in lengths]
         if fault is not None and fault.name in IMMEDIATE | STATUSES.keys():
             send: Callable[[], None] = partial(self._fail, exchange, fault, model)
             if not fault.served_first:
@@ -169,7 +189,9 @@ class Api:
             send = self._answer(exchange, fault, asked, texts, sum(lengths))
         self._serve(
             exchange,
-            settings.cost(len(texts), sum(lengths)) + self._models.load(model, asked),
+            settings.cost(len(texts), sum(lengths))
+            + tokenizer_seconds(texts, settings)
+            + self._models.load(model, asked),
             len(texts),
             send,
         )
@@ -204,7 +226,7 @@ class Api:
         self, exchange: Exchange, fault: Fault | None, asked: dict[str, Any], texts: list[str], length: int
     ) -> Callable[[], None]:
         """Make the answer now, so that it can leave the moment its service ends."""
-        weights, dimensions = self.settings.weights, asked.get("dimensions") or None
+        weights, dimensions = self.settings.weights, max(0, asked.get("dimensions") or 0) or None
         if fault is not None and fault.name == "other_weights":
             weights = fault.weights
         digests = [text_digest(text) for text in texts]
@@ -240,11 +262,25 @@ class Api:
         self.cancelled += 1
 
 
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value] if value else []
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise Refused(400, "invalid input type")
-    return value
+def _limits(asked: dict[str, Any], settings: Settings) -> tuple[int, int]:
+    """Tokens of the context and of a batch; an old version looks at no batch."""
+    options = asked.get("options") or {}
+    context = min(int(options.get("num_ctx") or settings.context_length), settings.context_length)
+    return context, int(options.get("num_batch") or context) if settings.new else context
+
+
+def _is_foreign(exchange: Exchange) -> bool:
+    """Whether Ollama on loopback refuses the page or the name that a request comes from."""
+    host = exchange.headers.get("host", "")
+    origin = exchange.headers.get("origin")
+    return not _is_own(host) or (origin is not None and not _is_own(origin.partition("://")[2]))
+
+
+def _is_own(host: str) -> bool:
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    if name.lower() in ("", "localhost", socket.gethostname().lower()):
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_private
+    except ValueError:
+        return name.endswith((".localhost", ".local", ".internal"))

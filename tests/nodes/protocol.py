@@ -16,7 +16,13 @@ from typing import Any
 import orjson
 
 JSON = "application/json; charset=utf-8"
+PLAIN_JSON = "application/json"
+NDJSON = "application/x-ndjson"
 TEXT = "text/plain; charset=utf-8"
+PLAIN = "text/plain"
+WITH_LENGTH = 2048
+"""Bytes up to which Go's server gives a body's length; longer ones it sends in chunks."""
+
 HEAD_LIMIT = 65536
 REASONS = {status.value: status.phrase for status in HTTPStatus}
 
@@ -65,9 +71,25 @@ class Exchange:
     def reply(
         self, status: int, *parts: bytes, content_type: str = JSON, headers: Iterable[tuple[str, str]] = ()
     ) -> None:
-        """Send a whole answer."""
-        head = head_of(status, sum(map(len, parts)), content_type, headers)
+        """Send a whole answer, with its length or in a chunk as Go's server does."""
+        size = sum(map(len, parts))
+        if size > WITH_LENGTH:
+            self.reply_chunks([b"".join(parts)], content_type, status, headers)
+            return
+        head = head_of(status, size, content_type, headers)
         self.write(head if self.method == "HEAD" else b"".join((head, *parts)))
+        self.finish()
+
+    def reply_chunks(
+        self,
+        chunks: Iterable[bytes],
+        content_type: str,
+        status: int = 200,
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Send a whole answer in chunks."""
+        framed = [b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks]
+        self.write(b"".join((head_of(status, None, content_type, headers), *framed, b"0\r\n\r\n")))
         self.finish()
 
     def reply_json(self, value: Any, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> None:

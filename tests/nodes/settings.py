@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from tests.nodes.bursts import Bursts
 
@@ -25,6 +26,7 @@ class Settings:
 
     Attributes:
         models: names of the models that are there; without a tag, `:latest` is meant.
+        chat_models: names of further models, which chat and do not embed.
         digest: of every model in `/api/tags`; None is the SHA-256 of its name.
         capabilities: what `/api/show` says.
         dimension: floats a vector.
@@ -43,6 +45,8 @@ class Settings:
         burst_phase: seconds of the period that had passed at the time 0 of `time.monotonic()`.
         context_length: tokens a text may have.
         characters_a_token: how the node counts tokens; 0 is at four, and no word of it in answers.
+        tokenizer: "characters" counts so many of them a token; "words" one a word and two marks at the ends, as BERT's
+            tokenizer does for plain words.
         load_seconds: that the first request, and one with other `options`, waits in its slot.
         on_gpu: part of a loaded model that `/api/ps` says is on a GPU.
         version: that `/api/version` says.
@@ -53,12 +57,14 @@ class Settings:
         idle_timeout: seconds after which an idle connection is closed.
         pull_seconds: that a pull takes.
         pull_error: a pull ends with this message in mid-stream.
+        pull_error_after: lines that come before it.
         certificate: PEM file with certificate and key: the node speaks TLS.
         seed: of the faults' dice.
         faults: what goes wrong from the start; see `tests.nodes.faults.Fault`.
     """
 
     models: tuple[str, ...] = ("nomic-embed-text",)
+    chat_models: tuple[str, ...] = ()
     digest: str | None = None
     capabilities: tuple[str, ...] = ("embedding",)
     dimension: int = 768
@@ -76,6 +82,7 @@ class Settings:
     burst_phase: float = 0.0
     context_length: int = 2048
     characters_a_token: float = 4
+    tokenizer: Literal["characters", "words"] = "characters"
     load_seconds: float = 0.0
     on_gpu: float = 1.0
     version: str = "0.33.0"
@@ -86,6 +93,7 @@ class Settings:
     idle_timeout: float | None = None
     pull_seconds: float = 0.05
     pull_error: str | None = None
+    pull_error_after: int = 3
     certificate: str | None = None
     seed: int = 0
     faults: tuple[dict[str, Any], ...] = ()
@@ -110,6 +118,12 @@ class Settings:
             ValueError: when that is never.
         """
         return Bursts(self.burst_duty, self.burst_period, self.burst_phase)
+
+    @property
+    def new(self) -> bool:
+        """Whether its version runs models in llama-server, as Ollama does from 0.30 on."""
+        numbers = re.findall(r"\d+", self.version)[:2]
+        return tuple(map(int, numbers)) >= (0, 30)
 
     def changed(self, **changes: Any) -> Settings:
         """These settings with some changed, as `control()` does.
