@@ -9,28 +9,32 @@ from cyclopts import App, Parameter
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import OK, guarded, show
-from prefect_ollama.options import JsonOption
+from prefect_ollama.options import NORMAL, JsonOption, Loudness, examples
 
 FolderOption = Annotated[
     str | None, Parameter(help="Folder of the cache; the one that the flows use here otherwise.")
 ]
 
-cache = App(name="cache", help="Look at the vector cache, or empty it.")
+cache = App(
+    name="cache",
+    help="Look at the vector cache, or empty it.",
+    help_epilogue=examples("prefect-ollama cache", "prefect-ollama cache clear"),
+)
 
 
 @cache.default
-def look(*, folder: FolderOption = None, json: JsonOption = False) -> int:
+def look(*, folder: FolderOption = None, json: JsonOption = False, loud: Loudness = NORMAL) -> int:
     """Show what the vector cache holds."""
-    return _told(folder, empty=False, json=json)
+    return _told(folder, empty=False, json=json, loud=loud)
 
 
-@cache.command
-def clear(*, folder: FolderOption = None, json: JsonOption = False) -> int:
+@cache.command(help_epilogue=examples("prefect-ollama cache clear"))
+def clear(*, folder: FolderOption = None, json: JsonOption = False, loud: Loudness = NORMAL) -> int:
     """Empty the vector cache, and show what it held. Runs may go on meanwhile; they embed again what they need."""
-    return _told(folder, empty=True, json=json)
+    return _told(folder, empty=True, json=json, loud=loud)
 
 
-def _told(folder: str | None, *, empty: bool, json: bool) -> int:
+def _told(folder: str | None, *, empty: bool, json: bool, loud: Loudness) -> int:
     def run() -> int:
         from dataclasses import asdict
 
@@ -51,4 +55,4 @@ def _told(folder: str | None, *, empty: bool, json: bool) -> int:
         show(asdict(stats) if json else render.cache(stats, emptied=empty), json=json)
         return OK
 
-    return guarded(run, json=json)
+    return guarded(run, json=json, loud=loud)

@@ -7,18 +7,42 @@ from cyclopts import App, Parameter
 import prefect_ollama
 from prefect_ollama.cache import cache
 from prefect_ollama.ingest import ingest, re_embed
+from prefect_ollama.node import EXAMPLES as NODE_EXAMPLES
 from prefect_ollama.node import node
 from prefect_ollama.nodes import discover, nodes, tune
+from prefect_ollama.options import examples
 from prefect_ollama.search import search
 from prefect_ollama.table import maintain, roll_back, runs
+
+STATUS = "Exit status: 0 all is well, 1 something is missing (the rest is done all the same), 2 wrong usage."
+
+EXAMPLES = {
+    ingest: (
+        "prefect-ollama ingest ~/papers",
+        "prefect-ollama ingest ~/papers -n http://gpu:11434 -n http://mini:11434",
+    ),
+    search: ("prefect-ollama search 'Why are there two high waters in a day?' --limit 3",),
+    runs: ("prefect-ollama runs --table papers --limit 5",),
+    roll_back: ("prefect-ollama roll-back 0198c2f4-7d1e-7a53-b8e0-5f2a9c6d4e31 --table papers",),
+    re_embed: ("prefect-ollama re-embed --table papers --model bge-m3",),
+    maintain: ("prefect-ollama maintain --table papers --keep-days 30",),
+    nodes: ("prefect-ollama nodes --node http://gpu:11434 --model nomic-embed-text",),
+    tune: ("prefect-ollama tune --node gpu-box --seconds 60",),
+    discover: ("prefect-ollama discover 192.168.1.0/24 --save",),
+}
 
 app = App(
     name="prefect-ollama",
     version=prefect_ollama.__version__,
     help="Keep a searchable LanceDB table in step with folders of PDFs, embedded by all the Ollama nodes you have.",
     default_parameter=Parameter(negative_iterable=()),
-    help_epilogue="Exit status: 0 all is well, 1 something is missing (the rest is done all the same), 2 wrong usage.",
+    help_epilogue=f"{examples('prefect-ollama ingest ~/papers', 'prefect-ollama --install-completion')}\n\n{STATUS}",
 )
-for each in (ingest, search, runs, roll_back, re_embed, maintain, nodes, tune, discover, node):
-    app.command(each)
+for each, lines in EXAMPLES.items():
+    app.command(each, help_epilogue=f"{examples(*lines)}\n\n{STATUS}")
+app.command(node, help_epilogue=NODE_EXAMPLES)
 app.command(cache)
+app.register_install_completion_command(
+    help="Let the shell complete commands and options: writes its script, and a line into the shell's start file.",
+    help_epilogue=examples("prefect-ollama --install-completion --shell bash"),
+)

@@ -19,6 +19,7 @@ from rich.text import Text
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError, ServerLost
 from prefect_ollama.blocks.printable import LONGEST, escape_json, printable
 from prefect_ollama.blocks.wire.proxy import proxy_hint
+from prefect_ollama.options import NORMAL, Loudness
 
 OK, INCOMPLETE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -57,10 +58,10 @@ def _well_formed(value: Any) -> Any:
     return value
 
 
-def guarded(run: Callable[[], int], *, json: bool) -> int:
+def guarded(run: Callable[[], int], *, json: bool, loud: Loudness = NORMAL) -> int:
     """Run a command and return its exit status; errors of ours are told in words, with no traceback."""
     try:
-        _show_own_lines()
+        _show_lines(loud)
         return run()
     except PrefectOllamaError as error:
         _tell(error.cause, error.state, error.remedy)
@@ -122,11 +123,17 @@ class _Formatter(logging.Formatter):
         return printable(super().format(record), lines=True, longest=20 * LONGEST)
 
 
-def _show_own_lines() -> None:
-    """Show what this project logs, and of Prefect's own log nothing; its server gets all of it."""
+def _show_lines(loud: Loudness) -> None:
+    """Show what this project logs, and Prefect's own log only where it is asked for; its server gets all of it.
+
+    Raises:
+        ConfigurationError: It is to say both more and less.
+    """
+    if loud.quiet and loud.verbose:
+        raise ConfigurationError("--quiet and --verbose are both given.", remedy="Give one of them.")
     # A temporary server makes its database first, which on a slow machine takes longer than Prefect waits.
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-    if any(name in os.environ for name in _LOG_SETTINGS):
+    if loud.verbose or any(name in os.environ for name in _LOG_SETTINGS):
         return
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     from prefect.logging.configuration import setup_logging
@@ -135,6 +142,7 @@ def _show_own_lines() -> None:
 
     setup_logging()
     handler = _OwnLines()
+    handler.setLevel(logging.WARNING if loud.quiet else logging.NOTSET)
     handler.addFilter(lambda record: hasattr(record, MARK))
     handler.setFormatter(_Formatter("%(message)s"))
     for name in ("prefect.flow_runs", "prefect.task_runs"):

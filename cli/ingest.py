@@ -8,20 +8,30 @@ from cyclopts import Parameter
 
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
 from prefect_ollama.options import (
+    NORMAL,
+    AskPasswordOption,
     BlockOption,
     ClusterOption,
     ExcludeOption,
     JsonOption,
+    Loudness,
+    MaxTokensOption,
+    MinTokensOption,
     ModelOption,
     NodesOption,
     OcrLanguageOption,
     OcrOption,
+    OverlapTokensOption,
     PartialOption,
+    PasswordFileOption,
     RunningHeadsOption,
     TableOption,
+    TargetTokensOption,
     UriOption,
+    chunking,
     named_nodes,
     named_table,
+    passwords,
 )
 
 
@@ -58,8 +68,15 @@ def ingest(
     ocr: OcrOption = True,
     ocr_language: OcrLanguageOption = ("eng",),
     running_heads: RunningHeadsOption = "drop",
+    password_file: PasswordFileOption = (),
+    ask_password: AskPasswordOption = False,
+    target_tokens: TargetTokensOption = None,
+    max_tokens: MaxTokensOption = None,
+    overlap_tokens: OverlapTokensOption = None,
+    min_tokens: MinTokensOption = None,
     cache: Annotated[bool, Parameter(help="Keep vectors, so that no text is ever embedded twice.")] = True,
     json: JsonOption = False,
+    loud: Loudness = NORMAL,
 ) -> int:
     """Bring a table in step with a folder of PDFs."""
 
@@ -68,7 +85,7 @@ def ingest(
         from prefect_ollama.flows import Advanced, Reading, ingest_pdfs
         from prefect_ollama.live import shown_live
 
-        with shown_live(json=json):
+        with shown_live(json=json or loud.quiet):
             report = ingest_pdfs(
                 source[0] if len(source) == 1 else source,
                 named_nodes(node, cluster),
@@ -83,7 +100,9 @@ def ingest(
                     ocr_languages=list(ocr_language),
                     allow_partial=allow_partial,
                     running_heads=running_heads,
+                    passwords=passwords(password_file, ask=ask_password),
                 ),
+                chunking=chunking(target_tokens, max_tokens, overlap_tokens, min_tokens),
                 advanced=Advanced(
                     remove_missing=not keep_missing, allow_empty=allow_empty, pull=pull, use_cache=cache
                 ),
@@ -91,7 +110,7 @@ def ingest(
         show(report.to_dict() if json else render.report(report), json=json)
         return OK if report.ok else INCOMPLETE
 
-    return guarded(run, json=json)
+    return guarded(run, json=json, loud=loud)
 
 
 def re_embed(
@@ -107,7 +126,14 @@ def re_embed(
     ocr: OcrOption = True,
     ocr_language: OcrLanguageOption = ("eng",),
     running_heads: RunningHeadsOption = "drop",
+    password_file: PasswordFileOption = (),
+    ask_password: AskPasswordOption = False,
+    target_tokens: TargetTokensOption = None,
+    max_tokens: MaxTokensOption = None,
+    overlap_tokens: OverlapTokensOption = None,
+    min_tokens: MinTokensOption = None,
     json: JsonOption = False,
+    loud: Loudness = NORMAL,
 ) -> int:
     """Embed all documents of a table anew, beside it, and swap them in when all are there."""
 
@@ -119,7 +145,7 @@ def re_embed(
         from prefect_ollama.flows import re_embed as flow
         from prefect_ollama.live import shown_live
 
-        with shown_live(json=json):
+        with shown_live(json=json or loud.quiet):
             swap = flow(
                 named_table(uri, table, block),
                 named_nodes(node, cluster),
@@ -129,10 +155,12 @@ def re_embed(
                     ocr_languages=list(ocr_language),
                     allow_partial=allow_partial,
                     running_heads=running_heads,
+                    passwords=passwords(password_file, ask=ask_password),
                 ),
                 exclude=list(exclude),
+                chunking=chunking(target_tokens, max_tokens, overlap_tokens, min_tokens),
             )
         show(asdict(swap) if json else render.runs([swap]), json=json)
         return OK
 
-    return guarded(run, json=json)
+    return guarded(run, json=json, loud=loud)

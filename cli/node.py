@@ -8,10 +8,15 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from prefect_ollama.options import examples
+
 app = App(name="prefect-ollama", version_flags=[])
 
 
-@app.command(name="node")
+EXAMPLES = examples("prefect-ollama node --port 11435 --threads 2")
+
+
+@app.command(name="node", help_epilogue=EXAMPLES)
 def node(
     *,
     host: Annotated[str, Parameter(help="Address to listen at.")] = "127.0.0.1",

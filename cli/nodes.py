@@ -8,7 +8,15 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
-from prefect_ollama.options import ClusterOption, JsonOption, ModelOption, NodesOption, named_nodes
+from prefect_ollama.options import (
+    NORMAL,
+    ClusterOption,
+    JsonOption,
+    Loudness,
+    ModelOption,
+    NodesOption,
+    named_nodes,
+)
 
 
 def nodes(
@@ -17,6 +25,7 @@ def nodes(
     cluster: ClusterOption = None,
     model: ModelOption = None,
     json: JsonOption = False,
+    loud: Loudness = NORMAL,
 ) -> int:
     """Check the nodes: reachable, model there and loaded, vectors equal."""
 
@@ -28,7 +37,7 @@ def nodes(
         show([row.to_dict() for row in rows] if json else render.nodes(rows), json=json)
         return OK if rows and all(row.ok for row in rows) else INCOMPLETE
 
-    return guarded(run, json=json)
+    return guarded(run, json=json, loud=loud)
 
 
 def tune(
@@ -49,6 +58,7 @@ def tune(
     ] = 5.0,
     save: Annotated[bool, Parameter(help="Write what is found into the blocks of saved nodes.")] = True,
     json: JsonOption = False,
+    loud: Loudness = NORMAL,
 ) -> int:
     """Measure how many requests of what size each node needs, and save it in its block."""
 
@@ -62,7 +72,7 @@ def tune(
         show([row.to_dict() for row in rows] if json else curves.tuning(rows), json=json)
         return OK if rows and all(row.ok for row in rows) else INCOMPLETE
 
-    return guarded(run, json=json)
+    return guarded(run, json=json, loud=loud)
 
 
 def discover(
@@ -84,6 +94,7 @@ def discover(
         float, Parameter(help="Seconds that an address has to take a connection.", validator=Number(gt=0))
     ] = 1.0,
     json: JsonOption = False,
+    loud: Loudness = NORMAL,
 ) -> int:
     """Look for Ollama servers in networks that you name."""
 
@@ -95,4 +106,4 @@ def discover(
         show([node.to_dict() for node in found] if json else render.found(found), json=json)
         return OK if found else INCOMPLETE
 
-    return guarded(run, json=json)
+    return guarded(run, json=json, loud=loud)

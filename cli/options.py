@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from dataclasses import dataclass
+from getpass import getpass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from prefect_ollama.blocks.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from prefect_ollama.blocks.table import LanceTable
+    from prefect_ollama.flows import Chunking, Password
 
 NodesOption = Annotated[
     tuple[str, ...],
@@ -61,6 +68,132 @@ ExcludeOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for programs.")]
+TargetTokensOption = Annotated[
+    int | None, Parameter(help="Tokens that a chunk has on average; 200 otherwise.", validator=Number(gte=16))
+]
+MaxTokensOption = Annotated[
+    int | None, Parameter(help="Tokens that no chunk exceeds; 256 otherwise.", validator=Number(gte=16))
+]
+OverlapTokensOption = Annotated[
+    int | None,
+    Parameter(
+        help="Tokens of the last sentences that the next chunk repeats, at most; 30 otherwise.",
+        validator=Number(gte=0),
+    ),
+]
+MinTokensOption = Annotated[
+    int | None,
+    Parameter(
+        help="Tokens below which a chunk is joined to its neighbour; 40 otherwise.", validator=Number(gte=0)
+    ),
+]
+PasswordFileOption = Annotated[
+    tuple[Path, ...],
+    Parameter(
+        show_default=False,
+        help="File with passwords of encrypted files, one a line; each is tried on each of these files. May be given "
+        "several times; `-` is stdin. The environment variable PREFECT_OLLAMA_PASSWORD may hold one more.",
+    ),
+]
+AskPasswordOption = Annotated[
+    bool, Parameter(negative="", help="Ask for a password of encrypted files, and do not show it.")
+]
+
+
+@Parameter(name="*", help="How much the command says on stderr.")
+@dataclass(frozen=True, slots=True)
+class Loudness:
+    """How much a command says on stderr.
+
+    Attributes:
+        quiet: Warnings and errors only, and no bar.
+        verbose: Prefect's own log too.
+    """
+
+    quiet: Annotated[
+        bool,
+        Parameter(
+            name=["--quiet", "-q"], negative="", help="Show warnings and errors only, besides the result."
+        ),
+    ] = False
+    verbose: Annotated[
+        bool, Parameter(name=["--verbose", "-v"], negative="", help="Show Prefect's own log too.")
+    ] = False
+
+
+NORMAL = Loudness()
+
+
+def examples(*lines: str) -> str:
+    """Return what a command's help ends in.
+
+    Args:
+        lines: Commands as they are typed.
+    """
+    return "\n".join(["Example:" if len(lines) == 1 else "Examples:", "", *(f"    {line}" for line in lines)])
+
+
+PASSWORD_VARIABLE = "PREFECT_OLLAMA_PASSWORD"
+
+
+def chunking(target: int | None, most: int | None, overlap: int | None, least: int | None) -> Chunking:
+    """Return the chunk sizes that options name; the flow's own where they name none.
+
+    Raises:
+        ConfigurationError: They do not fit together.
+    """
+    from pydantic import ValidationError
+
+    from prefect_ollama.blocks.stored import field_errors
+    from prefect_ollama.flows import Chunking
+
+    named = {"target_tokens": target, "max_tokens": most, "overlap_tokens": overlap, "min_tokens": least}
+    try:
+        return Chunking(**{name: tokens for name, tokens in named.items() if tokens is not None})
+    except ValidationError as error:
+        sizes = ", ".join(
+            f"--{name.replace('_', '-')} {tokens}" for name, tokens in Chunking().model_dump().items()
+        )
+        raise ConfigurationError(
+            f"Chunks cannot have these sizes: {field_errors(error)}.",
+            state="Nothing was started.",
+            remedy=f"Without options they are {sizes}; give all that have to change.",
+        ) from None
+
+
+def passwords(files: tuple[Path, ...], *, ask: bool) -> list[Password]:
+    """Return the passwords that files, the environment and the user give. None is ever on the command line.
+
+    Raises:
+        ConfigurationError: A file cannot be read, or there is nobody to ask.
+    """
+    from pydantic import SecretStr
+
+    from prefect_ollama.flows import Password
+
+    found = [each for file in files for each in _lines(file)]
+    found += [os.environ[PASSWORD_VARIABLE]] if os.environ.get(PASSWORD_VARIABLE) else []
+    if ask:
+        if not sys.stdin.isatty():
+            raise ConfigurationError(
+                "--ask-password needs a terminal.",
+                state="Nothing was started.",
+                remedy=f"Use --password-file, or set {PASSWORD_VARIABLE}.",
+            )
+        found.append(getpass("Password of encrypted files: "))
+    return [Password(password=SecretStr(each)) for each in dict.fromkeys(found) if each]
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"The passwords in {str(file)!r} cannot be read: {getattr(error, 'strerror', None) or error}.",
+            state="Nothing was started.",
+            remedy="Give a text file in UTF-8 with one password a line.",
+        ) from None
+    return text.splitlines()
 
 
 def named_nodes(node: tuple[str, ...], cluster: str | None) -> str | list[str] | None:

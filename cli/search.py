@@ -10,9 +10,11 @@ from cyclopts.validators import Number
 from prefect_ollama.blocks.lance.searching import Mode
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
 from prefect_ollama.options import (
+    NORMAL,
     BlockOption,
     ClusterOption,
     JsonOption,
+    Loudness,
     ModelOption,
     NodesOption,
     TableOption,
@@ -40,6 +42,7 @@ def search(
     mode: Annotated[Mode, Parameter(help="By meaning, by words (needs no node), or both.")] = "hybrid",
     source: Annotated[str | None, Parameter(help="Only documents of this source.")] = None,
     json: JsonOption = False,
+    loud: Loudness = NORMAL,
 ) -> int:
     """Ask a table a question and get the best passages, each with file and page."""
 
@@ -61,4 +64,4 @@ def search(
         show([asdict(hit) for hit in hits] if json else render.hits(hits), json=json)
         return OK if hits else INCOMPLETE
 
-    return guarded(run, json=json)
+    return guarded(run, json=json, loud=loud)

@@ -8,7 +8,15 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
-from prefect_ollama.options import BlockOption, JsonOption, TableOption, UriOption, named_table
+from prefect_ollama.options import (
+    NORMAL,
+    BlockOption,
+    JsonOption,
+    Loudness,
+    TableOption,
+    UriOption,
+    named_table,
+)
 
 
 def runs(
@@ -20,6 +28,7 @@ def runs(
         int, Parameter(name=["--limit", "-l"], help="Runs to show, the latest.", validator=Number(gte=1))
     ] = 20,
     json: JsonOption = False,
+    loud: Loudness = NORMAL,
 ) -> int:
     """List what runs did to a table, the oldest first."""
 
@@ -33,7 +42,7 @@ def runs(
         show([asdict(each) for each in found] if json else render.runs(found), json=json)
         return OK if found else INCOMPLETE
 
-    return guarded(run, json=json)
+    return guarded(run, json=json, loud=loud)
 
 
 def roll_back(
@@ -46,6 +55,7 @@ def roll_back(
         bool, Parameter(negative="", help="Undo the later runs of the same source with it.")
     ] = False,
     json: JsonOption = False,
+    loud: Loudness = NORMAL,
 ) -> int:
     """Make a table what it was before a run; other sources stay as they are."""
 
@@ -59,7 +69,7 @@ def roll_back(
         show(asdict(undone) if json else render.runs([undone]), json=json)
         return OK
 
-    return guarded(run, json=json)
+    return guarded(run, json=json, loud=loud)
 
 
 def maintain(
@@ -78,6 +88,7 @@ def maintain(
         int, Parameter(help="MiB of memory that it may take.", validator=Number(gt=0))
     ] = 4096,
     json: JsonOption = False,
+    loud: Loudness = NORMAL,
 ) -> int:
     """Do what upkeep a table is due: merge files, index, delete old versions and left-over files."""
 
@@ -93,4 +104,4 @@ def maintain(
         show(asdict(done) if json else render.upkeep(done), json=json)
         return OK
 
-    return guarded(run, json=json)
+    return guarded(run, json=json, loud=loud)
