@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cyclopts import App, Parameter
 
 import prefect_ollama
@@ -16,7 +18,7 @@ from prefect_ollama.table import maintain, roll_back, runs
 
 STATUS = "Exit status: 0 all is well, 1 something is missing (the rest is done all the same), 2 wrong usage."
 
-EXAMPLES = {
+EXAMPLES: dict[Callable[..., int], tuple[str, ...]] = {
     ingest: (
         "prefect-ollama ingest ~/papers",
         "prefect-ollama ingest ~/papers -n http://gpu:11434 -n http://mini:11434",

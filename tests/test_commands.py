@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,17 +15,19 @@ from typing import Any
 
 import orjson
 import pytest
+from cyclopts import App
 from prefect.settings import PREFECT_HOME, temporary_settings
 from rich.console import Console
 
 from prefect_ollama import render
 from prefect_ollama.blocks import LanceTable
 from prefect_ollama.blocks.cache import CacheSpec, VectorCache
+from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Hit, Run, Store, StoreSpec
 from prefect_ollama.blocks.lance.upkeep import Upkeep
 from prefect_ollama.commands import app
-from prefect_ollama.flows import FileReport, IngestReport, NodeReport, NodeRow
-from prefect_ollama.options import named_table
+from prefect_ollama.flows import Chunking, FileReport, IngestReport, NodeReport, NodeRow
+from prefect_ollama.options import PASSWORD_VARIABLE, chunking, named_table, passwords
 from tests.cache_worker import keys_of, vectors_of
 from tests.flow_samples import assert_right, chunks, write_folder
 from tests.nodes import Node, nodes
@@ -111,6 +114,111 @@ class TestHelp:
         assert arguments
         for argument in arguments:
             assert argument.parameter.help, argument.name
+
+
+def leaves(found: App = app, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command by the words that name it, as the app itself has them."""
+    if found.default_command is not None and path:
+        yield path
+    for name in found:
+        if not name.startswith("-"):
+            yield from leaves(found[name], (*path, name))
+
+
+@pytest.mark.parametrize("path", list(leaves()), ids=" ".join)
+def test_help_ends_in_examples_that_can_be_typed(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    app([*path, "--help"], result_action="return_value")
+    lines = [line.strip() for line in capsys.readouterr().out.partition("Example")[2].splitlines()]
+    found = [line for line in lines if line.startswith("prefect-ollama ")]
+    assert found
+    for example in found:
+        named, words = example.split()[1 : 1 + len(path)], shlex.split(example)[1:]
+        assert named == list(path) or path == ("cache",)
+        app.parse_args(words, exit_on_error=False, print_error=False)
+
+
+@pytest.mark.parametrize("path", [path for path in leaves() if path != ("node",)], ids=" ".join)
+def test_every_command_can_say_less_and_more(path: tuple[str, ...]) -> None:
+    found = app
+    for part in path:
+        found = found[part]
+    names = {name for argument in found.assemble_argument_collection() for name in argument.names}
+    assert {"--quiet", "-q", "--verbose", "-v", "--json"} <= names
+
+
+def test_the_shell_completes_commands_and_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    app(["--install-completion", "--shell", "bash"], result_action="return_value")
+    (script,) = (tmp_path / ".local").rglob("prefect-ollama")
+    assert str(script) in capsys.readouterr().out
+    ask = f"source {script}; COMP_WORDS=(prefect-ollama {{}}); COMP_CWORD=$((${{{{#COMP_WORDS[@]}}}}-1)); "
+    ask += "eval \"$(complete -p prefect-ollama | sed 's/.*-F \\([^ ]*\\).*/\\1/')\"; echo ${{COMPREPLY[*]}}"
+    for typed, words in (
+        ("ing", {"ingest"}),
+        ("search --li", {"--limit"}),
+        ("ingest --max", {"--max-tokens"}),
+    ):
+        done = subprocess.run(["bash", "-c", ask.format(typed)], capture_output=True, text=True, timeout=60)
+        assert words <= set(done.stdout.split()), done.stderr
+
+
+class TestOptions:
+    def test_sizes_of_chunks_are_the_flows_unless_they_are_named(self) -> None:
+        assert chunking(None, None, None, None) == Chunking()
+        assert chunking(100, 120, 10, 20) == Chunking(
+            target_tokens=100, max_tokens=120, overlap_tokens=10, min_tokens=20
+        )
+        with pytest.raises(ConfigurationError, match=r"grow in this order.*--max-tokens 256"):
+            chunking(300, None, None, None)
+        help_of = {each.name: each.parameter.help for each in app["ingest"].assemble_argument_collection()}
+        for name, tokens in Chunking().model_dump().items():
+            assert f"; {tokens} otherwise" in help_of[f"--{name.replace('_', '-')}"]
+
+    def test_passwords_come_from_files_and_the_environment(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = tmp_path / "passwords"
+        file.write_text("one\n\n two\nthree\n", encoding="utf-8")
+        monkeypatch.setenv(PASSWORD_VARIABLE, "four")
+        monkeypatch.setattr(sys, "stdin", io.StringIO("five\none\n"))
+        found = passwords((file, Path("-")), ask=False)
+        assert [each.password.get_secret_value() for each in found] == [
+            "one",
+            " two",
+            "three",
+            "five",
+            "four",
+        ]
+        assert {each.pattern for each in found} == {"*"}
+        assert "one" not in repr(found)
+
+    def test_a_password_is_asked_of_a_terminal_only(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match=r"needs a terminal.*--password-file"):
+            passwords((), ask=True)
+        with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
+            passwords((tmp_path / "none",), ask=False)
+        (tmp_path / "binary").write_bytes(b"\xff\xfe")
+        with pytest.raises(ConfigurationError, match="one password a line"):
+            passwords((tmp_path / "binary",), ask=False)
+
+
+@pytest.mark.slow  # two commands with a server to ask
+@pytest.mark.usefixtures("prefect_server")
+def test_a_command_says_nothing_or_all(tmp_path: Path, pair: list[Node]) -> None:
+    write_folder(tmp_path / "papers", ["a"], pages=1)
+    at = ("ingest", "papers", "--node", pair[0].url, "--uri", "db", "--dry-run")
+    quiet = command(*at, "--quiet", cwd=tmp_path)
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+    assert "1 new" in quiet.stdout
+    verbose = command(*at, "-v", cwd=tmp_path)
+    assert "Beginning flow run" in verbose.stderr
+    assert "Plan for" in verbose.stderr
+    assert command(*at, "-q", "-v", cwd=tmp_path).returncode == 2
 
 
 class TestUsage:

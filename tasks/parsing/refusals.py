@@ -14,7 +14,8 @@ REMEDIES: Final = {
     "not-a-pdf": "Convert it to PDF, or leave it out (`exclude`).",
     "damaged": "Open and save it with a PDF viewer, or get a fresh copy.",
     "no-pages": "The file was probably cut off; get a fresh copy.",
-    "encrypted": "Give its password with a pattern that fits its name (`passwords`).",
+    "encrypted": "Give its password: under Passwords in the form, as `passwords` in Python, by --password-file or "
+    "--ask-password on the command line.",
     "too-large": "Raise `max_pages` or `output_mb` if the file is what it should be.",
     "memory": "Raise `memory_mb` if the file is what it should be, or allow partial documents.",
     "cpu-time": "Raise `cpu_seconds` if the file is what it should be, or allow partial documents.",
