@@ -35,6 +35,7 @@ from prefect_ollama.blocks.wire.proof import prove_cluster
 from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.tasks.dispatch import Dispatcher, Embedded
 from tests.nodes import Node, expected_vector, nodes, tokens
+from tests.nodes.bursts import ALWAYS, Bursts, least_time
 
 LENGTH = 400
 THREE = (200.0, 10.0, 10.0)
@@ -71,6 +72,7 @@ class Case:
         event: Seconds after the start at which something happens to the first node.
         before: Settings of the first node until then.
         after: Its settings from then on.
+        bursts: When the first node works at all.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Case:
     event: float | None = None
     before: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
+    bursts: Bursts = ALWAYS
 
 
 def _rates(rates: Sequence[float], **settings: Any) -> list[dict[str, Any]]:
@@ -119,6 +122,16 @@ CASES = (
         event=3.0,
         before={"faults": ["down"]},
         after={"faults": []},
+    ),
+    *(
+        Case(
+            f"a node works a quarter of the time, every {period:g} s (400/100/50)",
+            _rates((400.0, 100.0, 50.0)),
+            5000,
+            0.85,
+            bursts=Bursts(0.25, period),
+        )
+        for period in (1.0, 3.0)
     ),
 )
 
@@ -174,6 +187,8 @@ def run_once(case: Case, made: Sequence[Node], rates: Sequence[float], seed: int
     order = random.Random(seed).sample(range(len(made)), len(made))
     struck = made[0]
     struck.heal()
+    bursts = case.bursts
+    struck.control(burst_duty=bursts.duty, burst_period=bursts.period, burst_phase=bursts.phase)
     if case.before:
         struck.control(**case.before)
     timer: threading.Timer | None = None
@@ -209,7 +224,8 @@ def run_once(case: Case, made: Sequence[Node], rates: Sequence[float], seed: int
         if end > started
     ]
     if case.event is None:
-        return Run(seconds, work / sum(rates) / seconds, busy)
+        each = [(rates[0], bursts), *((rate, ALWAYS) for rate in rates[1:])]
+        return Run(seconds, least_time(work, each, started) / seconds, busy)
     # What the nodes could have done by then at the old sum is done; the rest is held against the new sum.
     first = event_at[0] - started
     old, new = sum(rates[1:]), sum(rates[1:])

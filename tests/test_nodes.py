@@ -16,8 +16,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.nodes import EOF, NAMES, Node, expected_vector, nodes, poison, text_hash, tokens
+from tests.nodes.bursts import Bursts
 
 ROOT = Path(__file__).parents[1]
 TEXTS = [f"text number {i}" for i in range(5)]
@@ -533,3 +536,34 @@ def test_no_node_outlives_its_parent() -> None:
         with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
             parent.kill()
             assert sock.recv(1) == b""
+
+
+@given(
+    duty=st.floats(0.05, 1.0),
+    period=st.floats(0.1, 10.0),
+    phase=st.floats(0.0, 10.0),
+    begin=st.floats(0.0, 100.0),
+    work=st.floats(0.0, 50.0),
+)
+def test_bursts_end_when_their_work_is_done(
+    duty: float, period: float, phase: float, begin: float, work: float
+) -> None:
+    bursts = Bursts(duty, period, phase)
+    end = bursts.end(begin, work)
+    assert end >= begin + work - 1e-6
+    assert bursts.worked(end) - bursts.worked(begin) == pytest.approx(work, abs=1e-6)
+
+
+def test_a_node_that_works_in_bursts_stands_still_between_them() -> None:
+    with nodes({"texts_per_second": 100.0, "burst_duty": 0.25, "burst_period": 0.4}) as (node,):
+        for _ in range(3):
+            embed(node, [f"text {number}" for number in range(15)])
+        busy = node.stats()["busy"]
+        bursts = Bursts(0.25, 0.4)
+        for _, begin, end, texts in busy:
+            assert bursts.worked(end) - bursts.worked(begin) == pytest.approx(texts / 100, abs=1e-6)
+        assert sum(end - begin for _, begin, end, _ in busy) > 0.45
+        node.control(burst_duty=1.0)
+        embed(node, ["text"] * 15)
+        _, begin, end, _ = node.stats()["busy"][-1]
+        assert end - begin == pytest.approx(0.15, abs=1e-6)

@@ -21,7 +21,7 @@ from prefect_ollama.tasks.dispatch import Embedded, Figures, engine
 from prefect_ollama.tasks.dispatch.job import Job
 from prefect_ollama.tasks.dispatch.pace import Pace
 from tests.nodes import expected_vector
-from tests.nodes.bursts import ALWAYS, Bursts
+from tests.nodes.bursts import ALWAYS, Bursts, least_time
 
 DIMENSION = 8
 SIZE = 64
@@ -227,16 +227,7 @@ def embed(
 
 def possible(made: Sequence[VirtualNode], texts: int) -> float:
     """Seconds that so many texts take when every node is busy whenever it can work."""
-    early, late = 0.0, 1.0
-    while sum(node.could(late) for node in made) < texts:
-        early, late = late, 2 * late
-    for _ in range(50):
-        middle = (early + late) / 2
-        if sum(node.could(middle) for node in made) < texts:
-            early = middle
-        else:
-            late = middle
-    return late
+    return least_time(texts, [(node.saturated, node.bursts) for node in made])
 
 
 def _vectors(texts: Sequence[str], weights: str) -> Vectors:

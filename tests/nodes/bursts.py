@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -41,8 +42,29 @@ class Bursts:
         periods, rest = divmod(self.worked(begin) + work, burst)
         if rest <= 1e-9:  # it ends with a burst
             periods, rest = periods - 1, burst
-        return periods * self.period + rest - self.phase
+        return max(begin, periods * self.period + rest - self.phase)
 
 
 ALWAYS = Bursts()
 """No pauses."""
+
+
+def least_time(work: float, nodes: Sequence[tuple[float, Bursts]], begin: float = 0.0) -> float:
+    """Return the seconds that some work takes when every node is busy whenever it can work.
+
+    Args:
+        work: The work, in units.
+        nodes: Units a second of each node in a burst, and its bursts.
+        begin: When the work begins.
+    """
+
+    def done(seconds: float) -> float:
+        return sum(rate * (bursts.worked(begin + seconds) - bursts.worked(begin)) for rate, bursts in nodes)
+
+    early, late = 0.0, 1.0
+    while done(late) < work:
+        early, late = late, 2 * late
+    for _ in range(50):
+        middle = (early + late) / 2
+        early, late = (early, middle) if done(middle) >= work else (middle, late)
+    return late
