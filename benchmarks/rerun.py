@@ -59,8 +59,8 @@ class Ground:
 
     def embedded(self) -> Counter[str]:
         """How often nodes answered with the vector of each text, by the text's hash."""
+        from prefect_ollama.blocks.wire.canaries import CANARIES
         from prefect_ollama.blocks.wire.prefixes import prefixes_of
-        from prefect_ollama.blocks.wire.proof import CANARIES
         from prefect_ollama.tasks.chunking import gauge_texts
         from tests.nodes import text_hash
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import replace
 from typing import Annotated
 
 import distributed
@@ -16,6 +15,7 @@ from prefect.states import Completed, Failed
 
 from prefect_ollama.blocks.errors import DocumentsFailed, ServerLost, TableError, TableMissing
 from prefect_ollama.blocks.lance import Identity, Store, StoreSpec
+from prefect_ollama.blocks.lance.spec import context_options, same_options
 from prefect_ollama.blocks.lance.upkeep import Housekeeper
 from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.blocks.resolve import Nodes, default_cache, meeting_place, resolve_cluster, resolve_table
@@ -44,7 +44,6 @@ from prefect_ollama.flows.server import wait_for_server
 from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.chunking import ChunkOptions
 from prefect_ollama.tasks.course import course
-from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
 from prefect_ollama.tasks.exposure import exposed
 from prefect_ollama.tasks.home import keep_home_private
 from prefect_ollama.tasks.interrupted import sign_flow_run
@@ -54,7 +53,7 @@ from prefect_ollama.tasks.page import page
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.parse import Cutting
 from prefect_ollama.tasks.parsing import ParseOptions
-from prefect_ollama.tasks.prove import gives_stored_vectors, prove_nodes
+from prefect_ollama.tasks.prove import identity_for, prove_nodes
 from prefect_ollama.tasks.recover import needs_recovery, recover_store
 from prefect_ollama.tasks.report import IngestReport
 from prefect_ollama.tasks.scan import plan_source
@@ -149,9 +148,9 @@ def ingest_pdfs(
             serving_cluster(cluster, model=wanted, pull=advanced.pull or None) as spec,
             Housekeeper() as housekeeper,
         ):
-            proven = prove_nodes(Parcel(spec), len(spec.nodes))
+            proven = prove_nodes(Parcel(spec), len(spec.nodes), found.identity if found else None)
             cutting = Cutting(parse, chunk, choose_counter(found.identity if found else None, proven))
-            store = _open_for(place, proven, cutting, found)
+            store = _open_for(place, proven, cutting, found, spec.model.num_ctx)
             cache = default_cache() if advanced.use_cache else None
             run.begin(store, proven)
             try:
@@ -203,13 +202,17 @@ def _as_before(found: Identity, cluster: Nodes | None, model: str | None, chunk:
         full_name(asked.name) == full_name(found.model)
         and (asked.document_prefix, asked.query_prefix) == (found.document_prefix, found.query_prefix)
         and (asked.dimensions or found.dimension) == found.dimension
+        and (asked.num_ctx is None or same_options(context_options(asked.num_ctx, None), found.options))
+        and (asked.num_ctx is not None or found.chosen_context is None)
         and counter is not None
         and Cutting(ParseOptions(), chunk, counter).identity == found.chunker
     )
 
 
-def _open_for(place: StoreSpec, proven: ProvenCluster, cutting: Cutting, found: Store | None) -> Store:
-    """The table, made if need be, and held to be of the nodes' model and this cut."""
+def _open_for(
+    place: StoreSpec, proven: ProvenCluster, cutting: Cutting, found: Store | None, context: int | None
+) -> Store:
+    """The table, made if need be, and held to be of the nodes' model, this cut, and the context that the user chose."""
     spec = proven.spec.model
     identity = Identity(
         model=spec.name,
@@ -217,13 +220,12 @@ def _open_for(place: StoreSpec, proven: ProvenCluster, cutting: Cutting, found: 
         dimension=proven.reference.dimension,
         document_prefix=spec.document_prefix,
         query_prefix=spec.query_prefix,
+        options=context_options(context, spec.num_ctx),
         chunker=cutting.identity,
+        fingerprint=proven.reference,
     )
-    if found is not None and found.identity.differences(identity).keys() == {"digest", "model"}:
-        with Dispatcher(proven, prepare=divide_long_words) as dispatcher:
-            if gives_stored_vectors(found, dispatcher):
-                run_logger().info("The nodes have another build of the table's model with the same vectors.")
-                identity = replace(identity, digest=found.identity.digest, model=found.identity.model)
+    if found is not None:
+        identity = identity_for(found, identity, proven)
     return Store.open(place, identity=identity, create=True)
 
 

@@ -77,7 +77,7 @@ class NodeRow:
             version=look.version or (proof.version if proof is not None else ""),
             digest=proof.digest if proof is not None else "",
             models=look.models,
-            texts_per_second=len(proof.canaries) / proof.seconds if proof is not None else 0.0,
+            texts_per_second=proof.texts_per_second if proof is not None else 0.0,
             memory=None if look.loaded is None else 0 if found is None else found.size,
             vram=None if look.loaded is None else 0 if found is None else found.vram,
             context=found.context if found is not None else None,

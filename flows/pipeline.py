@@ -200,5 +200,5 @@ def _failed(bundle: Bundle, error: Exception) -> list[Document]:
 
 def _bundle_chunks(cluster: ProvenCluster) -> int:
     """Chunks that the nodes embed in `BUNDLE_SECONDS`, going by their proofs; a power of two, see `Bundles`."""
-    rate = sum(len(proof.canaries) / proof.seconds for proof in cluster.proofs.values())
+    rate = sum(proof.texts_per_second for proof in cluster.proofs.values())
     return int(min(max(2 ** round(math.log2(rate * BUNDLE_SECONDS)), BUNDLE_LEAST), BUNDLE_MOST))

@@ -181,7 +181,8 @@ class IngestRun:
 
     def _begin(self, store: Store) -> None:
         plan, self._store = self.plan, store
-        store.begin_run(self.run_id, plan.source)
+        model = str(self._proven.reference) if self._proven is not None else ""
+        store.begin_run(self.run_id, plan.source, model=model)
         settle_interrupted(store.runs())
         if plan.renamed:
             store.move(dict(plan.renamed))

@@ -68,8 +68,9 @@ def search(
             document_prefix=made.document_prefix,
             query_prefix=made.query_prefix,
             dimensions=spec.model.dimensions or made.dimension,
+            num_ctx=spec.model.num_ctx or made.chosen_context,
         )
-        proven = prove_nodes(Parcel(replace(spec, model=asked)), len(spec.nodes))
+        proven = prove_nodes(Parcel(replace(spec, model=asked)), len(spec.nodes), made, quick=True)
         with Dispatcher(proven, prepare=divide_long_words) as dispatcher:
             vector = embed_question(question, Parcel(dispatcher), opened)
     return search_table(opened, vector, text=question, limit=limit, mode=mode, source=source)

@@ -9,10 +9,12 @@ from prefect.cache_policies import NO_CACHE
 
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import Hit, Store
+from prefect_ollama.blocks.wire.fingerprint import Fingerprint, compare
+from prefect_ollama.blocks.wire.proof import likeness
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parcel import Parcel
-from prefect_ollama.tasks.prove import gives_stored_vectors
+from prefect_ollama.tasks.prove import ROWS_COMPARED_BY_SEARCH, compare_rows, other_vectors
 
 Mode = Literal["vector", "text", "hybrid"]
 
@@ -27,19 +29,8 @@ def embed_question(
         TableError: The nodes' model is not the one that the table was made with.
         TextError: The question cannot be embedded.
     """
-    table, nodes = store.content, dispatcher.content
-    same = table.identity.dimension == nodes.cluster.reference.dimension and (
-        nodes.cluster.reference.digest == table.identity.digest or gives_stored_vectors(table, nodes)
-    )
-    if not same:
-        raise TableError(
-            f"The table was made with {table.identity.model!r} (digest {table.identity.digest[:12]}, "
-            f"{table.identity.dimension} dimensions), the nodes have {nodes.cluster.spec.model.name!r} (digest "
-            f"{nodes.cluster.reference.digest[:12]}, {nodes.cluster.reference.dimension} dimensions), and its "
-            "vectors are others.",
-            state="Nothing was searched.",
-            remedy="Pull the table's model on the nodes, or search by words (mode 'text').",
-        )
+    _compare(store.content, dispatcher.content)
+    nodes = dispatcher.content
     embedded = nodes.embed([question], kind="query")
     for error in embedded.failures.values():
         raise error
@@ -53,6 +44,36 @@ def upgrade_for_words(store: Store) -> None:
             run_logger().info("The table is of an earlier version; its words were indexed anew.")
     except TableError as error:
         run_logger().warning("Some words are not found: %s", error)
+
+
+def _compare(table: Store, nodes: Dispatcher) -> None:
+    """Refuse nodes whose vectors do not compare with the table's.
+
+    Raises:
+        TableError: They do not.
+        ClusterError: No node works any more.
+    """
+    reference, known = nodes.cluster.reference, table.identity.fingerprint
+    if known is None or not known.comparable(reference):
+        rows = compare_rows(table, nodes, ROWS_COMPARED_BY_SEARCH)
+        if rows.wrong:
+            raise other_vectors(table, nodes.cluster, rows, state="Nothing was searched.")
+        return
+    if known == reference:
+        return
+    result = compare(reference, known)
+    raise TableError(
+        f"The table was made with {_model(known)}, the nodes have {_model(reference)}, and its vectors are others "
+        f"({likeness(result)}): {result.cause}.",
+        state="Nothing was searched.",
+        remedy="Bring the nodes to the table's model and version of Ollama, embed the table again with `re_embed` "
+        "(`prefect-ollama re-embed`), or search by words (mode 'text').",
+    )
+
+
+def _model(fingerprint: Fingerprint) -> str:
+    says = [f"{fingerprint.dimension} dimensions", *fingerprint.says[bool(fingerprint.model) :]]
+    return f"{fingerprint.model!r} ({', '.join(says)})"
 
 
 @task(

@@ -12,7 +12,7 @@ from prefect_ollama.blocks.embedded.nodes import EmbeddedNodes
 from prefect_ollama.blocks.errors import ConfigurationError, NodeError
 from prefect_ollama.blocks.resolve import Nodes, resolve_cluster
 from prefect_ollama.blocks.wire.client import NodeClient
-from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec, full_name
 from prefect_ollama.tasks.log import run_logger
 
 EMBEDDED_MODEL = "all-minilm"
@@ -38,7 +38,7 @@ def serving_cluster(
     if resolved.configured or _answers(spec):
         yield spec
         return
-    if model is not None and model.removesuffix(":latest") != EMBEDDED_MODEL:
+    if model is not None and full_name(model) != full_name(EMBEDDED_MODEL):
         raise ConfigurationError(
             f"No Ollama node is configured and none answers on this host, and the embedded model is not {model!r}.",
             state="Nothing was started.",

@@ -12,6 +12,7 @@ from prefect_ollama.blocks.errors import ModelFilesError
 from prefect_ollama.blocks.lance import Identity
 from prefect_ollama.blocks.wire.counting import counted_tokens
 from prefect_ollama.blocks.wire.proof import ProvenCluster
+from prefect_ollama.blocks.wire.spec import full_name
 from prefect_ollama.tasks.chunking import estimate_tokens, gauge_texts, measured_rates
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parse import MINILM, Cutting
@@ -36,7 +37,7 @@ def choose_counter(found: Identity | None, cluster: ProvenCluster) -> str:
         _look_for_tokenizer()
     if stored is not None:
         return stored
-    if cluster.spec.model.name.removesuffix(":latest") == MINILM:
+    if full_name(cluster.spec.model.name) == full_name(MINILM):
         try:
             _look_for_tokenizer()
         except ModelFilesError as error:

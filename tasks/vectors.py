@@ -6,6 +6,7 @@ killed then has no more than some seconds' work done again.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -61,9 +62,12 @@ class Embedding:
     def salt(self) -> VectorSalt:
         """What makes a text's vector, apart from the text."""
         model, reference = self.cluster.spec.model, self.cluster.reference
-        return VectorSalt(
-            reference.digest, model.document_prefix, reference.dimension, tuple(model.options.items())
-        )
+        known_as = reference.id
+        if self.cache is not None:
+            # Without its folder the cache is of no use anyway, and whoever asks it is told why.
+            with contextlib.suppress(CacheError):
+                known_as = shared_cache(self.cache).model_id(reference)
+        return VectorSalt(known_as, model.document_prefix, reference.dimension, tuple(model.options.items()))
 
 
 class KnownVectors:

@@ -64,7 +64,7 @@ class TestKeys:
     def test_all_that_makes_a_vector_is_in_the_key(self) -> None:
         salts = [
             SALT,
-            replace(SALT, digest="0a1b2d"),
+            replace(SALT, model="0a1b2d"),
             replace(SALT, prefix="query: "),
             replace(SALT, prefix=""),
             replace(SALT, dimension=31),
@@ -83,7 +83,7 @@ class TestKeys:
 
     def test_keys_stay_what_they_are(self) -> None:
         """Another value here throws away what users have embedded."""
-        salt = VectorSalt("digest", "passage: ", 768, (("num_ctx", "2048"),))
+        salt = VectorSalt("0123456789abcdef", "passage: ", 768, (("num_ctx", "2048"),))
         assert [key.hex() for key in vector_keys(salt, ["text", "ü"])] == [
             "fd9a33769c7a406da965f0551fe51d9d",
             "877b65bc349cfbe9b5f2dbecaeee2506",

@@ -26,7 +26,7 @@ from prefect.settings import PREFECT_DEFAULT_RESULT_STORAGE_BLOCK, PREFECT_HOME,
 from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, TableError, TaskRunLost
 from prefect_ollama.blocks.lance import Store, StoreSpec
-from prefect_ollama.blocks.wire.proof import CANARIES
+from prefect_ollama.blocks.wire.canaries import CANARIES
 from prefect_ollama.flows import Advanced, Chunking, IngestReport, ingest_pdfs
 from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.flows.workers import START_TRIES, WorkerCluster

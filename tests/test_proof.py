@@ -10,21 +10,22 @@ import numpy as np
 import pytest
 
 from prefect_ollama.blocks.errors import ClusterError, NodeRefused
-from prefect_ollama.blocks.wire.proof import CANARIES, ProvenCluster, Reference, prove_cluster
+from prefect_ollama.blocks.wire.canaries import CANARIES, LONG_TEXTS, LONG_WORD, QUICK, SHORT, full_set
+from prefect_ollama.blocks.wire.fingerprint import Fingerprint
+from prefect_ollama.blocks.wire.proof import ProvenCluster, prove_cluster
 from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.tasks.dispatch import Dispatcher
-from tests.nodes import Node, expected_vector, nodes
+from tests.nodes import Node, expected_vector, nodes, text_hash
 
 DIMENSION = 32
 HEALTHY = {"dimension": DIMENSION}
 
 
 def prove(made: Sequence[Node], *, model: str = "nomic-embed-text", **changes: Any) -> ProvenCluster:
-    reference = changes.pop("reference", None)
-    progress = changes.pop("progress", None)
+    options = {name: changes.pop(name) for name in ("reference", "quick", "progress") if name in changes}
     each = tuple(NodeSpec(name=f"n{i}", url=node.url) for i, node in enumerate(made))
     spec = ClusterSpec(each, ModelSpec(model), **changes)
-    return asyncio.run(prove_cluster(spec, reference=reference, progress=progress))
+    return asyncio.run(prove_cluster(spec, **options))
 
 
 def test_equal_nodes_take_part() -> None:
@@ -34,7 +35,9 @@ def test_equal_nodes_take_part() -> None:
     assert not cluster.left_out
     assert cluster.spec.model.num_ctx == 2048
     assert cluster.reference.dimension == DIMENSION
-    for text, vector in zip(CANARIES, cluster.reference.canaries, strict=True):
+    assert len(cluster.reference.vectors) == len(full_set(512)) == len(CANARIES) - 1
+    for text in full_set(512):
+        vector = cluster.reference.canary(text)
         np.testing.assert_allclose(vector, expected_vector(text, DIMENSION), atol=1e-5)
     assert cluster.proofs["n0"].version == "0.33.0"
     assert len(cluster.reference.digest) == 64
@@ -52,9 +55,13 @@ def test_the_majority_decides_the_context() -> None:
 @pytest.mark.parametrize(
     ("odd", "cause"),
     [
-        ({"weights": "b"}, "other weights under the same name"),
-        ({"cosine": 0.99}, "other weights under the same name"),
-        ({"dimension": 16}, "16 dimensions, not 32"),
+        ({"weights": "b"}, "another model under the name 'nomic-embed-text'"),
+        ({"cosine": 0.99, "quantization": "Q4_0"}, "another quantization (Q4_0, not F16)"),
+        ({"cosine": 0.9997}, "cosine 0.9997000, at least 0.9999 expected): another quantization"),
+        ({"cosine": 0.99993, "version": "0.24.0"}, "cosine 0.9999300, at least 0.99995 expected"),
+        ({"tokenizer": "0.24", "version": "0.24.0"}, "another version of Ollama (0.24.0, not 0.33.0)"),
+        ({"tokenizer": "0.24"}, "another version of Ollama (both say 0.33.0)"),
+        ({"dimension": 16}, "another model (16 dimensions, not 32)"),
         ({"digest": "f" * 64}, "another build of the model"),
         ({"capabilities": ["completion"]}, "no embedding model"),
         ({"models": ["other"]}, "does not have the model"),
@@ -84,20 +91,95 @@ def test_the_odd_one_is_left_out_and_named(odd: dict[str, Any], cause: str, plac
 
 def test_another_digest_with_equal_vectors_is_the_users_choice() -> None:
     with nodes(HEALTHY, HEALTHY, HEALTHY | {"digest": "f" * 64}) as made:
+        assert "though its vectors agree (cosine 1.0000000" in str(prove(made).left_out["n2"])
         cluster = prove(made, accept_other_digest=True)
         assert set(cluster.proofs) == {"n0", "n1", "n2"}
         assert not cluster.left_out
+        # Q8_0 gave its F16 model's canaries 0.9995 to 0.9997 on real servers.
+        for cosine in (0.9995, 0.9997):
+            made[2].control(cosine=cosine)
+            cluster = prove(made, accept_other_digest=True)
+            assert "another quantization" in str(cluster.left_out["n2"])
+
+
+def test_without_digests_vectors_decide() -> None:
+    odd = HEALTHY | {"digest": "", "weights": "b"}
+    with nodes(HEALTHY | {"digest": ""}, HEALTHY | {"digest": ""}, odd) as made:
+        cluster = prove(made)
+    assert set(cluster.proofs) == {"n0", "n1"}
+    assert "another model" in str(cluster.left_out["n2"])
+    assert cluster.reference.digest == ""
+
+
+def test_a_gpu_and_a_cpu_pass_for_each_other() -> None:
+    with nodes(HEALTHY, HEALTHY | {"cosine": 1 - 7e-6}, HEALTHY | {"cosine": 1 - 4e-5, "digest": ""}) as made:
+        assert set(prove(made).proofs) == {"n0", "n1", "n2"}
+
+
+def test_quantized_weights_pass_for_themselves_on_other_hardware_and_for_no_others() -> None:
+    """CPUs quantize what they multiply with, too: Q8_0 gives up to 0.0005 to itself on a GPU."""
+    q8 = HEALTHY | {"quantization": "Q8_0", "digest": "8" * 64}
+    with nodes(q8, q8 | {"cosine": 0.9995}) as made:
+        assert set(prove(made).proofs) == {"n0", "n1"}
+        made[1].control(version="0.31.0")
+        assert "another quantization" in str(prove(made).left_out["n1"])
+        made[1].control(version="0.33.0", quantization="F16")
+        assert "another quantization (F16, not Q8_0)" in str(prove(made).left_out["n1"])
+        made[1].control(quantization="Q8_0", digest="f" * 64)
+        assert "another quantization" in str(prove(made, accept_other_digest=True).left_out["n1"])
 
 
 def test_a_table_decides_before_the_majority() -> None:
     with nodes(HEALTHY, HEALTHY, HEALTHY | {"weights": "b"}) as made:
         vectors = np.stack([expected_vector(text, DIMENSION, "b") for text in CANARIES])
-        cluster = prove(made, reference=Reference("", vectors))
+        table = Fingerprint.measured(CANARIES, vectors)
+        cluster = prove(made, reference=table)
         assert set(cluster.proofs) == {"n2"}
-        with pytest.raises(ClusterError, match="other weights") as caught:
-            prove(made[:2], reference=Reference("", vectors))
-        assert "n0" in str(caught.value)
-        assert "n1" in str(caught.value)
+        assert cluster.reference == table
+        assert "than the table's" in str(cluster.left_out["n0"])
+        # Where no node gives its vectors, they are what they are, and the caller sees it.
+        cluster = prove(made[:2], reference=table)
+        assert set(cluster.proofs) == {"n0", "n1"}
+        assert cluster.reference != table
+
+
+def test_the_quick_check_is_for_nodes_that_say_what_made_the_table() -> None:
+    long = {text_hash(text) for text in (LONG_WORD, *(text for _, text in LONG_TEXTS))}
+    with nodes(HEALTHY) as made:
+        table = prove(made).reference
+        for changes, quick in ({}, True), ({"version": "0.34.0"}, False), ({"digest": "f" * 64}, False):
+            made[0].control(**changes)
+            made[0].reset()
+            assert prove(made, reference=table, quick=True).reference == table
+            assert set(made[0].stats()["served"]).isdisjoint(long) == quick
+        made[0].control(digest=None, version="0.33.0", tokenizer="0.24")
+        assert prove(made, reference=table, quick=True).reference != table
+
+
+@pytest.mark.parametrize("context", [64, 200, 256, 300, 512, 2048, None])
+def test_canaries_fit_the_context(context: int | None) -> None:
+    """A node with a short context proves itself with those that it takes."""
+    with nodes(HEALTHY | {"context_length": context or 2048}) as made:
+        cluster = prove(made)
+        texts = full_set(cluster.spec.model.num_ctx)
+        assert [cluster.reference.canary(text).shape for text in texts] == [(DIMENSION,)] * len(texts)
+        assert texts[: len(SHORT)] == SHORT
+    # One that refuses the long ones all the same has the short ones.
+    with nodes(HEALTHY | {"characters_a_token": 1, "context_length": 256}) as made:
+        assert len(prove(made).reference.vectors) == len(QUICK)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "library/nomic-embed-text",
+        "registry.ollama.ai/library/nomic-embed-text:latest",
+        "NOMIC-Embed-Text:LATEST",
+    ],
+)
+def test_names_are_compared_as_ollama_does(name: str) -> None:
+    with nodes(HEALTHY) as made:
+        assert prove(made, model=name).reference == prove(made).reference
 
 
 def test_a_single_node_in_the_wrong_order_is_not_believed() -> None:

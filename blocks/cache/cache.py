@@ -22,9 +22,11 @@ from prefect_ollama.blocks.cache import compaction, segment
 from prefect_ollama.blocks.cache.folder import Folder, Listing, is_gone
 from prefect_ollama.blocks.cache.index import KeyIndex
 from prefect_ollama.blocks.cache.keys import Keys, as_numbers
+from prefect_ollama.blocks.cache.models import Models
 from prefect_ollama.blocks.cache.spec import CacheSpec, CacheStats, Found
 from prefect_ollama.blocks.errors import CacheError
 from prefect_ollama.blocks.wire.answer import Vectors
+from prefect_ollama.blocks.wire.fingerprint import Fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +52,36 @@ class VectorCache:
     def __init__(self, spec: CacheSpec) -> None:
         self.spec = spec
         self._folder = Folder(spec)
+        self._models = Models(spec.folder)
         self._lock = threading.RLock()  # holds the four below together
         self._index = KeyIndex()
         self._changes = 0  # how often segments came, went, or failed to be read
         self._distrusted: set[str] = set()
         self._marked: dict[str, float] = {}
+
+    def model_id(self, fingerprint: Fingerprint) -> str:
+        """Return the id of a model in the keys of this cache (`VectorSalt.model`).
+
+        Raises:
+            CacheError: The folder cannot be read, or the model is new and cannot be written.
+        """
+        with self._lock:
+            return self._models.id_of(fingerprint)
+
+    def holds(self, keys: Sequence[bytes], dimension: int) -> NDArray[np.bool_]:
+        """Return which vectors are there, going by the keys alone; a vector is read and checked by `get` only.
+
+        Args:
+            keys: Keys of `vector_keys`.
+            dimension: Floats in a vector.
+
+        Raises:
+            CacheError: The folder cannot be read.
+        """
+        self._refresh()
+        with self._lock:
+            segments, _ = self._index.locate(as_numbers(keys), dimension)
+        return segments >= 0
 
     def get(self, keys: Sequence[bytes], dimension: int) -> Found:
         """Look vectors up.

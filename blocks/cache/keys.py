@@ -21,13 +21,14 @@ class VectorSalt:
     """What decides a vector besides its text.
 
     Attributes:
-        digest: Digest of the model's weights: names lie.
+        model: Id of the model in this cache (`VectorCache.model_id`), which stands for its fingerprint: names and
+            digests lie.
         prefix: Prompt put before the text.
         dimension: Floats in a vector, as the node answers (so a cut to the model's own length is no cut).
         options: Options that go with a request (`num_ctx`, …), kept as sorted pairs of strings.
     """
 
-    digest: str
+    model: str
     prefix: str
     dimension: int
     options: tuple[tuple[str, str], ...] = ()
@@ -42,7 +43,9 @@ def vector_keys(salt: VectorSalt, texts: Sequence[str]) -> list[bytes]:
     128 bits: among 10^9 entries the chance that any two texts share a key is 10^-21.
     """
     # A JSON list ends by itself, so that no salt with a text can read as another salt with another text.
-    values = [salt.digest, salt.prefix, salt.dimension, salt.options]
+    # Earlier versions had four values, the first one the digest, and their vectors are never found: those of one digest
+    # may be of two versions of Ollama, mixed, and no sample shows which ones are wrong.
+    values = ["fingerprint", salt.model, salt.prefix, salt.dimension, salt.options]
     salted = blake2b(json.dumps(values).encode(), digest_size=KEY_BYTES)
     keys = []
     for text in texts:

@@ -12,6 +12,10 @@ from prefect_ollama.blocks.embedded.weights import TOKENIZER, find_model_file
 #: Length of the model's position table, in tokens with [CLS] and [SEP].
 CONTEXT = 512
 
+#: Letters of a word that is still cut into pieces; the file says 100, and longer words are unknown to it. Ollama has no
+#: such limit. This library's search takes cubic time: 0.1 s for a word of 1,000 letters, 3 s for 4,000.
+LONGEST_WORD = 1_000
+
 
 class WordPiece:
     """The model's WordPiece tokenizer. Thread-safe.
@@ -25,6 +29,7 @@ class WordPiece:
         # The file asks to cut at 128 tokens and to pad up to 128; neither is wanted.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self._tokenizer.model.max_input_chars_per_word = LONGEST_WORD
 
     def encode(self, text: str) -> list[int]:
         """Token ids of the whole text, with [CLS] in front and [SEP] at the end."""

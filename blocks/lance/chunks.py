@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 IDS_A_FILTER: Final = 1_000
 _EMPTIED: Final = equals("doc_id", "")
+_MARKED: Final = f"octet_length(text) > character_length(text) AND NOT ({_EMPTIED})"
+"""Texts that are not ASCII alone: versions of Ollama differ in these."""
 _NO_IDS: Final = pa.array([], pa.string())
 
 
@@ -128,14 +130,22 @@ class Chunks:
         return vectors
 
     def sample(self, count: int) -> list[tuple[str, NDArray[np.float32]]]:
-        """Return text and vector, shape (dimension,), of some rows from all over the table."""
+        """Return text and vector, shape (dimension,), of some rows; half of them not of ASCII alone, if there are."""
         total = int(self.table.count_rows())
         wanted = min(count, total)
         places = [total * number // wanted for number in range(wanted)]
-        found = self.table.take_offsets(places).select(["doc_id", "text", "vector"]).to_arrow()
-        return [
-            (row["text"], np.asarray(row["vector"], np.float32)) for row in found.to_pylist() if row["doc_id"]
-        ]
+        columns = ["doc_id", "text", "vector"]
+        found = self.table.take_offsets(places).select(columns).to_arrow().to_pylist()
+        marked = (
+            self.table.search().where(_MARKED).select(columns).limit((count + 1) // 2).to_arrow().to_pylist()
+        )
+        rows = {row["text"]: row["vector"] for row in [*marked, *found] if row["doc_id"]}
+        return [(text, np.asarray(rows[text], np.float32)) for text in list(rows)[:count]]
+
+    def texts(self) -> Iterator[list[str]]:
+        """Yield the texts of all rows, batch by batch."""
+        for batch in self.table.search().where(f"NOT ({_EMPTIED})").select(["text"]).to_batches():
+            yield batch.column("text").to_pylist()
 
     def held(self) -> dict[str, dict[str, int]]:
         """Return how many rows there are of each content of each document: by doc_id, by content_hash."""

@@ -6,7 +6,7 @@ Every call sees the latest commit. The table may be replaced by one embedded ane
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -23,6 +23,7 @@ from prefect_ollama.blocks.lance.runs import DONE, ROLLED_BACK, RUNNING, Run, Ru
 from prefect_ollama.blocks.lance.spec import Identity, StoreSpec
 from prefect_ollama.blocks.lance.statistics import Stats, gather
 from prefect_ollama.blocks.lance.tables import missing_table, open_tables
+from prefect_ollama.blocks.wire.fingerprint import Fingerprint, compare, digits
 
 
 class Reader:
@@ -63,9 +64,17 @@ class Reader:
             return self._chunks.vectors_of(list(doc_ids))
 
     def sample(self, count: int) -> list[tuple[str, NDArray[np.float32]]]:
-        """Return the text and the vector, shape (dimension,), of some chunks; none of an empty table."""
+        """Return the text and the vector, shape (dimension,), of some chunks; none of an empty table.
+
+        Up to half of them have letters or marks that are not ASCII, if there are such.
+        """
         with self._explained():
             return self._chunks.sample(count)
+
+    def texts(self) -> Iterator[list[str]]:
+        """Yield the texts of all chunks, some thousands at a time."""
+        with self._explained():
+            yield from self._chunks.texts()
 
     def search(
         self,
@@ -139,4 +148,12 @@ class Reader:
 
 def listed(differing: dict[str, tuple[object, object]]) -> str:
     """Return differences between two identities as text."""
-    return "; ".join(f"{name} was {old!r}, is {new!r}" for name, (old, new) in differing.items())
+    return "; ".join(_difference(name, old, new) for name, (old, new) in differing.items())
+
+
+def _difference(name: str, old: object, new: object) -> str:
+    if isinstance(old, Fingerprint) and isinstance(new, Fingerprint):
+        result = compare(new, old)
+        measured = f"cosine {digits(result.cosine)}, at least {result.least:g} expected"
+        return f"the nodes give other vectors ({measured}): {result.cause or 'the table was made anew'}"
+    return f"{name} was {old!r}, is {new!r}"

@@ -47,6 +47,8 @@ class Run:
         host: Host it ran on.
         pid: Process it ran in.
         counts: What it did in figures, as the caller gave them.
+        model: Fingerprint of the model that embedded, with what nodes said of it; empty where no node was asked, and
+            in runs of earlier versions.
     """
 
     run_id: str
@@ -62,6 +64,7 @@ class Run:
     host: str
     pid: int
     counts: Mapping[str, float] = field(default_factory=dict)
+    model: str = ""
 
 
 def now() -> datetime:
@@ -78,9 +81,9 @@ class RunLog:
     def all(self) -> list[Run]:
         """Return all runs, the oldest first."""
         columns = self._table.to_arrow().sort_by("started_at")
-        names = [each.name for each in fields(Run)]
-        rows = zip(*(columns[name].to_pylist() for name in names), strict=True)
-        return [replace(run, counts=json.loads(str(run.counts))) for run in (Run(*row) for row in rows)]
+        names = {each.name for each in fields(Run)}.intersection(columns.column_names)
+        rows = columns.select(sorted(names)).to_pylist()
+        return [Run(**{**row, "counts": json.loads(row["counts"])}) for row in rows]
 
     def find(self, run_id: str) -> Run:
         """Return one run.
@@ -93,7 +96,7 @@ class RunLog:
                 return run
         raise TableError(f"There is no run {run_id!r}.", remedy="`runs` lists those there are.")
 
-    def begin(self, run_id: str, source: str, kind: str, chunks: int, documents: int) -> Run:
+    def begin(self, run_id: str, source: str, kind: str, chunks: int, documents: int, model: str = "") -> Run:
         """Log the beginning of a run.
 
         Raises:
@@ -106,7 +109,19 @@ class RunLog:
                 remedy="Give each run a name of its own.",
             )
         started = Run(
-            run_id, kind, source, RUNNING, now(), None, chunks, documents, None, None, _host(), os.getpid()
+            run_id=run_id,
+            kind=kind,
+            source=source,
+            status=RUNNING,
+            started_at=now(),
+            ended_at=None,
+            chunks_before=chunks,
+            documents_before=documents,
+            chunks_after=None,
+            documents_after=None,
+            host=_host(),
+            pid=os.getpid(),
+            model=model,
         )
         self.put(started)
         return started
@@ -118,7 +133,13 @@ class RunLog:
             [pa.array([getattr(row, each.name) for row in rows], each.type) for each in schema.RUNS],
             schema=schema.RUNS,
         )
-        commit("The run cannot be logged", lambda: merge(self._table, "run_id", table))
+        commit("The run cannot be logged", lambda: self._write(table))
+
+    def _write(self, rows: pa.Table) -> None:
+        missing = [name for name in rows.column_names if name not in self._table.schema.names]
+        if missing:  # an earlier version made this log
+            self._table.add_columns(dict.fromkeys(missing, "''"))
+        merge(self._table, "run_id", rows)
 
     def open(self) -> list[Run]:
         """Return the runs that are not over, without those whose process is gone."""

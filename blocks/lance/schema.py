@@ -7,6 +7,7 @@ primary key: LanceDB then notices two writers that insert the same key and lets 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -14,9 +15,15 @@ import pyarrow as pa
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance.spec import Identity
 from prefect_ollama.blocks.lance.words import indexed_words
+from prefect_ollama.blocks.wire.fingerprint import Fingerprint
 
 VERSION: Final = 2
 """Of the chunk table: 1 had no column `words`. `migration` brings older tables to this one."""
+
+VECTOR: Final = "vector"
+MODEL_KEY: Final = "prefect_ollama.model"
+"""Where the fingerprint and the options are: in the metadata of the field `vector`, because LanceDB changes those of a
+field in place, and not those of a schema. A table of version 1 gets them from the first run that writes to it."""
 _KEY: Final = b"prefect_ollama"
 _PRIMARY: Final = {b"lance-schema:unenforced-primary-key": b"true"}
 _UTC: Final = pa.timestamp("us", tz="UTC")
@@ -40,6 +47,19 @@ def _key(name: str) -> pa.Field:
     return pa.field(name, pa.string(), nullable=False, metadata=_PRIMARY)
 
 
+def model_metadata(identity: Identity) -> dict[str, str]:
+    """Return the metadata of the vector field: the model's fingerprint and the options, none where it has none."""
+    if identity.fingerprint is None:
+        return {}
+    values = {"fingerprint": identity.fingerprint.to_json(), "options": identity.options}
+    return {MODEL_KEY: json.dumps(values)}
+
+
+def _vector(identity: Identity) -> pa.Field:
+    kind = pa.list_(pa.field("item", pa.float32()), identity.dimension)
+    return pa.field(VECTOR, kind, nullable=False, metadata=model_metadata(identity) or None)
+
+
 def chunk_schema(identity: Identity) -> pa.Schema:
     """Return the chunk table's schema, which carries the identity of its vectors in its metadata."""
     text = pa.string()
@@ -59,7 +79,7 @@ def chunk_schema(identity: Identity) -> pa.Schema:
             _required("text_hash", text),
             _required("tokens", pa.int32()),
             _required("regions", pa.list_(pa.field("item", REGION, nullable=False))),
-            _required("vector", pa.list_(pa.field("item", pa.float32()), identity.dimension)),
+            _vector(identity),
             _required("model", text),
             _required("digest", text),
             _required("chunker", text),
@@ -111,6 +131,7 @@ RUNS: Final = pa.schema(
         _required("host", pa.string()),
         _required("pid", pa.int64()),
         _required("counts", pa.string()),
+        _required("model", pa.string()),
     ],
     metadata={_KEY: json.dumps({"schema": 1})},
 )
@@ -165,4 +186,10 @@ def stored_identity(schema: pa.Schema, table: str) -> Identity:
             state="It was not changed.",
             remedy="Upgrade prefect-ollama, or choose another table.",
         )
-    return Identity.from_json(json.dumps(marked["identity"]))
+    identity = Identity.from_json(json.dumps(marked["identity"]))
+    kept = (schema.field(VECTOR).metadata or {}).get(MODEL_KEY.encode())
+    if kept is None:
+        return identity
+    values = json.loads(kept)
+    options = tuple((name, value) for name, value in values["options"])
+    return replace(identity, options=options, fingerprint=Fingerprint.from_json(values["fingerprint"]))

@@ -68,6 +68,8 @@ class Store(Reader):
         if identity is not None:
             _refuse_other(spec, store.identity, identity)
             store.upgrade()
+            if create and store.identity.fingerprint is None and identity.fingerprint is not None:
+                store._keep_model(identity)
         return store
 
     def upgrade(self) -> list[str]:
@@ -88,10 +90,30 @@ class Store(Reader):
             commit("The table cannot be indexed", lambda: ensure_indices(self._chunks.table))
             return done
 
+    def _keep_model(self, identity: Identity) -> None:
+        """Keep fingerprint and options with a table of an earlier version; whoever does so first decides."""
+
+        def write() -> None:
+            found = schema.stored_identity(self._chunks.schema, self.spec.table)
+            if found.fingerprint is None:
+                self._chunks.table.update_field_metadata(
+                    {"path": schema.VECTOR, "metadata": schema.model_metadata(identity)}
+                )
+
+        with self._guard.held():
+            commit(f"The fingerprint of table {self.spec.table!r} cannot be kept", write)
+        self.identity = schema.stored_identity(self._chunks.schema, self.spec.table)
+
     # Runs
 
-    def begin_run(self, run_id: str, source: str, *, kind: str = "ingest") -> Run:
+    def begin_run(self, run_id: str, source: str, *, kind: str = "ingest", model: str = "") -> Run:
         """Begin a run over one source. Read the manifest after this, not before: it may mark documents stale.
+
+        Args:
+            run_id: Name of the run.
+            source: Whose documents it changes.
+            kind: What it does.
+            model: Which model embeds, for the log.
 
         Raises:
             TableError: A run is open in this store, the log knows a run of this name, or the table is being
@@ -103,7 +125,7 @@ class Store(Reader):
             self._refuse_swapped()
             self.upgrade()
             unended = self._log.close_abandoned()
-            run = self._log.begin(run_id, source, kind, self._chunks.version, self._manifest.version)
+            run = self._log.begin(run_id, source, kind, self._chunks.version, self._manifest.version, model)
             try:
                 # A swap logs its run and then looks for others; so one of the two sees the other.
                 swap.refuse_open_runs(self.spec, self._log.all(), swap.KIND)
@@ -281,7 +303,10 @@ class Store(Reader):
                     each._log.close_abandoned()
                     swap.refuse_open_runs(each.spec, each._log.all())
                 beside.reconcile()
-                run = self._log.begin(run_id, "", swap.KIND, self._chunks.version, self._manifest.version)
+                model = str(beside.identity.fingerprint or "")
+                run = self._log.begin(
+                    run_id, "", swap.KIND, self._chunks.version, self._manifest.version, model
+                )
                 try:
                     swap.refuse_open_runs(
                         self.spec, [each for each in self._log.all() if each.run_id != run_id]
@@ -413,6 +438,7 @@ def _refuse_other(spec: StoreSpec, found: Identity, wanted: Identity) -> None:
             f"The vectors of table {spec.table!r} are not comparable with those asked for: "
             f"{listed(differing)}.",
             state="The table was not changed.",
-            remedy="Either store into another table, or embed all documents of this one again with "
-            "`re_embed`, which builds the new table beside and swaps at the end.",
+            remedy="Go back to the model, options and version of Ollama that the table was made with; or store into "
+            "another table; or embed all documents of this one again with `re_embed` (`prefect-ollama re-embed`), "
+            "which builds the new table beside and swaps at the end.",
         )

@@ -16,6 +16,7 @@ from prefect_ollama.blocks.errors import (
     NodeRefused,
     PrefectOllamaError,
 )
+from prefect_ollama.blocks.wire.canaries import QUICK
 from prefect_ollama.blocks.wire.client import NodeClient
 from prefect_ollama.blocks.wire.loaded import LoadedModel, loaded_models
 from prefect_ollama.blocks.wire.proof import canary_vectors, identify, prove_cluster
@@ -161,7 +162,7 @@ async def _failure(node: NodeSpec, cluster: ClusterSpec) -> PrefectOllamaError |
     try:
         async with NodeClient(node, cluster.model) as client:
             await identify(client, pull=False)
-            await canary_vectors(client, timeout=node.load_timeout)
+            await canary_vectors(client, QUICK, timeout=node.load_timeout)
     except (NodeError, ConfigurationError) as error:
         return error
     return None

@@ -121,9 +121,9 @@ class NodeClient:
             most_tokens=sum(_TOKENS_A_BYTE * 4 * len(text) + _TOKENS_A_TEXT for text in texts),
         )
 
-    async def version(self) -> str:
+    async def version(self, *, timeout: float = 30.0) -> str:
         """The version that the node gives, empty where it gives none."""
-        data = await self._object("GET", "api/version", VERSION_BOUNDS)
+        data = await self._object("GET", "api/version", VERSION_BOUNDS, timeout=timeout)
         return self.disclosure.version(self._checked(read_version, data, "/api/version"))
 
     async def models(self, *, timeout: float = 30.0) -> dict[str, str]:

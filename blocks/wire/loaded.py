@@ -64,7 +64,7 @@ def loaded_models(entries: Sequence[Any]) -> tuple[LoadedModel, ...]:
 
 def find_model(models: Sequence[LoadedModel], name: str) -> LoadedModel | None:
     """The model of this name, with or without a tag, if it is among them."""
-    return next((model for model in models if model.name in (name, full_name(name))), None)
+    return next((model for model in models if full_name(model.name) == full_name(name)), None)
 
 
 def _name(value: Any) -> str:

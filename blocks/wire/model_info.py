@@ -30,6 +30,8 @@ _CAPABILITIES: Final = frozenset(
     {"completion", "tools", "insert", "vision", "embedding", "thinking", "image", "audio"}
 )
 _EMBEDS: Final = re.compile(r"embed|minilm|bge|e5|gte|nomic|arctic|mxbai|paraphrase", re.IGNORECASE)
+# As GGUF names them; whatever else a node says is repeated nowhere.
+_QUANTIZATION: Final = re.compile(r"B?F(16|32|64)|I?Q[0-9][0-9A-Z_]{0,12}|MXFP4|NVFP4")
 _NAMED: Final = 5
 
 
@@ -42,12 +44,14 @@ class ModelInfo:
         embeds: Whether it embeds; None where it says no capabilities.
         context: Longest text in tokens, 0 where it gives none that a model can have.
         dimension: Floats of a vector, 0 where it gives none.
+        quantization: Of the weights ("F16", "Q8_0"), empty where it gives none that could be one.
     """
 
     capabilities: tuple[str, ...] = ()
     embeds: bool | None = None
     context: int = 0
     dimension: int = 0
+    quantization: str = ""
 
 
 def read_version(data: dict[str, Any]) -> str:
@@ -93,11 +97,13 @@ def read_model_info(data: dict[str, Any]) -> ModelInfo:
     if not all(type(each) is str for each in capabilities):
         raise ValueError("capabilities that are no texts")
     info = member(data, "model_info", dict, {})
+    quantization = member(data, "details", dict, {}).get("quantization_level")
     return ModelInfo(
         tuple(each for each in capabilities[:64] if each in _CAPABILITIES),
         ("embedding" in capabilities) if capabilities else None,
         _of_architecture(info, "context_length", LEAST_CONTEXT, MOST_CONTEXT),
         _of_architecture(info, "embedding_length", 1, MOST_CONTEXT),
+        quantization if type(quantization) is str and _QUANTIZATION.fullmatch(quantization) else "",
     )
 
 

@@ -1,8 +1,9 @@
 """A node proves itself before it gets work: reachable, has the model, and gives the vectors that the others give.
 
-Names lie: two nodes may hold other weights or quantisations under one name. So every node embeds the same
-canary texts, in a list and again in another order, and the vectors are compared. The second order shows a
-node (or a proxy before it) that answers in the wrong order.
+Names and digests lie: two nodes may hold other weights under one name, and two versions of Ollama give other vectors
+for one digest. So every node embeds the same canary texts, and their vectors, its fingerprint, are compared with those
+of the other nodes and of the table. Some are asked for again in another order, which shows a node (or a proxy before
+it) that answers in the wrong order.
 """
 
 from __future__ import annotations
@@ -23,23 +24,19 @@ from prefect_ollama.blocks.errors import (
     NodeUnreachable,
 )
 from prefect_ollama.blocks.wire.answer import Vectors
+from prefect_ollama.blocks.wire.canaries import QUICK, SHORT, full_set
 from prefect_ollama.blocks.wire.client import NodeClient
+from prefect_ollama.blocks.wire.fingerprint import Comparison, Fingerprint, compare, digits
 from prefect_ollama.blocks.wire.model_info import other_models, settle_context
 from prefect_ollama.blocks.wire.spec import ClusterSpec, full_name
 
 T = TypeVar("T")
 
-CANARIES = (
-    "The harbour master logs every tide before sunrise.",
-    "def area(radius): return 3.14159 * radius ** 2",
-    "Zwei Löffel Mehl, ein Ei und eine Prise Salz.",
-    "Interest is paid quarterly; the principal falls due in 2031.",
-)
-"""Texts that lie far apart for any embedding model, so that a swap of two shows."""
+NODES = "the other nodes'"
+"""Whose vectors a node is held against, in an error; the alternative is the table's."""
 
-SAME_VECTOR = 0.999
-"""Least cosine between two vectors that count as the same: f16 and f32 weights of one model pass, other
-quantisations do not."""
+SAME_ORDER = 0.999
+"""Least cosine between two vectors of one text from one node; those of two canaries are far below."""
 
 CONTEXT_CAP = 2048
 """Context asked for where the user names none: chunks are far shorter, and a larger one costs memory."""
@@ -55,45 +52,43 @@ Progress = Callable[[str, str, int, int], None]
 """Called with node name, what it does, bytes done, bytes in all."""
 
 
+@dataclass(frozen=True, slots=True)
+class NodeModel:
+    """What a node says of itself and its model; it is empty or 0 where it does not say.
+
+    Attributes:
+        version: Version of the server.
+        digest: SHA-256 of the model's manifest.
+        quantization: Of the model's weights, such as "F16".
+        context: Longest text in tokens that the model can take.
+    """
+
+    version: str
+    digest: str
+    quantization: str = ""
+    context: int = 0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Proof:
     """What a node showed of itself.
 
     Attributes:
         node: Its name.
-        version: Version it gives.
+        version: Version that it gives.
         digest: SHA-256 of its model's manifest, empty where it gives none.
-        canaries: float32 of shape (canaries, dimension).
-        seconds: Time of one request with all canaries, model loaded.
+        seconds: Time of one request with the texts `SHORT`, model loaded.
     """
 
     node: str
     version: str
     digest: str
-    canaries: Vectors
     seconds: float
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Reference:
-    """What every node's vectors are held against.
-
-    Attributes:
-        digest: Digest of the model.
-        canaries: float32 of shape (canaries, dimension).
-    """
-
-    digest: str
-    canaries: Vectors
-
     @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        return int(self.canaries.shape[1])
-
-    def same_vectors(self, canaries: Vectors) -> bool:
-        """Whether these are the canaries' vectors of the same model."""
-        return canaries.shape == self.canaries.shape and likeness(canaries, self.canaries) >= SAME_VECTOR
+    def texts_per_second(self) -> float:
+        """Rate with the texts `SHORT`: a first hint only."""
+        return len(SHORT) / self.seconds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,21 +97,20 @@ class ProvenCluster:
 
     Attributes:
         spec: The cluster, with the model's context settled.
-        reference: What vectors must look like.
+        reference: The fingerprint of the model, as one of the nodes showed it in this run. It has the table's id if
+            its vectors are the table's.
         proofs: By node name, of the nodes that may work at once.
         left_out: By node name, why a node does not (yet) take part.
     """
 
     spec: ClusterSpec
-    reference: Reference
+    reference: Fingerprint
     proofs: Mapping[str, Proof]
     left_out: Mapping[str, NodeError] = field(default_factory=dict)
 
 
-async def identify(
-    client: NodeClient, *, pull: bool, progress: Progress | None = None
-) -> tuple[str, str, int]:
-    """Version, digest and context length (tokens, 0 where unknown) of a node and its model.
+async def identify(client: NodeClient, *, pull: bool, progress: Progress | None = None) -> NodeModel:
+    """Return what a node says of itself and its model.
 
     Raises:
         NodeError: It cannot be reached, lacks the model (and may not pull it), or the model cannot embed.
@@ -140,31 +134,47 @@ async def identify(
             node=client.node.name,
             remedy="Name an embedding model, for example nomic-embed-text or all-minilm.",
         )
-    return version, digest, shown.context
+    return NodeModel(version, digest, shown.quantization, shown.context)
 
 
 async def canary_vectors(
-    client: NodeClient, *, timeout: float, dimension: int | None = None
-) -> tuple[Vectors, float]:
-    """Vectors of the canary texts, asked for twice in different order, and the seconds of the second request.
+    client: NodeClient, texts: Sequence[str], *, timeout: float, dimension: int | None = None
+) -> tuple[Sequence[str], Vectors, float]:
+    """Ask for the vectors of canary texts, and for those of `SHORT` again in another order.
+
+    Args:
+        client: The node's client.
+        texts: Canary texts, which begin with `SHORT`.
+        timeout: Seconds for each request.
+        dimension: Floats in a vector; None takes what the node gives.
+
+    Returns:
+        The texts that it took (without those that are too long for its context), their vectors of shape
+        (texts, dimension), and the seconds of the second request.
 
     Raises:
         NodeError: No answer, or one that cannot be believed.
     """
     try:
-        first = await client.embed(CANARIES, timeout=timeout, dimension=dimension)
+        try:
+            first = await client.embed(texts, timeout=timeout, dimension=dimension)
+        except InputRejected:
+            if len(texts) <= len(QUICK):
+                raise
+            texts = texts[: len(QUICK)]
+            first = await client.embed(texts, timeout=timeout, dimension=dimension)
         start = asyncio.get_running_loop().time()
-        again = await client.embed(CANARIES[::-1], timeout=timeout, dimension=first.vectors.shape[1])
+        again = await client.embed(SHORT[::-1], timeout=timeout, dimension=first.vectors.shape[1])
     except InputRejected as error:
         raise NodeAnswerError(f"refuses the canary texts ({error.cause})", node=client.node.name) from error
     seconds = asyncio.get_running_loop().time() - start
-    if likeness(first.vectors, again.vectors[::-1]) < SAME_VECTOR:
+    if np.min(np.einsum("ij,ij->i", first.vectors[: len(SHORT)], again.vectors[::-1])) < SAME_ORDER:
         raise NodeAnswerError(
             "gives a text another vector when the order of the list changes.",
             node=client.node.name,
             remedy="Look for a proxy that mixes up answers, or update Ollama there.",
         )
-    return first.vectors, seconds
+    return texts, first.vectors, seconds
 
 
 async def prove_again(client: NodeClient, known: ProvenCluster, *, timeout: float) -> float:
@@ -176,7 +186,7 @@ async def prove_again(client: NodeClient, known: ProvenCluster, *, timeout: floa
         timeout: Seconds for each request.
 
     Returns:
-        Seconds of one request with all canaries, model loaded.
+        Seconds of one request with the texts `SHORT`, model loaded.
 
     Raises:
         NodeError: It may not.
@@ -186,10 +196,18 @@ async def prove_again(client: NodeClient, known: ProvenCluster, *, timeout: floa
     digest = _digest(models, client.model.name)
     if digest is None:
         raise no_model(client, models)
-    canaries, seconds = await canary_vectors(client, timeout=timeout)
-    proof = Proof(name, "", digest, canaries, seconds)
-    if reason := differs(proof, known.reference, accept_other_digest=known.spec.accept_other_digest):
+    if not known.spec.accept_other_digest and (reason := _other_digest(name, digest, known.reference)):
         raise reason
+    # A node that was there at the start was compared in full then, unless it was updated since.
+    version = await client.version(timeout=timeout)
+    proof = known.proofs.get(name)
+    texts: Sequence[str] = SHORT
+    if proof is None or (proof.digest, proof.version) != (digest, version):
+        texts = full_set(known.spec.model.num_ctx)
+    texts, vectors, seconds = await canary_vectors(client, texts, timeout=timeout)
+    found = Fingerprint.measured(texts, vectors, model=known.spec.model.name, digest=digest, version=version)
+    if other := differs(name, found, known.reference, known.spec):
+        raise other
     return seconds
 
 
@@ -207,7 +225,11 @@ def no_model(client: NodeClient, models: Iterable[str]) -> NodeRefused:
 
 
 async def prove_cluster(
-    spec: ClusterSpec, *, reference: Reference | None = None, progress: Progress | None = None
+    spec: ClusterSpec,
+    *,
+    reference: Fingerprint | None = None,
+    quick: bool = False,
+    progress: Progress | None = None,
 ) -> ProvenCluster:
     """Let every node prove itself, all at the same time.
 
@@ -216,8 +238,10 @@ async def prove_cluster(
 
     Args:
         spec: The cluster.
-        reference: What a table's vectors were made with; None lets the majority of the nodes decide (the
-            first configured one where there is none).
+        reference: The fingerprint of a table. Nodes that give its vectors are taken, and the others left out. If
+            there is no such node, or no table, the majority of the nodes decides (the first configured one where
+            there is none); so look whether the id of the result's reference is this one's.
+        quick: Whether nodes that name the reference's digest and version are asked for a part of the canaries only.
         progress: Told of downloads, where `spec.pull` allows them.
 
     Raises:
@@ -232,16 +256,21 @@ async def prove_cluster(
             grace=None if spec.pull else GRACE,
         )
         if spec.model.num_ctx is None:
-            contexts = {name: context for name, (_, _, context) in known.items()}
+            contexts = {name: each.context for name, each in known.items()}
             settled, short = settle_context(contexts, cap=CONTEXT_CAP)
             left_out |= short
             known = {name: each for name, each in known.items() if name not in short}
             spec = replace(spec, model=replace(spec.model, num_ctx=settled))
             for client in clients:
                 client.model = spec.model
-        canaries = await _gather(
+        everything = full_set(spec.model.num_ctx)
+        measured = await _gather(
             {
-                c.node.name: canary_vectors(c, timeout=c.node.load_timeout)
+                c.node.name: canary_vectors(
+                    c,
+                    QUICK if quick and _says_the_same(known[c.node.name], reference) else everything,
+                    timeout=c.node.load_timeout,
+                )
                 for c in clients
                 if c.node.name in known
             },
@@ -250,68 +279,103 @@ async def prove_cluster(
         )
     finally:
         await asyncio.gather(*(client.aclose() for client in clients))
-    proofs = {
-        node.name: Proof(node.name, known[node.name][0], known[node.name][1], *canaries[node.name])
+    prints = {
+        node.name: _fingerprint(known[node.name], spec.model.name, *measured[node.name][:2])
         for node in spec.nodes
-        if node.name in canaries
+        if node.name in measured
     }
-    if proofs:
-        reference = reference or majority(list(proofs.values()))
-        for name in list(proofs):
-            if reason := differs(proofs[name], reference, accept_other_digest=spec.accept_other_digest):
+    if prints:
+        wanted = [each for each in prints.values() if reference and compare(each, reference).same]
+        chosen = majority(wanted or list(prints.values()))
+        for name, found in list(prints.items()):
+            reason = differs(name, found, reference, spec, "the table's") if reference and wanted else None
+            if reason := reason or differs(name, found, chosen, spec):
                 left_out[name] = reason
-                del proofs[name]
-    if not proofs or reference is None:
-        causes = "\n".join(f"  {error}" for error in left_out.values())
-        raise ClusterError(
-            f"No node can embed with {spec.model.name!r}:\n{causes}",
-            causes=left_out,
-            state="Nothing was started.",
-            remedy="Mend one of them and run again.",
+                del prints[name]
+        proofs = {
+            name: Proof(name, found.version, found.digest, measured[name][2])
+            for name, found in prints.items()
+        }
+        known_as = chosen.known_as(reference) if reference and wanted else chosen
+        return ProvenCluster(spec, known_as, proofs, left_out)
+    causes = "\n".join(f"  {error}" for error in left_out.values())
+    raise ClusterError(
+        f"No node can embed with {spec.model.name!r}:\n{causes}",
+        causes=left_out,
+        state="Nothing was started.",
+        remedy="Repair at least one node and run again.",
+    )
+
+
+def majority(prints: Sequence[Fingerprint]) -> Fingerprint:
+    """Return the fingerprint that most nodes share; among equals the first configured one's."""
+
+    def followers(candidate: Fingerprint) -> int:
+        return sum(
+            compare(each, candidate).same and not _other_digest("", each.digest, candidate) for each in prints
         )
-    return ProvenCluster(spec, reference, proofs, left_out)
+
+    return max(prints, key=followers)  # max takes the first of equals
 
 
-def majority(proofs: Sequence[Proof]) -> Reference:
-    """The digest and vectors that most nodes share; among equals the first configured one's."""
+def differs(
+    node: str, found: Fingerprint, reference: Fingerprint, spec: ClusterSpec, whose: str = NODES
+) -> NodeRefused | None:
+    """Return why a node must not work with the reference's vectors, or None.
 
-    def followers(candidate: Proof) -> int:
-        reference = Reference(candidate.digest, candidate.canaries)
-        return sum(differs(proof, reference) is None for proof in proofs)
-
-    chosen = max(proofs, key=followers)  # max takes the first of equals
-    return Reference(chosen.digest, chosen.canaries)
-
-
-def differs(proof: Proof, reference: Reference, *, accept_other_digest: bool = False) -> NodeError | None:
-    """Why this node must not work beside the reference, or None."""
-    if not reference.same_vectors(proof.canaries):
-        if proof.canaries.shape != reference.canaries.shape:
-            how = f"{proof.canaries.shape[1]} dimensions, not {reference.dimension}"
-        else:
-            how = f"cosine {likeness(proof.canaries, reference.canaries):.4f}"
+    Args:
+        node: Its name.
+        found: Its fingerprint.
+        reference: What its vectors must be.
+        spec: The cluster.
+        whose: Whose vectors the reference's are, for the error. The digest has to be that of the other nodes only.
+    """
+    result = compare(found, reference)
+    if not result.same:
         return NodeRefused(
-            f"gives other vectors than the rest ({how}): other weights under the same name.",
-            node=proof.node,
-            remedy="Pull the model there again, or take the node out of the cluster.",
+            f"gives other vectors than {whose} ({likeness(result)}): {result.cause}.",
+            node=node,
+            remedy="Bring it to the same model and the same version of Ollama, or take it out of the cluster.",
         )
-    if proof.digest and reference.digest and proof.digest != reference.digest and not accept_other_digest:
-        return NodeRefused(
-            f"has another build of the model (digest {proof.digest[:12]}, not {reference.digest[:12]}), "
-            "though its vectors are the same.",
-            node=proof.node,
-            remedy="Pull the model there again, or let the cluster accept other digests with equal vectors.",
-        )
+    if whose == NODES and not spec.accept_other_digest:
+        return _other_digest(node, found.digest, reference, likeness(result))
     return None
 
 
-def likeness(a: Vectors, b: Vectors) -> float:
-    """The least cosine between rows of two equally shaped matrices of unit vectors."""
-    return float(np.min(np.einsum("ij,ij->i", a, b)))
+def likeness(result: Comparison) -> str:
+    """Return what a comparison measured, for people: `cosine 0.9995, at least 0.99995 expected`."""
+    return f"cosine {digits(result.cosine)}, at least {result.least:g} expected"
+
+
+def _other_digest(node: str, digest: str, reference: Fingerprint, measured: str = "") -> NodeRefused | None:
+    if not digest or not reference.digest or digest == reference.digest:
+        return None
+    though = f", though its vectors agree ({measured})" if measured else ""
+    return NodeRefused(
+        f"has another build of the model (digest {digest[:12]}, not {reference.digest[:12]}){though}.",
+        node=node,
+        remedy="Pull the model there again, or let the cluster accept other digests with equal vectors.",
+    )
+
+
+def _says_the_same(node: NodeModel, reference: Fingerprint | None) -> bool:
+    mine = node.digest, node.version
+    return reference is not None and all(mine) and mine == (reference.digest, reference.version)
+
+
+def _fingerprint(says: NodeModel, model: str, texts: Sequence[str], vectors: Vectors) -> Fingerprint:
+    return Fingerprint.measured(
+        texts,
+        vectors,
+        model=model,
+        digest=says.digest,
+        version=says.version,
+        quantization=says.quantization,
+    )
 
 
 def _digest(models: Mapping[str, str], name: str) -> str | None:
-    return models.get(full_name(name), models.get(name))
+    return {full_name(each): digest for each, digest in models.items()}.get(full_name(name))
 
 
 async def _gather(

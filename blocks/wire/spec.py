@@ -57,9 +57,20 @@ class NodeSpec:
             object.__setattr__(self, "password", seal(self.password))
 
 
+_REGISTRY = "registry.ollama.ai"
+_NAMESPACE = "library"
+
+
 def full_name(model: str) -> str:
-    """A model's name with its tag, which is `latest` where none is given."""
-    return model if ":" in model.rsplit("/", 1)[-1] else f"{model}:latest"
+    """Return the name under which Ollama finds a model, so that two names of one model are equal.
+
+    Host and namespace have defaults, the tag is `latest` where none is given, and case does not count. Source:
+    `types/model/name.go` of Ollama (`ParseName`, `DisplayShortest`, `EqualFold`).
+    """
+    name = model.strip().casefold()
+    name = name.partition("://")[2] or name
+    name = name.removeprefix(f"{_REGISTRY}/").removeprefix(f"{_NAMESPACE}/")
+    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
 
 
 @dataclass(frozen=True, slots=True)

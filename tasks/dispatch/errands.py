@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from prefect_ollama.blocks.errors import NodeAnswerError
 from prefect_ollama.blocks.wire.answer import Answer, Vectors
-from prefect_ollama.blocks.wire.proof import CANARIES
+from prefect_ollama.blocks.wire.canaries import SHORT
 from prefect_ollama.tasks.dispatch.job import Item, estimate_units
 from prefect_ollama.tasks.dispatch.lane import Lane, Request
 
-ONE_CANARY = estimate_units(CANARIES[0])
+ONE_CANARY = estimate_units(SHORT[0])
 """Units of one canary text."""
 
 
@@ -52,7 +52,7 @@ class Carried:
     def texts(self) -> list[str]:
         """As they are sent."""
         asked = [errand.item.sent for errand in self.errands]
-        return [*asked, *CANARIES[: self.canaries]]
+        return [*asked, *SHORT[: self.canaries]]
 
     @property
     def units(self) -> float:

@@ -16,11 +16,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from prefect_ollama.blocks.errors import NodeAnswerError
 from prefect_ollama.blocks.wire.answer import Answer, Vectors
-from prefect_ollama.blocks.wire.proof import SAME_VECTOR, Reference
+from prefect_ollama.blocks.wire.canaries import SHORT
+from prefect_ollama.blocks.wire.fingerprint import Fingerprint, cosine, least_cosine
 from prefect_ollama.tasks.dispatch.errands import ONE_CANARY, Carried, Errand, Findings
 from prefect_ollama.tasks.dispatch.job import Item
 from prefect_ollama.tasks.dispatch.lane import Lane, Request
@@ -31,6 +30,10 @@ EVERY = 3.0
 FIRST_UNITS, EVERY_UNITS = 6_000.0, 25_000.0
 """The same in units, at the start of a node's work and, doubling, later: a canary costs a tenth of a percent of
 that. So what a node did is soon believed, also should all nodes go."""
+
+SAME_TEXT = 0.999
+"""Least cosine of two nodes' vectors of a chunk. Canaries show which model a node has, and a chunk may differ more than
+they do; this bound shows mixed up and corrupted answers."""
 
 TRIES = 3
 """Other nodes' failures with texts of one answer after which it is thrown away, if its node is gone."""
@@ -76,12 +79,13 @@ class Evidence:
 
     Args:
         lanes: All nodes.
-        reference: The canaries' vectors.
+        reference: The fingerprint of the model.
         now: The time.
     """
 
-    def __init__(self, lanes: Sequence[Lane], reference: Reference, now: float) -> None:
-        self._reference = reference
+    def __init__(self, lanes: Sequence[Lane], reference: Fingerprint, now: float) -> None:
+        self._canaries = [reference.canary(text) for text in SHORT]
+        self._least = least_cosine(reference, reference)
         self._pages = {lane: _Page(now) for lane in lanes}
         self._carried: dict[Request, Carried] = {}
         self._checks: dict[Request, Errand] = {}
@@ -174,7 +178,7 @@ class Evidence:
         carried = self._carried.pop(request, Carried())
         extra = answer.vectors[len(request.items) :]
         canaries = extra[len(carried.errands) :]
-        if any(not _same(one, self._reference.canaries[at]) for at, one in enumerate(canaries)):
+        if any(cosine(one, self._canaries[at]) < self._least for at, one in enumerate(canaries)):
             self._uncheck(carried.errands)
             found.liars.append((lane, _lies(lane, "a canary text")))
             return found
@@ -325,7 +329,7 @@ def _most(lane: Lane) -> int:
 
 
 def _same(a: Vectors, b: Vectors) -> bool:
-    return float(np.dot(a, b)) >= SAME_VECTOR
+    return cosine(a, b) >= SAME_TEXT
 
 
 def _lies(lane: Lane, what: str) -> NodeAnswerError:

@@ -10,12 +10,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from prefect_ollama.blocks.errors import NodeError, NodeFailed, NodeUnreachable
-from prefect_ollama.blocks.wire.proof import CANARIES, ProvenCluster, prove_again
+from prefect_ollama.blocks.wire.canaries import SHORT
+from prefect_ollama.blocks.wire.proof import ProvenCluster, prove_again
 from prefect_ollama.tasks.dispatch import verdict
 from prefect_ollama.tasks.dispatch.job import estimate_units
 from prefect_ollama.tasks.dispatch.lane import Lane
 
-CANARY_UNITS = sum(estimate_units(text) for text in CANARIES)
+CANARY_UNITS = sum(estimate_units(text) for text in SHORT)
 
 PROBE_TIMEOUT = 5.0
 """Seconds of a first probe; each further one in a row may take twice as long, as a model may have to load."""

@@ -15,7 +15,7 @@ from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 
 from prefect_ollama.blocks.lance import StoreSpec
 from prefect_ollama.blocks.lance.upkeep import TEMPORARY, delete_left_over_files
-from prefect_ollama.blocks.wire.proof import CANARIES
+from prefect_ollama.blocks.wire.canaries import CANARIES
 from prefect_ollama.tasks.chunking import gauge_texts
 from tests.crash.world import Undisturbed, World
 from tests.flow_samples import PREFIX

@@ -15,7 +15,9 @@ import pytest
 
 from prefect_ollama.blocks.errors import NodeUnreachable
 from prefect_ollama.blocks.wire.answer import Answer, Vectors
-from prefect_ollama.blocks.wire.proof import CANARIES, Proof, ProvenCluster, Reference
+from prefect_ollama.blocks.wire.canaries import CANARIES, SHORT
+from prefect_ollama.blocks.wire.fingerprint import Fingerprint
+from prefect_ollama.blocks.wire.proof import Proof, ProvenCluster
 from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.tasks.dispatch import Embedded, Figures, engine
 from prefect_ollama.tasks.dispatch.job import Job
@@ -145,6 +147,11 @@ class VirtualClient:
         await asyncio.sleep(self.virtual.latency / 2)
         return Answer(np.roll(_vectors(texts, "b" if lies else "a"), int(mixes), axis=0), 0)
 
+    async def version(self, *, timeout: float = 30.0) -> str:
+        """What it is."""
+        self._be_there()
+        return ""
+
     async def models(self, *, timeout: float = 30.0) -> dict[str, str]:
         """What it has."""
         await asyncio.sleep(self.virtual.latency / 2)
@@ -203,14 +210,14 @@ def embed(
             pace.told(assumed)
 
         patch.setattr(Pace, "start_over", assume)
-    canaries = _vectors(CANARIES, "a")
+    reference = Fingerprint.measured(CANARIES, _vectors(CANARIES, "a"), digest="digest")
     proofs = {
-        name: Proof(name, "", "digest", canaries, node.seconds(node.count(CANARIES)) + node.latency)
+        name: Proof(name, "", "digest", node.seconds(node.count(SHORT)) + node.latency)
         for name, node in VirtualClient.nodes.items()
     }
     each = tuple(NodeSpec(name, max_request_texts=most) for name in proofs)
     spec = ClusterSpec(each, ModelSpec("virtual"), give_up_after=20.0)
-    cluster = ProvenCluster(spec, Reference("digest", canaries), proofs)
+    cluster = ProvenCluster(spec, reference, proofs)
 
     async def run() -> Outcome:
         dispatch = engine.Engine(cluster)

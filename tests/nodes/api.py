@@ -230,7 +230,7 @@ class Api:
         if fault is not None and fault.name == "other_weights":
             weights = fault.weights
         digests = [text_digest(text) for text in texts]
-        vectors = self._vectors.of(texts, digests, weights, dimensions)
+        vectors = self._vectors.of(texts, digests, weights, dimensions, self.settings.tokenizer)
         if fault is not None and fault.name in SPOIL:
             vectors = SPOIL[fault.name](vectors, fault)
         head = orjson.dumps({"model": asked["model"]})[:-1]

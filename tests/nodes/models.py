@@ -38,7 +38,9 @@ UNLOAD_SECONDS = 0.2
 
 def tagged(model: str) -> str:
     """A model's full name."""
-    return model if ":" in model else f"{model}:latest"
+    # As Ollama compares names.
+    name = model.lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
+    return name if ":" in name else f"{name}:latest"
 
 
 def no_model(model: str) -> str:
@@ -102,7 +104,8 @@ class Models:
             asyncio.get_running_loop().call_later(UNLOAD_SECONDS, self._loaded.pop, name, None)
 
     def _digest(self, model: str) -> str:
-        return self._settings.digest or hashlib.sha256(model.encode()).hexdigest()
+        given = self._settings.digest
+        return hashlib.sha256(model.encode()).hexdigest() if given is None else given
 
     def _details(self, model: str) -> dict[str, Any]:
         family = "gemma3" if self.chats(model) else "bert"
@@ -112,7 +115,7 @@ class Models:
             "family": family,
             "families": [family],
             "parameter_size": "23M",
-            "quantization_level": "F16",
+            "quantization_level": self._settings.quantization,
         }
 
     def _row(self, model: str) -> dict[str, Any]:

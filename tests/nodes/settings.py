@@ -27,10 +27,12 @@ class Settings:
     Attributes:
         models: names of the models that are there; without a tag, `:latest` is meant.
         chat_models: names of further models, which chat and do not embed.
-        digest: of every model in `/api/tags`; None is the SHA-256 of its name.
+        digest: of every model in `/api/tags`; None is the SHA-256 of its name, empty is none, as gateways have it.
+        quantization: of every model, as it says; it changes no vectors, `cosine` does.
         capabilities: what `/api/show` says.
         dimension: floats a vector.
         weights: names the embedding function; other names give other vectors.
+        tokenizer: "0.24" gives other vectors to texts that are not ASCII, as Ollama 0.24 does beside 0.33.
         cosine: of this node's vectors to the true ones of `weights`; below 1 is another quantisation.
         pool: 0 gives each text a vector of its own; n takes one of n ready-made ones by the text's hash,
             which is nearly free of cost.
@@ -66,9 +68,11 @@ class Settings:
     models: tuple[str, ...] = ("nomic-embed-text",)
     chat_models: tuple[str, ...] = ()
     digest: str | None = None
+    quantization: str = "F16"
     capabilities: tuple[str, ...] = ("embedding",)
     dimension: int = 768
     weights: str = "a"
+    tokenizer: str = "0.33"
     cosine: float = 1.0
     pool: int = 0
     texts_per_second: float | None = None

@@ -32,12 +32,20 @@ def text_digest(text: str) -> bytes:
 
 
 def expected_vector(
-    text: str, dimension: int = 768, weights: str = "a", *, pool: int = 0, cosine: float = 1.0
+    text: str,
+    dimension: int = 768,
+    weights: str = "a",
+    *,
+    pool: int = 0,
+    cosine: float = 1.0,
+    tokenizer: str = "0.33",
 ) -> NDArray[np.float32]:
     """The one right vector of a text: float32, shape (dimension,), norm 1.
 
     The keyword arguments are those of `Settings`.
     """
+    if tokenizer == "0.24" and not text.isascii():
+        weights = f"{weights}\0{tokenizer}"
     if pool:
         return _pooled(int.from_bytes(text_digest(text)) % pool, dimension, weights)
     vector = _direction(f"{weights}\0{text}", dimension)
@@ -75,22 +83,31 @@ class Serialised:
         self.dimension, self.pool, self.cosine = dimension, pool, cosine
         self._kept: dict[tuple[object, ...], bytes] = {}
 
-    def of(self, texts: list[str], digests: list[bytes], weights: str, dimensions: int | None) -> list[bytes]:
+    def of(
+        self,
+        texts: list[str],
+        digests: list[bytes],
+        weights: str,
+        dimensions: int | None,
+        tokenizer: str = "0.33",
+    ) -> list[bytes]:
         """One JSON array a text, in order."""
         kept, pool = self._kept, self.pool
         vectors = []
         for text, digest in zip(texts, digests, strict=True):
-            key = (int.from_bytes(digest) % pool if pool else digest, weights, dimensions)
+            key = (int.from_bytes(digest) % pool if pool else digest, weights, tokenizer, dimensions)
             vector = kept.get(key)
             if vector is None:
                 if len(kept) >= self.LIMIT:
                     kept.clear()
-                vector = kept[key] = self._serialise(text, weights, dimensions)
+                vector = kept[key] = self._serialise(text, weights, dimensions, tokenizer)
             vectors.append(vector)
         return vectors
 
-    def _serialise(self, text: str, weights: str, dimensions: int | None) -> bytes:
-        vector = expected_vector(text, self.dimension, weights, pool=self.pool, cosine=self.cosine)
+    def _serialise(self, text: str, weights: str, dimensions: int | None, tokenizer: str) -> bytes:
+        vector = expected_vector(
+            text, self.dimension, weights, pool=self.pool, cosine=self.cosine, tokenizer=tokenizer
+        )
         if dimensions is not None and dimensions < self.dimension:
             vector = cut(vector, dimensions)
         return orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)

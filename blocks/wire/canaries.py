@@ -1,0 +1,71 @@
+"""The canary texts: what nodes embed so that their vectors show which model they have.
+
+Each text is there for a difference that was seen between real servers, or is likely. Tokenizers differ in typographic
+marks, accents and symbols (Ollama 0.24 and 0.33 give `“quoted”` vectors of cosine 0.04 to each other), runtimes in long
+words and in texts near the context, and quantizations in all texts.
+
+Scripts whose vowel signs are marks (Devanagari, Thai) and Hangul are left out: llama.cpp and the tokenizers of the
+original models cut them differently, and most embedding models know none of their words.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+_SYLLABLES: Final = ("tide", "mar", "lon", "gu", "beth", "ras", "ko", "vin", "dal", "esh")
+_LINE: Final = (
+    "the ship left port at dawn and the crew saw rain over the hills while a boy sold bread by the bridge"
+)
+_WORDS: Final = _LINE.split()
+
+
+def _long_word(letters: int) -> str:
+    return "".join(_SYLLABLES[(7 * i + i // 5) % len(_SYLLABLES)] for i in range(letters))[:letters]
+
+
+def _long_text(words: int) -> str:
+    # The order changes from line to line, so that a node that cuts the text loses something that it has not seen.
+    return " ".join(_WORDS[(i * (1 + i // len(_WORDS) % 7) + i // 50) % len(_WORDS)] for i in range(words))
+
+
+SHORT: Final = (
+    "“Café” – the harbour’s log…",
+    "def area(radius): return {'a': 3.14159 * radius ** 2}  # x >= 0 && y != 1",
+    "Zwei Löffel Mehl, ein Ei und eine Prise Salz — fertig für die große Straße.",
+    "Interest of 1,250.75 is paid quarterly; the principal falls due on 31/12/2031.",
+)
+"""Texts that lie far apart for any model, so that a swap of two shows. They check the order of answers, a node that
+comes back, and measure a first rate. The first travels with requests while nodes work."""
+
+QUICK: Final = (
+    *SHORT,
+    "Каждый прилив записан в журнале. Η θάλασσα είναι ήρεμη σήμερα.",
+    "港の記録は毎朝つけられる。潮汐每天记录两次，风平浪静。",
+    "البحر هادئ اليوم. הים שקט היום.",
+)
+"""The check of a node that says it has the build and the version that made the table."""
+
+LONG_WORD: Final = _long_word(300)
+"""A word longer than the 100 letters at which tokenizers of the BERT family may give up. Ollama 0.24 tokenizes a word
+in cubic time, 4,000 letters in 4.2 s; this one takes it 2 ms."""
+
+LONG_TEXTS: Final = ((512, _long_text(400)), (256, _long_text(190)))
+"""Texts near the limit of a context, by the context in tokens that they need. Their words are single tokens of common
+vocabularies. 512 is the shortest context of the models in Ollama's library."""
+
+CANARIES: Final = (*QUICK, LONG_WORD, *(text for _, text in LONG_TEXTS))
+"""All canary texts."""
+
+
+def full_set(context: int | None) -> tuple[str, ...]:
+    """Return the canaries of a model with this context, in tokens; None is unknown and taken for 512."""
+    known = 512 if context is None else context
+    if known < 2 * 128:  # the long word takes some 130 tokens
+        return QUICK
+    return (*QUICK, LONG_WORD, next(text for needed, text in LONG_TEXTS if known >= needed))
+
+
+def canary_name(text: str) -> str:
+    """Return the name under which a canary's vector is kept: it changes with the text."""
+    return blake2b(text.encode(), digest_size=4).hexdigest()
