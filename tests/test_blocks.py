@@ -336,7 +336,7 @@ def test_other_weights_under_the_same_name_are_found(pair: list[Node]) -> None:
     pair[1].control(weights="b")
     found = OllamaCluster(nodes=[each.url for each in pair]).check()
     assert [row.ok for row in found.nodes] == [True, False]
-    assert "other weights" in found.nodes[1].cause
+    assert "another model" in found.nodes[1].cause
 
 
 def test_a_cluster_of_which_no_node_works_is_a_result(pair: list[Node], nowhere: str) -> None:

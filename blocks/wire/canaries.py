@@ -30,10 +30,10 @@ def _long_text(words: int) -> str:
 
 
 SHORT: Final = (
-    "“Café” – the harbour’s log…",
-    "def area(radius): return {'a': 3.14159 * radius ** 2}  # x >= 0 && y != 1",
-    "Zwei Löffel Mehl, ein Ei und eine Prise Salz — fertig für die große Straße.",
-    "Interest of 1,250.75 is paid quarterly; the principal falls due on 31/12/2031.",
+    "“Café” – the harbour’s log of one tide…",
+    "def area(r): return {3.14159 * r**2}  # x >= 0",
+    "Zwei Löffel Mehl, ein Ei — für große Kuchen",
+    "Interest of 1,250.75 is paid; the principal falls due 2031",
 )
 """Texts that lie far apart for any model, so that a swap of two shows. They check the order of answers, a node that
 comes back, and measure a first rate. The first travels with requests while nodes work."""
