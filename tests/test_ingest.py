@@ -473,6 +473,8 @@ def test_another_model_prompt_or_cut_is_refused_with_the_ways_on(
         ({"at": OllamaCluster(nodes=at, dimensions=256)}, "256"),
         ({"chunking": Chunking(target_tokens=100, max_tokens=128, overlap_tokens=10)}, "target=100"),
     ):
+        for node in trio:
+            node.control(weights="b" if "model" in options else "a")
         with pytest.raises(TableError, match="not comparable") as caught:
             ingest(str(folder), **({"at": trio} | options))
         assert what in caught.value.cause
