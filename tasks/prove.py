@@ -13,7 +13,7 @@ from prefect_ollama.blocks.lance import Identity, Store
 from prefect_ollama.blocks.wire.fingerprint import cosine, digits, least_cosine
 from prefect_ollama.blocks.wire.proof import ProvenCluster, prove_cluster
 from prefect_ollama.blocks.wire.spec import ClusterSpec, full_name
-from prefect_ollama.tasks.dispatch import Dispatcher
+from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parcel import Parcel
 
@@ -91,7 +91,8 @@ def compare_rows(store: Store, dispatcher: Dispatcher, count: int) -> RowsCompar
         ClusterError: No node works any more.
     """
     reference = dispatcher.cluster.reference
-    rows = store.sample(count)
+    # Earlier versions did not divide long words, so their vectors of such texts say nothing of the model.
+    rows = [(text, vector) for text, vector in store.sample(count) if divide_long_words(text) == text]
     least = least_cosine(reference, replace(reference, digest=store.identity.digest, version=""))
     if rows and len(rows[0][1]) != reference.dimension:
         return RowsCompared(len(rows), len(rows), 0.0, least)
