@@ -23,6 +23,7 @@ import distributed
 import httpx
 import pytest
 import yaml
+from distributed.security import Security
 
 from tests.flow_samples import manifest, write_folder
 from tests.nodes import nodes
@@ -79,11 +80,50 @@ class TestFile:
         assert ports
         assert all(each.startswith("127.0.0.1:") for each in ports)
 
-    def test_a_password_has_to_be_chosen(self) -> None:
-        url = SERVICES["server"]["environment"]["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
-        for value in (url, SERVICES["database"]["environment"]["POSTGRES_PASSWORD"]):
-            with pytest.raises(AssertionError, match="choose one"):
+    def test_passwords_and_images_have_to_be_chosen(self) -> None:
+        of_server, of_database = (SERVICES[name]["environment"] for name in ("server", "database"))
+        for value, why in (
+            (of_server["PREFECT_SERVER_DATABASE_CONNECTION_URL"], "choose one"),
+            (of_database["POSTGRES_PASSWORD"], "choose one"),
+            (of_server["PREFECT_SERVER_API_AUTH_STRING"], "choose a user and a password"),
+            (SERVICES["worker"]["environment"]["PREFECT_API_AUTH_STRING"], "choose a user and a password"),
+            (SERVICES["database"]["image"], "by its digest"),
+            (SERVICES["server"]["build"]["args"]["PYTHON_IMAGE"], "by its digest"),
+        ):
+            with pytest.raises(AssertionError, match=why):
                 filled(value, {})
+
+    @pytest.mark.parametrize("name", SERVICES)
+    def test_services_have_no_rights_that_they_do_not_need(self, name: str) -> None:
+        service = SERVICES[name]
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert "/tmp" in service["tmpfs"]
+        assert not {"cap_add", "privileged", "pid", "ipc"} & service.keys()
+
+    def test_dask_and_database_are_on_networks_of_their_own(self) -> None:
+        on = {
+            network: {name for name, service in SERVICES.items() if network in service.get("networks", [])}
+            for network in COMPOSE["networks"]
+        }
+        assert on == {
+            "database": {"database", "server"},
+            "api": {"server", "setup", *RUNS},
+            "dask": {"scheduler", *RUNS},
+        }
+        assert {name for name, each in COMPOSE["networks"].items() if each and each.get("internal")} == {
+            "database",
+            "dask",
+        }
+        assert all(
+            service.get("networks") or service["network_mode"] == "none" for service in SERVICES.values()
+        )
+
+    def test_dask_takes_none_without_a_certificate(self) -> None:
+        for name in ("scheduler", *RUNS):
+            assert SERVICES[name]["environment"]["DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"] == "true"
+            assert "certificates:/certificates:ro" in SERVICES[name]["volumes"]
 
 
 class TestImage:
@@ -189,11 +229,13 @@ def test_its_commands_work_together(tmp_path: Path) -> None:
         "--port 4200": f"--port {api_port}",
         "scheduler:8786": f"127.0.0.1:{dask_port}",
         "--port 8786": f"--port {dask_port}",
-        "0.0.0.0:8787": "127.0.0.1:0",
         "0.0.0.0": "127.0.0.1",
+        "/certificates": str(tmp_path / "certificates"),
+        "/data/ui": str(tmp_path / "ui"),
         "/etc/prefect-ollama": str(FOLDER),
     }
-    values = {"POSTGRES_PASSWORD": "s3cretword"}
+    values = {"POSTGRES_PASSWORD": "s3cretword", "API_LOGIN": "me:an-0ther-word"}
+    (tmp_path / "certificates").mkdir()
 
     def local(text: str) -> str:
         text = filled(text, values)
@@ -228,15 +270,30 @@ def test_its_commands_work_together(tmp_path: Path) -> None:
         ]
         assert all("prefect deployment run 'roll-back/by-hand'" in said for said in setup)
         api = Api(stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{api_port}/api", timeout=30)))
+        assert api.client.post("/flows/filter", json={}).status_code == 401
+        api.client.auth = tuple(values["API_LOGIN"].split(":"))
+        origin = {"Origin": "http://elsewhere.example"}
+        assert "access-control-allow-origin" not in api.client.get("/health", headers=origin).headers
         until(
             lambda: scheduled(api) >= {"ingest-pdfs", "check-nodes", "maintain-table"},
             why=lambda: server.said,
         )
+        for _ in range(2):  # the second time it is kept
+            place.run(*shlex.split(local(SERVICES["certificates"]["command"])))
+        certificate, key = (tmp_path / "certificates" / name for name in ("dask.crt", "dask.key"))
+        assert key.stat().st_mode & 0o777 == 0o600
         stack.enter_context(serving("scheduler"))
         for name in RUNS:
             stack.enter_context(serving(name))
         client = stack.enter_context(
-            distributed.Client(f"tcp://127.0.0.1:{dask_port}", timeout="60s", set_as_default=False)
+            distributed.Client(
+                f"tls://127.0.0.1:{dask_port}",
+                security=Security(
+                    tls_ca_file=str(certificate), tls_client_cert=str(certificate), tls_client_key=str(key)
+                ),
+                timeout="60s",
+                set_as_default=False,
+            )
         )
         client.wait_for_workers((os.cpu_count() or 1) + 1, timeout=120)
         cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the scheduler knows no tests

@@ -51,6 +51,24 @@ def test_deployments_have_no_tags() -> None:
     assert not [each["name"] for each in ENTRIES if each.get("tags")]
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+def test_unit_keeps_others_out(unit: Path) -> None:
+    lines = unit.read_text(encoding="utf-8").splitlines()
+    assert {"UMask=0077", "StateDirectoryMode=0700", "NoNewPrivileges=yes", "CapabilityBoundingSet="} <= set(
+        lines
+    )
+    # What stands in a unit is told to everybody by `systemctl show`.
+    assert not [line for line in lines if line.startswith("Environment=") and "AUTH_STRING" in line]
+    (file,) = (line.partition("=")[2] for line in lines if line.startswith("EnvironmentFile="))
+    if unit.name == "prefect-server.service":
+        assert file == "/etc/prefect-ollama/server.env"
+        assert any(
+            line.startswith("Environment=PREFECT_SERVER_CORS_ALLOWED_ORIGINS=http://127") for line in lines
+        )
+    else:
+        assert file == "/etc/prefect-ollama/client.env"
+
+
 @pytest.mark.slow  # by what it needs
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
 def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from prefect_ollama.blocks.lance.upkeep import (
     vector_index,
     vector_index_due,
 )
+from prefect_ollama.blocks.tied import end_with_parent
 
 
 def keep_house(spec: StoreSpec, *, keep: timedelta, force: bool) -> list[str]:
@@ -103,6 +104,7 @@ def _indexed(table: Any, name: str, cells: int) -> bool:
 
 def main() -> None:
     """Carry out the order on standard input, which may come later than this process."""
+    end_with_parent()
     import lancedb  # noqa: F401
 
     order = json.load(sys.stdin)

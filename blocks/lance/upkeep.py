@@ -26,6 +26,7 @@ from prefect_ollama.blocks.lance import migration
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.lance.tables import connect, files_of, missing_table, open_table, open_tables
 from prefect_ollama.blocks.sealed import hidden
+from prefect_ollama.blocks.tied import start_tied
 
 KEEP: Final = timedelta(days=7)
 MEMORY: Final = 4 * 2**30
@@ -100,8 +101,9 @@ class Housekeeper:
         if self._child is None:
             self._said = self._open.enter_context(TemporaryFile("w+"))  # noqa: SIM115
             self._complained = self._open.enter_context(TemporaryFile("w+"))  # noqa: SIM115
-            command = [sys.executable, "-m", "prefect_ollama.blocks.lance.housekeeper"]
-            self._child = subprocess.Popen(
+            # -P: nothing in the user's working folder can stand in for a module.
+            command = [sys.executable, "-P", "-m", "prefect_ollama.blocks.lance.housekeeper"]
+            self._child = start_tied(
                 command, stdin=subprocess.PIPE, stdout=self._said, stderr=self._complained, text=True
             )
             self._open.enter_context(self._child)

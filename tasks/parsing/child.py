@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from prefect_ollama.blocks.tied import end_with_parent
 from prefect_ollama.tasks.parsing import mupdf, protocol, sandbox
 from prefect_ollama.tasks.parsing.limits import Limits, used_cpu
 from prefect_ollama.tasks.parsing.page_text import Pages
@@ -166,6 +167,7 @@ class _Descriptor:
 
 def main(arguments: Sequence[str] = sys.argv[1:]) -> None:
     """Serve the parent that started this process."""
+    end_with_parent()
     ceiling = Ceiling(**orjson.loads(arguments[0])) if arguments else Ceiling()
     # Whatever a library prints must not get between the lines: the pipe moves to a descriptor of its own.
     pipe = os.dup(1)

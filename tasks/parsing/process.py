@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Final
 
 import orjson
 
+from prefect_ollama.blocks.tied import start_tied
 from prefect_ollama.tasks.parsing import protocol
 
 # The import of PyMuPDF takes half a second; this is for a machine under heavy load.
@@ -70,7 +71,7 @@ class ChildProcess:
         # A subprocess and not multiprocessing: Dask's workers are daemonic and may have no such children.
         # -P: the folder the worker runs in must not lend the child its modules.
         # A session of its own: Ctrl-C is for the parent, which closes the pipe.
-        self._process = subprocess.Popen(
+        self._process = start_tied(
             [sys.executable, "-P", "-m", "prefect_ollama.tasks.parsing.child", given.decode()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

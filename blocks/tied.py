@@ -1,0 +1,53 @@
+"""Processes that end with the one that started them, however that ends and whatever they are doing.
+
+Guarantees: on Linux, the kernel kills a process that has called `end_with_parent` as soon as its parent is gone, also
+inside a library that never looks at a pipe or a signal. Elsewhere such a process ends when it next reads its stdin.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+
+_starter: ThreadPoolExecutor | None = None
+
+
+def start_tied(command: list[str], **options: Any) -> subprocess.Popen[Any]:
+    """Start a process whose program calls `end_with_parent`.
+
+    For the kernel the parent is the thread that started a process, not its process (prctl(2), PR_SET_PDEATHSIG). So a
+    thread starts them that lives as long as this process.
+
+    Args:
+        command: As for `subprocess.Popen`.
+        options: As for `subprocess.Popen`. A pipe as stdin tells a process of an end that came before its call.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+    global _starter
+    if _starter is None:
+        _starter = ThreadPoolExecutor(1, "starter")
+    return _starter.submit(subprocess.Popen, command, **options).result()
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _forget() -> None:
+    global _starter
+    _starter = None  # threads do not survive a fork
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
