@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import socket
@@ -107,7 +108,13 @@ class TestFigures:
 
 
 @pytest.fixture
-def gateway() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def logins() -> list[str]:
+    """What a Pushgateway was told of who sends."""
+    return []
+
+
+@pytest.fixture
+def gateway(logins: list[str]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """What a Pushgateway would get."""
     got: list[tuple[str, str]] = []
 
@@ -115,6 +122,7 @@ def gateway() -> Iterator[tuple[str, list[tuple[str, str]]]]:
         def do_PUT(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             got.append((self.path, body.decode()))
+            logins.append(self.headers.get("Authorization", ""))
             self.send_response(200)
             self.end_headers()
 
@@ -167,6 +175,31 @@ class TestExposure:
         monkeypatch.setenv(VARIABLE, f"http://127.0.0.1:{free_port()}")
         assert exposes() == "went on"
         assert "did not reach" in caplog.text
+
+    def test_a_gateway_gets_its_user_and_password_and_the_log_does_not(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        gateway: tuple[str, list[tuple[str, str]]],
+        logins: list[str],
+    ) -> None:
+        url, got = gateway
+        host = url.removeprefix("http://")
+        monkeypatch.setenv(VARIABLE, f"http://me:s3cret%2Fword@{host}")
+        assert exposes() == "went on"
+        assert len(got) == 1
+        assert base64.b64decode(logins[-1].removeprefix("Basic ")) == b"me:s3cret/word"
+        for broken in (
+            f"http://me:s3cret%2Fword@127.0.0.1:{free_port()}",
+            "http://me:s3cret%2Fword@[nowhere",
+            "http://me:s3cret%2Fword@127.0.0.1:port",
+            "me:s3cret%2Fword@127.0.0.1:99999",
+        ):
+            monkeypatch.setenv(VARIABLE, broken)
+            caplog.clear()
+            assert exposes() == "went on"
+            assert "etrics" in caplog.text
+            assert not [word for word in ("s3cret", "me:") if word in caplog.text]
 
 
 @pytest.mark.slow
