@@ -14,7 +14,7 @@ from prefect_ollama.node import node
 from prefect_ollama.nodes import discover, nodes, tune
 from prefect_ollama.options import examples
 from prefect_ollama.search import search
-from prefect_ollama.table import maintain, roll_back, runs
+from prefect_ollama.table import forget, maintain, roll_back, runs
 
 STATUS = "Exit status: 0 all is well, 1 something is missing (the rest is done all the same), 2 wrong usage."
 
@@ -26,6 +26,10 @@ EXAMPLES: dict[Callable[..., int], tuple[str, ...]] = {
     search: ("prefect-ollama search 'Why are there two high waters in a day?' --limit 3",),
     runs: ("prefect-ollama runs --table papers --limit 5",),
     roll_back: ("prefect-ollama roll-back 0198c2f4-7d1e-7a53-b8e0-5f2a9c6d4e31 --table papers",),
+    forget: (
+        "prefect-ollama forget ~/papers/drafts --dry-run",
+        "prefect-ollama forget '~/papers/**/*-old.pdf'",
+    ),
     re_embed: ("prefect-ollama re-embed --table papers --model bge-m3",),
     maintain: ("prefect-ollama maintain --table papers --keep-days 30",),
     nodes: ("prefect-ollama nodes --node http://gpu:11434 --model nomic-embed-text",),

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import httpx
 import orjson
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError, ServerLost
@@ -56,6 +56,37 @@ def _well_formed(value: Any) -> Any:
         case list() | tuple():
             return [_well_formed(each) for each in value]
     return value
+
+
+def confirm(preview: RenderableType, *, yes: bool) -> bool:
+    """Show on stderr what a command will do, and ask whether to go on.
+
+    Args:
+        preview: What it will do.
+        yes: Whether the user has agreed already (`--yes`); then nothing is shown or asked.
+
+    Returns:
+        Whether to go on.
+
+    Raises:
+        ConfigurationError: There is no terminal to ask at.
+    """
+    if yes:
+        return True
+    console = Console(stderr=True, highlight=False)
+    console.print(preview)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ConfigurationError(
+            "This changes the table, and there is no terminal to ask at.",
+            state="Nothing was changed.",
+            remedy="To do what is shown above, run it again with --yes.",
+        )
+    console.print("Go on? [y/N] ", end="", markup=False)
+    sys.stderr.flush()
+    agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
+    if not agreed:
+        console.print("Nothing was changed.")
+    return agreed
 
 
 def guarded(run: Callable[[], int], *, json: bool, loud: Loudness = NORMAL) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from prefect_ollama.console import INCOMPLETE, OK, guarded, show
+from prefect_ollama.console import INCOMPLETE, OK, confirm, guarded, show
 from prefect_ollama.options import (
     NORMAL,
     AskPasswordOption,
@@ -28,6 +28,7 @@ from prefect_ollama.options import (
     TableOption,
     TargetTokensOption,
     UriOption,
+    YesOption,
     chunking,
     named_nodes,
     named_table,
@@ -132,6 +133,7 @@ def re_embed(
     max_tokens: MaxTokensOption = None,
     overlap_tokens: OverlapTokensOption = None,
     min_tokens: MinTokensOption = None,
+    yes: YesOption = False,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:
@@ -141,13 +143,16 @@ def re_embed(
         from dataclasses import asdict
 
         from prefect_ollama import render
-        from prefect_ollama.flows import Reading
+        from prefect_ollama.flows import Reading, preview_re_embed
         from prefect_ollama.flows import re_embed as flow
         from prefect_ollama.live import shown_live
 
+        place = named_table(uri, table, block)
+        if not yes and not confirm(render.re_embedding(preview_re_embed(place)), yes=yes):
+            return INCOMPLETE
         with shown_live(json=json or loud.quiet):
             swap = flow(
-                named_table(uri, table, block),
+                place,
                 named_nodes(node, cluster),
                 model,
                 reading=Reading(

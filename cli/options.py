@@ -67,6 +67,12 @@ ExcludeOption = Annotated[
         "several times. Hidden files are left out in any case.",
     ),
 ]
+YesOption = Annotated[
+    bool,
+    Parameter(
+        name=["--yes", "-y"], negative="", help="Do it without asking. Needed where there is no terminal."
+    ),
+]
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for programs.")]
 TargetTokensOption = Annotated[
     int | None, Parameter(help="Tokens that a chunk has on average; 200 otherwise.", validator=Number(gte=16))

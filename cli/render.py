@@ -12,11 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 from prefect_ollama.blocks.cache import CacheStats
-from prefect_ollama.blocks.lance import Hit, Run
+from prefect_ollama.blocks.lance import Hit, Run, Undo
 from prefect_ollama.blocks.lance.upkeep import Upkeep
 from prefect_ollama.console import line
 from prefect_ollama.fitted import Fitted
-from prefect_ollama.flows import FileReport, FoundNode, IngestReport, NodeReport, NodeRow
+from prefect_ollama.flows import (
+    FileReport,
+    ForgetReport,
+    FoundNode,
+    IngestReport,
+    NodeReport,
+    NodeRow,
+    ReEmbedPreview,
+)
 
 PASSAGE = 400
 """Characters of a passage to show."""
@@ -34,6 +42,7 @@ LINES = 10
 def report(what: IngestReport) -> RenderableType:
     """A run's report: totals, nodes, files that need attention. It fits into 80 columns."""
     parts: list[RenderableType] = [line(f"{what.source} → {what.table}", "bold"), _totals(what)]
+    parts += [line(note, "yellow") for note in what.notes]
     if what.dry_run:
         to_do = [file for file in what.files if file.outcome != "unchanged"]
         parts += [line(f"would be {_PLANNED.get(f.outcome, f.outcome)}: {f.path}") for f in to_do[:PLANNED]]
@@ -143,6 +152,56 @@ def _others(hit: Hit) -> str:
     ]
     more = hit.copies - len(places)
     return "; ".join(places) + (f"; and {more} more" if more else "")
+
+
+def forgotten(what: ForgetReport) -> RenderableType:
+    """What was taken out of a table, or would be."""
+    verb = "would be taken out of" if what.dry_run else "were taken out of"
+    parts = [line(f"{len(what.documents)} documents with {what.chunks} chunks {verb} {what.table}", "bold")]
+    parts += [line(f"{count} of source {source}") for source, count in what.sources.items()]
+    parts += [line(f"   {each.path} ({each.chunks} chunks)") for each in what.documents[:PLANNED]]
+    if len(what.documents) > PLANNED:
+        parts.append(line(f"   … and {len(what.documents) - PLANNED} more"))
+    parts += [line(note, "yellow") for note in what.notes]
+    parts += [line(f"`prefect-ollama roll-back {run}` undoes it.", "dim") for run in what.runs]
+    return Group(*parts)
+
+
+def undo(what: Undo) -> RenderableType:
+    """What a roll back would do."""
+    runs = ", ".join(what.runs)
+    parts = [line(f"Rolling back would undo {runs} on {what.table}", "bold")]
+    if what.swap:
+        parts.append(
+            line(f"All {what.chunks_now} chunks become the {what.chunks_then} from before the re-embedding.")
+        )
+    else:
+        parts.append(
+            line(
+                f"Of source {what.source}, {what.restored} documents become what they were before, and {what.removed} "
+                "go. Other sources stay as they are."
+            )
+        )
+    return Group(*parts)
+
+
+def re_embedding(what: ReEmbedPreview) -> RenderableType:
+    """What re-embedding would do, and what it would cost."""
+    return Group(
+        line(f"Re-embedding would embed all of {what.table} anew", "bold"),
+        line(
+            f"{what.documents} documents of {len(what.sources)} sources are read again: {what.chunks} chunks, "
+            f"{what.tokens} tokens."
+        ),
+        line(
+            f"Nodes worked {what.node_seconds:.0f} node-seconds on them before. Vectors that the cache has for the new "
+            "model cost nothing."
+        ),
+        line(
+            f"The new table takes as much room as the old one until it replaces it: {what.data_bytes / 2**20:.0f} MiB. "
+            "Searches use the old one until then."
+        ),
+    )
 
 
 def nodes(rows: Sequence[NodeRow]) -> RenderableType:

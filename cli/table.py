@@ -1,4 +1,4 @@
-"""`prefect-ollama runs`, `roll-back` and `maintain`: what was done to a table, the way back, and its upkeep."""
+"""`prefect-ollama runs`, `roll-back`, `forget` and `maintain`: what was done to a table, and what to do with it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from prefect_ollama.console import INCOMPLETE, OK, guarded, show
+from prefect_ollama.console import INCOMPLETE, OK, confirm, guarded, show
 from prefect_ollama.options import (
     NORMAL,
     BlockOption,
@@ -15,6 +15,7 @@ from prefect_ollama.options import (
     Loudness,
     TableOption,
     UriOption,
+    YesOption,
     named_table,
 )
 
@@ -54,6 +55,7 @@ def roll_back(
     including_later: Annotated[
         bool, Parameter(negative="", help="Undo the later runs of the same source with it.")
     ] = False,
+    yes: YesOption = False,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:
@@ -63,10 +65,56 @@ def roll_back(
         from dataclasses import asdict
 
         from prefect_ollama import render
+        from prefect_ollama.flows import preview_roll_back
         from prefect_ollama.flows import roll_back as flow
 
-        undone = flow(run_id, named_table(uri, table, block), including_later=including_later)
+        place = named_table(uri, table, block)
+        preview = preview_roll_back(run_id, place, including_later)
+        if not confirm(render.undo(preview), yes=yes):
+            return INCOMPLETE
+        undone = flow(run_id, place, including_later=including_later)
         show(asdict(undone) if json else render.runs([undone]), json=json)
+        return OK
+
+    return guarded(run, json=json, loud=loud)
+
+
+def forget(
+    what: Annotated[
+        list[str],
+        Parameter(
+            help="A source, the path of a document, a folder, or a quoted glob pattern; the files may be gone."
+        ),
+    ],
+    *,
+    uri: UriOption = None,
+    table: TableOption = None,
+    block: BlockOption = None,
+    source: Annotated[
+        str | None,
+        Parameter(help="Only documents of this source; `files` for those that were named one by one."),
+    ] = None,
+    dry_run: Annotated[
+        bool, Parameter(negative="", help="Show what would be done, and touch nothing.")
+    ] = False,
+    yes: YesOption = False,
+    json: JsonOption = False,
+    loud: Loudness = NORMAL,
+) -> int:
+    """Take documents out of a table. Files are not touched, and `roll-back` undoes it."""
+
+    def run() -> int:
+        from prefect_ollama import render
+        from prefect_ollama.flows import forget as flow
+        from prefect_ollama.flows import forgettable
+
+        place = named_table(uri, table, block)
+        report = forgettable(what, place, source)
+        if not dry_run:
+            if not confirm(render.forgotten(report), yes=yes):
+                return INCOMPLETE
+            report = flow(what, place, source)
+        show(report.to_dict() if json else render.forgotten(report), json=json)
         return OK
 
     return guarded(run, json=json, loud=loud)

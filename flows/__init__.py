@@ -4,12 +4,13 @@ from prefect.settings import get_current_settings
 
 from prefect_ollama.blocks.wire.proxy import keep_local_direct
 from prefect_ollama.flows.discover import discover_nodes
-from prefect_ollama.flows.history import roll_back, runs
+from prefect_ollama.flows.forget import ForgetReport, forget, forgettable
+from prefect_ollama.flows.history import preview_roll_back, roll_back, runs
 from prefect_ollama.flows.ingest import ingest_pdfs
 from prefect_ollama.flows.maintain import maintain_table
 from prefect_ollama.flows.nodes import NodeRow, check_nodes
 from prefect_ollama.flows.parameters import Advanced, Chunking, Password, Reading
-from prefect_ollama.flows.re_embed import re_embed
+from prefect_ollama.flows.re_embed import ReEmbedPreview, preview_re_embed, re_embed
 from prefect_ollama.flows.search import search
 from prefect_ollama.flows.tune import tune_nodes
 from prefect_ollama.tasks.discover import FoundNode
@@ -20,17 +21,23 @@ __all__ = [
     "Advanced",
     "Chunking",
     "FileReport",
+    "ForgetReport",
     "FoundNode",
     "IngestReport",
     "NodeReport",
     "NodeRow",
     "NodeTuning",
     "Password",
+    "ReEmbedPreview",
     "Reading",
     "check_nodes",
     "discover_nodes",
+    "forget",
+    "forgettable",
     "ingest_pdfs",
     "maintain_table",
+    "preview_re_embed",
+    "preview_roll_back",
     "re_embed",
     "roll_back",
     "runs",

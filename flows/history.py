@@ -8,9 +8,10 @@ from prefect import flow
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
-from prefect_ollama.blocks.lance import Run, Store
+from prefect_ollama.blocks.lance import Run, Store, Undo
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.parameters import TableParameter, shown
 from prefect_ollama.tasks.assets import source_assets
@@ -26,6 +27,18 @@ def runs(table: TableParameter = None) -> list[Run]:
         TableMissing: There is no such table.
     """
     return Store.open(resolve_table(table)).runs()
+
+
+def preview_roll_back(
+    run_id: str, table: LanceTable | str | None = None, including_later: bool = False
+) -> Undo:
+    """What `roll_back` would do. Not a flow: it only looks.
+
+    Raises:
+        TableMissing: There is no such table.
+        TableError: It would be refused, for the reasons of `roll_back`.
+    """
+    return Store.open(resolve_table(table)).preview_roll_back(run_id, including_later=including_later)
 
 
 def _name() -> str:

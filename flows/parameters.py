@@ -53,7 +53,8 @@ def _as_text(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def _as_source(value: Any) -> Any:
+def as_source(value: Any) -> Any:
+    """Return a source as flows take it: paths as texts, and `file:` URLs as paths."""
     value = _as_text(value)
     if isinstance(value, list):
         return [folder_of(each) if isinstance(each, str) and is_file_url(each) else each for each in value]
@@ -69,7 +70,7 @@ def _as_list(value: Any) -> Any:
 SourceParameter = Annotated[
     Annotated[str, Field(min_length=1, title="Folder or pattern")]
     | Annotated[list[str], Field(min_length=1, title="Files")],
-    BeforeValidator(_as_source),
+    BeforeValidator(as_source),
     shown(
         "Source",
         "Folder with PDFs (its folders too), a glob pattern such as `papers/**/*.pdf`, or a list of files.",

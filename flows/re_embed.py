@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from prefect import flow
 from prefect.assets import Asset
 from prefect.context import FlowRunContext
@@ -32,6 +34,48 @@ from prefect_ollama.tasks.interrupted import sign_flow_run
 from prefect_ollama.tasks.planning.source import LISTED
 from prefect_ollama.tasks.publish import publish_run
 from prefect_ollama.tasks.report import IngestReport
+
+
+@dataclass(frozen=True, slots=True)
+class ReEmbedPreview:
+    """What `re_embed` would do.
+
+    Attributes:
+        table: Where the table is.
+        sources: Sources whose files are read again.
+        documents: Documents that are read again.
+        chunks: Their chunks as they are now.
+        tokens: Tokens in those.
+        node_seconds: Time that nodes spent on them, in seconds.
+        data_bytes: Size of the chunk table.
+    """
+
+    table: str
+    sources: tuple[str, ...]
+    documents: int
+    chunks: int
+    tokens: int
+    node_seconds: float
+    data_bytes: int
+
+
+def preview_re_embed(table: LanceTable | str | None = None) -> ReEmbedPreview:
+    """What `re_embed` would read and embed. Not a flow: it only looks.
+
+    Raises:
+        TableMissing: There is no such table.
+    """
+    store = Store.open(resolve_table(table))
+    rows = [row for row in store.manifest() if row.status in (STORED, PARTIAL)]
+    return ReEmbedPreview(
+        table=str(store.spec),
+        sources=tuple(sorted({row.source for row in rows})),
+        documents=len(rows),
+        chunks=sum(row.chunks for row in rows),
+        tokens=sum(row.tokens for row in rows),
+        node_seconds=sum(row.node_seconds for row in rows),
+        data_bytes=store.stats().data_bytes,
+    )
 
 
 def _name() -> str:

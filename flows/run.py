@@ -172,6 +172,7 @@ class IngestRun:
             node_seconds=self._node_seconds,
             efficiency=self._efficiency(),
             nodes=node_reports(self._by_node, self._figures.values(), left_out),
+            notes=self.plan.notes,
         )
 
     def _version(self) -> int:
@@ -186,6 +187,8 @@ class IngestRun:
         settle_interrupted(store.runs())
         if plan.renamed:
             store.move(dict(plan.renamed))
+        if plan.moved:
+            store.copy(dict(plan.moved))
         # What is refused now may have been a document before.
         doomed = [row.doc_id for row in (*plan.removed, *plan.refused_anew)]
         if doomed:
@@ -220,6 +223,7 @@ class IngestRun:
         known: tuple[tuple[Sequence[Document], Outcome], ...] = (
             (plan.unchanged, "unchanged"),
             ([row for _, row in plan.renamed], "renamed"),
+            ([row for _, row in plan.moved], "moved"),
             (plan.removed, "removed"),
             (plan.kept, "kept"),
             (plan.failed_before, "failed before"),
@@ -228,6 +232,6 @@ class IngestRun:
         files = {file.path: FileReport(file.path, outcome) for some, outcome in to_read for file in some}
         for rows, outcome in known:
             for row in rows:
-                partial = outcome == "renamed" and row.status == PARTIAL
+                partial = outcome in ("renamed", "moved") and row.status == PARTIAL
                 files[row.path] = FileReport.of(row, "partial" if partial else outcome)
         return files

@@ -37,6 +37,7 @@ _ORDER = (
     "tried again",
     "stored",
     "renamed",
+    "moved",
     "removed",
 )
 
@@ -52,6 +53,7 @@ def page(report: IngestReport, *, picture: str = "") -> str:
         f"## {_headline(report)}",
         f"{escape_markdown(report.source)} → {escape_markdown(report.table)}, "
         f"model {escape_markdown(report.model or 'none')}, run `{report.run_id}`",
+        *(escape_markdown(note) for note in report.notes),
         *_totals(report),
         picture,
         *_attention(report),

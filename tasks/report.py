@@ -19,6 +19,7 @@ Outcome = Literal[
     "failed",
     "unchanged",
     "renamed",
+    "moved",
     "removed",
     "kept",
     "failed before",
@@ -33,7 +34,7 @@ CAUSES = 20
 
 LEFT: frozenset[str] = frozenset({"new", "changed", "tried again"})
 
-UP_TO_DATE: frozenset[str] = frozenset({"stored", "unchanged", "renamed", "removed", "kept"})
+UP_TO_DATE: frozenset[str] = frozenset({"stored", "unchanged", "renamed", "moved", "removed", "kept"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,7 @@ class IngestReport:
         efficiency: Texts that nodes embedded, as a part of what they would have at their own rates had none of them
             waited (`prefect_ollama.tasks.watching.efficiency`); None where no node embedded anything.
         nodes: What each node did.
+        notes: What else to know of the source: that others overlap it, that it was moved, or is empty.
     """
 
     run_id: str
@@ -169,6 +171,7 @@ class IngestReport:
     node_seconds: float = 0.0
     efficiency: float | None = None
     nodes: tuple[NodeReport, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -9,11 +9,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
-from prefect_ollama.blocks.lance import Store
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.lance import Document, Store
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.planning import Plan, Source, find_files, make_plan
+from prefect_ollama.tasks.planning.forget import documents_named
 from prefect_ollama.tasks.planning.source import source_name
 
 
@@ -50,19 +52,42 @@ def plan_source(
     """
     table = store.content
     found = _vanished_source(source, table) if allow_empty and table is not None else None
-    found = found or find_files(source, exclude)
-    manifest = table.manifest(found.name) if table is not None else []
+    rows = table.manifest() if table is not None else []
+    try:
+        found = found or find_files(source, exclude)
+    except ConfigurationError as error:
+        raise _with_way_out(error, source, rows) from None
     plan = make_plan(
         found,
-        manifest,
+        [row for row in rows if row.source == found.name],
         remove_missing=remove_missing,
         allow_empty=allow_empty,
         retry_failed=retry_failed,
         rehash=rehash,
+        others=[row for row in rows if row.source != found.name],
     )
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in plan.counts().items() if count)
     run_logger().info("Plan for %s: %s", found.name, counts or "nothing there")
+    for note in plan.notes:
+        run_logger().warning("%s", note)
     return Parcel(plan)
+
+
+def _with_way_out(
+    error: ConfigurationError, source: str | Sequence[str], rows: Sequence[Document]
+) -> ConfigurationError:
+    """The error of a source that is not there; where the table knows it, with the way to take it out."""
+    if not isinstance(source, str) or Path(source).expanduser().exists():
+        return error
+    try:
+        known = documents_named([source], rows)
+    except ConfigurationError:
+        return error
+    return ConfigurationError(
+        error.cause,
+        state=f"{error.state} The table has {len(known)} of its documents.",
+        remedy=f"{error.remedy} If it was deleted or moved for good, `forget` {source!r} takes them out of the table.",
+    )
 
 
 def _vanished_source(source: str | Sequence[str], table: Store) -> Source | None:

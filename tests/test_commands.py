@@ -39,6 +39,7 @@ COMMANDS = (
         "search",
         "runs",
         "roll-back",
+        "forget",
         "re-embed",
         "maintain",
         "cache",
@@ -345,7 +346,7 @@ def test_runs_are_listed_and_rolled_back_and_the_table_looked_after(here: Here, 
     assert lines[4:6] + lines[7:8] == ["run of b.pdf (done)", "   ingest of papers", "   1 new, 3 chunks"]
 
     assert "stand on run" in here.json("roll-back", "run of b.pdf", *at, status=1)["cause"]
-    assert "2 removed" in here("roll-back", "run of b.pdf", *at, "--including-later")
+    assert "2 removed" in here("roll-back", "run of b.pdf", *at, "--including-later", "--yes")
     assert [each.path for each in store.manifest()] == ["a.pdf"]
     assert "no run 'never'" in here.json("roll-back", "never", *at, status=1)["cause"]
 
@@ -398,7 +399,7 @@ def test_a_session_over_nodes(hostile: Path, tmp_path: Path, pair: list[Node]) -
     assert done.returncode == 0
     assert {hit["path"] for hit in hits} == {"harbour.pdf", "valve.pdf"}
     assert all(hit["page_from"] >= 1 for hit in hits)
-    done = command("re-embed", *at, "--uri", place, "--json", cwd=hostile, **home)
+    done = command("re-embed", "--yes", *at, "--uri", place, "--json", cwd=hostile, **home)
     assert done.returncode == 0, done.stderr
     assert orjson.loads(done.stdout)["counts"] == {"chunks": 8}
     done = command("nodes", *at, "-n", "http://127.0.0.1:9", "--json", cwd=hostile, **home)

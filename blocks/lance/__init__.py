@@ -10,6 +10,7 @@ from prefect_ollama.blocks.lance.document import (
     Hit,
     Place,
 )
+from prefect_ollama.blocks.lance.rollback import Undo
 from prefect_ollama.blocks.lance.rows import text_hash
 from prefect_ollama.blocks.lance.runs import Run
 from prefect_ollama.blocks.lance.spec import Identity, StoreSpec
@@ -28,5 +29,6 @@ __all__ = [
     "Run",
     "Store",
     "StoreSpec",
+    "Undo",
     "text_hash",
 ]

@@ -7,6 +7,7 @@ were, vectors and times included, whole documents at a time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +19,31 @@ UNCHANGED = "Nothing was rolled back."
 
 
 KIND = "roll back"
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """What a roll back would do.
+
+    Attributes:
+        table: Where the table is.
+        runs: The runs that it undoes.
+        source: Their source, empty for a swap.
+        restored: Documents that become what they were.
+        removed: Documents that were not there before.
+        swap: Whether it puts back a whole table, from before it was embedded anew.
+        chunks_now: Chunks in the table.
+        chunks_then: Chunks that it had, of a swap.
+    """
+
+    table: str
+    runs: tuple[str, ...]
+    source: str
+    restored: int = 0
+    removed: int = 0
+    swap: bool = False
+    chunks_now: int = 0
+    chunks_then: int = 0
 
 
 def runs_to_undo(target: Run, log: Sequence[Run], *, including_later: bool) -> list[Run]:

@@ -7,7 +7,7 @@ once, from the documents' matrices into one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from hashlib import blake2b
@@ -130,6 +130,14 @@ def readdressed(rows: pa.Table, moved: Mapping[str, Document]) -> pa.Table:
     for name, values in changed.items():
         rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), _strings(values))
     return rows
+
+
+def counted(documents: Iterable[Document], rows: pa.Table) -> list[Document]:
+    """Return documents with the numbers of their chunks and tokens among chunk rows."""
+    sums = rows.group_by("doc_id").aggregate([([], "count_all"), ("tokens", "sum")]).to_pylist()
+    held = {row["doc_id"]: (row["count_all"], row["tokens_sum"]) for row in sums}
+    found = ((each, *held.get(each.doc_id, (0, 0))) for each in documents)
+    return [replace(each, chunks=chunks, tokens=tokens) for each, chunks, tokens in found]
 
 
 def document_table(documents: Sequence[Document]) -> pa.Table:

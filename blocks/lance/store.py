@@ -25,13 +25,15 @@ from prefect_ollama.blocks.lance.document import STALE, Document, EmbeddedDocume
 from prefect_ollama.blocks.lance.durable import synced
 from prefect_ollama.blocks.lance.guard import Guard
 from prefect_ollama.blocks.lance.reading import Reader, listed
-from prefect_ollama.blocks.lance.rows import chunk_table, document_table, readdressed, stamped
+from prefect_ollama.blocks.lance.rollback import Undo
+from prefect_ollama.blocks.lance.rows import chunk_table, counted, document_table, readdressed, stamped
 from prefect_ollama.blocks.lance.runs import DONE, FAILED, ROLLED_BACK, Run, now, overlapping
 from prefect_ollama.blocks.lance.spec import Identity, StoreSpec
 from prefect_ollama.blocks.lance.tables import commit, connect, create_table, open_tables
 from prefect_ollama.blocks.lance.upkeep import Upkeep, ensure_indices
 
 ROWS_A_COMMIT: Final = 10_000
+FORGET: Final = "forget"
 
 
 class Store(Reader):
@@ -155,6 +157,33 @@ class Store(Reader):
             self._run = None
             return ended
 
+    def preview_roll_back(self, run_id: str, *, including_later: bool = False) -> Undo:
+        """Return what `roll_back` would do, and change nothing.
+
+        Raises:
+            TableError: It would be refused; the reasons are those of `roll_back`.
+        """
+        with self._explained():
+            log, target = self._log.all(), self._log.find(run_id)
+            chunks = int(self._chunks.table.count_rows())
+            if target.kind == swap.KIND:
+                swap.refuse_undone(target)
+                swap.refuse_lost_versions(target, log, self._chunks.versions(), self._manifest.versions())
+                then = int(self._chunks.at(target.chunks_before).table.count_rows())
+                return Undo(str(self.spec), (run_id,), "", swap=True, chunks_now=chunks, chunks_then=then)
+            undone = rollback.runs_to_undo(target, log, including_later=including_later)
+            self._chunks.at(target.chunks_before)
+            before = self._manifest.at(target.documents_before).rows(target.source)
+            changed, added = rollback.differing(before, self._manifest.rows(target.source))
+            return Undo(
+                str(self.spec),
+                tuple(run.run_id for run in undone),
+                target.source,
+                len(changed),
+                len(added),
+                chunks_now=chunks,
+            )
+
     def roll_back(self, run_id: str, as_run: str, *, including_later: bool = False) -> Run:
         """Make the documents of a run's source what they were before it; this is a run of its own.
 
@@ -236,6 +265,57 @@ class Store(Reader):
             self._chunks.remove(doomed)
             self._manifest.remove(doomed)
 
+    def forget(self, run_id: str, source: str, doc_ids: Sequence[str]) -> Run:
+        """Take documents of one source out, in a run of its own, which `roll_back` undoes.
+
+        Chunks go before manifest rows. If it is killed between, the next run marks the documents stale, and they can
+        be taken out again.
+
+        Raises:
+            TableError: A run over the source is open, or a commit failed.
+        """
+        with self._guard.held():
+            busy = [run.run_id for run in self._log.open() if run.source == source]
+            if busy:
+                raise TableError(
+                    f"Run {busy[0]!r} over {source!r} is still open.",
+                    state="Nothing was changed.",
+                    remedy="Wait for its end, or stop it.",
+                )
+            self.begin_run(run_id, source, kind=FORGET)
+            try:
+                self.remove(doc_ids)
+            except BaseException:
+                self.end_run(status=FAILED)
+                raise
+            return self.end_run(counts={"removed": len(doc_ids)})
+
+    def copy(self, copies: Mapping[str, Document]) -> None:
+        """Store documents that have the content of others, with the others' chunks and vectors.
+
+        Args:
+            copies: By `doc_id` of a document of any source, the manifest row of the new one.
+
+        Raises:
+            TableError: Two documents would get one id, or the commit failed.
+        """
+        with self._guard.held():
+            run, time = self._open_run(), now()
+            self._check_source(copies.values())
+            document_table(list(copies.values()))
+            sizes = {each.doc_id: each.chunks for each in self._manifest.documents()}
+            for olds in by_size(copies, sizes):
+                copied = {old: replace(copies[old], run_id=run.run_id, updated_at=time) for old in olds}
+                rows = readdressed(self._chunks.rows_of(olds), copied)
+                self._chunks.replace([each.doc_id for each in copied.values()], rows)
+                self._manifest.put(
+                    [
+                        # What is not whole there is read from its file by the next run.
+                        new if new.chunks == each.chunks else replace(new, status=STALE)
+                        for each, new in zip(copied.values(), counted(copied.values(), rows), strict=True)
+                    ]
+                )
+
     def move(self, moves: Mapping[str, Document]) -> None:
         """Give documents another place (and with it, it may be, another id), keeping chunks and vectors.
 
@@ -254,15 +334,9 @@ class Store(Reader):
                 moved = {old: replace(moves[old], run_id=run.run_id, updated_at=time) for old in olds}
                 rows = self._chunks.rows_of(olds)
                 news = [each.doc_id for each in moved.values()]
-                self._chunks.replace(list(dict.fromkeys([*olds, *news])), readdressed(rows, moved))
-                counted = (
-                    rows.group_by("doc_id").aggregate([([], "count_all"), ("tokens", "sum")]).to_pylist()
-                )
-                held = {row["doc_id"]: (row["count_all"], row["tokens_sum"]) for row in counted}
-                for old, new in moved.items():
-                    chunks, tokens = held.get(old, (0, 0))
-                    moved[old] = replace(new, chunks=chunks, tokens=tokens)
-                self._manifest.put(list(moved.values()))
+                readdressed_rows = readdressed(rows, moved)
+                self._chunks.replace(list(dict.fromkeys([*olds, *news])), readdressed_rows)
+                self._manifest.put(counted(moved.values(), readdressed_rows))
                 self._manifest.remove([old for old in olds if old not in news])
 
     def reconcile(self) -> list[str]:
@@ -324,10 +398,7 @@ class Store(Reader):
 
     def _swap_back(self, target: Run, as_run: str) -> Run:
         swap.refuse_open_runs(self.spec, self._log.all())
-        if target.status == ROLLED_BACK:
-            raise TableError(
-                f"Run {target.run_id!r} is rolled back already.", state="Nothing was rolled back."
-            )
+        swap.refuse_undone(target)
         swap.refuse_lost_versions(target, self._log.all(), self._chunks.versions(), self._manifest.versions())
         run = self._log.begin(as_run, "", rollback.KIND, self._chunks.version, self._manifest.version)
         self._chunks.restore(target.chunks_before)

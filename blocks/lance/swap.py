@@ -49,6 +49,16 @@ def drop(spec: StoreSpec) -> None:
         connection.drop_table(name, ignore_missing=True)
 
 
+def refuse_undone(target: Run) -> None:
+    """Raise an error if a swap was rolled back before.
+
+    Raises:
+        TableError: It was.
+    """
+    if target.status == ROLLED_BACK:
+        raise TableError(f"Run {target.run_id!r} is rolled back already.", state=rollback.UNCHANGED)
+
+
 def refuse_lost_versions(target: Run, log: list[Run], chunks: set[int], documents: set[int]) -> None:
     """Raise an error if a swap cannot be undone.
 

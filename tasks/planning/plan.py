@@ -6,15 +6,17 @@ folder that did not change reads no file, unless `rehash` asks for it.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import FAILED, PARTIAL, STALE, Document
+from prefect_ollama.tasks.planning.forget import location_of, named
 from prefect_ollama.tasks.planning.opening import hash_descriptor
-from prefect_ollama.tasks.planning.source import LISTED, Source, SourceFile, document_id
+from prefect_ollama.tasks.planning.source import LISTED, SUFFIX, Source, SourceFile, document_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class Plan:
         changed: Files whose content is not what was stored, or that were left in doubt.
         again: Files that failed before and are tried again.
         renamed: By old document id, the manifest row at the new path.
+        moved: By document id in another source, whose file is gone there, the manifest row of a new file with the
+            same content.
         touched: Manifest rows to write anew for `unchanged` and `failed_before`, whose file has another time
             and the same content.
         unchanged: Manifest rows of files that are as they were.
@@ -35,6 +39,7 @@ class Plan:
         kept: Manifest rows of files that vanished and stay, because removal is off.
         refused: Manifest rows of entries that can't be documents.
         refused_anew: Those among them that the manifest does not have yet.
+        notes: What the user should know of this source and others, a sentence or two each.
     """
 
     source: str
@@ -42,6 +47,7 @@ class Plan:
     changed: tuple[SourceFile, ...] = ()
     again: tuple[SourceFile, ...] = ()
     renamed: tuple[tuple[str, Document], ...] = ()
+    moved: tuple[tuple[str, Document], ...] = ()
     touched: tuple[Document, ...] = ()
     unchanged: tuple[Document, ...] = ()
     failed_before: tuple[Document, ...] = ()
@@ -49,11 +55,12 @@ class Plan:
     kept: tuple[Document, ...] = ()
     refused: tuple[Document, ...] = ()
     refused_anew: tuple[Document, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def bookkeeping(self) -> bool:
         """Whether the table has to be told of something besides the files to read."""
-        return bool(self.renamed or self.touched or self.removed or self.refused_anew)
+        return bool(self.renamed or self.moved or self.touched or self.removed or self.refused_anew)
 
     @property
     def to_read(self) -> tuple[SourceFile, ...]:
@@ -67,6 +74,7 @@ class Plan:
             "changed",
             "again",
             "renamed",
+            "moved",
             "unchanged",
             "failed_before",
             "removed",
@@ -83,6 +91,7 @@ def make_plan(
     allow_empty: bool = False,
     retry_failed: bool = False,
     rehash: bool = False,
+    others: Sequence[Document] = (),
 ) -> Plan:
     """Compare what is there with what is stored.
 
@@ -93,6 +102,7 @@ def make_plan(
         allow_empty: Allow that this takes out all documents of the source.
         retry_failed: Try again what failed before, also where it did not change.
         rehash: Read every file and compare its content's hash, also where size and time are as they were.
+        others: The manifest's rows of other sources.
 
     Raises:
         ConfigurationError: All documents of the source would be removed and `allow_empty` is False.
@@ -126,11 +136,12 @@ def make_plan(
         else:
             failed_before.append(row)
     renamed, new = _find_renamed(source, new, gone)
-    moved = {old for old, _ in renamed}
-    gone = [row for row in gone if row.doc_id not in moved]
+    gone_on = {old for old, _ in renamed}
+    gone = [row for row in gone if row.doc_id not in gone_on]
+    moved, new = _find_moved(source, new, others)
     lost = [row for row in gone if row.status != FAILED]
     left = sum(row.status != FAILED for row in manifest) - len(lost)
-    if lost and remove_missing and not left and not new and not allow_empty:
+    if lost and remove_missing and not left and not new and not moved and not allow_empty:
         raise ConfigurationError(
             f"All {len(lost)} documents of {source.name!r} are gone, as when a disk or share is not mounted.",
             state="Nothing was removed.",
@@ -143,6 +154,7 @@ def make_plan(
         changed=tuple(changed),
         again=tuple(again),
         renamed=tuple(renamed),
+        moved=tuple(moved),
         touched=tuple(touched),
         unchanged=tuple(unchanged),
         failed_before=tuple(failed_before),
@@ -150,6 +162,7 @@ def make_plan(
         kept=() if remove_missing else tuple(gone),
         refused=source.refused,
         refused_anew=tuple(row for row in source.refused if not _known(row, stored.get(row.path))),
+        notes=(*_empty_note(source), *_moved_notes(moved, others), *_overlap_notes(source, others)),
     )
 
 
@@ -174,7 +187,24 @@ def _vanished(source: Source, row: Document) -> bool:
 def _find_renamed(
     source: Source, new: Iterable[SourceFile], gone: Iterable[Document]
 ) -> tuple[list[tuple[str, Document]], list[SourceFile]]:
-    """Pair new files with vanished documents of the same content. Only files of the same size are read."""
+    """Pair new files with vanished documents of the same source."""
+    return _paired(source, new, gone)
+
+
+def _find_moved(
+    source: Source, new: Iterable[SourceFile], others: Iterable[Document]
+) -> tuple[list[tuple[str, Document]], list[SourceFile]]:
+    """Pair new files with documents of other sources whose file is gone, as after a folder was moved."""
+    sizes = {file.size for file in new}
+    gone = (row for row in others if row.size in sizes and not os.path.lexists(location_of(row)))
+    pairs, left = _paired(source, new, gone)
+    return [(old, replace(row, node_seconds=0.0)) for old, row in pairs], left
+
+
+def _paired(
+    source: Source, new: Iterable[SourceFile], gone: Iterable[Document]
+) -> tuple[list[tuple[str, Document]], list[SourceFile]]:
+    """Pair new files with documents of the same content, as rows of this source. Files of another size are not read."""
     candidates: defaultdict[int, list[Document]] = defaultdict(list)
     for row in gone:
         if row.status not in (FAILED, STALE) and row.content_hash:
@@ -190,7 +220,8 @@ def _find_renamed(
             continue
         same.remove(match)
         new_id = document_id(source.name, file.path)
-        renamed.append((match.doc_id, replace(match, doc_id=new_id, path=file.path, mtime_ns=file.mtime_ns)))
+        row = replace(match, doc_id=new_id, source=source.name, path=file.path, mtime_ns=file.mtime_ns)
+        renamed.append((match.doc_id, row))
     return renamed, left
 
 
@@ -201,3 +232,41 @@ def _hash(file: SourceFile) -> str:
             return hash_descriptor(descriptor)
     except OSError:
         return ""
+
+
+def _empty_note(source: Source) -> Iterator[str]:
+    if not source.files and not source.refused:
+        yield (
+            f"There is no PDF in {source.name!r} or in the folders in it, hidden and excluded ones left aside. Files "
+            f"count as PDFs whose name ends in {SUFFIX!r}."
+        )
+
+
+def _moved_notes(moved: Sequence[tuple[str, Document]], others: Sequence[Document]) -> Iterator[str]:
+    rows = {row.doc_id: row for row in others}
+    old = [rows[doc_id] for doc_id, _ in moved]
+    for source, count in sorted(Counter(row.source for row in old).items()):
+        what = source if source != LISTED else location_of(next(row for row in old if row.source == LISTED))
+        more = " (and of each other file)" if source == LISTED and count > 1 else ""
+        yield (
+            f"{count} of the files have the content of documents of {named(source)} that are gone there; their chunks "
+            f"and vectors were reused. The old documents stay in the table until you `forget` {what!r}{more}."
+        )
+
+
+def _overlap_notes(source: Source, others: Sequence[Document]) -> Iterator[str]:
+    """Notes on files that another source has too: a folder within a folder, a file within a folder."""
+    here = {_real(source.name, file.location) for file in source.files}
+    there = Counter(
+        row.source for row in others if row.status != FAILED and _real(row.source, location_of(row)) in here
+    )
+    for name, count in sorted(there.items()):
+        yield (
+            f"{count} of the files are in the table under the source {named(name)} too. A search shows each passage "
+            "once; to store it once, `forget` one of the two sources."
+        )
+
+
+def _real(source: str, location: str) -> str:
+    """The path by which a file is known in a folder, whose name is resolved already."""
+    return os.path.realpath(location) if source == LISTED else location

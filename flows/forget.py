@@ -1,0 +1,180 @@
+"""Take documents out of a table: of a source that is gone, or any that a user names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
+from pydantic import BeforeValidator, Field
+
+from prefect_ollama.blocks.lance import Document, Run, Store
+from prefect_ollama.blocks.printable import printable
+from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.blocks.table import LanceTable
+from prefect_ollama.flows.form import refuse_empty_tabs
+from prefect_ollama.flows.parameters import TableParameter, as_source, shown
+from prefect_ollama.tasks.assets import source_assets
+from prefect_ollama.tasks.interrupted import sign_flow_run
+from prefect_ollama.tasks.log import run_logger
+from prefect_ollama.tasks.planning.forget import documents_named, notes_on
+from prefect_ollama.tasks.publish import publish_run
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A document that was taken out of a table, or would be.
+
+    Attributes:
+        source: Its source.
+        path: Its path within the source.
+        status: What it was: `stored`, `partial`, `failed` or `stale`.
+        chunks: Its rows in the chunk table.
+    """
+
+    source: str
+    path: str
+    status: str
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetReport:
+    """What was taken out of a table, or would be.
+
+    Attributes:
+        table: Where the table is.
+        dry_run: Whether this is only what would be done.
+        documents: The documents, by source and path.
+        notes: What else to know, a sentence or two each.
+        runs: Names of the runs that did it, one for each source; `roll_back` takes each.
+    """
+
+    table: str
+    dry_run: bool
+    documents: tuple[Forgotten, ...]
+    notes: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of all documents."""
+        return sum(each.chunks for each in self.documents)
+
+    @property
+    def sources(self) -> dict[str, int]:
+        """Number of documents by source."""
+        counts: dict[str, int] = {}
+        for each in self.documents:
+            counts[each.source] = counts.get(each.source, 0) + 1
+        return counts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {**asdict(self), "chunks": self.chunks, "sources": self.sources}
+
+
+def forgettable(
+    what: str | Sequence[str], table: LanceTable | str | None = None, source: str | None = None
+) -> ForgetReport:
+    """What `forget` would take out of a table. Not a flow: it only looks.
+
+    Raises:
+        TableMissing: There is no such table.
+        ConfigurationError: The table has no such document.
+    """
+    store = Store.open(resolve_table(table))
+    names = as_source(what)
+    documents, notes = _found([names] if isinstance(names, str) else names, store, source)
+    return _report(store, documents, notes, dry_run=True)
+
+
+def _name() -> str:
+    what = flow_run.parameters["what"]
+    told = what if isinstance(what, str) else what[0] if len(what) == 1 else f"{len(what)} names"
+    return printable(f"forget {told}", longest=200)
+
+
+@flow(
+    name="forget",
+    flow_run_name=_name,
+    description="Take documents of a source, path or pattern out of a LanceDB table.",
+)
+def forget(
+    what: Annotated[
+        Annotated[str, Field(min_length=1, title="Source, path or pattern")]
+        | Annotated[list[str], Field(min_length=1, title="Several")],
+        BeforeValidator(as_source),
+        shown(
+            "Documents",
+            "A source as reports name it, the path of a document, a folder, or a glob pattern. The files need not be "
+            "there any more.",
+        ),
+    ],
+    table: TableParameter = None,
+    source: Annotated[
+        Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="All")],
+        shown("Source", "Only documents of this source; `files` for those that were named one by one."),
+    ] = None,
+    dry_run: Annotated[bool, shown("Dry run", "Show what would be done, and touch nothing.")] = False,
+) -> ForgetReport:
+    """Take documents out of a table, with their chunks. Files are not touched.
+
+    The documents of each source are taken out by a run of its own, which `roll_back` undoes. If it is killed, call it
+    again: it goes on from there.
+
+    Returns:
+        The documents and the runs.
+
+    Raises:
+        ConfigurationError: The table has no such document; nothing was changed.
+        TableMissing: There is no such table.
+        TableError: A run over one of the sources is open, or the table cannot be written.
+
+    Requires: the table writable on the machine that runs it.
+    """
+    refuse_empty_tabs()
+    sign_flow_run()
+    store = Store.open(resolve_table(table))
+    documents, notes = _found([what] if isinstance(what, str) else what, store, source)
+    for note in notes:
+        run_logger().warning("%s", note)
+    if dry_run:
+        return _report(store, documents, notes, dry_run=True)
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    runs: list[Run] = []
+    for name in dict.fromkeys(row.source for row in documents):
+        rows = [row for row in documents if row.source == name]
+        run_id = str(context.flow_run.id) + (f"-{len(runs) + 1}" if runs else "")
+        runs.append(store.forget(run_id, name, [row.doc_id for row in rows]))
+        run_logger().info("Took %d documents of %s out of the table", len(rows), name)
+        publish_run(store, runs[-1], source_assets(name, (row.path for row in rows)))
+    return _report(store, documents, notes, dry_run=False, runs=runs)
+
+
+def _found(what: Sequence[str], store: Store, source: str | None) -> tuple[list[Document], list[str]]:
+    manifest = store.manifest()
+    documents = documents_named(what, manifest, source=source)
+    return documents, notes_on(documents, manifest)
+
+
+def _report(
+    store: Store,
+    documents: Sequence[Document],
+    notes: Sequence[str],
+    *,
+    dry_run: bool,
+    runs: Sequence[Run] = (),
+) -> ForgetReport:
+    return ForgetReport(
+        table=str(store.spec),
+        dry_run=dry_run,
+        documents=tuple(Forgotten(row.source, row.path, row.status, row.chunks) for row in documents),
+        notes=tuple(notes),
+        runs=tuple(run.run_id for run in runs),
+    )

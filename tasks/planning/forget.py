@@ -1,0 +1,133 @@
+"""Which documents of a table a user means by a source, a path or a pattern; their files need not be there any more."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.lance import Document
+from prefect_ollama.tasks.planning.source import LISTED, readable
+
+NAMED = 5
+"""Sources that an error or a note lists."""
+
+
+def location_of(row: Document) -> str:
+    """Absolute path of a document's file, as the table knows it."""
+    return row.path if row.source == LISTED else f"{row.source.rstrip('/')}/{row.path}"
+
+
+def documents_named(
+    what: Iterable[str], manifest: Sequence[Document], *, source: str | None = None
+) -> list[Document]:
+    """Return the documents that a user means.
+
+    Each name is, in this order and as far as the table has such documents: a source, as reports name it (`files` for
+    those that were named one by one); the path of a document, absolute, relative to the working folder or within its
+    source; a folder, for all documents below it; a glob pattern over absolute paths, or over paths within a source.
+
+    Args:
+        what: The names.
+        manifest: The table's documents.
+        source: Only documents of this source.
+
+    Raises:
+        ConfigurationError: The table has no document of a name.
+    """
+    sources = sorted({row.source for row in manifest})
+    if source is not None:
+        wanted = _forms(source)
+        manifest = [row for row in manifest if row.source in wanted]
+    found: dict[str, Document] = {}
+    for name in what:
+        rows = _meant(name, manifest)
+        if not rows:
+            among = f" of source {source!r}" if source is not None else ""
+            raise ConfigurationError(
+                f"The table has no document{among} that {name!r} names.",
+                state="Nothing was changed.",
+                remedy=f"It has documents of {listed(sources)}." if sources else "It has no documents.",
+            )
+        found |= {row.doc_id: row for row in rows}
+    return sorted(found.values(), key=lambda row: (row.source, row.path))
+
+
+def notes_on(documents: Sequence[Document], manifest: Sequence[Document]) -> list[str]:
+    """Return what a user should know before these documents are taken out, a sentence or two each."""
+    notes = []
+    chosen = {row.doc_id for row in documents}
+    returning = Counter(
+        row.source for row in documents if row.source != LISTED and Path(location_of(row)).exists()
+    )
+    for source, count in sorted(returning.items()):
+        notes.append(
+            f"{count} of the files are still in {source!r}. The next ingest of it stores them again; move or delete "
+            "them first to keep them out."
+        )
+    below = Counter(
+        row.source
+        for row in manifest
+        if row.doc_id not in chosen
+        and any(location_of(row).startswith(f"{source}/") for source in {each.source for each in documents})
+    )
+    for source, count in sorted(below.items()):
+        notes.append(
+            f"{count} documents below the same folder belong to another source, {named(source)}, and stay."
+        )
+    return notes
+
+
+def listed(sources: Sequence[str]) -> str:
+    """Return sources as text, the first few."""
+    more = f" and {len(sources) - NAMED} more sources" if len(sources) > NAMED else ""
+    return ", ".join(map(named, sources[:NAMED])) + more
+
+
+def named(source: str) -> str:
+    """Return a source as text."""
+    return "single files ('files')" if source == LISTED else repr(source)
+
+
+def _meant(name: str, manifest: Sequence[Document]) -> list[Document]:
+    forms = _forms(name)
+    whole = [row for row in manifest if row.source in forms]
+    if whole:
+        return whole
+    single = [row for row in manifest if location_of(row) in forms or row.path == name]
+    if single:
+        return single
+    folders = tuple(f"{form.rstrip('/')}/" for form in forms)
+    inside = [row for row in manifest if location_of(row).startswith(folders) or row.path.startswith(folders)]
+    if inside or not glob.has_magic(name):
+        return inside
+    patterns = [form.split("/") for form in forms]
+    return [
+        row
+        for row in manifest
+        if any(
+            _fits(path.split("/"), pattern) for path in (location_of(row), row.path) for pattern in patterns
+        )
+    ]
+
+
+def _forms(name: str) -> set[str]:
+    """The ways in which the table may hold a path that a user writes."""
+    path = Path(name).expanduser()
+    try:
+        resolved = path.resolve()
+    except (OSError, RuntimeError):
+        resolved = path.absolute()
+    return {readable(form) for form in (name, name.rstrip("/") or name, str(path.absolute()), str(resolved))}
+
+
+def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a path fits a pattern, both by folder; `**` stands for any number of folders."""
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_fits(parts[skipped:], pattern[1:]) for skipped in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
