@@ -35,7 +35,7 @@ def start_tied(command: list[str], **options: Any) -> subprocess.Popen[Any]:
     global _starter
     if _starter is None:
         _starter = ThreadPoolExecutor(1, "starter")
-    return _starter.submit(subprocess.Popen, command, **options).result()
+    return _starter.submit(lambda: subprocess.Popen(command, **options)).result()
 
 
 def end_with_parent() -> None:
