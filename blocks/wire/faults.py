@@ -6,6 +6,8 @@ not tell. The words are those of Ollama's source (server/routes.go, llm/server.g
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -174,8 +176,10 @@ def _words_of_system(error: BaseException) -> str:
             return f"CERTIFICATE_VERIFY_FAILED: {cause.verify_message}"
         if isinstance(cause, ssl.SSLError):
             return f"TLS: {cause.reason or 'no handshake'}"
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
+        if isinstance(cause, socket.gaierror):
+            return cause.strerror or "no such host"
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)  # asyncio puts words of its own into `strerror`
         cause = cause.__cause__ or cause.__context__
     return {"ReadError": "connection reset"}.get(type(error).__name__, type(error).__name__)
 

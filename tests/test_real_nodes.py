@@ -1,0 +1,215 @@
+"""The nodes named in `PREFECT_OLLAMA_TEST_NODES` keep Ollama's contract, and a complete ingest into a table is right.
+
+    PREFECT_OLLAMA_TEST_NODES=http://gpu-box:11434,http://laptop:11434 uv run pytest -m real
+
+`PREFECT_OLLAMA_TEST_MODEL` names the model, `all-minilm` without it; every node must have it. Without the first
+variable nothing here is collected. The nodes get some hundred short requests and the sample documents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from prefect_ollama.blocks import LanceTable, OllamaCluster
+from prefect_ollama.blocks.errors import InputRejected, NodeRefused
+from prefect_ollama.blocks.wire.address import base_url
+from prefect_ollama.blocks.wire.check import check_cluster, check_node
+from prefect_ollama.blocks.wire.client import NodeClient
+from prefect_ollama.blocks.wire.model_info import LEAST_CONTEXT
+from prefect_ollama.blocks.wire.prefixes import prefixes_of
+from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
+from prefect_ollama.flows import ingest_pdfs, search
+from prefect_ollama.flows.task_runner import IngestTaskRunner
+from tests.flow_samples import chunks
+from tests.recorded import VERSIONS, recorded, requests
+
+T = TypeVar("T")
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
+
+URLS = [base_url(url) for url in os.environ["PREFECT_OLLAMA_TEST_NODES"].split(",") if url.strip()]
+MODEL = os.environ.get("PREFECT_OLLAMA_TEST_MODEL", "all-minilm")
+SAMPLES = Path(__file__).parent.parent / "samples"
+
+NEEDS_TESSERACT = "lamp-scan.pdf"
+
+SAME = 0.999
+"""Least cosine of two vectors of one text. Equal weights on one kind of machine give 0.9999999; how far a GPU is from
+a CPU is not known."""
+
+CONTRACT = (
+    "number", "[5]", "[null]", "object", "mixed", "true", "bad JSON", "no body", "missing model", "invalid name",
+    "option of wrong type", "options list", "dimensions '10'", "keep_alive 'abc'", "keep_alive '30'", "GET embed",
+)  # fmt: skip
+"""Requests that every Ollama refuses, whatever its model and its machine."""
+
+TEXTS = [
+    "The harbour master logs every tide before sunrise.",
+    "“It’s here” — café, naïve, Größe, 3½ …",
+    "港口管理员每天日出前记录潮汐。",
+    "def area(radius): return 3.14159 * radius ** 2",
+    "short",
+]
+
+
+@pytest.fixture(scope="module", params=URLS)
+def url(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def using(url: str, call: Callable[[NodeClient], Awaitable[T]], **model: Any) -> T:
+    async def run() -> T:
+        async with NodeClient(NodeSpec("it", url), ModelSpec(MODEL, **model)) as client:
+            return await call(client)
+
+    return asyncio.run(run())
+
+
+def embed(url: str, texts: list[str], **model: Any) -> NDArray[np.float32]:
+    return using(url, lambda client: client.embed(texts, timeout=300), **model).vectors
+
+
+def direct(url: str, texts: list[str]) -> NDArray[np.float32]:
+    """Vectors by bare HTTP, one text a request: nothing of ours is between."""
+    with httpx.Client(base_url=url, trust_env=False, timeout=300) as client:
+        rows = []
+        for text in texts:
+            answer = client.post("/api/embed", json={"model": MODEL, "input": text, "truncate": False})
+            answer.raise_for_status()
+            rows += answer.json()["embeddings"]
+    return np.array(rows, np.float32)
+
+
+def likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return np.einsum("ij,ij->i", one, other) / norms
+
+
+# Contract
+
+
+def test_it_says_who_it_is_and_what_it_has(url: str) -> None:
+    found = asyncio.run(check_node(NodeSpec("it", url)))
+    assert found.ok, found.error
+    assert found.version
+    info = using(url, lambda client: client.show())
+    assert info.embeds is not False
+    assert info.context == 0 or info.context >= LEAST_CONTEXT
+    dimension = embed(url, ["x"]).shape[1]
+    assert info.dimension in (0, dimension)
+
+
+def test_a_list_gives_the_vectors_of_its_texts_in_order(url: str) -> None:
+    together, alone = embed(url, TEXTS), direct(url, TEXTS)
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=0.01)
+    assert likeness(together, alone).min() > SAME
+    assert likeness(embed(url, TEXTS[::-1])[::-1], together).min() > SAME
+    near = together @ together.T - np.eye(len(TEXTS))
+    assert np.abs(near).max() < 0.99, "unlike texts have unlike vectors"
+
+
+def test_it_counts_tokens(url: str) -> None:
+    few, many = (using(url, lambda c, n=n: c.embed(["word " * n], timeout=300)).tokens for n in (4, 40))
+    assert 0 < few < many or few == many == 0
+
+
+def test_a_text_too_long_is_refused_and_not_cut(url: str) -> None:
+    context = using(url, lambda client: client.show()).context
+    if not 0 < context <= 32_768:
+        pytest.skip("the node gives no context that a test could fill")
+    with pytest.raises(InputRejected) as caught:
+        embed(url, ["word " * (2 * context)], num_ctx=context)
+    assert caught.value.too_long
+
+
+def test_dimensions_cut_and_normalise(url: str) -> None:
+    whole, part = embed(url, TEXTS), embed(url, TEXTS, dimensions=16)
+    assert part.shape == (len(TEXTS), 16)
+    assert likeness(part, whole[:, :16]).min() > SAME
+
+
+def test_another_model_is_refused(url: str) -> None:
+    async def run() -> None:
+        async with NodeClient(NodeSpec("it", url), ModelSpec("no-such-model-here")) as client:
+            await client.embed(["x"], timeout=60)
+
+    with pytest.raises(NodeRefused, match="does not have the model"):
+        asyncio.run(run())
+
+
+@pytest.mark.parametrize("case", CONTRACT)
+def test_it_refuses_what_recorded_servers_refuse(url: str, case: str) -> None:
+    asked = requests()[case]
+    body = asked.body
+    if isinstance(body, dict) and case not in ("missing model", "invalid name"):
+        body = body | {"model": MODEL}
+    content = {"content": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
+    method = asked.method or "POST"
+    with httpx.Client(base_url=url, trust_env=False, timeout=120) as client:
+        got = client.request(method, asked.path, **content)  # type: ignore[arg-type]
+    expected = {answer.status for version in VERSIONS for answer in recorded(version) if answer.case == case}
+    assert got.status_code in expected, got.text[:300]
+    assert case == "GET embed" or got.json()["error"]
+
+
+def test_it_goes_on_after_a_client_that_left(url: str) -> None:
+    with httpx.Client(base_url=url, trust_env=False) as client, pytest.raises(httpx.TimeoutException):
+        client.post(
+            "/api/embed", json={"model": MODEL, "input": [f"text {n} " * 40 for n in range(500)]}, timeout=0.2
+        )
+    assert likeness(embed(url, TEXTS), direct(url, TEXTS)).min() > SAME
+
+
+def test_the_nodes_work_together() -> None:
+    found = asyncio.run(check_cluster(OllamaCluster(nodes=URLS, model=MODEL).to_spec()))
+    assert found.ok, [node.cause for node in found.nodes if node.cause] or found.error
+
+
+# A complete ingest
+
+
+@pytest.fixture(scope="module")
+def table(prefect_server: str, dask_workers: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("real") / "db"
+    flow = ingest_pdfs.with_options(task_runner=IngestTaskRunner(address=dask_workers))
+    files = sorted(str(path) for path in SAMPLES.glob("*.pdf") if path.name != NEEDS_TESSERACT)
+    report = flow(files, OllamaCluster(nodes=URLS, model=MODEL), LanceTable(uri=str(place)))
+    assert report.ok, [
+        (file.path, file.outcome, file.reason) for file in report.files if file.outcome != "stored"
+    ]
+    assert report.chunks > 100
+    assert {node.name for node in report.nodes if node.texts}, "at least one node embedded"
+    return place
+
+
+def test_every_vector_of_the_table_is_that_of_a_direct_request(table: Path) -> None:
+    rows = chunks(table)
+    prefix = prefixes_of(MODEL).document
+    stored = np.array([row["vector"] for row in rows], np.float32)
+    texts = [prefix + row["text"] for row in rows]
+    # The nodes take turns, so that each is asked for its part.
+    expected = np.empty_like(stored)
+    for turn, url in enumerate(URLS):
+        expected[turn :: len(URLS)] = direct(url, texts[turn :: len(URLS)])
+    cosines = likeness(stored, expected)
+    worst = int(cosines.argmin())
+    assert cosines[worst] > SAME, (cosines[worst], rows[worst]["path"], texts[worst][:80])
+
+
+def test_a_question_finds_its_passage(table: Path) -> None:
+    hits = search(
+        "Why was the Mars Climate Orbiter lost?",
+        OllamaCluster(nodes=URLS, model=MODEL),
+        LanceTable(uri=str(table)),
+    )
+    assert any(hit.path.endswith("measuring-the-world.pdf") for hit in hits)
