@@ -28,6 +28,7 @@ from prefect_ollama.blocks.lance.upkeep import Upkeep
 from prefect_ollama.commands import app
 from prefect_ollama.flows import Chunking, FileReport, IngestReport, NodeReport, NodeRow
 from prefect_ollama.options import PASSWORD_VARIABLE, chunking, named_table, passwords
+from prefect_ollama.tasks.parsing import DroppedLine
 from tests.cache_worker import keys_of, vectors_of
 from tests.flow_samples import assert_right, chunks, write_folder
 from tests.nodes import Node, nodes
@@ -464,7 +465,11 @@ class TestRendering:
         report = IngestReport(
             "run", "/data/[papers]", "/data/db/documents", "nomic-embed-text", False,
             files=(
-                FileReport("good.pdf", "stored", 10, 100),
+                FileReport(
+                    "good.pdf", "stored", 10, 100,
+                    notes=("1 attached file was not read: plan.xlsx.",),
+                    dropped_lines=(DroppedLine("header", "Head of the report", 9), DroppedLine("", "", 3)),
+                ),
                 FileReport(self.long, "failed", reason="It is broken. " * 8, remedy="Mend it."),
             ),
             pages=10, chunks=100, embedded=90, reused=10, seconds=12.34, node_seconds=45.6, nodes=(node, node),
@@ -490,6 +495,8 @@ class TestRendering:
         assert "2 (1 failed, 1 stored)" in text
         assert "1,234 characters (header 1,200, hyphen 34)" in text
         assert "3 pages in 7.2 s" in text
+        assert "1 attached file was not read: plan.xlsx." in text
+        assert "9 × Head of the report (header, good.pdf)" in text
         assert max(map(len, text.splitlines())) <= 80
 
     def test_of_a_plan(self) -> None:

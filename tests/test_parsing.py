@@ -171,6 +171,22 @@ def test_words_divided_at_the_end_of_a_line_are_joined(parser: Parser, make: Cal
     assert document.dropped == {"hyphen": 1}
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "joined"),
+    [
+        ("the transfor-", "mation", "the transformation"),
+        ("by ISO-", "standard", "by ISO-standard"),
+        ("see https://example.org/some-", "path", "see https://example.org/some-path"),
+        ("part XJ4a-", "beta", "part XJ4a-beta"),
+        ("in my_file-", "name", "in my_file-name"),
+        ("Cap.IV-", "bis", "Cap.IV-bis"),
+        ("TRANS\xad", "FORM", "TRANSFORM"),
+    ],
+)
+def test_a_hyphen_that_is_part_of_a_name_stays(first: str, second: str, joined: str) -> None:
+    assert Prose(Counter()).running(f"{first}\n{second} of it") == f"{joined} of it"
+
+
 def test_ligatures_and_arabic_forms_are_spelled_out_and_what_shows_nothing_is_dropped_and_counted() -> None:
     dropped: Counter[str] = Counter()
     raw = ["e\ufb03cient \ufb01les", "\ufefb\xa0x\xadx", "\uf0b7 point\ufffd\ue123"]

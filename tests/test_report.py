@@ -11,7 +11,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from prefect_ollama.blocks.printable import CELL
-from prefect_ollama.tasks.page import ATTENTION, SOME, page
+from prefect_ollama.tasks.page import ATTENTION, LINES, SOME, page
+from prefect_ollama.tasks.parsing import DroppedLine
 from prefect_ollama.tasks.report import CAUSES, FileReport, IngestReport, NodeReport
 
 ODD_NAMES = (
@@ -157,6 +158,23 @@ def test_every_cause_of_a_nodes_failures_stands_there_with_its_count() -> None:
     assert many.told()[-1] == "5 × 5 other causes"
     left_out = NodeReport("a", 0, 0.0, 0.0, 0.0, {}, "It lacks the model.")
     assert left_out.told() == ["It lacks the model."]
+
+
+def test_what_was_left_out_of_files_that_are_stored_is_listed_and_bounded() -> None:
+    lines = tuple(DroppedLine("header", f"Head {number} | of *all*", 500 - number) for number in range(80))
+    note = "2 attached files were not read: a.pdf, b.xlsx. Save them."
+    files = [FileReport("a.pdf", "stored", notes=(note,), dropped_lines=(*lines, DroppedLine("", "", 9)))]
+    made = page(report(*files, FileReport("b.pdf", "stored")))
+    assert f"a.pdf: {note}" in items(made)
+    listed = [item for item in items(made) if " × Head" in item]
+    assert len(listed) == LINES
+    assert listed[0] == "500 × Head 0 | of *all* (header, a.pdf)"
+    assert f"and {80 - LINES} more" in made
+    assert "Running heads" in made
+    assert report(*files).ok
+    nothing = page(report(FileReport("b.pdf", "stored")))
+    assert "Not read" not in nothing
+    assert "Lines dropped" not in nothing
 
 
 def test_a_run_that_changed_the_table_says_how_to_undo_it() -> None:

@@ -13,6 +13,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
+from operator import itemgetter, sub
 from typing import Final, NamedTuple
 
 from prefect_ollama.tasks.parsing.lines import RIGHT_TO_LEFT
@@ -41,8 +42,6 @@ _SPACE: Final = 0.15
 # Lines overlap by so much of their height, and for so long.
 _OVERLAP: Final = 0.6
 _LENGTH: Final = 0.4
-# Tops of blocks may reach above the feet of those before by so much, in points.
-_SLACK: Final = 3.0
 # Letters of one page to compare: some hundred times as many as a page of a book has.
 _MAX_GLYPHS: Final = 200_000
 # Earlier letters of one kind to compare a letter with.
@@ -50,8 +49,9 @@ _MAX_CANDIDATES: Final = 8
 # Of a line that is bold by its copies, so much has one.
 _MOSTLY: Final = 0.8
 _CELL: Final = 8.0  # points
-_NO_LETTERS: Final = bytes(each for each in range(128) if not chr(each).isalpha())
-_DOUBLED: Final = re.compile(r"([^\W\d_])\1([^\W\d_])\2")
+_baseline = itemgetter(4)
+_LETTER: Final = r"([^\W\d_])"
+_DOUBLED: Final = re.compile(rf"{_LETTER}\1{_LETTER}\2{_LETTER}\3|{_LETTER}\4\4{_LETTER}\5\5")
 
 Place = tuple[int, int]
 """Number of a block and of a line in it."""
@@ -90,24 +90,25 @@ def without_copies(blocks: list[TextBlock], text: bytes) -> tuple[list[TextBlock
 
 
 def _may_overlap(blocks: list[TextBlock]) -> bool:
-    """Whether blocks are not simply one below the other, with lines one below the other."""
-    foot = float("-inf")
-    for _, y0, _, y1, _, _, even in blocks:
-        if not even or y0 < foot - _SLACK:
-            return True
-        foot = y1
-    return False
+    """Whether two lines stand on nearly the same height, in columns at least; asked for every page."""
+    lines = [line for block in blocks for line in block.lines]
+    if len(lines) < 2:
+        return False
+    heights = sorted(map(_baseline, lines))
+    nearest: float = min(map(sub, heights[1:], heights))
+    return nearest < _SHADOW * max(line[5] for line in lines)
 
 
 def _has_doubled_letters(text: bytes) -> bool:
-    """Whether a letter that stands twice follows another one that does, as where each is drawn twice.
+    """Whether three letters that stand twice follow each other, or two that do thrice, as where each is drawn so.
 
     One comparison of all bytes with the next ones, which takes a tenth of the time of a regular expression.
     """
-    letters = text.translate(None, _NO_LETTERS)
-    number = int.from_bytes(letters, "little")
+    number = int.from_bytes(text, "little")
     differ = number ^ (number >> 8)
-    return 0 in (differ | (differ >> 16)).to_bytes(len(letters) + 1, "little")[:-4]
+    twice = differ | (differ >> 16) | (differ >> 32)
+    thrice = differ | (differ >> 8) | (differ >> 24) | (differ >> 32)
+    return any(0 in each.to_bytes(len(text) + 1, "little")[:-6] for each in (twice, thrice))
 
 
 def _overlapping(blocks: list[TextBlock]) -> set[Place]:

@@ -26,6 +26,9 @@ _PARTED: Final = re.compile(
 _MIN_LETTERS: Final = 12
 # A longer line is text.
 _MAX_CHARACTERS: Final = 200
+# A longer line without a digit holds no number: "page xxxviii" between dashes.
+_MAX_ROMAN: Final = 20
+_DIGIT: Final = re.compile(r"\d")
 _ROMAN: Final = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
 
 
@@ -54,12 +57,10 @@ def page_number(text: str, rows: list[list[Cell]] | None = None) -> PageNumber |
         text: The line, white space made even.
         rows: Its cells, where it has cells side by side.
     """
-    if len(text) > _MAX_CHARACTERS:
+    if len(text) > _MAX_CHARACTERS or (len(text) > _MAX_ROMAN and not _DIGIT.search(text)):
         return None
     if match := _ALONE.fullmatch(text):
         return PageNumber(_value(match["value"]), "", match["label"] is not None, int(match["of"] or 0))
-    if not any(character.isdecimal() for character in text):
-        return None
     if match := _LABELLED.search(text):
         rest = f"{text[: match.start()]} {text[match.end() :]}".strip()
         return PageNumber(int(match["value"]), rest, True, int(match["of"] or 0))

@@ -56,9 +56,14 @@ class PageText(NamedTuple):
 
 
 class Pages:
-    """Reads pages, annotations and form fields included."""
+    """Reads pages, with the annotations and form fields that they show.
+
+    Attributes:
+        page: MuPDF's page within the context of `text`.
+    """
 
     def __init__(self) -> None:
+        self.page: Any = None
         self._buffer = mupdf.ll_fz_new_buffer(2**16)
         self._output = mupdf.ll_fz_new_output_with_buffer(self._buffer)
         self._memory = Memory(mupdf)
@@ -80,11 +85,12 @@ class Pages:
         Raises:
             Refused: It yields more text than any page may.
         """
-        page = mupdf.ll_fz_load_page(document, number)
+        page = self.page = mupdf.ll_fz_load_page(document, number)
         try:
             with _structured(page, _TEXT, _PLAIN) as (structured, box):
                 yield self._text(structured, box.x1 - box.x0, box.y1 - box.y0)
         finally:
+            self.page = None
             mupdf.ll_fz_drop_page(page)
 
     def pictures(self, document: Any, number: int) -> list[tuple[float, float, float, float]]:

@@ -44,6 +44,24 @@ class Row(NamedTuple):
     cells: int
 
 
+class Comment(NamedTuple):
+    """What a reader has put on a page, or the value of a field, with its label.
+
+    Attributes:
+        x0: Left edge, in points as all of these.
+        y0: Top edge.
+        x1: Right edge.
+        y1: Bottom edge.
+        text: What it says.
+    """
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    text: str
+
+
 @dataclass(slots=True)
 class Piece:
     """Lines that belong together. Coordinates and size in tenths of a point.
@@ -115,6 +133,9 @@ class RawPage:
         ocr: Whether it was read from a picture.
         seconds: Time that OCR took for it.
         plain: What `prose.is_plain` says of its text.
+        comments: What readers have put on it, and values of fields that it does not show.
+        files: Names of files that are attached to it.
+        hidden: How many comments are hidden from every reader, and were not read.
         copied: Characters of text that is drawn again on the same spot, which were left out.
     """
 
@@ -127,6 +148,9 @@ class RawPage:
     seconds: float = 0.0
     plain: bool = False
     copied: int = 0
+    comments: list[Comment] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    hidden: int = 0
 
     @property
     def characters(self) -> int:

@@ -55,9 +55,22 @@ _GLUED: Final = "\r"
 _HYPHEN: Final = re.compile(r"[-‐\xad] ?\n\s*")
 # What is written with a hyphen anyway: compounds, abbreviations (ISO-standard), and the names of files, products
 # and addresses, which are other ones without it.
-KEPT_HYPHEN: Final = re.compile(
-    r"(?:\b(?:self|well)|[-‐]\w+|(?-i:\b[A-Z]{2,})|[\d/@_:\\][^\s]*|\.\w[^\s]*)$", re.IGNORECASE
-)
+_KEPT_WORDS: Final = frozenset({"self", "well"})
+_KEPT_HYPHEN: Final = re.compile(r"\b(?:self|well)$|[-‐]\w+$|[\d/@_:\\]|\.\w", re.IGNORECASE)
+# Characters before a hyphen that are looked at.
+_WORD: Final = 40
+
+
+def keeps_hyphen(before: str) -> bool:
+    """Whether a hyphen at the end of a line is one of its word, and not of the line.
+
+    Args:
+        before: The line up to the hyphen, or its end.
+    """
+    word = before[-_WORD:].split()[-1]
+    if word.isalpha():  # As nearly all are.
+        return (len(word) > 1 and word.isupper()) or word.lower() in _KEPT_WORDS
+    return _KEPT_HYPHEN.search(word) is not None
 
 
 def is_plain(text: bytes) -> bool:
@@ -137,8 +150,11 @@ class Prose:
         following = text[end : end + 1]
         if not (following.isalpha() and text[start - 1 : start].isalpha()):
             return match[0]
+        if match[0][0] == "\xad":
+            self._dropped["hyphen"] += 1
+            return _GLUED
         # Names (Rolls-\nRoyce) and words that are written with a hyphen anyway keep it.
-        if following.isupper() or KEPT_HYPHEN.search(text, max(0, start - 24), start):
+        if following.isupper() or keeps_hyphen(text[max(0, start - _WORD) : start]):
             return "-" + _GLUED
         self._dropped["hyphen"] += 1
         return _GLUED

@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from prefect_ollama.tasks.parsing import mupdf, protocol
+from prefect_ollama.tasks.parsing.annotations import beside_pages, read_annotations
 from prefect_ollama.tasks.parsing.copies import without_copies
 from prefect_ollama.tasks.parsing.letter_spacing import without_letter_spacing
 from prefect_ollama.tasks.parsing.lines import lines_of
@@ -71,6 +72,7 @@ class Reader:
             "metadata": {key: value for key, value in (document.metadata or {}).items() if value},
             "outline": mupdf.outline(document),
             "repaired": bool(document.is_repaired),
+            "beside": beside_pages(document),
         }
         self._note(protocol.OPENED, 0, about)
         raw = mupdf.raw(document)
@@ -97,6 +99,7 @@ class Reader:
                 rows = [row for each in lines.values() for row in each.rows()]
                 found = find_tables(blocks, rows, height) if self._tables and len(rows) > 1 else blocks
                 page = read_page(number, width, height, found, lines)
+                page.comments, page.files, page.hidden = read_annotations(self._pages.page, text)
             page.plain, page.copied = is_plain(text), copied
             why = self._unreadable(document, page, text)
         except Exception as error:

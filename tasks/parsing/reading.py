@@ -13,7 +13,9 @@ from prefect_ollama.tasks.parsing import protocol
 from prefect_ollama.tasks.parsing.document import Page, Problem
 from prefect_ollama.tasks.parsing.dropped import Dropped
 from prefect_ollama.tasks.parsing.metadata import read_metadata
-from prefect_ollama.tasks.parsing.pieces import Cell, Piece, RawPage, Table
+from prefect_ollama.tasks.parsing.not_read import not_on_pages
+from prefect_ollama.tasks.parsing.pieces import Cell, Comment, Piece, RawPage, Table
+from prefect_ollama.tasks.parsing.signs import is_mostly_unknown, keep_beside
 from prefect_ollama.tasks.parsing.structure import build_pages
 
 _REPAIR: Final = "Open and save the file with a PDF viewer, or get a fresh copy."
@@ -95,6 +97,7 @@ class Reading:
                 self._unreadable[number] = content["why"]
             case protocol.OCR:
                 self._ocr_seconds += content.seconds
+                keep_beside(content, self._pages[number], self._unreadable[number])
                 self._pages[number] = content
                 del self._unreadable[number]
             case protocol.OCR_FAILED:
@@ -122,14 +125,16 @@ class Reading:
         for number, why in self._unreadable.items():
             if why == "garbled" and number in self._pages:
                 page = self._pages[number]
-                dropped.characters["garbled"] += page.characters
-                page.pieces = []
+                before = page.characters
+                page.pieces = [piece for piece in page.pieces if not is_mostly_unknown(piece)]
+                dropped.characters["garbled"] += before - page.characters
         self.stopped("damaged", "it yields no text that can be understood", _REPAIR)
         title = read_metadata(self._about.get("metadata", {})).title
         outline = [(level, name, page) for level, name, page in self._about.get("outline", ())]
         raw = [self._pages[number] for number in sorted(self._pages)]
         pages = build_pages(raw, outline, title, dropped, running_heads=running_heads)
         problems = [problem for _, problem in sorted(self._problems.items(), key=_by_page)]
+        problems = [*not_on_pages(self._about.get("beside", {}), raw), *problems]
         return Made(pages, _title(pages), problems, dropped, self._ocr_seconds)
 
     def _opened(self, about: dict[str, Any]) -> None:
@@ -159,7 +164,8 @@ def from_journal(kind: bytes, content: Any) -> Any:
     """Make again the content of an entry of what the journal holds of it."""
     if kind not in (protocol.PAGE, protocol.OCR):
         return content
-    return RawPage(**{**content, "pieces": list(map(_piece, content["pieces"]))})
+    comments = [Comment(*each) for each in content["comments"]]
+    return RawPage(**{**content, "pieces": list(map(_piece, content["pieces"])), "comments": comments})
 
 
 def _piece(held: dict[str, Any]) -> Piece:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Final
 
 from prefect_ollama.tasks.parsing.document import Block, Box, Page
@@ -12,7 +13,7 @@ from prefect_ollama.tasks.parsing.dropped import Dropped
 from prefect_ollama.tasks.parsing.headings import find_headings
 from prefect_ollama.tasks.parsing.order import arrange, merge_lines
 from prefect_ollama.tasks.parsing.pieces import NOTE_SIZE, SCALE, RawPage, Table
-from prefect_ollama.tasks.parsing.prose import KEPT_HYPHEN, Prose
+from prefect_ollama.tasks.parsing.prose import Prose, keeps_hyphen
 from prefect_ollama.tasks.parsing.running_heads import drop_running_heads
 from prefect_ollama.tasks.parsing.tables import as_markdown, join_tables, tables_of_rows
 
@@ -51,7 +52,7 @@ def build_pages(
     blocks_of = [_blocks(page, body_size, levels, dropped.characters) for page in raw]
     _join(blocks_of, dropped.characters)
     return tuple(
-        Page(page.number + 1, page.width, page.height, tuple(blocks), page.ocr)
+        Page(page.number + 1, page.width, page.height, (*blocks, *_comments(page, dropped)), page.ocr)
         for page, blocks in zip(raw, blocks_of, strict=True)
     )
 
@@ -111,6 +112,16 @@ def _blocks(page: RawPage, body_size: int, levels: dict[int, int], dropped: Coun
     return found
 
 
+def _comments(page: RawPage, dropped: Dropped) -> Iterator[Block]:
+    if not page.comments:
+        return
+    prose = Prose(dropped.characters)
+    for x0, y0, x1, y1, said in page.comments:
+        # Its line breaks are those of whoever wrote it: no word is divided at one.
+        if text := prose.running(" ".join(said.split())):
+            yield Block("comment", text, Box(x0, y0, x1, y1))
+
+
 def _longer(note: Block, text: str, box: Box, ends: tuple[int, ...]) -> Block:
     """Add the lines of a footnote that are set in further than its first."""
     start = len(note.text) + 1
@@ -147,8 +158,10 @@ def _join(blocks_of: list[list[Block]], dropped: Counter[str]) -> None:
 
 def _starts_column(blocks: list[Block], i: int) -> bool:
     """Whether a block is the first of its page, running heads apart, or stands higher than the one before it."""
-    above = next((block for block in reversed(blocks[:i]) if block.kind != "margin"), None)
-    return above is None or blocks[i].box.y0 < above.box.y0
+    above = i - 1
+    while above >= 0 and blocks[above].kind == "margin":
+        above -= 1
+    return above < 0 or blocks[i].box.y0 < blocks[above].box.y0
 
 
 def _connected(first: Block, second: Block, dropped: Counter[str]) -> tuple[Block, Block]:
@@ -158,7 +171,7 @@ def _connected(first: Block, second: Block, dropped: Counter[str]) -> tuple[Bloc
     if one[-1:] in "-‐" and one[-2:-1].isalpha() and two[:1].islower():
         word, _, rest = two.partition(" ")
         if rest:
-            kept = KEPT_HYPHEN.search(one, max(0, len(one) - 25), len(one) - 1) is not None
+            kept = keeps_hyphen(one[:-1])
             dropped["hyphen"] += not kept
             moved = len(two) - len(rest)
             ends = tuple(end - moved for end in second.ends if end > moved)
