@@ -16,19 +16,22 @@ from prefect_ollama.blocks.node import OllamaNode
 from prefect_ollama.blocks.wire.spec import NodeSpec
 
 
-def save_limits(node: NodeSpec, *, max_in_flight: int, max_request_texts: int) -> None:
+def save_limits(
+    node: NodeSpec, *, max_in_flight: int | None = None, max_request_texts: int | None = None
+) -> None:
     """Write the limits of a node into its block.
 
     Args:
         node: The node, as it was read from its block.
-        max_in_flight: Requests at once.
-        max_request_texts: Texts in a request.
+        max_in_flight: Requests at once; None leaves them as they are.
+        max_request_texts: Texts in a request; None leaves them as they are.
 
     Raises:
         ConfigurationError: It has no block, the block is gone or was changed meanwhile, or the Prefect server can't
             be reached.
     """
-    limits = {"max_in_flight": max_in_flight, "max_request_texts": max_request_texts}
+    given = {"max_in_flight": max_in_flight, "max_request_texts": max_request_texts}
+    limits = {name: value for name, value in given.items() if value is not None}
     if not node.block:
         values = ", ".join(f"{name}={value!r}" for name, value in {"url": node.url, **limits}.items())
         raise ConfigurationError(

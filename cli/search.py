@@ -25,7 +25,12 @@ from prefect_ollama.options import (
 
 
 def search(
-    question: Annotated[str, Parameter(help="What you want to know.")],
+    question: Annotated[
+        list[str],
+        Parameter(
+            help="What you want to know. Without quotes its words are joined; the shell keeps `?` and `*`."
+        ),
+    ],
     *,
     node: NodesOption = (),
     cluster: ClusterOption = None,
@@ -53,7 +58,7 @@ def search(
         from prefect_ollama.flows import search as flow
 
         hits = flow(
-            question,
+            " ".join(question),
             named_nodes(node, cluster),
             named_table(uri, table, block),
             model,

@@ -19,6 +19,7 @@ from prefect_ollama.tasks.prove import prove_nodes
 from prefect_ollama.tasks.serving import serving_cluster
 from prefect_ollama.tasks.tune import save_tuning, tune_node
 from prefect_ollama.tasks.tuned import NodeTuning, tuning_page
+from prefect_ollama.tasks.tuning import Tuning
 
 
 def _name() -> str:
@@ -47,7 +48,7 @@ def tune_nodes(
         ),
     ] = 5.0,
     save: Annotated[
-        bool, shown("Save", "Write what is found into the blocks of those nodes that are saved ones.")
+        bool, shown("Save", "Write what was explored into the blocks of those nodes that are saved ones.")
     ] = True,
 ) -> list[NodeTuning]:
     """Measure how many requests of what size each node needs at once to do all it can, one node after the other.
@@ -92,7 +93,29 @@ def _tune(
         )
     except NodeError as error:
         return NodeTuning.failed(node, error)
-    chosen, note = tuning.chosen, ""
-    if save:
-        note = save_tuning(Parcel(node), name=node.name, in_flight=chosen.in_flight, texts=chosen.texts)
-    return NodeTuning.of(node, tuning, saved=save and not note, note=note)
+    # The best of what was measured may be far from what the node can do, and would hold it there.
+    in_flight = tuning.chosen.in_flight if tuning.in_flight_explored else None
+    texts = tuning.chosen.texts if tuning.texts_explored else None
+    note, some = "", in_flight is not None or texts is not None
+    if save and some:
+        note = save_tuning(Parcel(node), name=node.name, in_flight=in_flight, texts=texts)
+    saved = save and some and not note
+    late = _late(node, tuning, save=save, seconds=seconds)
+    return NodeTuning.of(node, tuning, saved=saved, note=" ".join(part for part in (late, note) if part))
+
+
+def _late(node: NodeSpec, tuning: Tuning, *, save: bool, seconds: float) -> str:
+    """What the time did not do for, and what that means for the node's limits; empty where it did for all."""
+    if tuning.explored:
+        return ""
+    limits = {
+        "requests at once": (tuning.in_flight_explored, node.max_in_flight),
+        "texts in a request": (tuning.texts_explored, node.max_request_texts),
+    }
+    left = [what for what, (explored, _) in limits.items() if not explored]
+    kept = " and ".join(f"{limits[what][1]} {what}" for what in left)
+    stays = f" They were not saved: {kept} stay." if save else ""
+    return (
+        f"{seconds:g} seconds did not do to explore the {' and the '.join(left)}; what is shown is the best that was "
+        f"measured.{stays} Give it more time."
+    )

@@ -69,8 +69,14 @@ def tune_node(
 
 
 @task(name="save limits", task_run_name="save limits of {name}", cache_policy=NO_CACHE, persist_result=False)
-def save_tuning(node: Parcel[NodeSpec], *, name: str, in_flight: int, texts: int) -> str:
+def save_tuning(node: Parcel[NodeSpec], *, name: str, in_flight: int | None, texts: int | None) -> str:
     """Write what was found into the node's block.
+
+    Args:
+        node: The node.
+        name: Its name, for the run's.
+        in_flight: Requests at once; None leaves them as they are.
+        texts: Texts in a request; None leaves them as they are.
 
     Returns:
         Why that could not be done, empty where it was.
@@ -81,5 +87,10 @@ def save_tuning(node: Parcel[NodeSpec], *, name: str, in_flight: int, texts: int
     except ConfigurationError as error:
         logger.warning("%s", error)
         return str(error)
-    logger.info("%s: saved %d requests at once and %d texts in a request", name, in_flight, texts)
+    told = {"requests at once": in_flight, "texts in a request": texts}
+    logger.info(
+        "%s: saved %s",
+        name,
+        " and ".join(f"{count} {what}" for what, count in told.items() if count is not None),
+    )
     return ""

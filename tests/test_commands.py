@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -554,6 +555,64 @@ class TestRendering:
         assert "pages3-4" in joined
         assert "[some]" in text
         assert shown(render.hits([])).strip() == "Nothing found."
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_question_needs_no_quotes(here: Here, tmp_path: Path) -> None:
+    store = Store.open(StoreSpec(str(tmp_path / "db"), "papers"), identity=IDENTITY, create=True)
+    store.begin_run("one", "papers")
+    store.write([embedded("a.pdf", ["The harbour is quiet", "The lantern is lit"])])
+    store.end_run()
+    at = ("--uri", tmp_path / "db", "--table", "papers", "--mode", "text")
+    for question in (
+        ["where", "is", "the", "lantern"],
+        ["where is the lantern"],
+        ["where", "is the lantern"],
+    ):
+        assert here.json("search", *question, *at)[0]["text"] == "The lantern is lit"
+
+
+DOCS = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
+
+
+def commands_of(page: Path) -> list[str]:
+    """The commands of a page, in its blocks of a shell and between backticks, as far as they are whole."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^[$#]? ?(prefect-ollama (?:[^\n]*\\\n)*[^\n]*)$", text, re.M)
+    return [
+        each.replace("\\\n", " ")
+        for each in (*blocks, *re.findall(r"`(prefect-ollama [^`]+)`", text))
+        if "…" not in each
+    ]
+
+
+def test_the_commands_of_the_docs_can_be_given() -> None:
+    """Parsed by the command line itself, and not run; the table they name can be one."""
+    given = [(page.name, each) for page in DOCS for each in commands_of(page)]
+    assert len(given) >= 15
+    for page, command in given:
+        words = shlex.split(command.split(" | ")[0].split(" > ")[0].rstrip("&; "), comments=True)[1:]
+        if words[:1] == ["--install-completion"] or len(words) == 1:
+            continue  # only the name of a command, as in "see `prefect-ollama runs`"
+        called, bound, _ = app.parse_args(words, print_error=False, exit_on_error=False)
+        assert called is not None, (page, command)
+        table = {name: bound.arguments.get(name) for name in ("uri", "table", "block")}
+        if table["block"] is None and not str(table["table"]).startswith("block:"):
+            assert named_table(**table).to_spec()
+
+
+def test_the_tables_that_the_docs_name_are_some() -> None:
+    root = Path(__file__).parent.parent
+    pages = [*DOCS, root / "deployments" / "prefect.yaml"]
+    named = [
+        each
+        for page in pages
+        for each in re.findall(r"\btable: \"?([\w:./-]+)", page.read_text(encoding="utf-8"))
+    ]
+    assert {"papers", "invoices", "block:papers"} <= set(named)
+    for each in named:
+        if not each.startswith("block:"):
+            assert named_table(None, each, None).table == each
 
 
 def test_a_saved_table_block_is_found(prefect_server: str, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_what_is_found_is_shown_and_saved_where_there_is_a_block(
     block.save(name)
     OllamaCluster(nodes=[name, plain.url]).save(name)
     try:
-        rows = tune_nodes(name, seconds=1, tokens=50)
+        rows = tune_nodes(name, seconds=12, tokens=50, longest=0.2)
     finally:
         saved.heal()
     assert [row.ok for row in rows] == [True, True]
@@ -79,7 +79,7 @@ def test_nothing_is_saved_unasked_and_a_node_that_fails_does_not_stop_the_others
     OllamaNode(url=pair[0].url, max_in_flight=9).save(name)
     pair[1].control(models=["bge-m3"])
     try:
-        working, failing = tune_nodes([name, pair[1].url], seconds=1, tokens=50, save=False)
+        working, failing = tune_nodes([name, pair[1].url], seconds=12, tokens=50, longest=0.2, save=False)
         (alone,) = tune_nodes([pair[1].url], seconds=1)
     finally:
         pair[1].heal()
@@ -110,6 +110,17 @@ def test_a_block_that_was_changed_or_deleted_meanwhile_stays_as_it_is(name: str)
     OllamaNode.delete(name)
     with pytest.raises(ConfigurationError, match="no Ollama Node block"):
         save_limits(spec, max_in_flight=2, max_request_texts=8)
+
+
+def test_what_the_time_did_not_do_for_is_not_saved(name: str) -> None:
+    with nodes({"texts_per_second": 3}) as (slow,):
+        OllamaNode(url=slow.url, max_in_flight=9, max_request_texts=77).save(name)
+        (row,) = tune_nodes([name], seconds=1, tokens=50)
+    assert (row.ok, row.saved) == (True, False)
+    assert "1 seconds did not do to explore the requests at once and the texts in a request" in row.note
+    assert "9 requests at once and 77 texts in a request stay" in row.note
+    after = OllamaNode.load(name)
+    assert (after.max_in_flight, after.max_request_texts) == (9, 77)
 
 
 ROWS = [

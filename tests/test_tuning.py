@@ -76,6 +76,7 @@ def test_the_smallest_setting_that_loses_next_to_nothing_is_chosen(
     found = node.tune()
     assert found.chosen.setting == expected
     assert found.chosen.p95 <= 5.0
+    assert found.explored
     assert not found.stopped
     # Nothing smaller that was measured, nor anything else in the field, is so much better.
     reachable = [
@@ -95,6 +96,15 @@ def test_it_ends_with_its_time_and_has_a_setting_however_little_there_is() -> No
         last = node.asked[-1]
         assert node.clock <= seconds + 3 * (last[0] * last[1] / node.rate(*last) + seconds / WINDOWS)
         assert found.chosen in found.points
+        assert found.explored == (seconds == 60.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "explored"), [(1.0, (False, False)), (5.0, (True, False)), (60.0, (True, True))]
+)
+def test_it_says_what_the_time_did_not_do_for(seconds: float, explored: tuple[bool, bool]) -> None:
+    found = Ideal(0.02, overhead=0.02, slots=4).tune(seconds=seconds)
+    assert (found.in_flight_explored, found.texts_explored) == explored
 
 
 @pytest.mark.parametrize("seconds", [20.0, 45.0])

@@ -68,11 +68,20 @@ class Tuning:
         points: All settings that were measured, in rising order.
         chosen: The one to take.
         stopped: What the node said to a setting that it did not take; empty where it took all.
+        in_flight_explored: Whether the time did to find how many requests at once it needs.
+        texts_explored: The same of the texts in each.
     """
 
     points: tuple[Point, ...]
     chosen: Point
     stopped: str = ""
+    in_flight_explored: bool = True
+    texts_explored: bool = True
+
+    @property
+    def explored(self) -> bool:
+        """Whether both numbers were explored."""
+        return self.in_flight_explored and self.texts_explored
 
 
 def candidates(points: Sequence[Point], *, longest: float) -> list[Point]:

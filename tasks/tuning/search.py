@@ -27,6 +27,9 @@ IN_FLIGHT = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 GAIN = 1.015
 """A larger setting gains something when it is this many times as quick as the best before."""
 
+SMALL_GAIN = 1.1
+"""A step that gained less shows that still larger settings, for which the time did not do, would gain little."""
+
 IDLE = 2
 """Settings in a row that gain nothing, after which still larger ones are not tried."""
 
@@ -78,17 +81,20 @@ async def search(
     assert first is not None
     slow = first.p50 * IN_FLIGHT_LEAST * TEXTS_LEAST > longest
     size = 1 if slow else TEXTS_LEAST
-    await field.measure(IN_FLIGHT_LEAST, size)
-    await field.up((many, size) for many in IN_FLIGHT if many > IN_FLIGHT_LEAST)
+    numbers = await field.up((many, size) for many in IN_FLIGHT if many >= IN_FLIGHT_LEAST)
     many = field.chosen.in_flight
-    await field.up((many, each) for each in SIZES if each > size)
+    sizes = await field.up((many, each) for each in SIZES if each > size)
     size = field.chosen.texts
     await field.down((each, size) for each in reversed(IN_FLIGHT) if IN_FLIGHT_LEAST <= each < many)
     await field.up((each, size) for each in IN_FLIGHT if each > many)
     await field.measure(1, size)
     await field.again()
     return Tuning(
-        tuple(sorted(field.points.values(), key=lambda point: point.setting)), field.chosen, field.stopped
+        tuple(sorted(field.points.values(), key=lambda point: point.setting)),
+        field.chosen,
+        field.stopped,
+        in_flight_explored=numbers,
+        texts_explored=sizes,
     )
 
 
@@ -104,6 +110,7 @@ class _Field:
         self._end = now() + seconds
         self._window = seconds / WINDOWS
         self._walls: list[tuple[int, int]] = []
+        self._late = False  # whether the last setting was not measured for want of time
 
     @property
     def chosen(self) -> Point:
@@ -123,17 +130,23 @@ class _Field:
         known = self.points.get((in_flight, texts))
         return known or await self._ask(in_flight, texts)
 
-    async def up(self, settings: Iterable[tuple[int, int]]) -> None:
-        """Measure larger and larger settings as long as they gain something."""
-        idle = 0
+    async def up(self, settings: Iterable[tuple[int, int]]) -> bool:
+        """Measure larger and larger settings as long as they gain something.
+
+        Returns:
+            Whether it went as far as there is something to gain; False where the time did not do.
+        """
+        idle, gain = 0, SMALL_GAIN
         for setting in settings:
             before = self.best
             point = await self.measure(*setting)
             if point is None:
-                return
+                return not self._late or gain < SMALL_GAIN
+            gain = point.texts_per_second / before if before else SMALL_GAIN
             idle = 0 if point.texts_per_second > GAIN * before else idle + 1
             if idle == IDLE:
-                return
+                return True
+        return True
 
     async def down(self, settings: Iterable[tuple[int, int]]) -> None:
         """Measure smaller and smaller settings as long as they are good enough."""
@@ -181,10 +194,14 @@ class _Field:
         return found
 
     def _worth_trying(self, in_flight: int, texts: int) -> bool:
+        self._late = False
         if any(in_flight >= wall[0] and texts >= wall[1] for wall in self._walls):
             return False
         left = self._end - self._now()
         smaller = (p for p in self.points.values() if p.in_flight <= in_flight and p.texts <= texts)
         expected = min((p.p50 * (in_flight / p.in_flight) * (texts / p.texts) for p in smaller), default=0.0)
+        if expected > SURE * self._longest:
+            return False
         # One that takes more than half of the time would leave too little for what is found out after it.
-        return left > 0 and expected <= SURE * self._longest and ROUNDS * expected <= left / 2
+        self._late = left <= 0 or ROUNDS * expected > left / 2
+        return not self._late
