@@ -5,7 +5,6 @@ What is stored of it is a name, a URL or a reference, so that no secret of a nod
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,10 +13,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializationInfo, 
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.node import OllamaNode
+from prefect_ollama.blocks.stored import BLOCK_NAME
 from prefect_ollama.blocks.wire.address import base_url, looks_like_address, short_name
 from prefect_ollama.blocks.wire.spec import NodeSpec
-
-_BLOCK_NAME = re.compile(r"[a-z0-9-]+")
 
 
 class NodeReference(BaseModel):
@@ -43,7 +41,7 @@ def _entry(value: Any) -> Any:
     text = value.strip()
     if looks_like_address(text):
         return base_url(text)
-    if not _BLOCK_NAME.fullmatch(text):
+    if not BLOCK_NAME.fullmatch(text):
         raise ValueError(
             f"{text!r} is neither a block's name (a-z, 0-9 and '-') nor a URL (http://host:11434)"
         )

@@ -39,9 +39,16 @@ _ACTIVE: Final = re.compile(r"([\\`*_{}\[\]|~$#!])")
 _AT_THE_START: Final = re.compile(r"^(?:(\d+)([.)])(?!\S)|()([-+=]))")
 
 # GitHub's extension makes links of bare addresses, also where their characters are escaped. A comment parts the
-# address, and is shown nowhere.
+# address; it is shown nowhere, and does not come along where the text is copied.
 _ADDRESS: Final = re.compile(r"(?i)(?<=[a-z])(?=://)|(?<=www)(?=\.)|(?=@)")
-_NOTHING: Final = "<!-- -->"
+_PART: Final = "<!-- -->"
+
+# Both of Prefect's UIs cut off a word that is wider than their column, some fifty letters at 1280 pixels, and end lines
+# after `-` and `/`. The second one leaves out the tag for such a place (`<wbr>`) and the first one shows the entity, so
+# it is the character itself: a space without a width.
+_WIDE_WORD: Final = re.compile(r"([^\s/-]{50})(?=[^\s/-])")
+MAY_BREAK: Final = "\u200b"
+"""What `escape_markdown` puts into words of more than 50 letters."""
 
 
 def printable(text: object, *, lines: bool = False, longest: int = LONGEST) -> str:
@@ -64,15 +71,17 @@ def printable(text: object, *, lines: bool = False, longest: int = LONGEST) -> s
 def escape_markdown(text: object, *, longest: int = CELL) -> str:
     """Return Markdown that shows a text as it is, in one line, also within a table or a list.
 
-    White space of any kind becomes one space. Whatever else cannot be seen is shown as by `printable`.
+    White space of any kind becomes one space. Whatever else cannot be seen is shown as by `printable`. A very long word
+    gets places at which a line may end.
 
     Args:
         text: The text, or what gives it by `str`.
         longest: Characters of the text to keep.
     """
     shown = printable(" ".join(str(text).split()), longest=longest)
+    shown = _WIDE_WORD.sub(rf"\1{MAY_BREAK}", shown)
     parts = (_ACTIVE.sub(r"\\\1", html.escape(part, quote=False)) for part in _ADDRESS.split(shown))
-    return _AT_THE_START.sub(r"\1\3\\\2\4", _NOTHING.join(parts))
+    return _AT_THE_START.sub(r"\1\3\\\2\4", _PART.join(parts))
 
 
 def escape_html(text: object, *, longest: int = CELL) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from abc import ABC
 from collections.abc import Callable
 from copy import deepcopy
@@ -28,6 +29,9 @@ from pydantic import (
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.sealed import Sealed
 from prefect_ollama.blocks.wire.proxy import proxy_hint
+
+BLOCK_NAME = re.compile(r"[a-z0-9-]+")
+"""What Prefect takes for the name of a block."""
 
 
 class StoredBlock(Block, ABC):
@@ -123,7 +127,14 @@ class StoredBlock(Block, ABC):
             ConfigurationError: There is none of this name, its values are wrong (the text says which), or the
                 Prefect server can't be reached.
         """
-        return cls._loaded(f"named {name!r}", lambda: cls.load(name, _sync=True), hint)  # type: ignore[call-arg]
+
+        def load() -> Any:
+            # Prefect puts the name into a path of its API as it is: `../` in it would ask for something else.
+            if not BLOCK_NAME.fullmatch(name):
+                raise ValueError("Unable to find a block whose name no block can have.")
+            return cls.load(name, _sync=True)  # type: ignore[call-arg]
+
+        return cls._loaded(f"named {name!r}", load, hint)
 
     @classmethod
     def load_by_id(cls, block_document_id: UUID) -> Self:

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
 from tests.flow_samples import manifest, write_folder
 from tests.nodes import Node, nodes
+from tests.raw_node import RawNode, answer
 from tests.services import BIN, Api, Place, prefect_server, until
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
-MOST_BYTES = 120_000
+MOST_BYTES = 160_000
 PATIENCE = 60_000
 """Milliseconds for what the page has to ask the server for, which other work may hold up."""
 
@@ -37,13 +39,22 @@ def place() -> Iterator[Place]:
         folder = Path(name)
         write_folder(folder / "papers", [f"paper {number}" for number in range(1, 41)])
         (folder / "papers" / "torn.pdf").write_bytes(b"%PDF-1.7 and no more")
+        # A browser takes `https:/host` for `https://host` where the page came by `http`.
+        for name in (
+            "![x](https:/evil.test/name.png)",
+            "<img src=https:/evil.test/html.png>",
+            "www.evil.test",
+        ):
+            path = folder / "hostile" / f"{name}.pdf"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"no PDF")
         yield Place(folder)
 
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[list[Node]]:
     """Two nodes, slow enough that their run can be watched."""
-    with nodes({"texts_per_second": 6}, {"texts_per_second": 2}) as pair:
+    with nodes({"texts_per_second": 3}, {"texts_per_second": 1.5}) as pair:
         yield pair
 
 
@@ -73,7 +84,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, api: Api) -> Iterator[Page]:
     """A page of the UI; it reaches nothing beyond this machine."""
     url = str(api.client.base_url).removesuffix("/api/")
-    with browser.new_context(base_url=url, viewport={"width": 1100, "height": 800}) as context:
+    with browser.new_context(base_url=url, viewport={"width": 1280, "height": 800}) as context:
         context.set_default_timeout(PATIENCE)
         # By an expression, which the browser's driver applies: a function would hold up every request of the page.
         context.route(re.compile(r"^https?://(?!127\.0\.0\.1[:/])"), _elsewhere)
@@ -193,18 +204,30 @@ class TestRun:
     ) -> None:
         shown = until(lambda: (found := artifacts(api, run["id"])).keys() >= LIVE and found)
         # The page shows an artifact as it was when it was opened, so it has to be worth a look by then.
-        until(lambda: '"works"' in str(api.get(f"/artifacts/{shown['ingest-nodes']}")["data"]), seconds=240)
+        until(lambda: "works" in str(api.get(f"/artifacts/{shown['ingest-nodes']}")["data"]), seconds=240)
         page.goto(f"/v2/artifacts/artifact/{shown['ingest-nodes']}")
-        for text in ("gpu-box", "works", "texts/s now"):
-            expect(page.get_by_text(text, exact=True).first).to_be_visible()
+        expect(page.get_by_text("gpu-box", exact=True).first).to_be_visible()
+        for text in (r"works, [\d.]+ texts/s", r"VRAM \d+ MiB", "last error: none"):
+            whole_in_sight(page, page.get_by_text(re.compile(text)).first)
         page.goto(f"/v2/artifacts/artifact/{shown['ingest-progress']}")
-        expect(page.get_by_text(re.compile(r"\d+ of 41 documents.*texts embedded"))).to_be_visible()
+        for text in (r"\d+ of 41 documents", r"\d+ texts embedded", r"\w+(, \d+ texts/s)?: gpu-box"):
+            expect(page.get_by_text(re.compile(text)).first).to_be_visible()
         expect(page.get_by_text(re.compile(r"Progress: \d"))).to_be_visible()
         page.goto(f"/v2/runs/flow-run/{run['id']}?tab=Artifacts")
         for name in LIVE:
             expect(page.get_by_text(name)).to_be_visible()
         page.wait_for_load_state("networkidle")
         picture("ui-run", page)
+        self.first_ui(page, api)
+        page.goto(f"/runs/flow-run/{run['id']}")
+        page.get_by_text("Artifacts", exact=True).last.click()
+        words = page.get_by_text(re.compile(r"works, \d+ texts/s: ")).first
+        expect(words).to_be_visible()
+        before = api.get(f"/artifacts/{shown['ingest-progress']}")["description"]
+        text = page.get_by_text(re.compile(r"[\d,]+ texts embedded")).first
+        expect(text).not_to_have_text(
+            re.search(r"[\d,]+ texts embedded", before)[0]
+        )  # it changes as one looks
         assert api.flow_run(run["id"])["state_name"] == "Running"
 
     def test_its_report_shows_what_became_of_it(
@@ -222,22 +245,88 @@ class TestRun:
         picture("ui-report", page)
 
     def test_the_first_ui_shows_it_too(self, page: Page, api: Api, run: dict[str, str]) -> None:
-        page.context.add_cookies(
-            [{"name": "prefect_ui_version", "value": "v1", "url": str(api.client.base_url)}]
-        )
+        self.first_ui(page, api)
         page.goto(f"/artifacts/artifact/{artifacts(api, run['id'])['ingest-report']}")
         expect(page.get_by_text("Switch to V2 UI")).to_be_visible()
         self.shows_report(page)
 
     @staticmethod
+    def first_ui(page: Page, api: Api) -> None:
+        page.context.add_cookies(
+            [{"name": "prefect_ui_version", "value": "v1", "url": str(api.client.base_url)}]
+        )
+
+    @staticmethod
     def shows_report(page: Page) -> None:
         expect(page.get_by_role("heading", name="Of 41 files 1 need attention")).to_be_visible()
-        expect(page.get_by_role("cell", name="torn.pdf", exact=True)).to_be_visible()
+        whole_in_sight(page, page.get_by_role("listitem").filter(has_text="torn.pdf (failed)").first)
+        expect(page.get_by_text("40 stored, 1 needs attention").first).to_be_visible()
         chart = page.get_by_alt_text("Texts a second over the run, by node")
         expect(chart).to_be_visible()
         width, height = chart.evaluate("image => [image.naturalWidth, image.clientHeight]")
         assert width > 0
         assert height > 100
+
+
+def whole_in_sight(page: Page, what: Locator) -> None:
+    """Nothing of it is beyond the edge of the window, or of a box that cuts it off."""
+    expect(what).to_be_visible()
+    assert what.evaluate(
+        """element => {
+            const own = element.getBoundingClientRect();
+            for (let box = element; box; box = box.parentElement) {
+                if (getComputedStyle(box).overflowX !== "visible" && own.right > box.getBoundingClientRect().right + 1)
+                    return false;
+            }
+            return own.right <= window.innerWidth && element.scrollWidth <= element.clientWidth + 1;
+        }"""
+    )
+
+
+@pytest.fixture(scope="module")
+def hostile(api: Api, place: Place, pair: list[Node]) -> dict[str, str]:
+    """Ids of artifacts by key, of runs over hostile names, nodes and sources."""
+    image = "![x](https://evil.test/version.png)<img src=https://evil.test/h.png> [a](https://evil.test) www.evil.test"
+    pair[1].control(version=image)
+    words = {"/api/version": answer({"version": image}), "*": answer({"error": image}, 500)}
+    command = (BIN / "prefect-ollama",)
+    with RawNode(words) as raw:
+        for arguments in (
+            ("nodes", "--node", pair[1].url, "--node", raw.url),
+            ("discover", "127.0.0.1", "--port", pair[1].url.rpartition(":")[2]),
+            (
+                "ingest",
+                place.folder / "hostile",
+                "--node",
+                pair[1].url,
+                "--uri",
+                place.folder / "hostile-tables",
+            ),
+        ):
+            subprocess.run([*command, *map(str, arguments)], env=place.env, timeout=240, check=False)
+    found = api.post("/artifacts/filter")
+    return {each["key"]: each["id"] for each in found if each["key"] != "ingest-progress"}
+
+
+@pytest.mark.parametrize("ui", ["v1", "v2"])
+def test_no_text_from_outside_makes_the_browser_ask_a_foreign_server(
+    page: Page, api: Api, hostile: dict[str, str], ui: str
+) -> None:
+    assert hostile.keys() >= {"nodes", "found-nodes", "ingest-report"}
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.context.add_cookies([{"name": "prefect_ui_version", "value": ui, "url": str(api.client.base_url)}])
+    prefix = "/v2" if ui == "v2" else ""
+    shown = [
+        f"{prefix}/artifacts/artifact/{hostile[key]}" for key in ("nodes", "found-nodes", "ingest-report")
+    ]
+    for url in (*shown, f"{prefix}/artifacts"):
+        page.goto(url)
+        expect(page.get_by_text(re.compile("evil|ingest-report")).first).to_be_visible()
+        page.wait_for_load_state("networkidle")
+        assert not page.locator("a[href*='evil.test'], img[src*='evil.test']").count(), url
+    assert asked
+    assert not [url for url in asked if "evil.test" in url]
 
 
 LIVE = {"ingest-progress", "ingest-nodes"}

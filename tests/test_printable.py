@@ -18,6 +18,7 @@ from prefect import flow
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, NodeFailed
 from prefect_ollama.blocks.printable import (
     LONGEST,
+    MAY_BREAK,
     escape_html,
     escape_json,
     escape_markdown,
@@ -84,6 +85,12 @@ def test_no_text_is_markdown(text: str) -> None:
         assert {child.type for child in inline} <= {"text", "text_special", "html_inline"}
         assert sum(token.type == "list_item_open" for token in tokens) == around.startswith("-")
         assert not {"heading_open", "hr", "code_block", "fence"} & {token.type for token in tokens}
+
+
+def test_a_line_may_end_within_a_very_long_word() -> None:
+    assert escape_markdown("x" * 120).split(MAY_BREAK) == ["x" * 50, "x" * 50, "x" * 20]
+    for text in ("x" * 50, "x-" * 60, "data/" * 30, "a word " * 30):
+        assert MAY_BREAK not in escape_markdown(text)
 
 
 @given(st.text())

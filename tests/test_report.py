@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from prefect_ollama.blocks.printable import CELL
+from prefect_ollama.blocks.printable import CELL, MAY_BREAK
 from prefect_ollama.tasks.page import ATTENTION, LINES, SOME, page
 from prefect_ollama.tasks.parsing import DroppedLine
 from prefect_ollama.tasks.report import CAUSES, FileReport, IngestReport, NodeReport
@@ -56,7 +56,7 @@ def plain(inline: Token) -> Iterator[str]:
     for token in inline.children or []:
         if token.content != "<!-- -->":
             assert token.type in ("text", "text_special", "strong_open", "strong_close"), token
-        yield token.content.replace("<!-- -->", "")
+        yield token.content.replace("<!-- -->", "").replace(MAY_BREAK, "")
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)

@@ -314,11 +314,16 @@ def test_a_run_in_words() -> None:
     ended = replace(run, ended=True)
     assert how_far(ended) == "120 of 400 documents, 31.0 of 90.0 MB in 1 min 40 s"
     assert log_line(ended).endswith("in 1 min 40 s; 110 texts embedded (gone 9%, gpu 82%, cpu 9%)")
-    assert progress_text(run).splitlines()[2:] == [
-        "- gone down, 2 texts/s",
-        "- gpu works, 18 texts/s",
-        "- cpu works, 2 texts/s",
-        "- new unknown",
+    assert progress_text(run).splitlines() == [
+        "- 120 of 400 documents, 31.0 of 90.0 MB",
+        "- about 3 min 20 s left",
+        "- 110 texts embedded",
+        "- 22 texts/s",
+        "- down, 2 texts/s: gone",
+        "- works, 18 texts/s: gpu",
+        "- works, 2 texts/s: cpu",
+        "- unknown: new",
+        "- of /papers",
     ]
     told = nodes_list(run, {"gpu": InMemory(6 * GIB, 1.0, loaded=True)})
     assert "**gpu**: works, 18.0 texts/s" in told

@@ -49,11 +49,17 @@ def log_line(run: Snapshot) -> str:
 
 
 def progress_text(run: Snapshot) -> str:
-    """Return the same as Markdown, with a line for each node. Prefect's first UI brings it up to date by itself."""
-    head = f"Ingest of {escape_markdown(run.source)}: {how_far(run)}; {how_fast(run)}"
+    """Return the same as a list in Markdown, with a line for each node.
+
+    Prefect's first UI brings it up to date by itself. The second one shows some thirty characters of a line, so what
+    matters stands first in each.
+    """
     some, more = _first(run, IN_A_TEXT)
-    lines = [f"- {escape_markdown(_briefly(node, run, unit=True))}" for node in some]
-    return "\n".join([head, "", *lines, *([f"- {more} more"] if more else [])])
+    lines = [*how_far(run).split("; "), *how_fast(run).split(", ")]
+    lines += [_state_first(node, run) for node in some]
+    lines += [f"{more} more nodes"] if more else []
+    lines.append(f"of {run.source}")
+    return "\n".join(f"- {escape_markdown(each)}" for each in lines)
 
 
 def nodes_list(run: Snapshot, memory: Mapping[str, InMemory]) -> str:
@@ -95,11 +101,14 @@ def _first(run: Snapshot, most: int) -> tuple[list[NodeNow], int]:
 _TROUBLE = ("down", "rests")
 
 
-def _briefly(node: NodeNow, run: Snapshot, *, unit: bool = False) -> str:
-    how = f"{node.name} {state(node, run)}"
-    if not node.now:
-        return how
-    return f"{how}, {node.now:,.0f} texts/s" if unit else f"{how} {node.now:,.0f}"
+def _briefly(node: NodeNow, run: Snapshot) -> str:
+    rate = f" {node.now:,.0f}" if node.now else ""
+    return f"{node.name} {state(node, run)}{rate}"
+
+
+def _state_first(node: NodeNow, run: Snapshot) -> str:
+    rate = f", {node.now:,.0f} texts/s" if node.now else ""
+    return f"{state(node, run)}{rate}: {node.name}"
 
 
 def node_rows(run: Snapshot, memory: Mapping[str, InMemory]) -> list[dict[str, Any]]:
