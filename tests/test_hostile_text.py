@@ -143,7 +143,7 @@ def liar() -> Iterator[RawNode]:
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     """A table whose documents, headings and texts are hostile; an earlier version may have written it."""
-    store = Store.open(StoreSpec(str(tmp_path / "db")), identity=IDENTITY, create=True)
+    store = Store.open(StoreSpec(str(tmp_path / "db"), "documents"), identity=IDENTITY, create=True)
     store.begin_run("a-run", f"/{EVIL}")
     store.write([embedded(EVIL, [f"tide {EVIL} {number}" for number in range(3)], source=f"/{EVIL}")])
     store.end_run(counts={"new": 1.0})
@@ -163,7 +163,8 @@ def test_every_command_shows_hostile_data_as_text(
         "ingest": (str(folder), "--node", node.url, "--uri", tmp_path / "new", "--dry-run"),
         "search": ("tide", "--mode", "text", "--uri", table),
         "runs": ("--uri", table),
-        "roll-back": ("a-run", "--uri", table, "--including-later"),
+        "roll-back": ("a-run", "--uri", table, "--including-later", "--yes"),
+        "forget": (f"/{EVIL}", "--uri", table, "--yes"),
         "re-embed": ("--uri", table, "--node", node.url),
         "maintain": ("--uri", table, "--force"),
         "nodes": ("--node", node.url, "--node", liar.url, "--node", f"{DEAD}/{NAME[:20]}"),

@@ -315,6 +315,9 @@ def test_a_run_in_words() -> None:
     assert how_far(ended) == "120 of 400 documents, 31.0 of 90.0 MB in 1 min 40 s"
     assert log_line(ended).endswith("in 1 min 40 s; 110 texts embedded (gone 9%, gpu 82%, cpu 9%)")
     assert progress_text(run).splitlines() == [
+        "22 texts/s; gone down 2, gpu works 18, cpu works 2, new unknown; 120 of 400 documents, 31.0 of 90.0 MB; "
+        "about 3 min 20 s left",
+        "",
         "- 120 of 400 documents, 31.0 of 90.0 MB",
         "- about 3 min 20 s left",
         "- 110 texts embedded",

@@ -49,17 +49,23 @@ def log_line(run: Snapshot) -> str:
 
 
 def progress_text(run: Snapshot) -> str:
-    """Return the same as a list in Markdown, with a line for each node.
+    """Return the same as Markdown: a line with the rate and each node's state, and a list.
 
-    Prefect's first UI brings it up to date by itself. The second one shows some thirty characters of a line, so what
-    matters stands first in each.
+    Prefect's first UI shows the first line of it on the run's page, and brings it up to date by itself. The second one
+    shows some thirty characters of each line, so what matters stands first in each.
     """
+    some, more = _first(run, IN_A_LINE)
+    done, _, left = how_far(run).partition("; ")
+    embedded, _, rate = how_fast(run).partition(", ")
+    briefly = ", ".join([*(_briefly(node, run) for node in some), *([f"{more} more"] if more else [])])
+    head = "; ".join(part for part in (rate, briefly, done, left) if part)
     some, more = _first(run, IN_A_TEXT)
-    lines = [*how_far(run).split("; "), *how_fast(run).split(", ")]
+    lines = [part for part in (done, left, embedded, rate) if part]
     lines += [_state_first(node, run) for node in some]
     lines += [f"{more} more nodes"] if more else []
     lines.append(f"of {run.source}")
-    return "\n".join(f"- {escape_markdown(each)}" for each in lines)
+    listed = "\n".join(f"- {escape_markdown(each)}" for each in lines)
+    return f"{escape_markdown(head)}\n\n{listed}"
 
 
 def nodes_list(run: Snapshot, memory: Mapping[str, InMemory]) -> str:
