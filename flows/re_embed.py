@@ -10,11 +10,14 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from prefect.types import SecretDict
 
-from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import PARTIAL, STORED, Document, Run, Store
+from prefect_ollama.blocks.errors import TableError, TableMissing
+from prefect_ollama.blocks.lance import PARTIAL, STORED, Document, Run, Store, StoreSpec
+from prefect_ollama.blocks.lance.swap import drop
 from prefect_ollama.blocks.printable import printable
-from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.blocks.resolve import Nodes, default_cache, resolve_table
 from prefect_ollama.blocks.table import LanceTable
+from prefect_ollama.blocks.wire.fingerprint import compare
+from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.ingest import ingest_pdfs
 from prefect_ollama.flows.parameters import (
@@ -26,14 +29,24 @@ from prefect_ollama.flows.parameters import (
     NodesParameter,
     ReadingParameter,
     TableParameter,
+    names_model,
     spoken_table,
 )
 from prefect_ollama.tasks.assets import source_assets
 from prefect_ollama.tasks.home import keep_home_private
 from prefect_ollama.tasks.interrupted import sign_flow_run
+from prefect_ollama.tasks.log import run_logger
+from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.planning.source import LISTED
+from prefect_ollama.tasks.prove import prove_nodes
 from prefect_ollama.tasks.publish import publish_run
+from prefect_ollama.tasks.re_embed_cost import ReEmbedCost, estimate_cost
 from prefect_ollama.tasks.report import IngestReport
+from prefect_ollama.tasks.serving import serving_cluster
+
+
+def _cost_name() -> str:
+    return f"cost of {spoken_table(flow_run.parameters['table'])}"[:200]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +110,9 @@ def re_embed(
 ) -> Run:
     """Embed all documents of a table anew, with another model, prompt or chunker.
 
+    Where no model is named it is the table's own: so a table is repaired whose nodes give other vectors now, as after
+    an update of Ollama. The log shows the cost before the work begins (`re_embed_cost` shows it alone).
+
     The new table is built beside the old one, from the files themselves, and takes its place in one commit at the
     end; until then readers have the old one. A run that was cut short goes on where it was. The swap is a run of
     its own, which `roll_back` undoes.
@@ -117,6 +133,8 @@ def re_embed(
     place = resolve_table(table)
     store = Store.open(place)
     before = [row for row in store.manifest() if row.status in (STORED, PARTIAL)]
+    wanted = _model(store, cluster, model)
+    run_logger().info("%s", _cost(store, cluster, wanted, place.beside))
     beside = LanceTable(
         uri=place.uri,
         table=place.beside.table,
@@ -127,7 +145,7 @@ def re_embed(
             source,
             cluster,
             beside,
-            model,
+            wanted,
             reading=reading,
             chunking=chunking,
             retry_failed=True,
@@ -142,6 +160,56 @@ def re_embed(
     swapped = store.swap_in(str(context.flow_run.id))
     publish_run(store, swapped, _assets(before))
     return swapped
+
+
+@flow(
+    name="re-embed-cost",
+    flow_run_name=_cost_name,
+    description="Show what it costs to embed a LanceDB table anew: texts, time, and what is in the cache.",
+)
+def re_embed_cost(
+    table: TableParameter = None, cluster: NodesParameter = None, model: ModelParameter = None
+) -> ReEmbedCost:
+    """Show what `re_embed` with these parameters costs. Some of the table's texts are embedded to measure the rate.
+
+    Returns:
+        The cost; as text it is a few sentences.
+
+    Raises:
+        TableMissing: There is no such table.
+        ClusterError: No node works.
+
+    Requires: the table readable, and a node with the model.
+    """
+    keep_home_private()
+    store = Store.open(resolve_table(table))
+    return _cost(store, cluster, _model(store, cluster, model))
+
+
+def _model(store: Store, cluster: Nodes | None, model: str | None) -> str | None:
+    """The model that is named, or the table's own; None for that of a cluster which names one itself."""
+    return model or (None if names_model(cluster) else store.identity.model)
+
+
+def _cost(
+    store: Store, cluster: Nodes | None, model: str | None, beside: StoreSpec | None = None
+) -> ReEmbedCost:
+    """The cost; on the way what an earlier attempt made with another model is dropped, if its place is given."""
+    with serving_cluster(cluster, model=model) as spec:
+        proven = prove_nodes(Parcel(spec), len(spec.nodes))
+        if beside is not None:
+            _drop_other_model(beside, proven)
+        return estimate_cost(Parcel(store), proven, default_cache())
+
+
+def _drop_other_model(beside: StoreSpec, proven: ProvenCluster) -> None:
+    try:
+        begun = Store.open(beside).identity.fingerprint
+    except TableMissing:
+        return
+    if begun is not None and not compare(proven.reference, begun).same:
+        run_logger().warning("An earlier attempt embedded with another model (%s): it is dropped.", begun)
+        drop(beside)
 
 
 def _sources(rows: list[Document]) -> list[str | list[str]]:

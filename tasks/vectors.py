@@ -61,13 +61,19 @@ class Embedding:
     @property
     def salt(self) -> VectorSalt:
         """What makes a text's vector, apart from the text."""
-        model, reference = self.cluster.spec.model, self.cluster.reference
-        known_as = reference.id
-        if self.cache is not None:
-            # Without its folder the cache is of no use anyway, and whoever asks it is told why.
-            with contextlib.suppress(CacheError):
-                known_as = shared_cache(self.cache).model_id(reference)
-        return VectorSalt(known_as, model.document_prefix, reference.dimension, tuple(model.options.items()))
+        return salt_of(self.cluster, self.cache)
+
+
+def salt_of(cluster: ProvenCluster, cache: CacheSpec | None) -> VectorSalt:
+    """Return what makes a text's vector apart from the text, with the id that the cache has for the model."""
+    model, known_as = cluster.spec.model, cluster.reference.id
+    if cache is not None:
+        # Without its folder the cache is of no use anyway, and whoever asks it is told why.
+        with contextlib.suppress(CacheError):
+            known_as = shared_cache(cache).model_id(cluster.reference)
+    return VectorSalt(
+        known_as, model.document_prefix, cluster.reference.dimension, tuple(model.options.items())
+    )
 
 
 class KnownVectors:

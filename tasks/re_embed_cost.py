@@ -1,0 +1,131 @@
+"""What it costs to embed a table again, before it is begun."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from prefect_ollama.blocks.cache import CacheSpec, VectorSalt, shared_cache, vector_keys
+from prefect_ollama.blocks.errors import CacheError
+from prefect_ollama.blocks.lance import STORED, Store
+from prefect_ollama.blocks.wire.proof import ProvenCluster
+from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
+from prefect_ollama.tasks.dispatch.job import estimate_units
+from prefect_ollama.tasks.parcel import Parcel
+from prefect_ollama.tasks.vectors import salt_of
+
+SAMPLE_OF_NODE = 12
+"""Texts that are embedded for each node to measure the rate; they are in the cache afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReEmbedCost:
+    """What it costs to embed a table again.
+
+    It is counted on the chunks that the table has: other chunking makes others. What files lost or gained since the
+    table was made is not in it either.
+
+    Attributes:
+        table: Where the table is.
+        model: Name of the model that the nodes have.
+        documents: Documents with chunks.
+        texts: Different texts of chunks.
+        cached: Of these, with a vector of this model in the cache.
+        nodes: Nodes that work.
+        texts_per_second: Measured rate of all nodes together, 0 where no text could be embedded.
+        seconds: Estimated time of the nodes for what is not in the cache; files are read meanwhile.
+    """
+
+    table: str
+    model: str
+    documents: int
+    texts: int
+    cached: int
+    nodes: int
+    texts_per_second: float
+    seconds: float
+
+    def __str__(self) -> str:
+        nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
+        rate = f"about {_span(self.seconds)} at {self.texts_per_second:.1f} texts/s of {nodes}"
+        return (
+            f"Table {self.table} has {self.documents:,} documents with {self.texts:,} different texts. "
+            f"{self.cached:,} of their vectors by {self.model!r} are in the cache; {self.texts - self.cached:,} texts "
+            f"have to be embedded, in {rate if self.texts_per_second else 'an unknown time'}. "
+            "Until the end the table answers as before, and takes twice its room."
+        )
+
+
+@task(name="estimate the cost", cache_policy=NO_CACHE, persist_result=False)
+def estimate_cost(store: Parcel[Store], proven: ProvenCluster, cache: CacheSpec | None) -> ReEmbedCost:
+    """Measure the nodes' rate on some of a table's texts, and count what they would have to embed.
+
+    Raises:
+        ClusterError: No node works any more.
+        TableError: The table cannot be read.
+    """
+    table = store.content
+    model = proven.spec.model
+    salt = salt_of(proven, cache)
+    units_per_second, texts_per_second = _rate(table, proven, cache, salt)
+    seen: set[bytes] = set()
+    cached, units = 0, 0.0
+    for batch in table.texts():
+        keys = vector_keys(salt, batch)
+        new = {key: text for key, text in zip(keys, batch, strict=True) if key not in seen}
+        seen.update(new)
+        there = _there(cache, list(new), proven.reference.dimension)
+        cached += int(there.sum())
+        missing = (text for text, held in zip(new.values(), there, strict=True) if not held)
+        units += sum(estimate_units(model.document_prefix + text) for text in missing)
+    return ReEmbedCost(
+        table=str(table.spec),
+        model=model.name,
+        documents=sum(row.status == STORED or row.chunks > 0 for row in table.manifest()),
+        texts=len(seen),
+        cached=cached,
+        nodes=len(proven.proofs),
+        texts_per_second=texts_per_second,
+        seconds=units / units_per_second if units_per_second else 0.0,
+    )
+
+
+def _rate(
+    table: Store, proven: ProvenCluster, cache: CacheSpec | None, salt: VectorSalt
+) -> tuple[float, float]:
+    """Units and texts a second of all nodes together."""
+    texts = list(dict.fromkeys(text for text, _ in table.sample(SAMPLE_OF_NODE * len(proven.proofs))))
+    if not texts:
+        return 0.0, 0.0
+    with Dispatcher(proven, prepare=divide_long_words) as dispatcher:
+        began = time.monotonic()
+        embedded = dispatcher.embed(texts)
+        seconds = max(time.monotonic() - began, 1e-6)
+    done = [at for at in range(len(texts)) if at not in embedded.failures]
+    if cache is not None and done:
+        try:
+            keys = vector_keys(salt, [texts[at] for at in done])
+            shared_cache(cache).put(keys, embedded.vectors[done])
+        except CacheError:
+            pass  # the run says so itself, when it wants to keep what it embeds
+    units = sum(estimate_units(proven.spec.model.document_prefix + texts[at]) for at in done)
+    return units / seconds, len(done) / seconds
+
+
+def _there(cache: CacheSpec | None, keys: list[bytes], dimension: int) -> np.ndarray:
+    if cache is None or not keys:
+        return np.zeros(len(keys), np.bool_)
+    try:
+        return shared_cache(cache).holds(keys, dimension)
+    except CacheError:
+        return np.zeros(len(keys), np.bool_)
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
