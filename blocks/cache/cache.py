@@ -52,7 +52,7 @@ class VectorCache:
     def __init__(self, spec: CacheSpec) -> None:
         self.spec = spec
         self._folder = Folder(spec)
-        self._models = Models(spec.folder)
+        self._models = Models(self._folder)
         self._lock = threading.RLock()  # holds the four below together
         self._index = KeyIndex()
         self._changes = 0  # how often segments came, went, or failed to be read

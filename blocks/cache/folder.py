@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,15 +89,7 @@ class Folder:
         Raises:
             CacheError: The folder cannot be read.
         """
-        try:
-            if not self._checked and self._path.exists():
-                self._close_to_others()
-            with os.scandir(self._path) as entries:
-                names = [entry.name for entry in entries if self._counts(entry)]
-        except OSError as error:
-            if not is_gone(error):
-                raise self.error("listing it", error) from error
-            names = []
+        names = self.ours(lambda name: segment.shape(_plain(name)) is not None)
 
         def those(suffix: str) -> tuple[str, ...]:
             return tuple(
@@ -107,6 +99,25 @@ class Folder:
             )
 
         return Listing(those(""), those(DAMAGED), those(TEMPORARY))
+
+    def ours(self, wanted: Callable[[str], bool]) -> list[str]:
+        """Return the names of files that no other user put there; none where the folder does not exist yet.
+
+        Args:
+            wanted: Whether a file counts, by its name.
+
+        Raises:
+            CacheError: The folder cannot be read.
+        """
+        try:
+            if not self._checked and self._path.exists():
+                self._close_to_others()
+            with os.scandir(self._path) as entries:
+                return [entry.name for entry in entries if wanted(entry.name) and _is_entry_ours(entry)]
+        except OSError as error:
+            if not is_gone(error):
+                raise self.error("listing it", error) from error
+            return []
 
     def publish(
         self, keys: Keys, rows: Rows, *, replaces: Iterable[str] = (), used: int | None = None
@@ -136,7 +147,7 @@ class Folder:
                     temporary.unlink()
                 if not is_gone(error) or attempt == ATTEMPTS - 1:
                     raise self.error("writing to it", error) from error
-                self._make()
+                self.make()
                 continue
             except BaseException:
                 temporary.unlink(missing_ok=True)
@@ -162,7 +173,12 @@ class Folder:
             return name
         raise AssertionError("unreachable")
 
-    def _make(self) -> None:
+    def make(self) -> None:
+        """Make the folder, and close it to other users.
+
+        Raises:
+            CacheError: It cannot be made, or others keep their rights.
+        """
         try:
             self._close_to_others()
         except OSError as error:
@@ -179,16 +195,6 @@ class Folder:
                 remedy=error.remedy,
             ) from error
         self._checked = True
-
-    def _counts(self, entry: os.DirEntry[str]) -> bool:
-        """Whether a file is a segment, or was one, and not another user's."""
-        name = entry.name.removesuffix(TEMPORARY).removesuffix(DAMAGED)
-        if segment.shape(name) is None:
-            return False
-        try:
-            return is_ours(entry.stat(follow_symlinks=False))
-        except OSError:
-            return False  # it is gone
 
     def _sync(self) -> None:
         # Some file systems (and Windows) refuse to sync a folder; there the rename is theirs to keep.
@@ -318,3 +324,14 @@ class Folder:
             oldest=datetime.fromtimestamp(min(used) / 1e9, UTC) if used else None,
             newest=datetime.fromtimestamp(max(used) / 1e9, UTC) if used else None,
         )
+
+
+def _plain(name: str) -> str:
+    return name.removesuffix(TEMPORARY).removesuffix(DAMAGED)
+
+
+def _is_entry_ours(entry: os.DirEntry[str]) -> bool:
+    try:
+        return is_ours(entry.stat(follow_symlinks=False))
+    except OSError:
+        return False  # it is gone

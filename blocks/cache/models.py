@@ -16,12 +16,10 @@ import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
-from prefect_ollama.blocks.cache.folder import TEMPORARY, TEMPORARY_AGE, is_gone
-from prefect_ollama.blocks.errors import CacheError
+from prefect_ollama.blocks.cache.folder import TEMPORARY, TEMPORARY_AGE, Folder
 from prefect_ollama.blocks.wire.fingerprint import Fingerprint, compare
 
 logger = logging.getLogger(__name__)
@@ -45,8 +43,8 @@ class Models:
         folder: The cache's.
     """
 
-    def __init__(self, folder: str) -> None:
-        self._path = Path(folder)
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
         self._read: dict[str, _Known | None] = {}
         self._found: dict[str, _Known] = {}
 
@@ -57,7 +55,7 @@ class Models:
             CacheError: The folder cannot be read, or the model is new and cannot be written.
         """
         known = self._found.get(fingerprint.id)
-        if known is None or not (self._path / known.name).exists():
+        if known is None or not self._folder.path(known.name).exists():
             # If the folder was emptied meanwhile, this process goes on with the id that it has.
             made = fingerprint if known is None else known.fingerprint
             known = self._find(fingerprint)
@@ -66,7 +64,7 @@ class Models:
                 # Another may have written it since; all must take the same one.
                 known = self._find(fingerprint)
             if known is None:
-                raise self._error("reading what was written", OSError("it is gone"))
+                raise self._folder.error("reading what was written", OSError("it is gone"))
             self._found[fingerprint.id] = known
         return known.fingerprint.id
 
@@ -80,50 +78,37 @@ class Models:
         return next((known for known in here if compare(fingerprint, known.fingerprint).same), None)
 
     def _names(self) -> set[str]:
-        try:
-            return {path.name for path in self._path.iterdir() if _NAME.fullmatch(path.name)}
-        except OSError as error:
-            if is_gone(error):
-                return set()
-            raise self._error("listing it", error) from error
+        return set(self._folder.ours(lambda name: _NAME.fullmatch(name) is not None))
 
     def _load(self, name: str) -> _Known | None:
         try:
-            values = json.loads((self._path / name).read_bytes())
+            values = json.loads(self._folder.path(name).read_bytes())
             fingerprint = Fingerprint.from_json(json.dumps(values["fingerprint"]))
             return _Known(name, int(values["time_ns"]), fingerprint)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("%s cannot be read and counts as missing: %s.", self._path / name, error)
+            logger.warning("%s cannot be read and counts as missing: %s.", self._folder.path(name), error)
             return None
 
     def _write(self, fingerprint: Fingerprint) -> None:
         name = f"{fingerprint.id}-{token_hex(4)}.model"
         text = json.dumps({"time_ns": time.time_ns(), "fingerprint": json.loads(fingerprint.to_json())})
-        temporary = self._path / f"{name}{TEMPORARY}"
+        temporary = self._folder.path(f"{name}{TEMPORARY}")
+        self._folder.make()
+        self._sweep()
         try:
-            self._path.mkdir(parents=True, exist_ok=True)
-            self._sweep()
             with temporary.open("x", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.rename(self._path / name)
+            temporary.rename(self._folder.path(name))
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink()
-            raise self._error("writing to it", error) from error
+            raise self._folder.error("writing to it", error) from error
 
     def _sweep(self) -> None:
         """Remove what killed writers left an hour ago or more."""
-        for path in self._path.glob(f"*.model{TEMPORARY}"):
+        for name in self._folder.ours(lambda name: name.endswith(f".model{TEMPORARY}")):
             with suppress(OSError):
-                if time.time() - path.stat().st_mtime > TEMPORARY_AGE:
-                    path.unlink()
-
-    def _error(self, doing: str, error: OSError) -> CacheError:
-        return CacheError(
-            f"{doing} failed: {error.strerror or error}.",
-            folder=str(self._path),
-            state="What it holds is whole; vectors that it does not hold are embedded again.",
-            remedy="Look at the folder's permissions, its free space and, where it is mounted, its server.",
-        )
+                if time.time() - self._folder.path(name).stat().st_mtime > TEMPORARY_AGE:
+                    self._folder.path(name).unlink()
