@@ -143,17 +143,19 @@ def re_embed(
         from dataclasses import asdict
 
         from prefect_ollama import render
-        from prefect_ollama.flows import Reading, preview_re_embed
+        from prefect_ollama.flows import Reading, preview_re_embed, re_embed_cost
         from prefect_ollama.flows import re_embed as flow
         from prefect_ollama.live import shown_live
 
-        place = named_table(uri, table, block)
-        if not yes and not confirm(render.re_embedding(preview_re_embed(place)), yes=yes):
-            return INCOMPLETE
+        place, at = named_table(uri, table, block), named_nodes(node, cluster)
+        if not yes:
+            preview = preview_re_embed(place)
+            if not confirm(render.re_embedding(preview, re_embed_cost(place, at, model)), yes=yes):
+                return INCOMPLETE
         with shown_live(json=json or loud.quiet):
             swap = flow(
                 place,
-                named_nodes(node, cluster),
+                at,
                 model,
                 reading=Reading(
                     ocr="auto" if ocr else "off",

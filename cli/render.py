@@ -23,6 +23,7 @@ from prefect_ollama.flows import (
     IngestReport,
     NodeReport,
     NodeRow,
+    ReEmbedCost,
     ReEmbedPreview,
 )
 
@@ -185,7 +186,7 @@ def undo(what: Undo) -> RenderableType:
     return Group(*parts)
 
 
-def re_embedding(what: ReEmbedPreview) -> RenderableType:
+def re_embedding(what: ReEmbedPreview, cost: ReEmbedCost) -> RenderableType:
     """What re-embedding would do, and what it would cost."""
     return Group(
         line(f"Re-embedding would embed all of {what.table} anew", "bold"),
@@ -193,10 +194,8 @@ def re_embedding(what: ReEmbedPreview) -> RenderableType:
             f"{what.documents} documents of {len(what.sources)} sources are read again: {what.chunks} chunks, "
             f"{what.tokens} tokens."
         ),
-        line(
-            f"Nodes worked {what.node_seconds:.0f} node-seconds on them before. Vectors that the cache has for the new "
-            "model cost nothing."
-        ),
+        line(cost.work),
+        line(f"Nodes worked {what.node_seconds:.0f} node-seconds on them before."),
         line(
             f"The new table takes as much room as the old one until it replaces it: {what.data_bytes / 2**20:.0f} MiB. "
             "Searches use the old one until then."

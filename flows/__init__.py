@@ -10,10 +10,11 @@ from prefect_ollama.flows.ingest import ingest_pdfs
 from prefect_ollama.flows.maintain import maintain_table
 from prefect_ollama.flows.nodes import NodeRow, check_nodes
 from prefect_ollama.flows.parameters import Advanced, Chunking, Password, Reading
-from prefect_ollama.flows.re_embed import ReEmbedPreview, preview_re_embed, re_embed
+from prefect_ollama.flows.re_embed import ReEmbedPreview, preview_re_embed, re_embed, re_embed_cost
 from prefect_ollama.flows.search import search
 from prefect_ollama.flows.tune import tune_nodes
 from prefect_ollama.tasks.discover import FoundNode
+from prefect_ollama.tasks.re_embed_cost import ReEmbedCost
 from prefect_ollama.tasks.report import FileReport, IngestReport, NodeReport
 from prefect_ollama.tasks.tuned import NodeTuning
 
@@ -28,6 +29,7 @@ __all__ = [
     "NodeRow",
     "NodeTuning",
     "Password",
+    "ReEmbedCost",
     "ReEmbedPreview",
     "Reading",
     "check_nodes",
@@ -39,6 +41,7 @@ __all__ = [
     "preview_re_embed",
     "preview_roll_back",
     "re_embed",
+    "re_embed_cost",
     "roll_back",
     "runs",
     "search",

@@ -162,25 +162,26 @@ def re_embed(
     return swapped
 
 
+def re_embed_cost(
+    table: TableParameter = None, cluster: NodesParameter = None, model: ModelParameter = None
+) -> ReEmbedCost:
+    """Return what `re_embed` with these parameters would cost. Nodes embed some of the table's texts to measure it.
+
+    Raises:
+        TableMissing: There is no such table.
+        ClusterError: No node works.
+    """
+    return _estimate(table, cluster, model)
+
+
 @flow(
     name="re-embed-cost",
     flow_run_name=_cost_name,
     description="Show what it costs to embed a LanceDB table anew: texts, time, and what is in the cache.",
 )
-def re_embed_cost(
+def _estimate(
     table: TableParameter = None, cluster: NodesParameter = None, model: ModelParameter = None
 ) -> ReEmbedCost:
-    """Show what `re_embed` with these parameters costs. Some of the table's texts are embedded to measure the rate.
-
-    Returns:
-        The cost; as text it is a few sentences.
-
-    Raises:
-        TableMissing: There is no such table.
-        ClusterError: No node works.
-
-    Requires: the table readable, and a node with the model.
-    """
     keep_home_private()
     store = Store.open(resolve_table(table))
     return _cost(store, cluster, _model(store, cluster, model))

@@ -49,15 +49,19 @@ class ReEmbedCost:
     texts_per_second: float
     seconds: float
 
-    def __str__(self) -> str:
+    @property
+    def work(self) -> str:
+        """What nodes have to do, in a sentence."""
+        missing = self.texts - self.cached
         nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
         rate = f"about {_span(self.seconds)} at {self.texts_per_second:.1f} texts/s of {nodes}"
         return (
-            f"Table {self.table} has {self.documents:,} documents with {self.texts:,} different texts. "
-            f"{self.cached:,} of their vectors by {self.model!r} are in the cache; {self.texts - self.cached:,} texts "
-            f"have to be embedded, in {rate if self.texts_per_second else 'an unknown time'}. "
-            "Until the end the table answers as before, and takes twice its room."
+            f"{missing:,} of {self.texts:,} different texts have to be embedded with {self.model!r}: "
+            f"{rate if self.texts_per_second else 'the time is unknown'}. {self.cached:,} vectors are in the cache."
         )
+
+    def __str__(self) -> str:
+        return f"Table {self.table}, {self.documents:,} documents: {self.work}"
 
 
 @task(name="estimate the cost", cache_policy=NO_CACHE, persist_result=False)
