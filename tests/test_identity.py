@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol
 from zipfile import ZipFile
@@ -10,14 +11,22 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 from prefect.settings import PREFECT_HOME, temporary_settings
+from rich.console import Console
 
+from prefect_ollama import render
 from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.cache import CacheSpec, VectorCache
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.lance.spec import context_options, same_options
-from prefect_ollama.flows import IngestReport, ingest_pdfs, re_embed, search
-from prefect_ollama.flows.re_embed import re_embed_cost
+from prefect_ollama.flows import (
+    IngestReport,
+    ingest_pdfs,
+    preview_re_embed,
+    re_embed,
+    re_embed_cost,
+    search,
+)
 from prefect_ollama.flows.task_runner import IngestTaskRunner
 from tests.flow_samples import MODEL, PREFIX, chunks, prose, write_pdf
 from tests.nodes import Node, expected_vector, nodes
@@ -133,6 +142,9 @@ def test_an_update_of_ollama_is_found_in_table_cache_and_search(
     assert cost.texts_per_second > 0
     assert "0 of 2 different texts have to be embedded" in str(cost)
     assert "2 vectors are in the cache" in str(cost)
+    shown = Console(width=200, file=StringIO(), force_terminal=False)
+    shown.print(render.re_embedding(preview_re_embed(LanceTable(uri=str(old))), cost))
+    assert cost.work in shown.file.getvalue()  # type: ignore[attr-defined]
     re_embed(LanceTable(uri=str(old)), node.url)
     assert are_of(old)
     assert len(chunks(old)) == 3
