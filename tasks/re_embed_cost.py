@@ -51,7 +51,7 @@ class ReEmbedCost:
 
     @property
     def work(self) -> str:
-        """What nodes have to do, in a sentence."""
+        """What nodes have to do, for people."""
         missing = self.texts - self.cached
         nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
         rate = f"about {_span(self.seconds)} at {self.texts_per_second:.1f} texts/s of {nodes}"

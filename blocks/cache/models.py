@@ -1,9 +1,9 @@
 """The models whose vectors a cache holds: each has an id, and a key holds the id.
 
-Equal weights on a CPU and on a GPU differ in the last digits, so an id cannot be computed from vectors. The first who
-meets a model writes its fingerprint beside the segments; whoever finds it to have the vectors of its own nodes takes
-its id. Nothing is locked: of two who write one model at the same moment all take the earlier one's id from then on, and
-what the other stored meanwhile is embedded once more. A file appears whole or not at all, and is never changed. One
+Equal weights on a CPU and on a GPU differ in the last digits, so an id cannot be computed from vectors. The first
+process that meets a model writes its fingerprint beside the segments, and others whose nodes have these vectors take it.
+Nothing is locked. If two processes write one model at the same moment, all take the earlier one's id from then on, and
+what the other one stored meanwhile is embedded once more. A file appears whole or not at all, and is never changed. One
 that cannot be read counts as missing.
 """
 

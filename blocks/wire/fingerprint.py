@@ -57,8 +57,8 @@ _PLAIN: Final = frozenset(map(canary_name, (SHORT[3], LONG_WORD, *(text for _, t
 class Fingerprint:
     """The vectors of canary texts, and what the node that gave them says of its model.
 
-    Two are equal where they have one id. An id is given when vectors are measured; whoever finds them to be those of
-    a fingerprint that is known already goes on with the known one's id (`known_as`).
+    Two are equal if they have one id. `measured` gives an id; a caller that finds the vectors to be those of a known
+    fingerprint goes on with the id of that one (`known_as`).
 
     Attributes:
         id: Name of it, 16 hex digits.
@@ -190,7 +190,7 @@ class Comparison:
 
 
 def compare(found: Fingerprint, known: Fingerprint) -> Comparison:
-    """Compare the vectors of a node with known ones; the cause says what is found, and what it is not."""
+    """Compare the vectors of a node with known ones; the cause names the found model before the known one."""
     least = least_cosine(found, known)
     if found.dimension != known.dimension:
         return Comparison(0.0, least, f"another model ({found.dimension} dimensions, not {known.dimension})")
