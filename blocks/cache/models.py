@@ -1,7 +1,7 @@
 """The models whose vectors a cache holds: each has an id, and a key holds the id.
 
 Equal weights on a CPU and on a GPU differ in the last digits, so an id cannot be computed from vectors. The first
-process that meets a model writes its fingerprint beside the segments, and others whose nodes have these vectors take it.
+process that meets a model writes its fingerprint beside the segments. Those that find these vectors take its id.
 Nothing is locked. If two processes write one model at the same moment, all take the earlier one's id from then on, and
 what the other one stored meanwhile is embedded once more. A file appears whole or not at all, and is never changed. One
 that cannot be read counts as missing.
