@@ -9,26 +9,18 @@ Most pages have no two lines that overlap, and are not looked at any further.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
-from operator import itemgetter, sub
 from typing import Final, NamedTuple
 
+from prefect_ollama.tasks.parsing.copy_signs import SHADOW, Place, suspicious_lines
+from prefect_ollama.tasks.parsing.glyphs import Glyph, glyphs
 from prefect_ollama.tasks.parsing.lines import RIGHT_TO_LEFT
-from prefect_ollama.tasks.parsing.memory import (
-    BOLD,
-    Glyph,
-    Line,
-    TextBlock,
-    block_of,
-    glyphs,
-)
+from prefect_ollama.tasks.parsing.memory import BOLD, Line, TextBlock, block_of
 
-# Lengths are in sizes of the type. A shadow is no farther away from its text.
-_SHADOW: Final = 0.3
-# Nor is a letter from its copy than this part of its own width: two of one kind side by side are honest.
+# Lengths are in sizes of the type. A letter is no farther from its copy than this part of its own width: two of one
+# kind side by side are honest.
 _PART_OF_WIDTH: Final = 0.5
 _PART_IF_HIGHER: Final = 0.8
 # All letters of a word are moved alike.
@@ -39,9 +31,6 @@ _GAP: Final = 0.25
 _LEVEL: Final = 0.02
 # MuPDF's own measure for a space that is not written.
 _SPACE: Final = 0.15
-# Lines overlap by so much of their height, and for so long.
-_OVERLAP: Final = 0.6
-_LENGTH: Final = 0.4
 # Letters of one page to compare: some hundred times as many as a page of a book has.
 _MAX_GLYPHS: Final = 200_000
 # Earlier letters of one kind to compare a letter with.
@@ -49,12 +38,6 @@ _MAX_CANDIDATES: Final = 8
 # Of a line that is bold by its copies, so much has one.
 _MOSTLY: Final = 0.8
 _CELL: Final = 8.0  # points
-_baseline = itemgetter(4)
-_LETTER: Final = r"([^\W\d_])"
-_DOUBLED: Final = re.compile(rf"{_LETTER}\1{_LETTER}\2{_LETTER}\3|{_LETTER}\4\4{_LETTER}\5\5")
-
-Place = tuple[int, int]
-"""Number of a block and of a line in it."""
 
 
 def without_copies(blocks: list[TextBlock], text: bytes) -> tuple[list[TextBlock], int]:
@@ -66,14 +49,7 @@ def without_copies(blocks: list[TextBlock], text: bytes) -> tuple[list[TextBlock
         blocks: In the order of the file.
         text: All text of the page in UTF-8.
     """
-    places = _overlapping(blocks) if _may_overlap(blocks) else set()
-    if _has_doubled_letters(text):
-        places |= {
-            (i, k)
-            for i, block in enumerate(blocks)
-            for k, line in enumerate(block.texts)
-            if _DOUBLED.search(line)
-        }
+    places = suspicious_lines(blocks, text)
     if not places:
         return blocks, 0
     found = _Copies()
@@ -87,54 +63,6 @@ def without_copies(blocks: list[TextBlock], text: bytes) -> tuple[list[TextBlock
     if not found.copied.total():
         return blocks, 0
     return list(_rebuilt(blocks, left, found)), found.copied.total()
-
-
-def _may_overlap(blocks: list[TextBlock]) -> bool:
-    """Whether two lines stand on nearly the same height, in columns at least; asked for every page."""
-    lines = [line for block in blocks for line in block.lines]
-    if len(lines) < 2:
-        return False
-    heights = sorted(map(_baseline, lines))
-    nearest: float = min(map(sub, heights[1:], heights))
-    return nearest < _SHADOW * max(line[5] for line in lines)
-
-
-def _has_doubled_letters(text: bytes) -> bool:
-    """Whether three letters that stand twice follow each other, or two that do thrice, as where each is drawn so.
-
-    One comparison of all bytes with the next ones, which takes a tenth of the time of a regular expression.
-    """
-    number = int.from_bytes(text, "little")
-    differ = number ^ (number >> 8)
-    twice = differ | (differ >> 16) | (differ >> 32)
-    thrice = differ | (differ >> 8) | (differ >> 24) | (differ >> 32)
-    return any(0 in each.to_bytes(len(text) + 1, "little")[:-6] for each in (twice, thrice))
-
-
-def _overlapping(blocks: list[TextBlock]) -> set[Place]:
-    """The lines that share a good part of their place with another."""
-    found: set[Place] = set()
-    active: list[tuple[float, float, float, float, float, Place]] = []
-    lines = sorted(
-        (line[1], line[0], line[2], line[3], line[5], (i, k))
-        for i, block in enumerate(blocks)
-        for k, line in enumerate(block.lines)
-    )
-    for each in lines:
-        y0, x0, x1, y1, size, place = each
-        active = [other for other in active if other[3] > y0]
-        for top, left, right, foot, _, other in active:
-            wide, high = min(x1, right) - max(x0, left), min(y1, foot) - max(y0, top)
-            if (
-                wide > _LENGTH * size
-                and high > _LENGTH * size
-                and (
-                    high > _OVERLAP * min(y1 - y0, foot - top) or wide > _OVERLAP * min(x1 - x0, right - left)
-                )
-            ):
-                found |= {place, other}
-        active.append(each)
-    return found
 
 
 class _Kept(NamedTuple):
@@ -210,9 +138,9 @@ class _Copies:
 def _limit(word: list[Glyph]) -> float:
     """How far from its original a copy of a word may stand."""
     if len(word) > 1:
-        return _SHADOW
+        return SHADOW
     glyph = word[0]
-    return min(_SHADOW, _PART_OF_WIDTH * glyph.width / glyph.size)
+    return min(SHADOW, _PART_OF_WIDTH * glyph.width / glyph.size)
 
 
 def _cell(glyph: Glyph) -> tuple[str, int, int]:
@@ -252,7 +180,7 @@ def _is_again(first: Glyph, before: Glyph, glyph: Glyph) -> bool:
         return False  # Back on the line: the next letter of the word.
     along, across = map(abs, _step(before, glyph))
     part = _PART_OF_WIDTH if across < _LEVEL * glyph.size else _PART_IF_HIGHER
-    return along <= min(_SHADOW * glyph.size, part * glyph.width) and across <= _SHADOW * glyph.size
+    return along <= min(SHADOW * glyph.size, part * glyph.width) and across <= SHADOW * glyph.size
 
 
 def _follows(before: Glyph, glyph: Glyph) -> bool:
@@ -270,7 +198,7 @@ def _step(before: Glyph, glyph: Glyph) -> tuple[float, float]:
 
 
 def _goes_on(before: list[Glyph] | None, kept: list[Glyph]) -> bool:
-    """Whether what is left of a line goes on with what is left of the one before."""
+    """Whether the rest of a line continues the rest of the one before."""
     if not before:
         return False
     along, across = _step(before[-1], kept[0])

@@ -7,47 +7,25 @@ far from each other whatever stands in them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from statistics import median, pstdev
-from typing import Final, NamedTuple
+from typing import Final
 
+from prefect_ollama.tasks.parsing.glyphs import Glyph, glyphs
 from prefect_ollama.tasks.parsing.lines import RIGHT_TO_LEFT
-from prefect_ollama.tasks.parsing.memory import LEVEL, Glyph, Line, TextBlock, block_of, glyphs
+from prefect_ollama.tasks.parsing.memory import LEVEL, Line, TextBlock, block_of
+from prefect_ollama.tasks.parsing.word_ends import Letter, word_ends
 
-# Lengths are in sizes of the type. The space between letters that are set apart.
+# Lengths are in sizes of the type. Letters that are set apart have more space between them.
 _LEAST: Final = 0.07
-_MOST: Final = 1.5
 # Fewer letters are no word that is known as one.
 _MIN_LETTERS: Final = 4
-# A space between words is wider than that between letters by this factor, and by so much.
-_WIDER: Final = 1.3
-_WIDER_BY: Final = 0.08
-# And so much wider where every letter is followed by a space that is written: in "a b  c d" it may be a slip.
-_WIDER_IF_WRITTEN: Final = 1.6
 # What is farther apart is another text beside it.
 _BESIDE: Final = (3.2, 0.6)
-# Letters of a word are so evenly set, kerning apart.
-_EVENLY: Final = 0.12
-_MOSTLY: Final = 0.85
-# In type of one width, a word with more different letters than this is no row of cells.
-_MANY: Final = 4
-# Widths of letters that differ less tell nothing.
-_UNEVEN: Final = 0.04
-_ALLOWED: Final = re.compile(r"[\w.,:;!?'’\"“”&/()\-–—]")
 # Words, and also the spaces and line ends between them, as one byte each; bytes inside a character count for none.
 _BYTES: Final = bytes(0 if each in b" \n" else 1 for each in range(256))
 _CONTINUED: Final = bytes(range(0x80, 0xC0))
 _SINGLES: Final = b"\0\1\0\1\0\1\0"
-
-
-class _Letter(NamedTuple):
-    """A character that shows, with its line and whether a space is written before it."""
-
-    glyph: Glyph
-    line: int
-    spaced: bool
 
 
 def without_letter_spacing(blocks: list[TextBlock], text: bytes) -> list[TextBlock]:
@@ -110,7 +88,7 @@ def _joined(lines: list[Line], texts: list[str], grid: bool) -> tuple[list[Line]
     ] = {}  # By the number of a gap in a word that is set apart: whether a word ends at it.
     for start, end in _runs(letters, gaps):
         if (
-            ends := _word_ends(
+            ends := word_ends(
                 letters[start:end], gaps[start : end - 1], _around(letters, gaps, start, end), grid
             )
         ) is not None:
@@ -128,18 +106,18 @@ def _joined(lines: list[Line], texts: list[str], grid: bool) -> tuple[list[Line]
     return _merged(lines, made)
 
 
-def _letters(lines: list[Line], texts: list[str]) -> Iterator[_Letter]:
+def _letters(lines: list[Line], texts: list[str]) -> Iterator[Letter]:
     for number, (line, text) in enumerate(zip(lines, texts, strict=True)):
         spaced = False
         for glyph in glyphs(line, text):
             if glyph.text.isspace():
                 spaced = spaced or glyph.written
                 continue
-            yield _Letter(glyph, number, spaced)
+            yield Letter(glyph, number, spaced)
             spaced = False
 
 
-def _is_parted(before: _Letter, letter: _Letter, texts: list[str]) -> bool:
+def _is_parted(before: Letter, letter: Letter, texts: list[str]) -> bool:
     """Whether MuPDF has put a space between two letters of one line."""
     return letter.spaced or _gap(before.glyph, letter.glyph) > 2 * _LEAST * letter.glyph.size
 
@@ -149,7 +127,7 @@ def _gap(before: Glyph, after: Glyph) -> float:
     return along - before.width
 
 
-def _runs(letters: Sequence[_Letter], gaps: list[float]) -> Iterator[tuple[int, int]]:
+def _runs(letters: Sequence[Letter], gaps: list[float]) -> Iterator[tuple[int, int]]:
     """Letters that stand apart on both sides and follow each other, as first and last but one."""
 
     def is_apart(i: int) -> bool:
@@ -165,9 +143,7 @@ def _runs(letters: Sequence[_Letter], gaps: list[float]) -> Iterator[tuple[int, 
             start = i + 1
 
 
-def _divided(
-    letters: Sequence[_Letter], gaps: list[float], start: int, end: int
-) -> Iterator[tuple[int, int]]:
+def _divided(letters: Sequence[Letter], gaps: list[float], start: int, end: int) -> Iterator[tuple[int, int]]:
     """Divide letters where so much space is left that another text begins."""
     factor, more = _BESIDE
     most = factor * min(gaps[start : end - 1]) + more * letters[start].glyph.size
@@ -178,90 +154,9 @@ def _divided(
             start = i + 1
 
 
-def _around(letters: Sequence[_Letter], gaps: list[float], start: int, end: int) -> list[float]:
+def _around(letters: Sequence[Letter], gaps: list[float], start: int, end: int) -> list[float]:
     """The spaces that MuPDF sees before and after letters, as far as there are words there."""
     return [gaps[i] for i in (start - 1, end - 1) if 0 <= i < len(gaps) and not letters[i + 1].spaced]
-
-
-def _word_ends(
-    letters: Sequence[_Letter], gaps: list[float], around: list[float], grid: bool
-) -> set[int] | None:
-    """After which of the letters a word ends; None where they stand by themselves.
-
-    Args:
-        letters: Letters apart from each other.
-        gaps: The spaces between them.
-        around: The spaces that part them from words beside them, without those that are written.
-        grid: Whether they may be cells of a table.
-    """
-    size = median(letter.glyph.size for letter in letters)
-    text = "".join(letter.glyph.text for letter in letters)
-    if not _may_be_words(text):
-        return None
-    written = [letter.spaced for letter in letters[1:]]
-    if any(written) and not all(written):
-        ends = {i for i, space in enumerate(written) if space}
-        within = median(gap for gap, space in zip(gaps, written, strict=True) if not space)
-    else:
-        within, ends = _by_width(gaps, size, _WIDER_IF_WRITTEN if all(written) else _WIDER)
-    # Where words have written spaces between them, letters without one are set apart, however wide it is.
-    if within > _MOST * size or any(gap < _WIDER * within for gap in around):
-        return None
-    inner = [i for i in range(len(gaps)) if i not in ends]
-    even = sum(abs(gaps[i] - within) <= _EVENLY * size for i in inner)
-    if even < _MOSTLY * len(inner):
-        return None
-    if not ends and all(written):
-        return None
-    words = _lengths(len(letters), ends)
-    if ends and max(words) < 3:
-        return None
-    if all(written) and sum(words) < 3 * len(words):
-        return None
-    return ends if _are_set_evenly(letters, gaps, inner, size, bool(ends), grid) else None
-
-
-def _may_be_words(text: str) -> bool:
-    """Whether letters are not those of a list (a b c), of a column with few values, or of a formula."""
-    if len(set(text.casefold())) < 3 or not all(_ALLOWED.match(character) for character in text):
-        return False
-    if sum(character.isalpha() for character in text) < 0.5 * len(text):
-        return False
-    steps = [ord(b) - ord(a) for a, b in pairwise(text.casefold())]
-    return sum(step == 1 for step in steps) < 0.6 * len(steps)
-
-
-def _by_width(gaps: list[float], size: float, factor: float) -> tuple[float, set[int]]:
-    """The usual space between letters, and the numbers of the spaces that are much wider."""
-    ordered = sorted(gaps)
-    within = ordered[len(ordered) // 4]
-    within = median(gap for gap in gaps if gap <= factor * within + _WIDER_BY * size)
-    return within, {i for i, gap in enumerate(gaps) if gap > factor * within + _WIDER_BY * size}
-
-
-def _lengths(count: int, ends: set[int]) -> list[int]:
-    borders = [-1, *sorted(ends), count - 1]
-    return [after - before for before, after in pairwise(borders)]
-
-
-def _are_set_evenly(
-    letters: Sequence[_Letter], gaps: list[float], inner: list[int], size: float, several: bool, grid: bool
-) -> bool:
-    """Whether spaces are more even than the places of the letters, as those in columns are not."""
-    widths = [letters[i].glyph.width for i in inner]
-    if pstdev(widths) < _UNEVEN * size:
-        # Type of one width: only the spaces between words tell, or a word that is too long for a row of cells.
-        different = {letter.glyph.text for letter in letters if letter.glyph.text.isalpha()}
-        return several or (not grid and len(different) > _MANY)
-    spaces = pstdev([gaps[i] for i in inner])
-    return all(
-        spaces < pstdev([gaps[i] + width(i) for i in inner])
-        for width in (
-            lambda i: letters[i].glyph.width,
-            lambda i: letters[i + 1].glyph.width,
-            lambda i: (letters[i].glyph.width + letters[i + 1].glyph.width) / 2,
-        )
-    )
 
 
 def _merged(lines: list[Line], made: list[tuple[int, str]]) -> tuple[list[Line], list[str]]:

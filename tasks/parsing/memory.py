@@ -15,7 +15,6 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
-from math import hypot
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
@@ -29,10 +28,9 @@ _LINK: Final = Struct("@i60xP")
 # Left edge, right edge, next character.
 _EDGES: Final = Struct("@20xf4xf32xP")
 # Flags, origin, left and right upper corner, size, next character.
-_GLYPH: Final = Struct("@6xH4x6f16xf8xP")
+GLYPH: Final = Struct("@6xH4x6f16xf8xP")
 _TEXT: Final = 0  # FZ_STEXT_BLOCK_TEXT
 BOLD: Final = 8  # FZ_STEXT_BOLD
-_SYNTHETIC: Final = 4  # FZ_STEXT_SYNTHETIC
 LEVEL: Final = 0.1
 """Lines stand on one baseline if they are no farther apart, in points."""
 
@@ -43,7 +41,7 @@ _BELOW: Final = 0.5
 # And is of another type if that is so much larger or smaller.
 _OTHER_SIZE: Final = 1.1
 # All of the process's memory, of which only what MuPDF points at is looked at.
-_MEMORY: Final = (ctypes.c_char * sys.maxsize).from_address(0)
+MEMORY: Final = (ctypes.c_char * sys.maxsize).from_address(0)
 
 
 Line = tuple[float, float, float, float, float, float, int, int, int]
@@ -96,7 +94,7 @@ class Memory:
 
 
 def _blocks(at: int, texts: list[str]) -> list[TextBlock] | None:
-    block_at, line_at, char_at, memory = _BLOCK.unpack_from, _LINE.unpack_from, _CHAR.unpack_from, _MEMORY
+    block_at, line_at, char_at, memory = _BLOCK.unpack_from, _LINE.unpack_from, _CHAR.unpack_from, MEMORY
     found = []
     start = 0
     while at:
@@ -137,60 +135,12 @@ def edges(line: Line, text: str) -> list[tuple[float, float]]:
     at = line[8]
     found = []
     while at:
-        x0, x1, at = _EDGES.unpack_from(_MEMORY, at)
+        x0, x1, at = _EDGES.unpack_from(MEMORY, at)
         found.append((x0, x1))
     if len(found) != len(text):
         width = (line[2] - line[0]) / max(1, len(text))
         found = [(line[0] + i * width, line[0] + (i + 1) * width) for i in range(len(text))]
     return found
-
-
-class Glyph(NamedTuple):
-    """One character of a line as it is drawn, in points.
-
-    Attributes:
-        text: The character.
-        x: Its origin.
-        y: Its origin, on the baseline.
-        x0: Left edge.
-        x1: Right edge.
-        width: How far it moves on the place where the next one is drawn.
-        right: Horizontal part of the direction of its line, 1 for upright text from left to right.
-        down: Vertical part of it.
-        size: Size of its type.
-        at: Address of it, 0 where unknown.
-        written: Whether the file holds it; MuPDF puts spaces where it sees gaps.
-    """
-
-    text: str
-    x: float
-    y: float
-    x0: float
-    x1: float
-    width: float
-    right: float
-    down: float
-    size: float
-    at: int
-    written: bool = True
-
-
-def glyphs(line: Line, text: str) -> list[Glyph]:
-    """Return the characters of a line, as long as its page is there; their places are guessed where unknown."""
-    at = line[8]
-    found: list[Glyph] = []
-    while at:
-        flags, x, y, left, upper, right, upper_right, size, following = _GLYPH.unpack_from(_MEMORY, at)
-        width = hypot(right - left, upper_right - upper)
-        ahead, down = ((right - left) / width, (upper_right - upper) / width) if width else (1.0, 0.0)
-        written = not flags & _SYNTHETIC
-        found.append(Glyph("", x, y, left, right, width, ahead, down, max(size, 0.01), at, written))
-        at = following
-    if len(found) == len(text):
-        return [glyph._replace(text=character) for glyph, character in zip(found, text, strict=True)]
-    step, size = (line[2] - line[0]) / max(1, len(text)), max(line[5], 0.01)
-    places = ((character, line[0] + i * step) for i, character in enumerate(text))
-    return [Glyph(character, x, line[4], x, x + step, step, 1.0, 0.0, size, 0) for character, x in places]
 
 
 def block_of(lines: list[Line], texts: list[str]) -> TextBlock:
@@ -204,18 +154,18 @@ def _as_expected(mupdf: Any, page: Any) -> bool | None:
     """Whether memory holds what the binding says; None where a page has too little to tell."""
     linked: set[str] = set()
     for block in _chain(page.first_block):
-        if _BLOCK.unpack_from(_MEMORY, int(block.this))[:5] != (block.type, *_box(block.bbox)):
+        if _BLOCK.unpack_from(MEMORY, int(block.this))[:5] != (block.type, *_box(block.bbox)):
             return False
         if block.type != _TEXT:
             continue
         first = mupdf.FzStextBlock(block).begin().__ref__().m_internal
-        if _BLOCK.unpack_from(_MEMORY, int(block.this))[5:] != (int(first.this), _address(block.next)):
+        if _BLOCK.unpack_from(MEMORY, int(block.this))[5:] != (int(first.this), _address(block.next)):
             return False
         for line in _chain(first):
             character = line.first_char
             if not character:
                 return None
-            if _LINE.unpack_from(_MEMORY, int(line.this)) != (
+            if _LINE.unpack_from(MEMORY, int(line.this)) != (
                 line.wmode,
                 *_box(line.bbox),
                 _address(character),
@@ -223,13 +173,13 @@ def _as_expected(mupdf: Any, page: Any) -> bool | None:
             ):
                 return False
             at = int(character.this)
-            if _CHAR.unpack_from(_MEMORY, at) != (character.flags, character.origin.y, character.size):
+            if _CHAR.unpack_from(MEMORY, at) != (character.flags, character.origin.y, character.size):
                 return False
-            if _LINK.unpack_from(_MEMORY, at) != (character.c, _address(character.next)):
+            if _LINK.unpack_from(MEMORY, at) != (character.c, _address(character.next)):
                 return False
             origin, upper_left, upper_right = character.origin, character.quad.ul, character.quad.ur
             places = (each for point in (origin, upper_left, upper_right) for each in (point.x, point.y))
-            if _GLYPH.unpack_from(_MEMORY, at) != (
+            if GLYPH.unpack_from(MEMORY, at) != (
                 character.flags,
                 *places,
                 character.size,

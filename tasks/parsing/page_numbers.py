@@ -1,98 +1,56 @@
-"""The page number that a line holds: alone, after the word "page", or set apart from the words of a running head."""
+"""The numbers of a document's pages among the numbers at their tops and bottoms."""
 
 from __future__ import annotations
 
-import re
-from typing import Final, NamedTuple
+from collections import defaultdict
+from typing import Final
 
-from prefect_ollama.tasks.parsing.pieces import Cell
+from prefect_ollama.tasks.parsing.margin_lines import MIN_PAGES, TITLE_SIZE, MarginLine, is_dense
 
-_LABEL: Final = (
-    r"(?:pages?|pg\.?|p\.|seite|s\.|pág(?:ina|\.)|pagina|side|sida|strona|str\.|страница|стр\.|第)"
-)
-_OF: Final = r"(?:\s*(?:of|out of|/|von|sur|de|di|af|av|z|из)\s*(?P<of>\d{1,5})|\s*[頁页]|\s*ページ)?"
-_VALUE: Final = r"(?P<value>\d{1,5}|[ivxlc]{1,8})"
-_FRAME: Final = r"[\s\-–—·|•~<>\[\]()/]*"
-_ALONE: Final = re.compile(f"{_FRAME}(?P<label>{_LABEL})?{_FRAME}{_VALUE}{_OF}{_FRAME}", re.IGNORECASE)
-_LABELLED: Final = re.compile(
-    rf"{_FRAME}(?<!\w)(?P<label>pages?|seite|página|pagina|страница)\s*(?P<value>\d{{1,5}}){_OF}(?!\w){_FRAME}",
-    re.IGNORECASE,
-)
-# A number at an end of the line behind a sign that parts it from the words.
-_PARTED: Final = re.compile(
-    r"(?P<value>\d{1,4})\s*(?:[|·•]|\s[–—-]\s)\s*(?P<after>\D.*)|(?P<before>.*\D)\s*(?:[|·•]|\s[–—-]\s)\s*(?P<last>\d{1,4})"
-)
-# Beside fewer letters, a number may be that of a lot or an invoice: the words are its name.
-_MIN_LETTERS: Final = 12
-# A longer line is text.
-_MAX_CHARACTERS: Final = 200
-# A longer line without a digit holds no number: "page xxxviii" between dashes.
-_MAX_ROMAN: Final = 20
-_DIGIT: Final = re.compile(r"\d")
-_ROMAN: Final = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
+# Numbers alone that are greater than this and than twice the number of pages may be those of years or invoices.
+_MAX_NUMBER: Final = 999
 
 
-class PageNumber(NamedTuple):
-    """What may be a page number.
+def find_page_numbers(lines: list[MarginLine], count: int, body_size: int) -> dict[int, str]:
+    """Find the lines whose number is that of their page, by `id()`, each with the first line of its row of numbers.
 
-    Attributes:
-        value: The number.
-        rest: What else the line says.
-        labelled: Whether the word "page" stands before it.
-        of: Number of pages that the line names after it, 0 for none.
+    A page number goes up by one with every page; where it starts from is the book's own.
     """
-
-    value: int
-    rest: str = ""
-    labelled: bool = False
-    of: int = 0
-
-
-def page_number(text: str, rows: list[list[Cell]] | None = None) -> PageNumber | None:
-    """Return the page number that a line may hold, None where it holds none.
-
-    "Lot 101" holds none: nothing but the words parts such a number from one that tells what a page is about.
-
-    Args:
-        text: The line, white space made even.
-        rows: Its cells, where it has cells side by side.
-    """
-    if len(text) > _MAX_CHARACTERS or (len(text) > _MAX_ROMAN and not _DIGIT.search(text)):
-        return None
-    if match := _ALONE.fullmatch(text):
-        return PageNumber(_value(match["value"]), "", match["label"] is not None, int(match["of"] or 0))
-    if match := _LABELLED.search(text):
-        rest = f"{text[: match.start()]} {text[match.end() :]}".strip()
-        return PageNumber(int(match["value"]), rest, True, int(match["of"] or 0))
-    return _beside(text, rows)
+    by_offset: defaultdict[int, list[MarginLine]] = defaultdict(list)
+    for line in lines:
+        if line.number is not None:
+            by_offset[line.number.value - line.page.number].append(line)
+    found: dict[int, str] = {}
+    for offset, same in by_offset.items():
+        pages = {line.page.number for line in same}
+        if len(pages) >= MIN_PAGES:
+            if not is_dense(pages):
+                continue
+        elif offset != 1 or count >= MIN_PAGES:
+            continue
+        like = next((line for line in same if line.number and not line.number.rest), same[0]).text
+        for line in same:
+            # In a file of one or two pages, a number alone may be anything unless both pages have theirs.
+            certain = len(pages) >= 2
+            if _is_page_number(line, count, certain, body_size):
+                found[id(line)] = like
+            elif certain and line.number is not None and not line.number.rest:
+                line.piece.margin = line.piece.size <= TITLE_SIZE * body_size
+    return found
 
 
-def _beside(text: str, rows: list[list[Cell]] | None) -> PageNumber | None:
-    """A number that stands apart from a running head on its line."""
-    if rows is not None and len(rows) == 1 and len(rows[0]) > 1:
-        cells = [" ".join(cell.text.split()) for cell in rows[0]]
-        for number, rest in ((cells[0], cells[1:]), (cells[-1], cells[:-1])):
-            if (match := _ALONE.fullmatch(number)) and _is_head(words := " ".join(rest)):
-                return PageNumber(_value(match["value"]), words)
-    if match := _PARTED.fullmatch(text):
-        words = (match["after"] or match["before"]).strip()
-        if _is_head(words):
-            return PageNumber(int(match["value"] or match["last"]), words)
-    return None
-
-
-def _is_head(words: str) -> bool:
-    """Whether words are a running head, and not the name of the number beside them."""
-    return sum(character.isalpha() for character in words) >= _MIN_LETTERS and not words.endswith(
-        (":", "#", "№")
-    )
-
-
-def _value(digits: str) -> int:
-    if digits.isdecimal():
-        return int(digits)
-    values = [_ROMAN[letter] for letter in digits.lower()]
-    return sum(
-        -value if value < following else value
-        for value, following in zip(values, [*values[1:], 0], strict=True)
+def _is_page_number(line: MarginLine, count: int, certain: bool, body_size: int) -> bool:
+    """Whether a number that goes up with the pages is their number, and not one of an invoice, a month or a year."""
+    number = line.number
+    if number is None:
+        return False
+    if number.labelled:
+        return True
+    if number.of:
+        return number.value <= number.of <= count + MIN_PAGES
+    if number.rest:
+        return 1 <= number.value <= count + MIN_PAGES
+    # The number that stands large above a page is its title.
+    return (
+        certain and number.value <= max(_MAX_NUMBER, 2 * count) and line.piece.size <= TITLE_SIZE * body_size
     )
