@@ -29,13 +29,14 @@ from prefect_ollama.blocks.errors import (
     NodeUnreachable,
 )
 from prefect_ollama.blocks.wire import client as client_module
+from prefect_ollama.blocks.wire.canaries import SHORT
 from prefect_ollama.blocks.wire.check import check_node
 from prefect_ollama.blocks.wire.client import NodeClient
 from prefect_ollama.blocks.wire.disclosure import Disclosure
 from prefect_ollama.blocks.wire.discover import discover
 from prefect_ollama.blocks.wire.loaded import loaded_models
 from prefect_ollama.blocks.wire.model_info import read_model_info, settle_context
-from prefect_ollama.blocks.wire.proof import CANARIES, prove_cluster
+from prefect_ollama.blocks.wire.proof import prove_cluster
 from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
 from tests.nodes import Node, expected_vector
 from tests.raw_node import RawNode, Reply, answer, chunked
@@ -414,7 +415,7 @@ def test_any_json_at_any_path_is_an_answer_or_an_error_of_the_node(
                 client.loaded,
                 client.show,
                 client.pull,
-                lambda: client.embed(CANARIES, timeout=10),
+                lambda: client.embed(SHORT, timeout=10),
             ]
             for call in calls:
                 caught, got = None, None
@@ -590,5 +591,5 @@ def test_the_vectors_of_a_hostile_neighbour_do_not_matter() -> None:
                 proven = asyncio.run(prove_cluster(ClusterSpec(each, MODEL)))
             assert set(proven.proofs) == {"good"}
             np.testing.assert_allclose(
-                proven.reference.canaries[0], expected_vector(CANARIES[0], 16), atol=1e-5
+                proven.reference.canary(SHORT[0]), expected_vector(SHORT[0], 16), atol=1e-5
             )
