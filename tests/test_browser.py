@@ -54,7 +54,7 @@ def place() -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def pair() -> Iterator[list[Node]]:
     """Two nodes, slow enough that their run can be watched."""
-    with nodes({"texts_per_second": 2.4}, {"texts_per_second": 1.2}) as pair:
+    with nodes({"texts_per_second": 3}, {"texts_per_second": 2}) as pair:
         yield pair
 
 
