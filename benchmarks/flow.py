@@ -7,6 +7,9 @@ rates, each measured alone in the same run; T is from the call of `ingest_pdfs` 
 and upkeep, into an empty table and without a cache. A run takes its fixed seconds to start and to end however long
 it is, so documents are long, as books and manuals are. The second row has nodes that take no time, so the flow
 itself is the limit, and longer documents still.
+
+With `--plain` each run is followed by one without TLS between Dask processes, which only this benchmark does. The
+column "TLS" shows what is reached with TLS as a share of what is reached without.
 """
 
 from __future__ import annotations
@@ -128,19 +131,24 @@ def cases(pages: int, more: int) -> tuple[Case, ...]:
     )
 
 
-def run(folder: Path, case: Case) -> Run:
-    """One ingest into an empty table."""
+def run(folder: Path, case: Case, *, plain: bool = False) -> Run:
+    """One ingest into an empty table, if `plain` without TLS between Dask processes."""
+    from distributed.security import Security
+
     from benchmarks.load import saturated_rate
     from prefect_ollama.blocks import LanceTable
     from prefect_ollama.flows import Advanced, ingest_pdfs
+    from prefect_ollama.flows.task_runner import IngestTaskRunner
     from tests.nodes import nodes as simulated
 
     with tempfile.TemporaryDirectory() as place, simulated(*case.nodes) as started:
         sample = [f"{number} ".ljust(800, "x") for number in range(512)]
         rate = sum(saturated_rate(node.url, sample) for node in started) if case.timed else 0.0
         table = LanceTable(uri=str(Path(place) / "lance"), table="chunks")
+        runner = IngestTaskRunner(cluster_kwargs={"security": Security()} if plain else None)
+        flow = ingest_pdfs.with_options(task_runner=runner)
         began = time.perf_counter()
-        report = ingest_pdfs(
+        report = flow(
             str(folder),
             [node.url for node in started],
             table,
@@ -162,8 +170,11 @@ def main() -> None:
     arguments.add_argument(
         "--more-pages", type=int, default=300, help="the same for nodes of no service time"
     )
+    arguments.add_argument("--plain", action="store_true", help="compare with runs without TLS")
     options = arguments.parse_args()
-    shown = Table("case", "chunks", "limit", "T", "reached", "spread", "", title="the whole flow, medians")
+    shown = Table(
+        "case", "chunks", "limit", "T", "reached", "spread", "TLS", "", title="the whole flow, medians"
+    )
     passed = True
     with tempfile.TemporaryDirectory() as home:
         os.environ.update(PREFECT_HOME=home, PREFECT_PROFILES_PATH=str(Path(home) / "profiles.toml"))
@@ -180,10 +191,15 @@ def main() -> None:
                     continue
                 with tempfile.TemporaryDirectory() as pdfs:
                     make_pdfs(Path(pdfs), options.documents, case.pages)
-                    done = [run(Path(pdfs), case) for _ in range(options.runs)]
+                    done, without = [], []
+                    for _ in range(options.runs):
+                        done.append(run(Path(pdfs), case))
+                        if options.plain:
+                            without.append(run(Path(pdfs), case, plain=True).reached)
                 done.sort(key=lambda each: each.reached)
                 middle = done[len(done) // 2]
                 places = 3 if case.timed else 0
+                share = f"{middle.reached / sorted(without)[len(without) // 2]:.3f}" if without else ""
                 passed &= middle.reached >= case.limit
                 shown.add_row(
                     f"{options.documents} documents, {case.name}",
@@ -192,6 +208,7 @@ def main() -> None:
                     f"{middle.seconds:.1f} s",
                     f"{middle.reached:.{places}f}",
                     f"{done[0].reached:.{places}f}-{done[-1].reached:.{places}f}",
+                    share,
                     "pass" if middle.reached >= case.limit else "FAIL",
                 )
         finally:

@@ -1,5 +1,7 @@
 """What a task run costs beside its work: our task runner and Dask's stock one, in one run.
 
+Ours comes twice, with TLS between Dask processes, as it always has it, and without, which only this benchmark does.
+
 Both map `--count` empty parse tasks and as many embed tasks chained to them, on two processes that parse or do
 both, against a Prefect server of this benchmark's own in a folder that goes away. Prints CPU milliseconds a task
 run in the flow's process, in the workers and in the server, and wall seconds.
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psutil
+from distributed.security import Security
 from prefect import flow, task, unmapped
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
@@ -128,10 +131,13 @@ def measure(name: str, runner: DaskTaskRunner, count: int, server: int) -> tuple
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--count", type=int, default=100, help="parse tasks, and as many embed tasks")
-    parser.add_argument("--only", choices=["ours", "stock"], help="measure one runner alone")
+    parser.add_argument(
+        "--only", choices=["ours", "ours without TLS", "stock"], help="measure one runner alone"
+    )
     options = parser.parse_args()
     runners = {
         "ours": IngestTaskRunner(2, 8),
+        "ours without TLS": IngestTaskRunner(2, 8, cluster_kwargs={"security": Security()}),
         "stock": DaskTaskRunner(
             cluster_kwargs={"n_workers": 2, "threads_per_worker": 4, "dashboard_address": None}
         ),
