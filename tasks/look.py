@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.utilities.asyncutils import run_coro_as_sync
 
 from prefect_ollama.blocks.wire.check import NodeCheck, check_node
+from prefect_ollama.blocks.wire.loop_lag import timeout_while_running
 from prefect_ollama.blocks.wire.spec import ClusterSpec, NodeSpec
 from prefect_ollama.tasks.parcel import Parcel
 
@@ -36,7 +37,7 @@ def look_at_nodes(cluster: Parcel[ClusterSpec], count: int) -> tuple[NodeCheck, 
 
 async def _look(node: NodeSpec) -> NodeCheck:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with timeout_while_running(PATIENCE):
             return await check_node(node)
     except TimeoutError:
         return NodeCheck(node.name, node.url, ok=False, error=f"It did not answer within {PATIENCE:g} s.")

@@ -17,6 +17,7 @@ from collections.abc import Collection, Sequence
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.wire.address import DEFAULT_PORT
 from prefect_ollama.blocks.wire.check import NodeCheck, check_node
+from prefect_ollama.blocks.wire.loop_lag import timeout_while_running
 from prefect_ollama.blocks.wire.spec import NodeSpec
 
 AT_ONCE = 128
@@ -91,7 +92,7 @@ async def host_name(url: str) -> str:
     """The name that the network's name service has for a server's address, empty where it has none in time."""
     host = url.split("://", 1)[-1].rpartition(":")[0].strip("[]")
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with timeout_while_running(PATIENCE):
             name, _ = await asyncio.get_running_loop().getnameinfo((host, 0), socket.NI_NAMEREQD)
     except (OSError, TimeoutError):
         return ""
@@ -125,7 +126,7 @@ def free_name(name: str, taken: Collection[str]) -> str:
 async def _ask(address: str, port: int, timeout: float) -> NodeCheck | None:
     # First the bare connection: most addresses have nobody, and this costs least.
     try:
-        async with asyncio.timeout(timeout):
+        async with timeout_while_running(timeout):
             _, writer = await asyncio.open_connection(address, port)
     except (OSError, TimeoutError):
         return None
@@ -134,7 +135,7 @@ async def _ask(address: str, port: int, timeout: float) -> NodeCheck | None:
         await writer.wait_closed()
     url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with timeout_while_running(PATIENCE):
             found = await check_node(NodeSpec(url.removeprefix("http://"), url, connect_timeout=timeout))
     except TimeoutError:
         return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from prefect_ollama.blocks.wire.client import NodeClient
 from prefect_ollama.blocks.wire.loaded import LoadedModel, find_model, loaded_models
+from prefect_ollama.blocks.wire.loop_lag import timeout_while_running
 from prefect_ollama.blocks.wire.spec import ClusterSpec, NodeSpec
 
 EVERY = 15.0
@@ -78,7 +79,7 @@ class Memory:
 
     async def _ask(self, node: NodeSpec) -> InMemory:
         try:
-            async with asyncio.timeout(PATIENCE), NodeClient(node, self._cluster.model) as client:
+            async with timeout_while_running(PATIENCE), NodeClient(node, self._cluster.model) as client:
                 return in_memory(loaded_models(await client.loaded()), self._cluster.model.name)
         except Exception:  # whatever a node says to this, it is for its dispatcher to judge
             return InMemory()
