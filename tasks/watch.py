@@ -24,6 +24,7 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from prefect_ollama.blocks.errors import NodeUnreachable
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.tasks.events import emit, settle_nodes
@@ -108,7 +109,13 @@ class Watch:
         self._source, self._proven, self._memory = plan.source, proven, memory
         size = sum(file.size for file in plan.to_read)
         self._progress = Progress(len(plan.to_read), size, done)
-        self._outages = Outages(proven.left_out)
+        # One that was only late joins when it is ready. If it does not, it counts as down after a while.
+        self._left_out = {
+            name: str(error)
+            for name, error in proven.left_out.items()
+            if not (isinstance(error, NodeUnreachable) and error.silent)
+        }
+        self._outages = Outages(self._left_out)
         self._began = time.monotonic()
         self._seen_by = [each for each in (see, observer()) if each is not None]
         self._artifacts = _Artifacts()
@@ -134,8 +141,7 @@ class Watch:
     def _run(self) -> None:
         # A retry would come later than the next update.
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), self._artifacts:
-            left_out = {name: str(error) for name, error in self._proven.left_out.items()}
-            settle_nodes(list(self._proven.proofs), left_out, client=self._artifacts.client)
+            settle_nodes(list(self._proven.proofs), self._left_out, client=self._artifacts.client)
             publish_at, log_at = 0.0, time.monotonic() + LOG_EVERY
             while True:
                 ended = self._ended.wait(LOOK_EVERY)

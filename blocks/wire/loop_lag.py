@@ -11,6 +11,7 @@ import contextlib
 import math
 from collections import deque
 from collections.abc import AsyncIterator
+from typing import Self
 
 TICK_S = 0.1
 """Seconds from one look at the clock to the next."""
@@ -26,7 +27,7 @@ HALF_LIFE_S = 10.0
 
 
 class LoopLag:
-    """Watches how late the running loop is, between `start` and `stop`."""
+    """Watches how late the running loop is, between `start` and `stop`, or as a context."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -34,6 +35,13 @@ class LoopLag:
         self._due = 0.0
         self._gaps: deque[tuple[float, float]] = deque(maxlen=KEPT)
         self._longest = self._longest_at = 0.0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         """Watch, if it does not yet."""

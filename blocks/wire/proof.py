@@ -9,6 +9,7 @@ it) that answers in the wrong order.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ from prefect_ollama.blocks.wire.answer import Vectors
 from prefect_ollama.blocks.wire.canaries import QUICK, SHORT, full_set
 from prefect_ollama.blocks.wire.client import NodeClient
 from prefect_ollama.blocks.wire.fingerprint import Comparison, Fingerprint, compare, digits
+from prefect_ollama.blocks.wire.loop_lag import LoopLag
 from prefect_ollama.blocks.wire.model_info import other_models, settle_context
 from prefect_ollama.blocks.wire.spec import ClusterSpec, full_name
 
@@ -43,6 +45,10 @@ CONTEXT_CAP = 2048
 
 GRACE = 2.0
 """Seconds that a run waits for slower nodes to answer at all, once one has."""
+
+SLOWER = 3.0
+LONGEST_GRACE = 4.0
+"""It waits SLOWER times as long as the first one took, if that is longer, and LONGEST_GRACE times as long at most."""
 
 LOAD_GRACE = 5.0
 """Seconds that it waits for the others' canary vectors, once one node's are there: some load a model first, and
@@ -381,30 +387,42 @@ def _digest(models: Mapping[str, str], name: str) -> str | None:
 async def _gather(
     work: Mapping[str, Coroutine[Any, Any, T]], left_out: dict[str, NodeError], *, grace: float | None
 ) -> dict[str, T]:
-    """Results by name; failures, and what is not there `grace` seconds after the first success, left out."""
+    """Results by name; failures, and what is not there `grace` seconds after the first success, left out.
+
+    The wait is longer where the first success took long, and time in which our own loop did not run does not count: on
+    a machine under load every node is slow.
+    """
     tasks = {asyncio.ensure_future(coroutine): name for name, coroutine in work.items()}
     done: dict[str, T] = {}
     pending = set(tasks)
-    deadline: float | None = None
+    limit: float | None = None
     loop = asyncio.get_running_loop()
-    while pending:
-        timeout = None if deadline is None else max(0.0, deadline - loop.time())
-        finished, pending = await asyncio.wait(pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        for task in finished:
-            try:
-                done[tasks[task]] = task.result()
-            except NodeError as error:
-                left_out[tasks[task]] = error
-        if done and grace is not None and deadline is None:
-            deadline = loop.time() + grace
-        if not finished and deadline is not None and loop.time() >= deadline:
-            for task in pending:
-                task.cancel()
-                left_out[tasks[task]] = NodeUnreachable(
-                    f"was not ready {grace:g} s after the first node was.",
-                    node=tasks[task],
-                    remedy="It joins when it is.",
-                )
-            await asyncio.gather(*pending, return_exceptions=True)
-            break
+    began = first = loop.time()
+    with LoopLag() as lag:
+        while pending:
+            waited = loop.time() - first - lag.since(first)
+            left = math.inf if limit is None else limit - waited
+            timeout = None if limit is None else left if left > 0.001 else 0.0
+            finished, pending = await asyncio.wait(
+                pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in finished:
+                try:
+                    done[tasks[task]] = task.result()
+                except NodeError as error:
+                    left_out[tasks[task]] = error
+            if done and grace is not None and limit is None:
+                first = loop.time()
+                limit = max(grace, min(SLOWER * (first - began), LONGEST_GRACE * grace))
+            if not finished and limit is not None and timeout == 0.0:
+                for task in pending:
+                    task.cancel()
+                    left_out[tasks[task]] = NodeUnreachable(
+                        f"was not ready {limit:.0f} s after the first node was.",
+                        node=tasks[task],
+                        silent=True,
+                        remedy="It joins when it is.",
+                    )
+                await asyncio.gather(*pending, return_exceptions=True)
+                break
     return done

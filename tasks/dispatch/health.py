@@ -99,7 +99,8 @@ class Health:
         lane.probe = None
         lane.warm = True
         passed_over = any(request.overdue and not request.given_up for request in lane.requests)
-        if not lane.breaker.close(self._loop.time(), passed_over=passed_over):
+        pause = lane.breaker.close(self._loop.time(), passed_over=passed_over)
+        if not (pause and lane.answered):
             lane.pace.start_over(CANARY_UNITS, seconds, lane.neighbours.slots(lane.client.node.url))
         suspects, lane.suspects = lane.suspects, []
         for item, cause in suspects:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from prefect_ollama.blocks.errors import NodeError
+from prefect_ollama.blocks.wire.proof import _gather
 from prefect_ollama.tasks.dispatch import Dispatcher
 from tests.dispatch.samples import DIMENSION, check, proven, some
 from tests.dispatch.virtual import VirtualLoop, VirtualNode, embed
@@ -41,6 +44,34 @@ def test_a_process_that_seldom_gets_a_core_blames_no_node(
     outcome = embed(monkeypatch, made, some(1000), loop=loop)
     assert not outcome.embedded.failures
     assert not any(node.errors or node.state != "closed" for node in outcome.figures.nodes)
+
+
+def test_others_get_longer_where_the_first_node_took_long_itself() -> None:
+    async def gathered(first: float, second: float) -> dict[str, NodeError]:
+        left_out: dict[str, NodeError] = {}
+        work = {"first": asyncio.sleep(first), "second": asyncio.sleep(second)}
+        await _gather(work, left_out, grace=2.0)
+        return left_out
+
+    def left_out(first: float, second: float) -> dict[str, NodeError]:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            return runner.run(gathered(first, second))
+
+    assert not left_out(0.1, 2.0)
+    assert "was not ready 2 s after" in str(left_out(0.1, 2.2)["second"])
+    assert not left_out(2.0, 7.9)
+    assert "was not ready 8 s after" in str(left_out(10.0, 19.0)["second"])
+
+
+def test_a_stop_of_our_own_process_leaves_no_node_out() -> None:
+    async def gathered() -> dict[str, NodeError]:
+        left_out: dict[str, NodeError] = {}
+        # Both answer within a second; the process is stopped between the answers.
+        await _gather({"first": asyncio.sleep(0.5), "second": asyncio.sleep(1.0)}, left_out, grace=2.0)
+        return left_out
+
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(stop=(0.55, 60.0))) as runner:
+        assert not runner.run(gathered())
 
 
 @pytest.fixture
