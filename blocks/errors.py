@@ -155,9 +155,27 @@ class NodeFailed(NodeError):
 
 
 class NodeRefused(NodeError):
-    """The node will go on refusing until someone changes something (401, 403, 404, redirect)."""
+    """The node will go on refusing until someone changes something (401, 403, 404, redirect).
+
+    Args:
+        model: Where it was refused for the vectors of its model: digest of the model and version of the server, as the
+            node gave them. As long as both stay the same the node need not be asked for vectors again.
+    """
 
     kind = "refused"
+
+    def __init__(
+        self,
+        cause: str,
+        *,
+        node: str,
+        status: int | None = None,
+        model: tuple[str, str] | None = None,
+        state: str = "",
+        remedy: str = "",
+    ) -> None:
+        super().__init__(cause, node=node, status=status, state=state, remedy=remedy)
+        self.model = model
 
 
 class NodeAnswerError(NodeError):

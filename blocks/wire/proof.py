@@ -183,13 +183,17 @@ async def canary_vectors(
     return texts, first.vectors, seconds
 
 
-async def prove_again(client: NodeClient, known: ProvenCluster, *, timeout: float) -> float:
+async def prove_again(
+    client: NodeClient, known: ProvenCluster, *, timeout: float, refused: NodeRefused | None = None
+) -> float:
     """Let a node that failed, or was not there at the start, show that it may work beside the others (again).
 
     Args:
         client: The node's client.
         known: The cluster, with the reference that it is held against.
         timeout: Seconds for each request.
+        refused: Why it was refused before. If that was for its vectors, it has to embed nothing until its digest or its
+            version is another one.
 
     Returns:
         Seconds of one request with the texts `SHORT`, model loaded.
@@ -202,10 +206,12 @@ async def prove_again(client: NodeClient, known: ProvenCluster, *, timeout: floa
     digest = _digest(models, client.model.name)
     if digest is None:
         raise no_model(client, models)
+    version = await client.version(timeout=timeout)
+    if refused is not None and refused.model == (digest, version):
+        raise refused
     if not known.spec.accept_other_digest and (reason := _other_digest(name, digest, known.reference)):
         raise reason
     # A node that was there at the start was compared in full then, unless it was updated since.
-    version = await client.version(timeout=timeout)
     proof = known.proofs.get(name)
     texts: Sequence[str] = SHORT
     if proof is None or (proof.digest, proof.version) != (digest, version):
@@ -341,10 +347,11 @@ def differs(
         return NodeRefused(
             f"gives other vectors than {whose} ({likeness(result)}): {result.cause}.",
             node=node,
+            model=(found.digest, found.version),
             remedy="Bring it to the same model and the same version of Ollama, or take it out of the cluster.",
         )
     if whose == NODES and not spec.accept_other_digest:
-        return _other_digest(node, found.digest, reference, likeness(result))
+        return _other_digest(node, found.digest, reference, likeness(result), found.version)
     return None
 
 
@@ -353,13 +360,16 @@ def likeness(result: Comparison) -> str:
     return f"cosine {digits(result.cosine)}, at least {result.least:g} expected"
 
 
-def _other_digest(node: str, digest: str, reference: Fingerprint, measured: str = "") -> NodeRefused | None:
+def _other_digest(
+    node: str, digest: str, reference: Fingerprint, measured: str = "", version: str = ""
+) -> NodeRefused | None:
     if not digest or not reference.digest or digest == reference.digest:
         return None
     though = f", though its vectors agree ({measured})" if measured else ""
     return NodeRefused(
         f"has another build of the model (digest {digest[:12]}, not {reference.digest[:12]}){though}.",
         node=node,
+        model=(digest, version),
         remedy="Pull the model there again, or let the cluster accept other digests with equal vectors.",
     )
 

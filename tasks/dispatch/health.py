@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from prefect_ollama.blocks.errors import NodeError, NodeFailed, NodeUnreachable
+from prefect_ollama.blocks.errors import NodeError, NodeFailed, NodeRefused, NodeUnreachable
 from prefect_ollama.blocks.wire.canaries import SHORT
 from prefect_ollama.blocks.wire.proof import ProvenCluster, prove_again
 from prefect_ollama.tasks.dispatch import verdict
@@ -43,6 +43,7 @@ class Health:
         for lane in lanes:
             if lane.name not in cluster.proofs:
                 reason = cluster.left_out.get(lane.name)
+                lane.refusal = reason if isinstance(reason, NodeRefused) else None
                 self.trip(lane, reason or NodeUnreachable("has not proven itself yet.", node=lane.name))
 
     def want(self, wanted: bool) -> None:
@@ -90,13 +91,15 @@ class Health:
             lane.breaker.half_open()
             limit = min(timeout + lane.patience(self._loop.time()), lane.client.node.load_timeout)
             try:
-                seconds = await prove_again(lane.client, self._cluster, timeout=limit)
+                seconds = await prove_again(lane.client, self._cluster, timeout=limit, refused=lane.refusal)
                 break
             except Exception as error:
+                if isinstance(error, NodeRefused) and error.model is not None:
+                    lane.refusal = error
                 lane.suspects.clear()  # the node was not well when it failed on them
                 wait = lane.breaker.trip(as_node_error(error, lane), self._loop.time())
             timeout *= 2
-        lane.probe = None
+        lane.probe = lane.refusal = None
         lane.warm = True
         passed_over = any(request.overdue and not request.given_up for request in lane.requests)
         pause = lane.breaker.close(self._loop.time(), passed_over=passed_over)

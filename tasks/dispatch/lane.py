@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from statistics import median, quantiles
 
-from prefect_ollama.blocks.errors import NodeError
+from prefect_ollama.blocks.errors import NodeError, NodeRefused
 from prefect_ollama.blocks.wire.answer import Answer
 from prefect_ollama.blocks.wire.client import NodeClient
 from prefect_ollama.blocks.wire.loop_lag import LoopLag
@@ -86,6 +86,7 @@ class Lane:
 
     Attributes:
         crowd: Requests that others had in flight there, at most, since the oldest of its own was sent.
+        refusal: Why it was refused when it was last asked to prove itself; None where it was not.
         refused: Whether there was no place for another request when one was last asked for.
     """
 
@@ -106,6 +107,7 @@ class Lane:
     warm: bool = False
     crowd: int = 0
     refused: bool = False
+    refusal: NodeRefused | None = None
 
     @property
     def name(self) -> str:

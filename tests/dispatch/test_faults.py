@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from prefect_ollama.tasks.dispatch import Dispatcher, Unfinished
+from prefect_ollama.blocks.errors import NodeRefused
+from prefect_ollama.tasks.dispatch import Dispatcher, Unfinished, breaker
 from tests.dispatch.samples import DIMENSION, check, of, proven, some
 from tests.nodes import Node, expected_vector, text_hash
 
@@ -242,6 +243,33 @@ def test_a_node_that_comes_back_with_other_weights_stays_out(trio: list[Node]) -
         texts = some(400)
         check(texts, dispatcher.embed(texts))
         assert "another model" in of(dispatcher, "n1").last_error
+
+
+@pytest.mark.parametrize(
+    "changes", [{"digest": "d" * 64}, {"weights": "b"}, {"weights": "b", "version": "0.24.0"}]
+)
+def test_a_node_excluded_for_its_model_embeds_nothing_until_that_is_another(
+    trio: list[Node], changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker, "REFUSED_WAIT", 0.05)
+    monkeypatch.setattr(breaker, "LONGEST_WAIT", 0.05)
+    trio[1].control(**changes)
+    cluster = proven(trio)
+    assert isinstance(cluster.left_out["n1"], NodeRefused)
+    trio[1].reset()
+    with Dispatcher(cluster) as dispatcher:
+        while trio[1].stats()["paths"].get("/api/tags", 0) < 10:
+            texts = some(200)
+            check(texts, dispatcher.embed(texts))
+        assert "/api/embed" not in trio[1].stats()["paths"]
+        assert of(dispatcher, "n1").errors == {cluster.left_out["n1"].cause: 1}
+        trio[1].heal()
+        trio[1].control(version="0.33.9")  # a digest says nothing of a change that the server made
+        for _ in range(50):
+            texts = some(200)
+            if "n1" in dispatcher.embed(texts).nodes:
+                break
+        assert of(dispatcher, "n1").texts > 0
 
 
 def test_a_node_that_flaps_every_second_breaks_nothing(trio: list[Node]) -> None:
