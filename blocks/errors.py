@@ -20,6 +20,7 @@
     │   └── TableDamaged          a part of the table is lost or cannot be read
     ├── CacheError                the vector cache cannot be read or written (the work can go on without it)
     ├── TaskRunLost               a task run ended without a word from the worker that had it
+    ├── ServerUnavailable         there is no Prefect server to run with (nothing was done)
     ├── ServerLost                Prefect's server went away and did not come back (the work is done)
     └── ModelFilesError           the embedded model's files are missing or not the ones expected
 
@@ -290,6 +291,10 @@ class TaskRunLost(PrefectOllamaError):
         super().__init__(f"Task run {task!r} ({task_run_id}): {cause}", state=state, remedy=remedy)
         self.task_run_id = task_run_id
         self.task = task
+
+
+class ServerUnavailable(PrefectOllamaError):
+    """The Prefect server that is named does not answer, or a temporary one cannot start. Nothing was done."""
 
 
 class ServerLost(PrefectOllamaError):

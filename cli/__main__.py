@@ -10,34 +10,55 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     # `python -m` puts the working folder there: in `/tmp`, a module that another user left would be imported.
     del sys.path[0]
 
-from cyclopts import CycloptsError, CycloptsPanel
-
-from prefect_ollama.blocks.printable import printable
+from prefect_ollama.stopping import stopping
 
 if TYPE_CHECKING:
+    from cyclopts import CycloptsError
     from rich.panel import Panel
 
 USAGE = 2
 
 
 def _panel(error: CycloptsError) -> Panel:
+    from cyclopts import CycloptsPanel
+
+    from prefect_ollama.blocks.printable import printable
+
     # The shell puts names of files into arguments, so an argument is text from outside too.
     return CycloptsPanel(printable(error, lines=True))
 
 
 def main() -> None:
     """Run the command line and end the process with its exit status."""
+    stopping.install()
     # What this makes is for its user alone: Prefect's home with its database, tables, caches.
     os.umask(0o077)
+    status: int | str | None = None
+    try:
+        status = _run(sys.argv[1:])
+    except SystemExit as end:
+        status = end.code
+    except BaseException:
+        if stopping.status is None:
+            raise
+    stopping.finish()
+    sys.exit(status if stopping.status is None else stopping.status)
+
+
+def _run(arguments: list[str]) -> int:
+    # Imported here, so that Ctrl-C is handled while modules load.
+    from cyclopts import CycloptsError
+
     # The embedded node needs no Prefect, whose import would cost it seconds.
-    if sys.argv[1:2] == ["node"]:
+    if arguments[:1] == ["node"]:
         from prefect_ollama.node import app
     else:
         from prefect_ollama.commands import app
     try:
-        app(exit_on_error=False, error_formatter=_panel)
+        app(arguments, exit_on_error=False, error_formatter=_panel)
     except CycloptsError:
-        sys.exit(USAGE)
+        return USAGE
+    return 0
 
 
 if __name__ == "__main__":

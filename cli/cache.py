@@ -55,4 +55,4 @@ def _told(folder: str | None, *, empty: bool, json: bool, loud: Loudness) -> int
         show(asdict(stats) if json else render.cache(stats, emptied=empty), json=json)
         return OK
 
-    return guarded(run, json=json, loud=loud)
+    return guarded(run, json=json, loud=loud, first="Reading the vector cache…")

@@ -39,7 +39,7 @@ EXAMPLES: dict[Callable[..., int], tuple[str, ...]] = {
 
 app = App(
     name="prefect-ollama",
-    version=prefect_ollama.__version__,
+    version=lambda: prefect_ollama.__version__,
     help="Keep a searchable LanceDB table in step with folders of PDFs, embedded by all the Ollama nodes you have.",
     default_parameter=Parameter(negative_iterable=()),
     help_epilogue=f"{examples('prefect-ollama ingest ~/papers', 'prefect-ollama --install-completion')}\n\n{STATUS}",

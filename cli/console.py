@@ -9,30 +9,35 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, TextIO
-
-import httpx
-import orjson
-from rich.console import Console, RenderableType
-from rich.text import Text
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError, ServerLost
 from prefect_ollama.blocks.printable import LONGEST, escape_json, printable
-from prefect_ollama.blocks.wire.proxy import proxy_hint
 from prefect_ollama.options import NORMAL, Loudness
+from prefect_ollama.stopping import stopping
 
-OK, INCOMPLETE, USAGE, INTERRUPTED = 0, 1, 2, 130
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+OK, INCOMPLETE, USAGE = 0, 1, 2
+
+STARTING: Final = "Starting Prefect…"
+
+KEPT: Final = "What was stored is kept; run again to go on."
 
 # Whoever set one of these wants Prefect's own log.
 _LOG_SETTINGS = ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_DEBUG_MODE")
 
 _SERVER_AGAIN = "Start it, then run again; what was stored is kept."
 
-_NO_SERVER = ("Failed to reach API", "connect to ephemeral Prefect API server")
-
 
 def show(what: Any, *, json: bool) -> None:
     """Print a result on stdout: JSON of plain values, or something that Rich can render."""
+    # Here, as in `tell`: to import them takes a part of the second in which the first line is to appear.
+    import orjson
+    from rich.console import Console
+
     if json:
         document = orjson.dumps(_well_formed(what), option=orjson.OPT_INDENT_2, default=str).decode()
         sys.stdout.buffer.write(f"{escape_json(document)}\n".encode())
@@ -43,6 +48,8 @@ def show(what: Any, *, json: bool) -> None:
 
 def line(text: object, style: str = "", *, longest: int = LONGEST) -> Text:
     """Return a text from anywhere as a line or a cell that is folded, and never taken for Rich's markup."""
+    from rich.text import Text
+
     return Text(printable(text, longest=longest), style=style, overflow="fold")
 
 
@@ -73,6 +80,8 @@ def confirm(preview: RenderableType, *, yes: bool) -> bool:
     """
     if yes:
         return True
+    from rich.console import Console
+
     console = Console(stderr=True, highlight=False)
     console.print(preview)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -89,20 +98,46 @@ def confirm(preview: RenderableType, *, yes: bool) -> bool:
     return agreed
 
 
-def guarded(run: Callable[[], int], *, json: bool, loud: Loudness = NORMAL) -> int:
-    """Run a command and return its exit status; errors of ours are told in words, with no traceback."""
+def guarded(
+    run: Callable[[], int], *, json: bool, loud: Loudness = NORMAL, first: str = STARTING, kept: str = ""
+) -> int:
+    """Run a command and return its exit status; errors of ours are told in words, with no traceback.
+
+    Args:
+        run: The command.
+        json: Whether a program reads the result.
+        loud: Whether to say more or less than usual.
+        first: Line to show at once, before what takes long is imported.
+        kept: What an interrupted command leaves behind.
+    """
+    try:
+        if not loud.quiet:
+            print(first, file=sys.stderr, flush=True)
+        return _told(run, json=json, loud=loud)
+    except BaseException:
+        # Whatever came of the interruption on its way up, the user asked for it.
+        if stopping.status is None:
+            raise
+        _tell("Interrupted.", kept, "")
+        return stopping.status
+
+
+def _told(run: Callable[[], int], *, json: bool, loud: Loudness) -> int:
+    """Run a command and tell its errors."""
     try:
         _show_lines(loud)
         return run()
     except PrefectOllamaError as error:
+        if stopping.status is not None:
+            raise
         _tell(error.cause, error.state, error.remedy)
         if json:
             show({"error": type(error).__name__, "cause": error.cause, "remedy": error.remedy}, json=True)
         return USAGE if isinstance(error, ConfigurationError) else INCOMPLETE
-    except KeyboardInterrupt:
-        _tell("Interrupted.", "What was stored is kept; run again to go on.", "")
-        return INTERRUPTED
     except Exception as error:
+        if stopping.status is not None:
+            raise
+        import httpx
         from prefect.exceptions import ParameterTypeError
         from pydantic import ValidationError
 
@@ -111,13 +146,6 @@ def guarded(run: Callable[[], int], *, json: bool, loud: Loudness = NORMAL) -> i
         if isinstance(error, ParameterTypeError | ValidationError):
             _tell(field_errors(error) if isinstance(error, ValidationError) else str(error), "", "")
             return USAGE
-        if isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_SERVER):
-            _tell(
-                str(error),
-                "Nothing was done.",
-                "Check PREFECT_API_URL, or unset it for a temporary server." + proxy_hint(),
-            )
-            return INCOMPLETE
         if isinstance(error, httpx.TransportError):
             # Prefect's engine could not write down how the flow ended; what the flow itself said of it is its context.
             lost = error.__context__
@@ -130,6 +158,8 @@ def guarded(run: Callable[[], int], *, json: bool, loud: Loudness = NORMAL) -> i
 
 
 def _tell(cause: str, state: str, remedy: str) -> None:
+    from rich.console import Console
+
     parts = (cause, state, remedy)
     text = "\n".join(printable(part, lines=True, longest=20 * LONGEST) for part in parts if part)
     Console(stderr=True, highlight=False).print(text, style="red", markup=False, soft_wrap=True)
@@ -162,8 +192,6 @@ def _show_lines(loud: Loudness) -> None:
     """
     if loud.quiet and loud.verbose:
         raise ConfigurationError("--quiet and --verbose are both given.", remedy="Give one of them.")
-    # A temporary server makes its database first, which on a slow machine takes longer than Prefect waits.
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     if loud.verbose or any(name in os.environ for name in _LOG_SETTINGS):
         return
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from prefect_ollama.console import INCOMPLETE, OK, confirm, guarded, show
+from prefect_ollama.console import INCOMPLETE, KEPT, OK, confirm, guarded, show
 from prefect_ollama.options import (
     NORMAL,
     AskPasswordOption,
@@ -37,7 +37,12 @@ from prefect_ollama.options import (
 
 
 def ingest(
-    source: Annotated[list[str], Parameter(help="A folder with PDFs, a quoted glob pattern, or files.")],
+    source: Annotated[
+        list[str],
+        Parameter(
+            help="A folder with PDFs, a quoted glob pattern, files, or @FILE with a list of files, one a line."
+        ),
+    ],
     *,
     node: NodesOption = (),
     cluster: ClusterOption = None,
@@ -111,7 +116,7 @@ def ingest(
         show(report.to_dict() if json else render.report(report), json=json)
         return OK if report.ok else INCOMPLETE
 
-    return guarded(run, json=json, loud=loud)
+    return guarded(run, json=json, loud=loud, kept=KEPT)
 
 
 def re_embed(
@@ -170,4 +175,4 @@ def re_embed(
         show(asdict(swap) if json else render.runs([swap]), json=json)
         return OK
 
-    return guarded(run, json=json, loud=loud)
+    return guarded(run, json=json, loud=loud, kept=KEPT)

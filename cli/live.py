@@ -17,6 +17,7 @@ from rich.text import Text
 
 from prefect_ollama.console import line
 from prefect_ollama.fitted import Fitted
+from prefect_ollama.stopping import stopping
 from prefect_ollama.tasks.drawing import clock
 from prefect_ollama.tasks.watching import NodeNow, Snapshot, observed_by
 from prefect_ollama.tasks.watching.words import state
@@ -41,10 +42,12 @@ def shown_live(*, json: bool) -> Iterator[None]:
         yield
         return
     screen = _Screen(Console(stderr=True))
+    stopping.at_stop = screen.close
     with observed_by(screen.show):
         try:
             yield
         finally:
+            stopping.at_stop = None
             screen.close()
 
 
@@ -57,7 +60,7 @@ class _Screen:
 
     def show(self, run: Snapshot) -> None:
         """Show a run as it is now."""
-        if run.ended:
+        if run.ended or stopping.status is not None:
             self.close()
             return
         if self._live is None:

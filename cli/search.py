@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from prefect_ollama.blocks.lance.searching import Mode
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
 from prefect_ollama.options import (
     NORMAL,
@@ -22,6 +21,9 @@ from prefect_ollama.options import (
     named_nodes,
     named_table,
 )
+
+# The same as `blocks.lance.searching.Mode`, which takes a second to import.
+Mode = Literal["vector", "text", "hybrid"]
 
 
 def search(

@@ -43,7 +43,7 @@ def runs(
         show([asdict(each) for each in found] if json else render.runs(found), json=json)
         return OK if found else INCOMPLETE
 
-    return guarded(run, json=json, loud=loud)
+    return guarded(run, json=json, loud=loud, first="Reading the table…")
 
 
 def roll_back(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.blocks.wire.address import DEFAULT_PORT
 from prefect_ollama.blocks.wire.discover import addresses_of, network_of
+from prefect_ollama.flows.flow import flow, unless_named
 from prefect_ollama.flows.parameters import shown
 from prefect_ollama.tasks.discover import FoundNode, save_nodes, scan_networks
 from prefect_ollama.tasks.parcel import Parcel
@@ -33,7 +33,7 @@ def _name() -> str:
 
 @flow(
     name="discover-nodes",
-    flow_run_name=_name,
+    flow_run_name=unless_named(_name),
     description="Look for Ollama servers in networks that you name, and make blocks of them if you like.",
 )
 def discover_nodes(

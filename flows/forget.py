@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from prefect import flow
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from pydantic import BeforeValidator, Field
@@ -15,6 +14,7 @@ from prefect_ollama.blocks.lance import Document, Run, Store
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.blocks.table import LanceTable
+from prefect_ollama.flows.flow import flow, unless_named
 from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.parameters import TableParameter, as_source, shown
 from prefect_ollama.tasks.assets import source_assets
@@ -100,7 +100,7 @@ def _name() -> str:
 
 @flow(
     name="forget",
-    flow_run_name=_name,
+    flow_run_name=unless_named(_name),
     description="Take documents of a source, path or pattern out of a LanceDB table.",
 )
 def forget(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from prefect import flow
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
@@ -12,6 +11,7 @@ from prefect_ollama.blocks.lance import Run, Store, Undo
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.blocks.table import LanceTable
+from prefect_ollama.flows.flow import flow, unless_named
 from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.parameters import TableParameter, shown
 from prefect_ollama.tasks.assets import source_assets
@@ -45,7 +45,9 @@ def _name() -> str:
     return printable(f"roll back {flow_run.parameters['run_id']}", longest=200)
 
 
-@flow(name="roll-back", flow_run_name=_name, description="Make a table what it was before a run.")
+@flow(
+    name="roll-back", flow_run_name=unless_named(_name), description="Make a table what it was before a run."
+)
 def roll_back(
     run_id: Annotated[str, shown("Run", "The run to undo, as its report names it.", min_length=1)],
     table: TableParameter = None,

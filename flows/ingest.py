@@ -7,7 +7,6 @@ import time
 from typing import Annotated
 
 import distributed
-from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
@@ -21,6 +20,7 @@ from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.blocks.resolve import Nodes, default_cache, meeting_place, resolve_cluster, resolve_table
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.blocks.wire.spec import full_name
+from prefect_ollama.flows.flow import flow, unless_named
 from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.maintain import KEEP_DAYS, MEMORY_MB
 from prefect_ollama.flows.parameters import (
@@ -53,6 +53,7 @@ from prefect_ollama.tasks.page import page
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.parse import Cutting
 from prefect_ollama.tasks.parsing import ParseOptions
+from prefect_ollama.tasks.planning.list_file import spoken_source
 from prefect_ollama.tasks.prove import identity_for, prove_nodes
 from prefect_ollama.tasks.recover import needs_recovery, recover_store
 from prefect_ollama.tasks.report import IngestReport
@@ -64,14 +65,12 @@ from prefect_ollama.tasks.watch import watched
 
 
 def _name() -> str:
-    source = flow_run.parameters["source"]
-    what = source if isinstance(source, str) else source[0] if len(source) == 1 else f"{len(source)} files"
-    return printable(f"ingest {what}", longest=200)
+    return printable(f"ingest {spoken_source(flow_run.parameters['source'])}", longest=200)
 
 
 @flow(
     name="ingest-pdfs",
-    flow_run_name=_name,
+    flow_run_name=unless_named(_name),
     description="Bring a LanceDB table in step with a folder of PDFs, embedded by all nodes of a cluster.",
     task_runner=IngestTaskRunner(),  # type: ignore[arg-type]  # TaskRunner is invariant in its future
 )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from prefect import flow
 from prefect.runtime import flow_run
 
 from prefect_ollama.blocks.lance.upkeep import Upkeep
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.flows.flow import flow, unless_named
 from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.parameters import TableParameter, shown, spoken_table
 from prefect_ollama.tasks.interrupted import sign_flow_run
@@ -26,7 +26,7 @@ def _name() -> str:
 
 @flow(
     name="maintain-table",
-    flow_run_name=_name,
+    flow_run_name=unless_named(_name),
     description="Optimise a LanceDB table, bring its indices up to date, clean up.",
 )
 def maintain_table(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
@@ -15,6 +14,7 @@ from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.blocks.wire.check import NodeCheck
 from prefect_ollama.blocks.wire.loaded import LoadedModel, find_model
 from prefect_ollama.blocks.wire.proof import Proof
+from prefect_ollama.flows.flow import flow, unless_named
 from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, spoken
 from prefect_ollama.tasks.events import settle_nodes
@@ -115,7 +115,7 @@ def _name() -> str:
 
 @flow(
     name="check-nodes",
-    flow_run_name=_name,
+    flow_run_name=unless_named(_name),
     description="Check that every node is reachable, has the model, and gives equal vectors; load the model.",
 )
 def check_nodes(cluster: NodesParameter = None, model: ModelParameter = None) -> list[NodeRow]:

@@ -73,7 +73,8 @@ SourceParameter = Annotated[
     BeforeValidator(as_source),
     shown(
         "Source",
-        "Folder with PDFs (its folders too), a glob pattern such as `papers/**/*.pdf`, or a list of files.",
+        "Folder with PDFs (its folders too), a glob pattern such as `papers/**/*.pdf`, or a list of files. "
+        "`@FILE` names a file with such a list, one path a line.",
     ),
 ]
 NodesParameter = Annotated[

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prefect import flow
 from prefect.assets import Asset
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
@@ -18,6 +17,7 @@ from prefect_ollama.blocks.resolve import Nodes, default_cache, resolve_table
 from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.blocks.wire.fingerprint import compare
 from prefect_ollama.blocks.wire.proof import ProvenCluster
+from prefect_ollama.flows.flow import flow, unless_named
 from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.ingest import ingest_pdfs
 from prefect_ollama.flows.parameters import (
@@ -97,7 +97,7 @@ def _name() -> str:
 
 @flow(
     name="re-embed",
-    flow_run_name=_name,
+    flow_run_name=unless_named(_name),
     description="Embed all documents of a LanceDB table anew, and swap them in when all are there.",
 )
 def re_embed(
@@ -176,7 +176,7 @@ def re_embed_cost(
 
 @flow(
     name="re-embed-cost",
-    flow_run_name=_cost_name,
+    flow_run_name=unless_named(_cost_name),
     description="Show what it costs to embed a LanceDB table anew: texts, time, and what is in the cache.",
 )
 def _estimate(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
 from prefect_ollama.blocks.lance import Hit, Store
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.flows.flow import flow, unless_named
 from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, TableParameter, shown
 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
@@ -25,7 +25,7 @@ def _name() -> str:
     return printable(f"search {flow_run.parameters['question']}", longest=200)
 
 
-@flow(name="search", flow_run_name=_name, description="Ask a LanceDB table a question.")
+@flow(name="search", flow_run_name=unless_named(_name), description="Ask a LanceDB table a question.")
 def search(
     question: Annotated[str, shown("Question", "What you want to know.", min_length=1)],
     cluster: NodesParameter = None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
@@ -12,6 +11,7 @@ from prefect_ollama.blocks.errors import ClusterError, NodeError
 from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.blocks.wire.spec import NodeSpec
+from prefect_ollama.flows.flow import flow, unless_named
 from prefect_ollama.flows.form import refuse_empty_tabs
 from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, shown, spoken
 from prefect_ollama.tasks.parcel import Parcel
@@ -28,7 +28,7 @@ def _name() -> str:
 
 @flow(
     name="tune-nodes",
-    flow_run_name=_name,
+    flow_run_name=unless_named(_name),
     description="Measure how many requests of what size each node needs to do all it can, and save it.",
 )
 def tune_nodes(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver, spawn
+from multiprocessing import forkserver, resource_tracker, spawn
 from typing import Any, Final
 
 import dask.config
@@ -44,7 +45,22 @@ def start_fork_server() -> None:
         multiprocessing.set_forkserver_preload(["prefect_ollama.flows.ingest"])
     if dask.config.get(_METHOD) == "forkserver":
         with _working_folder_off_path():
-            forkserver.ensure_running()
+            resource_tracker.ensure_running()  # unblocks the signal, so it comes first
+            with _deaf_to_interrupts():
+                forkserver.ensure_running()
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Have processes that this thread starts meanwhile ignore Ctrl-C, with all that they start in turn.
+
+    Ctrl-C in a terminal goes to all of its processes. Only the flow's own is to stop then, and stops the others.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

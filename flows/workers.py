@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import signal
 import sys
 from collections.abc import Generator
 from contextlib import suppress
@@ -112,6 +113,8 @@ class RunWorker(_Unseen, distributed.Worker):
         self, *args: Any, environment: dict[str, str], role_key: tuple[str, bytes], **kwargs: Any
     ) -> None:
         self.role_key = role_key
+        with suppress(ValueError):  # no main thread, so no signal either
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # where workers are spawned and not forked
         for name in os.environ.keys() - environment.keys():
             del os.environ[name]
         os.environ.update(environment)

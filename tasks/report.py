@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from prefect_ollama.blocks.awaited import Awaitable
 from prefect_ollama.blocks.lance import Document
 from prefect_ollama.tasks.dispatch import NodeFigures
 from prefect_ollama.tasks.parse import LeftOut
@@ -122,7 +123,7 @@ class NodeReport:
 
 
 @dataclass(frozen=True, slots=True)
-class IngestReport:
+class IngestReport(Awaitable):
     """What a run did.
 
     Attributes:

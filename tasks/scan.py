@@ -16,13 +16,12 @@ from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.planning import Plan, Source, find_files, make_plan
 from prefect_ollama.tasks.planning.forget import documents_named
+from prefect_ollama.tasks.planning.list_file import spoken_source, unlisted
 from prefect_ollama.tasks.planning.source import source_name
 
 
 def _name() -> str:
-    source = task_run.parameters["source"]
-    what = source if isinstance(source, str) else source[0] if len(source) == 1 else f"{len(source)} files"
-    return printable(f"plan {what}", longest=200)
+    return printable(f"plan {spoken_source(task_run.parameters['source'])}", longest=200)
 
 
 @task(name="plan", task_run_name=_name, cache_policy=NO_CACHE, persist_result=False)
@@ -39,7 +38,7 @@ def plan_source(
     """Find the source's files and decide what to do with each. Reads files only to tell renamed from new.
 
     Args:
-        source: What the user named.
+        source: What the user named; `@FILE` stands for the list in that file.
         store: The table, None where there is none yet.
         remove_missing: As for `make_plan`.
         allow_empty: As for `make_plan`; then a folder that the table knows may also be gone itself.
@@ -48,8 +47,9 @@ def plan_source(
         exclude: As for `find_files`.
 
     Raises:
-        ConfigurationError: The source is not there, or all of its documents would be removed.
+        ConfigurationError: The source or the list that names it is not there, or all of its documents would be removed.
     """
+    source = unlisted(source)
     table = store.content
     found = _vanished_source(source, table) if allow_empty and table is not None else None
     rows = table.manifest() if table is not None else []

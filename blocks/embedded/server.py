@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -31,6 +32,7 @@ def serve(
     threads: int = 1,
     model_dir: str | Path | None = None,
     ready: Callable[[str], None] | None = None,
+    stopping: Callable[[], None] | None = None,
 ) -> None:
     """Serve the embedded model over Ollama's HTTP API, until SIGINT or SIGTERM.
 
@@ -41,6 +43,7 @@ def serve(
         threads: Threads of one forward pass. To use more cores, run more nodes.
         model_dir: Folder of the model's files; see `weights` for where they are looked for without it.
         ready: Called with the node's URL as soon as requests are taken.
+        stopping: Called when the first signal comes.
 
     Raises:
         ModelFilesError: The model's files are missing, or are not the ones expected.
@@ -64,7 +67,22 @@ def serve(
             ready(f"http://[{address}]:{bound}" if ":" in address else f"http://{address}:{bound}")
         # uvicorn stops in good order, then passes on the signal that stopped it.
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+            _Server(config, stopping).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Says so when it begins to stop."""
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop."""
+        if self._stopping is not None:
+            self._stopping()
+            self._stopping = None
+        super().handle_exit(sig, frame)
 
 
 def _listen(host: str, port: int) -> socket.socket:

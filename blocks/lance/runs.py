@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from prefect_ollama.blocks.awaited import Awaitable
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import schema
 from prefect_ollama.blocks.lance.tables import alive, commit, merge
@@ -30,7 +31,7 @@ _SILENT: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Awaitable):
     """One run over a table.
 
     Attributes:

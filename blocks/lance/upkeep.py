@@ -21,6 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Final, Self
 
+from prefect_ollama.blocks.awaited import Awaitable
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import migration
 from prefect_ollama.blocks.lance.spec import StoreSpec
@@ -60,7 +61,7 @@ _LOOK_EVERY: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Upkeep:
+class Upkeep(Awaitable):
     """What upkeep did.
 
     Attributes:

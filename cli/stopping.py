@@ -1,0 +1,147 @@
+"""Ctrl-C and SIGTERM on the command line: said at once, over within seconds, whatever the process is doing.
+
+Python runs a signal's handler only between two of its own instructions, and a call into a library may last. So the
+signal is also read from a pipe by a thread, which says so at once and ends the process where nothing else does.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+STATUS: Final = {signal.SIGINT: 130, signal.SIGTERM: 143}
+"""Exit status by signal: 128 and the signal's number, as a shell reports it."""
+
+GRACE_S: Final = 3.5
+"""Time for a command to end in good order after the first signal; the process is gone a second later at most."""
+
+HOOK_S: Final = 0.3
+"""Time for the live display to leave the screen before the first line is written."""
+
+_SHOW_CURSOR: Final = b"\x1b[?25h"
+
+
+class Stopping:
+    """Handles the signals of one process; `install` it once, in the main thread.
+
+    Attributes:
+        status: The exit status that the first signal asks for, None as long as none came.
+        at_stop: Called, by a thread of its own, when the first signal comes and before anything is written.
+    """
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.at_stop: Callable[[], None] | None = None
+        self._again, self._told = threading.Event(), threading.Event()
+        self._raised = self._over = False
+        self._ours = 0  # signals that this sent itself and that have not been read
+
+    def install(self) -> None:
+        """Take the signals over from now on."""
+        receiver, sender = socket.socketpair()
+        sender.setblocking(False)
+        for number in STATUS:
+            signal.signal(number, self._interrupt)
+        signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+        self._sockets = receiver, sender  # they must outlive this call
+        threading.Thread(target=self._listen, args=(receiver,), name="signals", daemon=True).start()
+
+    def note(self, number: int) -> None:
+        """Remember the first signal that came."""
+        if self.status is None:
+            self.status = STATUS[signal.Signals(number)]
+
+    def finish(self) -> None:
+        """Let nothing be raised any more: the command is done, and the interpreter ends."""
+        self._over = True
+        if self.status is not None:
+            self._told.wait(2 * HOOK_S)
+
+    def _interrupt(self, number: int, _: Any) -> None:
+        self.note(number)
+        if not self._raised and not self._over:
+            self._raised = True
+            _be_quiet(self._unraised)
+            raise KeyboardInterrupt
+
+    def _unraised(self, what: Any) -> None:
+        """Raise the interruption again that came where Python can raise nothing, as while it imports or frees."""
+        if (
+            issubclass(what.exc_type, KeyboardInterrupt)
+            and threading.current_thread() is threading.main_thread()
+        ):
+            self._raised = False
+            self._ours += 1
+            _thread.interrupt_main()
+
+    def _listen(self, receiver: socket.socket) -> None:
+        came = 0
+        while data := receiver.recv(16):
+            for number in data:
+                if number not in STATUS:
+                    continue
+                if self._ours:
+                    self._ours -= 1
+                    continue
+                self.note(number)
+                came += 1
+                if came == 1:
+                    threading.Thread(target=self._stop, name="stopping", daemon=True).start()
+                else:
+                    self._again.set()
+
+    def _stop(self) -> None:
+        if self.at_stop is not None:
+            hook = threading.Thread(target=self.at_stop, name="at stop", daemon=True)
+            hook.start()
+            hook.join(HOOK_S)
+        _say("Stopping…")
+        self._told.set()
+        if self._again.wait(GRACE_S):
+            _say("Stopped at once; what was under way is left as it is.")
+        self.end()
+
+    def end(self) -> None:
+        """End the process now, and what it started."""
+        _kill_children()
+        with suppress(OSError, ValueError):
+            if os.isatty(2):
+                os.write(2, _SHOW_CURSOR)
+        os._exit(self.status or 1)
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):
+        os.write(2, f"{line}\n".encode())
+
+
+def _be_quiet(unraised: Callable[[Any], None]) -> None:
+    """Let threads and objects that are cut off say nothing of it: the user knows why."""
+    threading.excepthook = lambda _: None
+    sys.unraisablehook = unraised
+    if (warnings := sys.modules.get("warnings")) is not None:
+        warnings.simplefilter("ignore")
+    if (logging := sys.modules.get("logging")) is not None:
+        for name in ("asyncio", "concurrent.futures", "distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def _kill_children() -> None:
+    # All that has started a process has imported this before.
+    if (psutil := sys.modules.get("psutil")) is None:
+        return
+    with suppress(psutil.Error):
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                child.kill()
+
+
+stopping: Final = Stopping()
+"""That of this process."""

@@ -1,0 +1,106 @@
+"""Lists of files in a file: `@FILE` in place of the list itself.
+
+The file names one path a line, or has a NUL after each, as `find -print0` writes them. Paths that are not absolute
+start at the working folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.private import open_private, private_folder
+
+MARK: Final = "@"
+"""What a source begins with that is such a file."""
+
+LEFT_S: Final = 7 * 24 * 3600.0
+"""Age at which lists of runs that were killed are deleted."""
+
+_KEPT: Final = re.compile(r"(\d+)-files-[0-9a-f]{16}\.list")
+
+
+def unlisted(source: str | Sequence[str]) -> str | list[str] | Sequence[str]:
+    """The source, or the paths of the list that it names.
+
+    Raises:
+        ConfigurationError: The list cannot be read, or names nothing.
+    """
+    if not isinstance(source, str) or not source.startswith(MARK) or Path(source).exists():
+        return source
+    path = Path(source.removeprefix(MARK)).expanduser()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"The list of files {str(path)!r} cannot be read: {error.strerror or error}.",
+            state="Nothing was changed.",
+            remedy=f"Name a file with one path a line after {MARK!r}.",
+        ) from None
+    parts = data.split(b"\0") if b"\0" in data else data.removeprefix(b"\xef\xbb\xbf").splitlines()
+    paths = [os.fsdecode(part) for part in parts if part.strip()]
+    if not paths:
+        raise ConfigurationError(
+            f"The list of files {str(path)!r} names none.",
+            state="Nothing was changed.",
+            remedy="Name one path a line.",
+        )
+    return paths
+
+
+def spoken_source(source: str | Sequence[str]) -> str:
+    """What a run over a source is named after: its folder, pattern or file, or how many files it has."""
+    if not isinstance(source, str):
+        return str(source[0]) if len(source) == 1 else f"{len(source):,} files"
+    kept = _KEPT.fullmatch(Path(source).name) if source.startswith(MARK) else None
+    return f"{int(kept[1]):,} files" if kept else source
+
+
+@contextmanager
+def kept_list(folder: Path, paths: Sequence[str | os.PathLike[str]]) -> Iterator[str]:
+    """Keep a list of paths in a file that nobody else can read, as long as the context lasts.
+
+    Args:
+        folder: Where; it is made if need be.
+        paths: The paths, of any number.
+
+    Yields:
+        The source that names the list.
+
+    Raises:
+        ConfigurationError: The file cannot be written.
+    """
+    path = folder / f"{len(paths)}-files-{secrets.token_hex(8)}.list"
+    data = b"".join(os.fsencode(each) + b"\0" for each in paths)
+    try:
+        _sweep(private_folder(folder))
+        with os.fdopen(open_private(path), "wb") as file:
+            file.write(data)
+    except OSError as error:
+        with suppress(OSError):
+            path.unlink()
+        raise ConfigurationError(
+            f"The list of {len(paths):,} files cannot be kept in {str(folder)!r}: {error.strerror or error}.",
+            state="Nothing was started.",
+            remedy="Free some room there, or name a folder or a pattern in place of the list.",
+        ) from None
+    try:
+        yield f"{MARK}{path}"
+    finally:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _sweep(folder: Path) -> None:
+    oldest = time.time() - LEFT_S
+    for path in folder.iterdir():
+        with suppress(OSError):
+            if _KEPT.fullmatch(path.name) and path.stat().st_mtime < oldest:
+                path.unlink()
