@@ -42,7 +42,7 @@ def main() -> None:
         if stopping.status is None:
             raise
     stopping.finish()
-    sys.exit(status if stopping.status is None else stopping.status)
+    sys.exit(status)
 
 
 def _run(arguments: list[str]) -> int:

@@ -24,6 +24,9 @@ OK, INCOMPLETE, USAGE = 0, 1, 2
 
 STARTING: Final = "Starting Prefect…"
 
+DRAIN_S: Final = 1.0
+"""Time for what Prefect's server has not been told when a command is interrupted."""
+
 KEPT: Final = "What was stored is kept; run again to go on."
 
 # Whoever set one of these wants Prefect's own log.
@@ -118,8 +121,20 @@ def guarded(
         # Whatever came of the interruption on its way up, the user asked for it.
         if stopping.status is None:
             raise
+        stopping.wait_until_told()
         _tell("Interrupted.", kept, "")
+        _drain()
         return stopping.status
+
+
+def _drain() -> None:
+    """Send what Prefect has not yet sent of logs and events, while its server is still there."""
+    for module, name in (
+        ("prefect.logging.handlers", "APILogWorker"),
+        ("prefect.events.worker", "EventsWorker"),
+    ):
+        if (loaded := sys.modules.get(module)) is not None:
+            getattr(loaded, name).drain_all(timeout=DRAIN_S)
 
 
 def _told(run: Callable[[], int], *, json: bool, loud: Loudness) -> int:

@@ -39,6 +39,7 @@ def node(
             threads=threads,
             model_dir=model_dir,
             ready=lambda url: print(f"all-minilm is served at {url}; end with Ctrl-C", flush=True),
+            stopping=lambda: None,  # said by `prefect_ollama.stopping`
         )
     except PrefectOllamaError as error:
         # Without the other commands' console, which would import Prefect.

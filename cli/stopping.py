@@ -6,7 +6,7 @@ signal is also read from a pipe by a thread, which says so at once and ends the 
 
 from __future__ import annotations
 
-import _thread
+import atexit
 import os
 import signal
 import socket
@@ -22,8 +22,10 @@ STATUS: Final = {signal.SIGINT: 130, signal.SIGTERM: 143}
 GRACE_S: Final = 3.5
 """Time for a command to end in good order after the first signal; the process is gone a second later at most."""
 
-HOOK_S: Final = 0.3
+HOOK_S: Final = 0.7
 """Time for the live display to leave the screen before the first line is written."""
+
+AGAIN_S: Final = 0.05
 
 _SHOW_CURSOR: Final = b"\x1b[?25h"
 
@@ -59,10 +61,22 @@ class Stopping:
             self.status = STATUS[signal.Signals(number)]
 
     def finish(self) -> None:
-        """Let nothing be raised any more: the command is done, and the interpreter ends."""
+        """Let nothing be raised any more, as the command is done; end the process if a signal came."""
         self._over = True
-        if self.status is not None:
-            self._told.wait(2 * HOOK_S)
+        if self.status is None:
+            return
+        self.wait_until_told()
+        # The interpreter's own end waits for threads and frees what libraries hold, which took ten seconds. What has to
+        # be done at the end, such as to stop Prefect's server, is registered here.
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(self.status)
+
+    def wait_until_told(self) -> None:
+        """Wait until the user has been told that the command stops."""
+        self._told.wait(2 * HOOK_S)
 
     def _interrupt(self, number: int, _: Any) -> None:
         self.note(number)
@@ -73,13 +87,14 @@ class Stopping:
 
     def _unraised(self, what: Any) -> None:
         """Raise the interruption again that came where Python can raise nothing, as while it imports or frees."""
-        if (
-            issubclass(what.exc_type, KeyboardInterrupt)
-            and threading.current_thread() is threading.main_thread()
-        ):
+        main = threading.main_thread()
+        if issubclass(what.exc_type, KeyboardInterrupt) and threading.current_thread() is main:
             self._raised = False
             self._ours += 1
-            _thread.interrupt_main()
+            # Later and as a signal: raised in here it would crash Python, and a call may wait meanwhile.
+            again = threading.Timer(AGAIN_S, lambda: signal.pthread_kill(main.ident or 0, signal.SIGINT))
+            again.daemon = True
+            again.start()
 
     def _listen(self, receiver: socket.socket) -> None:
         came = 0

@@ -214,6 +214,9 @@ class IngestTaskRunner(DaskTaskRunner):
 
     def __exit__(self, *args: Any) -> None:
         left = [] if self._client is None else _under_way(self._client)
+        interrupted = args[0] is not None and not issubclass(args[0], Exception)
+        if interrupted and isinstance(self._cluster, WorkerCluster):
+            self._cluster.kill_workers()  # who pressed Ctrl-C does not want to wait for what they have under way
         if self._handover is not None and self._cluster is None:
             self._handover.end()  # these workers stay
         super().__exit__(*args)

@@ -134,6 +134,8 @@ def _environment() -> dict[str, str]:
         "PREFECT__SERVER_EPHEMERAL": "1",
         "PREFECT__SERVER_FINAL": "1",
         **get_current_settings().to_environment_variables(exclude_unset=True),
+        # The command line turns Prefect's log off for itself; here it says why a server cannot start.
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
     }
 
 

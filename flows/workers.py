@@ -278,6 +278,15 @@ class WorkerCluster(distributed.SpecCluster):
         """URL of Dask's dashboard, empty if there is none."""
         return str(super().dashboard_link) if self._dashboard else ""
 
+    def kill_workers(self) -> None:
+        """End the worker processes with no time to finish what they have; the cluster is to be closed then."""
+        for nanny in self.workers.values():
+            nanny.auto_restart = False
+            process = getattr(nanny.process, "process", None)
+            if process is not None and process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+
     def _update_worker_status(self, op: str, msg: Any) -> None:
         # Not as in SpecCluster, which gives up a worker that is not back within 15 seconds; on a busy machine
         # its nanny takes longer to bring it back.

@@ -34,12 +34,14 @@ def main(listener: int) -> None:
     )
     server = uvicorn.Server(config)
     server.run(sockets=[socket.socket(fileno=listener)])
-    if not server.started:
-        sys.exit(3)  # as uvicorn itself says that a start failed
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0 if server.started else 3)  # with no wait for the threads above, nor for what libraries hold
 
 
 def _end_with_stdin() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 64):
+        pass
     _end()
 
 

@@ -43,7 +43,7 @@ def serve(
         threads: Threads of one forward pass. To use more cores, run more nodes.
         model_dir: Folder of the model's files; see `weights` for where they are looked for without it.
         ready: Called with the node's URL as soon as requests are taken.
-        stopping: Called when the first signal comes.
+        stopping: Called when the first signal comes, which then is not raised again at the end.
 
     Raises:
         ModelFilesError: The model's files are missing, or are not the ones expected.
@@ -79,10 +79,15 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop."""
-        if self._stopping is not None:
+        if self._stopping is None:
+            super().handle_exit(sig, frame)
+            return
+        # uvicorn's own would raise the signal again at the end; who is told of it here has its own ways.
+        if not self.should_exit:
+            self.should_exit = True
             self._stopping()
-            self._stopping = None
-        super().handle_exit(sig, frame)
+        else:
+            self.force_exit = True
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,0 +1,241 @@
+"""The server that a flow runs against: a temporary one that cannot start says why, and what to do that helps."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.settings import (
+    PREFECT_API_DATABASE_CONNECTION_URL,
+    PREFECT_API_URL,
+    PREFECT_SERVER_EPHEMERAL_ENABLED,
+    temporary_settings,
+)
+
+from prefect_ollama.blocks.errors import ServerUnavailable
+from prefect_ollama.flows.server_errors import explain, is_passing, last_words, locked
+from prefect_ollama.flows.temporary_server import ensure_server
+
+STARTS = """
+import sys
+from prefect_ollama.blocks.errors import ServerUnavailable
+from prefect_ollama.flows.temporary_server import ensure_server
+try:
+    ensure_server()
+except ServerUnavailable as error:
+    print(error)
+    sys.exit(7)
+from prefect.client.orchestration import get_client
+with get_client(sync_client=True) as client:
+    print(client.api_version(), client.server_type)
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@contextmanager
+def database(home: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(home / "prefect.db")) as opened:
+        yield opened
+
+
+def start(home: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: each for name, each in os.environ.items() if name != "PREFECT_API_URL"}
+    return subprocess.run(
+        [sys.executable, "-c", STARTS],
+        env=clean | {"PREFECT_HOME": str(home), "PREFECT_SERVER_EPHEMERAL_ENABLED": "true", **env},
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+
+
+def newer(home: Path) -> None:
+    with database(home) as opened:
+        opened.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        opened.execute("INSERT INTO alembic_version VALUES ('ffffabcd1234')")
+        opened.commit()
+
+
+def damaged(home: Path) -> None:
+    (home / "prefect.db").write_bytes(b"this is no database, and never was one. " * 200)
+
+
+def a_folder(home: Path) -> None:
+    (home / "prefect.db").mkdir()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("prepare", "cause", "remedy"),
+    [
+        (newer, "its revision ffffabcd1234 is unknown to Prefect", "Upgrade Prefect"),
+        (damaged, "is damaged", "Move "),
+        (a_folder, "cannot be written", "PREFECT_HOME"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why(
+    home: Path, prepare: Callable[[Path], None], cause: str, remedy: str
+) -> None:
+    prepare(home)
+    done = start(home)
+    assert done.returncode == 7, done.stdout + done.stderr
+    assert cause in done.stdout
+    assert remedy in done.stdout
+    assert "It wrote:" in done.stdout, "its own error is shown"
+    assert str(home / "prefect.db") in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_locked_database_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with database(home) as opened:
+        opened.execute("CREATE TABLE held (number INTEGER)")
+        opened.execute("BEGIN EXCLUSIVE")
+        done = start(home)
+    assert done.returncode == 7, done.stdout + done.stderr
+    assert "another process holds the lock" in done.stdout
+
+
+@pytest.mark.slow
+def test_two_that_make_the_same_database_at_once_both_start(home: Path) -> None:
+    clean = {name: each for name, each in os.environ.items() if name != "PREFECT_API_URL"}
+    env = clean | {"PREFECT_HOME": str(home), "PREFECT_SERVER_EPHEMERAL_ENABLED": "true"}
+    both = [
+        subprocess.Popen([sys.executable, "-c", STARTS], env=env, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=110)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert all("EPHEMERAL" in each for each in said)
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "remedy"),
+    [
+        ("x\nalembic.util.exc.CommandError: Can't locate revision identified by 'ab12'", "ab12", "Upgrade"),
+        ("sqlite3.OperationalError: database or disk is full", "no room", "Free"),
+        ("OSError: [Errno 28] No space left on device", "no room", "Free"),
+        (
+            "sqlalchemy.exc.OperationalError: (…) attempt to write a readonly database",
+            "cannot be written",
+            "right",
+        ),
+        ("PermissionError: [Errno 13] Permission denied: '/x'", "cannot be written", "PREFECT_HOME"),
+        ("sqlite3.OperationalError: database is locked", "holds the lock", "End that process"),
+        ("RuntimeError: something else", "ended as it started", "prefect server start"),
+        ("", "ended as it started", "prefect server start"),
+    ],
+)
+def test_each_cause_has_its_remedy(said: str, cause: str, remedy: str) -> None:
+    error = explain(said)
+    assert cause in error.cause
+    assert remedy in error.remedy
+    assert all(line in error.cause for line in last_words(said))
+    assert error.state == "Nothing was done."
+
+
+def test_the_password_of_a_database_is_not_shown() -> None:
+    url = "postgresql+asyncpg://prefect:secret@db.example.org/prefect"
+    with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: url}):
+        error = explain("ConnectionRefusedError: [Errno 111] Connect call failed")
+    assert "secret" not in str(error)
+    assert "db.example.org" in error.cause
+    assert "PREFECT_API_DATABASE_CONNECTION_URL" in error.remedy
+
+
+def test_a_lock_is_seen_and_a_free_or_missing_database_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "prefect.db"
+    with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{file}"}):
+        assert not locked()
+        with closing(sqlite3.connect(file)) as opened:
+            opened.execute("CREATE TABLE held (number INTEGER)")
+            assert not locked()
+            opened.execute("BEGIN IMMEDIATE")
+            assert locked()
+        assert not locked()
+
+
+def test_what_may_pass_is_tried_again() -> None:
+    assert is_passing("table flow already exists")
+    assert not is_passing("Can't locate revision")
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_named_server_that_is_there_is_used() -> None:
+    ensure_server()
+
+
+@pytest.mark.parametrize("by_variable", [True, False])
+def test_a_named_server_that_is_not_there_is_named_with_who_names_it(
+    by_variable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by_variable:
+        monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    else:
+        monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(ServerUnavailable, match=r"127\.0\.0\.1:9/api does not answer") as caught,
+    ):
+        ensure_server()
+    assert ("the environment variable" in caught.value.cause) == by_variable
+    assert ("prefect config" in caught.value.remedy) != by_variable
+
+
+def test_that_temporary_servers_are_turned_off_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    off: dict[Any, Any] = {PREFECT_API_URL: None, PREFECT_SERVER_EPHEMERAL_ENABLED: False}
+    with temporary_settings(off), pytest.raises(ServerUnavailable, match="turned off"):
+        ensure_server()
+
+
+SCRIPT = """
+import os, sys
+from prefect_ollama.flows.temporary_server import ensure_server
+ensure_server()
+from prefect.server.api.server import SubprocessASGIServer
+print(SubprocessASGIServer().server_process.pid, flush=True)
+if sys.argv[1] == "wait":
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["ends", "is killed"])
+def test_a_temporary_server_ends_with_its_process(home: Path, how: str) -> None:
+    clean = {name: each for name, each in os.environ.items() if name != "PREFECT_API_URL"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, "wait" if how == "is killed" else "end"],
+        env=clean | {"PREFECT_HOME": str(home), "PREFECT_SERVER_EPHEMERAL_ENABLED": "true"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    server = int(process.stdout.readline())
+    watched = os.pidfd_open(server)
+    if how == "is killed":
+        process.kill()
+    process.communicate(timeout=60)
+
+    async def gone() -> None:
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(watched, ended.set)
+        await asyncio.wait_for(ended.wait(), 60)
+
+    try:
+        asyncio.run(gone())
+    finally:
+        os.close(watched)
