@@ -74,6 +74,13 @@ class Flow(prefect.Flow[P, R]):
                 raise _too_large(parameters, str(error)) from None
         return awaited(result) if _in_loop() else result
 
+    def with_options(self, **options: Any) -> Flow[P, R]:
+        """Return the flow with other options, as Prefect's own does, which would make a plain flow of it."""
+        other = super().with_options(**options)
+        other.__class__ = type(self)
+        assert isinstance(other, Flow)
+        return other
+
 
 if TYPE_CHECKING:
     from prefect import flow as flow

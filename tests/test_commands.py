@@ -303,7 +303,7 @@ def test_a_dry_run_prints_pure_json_wherever_it_is_called(
     assert report["source"] == str(hostile / "papers")
     assert report["table"] == str(hostile / "db" / "documents")
     assert done.returncode == 0
-    assert done.stderr == f"Plan for {hostile / 'papers'}: 2 new\n"
+    assert done.stderr == f"Starting Prefect…\nPlan for {hostile / 'papers'}: 2 new\n"
     assert not (hostile / "db").exists()
 
 
