@@ -172,7 +172,12 @@ def ingest_pdfs(
 
 
 def _ended(report: IngestReport, advanced: Advanced) -> IngestReport:
-    """Return the report within the state that the flow run ends in; Prefect gives the caller the report."""
+    """Return the report within the state that the flow run ends in; Prefect gives the caller the report.
+
+    Of a flow run that is tried again it is returned bare, with no message for the state: after a state, Prefect 3.9
+    raises the error of the first try although the second went well (`FlowRunEngine.result`).
+    """
+    again = _tries() > 1
     if advanced.fail_if_files_fail and report.failed and not report.dry_run:
         error = DocumentsFailed(
             f"{len(report.failed)} of {len(report.files)} files are not stored whole, the first: "
@@ -181,7 +186,11 @@ def _ended(report: IngestReport, advanced: Advanced) -> IngestReport:
             state="All the rest is stored.",
             remedy="The artifact ingest-report says of each what to do.",
         )
+        if again:
+            raise error
         return Failed(message=report.summary, data=error)  # type: ignore[return-value]
+    if again:
+        return report
     return Completed(message=report.summary, data=report)  # type: ignore[return-value]
 
 
@@ -260,8 +269,14 @@ def _run_id() -> str:
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
-    tries = context.flow_run.run_count
+    tries = _tries()
     return str(context.flow_run.id) + (f"-{tries}" if tries > 1 else "")
+
+
+def _tries() -> int:
+    """How many times Prefect has started this flow run, this time included."""
+    context = FlowRunContext.get()
+    return context.flow_run.run_count if context is not None and context.flow_run is not None else 1
 
 
 def _maintain(place: StoreSpec, housekeeper: Housekeeper) -> None:

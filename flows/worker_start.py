@@ -27,6 +27,7 @@ _WORKER: Final = "Dask Worker process (from Nanny)"
 _MAIN: Final = ("init_main_from_name", "init_main_from_path")
 
 _lock = threading.Lock()
+_starting = threading.Lock()
 _leaving_out = 0
 _preparation_data = spawn.get_preparation_data
 
@@ -71,15 +72,18 @@ def _working_folder_off_path() -> Iterator[None]:
     `lancedb.py` of another user would run. Workers get the `sys.path` of this process afterwards.
     """
     name = "PYTHONSAFEPATH"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = before
+    # One at a time: of two threads that overlap, the second would take the first one's value for the user's and leave
+    # it behind.
+    with _starting:
+        before = os.environ.get(name)
+        os.environ[name] = "1"
+        try:
+            yield
+        finally:
+            if before is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = before
 
 
 @contextmanager

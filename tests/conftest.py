@@ -40,6 +40,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pictures", action="store_true", help="make the screenshots in docs/images anew")
 
 
+@pytest.fixture(autouse=True)
+def same_umask() -> Iterator[None]:
+    """Give each test the umask of the session: the command line narrows that of its process."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[str]:
     """URL of the API of a real Prefect server of this test session, which flows and blocks then use."""

@@ -141,5 +141,5 @@ def test_serve_stops_in_good_order(number: signal.Signals) -> None:
 def test_serve_refuses_a_port_in_use() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigurationError, match=f"port {port}.*in use"):
+        with pytest.raises(ConfigurationError, match=f"port {port}.*another program listens there"):
             serve(port=port)

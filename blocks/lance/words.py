@@ -47,7 +47,7 @@ _SPELLINGS = str.maketrans(
 
 # A raised digit ends a word as a footnote's mark and is part of it as in CO₂: it counts as joined to it.
 _RAISED = regex.compile(
-    r"(?<=[\p{L}\p{N}])(?=[\u00b2\u00b3\u00b9\u2070-\u209c])(?<![\u00b2\u00b3\u00b9\u2070-\u209c])"
+    r"(?<=[\p{L}\p{N}\p{M}])(?=[\u00b2\u00b3\u00b9\u2070-\u209c])(?<![\u00b2\u00b3\u00b9\u2070-\u209c])"
 )
 _RAISED_JOIN = "^"
 

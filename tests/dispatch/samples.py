@@ -47,7 +47,7 @@ def proven(made: Sequence[Node], **changes: Any) -> ProvenCluster:
 
 def check(texts: Sequence[str], embedded: Embedded, *, failed: Sequence[int] = ()) -> None:
     """Each text has its right vector, but those that must have an error of their own."""
-    assert sorted(embedded.failures) == sorted(failed)
+    assert sorted(embedded.failures) == sorted(failed), embedded.failures
     for i, text in enumerate(texts):
         if i in embedded.failures:
             assert embedded.failures[i].text == text

@@ -70,11 +70,12 @@ def test_a_text_that_one_node_alone_cannot_take_is_embedded_by_another(trio: lis
 
 
 def test_a_text_beyond_the_context_of_all_is_too_long_and_of_one_is_not(trio: list[Node]) -> None:
+    cluster = proven(trio)  # before, because the context that most nodes give is that of all
     trio[0].control(context_length=500)
     trio[1].control(context_length=500)
     for _ in range(12):  # now and then a text travels with one that is too long, to check another node by it
         texts = [*some(40), *some(2, length=3000), *some(40), *some(1, length=9000)]
-        with Dispatcher(proven(trio)) as dispatcher:
+        with Dispatcher(cluster) as dispatcher:
             embedded = dispatcher.embed(texts)
             check(texts, embedded, failed=[82])
             assert isinstance(embedded.failures[82], TextTooLong)
