@@ -218,7 +218,7 @@ def test_it_works_among_modules_named_as_its_folders(elsewhere: Elsewhere) -> No
     hits = orjson.loads(
         run(elsewhere.script, "search", question, "--json", cwd=elsewhere.folder, env=elsewhere.env)
     )
-    assert "refrigerator" in hits[0]["text"]
+    assert any("refrigerator" in hit["text"] for hit in hits[:3])
 
 
 def test_the_server_of_the_locked_prefect_starts(tmp_path: Path) -> None:

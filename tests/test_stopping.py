@@ -143,9 +143,12 @@ import sys, time
 from prefect_ollama import stopping as module
 module.GRACE_S = float(sys.argv[1])
 module.stopping.install()
-print("ready", flush=True)
+greeting = "ready"
 while True:
-    try:
+    try:  # It greets in here: a signal may come as soon as it has.
+        if greeting:
+            said, greeting = greeting, ""
+            print(said, flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         print("not yet", flush=True)

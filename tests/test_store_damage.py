@@ -233,10 +233,13 @@ def test_a_table_that_is_not_there_names_those_that_are(good: Path, tmp_path: Pa
 
 READ = """
 import os, sys
-os.setgid(65534); os.setuid(65534)
 from prefect_ollama.blocks.errors import TableDamaged
 from tests.test_store_damage import ACTIONS, Store, StoreSpec
-for name in sys.argv[2:]:
+# Python itself may lie where only root can read it: what is imported late is imported before the rights go.
+for name in sys.argv[3:]:
+    ACTIONS[name](StoreSpec(sys.argv[2]))
+os.setgid(65534); os.setuid(65534)
+for name in sys.argv[3:]:
     try:
         ACTIONS[name](StoreSpec(sys.argv[1]))
         print(name, "worked")
@@ -250,15 +253,21 @@ for name in sys.argv[2:]:
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user"
 )
 def test_wrong_rights_are_told_as_such(good: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "db"
+    folder, warm = tmp_path / "db", tmp_path / "warm"
     shutil.copytree(good, folder)
+    shutil.copytree(good, warm)
     for part in (tmp_path, *tmp_path.parents):
         if part != Path("/") and part.stat().st_uid == os.geteuid() and part != Path("/tmp"):
             part.chmod(part.stat().st_mode | 0o055)
+    for part in (folder, *folder.rglob("*")):  # Tables are private to their user.
+        part.chmod(part.stat().st_mode | (0o055 if part.is_dir() else 0o044))
 
     def told(*names: str) -> list[str]:
         done = subprocess.run(
-            [sys.executable, "-c", READ, str(folder), *names], capture_output=True, text=True, timeout=100
+            [sys.executable, "-c", READ, str(folder), str(warm), *names],
+            capture_output=True,
+            text=True,
+            timeout=100,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()

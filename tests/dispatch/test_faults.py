@@ -65,14 +65,18 @@ def test_a_fault_of_one_node_in_mid_run_costs_nothing(trio: list[Node], fault: s
     with Dispatcher(proven(trio)) as dispatcher:
         trio[1].reset()
         trio[1].control(faults=[settings | {"after_requests": 1}])
-        embedded = dispatcher.embed(texts)
-        check(texts, embedded)
-        figures = of(dispatcher, "n1")
+        for jobs in range(1, 9):
+            embedded = dispatcher.embed(texts)
+            check(texts, embedded)
+            figures = of(dispatcher, "n1")
+            # On a busy machine a node is given longer before its silence counts; the others end a job sooner.
+            if figures.errors or fault not in SILENT:
+                break
         assert any(cause in said for said in figures.errors), figures.errors
         assert cause in figures.last_error or len(figures.errors) > 1
         # It took what it could before, and the others did the rest.
         assert set(embedded.nodes) >= {"n0", "n2"}
-        assert sum(node.texts for node in dispatcher.figures().nodes) == len(texts)
+        assert sum(node.texts for node in dispatcher.figures().nodes) == jobs * len(texts)
         assert dispatcher.figures().queued == 0
 
 
