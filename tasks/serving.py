@@ -9,9 +9,9 @@ from dataclasses import replace
 from prefect.utilities.asyncutils import run_coro_as_sync
 
 from prefect_ollama.blocks.embedded.nodes import EmbeddedNodes
-from prefect_ollama.blocks.errors import ConfigurationError, NodeError
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.nodes import open_endpoint
 from prefect_ollama.blocks.resolve import Nodes, resolve_cluster
-from prefect_ollama.blocks.wire.client import NodeClient
 from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec, full_name
 from prefect_ollama.tasks.log import run_logger
 
@@ -61,11 +61,7 @@ def serving_cluster(
 
 def _answers(spec: ClusterSpec) -> bool:
     async def ask() -> bool:
-        async with NodeClient(replace(spec.nodes[0], connect_timeout=1.0), spec.model) as client:
-            try:
-                await client.version()
-            except NodeError:
-                return False
-            return True
+        async with open_endpoint(replace(spec.nodes[0], connect_timeout=1.0), spec.model) as endpoint:
+            return await endpoint.alive()
 
     return bool(run_coro_as_sync(ask()))

@@ -8,7 +8,7 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.limits import save_limits
-from prefect_ollama.blocks.wire.client import NodeClient
+from prefect_ollama.blocks.nodes import open_endpoint
 from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parcel import Parcel
@@ -45,9 +45,9 @@ def tune_node(
     spec, prefix = node.content, model.content.document_prefix
 
     async def tune() -> Tuning:
-        async with NodeClient(spec, model.content) as client:
+        async with open_endpoint(spec, model.content) as endpoint:
             load = Load(
-                client, [prefix + text for text in texts_of(tokens, TEXTS)], timeout=spec.read_timeout
+                endpoint, [prefix + text for text in texts_of(tokens, TEXTS)], timeout=spec.read_timeout
             )
 
             async def measure(in_flight: int, texts: int, *, seconds: float) -> Point:

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -118,6 +119,36 @@ def test_the_root_package_imports_nothing_of_the_house() -> None:
     assert not [
         name for _, name in imports(ROOT / "cli" / "__init__.py") if name.startswith("prefect_ollama")
     ]
+
+
+NODE_APIS = ("blocks/nodes/", "blocks/wire/", "blocks/embedded/")
+"""Where a node's API is known: its clients, and the embedded node, which serves it."""
+
+CALLS = re.compile(
+    r"(?<![\w.])/?(api|v1)/(embed|embeddings|tags|show|ps|pull|version|chat|generate|models|rerank|completions)\b"
+)
+FIELDS = {
+    "prompt_eval_count", "load_duration", "size_vram", "expires_at", "context_length", "embedding_length",
+    "quantization_level", "model_info", "keepalive", "encoding_format", "prompt_tokens", "max_model_len",
+}  # fmt: skip
+
+
+def node_api_literals(path: Path) -> list[str]:
+    """Calls and fields of a node's API among the text constants of a module."""
+    return [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {node.value!r}"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if (CALLS.search(node.value) and not node.value.startswith("https://docs.ollama.com/"))
+        or node.value in FIELDS
+    ]
+
+
+def test_only_the_clients_of_an_api_know_its_calls_and_fields() -> None:
+    known = {str(path.relative_to(ROOT)): node_api_literals(path) for _, path in modules()}
+    inside = [name for name in known if name.startswith(NODE_APIS)]
+    assert any(known[name] for name in inside), "the rule finds nothing where there is something"
+    assert not {name: found for name, found in known.items() if found and name not in inside}
 
 
 def test_rooms_work_without_prefect_and_dask() -> None:

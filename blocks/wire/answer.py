@@ -5,6 +5,7 @@ Source of the format: Ollama's API, `POST /api/embed` (https://docs.ollama.com/a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,11 @@ Vectors = NDArray[np.float32]
 
 MOST_TOKENS = 2**40
 """Tokens of one request that are believed where the texts are not known."""
+
+_TOKENS_A_CHARACTER = 8
+_TOKENS_A_TEXT = 64
+"""A character has at most four bytes, and no tokenizer makes more than two tokens of a byte; models add a few tokens at
+the ends of a text."""
 
 NORM_TOLERANCE = 0.01
 """Ollama normalises what it sends; float32 and a proxy's rounding stay far within this."""
@@ -35,6 +41,11 @@ class Answer:
 
     vectors: Vectors
     tokens: int
+
+
+def most_tokens_of(texts: Iterable[str]) -> int:
+    """Return how many tokens texts can have; a node that counts more does not count."""
+    return sum(_TOKENS_A_CHARACTER * len(text) + _TOKENS_A_TEXT for text in texts)
 
 
 def read_answer(

@@ -11,15 +11,14 @@ from dataclasses import dataclass, replace
 from prefect_ollama.blocks.errors import (
     ClusterError,
     ConfigurationError,
-    NodeAnswerError,
     NodeError,
     NodeRefused,
     PrefectOllamaError,
 )
+from prefect_ollama.blocks.nodes import Endpoint, open_endpoint
 from prefect_ollama.blocks.wire.canaries import QUICK
-from prefect_ollama.blocks.wire.client import NodeClient
-from prefect_ollama.blocks.wire.loaded import LoadedModel, loaded_models
-from prefect_ollama.blocks.wire.proof import canary_vectors, identify, prove_cluster
+from prefect_ollama.blocks.wire.loaded import LoadedModel
+from prefect_ollama.blocks.wire.proof import canary_vectors, prove_cluster
 from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
 
 
@@ -96,34 +95,21 @@ class ClusterCheck:
 
 async def check_node(spec: NodeSpec) -> NodeCheck:
     """Ask a node who it is."""
-    loop = asyncio.get_running_loop()
     try:
-        async with NodeClient(spec, ModelSpec(name="")) as client:
-            version = await client.version()
-            if not version:
-                raise NodeAnswerError(
-                    "answers, but not as Ollama does: it gives no version.",
-                    node=spec.name,
-                    remedy="Check the URL and its path prefix.",
-                )
-            start = loop.time()
-            models = await client.models()
-            latency = loop.time() - start
-            loaded = await _loaded(client)
+        async with open_endpoint(spec, ModelSpec(name="")) as endpoint:
+            found = await endpoint.inventory()
+            running = await _running(endpoint)
     except (NodeError, ConfigurationError) as error:
         return NodeCheck(spec.name, spec.url, ok=False, error=str(error))
-    names = tuple(sorted(client.disclosure.names(models)))
-    return NodeCheck(spec.name, spec.url, True, version, names, loaded, latency)
+    return NodeCheck(spec.name, spec.url, True, found.version, found.models, running, found.latency)
 
 
-async def _loaded(client: NodeClient) -> tuple[LoadedModel, ...] | None:
-    """What is in its memory; a proxy before it may not let that through."""
+async def _running(endpoint: Endpoint) -> tuple[LoadedModel, ...] | None:
+    """Return what is in its memory; a proxy before it may not let that through."""
     try:
-        models = loaded_models(await client.loaded())
+        return await endpoint.running()
     except NodeError:
         return None
-    shown = client.disclosure.names(model.name for model in models)
-    return tuple(model for model in models if model.name in shown)
 
 
 async def check_cluster(spec: ClusterSpec) -> ClusterCheck:
@@ -160,9 +146,9 @@ async def check_cluster(spec: ClusterSpec) -> ClusterCheck:
 async def _failure(node: NodeSpec, cluster: ClusterSpec) -> PrefectOllamaError | None:
     """Why a node cannot work, asked of it alone."""
     try:
-        async with NodeClient(node, cluster.model) as client:
-            await identify(client, pull=False)
-            await canary_vectors(client, QUICK, timeout=node.load_timeout)
+        async with open_endpoint(node, cluster.model) as endpoint:
+            await endpoint.identify()
+            await canary_vectors(endpoint, QUICK, timeout=node.load_timeout)
     except (NodeError, ConfigurationError) as error:
         return error
     return None

@@ -1,37 +1,27 @@
-"""One persistent HTTP client for one node: whole, checked answers or an error that says whose fault it is.
+"""Ollama's API: one node and one model. Whole, checked answers, or an error that says whose fault it is.
 
-Connections are kept alive and reused; the bodies are bounded; every call has a deadline over all of it,
-because a node that drips a byte a second would never trip a read time-out.
+Source of the calls: https://docs.ollama.com/api.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from types import TracebackType
-from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Self, TypeVar
 
-import httpx
-import orjson
-
-from prefect_ollama.blocks.errors import (
-    ConfigurationError,
-    NodeAnswerError,
-    NodeError,
-    NodeFailed,
-    NodeUnreachable,
+from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeFailed, NodeRefused, NodeUnreachable
+from prefect_ollama.blocks.nodes.endpoint import DESCRIPTION_TIMEOUT_S, Inventory, NodeModel, Progress
+from prefect_ollama.blocks.nodes.transport import Transport, alone
+from prefect_ollama.blocks.wire.answer import Answer, most_tokens_of, read_answer
+from prefect_ollama.blocks.wire.faults import OLLAMA
+from prefect_ollama.blocks.wire.loaded import LoadedModel, loaded_models
+from prefect_ollama.blocks.wire.model_info import (
+    ModelInfo,
+    other_models,
+    read_model_info,
+    read_models,
+    read_version,
 )
-from prefect_ollama.blocks.sealed import harmless, hide
-from prefect_ollama.blocks.wire import faults
-from prefect_ollama.blocks.wire.answer import Answer, read_answer
-from prefect_ollama.blocks.wire.body import read_body, read_error
-from prefect_ollama.blocks.wire.disclosure import Disclosure
-from prefect_ollama.blocks.wire.loop_lag import timeout_while_running
-from prefect_ollama.blocks.wire.model_info import ModelInfo, read_model_info, read_models, read_version
 from prefect_ollama.blocks.wire.payload import (
     LIST_BOUNDS,
     SHOW_BOUNDS,
@@ -40,28 +30,21 @@ from prefect_ollama.blocks.wire.payload import (
     checked,
     embed_bounds,
     member,
-    parse,
 )
-from prefect_ollama.blocks.wire.proxy import proxy_of
 from prefect_ollama.blocks.wire.pull import PullStep, pull_lines, read_step
-from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
+from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec, full_name
 
-PULL_SILENCE = 300.0
+PULL_SILENCE: Final = 300.0
 """Seconds that a pull may go without progress before it is given up."""
 
-PULL_TIMEOUT = 24 * 3600.0
+PULL_TIMEOUT: Final = 24 * 3600.0
 """Seconds that a pull may take in all."""
-
-_TOKENS_A_BYTE = 2
-_TOKENS_A_TEXT = 64
-"""A tokenizer makes at most one token of a byte; models add a few at the ends of a text."""
-
 
 T = TypeVar("T")
 
 
 class NodeClient:
-    """Speaks with one node. Use it in one event loop, and close it there.
+    """Speaks Ollama's API with one node: an `Endpoint`. Use it in one event loop, and close it there.
 
     Args:
         node: The node.
@@ -71,23 +54,68 @@ class NodeClient:
     def __init__(self, node: NodeSpec, model: ModelSpec) -> None:
         self.node = node
         self.model = model
-        self.disclosure = Disclosure.of(node)
-        self._proxy = proxy_of(node.url)
-        self._host = urlsplit(node.url).hostname or ""
-        # With a transport of its own the client takes no proxy from the environment: `proxy_of` has chosen.
-        transport = httpx.AsyncHTTPTransport(
-            verify=_tls(node),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None),
-            proxy=_proxy(self._proxy.url) if self._proxy else None,
-        )
-        self._http = httpx.AsyncClient(
-            base_url=node.url.rstrip("/") + "/",
-            headers=_headers(node),
-            auth=_basic(node),
-            transport=transport,
-            timeout=httpx.Timeout(None, connect=node.connect_timeout),
-            follow_redirects=False,
-        )
+        self._transport = Transport(node, OLLAMA)
+        self.disclosure = self._transport.disclosure
+
+    async def identify(self, *, pull: bool = False, progress: Progress | None = None) -> NodeModel:
+        """Return what the node says of itself and its model; see `Endpoint.identify`."""
+        version = await self.version()
+        models = await self.models()
+        digest = self._digest(models)
+        if digest is None:
+            if not pull:
+                raise self._no_model(models)
+            name = self.node.name
+            await self.pull(
+                None if progress is None else lambda what, done, total: progress(name, what, done, total)
+            )
+            digest = self._digest(await self.models()) or ""
+        shown = await self.show()
+        if shown.embeds is False:
+            can = f" (it can do {', '.join(shown.capabilities)})" if shown.capabilities else ""
+            raise NodeRefused(
+                f"has {self.model.name!r}, which is no embedding model{can}.",
+                node=self.node.name,
+                remedy="Name an embedding model, for example nomic-embed-text or all-minilm.",
+            )
+        return NodeModel(version, digest, shown.quantization, shown.context)
+
+    async def build(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> NodeModel:
+        """Return digest and version alone; see `Endpoint.build`."""
+        models = await self.models(timeout=timeout)
+        digest = self._digest(models)
+        if digest is None:
+            raise self._no_model(models)
+        return NodeModel(await self.version(timeout=timeout), digest)
+
+    async def inventory(self) -> Inventory:
+        """Return what the node has; see `Endpoint.inventory`."""
+        version = await self.version()
+        if not version:
+            raise NodeAnswerError(
+                "answers, but not as Ollama does: it gives no version.",
+                node=self.node.name,
+                remedy="Check the URL and its path prefix.",
+            )
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        models = await self.models()
+        latency = loop.time() - start
+        return Inventory(version, tuple(sorted(self.disclosure.names(models))), latency)
+
+    async def alive(self) -> bool:
+        """Return whether an Ollama server answers."""
+        try:
+            await self.version()
+        except NodeError:
+            return False
+        return True
+
+    async def running(self) -> tuple[LoadedModel, ...]:
+        """Return the models in memory whose names may be shown; see `Endpoint.running`."""
+        models = loaded_models(await self.loaded())
+        shown = self.disclosure.names(model.name for model in models)
+        return tuple(model for model in models if model.name in shown)
 
     async def embed(self, texts: Sequence[str], *, timeout: float, dimension: int | None = None) -> Answer:
         """Embed a list of texts in one request.
@@ -111,22 +139,24 @@ class NodeClient:
         if self.model.dimensions:
             payload["dimensions"] = self.model.dimensions
         limit = embed_bounds(len(texts), dimension).size
-        body = await self._call("POST", "api/embed", payload, timeout=timeout, limit=limit)
+        body = await self._transport.call(
+            "POST", "api/embed", payload, timeout=timeout, limit=limit, model=self.model.name
+        )
         return read_answer(
             body,
             count=len(texts),
             dimension=dimension,
             node=self.node.name,
             disclosure=self.disclosure,
-            most_tokens=sum(_TOKENS_A_BYTE * 4 * len(text) + _TOKENS_A_TEXT for text in texts),
+            most_tokens=most_tokens_of(texts),
         )
 
-    async def version(self, *, timeout: float = 30.0) -> str:
+    async def version(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> str:
         """The version that the node gives, empty where it gives none."""
         data = await self._object("GET", "api/version", VERSION_BOUNDS, timeout=timeout)
         return self.disclosure.version(self._checked(read_version, data, "/api/version"))
 
-    async def models(self, *, timeout: float = 30.0) -> dict[str, str]:
+    async def models(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> dict[str, str]:
         """Name to digest (bare sha256) of every model that the node has; see `disclosure.names` to show them."""
         data = await self._object("GET", "api/tags", LIST_BOUNDS, timeout=timeout)
         return self._checked(read_models, data, "/api/tags")
@@ -157,10 +187,10 @@ class NodeClient:
         loop = asyncio.get_running_loop()
         end = loop.time() + PULL_TIMEOUT
         try:
-            with _alone():
+            with alone():
                 async with (
                     asyncio.timeout(PULL_SILENCE) as silence,
-                    self._open("POST", "api/pull", payload) as response,
+                    self._transport.open("POST", "api/pull", payload, model=self.model.name) as response,
                 ):
                     async for line in pull_lines(response, self.node.name):
                         step = read_step(
@@ -185,14 +215,12 @@ class NodeClient:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
     async def _object(
@@ -202,125 +230,34 @@ class NodeClient:
         bounds: Bounds,
         payload: dict[str, Any] | None = None,
         *,
-        timeout: float = 30.0,
+        timeout: float = DESCRIPTION_TIMEOUT_S,
     ) -> dict[str, Any]:
-        timeout = min(timeout, self.node.read_timeout)
-        body = await self._call(method, path, payload, timeout=timeout, limit=bounds.size)
-        try:
-            data = parse(body, bounds)
-        except ValueError:
-            data = None
-        if not isinstance(data, dict):
-            start = faults.start_of(body, self.disclosure)
-            remedy = "Check the node's URL and path prefix."
-            if self._proxy:
-                remedy += f" It was asked through {self._proxy.words}. {self._proxy.remedy(self._host)}"
-            raise NodeAnswerError(
-                f"answered something that is not Ollama's{start}.",
-                node=self.node.name,
-                status=200,
-                remedy=remedy,
-            )
-        return data
+        return await self._transport.object(
+            method, path, bounds, payload, timeout=timeout, model=self.model.name
+        )
 
     def _checked(self, read: Callable[[Any], T], data: dict[str, Any], call: str) -> T:
         return checked(read, data, node=self.node.name, call=call)
 
-    async def _call(
-        self, method: str, path: str, payload: dict[str, Any] | None, *, timeout: float, limit: int
-    ) -> bytes:
-        try:
-            with _alone():
-                async with timeout_while_running(timeout), self._open(method, path, payload) as response:
-                    return await read_body(response, limit, self.node.name)
-        except TimeoutError as error:
-            raise NodeUnreachable(
-                f"did not give a whole answer within {timeout:.3g} s.",
-                node=self.node.name,
-                silent=True,
-                remedy="Check that it works on the request, or raise its time-outs.",
-            ) from error
+    def _digest(self, models: Mapping[str, str]) -> str | None:
+        wanted = full_name(self.model.name)
+        return next((digest for name, digest in models.items() if full_name(name) == wanted), None)
 
-    @asynccontextmanager
-    async def _open(
-        self, method: str, path: str, payload: dict[str, Any] | None
-    ) -> AsyncIterator[httpx.Response]:
-        """An answer with status 200, its body still to be read."""
-        content = None if payload is None else orjson.dumps(payload)
-        headers = {} if payload is None else {"content-type": "application/json"}
-        try:
-            async with self._http.stream(method, path, content=content, headers=headers) as response:
-                if response.status_code != 200:
-                    raise faults.from_response(
-                        self.node.name,
-                        response.status_code,
-                        response.headers,
-                        await read_error(response, self.node.name),
-                        model=self.model.name,
-                        disclosure=self.disclosure,
-                        proxy=self._proxy,
-                        host=self._host,
-                    )
-                yield response
-        except (NodeError, TimeoutError):
-            raise
-        except Exception as error:  # the library lets some of the socket's through, as for a port above 65535
-            # A traceback shows the cause's text, and that may quote what the node or a proxy sent.
-            quoted = isinstance(error, httpx.ProtocolError | httpx.ProxyError) or self.disclosure.secrets
-            cause = None if quoted else harmless(error)
-            raise faults.from_exception(self.node.name, error, proxy=self._proxy, host=self._host) from cause
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Take from an error what it was raised within: the HTTP library's errors hold bytes that the node sent.
-
-    A traceback would not show it, but pickles hold it, and errors cross processes.
-    """
-    try:
-        yield
-    except NodeError as error:
-        error.__context__ = None
-        raise
-
-
-def _headers(node: NodeSpec) -> dict[str, str]:
-    given = {name.lower(): value.get_secret_value() for name, value in node.headers}
-    # Ours come last: what nobody asked for is refused.
-    return {"user-agent": "prefect-ollama", **given, "accept-encoding": "identity"}
+    def _no_model(self, models: Iterable[str]) -> NodeRefused:
+        """Return the error of a node that lacks the model and has these others."""
+        name = self.model.name
+        others = other_models(self.disclosure.names(models))
+        remedy = f"Run 'ollama pull {name}' there, or allow pulling"
+        return NodeRefused(
+            f"does not have the model {name!r}. {others}".rstrip(),
+            node=self.node.name,
+            status=404,
+            remedy=f"{remedy}, or use a model that it has (-m on the command line)."
+            if others
+            else f"{remedy}.",
+        )
 
 
 def _loaded(data: dict[str, Any]) -> list[dict[str, Any]]:
     entries = member(data, "models", list, [])
     return [entry for entry in entries if type(entry) is dict]
-
-
-def _proxy(url: str) -> httpx.Proxy:
-    try:
-        return httpx.Proxy(url)
-    except (ValueError, httpx.InvalidURL) as error:
-        raise ConfigurationError("The proxy of the environment has no usable URL.") from harmless(error)
-
-
-def _basic(node: NodeSpec) -> tuple[str, str] | None:
-    if not node.username:
-        return None
-    password = node.password.get_secret_value() if node.password else ""
-    if password:
-        hide(b64encode(f"{node.username}:{password}".encode()).decode())  # as it is sent
-    return node.username, password
-
-
-def _tls(node: NodeSpec) -> ssl.SSLContext | bool:
-    if not node.url.startswith("https"):
-        # A context costs some 20 ms and no plain connection needs one.
-        return False
-    if not node.verify or not node.ca_bundle:
-        return node.verify
-    try:
-        return ssl.create_default_context(cafile=node.ca_bundle)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            f"The CA bundle {node.ca_bundle!r} of node {node.name!r} cannot be read ({error}).",
-            remedy="Name a PEM file.",
-        ) from error

@@ -1,7 +1,6 @@
 """How many tokens a model's tokenizer makes of some texts, by a node's own count.
 
-A node's `prompt_eval_count` is summed over the texts of a request, so each text is a request of its own. Source:
-Ollama's API, `POST /api/embed` (https://docs.ollama.com/api/embed).
+A node counts all texts of a request together, so each text is a request of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from prefect_ollama.blocks.errors import ClusterError, InputRejected, NodeError
-from prefect_ollama.blocks.wire.client import NodeClient
+from prefect_ollama.blocks.nodes import open_endpoint
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
 
@@ -56,7 +55,7 @@ async def counted_tokens(cluster: ProvenCluster, texts: Sequence[str]) -> tuple[
 
 async def _counts(node: NodeSpec, model: ModelSpec, texts: Sequence[str]) -> list[int]:
     room = asyncio.Semaphore(min(_AT_ONCE, node.max_in_flight))
-    async with NodeClient(node, model) as client:
+    async with open_endpoint(node, model) as client:
 
         async def count(text: str) -> int:
             async with room:

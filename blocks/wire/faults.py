@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Final
 
 import httpx
 import orjson
@@ -26,8 +28,37 @@ from prefect_ollama.blocks.errors import (
 from prefect_ollama.blocks.wire.disclosure import OPEN, Disclosure
 from prefect_ollama.blocks.wire.proxy import Proxy
 
-INPUT_WORDS = ("input content cannot be empty", "invalid input")
-TOO_LONG_WORDS = ("exceeds the context length", "input length exceeds", "too large to process")
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the servers of one API refuse a request.
+
+    Attributes:
+        api: Whose API it is, for errors.
+        input_words: Parts of a message, in small letters, that blame a text.
+        too_long_words: Parts of a message, in small letters, that call a text too long.
+        input_statuses: HTTP statuses under which such a message counts.
+        no_model_remedy: What to do about a missing model; `{model}` is its name.
+        forbidden_remedy: What to do about a 403 without a message.
+    """
+
+    api: str
+    input_words: tuple[str, ...]
+    too_long_words: tuple[str, ...]
+    input_statuses: frozenset[int]
+    no_model_remedy: str
+    forbidden_remedy: str
+
+
+OLLAMA: Final = Dialect(
+    api="Ollama",
+    input_words=("input content cannot be empty", "invalid input"),
+    too_long_words=("exceeds the context length", "input length exceeds", "too large to process"),
+    input_statuses=frozenset({400}),
+    no_model_remedy="Run 'ollama pull {model}' there, or allow pulling.",
+    forbidden_remedy="Check its token; or Ollama is bound to loopback and refuses a foreign Host header: "
+    "set OLLAMA_HOST=0.0.0.0 there.",
+)
 
 
 def from_response(
@@ -37,6 +68,7 @@ def from_response(
     body: bytes,
     *,
     model: str,
+    dialect: Dialect = OLLAMA,
     disclosure: Disclosure = OPEN,
     proxy: Proxy | None = None,
     host: str = "",
@@ -49,6 +81,7 @@ def from_response(
         headers: Headers of the answer.
         body: Its beginning.
         model: Name of the model that was asked for.
+        dialect: How servers of this API refuse.
         disclosure: Which of the node's words may be shown.
         proxy: The proxy that the request went through, which may have answered in the node's place.
         host: Host of the node, to name in a remedy about the proxy.
@@ -79,15 +112,14 @@ def from_response(
             "answers 403 with no word.",
             node=node,
             status=status,
-            remedy="Check its token; or Ollama is bound to loopback and refuses a foreign Host header: "
-            "set OLLAMA_HOST=0.0.0.0 there.",
+            remedy=dialect.forbidden_remedy,
         )
     if status == 404 and "model" in words:
         return NodeRefused(
             f"does not have the model {model!r} ({shown}).",
             node=node,
             status=status,
-            remedy=f"Run 'ollama pull {model}' there, or allow pulling.",
+            remedy=dialect.no_model_remedy.format(model=model),
         )
     if status in (404, 405, 501) or "invalid model name" in words:
         return NodeRefused(
@@ -105,11 +137,12 @@ def from_response(
         )
     if status == 413:
         return InputRejected(f"finds the request too large ({shown}).", node=node, status=status)
-    if status == 400 and any(part in words for part in TOO_LONG_WORDS):
+    blames_input = status in dialect.input_statuses
+    if blames_input and any(part in words for part in dialect.too_long_words):
         return InputRejected(
             "says a text is longer than the model's context.", node=node, status=status, too_long=True
         )
-    if status == 400 and any(part in words for part in INPUT_WORDS):
+    if blames_input and any(part in words for part in dialect.input_words):
         return InputRejected(f"rejects a text ({shown}).", node=node, status=status)
     return NodeFailed(f"failed ({shown}).", node=node, status=status, remedy="Look into its log.")
 

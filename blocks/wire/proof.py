@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -24,13 +24,13 @@ from prefect_ollama.blocks.errors import (
     NodeRefused,
     NodeUnreachable,
 )
+from prefect_ollama.blocks.nodes import Endpoint, NodeModel, Progress, open_endpoint
 from prefect_ollama.blocks.wire.answer import Vectors
 from prefect_ollama.blocks.wire.canaries import QUICK, SHORT, full_set
-from prefect_ollama.blocks.wire.client import NodeClient
 from prefect_ollama.blocks.wire.fingerprint import Comparison, Fingerprint, compare, digits
 from prefect_ollama.blocks.wire.loop_lag import LoopLag
-from prefect_ollama.blocks.wire.model_info import other_models, settle_context
-from prefect_ollama.blocks.wire.spec import ClusterSpec, full_name
+from prefect_ollama.blocks.wire.model_info import settle_context
+from prefect_ollama.blocks.wire.spec import ClusterSpec
 
 T = TypeVar("T")
 
@@ -53,26 +53,6 @@ LONGEST_GRACE = 4.0
 LOAD_GRACE = 5.0
 """Seconds that it waits for the others' canary vectors, once one node's are there: some load a model first, and
 the majority of them decides. Those that are later join when they are ready."""
-
-Progress = Callable[[str, str, int, int], None]
-"""Called with node name, what it does, bytes done, bytes in all."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeModel:
-    """What a node says of itself and its model; it is empty or 0 where it does not say.
-
-    Attributes:
-        version: Version of the server.
-        digest: SHA-256 of the model's manifest.
-        quantization: Of the model's weights, such as "F16".
-        context: Longest text in tokens that the model can take.
-    """
-
-    version: str
-    digest: str
-    quantization: str = ""
-    context: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,36 +95,8 @@ class ProvenCluster:
     left_out: Mapping[str, NodeError] = field(default_factory=dict)
 
 
-async def identify(client: NodeClient, *, pull: bool, progress: Progress | None = None) -> NodeModel:
-    """Return what a node says of itself and its model.
-
-    Raises:
-        NodeError: It cannot be reached, lacks the model (and may not pull it), or the model cannot embed.
-    """
-    version = await client.version()
-    models = await client.models()
-    digest = _digest(models, client.model.name)
-    if digest is None:
-        if not pull:
-            raise no_model(client, models)
-        name = client.node.name
-        await client.pull(
-            None if progress is None else lambda what, done, total: progress(name, what, done, total)
-        )
-        digest = _digest(await client.models(), client.model.name) or ""
-    shown = await client.show()
-    if shown.embeds is False:
-        can = f" (it can do {', '.join(shown.capabilities)})" if shown.capabilities else ""
-        raise NodeRefused(
-            f"has {client.model.name!r}, which is no embedding model{can}.",
-            node=client.node.name,
-            remedy="Name an embedding model, for example nomic-embed-text or all-minilm.",
-        )
-    return NodeModel(version, digest, shown.quantization, shown.context)
-
-
 async def canary_vectors(
-    client: NodeClient, texts: Sequence[str], *, timeout: float, dimension: int | None = None
+    client: Endpoint, texts: Sequence[str], *, timeout: float, dimension: int | None = None
 ) -> tuple[Sequence[str], Vectors, float]:
     """Ask for the vectors of canary texts, and for those of `SHORT` again in another order.
 
@@ -184,7 +136,7 @@ async def canary_vectors(
 
 
 async def prove_again(
-    client: NodeClient, known: ProvenCluster, *, timeout: float, refused: NodeRefused | None = None
+    client: Endpoint, known: ProvenCluster, *, timeout: float, refused: NodeRefused | None = None
 ) -> float:
     """Let a node that failed, or was not there at the start, show that it may work beside the others (again).
 
@@ -202,12 +154,9 @@ async def prove_again(
         NodeError: It may not.
     """
     name = client.node.name
-    models = await client.models(timeout=timeout)
-    digest = _digest(models, client.model.name)
-    if digest is None:
-        raise no_model(client, models)
-    version = await client.version(timeout=timeout)
-    if refused is not None and refused.model == (digest, version):
+    build = await client.build(timeout=timeout)
+    digest, version = build.build
+    if refused is not None and refused.model == build.build:
         raise refused
     if not known.spec.accept_other_digest and (reason := _other_digest(name, digest, known.reference)):
         raise reason
@@ -221,19 +170,6 @@ async def prove_again(
     if other := differs(name, found, known.reference, known.spec):
         raise other
     return seconds
-
-
-def no_model(client: NodeClient, models: Iterable[str]) -> NodeRefused:
-    """The error of a node that lacks the model and has these others."""
-    name = client.model.name
-    others = other_models(client.disclosure.names(models))
-    remedy = f"Run 'ollama pull {name}' there, or allow pulling"
-    return NodeRefused(
-        f"does not have the model {name!r}. {others}".rstrip(),
-        node=client.node.name,
-        status=404,
-        remedy=f"{remedy}, or use a model that it has (-m on the command line)." if others else f"{remedy}.",
-    )
 
 
 async def prove_cluster(
@@ -259,11 +195,11 @@ async def prove_cluster(
     Raises:
         ClusterError: No node can do the work; the text names each one's cause.
     """
-    clients = [NodeClient(node, spec.model) for node in spec.nodes]
+    clients = [open_endpoint(node, spec.model) for node in spec.nodes]
     try:
         left_out: dict[str, NodeError] = {}
         known = await _gather(
-            {c.node.name: identify(c, pull=spec.pull, progress=progress) for c in clients},
+            {c.node.name: c.identify(pull=spec.pull, progress=progress) for c in clients},
             left_out,
             grace=None if spec.pull else GRACE,
         )
@@ -388,10 +324,6 @@ def _fingerprint(says: NodeModel, model: str, texts: Sequence[str], vectors: Vec
         version=says.version,
         quantization=says.quantization,
     )
-
-
-def _digest(models: Mapping[str, str], name: str) -> str | None:
-    return {full_name(each): digest for each, digest in models.items()}.get(full_name(name))
 
 
 async def _gather(

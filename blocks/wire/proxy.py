@@ -101,7 +101,7 @@ def keep_local_direct(*urls: str | None, environ: MutableMapping[str, str] = os.
     Prefect's HTTP and WebSocket clients read the variable, in this process and in those that it starts.
 
     Args:
-        urls: URLs that are asked by others than `NodeClient`; their hosts are added if they are this host.
+        urls: URLs that are asked by others than endpoints; their hosts are added if they are this host.
         environ: The environment.
     """
     if not proxy_variables(environ):

@@ -23,8 +23,8 @@ from prefect_ollama.blocks.errors import (
     NodeRefused,
     NodeUnreachable,
 )
+from prefect_ollama.blocks.nodes import open_endpoint
 from prefect_ollama.blocks.wire.answer import Answer
-from prefect_ollama.blocks.wire.client import NodeClient
 from prefect_ollama.blocks.wire.loop_lag import LoopLag
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.tasks.dispatch import choice, sizing, verdict
@@ -68,7 +68,7 @@ class Engine:
         for node in cluster.spec.nodes:
             proof, slots = cluster.proofs.get(node.name), self._neighbours.slots(node.url)
             pace = Pace(CANARY_UNITS, proof.seconds if proof else 1.0, node.max_in_flight, slots)
-            client = NodeClient(node, cluster.spec.model)
+            client = open_endpoint(node, cluster.spec.model)
             self._lanes.append(Lane(client, pace, self._neighbours, self._lag, warm=proof is not None))
         self._health = Health(cluster, self._lanes, self._recovered)
         self._evidence = Evidence(self._lanes, cluster.reference, self._start)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from statistics import median, quantiles
 
 from prefect_ollama.blocks.errors import NodeError, NodeRefused
+from prefect_ollama.blocks.nodes import Endpoint
 from prefect_ollama.blocks.wire.answer import Answer
-from prefect_ollama.blocks.wire.client import NodeClient
 from prefect_ollama.blocks.wire.loop_lag import LoopLag
 from prefect_ollama.tasks.dispatch.breaker import Breaker
 from prefect_ollama.tasks.dispatch.figures import NodeFigures
@@ -90,7 +90,7 @@ class Lane:
         refused: Whether there was no place for another request when one was last asked for.
     """
 
-    client: NodeClient
+    client: Endpoint
     pace: Pace
     neighbours: Neighbours
     lag: LoopLag

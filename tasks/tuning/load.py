@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from statistics import median, quantiles
 
-from prefect_ollama.blocks.wire.client import NodeClient
+from prefect_ollama.blocks.nodes import Endpoint
 from prefect_ollama.tasks.tuning.point import Point
 
 ROUNDS = 2
@@ -22,13 +22,13 @@ class Load:
     """Measures settings of one node.
 
     Args:
-        client: Its client, model loaded.
+        endpoint: The node, model loaded.
         texts: Texts to send, prefix included; they are sent in turn.
         timeout: Seconds that a request may take.
     """
 
-    def __init__(self, client: NodeClient, texts: Sequence[str], *, timeout: float) -> None:
-        self._client = client
+    def __init__(self, endpoint: Endpoint, texts: Sequence[str], *, timeout: float) -> None:
+        self._endpoint = endpoint
         self._texts = itertools.cycle(texts)
         self._timeout = timeout
 
@@ -52,7 +52,7 @@ class Load:
             while not stopped:
                 batch = list(itertools.islice(self._texts, texts))
                 start = loop.time()
-                await self._client.embed(batch, timeout=self._timeout)
+                await self._endpoint.embed(batch, timeout=self._timeout)
                 if stopped:
                     return
                 lane.append(loop.time())

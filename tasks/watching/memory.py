@@ -7,8 +7,8 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from prefect_ollama.blocks.wire.client import NodeClient
-from prefect_ollama.blocks.wire.loaded import LoadedModel, find_model, loaded_models
+from prefect_ollama.blocks.nodes import open_endpoint
+from prefect_ollama.blocks.wire.loaded import LoadedModel, find_model
 from prefect_ollama.blocks.wire.loop_lag import timeout_while_running
 from prefect_ollama.blocks.wire.spec import ClusterSpec, NodeSpec
 
@@ -79,8 +79,9 @@ class Memory:
 
     async def _ask(self, node: NodeSpec) -> InMemory:
         try:
-            async with timeout_while_running(PATIENCE), NodeClient(node, self._cluster.model) as client:
-                return in_memory(loaded_models(await client.loaded()), self._cluster.model.name)
+            async with timeout_while_running(PATIENCE), open_endpoint(node, self._cluster.model) as endpoint:
+                running = await endpoint.running()
+                return InMemory() if running is None else in_memory(running, self._cluster.model.name)
         except Exception:  # whatever a node says to this, it is for its dispatcher to judge
             return InMemory()
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from prefect_ollama.blocks.errors import NodeUnreachable
+from prefect_ollama.blocks.nodes import NodeModel
 from prefect_ollama.blocks.wire.answer import Answer, Vectors
 from prefect_ollama.blocks.wire.canaries import CANARIES, SHORT
 from prefect_ollama.blocks.wire.fingerprint import Fingerprint
@@ -122,7 +123,7 @@ class VirtualNode:
 
 
 class VirtualClient:
-    """In place of a `NodeClient`."""
+    """An endpoint without a server."""
 
     nodes: dict[str, VirtualNode]
 
@@ -147,16 +148,11 @@ class VirtualClient:
         await asyncio.sleep(self.virtual.latency / 2)
         return Answer(np.roll(_vectors(texts, "b" if lies else "a"), int(mixes), axis=0), 0)
 
-    async def version(self, *, timeout: float = 30.0) -> str:
+    async def build(self, *, timeout: float = 30.0) -> NodeModel:
         """What it is."""
-        self._be_there()
-        return ""
-
-    async def models(self, *, timeout: float = 30.0) -> dict[str, str]:
-        """What it has."""
         await asyncio.sleep(self.virtual.latency / 2)
         self._be_there()
-        return {f"{self.model.name}:latest": "digest"}
+        return NodeModel("", "digest")
 
     def _be_there(self) -> None:
         if self._after(self.virtual.dies_after):
@@ -201,7 +197,7 @@ def embed(
         Unfinished: No node was left.
     """
     VirtualClient.nodes = {f"n{i}": node for i, node in enumerate(made)}
-    patch.setattr(engine, "NodeClient", VirtualClient)
+    patch.setattr(engine, "open_endpoint", VirtualClient)
     if assumed is not None:
         start_over = Pace.start_over
 

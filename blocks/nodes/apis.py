@@ -1,0 +1,22 @@
+"""Which endpoint belongs to which API."""
+
+from __future__ import annotations
+
+from prefect_ollama.blocks.nodes.endpoint import Endpoint
+from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
+
+
+def open_endpoint(node: NodeSpec, model: ModelSpec) -> Endpoint:
+    """Return an endpoint that speaks the node's API. Use it in one event loop, and close it there.
+
+    Args:
+        node: The node.
+        model: The model that all calls are about.
+
+    Raises:
+        ConfigurationError: The node's CA bundle, or a proxy that the environment names, cannot be used.
+    """
+    # Imported here: the implementations import the interface, and so this package.
+    from prefect_ollama.blocks.wire.client import NodeClient
+
+    return NodeClient(node, model)

@@ -1,0 +1,131 @@
+"""The interface of a node: what the product asks, in plain values that belong to no API.
+
+Guarantees: a call returns whole, checked values, or raises a `NodeError` that says whose fault it is. An endpoint is
+used and closed in one event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, Self
+
+from prefect_ollama.blocks.wire.answer import Answer
+from prefect_ollama.blocks.wire.loaded import LoadedModel
+from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
+
+DESCRIPTION_TIMEOUT_S: Final = 30.0
+"""Seconds for one call that describes the node: such calls load no model, so a node that works answers at once."""
+
+Progress = Callable[[str, str, int, int], None]
+"""Called with node name, what it does, bytes done, bytes in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeModel:
+    """What a node says of itself and its model; a value is empty or 0 where the node does not say.
+
+    Attributes:
+        version: Version of the server.
+        digest: SHA-256 of the model's manifest.
+        quantization: Of the model's weights, such as "F16".
+        context: Longest text in tokens that the model can take.
+    """
+
+    version: str
+    digest: str
+    quantization: str = ""
+    context: int = 0
+
+    @property
+    def build(self) -> tuple[str, str]:
+        """Digest and version: while a node names the same ones, its vectors stay the same too."""
+        return self.digest, self.version
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What a node has, whatever model it is asked for.
+
+    Attributes:
+        version: Version of the server, empty where it gives none.
+        models: Names of its models, those that may be shown.
+        latency: Seconds of a small request over a standing connection.
+    """
+
+    version: str
+    models: tuple[str, ...]
+    latency: float
+
+
+class Endpoint(Protocol):
+    """One node and one model, as the product works with them.
+
+    Attributes:
+        node: The node.
+        model: The model that all calls are about. It may be replaced between calls.
+    """
+
+    node: NodeSpec
+    model: ModelSpec
+
+    async def embed(self, texts: Sequence[str], *, timeout: float, dimension: int | None = None) -> Answer:
+        """Return the vectors of texts, in their order.
+
+        Args:
+            texts: The texts, prompt prefix included; at least one.
+            timeout: Seconds until the whole answer must be there.
+            dimension: Expected length of the vectors, where it is known.
+
+        Raises:
+            NodeError: One of its kinds, see `prefect_ollama.blocks.errors`.
+        """
+        ...
+
+    async def identify(self, *, pull: bool = False, progress: Progress | None = None) -> NodeModel:
+        """Return what the node says of itself and its model.
+
+        Args:
+            pull: Whether a node that lacks the model may download it, where the API can do that.
+            progress: Told of the download.
+
+        Raises:
+            NodeError: It cannot be reached, lacks the model, or the model cannot embed.
+        """
+        ...
+
+    async def build(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> NodeModel:
+        """Return the same with fewer requests, perhaps with the build alone; a probe asks it again and again.
+
+        Raises:
+            NodeError: It cannot be reached, or lacks the model.
+        """
+        ...
+
+    async def inventory(self) -> Inventory:
+        """Return what the node has; no model is needed for it.
+
+        Raises:
+            NodeError: It cannot be reached, or does not speak this API.
+        """
+        ...
+
+    async def alive(self) -> bool:
+        """Return whether a server of this API answers."""
+        ...
+
+    async def running(self) -> tuple[LoadedModel, ...] | None:
+        """Return the models that it has in memory; None where it does not say.
+
+        Raises:
+            NodeError: It cannot be reached, or gives no usable answer.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
