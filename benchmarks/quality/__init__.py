@@ -1,0 +1,1 @@
+"""How well passages, documents and tables are found, measured on sets that others made."""
