@@ -59,12 +59,21 @@ class _Target:
 async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
     writer.write(request)
     head = await reader.readuntil(b"\r\n\r\n")
-    length = next(
-        (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
-    )
-    body = await reader.readexactly(length)
+    body = await _read_body(reader, head.lower())
     if not head.startswith(b"HTTP/1.1 200"):
         raise RuntimeError(f"the node refused a request of the load generator: {head[:40]!r} {body[:200]!r}")
+
+
+async def _read_body(reader: asyncio.StreamReader, head: bytes) -> bytes:
+    """Read a body of known length, or one in chunks (RFC 9112, 7.1): Ollama sends longer ones so."""
+    if b"transfer-encoding: chunked" not in head:
+        lines = (line for line in head.split(b"\r\n") if line.startswith(b"content-length:"))
+        return await reader.readexactly(int(next(lines, b"content-length:0")[15:]))
+    chunks: list[bytes] = []
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        chunks.append((await reader.readexactly(size + 2))[:-2])
+    await reader.readuntil(b"\r\n")
+    return b"".join(chunks)
 
 
 async def _trial(target: _Target, size: int, in_flight: int, seconds: float) -> float:

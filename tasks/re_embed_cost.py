@@ -14,7 +14,7 @@ from prefect_ollama.blocks.errors import CacheError
 from prefect_ollama.blocks.lance import STORED, Store
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
-from prefect_ollama.tasks.dispatch.job import estimate_units
+from prefect_ollama.tasks.dispatch.embedding import estimate_units
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.vectors import salt_of
 

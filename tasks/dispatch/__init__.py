@@ -1,8 +1,8 @@
 """The dispatcher: keeps unlike nodes busy to the last text, and gives every text exactly one right vector."""
 
 from prefect_ollama.tasks.dispatch.dispatcher import Dispatcher, shared_dispatcher
+from prefect_ollama.tasks.dispatch.embedding import Embedded, Unfinished
 from prefect_ollama.tasks.dispatch.figures import Figures, NodeFigures
-from prefect_ollama.tasks.dispatch.job import Embedded, Unfinished
 from prefect_ollama.tasks.dispatch.long_words import divide_long_words
 
 __all__ = [

@@ -17,9 +17,10 @@ from typing import Literal, Self
 
 from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.wire.proof import ProvenCluster
+from prefect_ollama.tasks.dispatch.embedding import Embedded, EmbeddingJob, Unfinished, as_it_is
+from prefect_ollama.tasks.dispatch.embedding_kind import EmbeddingKind
 from prefect_ollama.tasks.dispatch.engine import Engine
 from prefect_ollama.tasks.dispatch.figures import Figures
-from prefect_ollama.tasks.dispatch.job import Embedded, Job, Unfinished, as_it_is
 from prefect_ollama.tasks.dispatch.long_words import divide_long_words
 
 Kind = Literal["document", "query"]
@@ -94,7 +95,7 @@ class Dispatcher:
                 done before was handed over.
         """
         parts = [texts[start : start + size] for start in range(0, len(texts), size)]
-        jobs: dict[Future[Embedded], tuple[Job, Sequence[str]]] = {}
+        jobs: dict[Future[Embedded], tuple[EmbeddingJob, Sequence[str]]] = {}
         unfinished: list[Unfinished] = []
         try:
             for part in parts:
@@ -162,14 +163,14 @@ class Dispatcher:
         self.close()
 
     async def _make_engine(self) -> Engine:
-        return Engine(self.cluster, self._meeting)
+        return Engine(EmbeddingKind(self.cluster), self.cluster.spec, self._meeting)
 
-    def _submit(self, texts: Sequence[str], kind: Kind) -> Job:
+    def _submit(self, texts: Sequence[str], kind: Kind) -> EmbeddingJob:
         model = self.cluster.spec.model
         prefix = model.query_prefix if kind == "query" else model.document_prefix
         most = max(node.max_request_texts for node in self.cluster.spec.nodes)
         dimension = self.cluster.reference.dimension
-        job = Job(
+        job = EmbeddingJob(
             list(texts),
             dimension,
             prefix=prefix,
@@ -183,7 +184,7 @@ class Dispatcher:
             self._loop.call_soon_threadsafe(self._engine.add, job)
         return job
 
-    def _cancel(self, job: Job) -> None:
+    def _cancel(self, job: EmbeddingJob) -> None:
         with self._lock:
             if not self._closed and not job.future.done():
                 self._loop.call_soon_threadsafe(self._engine.cancel, job)

@@ -1,6 +1,8 @@
 """The engine: one event loop that owns all nodes and one queue, from which the nodes pull.
 
-Guarantees: every item ends with exactly one vector or one error; a failing node gets no real work until it has
+It knows nothing of what the items hold: see `request_kind`.
+
+Guarantees: every item ends with exactly one result or one error; a failing node gets no real work until it has
 proven itself again; an item that waits for a slow, silent or dead node is given to an idle one as well, and
 the first answer wins.
 """
@@ -14,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prefect_ollama.blocks.errors import (
     InputRejected,
@@ -23,20 +26,17 @@ from prefect_ollama.blocks.errors import (
     NodeRefused,
     NodeUnreachable,
 )
-from prefect_ollama.blocks.nodes import open_endpoint
-from prefect_ollama.blocks.wire.answer import Answer
 from prefect_ollama.blocks.wire.loop_lag import LoopLag
-from prefect_ollama.blocks.wire.proof import ProvenCluster
+from prefect_ollama.blocks.wire.spec import ClusterSpec
 from prefect_ollama.tasks.dispatch import choice, sizing, verdict
-from prefect_ollama.tasks.dispatch.errands import Carried, Findings
-from prefect_ollama.tasks.dispatch.evidence import Evidence
 from prefect_ollama.tasks.dispatch.figures import Figures, Span
-from prefect_ollama.tasks.dispatch.health import CANARY_UNITS, Health, as_node_error
+from prefect_ollama.tasks.dispatch.health import Health, as_node_error
 from prefect_ollama.tasks.dispatch.job import Item, Job
 from prefect_ollama.tasks.dispatch.lane import OVERDUE, OVERDUE_LEAST, SILENT, SILENT_LEAST, Lane, Request
 from prefect_ollama.tasks.dispatch.neighbours import Neighbours
 from prefect_ollama.tasks.dispatch.pace import Pace
 from prefect_ollama.tasks.dispatch.queue import Queue
+from prefect_ollama.tasks.dispatch.request_kind import Carried, Findings, Reply, RequestKind
 
 LOOK_AGAIN = 0.05
 """Seconds until an idle node looks whether work has turned out late, and one that was refused a place asks again."""
@@ -48,16 +48,18 @@ class Engine:
     """Everything here runs in one event loop; `Dispatcher` is the way in from elsewhere.
 
     Args:
-        cluster: The nodes with their proofs. Nodes without one start open and are probed.
+        kind: What is asked of the nodes. Nodes that have not proven themselves start open and are probed.
+        cluster: The nodes.
         meeting: Folder in which all that use the same nodes see each other; None for one that is alone.
     """
 
-    def __init__(self, cluster: ProvenCluster, meeting: Path | None = None) -> None:
-        self.cluster = cluster
+    def __init__(self, kind: RequestKind, cluster: ClusterSpec, meeting: Path | None = None) -> None:
+        self._kind = kind
+        self._give_up_after = cluster.give_up_after
         self._loop = asyncio.get_running_loop()
         self._start = self._loop.time()
-        self._queue = Queue(max(node.max_request_texts for node in cluster.spec.nodes))
-        self._jobs: set[Job] = set()
+        self._queue = Queue(max(kind.most_items(node) for node in cluster.nodes))
+        self._jobs: set[Job[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._awake = False
         self._spans: deque[Span] = deque(maxlen=SPANS_KEPT)
@@ -65,15 +67,15 @@ class Engine:
         self._neighbours = Neighbours(meeting)
         self._lag = LoopLag()
         self._lanes: list[Lane] = []
-        for node in cluster.spec.nodes:
-            proof, slots = cluster.proofs.get(node.name), self._neighbours.slots(node.url)
-            pace = Pace(CANARY_UNITS, proof.seconds if proof else 1.0, node.max_in_flight, slots)
-            client = open_endpoint(node, cluster.spec.model)
-            self._lanes.append(Lane(client, pace, self._neighbours, self._lag, warm=proof is not None))
-        self._health = Health(cluster, self._lanes, self._recovered)
-        self._evidence = Evidence(self._lanes, cluster.reference, self._start)
+        for node in cluster.nodes:
+            seconds, slots = kind.proven_seconds(node.name), self._neighbours.slots(node.url)
+            pace = Pace(kind.first_units, 1.0 if seconds is None else seconds, node.max_in_flight, slots)
+            warm = seconds is not None
+            self._lanes.append(Lane(kind.connect(node), pace, self._neighbours, self._lag, warm=warm))
+        self._health = Health(kind, cluster.give_up_after, self._lanes, self._recovered)
+        self._verification = kind.verification(self._lanes, self._start)
 
-    def add(self, job: Job) -> None:
+    def add(self, job: Job[Any]) -> None:
         """Take a job in. Urgent ones go before all others."""
         if job.left == 0:
             job.close()
@@ -84,7 +86,7 @@ class Engine:
         self._queue.put(job.items, front=job.urgent)
         self._soon()
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: Job[Any]) -> None:
         """Drop a job whose caller is gone."""
         job.drop()
         self._close({job})
@@ -107,7 +109,7 @@ class Engine:
         self._fail_all("The dispatcher was closed.", "Open another one for what is left.")
         if self._timer:
             self._timer.cancel()
-        tasks: list[asyncio.Task[Answer] | asyncio.Task[None]] = []
+        tasks: list[asyncio.Task[Reply] | asyncio.Task[None]] = []
         for lane in self._lanes:
             tasks += [request.task for request in lane.requests]
             tasks += [lane.probe] if lane.probe else []
@@ -155,10 +157,10 @@ class Engine:
             if not lane.take_place():
                 continue
             if units >= self._queue.units:
-                units -= self._evidence.burden(lane, now)
-            self._send(lane, self._queue.take(units, self._evidence.room(lane)), now)
+                units -= self._verification.burden(lane, now)
+            self._send(lane, self._queue.take(units, self._verification.room(lane)), now)
         self._hedge(now)
-        owed, found = self._evidence.owed(now, last=self._queue.head() is None)
+        owed, found = self._verification.owed(now, last=self._queue.head() is None)
         for lane, carried in owed:
             self._call(lane, [], carried, now)
         self._found(found)
@@ -168,11 +170,9 @@ class Engine:
     def _clear_dock(self, now: float) -> None:
         """Refuse the texts of the dock that are guilty, and give the others to nodes that may clear them."""
         others_wait = self._queue.head() is not None
-        refused: set[Job] = set()
+        refused: set[Job[Any]] = set()
         for item in list(self._queue.dock):
-            if not item.answered and (
-                error := verdict.sentence(item, self._lanes, self.cluster.spec.model.name, now)
-            ):
+            if not item.answered and (error := verdict.sentence(item, self._lanes, self._kind, now)):
                 item.job.refuse(item, error)
                 refused.add(item.job)
             if item.answered:
@@ -199,27 +199,23 @@ class Engine:
                 self._send(lane, request.open_items, now, hedge=True)
 
     def _send(self, lane: Lane, items: list[Item], now: float, *, hedge: bool = False) -> None:
-        carried = self._evidence.to_carry(lane, items, now, last=self._queue.head() is None)
+        carried = self._verification.to_carry(lane, items, now, last=self._queue.head() is None)
         self._call(lane, items, carried, now, hedge=hedge)
 
     def _call(
         self, lane: Lane, items: list[Item], carried: Carried, now: float, *, hedge: bool = False
     ) -> None:
         note = lane.pace.sent(now, sum(item.units for item in items) + carried.units, judged=bool(items))
-        texts = [*(item.sent for item in items), *carried.texts]
-        call = lane.client.embed(
-            texts,
-            timeout=lane.time_limit(lane.pace.due(now, note)),
-            dimension=self.cluster.reference.dimension,
-        )
+        payloads = [*(item.sent for item in items), *carried.payloads]
+        limit = lane.time_limit(lane.pace.due(now, note))
+        call = self._kind.send(lane.client, payloads, timeout=limit)
         task, number = self._loop.create_task(call), next(self._numbers)
-        errands = len(carried.errands)
-        request = Request(items, note, hedge, task, number, errands=errands, texts=len(texts))
+        request = Request(items, note, hedge, task, number, foreign=carried.foreign, texts=len(payloads))
         for item in items:
             item.copies += 1
         lane.requests.append(request)
         lane.hedged += hedge
-        self._evidence.sent(request, carried)
+        self._verification.sent(request, carried)
         request.task.add_done_callback(lambda task: self._guard(partial(self._ended, lane, request)))
 
     # ---- answers
@@ -236,7 +232,7 @@ class Engine:
         if cancelled or error is not None:
             outcome = "lost" if cancelled else "failed"
             lane.pace.dropped(now, request.note)
-            self._found(self._evidence.failed(request, cancelled=cancelled))
+            self._found(self._verification.failed(request, cancelled=cancelled))
             if cancelled:
                 self._put_back(request.open_items)  # whoever answered them may have been found out since
             if error is not None and not cancelled:
@@ -250,7 +246,7 @@ class Engine:
             lane.give_place(found=finding and not lane.pace.finding)
         self._soon()
 
-    def _arrived(self, lane: Lane, request: Request, answer: Answer, now: float) -> None:
+    def _arrived(self, lane: Lane, request: Request, reply: Reply, now: float) -> None:
         busy = lane.pace.finished(now, request.note)
         lane.busy += busy
         lane.answered += 1
@@ -264,28 +260,28 @@ class Engine:
         for item in request.items:
             item.held += 1
         # What it carries beside its texts is part of what these cost.
-        request.share = busy / max(len(request.items), 1), answer.tokens // max(len(request.items), 1)
-        self._found(self._evidence.arrived(lane, request, answer))
+        request.share = busy / max(len(request.items), 1), reply.tokens // max(len(request.items), 1)
+        self._found(self._verification.arrived(lane, request, reply))
         self._give_up_useless()
 
     def _found(self, found: Findings) -> None:
-        """Hand on what is believed, and embed anew what is not."""
-        for lane, request, answer in found.believed:
-            self._settle(lane, request, answer)
+        """Hand on what is believed, and send elsewhere what is not."""
+        for lane, request, reply in found.believed:
+            self._settle(lane, request, reply)
         for lane, items in found.lost:
             self._throw_away(lane, items)
         for lane, error in found.liars:
             self._disown(lane, error)
 
-    def _settle(self, lane: Lane, request: Request, answer: Answer) -> None:
+    def _settle(self, lane: Lane, request: Request, reply: Reply) -> None:
         self._health.progress(lane)
         seconds, tokens = request.share
-        jobs: set[Job] = set()
-        for item, vector in zip(request.items, answer.vectors, strict=False):
+        jobs: set[Job[Any]] = set()
+        for item, result in zip(request.items, self._kind.results(reply), strict=False):
             item.held -= 1
             if item.done:
                 continue
-            item.job.settle(item, vector, lane.name)
+            item.job.settle(item, result, lane.name)
             item.job.charge(seconds, tokens)
             jobs.add(item.job)
             self._contradict(item, lane)
@@ -293,7 +289,7 @@ class Engine:
 
     def _disown(self, lane: Lane, error: NodeError) -> None:
         """Believe nothing that a node gave since it was last right, and take back what it has in hand."""
-        self._throw_away(lane, self._evidence.disown(lane))
+        self._throw_away(lane, self._verification.disown(lane))
         for request in lane.requests:
             if not request.overdue:
                 self._take_back(request)
@@ -312,7 +308,7 @@ class Engine:
         for request in lane.requests:
             if request.overdue:
                 request.give_up()
-        for believed in self._evidence.proven(lane):
+        for believed in self._verification.proven(lane):
             self._settle(*believed)
         self._soon()
 
@@ -328,8 +324,8 @@ class Engine:
         """Send the texts elsewhere, and find out what failed: see `verdict`."""
         innocent = isinstance(error, NodeBusy | NodeRefused)
         # What it carried for another node may be what is wrong with it.
-        alone = len(request.items) == 1 and not request.errands and not innocent
-        certain = isinstance(error, InputRejected) and error.too_long
+        alone = len(request.items) == 1 and not request.foreign and not innocent
+        certain = verdict.is_certain(error)
         if alone and certain:
             verdict.accuse(request.items[0], lane, error)
         elif alone:
@@ -354,7 +350,7 @@ class Engine:
                 self._queue.put_in_dock(item)
         self._queue.put(items, front=front)
 
-    def _close(self, jobs: Iterable[Job]) -> None:
+    def _close(self, jobs: Iterable[Job[Any]]) -> None:
         for job in jobs:
             if job.left == 0:
                 self._jobs.discard(job)
@@ -367,7 +363,7 @@ class Engine:
         for lane in self._lanes:
             for request in lane.requests:
                 useless = request.items and all(item.answered for item in request.items)
-                if useless and not request.given_up and not self._evidence.needs(request):
+                if useless and not request.given_up and not self._verification.needs(request):
                     if lane.works and lane.silent_for_long(request, now, OVERDUE, OVERDUE_LEAST):
                         self._health.trip(lane, _silent(lane))
                     request.give_up()
@@ -420,8 +416,8 @@ class Engine:
         ]
         if (end := self._health.gives_up_at()) is not None:
             if now >= end:
-                patience = self.cluster.spec.give_up_after
-                why = f"No node has embedded anything for {patience:g} s:\n{self._health.causes()}\n"
+                patience = self._give_up_after
+                why = f"No node has {self._kind.work} for {patience:g} s:\n{self._health.causes()}\n"
                 self._fail_all(why, "Mend a node and run again.")
                 return
             moments.append(end)

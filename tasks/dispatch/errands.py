@@ -1,13 +1,13 @@
-"""What a request carries besides its own texts, to show that nodes are right, and what came to light by it."""
+"""What an embedding request carries besides its own texts, to show that nodes are right."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from prefect_ollama.blocks.errors import NodeAnswerError
-from prefect_ollama.blocks.wire.answer import Answer, Vectors
+from prefect_ollama.blocks.wire.answer import Vectors
 from prefect_ollama.blocks.wire.canaries import SHORT
-from prefect_ollama.tasks.dispatch.job import Item, estimate_units
+from prefect_ollama.tasks.dispatch.embedding import estimate_units
+from prefect_ollama.tasks.dispatch.job import Item
 from prefect_ollama.tasks.dispatch.lane import Lane, Request
 
 ONE_CANARY = estimate_units(SHORT[0])
@@ -49,7 +49,7 @@ class Carried:
     canaries: int = 0
 
     @property
-    def texts(self) -> list[str]:
+    def payloads(self) -> list[str]:
         """As they are sent."""
         asked = [errand.item.sent for errand in self.errands]
         return [*asked, *SHORT[: self.canaries]]
@@ -59,17 +59,7 @@ class Carried:
         """Their work."""
         return sum(errand.item.units for errand in self.errands) + ONE_CANARY * self.canaries
 
-
-@dataclass(slots=True)
-class Findings:
-    """What came to light.
-
-    Attributes:
-        believed: Answers that may be handed on.
-        liars: Nodes that gave a wrong vector, with the reason.
-        lost: Texts whose answer can't be checked any more.
-    """
-
-    believed: list[tuple[Lane, Request, Answer]] = field(default_factory=list)
-    liars: list[tuple[Lane, NodeAnswerError]] = field(default_factory=list)
-    lost: list[tuple[Lane, list[Item]]] = field(default_factory=list)
+    @property
+    def foreign(self) -> int:
+        """How many texts belong to other nodes' requests."""
+        return len(self.errands)

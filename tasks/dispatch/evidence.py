@@ -20,9 +20,10 @@ from prefect_ollama.blocks.errors import NodeAnswerError
 from prefect_ollama.blocks.wire.answer import Answer, Vectors
 from prefect_ollama.blocks.wire.canaries import SHORT
 from prefect_ollama.blocks.wire.fingerprint import Fingerprint, cosine, least_cosine
-from prefect_ollama.tasks.dispatch.errands import ONE_CANARY, Carried, Errand, Findings
+from prefect_ollama.tasks.dispatch.errands import ONE_CANARY, Carried, Errand
 from prefect_ollama.tasks.dispatch.job import Item
 from prefect_ollama.tasks.dispatch.lane import Lane, Request
+from prefect_ollama.tasks.dispatch.request_kind import Findings, Reply
 
 EVERY = 3.0
 """Seconds of a node's work that wait for evidence, at most, while more work comes."""
@@ -207,7 +208,7 @@ class Evidence:
                 found.lost.append((errand.lane, errand.request.items))
         return found
 
-    def proven(self, lane: Lane) -> list[tuple[Lane, Request, Answer]]:
+    def proven(self, lane: Lane) -> list[tuple[Lane, Request, Reply]]:
         """A node has proven itself anew: what it gave before may be handed on."""
         return self._believe(lane, None)
 
@@ -284,7 +285,7 @@ class Evidence:
         else:
             found.liars.append((errand.lane, _lies(errand.lane, "a text")))
 
-    def _believe(self, lane: Lane, right: Request | None) -> list[tuple[Lane, Request, Answer]]:
+    def _believe(self, lane: Lane, right: Request | None) -> list[tuple[Lane, Request, Reply]]:
         """Take out of those held the answers that a right one speaks for; all of them, if none is named."""
         page = self._pages[lane]
         if right is not None and (page.right is None or page.right.number < right.number):

@@ -10,13 +10,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from prefect_ollama.blocks.errors import NodeError, NodeFailed, NodeRefused, NodeUnreachable
-from prefect_ollama.blocks.wire.canaries import SHORT
-from prefect_ollama.blocks.wire.proof import ProvenCluster, prove_again
 from prefect_ollama.tasks.dispatch import verdict
-from prefect_ollama.tasks.dispatch.job import estimate_units
 from prefect_ollama.tasks.dispatch.lane import Lane
-
-CANARY_UNITS = sum(estimate_units(text) for text in SHORT)
+from prefect_ollama.tasks.dispatch.request_kind import RequestKind
 
 PROBE_TIMEOUT = 5.0
 """Seconds of a first probe; each further one in a row may take twice as long, as a model may have to load."""
@@ -26,23 +22,29 @@ class Health:
     """Trips breakers and closes them.
 
     Args:
-        cluster: The nodes with their proofs. Those without one start open.
+        kind: What is asked of the nodes. Those that have not proven themselves start open.
+        give_up_after: Seconds without a working node after which the work fails.
         lanes: All nodes.
         recovered: Called when a node works again.
     """
 
     def __init__(
-        self, cluster: ProvenCluster, lanes: Sequence[Lane], recovered: Callable[[Lane], None]
+        self,
+        kind: RequestKind,
+        give_up_after: float,
+        lanes: Sequence[Lane],
+        recovered: Callable[[Lane], None],
     ) -> None:
-        self._cluster = cluster
+        self._kind = kind
+        self._give_up_after = give_up_after
         self._lanes = lanes
         self._recovered = recovered
         self._loop = asyncio.get_running_loop()
         self._wanted = asyncio.Event()
         self._none_since: float | None = None
         for lane in lanes:
-            if lane.name not in cluster.proofs:
-                reason = cluster.left_out.get(lane.name)
+            if kind.proven_seconds(lane.name) is None:
+                reason = kind.left_out(lane.name)
                 lane.refusal = reason if isinstance(reason, NodeRefused) else None
                 self.trip(lane, reason or NodeUnreachable("has not proven itself yet.", node=lane.name))
 
@@ -74,7 +76,7 @@ class Health:
         """When to end the work for want of nodes; None while one works."""
         if self._none_since is None or self._any():
             return None
-        return self._none_since + self._cluster.spec.give_up_after
+        return self._none_since + self._give_up_after
 
     def causes(self) -> str:
         """The last error of each node that has one, a line each."""
@@ -91,7 +93,7 @@ class Health:
             lane.breaker.half_open()
             limit = min(timeout + lane.patience(self._loop.time()), lane.client.node.load_timeout)
             try:
-                seconds = await prove_again(lane.client, self._cluster, timeout=limit, refused=lane.refusal)
+                seconds = await self._kind.probe(lane.client, timeout=limit, refused=lane.refusal)
                 break
             except Exception as error:
                 if isinstance(error, NodeRefused) and error.model is not None:
@@ -104,7 +106,8 @@ class Health:
         passed_over = any(request.overdue and not request.given_up for request in lane.requests)
         pause = lane.breaker.close(self._loop.time(), passed_over=passed_over)
         if not (pause and lane.answered):
-            lane.pace.start_over(CANARY_UNITS, seconds, lane.neighbours.slots(lane.client.node.url))
+            slots = lane.neighbours.slots(lane.client.node.url)
+            lane.pace.start_over(self._kind.first_units, seconds, slots)
         suspects, lane.suspects = lane.suspects, []
         for item, cause in suspects:
             verdict.accuse(item, lane, cause)

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from statistics import median, quantiles
 
 from prefect_ollama.blocks.errors import NodeError, NodeRefused
-from prefect_ollama.blocks.nodes import Endpoint
-from prefect_ollama.blocks.wire.answer import Answer
 from prefect_ollama.blocks.wire.loop_lag import LoopLag
 from prefect_ollama.tasks.dispatch.breaker import Breaker
 from prefect_ollama.tasks.dispatch.figures import NodeFigures
 from prefect_ollama.tasks.dispatch.job import Item
 from prefect_ollama.tasks.dispatch.neighbours import Neighbours
 from prefect_ollama.tasks.dispatch.pace import Pace, Sent
+from prefect_ollama.tasks.dispatch.request_kind import Client, Reply
 from prefect_ollama.tasks.dispatch.sizing import LONGEST, Standing
 
 OVERDUE = 2.0
@@ -49,7 +48,7 @@ class Request:
         hedge: Whether it does again what another node is doing.
         task: The call.
         number: Its place in the order in which requests were sent.
-        errands: How many texts of other nodes' requests it holds beside its own.
+        foreign: How many items of other nodes' requests it holds beside its own.
         texts: How many texts it holds in all.
         overdue: Whether it has taken so long that others are asked.
         given_up: Whether it was cancelled here.
@@ -60,9 +59,9 @@ class Request:
     items: list[Item]
     note: Sent
     hedge: bool
-    task: asyncio.Task[Answer]
+    task: asyncio.Task[Reply]
     number: int
-    errands: int = 0
+    foreign: int = 0
     texts: int = 1
     overdue: bool = False
     given_up: bool = False
@@ -90,7 +89,7 @@ class Lane:
         refused: Whether there was no place for another request when one was last asked for.
     """
 
-    client: Endpoint
+    client: Client
     pace: Pace
     neighbours: Neighbours
     lag: LoopLag

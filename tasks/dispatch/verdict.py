@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prefect_ollama.blocks.errors import InputRejected, NodeError, NodeUnreachable, TextError, TextTooLong
+from prefect_ollama.blocks.errors import InputRejected, NodeError, NodeUnreachable, PrefectOllamaError
 from prefect_ollama.tasks.dispatch.job import Accusation, Item
 from prefect_ollama.tasks.dispatch.lane import Lane
+from prefect_ollama.tasks.dispatch.request_kind import RequestKind
 
 GUILT = 3.0
 """What must speak against a text. A failure counts 1, a clear word against the text 1.5, no answer at all a half
@@ -43,26 +44,20 @@ def may_try(item: Item, lane: Lane, lanes: Sequence[Lane], now: float, *, others
     return not _unheard(item, lanes, now) and (lane.texts > accusation.texts or not others_wait)
 
 
-def sentence(item: Item, lanes: Sequence[Lane], model: str, now: float) -> TextError | None:
-    """Why a text has failed for good, or None while it has not."""
+def is_certain(error: NodeError) -> bool:
+    """Return whether an error is surely the payload's fault, so that its node need not prove itself again."""
+    return isinstance(error, InputRejected) and error.too_long
+
+
+def sentence(item: Item, lanes: Sequence[Lane], kind: RequestKind, now: float) -> PrefectOllamaError | None:
+    """Why an item has failed for good, or None while it has not."""
     if not item.accused or _unheard(item, lanes, now):
         return None
     errors = [accusation.error for accusation in item.accused.values()]
-    if any(isinstance(error, InputRejected) and error.too_long for error in errors):
-        return TextTooLong(
-            f"{len(item.text)} characters are longer than the context of {model!r}.",
-            text=item.text,
-            state="It was not cut.",
-            remedy="Split it into smaller texts, or raise num_ctx if the model can take more.",
-        )
-    if sum(accusation.weight for accusation in item.accused.values()) < GUILT:
+    weight = sum(accusation.weight for accusation in item.accused.values())
+    if weight < GUILT and not any(map(is_certain, errors)):
         return None
-    return TextError(
-        f"it failed alone on {', '.join(sorted(item.accused))}, where canary texts did not ({errors[-1].cause})",
-        text=item.text,
-        state="It has no vector; the texts beside it have theirs.",
-        remedy="Look at the text itself: it may crash the model's runner.",
-    )
+    return kind.final_error(item, errors)
 
 
 def _unheard(item: Item, lanes: Sequence[Lane], now: float) -> bool:

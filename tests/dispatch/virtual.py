@@ -20,8 +20,10 @@ from prefect_ollama.blocks.wire.canaries import CANARIES, SHORT
 from prefect_ollama.blocks.wire.fingerprint import Fingerprint
 from prefect_ollama.blocks.wire.proof import Proof, ProvenCluster
 from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
-from prefect_ollama.tasks.dispatch import Embedded, Figures, engine
-from prefect_ollama.tasks.dispatch.job import Job
+from prefect_ollama.tasks.dispatch import Embedded, Figures, embedding_kind
+from prefect_ollama.tasks.dispatch.embedding import EmbeddingJob
+from prefect_ollama.tasks.dispatch.embedding_kind import EmbeddingKind
+from prefect_ollama.tasks.dispatch.engine import Engine
 from prefect_ollama.tasks.dispatch.pace import Pace
 from tests.nodes import expected_vector
 from tests.nodes.bursts import ALWAYS, Bursts, least_time
@@ -197,7 +199,7 @@ def embed(
         Unfinished: No node was left.
     """
     VirtualClient.nodes = {f"n{i}": node for i, node in enumerate(made)}
-    patch.setattr(engine, "open_endpoint", VirtualClient)
+    patch.setattr(embedding_kind, "open_endpoint", VirtualClient)
     if assumed is not None:
         start_over = Pace.start_over
 
@@ -216,8 +218,8 @@ def embed(
     cluster = ProvenCluster(spec, reference, proofs)
 
     async def run() -> Outcome:
-        dispatch = engine.Engine(cluster)
-        job = Job(list(texts), DIMENSION, prefix="", urgent=False, limit=most)
+        dispatch = Engine(EmbeddingKind(cluster), spec)
+        job = EmbeddingJob(list(texts), DIMENSION, prefix="", urgent=False, limit=most)
         dispatch.add(job)
         embedded = await asyncio.wrap_future(job.future)
         outcome = Outcome(embedded, asyncio.get_running_loop().time(), dispatch.figures())

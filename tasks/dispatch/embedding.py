@@ -1,0 +1,134 @@
+"""Texts that one caller wants vectors of, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from prefect_ollama.blocks.errors import ClusterError, PrefectOllamaError, TextError
+from prefect_ollama.blocks.wire.answer import Vectors
+from prefect_ollama.tasks.dispatch.job import Job
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """What became of a list of texts.
+
+    Attributes:
+        vectors: float32 of shape (texts, dimension), in the order of the texts. The rows of failed texts
+            are NaN; `failures` names them.
+        failures: By place in the list, why a text has no vector. Empty when all went well.
+        nodes: Name of the node that embedded each text, empty for one without a vector.
+        node_seconds: Seconds of node time that went into the texts' vectors.
+        tokens: Tokens that the nodes counted, 0 where they do not say.
+    """
+
+    vectors: Vectors
+    failures: dict[int, TextError]
+    nodes: tuple[str, ...]
+    node_seconds: float
+    tokens: int
+
+
+class Unfinished(ClusterError):
+    """The nodes could not finish a list of texts.
+
+    Args:
+        embedded: What was done before, to be kept by the caller. Texts with neither vector nor failure are
+            those that are left.
+    """
+
+    def __init__(self, cause: str, *, left: int, embedded: Embedded, remedy: str) -> None:
+        super().__init__(cause, left=left, state=f"{left} texts are left.", remedy=remedy)
+        self.embedded = embedded
+
+
+def as_it_is(text: str) -> str:
+    """Return the text itself."""
+    return text
+
+
+class EmbeddingJob(Job[Embedded]):
+    """One caller's texts, on their way to an `Embedded`.
+
+    Args:
+        texts: The texts.
+        dimension: Length of a vector.
+        prefix: Put before each text when it is sent.
+        urgent: Whether they go before all others.
+        limit: Texts that a request may hold.
+        prepare: Makes what is sent of prefix and text; the same for all jobs of a dispatcher.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[str],
+        dimension: int,
+        *,
+        prefix: str,
+        urgent: bool,
+        limit: int,
+        prepare: Callable[[str], str] = as_it_is,
+    ) -> None:
+        self._prefix = prefix
+        self._prepare = prepare
+        self._vectors = np.full((len(texts), dimension), np.nan, dtype=np.float32)
+        self._failures: dict[int, TextError] = {}
+        self._nodes = [""] * len(texts)
+        self._seconds = 0.0
+        self._tokens = 0
+        super().__init__(texts, urgent=urgent, limit=limit)
+        for item in self.items:
+            if not item.payload.isascii() and (error := _no_unicode(item.payload)) is not None:
+                self.refuse(item, error)
+
+    def cost(self, payload: str) -> float:
+        """Return the units of a text with its prefix."""
+        return estimate_units(self._prefix + payload)
+
+    def prepared(self, payload: str) -> str:
+        """Return the text as a node gets it."""
+        return self._prepare(self._prefix + payload)
+
+    def keep(self, index: int, result: Vectors, node: str) -> None:
+        """Keep a vector."""
+        self._vectors[index] = result
+        self._nodes[index] = node
+
+    def keep_error(self, index: int, error: PrefectOllamaError) -> None:
+        """Keep a text's error."""
+        assert isinstance(error, TextError)
+        self._failures[index] = error
+
+    def charge(self, seconds: float, tokens: int) -> None:
+        """Add a share of a request's cost."""
+        self._seconds += seconds
+        self._tokens += tokens
+
+    def result(self) -> Embedded:
+        """Return the vectors and errors that there are."""
+        return Embedded(self._vectors, self._failures, tuple(self._nodes), self._seconds, self._tokens)
+
+    def unfinished(self, why: str, remedy: str) -> Unfinished:
+        """Return an error that carries the vectors that there are."""
+        return Unfinished(why, left=self.left, embedded=self.result(), remedy=remedy)
+
+
+def estimate_units(text: str) -> float:
+    """Work that a text means for a node: some 4 bytes a token, and 16 tokens' worth for any text at all."""
+    return 16.0 + len(text.encode("utf-8", "surrogatepass")) / 4.0
+
+
+def _no_unicode(text: str) -> TextError | None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return TextError(
+            f"it is no valid Unicode, so no JSON can carry it ({error.reason} at {error.start}).",
+            text=text.encode("utf-8", "backslashreplace").decode(),
+            state="It was not sent.",
+            remedy="Decode its source with errors='replace'.",
+        )
+    return None
