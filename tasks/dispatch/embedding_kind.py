@@ -15,7 +15,7 @@ from prefect_ollama.tasks.dispatch.embedding import estimate_units
 from prefect_ollama.tasks.dispatch.evidence import Evidence
 from prefect_ollama.tasks.dispatch.job import Item
 from prefect_ollama.tasks.dispatch.lane import Lane
-from prefect_ollama.tasks.dispatch.request_kind import Verification
+from prefect_ollama.tasks.dispatch.request_kind import AnswerCheck
 
 
 class EmbeddingKind:
@@ -52,7 +52,7 @@ class EmbeddingKind:
         """Return how many texts a request to a node may hold."""
         return node.max_request_texts
 
-    def verification(self, lanes: Sequence[Lane], now: float) -> Verification:
+    def answer_check(self, lanes: Sequence[Lane], now: float) -> AnswerCheck:
         """Return the check of vectors against canaries and other nodes."""
         return Evidence(lanes, self._cluster.reference, now)
 

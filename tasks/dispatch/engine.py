@@ -73,7 +73,7 @@ class Engine:
             warm = seconds is not None
             self._lanes.append(Lane(kind.connect(node), pace, self._neighbours, self._lag, warm=warm))
         self._health = Health(kind, cluster.give_up_after, self._lanes, self._recovered)
-        self._verification = kind.verification(self._lanes, self._start)
+        self._answer_check = kind.answer_check(self._lanes, self._start)
 
     def add(self, job: Job[Any]) -> None:
         """Take a job in. Urgent ones go before all others."""
@@ -157,10 +157,10 @@ class Engine:
             if not lane.take_place():
                 continue
             if units >= self._queue.units:
-                units -= self._verification.burden(lane, now)
-            self._send(lane, self._queue.take(units, self._verification.room(lane)), now)
+                units -= self._answer_check.burden(lane, now)
+            self._send(lane, self._queue.take(units, self._answer_check.room(lane)), now)
         self._hedge(now)
-        owed, found = self._verification.owed(now, last=self._queue.head() is None)
+        owed, found = self._answer_check.owed(now, last=self._queue.head() is None)
         for lane, carried in owed:
             self._call(lane, [], carried, now)
         self._found(found)
@@ -199,7 +199,7 @@ class Engine:
                 self._send(lane, request.open_items, now, hedge=True)
 
     def _send(self, lane: Lane, items: list[Item], now: float, *, hedge: bool = False) -> None:
-        carried = self._verification.to_carry(lane, items, now, last=self._queue.head() is None)
+        carried = self._answer_check.to_carry(lane, items, now, last=self._queue.head() is None)
         self._call(lane, items, carried, now, hedge=hedge)
 
     def _call(
@@ -215,7 +215,7 @@ class Engine:
             item.copies += 1
         lane.requests.append(request)
         lane.hedged += hedge
-        self._verification.sent(request, carried)
+        self._answer_check.sent(request, carried)
         request.task.add_done_callback(lambda task: self._guard(partial(self._ended, lane, request)))
 
     # ---- answers
@@ -232,7 +232,7 @@ class Engine:
         if cancelled or error is not None:
             outcome = "lost" if cancelled else "failed"
             lane.pace.dropped(now, request.note)
-            self._found(self._verification.failed(request, cancelled=cancelled))
+            self._found(self._answer_check.failed(request, cancelled=cancelled))
             if cancelled:
                 self._put_back(request.open_items)  # whoever answered them may have been found out since
             if error is not None and not cancelled:
@@ -261,7 +261,7 @@ class Engine:
             item.held += 1
         # What it carries beside its texts is part of what these cost.
         request.share = busy / max(len(request.items), 1), reply.tokens // max(len(request.items), 1)
-        self._found(self._verification.arrived(lane, request, reply))
+        self._found(self._answer_check.arrived(lane, request, reply))
         self._give_up_useless()
 
     def _found(self, found: Findings) -> None:
@@ -289,7 +289,7 @@ class Engine:
 
     def _disown(self, lane: Lane, error: NodeError) -> None:
         """Believe nothing that a node gave since it was last right, and take back what it has in hand."""
-        self._throw_away(lane, self._verification.disown(lane))
+        self._throw_away(lane, self._answer_check.disown(lane))
         for request in lane.requests:
             if not request.overdue:
                 self._take_back(request)
@@ -308,7 +308,7 @@ class Engine:
         for request in lane.requests:
             if request.overdue:
                 request.give_up()
-        for believed in self._verification.proven(lane):
+        for believed in self._answer_check.proven(lane):
             self._settle(*believed)
         self._soon()
 
@@ -363,7 +363,7 @@ class Engine:
         for lane in self._lanes:
             for request in lane.requests:
                 useless = request.items and all(item.answered for item in request.items)
-                if useless and not request.given_up and not self._verification.needs(request):
+                if useless and not request.given_up and not self._answer_check.needs(request):
                     if lane.works and lane.silent_for_long(request, now, OVERDUE, OVERDUE_LEAST):
                         self._health.trip(lane, _silent(lane))
                     request.give_up()

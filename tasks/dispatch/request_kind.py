@@ -66,7 +66,7 @@ class Findings:
     lost: list[tuple[Lane, list[Item]]] = field(default_factory=list)
 
 
-class Verification(Protocol):
+class AnswerCheck(Protocol):
     """Decides when an answer may be handed on to its caller."""
 
     def room(self, lane: Lane) -> int:
@@ -123,7 +123,7 @@ class RequestKind(Protocol):
     def most_items(self, node: NodeSpec) -> int:
         """Return how many items a request to a node may hold."""
 
-    def verification(self, lanes: Sequence[Lane], now: float) -> Verification:
+    def answer_check(self, lanes: Sequence[Lane], now: float) -> AnswerCheck:
         """Return what checks the answers of these nodes."""
 
     def send(self, client: Any, payloads: Sequence[Any], *, timeout: float) -> Coroutine[Any, Any, Reply]:
@@ -131,7 +131,7 @@ class RequestKind(Protocol):
 
         Args:
             client: What `connect` returned.
-            payloads: As the items' jobs and the verification prepared them.
+            payloads: As the items' jobs and the answer check prepared them.
             timeout: Seconds until the whole answer must be there.
 
         Raises:
