@@ -1,4 +1,4 @@
-"""A chunk: the piece of a document that is embedded, stored and found. Pure values, no behaviour."""
+"""A chunk: the piece of a document that is embedded, stored and found. Pure values."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ class Chunk:
         heading: Path of headings above it, joined by " > "; empty where there is none.
         regions: Where it stands on its pages, one or more rectangles a page.
         tokens: Length in the model's tokens, counted or estimated on the safe side.
+        embedded_text: What is embedded in place of the text, without a prompt prefix; empty where that is the text.
+        page_label_from: Number that is printed on the first page ("iv", "F-3"); empty where it is not known.
+        page_label_to: Number that is printed on the last page.
     """
 
     text: str
@@ -45,3 +48,11 @@ class Chunk:
     heading: str = ""
     regions: tuple[Region, ...] = ()
     tokens: int = 0
+    embedded_text: str = ""
+    page_label_from: str = ""
+    page_label_to: str = ""
+
+    @property
+    def to_embed(self) -> str:
+        """The text that is embedded, without a prompt prefix."""
+        return self.embedded_text or self.text

@@ -95,7 +95,7 @@ class BundlePolicy(CachePolicy):
     Without a cache of vectors there is none of bundles either.
     """
 
-    version: int = 3
+    version: int = 4
     key_storage: Any = None
     isolation_level: Any = None
     lock_manager: Any = None
@@ -119,9 +119,12 @@ class BundlePolicy(CachePolicy):
         for each in cut.documents:
             row = each.document
             feed(f"{row.doc_id} {row.content_hash} {row.size} {row.mtime_ns} {row.status}")
+            feed(f"{row.parser_version} {row.chunker_version} {row.title}")
             for chunk in each.chunks:
                 feed(f"{chunk.page_from} {chunk.page_to} {chunk.heading}")
+                feed(f"{chunk.page_label_from} {chunk.page_label_to}")
                 feed(chunk.text)
+                feed(chunk.embedded_text)
         return f"{KEY}{digest.hexdigest()}"
 
 
@@ -163,7 +166,7 @@ def _embed(cut: CutBundle, embedding: Embedding) -> EmbeddedBundle:
     pending = list(cut.documents)
     failures: dict[str, TextError] = {}
     while True:
-        texts = {chunk.text for each in pending for chunk in each.chunks}
+        texts = {chunk.to_embed for each in pending for chunk in each.chunks}
         new = known.complete(sorted(texts - failures.keys()))
         failures |= new
         too_long = {text for text, error in new.items() if isinstance(error, TextTooLong) and len(text) > 1}
@@ -203,7 +206,7 @@ def _embed(cut: CutBundle, embedding: Embedding) -> EmbeddedBundle:
 def _split(each: Cut, too_long: set[str]) -> Cut:
     parts: list[Chunk] = []
     for chunk in each.chunks:
-        parts += split_chunk(chunk) if chunk.text in too_long else [chunk]
+        parts += split_chunk(chunk) if chunk.to_embed in too_long else [chunk]
     return replace(each, chunks=tuple(renumbered(parts)))
 
 
@@ -214,8 +217,8 @@ def _assemble(
     row = each.document
     if row.status == FAILED:
         return None, row
-    good = [chunk for chunk in each.chunks if chunk.text in known.vectors]
-    bad = [failures[chunk.text] for chunk in each.chunks if chunk.text in failures]
+    good = [chunk for chunk in each.chunks if chunk.to_embed in known.vectors]
+    bad = [failures[chunk.to_embed] for chunk in each.chunks if chunk.to_embed in failures]
     if bad:
         reason = f"{len(bad)} of {len(each.chunks)} chunks could not be embedded: {bad[0]}"
         row = replace(
@@ -224,6 +227,6 @@ def _assemble(
     if not good:
         return None, row
     # What a text took counts for the first document that it stands in, so that all documents' add up to the run's.
-    row = replace(row, node_seconds=sum(known.seconds_of.pop(chunk.text, 0.0) for chunk in good))
-    matrix = np.stack([known.vectors[chunk.text] for chunk in good])
+    row = replace(row, node_seconds=sum(known.seconds_of.pop(chunk.to_embed, 0.0) for chunk in good))
+    matrix = np.stack([known.vectors[chunk.to_embed] for chunk in good])
     return EmbeddedDocument(row, renumbered(good), matrix), None

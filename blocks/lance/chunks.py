@@ -12,7 +12,7 @@ committed whatever came before it, and rows that another added meanwhile would b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance.filters import both, equals, one_of
-from prefect_ollama.blocks.lance.rows import tombstones
+from prefect_ollama.blocks.lance.rows import text_hash, tombstones
 from prefect_ollama.blocks.lance.schema import upgraded
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.lance.tables import ATTEMPTS, commit, connect, merge, open_table, pause
@@ -116,36 +116,48 @@ class Chunks:
         rows = pa.concat_tables([part.cast(self.schema) for part in parts])
         return rows.sort_by([("doc_id", "ascending"), ("position", "ascending")])
 
-    def upgraded_rows_of(self, doc_ids: Sequence[str], wanted: pa.Schema) -> pa.Table:
-        """Return `rows_of` in a later schema than that of the version this is `at`."""
-        return upgraded(self.rows_of(doc_ids), wanted)
+    def upgraded_rows_of(
+        self, doc_ids: Sequence[str], wanted: pa.Schema, titles: Mapping[str, str]
+    ) -> pa.Table:
+        """Return `rows_of` in a later schema than that of the version this is `at`, with titles by `doc_id`."""
+        return upgraded(self.rows_of(doc_ids), wanted, titles)
 
     def vectors_of(self, doc_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """Return vectors by the hash of their text, shape (dimension,) each."""
+        """Return vectors by the hash of the text that was embedded, shape (dimension,) each."""
         vectors: dict[str, NDArray[np.float32]] = {}
         for some in groups(doc_ids):
-            for batch in self._of(some).select(["text_hash", "vector"]).to_batches():
+            for batch in self._of(some).select(["text_hash", *self._embedded, "vector"]).to_batches():
                 rows = batch["vector"].flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)
-                vectors.update(zip(batch["text_hash"].to_pylist(), rows, strict=True))
+                vectors.update(zip(_embedded_hashes(batch), rows, strict=True))
         return vectors
 
     def sample(self, count: int) -> list[tuple[str, NDArray[np.float32]]]:
-        """Return text and vector, shape (dimension,), of some rows; half of them not of ASCII alone, if there are."""
+        """Return embedded text and vector, shape (dimension,), of some rows.
+
+        Half of them are not of ASCII alone, if there are such.
+        """
         total = int(self.table.count_rows())
         wanted = min(count, total)
         places = [total * number // wanted for number in range(wanted)]
-        columns = ["doc_id", "text", "vector"]
+        columns = ["doc_id", "text", *self._embedded, "vector"]
         found = self.table.take_offsets(places).select(columns).to_arrow().to_pylist()
         marked = (
             self.table.search().where(_MARKED).select(columns).limit((count + 1) // 2).to_arrow().to_pylist()
         )
-        rows = {row["text"]: row["vector"] for row in [*marked, *found] if row["doc_id"]}
+        rows = {
+            row.get("embedded_text") or row["text"]: row["vector"]
+            for row in [*marked, *found]
+            if row["doc_id"]
+        }
         return [(text, np.asarray(rows[text], np.float32)) for text in list(rows)[:count]]
 
     def texts(self) -> Iterator[list[str]]:
-        """Yield the texts of all rows, batch by batch."""
-        for batch in self.table.search().where(f"NOT ({_EMPTIED})").select(["text"]).to_batches():
-            yield batch.column("text").to_pylist()
+        """Yield the embedded texts of all rows, batch by batch."""
+        columns = ["text", *self._embedded]
+        for batch in self.table.search().where(f"NOT ({_EMPTIED})").select(columns).to_batches():
+            texts = batch.column("text").to_pylist()
+            embedded = batch.column("embedded_text").to_pylist() if self._embedded else texts
+            yield [other or text for text, other in zip(texts, embedded, strict=True)]
 
     def held(self) -> dict[str, dict[str, int]]:
         """Return how many rows there are of each content of each document: by doc_id, by content_hash."""
@@ -215,6 +227,11 @@ class Chunks:
             self._base, self._added = self.at(before + 1), set()
         self._last = before + 1
 
+    @property
+    def _embedded(self) -> list[str]:
+        """The column of embedded texts, which a table of an earlier version lacks: there it is the text."""
+        return [name for name in ("embedded_text",) if name in self.schema.names]
+
     def _of(self, doc_ids: Sequence[str]) -> Any:
         return self.table.search().where(one_of("doc_id", doc_ids))
 
@@ -232,6 +249,14 @@ def groups(values: Sequence[str], size: int = IDS_A_FILTER) -> Iterator[Sequence
     """Yield the values in groups that a filter can list."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
+
+
+def _embedded_hashes(batch: pa.RecordBatch) -> list[str]:
+    hashes: list[str] = batch["text_hash"].to_pylist()
+    if "embedded_text" not in batch.schema.names:
+        return hashes
+    embedded = batch["embedded_text"].to_pylist()
+    return [text_hash(text) if text else known for known, text in zip(hashes, embedded, strict=True)]
 
 
 def _without(ids: pa.Array, others: pa.ChunkedArray) -> pa.Array:

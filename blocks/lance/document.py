@@ -44,6 +44,8 @@ class Document:
         created: When the document was made, or None.
         modified: When the document was last changed, or None.
         node_seconds: Time that nodes spent on its chunks, in seconds.
+        parser_version: Version of the parser that read it; 0 where it is not known.
+        chunker_version: Version of the chunker that cut it; 0 where it is not known.
         run_id: The run that wrote this row; the store sets it.
         updated_at: When this row was written; the store sets it.
     """
@@ -66,6 +68,8 @@ class Document:
     created: datetime | None = None
     modified: datetime | None = None
     node_seconds: float = 0.0
+    parser_version: int = 0
+    chunker_version: int = 0
     run_id: str = ""
     updated_at: datetime | None = None
 
@@ -118,6 +122,9 @@ class Hit:
         chunk_id: The chunk.
         position: The chunk's place in the document, counted from 0.
         regions: Rectangles on the pages.
+        title: The document's title; empty where it is not known.
+        page_label_from: Number that is printed on the first page ("iv", "F-3"); empty where it is not known.
+        page_label_to: Number that is printed on the last page.
         also_in: Other places with the same text, in order of source, path and page; the first hundred.
         copies: How many other places there are.
     """
@@ -133,5 +140,8 @@ class Hit:
     chunk_id: str
     position: int
     regions: tuple[Region, ...] = ()
+    title: str = ""
+    page_label_from: str = ""
+    page_label_to: str = ""
     also_in: tuple[Place, ...] = ()
     copies: int = 0

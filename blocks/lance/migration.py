@@ -7,7 +7,7 @@ with them the way back to before earlier runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -52,14 +52,35 @@ def upgrade(spec: StoreSpec) -> list[str]:
         TableError: A table cannot be written; it is as it was.
     """
     done = []
-    for table, wanted in outdated(connect(spec), spec):
-        rewrite(spec, table.name, table, wanted)
+    connection = connect(spec)
+    for table, wanted in outdated(connection, spec):
+        rewrite(
+            spec, table.name, table, wanted, _titles(connection, spec) if table.name == spec.table else {}
+        )
         done.append(table.name)
     return done
 
 
-def rewrite(spec: StoreSpec, name: str, source: Any, wanted: pa.Schema) -> None:
+def _titles(connection: Any, spec: StoreSpec) -> dict[str, str]:
+    """Titles of the documents, by `doc_id`."""
+    manifest = open_table(connection, spec, spec.documents_table)
+    if manifest is None:
+        return {}
+    rows = manifest.search().select(["doc_id", "title"]).to_arrow()
+    return dict(zip(rows["doc_id"].to_pylist(), rows["title"].to_pylist(), strict=True))
+
+
+def rewrite(
+    spec: StoreSpec, name: str, source: Any, wanted: pa.Schema, titles: Mapping[str, str] | None = None
+) -> None:
     """Put the rows of a table, in a schema, in the place of those of the table of a name, in one commit, streaming.
+
+    Args:
+        spec: The store.
+        name: The table that is overwritten.
+        source: The table that has the rows.
+        wanted: The schema.
+        titles: Titles of documents by `doc_id`, for rows of chunks that have none.
 
     Raises:
         TableError: The commit failed; the table is as it was.
@@ -67,7 +88,7 @@ def rewrite(spec: StoreSpec, name: str, source: Any, wanted: pa.Schema) -> None:
 
     def stream() -> Iterator[pa.RecordBatch]:
         for batch in source.search().to_batches(batch_size=BATCH_ROWS):
-            yield from schema.upgraded(pa.table(batch), wanted).to_batches()
+            yield from schema.upgraded(pa.table(batch), wanted, titles).to_batches()
 
     rows = pa.RecordBatchReader.from_batches(wanted, stream())
     try:

@@ -12,15 +12,15 @@ from dataclasses import fields, replace
 from datetime import datetime
 from hashlib import blake2b
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance import columns
 from prefect_ollama.blocks.lance.document import IN_TABLE, Document, EmbeddedDocument
-from prefect_ollama.blocks.lance.schema import DOCUMENTS, REGION, words_column
+from prefect_ollama.blocks.lance.schema import DOCUMENTS
 from prefect_ollama.blocks.lance.spec import Identity
 
 UNCHANGED = "Nothing of this batch was written."
@@ -56,53 +56,26 @@ def chunk_table(documents: Sequence[EmbeddedDocument], identity: Identity, schem
     chunks = [chunk for each in documents for chunk in each.chunks]
     sizes = [len(each.chunks) for each in documents]
     hashes = [text_hash(chunk.text) for chunk in chunks]
-    texts = _strings([chunk.text for chunk in chunks])
     ids: list[str] = []
     for each, size in zip(documents, sizes, strict=True):
         ids += chunk_ids(each.document.doc_id, hashes[len(ids) : len(ids) + size])
-    total = len(chunks)
-    return pa.table(
-        [
-            pa.array(ids, pa.string()),
-            _repeat([each.document.doc_id for each in documents], sizes),
-            _repeat([each.document.source for each in documents], sizes),
-            _repeat([each.document.path for each in documents], sizes),
-            _repeat([each.document.content_hash for each in documents], sizes),
-            pa.array([chunk.page_from for chunk in chunks], pa.int32()),
-            pa.array([chunk.page_to for chunk in chunks], pa.int32()),
-            pa.array([chunk.position for chunk in chunks], pa.int32()),
-            _strings([chunk.heading for chunk in chunks]),
-            texts,
-            words_column(texts),
-            pa.array(hashes, pa.string()),
-            pa.array([chunk.tokens for chunk in chunks], pa.int32()),
-            _regions(documents),
-            _vector_column(vectors, schema),
-            pa.repeat(pa.scalar(identity.model, pa.string()), total),
-            pa.repeat(pa.scalar(identity.digest, pa.string()), total),
-            pa.repeat(pa.scalar(identity.chunker, pa.string()), total),
-            _repeat([each.document.run_id for each in documents], sizes),
-            _repeat([each.document.updated_at for each in documents], sizes, schema.field("stored_at").type),
-        ],
-        schema=schema,
-    )
+    batch = columns.Batch(documents, sizes, chunks, ids, hashes, vectors, identity)
+    filled = {each.name: each.fill(batch) for each in columns.CHUNKS if each.fill is not None}
+    return pa.table([filled[name] for name in schema.names], schema=schema)
 
 
 def tombstones(ids: pa.Array, schema: pa.Schema) -> pa.Table:
     """Return rows that empty the rows with these ids: no document, no text, a vector that no search finds."""
     count = len(ids)
-    columns = []
+    values = []
     for field in schema:
         if field.name == "id":
-            columns.append(ids)
-        elif field.name == "vector":
-            width = field.type.list_size
-            columns.append(_vector_column(np.zeros((count, width), np.float32), schema))
-        elif pa.types.is_list(field.type):
-            columns.append(pa.array([[]] * count, field.type))
+            values.append(ids)
+        elif field.name == columns.VECTOR:
+            values.append(columns.vectors(np.zeros((count, field.type.list_size), np.float32)))
         else:
-            columns.append(pa.repeat(pa.scalar(_empty(field.type), field.type), count))
-    return pa.table(columns, schema=schema)
+            values.append(pa.array([columns.empty(field.type)] * count, field.type))
+    return pa.table(values, schema=schema)
 
 
 def readdressed(rows: pa.Table, moved: Mapping[str, Document]) -> pa.Table:
@@ -125,10 +98,13 @@ def readdressed(rows: pa.Table, moved: Mapping[str, Document]) -> pa.Table:
         "doc_id": [moved[old].doc_id for old in olds],
         "source": [moved[old].source for old in olds],
         "path": [moved[old].path for old in olds],
+        "title": [moved[old].title for old in olds],
         "run_id": [moved[old].run_id for old in olds],
     }
     for name, values in changed.items():
-        rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), _strings(values))
+        rows = rows.set_column(
+            rows.schema.get_field_index(name), rows.schema.field(name), columns.strings(values)
+        )
     return rows
 
 
@@ -147,11 +123,11 @@ def document_table(documents: Sequence[Document]) -> pa.Table:
         TableError: A document comes twice.
     """
     _refuse_repeated(documents)
-    columns = []
+    filled = []
     for field in DOCUMENTS:
         values = [getattr(each, field.name) for each in documents]
-        columns.append(_strings(values) if field.type == pa.string() else pa.array(values, field.type))
-    return pa.table(columns, schema=DOCUMENTS)
+        filled.append(columns.strings(values) if field.type == pa.string() else pa.array(values, field.type))
+    return pa.table(filled, schema=DOCUMENTS)
 
 
 def documents_from(table: pa.Table) -> list[Document]:
@@ -222,46 +198,3 @@ def _refuse_repeated(documents: Sequence[Document]) -> None:
             state=UNCHANGED,
             remedy="Give each document once.",
         )
-
-
-def _vector_column(vectors: NDArray[np.float32], schema: pa.Schema) -> pa.Array:
-    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), type=schema.field("vector").type)
-
-
-def _regions(documents: Sequence[EmbeddedDocument]) -> pa.Array:
-    chunks = [chunk for each in documents for chunk in each.chunks]
-    offsets = np.zeros(len(chunks) + 1, np.int32)
-    np.cumsum([len(chunk.regions) for chunk in chunks], out=offsets[1:])
-    regions = [region for chunk in chunks for region in chunk.regions]
-    # Written out, because reading attributes by their names takes four times as long.
-    columns = [
-        [each.page for each in regions],
-        [each.x0 for each in regions],
-        [each.y0 for each in regions],
-        [each.x1 for each in regions],
-        [each.y1 for each in regions],
-    ]
-    values = pa.StructArray.from_arrays(
-        [pa.array(column, field.type) for column, field in zip(columns, REGION, strict=True)],
-        fields=list(REGION),
-    )
-    return pa.ListArray.from_arrays(
-        pa.array(offsets), values, type=pa.list_(pa.field("item", REGION, nullable=False))
-    )
-
-
-def _repeat(values: Sequence[Any], sizes: Sequence[int], kind: pa.DataType | None = None) -> pa.Array:
-    array = _strings(values) if kind is None else pa.array(values, kind)
-    return array.take(pa.array(np.repeat(np.arange(len(values)), sizes)))
-
-
-def _strings(values: Sequence[str]) -> pa.Array:
-    try:
-        return pa.array(values, pa.string())
-    except UnicodeEncodeError:
-        # Python holds a file name that is not UTF-8 with lone surrogates, which Arrow does not take.
-        return pa.array([each.encode("utf-8", "backslashreplace").decode() for each in values], pa.string())
-
-
-def _empty(kind: pa.DataType) -> Any:
-    return "" if kind == pa.string() else 0

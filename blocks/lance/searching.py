@@ -28,6 +28,8 @@ Mode = Literal["vector", "text", "hybrid"]
 COLUMNS: Final = (
     "text", "text_hash", "path", "source", "page_from", "page_to", "heading", "doc_id", "id", "position", "regions"
 )  # fmt: skip
+# A table that an earlier version made, and that nobody could write to since, lacks these.
+LATER_COLUMNS: Final = ("title", "page_label_from", "page_label_to")
 # With IVF_SQ the recall of the ten nearest is .98; looking again at ten times as many makes it 1.0.
 REFINE: Final = 10
 PROBES: Final = 32
@@ -99,12 +101,14 @@ _Found = list[tuple[str, Hit]]
 
 
 def _by_vector(table: Any, vector: NDArray[np.float32] | None, limit: int, where: str) -> _Found:
+    columns = [*_columns(table), "_distance"]
+
     def rows(count: int) -> pa.Table:
         query = table.search(vector).distance_type("cosine").nprobes(PROBES).refine_factor(REFINE)
-        found = _answer(query, count, where, "_distance")
+        found = _answer(query, count, where, columns)
         if len(found) < count and table.count_rows() > len(found):
             # The cells of the index that were looked at have no more: look at all vectors.
-            found = _answer(query.bypass_vector_index(), count, where, "_distance")
+            found = _answer(query.bypass_vector_index(), count, where, columns)
         return found
 
     return _different(rows, limit, lambda row: 1.0 - row["_distance"])
@@ -118,17 +122,25 @@ def _by_words(table: Any, text: str, limit: int, where: str) -> _Found:
     if not asked:
         return []
 
+    columns = [*_columns(table), "_score"]
+
     def rows(count: int) -> pa.Table:
         match = MatchQuery(asked, column)  # type: ignore[call-arg]  # its defaults are pydantic's
-        return _answer(table.search(match, query_type="fts"), count, where, "_score")
+        return _answer(table.search(match, query_type="fts"), count, where, columns)
 
     return _different(rows, limit, lambda row: row["_score"])
 
 
-def _answer(query: Any, count: int, where: str, score: str) -> pa.Table:
+def _columns(table: Any) -> list[str]:
+    """Columns of a hit that the table has."""
+    present = table.schema.names
+    return [*COLUMNS, *(name for name in LATER_COLUMNS if name in present)]
+
+
+def _answer(query: Any, count: int, where: str, columns: Sequence[str]) -> pa.Table:
     if where:
         query = query.where(where)
-    return query.select([*COLUMNS, score]).limit(count).to_arrow()
+    return query.select(list(columns)).limit(count).to_arrow()
 
 
 def _different(
@@ -200,4 +212,5 @@ def _hit(row: dict[str, Any], score: float) -> Hit:
         chunk_id=row["id"],
         position=row["position"],
         regions=tuple(Region(**region) for region in row["regions"]),
+        **{name: row.get(name, "") for name in LATER_COLUMNS},
     )

@@ -21,6 +21,7 @@ from typing import Final
 
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import migration, rollback, schema, swap, upkeep
+from prefect_ollama.blocks.lance.columns import VECTOR
 from prefect_ollama.blocks.lance.document import STALE, Document, EmbeddedDocument
 from prefect_ollama.blocks.lance.durable import synced
 from prefect_ollama.blocks.lance.guard import Guard
@@ -99,7 +100,7 @@ class Store(Reader):
             found = schema.stored_identity(self._chunks.schema, self.spec.table)
             if found.fingerprint is None:
                 self._chunks.table.update_field_metadata(
-                    {"path": schema.VECTOR, "metadata": schema.model_metadata(identity)}
+                    {"path": VECTOR, "metadata": schema.model_metadata(identity)}
                 )
 
         with self._guard.held():
@@ -216,8 +217,9 @@ class Store(Reader):
                 changed, added = rollback.differing(before, self._manifest.rows(target.source))
                 self.remove(added)
                 sizes = dict(zip(before["doc_id"].to_pylist(), before["chunks"].to_pylist(), strict=True))
+                titles = dict(zip(before["doc_id"].to_pylist(), before["title"].to_pylist(), strict=True))
                 for some in by_size(changed, sizes):
-                    self._chunks.replace(some, old_chunks.upgraded_rows_of(some, self._chunks.schema))
+                    self._chunks.replace(some, old_chunks.upgraded_rows_of(some, self._chunks.schema, titles))
                     self._manifest.put_rows(rollback.only(before, some))
             except BaseException:
                 self.end_run(status=FAILED)

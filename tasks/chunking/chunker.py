@@ -65,13 +65,24 @@ def chunk_document(
 def split_chunk(chunk: Chunk) -> list[Chunk]:
     """Divide a chunk that a node calls too long in two, at the best border near its middle; nothing is lost.
 
-    Both parts keep the position of the whole: `renumbered` gives a list of chunks new ones.
+    Both parts keep the position of the whole: `renumbered` gives a list of chunks new ones. What is embedded before the
+    text goes before both.
     """
     if len(chunk.text) < 2:
         return [chunk]
     found = [part.strip() for part in halves(chunk.text)]
     share = chunk.tokens / max(1, len(chunk.text))
-    return [replace(chunk, text=part, tokens=round(share * len(part)) + 1) for part in found if part]
+    before = chunk.embedded_text.removesuffix(chunk.text) if chunk.embedded_text.endswith(chunk.text) else ""
+    return [
+        replace(
+            chunk,
+            text=part,
+            tokens=round(share * len(part)) + 1,
+            embedded_text=f"{before}{part}" if before else "",
+        )
+        for part in found
+        if part
+    ]
 
 
 def renumbered(chunks: list[Chunk]) -> list[Chunk]:
