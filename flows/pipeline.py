@@ -15,13 +15,13 @@ from typing import Any
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 from prefect import unmapped
 
-from prefect_ollama.blocks.errors import ClusterError, TaskRunLost
+from prefect_ollama.blocks.errors import ClusterError, PrefectOllamaError, TaskRunLost
 from prefect_ollama.blocks.lance import FAILED, Document
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.flows.futures import Completions, IngestFuture
 from prefect_ollama.flows.run import IngestRun
 from prefect_ollama.tasks.embed import EmbeddedBundle, embed_bundle
-from prefect_ollama.tasks.kept import KeptResults
+from prefect_ollama.tasks.kept import KeptResults, without_kept_results
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.parse import Cutting, parse_bundle
 from prefect_ollama.tasks.planning import Bundle, Bundles, SourceFile
@@ -82,6 +82,8 @@ def run_bundles(
             writer.add(done.result, done.kept)
         elif stopped is not None:
             pass  # its files are left to do
+        elif done.vanished:
+            under_way.start([done.bundle], anew=True)
         elif done.lost is None:
             stopped = done.error
         elif len(done.bundle.files) > 1:
@@ -116,6 +118,7 @@ class _Done:
         kept: The file in which Prefect keeps the result.
         error: Why it failed.
         lost: The same, where the files may be at fault: they could not be parsed, or took a worker with them.
+        vanished: Whether the result that Prefect kept could not be read.
     """
 
     bundle: Bundle
@@ -124,6 +127,7 @@ class _Done:
     kept: Path | None = None
     error: Exception | None = None
     lost: Exception | None = None
+    vanished: bool = False
 
 
 class _UnderWay:
@@ -135,18 +139,28 @@ class _UnderWay:
         self._kept = kept
         self._done: Completions[Any] = Completions()
         self._bundles: dict[Any, tuple[Bundle, IngestFuture[Any]]] = {}
+        self._anew: set[Any] = set()
 
     def __len__(self) -> int:
         return len(self._bundles)
 
-    def start(self, bundles: Sequence[Bundle]) -> None:
+    def start(self, bundles: Sequence[Bundle], *, anew: bool = False) -> None:
+        """Hand bundles to the workers.
+
+        Args:
+            bundles: The bundles.
+            anew: Take no result that Prefect has kept, and keep none.
+        """
         if not bundles:
             return
         parsed = parse_bundle.map([Parcel(bundle) for bundle in bundles], cutting=unmapped(self._cutting))
-        embedded = self._kept.of(embed_bundle).map(parsed, embedding=unmapped(self._embedding))
+        task = without_kept_results(embed_bundle) if anew else self._kept.of(embed_bundle)
+        embedded = task.map(parsed, embedding=unmapped(self._embedding))
         for bundle, before, after in zip(bundles, parsed, embedded, strict=True):
             self._bundles[after.task_run_id] = (bundle, before)  # type: ignore[assignment]
             self._done.add(after)  # type: ignore[arg-type]
+            if anew:
+                self._anew.add(after.task_run_id)
 
     def next(self) -> _Done:
         future = next(self._done)
@@ -158,7 +172,11 @@ class _UnderWay:
             lost = unparsed or (error if isinstance(error, TaskRunLost) else None)
             if lost is not None and isinstance(lost.__cause__, NoWorkerError | NoValidWorkerError):
                 error, lost = lost, None  # no file is to blame for that
-            done = _Done(bundle, error=error, lost=lost)
+            # Another run over the same files stored the bundle and deleted its result, after this one found it there
+            # and before it read it. The vectors are in the cache.
+            vanished = not lost and not isinstance(error, PrefectOllamaError)
+            anew = future.task_run_id in self._anew
+            done = _Done(bundle, error=error, lost=lost, vanished=vanished and not anew)
         else:
             done = _Done(bundle, result, future.state.name == "Cached", self._kept.file(future.state))
         future.release()

@@ -53,7 +53,7 @@ class KeptResults:
         """The task as it may run: where results could be another user's, none is kept and none is read."""
         if self._trusted:
             return task
-        return task.with_options(persist_result=False, cache_policy=NO_CACHE)
+        return without_kept_results(task)
 
     def file(self, state: State[Any]) -> Path | None:
         """The file in which the result of a task run is kept, None where it is in none."""
@@ -67,6 +67,11 @@ class KeptResults:
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < oldest:
                     path.unlink()
+
+
+def without_kept_results(task: Task[P, R]) -> Task[P, R]:
+    """Return the task so that Prefect neither reads a kept result nor keeps one."""
+    return task.with_options(persist_result=False, cache_policy=NO_CACHE)
 
 
 def _close_to_others(folder: Path) -> None:

@@ -7,9 +7,10 @@ killed then has no more than some seconds' work done again.
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +26,18 @@ from prefect_ollama.tasks.dispatch import Dispatcher, Embedded, shared_dispatche
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.planning import Bundle
 from prefect_ollama.tasks.planning.source import document_id
+from prefect_ollama.tasks.text_locks import TextLocks
 
 PART = 8
 """Texts that are handed over together; few, because a slow node takes seconds for each."""
+
+OTHER_RUN_POLL_S = 0.25
+"""How often the cache is asked for texts that another run has under way; that run puts them there each second."""
+
+OTHER_RUN_PATIENCE_S = 60.0
+"""How long another run may have texts under way without a new vector of them; then they are embedded here as well.
+
+A run can be stopped, or wait for nodes that are gone, while the nodes of this one are free."""
 
 KEEP_SECONDS = 1.0
 """A put in the cache is synced to disk: at most so often, a bundle's end apart."""
@@ -123,7 +133,7 @@ class KnownVectors:
             with _claims.of(missing, self._embedding.salt) as claimed:
                 # The cache is asked after the claim: whoever had a text before has put it there by then.
                 self._from_cache(list(claimed.mine))
-                failures |= self._from_nodes([text for text in claimed.mine if text not in self.vectors])
+                failures |= self._not_cached([text for text in claimed.mine if text not in self.vectors])
                 for text, outcome in claimed.mine.items():
                     outcome.set_result(self.vectors.get(text, failures.get(text)))
             for text, outcome in claimed.others.items():
@@ -134,7 +144,42 @@ class KnownVectors:
                     self.vectors[text] = found
         return failures
 
-    def _from_nodes(self, texts: list[str]) -> dict[str, TextError]:
+    def _has_cache(self) -> bool:
+        return self._cache is not None
+
+    def _not_cached(self, texts: list[str]) -> dict[str, TextError]:
+        """Embed texts, but wait for the vectors of those that another run on this host is embedding."""
+        if self._embedding.cache is None or not self._has_cache():
+            return self._from_nodes(texts)
+        locks = _text_locks(self._embedding.cache.folder)
+        failures: dict[str, TextError] = {}
+        patient_until = time.monotonic() + OTHER_RUN_PATIENCE_S
+        while left := [text for text in texts if text not in self.vectors and text not in failures]:
+            keys = dict(zip(left, vector_keys(self._embedding.salt, left), strict=True))
+            with locks.hold(keys) as held:
+                # Who had the lock before may have put the vector into the cache since it was asked.
+                mine = [text for text in left if text in held]
+                self._from_cache(mine)
+                failures |= self._from_nodes(
+                    [text for text in mine if text not in self.vectors],
+                    lambda texts: locks.release(keys[text] for text in texts),  # noqa: B023 – called in here
+                )
+            theirs = [text for text in left if text not in held]
+            if not theirs:
+                continue
+            self._from_cache(theirs)
+            if mine or any(text in self.vectors for text in theirs):
+                patient_until = time.monotonic() + OTHER_RUN_PATIENCE_S
+            elif not self._has_cache() or time.monotonic() >= patient_until:
+                return failures | self._from_nodes(theirs)
+            else:
+                time.sleep(OTHER_RUN_POLL_S)
+        return failures
+
+    def _from_nodes(
+        self, texts: list[str], kept: Callable[[Iterable[str]], None] = lambda texts: None
+    ) -> dict[str, TextError]:
+        """Embed texts; `kept` is called with those whose vectors have just been put into the cache."""
         if not texts:
             return {}
         dispatcher = self._embedding.dispatcher
@@ -146,7 +191,7 @@ class KnownVectors:
                 new.append((part, embedded))
                 failures |= {part[index]: error for index, error in embedded.failures.items()}
                 if time.monotonic() - last >= KEEP_SECONDS:
-                    self._keep(new)
+                    kept(self._keep(new))
                     new, last = [], time.monotonic()
         except ClusterError as error:
             raise ClusterError(
@@ -174,7 +219,8 @@ class KnownVectors:
         self.from_cache += len(hits)
         self.vectors |= dict(zip(hits, found.vectors, strict=True))
 
-    def _keep(self, parts: Sequence[tuple[Sequence[str], Embedded]]) -> None:
+    def _keep(self, parts: Sequence[tuple[Sequence[str], Embedded]]) -> Iterable[str]:
+        """Put new vectors into the cache; return their texts."""
         made: dict[str, Vectors] = {}
         for texts, embedded in parts:
             done = [index for index, node in enumerate(embedded.nodes) if node]
@@ -189,6 +235,7 @@ class KnownVectors:
                 self._cache.put(vector_keys(self._embedding.salt, list(made)), np.stack(list(made.values())))
             except CacheError as error:
                 self._without_cache(error)
+        return made
 
     def _without_cache(self, error: CacheError) -> None:
         run_logger().warning("This bundle goes on without the cache: %s", error)
@@ -196,3 +243,9 @@ class KnownVectors:
 
 
 _claims = Claims()
+
+
+@functools.cache
+def _text_locks(cache_folder: str) -> TextLocks:
+    """Return the locks of this process: all its threads share them, as POSIX wants it."""
+    return TextLocks(Path(cache_folder) / "text-locks")

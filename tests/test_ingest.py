@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -611,6 +612,34 @@ def test_hosts_that_share_a_storage_take_each_others_results(
     assert mine.exists()
 
 
+def test_a_kept_result_that_cannot_be_read_is_made_anew(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run that stored the same bundle may delete its result after this run has found it there."""
+    folder = write_folder(tmp_path / "papers", ["a", "b"])
+    shared = tmp_path / "shared"
+    LocalFileSystem(basepath=str(shared)).save("unreadable-results", overwrite=True)
+
+    def fail(self: object) -> None:
+        raise OSError("No space left on device")
+
+    with temporary_settings(
+        updates={PREFECT_DEFAULT_RESULT_STORAGE_BLOCK: "local-file-system/unreadable-results"}
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr("prefect_ollama.tasks.store.Writer.flush", fail)
+            with pytest.raises(OSError, match="No space"):
+                ingest(str(folder), trio)
+        (kept,) = shared.glob("prefect-ollama-*")
+        kept.write_bytes(b"half a resul")
+        reset(trio)
+        report = ingest(str(folder), trio)
+    assert report.ok
+    assert report.outcomes() == {"stored": 2}
+    assert (report.embedded, report.reused) == (0, report.chunks)
+    assert_right(chunks(place))
+
+
 def start(
     source: Path, place: Path, at: list[Node], home: Path, workers: str, *, guarded: bool = True
 ) -> subprocess.Popen[bytes]:
@@ -681,6 +710,39 @@ def test_two_runs_at_once_over_one_folder_leave_what_one_leaves(
     assert manifest(place).keys() == {f"doc{n}.pdf" for n in range(6)}
     ingest(str(folder), trio, table=LanceTable(uri=str(tmp_path / "undisturbed")))
     assert content(place) == content(tmp_path / "undisturbed")
+
+
+@pytest.mark.slow  # two flows with Dask processes of their own
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("killed", [False, True], ids=["both end", "one is killed"])
+def test_a_text_that_another_run_is_embedding_is_not_embedded_again(
+    prefect_server: str, trio: list[Node], tmp_path: Path, home: Path, killed: bool
+) -> None:
+    folder = write_folder(tmp_path / "papers", [f"doc{n}" for n in range(8)], pages=2, words=300)
+    for node in trio:
+        node.control(texts_per_second=4)
+    processes = [start(folder, tmp_path / f"table{n}", trio, home, "-") for n in range(2)]
+    try:
+        trio[0].wait(timeout=120, texts_answered=12)
+        if killed:
+            processes[0].kill()
+        outputs = [process.communicate(timeout=300)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [-signal.SIGKILL if killed else 0, 0]
+    report = orjson.loads(outputs[1])
+    assert report["ok"]
+    rows = chunks(tmp_path / "table1")
+    assert_right(rows)
+    times = times_embedded(trio, {row["text"] for row in rows})
+    if killed:
+        # What it had sent is sent again, and what was not yet in the cache for a second.
+        assert sum(count > 1 for count in times) <= 64
+    else:
+        # At a run's end a text may be asked of a second node; it counts once.
+        assert content(tmp_path / "table0") == content(tmp_path / "table1")
+        assert sum(orjson.loads(output)["embedded"] for output in outputs) == len(times)
 
 
 @pytest.mark.slow
