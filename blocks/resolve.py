@@ -6,40 +6,23 @@ What nobody named is said to be so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from prefect.settings import get_current_settings
 
+from prefect_ollama.blocks.by_address import BLOCK_PREFIX, ResolvedCluster, is_place, place_and_name
 from prefect_ollama.blocks.cache import CacheSpec
 from prefect_ollama.blocks.cluster import DEFAULT_MODEL, OllamaCluster
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.file_url import folder_of, is_file_url
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.node import OllamaNode
 from prefect_ollama.blocks.private import OTHERS, private_folder
 from prefect_ollama.blocks.table import LanceTable, default_table
 from prefect_ollama.blocks.wire.address import HOST_VARIABLE, looks_like_address, url_from_environment
-from prefect_ollama.blocks.wire.spec import DEFAULT_URL, ClusterSpec
+from prefect_ollama.blocks.wire.spec import DEFAULT_URL
 
 Nodes = OllamaCluster | OllamaNode | str | Sequence[str | OllamaNode]
 """What flows take for their nodes."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedCluster:
-    """The nodes to work with.
-
-    Attributes:
-        spec: The cluster.
-        configured: Whether anybody named a node. Where not, the one node is an Ollama on this host that may
-            or may not run, and the embedded node may stand in for it.
-        origin: Where it comes from, for people.
-    """
-
-    spec: ClusterSpec
-    configured: bool
-    origin: str
 
 
 def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -> ResolvedCluster:
@@ -82,12 +65,6 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
     return ResolvedCluster(_of_nodes([DEFAULT_URL], model).to_spec(), False, "this host")
 
 
-BLOCK_PREFIX = "block:"
-"""What a text begins with that names a saved table block."""
-
-_TABLE_SUFFIX = ".lance"
-
-
 def resolve_table(table: LanceTable | str | Path | None = None) -> StoreSpec:
     """Find the table to work with; it need not be there yet.
 
@@ -126,29 +103,8 @@ def table_of(named: str | Path | None = None) -> LanceTable:
                 state=error.state,
                 remedy=f"If it is a folder, write './{text}'.",
             ) from None
-    place = text.rstrip("/\\")
-    if not place.endswith(_TABLE_SUFFIX):
-        return LanceTable.made(uri=_absolute(text))
-    folder, _, name = place.removesuffix(_TABLE_SUFFIX).rpartition("/")
-    return LanceTable.made(uri=_absolute(folder or "."), table=name)
-
-
-def is_place(text: str) -> bool:
-    """Whether a text names a folder or an object store, and not a table of the default folder."""
-    return any(mark in text for mark in "/\\") or text in (".", "..", "~") or is_file_url(text)
-
-
-def _absolute(place: str) -> str:
-    if "://" in place and not is_file_url(place):
-        return place
-    try:
-        return str(Path(folder_of(place)).expanduser().absolute())
-    except (ValueError, RuntimeError) as error:
-        raise ConfigurationError(
-            f"The table's place cannot be used: {error}.",
-            state="Nothing was started.",
-            remedy="Give a folder of this host, or an object store's URL.",
-        ) from None
+    uri, name = place_and_name(text)
+    return LanceTable.made(uri=uri, table=name)
 
 
 def default_cache() -> CacheSpec:

@@ -11,14 +11,13 @@ from prefect.settings import get_current_settings
 from prefect.types import SecretDict
 from pydantic import Field, HttpUrl, SecretStr, field_validator
 
+from prefect_ollama.blocks.by_address import DEFAULT_TABLE, default_folder
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.blocks.file_url import folder_of, is_file_url
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.lance.tables import open_tables
 from prefect_ollama.blocks.sealed import hidden
 from prefect_ollama.blocks.stored import StoredBlock, at, refuse_mask
-
-DEFAULT_TABLE = "documents"
 
 _SCHEMES = ("s3", "s3+ddb", "gs", "az", "abfss", "oss")
 
@@ -160,7 +159,7 @@ class LanceTable(StoredBlock):
 def default_table() -> LanceTable:
     """The table where none is named: `documents` in the folder `lancedb` of Prefect's home."""
     home: Path = get_current_settings().home
-    return LanceTable(uri=str(home.expanduser().absolute() / "lancedb"), table=DEFAULT_TABLE)
+    return LanceTable(uri=str(default_folder(home)), table=DEFAULT_TABLE)
 
 
 def _look(spec: StoreSpec) -> TableCheck:

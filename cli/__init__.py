@@ -1,10 +1,29 @@
 """prefect-ollama: PDFs into a searchable LanceDB table, embedded by every Ollama node you have."""
 
+from typing import TYPE_CHECKING, Any
 
-def __getattr__(name: str) -> str:
-    """Look the version up when it is asked for: that costs a tenth of the time to a command's first line."""
-    if name != "__version__":
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.lance import Hit as Hit
+    from prefect_ollama.tasks.searching import Corpus as Corpus
+    from prefect_ollama.tasks.searching import open_corpus as open_corpus
+
+__all__ = ["Corpus", "Hit", "open_corpus"]
+
+_HOMES = {"Corpus": "tasks.searching", "Hit": "blocks.lance", "open_corpus": "tasks.searching"}
+
+
+def __getattr__(name: str) -> Any:
+    """Look a name up when it is asked for: importing them takes longer than a command's first line may."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("prefect-ollama")
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib.metadata import version
+    from importlib import import_module
 
-    return version("prefect-ollama")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

@@ -102,7 +102,13 @@ def confirm(preview: RenderableType, *, yes: bool) -> bool:
 
 
 def guarded(
-    run: Callable[[], int], *, json: bool, loud: Loudness = NORMAL, first: str = STARTING, kept: str = ""
+    run: Callable[[], int],
+    *,
+    json: bool,
+    loud: Loudness = NORMAL,
+    first: str = STARTING,
+    kept: str = "",
+    prefect: bool = True,
 ) -> int:
     """Run a command and return its exit status; errors of ours are told in words, with no traceback.
 
@@ -112,11 +118,12 @@ def guarded(
         loud: Whether to say more or less than usual.
         first: Line to show at once, before what takes long is imported.
         kept: What an interrupted command leaves behind.
+        prefect: Whether it runs flows. One that does not should not import Prefect, which takes a second.
     """
     try:
         if not loud.quiet:
             print(first, file=sys.stderr, flush=True)
-        return _told(run, json=json, loud=loud)
+        return _told(run, json=json, loud=loud, prefect=prefect)
     except BaseException:
         # Whatever came of the interruption on its way up, the user asked for it.
         if stopping.status is None:
@@ -137,10 +144,10 @@ def _drain() -> None:
             getattr(loaded, name).drain_all(timeout=DRAIN_S)
 
 
-def _told(run: Callable[[], int], *, json: bool, loud: Loudness) -> int:
+def _told(run: Callable[[], int], *, json: bool, loud: Loudness, prefect: bool) -> int:
     """Run a command and tell its errors."""
     try:
-        _show_lines(loud)
+        _show_lines(loud, prefect=prefect)
         return run()
     except PrefectOllamaError as error:
         if stopping.status is not None:
@@ -199,7 +206,7 @@ class _Formatter(logging.Formatter):
         return printable(super().format(record), lines=True, longest=20 * LONGEST)
 
 
-def _show_lines(loud: Loudness) -> None:
+def _show_lines(loud: Loudness, *, prefect: bool) -> None:
     """Show what this project logs, and Prefect's own log only where it is asked for; its server gets all of it.
 
     Raises:
@@ -207,17 +214,23 @@ def _show_lines(loud: Loudness) -> None:
     """
     if loud.quiet and loud.verbose:
         raise ConfigurationError("--quiet and --verbose are both given.", remedy="Give one of them.")
-    if loud.verbose or any(name in os.environ for name in _LOG_SETTINGS):
-        return
-    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
-    from prefect.logging.configuration import setup_logging
+    from prefect_ollama.tasks.log import MARK, OUTSIDE
 
-    from prefect_ollama.tasks.log import MARK
-
-    setup_logging()
     handler = _OwnLines()
     handler.setLevel(logging.WARNING if loud.quiet else logging.NOTSET)
     handler.addFilter(lambda record: hasattr(record, MARK))
     handler.setFormatter(_Formatter("%(message)s"))
+    outside = logging.getLogger(OUTSIDE)
+    outside.setLevel(logging.INFO)
+    outside.addHandler(handler)
+    if loud.verbose or any(name in os.environ for name in _LOG_SETTINGS):
+        return
+    # A command without flows imports Prefect, too, where a saved block is named.
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+    if not prefect:
+        return
+    from prefect.logging.configuration import setup_logging
+
+    setup_logging()
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addHandler(handler)

@@ -15,6 +15,7 @@ from cyclopts.validators import Number
 from prefect_ollama.blocks.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from prefect_ollama.blocks.lance.spec import StoreSpec
     from prefect_ollama.blocks.table import LanceTable
     from prefect_ollama.flows import Chunking, Password
 
@@ -219,22 +220,46 @@ def named_table(uri: str | None, table: str | None, block: str | None) -> LanceT
     Raises:
         ConfigurationError: They name it twice, or it cannot be used, or there is no such block.
     """
+    from prefect_ollama.blocks.by_address import DEFAULT_TABLE
     from prefect_ollama.blocks.lance.spec import StoreSpec
-    from prefect_ollama.blocks.resolve import BLOCK_PREFIX, is_place, table_of
-    from prefect_ollama.blocks.table import DEFAULT_TABLE, LanceTable
+    from prefect_ollama.blocks.resolve import table_of
+    from prefect_ollama.blocks.table import LanceTable
 
+    _refuse_named_twice(uri, table, block)
     if block is not None:
-        if uri is not None or table is not None:
-            raise ConfigurationError(
-                "--block is given beside --uri or --table.", remedy="Give one or the other."
-            )
         return LanceTable.load_named(block)
     if uri is None:
         return table_of(table)
-    if table is not None and (is_place(table) or table.startswith(BLOCK_PREFIX)):
+    spec = StoreSpec(uri, table or DEFAULT_TABLE)
+    return LanceTable.made(uri=spec.uri, table=spec.table)
+
+
+def named_place(uri: str | None, table: str | None, block: str | None) -> StoreSpec:
+    """The address of the table that options name; Prefect is imported only where it has to be asked.
+
+    Raises:
+        ConfigurationError: As `named_table` does.
+    """
+    from prefect_ollama.blocks.by_address import DEFAULT_TABLE, table_by_address
+    from prefect_ollama.blocks.lance.spec import StoreSpec
+
+    _refuse_named_twice(uri, table, block)
+    if uri is not None:
+        spec = StoreSpec(uri, table or DEFAULT_TABLE)
+        if not spec.remote:
+            return spec
+    elif block is None and (found := table_by_address(table)) is not None:
+        return found
+    return named_table(uri, table, block).to_spec()
+
+
+def _refuse_named_twice(uri: str | None, table: str | None, block: str | None) -> None:
+    from prefect_ollama.blocks.by_address import BLOCK_PREFIX, is_place
+
+    if block is not None and (uri is not None or table is not None):
+        raise ConfigurationError("--block is given beside --uri or --table.", remedy="Give one or the other.")
+    if uri is not None and table is not None and (is_place(table) or table.startswith(BLOCK_PREFIX)):
         raise ConfigurationError(
             f"--uri and --table both name a place: {uri!r} and {table!r}.",
             remedy="Give the place to --uri and a name to --table, or the place to --table alone.",
         )
-    spec = StoreSpec(uri, table or DEFAULT_TABLE)
-    return LanceTable.made(uri=spec.uri, table=spec.table)

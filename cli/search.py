@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from prefect_ollama.console import INCOMPLETE, OK, guarded, show
+from prefect_ollama.console import INCOMPLETE, OK, STARTING, guarded, show
 from prefect_ollama.options import (
     NORMAL,
     BlockOption,
@@ -19,8 +19,11 @@ from prefect_ollama.options import (
     TableOption,
     UriOption,
     named_nodes,
+    named_place,
     named_table,
 )
+
+SEARCHING = "Searching…"
 
 # The same as `blocks.lance.searching.Mode`, which takes a second to import.
 Mode = Literal["vector", "text", "hybrid"]
@@ -48,6 +51,9 @@ def search(
     ] = 5,
     mode: Annotated[Mode, Parameter(help="By meaning, by words (needs no node), or both.")] = "hybrid",
     source: Annotated[str | None, Parameter(help="Only documents of this source.")] = None,
+    track: Annotated[
+        bool, Parameter(negative="", help="Record the search as a flow run in Prefect; that takes seconds.")
+    ] = False,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:
@@ -56,19 +62,20 @@ def search(
     def run() -> int:
         from dataclasses import asdict
 
-        from prefect_ollama import render
-        from prefect_ollama.flows import search as flow
+        from prefect_ollama import render_hits
 
-        hits = flow(
-            " ".join(question),
-            named_nodes(node, cluster),
-            named_table(uri, table, block),
-            model,
-            limit=limit,
-            mode=mode,
-            source=source,
-        )
-        show([asdict(hit) for hit in hits] if json else render.hits(hits), json=json)
+        words, at = " ".join(question), named_nodes(node, cluster)
+        if track:
+            from prefect_ollama.flows import search as flow
+
+            place = named_table(uri, table, block)
+            hits = flow(words, at, place, model, limit=limit, mode=mode, source=source)
+        else:
+            from prefect_ollama.tasks.searching import Corpus
+
+            with Corpus(named_place(uri, table, block), at, model=model) as corpus:
+                hits = corpus.search(words, mode=mode, limit=limit, source=source)
+        show([asdict(hit) for hit in hits] if json else render_hits.hits(hits), json=json)
         return OK if hits else INCOMPLETE
 
-    return guarded(run, json=json, loud=loud)
+    return guarded(run, json=json, loud=loud, first=STARTING if track else SEARCHING, prefect=track)

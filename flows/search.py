@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from prefect_ollama.blocks.lance import Hit, Store
+from prefect_ollama.blocks.lance import Hit, Mode
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.flow import flow, unless_named
@@ -17,7 +16,9 @@ from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, Tabl
 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.prove import prove_nodes
-from prefect_ollama.tasks.query import Mode, embed_question, search_table, upgrade_for_words
+from prefect_ollama.tasks.query import embed_question, search_table
+from prefect_ollama.tasks.searching import open_for_search
+from prefect_ollama.tasks.searching.nodes import asking_as
 from prefect_ollama.tasks.serving import serving_cluster
 
 
@@ -55,22 +56,12 @@ def search(
     model, or the embedded model if the table was made with it.
     """
     refuse_empty_tabs()
-    store = Store.open(resolve_table(table))
-    if mode != "vector":
-        upgrade_for_words(store)
+    store = open_for_search(resolve_table(table))
     opened, made = Parcel(store), store.identity
     if mode == "text":
         return search_table(opened, None, text=question, limit=limit, mode=mode, source=source)
     with serving_cluster(cluster, model=model or made.model, count=1) as spec:
-        # A question is put as the table's chunks were, whatever the cluster does with new ones.
-        asked = replace(
-            spec.model,
-            document_prefix=made.document_prefix,
-            query_prefix=made.query_prefix,
-            dimensions=spec.model.dimensions or made.dimension,
-            num_ctx=spec.model.num_ctx or made.chosen_context,
-        )
-        proven = prove_nodes(Parcel(replace(spec, model=asked)), len(spec.nodes), made, quick=True)
+        proven = prove_nodes(Parcel(asking_as(spec, made)), len(spec.nodes), made, quick=True)
         with Dispatcher(proven, prepare=divide_long_words) as dispatcher:
             vector = embed_question(question, Parcel(dispatcher), opened)
     return search_table(opened, vector, text=question, limit=limit, mode=mode, source=source)

@@ -12,8 +12,8 @@ import re
 import shlex
 from collections.abc import Iterator
 
+from prefect_ollama.blocks.by_address import DEFAULT_TABLE
 from prefect_ollama.blocks.printable import escape_markdown, printable
-from prefect_ollama.blocks.table import DEFAULT_TABLE
 from prefect_ollama.tasks.report import FileReport, IngestReport, NodeReport
 
 ATTENTION = 100

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.utilities.asyncutils import run_coro_as_sync
 
-from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import Identity, Store
-from prefect_ollama.blocks.wire.fingerprint import cosine, digits, least_cosine
-from prefect_ollama.blocks.wire.proof import ProvenCluster, prove_cluster
-from prefect_ollama.blocks.wire.spec import ClusterSpec, full_name
-from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
+from prefect_ollama.blocks.wire.proof import ProvenCluster
+from prefect_ollama.blocks.wire.spec import ClusterSpec
+from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parcel import Parcel
-
-ROWS_COMPARED = 24
-"""Rows of a table without a fingerprint that an ingest embeds again: among 96 real chunks 44 had other vectors by
-another version of Ollama, and half of these rows are chosen among those that a version can change."""
-
-ROWS_COMPARED_BY_SEARCH = 8
-"""The same for a question, which waits for it."""
+from prefect_ollama.tasks.searching.nodes import verified
+from prefect_ollama.tasks.searching.rows import ROWS_COMPARED, compare_rows, other_vectors
 
 
 @task(name="prove nodes", task_run_name="prove {count} nodes", cache_policy=NO_CACHE, persist_result=False)
@@ -40,76 +32,7 @@ def prove_nodes(
     Raises:
         ClusterError: No node can do the work.
     """
-    logger = run_logger()
-
-    def pulling(node: str, what: str, done: int, total: int) -> None:
-        share = f" {100 * done // total} %" if total else ""
-        logger.info("Node %r: %s%s", node, what, share)
-
-    known = None if table is None else table.fingerprint
-    proven: ProvenCluster = run_coro_as_sync(
-        prove_cluster(cluster.content, reference=known, quick=quick, progress=pulling)
-    )
-    for error in proven.left_out.values():
-        logger.warning("Left out for now: %s", error)
-    logger.info(
-        "%d of %d nodes serve %r (digest %s, %d dimensions)",
-        len(proven.proofs),
-        count,
-        cluster.content.model.name,
-        proven.reference.digest[:12] or "unknown",
-        proven.reference.dimension,
-    )
-    return proven
-
-
-@dataclass(frozen=True, slots=True)
-class RowsCompared:
-    """How rows of a table compare with what the nodes give for their texts.
-
-    Attributes:
-        count: Rows that were embedded again.
-        wrong: Of these, how many the nodes give another vector.
-        cosine: The least.
-        least: What it has to be at least.
-        only_marked: Whether all wrong ones hold letters or marks that are not ASCII.
-    """
-
-    count: int
-    wrong: int = 0
-    cosine: float = 1.0
-    least: float = 0.0
-    only_marked: bool = False
-
-
-def compare_rows(store: Store, dispatcher: Dispatcher, count: int) -> RowsCompared:
-    """Embed some of a table's rows again, and compare.
-
-    So a table that has no fingerprint yet shows whether the nodes give its vectors.
-
-    Raises:
-        ClusterError: No node works any more.
-    """
-    reference = dispatcher.cluster.reference
-    # Earlier versions did not divide long words, so their vectors of such texts say nothing of the model.
-    rows = [(text, vector) for text, vector in store.sample(count) if divide_long_words(text) == text]
-    least = least_cosine(reference, replace(reference, digest=store.identity.digest, version=""))
-    if rows and len(rows[0][1]) != reference.dimension:
-        return RowsCompared(len(rows), len(rows), 0.0, least)
-    embedded = dispatcher.embed([text for text, _ in rows])
-    cosines = {
-        text: cosine(stored, embedded.vectors[at])
-        for at, (text, stored) in enumerate(rows)
-        if at not in embedded.failures
-    }
-    wrong = [text for text, value in cosines.items() if not value >= least]
-    return RowsCompared(
-        count=len(cosines),
-        wrong=len(wrong),
-        cosine=min(cosines.values(), default=1.0),
-        least=least,
-        only_marked=bool(wrong) and not any(text.isascii() for text in wrong),
-    )
+    return verified(cluster.content, count, table, quick=quick)
 
 
 def identity_for(store: Store, wanted: Identity, proven: ProvenCluster) -> Identity:
@@ -142,30 +65,3 @@ def identity_for(store: Store, wanted: Identity, proven: ProvenCluster) -> Ident
         rows.count,
     )
     return known_as
-
-
-def other_vectors(
-    store: Store, cluster: ProvenCluster, rows: RowsCompared, *, state: str = "The table was not changed."
-) -> TableError:
-    """Return the error where the nodes give other vectors for rows of a table than are stored."""
-    found, reference = store.identity, cluster.reference
-    if found.dimension != reference.dimension:
-        cause = f"another model ({reference.dimension} dimensions, not {found.dimension})"
-    elif rows.only_marked:
-        now = f" (it is {reference.version} now)" if reference.version else ""
-        cause = (
-            f"another version of Ollama{now}: only texts with quotes, dashes, accents or other scripts differ"
-        )
-    elif rows.cosine >= 0.9:
-        cause = "another quantization"
-    elif full_name(found.model) == full_name(reference.model):
-        cause = f"another model under the name {reference.model!r}"
-    else:
-        cause = f"another model ({reference.model!r}, not {found.model!r})"
-    return TableError(
-        f"The nodes give other vectors than table {store.spec.table!r} holds, for {rows.wrong} of {rows.count} of its "
-        f"rows (cosine {digits(rows.cosine)}, at least {rows.least:g} expected): {cause}.",
-        state=state,
-        remedy="Go back to the model and the version of Ollama that the table was made with, or embed all its "
-        "documents again with `re_embed` (`prefect-ollama re-embed`).",
-    )

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from prefect.utilities.asyncutils import run_coro_as_sync
-
+from prefect_ollama.blocks.blocking import blocking
+from prefect_ollama.blocks.by_address import cluster_by_address
 from prefect_ollama.blocks.embedded.nodes import EmbeddedNodes
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.nodes import open_endpoint
-from prefect_ollama.blocks.resolve import Nodes, resolve_cluster
 from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec, full_name
 from prefect_ollama.tasks.log import run_logger
+
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.resolve import Nodes
 
 EMBEDDED_MODEL = "all-minilm"
 
@@ -33,7 +36,11 @@ def serving_cluster(
     Raises:
         ConfigurationError: What was named cannot be used, or the embedded node lacks the model asked for.
     """
-    resolved = resolve_cluster(cluster, model=model)
+    resolved = None if model is None else cluster_by_address(cluster, model)
+    if resolved is None:
+        from prefect_ollama.blocks.resolve import resolve_cluster
+
+        resolved = resolve_cluster(cluster, model=model)
     spec = resolved.spec if pull is None else replace(resolved.spec, pull=pull)
     if resolved.configured or _answers(spec):
         yield spec
@@ -64,4 +71,4 @@ def _answers(spec: ClusterSpec) -> bool:
         async with open_endpoint(replace(spec.nodes[0], connect_timeout=1.0), spec.model) as endpoint:
             return await endpoint.alive()
 
-    return bool(run_coro_as_sync(ask()))
+    return blocking(ask())

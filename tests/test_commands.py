@@ -20,7 +20,7 @@ from cyclopts import App
 from prefect.settings import PREFECT_HOME, temporary_settings
 from rich.console import Console
 
-from prefect_ollama import render
+from prefect_ollama import render, render_hits
 from prefect_ollama.blocks import LanceTable
 from prefect_ollama.blocks.cache import CacheSpec, VectorCache
 from prefect_ollama.blocks.errors import ConfigurationError
@@ -549,12 +549,12 @@ class TestRendering:
         hit = Hit(
             "word " * 200, self.long, "/in", 3, 4, "A heading > of [some] length " * 3, 0.5, "d", "c", 0
         )
-        text = shown(render.hits([hit]))
+        text = shown(render_hits.hits([hit]))
         joined = "".join(text.split())
         assert self.long.replace(" ", "") in joined
         assert "pages3-4" in joined
         assert "[some]" in text
-        assert shown(render.hits([])).strip() == "Nothing found."
+        assert shown(render_hits.hits([])).strip() == "Nothing found."
 
 
 @pytest.mark.usefixtures("prefect_server")

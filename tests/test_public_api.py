@@ -27,6 +27,7 @@ ROOMS = sorted(
 )  # the sub-packages, none of which needs Prefect
 
 PUBLIC = {
+    "prefect_ollama": {"Corpus", "Hit", "open_corpus"},
     "prefect_ollama.flows": {
         "Advanced",
         "Chunking",
@@ -115,10 +116,18 @@ def test_imports_name_the_package_in_full() -> None:
     assert not wrong
 
 
-def test_the_root_package_imports_nothing_of_the_house() -> None:
-    assert not [
-        name for _, name in imports(ROOT / "cli" / "__init__.py") if name.startswith("prefect_ollama")
-    ]
+def test_the_root_package_imports_the_rest_when_it_is_asked_for() -> None:
+    """What imports `prefect_ollama` for its version, as every module below does first, pays for nothing else."""
+    code = (
+        "import json, sys, prefect_ollama\n"
+        "before = [name for name in sys.modules if name.startswith('prefect_ollama.')]\n"
+        "assert {*prefect_ollama.__all__, '__version__'} <= set(dir(prefect_ollama))\n"
+        "from prefect_ollama import open_corpus\n"
+        "print(json.dumps([before, callable(open_corpus), 'prefect' in sys.modules]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [[], True, False]
 
 
 NODE_APIS = ("blocks/nodes/", "blocks/wire/", "blocks/embedded/")

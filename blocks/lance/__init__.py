@@ -13,6 +13,7 @@ from prefect_ollama.blocks.lance.document import (
 from prefect_ollama.blocks.lance.rollback import Undo
 from prefect_ollama.blocks.lance.rows import text_hash
 from prefect_ollama.blocks.lance.runs import Run
+from prefect_ollama.blocks.lance.searching import Mode
 from prefect_ollama.blocks.lance.spec import Identity, StoreSpec
 from prefect_ollama.blocks.lance.store import Store
 
@@ -25,6 +26,7 @@ __all__ = [
     "EmbeddedDocument",
     "Hit",
     "Identity",
+    "Mode",
     "Place",
     "Run",
     "Store",

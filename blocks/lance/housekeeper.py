@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import migration
+from prefect_ollama.blocks.lance import driver, migration
 from prefect_ollama.blocks.lance.durable import synced
 from prefect_ollama.blocks.lance.guard import Guard
 from prefect_ollama.blocks.lance.spec import StoreSpec
@@ -105,8 +105,7 @@ def _indexed(table: Any, name: str, cells: int) -> bool:
 def main() -> None:
     """Carry out the order on standard input, which may come later than this process."""
     end_with_parent()
-    import lancedb  # noqa: F401
-
+    driver.load()
     order = json.load(sys.stdin)
     options = tuple((name, SecretStr(value)) for name, value in order["storage_options"].items())
     spec = StoreSpec(order["uri"], order["table"], options)

@@ -135,9 +135,15 @@ class Reader:
     def _explained(self) -> AbstractContextManager[None]:
         return explained(self.spec, f"Table {self.spec.table!r} cannot be read")
 
+    @property
+    def replaced(self) -> bool:
+        """Whether the table was replaced by one of other vectors since it was opened here."""
+        with self._explained():
+            return schema.stored_identity(self._chunks.schema, self.spec.table) != self.identity
+
     def _refuse_swapped(self) -> None:
-        found = schema.stored_identity(self._chunks.schema, self.spec.table)
-        if found != self.identity:
+        if self.replaced:
+            found = schema.stored_identity(self._chunks.schema, self.spec.table)
             raise TableError(
                 f"Table {self.spec.table!r} was replaced by one of other vectors since it was opened here: "
                 f"{listed(self.identity.differences(found))}.",

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 import pyarrow as pa
 
 from prefect_ollama.blocks.errors import TableError, TableMissing
+from prefect_ollama.blocks.lance import driver
 from prefect_ollama.blocks.lance.damage import UNCHANGED, failure, missing, refuse_incomplete
 from prefect_ollama.blocks.lance.schema import stored_identity
 from prefect_ollama.blocks.lance.spec import StoreSpec
@@ -43,8 +44,7 @@ def connect(spec: StoreSpec) -> Any:
     Raises:
         TableError: The place cannot be reached.
     """
-    import lancedb
-
+    lancedb = driver.load()
     if not spec.remote and Path(spec.uri).is_file():
         raise TableError(
             f"{spec.uri!r} is a file, and no folder that could hold tables.",

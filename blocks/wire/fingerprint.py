@@ -25,14 +25,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prefect_ollama.blocks.wire.answer import Vectors
 from prefect_ollama.blocks.wire.canaries import LONG_TEXTS, LONG_WORD, SHORT, canary_name
 from prefect_ollama.blocks.wire.spec import full_name
+
+if TYPE_CHECKING:
+    # It brings the HTTP client, which takes a fifth of a second to import and which a search by words does without.
+    from prefect_ollama.blocks.wire.answer import Vectors
 
 SAME_BUILD: Final = 0.9999
 """Least cosine where digest and version agree: only the hardware can differ then."""

@@ -1,0 +1,159 @@
+"""Nodes and tables that are named by their addresses, found without Prefect, whose import takes a second.
+
+Guarantees: what is found here is what `resolve` would find. Where a saved block is named, or where something is wrong,
+nothing is found, and `resolve` loads the block or says what is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.file_url import folder_of, is_file_url
+from prefect_ollama.blocks.lance.spec import StoreSpec
+from prefect_ollama.blocks.wire.address import (
+    HOST_VARIABLE,
+    base_url,
+    looks_like_address,
+    short_name,
+    url_from_environment,
+)
+from prefect_ollama.blocks.wire.prefixes import prefixes_of
+from prefect_ollama.blocks.wire.spec import DEFAULT_URL, ClusterSpec, ModelSpec, NodeSpec
+
+DEFAULT_TABLE: Final = "documents"
+BLOCK_PREFIX: Final = "block:"
+"""What a text begins with that names a saved table block."""
+
+_TABLE_SUFFIX: Final = ".lance"
+_HOME_VARIABLE: Final = "PREFECT_HOME"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedCluster:
+    """The nodes to work with.
+
+    Attributes:
+        spec: The cluster.
+        configured: Whether anybody named a node. Where not, the one node is an Ollama on this host that may
+            or may not run, and the embedded node may stand in for it.
+        origin: Where it comes from, for people.
+    """
+
+    spec: ClusterSpec
+    configured: bool
+    origin: str
+
+
+def cluster_by_address(cluster: Any, model: str) -> ResolvedCluster | None:
+    """Return the nodes that URLs name, or, where none is named, `OLLAMA_HOST` or an Ollama on this host.
+
+    Args:
+        cluster: A URL or several; None for nothing. Anything else is not found.
+        model: Ollama's name of the model.
+    """
+    entries = [cluster] if isinstance(cluster, str) else [] if cluster is None else cluster
+    if not isinstance(entries, Sequence) or not _is_word(model):
+        return None
+    origin = HOST_VARIABLE if cluster is None else "the nodes given"
+    with suppress(ValueError):
+        if cluster is None:
+            entries = [url_from_environment() or ""]
+        elif not entries or not all(isinstance(each, str) and looks_like_address(each) for each in entries):
+            return None
+        urls = [base_url(each) for each in entries if each]
+        if len(set(urls)) < len(urls):
+            return None
+        found = tuple(NodeSpec(short_name(url), url) for url in urls)
+        here = (NodeSpec(short_name(DEFAULT_URL), DEFAULT_URL),)
+        automatic = prefixes_of(model)
+        spec = ClusterSpec(found or here, ModelSpec(model, automatic.document, automatic.query))
+        return ResolvedCluster(spec, bool(found), origin if found else "this host")
+    return None
+
+
+def table_by_address(named: str | Path | None) -> StoreSpec | None:
+    """Return the table that a text names as `resolve.table_of` reads it; None for a block or an object store."""
+    text = None if named is None else str(named).strip()
+    if text is not None and (text.startswith(BLOCK_PREFIX) or ("://" in text and not is_file_url(text))):
+        return None
+    with suppress(ConfigurationError):
+        if text is not None and (isinstance(named, Path) or is_place(text)):
+            return StoreSpec(*place_and_name(text))
+        return StoreSpec(str(default_folder(prefect_home())), DEFAULT_TABLE if text is None else text)
+    return None
+
+
+def prefect_home() -> Path:
+    """Return Prefect's home. Prefect is asked for it where it is loaded, or where a file of settings may name another.
+
+    See https://docs.prefect.io/v3/concepts/settings-and-profiles for these files.
+    """
+    named = os.environ.get(_HOME_VARIABLE)
+    if "prefect.settings" not in sys.modules:
+        if named:
+            return Path(named).expanduser()
+        home = Path("~/.prefect").expanduser()
+        profiles = os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml"
+        files = (".env", "prefect.toml", "pyproject.toml", profiles)
+        if not any(_may_name_home(Path(file)) for file in files):
+            return home
+    from prefect.settings import get_current_settings
+
+    return Path(get_current_settings().home)
+
+
+def default_folder(home: Path) -> Path:
+    """Return the folder of tables that are named without one: `lancedb` in Prefect's home."""
+    return home.expanduser().absolute() / "lancedb"
+
+
+def place_and_name(text: str) -> tuple[str, str]:
+    """Return folder or URL, and table, of a text that names a place; it may end in the table's own folder.
+
+    Raises:
+        ConfigurationError: It is no place of this host.
+    """
+    place = text.rstrip("/\\")
+    if not place.endswith(_TABLE_SUFFIX):
+        return _absolute(text), DEFAULT_TABLE
+    folder, _, name = place.removesuffix(_TABLE_SUFFIX).rpartition("/")
+    return _absolute(folder or "."), name
+
+
+def is_place(text: str) -> bool:
+    """Whether a text names a folder or an object store, and not a table of the default folder."""
+    return any(mark in text for mark in "/\\") or text in (".", "..", "~") or is_file_url(text)
+
+
+def _absolute(place: str) -> str:
+    if "://" in place and not is_file_url(place):
+        return place
+    try:
+        return str(Path(folder_of(place)).expanduser().absolute())
+    except (ValueError, RuntimeError) as error:
+        raise ConfigurationError(
+            f"The table's place cannot be used: {error}.",
+            state="Nothing was started.",
+            remedy="Give a folder of this host, or an object store's URL.",
+        ) from None
+
+
+def _may_name_home(file: Path) -> bool:
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace").casefold()
+    except OSError:
+        return False
+    # Where the word means something else, Prefect is asked for nothing, which costs a second and no more.
+    return "home" in text or "profiles_path" in text
+
+
+def _is_word(model: str) -> bool:
+    return model == model.strip() and bool(model) and not re.search(r"\s", model)

@@ -1,0 +1,189 @@
+"""A table that is opened once and asked often, from sync and async code, with no Prefect server."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from prefect_ollama.blocks.by_address import table_by_address
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.lance import Hit, Mode, StoreSpec
+from prefect_ollama.tasks.searching.opening import open_for_search
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from prefect_ollama.blocks.resolve import Nodes
+    from prefect_ollama.blocks.table import LanceTable
+    from prefect_ollama.tasks.dispatch import Dispatcher
+
+
+class Corpus:
+    """A table with the nodes that embed questions to it. Close it, or use it as a context manager, sync or async.
+
+    Several threads may ask at once. A table that `re_embed` replaces meanwhile is opened again. Nodes are verified when
+    a question needs them for the first time: they must give the vectors of the table. Where nobody named a node and
+    none answers on this host, the embedded model serves in a process that ends with the corpus.
+
+    Args:
+        table: Where the table is.
+        cluster: The nodes, as flows take them.
+        model: Ollama's name of the model; the table's own otherwise.
+
+    Raises:
+        TableMissing: There is no such table.
+        TableError: It cannot be reached or read.
+
+    Example:
+        ```python
+        from prefect_ollama import open_corpus
+
+        with open_corpus("papers", "http://gpu-box:11434") as corpus:
+            for hit in corpus.search("Why are there two high waters in a day?"):
+                print(hit.path, hit.page_from, hit.text)
+        ```
+    """
+
+    def __init__(self, table: StoreSpec, cluster: Nodes | None = None, *, model: str | None = None) -> None:
+        self._cluster, self._model = cluster, model
+        self._store = open_for_search(table)
+        self._opening = Lock()
+        self._opened = ExitStack()
+        self._nodes: Dispatcher | None = None
+        self._closed = False
+
+    def search(
+        self,
+        question: str,
+        *,
+        mode: Mode = "hybrid",
+        limit: int = 5,
+        source: str | None = None,
+        where: str = "",
+    ) -> list[Hit]:
+        """Return the passages that answer a question best, the best first.
+
+        Args:
+            question: What you want to know.
+            mode: `vector` by meaning, `text` by words (needs no node), `hybrid` by both.
+            limit: How many passages at most.
+            source: Only documents of this source, as the report names it.
+            where: Only rows that this SQL filter lets through; build it with `blocks.lance.filters`.
+
+        Raises:
+            ConfigurationError: A parameter cannot work, or the corpus is closed.
+            TableError: The nodes do not give the table's vectors, or the table cannot answer.
+            ClusterError: No node works.
+            TextError: The question cannot be embedded.
+        """
+        self._open_again_if_replaced()
+        vector = None if mode == "text" else self._embed(question)
+        return self._store.search(vector, text=question, limit=limit, mode=mode, source=source, where=where)
+
+    async def asearch(self, question: str, **options: Any) -> list[Hit]:
+        """`search`, for async code: other coroutines run meanwhile. The options are those of `search`."""
+        return await asyncio.to_thread(self.search, question, **options)
+
+    def close(self) -> None:
+        """Close connections, and end an embedded node."""
+        with self._opening:
+            self._closed = True
+            self._leave_nodes()
+
+    async def aclose(self) -> None:
+        """`close`, for async code."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _embed(self, question: str) -> NDArray[np.float32]:
+        embedded = self._open_nodes().embed([question], kind="query")
+        for error in embedded.failures.values():
+            raise error
+        vector: NDArray[np.float32] = embedded.vectors[0]
+        return vector
+
+    def _open_nodes(self) -> Dispatcher:
+        with self._opening:
+            self._refuse_closed()
+            if self._nodes is None:
+                # A search by words does without, and need not wait for the HTTP client's import.
+                from prefect_ollama.tasks.searching.nodes import asked_nodes
+                from prefect_ollama.tasks.serving import serving_cluster
+
+                model = self._model or self._store.identity.model
+                with ExitStack() as opened:
+                    spec = opened.enter_context(serving_cluster(self._cluster, model=model, count=1))
+                    self._nodes = opened.enter_context(asked_nodes(spec, self._store))
+                    self._opened = opened.pop_all()
+            return self._nodes
+
+    def _open_again_if_replaced(self) -> None:
+        """Open the table again if `re_embed` has put another one in its place; its nodes may be others then."""
+        with self._opening:
+            self._refuse_closed()
+            if self._store.replaced:
+                self._store = open_for_search(self._store.spec)
+                self._leave_nodes()
+
+    def _leave_nodes(self) -> None:
+        self._nodes = None
+        self._opened.close()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise ConfigurationError("The corpus is closed.", remedy="Open it again with `open_corpus`.")
+
+
+def open_corpus(
+    table: LanceTable | StoreSpec | str | Path | None = None,
+    cluster: Nodes | None = None,
+    *,
+    model: str | None = None,
+) -> Corpus:
+    """Open a table for questions, without Prefect unless a saved block is named.
+
+    Args:
+        table: A table block; or the name of a table in `lancedb` in Prefect's home, a folder (with a slash in it) or
+            an object store's URL, or `block:NAME` for a saved block. None means `documents` in `lancedb` in Prefect's
+            home.
+        cluster: The nodes that embed questions: a cluster block or its name; URLs, node blocks or their names. None
+            means the node that `OLLAMA_HOST` names, else an Ollama on this host, else the embedded model.
+        model: Ollama's name of the model; the table's own otherwise.
+
+    Raises:
+        ConfigurationError: A block is missing or wrong, or the place is none.
+        TableMissing: There is no such table.
+        TableError: It cannot be reached or read.
+    """
+    return Corpus(_spec_of(table), cluster, model=model)
+
+
+def _spec_of(table: LanceTable | StoreSpec | str | Path | None) -> StoreSpec:
+    if isinstance(table, StoreSpec):
+        return table
+    spec = table_by_address(table) if table is None or isinstance(table, str | Path) else None
+    if spec is None:
+        from prefect_ollama.blocks.resolve import resolve_table
+
+        return resolve_table(table)
+    return spec

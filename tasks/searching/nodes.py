@@ -1,0 +1,109 @@
+"""The nodes that embed questions: verified, and known to give the vectors of the table that is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from prefect_ollama.blocks.blocking import blocking
+from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance import Identity, Store
+from prefect_ollama.blocks.wire.fingerprint import Fingerprint, compare
+from prefect_ollama.blocks.wire.proof import ProvenCluster, likeness, prove_cluster
+from prefect_ollama.blocks.wire.spec import ClusterSpec
+from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
+from prefect_ollama.tasks.log import run_logger
+from prefect_ollama.tasks.searching.rows import ROWS_COMPARED_BY_SEARCH, compare_rows, other_vectors
+
+
+def verified(
+    cluster: ClusterSpec, count: int, table: Identity | None = None, *, quick: bool = False
+) -> ProvenCluster:
+    """Let every node of a cluster prove itself; those that can't are named in the log and left out.
+
+    Args:
+        cluster: The nodes.
+        count: How many they are.
+        table: What the vectors of the table are; nodes that give these are preferred.
+        quick: Whether a part of the canaries is enough for nodes that name the table's digest and version.
+
+    Raises:
+        ClusterError: No node can do the work.
+    """
+    logger = run_logger()
+
+    def pulling(node: str, what: str, done: int, total: int) -> None:
+        share = f" {100 * done // total} %" if total else ""
+        logger.info("Node %r: %s%s", node, what, share)
+
+    known = None if table is None else table.fingerprint
+    proven = blocking(prove_cluster(cluster, reference=known, quick=quick, progress=pulling))
+    for error in proven.left_out.values():
+        logger.warning("Left out for now: %s", error)
+    logger.info(
+        "%d of %d nodes serve %r (digest %s, %d dimensions)",
+        len(proven.proofs),
+        count,
+        cluster.model.name,
+        proven.reference.digest[:12] or "unknown",
+        proven.reference.dimension,
+    )
+    return proven
+
+
+def asking_as(cluster: ClusterSpec, table: Identity) -> ClusterSpec:
+    """Return a cluster that embeds questions as the table's chunks were embedded, whatever it does with new ones."""
+    model = replace(
+        cluster.model,
+        document_prefix=table.document_prefix,
+        query_prefix=table.query_prefix,
+        dimensions=cluster.model.dimensions or table.dimension,
+        num_ctx=cluster.model.num_ctx or table.chosen_context,
+    )
+    return replace(cluster, model=model)
+
+
+@contextmanager
+def asked_nodes(cluster: ClusterSpec, store: Store) -> Iterator[Dispatcher]:
+    """Yield the nodes, verified and ready for questions to a table.
+
+    Raises:
+        TableError: The nodes' model is not the one that the table was made with.
+        ClusterError: No node works.
+    """
+    asking = asking_as(cluster, store.identity)
+    proven = verified(asking, len(cluster.nodes), store.identity, quick=True)
+    with Dispatcher(proven, prepare=divide_long_words) as dispatcher:
+        refuse_other_vectors(store, dispatcher)
+        yield dispatcher
+
+
+def refuse_other_vectors(table: Store, nodes: Dispatcher) -> None:
+    """Refuse nodes whose vectors do not compare with the table's.
+
+    Raises:
+        TableError: They do not.
+        ClusterError: No node works any more.
+    """
+    reference, known = nodes.cluster.reference, table.identity.fingerprint
+    if known is None or not known.comparable(reference):
+        rows = compare_rows(table, nodes, ROWS_COMPARED_BY_SEARCH)
+        if rows.wrong:
+            raise other_vectors(table, nodes.cluster, rows, state="Nothing was searched.")
+        return
+    if known == reference:
+        return
+    result = compare(reference, known)
+    raise TableError(
+        f"The table was made with {_model(known)}, the nodes have {_model(reference)}, and its vectors are others "
+        f"({likeness(result)}): {result.cause}.",
+        state="Nothing was searched.",
+        remedy="Bring the nodes to the table's model and version of Ollama, embed the table again with `re_embed` "
+        "(`prefect-ollama re-embed`), or search by words (mode 'text').",
+    )
+
+
+def _model(fingerprint: Fingerprint) -> str:
+    says = [f"{fingerprint.dimension} dimensions", *fingerprint.says[bool(fingerprint.model) :]]
+    return f"{fingerprint.model!r} ({', '.join(says)})"

@@ -1,0 +1,23 @@
+"""Open a table for questions."""
+
+from __future__ import annotations
+
+from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.tasks.log import run_logger
+
+
+def open_for_search(spec: StoreSpec) -> Store:
+    """Open a table; one of an earlier version gets the words that it is searched by, where it can be written to.
+
+    Raises:
+        TableMissing: There is no such table.
+        TableError: It cannot be reached or read.
+    """
+    store = Store.open(spec)
+    try:
+        if store.upgrade():
+            run_logger().info("The table is of an earlier version; its words were indexed anew.")
+    except TableError as error:
+        run_logger().warning("Some words are not found: %s", error)
+    return store

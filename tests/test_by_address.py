@@ -1,0 +1,154 @@
+"""Nodes and tables by their addresses: what is found without Prefect is what the blocks would give."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefect_ollama.blocks.by_address import cluster_by_address, table_by_address
+from prefect_ollama.blocks.lance import driver
+from prefect_ollama.blocks.resolve import resolve_cluster, resolve_table
+
+MODELS = ("nomic-embed-text", "all-minilm", "mxbai-embed-large:335m", "hf.co/somebody/e5-large")
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("cluster", "environment"),
+    [
+        (None, ""),
+        (None, "gpu-box:1234"),
+        (None, "https://ai.example.org/ollama/"),
+        ("http://gpu-box:11434", ""),
+        (["gpu-box:11434", "http://laptop:1/prefix"], "elsewhere:1"),
+        (("0.0.0.0:1",), ""),
+    ],
+)
+def test_addresses_give_the_nodes_that_blocks_give(
+    model: str, cluster: Any, environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", environment)
+    assert cluster_by_address(cluster, model) == resolve_cluster(cluster, model=model)
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        "home",
+        ["home", "http://gpu-box"],
+        [],
+        ["http://gpu-box", "http://gpu-box/"],
+        "http://gpu-box?x=1",
+        "ftp://gpu-box",
+        object(),
+    ],
+)
+def test_what_is_no_address_is_left_to_the_blocks(cluster: Any) -> None:
+    assert cluster_by_address(cluster, MODELS[0]) is None
+    assert cluster_by_address("http://gpu-box", "two words") is None
+
+
+def test_a_wrong_variable_is_left_to_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "ftp://gpu-box")
+    assert cluster_by_address(None, MODELS[0]) is None
+
+
+@pytest.mark.parametrize(
+    "named", [None, "papers", "./db", "~/db", "/x/papers.lance", Path("db"), "file:///a%20b", "."]
+)
+def test_texts_name_the_table_that_blocks_name(named: str | Path | None) -> None:
+    assert table_by_address(named) == resolve_table(named)
+
+
+@pytest.mark.parametrize("named", ["block:papers", "s3://bucket/db", "no__good", "file://elsewhere/db", ""])
+def test_other_tables_are_left_to_the_blocks(named: str) -> None:
+    assert table_by_address(named) is None
+
+
+HOME = """
+import json, sys
+from prefect_ollama.blocks.by_address import prefect_home
+found = str(prefect_home())
+asked = "prefect" in sys.modules
+from prefect.settings import get_current_settings
+print(json.dumps([found, asked, str(get_current_settings().home)]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "environment", "asks"),
+    [
+        ({}, {}, False),
+        ({}, {"PREFECT_HOME": "~/other"}, False),
+        ({"prefect.toml": "home = '/from-toml'"}, {}, True),
+        ({".env": "PREFECT_HOME=/from-env-file"}, {}, True),
+        ({"pyproject.toml": "[tool.prefect]\nhome = '/from-project'"}, {}, True),
+        (
+            {"pyproject.toml": "[tool.prefect]\nhome = '/from-project'"},
+            {"PREFECT_HOME": "/from-variable"},
+            False,
+        ),
+        (
+            {"home/.prefect/profiles.toml": "active = 'x'\n[profiles.x]\nPREFECT_HOME = '/from-profile'"},
+            {},
+            True,
+        ),
+        (
+            {"home/.prefect/profiles.toml": "active = 'x'\n[profiles.x]\nPREFECT_API_URL = 'http://h/api'"},
+            {},
+            False,
+        ),
+    ],
+)
+def test_the_home_is_the_one_that_prefect_has(
+    files: dict[str, str], environment: dict[str, str], asks: bool, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-c", HOME],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    found, asked, home = json.loads(done.stdout.splitlines()[-1])
+    assert (found, asked) == (home, asks)
+
+
+def test_a_package_whose_names_load_late_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "late_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("from late_package.inner import name\nloaded = True\n")
+    (package / "inner.py").write_text("name = 'inner'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    driver.load_names_late("late_package")
+    module = importlib.import_module("late_package")
+    try:
+        assert importlib.import_module("late_package.inner").name == "inner"
+        assert not hasattr(module, "__wrapped__")
+        assert "loaded" not in vars(module)
+        with pytest.raises(AttributeError, match="no attribute 'missing'"):
+            _ = module.missing
+        assert module.loaded
+        assert module.name == "inner"
+    finally:
+        del sys.modules["late_package"], sys.modules["late_package.inner"]
+
+
+def test_lancedb_is_whole() -> None:
+    lancedb = driver.load()
+    from lance_namespace_urllib3_client import TableApi
+
+    assert TableApi.__module__ == "lance_namespace_urllib3_client.api.table_api"
+    assert callable(lancedb.connect_async)

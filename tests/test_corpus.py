@@ -1,0 +1,185 @@
+"""A table opened once and asked often, with no Prefect: sync, async, from threads, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from prefect_ollama import Corpus, open_corpus
+from prefect_ollama.blocks import LanceTable, OllamaCluster
+from prefect_ollama.blocks.errors import (
+    ClusterError,
+    ConfigurationError,
+    TableError,
+    TableMissing,
+    TextError,
+)
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from tests.corpus_samples import embedded_document, identity_of, write_table
+from tests.flow_samples import QUERY_PREFIX, requests
+from tests.nodes import Node, nodes, text_hash
+
+TIDES = ["The harbour tide rises twice a day.", "The moon pulls the sea."]
+GEARS = ["The derailleur moves the chain sideways.", "A chain has links."]
+
+
+@dataclass(frozen=True)
+class Library:
+    spec: StoreSpec
+    node: Node
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    with nodes({}) as (node,):
+        place = tmp_path_factory.mktemp("db")
+        spec = write_table(place, identity_of(node), {"tides.pdf": TIDES, "sub/gears.pdf": GEARS})
+        yield Library(spec, node)
+
+
+@pytest.fixture(autouse=True)
+def healthy(library: Library) -> None:
+    library.node.heal()
+    library.node.reset()
+
+
+def test_nodes_are_verified_once_and_asked_often(library: Library) -> None:
+    with open_corpus(library.spec.uri, library.node.url) as corpus:
+        assert requests([library.node]) == 0
+        found = corpus.search("Which part moves the chain?", limit=3)
+        first = requests([library.node])
+        assert found[0].path == "sub/gears.pdf"
+        assert len(found) == 3
+        for number in range(3):
+            assert corpus.search(f"chain {number}", mode="vector")
+        # One request a question; the nodes were identified and compared for the first one only.
+        assert requests([library.node]) == first + 3
+        served = library.node.stats()["served"]
+    assert text_hash(QUERY_PREFIX + "chain 2") in served
+
+
+def test_words_need_no_node(library: Library) -> None:
+    with open_corpus(library.spec.uri, "http://127.0.0.1:9") as corpus:
+        (hit,) = corpus.search("derailleur", mode="text")
+        assert (hit.path, hit.page_from, hit.text) == ("sub/gears.pdf", 1, GEARS[0])
+        with pytest.raises(ClusterError, match="No node can embed"):
+            corpus.search("derailleur")
+
+
+def test_in_async_code_other_coroutines_run_meanwhile(library: Library) -> None:
+    asyncio.run(_ask_in_async_code(library))
+
+
+async def _ask_in_async_code(library: Library) -> None:
+    library.node.control(latency=0.3)
+    async with open_corpus(library.spec.uri, library.node.url) as corpus:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0.01)
+
+        counter = asyncio.create_task(count())
+        answers = await asyncio.gather(*(corpus.asearch(text, mode="vector", limit=1) for text in GEARS))
+        counter.cancel()
+    assert [len(each) for each in answers] == [1, 1]
+    assert turns > 5
+
+
+def test_threads_may_ask_at_once(library: Library) -> None:
+    with open_corpus(library.spec.uri, library.node.url) as corpus, ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: corpus.search(f"chain {number}", limit=1)[0].path, range(24)))
+    assert set(found) == {"sub/gears.pdf"}
+
+
+def test_blocks_will_do_too(library: Library) -> None:
+    table = LanceTable(uri=library.spec.uri)
+    with open_corpus(table, OllamaCluster(nodes=[library.node.url])) as corpus:
+        assert corpus.search("tide", limit=1)[0].path == "tides.pdf"
+
+
+def test_a_closed_corpus_says_so(library: Library) -> None:
+    corpus = open_corpus(library.spec.uri, library.node.url)
+    corpus.search("tide")
+    corpus.close()
+    corpus.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        corpus.search("tide", mode="text")
+
+
+def test_nodes_with_other_vectors_are_refused(library: Library) -> None:
+    library.node.control(weights="b")
+    with open_corpus(library.spec.uri, library.node.url) as corpus:
+        for _ in range(2):
+            with pytest.raises(TableError, match="its vectors are others"):
+                corpus.search("tide")
+        library.node.control(weights="a")
+        assert corpus.search("tide")  # what failed is tried anew
+
+
+def test_a_table_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(TableMissing, match="no table"):
+        open_corpus(tmp_path / "db")
+    assert not (tmp_path / "db").exists()
+
+
+def test_a_question_that_no_node_takes_has_its_own_error(library: Library) -> None:
+    with open_corpus(library.spec.uri, library.node.url) as corpus, pytest.raises(TextError):
+        corpus.search("tide " * 20_000, mode="vector")
+
+
+def test_a_table_that_was_replaced_is_opened_again(tmp_path: Path) -> None:
+    with nodes({}, {"weights": "b"}) as (old, new):
+        spec = write_table(tmp_path / "db", identity_of(old), {"a.pdf": TIDES})
+        with Corpus(spec, [new.url]) as corpus:
+            with pytest.raises(TableError, match="its vectors are others"):
+                corpus.search("tide", mode="vector")
+            store = Store.open(spec)
+            beside = Store.open(spec.beside, identity=identity_of(new), create=True)
+            beside.begin_run("anew", "papers")
+            beside.write([embedded_document("b.pdf", GEARS)])
+            beside.end_run()
+            store.swap_in("swap")
+            assert {hit.path for hit in corpus.search("chain", mode="vector")} == {"b.pdf"}
+
+
+ASK = """
+import json, sys
+from prefect_ollama.__main__ import main
+sys.argv[1:] = json.loads(sys.argv[1])
+try:
+    main()
+finally:
+    loaded = {name.partition('.')[0] for name in sys.modules}
+    catalogue = 'lance_namespace_urllib3_client.api' in sys.modules
+    print(json.dumps([sorted(loaded & {'prefect', 'dask', 'distributed', 'sqlalchemy'}), catalogue]), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("mode", ["text", "vector", "hybrid"])
+def test_the_command_imports_no_prefect(library: Library, mode: str, tmp_path: Path) -> None:
+    at = [] if mode == "text" else ["-n", library.node.url]
+    options = ["search", "derailleur chain", "--mode", mode, "--uri", library.spec.uri, "--json", *at]
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, json.dumps(options)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        cwd=tmp_path,
+        env={**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stderr.splitlines()[-1]) == [[], False]
+    assert "sub/gears.pdf" in {hit["path"] for hit in json.loads(done.stdout)}
+    assert "Searching…" in done.stderr
