@@ -86,6 +86,7 @@ def _totals(what: IngestReport) -> Table:
             rows["OCR"] = f"{what.ocr_pages} pages in {what.ocr_seconds:.1f} s"
         if what.efficiency is not None:
             rows["efficiency"] = f"{what.efficiency:.0%} of the nodes' own rates"
+        rows |= what.labelled()
     if what.model:
         rows["model"] = what.model
     return _named(rows)

@@ -77,7 +77,9 @@ def run_bundles(
                 at_last = None
         done = under_way.next()
         if done.result is not None:
-            bundles.learn(done.result.size, sum(len(each.chunks) for each in done.result.documents))
+            bundles.learn(
+                done.result.statistics.size, sum(len(each.chunks) for each in done.result.documents)
+            )
             run.count(done.result, anew=not done.cached)
             writer.add(done.result, done.kept)
         elif stopped is not None:

@@ -20,6 +20,7 @@ from prefect_ollama.tasks.parse import LeftOut
 from prefect_ollama.tasks.planning import Plan, SourceFile
 from prefect_ollama.tasks.publish import publish_run
 from prefect_ollama.tasks.report import FileReport, IngestReport, Outcome, node_reports
+from prefect_ollama.tasks.run_statistics import RunStatistics
 from prefect_ollama.tasks.watching import Done, Timeline, efficiency
 
 
@@ -49,17 +50,7 @@ class IngestRun:
     _proven: ProvenCluster | None = None
     _by_node: Counter[str] = field(default_factory=Counter)
     _figures: dict[str, tuple[NodeFigures, ...]] = field(default_factory=dict)
-    _embedded: int = 0
-    _reused: int = 0
-    _from_cache: int = 0
-    _from_table: int = 0
-    _ocr_pages: int = 0
-    _ocr_seconds: float = 0.0
-    _dropped: Counter[str] = field(default_factory=Counter)
-    _size: int = 0
-    _pages: int = 0
-    _chunks: int = 0
-    _node_seconds: float = 0.0
+    _statistics: RunStatistics = field(default_factory=RunStatistics)
     _worked: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
@@ -83,7 +74,8 @@ class IngestRun:
 
     def done(self) -> Done:
         """How far it is; may be called from another thread."""
-        return Done(len(self._files), self._size, self._chunks, self._embedded)
+        counted = self._statistics
+        return Done(len(self._files), counted.size, counted.chunks, counted.embedded)
 
     def begin(self, store: Store, proven: ProvenCluster) -> None:
         """Begin to write, with what needs no reading: files that moved, vanished or can't be documents."""
@@ -107,35 +99,23 @@ class IngestRun:
             row = replace(each.document, chunks=len(each.chunks))
             outcome: Outcome = "partial" if row.status == PARTIAL else "stored"
             self._files[row.path] = FileReport.of(row, outcome, bundle.left_out.get(row.path))
-            self._size += row.size
-            self._pages += row.pages
-            self._chunks += row.chunks
-        self.metrics.count(bundle, anew=anew)
-        self.note_failed(bundle.failed, bundle.left_out)
+        counted = bundle.statistics if anew else bundle.statistics.of_an_earlier_run()
+        self._statistics += counted
+        self.metrics.count(counted)
+        self._report_failed(bundle.failed, bundle.left_out)
         self._failures.tell(each.document for each in bundle.documents if each.document.status == PARTIAL)
-        self._dropped.update(bundle.dropped)
-        self._ocr_pages += bundle.ocr_pages
-        self._ocr_seconds += bundle.ocr_seconds
         if not anew:
-            self._reused += bundle.embedded + bundle.reused
             return
-        self._embedded += bundle.embedded
-        self._reused += bundle.reused
-        self._from_cache += bundle.from_cache
-        self._from_table += bundle.from_table
-        self._node_seconds += bundle.node_seconds
         self._by_node.update(bundle.by_node)
         self._figures[bundle.worker] = bundle.nodes
         if bundle.worked is not None:
             began, ended = self._worked or bundle.worked
             self._worked = min(began, bundle.worked[0]), max(ended, bundle.worked[1])
 
-    def note_failed(self, rows: Sequence[Document], left_out: Mapping[str, LeftOut] | None = None) -> None:
-        """Note files of which nothing is stored."""
-        left_out = left_out or {}
-        self._files |= {row.path: FileReport.of(row, "failed", left_out.get(row.path)) for row in rows}
-        self._size += sum(row.size for row in rows)
-        self._failures.tell(rows)
+    def note_failed(self, rows: Sequence[Document]) -> None:
+        """Note files of bundles that did not come back."""
+        self._statistics += RunStatistics(size=sum(row.size for row in rows))
+        self._report_failed(rows, {})
 
     def end(self, *, status: str = "done") -> None:
         """End the run in the table's log."""
@@ -158,22 +138,18 @@ class IngestRun:
             model=model,
             dry_run=dry_run,
             files=tuple(files[path] for path in sorted(files)),
-            pages=self._pages,
-            chunks=self._chunks,
-            embedded=self._embedded,
-            reused=self._reused,
-            from_cache=self._from_cache,
-            from_table=self._from_table,
-            ocr_pages=self._ocr_pages,
-            ocr_seconds=self._ocr_seconds,
-            dropped=dict(self._dropped.most_common()),
             version=self._version(),
             seconds=time.monotonic() - self.began,
-            node_seconds=self._node_seconds,
             efficiency=self._efficiency(),
             nodes=node_reports(self._by_node, self._figures.values(), left_out),
             notes=self.plan.notes,
+            **self._statistics.counters(),
         )
+
+    def _report_failed(self, rows: Sequence[Document], left_out: Mapping[str, LeftOut]) -> None:
+        """Note files of which nothing is stored."""
+        self._files |= {row.path: FileReport.of(row, "failed", left_out.get(row.path)) for row in rows}
+        self._failures.tell(rows)
 
     def _version(self) -> int:
         if self._ended is None or self.store.spec.is_beside:
@@ -206,10 +182,10 @@ class IngestRun:
     def _counts(self) -> dict[str, float]:
         return {
             **{name: float(count) for name, count in self.plan.counts().items() if count},
-            "chunks": self._chunks,
-            "embedded": self._embedded,
-            "reused": self._reused,
-            "node_seconds": round(self._node_seconds, 3),
+            "chunks": self._statistics.chunks,
+            "embedded": self._statistics.embedded,
+            "reused": self._statistics.reused,
+            "node_seconds": round(self._statistics.node_seconds, 3),
         }
 
     def _planned(self) -> dict[str, FileReport]:

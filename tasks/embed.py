@@ -7,7 +7,6 @@ cut; one that no node can embed is left out of its document and named there.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -33,6 +32,7 @@ from prefect_ollama.tasks.dispatch import NodeFigures
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.parse import Cut, CutBundle, LeftOut
 from prefect_ollama.tasks.roles import runs_on
+from prefect_ollama.tasks.run_statistics import RunStatistics
 from prefect_ollama.tasks.stream import telling
 from prefect_ollama.tasks.vectors import Embedding, KnownVectors
 from prefect_ollama.tasks.watching import process_name
@@ -50,38 +50,22 @@ class EmbeddedBundle:
 
     Attributes:
         number: The bundle's.
-        size: Bytes of its files.
         documents: Those that go into the table.
         failed: Manifest rows of those that do not.
-        embedded: Chunks that nodes embedded.
-        reused: Chunks whose vector was known.
-        from_cache: Texts whose vector the cache gave.
-        from_table: Texts whose vector the table gave.
-        ocr_pages: Pages that were read from a picture of them.
-        ocr_seconds: Time that this took.
-        dropped: Characters that parsing left out, by rule ("header", "page-number", …).
-        left_out: What else of a file is not in its chunks, by its path; without files that have all.
+        statistics: What was counted, with the bytes of all its files.
+        left_out: What of a file is not in its chunks, by its path; without files that have all.
         by_node: Chunks by node.
-        node_seconds: Seconds of node time.
         worked: When nodes had work for it, see `KnownVectors`.
         worker: Host and process that embedded it.
         nodes: Figures of that process's nodes at its end.
     """
 
     number: int
-    size: int
     documents: tuple[EmbeddedDocument, ...]
     failed: tuple[Document, ...]
-    embedded: int
-    reused: int
-    from_cache: int
-    from_table: int
-    ocr_pages: int
-    ocr_seconds: float
-    dropped: Mapping[str, int]
+    statistics: RunStatistics
     left_out: Mapping[str, LeftOut]
     by_node: Mapping[str, int]
-    node_seconds: float
     worked: tuple[float, float] | None
     worker: str
     nodes: tuple[NodeFigures, ...]
@@ -180,23 +164,22 @@ def _embed(cut: CutBundle, embedding: Embedding) -> EmbeddedBundle:
             documents.append(done)
         if row is not None:
             failed.append(row)
-    chunks = sum(len(each.chunks) for each in documents)
     dispatcher = embedding.dispatcher
+    chunks, embedded = sum(len(each.chunks) for each in documents), known.by_node.total()
+    stored = RunStatistics(
+        size=sum(file.size for file in cut.bundle.files),
+        pages=sum(each.document.pages for each in documents),
+        chunks=chunks,
+        embedded=embedded,
+        reused=chunks - embedded,
+    )
     return EmbeddedBundle(
         number=cut.bundle.number,
-        size=sum(file.size for file in cut.bundle.files),
         documents=tuple(documents),
         failed=tuple(failed),
-        embedded=sum(known.by_node.values()),
-        reused=chunks - sum(known.by_node.values()),
-        from_cache=known.from_cache,
-        from_table=known.from_table,
-        ocr_pages=sum(each.ocr_pages for each in cut.documents),
-        ocr_seconds=sum(each.ocr_seconds for each in cut.documents),
-        dropped=dict(sum((Counter(each.dropped) for each in cut.documents), Counter())),
+        statistics=sum((each.statistics for each in cut.documents), stored + known.statistics),
         left_out={each.document.path: each.left_out for each in cut.documents if each.left_out != LeftOut()},
         by_node=dict(known.by_node),
-        node_seconds=known.node_seconds,
         worked=known.worked,
         worker=process_name(),
         nodes=dispatcher.figures().nodes,

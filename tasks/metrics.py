@@ -16,8 +16,8 @@ from prometheus_client import Counter, Gauge, Summary
 
 from prefect_ollama.blocks.lance.runs import FAILED
 from prefect_ollama.blocks.printable import printable
-from prefect_ollama.tasks.embed import EmbeddedBundle
 from prefect_ollama.tasks.report import IngestReport
+from prefect_ollama.tasks.run_statistics import RunStatistics
 from prefect_ollama.tasks.watching import NodeNow, Snapshot
 
 TEXTS = Counter("prefect_ollama_node_texts", "Texts whose vector came from the node.", ["node"])
@@ -71,18 +71,15 @@ class RunMetrics:
         if run.ended:
             self._forget()
 
-    def count(self, bundle: EmbeddedBundle, *, anew: bool) -> None:
-        """Take in a bundle.
-
-        Args:
-            bundle: The bundle.
-            anew: Whether it was embedded in this run; else an earlier one did it.
-        """
-        chunks = bundle.embedded + bundle.reused
-        known = (
-            {"node": bundle.embedded, "cache": bundle.from_cache, "table": bundle.from_table} if anew else {}
-        )
-        for origin, vectors in {**known, "repeated": max(chunks - sum(known.values()), 0)}.items():
+    def count(self, bundle: RunStatistics) -> None:
+        """Take in what was counted of a bundle."""
+        origins = {
+            "node": bundle.embedded,
+            "cache": bundle.from_cache,
+            "table": bundle.from_table,
+            "repeated": bundle.repeated,
+        }
+        for origin, vectors in origins.items():
             VECTORS.labels(origin).inc(vectors)
 
     def end(self, report: IngestReport, status: str) -> None:

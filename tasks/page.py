@@ -86,12 +86,11 @@ def _totals(report: IngestReport) -> Iterator[str]:
 
 
 def _work(report: IngestReport) -> dict[str, str]:
-    repeated = max(report.reused - report.from_cache - report.from_table, 0)
     facts = {
         "pages": f"{report.pages}",
         "chunks": f"{report.chunks}",
         "vectors": f"{report.embedded} embedded by nodes, {report.from_cache} from the cache, "
-        f"{report.from_table} from the table, {repeated} repeated",
+        f"{report.from_table} from the table, {report.repeated} repeated",
         "time": f"{report.seconds:.1f} s, {report.chunks_per_second:.1f} chunks/s, "
         f"{report.node_seconds:.1f} node-seconds",
     }
@@ -99,7 +98,7 @@ def _work(report: IngestReport) -> dict[str, str]:
         facts["pages read by OCR"] = f"{report.ocr_pages}, in {report.ocr_seconds:.1f} s of the parsers"
     if report.dropped:
         facts["characters dropped"] = report.dropped_by_rule
-    return facts
+    return facts | report.labelled()
 
 
 def _attention(report: IngestReport) -> Iterator[str]:

@@ -7,7 +7,7 @@ the bundle.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from prefect_ollama.tasks.parsing import REMEDIES, DroppedLine, ParsedDocument, 
 from prefect_ollama.tasks.planning import Bundle, LinkOnTheWay, NotRegular, SourceFile, hash_descriptor
 from prefect_ollama.tasks.planning.source import document_id
 from prefect_ollama.tasks.roles import runs_on
+from prefect_ollama.tasks.run_statistics import RunStatistics
 
 MINILM = "all-minilm"
 _TOKENS = "tokens="
@@ -96,18 +97,14 @@ class Cut:
     Attributes:
         document: Its manifest row.
         chunks: Its chunks.
-        dropped: Characters that parsing left out, by rule ("header", "page-number", …).
-        left_out: What else of it is not in the chunks.
-        ocr_pages: Pages that were read from a picture of them.
-        ocr_seconds: Time that this took.
+        statistics: What parsing counted.
+        left_out: What of it is not in the chunks.
     """
 
     document: Document
     chunks: tuple[Chunk, ...] = ()
-    dropped: Mapping[str, int] = field(default_factory=dict)
+    statistics: RunStatistics = field(default_factory=RunStatistics)
     left_out: LeftOut = LeftOut()
-    ocr_pages: int = 0
-    ocr_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +179,13 @@ def _cut(source: str, file: SourceFile, cutting: Cutting, count: Callable[[str],
     cut = Cut(
         _described(row, parsed, chunks),
         chunks,
-        parsed.dropped,
+        RunStatistics(
+            dropped=parsed.dropped, ocr_pages=len(parsed.ocr_pages), ocr_seconds=parsed.ocr_seconds
+        ),
         LeftOut(
             parsed.dropped_lines,
             tuple(f"{each.reason} {each.remedy}".strip() for each in parsed.problems if not each.unread),
         ),
-        len(parsed.ocr_pages),
-        parsed.ocr_seconds,
     )
     return cut, parsed.cpu_seconds
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from prefect_ollama.blocks.awaited import Awaitable
@@ -13,6 +13,7 @@ from prefect_ollama.tasks.dispatch import NodeFigures
 from prefect_ollama.tasks.parse import LeftOut
 from prefect_ollama.tasks.parsing import DroppedLine
 from prefect_ollama.tasks.report_html import report_html
+from prefect_ollama.tasks.run_statistics import RunStatistics, statistics_dict
 
 Outcome = Literal[
     "stored",
@@ -123,8 +124,8 @@ class NodeReport:
 
 
 @dataclass(frozen=True, slots=True)
-class IngestReport(Awaitable):
-    """What a run did.
+class IngestReport(RunStatistics, Awaitable):
+    """What a run did, with what it counted (`RunStatistics`).
 
     Attributes:
         run_id: Name of the run; `roll_back` takes it.
@@ -133,19 +134,8 @@ class IngestReport(Awaitable):
         model: The model that embedded.
         dry_run: Whether this is only what would be done.
         files: One for each file, by path.
-        pages: Pages of the files that were read.
-        chunks: Chunks that were stored.
-        embedded: Of these, embedded by nodes in this run.
-        reused: Of these, with a vector that was there: in the cache, in the table, or of the same text elsewhere
-            in the run.
-        from_cache: Texts whose vector the cache gave.
-        from_table: Texts whose vector the table gave, because it stood in the document before.
-        ocr_pages: Pages that were read from a picture of them.
-        ocr_seconds: Time that this took, of all parsers together.
-        dropped: Characters that parsing left out, by rule ("header", "page-number", "hyphen", …).
         version: Version of the chunk table after it; 0 where the run changed nothing that anybody reads.
         seconds: Time of the run.
-        node_seconds: Node time of the run.
         efficiency: Texts that nodes embedded, as a part of what they would have at their own rates had none of them
             waited (`prefect_ollama.tasks.watching.efficiency`); None where no node embedded anything.
         nodes: What each node did.
@@ -158,18 +148,8 @@ class IngestReport(Awaitable):
     model: str
     dry_run: bool
     files: tuple[FileReport, ...]
-    pages: int = 0
-    chunks: int = 0
-    embedded: int = 0
-    reused: int = 0
-    from_cache: int = 0
-    from_table: int = 0
-    ocr_pages: int = 0
-    ocr_seconds: float = 0.0
-    dropped: dict[str, int] = field(default_factory=dict)
     version: int = 0
     seconds: float = 0.0
-    node_seconds: float = 0.0
     efficiency: float | None = None
     nodes: tuple[NodeReport, ...] = field(default=())
     notes: tuple[str, ...] = ()
@@ -204,11 +184,6 @@ class IngestReport(Awaitable):
         """Chunks stored a second of the run."""
         return self.chunks / self.seconds if self.seconds else 0.0
 
-    @property
-    def dropped_by_rule(self) -> str:
-        """What parsing left out, in words."""
-        return ", ".join(f"{rule} {count:,}" for rule, count in self.dropped.items())
-
     def outcomes(self) -> dict[str, int]:
         """Number of files by outcome."""
         return dict(Counter(file.outcome for file in self.files))
@@ -220,7 +195,7 @@ class IngestReport(Awaitable):
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
-            **asdict(self),
+            **statistics_dict(self),
             "ok": self.ok,
             "outcomes": self.outcomes(),
             "chunks_per_second": self.chunks_per_second,

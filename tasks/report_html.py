@@ -47,6 +47,7 @@ def _totals(report: IngestReport) -> Sequence[tuple[str, object]]:
             ("embedded", report.embedded),
             ("reused", report.reused),
             ("time", f"{report.seconds:.1f} s, {report.chunks_per_second:.1f} chunks/s"),
+            *report.labelled().items(),
         ]
     return rows
 

@@ -26,6 +26,7 @@ from prefect_ollama.tasks.dispatch import Dispatcher, Embedded, shared_dispatche
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.planning import Bundle
 from prefect_ollama.tasks.planning.source import document_id
+from prefect_ollama.tasks.run_statistics import RunStatistics
 from prefect_ollama.tasks.text_locks import TextLocks
 
 PART = 8
@@ -95,20 +96,17 @@ class KnownVectors:
 
     Attributes:
         vectors: By text.
-        from_cache: Texts whose vector the cache gave.
-        from_table: Texts whose vector the table gave.
+        statistics: How many vectors came from where, and the node time of the others.
         by_node: Texts by the node that embedded them.
-        node_seconds: Seconds of node time.
-        seconds_of: The same by text, until a document takes it.
+        seconds_of: Seconds of node time by text, until a document takes it.
         worked: When the first text was handed to nodes and when the last one was done (`time.time()`), None where
             no node was asked.
     """
 
     def __init__(self, embedding: Embedding, bundle: Bundle) -> None:
         self.vectors: dict[str, Vectors] = {}
-        self.from_cache = self.from_table = 0
+        self.statistics = RunStatistics()
         self.by_node: Counter[str] = Counter()
-        self.node_seconds = 0.0
         self.seconds_of: dict[str, float] = {}
         self.worked: tuple[float, float] | None = None
         self._embedding = embedding
@@ -124,10 +122,10 @@ class KnownVectors:
         Raises:
             ClusterError: No node worked for too long. The vectors made until then are in the cache.
         """
-        for text in texts:
-            if text not in self.vectors and (vector := self._stored.get(text_hash(text))) is not None:
-                self.vectors[text] = vector
-                self.from_table += 1
+        hashes = {text: text_hash(text) for text in texts if text not in self.vectors} if self._stored else {}
+        from_table = {text: self._stored[key] for text, key in hashes.items() if key in self._stored}
+        self.vectors |= from_table
+        self.statistics += RunStatistics(from_table=len(from_table))
         failures: dict[str, TextError] = {}
         while missing := [text for text in texts if text not in self.vectors and text not in failures]:
             with _claims.of(missing, self._embedding.salt) as claimed:
@@ -216,7 +214,7 @@ class KnownVectors:
             self._without_cache(error)
             return
         hits = [text for text, hit in zip(texts, found.mask, strict=True) if hit]
-        self.from_cache += len(hits)
+        self.statistics += RunStatistics(from_cache=len(hits))
         self.vectors |= dict(zip(hits, found.vectors, strict=True))
 
     def _keep(self, parts: Sequence[tuple[Sequence[str], Embedded]]) -> Iterable[str]:
@@ -228,7 +226,7 @@ class KnownVectors:
                 made[texts[index]] = embedded.vectors[index]
                 self.seconds_of[texts[index]] = embedded.node_seconds / len(done)
             self.by_node.update(name for name in embedded.nodes if name)
-            self.node_seconds += embedded.node_seconds
+            self.statistics += RunStatistics(node_seconds=embedded.node_seconds)
         self.vectors |= made
         if self._cache is not None and made:
             try:
