@@ -66,6 +66,14 @@ def ingest(
         bool,
         Parameter(negative="", help="Read every file, also where size and time did not change."),
     ] = False,
+    reread: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Read files again that did not change, if an earlier version of the parser or chunker read them. "
+            "Only chunks whose text comes out otherwise are embedded.",
+        ),
+    ] = False,
     exclude: ExcludeOption = (),
     allow_partial: PartialOption = False,
     pull: Annotated[
@@ -100,6 +108,7 @@ def ingest(
                 dry_run=dry_run,
                 retry_failed=retry_failed,
                 rehash=rehash,
+                reread=reread,
                 exclude=list(exclude),
                 reading=Reading(
                     ocr="auto" if ocr else "off",

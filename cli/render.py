@@ -63,7 +63,7 @@ def report(what: IngestReport) -> RenderableType:
     return Group(*parts)
 
 
-_PLANNED = {"new": "stored (new)", "changed": "stored again (changed)"}
+_PLANNED = {"new": "stored (new)", "changed": "stored again (changed)", "reread": "read again"}
 
 
 def _totals(what: IngestReport) -> Table:

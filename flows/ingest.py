@@ -14,7 +14,7 @@ from prefect.states import Completed, Failed
 
 from prefect_ollama.blocks.errors import DocumentsFailed, ServerLost, TableError, TableMissing
 from prefect_ollama.blocks.lance import Identity, Store, StoreSpec
-from prefect_ollama.blocks.lance.spec import context_options, same_options
+from prefect_ollama.blocks.lance.spec import context_options, same_cut, same_options
 from prefect_ollama.blocks.lance.upkeep import Housekeeper
 from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.blocks.resolve import Nodes, default_cache, meeting_place, resolve_cluster, resolve_table
@@ -87,6 +87,14 @@ def ingest_pdfs(
         bool,
         shown("Rehash", "Read every file and compare its content, also where size and time did not change."),
     ] = False,
+    reread: Annotated[
+        bool,
+        shown(
+            "Reread",
+            "Read files again that did not change, if an earlier version of the parser or chunker read them. Only "
+            "chunks whose text comes out otherwise are embedded.",
+        ),
+    ] = False,
     exclude: ExcludeParameter = [],  # noqa: B006  # pydantic copies it, and the form shows it as it stands
     reading: ReadingParameter = AS_USUAL_READ,
     chunking: ChunkingParameter = AS_USUAL_CUT,
@@ -130,6 +138,7 @@ def ingest_pdfs(
         allow_empty=advanced.allow_empty,
         retry_failed=retry_failed,
         rehash=rehash,
+        reread=reread,
         exclude=exclude,
     ).content
     run = IngestRun(run_id, plan, str(place), began)
@@ -213,7 +222,7 @@ def _as_before(found: Identity, cluster: Nodes | None, model: str | None, chunk:
         and (asked.num_ctx is None or same_options(context_options(asked.num_ctx, None), found.options))
         and (asked.num_ctx is not None or found.chosen_context is None)
         and counter is not None
-        and Cutting(ParseOptions(), chunk, counter).identity == found.chunker
+        and same_cut(Cutting(ParseOptions(), chunk, counter).identity, found.chunker)
     )
 
 

@@ -20,10 +20,12 @@ from prefect_ollama.blocks.lance import FAILED, Document
 from prefect_ollama.blocks.wire.proof import ProvenCluster
 from prefect_ollama.flows.futures import Completions, IngestFuture
 from prefect_ollama.flows.run import IngestRun
+from prefect_ollama.tasks.chunking import CHUNKER_VERSION
 from prefect_ollama.tasks.embed import EmbeddedBundle, embed_bundle
 from prefect_ollama.tasks.kept import KeptResults, without_kept_results
 from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.parse import Cutting, parse_bundle
+from prefect_ollama.tasks.parsing import PARSER_VERSION
 from prefect_ollama.tasks.planning import Bundle, Bundles, SourceFile
 from prefect_ollama.tasks.planning.source import document_id
 from prefect_ollama.tasks.store import Writer
@@ -61,7 +63,8 @@ def run_bundles(
         Exception: Whatever else a task failed with that is not about a file.
     """
     plan = run.plan
-    again = frozenset(file.path for file in (*plan.changed, *plan.again))
+    reread = frozenset(file.path for file in plan.reread)
+    again = frozenset(file.path for file in (*plan.changed, *plan.again)) | reread
     bundles = Bundles(plan.source, plan.to_read, again, _bundle_chunks(embedding.cluster))
     # As a run that is gone on with cuts it: then Prefect has kept the results of the same bundles.
     bundles.learn(sum(row.size for row in plan.unchanged), sum(row.chunks for row in plan.unchanged))
@@ -80,8 +83,9 @@ def run_bundles(
             bundles.learn(
                 done.result.statistics.size, sum(len(each.chunks) for each in done.result.documents)
             )
-            run.count(done.result, anew=not done.cached)
-            writer.add(done.result, done.kept)
+            result = replace(done.result, failed=_told(done.result.failed, reread))
+            run.count(result, anew=not done.cached)
+            writer.add(replace(result, failed=_without(result.failed, reread)), done.kept)
         elif stopped is not None:
             pass  # its files are left to do
         elif done.vanished:
@@ -92,9 +96,9 @@ def run_bundles(
             # One of its files took the worker with it; alone, it takes no other along.
             under_way.start([_part(done.bundle, file) for file in done.bundle.files])
         else:
-            failed = _failed(done.bundle, done.lost)
+            failed = _told(_failed(done.bundle, done.lost), reread)
             run.note_failed(failed)
-            writer.add_failed(failed)
+            writer.add_failed(_without(failed, reread))
     writer.flush()
     kept.sweep()
     if isinstance(stopped, ClusterError):
@@ -212,10 +216,25 @@ def _failed(bundle: Bundle, error: Exception) -> list[Document]:
             file.mtime_ns,
             kind="lost",
             reason=str(error),
+            parser_version=PARSER_VERSION,
+            chunker_version=CHUNKER_VERSION,
             remedy="Look at the file, and at the memory of the machine; retry it with `retry_failed`.",
         )
         for file in bundle.files
     ]
+
+
+def _told(failed: Sequence[Document], reread: frozenset[str]) -> tuple[Document, ...]:
+    """Say of documents that could not be read again that they are still in the table."""
+    state = "It did not change, and what was read of it before stays in the table."
+    return tuple(
+        replace(row, reason=f"{row.reason} {state}") if row.path in reread else row for row in failed
+    )
+
+
+def _without(failed: Sequence[Document], reread: frozenset[str]) -> tuple[Document, ...]:
+    """Return the rows to store: a file that did not change keeps what an earlier version read of it."""
+    return tuple(row for row in failed if row.path not in reread)
 
 
 def _bundle_chunks(cluster: ProvenCluster) -> int:

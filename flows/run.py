@@ -142,6 +142,7 @@ class IngestRun:
             seconds=time.monotonic() - self.began,
             efficiency=self._efficiency(),
             nodes=node_reports(self._by_node, self._figures.values(), left_out),
+            outdated=self.plan.outdated,
             notes=self.plan.notes,
             **self._statistics.counters(),
         )
@@ -195,6 +196,7 @@ class IngestRun:
             (plan.new, "new"),
             (plan.changed, "changed"),
             (plan.again, "tried again"),
+            (plan.reread, "reread"),
         )
         known: tuple[tuple[Sequence[Document], Outcome], ...] = (
             (plan.unchanged, "unchanged"),

@@ -35,6 +35,7 @@ _ORDER = (
     "new",
     "changed",
     "tried again",
+    "reread",
     "stored",
     "renamed",
     "moved",

@@ -28,7 +28,14 @@ from prefect_ollama.tasks.chunking import (
 )
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parcel import Parcel
-from prefect_ollama.tasks.parsing import REMEDIES, DroppedLine, ParsedDocument, ParseOptions, Parser
+from prefect_ollama.tasks.parsing import (
+    PARSER_VERSION,
+    REMEDIES,
+    DroppedLine,
+    ParsedDocument,
+    ParseOptions,
+    Parser,
+)
 from prefect_ollama.tasks.planning import Bundle, LinkOnTheWay, NotRegular, SourceFile, hash_descriptor
 from prefect_ollama.tasks.planning.source import document_id
 from prefect_ollama.tasks.roles import runs_on
@@ -54,10 +61,13 @@ class Cutting:
 
     @property
     def identity(self) -> str:
-        """What decides where chunks begin and end; a table holds chunks of one identity."""
+        """The options that decide where chunks begin and end; a table holds chunks of one identity.
+
+        The chunker's version is none of them: each document has its own, and `reread` brings older ones up to date.
+        """
         sizes = self.chunk
         return (
-            f"v{CHUNKER_VERSION} target={sizes.target_tokens} max={sizes.max_tokens} "
+            f"target={sizes.target_tokens} max={sizes.max_tokens} "
             f"overlap={sizes.overlap_tokens} min={sizes.min_tokens} {_TOKENS}{self.tokens}"
         )
 
@@ -155,7 +165,15 @@ def parse_bundle(bundle: Parcel[Bundle], cutting: Parcel[Cutting]) -> Parcel[Cut
 
 
 def _cut(source: str, file: SourceFile, cutting: Cutting, count: Callable[[str], int]) -> tuple[Cut, float]:
-    row = Document(document_id(source, file.path), source, file.path, size=file.size, mtime_ns=file.mtime_ns)
+    row = Document(
+        document_id(source, file.path),
+        source,
+        file.path,
+        size=file.size,
+        mtime_ns=file.mtime_ns,
+        parser_version=PARSER_VERSION,
+        chunker_version=CHUNKER_VERSION,
+    )
     path = Path(file.location)
     try:
         # One descriptor for both, so that the hash is that of what was parsed.

@@ -28,13 +28,14 @@ Outcome = Literal[
     "new",
     "changed",
     "tried again",
+    "reread",
 ]
-"""What became of a file. The last three are those that a dry run would read, or a run that failed did not get to."""
+"""What became of a file. The last four are those that a dry run would read, or a run that failed did not get to."""
 
 CAUSES = 20
 """Causes of failure of a node to list."""
 
-LEFT: frozenset[str] = frozenset({"new", "changed", "tried again"})
+LEFT: frozenset[str] = frozenset({"new", "changed", "tried again", "reread"})
 
 UP_TO_DATE: frozenset[str] = frozenset({"stored", "unchanged", "renamed", "moved", "removed", "kept"})
 
@@ -139,6 +140,7 @@ class IngestReport(RunStatistics, Awaitable):
         efficiency: Texts that nodes embedded, as a part of what they would have at their own rates had none of them
             waited (`prefect_ollama.tasks.watching.efficiency`); None where no node embedded anything.
         nodes: What each node did.
+        outdated: Documents that stay as an earlier parser or chunker read them; `reread` reads them again.
         notes: What else to know of the source: that others overlap it, that it was moved, or is empty.
     """
 
@@ -152,6 +154,7 @@ class IngestReport(RunStatistics, Awaitable):
     seconds: float = 0.0
     efficiency: float | None = None
     nodes: tuple[NodeReport, ...] = field(default=())
+    outdated: int = 0
     notes: tuple[str, ...] = ()
 
     @property

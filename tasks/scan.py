@@ -12,9 +12,11 @@ from prefect.runtime import task_run
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Document, Store
 from prefect_ollama.blocks.printable import printable
+from prefect_ollama.tasks.chunking import CHUNKER_VERSION
 from prefect_ollama.tasks.log import run_logger
 from prefect_ollama.tasks.parcel import Parcel
-from prefect_ollama.tasks.planning import Plan, Source, find_files, make_plan
+from prefect_ollama.tasks.parsing import PARSER_VERSION
+from prefect_ollama.tasks.planning import Plan, ReaderVersions, Source, find_files, make_plan
 from prefect_ollama.tasks.planning.forget import documents_named
 from prefect_ollama.tasks.planning.list_file import spoken_source, unlisted
 from prefect_ollama.tasks.planning.source import source_name
@@ -33,6 +35,7 @@ def plan_source(
     allow_empty: bool,
     retry_failed: bool,
     rehash: bool = False,
+    reread: bool = False,
     exclude: Sequence[str] = (),
 ) -> Parcel[Plan]:
     """Find the source's files and decide what to do with each. Reads files only to tell renamed from new.
@@ -44,6 +47,7 @@ def plan_source(
         allow_empty: As for `make_plan`; then a folder that the table knows may also be gone itself.
         retry_failed: As for `make_plan`.
         rehash: As for `make_plan`.
+        reread: As for `make_plan`.
         exclude: As for `find_files`.
 
     Raises:
@@ -64,6 +68,8 @@ def plan_source(
         allow_empty=allow_empty,
         retry_failed=retry_failed,
         rehash=rehash,
+        reread=reread,
+        versions=ReaderVersions(PARSER_VERSION, CHUNKER_VERSION),
         others=[row for row in rows if row.source != found.name],
     )
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in plan.counts().items() if count)

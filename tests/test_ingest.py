@@ -15,6 +15,7 @@ from uuid import UUID
 
 import dask.config
 import distributed
+import lancedb
 import orjson
 import pymupdf
 import pytest
@@ -23,16 +24,18 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.sorting import TaskRunSort
 from prefect.filesystems import LocalFileSystem
 from prefect.settings import PREFECT_DEFAULT_RESULT_STORAGE_BLOCK, PREFECT_HOME, temporary_settings
+from pydantic import SecretStr
 
 from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, TableError, TaskRunLost
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.wire.canaries import CANARIES
-from prefect_ollama.flows import Advanced, Chunking, IngestReport, ingest_pdfs
+from prefect_ollama.flows import Advanced, Chunking, IngestReport, Password, Reading, ingest_pdfs
 from prefect_ollama.flows.task_runner import IngestTaskRunner
 from prefect_ollama.flows.workers import START_TRIES, WorkerCluster
-from prefect_ollama.tasks.chunking import ChunkOptions, estimate_tokens
+from prefect_ollama.tasks.chunking import CHUNKER_VERSION, ChunkOptions, estimate_tokens
 from prefect_ollama.tasks.page import page
+from prefect_ollama.tasks.parsing import PARSER_VERSION
 from prefect_ollama.tasks.store import Writer
 from tests.certificates import reaching
 from tests.flow_samples import (
@@ -168,6 +171,52 @@ def test_of_a_changed_page_only_the_changed_chunks_are_embedded(
     assert min(times_embedded(trio, new)) >= 1
     assert all(row["vector"] == before[row["text"]]["vector"] for row in after if row["text"] in before)
     assert not any("Page 2 " in row["text"].replace("Another page 2", "") for row in after)
+
+
+def test_unchanged_files_are_read_by_a_better_parser_if_asked_and_only_what_is_new_is_embedded(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
+) -> None:
+    folder = write_folder(tmp_path / "papers", ["kept", "cut"], pages=3, words=300)
+    encrypted(folder / "locked.pdf")
+    no_cache = Advanced(use_cache=False)
+    password = Reading(passwords=[Password(password=SecretStr("x"))])
+    report = ingest(str(folder), trio, advanced=no_cache, reading=password)
+    assert (report.ok, report.outdated, report.notes) == (True, 0, ())
+    before = content(place)
+    present = {(row.parser_version, row.chunker_version) for row in manifest(place).values()}
+    assert present == {(PARSER_VERSION, CHUNKER_VERSION)}
+
+    # As if an earlier version had read all, and one document otherwise.
+    database = lancedb.connect(str(place))
+    database.open_table("documents__documents").update(values={"parser_version": PARSER_VERSION - 1})
+    lost = next(row["id"] for row in chunks(place) if row["path"] == "cut.pdf")
+    database.open_table("documents").update(where=f"id = '{lost}'", values={"text_hash": "another text"})
+    reset(trio)
+    report = ingest(str(folder), trio, advanced=no_cache)
+    assert requests(trio) == 0
+    assert (set(outcomes(report).values()), report.outdated) == ({"unchanged"}, 3)
+    assert "3 of the documents were read by an earlier version" in page(report)
+    assert "--reread" in page(report)
+    planned = ingest(str(folder), trio, dry_run=True, reread=True)
+    assert set(outcomes(planned).values()) == {"reread"}
+
+    report = ingest(str(folder), trio, advanced=no_cache, reread=True)
+    assert outcomes(report) == {"kept.pdf": "stored", "cut.pdf": "stored", "locked.pdf": "failed"}
+    assert report.embedded == 1
+    assert report.from_table == report.chunks - 1
+    assert content(place) == before
+    assert {path: row.parser_version for path, row in manifest(place).items()} == {
+        "kept.pdf": PARSER_VERSION,
+        "cut.pdf": PARSER_VERSION,
+        "locked.pdf": PARSER_VERSION - 1,
+    }
+    # What could not be read again is named, and is what it was.
+    (failed,) = report.failed
+    assert "password" in failed.remedy
+    assert "what was read of it before stays in the table" in failed.reason
+    assert ingest(str(folder), trio, advanced=no_cache, reread=True, reading=password).ok
+    assert ingest(str(folder), trio, advanced=no_cache, reread=True).outcomes() == {"unchanged": 3}
+    assert content(place) == before
 
 
 def test_a_renamed_file_moves_a_vanished_one_goes_and_no_node_is_asked(

@@ -18,6 +18,7 @@ from prefect_ollama.tasks.planning import (
     LinkOnTheWay,
     NotRegular,
     Plan,
+    ReaderVersions,
     Source,
     SourceFile,
     find_files,
@@ -261,6 +262,43 @@ class TestPlan:
         assert not self.plan(tmp_path, manifest).changed
         plan = self.plan(tmp_path, manifest, rehash=True)
         assert (paths(plan.changed), paths(plan.unchanged)) == (["a.pdf"], ["b.pdf"])
+
+    def test_what_an_earlier_version_read_is_read_again_only_if_asked(self, tmp_path: Path) -> None:
+        names = (
+            "parser.pdf",
+            "chunker.pdf",
+            "unknown.pdf",
+            "present.pdf",
+            "failed.pdf",
+            "to.pdf",
+            "newer.pdf",
+        )
+        fill(tmp_path, *names)
+        versions = {"parser.pdf": (1, 3), "chunker.pdf": (2, 2), "unknown.pdf": (0, 0), "newer.pdf": (3, 4)}
+        rows = []
+        for row in stored(find_files(tmp_path)):
+            parser, chunker = versions.get(row.path, (2, 3))
+            rows.append(replace(row, parser_version=parser, chunker_version=chunker))
+        rows = [
+            replace(row, status=FAILED, parser_version=1) if row.path == "failed.pdf" else row for row in rows
+        ]
+        rows = [
+            replace(row, doc_id="old", path="from.pdf", parser_version=1) if row.path == "to.pdf" else row
+            for row in rows
+        ]
+        present = ReaderVersions(parser=2, chunker=3)
+        plan = make_plan(find_files(tmp_path), rows, versions=present)
+        assert not plan.to_read
+        assert plan.outdated == 5
+        assert any(note.startswith("5 of the documents") and "--reread" in note for note in plan.notes)
+
+        plan = make_plan(find_files(tmp_path), rows, versions=present, reread=True)
+        assert set(paths(plan.reread)) == {"parser.pdf", "chunker.pdf", "unknown.pdf", "to.pdf"}
+        assert paths(plan.again) == ["failed.pdf"]
+        assert set(paths(plan.unchanged)) == {"present.pdf", "newer.pdf"}
+        assert [row.path for _, row in plan.renamed] == ["to.pdf"]
+        assert set(paths(plan.to_read)) == {*paths(plan.reread), "failed.pdf"}
+        assert (plan.outdated, plan.notes, plan.counts()["reread"]) == (0, (), 4)
 
     def test_what_is_excluded_leaves_the_table(self, tmp_path: Path) -> None:
         fill(tmp_path, "a.pdf", "drafts/b.pdf")

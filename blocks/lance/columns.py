@@ -142,6 +142,16 @@ def _of_identity(attribute: str) -> Callable[[Batch], pa.Array]:
     return lambda batch: pa.repeat(pa.scalar(get(batch.identity), TEXT), len(batch.chunks))
 
 
+def _chunker(batch: Batch) -> pa.Array:
+    """Version and options of the chunker, for people; documents that were cut elsewhere have no version."""
+    options = batch.identity.chunker
+    values = [
+        f"v{each.document.chunker_version} {options}" if each.document.chunker_version else options
+        for each in batch.documents
+    ]
+    return pa.array(values, TEXT).take(pa.array(np.repeat(np.arange(len(values)), batch.sizes)))
+
+
 def _regions(batch: Batch) -> pa.Array:
     offsets = np.zeros(len(batch.chunks) + 1, np.int32)
     np.cumsum([len(chunk.regions) for chunk in batch.chunks], out=offsets[1:])
@@ -200,7 +210,7 @@ CHUNKS: Final = (
     Column(VECTOR, None, lambda batch: vectors(batch.vectors)),
     Column("model", TEXT, _of_identity("model")),
     Column("digest", TEXT, _of_identity("digest")),
-    Column("chunker", TEXT, _of_identity("chunker")),
+    Column("chunker", TEXT, _chunker),
     _document("run_id"),
     Column("stored_at", UTC, _of_document("updated_at", UTC)),
 )

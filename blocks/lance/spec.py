@@ -113,6 +113,8 @@ class StoreSpec:
 CONTEXT = "num_ctx"
 CONTEXT_SOURCE = "num_ctx_from"
 NODES = "nodes"
+_OWN_VERSION = re.compile(r"^v\d+ ")
+"""The chunker's version before its options, as tables of earlier versions have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,8 @@ class Identity:
         query_prefix: Prompt put before each question.
         options: Options that change vectors (`num_ctx`), as sorted pairs; empty where they are not known.
             `num_ctx_from` is `nodes` where nobody chose the context and it followed the nodes'.
-        chunker: Version and options of the chunker.
+        chunker: Options of the chunker. Its version is not compared: each document has its own. Tables of earlier
+            versions have it before the options (`v2 target=…`).
         fingerprint: Canary vectors of the model; None in a table of an earlier version.
     """
 
@@ -171,6 +174,8 @@ class Identity:
             differing.pop("model", None)
         elif full_name(self.model) == full_name(other.model):
             differing.pop("model", None)
+        if same_cut(self.chunker, other.chunker):
+            differing.pop("chunker", None)
         if "options" in differing and same_options(self.options, other.options):
             del differing["options"]
         return differing
@@ -198,6 +203,11 @@ def context_options(chosen: int | None, settled: int | None) -> tuple[tuple[str,
     if chosen is not None:
         return ((CONTEXT, str(chosen)),)
     return () if settled is None else ((CONTEXT, str(settled)), (CONTEXT_SOURCE, NODES))
+
+
+def same_cut(one: str, other: str) -> bool:
+    """Return whether two chunkers have the same options, whatever their versions."""
+    return _OWN_VERSION.sub("", one) == _OWN_VERSION.sub("", other)
 
 
 def same_options(one: tuple[tuple[str, str], ...], other: tuple[tuple[str, str], ...]) -> bool:

@@ -29,7 +29,7 @@ from prefect_ollama.tasks.chunking.sentences import halves
 from prefect_ollama.tasks.chunking.tokens import estimate_tokens
 from prefect_ollama.tasks.parsing.document import ParsedDocument
 
-CHUNKER_VERSION: Final = "2"
+CHUNKER_VERSION: Final = 2
 """Changes whenever the same document and options would give other chunks."""
 
 _WEIGHT: Final = {CHAPTER: 1.6, HEADING: 1.5, PARAGRAPH: 0.8, SENTENCE: 0.2, INSIDE: -0.5}

@@ -14,10 +14,11 @@ from prefect_ollama.tasks.parsing.document import (
 )
 from prefect_ollama.tasks.parsing.dropped import DroppedLine
 from prefect_ollama.tasks.parsing.options import ParseOptions
-from prefect_ollama.tasks.parsing.parser import Parser
+from prefect_ollama.tasks.parsing.parser import PARSER_VERSION, Parser
 from prefect_ollama.tasks.parsing.refusals import REMEDIES
 
 __all__ = [
+    "PARSER_VERSION",
     "REMEDIES",
     "Block",
     "Box",

@@ -21,6 +21,10 @@ from prefect_ollama.tasks.parsing.options import ParseOptions
 from prefect_ollama.tasks.parsing.process import CannotStart, ChildProcess
 from prefect_ollama.tasks.parsing.refusals import REMEDIES, Stopped
 
+PARSER_VERSION: Final = 1
+"""Raise it when the same file comes out otherwise; `ingest --reread` then reads unchanged files again. Documents of
+tables that do not know the version have 0."""
+
 # A child that holds so much more than it did at rest, in MiB, is replaced before the next file.
 _GROWN_MB: Final = 400.0
 

@@ -2,7 +2,7 @@
 
 from prefect_ollama.tasks.planning.bundle import Bundle, Bundles
 from prefect_ollama.tasks.planning.opening import LinkOnTheWay, NotRegular, hash_descriptor
-from prefect_ollama.tasks.planning.plan import Plan, make_plan
+from prefect_ollama.tasks.planning.plan import Plan, ReaderVersions, make_plan
 from prefect_ollama.tasks.planning.source import Source, SourceFile, find_files
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "LinkOnTheWay",
     "NotRegular",
     "Plan",
+    "ReaderVersions",
     "Source",
     "SourceFile",
     "find_files",

@@ -20,6 +20,23 @@ from prefect_ollama.tasks.planning.source import LISTED, SUFFIX, Source, SourceF
 
 
 @dataclass(frozen=True, slots=True)
+class ReaderVersions:
+    """Versions of what makes chunks of a file.
+
+    Attributes:
+        parser: Of the parser.
+        chunker: Of the chunker.
+    """
+
+    parser: int
+    chunker: int
+
+    def are_newer_than(self, row: Document) -> bool:
+        """Whether a document was read by an earlier parser or chunker, or it is not known by which."""
+        return row.parser_version < self.parser or row.chunker_version < self.chunker
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What will be done.
 
@@ -28,6 +45,7 @@ class Plan:
         new: Files that the manifest does not have.
         changed: Files whose content is not what was stored, or that were left in doubt.
         again: Files that failed before and are tried again.
+        reread: Files that did not change, and are read again because an earlier parser or chunker read them.
         renamed: By old document id, the manifest row at the new path.
         moved: By document id in another source, whose file is gone there, the manifest row of a new file with the
             same content.
@@ -39,6 +57,7 @@ class Plan:
         kept: Manifest rows of files that vanished and stay, because removal is off.
         refused: Manifest rows of entries that can't be documents.
         refused_anew: Those among them that the manifest does not have yet.
+        outdated: How many documents stay as an earlier parser or chunker read them.
         notes: What the user should know of this source and others, a sentence or two each.
     """
 
@@ -46,6 +65,7 @@ class Plan:
     new: tuple[SourceFile, ...] = ()
     changed: tuple[SourceFile, ...] = ()
     again: tuple[SourceFile, ...] = ()
+    reread: tuple[SourceFile, ...] = ()
     renamed: tuple[tuple[str, Document], ...] = ()
     moved: tuple[tuple[str, Document], ...] = ()
     touched: tuple[Document, ...] = ()
@@ -55,6 +75,7 @@ class Plan:
     kept: tuple[Document, ...] = ()
     refused: tuple[Document, ...] = ()
     refused_anew: tuple[Document, ...] = ()
+    outdated: int = 0
     notes: tuple[str, ...] = ()
 
     @property
@@ -65,7 +86,9 @@ class Plan:
     @property
     def to_read(self) -> tuple[SourceFile, ...]:
         """Files to parse, by path."""
-        return tuple(sorted((*self.new, *self.changed, *self.again), key=lambda file: file.path))
+        return tuple(
+            sorted((*self.new, *self.changed, *self.again, *self.reread), key=lambda file: file.path)
+        )
 
     def counts(self) -> dict[str, int]:
         """How many of each."""
@@ -73,6 +96,7 @@ class Plan:
             "new",
             "changed",
             "again",
+            "reread",
             "renamed",
             "moved",
             "unchanged",
@@ -91,6 +115,8 @@ def make_plan(
     allow_empty: bool = False,
     retry_failed: bool = False,
     rehash: bool = False,
+    reread: bool = False,
+    versions: ReaderVersions = ReaderVersions(0, 0),
     others: Sequence[Document] = (),
 ) -> Plan:
     """Compare what is there with what is stored.
@@ -102,6 +128,8 @@ def make_plan(
         allow_empty: Allow that this takes out all documents of the source.
         retry_failed: Try again what failed before, also where it did not change.
         rehash: Read every file and compare its content's hash, also where size and time are as they were.
+        reread: Read files again that did not change, if an earlier parser or chunker read them.
+        versions: Those of the present parser and chunker.
         others: The manifest's rows of other sources.
 
     Raises:
@@ -110,7 +138,7 @@ def make_plan(
     stored = {row.path: row for row in manifest}
     here = {file.path for file in source.files} | {row.path for row in source.refused}
     gone = [row for row in manifest if row.path not in here and _vanished(source, row)]
-    new, changed, again = [], [], []
+    new, changed, again, read_again = [], [], [], []
     touched, unchanged, failed_before = [], [], []
     for file in source.files:
         row = stored.get(file.path)
@@ -129,9 +157,13 @@ def make_plan(
         elif rehash and _hash(file) != row.content_hash:  # what failed may have no hash, and is read again
             changed.append(file)
             continue
+        better = reread and versions.are_newer_than(row)
         if row.status not in (FAILED, PARTIAL):
-            unchanged.append(row)
-        elif retry_failed:
+            if better:
+                read_again.append(file)
+            else:
+                unchanged.append(row)
+        elif retry_failed or better:
             again.append(file)
         else:
             failed_before.append(row)
@@ -139,6 +171,12 @@ def make_plan(
     gone_on = {old for old, _ in renamed}
     gone = [row for row in gone if row.doc_id not in gone_on]
     moved, new = _find_moved(source, new, others)
+    taken_over = [row for _, row in (*renamed, *moved) if versions.are_newer_than(row)]
+    if reread:
+        files = {file.path: file for file in source.files}
+        read_again += [files[row.path] for row in taken_over]
+        taken_over = []
+    outdated = sum(map(versions.are_newer_than, (*unchanged, *failed_before, *taken_over)))
     lost = [row for row in gone if row.status != FAILED]
     left = sum(row.status != FAILED for row in manifest) - len(lost)
     if lost and remove_missing and not left and not new and not moved and not allow_empty:
@@ -153,6 +191,7 @@ def make_plan(
         new=tuple(new),
         changed=tuple(changed),
         again=tuple(again),
+        reread=tuple(read_again),
         renamed=tuple(renamed),
         moved=tuple(moved),
         touched=tuple(touched),
@@ -162,7 +201,13 @@ def make_plan(
         kept=() if remove_missing else tuple(gone),
         refused=source.refused,
         refused_anew=tuple(row for row in source.refused if not _known(row, stored.get(row.path))),
-        notes=(*_empty_note(source), *_moved_notes(moved, others), *_overlap_notes(source, others)),
+        outdated=outdated,
+        notes=(
+            *_empty_note(source),
+            *_moved_notes(moved, others),
+            *_overlap_notes(source, others),
+            *_outdated_note(outdated),
+        ),
     )
 
 
@@ -239,6 +284,15 @@ def _empty_note(source: Source) -> Iterator[str]:
         yield (
             f"There is no PDF in {source.name!r} or in the folders in it, hidden and excluded ones left aside. Files "
             f"count as PDFs whose name ends in {SUFFIX!r}."
+        )
+
+
+def _outdated_note(count: int) -> Iterator[str]:
+    if count:
+        yield (
+            f"{count} of the documents were read by an earlier version of the parser or the chunker. They stay as they "
+            "are. To read them again, run with `reread` (on the command line `--reread`); only chunks whose text "
+            "comes out otherwise are embedded."
         )
 
 
