@@ -26,6 +26,8 @@ _WORKER: Final = "Dask Worker process (from Nanny)"
 
 _MAIN: Final = ("init_main_from_name", "init_main_from_path")
 
+_SAFE_PATH: Final = "PYTHONSAFEPATH"
+
 _lock = threading.Lock()
 _starting = threading.Lock()
 _leaving_out = 0
@@ -71,19 +73,17 @@ def _working_folder_off_path() -> Iterator[None]:
     `multiprocessing` starts its helpers by `python -c`, which puts that folder in front of `sys.path`: in `/tmp`, a
     `lancedb.py` of another user would run. Workers get the `sys.path` of this process afterwards.
     """
-    name = "PYTHONSAFEPATH"
-    # One at a time: of two threads that overlap, the second would take the first one's value for the user's and leave
-    # it behind.
+    if os.environ.get(_SAFE_PATH):
+        yield
+        return
+    # Not through `os.environ`: another thread may be reading all of it, and would fail when an entry vanishes.
+    # One at a time: the first of two threads to end would take the variable from the other one's processes.
     with _starting:
-        before = os.environ.get(name)
-        os.environ[name] = "1"
+        os.putenv(_SAFE_PATH, "1")
         try:
             yield
         finally:
-            if before is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = before
+            os.unsetenv(_SAFE_PATH)
 
 
 @contextmanager
