@@ -13,6 +13,8 @@ import os
 import stat
 from pathlib import Path
 
+from filelock import FileLock
+
 from prefect_ollama.blocks.errors import FolderNotPrivate
 
 OTHERS = 0o077
@@ -116,3 +118,14 @@ def open_private(path: Path) -> int:
                 errno.EPERM, f"it belongs to the user with the id {found.st_uid}", str(path)
             )
         path.unlink(missing_ok=True)
+
+
+def private_lock(path: Path) -> FileLock:
+    """Return a lock between processes, whose file only this user may open. The system releases it when its holder dies.
+
+    Raises:
+        OSError: The file cannot be made or replaced, is a link, or belongs to another user.
+    """
+    # Somebody who could open an earlier file of that name may hold its lock for ever.
+    os.close(open_private(path))
+    return FileLock(path, mode=FILE_MODE)

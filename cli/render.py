@@ -227,8 +227,9 @@ def cache(stats: CacheStats, *, emptied: bool) -> RenderableType:
     rows = {
         "vectors": f"{stats.entries}",
         "size": f"{stats.bytes / 2**20:.1f} MiB of at most {stats.limit_bytes / 2**20:.0f}",
-        "files": f"{stats.segments}" + (f", and {stats.damaged} damaged" if stats.damaged else ""),
     }
+    if stats.damaged:
+        rows["damaged files"] = f"{stats.damaged}"
     if stats.oldest is not None and stats.newest is not None:
         rows["last used"] = f"{_time(stats.oldest)} to {_time(stats.newest)}"
     return Group(line(head, "bold"), _named(rows))

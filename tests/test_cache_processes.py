@@ -87,10 +87,7 @@ def test_writers_and_readers_at_once(start: Start, tmp_path: Path) -> None:
     assert_holds(cache, put)
     stats = cache.stats()
     assert stats.damaged == 0
-    assert stats.segments < 40
-    # Two that put one text at the same moment both keep it; merging takes one away again.
-    assert len(put) <= stats.entries < 1.5 * len(put)
-    assert not list(tmp_path.glob("*.tmp"))
+    assert stats.entries == len(put)
 
 
 def killed_again_and_again(start: Start, folder: Path, kills: int) -> None:
@@ -135,7 +132,8 @@ def test_cleared_while_others_work(start: Start, tmp_path: Path) -> None:
         put_by(worker)
     assert [worker.wait(WAIT) for worker in workers] == [0, 0]
     cache.clear()
-    assert cache.stats().bytes == 0
+    assert cache.stats().entries == 0
+    assert cache.stats().bytes < 256 * 1024  # the pages of empty tables
     assert not cache.get(keys_of(range(1000)), DIMENSION).mask.any()
 
 
@@ -147,5 +145,4 @@ def test_the_limit_holds_with_several_writers(start: Start, tmp_path: Path) -> N
     assert [worker.wait(WAIT) for worker in workers] == [0, 0]
     stats = VectorCache(CacheSpec(str(tmp_path), limit)).stats()
     assert sum(map(len, put)) * (4 * DIMENSION + 20) > 1.2 * limit
-    # Each may have written one batch after the other looked.
-    assert 0.5 * limit < stats.bytes <= limit + 2 * 64 * (4 * DIMENSION + 20)
+    assert 0.5 * limit < stats.bytes <= limit

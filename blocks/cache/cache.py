@@ -1,27 +1,28 @@
 """The vector cache of one process: what `get` returns was put under that key, and what `put` took is on disk.
 
-Processes and hosts that share the folder see each other's vectors and need nothing of each other: whoever is
-killed at any moment leaves the folder as others can use it. A damaged file counts as missing. Threads may
-share one `VectorCache`.
+Processes that share the folder see each other's vectors. A process that is killed at any moment leaves the cache as
+others can use it. What is damaged counts as missing. Threads may share one `VectorCache`.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
+import sqlite3
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from functools import cache
-from typing import Final
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prefect_ollama.blocks.cache import compaction, segment
-from prefect_ollama.blocks.cache.folder import Folder, Listing, is_gone
-from prefect_ollama.blocks.cache.index import KeyIndex
-from prefect_ollama.blocks.cache.keys import Keys, as_numbers
+from prefect_ollama.blocks.cache import _database, _records, _segments, _table
+from prefect_ollama.blocks.cache.folder import DAMAGED, DAMAGED_AGE, TEMPORARY_AGE, Folder
+from prefect_ollama.blocks.cache.keys import check_keys
 from prefect_ollama.blocks.cache.models import Models
 from prefect_ollama.blocks.cache.spec import CacheSpec, CacheStats, Found
 from prefect_ollama.blocks.errors import CacheError
@@ -30,15 +31,19 @@ from prefect_ollama.blocks.wire.fingerprint import Fingerprint
 
 logger = logging.getLogger(__name__)
 
-ROUNDS: Final = 5
-"""How often `get` and `clear` look again when segments vanish under them; each round, others did their work."""
-USED_EVERY: Final = 3600.0
-"""Seconds for which a segment, once marked as used, is not marked again."""
+USED_EVERY_S: Final = 3600.0
+"""How often a block's time of use is written. Finer times would cost more writes and hardly change what is evicted."""
+
+MARK_EVERY_S: Final = 10.0
+"""How often times of use are written at all, because each write is synced to the disk."""
+
+BATCH: Final = 512
+"""Records in one transaction of a conversion: 1.5 MB of 768 floats, so that others get their turn."""
 
 
 @cache
 def shared_cache(spec: CacheSpec) -> VectorCache:
-    """Return the cache of this process for a folder: its threads share one index."""
+    """Return the cache of this process for a folder: its threads share one connection."""
     return VectorCache(spec)
 
 
@@ -53,11 +58,11 @@ class VectorCache:
         self.spec = spec
         self._folder = Folder(spec)
         self._models = Models(self._folder)
-        self._lock = threading.RLock()  # holds the four below together
-        self._index = KeyIndex()
-        self._changes = 0  # how often segments came, went, or failed to be read
-        self._distrusted: set[str] = set()
-        self._marked: dict[str, float] = {}
+        self._database = _database.Database(self._folder, self._rescue)
+        self._tidied = False
+        self._marked: dict[int, float] = {}  # by block, when its use was noted last
+        self._unwritten: set[int] = set()  # blocks whose use is not on disk yet
+        self._written = -MARK_EVERY_S
 
     def model_id(self, fingerprint: Fingerprint) -> str:
         """Return the id of a model in the keys of this cache (`VectorSalt.model`).
@@ -65,7 +70,7 @@ class VectorCache:
         Raises:
             CacheError: The folder cannot be read, or the model is new and cannot be written.
         """
-        with self._lock:
+        with self._database.lock:
             return self._models.id_of(fingerprint)
 
     def holds(self, keys: Sequence[bytes], dimension: int) -> NDArray[np.bool_]:
@@ -78,10 +83,13 @@ class VectorCache:
         Raises:
             CacheError: The folder cannot be read.
         """
-        self._refresh()
-        with self._lock:
-            segments, _ = self._index.locate(as_numbers(keys), dimension)
-        return segments >= 0
+        check_keys(keys)
+        self._tidy()
+        missing = [False] * len(keys)
+        there = self._database.run(
+            lambda connection: _table.holds(connection, keys, dimension), write=False, missing=missing
+        )
+        return np.asarray(there, np.bool_)
 
     def get(self, keys: Sequence[bytes], dimension: int) -> Found:
         """Look vectors up.
@@ -93,25 +101,30 @@ class VectorCache:
         Raises:
             CacheError: The folder cannot be read.
         """
-        wanted = as_numbers(keys)
+        check_keys(keys)
+        self._tidy()
+        nothing: list[tuple[int, object] | None] = [None] * len(keys)
+        rows = self._database.run(
+            lambda connection: _table.find(connection, keys, dimension), write=False, missing=nothing
+        )
+        there = [(number, row) for number, row in enumerate(rows) if row is not None]
+        sound, vectors = _records.unpack(
+            [keys[number] for number, _ in there], [record for _, (_, record) in there], dimension
+        )
         mask = np.zeros(len(keys), np.bool_)
-        vectors = np.empty((len(keys), dimension), np.float32)
-        for _ in range(ROUNDS):
-            seen = self._changes
-            self._fill(wanted, np.flatnonzero(~mask), mask, vectors)
-            if mask.all():
-                break
-            # A listing taken while segments are merged may show neither the old nor the new ones, so only
-            # one that brings no change is believed.
-            self._refresh()
-            if self._changes == seen:
-                break
-        return Found(mask, vectors if mask.all() else vectors[mask])
+        mask[[number for number, _ in there]] = sound
+        damaged = [
+            (row[0], keys[number]) for (number, row), good in zip(there, sound, strict=True) if not good
+        ]
+        if damaged:
+            self._drop(damaged, dimension)
+        self._note_use({row[0] // _table.BLOCK_RECORDS for _, row in there})
+        return Found(mask, vectors)
 
     def put(self, keys: Sequence[bytes], vectors: Vectors) -> None:
         """Keep vectors; they are on disk when this returns. Those that are there already are left alone.
 
-        Now and then a call also merges small segments (at most 32 MiB) or removes what the limit asks for.
+        Where the limit asks for it, the vectors that were not used for the longest time are evicted.
 
         Args:
             keys: A key for each vector.
@@ -121,27 +134,16 @@ class VectorCache:
             ValueError: The shapes do not fit, or a vector is not finite or not of norm 1; nothing was kept.
             CacheError: The folder cannot be written; nothing was kept.
         """
-        wanted = as_numbers(keys)
+        check_keys(keys)
         if vectors.ndim != 2 or len(vectors) != len(keys):
             raise ValueError(f"{len(keys)} keys need as many vectors, not an array of shape {vectors.shape}")
         vectors = np.ascontiguousarray(vectors, np.float32)
-        good = segment.normal(vectors)
+        good = _records.normal(vectors)
         if not good.all():
             raise ValueError(f"vector {int(np.argmin(good))} is not finite or not of norm 1")
-        # What another process removed is not there any more, so look before anything is left out.
-        listing = self._refresh()
-        _, first = np.unique(wanted, axis=0, return_index=True)
-        with self._lock:
-            known, _ = self._index.locate(wanted, vectors.shape[1])
-        fresh = np.sort(first[known[first] < 0])
-        if not len(fresh):
-            return
-        kept = wanted[fresh]
-        name = self._folder.publish(kept, segment.rows_of(kept, vectors[fresh]))
-        with self._lock:
-            self._learn([(name, kept)])
-            self._marked[name] = time.monotonic()
-        self._keep_up(Listing((*listing.segments, name), listing.damaged, listing.temporary), name)
+        if len(keys):
+            self._tidy()
+            self._insert(list(zip(keys, _records.pack(keys, vectors), strict=True)), vectors.shape[1])
 
     def stats(self) -> CacheStats:
         """Return what the cache holds, all processes' vectors counted.
@@ -149,7 +151,8 @@ class VectorCache:
         Raises:
             CacheError: The folder cannot be read.
         """
-        return self._folder.stats()
+        self._tidy()
+        return self._stats()
 
     def clear(self) -> CacheStats:
         """Empty the cache. Others may go on reading and writing; what they put after it returned stays.
@@ -161,120 +164,182 @@ class VectorCache:
             CacheError: A file cannot be removed.
         """
         held = self.stats()
-        # Again until nothing is left: a merge that was under way may have published what it had read before.
-        # Temporary files go as well, so that such a merge finds it has nothing to publish.
-        for _ in range(ROUNDS):
-            listing = self._folder.listing()
-            names = [*listing.segments, *listing.damaged, *listing.temporary]
-            if not names:
-                break
-            self._folder.remove(names)
-        self._refresh()
+        if not self._folder.is_there():
+            return held
+        with self._database.files_lock():  # no conversion is under way, which would bring vectors back
+            self._remove(self._folder.ours(_is_left_over))
+            if self._folder.path(_database.NAME).exists():
+                self._database.run(_table.clear, write=True, missing=None)
         return held
 
-    def _refresh(self) -> Listing:
-        """Make the index follow the folder; return what is there."""
-        damaged: list[segment.DamagedError] = []
-        loaded = []
-        with self._lock:
-            # Under the lock, so that no thread's older listing undoes what another has put since.
-            listing = self._folder.listing()
-            here, known = set(listing.segments), self._index.segments
-            self._forget(known - here)
-            self._distrusted &= here
-            for name in here - known - self._distrusted:
-                with self._coping(name, damaged):
-                    loaded.append((name, segment.read_keys(self._folder.path(name))))
-            self._learn(loaded)
-        for each in damaged:
-            self._folder.set_aside(each)
-        return self._refresh() if damaged else listing
+    def _stats(self) -> CacheStats:
+        usage = self._database.run(_table.usage, write=False, missing=_table.Usage())
+        damaged = self._folder.ours(lambda name: name.endswith(DAMAGED) and _is_left_over(name))
+        used = [_database.NAME, _database.JOURNAL, *damaged]
+        return CacheStats(
+            folder=self.spec.folder,
+            entries=usage.entries,
+            bytes=sum(_size(self._folder.path(name)) for name in used),
+            limit_bytes=self.spec.limit_bytes,
+            damaged=len(damaged),
+            oldest=_moment(usage.oldest),
+            newest=_moment(usage.newest),
+        )
 
-    def _fill(
-        self, wanted: Keys, missing: NDArray[np.intp], mask: NDArray[np.bool_], vectors: Vectors
+    def _insert(
+        self, records: Sequence[tuple[bytes, bytes]], dimension: int, used: int | None = None
     ) -> None:
-        """Read those of the missing that the index knows."""
-        with self._lock:
-            segments, rows = self._index.locate(wanted[missing], vectors.shape[1])
-            names = {number: self._index.name(number) for number in np.unique(segments).tolist()}
-        order = np.lexsort((rows, segments))
-        order = order[segments[order] >= 0]
-        if not len(order):
-            return
-        damaged: list[segment.DamagedError] = []
-        for part in np.split(order, np.flatnonzero(np.diff(segments[order])) + 1):
-            name, places = names[int(segments[part[0]])], missing[part]
-            assert name is not None  # it was in the index under the same lock
-            with self._coping(name, damaged):
-                read = segment.read_rows(self._folder.path(name), rows[part])
-                good = segment.sound(wanted[places], read)
-                vectors[places[good]] = read["vector"][good]
-                mask[places[good]] = True
-                if not good.all():
-                    raise segment.DamagedError(name, "a vector is not what was written")
-                self._mark_used(name)
-        for each in damaged:
-            self._folder.set_aside(each)
+        limit = self.spec.limit_bytes
+        damaged = self._folder.ours(lambda name: name.endswith(DAMAGED) and _is_left_over(name))
+        if damaged:
+            # Damaged files go first when room is needed.
+            limit -= sum(_size(self._folder.path(name)) for name in damaged)
+            room = sum(len(record) + _table.RECORD_OVERHEAD_BYTES for _, record in records)
+            if _size(self._folder.path(_database.NAME)) + room > limit:
+                self._remove(damaged)
+                limit = self.spec.limit_bytes
+        with self._database.lock:
+            marks, self._unwritten = self._unwritten, set()
+        now = _database.now()
 
-    @contextmanager
-    def _coping(self, name: str, damaged: list[segment.DamagedError]) -> Iterator[None]:
-        """Read from a segment; where it is gone, damaged or unreadable, do without it from now on."""
-        try:
-            yield
-        except segment.DamagedError as damage:
-            damaged.append(damage)
-            self._distrust(name)
-        except OSError as error:
-            if is_gone(error):
-                self._forget({name})
-                return
-            logger.warning("%s cannot be read and counts as missing: %s.", self._folder.path(name), error)
-            self._distrust(name)
+        def work(connection: sqlite3.Connection) -> None:
+            _table.mark_used(connection, marks, now)
+            _table.insert(
+                connection, records, dimension, used=now if used is None else used, limit_bytes=limit
+            )
 
-    def _distrust(self, name: str) -> None:
-        with self._lock:
-            self._forget({name})
-            self._distrusted.add(name)
+        self._database.run(work, write=True, missing=None)
 
-    def _learn(self, segments: Collection[tuple[str, Keys]]) -> None:
-        with self._lock:
-            self._changes += bool(segments)
-            self._index.add(segments)
-
-    def _forget(self, names: Collection[str]) -> None:
-        with self._lock:
-            self._changes += bool(names)
-            self._index.drop(names)
-            for name in names:
-                self._marked.pop(name, None)
-
-    def _mark_used(self, name: str) -> None:
+    def _note_use(self, blocks: Collection[int]) -> None:
         now = time.monotonic()
-        with self._lock:
-            if now - self._marked.get(name, -USED_EVERY) < USED_EVERY:
+        with self._database.lock:
+            new = {each for each in blocks if now - self._marked.get(each, -USED_EVERY_S) >= USED_EVERY_S}
+            self._marked |= dict.fromkeys(new, now)
+            self._unwritten |= new
+            if not self._unwritten or now - self._written < MARK_EVERY_S:
                 return
-            self._marked[name] = now
-        self._folder.mark_used(name)
-
-    def _keep_up(self, listing: Listing, written: str) -> None:
-        """Hold the limit, remove left-overs, merge small segments."""
+            self._written = now
+            marks, self._unwritten = self._unwritten, set()
+        used = _database.now()
         try:
-            removed = self._folder.keep_to_limit(listing)
-            self._forget(removed)
-            if listing.temporary or listing.damaged:
-                self._folder.sweep(listing, written)
-            left = [name for name in listing.segments if name not in {*removed, *self._distrusted}]
-            names = compaction.mergeable(left, self.spec.limit_bytes)
-            merged = compaction.merge(self._folder, names) if names else None
-        except segment.DamagedError as damage:
-            self._distrust(damage.name)
-            self._folder.set_aside(damage)
-        except CacheError as error:
-            # What was put is safe; that there is no room to tidy up is no reason to say it is not.
-            logger.warning("The vector cache could not be tidied up. %s", error)
-        else:
-            if merged is not None:
-                with self._lock:
-                    self._learn([merged])
-                    self._marked[merged[0]] = time.monotonic()
-                    self._forget(names)
+            # A reader does not wait for writers.
+            self._database.run(
+                lambda connection: _table.mark_used(connection, marks, used),
+                write=True,
+                missing=None,
+                wait=False,
+            )
+        except CacheError:  # a cache that is busy, or may only be read, is of use too
+            with self._database.lock:
+                self._unwritten |= marks
+
+    def _drop(self, damaged: Sequence[tuple[int, bytes]], dimension: int) -> None:
+        logger.warning(
+            "%d vectors in %s are damaged and count as missing.",
+            len(damaged),
+            self._folder.path(_database.NAME),
+        )
+        with suppress(CacheError):
+            self._database.run(
+                lambda connection: _table.drop(connection, damaged, dimension), write=True, missing=None
+            )
+
+    def _rescue(self, aside: Path, why: str) -> None:
+        """Keep what is sound of a damaged database."""
+        kept = 0
+        try:
+            for rows in _database.read_damaged(aside, BATCH):
+                kept += self._insert_sound(rows)
+        except (CacheError, sqlite3.Error, OSError) as error:
+            logger.debug("reading %s ended: %s", aside, error)
+        logger.warning(
+            "The database of the vector cache is damaged: %s. It was set aside as %s; %d of its vectors were kept, the "
+            "others count as missing.",
+            why,
+            aside,
+            kept,
+        )
+
+    def _insert_sound(self, rows: Iterable[tuple[Any, ...]], used: int | None = None) -> int:
+        """Insert those of these keys, dimensions and records that are as they were written; return how many."""
+        kept = 0
+        usable = [row for row in rows if isinstance(row[0], bytes) and row[1] in range(1, 1_000_000)]
+        for dimension, group in groupby(usable, key=lambda row: int(row[1])):
+            part = list(group)
+            sound, _ = _records.unpack([row[0] for row in part], [row[2] for row in part], dimension)
+            good = [(row[0], row[2]) for row, is_sound in zip(part, sound, strict=True) if is_sound]
+            kept += len(good)
+            if good:
+                self._insert(good, dimension, used)
+        return kept
+
+    def _tidy(self) -> None:
+        """Once in each process: convert files of the earlier format, and remove what killed writers left."""
+        with self._database.lock:
+            if self._tidied:
+                return
+            if self._folder.ours(_segments.is_whole):
+                with self._database.files_lock():
+                    self._convert(self._folder.ours(_segments.is_whole))
+            self._sweep()
+            self._tidied = True
+
+    def _sweep(self) -> None:
+        now = time.time()
+        for name in self._folder.ours(_is_left_over):
+            with suppress(OSError):
+                age = now - self._folder.path(name).stat().st_mtime
+                if age > (DAMAGED_AGE if name.endswith(DAMAGED) else TEMPORARY_AGE):
+                    self._folder.path(name).unlink()
+
+    def _convert(self, names: Sequence[str]) -> None:
+        logger.info("%d files of the vector cache %s are converted.", len(names), self.spec.folder)
+        # The most recently used ones last, so that they stay if there is no room for all.
+        times = {name: _time(self._folder.path(name)) for name in names}
+        for name in sorted(names, key=lambda each: times[each]):
+            path = self._folder.path(name)
+            kept = 0
+            try:
+                for dimension, records in _segments.read(path, BATCH):
+                    rows = [(key, dimension, record) for key, record in records]
+                    kept += self._insert_sound(rows, used=times[name])
+                path.unlink()
+            except OSError as error:
+                logger.warning("%s cannot be converted and counts as missing: %s.", path, error)
+                continue
+            if kept < (rows_written := _segments.rows(name)):
+                logger.warning("%s is damaged; %d of its %d vectors were kept.", path, kept, rows_written)
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            try:
+                self._folder.path(name).unlink(missing_ok=True)
+            except OSError as error:
+                raise self._folder.error(f"removing {name!r}", error) from error
+
+
+def _is_left_over(name: str) -> bool:
+    """Damaged files, and what writers and mergers of the earlier format left."""
+    return (
+        (name.startswith("vectors-") and name.endswith(f".sqlite{DAMAGED}"))
+        or (_segments.is_segment(name) and not _segments.is_whole(name))
+        or name == _segments.LEFT_OVER
+    )
+
+
+def _moment(seconds: int | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _time(path: Path) -> int:
+    try:
+        return int(path.stat().st_mtime)
+    except OSError:
+        return 0

@@ -8,12 +8,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 KEY_BYTES: Final = 16
-Keys = NDArray[np.uint64]
-"""Keys as numbers: shape (keys, 2), the first and the last eight bytes of each, little-endian."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +50,11 @@ def vector_keys(salt: VectorSalt, texts: Sequence[str]) -> list[bytes]:
     return keys
 
 
-def as_numbers(keys: Sequence[bytes]) -> Keys:
-    """Return keys as an array that NumPy can sort and search.
+def check_keys(keys: Sequence[bytes]) -> None:
+    """Refuse what `vector_keys` cannot have made.
 
     Raises:
         ValueError: A key is not of 16 bytes.
     """
     if any(len(key) != KEY_BYTES for key in keys):
         raise ValueError(f"a key of the vector cache has {KEY_BYTES} bytes")
-    return np.frombuffer(b"".join(keys), "<u8").reshape(-1, 2)

@@ -24,7 +24,7 @@ class CacheSpec:
     Attributes:
         folder: A folder of this host, or one that hosts share. It is made absolute, and made at the first
             write.
-        limit_bytes: Size on disk above which the segments that were not used for the longest time go.
+        limit_bytes: Size on disk above which the vectors that were not used for the longest time are evicted.
 
     Raises:
         ConfigurationError: The folder is empty or the URL of an object store, or the limit is under 1 MiB.
@@ -57,20 +57,18 @@ class CacheStats:
 
     Attributes:
         folder: Where it is.
-        entries: Vectors on disk; one that two writers stored at once counts twice until it is merged.
+        entries: Vectors on disk.
         bytes: Their size on disk, with damaged files.
         limit_bytes: What `bytes` may reach.
-        segments: Files that hold the vectors.
-        damaged: Files that were set aside; they go after a week, or when room is needed.
-        oldest: When the segment was last used that would go first; None where there is none.
-        newest: When any was last used.
+        damaged: Files that were set aside; they are removed after a week, or when room is needed.
+        oldest: When the vectors were last used that are evicted next; None where there are none.
+        newest: When any were last used.
     """
 
     folder: str
     entries: int
     bytes: int
     limit_bytes: int
-    segments: int
     damaged: int
     oldest: datetime | None
     newest: datetime | None

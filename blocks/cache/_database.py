@@ -1,0 +1,299 @@
+"""The SQLite file of a cache: open it for this user alone, run transactions, set a damaged file aside.
+
+Several processes use the file at once. SQLite's locks keep them apart, and its rollback journal undoes the transaction
+of a process that was killed. The journal is not a write-ahead log: that one needs memory which all processes share, so
+it fails on a network file system, and it writes every vector twice
+(https://www.sqlite.org/wal.html, https://www.sqlite.org/howtocorrupt.html).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Final, TypeVar
+
+from filelock import FileLock
+
+from prefect_ollama.blocks.cache import _table
+from prefect_ollama.blocks.cache.folder import DAMAGED, Folder
+from prefect_ollama.blocks.errors import CacheError
+from prefect_ollama.blocks.private import FILE_MODE, OTHERS, WRITING, is_ours, private_lock
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+NAME: Final = "vectors.sqlite"
+JOURNAL: Final = f"{NAME}-journal"
+LOCK: Final = "vectors.lock"
+
+BUSY_TIMEOUT_S: Final = 60.0
+"""How long a transaction waits for those of others, each of which takes milliseconds and some syncs of the disk."""
+
+ATTEMPTS: Final = 5
+"""How often a transaction starts again when the file was removed or set aside under it."""
+
+PAGE_CACHE_KIB: Final = 8192
+"""Memory for pages in each process. The index of a full cache is larger; the operating system keeps it."""
+
+_ENVIRONMENT: Final = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOLFS,
+        sqlite3.SQLITE_AUTH,
+    }
+)
+"""Primary error codes that say nothing of the file's content; the others mean that it is damaged."""
+
+_opening = threading.Lock()
+"""Held while a file is created and opened: closing any descriptor of a file gives up all locks of this process on it
+(fcntl's rule, https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_)."""
+
+_abandoned: list[sqlite3.Connection] = []
+"""Connections that a fork copied. They stay open, because closing one could roll a transaction of the parent back."""
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    global _opening
+    _opening = threading.Lock()
+    for database in list(_databases):
+        database.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class Database:
+    """The file of one cache, as one process uses it. Threads may share it; their transactions take turns.
+
+    Args:
+        folder: The cache's folder.
+        rescue: Called with a damaged file that was set aside and with the cause, after its place became free.
+
+    Attributes:
+        lock: Held during a transaction.
+    """
+
+    def __init__(self, folder: Folder, rescue: Callable[[Path, str], None]) -> None:
+        self._folder = folder
+        self._rescue = rescue
+        self._path = folder.path(NAME)
+        self.lock = threading.RLock()
+        self._files: FileLock | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        _databases.add(self)
+
+    def abandon(self) -> None:
+        """Forget the connection and the lock, which a fork copied."""
+        if self._connection is not None:
+            _abandoned.append(self._connection)
+        self.lock, self._files, self._connection = threading.RLock(), None, None
+
+    def files_lock(self) -> FileLock:
+        """Return the lock to hold while files of the folder are converted, renamed or removed.
+
+        Raises:
+            CacheError: The folder cannot be written.
+        """
+        with self.lock:
+            if self._files is None:
+                try:
+                    self._files = private_lock(self._folder.path(LOCK))
+                except OSError as error:
+                    raise self._folder.error("locking it", error) from error
+            return self._files
+
+    def run(
+        self, work: Callable[[sqlite3.Connection], T], *, write: bool, missing: T, wait: bool = True
+    ) -> T:
+        """Run a transaction; what it wrote is on disk when this returns.
+
+        Args:
+            work: What to do; it may be called again where the file was removed or damaged.
+            write: Whether it writes; then the file is made if there is none.
+            missing: What to return where there is no file to read.
+            wait: Whether to wait for transactions of others; otherwise it fails at once.
+
+        Raises:
+            CacheError: The file cannot be opened, read or written; nothing was changed.
+        """
+        cause: Exception | None = None
+        with self.lock:
+            for _ in range(ATTEMPTS):
+                try:
+                    connection = self._open(create=write)
+                    if connection is None:
+                        return missing
+                    connection.execute(f"PRAGMA busy_timeout = {int(1e3 * BUSY_TIMEOUT_S) if wait else 0}")
+                    connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+                    result = work(connection)
+                    connection.execute("COMMIT")
+                    return result
+                except (sqlite3.DatabaseError, _table.DamageError, OverflowError) as error:
+                    cause = error
+                    self._recover(error)
+                except OSError as error:
+                    raise self._folder.error("opening it", error) from error
+                finally:
+                    self._roll_back()
+        raise CacheError(
+            f"its database was damaged or removed {ATTEMPTS} times in a row ({cause}).",
+            folder=self._folder.spec.folder,
+            state="Vectors that it does not hold are embedded again.",
+            remedy="Look whether other programs write to the folder.",
+        ) from cause
+
+    def _roll_back(self) -> None:
+        if self._connection is not None and self._connection.in_transaction:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._roll_back()
+            self._connection.close()
+        self._connection = self._identity = None
+
+    def _open(self, *, create: bool) -> sqlite3.Connection | None:
+        if self._connection is not None:
+            if self._identity == _identity(self._path):
+                return self._connection
+            self._close()  # somebody removed it or set it aside
+        if not self._folder.is_there():
+            if not create:
+                return None
+            self._folder.make()
+        with _opening:
+            self._keep_own_files_only()
+            if not self._path.exists():
+                if not create:
+                    return None
+                # SQLite gives the journal the mode of the database.
+                with suppress(FileExistsError):
+                    os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, FILE_MODE))
+            identity = _identity(self._path)
+            connection = sqlite3.connect(
+                f"{self._path.as_uri()}?mode=rw",
+                uri=True,
+                timeout=BUSY_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+        try:
+            _prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection, self._identity = connection, identity
+        return connection
+
+    def _keep_own_files_only(self) -> None:
+        """Remove a database or a journal that another user wrote or could write: nothing in it is believed."""
+        for path in (self._path, self._folder.path(JOURNAL)):
+            try:
+                found = path.lstat()
+            except FileNotFoundError:
+                continue
+            if not is_ours(found) or (os.name == "posix" and found.st_mode & WRITING):
+                logger.warning("%s belongs to another user or can be written by others. It is removed.", path)
+                path.unlink(missing_ok=True)
+            elif os.name == "posix" and found.st_mode & OTHERS:
+                path.chmod(FILE_MODE)
+
+    def _recover(self, error: Exception) -> None:
+        """Make the next attempt possible, or raise what says why there is none."""
+        code = getattr(error, "sqlite_errorcode", None)
+        if isinstance(error, sqlite3.DatabaseError) and code is None:
+            raise error  # a mistake of this program
+        damaged = code is None or code & 0xFF not in _ENVIRONMENT
+        if code is not None and code & 0xFF == sqlite3.SQLITE_READONLY:
+            if _identity(self._path) != self._identity:
+                self._close()
+                return  # it was removed or renamed; SQLite does not write to such a file
+            # A header that asks for a newer version of SQLite makes a file read-only.
+            damaged = os.access(self._path, os.W_OK) and os.access(self._path.parent, os.W_OK)
+        if damaged:
+            self._set_aside(error)
+            return
+        self._close()
+        if code is not None and code & 0xFF == sqlite3.SQLITE_CANTOPEN and not self._path.exists():
+            return
+        raise self._folder.error("using its database", OSError(str(error))) from error
+
+    def _set_aside(self, error: Exception) -> None:
+        identity = self._identity or _identity(self._path)
+        self._close()
+        aside = self._path.with_name(f"vectors-{token_hex(8)}.sqlite{DAMAGED}")
+        try:
+            with self.files_lock():
+                if identity is None or _identity(self._path) != identity:
+                    return  # another process was first
+                self._path.rename(aside)
+                # SQLite would apply it to the next database of that name.
+                self._folder.path(JOURNAL).unlink(missing_ok=True)
+        except OSError as failed:
+            raise self._folder.error(f"setting its damaged database aside ({error})", failed) from failed
+        self._rescue(aside, str(error))
+
+
+def read_damaged(path: Path, batch: int) -> Any:
+    """Yield `key, dimension, record` of what can be read of a damaged database, in batches."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+        connection.text_factory = bytes
+        yield from _table.everything(connection, batch)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    # A damaged database may say that a blob is text, which need not be UTF-8.
+    connection.text_factory = bytes
+    for pragma in (
+        "trusted_schema = OFF",
+        "cell_size_check = ON",
+        "journal_mode = TRUNCATE",
+        "synchronous = FULL",
+        f"cache_size = -{PAGE_CACHE_KIB}",
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+    if connection.execute("PRAGMA page_count").fetchone() != (0,):
+        _table.check(connection)
+        return
+    connection.execute(f"PRAGMA page_size = {_table.PAGE_BYTES}")
+    # So that a lower limit and `clear` can give pages back to the file system.
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
+    connection.execute("BEGIN IMMEDIATE")
+    _table.create(connection)
+    connection.execute("COMMIT")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def now() -> int:
+    """Return the time in whole seconds since the epoch."""
+    return int(time.time())

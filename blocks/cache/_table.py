@@ -1,0 +1,212 @@
+"""The SQL of the cache: find, insert and evict records. Each function works within a transaction of its caller.
+
+Records have ascending ids, so that SQLite fills its pages in order and records that were put together lie together.
+`BLOCK_RECORDS` of them are one block, which has one time of last use and is evicted as a whole: a time for each record
+would cost a write for each read.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+BLOCK_RECORDS: Final = 256
+"""Some 0.8 MB of 768 floats: few enough that an eviction takes little, and enough that few times are kept."""
+
+RECORD_OVERHEAD_BYTES: Final = 80
+"""Estimate of what SQLite keeps for a record besides its bytes: the index entry and the cell, with half-empty pages."""
+
+PAGE_BYTES: Final = 16384
+"""Five records of 768 floats fit, with 6 % of waste; pages of 4 KiB waste 33 %, larger ones cost random reads more."""
+
+_SCHEMA: Final = (
+    "CREATE TABLE IF NOT EXISTS vectors (id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL,"
+    " dimension INTEGER NOT NULL, record BLOB NOT NULL, UNIQUE (key, dimension))",
+    "CREATE TABLE IF NOT EXISTS blocks (block INTEGER PRIMARY KEY, used INTEGER NOT NULL)",
+)
+
+
+class DamageError(Exception):
+    """The database contradicts itself."""
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Make the tables that are not there."""
+    for statement in _SCHEMA:
+        connection.execute(statement)
+
+
+def check(connection: sqlite3.Connection) -> None:
+    """Look whether the tables are there.
+
+    Raises:
+        DamageError: One is missing.
+    """
+    names = {name for (name,) in connection.execute("SELECT CAST(name AS BLOB) FROM sqlite_schema")}
+    if not {b"vectors", b"blocks"} <= names:
+        raise DamageError("a table is missing")
+
+
+def find(
+    connection: sqlite3.Connection, keys: Sequence[bytes], dimension: int
+) -> list[tuple[int, object] | None]:
+    """Return id and record under each key, None where there is none."""
+    query = "SELECT id, record FROM vectors WHERE key = ? AND dimension = ?"
+    return [connection.execute(query, (key, dimension)).fetchone() for key in keys]
+
+
+def holds(connection: sqlite3.Connection, keys: Sequence[bytes], dimension: int) -> list[bool]:
+    """Return for each key whether there is a record, without reading it."""
+    query = "SELECT 1 FROM vectors WHERE key = ? AND dimension = ?"
+    return [connection.execute(query, (key, dimension)).fetchone() is not None for key in keys]
+
+
+def insert(
+    connection: sqlite3.Connection,
+    records: Iterable[tuple[bytes, bytes]],
+    dimension: int,
+    *,
+    used: int,
+    limit_bytes: int,
+) -> None:
+    """Insert those of the records whose key is new, and evict the least recently used ones to hold the limit.
+
+    Args:
+        connection: In a write transaction.
+        records: Keys with their records.
+        dimension: Floats in a vector.
+        used: When they were last used, in seconds since the epoch.
+        limit_bytes: What the file may take.
+    """
+    there = "SELECT 1 FROM vectors WHERE key = ? AND dimension = ?"
+    new = {
+        key: record
+        for key, record in records
+        if connection.execute(there, (key, dimension)).fetchone() is None
+    }
+    if not new:
+        return
+    # Before the insertion, so that it takes the pages that become free and the file does not grow above the limit.
+    evict(connection, limit_bytes, room=sum(len(record) + RECORD_OVERHEAD_BYTES for record in new.values()))
+    last = _number(connection, "SELECT seq FROM sqlite_sequence WHERE name = 'vectors'")
+    connection.executemany(
+        "INSERT INTO vectors (key, dimension, record) VALUES (?, ?, ?)",
+        ((key, dimension, record) for key, record in new.items()),
+    )
+    first, end = (last + 1) // BLOCK_RECORDS, (last + len(new)) // BLOCK_RECORDS
+    connection.executemany(
+        "INSERT INTO blocks (block, used) VALUES (?, ?)"
+        " ON CONFLICT (block) DO UPDATE SET used = max(used, excluded.used)",
+        ((block, used) for block in range(first, end + 1)),
+    )
+    evict(connection, limit_bytes)
+
+
+def evict(connection: sqlite3.Connection, limit_bytes: int, *, room: int = 0) -> None:
+    """Delete the least recently used blocks until the file fits into the limit with so many bytes of room."""
+    budget = limit_bytes // PAGE_BYTES
+    wanted = min(-(-room // PAGE_BYTES), budget)
+    while _pages(connection) + wanted > budget:
+        oldest = connection.execute("SELECT block FROM blocks ORDER BY used, block LIMIT 1").fetchone()
+        if oldest is None:
+            break
+        first = oldest[0] * BLOCK_RECORDS
+        connection.execute("DELETE FROM vectors WHERE id >= ? AND id < ?", (first, first + BLOCK_RECORDS))
+        connection.execute("DELETE FROM blocks WHERE block = ?", oldest)
+    if _number(connection, "PRAGMA page_count") > budget:
+        shrink(connection)
+
+
+def drop(connection: sqlite3.Connection, damaged: Iterable[tuple[int, bytes]], dimension: int) -> None:
+    """Delete damaged records.
+
+    Args:
+        connection: In a write transaction.
+        damaged: Id and key of each.
+        dimension: Floats in a vector.
+
+    Raises:
+        DamageError: The index names a record of another key, so it cannot be trusted either.
+    """
+    for number, key in damaged:
+        row = connection.execute("SELECT key, dimension FROM vectors WHERE id = ?", (number,)).fetchone()
+        found = connection.execute(
+            "SELECT id FROM vectors WHERE key = ? AND dimension = ?", (key, dimension)
+        ).fetchone()
+        if found != (number,):
+            continue  # another process was here before
+        if row != (key, dimension):
+            raise DamageError("the index and the records do not match")
+        connection.execute("DELETE FROM vectors WHERE id = ?", (number,))
+
+
+def mark_used(connection: sqlite3.Connection, blocks: Iterable[int], used: int) -> None:
+    """Note when blocks were last used, in seconds since the epoch."""
+    connection.executemany(
+        "UPDATE blocks SET used = ? WHERE block = ? AND used < ?", ((used, block, used) for block in blocks)
+    )
+
+
+def clear(connection: sqlite3.Connection) -> None:
+    """Delete all records; the file keeps some pages for the empty tables."""
+    connection.execute("DELETE FROM vectors")
+    connection.execute("DELETE FROM blocks")
+    shrink(connection)
+
+
+def shrink(connection: sqlite3.Connection) -> None:
+    """Give the free pages back to the file system."""
+    for _ in range(_number(connection, "PRAGMA freelist_count")):
+        # Each step of the statement gives back one page, and `execute` takes one step where there are no rows.
+        connection.execute("PRAGMA incremental_vacuum").fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the tables hold.
+
+    Attributes:
+        entries: Records.
+        oldest: When the least recently used block was used, in seconds since the epoch; None where there is none.
+        newest: The same of the most recently used one.
+    """
+
+    entries: int = 0
+    oldest: int | None = None
+    newest: int | None = None
+
+
+def usage(connection: sqlite3.Connection) -> Usage:
+    """Return how many records there are and when they were used."""
+    entries = _number(connection, "SELECT count(*) FROM vectors")
+    return Usage(entries, *connection.execute("SELECT min(used), max(used) FROM blocks").fetchone())
+
+
+def everything(connection: sqlite3.Connection, batch: int) -> Iterable[list[tuple[Any, ...]]]:
+    """Yield `key, dimension, record` of what can be read of a damaged database, in batches.
+
+    It reads from both ends until an error stops it; what lies between is lost.
+    """
+    for order in ("ASC", "DESC"):
+        try:
+            rows = connection.execute(f"SELECT key, dimension, record FROM vectors ORDER BY id {order}")
+            while part := rows.fetchmany(batch):
+                yield part
+        except (sqlite3.Error, OverflowError):
+            continue
+        break
+
+
+def _pages(connection: sqlite3.Connection) -> int:
+    """Pages in use."""
+    return _number(connection, "PRAGMA page_count") - _number(connection, "PRAGMA freelist_count")
+
+
+def _number(connection: sqlite3.Connection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    value = 0 if row is None else row[0]
+    if not isinstance(value, int):
+        raise DamageError("a number is missing")
+    return value
