@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from prefect_ollama.blocks.cache import _records
+from prefect_ollama.blocks.cache import _records as records
 
 Put = Callable[[list[bytes]], None]
 Get = Callable[[list[bytes]], list[bytes]]
@@ -41,7 +41,7 @@ def compare(folder: Path, vectors: np.ndarray, entries: int) -> Table:
 
         def put(keys: list[bytes]) -> None:
             with environment.begin(write=True) as transaction:
-                for key, record in zip(keys, _records.pack(keys, vectors), strict=True):
+                for key, record in zip(keys, records.pack(keys, vectors), strict=True):
                     transaction.put(key, record, overwrite=False)
 
         def get(keys: list[bytes]) -> list[bytes]:
@@ -69,7 +69,7 @@ def _sqlite(connection: sqlite3.Connection, vectors: np.ndarray, journal: str, p
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(
             "INSERT OR IGNORE INTO v (key, record) VALUES (?, ?)",
-            zip(keys, _records.pack(keys, vectors), strict=True),
+            zip(keys, records.pack(keys, vectors), strict=True),
         )
         connection.execute("COMMIT")
 
@@ -95,7 +95,7 @@ def _measured(path: Path, vectors: np.ndarray, entries: int, put: Put, get: Get)
     busy = time.process_time()
     for first in batches:
         wanted = [keys[at] for at in order[first : first + batch]]
-        sound, _ = _records.unpack(wanted, get(wanted), dimension)
+        sound, _ = records.unpack(wanted, get(wanted), dimension)
         assert sound.all()
     read = time.process_time() - busy
     size = sum(512 * each.stat().st_blocks for each in path.iterdir())

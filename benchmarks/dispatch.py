@@ -31,8 +31,8 @@ from rich.table import Table
 from benchmarks import peers, pull_queue
 from benchmarks.load import saturated_rate
 from benchmarks.picture import Busy, draw
-from prefect_ollama.blocks.wire.proof import prove_cluster
-from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.verification import verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher, Embedded
 from tests.nodes import Node, expected_vector, nodes, tokens
 from tests.nodes.bursts import ALWAYS, Bursts, least_time
@@ -163,7 +163,7 @@ def embed_on(
 ) -> Any:
     """Prove the nodes, embed, and return what came and the seconds; `during` runs when the clock starts."""
     each = tuple(NodeSpec(name, node.url) for name, node in zip(names, made, strict=True))
-    cluster = asyncio.run(prove_cluster(ClusterSpec(each, ModelSpec("nomic-embed-text"))))
+    cluster = asyncio.run(verify_cluster(ClusterSpec(each, ModelSpec("nomic-embed-text"))))
     with Dispatcher(cluster) as dispatcher:
         for node in made:
             node.reset()

@@ -138,7 +138,7 @@ def run(folder: Path, case: Case, *, plain: bool = False) -> Run:
     from benchmarks.load import saturated_rate
     from prefect_ollama.blocks import LanceTable
     from prefect_ollama.flows import Advanced, ingest_pdfs
-    from prefect_ollama.flows.task_runner import IngestTaskRunner
+    from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
     from tests.nodes import nodes as simulated
 
     with tempfile.TemporaryDirectory() as place, simulated(*case.nodes) as started:

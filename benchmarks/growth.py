@@ -46,7 +46,7 @@ def measure(folder: Path, warm: Path, urls: list[str], nodes: list[int], server:
             workers = _heard(flow)
             groups = {"flow": [flow.pid], "server": [server], "nodes": nodes}
             groups |= {name: [pid] for name, pid in workers.items()}
-            with Meter(groups, {"upkeep": "prefect_ollama.blocks.lance.housekeeper"}) as meter:
+            with Meter(groups, {"upkeep": "prefect_ollama.blocks.lance.maintenance_process"}) as meter:
                 _say(flow)
                 report = _heard(flow)
             _say(flow)
@@ -83,8 +83,8 @@ def run(folder: str, warm: str, urls: Sequence[str]) -> None:
 
     from prefect_ollama.blocks import LanceTable
     from prefect_ollama.flows import ingest_pdfs
-    from prefect_ollama.flows.task_runner import IngestTaskRunner
-    from prefect_ollama.flows.workers import WorkerCluster
+    from prefect_ollama.flows.runner._local_cluster import WorkerCluster
+    from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 
     parsers = os.cpu_count() or 1
     with (

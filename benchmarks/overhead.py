@@ -43,7 +43,7 @@ def task_runs(flow_run_id: str) -> int:
 def of_an_empty_task_run(server: int) -> float:
     """CPU seconds that a task run without work costs flow and workers."""
     from benchmarks.task_runner import run_tasks
-    from prefect_ollama.flows.task_runner import IngestTaskRunner
+    from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 
     count = 100
     cost = run_tasks.with_options(task_runner=IngestTaskRunner(2, 8))(count, server)["cost"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prefect_ollama.tasks.drawing import FAINT, TROUBLE, Svg, clock, steps
+from prefect_ollama.tasks.reporting import FAINT, TROUBLE, Svg, clock, steps
 
 WIDTH, LEFT, RIGHT, TOP, LINE, GAP = 900, 150, 60, 44, 22, 8
 SHADES = ("#3b6ea5", "#6c9bcb")

@@ -21,9 +21,9 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from prefect_ollama.blocks.wire.answer import read_answer
-from prefect_ollama.blocks.wire.client import NodeClient
-from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes._client import NodeClient
+from prefect_ollama.blocks.nodes.embed_response import read_answer
+from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 from prefect_ollama.tasks.tuning import Load, texts_of
 from tests.nodes import Node
 

@@ -59,8 +59,8 @@ class Ground:
 
     def embedded(self) -> Counter[str]:
         """How often nodes answered with the vector of each text, by the text's hash."""
-        from prefect_ollama.blocks.wire.canaries import CANARIES
-        from prefect_ollama.blocks.wire.prefixes import prefixes_of
+        from prefect_ollama.blocks.nodes.canaries import CANARIES
+        from prefect_ollama.blocks.nodes.prefixes import prefixes_of
         from prefect_ollama.tasks.chunking import gauge_texts
         from tests.nodes import text_hash
 
@@ -95,7 +95,7 @@ class Ground:
 
 def hashes(texts: Iterable[str]) -> set[str]:
     """The hashes under which nodes count these chunks."""
-    from prefect_ollama.blocks.wire.prefixes import prefixes_of
+    from prefect_ollama.blocks.nodes.prefixes import prefixes_of
     from tests.nodes import text_hash
 
     return {text_hash(prefixes_of(MODEL).document + text) for text in texts}
@@ -133,7 +133,7 @@ def child(what: str, folder: str, table: str, urls: list[str]) -> None:
 
     from prefect_ollama.blocks import LanceTable
     from prefect_ollama.flows import ingest_pdfs
-    from prefect_ollama.flows.task_runner import IngestTaskRunner
+    from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 
     if what == "nothing":
         flow(task_runner=IngestTaskRunner())(lambda: None)()

@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 import pymupdf
 
-from prefect_ollama.blocks.embedded.model import EmbeddingModel
+from prefect_ollama.blocks.embedded._model import EmbeddingModel
 from prefect_ollama.blocks.embedded.tokens import CONTEXT, count_tokens
 from prefect_ollama.tasks.chunking import ChunkOptions, chunk_document
 from prefect_ollama.tasks.parsing import ParseOptions, Parser

@@ -23,10 +23,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from prefect_ollama.blocks.chunk import Chunk, Region
-from prefect_ollama.blocks.lance import Document, EmbeddedDocument, Identity, Store, StoreSpec
-from prefect_ollama.blocks.lance.rows import chunk_table, stamped
-from prefect_ollama.blocks.lance.upkeep import due
+from prefect_ollama.blocks.documents import Document, EmbeddedDocument, Identity
+from prefect_ollama.blocks.documents.chunk import Chunk, Region
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.lance.arrow import chunk_table, stamped
+from prefect_ollama.blocks.lance.maintenance import due
 
 CHUNKS = 50
 WORDS = [f"word{number}" for number in range(5_000)]

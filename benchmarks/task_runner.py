@@ -33,8 +33,8 @@ from prefect_dask.task_runners import DaskTaskRunner
 from rich.console import Console
 from rich.table import Table
 
-from prefect_ollama.flows.task_runner import IngestTaskRunner
-from prefect_ollama.tasks.roles import runs_on
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
+from prefect_ollama.tasks.prefect_state.worker_roles import runs_on
 
 WARM_UP = 20
 

@@ -17,16 +17,19 @@ from typing import Any, Final
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.file_url import folder_of, is_file_url
-from prefect_ollama.blocks.lance.spec import StoreSpec
-from prefect_ollama.blocks.wire.address import (
+from prefect_ollama.blocks.lance import StoreSpec
+from prefect_ollama.blocks.nodes import (
+    DEFAULT_URL,
     HOST_VARIABLE,
+    ClusterSpec,
+    ModelSpec,
+    NodeSpec,
     base_url,
     looks_like_address,
+    prefixes_of,
     short_name,
     url_from_environment,
 )
-from prefect_ollama.blocks.wire.prefixes import prefixes_of
-from prefect_ollama.blocks.wire.spec import DEFAULT_URL, ClusterSpec, ModelSpec, NodeSpec
 
 DEFAULT_TABLE: Final = "documents"
 BLOCK_PREFIX: Final = "block:"

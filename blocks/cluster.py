@@ -15,13 +15,11 @@ from prefect.client.schemas.objects import BlockDocument
 from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import Field, HttpUrl, SerializationInfo, field_serializer, field_validator
 
-from prefect_ollama.blocks.entries import Entry, NodeEntry, node_spec, plain, refuse_unsaved
+from prefect_ollama.blocks.base import StoredBlock, at
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.node import OllamaNode
-from prefect_ollama.blocks.stored import StoredBlock, at
-from prefect_ollama.blocks.wire.check import ClusterCheck, check_cluster
-from prefect_ollama.blocks.wire.prefixes import prefixes_of
-from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec
+from prefect_ollama.blocks.node_reference import Entry, NodeEntry, node_spec, plain, refuse_unsaved
+from prefect_ollama.blocks.nodes import ClusterCheck, ClusterSpec, ModelSpec, check_cluster, prefixes_of
 
 DEFAULT_MODEL = "nomic-embed-text"
 NO_PREFIX = "none"

@@ -38,7 +38,33 @@ from uuid import UUID
 
 from prefect_ollama.blocks.printable import printable
 
-LONGEST = 20_000
+__all__ = [
+    "CacheError",
+    "ClusterError",
+    "ConfigurationError",
+    "DocumentError",
+    "DocumentsFailed",
+    "FolderNotPrivate",
+    "InputRejected",
+    "ModelFilesError",
+    "NodeAnswerError",
+    "NodeBusy",
+    "NodeError",
+    "NodeFailed",
+    "NodeRefused",
+    "NodeUnreachable",
+    "PrefectOllamaError",
+    "ServerLost",
+    "ServerUnavailable",
+    "TableDamaged",
+    "TableError",
+    "TableMissing",
+    "TaskRunLost",
+    "TextError",
+    "TextTooLong",
+]
+
+MAX_PART_CHARACTERS = 20_000
 """Characters of each part of a message; a cause may name many nodes or files."""
 
 
@@ -58,7 +84,7 @@ class PrefectOllamaError(Exception):
 
     def __init__(self, cause: str, *, state: str = "", remedy: str = "") -> None:
         self.cause, self.state, self.remedy = (
-            printable(part, lines=self.lines, longest=LONGEST) for part in (cause, state, remedy)
+            printable(part, lines=self.lines, longest=MAX_PART_CHARACTERS) for part in (cause, state, remedy)
         )
         super().__init__(" ".join(part for part in (self.cause, self.state, self.remedy) if part))
 

@@ -9,10 +9,8 @@ from prefect.types import SecretDict
 from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr, field_validator, model_validator
 
-from prefect_ollama.blocks.stored import StoredBlock, at, refuse_mask
-from prefect_ollama.blocks.wire.address import base_url, short_name
-from prefect_ollama.blocks.wire.check import NodeCheck, check_node
-from prefect_ollama.blocks.wire.spec import NodeSpec
+from prefect_ollama.blocks.base import StoredBlock, at, refuse_mask
+from prefect_ollama.blocks.nodes import NodeCheck, NodeSpec, base_url, check_node, short_name
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 URL_PATTERN = r"^(https?://)?[^\s/?#@]*[^\s/?#@:](/[^\s?#]*)?$"

@@ -15,7 +15,7 @@ import html
 import re
 from typing import Final
 
-LONGEST: Final = 2000
+MAX_CHARACTERS: Final = 2000
 """Characters of a text from outside that are shown, if the place does not ask for fewer."""
 
 CELL: Final = 400
@@ -51,7 +51,7 @@ MAY_BREAK: Final = "\u200b"
 """What `escape_markdown` puts into words of more than 50 letters."""
 
 
-def printable(text: object, *, lines: bool = False, longest: int = LONGEST) -> str:
+def printable(text: object, *, lines: bool = False, longest: int = MAX_CHARACTERS) -> str:
     r"""Return a text with nothing in it but characters that can be seen.
 
     Args:

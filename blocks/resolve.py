@@ -14,12 +14,11 @@ from prefect_ollama.blocks.by_address import BLOCK_PREFIX, ResolvedCluster, is_p
 from prefect_ollama.blocks.cache import CacheSpec
 from prefect_ollama.blocks.cluster import DEFAULT_MODEL, OllamaCluster
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.lance.spec import StoreSpec
+from prefect_ollama.blocks.lance import StoreSpec
 from prefect_ollama.blocks.node import OllamaNode
-from prefect_ollama.blocks.private import OTHERS, private_folder
+from prefect_ollama.blocks.nodes import DEFAULT_URL, HOST_VARIABLE, looks_like_address, url_from_environment
+from prefect_ollama.blocks.private_files import OTHERS, private_folder
 from prefect_ollama.blocks.table import LanceTable, default_table
-from prefect_ollama.blocks.wire.address import HOST_VARIABLE, looks_like_address, url_from_environment
-from prefect_ollama.blocks.wire.spec import DEFAULT_URL
 
 Nodes = OllamaCluster | OllamaNode | str | Sequence[str | OllamaNode]
 """What flows take for their nodes."""
@@ -128,7 +127,7 @@ def close_home() -> Path | None:
     return home if open_to_others else None
 
 
-def meeting_place() -> Path:
+def shared_limits_folder() -> Path:
     """Where the runs of this machine see who uses the same nodes: the folder `ollama-nodes` of Prefect's home."""
     return get_current_settings().home / "ollama-nodes"
 

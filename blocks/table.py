@@ -11,13 +11,12 @@ from prefect.settings import get_current_settings
 from prefect.types import SecretDict
 from pydantic import Field, HttpUrl, SecretStr, field_validator
 
+from prefect_ollama.blocks.base import StoredBlock, at, refuse_mask
 from prefect_ollama.blocks.by_address import DEFAULT_TABLE, default_folder
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.blocks.file_url import folder_of, is_file_url
-from prefect_ollama.blocks.lance.spec import StoreSpec
-from prefect_ollama.blocks.lance.tables import open_tables
-from prefect_ollama.blocks.sealed import hidden
-from prefect_ollama.blocks.stored import StoredBlock, at, refuse_mask
+from prefect_ollama.blocks.lance import StoreSpec, open_tables
+from prefect_ollama.blocks.secrets import hidden
 
 _SCHEMES = ("s3", "s3+ddb", "gs", "az", "abfss", "oss")
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prefect_ollama.blocks.lance import Hit as Hit
+    from prefect_ollama.blocks.documents import Hit as Hit
     from prefect_ollama.tasks.searching import Corpus as Corpus
     from prefect_ollama.tasks.searching import open_corpus as open_corpus
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError, ServerLost
-from prefect_ollama.blocks.printable import LONGEST, escape_json, printable
+from prefect_ollama.blocks.printable import MAX_CHARACTERS, escape_json, printable
 from prefect_ollama.options import NORMAL, Loudness
 from prefect_ollama.stopping import stopping
 
@@ -49,7 +49,7 @@ def show(what: Any, *, json: bool) -> None:
         Console().print(what)
 
 
-def line(text: object, style: str = "", *, longest: int = LONGEST) -> Text:
+def line(text: object, style: str = "", *, longest: int = MAX_CHARACTERS) -> Text:
     """Return a text from anywhere as a line or a cell that is folded, and never taken for Rich's markup."""
     from rich.text import Text
 
@@ -163,7 +163,7 @@ def _told(run: Callable[[], int], *, json: bool, loud: Loudness, prefect: bool) 
         from prefect.exceptions import ParameterTypeError
         from pydantic import ValidationError
 
-        from prefect_ollama.blocks.stored import field_errors
+        from prefect_ollama.blocks.base import field_errors
 
         if isinstance(error, ParameterTypeError | ValidationError):
             _tell(field_errors(error) if isinstance(error, ValidationError) else str(error), "", "")
@@ -183,7 +183,7 @@ def _tell(cause: str, state: str, remedy: str) -> None:
     from rich.console import Console
 
     parts = (cause, state, remedy)
-    text = "\n".join(printable(part, lines=True, longest=20 * LONGEST) for part in parts if part)
+    text = "\n".join(printable(part, lines=True, longest=20 * MAX_CHARACTERS) for part in parts if part)
     Console(stderr=True, highlight=False).print(text, style="red", markup=False, soft_wrap=True)
 
 
@@ -203,7 +203,7 @@ class _OwnLines(logging.StreamHandler[TextIO]):
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, printable also where its maker did not see to it."""
-        return printable(super().format(record), lines=True, longest=20 * LONGEST)
+        return printable(super().format(record), lines=True, longest=20 * MAX_CHARACTERS)
 
 
 def _show_lines(loud: Loudness, *, prefect: bool) -> None:
@@ -214,7 +214,7 @@ def _show_lines(loud: Loudness, *, prefect: bool) -> None:
     """
     if loud.quiet and loud.verbose:
         raise ConfigurationError("--quiet and --verbose are both given.", remedy="Give one of them.")
-    from prefect_ollama.tasks.log import MARK, OUTSIDE
+    from prefect_ollama.tasks.prefect_state import MARK, OUTSIDE
 
     handler = _OwnLines()
     handler.setLevel(logging.WARNING if loud.quiet else logging.NOTSET)

@@ -18,9 +18,8 @@ from rich.text import Text
 from prefect_ollama.console import line
 from prefect_ollama.fitted import Fitted
 from prefect_ollama.stopping import stopping
-from prefect_ollama.tasks.drawing import clock
-from prefect_ollama.tasks.watching import NodeNow, Snapshot, observed_by
-from prefect_ollama.tasks.watching.words import state
+from prefect_ollama.tasks.monitoring import NodeNow, Snapshot, observed_by, state
+from prefect_ollama.tasks.reporting import clock
 
 MOST_NODES = 12
 """Nodes with a line of their own."""
@@ -79,7 +78,7 @@ class _Screen:
 
 def figures(run: Snapshot) -> RenderableType:
     """Return the bar and the nodes, with a title for each column. In 80 columns the nodes' names stay whole."""
-    at = run.standing
+    at = run.progress_state
     head = Table.grid(padding=(0, 2))
     for name in ("documents", "done", "", "texts/s", "time left"):
         head.add_column(name, no_wrap=True, justify="right" if name in _NUMBERS else "left")

@@ -29,7 +29,7 @@ def node(
     ] = None,
 ) -> None:
     """Serve the embedded model all-minilm over Ollama's HTTP API, until interrupted."""
-    from prefect_ollama.blocks.embedded.server import serve
+    from prefect_ollama.blocks.embedded import serve
     from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
 
     try:

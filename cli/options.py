@@ -15,7 +15,7 @@ from cyclopts.validators import Number
 from prefect_ollama.blocks.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from prefect_ollama.blocks.lance.spec import StoreSpec
+    from prefect_ollama.blocks.lance import StoreSpec
     from prefect_ollama.blocks.table import LanceTable
     from prefect_ollama.flows import Chunking, Password
 
@@ -151,7 +151,7 @@ def chunking(target: int | None, most: int | None, overlap: int | None, least: i
     """
     from pydantic import ValidationError
 
-    from prefect_ollama.blocks.stored import field_errors
+    from prefect_ollama.blocks.base import field_errors
     from prefect_ollama.flows import Chunking
 
     named = {"target_tokens": target, "max_tokens": most, "overlap_tokens": overlap, "min_tokens": least}
@@ -221,7 +221,7 @@ def named_table(uri: str | None, table: str | None, block: str | None) -> LanceT
         ConfigurationError: They name it twice, or it cannot be used, or there is no such block.
     """
     from prefect_ollama.blocks.by_address import DEFAULT_TABLE
-    from prefect_ollama.blocks.lance.spec import StoreSpec
+    from prefect_ollama.blocks.lance import StoreSpec
     from prefect_ollama.blocks.resolve import table_of
     from prefect_ollama.blocks.table import LanceTable
 
@@ -241,7 +241,7 @@ def named_place(uri: str | None, table: str | None, block: str | None) -> StoreS
         ConfigurationError: As `named_table` does.
     """
     from prefect_ollama.blocks.by_address import DEFAULT_TABLE, table_by_address
-    from prefect_ollama.blocks.lance.spec import StoreSpec
+    from prefect_ollama.blocks.lance import StoreSpec
 
     _refuse_named_twice(uri, table, block)
     if uri is not None:

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from prefect_ollama.blocks.cache import CacheStats
-from prefect_ollama.blocks.lance import Run, Undo
-from prefect_ollama.blocks.lance.upkeep import Upkeep
+from prefect_ollama.blocks.documents import Run
+from prefect_ollama.blocks.lance import Maintenance, Undo
 from prefect_ollama.console import line
 from prefect_ollama.fitted import Fitted
 from prefect_ollama.flows import (
@@ -211,7 +211,7 @@ def runs(found: Sequence[Run]) -> RenderableType:
     return Group(*parts)
 
 
-def upkeep(what: Upkeep) -> RenderableType:
+def upkeep(what: Maintenance) -> RenderableType:
     """What upkeep did."""
     told = [f"{step[:1].upper()}{step[1:]}." for step in what.done] or ["Nothing was due."]
     if what.left_over_files:

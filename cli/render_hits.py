@@ -12,7 +12,7 @@ from rich.text import Text
 from prefect_ollama.console import line
 
 if TYPE_CHECKING:
-    from prefect_ollama.blocks.lance import Hit
+    from prefect_ollama.blocks.documents import Hit
 
 PASSAGE: Final = 400
 """Characters of a passage to show."""

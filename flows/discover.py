@@ -9,13 +9,12 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from prefect_ollama.blocks.nodes import DEFAULT_PORT, addresses_of, network_of
 from prefect_ollama.blocks.printable import escape_markdown, printable
-from prefect_ollama.blocks.wire.address import DEFAULT_PORT
-from prefect_ollama.blocks.wire.discover import addresses_of, network_of
-from prefect_ollama.flows.flow import flow, unless_named
+from prefect_ollama.flows.base import flow, unless_named
 from prefect_ollama.flows.parameters import shown
 from prefect_ollama.tasks.discover import FoundNode, save_nodes, scan_networks
-from prefect_ollama.tasks.parcel import Parcel
+from prefect_ollama.tasks.prefect_state import Opaque
 
 
 def _network(text: str) -> str:
@@ -74,10 +73,10 @@ def discover_nodes(
     Requires: the right to scan these networks, and a way there from the machine that runs it.
     """
     addresses = addresses_of(list(networks), most=most)
-    found = scan_networks(Parcel(addresses), list(ports), count=len(addresses), timeout=timeout)
+    found = scan_networks(Opaque(addresses), list(ports), count=len(addresses), timeout=timeout)
     new = sum(not node.saved for node in found)
     if save and new:
-        found = save_nodes(Parcel(found), count=new)
+        found = save_nodes(Opaque(found), count=new)
     create_markdown_artifact(
         _page(found), key="found-nodes", description=f"Found in {escape_markdown(', '.join(networks))}"
     )

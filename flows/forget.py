@@ -10,17 +10,15 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from pydantic import BeforeValidator, Field
 
-from prefect_ollama.blocks.lance import Document, Run, Store
+from prefect_ollama.blocks.documents import Document, Run
+from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.blocks.table import LanceTable
-from prefect_ollama.flows.flow import flow, unless_named
-from prefect_ollama.flows.form import refuse_empty_tabs
+from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import TableParameter, as_source, shown
-from prefect_ollama.tasks.assets import source_assets
-from prefect_ollama.tasks.interrupted import sign_flow_run
-from prefect_ollama.tasks.log import run_logger
-from prefect_ollama.tasks.planning.forget import documents_named, notes_on
+from prefect_ollama.tasks.planning import documents_named, notes_on
+from prefect_ollama.tasks.prefect_state import run_logger, sign_flow_run, source_assets
 from prefect_ollama.tasks.publish import publish_run
 
 

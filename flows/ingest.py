@@ -12,21 +12,25 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from prefect_ollama.blocks.documents import Identity, context_options, same_cut, same_options
 from prefect_ollama.blocks.errors import DocumentsFailed, ServerLost, TableError, TableMissing
-from prefect_ollama.blocks.lance import Identity, Store, StoreSpec
-from prefect_ollama.blocks.lance.spec import context_options, same_cut, same_options
-from prefect_ollama.blocks.lance.upkeep import Housekeeper
+from prefect_ollama.blocks.lance import MaintenanceProcess, Store, StoreSpec
+from prefect_ollama.blocks.nodes import VerifiedCluster, full_name
 from prefect_ollama.blocks.printable import escape_markdown, printable
-from prefect_ollama.blocks.resolve import Nodes, default_cache, meeting_place, resolve_cluster, resolve_table
-from prefect_ollama.blocks.wire.proof import ProvenCluster
-from prefect_ollama.blocks.wire.spec import full_name
-from prefect_ollama.flows.flow import flow, unless_named
-from prefect_ollama.flows.form import refuse_empty_tabs
+from prefect_ollama.blocks.resolve import (
+    Nodes,
+    default_cache,
+    resolve_cluster,
+    resolve_table,
+    shared_limits_folder,
+)
+from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.ingestion import BUNDLES_AHEAD, IngestRun, run_bundles
 from prefect_ollama.flows.maintain import KEEP_DAYS, MEMORY_MB
 from prefect_ollama.flows.parameters import (
-    AS_USUAL,
-    AS_USUAL_CUT,
-    AS_USUAL_READ,
+    DEFAULT_ADVANCED,
+    DEFAULT_CHUNKING,
+    DEFAULT_READING,
     Advanced,
     ChunkingParameter,
     ExcludeParameter,
@@ -35,37 +39,26 @@ from prefect_ollama.flows.parameters import (
     ReadingParameter,
     SourceParameter,
     TableParameter,
-    names_model,
+    has_own_model,
     shown,
 )
-from prefect_ollama.flows.pipeline import BUNDLES_AHEAD, run_bundles
-from prefect_ollama.flows.run import IngestRun
-from prefect_ollama.flows.server import wait_for_server
-from prefect_ollama.flows.task_runner import IngestTaskRunner
+from prefect_ollama.flows.runner import IngestTaskRunner, wait_for_server
 from prefect_ollama.tasks.chunking import ChunkOptions
-from prefect_ollama.tasks.course import course
-from prefect_ollama.tasks.exposure import exposed
-from prefect_ollama.tasks.home import keep_home_private
-from prefect_ollama.tasks.interrupted import sign_flow_run
-from prefect_ollama.tasks.log import run_logger
+from prefect_ollama.tasks.embedding import Embedding, choose_counter, running_nodes
 from prefect_ollama.tasks.maintain import maintain_store
-from prefect_ollama.tasks.page import page
-from prefect_ollama.tasks.parcel import Parcel
-from prefect_ollama.tasks.parse import Cutting
+from prefect_ollama.tasks.monitoring import serve_metrics, watch_run
+from prefect_ollama.tasks.parse import ChunkingPlan
 from prefect_ollama.tasks.parsing import ParseOptions
-from prefect_ollama.tasks.planning.list_file import spoken_source
-from prefect_ollama.tasks.prove import identity_for, prove_nodes
+from prefect_ollama.tasks.planning import source_display_name
+from prefect_ollama.tasks.prefect_state import Opaque, keep_home_private, run_logger, sign_flow_run
 from prefect_ollama.tasks.recover import needs_recovery, recover_store
-from prefect_ollama.tasks.report import IngestReport
+from prefect_ollama.tasks.reporting import IngestReport, report_markdown, run_chart
 from prefect_ollama.tasks.scan import plan_source
-from prefect_ollama.tasks.serving import serving_cluster
-from prefect_ollama.tasks.tokens import choose_counter
-from prefect_ollama.tasks.vectors import Embedding
-from prefect_ollama.tasks.watch import watched
+from prefect_ollama.tasks.verify_nodes import identity_for, verify_nodes
 
 
 def _name() -> str:
-    return printable(f"ingest {spoken_source(flow_run.parameters['source'])}", longest=200)
+    return printable(f"ingest {source_display_name(flow_run.parameters['source'])}", longest=200)
 
 
 @flow(
@@ -96,9 +89,9 @@ def ingest_pdfs(
         ),
     ] = False,
     exclude: ExcludeParameter = [],  # noqa: B006  # pydantic copies it, and the form shows it as it stands
-    reading: ReadingParameter = AS_USUAL_READ,
-    chunking: ChunkingParameter = AS_USUAL_CUT,
-    advanced: Annotated[Advanced, shown("Advanced", "What is rarely set.")] = AS_USUAL,
+    reading: ReadingParameter = DEFAULT_READING,
+    chunking: ChunkingParameter = DEFAULT_CHUNKING,
+    advanced: Annotated[Advanced, shown("Advanced", "What is rarely set.")] = DEFAULT_ADVANCED,
 ) -> IngestReport:
     """Bring a table in step with a folder of PDFs.
 
@@ -130,10 +123,10 @@ def ingest_pdfs(
     if found is None and not dry_run and (runner := _runner()):
         runner.prepare()
     if found is not None and not dry_run and needs_recovery(found):
-        recover_store(Parcel(found), f"{run_id}-recover")
+        recover_store(Opaque(found), f"{run_id}-recover")
     plan = plan_source(
         source,
-        Parcel(found),
+        Opaque(found),
         remove_missing=advanced.remove_missing,
         allow_empty=advanced.allow_empty,
         retry_failed=retry_failed,
@@ -142,10 +135,10 @@ def ingest_pdfs(
         exclude=exclude,
     ).content
     run = IngestRun(run_id, plan, str(place), began)
-    wanted = model or (found.identity.model if found is not None and not names_model(cluster) else None)
+    wanted = model or (found.identity.model if found is not None and not has_own_model(cluster) else None)
     if dry_run:
         return _ended(run.report(dry_run=True, model=wanted or ""), advanced)
-    with exposed(plan.source), run.metrics:
+    with serve_metrics(plan.source), run.metrics:
         parse, chunk = reading.to_options(), chunking.to_options()
         if not plan.to_read and (found is None or _as_before(found.identity, cluster, wanted, chunk)):
             if found is not None:
@@ -153,21 +146,23 @@ def ingest_pdfs(
             return _ended(_published(run, found.identity.model if found is not None else ""), advanced)
         ahead = BUNDLES_AHEAD + _start_workers(len(plan.to_read))
         with (
-            serving_cluster(cluster, model=wanted, pull=advanced.pull or None) as spec,
-            Housekeeper() as housekeeper,
+            running_nodes(cluster, model=wanted, pull=advanced.pull or None) as spec,
+            MaintenanceProcess() as maintenance_process,
         ):
-            proven = prove_nodes(Parcel(spec), len(spec.nodes), found.identity if found else None)
-            cutting = Cutting(parse, chunk, choose_counter(found.identity if found else None, proven))
-            store = _open_for(place, proven, cutting, found, spec.model.num_ctx)
+            verified = verify_nodes(Opaque(spec), len(spec.nodes), found.identity if found else None)
+            chunking_plan = ChunkingPlan(
+                parse, chunk, choose_counter(found.identity if found else None, verified)
+            )
+            store = _open_for(place, verified, chunking_plan, found, spec.model.num_ctx)
             cache = default_cache() if advanced.use_cache else None
-            run.begin(store, proven)
+            run.begin(store, verified)
             try:
-                with watched(plan, run.done, proven, _client(), run.metrics.see) as watch:
+                with watch_run(plan, run.done, verified, _client(), run.metrics.see) as watch:
                     run.timeline = watch.timeline
-                    embedding = Embedding(run_id, proven, place, cache, watch.topic, meeting_place())
+                    embedding = Embedding(run_id, verified, place, cache, watch.topic, shared_limits_folder())
                     # A new table needs its indices in any case.
-                    last = housekeeper.start if found is None else None
-                    run_bundles(run, cutting, embedding, ahead, at_last=last)
+                    last = maintenance_process.start if found is None else None
+                    run_bundles(run, chunking_plan, embedding, ahead, at_last=last)
                 run.end()
                 _dismiss_workers()
             except BaseException as error:
@@ -176,7 +171,7 @@ def ingest_pdfs(
                     with contextlib.suppress(ServerLost):
                         _published(run, spec.model.name)
                 raise
-            _maintain(place, housekeeper)
+            _maintain(place, maintenance_process)
         return _ended(_published(run, spec.model.name), advanced)
 
 
@@ -214,7 +209,7 @@ def _open(place: StoreSpec) -> Store | None:
 def _as_before(found: Identity, cluster: Nodes | None, model: str | None, chunk: ChunkOptions) -> bool:
     """Whether a run is asked for with the model and the cut that the table was made with; no node is asked."""
     asked = resolve_cluster(cluster, model=model).spec.model
-    counter = Cutting.counter_in(found.chunker)
+    counter = ChunkingPlan.counter_in(found.chunker)
     return (
         full_name(asked.name) == full_name(found.model)
         and (asked.document_prefix, asked.query_prefix) == (found.document_prefix, found.query_prefix)
@@ -222,27 +217,31 @@ def _as_before(found: Identity, cluster: Nodes | None, model: str | None, chunk:
         and (asked.num_ctx is None or same_options(context_options(asked.num_ctx, None), found.options))
         and (asked.num_ctx is not None or found.chosen_context is None)
         and counter is not None
-        and same_cut(Cutting(ParseOptions(), chunk, counter).identity, found.chunker)
+        and same_cut(ChunkingPlan(ParseOptions(), chunk, counter).identity, found.chunker)
     )
 
 
 def _open_for(
-    place: StoreSpec, proven: ProvenCluster, cutting: Cutting, found: Store | None, context: int | None
+    place: StoreSpec,
+    verified: VerifiedCluster,
+    chunking_plan: ChunkingPlan,
+    found: Store | None,
+    context: int | None,
 ) -> Store:
     """The table, made if need be, and held to be of the nodes' model, this cut, and the context that the user chose."""
-    spec = proven.spec.model
+    spec = verified.spec.model
     identity = Identity(
         model=spec.name,
-        digest=proven.reference.digest,
-        dimension=proven.reference.dimension,
+        digest=verified.reference.digest,
+        dimension=verified.reference.dimension,
         document_prefix=spec.document_prefix,
         query_prefix=spec.query_prefix,
         options=context_options(context, spec.num_ctx),
-        chunker=cutting.identity,
-        fingerprint=proven.reference,
+        chunker=chunking_plan.identity,
+        fingerprint=verified.reference,
     )
     if found is not None:
-        identity = identity_for(found, identity, proven)
+        identity = identity_for(found, identity, verified)
     return Store.open(place, identity=identity, create=True)
 
 
@@ -288,11 +287,11 @@ def _tries() -> int:
     return context.flow_run.run_count if context is not None and context.flow_run is not None else 1
 
 
-def _maintain(place: StoreSpec, housekeeper: Housekeeper) -> None:
+def _maintain(place: StoreSpec, maintenance_process: MaintenanceProcess) -> None:
     """Do the upkeep that is due. The run is done, so that it fails is no reason to say that the run did."""
     try:
         maintain_store(
-            Parcel(place), Parcel(housekeeper), force=False, keep_days=KEEP_DAYS, memory_mb=MEMORY_MB
+            Opaque(place), Opaque(maintenance_process), force=False, keep_days=KEEP_DAYS, memory_mb=MEMORY_MB
         )
     except TableError as error:
         run_logger().warning("The table could not be looked after: %s", error)
@@ -304,7 +303,7 @@ def _published(run: IngestRun, model: str) -> IngestReport:
     run.metrics.end(report, run.status)
     wait_for_server()
     run.publish()
-    text = page(report, picture=course(report, run.timeline))
+    text = report_markdown(report, picture=run_chart(report, run.timeline))
     create_markdown_artifact(
         text, key="ingest-report", description=f"Ingest of {escape_markdown(report.source)}"
     )

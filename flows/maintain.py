@@ -6,22 +6,20 @@ from typing import Annotated
 
 from prefect.runtime import flow_run
 
-from prefect_ollama.blocks.lance.upkeep import Upkeep
+from prefect_ollama.blocks.lance import Maintenance
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
-from prefect_ollama.flows.flow import flow, unless_named
-from prefect_ollama.flows.form import refuse_empty_tabs
-from prefect_ollama.flows.parameters import TableParameter, shown, spoken_table
-from prefect_ollama.tasks.interrupted import sign_flow_run
+from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.parameters import TableParameter, shown, table_display_name
 from prefect_ollama.tasks.maintain import maintain_store
-from prefect_ollama.tasks.parcel import Parcel
+from prefect_ollama.tasks.prefect_state import Opaque, sign_flow_run
 
 KEEP_DAYS = 7.0
 MEMORY_MB = 4096
 
 
 def _name() -> str:
-    return printable(f"maintain {spoken_table(flow_run.parameters['table'])}", longest=200)
+    return printable(f"maintain {table_display_name(flow_run.parameters['table'])}", longest=200)
 
 
 @flow(
@@ -36,7 +34,7 @@ def maintain_table(
         float, shown("Keep", "Days that old versions stay. Older runs can't be rolled back.", ge=0)
     ] = KEEP_DAYS,
     memory_mb: Annotated[int, shown("Memory", "MiB that upkeep may take.", gt=0)] = MEMORY_MB,
-) -> Upkeep:
+) -> Maintenance:
     """Optimise a table, bring its indices up to date and clean up after killed writers, as far as it is due.
 
     Returns:
@@ -50,4 +48,4 @@ def maintain_table(
     refuse_empty_tabs()
     sign_flow_run()
     place = resolve_table(table)
-    return maintain_store(Parcel(place), force=force, keep_days=keep_days, memory_mb=memory_mb)
+    return maintain_store(Opaque(place), force=force, keep_days=keep_days, memory_mb=memory_mb)

@@ -10,18 +10,15 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
 from prefect_ollama.blocks.errors import ClusterError, NodeError
+from prefect_ollama.blocks.nodes import LoadedModel, NodeCheck, NodeVerification, find_model
 from prefect_ollama.blocks.printable import escape_markdown, printable
-from prefect_ollama.blocks.wire.check import NodeCheck
-from prefect_ollama.blocks.wire.loaded import LoadedModel, find_model
-from prefect_ollama.blocks.wire.proof import Proof
-from prefect_ollama.flows.flow import flow, unless_named
-from prefect_ollama.flows.form import refuse_empty_tabs
-from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, spoken
-from prefect_ollama.tasks.events import settle_nodes
-from prefect_ollama.tasks.look import look_at_nodes
-from prefect_ollama.tasks.parcel import Parcel
-from prefect_ollama.tasks.prove import prove_nodes
-from prefect_ollama.tasks.serving import serving_cluster
+from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, display_name
+from prefect_ollama.tasks.embedding import running_nodes
+from prefect_ollama.tasks.monitoring import settle_nodes
+from prefect_ollama.tasks.node_status import read_node_status
+from prefect_ollama.tasks.prefect_state import Opaque
+from prefect_ollama.tasks.verify_nodes import verify_nodes
 
 UNKNOWN = "unknown"
 MIB = 2**20
@@ -60,7 +57,9 @@ class NodeRow:
     note: str = ""
 
     @classmethod
-    def of(cls, look: NodeCheck, model: str, proof: Proof | None, cause: Exception | None) -> Self:
+    def of(
+        cls, look: NodeCheck, model: str, verification: NodeVerification | None, cause: Exception | None
+    ) -> Self:
         """A row of what a node showed.
 
         Args:
@@ -72,17 +71,17 @@ class NodeRow:
         found = find_model(look.loaded, model) if look.loaded is not None else None
         return cls(
             name=look.name,
-            state="ready" if proof is not None else "left out",
+            state="ready" if verification is not None else "left out",
             url=look.url,
-            version=look.version or (proof.version if proof is not None else ""),
-            digest=proof.digest if proof is not None else "",
+            version=look.version or (verification.version if verification is not None else ""),
+            digest=verification.digest if verification is not None else "",
             models=look.models,
-            texts_per_second=proof.texts_per_second if proof is not None else 0.0,
+            texts_per_second=verification.texts_per_second if verification is not None else 0.0,
             memory=None if look.loaded is None else 0 if found is None else found.size,
             vram=None if look.loaded is None else 0 if found is None else found.vram,
             context=found.context if found is not None else None,
             loaded_until=_until(found),
-            note="" if proof is not None else str(cause),
+            note="" if verification is not None else str(cause),
         )
 
     @property
@@ -110,7 +109,7 @@ class NodeRow:
 
 
 def _name() -> str:
-    return printable(f"check {spoken(flow_run.parameters['cluster'])}", longest=200)
+    return printable(f"check {display_name(flow_run.parameters['cluster'])}", longest=200)
 
 
 @flow(
@@ -130,18 +129,20 @@ def check_nodes(cluster: NodesParameter = None, model: ModelParameter = None) ->
     Requires: nothing but the nodes themselves.
     """
     refuse_empty_tabs()
-    with serving_cluster(cluster, model=model) as spec:
-        proofs: dict[str, Proof] = {}
+    with running_nodes(cluster, model=model) as spec:
+        verifications: dict[str, NodeVerification] = {}
         causes: dict[str, NodeError] = {}
         reason: Exception | None = None
         try:
-            proven = prove_nodes(Parcel(spec), len(spec.nodes))
-            proofs, causes = dict(proven.proofs), dict(proven.left_out)
+            verified = verify_nodes(Opaque(spec), len(spec.nodes))
+            verifications, causes = dict(verified.verifications), dict(verified.left_out)
         except ClusterError as error:
             causes, reason = error.causes, error
-        looks = look_at_nodes(Parcel(spec), len(spec.nodes))
+        looks = read_node_status(Opaque(spec), len(spec.nodes))
     name = spec.model.name
-    rows = [NodeRow.of(look, name, proofs.get(look.name), causes.get(look.name, reason)) for look in looks]
+    rows = [
+        NodeRow.of(look, name, verifications.get(look.name), causes.get(look.name, reason)) for look in looks
+    ]
     settle_nodes([row.name for row in rows if row.ok], {row.name: row.note for row in rows if not row.ok})
     create_markdown_artifact(
         _page(rows, name), key="nodes", description=f"Nodes that serve {escape_markdown(name)}"

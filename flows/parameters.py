@@ -25,10 +25,10 @@ from prefect_ollama.blocks.cluster import OllamaCluster
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.file_url import folder_of, is_file_url
 from prefect_ollama.blocks.node import OllamaNode
+from prefect_ollama.blocks.nodes import looks_like_address
 from prefect_ollama.blocks.resolve import Nodes
-from prefect_ollama.blocks.sealed import seal
+from prefect_ollama.blocks.secrets import seal
 from prefect_ollama.blocks.table import LanceTable
-from prefect_ollama.blocks.wire.address import looks_like_address
 from prefect_ollama.tasks.chunking import ChunkOptions
 from prefect_ollama.tasks.parsing import ParseOptions
 
@@ -261,9 +261,9 @@ class Advanced(_Options):
     )
 
 
-AS_USUAL_READ = Reading()
-AS_USUAL_CUT = Chunking()
-AS_USUAL = Advanced()
+DEFAULT_READING = Reading()
+DEFAULT_CHUNKING = Chunking()
+DEFAULT_ADVANCED = Advanced()
 
 ReadingParameter = Annotated[Reading, shown("Reading", "How files are read, and what one file may cost.")]
 ChunkingParameter = Annotated[
@@ -275,14 +275,14 @@ ChunkingParameter = Annotated[
 ]
 
 
-def names_model(cluster: Nodes | None) -> bool:
+def has_own_model(cluster: Nodes | None) -> bool:
     """Whether the nodes come with a model of their own, as a cluster block does and plain URLs don't."""
     return isinstance(cluster, OllamaCluster) or (
         isinstance(cluster, str) and not looks_like_address(cluster)
     )
 
 
-def spoken(cluster: Any) -> str:
+def display_name(cluster: Any) -> str:
     """What a run over these nodes is named after: a cluster's or node's name, else how many they are.
 
     Args:
@@ -302,7 +302,7 @@ def spoken(cluster: Any) -> str:
     return "a cluster"
 
 
-def spoken_table(table: Any) -> str:
+def table_display_name(table: Any) -> str:
     """What a run over this table is named after.
 
     Args:

@@ -9,44 +9,44 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from prefect.types import SecretDict
 
+from prefect_ollama.blocks.documents import PARTIAL, STORED, Document, Run
 from prefect_ollama.blocks.errors import TableError, TableMissing
-from prefect_ollama.blocks.lance import PARTIAL, STORED, Document, Run, Store, StoreSpec
-from prefect_ollama.blocks.lance.swap import drop
+from prefect_ollama.blocks.lance import Store, StoreSpec, drop
+from prefect_ollama.blocks.nodes import VerifiedCluster, compare
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import Nodes, default_cache, resolve_table
 from prefect_ollama.blocks.table import LanceTable
-from prefect_ollama.blocks.wire.fingerprint import compare
-from prefect_ollama.blocks.wire.proof import ProvenCluster
-from prefect_ollama.flows.flow import flow, unless_named
-from prefect_ollama.flows.form import refuse_empty_tabs
+from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.ingest import ingest_pdfs
 from prefect_ollama.flows.parameters import (
-    AS_USUAL_CUT,
-    AS_USUAL_READ,
+    DEFAULT_CHUNKING,
+    DEFAULT_READING,
     ChunkingParameter,
     ExcludeParameter,
     ModelParameter,
     NodesParameter,
     ReadingParameter,
     TableParameter,
-    names_model,
-    spoken_table,
+    has_own_model,
+    table_display_name,
 )
-from prefect_ollama.tasks.assets import source_assets
-from prefect_ollama.tasks.home import keep_home_private
-from prefect_ollama.tasks.interrupted import sign_flow_run
-from prefect_ollama.tasks.log import run_logger
-from prefect_ollama.tasks.parcel import Parcel
-from prefect_ollama.tasks.planning.source import LISTED
-from prefect_ollama.tasks.prove import prove_nodes
+from prefect_ollama.tasks.embedding import running_nodes
+from prefect_ollama.tasks.planning import LISTED
+from prefect_ollama.tasks.prefect_state import (
+    Opaque,
+    keep_home_private,
+    run_logger,
+    sign_flow_run,
+    source_assets,
+)
 from prefect_ollama.tasks.publish import publish_run
 from prefect_ollama.tasks.re_embed_cost import ReEmbedCost, estimate_cost
-from prefect_ollama.tasks.report import IngestReport
-from prefect_ollama.tasks.serving import serving_cluster
+from prefect_ollama.tasks.reporting import IngestReport
+from prefect_ollama.tasks.verify_nodes import verify_nodes
 
 
 def _cost_name() -> str:
-    return f"cost of {spoken_table(flow_run.parameters['table'])}"[:200]
+    return f"cost of {table_display_name(flow_run.parameters['table'])}"[:200]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def preview_re_embed(table: LanceTable | str | None = None) -> ReEmbedPreview:
 
 
 def _name() -> str:
-    return printable(f"re-embed {spoken_table(flow_run.parameters['table'])}", longest=200)
+    return printable(f"re-embed {table_display_name(flow_run.parameters['table'])}", longest=200)
 
 
 @flow(
@@ -104,8 +104,8 @@ def re_embed(
     table: TableParameter = None,
     cluster: NodesParameter = None,
     model: ModelParameter = None,
-    reading: ReadingParameter = AS_USUAL_READ,
-    chunking: ChunkingParameter = AS_USUAL_CUT,
+    reading: ReadingParameter = DEFAULT_READING,
+    chunking: ChunkingParameter = DEFAULT_CHUNKING,
     exclude: ExcludeParameter = [],  # noqa: B006  # pydantic copies it, and the form shows it as it stands
 ) -> Run:
     """Embed all documents of a table anew, with another model, prompt or chunker.
@@ -134,17 +134,17 @@ def re_embed(
     store = Store.open(place)
     before = [row for row in store.manifest() if row.status in (STORED, PARTIAL)]
     wanted = _model(store, cluster, model)
-    run_logger().info("%s", _cost(store, cluster, wanted, place.beside))
-    beside = LanceTable(
+    run_logger().info("%s", _cost(store, cluster, wanted, place.staging))
+    staging = LanceTable(
         uri=place.uri,
-        table=place.beside.table,
+        table=place.staging.table,
         storage_options=SecretDict(place.options),
     )
     reports = [
         ingest_pdfs(
             source,
             cluster,
-            beside,
+            staging,
             wanted,
             reading=reading,
             chunking=chunking,
@@ -189,28 +189,28 @@ def _estimate(
 
 def _model(store: Store, cluster: Nodes | None, model: str | None) -> str | None:
     """The model that is named, or the table's own; None for that of a cluster which names one itself."""
-    return model or (None if names_model(cluster) else store.identity.model)
+    return model or (None if has_own_model(cluster) else store.identity.model)
 
 
 def _cost(
-    store: Store, cluster: Nodes | None, model: str | None, beside: StoreSpec | None = None
+    store: Store, cluster: Nodes | None, model: str | None, staging: StoreSpec | None = None
 ) -> ReEmbedCost:
     """The cost; on the way what an earlier attempt made with another model is dropped, if its place is given."""
-    with serving_cluster(cluster, model=model) as spec:
-        proven = prove_nodes(Parcel(spec), len(spec.nodes))
-        if beside is not None:
-            _drop_other_model(beside, proven)
-        return estimate_cost(Parcel(store), proven, default_cache())
+    with running_nodes(cluster, model=model) as spec:
+        verified = verify_nodes(Opaque(spec), len(spec.nodes))
+        if staging is not None:
+            _drop_other_model(staging, verified)
+        return estimate_cost(Opaque(store), verified, default_cache())
 
 
-def _drop_other_model(beside: StoreSpec, proven: ProvenCluster) -> None:
+def _drop_other_model(staging: StoreSpec, verified: VerifiedCluster) -> None:
     try:
-        begun = Store.open(beside).identity.fingerprint
+        begun = Store.open(staging).identity.fingerprint
     except TableMissing:
         return
-    if begun is not None and not compare(proven.reference, begun).same:
+    if begun is not None and not compare(verified.reference, begun).same:
         run_logger().warning("An earlier attempt embedded with another model (%s): it is dropped.", begun)
-        drop(beside)
+        drop(staging)
 
 
 def _sources(rows: list[Document]) -> list[str | list[str]]:

@@ -7,19 +7,18 @@ from typing import Annotated
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from prefect_ollama.blocks.lance import Hit, Mode
+from prefect_ollama.blocks.documents import Hit
+from prefect_ollama.blocks.lance import Mode
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
-from prefect_ollama.flows.flow import flow, unless_named
-from prefect_ollama.flows.form import refuse_empty_tabs
+from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, TableParameter, shown
 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
-from prefect_ollama.tasks.parcel import Parcel
-from prefect_ollama.tasks.prove import prove_nodes
+from prefect_ollama.tasks.embedding import running_nodes
+from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.query import embed_question, search_table
-from prefect_ollama.tasks.searching import open_for_search
-from prefect_ollama.tasks.searching.nodes import asking_as
-from prefect_ollama.tasks.serving import serving_cluster
+from prefect_ollama.tasks.searching import asking_as, open_for_search
+from prefect_ollama.tasks.verify_nodes import verify_nodes
 
 
 def _name() -> str:
@@ -57,11 +56,11 @@ def search(
     """
     refuse_empty_tabs()
     store = open_for_search(resolve_table(table))
-    opened, made = Parcel(store), store.identity
+    opened, made = Opaque(store), store.identity
     if mode == "text":
         return search_table(opened, None, text=question, limit=limit, mode=mode, source=source)
-    with serving_cluster(cluster, model=model or made.model, count=1) as spec:
-        proven = prove_nodes(Parcel(asking_as(spec, made)), len(spec.nodes), made, quick=True)
-        with Dispatcher(proven, prepare=divide_long_words) as dispatcher:
-            vector = embed_question(question, Parcel(dispatcher), opened)
+    with running_nodes(cluster, model=model or made.model, count=1) as spec:
+        verified = verify_nodes(Opaque(asking_as(spec, made)), len(spec.nodes), made, quick=True)
+        with Dispatcher(verified, prepare=divide_long_words) as dispatcher:
+            vector = embed_question(question, Opaque(dispatcher), opened)
     return search_table(opened, vector, text=question, limit=limit, mode=mode, source=source)

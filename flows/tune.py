@@ -8,22 +8,20 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
 from prefect_ollama.blocks.errors import ClusterError, NodeError
+from prefect_ollama.blocks.nodes import NodeSpec, VerifiedCluster
 from prefect_ollama.blocks.printable import escape_markdown, printable
-from prefect_ollama.blocks.wire.proof import ProvenCluster
-from prefect_ollama.blocks.wire.spec import NodeSpec
-from prefect_ollama.flows.flow import flow, unless_named
-from prefect_ollama.flows.form import refuse_empty_tabs
-from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, shown, spoken
-from prefect_ollama.tasks.parcel import Parcel
-from prefect_ollama.tasks.prove import prove_nodes
-from prefect_ollama.tasks.serving import serving_cluster
+from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, display_name, shown
+from prefect_ollama.tasks.embedding import running_nodes
+from prefect_ollama.tasks.prefect_state import Opaque
+from prefect_ollama.tasks.reporting import NodeTuning, tuning_markdown
 from prefect_ollama.tasks.tune import save_tuning, tune_node
-from prefect_ollama.tasks.tuned import NodeTuning, tuning_page
 from prefect_ollama.tasks.tuning import Tuning
+from prefect_ollama.tasks.verify_nodes import verify_nodes
 
 
 def _name() -> str:
-    return printable(f"tune {spoken(flow_run.parameters['cluster'])}", longest=200)
+    return printable(f"tune {display_name(flow_run.parameters['cluster'])}", longest=200)
 
 
 @flow(
@@ -65,15 +63,15 @@ def tune_nodes(
     Requires: the nodes, with nothing else to do meanwhile.
     """
     refuse_empty_tabs()
-    with serving_cluster(cluster, model=model) as spec:
+    with running_nodes(cluster, model=model) as spec:
         try:
-            proven = prove_nodes(Parcel(spec), len(spec.nodes))
+            verified = verify_nodes(Opaque(spec), len(spec.nodes))
         except ClusterError as error:
             rows = [NodeTuning.failed(node, error.causes.get(node.name, error)) for node in spec.nodes]
         else:
-            rows = [_tune(node, proven, tokens, seconds, longest, save) for node in spec.nodes]
+            rows = [_tune(node, verified, tokens, seconds, longest, save) for node in spec.nodes]
     create_markdown_artifact(
-        tuning_page(rows, spec.model.name),
+        tuning_markdown(rows, spec.model.name),
         key="tuning",
         description=f"Nodes tuned for {escape_markdown(spec.model.name)}",
     )
@@ -81,15 +79,15 @@ def tune_nodes(
 
 
 def _tune(
-    node: NodeSpec, proven: ProvenCluster, tokens: int, seconds: float, longest: float, save: bool
+    node: NodeSpec, verified: VerifiedCluster, tokens: int, seconds: float, longest: float, save: bool
 ) -> NodeTuning:
     """Tune one node. What goes wrong with it is said in its row, and the others are tuned all the same."""
-    if node.name in proven.left_out:
-        return NodeTuning.failed(node, proven.left_out[node.name])
-    model = Parcel(proven.spec.model)
+    if node.name in verified.left_out:
+        return NodeTuning.failed(node, verified.left_out[node.name])
+    model = Opaque(verified.spec.model)
     try:
         tuning = tune_node(
-            Parcel(node), model, name=node.name, tokens=tokens, seconds=seconds, longest=longest
+            Opaque(node), model, name=node.name, tokens=tokens, seconds=seconds, longest=longest
         )
     except NodeError as error:
         return NodeTuning.failed(node, error)
@@ -98,7 +96,7 @@ def _tune(
     texts = tuning.chosen.texts if tuning.texts_explored else None
     note, some = "", in_flight is not None or texts is not None
     if save and some:
-        note = save_tuning(Parcel(node), name=node.name, in_flight=in_flight, texts=texts)
+        note = save_tuning(Opaque(node), name=node.name, in_flight=in_flight, texts=texts)
     saved = save and some and not note
     late = _late(node, tuning, save=save, seconds=seconds)
     return NodeTuning.of(node, tuning, saved=saved, note=" ".join(part for part in (late, note) if part))

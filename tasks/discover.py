@@ -11,11 +11,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.utilities.asyncutils import run_coro_as_sync
 
-from prefect_ollama.blocks.saved import save_node, saved_nodes
-from prefect_ollama.blocks.wire.check import NodeCheck
-from prefect_ollama.blocks.wire.discover import block_name, discover, free_name, host_name
-from prefect_ollama.tasks.log import run_logger
-from prefect_ollama.tasks.parcel import Parcel
+from prefect_ollama.blocks.nodes import NodeCheck, block_name, discover, free_name, host_name
+from prefect_ollama.blocks.saved_nodes import save_node, saved_nodes
+from prefect_ollama.tasks.prefect_state import Opaque, run_logger
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class FoundNode:
     name="scan networks", task_run_name="scan {count} addresses", cache_policy=NO_CACHE, persist_result=False
 )
 def scan_networks(
-    addresses: Parcel[list[str]], ports: Sequence[int], *, count: int, timeout: float
+    addresses: Opaque[list[str]], ports: Sequence[int], *, count: int, timeout: float
 ) -> tuple[FoundNode, ...]:
     """Find the Ollama servers at these addresses and name each: as its block is named, or as one could be.
 
@@ -82,7 +80,7 @@ def scan_networks(
 
 
 @task(name="save nodes", task_run_name="save {count} nodes", cache_policy=NO_CACHE, persist_result=False)
-def save_nodes(nodes: Parcel[tuple[FoundNode, ...]], *, count: int) -> tuple[FoundNode, ...]:
+def save_nodes(nodes: Opaque[tuple[FoundNode, ...]], *, count: int) -> tuple[FoundNode, ...]:
     """Make a block of each node that has none. A name that was taken meanwhile gets a number.
 
     Args:

@@ -19,23 +19,15 @@ from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
 from prefect.runtime import task_run
 
-from prefect_ollama.blocks.chunk import Chunk
+from prefect_ollama.blocks.documents import FAILED, PARTIAL, Chunk, Document, EmbeddedDocument
 from prefect_ollama.blocks.errors import TextError, TextTooLong
-from prefect_ollama.blocks.lance import (
-    FAILED,
-    PARTIAL,
-    Document,
-    EmbeddedDocument,
-)
 from prefect_ollama.tasks.chunking import renumbered, split_chunk
-from prefect_ollama.tasks.dispatch import NodeFigures
-from prefect_ollama.tasks.parcel import Parcel
-from prefect_ollama.tasks.parse import Cut, CutBundle, LeftOut
-from prefect_ollama.tasks.roles import runs_on
-from prefect_ollama.tasks.run_statistics import RunStatistics
-from prefect_ollama.tasks.stream import telling
-from prefect_ollama.tasks.vectors import Embedding, KnownVectors
-from prefect_ollama.tasks.watching import process_name
+from prefect_ollama.tasks.dispatch import NodeStats
+from prefect_ollama.tasks.embedding import Embedding, KnownVectors
+from prefect_ollama.tasks.monitoring import process_name, publishing_stats
+from prefect_ollama.tasks.parse import ChunkedBundle, ChunkedDocument, LeftOut
+from prefect_ollama.tasks.prefect_state import Opaque, runs_on
+from prefect_ollama.tasks.reporting import RunStatistics
 
 RESULTS_KEPT = timedelta(days=7)
 """How long a bundle's result may stand in for the work, as when a run is started again after a crash."""
@@ -68,7 +60,7 @@ class EmbeddedBundle:
     by_node: Mapping[str, int]
     worked: tuple[float, float] | None
     worker: str
-    nodes: tuple[NodeFigures, ...]
+    nodes: tuple[NodeStats, ...]
 
 
 @dataclass
@@ -88,7 +80,7 @@ class BundlePolicy(CachePolicy):
         self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
     ) -> str | None:
         """Key of a task run, from what goes into it."""
-        cut: CutBundle = inputs["parsed"].content
+        chunked: ChunkedBundle = inputs["parsed"].content
         embedding: Embedding = inputs["embedding"].content
         if embedding.cache is None:
             return None
@@ -98,9 +90,13 @@ class BundlePolicy(CachePolicy):
             data = text.encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "big") + data)
 
-        for part in (str(self.version), repr(embedding.salt), embedding.run_id if cut.bundle.again else ""):
+        for part in (
+            str(self.version),
+            repr(embedding.salt),
+            embedding.run_id if chunked.bundle.again else "",
+        ):
             feed(part)
-        for each in cut.documents:
+        for each in chunked.documents:
             row = each.document
             feed(f"{row.doc_id} {row.content_hash} {row.size} {row.mtime_ns} {row.status}")
             feed(f"{row.parser_version} {row.chunker_version} {row.title}")
@@ -116,8 +112,8 @@ def _name() -> str:
     parsed = task_run.parameters["parsed"]
     if isinstance(parsed, State):  # a task's name is asked for before its arguments are resolved
         parsed = parsed.result(_sync=True)  # type: ignore[call-overload]
-    cut: CutBundle = parsed.content
-    return f"embed {cut.chunks} chunks · bundle {cut.bundle.number}"
+    chunked: ChunkedBundle = parsed.content
+    return f"embed {chunked.chunks} chunks · bundle {chunked.bundle.number}"
 
 
 @task(
@@ -130,7 +126,7 @@ def _name() -> str:
     retries=0,
 )
 @runs_on("embed")
-def embed_bundle(parsed: Parcel[CutBundle], embedding: Parcel[Embedding]) -> Parcel[EmbeddedBundle]:
+def embed_bundle(parsed: Opaque[ChunkedBundle], embedding: Opaque[Embedding]) -> Opaque[EmbeddedBundle]:
     """Give every chunk of a bundle its vector.
 
     Args:
@@ -141,13 +137,13 @@ def embed_bundle(parsed: Parcel[CutBundle], embedding: Parcel[Embedding]) -> Par
         ClusterError: No node worked for too long. What was embedded before is in the cache.
     """
     what = embedding.content
-    with telling(what.topic, what.dispatcher):
-        return Parcel(_embed(parsed.content, what))
+    with publishing_stats(what.topic, what.dispatcher):
+        return Opaque(_embed(parsed.content, what))
 
 
-def _embed(cut: CutBundle, embedding: Embedding) -> EmbeddedBundle:
-    known = KnownVectors(embedding, cut.bundle)
-    pending = list(cut.documents)
+def _embed(chunked: ChunkedBundle, embedding: Embedding) -> EmbeddedBundle:
+    known = KnownVectors(embedding, chunked.bundle)
+    pending = list(chunked.documents)
     failures: dict[str, TextError] = {}
     while True:
         texts = {chunk.to_embed for each in pending for chunk in each.chunks}
@@ -167,26 +163,28 @@ def _embed(cut: CutBundle, embedding: Embedding) -> EmbeddedBundle:
     dispatcher = embedding.dispatcher
     chunks, embedded = sum(len(each.chunks) for each in documents), known.by_node.total()
     stored = RunStatistics(
-        size=sum(file.size for file in cut.bundle.files),
+        size=sum(file.size for file in chunked.bundle.files),
         pages=sum(each.document.pages for each in documents),
         chunks=chunks,
         embedded=embedded,
         reused=chunks - embedded,
     )
     return EmbeddedBundle(
-        number=cut.bundle.number,
+        number=chunked.bundle.number,
         documents=tuple(documents),
         failed=tuple(failed),
-        statistics=sum((each.statistics for each in cut.documents), stored + known.statistics),
-        left_out={each.document.path: each.left_out for each in cut.documents if each.left_out != LeftOut()},
+        statistics=sum((each.statistics for each in chunked.documents), stored + known.statistics),
+        left_out={
+            each.document.path: each.left_out for each in chunked.documents if each.left_out != LeftOut()
+        },
         by_node=dict(known.by_node),
         worked=known.worked,
         worker=process_name(),
-        nodes=dispatcher.figures().nodes,
+        nodes=dispatcher.stats().nodes,
     )
 
 
-def _split(each: Cut, too_long: set[str]) -> Cut:
+def _split(each: ChunkedDocument, too_long: set[str]) -> ChunkedDocument:
     parts: list[Chunk] = []
     for chunk in each.chunks:
         parts += split_chunk(chunk) if chunk.to_embed in too_long else [chunk]
@@ -194,7 +192,7 @@ def _split(each: Cut, too_long: set[str]) -> Cut:
 
 
 def _assemble(
-    each: Cut, known: KnownVectors, failures: Mapping[str, TextError]
+    each: ChunkedDocument, known: KnownVectors, failures: Mapping[str, TextError]
 ) -> tuple[EmbeddedDocument | None, Document | None]:
     """A document with the vectors of its chunks, or the manifest row of one that has none."""
     row = each.document

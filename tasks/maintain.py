@@ -8,11 +8,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
-from prefect_ollama.blocks.lance import StoreSpec
-from prefect_ollama.blocks.lance.upkeep import Housekeeper, Upkeep, maintain
+from prefect_ollama.blocks.lance import Maintenance, MaintenanceProcess, StoreSpec, maintain
 from prefect_ollama.blocks.printable import printable
-from prefect_ollama.tasks.log import run_logger
-from prefect_ollama.tasks.parcel import Parcel
+from prefect_ollama.tasks.prefect_state import Opaque, run_logger
 
 
 def _name() -> str:
@@ -22,13 +20,13 @@ def _name() -> str:
 
 @task(name="maintain table", task_run_name=_name, cache_policy=NO_CACHE, persist_result=False)
 def maintain_store(
-    store: Parcel[StoreSpec],
-    housekeeper: Parcel[Housekeeper] | None = None,
+    store: Opaque[StoreSpec],
+    maintenance_process: Opaque[MaintenanceProcess] | None = None,
     *,
     force: bool,
     keep_days: float,
     memory_mb: int,
-) -> Upkeep:
+) -> Maintenance:
     """Do what upkeep is due, or all of it.
 
     Args:
@@ -46,7 +44,7 @@ def maintain_store(
         force=force,
         keep=timedelta(days=keep_days),
         memory=memory_mb * 2**20,
-        housekeeper=housekeeper.content if housekeeper is not None else None,
+        maintenance_process=maintenance_process.content if maintenance_process is not None else None,
     )
     logger = run_logger()
     for step in done.done:

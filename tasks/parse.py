@@ -14,9 +14,8 @@ from pathlib import Path
 from prefect import task
 from prefect.runtime import task_run
 
-from prefect_ollama.blocks.chunk import Chunk
+from prefect_ollama.blocks.documents import FAILED, PARTIAL, STORED, Chunk, Document
 from prefect_ollama.blocks.errors import DocumentError
-from prefect_ollama.blocks.lance import FAILED, PARTIAL, STORED, Document
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.tasks.chunking import (
     CHUNKER_VERSION,
@@ -26,8 +25,6 @@ from prefect_ollama.tasks.chunking import (
     chunk_document,
     estimate_tokens,
 )
-from prefect_ollama.tasks.log import run_logger
-from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.parsing import (
     PARSER_VERSION,
     REMEDIES,
@@ -36,17 +33,23 @@ from prefect_ollama.tasks.parsing import (
     ParseOptions,
     Parser,
 )
-from prefect_ollama.tasks.planning import Bundle, LinkOnTheWay, NotRegular, SourceFile, hash_descriptor
-from prefect_ollama.tasks.planning.source import document_id
-from prefect_ollama.tasks.roles import runs_on
-from prefect_ollama.tasks.run_statistics import RunStatistics
+from prefect_ollama.tasks.planning import (
+    Bundle,
+    LinkOnTheWay,
+    NotRegular,
+    SourceFile,
+    document_id,
+    hash_descriptor,
+)
+from prefect_ollama.tasks.prefect_state import Opaque, run_logger, runs_on
+from prefect_ollama.tasks.reporting import RunStatistics
 
 MINILM = "all-minilm"
 _TOKENS = "tokens="
 
 
 @dataclass(frozen=True, slots=True)
-class Cutting:
+class ChunkingPlan:
     """How documents become chunks.
 
     Attributes:
@@ -76,7 +79,7 @@ class Cutting:
         """Length of a text in tokens."""
         if (rates := TokenRates.named(self.tokens)) is not None:
             return rates
-        from prefect_ollama.blocks.embedded.tokens import count_tokens
+        from prefect_ollama.blocks.embedded import count_tokens
 
         return at_least(count_tokens)
 
@@ -101,7 +104,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class ChunkedDocument:
     """A document with its chunks, none of them embedded yet; a failed one has none.
 
     Attributes:
@@ -118,7 +121,7 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class CutBundle:
+class ChunkedBundle:
     """A bundle after parsing.
 
     Attributes:
@@ -128,7 +131,7 @@ class CutBundle:
     """
 
     bundle: Bundle
-    documents: tuple[Cut, ...]
+    documents: tuple[ChunkedDocument, ...]
     cpu_seconds: float = 0.0
 
     @property
@@ -146,25 +149,27 @@ def _name() -> str:
 
 @task(name="parse", task_run_name=_name, retries=0)
 @runs_on("parse")
-def parse_bundle(bundle: Parcel[Bundle], cutting: Parcel[Cutting]) -> Parcel[CutBundle]:
+def parse_bundle(bundle: Opaque[Bundle], chunking_plan: Opaque[ChunkingPlan]) -> Opaque[ChunkedBundle]:
     """Parse and chunk the files of a bundle.
 
     Args:
         bundle: The files.
         cutting: How to read and cut them.
     """
-    how, files = cutting.content, bundle.content
+    how, files = chunking_plan.content, bundle.content
     count = how.counter
-    documents: list[Cut] = []
+    documents: list[ChunkedDocument] = []
     cpu = 0.0
     for file in files.files:
-        cut, seconds = _cut(files.source, file, how, count)
-        documents.append(cut)
+        chunked, seconds = _chunk_file(files.source, file, how, count)
+        documents.append(chunked)
         cpu += seconds
-    return Parcel(CutBundle(files, tuple(documents), cpu))
+    return Opaque(ChunkedBundle(files, tuple(documents), cpu))
 
 
-def _cut(source: str, file: SourceFile, cutting: Cutting, count: Callable[[str], int]) -> tuple[Cut, float]:
+def _chunk_file(
+    source: str, file: SourceFile, chunking_plan: ChunkingPlan, count: Callable[[str], int]
+) -> tuple[ChunkedDocument, float]:
     row = Document(
         document_id(source, file.path),
         source,
@@ -178,23 +183,27 @@ def _cut(source: str, file: SourceFile, cutting: Cutting, count: Callable[[str],
     try:
         # One descriptor for both, so that the hash is that of what was parsed.
         with file.opened() as descriptor:
-            parsed = _parser().parse(path, cutting.parse, descriptor=descriptor)
+            parsed = _parser().parse(path, chunking_plan.parse, descriptor=descriptor)
             _report_unconfined(_parser())
             row = replace(row, content_hash=hash_descriptor(descriptor))
     except LinkOnTheWay:
         reason = "a link was put in its place after the source was searched; it was not followed."
-        return Cut(_failed(row, "outside", reason)), 0.0
+        return ChunkedDocument(_failed(row, "outside", reason)), 0.0
     except NotRegular:
-        return Cut(_failed(row, "not-a-file", "it is no regular file.")), 0.0
+        return ChunkedDocument(_failed(row, "not-a-file", "it is no regular file.")), 0.0
     except FileNotFoundError:
-        return Cut(_failed(row, "missing", "there is no such file any more.")), 0.0
+        return ChunkedDocument(_failed(row, "missing", "there is no such file any more.")), 0.0
     except DocumentError as error:
         reason = error.cause if not error.state else f"{error.cause} {error.state}"
-        return Cut(replace(row, status=FAILED, kind=error.kind, reason=reason, remedy=error.remedy)), 0.0
+        return ChunkedDocument(
+            replace(row, status=FAILED, kind=error.kind, reason=reason, remedy=error.remedy)
+        ), 0.0
     except OSError as error:
-        return Cut(_failed(row, "unreadable", f"it cannot be read ({error.strerror or error}).")), 0.0
-    chunks = tuple(chunk_document(parsed, cutting.chunk, count))
-    cut = Cut(
+        return ChunkedDocument(
+            _failed(row, "unreadable", f"it cannot be read ({error.strerror or error}).")
+        ), 0.0
+    chunks = tuple(chunk_document(parsed, chunking_plan.chunk, count))
+    chunked = ChunkedDocument(
         _described(row, parsed, chunks),
         chunks,
         RunStatistics(
@@ -205,7 +214,7 @@ def _cut(source: str, file: SourceFile, cutting: Cutting, count: Callable[[str],
             tuple(f"{each.reason} {each.remedy}".strip() for each in parsed.problems if not each.unread),
         ),
     )
-    return cut, parsed.cpu_seconds
+    return chunked, parsed.cpu_seconds
 
 
 def _failed(row: Document, kind: str, reason: str) -> Document:

@@ -13,9 +13,10 @@ from prefect.assets import Asset, add_asset_metadata, materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
-from prefect_ollama.blocks.lance import Run, Store
-from prefect_ollama.tasks.assets import table_asset
-from prefect_ollama.tasks.events import PREFIX, emit
+from prefect_ollama.blocks.documents import Run
+from prefect_ollama.blocks.lance import Store
+from prefect_ollama.tasks.monitoring import PREFIX, emit
+from prefect_ollama.tasks.prefect_state import table_asset
 
 
 def publish_run(store: Store, run: Run, sources: Sequence[Asset] = ()) -> None:
@@ -26,7 +27,7 @@ def publish_run(store: Store, run: Run, sources: Sequence[Asset] = ()) -> None:
         run: The run.
         sources: Where the documents come from.
     """
-    if run.chunks_after in (None, run.chunks_before) or store.spec.is_beside:
+    if run.chunks_after in (None, run.chunks_before) or store.spec.is_staging:
         return
     stats = store.stats()
     about: dict[str, Any] = {

@@ -5,16 +5,17 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from prefect_ollama.blocks.lance import Hit, Mode, Store
+from prefect_ollama.blocks.documents import Hit
+from prefect_ollama.blocks.lance import Mode, Store
 from prefect_ollama.tasks.dispatch import Dispatcher
-from prefect_ollama.tasks.parcel import Parcel
-from prefect_ollama.tasks.searching.nodes import refuse_other_vectors
+from prefect_ollama.tasks.prefect_state import Opaque
+from prefect_ollama.tasks.searching import refuse_other_vectors
 
 
 @task(name="embed question", task_run_name="embed the question", cache_policy=NO_CACHE, persist_result=False)
 def embed_question(
-    question: str, dispatcher: Parcel[Dispatcher], store: Parcel[Store]
-) -> Parcel[list[float]]:
+    question: str, dispatcher: Opaque[Dispatcher], store: Opaque[Store]
+) -> Opaque[list[float]]:
     """Embed a question on whatever node is quickest, and see that the nodes give the table's vectors.
 
     Raises:
@@ -26,7 +27,7 @@ def embed_question(
     embedded = nodes.embed([question], kind="query")
     for error in embedded.failures.values():
         raise error
-    return Parcel(embedded.vectors[0].tolist())
+    return Opaque(embedded.vectors[0].tolist())
 
 
 @task(
@@ -36,8 +37,8 @@ def embed_question(
     persist_result=False,
 )
 def search_table(
-    store: Parcel[Store],
-    vector: Parcel[list[float]] | None,
+    store: Opaque[Store],
+    vector: Opaque[list[float]] | None,
     *,
     text: str,
     limit: int,

@@ -10,13 +10,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from prefect_ollama.blocks.cache import CacheSpec, VectorSalt, shared_cache, vector_keys
+from prefect_ollama.blocks.documents import STORED
 from prefect_ollama.blocks.errors import CacheError
-from prefect_ollama.blocks.lance import STORED, Store
-from prefect_ollama.blocks.wire.proof import ProvenCluster
-from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
-from prefect_ollama.tasks.dispatch.embedding import estimate_units
-from prefect_ollama.tasks.parcel import Parcel
-from prefect_ollama.tasks.vectors import salt_of
+from prefect_ollama.blocks.lance import Store
+from prefect_ollama.blocks.nodes import VerifiedCluster
+from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words, estimate_units
+from prefect_ollama.tasks.embedding import salt_of
+from prefect_ollama.tasks.prefect_state import Opaque
 
 SAMPLE_OF_NODE = 12
 """Texts that are embedded for each node to measure the rate; they are in the cache afterwards."""
@@ -65,7 +65,7 @@ class ReEmbedCost:
 
 
 @task(name="estimate the cost", cache_policy=NO_CACHE, persist_result=False)
-def estimate_cost(store: Parcel[Store], proven: ProvenCluster, cache: CacheSpec | None) -> ReEmbedCost:
+def estimate_cost(store: Opaque[Store], verified: VerifiedCluster, cache: CacheSpec | None) -> ReEmbedCost:
     """Measure the nodes' rate on some of a table's texts, and count what they would have to embed.
 
     Raises:
@@ -73,16 +73,16 @@ def estimate_cost(store: Parcel[Store], proven: ProvenCluster, cache: CacheSpec 
         TableError: The table cannot be read.
     """
     table = store.content
-    model = proven.spec.model
-    salt = salt_of(proven, cache)
-    units_per_second, texts_per_second = _rate(table, proven, cache, salt)
+    model = verified.spec.model
+    salt = salt_of(verified, cache)
+    units_per_second, texts_per_second = _rate(table, verified, cache, salt)
     seen: set[bytes] = set()
     cached, units = 0, 0.0
     for batch in table.texts():
         keys = vector_keys(salt, batch)
         new = {key: text for key, text in zip(keys, batch, strict=True) if key not in seen}
         seen.update(new)
-        there = _there(cache, list(new), proven.reference.dimension)
+        there = _there(cache, list(new), verified.reference.dimension)
         cached += int(there.sum())
         missing = (text for text, held in zip(new.values(), there, strict=True) if not held)
         units += sum(estimate_units(model.document_prefix + text) for text in missing)
@@ -92,20 +92,22 @@ def estimate_cost(store: Parcel[Store], proven: ProvenCluster, cache: CacheSpec 
         documents=sum(row.status == STORED or row.chunks > 0 for row in table.manifest()),
         texts=len(seen),
         cached=cached,
-        nodes=len(proven.proofs),
+        nodes=len(verified.verifications),
         texts_per_second=texts_per_second,
         seconds=units / units_per_second if units_per_second else 0.0,
     )
 
 
 def _rate(
-    table: Store, proven: ProvenCluster, cache: CacheSpec | None, salt: VectorSalt
+    table: Store, verified: VerifiedCluster, cache: CacheSpec | None, salt: VectorSalt
 ) -> tuple[float, float]:
     """Units and texts a second of all nodes together."""
-    texts = list(dict.fromkeys(text for text, _ in table.sample(SAMPLE_OF_NODE * len(proven.proofs))))
+    texts = list(
+        dict.fromkeys(text for text, _ in table.sample(SAMPLE_OF_NODE * len(verified.verifications)))
+    )
     if not texts:
         return 0.0, 0.0
-    with Dispatcher(proven, prepare=divide_long_words) as dispatcher:
+    with Dispatcher(verified, prepare=divide_long_words) as dispatcher:
         began = time.monotonic()
         embedded = dispatcher.embed(texts)
         seconds = max(time.monotonic() - began, 1e-6)
@@ -116,7 +118,7 @@ def _rate(
             shared_cache(cache).put(keys, embedded.vectors[done])
         except CacheError:
             pass  # the run says so itself, when it wants to keep what it embeds
-    units = sum(estimate_units(proven.spec.model.document_prefix + texts[at]) for at in done)
+    units = sum(estimate_units(verified.spec.model.document_prefix + texts[at]) for at in done)
     return units / seconds, len(done) / seconds
 
 

@@ -7,12 +7,9 @@ import socket
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from prefect_ollama.blocks.lance import Store
-from prefect_ollama.blocks.lance.runs import DONE, ROLLED_BACK, RUNNING, Run
-from prefect_ollama.blocks.lance.tables import alive
-from prefect_ollama.tasks.interrupted import settle_interrupted
-from prefect_ollama.tasks.log import run_logger
-from prefect_ollama.tasks.parcel import Parcel
+from prefect_ollama.blocks.documents import RUN_DONE, RUN_ROLLED_BACK, RUN_RUNNING, Run
+from prefect_ollama.blocks.lance import Store, alive
+from prefect_ollama.tasks.prefect_state import Opaque, run_logger, settle_interrupted
 
 KIND = "recover"
 """Kind of the run, in the table's log, that cleans up after others."""
@@ -21,11 +18,13 @@ KIND = "recover"
 def needs_recovery(store: Store) -> bool:
     """Whether the last run over a table failed, or one's process was killed: documents may be in doubt."""
     log = store.runs()
-    return bool(log) and (log[-1].status not in (DONE, ROLLED_BACK, RUNNING) or any(map(_abandoned, log)))
+    return bool(log) and (
+        log[-1].status not in (RUN_DONE, RUN_ROLLED_BACK, RUN_RUNNING) or any(map(_abandoned, log))
+    )
 
 
 @task(name="recover", task_run_name="recover from the last run", cache_policy=NO_CACHE, persist_result=False)
-def recover_store(store: Parcel[Store], run_id: str) -> None:
+def recover_store(store: Opaque[Store], run_id: str) -> None:
     """Mark documents that are in doubt, so that they are processed again, and end the runs that no one else will.
 
     Args:
@@ -44,4 +43,4 @@ def recover_store(store: Parcel[Store], run_id: str) -> None:
 
 def _abandoned(run: Run) -> bool:
     here = socket.gethostname()
-    return run.status == RUNNING and not alive(run.host, run.pid, here, run.started_at)
+    return run.status == RUN_RUNNING and not alive(run.host, run.pid, here, run.started_at)

@@ -9,27 +9,34 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
+from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.lance import Document, Store
+from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.tasks.chunking import CHUNKER_VERSION
-from prefect_ollama.tasks.log import run_logger
-from prefect_ollama.tasks.parcel import Parcel
 from prefect_ollama.tasks.parsing import PARSER_VERSION
-from prefect_ollama.tasks.planning import Plan, ReaderVersions, Source, find_files, make_plan
-from prefect_ollama.tasks.planning.forget import documents_named
-from prefect_ollama.tasks.planning.list_file import spoken_source, unlisted
-from prefect_ollama.tasks.planning.source import source_name
+from prefect_ollama.tasks.planning import (
+    Plan,
+    ReaderVersions,
+    Source,
+    documents_named,
+    find_files,
+    make_plan,
+    source_display_name,
+    source_name,
+    unlisted,
+)
+from prefect_ollama.tasks.prefect_state import Opaque, run_logger
 
 
 def _name() -> str:
-    return printable(f"plan {spoken_source(task_run.parameters['source'])}", longest=200)
+    return printable(f"plan {source_display_name(task_run.parameters['source'])}", longest=200)
 
 
 @task(name="plan", task_run_name=_name, cache_policy=NO_CACHE, persist_result=False)
 def plan_source(
     source: str | Sequence[str],
-    store: Parcel[Store | None],
+    store: Opaque[Store | None],
     *,
     remove_missing: bool,
     allow_empty: bool,
@@ -37,7 +44,7 @@ def plan_source(
     rehash: bool = False,
     reread: bool = False,
     exclude: Sequence[str] = (),
-) -> Parcel[Plan]:
+) -> Opaque[Plan]:
     """Find the source's files and decide what to do with each. Reads files only to tell renamed from new.
 
     Args:
@@ -76,7 +83,7 @@ def plan_source(
     run_logger().info("Plan for %s: %s", found.name, counts or "nothing there")
     for note in plan.notes:
         run_logger().warning("%s", note)
-    return Parcel(plan)
+    return Opaque(plan)
 
 
 def _with_way_out(

@@ -11,9 +11,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
-from prefect_ollama.blocks.lance import Document, EmbeddedDocument, Store
+from prefect_ollama.blocks.documents import Document, EmbeddedDocument
+from prefect_ollama.blocks.lance import Store
 from prefect_ollama.tasks.embed import EmbeddedBundle
-from prefect_ollama.tasks.parcel import Parcel
+from prefect_ollama.tasks.prefect_state import Opaque
 
 COMMIT_CHUNKS = 4096
 """A commit of some thousand chunks costs little more than one of ten, and a thousand small ones slow every reader."""
@@ -59,7 +60,7 @@ class Writer:
         """Commit what has come together."""
         if self._documents or self._failed:
             documents, failed = self._documents, self._failed
-            store_documents(Parcel(lambda: self._commit(documents, failed)), self._chunks)
+            store_documents(Opaque(lambda: self._commit(documents, failed)), self._chunks)
             for path in self._kept:
                 with contextlib.suppress(OSError):
                     path.unlink()
@@ -80,7 +81,7 @@ def _name() -> str:
 
 
 @task(name="store", task_run_name=_name, cache_policy=NO_CACHE, persist_result=False)
-def store_documents(commit: Parcel[Callable[[], None]], chunks: int) -> None:
+def store_documents(commit: Opaque[Callable[[], None]], chunks: int) -> None:
     """Commit some documents.
 
     Args:

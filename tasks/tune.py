@@ -7,11 +7,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.utilities.asyncutils import run_coro_as_sync
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.limits import save_limits
-from prefect_ollama.blocks.nodes import open_endpoint
-from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
-from prefect_ollama.tasks.log import run_logger
-from prefect_ollama.tasks.parcel import Parcel
+from prefect_ollama.blocks.nodes import ModelSpec, NodeSpec, open_endpoint
+from prefect_ollama.blocks.saved_nodes import save_limits
+from prefect_ollama.tasks.prefect_state import Opaque, run_logger
 from prefect_ollama.tasks.tuning import Load, Point, Tuning, search, texts_of
 
 TEXTS = 1024
@@ -20,8 +18,8 @@ TEXTS = 1024
 
 @task(name="tune node", task_run_name="tune {name}", cache_policy=NO_CACHE, persist_result=False)
 def tune_node(
-    node: Parcel[NodeSpec],
-    model: Parcel[ModelSpec],
+    node: Opaque[NodeSpec],
+    model: Opaque[ModelSpec],
     *,
     name: str,
     tokens: int,
@@ -69,7 +67,7 @@ def tune_node(
 
 
 @task(name="save limits", task_run_name="save limits of {name}", cache_policy=NO_CACHE, persist_result=False)
-def save_tuning(node: Parcel[NodeSpec], *, name: str, in_flight: int | None, texts: int | None) -> str:
+def save_tuning(node: Opaque[NodeSpec], *, name: str, in_flight: int | None, texts: int | None) -> str:
     """Write what was found into the node's block.
 
     Args:

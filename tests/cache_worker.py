@@ -15,7 +15,7 @@ from itertools import count
 import numpy as np
 
 from prefect_ollama.blocks.cache import CacheSpec, VectorCache, VectorSalt, vector_keys
-from prefect_ollama.blocks.wire.answer import Vectors
+from prefect_ollama.blocks.nodes.embed_response import Vectors
 
 DIMENSION = 32
 SALT = VectorSalt("0a1b2c", "passage: ", DIMENSION, (("num_ctx", "512"),))

@@ -11,8 +11,8 @@ from pathlib import Path
 import dask.config
 from distributed.security import Security
 
-from prefect_ollama.flows.task_runner import IngestTaskRunner
-from prefect_ollama.flows.workers import WorkerCluster
+from prefect_ollama.flows.runner._local_cluster import WorkerCluster
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def dask_workers(prefect_server: str) -> Iterator[str]:
     """
     from distributed import Client
 
-    from prefect_ollama.flows.workers import WorkerCluster
+    from prefect_ollama.flows.runner._local_cluster import WorkerCluster
     from tests.certificates import trusted
 
     env = {"PREFECT_API_URL": prefect_server}

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from prefect_ollama.blocks.by_address import cluster_by_address
-from prefect_ollama.blocks.chunk import Chunk
-from prefect_ollama.blocks.lance import EmbeddedDocument, Identity, Store, StoreSpec
-from prefect_ollama.blocks.lance.spec import context_options
-from prefect_ollama.blocks.wire.proof import prove_cluster
+from prefect_ollama.blocks.documents import EmbeddedDocument, Identity
+from prefect_ollama.blocks.documents.chunk import Chunk
+from prefect_ollama.blocks.documents.identity import context_options
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.nodes.verification import verify_cluster
 from tests.flow_samples import MODEL, PREFIX, QUERY_PREFIX
 from tests.nodes import Node, expected_vector
 from tests.store_samples import document
@@ -23,7 +24,7 @@ def identity_of(node: Node) -> Identity:
     """What a table is that an ingest over this node would make."""
     found = cluster_by_address(node.url, MODEL)
     assert found is not None
-    proven = asyncio.run(prove_cluster(found.spec))
+    proven = asyncio.run(verify_cluster(found.spec))
     known = proven.reference
     context = context_options(None, proven.spec.model.num_ctx)
     return Identity(

@@ -11,7 +11,7 @@ from prefect.events import Event
 from prefect.events.filters import EventFilter, EventNameFilter, EventOrder, EventRelatedFilter
 from prefect.events.worker import EventsWorker
 
-from prefect_ollama.tasks.events import PAGE, PREFIX
+from prefect_ollama.tasks.monitoring.events import PAGE, PREFIX
 
 
 def of_run(

@@ -11,13 +11,13 @@ import sys
 import orjson
 
 from prefect_ollama.blocks import LanceTable
-from prefect_ollama.blocks.lance.guard import Guard
+from prefect_ollama.blocks.lance._write_lock import WriteLock
 from prefect_ollama.flows import ingest_pdfs
-from prefect_ollama.flows.task_runner import IngestTaskRunner
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 
 if __name__ == "__main__":
     if os.environ.get("STORE_GUARDED") == "0":
-        Guard._take = lambda self: None  # type: ignore[method-assign]
+        WriteLock._take = lambda self: None  # type: ignore[method-assign]
     source, place, address, *urls = sys.argv[1:]
     runner = IngestTaskRunner(address=address) if address != "-" else IngestTaskRunner(2)
     flow = ingest_pdfs.with_options(task_runner=runner)

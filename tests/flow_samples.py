@@ -12,8 +12,9 @@ import lancedb
 import numpy as np
 import pymupdf
 
-from prefect_ollama.blocks.lance import Document, Store, StoreSpec
-from prefect_ollama.blocks.wire.prefixes import prefixes_of
+from prefect_ollama.blocks.documents import Document
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.nodes.prefixes import prefixes_of
 from tests.nodes import Node, expected_vector, text_hash
 
 MODEL = "nomic-embed-text"

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 import numpy as np
 import pyarrow as pa
 
-from prefect_ollama.blocks.chunk import Chunk, Region
-from prefect_ollama.blocks.lance import Document, EmbeddedDocument, Identity, Store
+from prefect_ollama.blocks.documents import Document, EmbeddedDocument, Identity
+from prefect_ollama.blocks.documents.chunk import Chunk, Region
+from prefect_ollama.blocks.lance import Store
 
 DIMENSION = 8
 IDENTITY = Identity(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import sys
 
-from prefect_ollama.blocks.lance import EmbeddedDocument, Store, StoreSpec
-from prefect_ollama.blocks.lance.guard import Guard
+from prefect_ollama.blocks.documents import EmbeddedDocument
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.lance._write_lock import WriteLock
 from tests.store_samples import IDENTITY, embedded, sentences
 
 
@@ -34,7 +35,7 @@ def hash_of(text: str) -> int:
 
 def main() -> None:
     if os.environ.get("STORE_GUARDED") == "0":
-        Guard._take = lambda self: None  # type: ignore[method-assign]
+        WriteLock._take = lambda self: None  # type: ignore[method-assign]
     uri, run_id, content, rounds, count = sys.argv[1:]
     store = Store.open(StoreSpec(uri), identity=IDENTITY, create=True)
     print("ready", flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow, unmapped
 from prefect.runtime import flow_run
 
-from prefect_ollama.flows.task_runner import IngestTaskRunner
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from tests import dask_tasks as tasks
 
 

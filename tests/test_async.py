@@ -12,9 +12,9 @@ from prefect import flow, task
 from prefect.settings import PREFECT_HOME, temporary_settings
 
 from prefect_ollama.blocks import LanceTable
-from prefect_ollama.blocks.lance import Hit
+from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.flows import IngestReport, check_nodes, ingest_pdfs, search
-from prefect_ollama.flows.task_runner import IngestTaskRunner
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from tests.flow_samples import assert_right, chunks, write_folder
 from tests.nodes import nodes
 

@@ -21,7 +21,7 @@ from prefect.client.orchestration import get_client
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from prefect_ollama.tasks.events import PREFIX, EventName
+from prefect_ollama.tasks.monitoring.events import PREFIX, EventName
 from tests import services
 from tests.services import BIN, Place, until
 
@@ -105,7 +105,7 @@ def receiver() -> Iterator[tuple[str, queue.Queue[tuple[str, str]]]]:
 EMIT = """
 from prefect import flow
 from prefect.events.worker import EventsWorker
-from prefect_ollama.tasks.events import emit
+from prefect_ollama.tasks.monitoring import emit
 
 @flow
 def happens():

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from prefect_ollama.blocks.by_address import cluster_by_address, table_by_address
-from prefect_ollama.blocks.lance import driver
+from prefect_ollama.blocks.lance import _driver as driver
 from prefect_ollama.blocks.resolve import resolve_cluster, resolve_table
 
 MODELS = ("nomic-embed-text", "all-minilm", "mxbai-embed-large:335m", "hf.co/somebody/e5-large")

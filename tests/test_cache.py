@@ -21,16 +21,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prefect_ollama.blocks.cache import (
-    CacheSpec,
-    VectorCache,
-    VectorSalt,
-    _database,
-    _table,
-    shared_cache,
-    vector_keys,
-)
-from prefect_ollama.blocks.cache.folder import TEMPORARY_AGE
+from prefect_ollama.blocks.cache import CacheSpec, VectorCache, VectorSalt, shared_cache, vector_keys
+from prefect_ollama.blocks.cache import _database as database
+from prefect_ollama.blocks.cache import _table as table
+from prefect_ollama.blocks.cache._folder import TEMPORARY_AGE
 from prefect_ollama.blocks.errors import CacheError, ConfigurationError
 from tests.cache_worker import DIMENSION, SALT, keys_of, vectors_of
 
@@ -230,7 +224,7 @@ class TestLimit:
     ) -> None:
         cache = VectorCache(CacheSpec(str(folder), self.limit))
         now = 1_000_000_000
-        monkeypatch.setattr(_database, "now", lambda: now)
+        monkeypatch.setattr(database, "now", lambda: now)
         batches = [fill(cache, range(first, first + 1024)) for first in range(0, 9 * 1024, 1024)]
         now += 3600
         assert_holds(again(cache), batches[4])  # in another process
@@ -603,7 +597,7 @@ def test_a_disk_without_room(cache: VectorCache, folder: Path, monkeypatch: pyte
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(_table, "insert", full)
+        patch.setattr(table, "insert", full)
         with pytest.raises(CacheError, match=r"disk is full.*embedded again"):
             fill(cache, range(3, 6))
     assert_holds(cache, keys_of(range(3)))

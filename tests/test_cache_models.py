@@ -13,8 +13,8 @@ import pytest
 
 from prefect_ollama.blocks.cache import CacheSpec, VectorCache
 from prefect_ollama.blocks.errors import CacheError
-from prefect_ollama.blocks.wire.canaries import CANARIES
-from prefect_ollama.blocks.wire.fingerprint import Fingerprint
+from prefect_ollama.blocks.nodes.canaries import CANARIES
+from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
 from tests.nodes import expected_vector
 
 DIMENSION = 16

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_ollama.blocks.chunk import Chunk
+from prefect_ollama.blocks.documents.chunk import Chunk
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.tasks.chunking import (
     ChunkOptions,
@@ -348,7 +348,7 @@ def test_splitting_ends_and_loses_nothing(text: str) -> None:
 
 
 def test_abbreviations_do_not_end_a_sentence() -> None:
-    from prefect_ollama.tasks.chunking.sentences import sentences
+    from prefect_ollama.tasks.chunking._sentences import sentences
 
     text = "Dr. Smith (cf. Fig. 3) met J. R. Hartley, i.e. the author. He left at 3.15 p.m. sharp! Did he? “Yes.” So…"
     assert [part.strip() for part in sentences(text)] == [

@@ -23,9 +23,10 @@ from rich.console import Console
 from prefect_ollama import render, render_hits
 from prefect_ollama.blocks import LanceTable
 from prefect_ollama.blocks.cache import CacheSpec, VectorCache
+from prefect_ollama.blocks.documents import Hit, Run
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.lance import Hit, Run, Store, StoreSpec
-from prefect_ollama.blocks.lance.upkeep import Upkeep
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.lance.maintenance import Maintenance
 from prefect_ollama.commands import app
 from prefect_ollama.flows import Chunking, FileReport, IngestReport, NodeReport, NodeRow
 from prefect_ollama.options import PASSWORD_VARIABLE, chunking, named_table, passwords
@@ -537,7 +538,9 @@ class TestRendering:
 
     def test_of_upkeep(self) -> None:
         text = shown(
-            render.upkeep(Upkeep(("optimised papers: 40 files became 2 (it was asked for)",), 3, 1.25, 2**28))
+            render.upkeep(
+                Maintenance(("optimised papers: 40 files became 2 (it was asked for)",), 3, 1.25, 2**28)
+            )
         )
         assert text.splitlines() == [
             "Optimised papers: 40 files became 2 (it was asked for).",

@@ -158,7 +158,7 @@ class TestImage:
         python = tmp_path / "env" / "bin" / "python"
         code = (
             "import asyncpg, prefect_ollama.flows; print(prefect_ollama.flows.__file__);"
-            "from prefect_ollama.blocks.embedded.tokens import count_tokens; print(count_tokens('one word'))"
+            "from prefect_ollama.blocks.embedded import count_tokens; print(count_tokens('one word'))"
         )
         flows, tokens = subprocess.check_output([python, "-c", code], cwd=tmp_path, text=True).split()
         assert flows.startswith(str(tmp_path / "env"))

@@ -16,13 +16,7 @@ import pytest
 
 from prefect_ollama import Corpus, open_corpus
 from prefect_ollama.blocks import LanceTable, OllamaCluster
-from prefect_ollama.blocks.errors import (
-    ClusterError,
-    ConfigurationError,
-    TableError,
-    TableMissing,
-    TextError,
-)
+from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, TableError, TableMissing, TextError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from tests.corpus_samples import embedded_document, identity_of, write_table
 from tests.flow_samples import QUERY_PREFIX, requests
@@ -146,10 +140,10 @@ def test_a_table_that_was_replaced_is_opened_again(tmp_path: Path) -> None:
             with pytest.raises(TableError, match="its vectors are others"):
                 corpus.search("tide", mode="vector")
             store = Store.open(spec)
-            beside = Store.open(spec.beside, identity=identity_of(new), create=True)
-            beside.begin_run("anew", "papers")
-            beside.write([embedded_document("b.pdf", GEARS)])
-            beside.end_run()
+            staging = Store.open(spec.staging, identity=identity_of(new), create=True)
+            staging.begin_run("anew", "papers")
+            staging.write([embedded_document("b.pdf", GEARS)])
+            staging.end_run()
             store.swap_in("swap")
             assert {hit.path for hit in corpus.search("chain", mode="vector")} == {"b.pdf"}
 

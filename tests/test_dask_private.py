@@ -21,9 +21,9 @@ from distributed.security import Security
 from prefect import flow
 from prefect.settings import get_current_settings
 
-from prefect_ollama.flows.scratch import NAME, Scratch
-from prefect_ollama.flows.task_runner import IngestTaskRunner
-from prefect_ollama.flows.workers import WorkerCluster
+from prefect_ollama.flows.runner._local_cluster import WorkerCluster
+from prefect_ollama.flows.runner._scratch_folder import NAME, Scratch
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from tests import dask_tasks as tasks
 from tests.killing import workers_of
 from tests.other_user import as_other, needs_root, open_folder
@@ -36,8 +36,8 @@ PLANTED = ("lancedb", "distributed", "multiprocessing", "uvicorn", "prefect_olla
 SCRIPT = """
 print("the script runs", flush=True)
 from prefect import flow, task
-from prefect_ollama.flows.task_runner import IngestTaskRunner
-from prefect_ollama.tasks.roles import runs_on
+from prefect_ollama.flows.runner import IngestTaskRunner
+from prefect_ollama.tasks.prefect_state import runs_on
 
 FACTOR = 3
 
@@ -167,7 +167,7 @@ class TestScratch:
 
     def test_goes_with_its_run_and_that_of_a_killed_run_with_the_next(self) -> None:
         code = (
-            "import os, signal; from prefect_ollama.flows.scratch import Scratch\n"
+            "import os, signal; from prefect_ollama.flows.runner._scratch_folder import Scratch\n"
             "print(Scratch().path, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -186,7 +186,9 @@ class TestScratch:
         with open_folder() as folder:
             as_other('mkdir -m 777 "$1"', folder / NAME)
             settings = get_current_settings().model_copy(update={"home": folder})
-            monkeypatch.setattr("prefect_ollama.flows.scratch.get_current_settings", lambda: settings)
+            monkeypatch.setattr(
+                "prefect_ollama.flows.runner._scratch_folder.get_current_settings", lambda: settings
+            )
             scratch = Scratch()
             try:
                 assert folder not in scratch.path.parents

@@ -15,9 +15,9 @@ from prefect.exceptions import ParameterTypeError
 from prefect_ollama import render
 from prefect_ollama.blocks import OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.saved import save_node, saved_nodes
-from prefect_ollama.blocks.wire.check import NodeCheck
-from prefect_ollama.blocks.wire.discover import addresses_of, block_name, discover, host_name
+from prefect_ollama.blocks.nodes.check import NodeCheck
+from prefect_ollama.blocks.nodes.discovery import addresses_of, block_name, discover, host_name
+from prefect_ollama.blocks.saved_nodes import save_node, saved_nodes
 from prefect_ollama.flows import FoundNode, discover_nodes
 from tests.nodes import Node, nodes
 from tests.test_commands import shown
@@ -65,7 +65,7 @@ def find(networks: list[str], ports: list[int]) -> list[NodeCheck]:
 def test_all_servers_in_the_network_are_found_and_nothing_else(
     pair: list[Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_ollama.blocks.wire.discover.PATIENCE", 1.0)
+    monkeypatch.setattr("prefect_ollama.blocks.nodes.discovery.HOST_TIMEOUT_S", 1.0)
     page = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n<!DO"
     silent, other, outside = Listener("127.0.0.2"), Listener("127.0.0.3", answer=page), Listener("127.0.0.9")
     try:
@@ -81,7 +81,7 @@ def test_all_servers_in_the_network_are_found_and_nothing_else(
 
 
 def test_no_more_addresses_are_asked_at_once_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefect_ollama.blocks.wire.discover.AT_ONCE", 2)
+    monkeypatch.setattr("prefect_ollama.blocks.nodes.discovery.AT_ONCE", 2)
     now = most = 0
 
     async def connect(*_: object) -> None:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from prefect_ollama.tasks.drawing import FAINT, HUES, INK, TROUBLE, Svg, clock, steps
+from prefect_ollama.tasks.reporting import FAINT, HUES, INK, TROUBLE, Svg, clock, steps
 
 WHITE, DARK = "#ffffff", "#111827"
 

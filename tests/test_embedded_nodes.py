@@ -48,7 +48,7 @@ def test_nodes_end_when_the_block_fails() -> None:
 
 OWNER = """
 import os, sys, time
-from prefect_ollama.blocks.embedded.nodes import EmbeddedNodes
+from prefect_ollama.blocks.embedded import EmbeddedNodes
 nodes = EmbeddedNodes(1).start()
 if "fork" in sys.argv and os.fork() == 0:
     os.close(1)  # holds the node's stdin open, as a worker forked off the owner would
@@ -121,7 +121,7 @@ def test_less_than_one_node_or_thread_is_refused() -> None:
 
 
 SERVE = """
-from prefect_ollama.blocks.embedded.server import serve
+from prefect_ollama.blocks.embedded import serve
 serve(port=0, ready=lambda url: print(url, flush=True))
 print("done")
 """

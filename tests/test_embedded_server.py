@@ -21,11 +21,11 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from prefect_ollama import __version__
-from prefect_ollama.blocks.embedded.app import create_app
-from prefect_ollama.blocks.embedded.guard import MOST_BODY, Bodies
-from prefect_ollama.blocks.embedded.model import DIGEST, EmbeddingModel
+from prefect_ollama.blocks.embedded._app import create_app
+from prefect_ollama.blocks.embedded._guard import MOST_BODY, Bodies
+from prefect_ollama.blocks.embedded._model import DIGEST, EmbeddingModel
+from prefect_ollama.blocks.embedded._request import MOST_TEXTS, Refused, parse_show
 from prefect_ollama.blocks.embedded.nodes import EmbeddedNodes
-from prefect_ollama.blocks.embedded.request import MOST_TEXTS, Refused, parse_show
 from prefect_ollama.blocks.embedded.server import serve
 from prefect_ollama.blocks.embedded.tokens import count_tokens
 from prefect_ollama.blocks.errors import ConfigurationError
@@ -382,8 +382,8 @@ def test_bodies_together_are_bounded_and_a_slow_one_ends(
         async with bodies.read(request([b"x" * 100])):
             pass
 
-    monkeypatch.setattr("prefect_ollama.blocks.embedded.guard.MOST_BODIES", 100)
-    monkeypatch.setattr("prefect_ollama.blocks.embedded.guard.BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("prefect_ollama.blocks.embedded._guard.MOST_BODIES", 100)
+    monkeypatch.setattr("prefect_ollama.blocks.embedded._guard.BODY_TIMEOUT_S", 0.1)
     asyncio.run(run())
 
 

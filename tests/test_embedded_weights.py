@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from prefect_ollama.blocks.embedded import weights
-from prefect_ollama.blocks.embedded.model import EmbeddingModel
-from prefect_ollama.blocks.embedded.weights import (
+from prefect_ollama.blocks.embedded import _weights as weights
+from prefect_ollama.blocks.embedded._model import EmbeddingModel
+from prefect_ollama.blocks.embedded._weights import (
     CONFIG,
     REPOSITORY,
     REVISION,

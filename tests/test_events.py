@@ -10,7 +10,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from prefect_ollama.tasks.events import LONGEST, emit, settle_nodes
+from prefect_ollama.tasks.monitoring.events import MAX_VALUE_CHARACTERS, emit, settle_nodes
 from tests import feed
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -35,7 +35,7 @@ def test_an_event_names_its_resource_and_its_flow_run() -> None:
     assert event.event == "prefect-ollama.document.failed"
     assert event.resource.id == "prefect-ollama.document.d41d8"
     assert event.resource.name == "a/b.pdf"
-    assert event.payload == {"reason": ("it is torn. " * 500)[: LONGEST - 1] + "…", "pages": 3}
+    assert event.payload == {"reason": ("it is torn. " * 500)[: MAX_VALUE_CHARACTERS - 1] + "…", "pages": 3}
     assert {each.role for each in event.related} >= {"flow-run", "flow"}
 
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from prefect_ollama.blocks.embedded.model import EmbeddingModel
-from prefect_ollama.blocks.embedded.weights import find_model_files
-from prefect_ollama.blocks.wire.canaries import CANARIES, LONG_WORD, QUICK, SHORT
-from prefect_ollama.blocks.wire.fingerprint import (
+from prefect_ollama.blocks.embedded._model import EmbeddingModel
+from prefect_ollama.blocks.embedded._weights import find_model_files
+from prefect_ollama.blocks.nodes.canaries import CANARIES, LONG_WORD, QUICK, SHORT
+from prefect_ollama.blocks.nodes.fingerprint import (
     SAME_BUILD,
     SAME_QUANTIZED,
     SAME_VECTORS,
@@ -20,7 +20,7 @@ from prefect_ollama.blocks.wire.fingerprint import (
     compare,
     least_cosine,
 )
-from prefect_ollama.blocks.wire.spec import full_name
+from prefect_ollama.blocks.nodes.spec import full_name
 from tests.model_rounding import (
     Matrix,
     RoundedModel,

@@ -21,8 +21,8 @@ from prefect.utilities.names import generate_slug
 from prefect_ollama.blocks.awaited import AwaitableList, awaited
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.flows import check_nodes, ingest_pdfs
-from prefect_ollama.flows.flow import LIST_BYTES, Flow, _is_generated, flow, unless_named
-from prefect_ollama.tasks.planning.list_file import kept_list, spoken_source, unlisted
+from prefect_ollama.flows.base._flow import LIST_BYTES, Flow, _is_generated, flow, unless_named
+from prefect_ollama.tasks.planning.list_file import kept_list, source_display_name, unlisted
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ class TestLists:
         paths = [f"/a/folder/of/some/length/{number:07}-{'y' * 100}.pdf" for number in range(count)]
         source, found = sources(paths)
         assert found == count
-        assert spoken_source(source) == f"{count:,} files"
+        assert source_display_name(source) == f"{count:,} files"
         assert list((home / "ollama-lists").iterdir()) == [], "it goes with the run"
 
     def test_are_read_as_they_were_given(self, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ class TestLists:
         file = tmp_path / "list.txt"
         file.write_bytes(data)
         assert unlisted(f"@{file}") == ["/a.pdf", "/b c.pdf"]
-        assert spoken_source(f"@{file}") == f"@{file}"
+        assert source_display_name(f"@{file}") == f"@{file}"
 
     def test_that_cannot_be_read_or_are_empty_are_named(self, tmp_path: Path) -> None:
         empty = tmp_path / "empty.txt"

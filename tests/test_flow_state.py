@@ -11,8 +11,8 @@ from prefect.client.orchestration import get_client
 from prefect_ollama.blocks import LanceTable
 from prefect_ollama.blocks.errors import DocumentsFailed
 from prefect_ollama.flows import Advanced, FileReport, IngestReport, NodeReport, ingest_pdfs
-from prefect_ollama.flows.task_runner import IngestTaskRunner
-from prefect_ollama.tasks.report_html import ROWS
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
+from prefect_ollama.tasks.reporting._html import ROWS
 from tests.flow_samples import manifest, write_folder
 from tests.nodes import nodes
 

@@ -16,10 +16,11 @@ import pytest
 from prefect.settings import PREFECT_HOME, temporary_settings
 
 from prefect_ollama.blocks import LanceTable
+from prefect_ollama.blocks.documents import STALE, Document
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
-from prefect_ollama.blocks.lance import STALE, Document, Store, StoreSpec
+from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.flows import forget, forgettable, ingest_pdfs, preview_roll_back, roll_back, search
-from prefect_ollama.flows.task_runner import IngestTaskRunner
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.planning import find_files, make_plan
 from prefect_ollama.tasks.planning.forget import documents_named
 from prefect_ollama.tasks.planning.source import LISTED
@@ -199,7 +200,7 @@ def test_a_run_over_the_source_is_not_disturbed(store: Store, spec: StoreSpec) -
 KILLED = """
 import os, sys
 from prefect_ollama.blocks.lance import Store, StoreSpec
-from prefect_ollama.blocks.lance.manifest import Manifest
+from prefect_ollama.blocks.lance._manifest import Manifest
 Manifest.remove = lambda *_: os.kill(os.getpid(), 9)
 store = Store.open(StoreSpec(sys.argv[1]))
 store.forget("killed", "/a", [each.doc_id for each in store.manifest("/a")][:2])

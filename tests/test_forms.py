@@ -23,7 +23,7 @@ import prefect_ollama.flows
 from prefect_ollama.blocks import LanceTable, OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.flows import Advanced, Chunking, Password, Reading, check_nodes, ingest_pdfs
-from prefect_ollama.flows.parameters import spoken
+from prefect_ollama.flows.parameters import display_name
 from tests.nodes import Node
 
 FLOWS: dict[str, Flow[Any, Any]] = {
@@ -307,4 +307,4 @@ def test_a_password_can_come_from_a_secret_block(ingest: Deployed) -> None:
     ids=str,
 )
 def test_a_run_is_named_after_its_nodes(cluster: Any, words: str) -> None:
-    assert spoken(cluster) == words
+    assert display_name(cluster) == words

@@ -32,7 +32,7 @@ from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.printable import MAY_BREAK
 from prefect_ollama.commands import app
 from prefect_ollama.flows import check_nodes, discover_nodes, ingest_pdfs
-from prefect_ollama.flows.task_runner import IngestTaskRunner
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from tests.flow_samples import write_folder
 from tests.nodes import Node, nodes
 from tests.raw_node import RawNode, answer

@@ -16,18 +16,11 @@ from rich.console import Console
 from prefect_ollama import render
 from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.cache import CacheSpec, VectorCache
+from prefect_ollama.blocks.documents.identity import context_options, same_options
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import Store, StoreSpec
-from prefect_ollama.blocks.lance.spec import context_options, same_options
-from prefect_ollama.flows import (
-    IngestReport,
-    ingest_pdfs,
-    preview_re_embed,
-    re_embed,
-    re_embed_cost,
-    search,
-)
-from prefect_ollama.flows.task_runner import IngestTaskRunner
+from prefect_ollama.flows import IngestReport, ingest_pdfs, preview_re_embed, re_embed, re_embed_cost, search
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from tests.flow_samples import MODEL, PREFIX, chunks, prose, write_pdf
 from tests.nodes import Node, expected_vector, nodes
 

@@ -29,13 +29,13 @@ from pydantic import SecretStr
 from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, TableError, TaskRunLost
 from prefect_ollama.blocks.lance import Store, StoreSpec
-from prefect_ollama.blocks.wire.canaries import CANARIES
+from prefect_ollama.blocks.nodes.canaries import CANARIES
 from prefect_ollama.flows import Advanced, Chunking, IngestReport, Password, Reading, ingest_pdfs
-from prefect_ollama.flows.task_runner import IngestTaskRunner
-from prefect_ollama.flows.workers import START_TRIES, WorkerCluster
+from prefect_ollama.flows.runner._local_cluster import START_TRIES, WorkerCluster
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.chunking import CHUNKER_VERSION, ChunkOptions, estimate_tokens
-from prefect_ollama.tasks.page import page
 from prefect_ollama.tasks.parsing import PARSER_VERSION
+from prefect_ollama.tasks.reporting.markdown import report_markdown
 from prefect_ollama.tasks.store import Writer
 from tests.certificates import reaching
 from tests.flow_samples import (
@@ -195,8 +195,8 @@ def test_unchanged_files_are_read_by_a_better_parser_if_asked_and_only_what_is_n
     report = ingest(str(folder), trio, advanced=no_cache)
     assert requests(trio) == 0
     assert (set(outcomes(report).values()), report.outdated) == ({"unchanged"}, 3)
-    assert "3 of the documents were read by an earlier version" in page(report)
-    assert "--reread" in page(report)
+    assert "3 of the documents were read by an earlier version" in report_markdown(report)
+    assert "--reread" in report_markdown(report)
     planned = ingest(str(folder), trio, dry_run=True, reread=True)
     assert set(outcomes(planned).values()) == {"reread"}
 
@@ -355,8 +355,8 @@ def test_the_report_shows_what_was_dropped(ingest: Ingest, trio: list[Node], tmp
     write_pdf(folder / "divided.pdf", [f"This trans-\nformation is long. {prose('divided')}"])
     report = ingest(str(folder), trio)
     assert report.dropped == {"hyphen": 1}
-    assert "- **characters dropped**: hyphen 1" in page(report)
-    assert "OCR took" not in page(report)
+    assert "- **characters dropped**: hyphen 1" in report_markdown(report)
+    assert "OCR took" not in report_markdown(report)
 
 
 def test_a_document_that_becomes_unreadable_leaves_the_table(

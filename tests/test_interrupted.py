@@ -20,12 +20,13 @@ from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Failed, Pending, Running, State
 
+from prefect_ollama.blocks.documents.run import RUN_DONE, RUN_FAILED, RUN_INTERRUPTED, Run
 from prefect_ollama.blocks.errors import ServerLost
-from prefect_ollama.blocks.lance.runs import DONE, FAILED, INTERRUPTED, Run
-from prefect_ollama.blocks.lance.tables import alive
-from prefect_ollama.flows import records, server
-from prefect_ollama.flows.records import Ended, report, tell_again
-from prefect_ollama.tasks.interrupted import HOST, PROCESS, settle_interrupted, sign_flow_run
+from prefect_ollama.blocks.lance.commits import alive
+from prefect_ollama.flows.runner import _task_run_states as task_run_states
+from prefect_ollama.flows.runner import server_watch
+from prefect_ollama.flows.runner._task_run_states import Ended, report, tell_again
+from prefect_ollama.tasks.prefect_state.crashed_runs import HOST, PROCESS, settle_interrupted, sign_flow_run
 from tests import dask_tasks as tasks
 
 
@@ -123,7 +124,7 @@ def run(flow_run_id: UUID, status: str, ended: datetime | None) -> Run:
     return Run(str(flow_run_id), "ingest", "papers", status, began, ended, 1, 1, None, None, "host", 1)
 
 
-@pytest.mark.parametrize(("status", "shown"), [(DONE, "Completed"), (FAILED, "Crashed")])
+@pytest.mark.parametrize(("status", "shown"), [(RUN_DONE, "Completed"), (RUN_FAILED, "Crashed")])
 def test_task_runs_of_a_run_that_is_over_are_ended_by_the_next(
     client: SyncPrefectClient, status: str, shown: str
 ) -> None:
@@ -133,10 +134,10 @@ def test_task_runs_of_a_run_that_is_over_are_ended_by_the_next(
     left = [client.create_task_run(tasks.parse, each, "0", state=Running()).id for each in (over, just_now)]
     now = datetime.now(UTC)
     log = [
-        run(interrupted, INTERRUPTED, now - timedelta(minutes=30)),
+        run(interrupted, RUN_INTERRUPTED, now - timedelta(minutes=30)),
         run(over, status, now - timedelta(minutes=5)),
-        run(just_now, DONE, now),
-        replace(run(over, DONE, now - timedelta(days=1)), run_id="by hand"),
+        run(just_now, RUN_DONE, now),
+        replace(run(over, RUN_DONE, now - timedelta(days=1)), run_id="by hand"),
     ]
 
     @flow
@@ -161,7 +162,7 @@ def test_a_process_that_came_later_is_not_the_one_that_was(gone: int) -> None:
 def test_a_server_that_forgot_is_told_again(
     client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "LAG", 0.5)
+    monkeypatch.setattr(task_run_states, "LAG", 0.5)
     known, unknown, recent = uuid4(), uuid4(), uuid4()
 
     @flow
@@ -183,17 +184,17 @@ def test_a_server_that_forgot_is_told_again(
 
 
 def test_a_server_that_stays_away_is_named(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "PATIENCE", 0.1)
-    monkeypatch.setattr(server, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(server_watch, "SERVER_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(server_watch, "LOOK_EVERY", 0.01)
     seen: dict[str, Any] = {}
 
     @flow
     def waits() -> None:
-        server.wait_for_server()
+        server_watch.wait_for_server()
         with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
-            watch = server.ServerWatch()
+            watch = server_watch.ServerWatch()
             with pytest.raises(ServerLost, match="has not answered") as caught:
-                server.wait_for_server()
+                server_watch.wait_for_server()
             seen.update(error=caught.value, watch=watch)
             deadline = time.monotonic() + 20
             while watch.missed < 3 and time.monotonic() < deadline:

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pymupdf
 
-from prefect_ollama.blocks.lance import FAILED, PARTIAL, STORED
+from prefect_ollama.blocks.documents import FAILED, PARTIAL, STORED
 from prefect_ollama.tasks.chunking import ChunkOptions
-from prefect_ollama.tasks.parcel import Parcel
-from prefect_ollama.tasks.parse import Cut, Cutting, parse_bundle
+from prefect_ollama.tasks.parse import ChunkedDocument, ChunkingPlan, parse_bundle
 from prefect_ollama.tasks.parsing import ParseOptions
 from prefect_ollama.tasks.planning import Bundle, SourceFile
-from prefect_ollama.tasks.report import FileReport
+from prefect_ollama.tasks.prefect_state.opaque import Opaque
+from prefect_ollama.tasks.reporting.report import FileReport
 
 
-def cut(path: Path, options: ParseOptions | None = None) -> Cut:
+def chunked(path: Path, options: ParseOptions | None = None) -> ChunkedDocument:
     status = path.stat()
     file = SourceFile(str(path), path.name, status.st_size, status.st_mtime_ns)
     bundle = Bundle(1, str(path.parent), (file,))
-    made = parse_bundle.fn(Parcel(bundle), Parcel(Cutting(options or ParseOptions(), ChunkOptions())))
+    made = parse_bundle.fn(Opaque(bundle), Opaque(ChunkingPlan(options or ParseOptions(), ChunkOptions())))
     (document,) = made.content.documents
     return document
 
@@ -40,12 +40,12 @@ def test_dropped_lines_and_notes_are_part_of_the_report_of_a_file_that_is_stored
     document = write(path, 5, "Report of the harbour")
     document.embfile_add("one", b"1", filename="plan.xlsx")
     document.save(path)
-    found = cut(path)
+    found = chunked(path)
     assert found.document.status == STORED
     report = FileReport.of(found.document, "stored", found.left_out)
     assert report.dropped_lines == (("header", "Report of the harbour", 4),)
     assert report.notes[0].startswith("1 attached file was not read: plan.xlsx. Save what is attached")
-    kept = cut(path, ParseOptions(running_heads="keep"))
+    kept = chunked(path, ParseOptions(running_heads="keep"))
     assert kept.left_out.lines == ()
     assert sum("Report of the harbour" in chunk.text for chunk in kept.chunks) == len(kept.chunks)
 
@@ -56,7 +56,7 @@ def test_a_portfolio_is_partial(tmp_path: Path) -> None:
     document.embfile_add("one", b"1", filename="plan.xlsx")
     document.xref_set_key(document.pdf_catalog(), "Collection", "<</Type/Collection>>")
     document.save(path)
-    row = cut(path).document
+    row = chunked(path).document
     assert (row.status, row.kind) == (PARTIAL, "portfolio")
     assert "plan.xlsx" in row.reason
 
@@ -66,7 +66,7 @@ def test_a_file_of_nothing_but_characters_without_a_meaning_says_so(tmp_path: Pa
     with pymupdf.open() as document:
         document.new_page().insert_htmlbox((50, 50, 500, 300), "<p>\ue123\ue124</p>")
         document.save(path)
-    row = cut(path).document
+    row = chunked(path).document
     assert (row.status, row.kind) == (FAILED, "no-text")
     assert row.reason == "it holds no text but 2 characters that show nothing or have no meaning."
 
@@ -79,7 +79,7 @@ def test_a_file_with_one_line_a_page_is_stored(tmp_path: Path) -> None:
                 (50, 60), f"Ticket {7000 + number} admits one person.", fontsize=11
             )
         document.save(path)
-    found = cut(path)
+    found = chunked(path)
     assert found.document.status == STORED
     whole = " ".join(chunk.text for chunk in found.chunks)
     assert all(f"Ticket {7000 + number} " in whole for number in range(50))

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from prefect_ollama.console import _OwnLines
 from prefect_ollama.live import MOST_NODES, figures, shown_live
-from prefect_ollama.tasks.watching import NodeNow, Snapshot, Standing, observer
+from prefect_ollama.tasks.monitoring import NodeNow, ProgressState, Snapshot, observer
 from tests.flow_samples import write_folder
 from tests.nodes import nodes
 
@@ -27,7 +27,7 @@ GONE = NodeNow("mini", "fails", "open", 100, 0.05, 0.0, 20.0, 0, 2.0, 3.0, 1, "N
 RUN = Snapshot(
     "/papers",
     65.0,
-    Standing(120, 4000, 31_000_000, 900_000_000, 0.034, 1850.0),
+    ProgressState(120, 4000, 31_000_000, 900_000_000, 0.034, 1850.0),
     (GPU, GONE, NodeNow("http://[2001:db8::1]:11434/a/long/prefix", "unknown")),
     frozenset({"mini"}),
 )
@@ -61,7 +61,7 @@ def test_names_of_nodes_stay_whole_and_columns_go_where_room_is_short(width: int
 
 def test_many_nodes_do_not_fill_the_screen() -> None:
     many = tuple(NodeNow(f"node-{number}", "idle", "closed") for number in range(100))
-    lines = printed(Snapshot("/papers", 1.0, Standing(0, 1, 0, 1, 0.0, None), many, frozenset()))
+    lines = printed(Snapshot("/papers", 1.0, ProgressState(0, 1, 0, 1, 0.0, None), many, frozenset()))
     assert len(lines) == MOST_NODES + 6
     assert lines[-1] == "… and 88 more nodes"
 
@@ -108,7 +108,7 @@ def test_in_a_terminal_log_lines_stand_above_the_figures(monkeypatch: pytest.Mon
         show(RUN)
         logger.warning("Down: %s", GONE.last_error)
         show(RUN)
-        show(Snapshot(RUN.source, 70.0, RUN.standing, RUN.nodes, RUN.down, ended=True))
+        show(Snapshot(RUN.source, 70.0, RUN.progress_state, RUN.nodes, RUN.down, ended=True))
         logger.warning("It is over.")
     text = said()
     assert text.count("120 of 4,000") >= 2

@@ -21,11 +21,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from prefect_ollama.blocks import LanceTable
 from prefect_ollama.flows import FileReport, IngestReport, ingest_pdfs
-from prefect_ollama.flows.task_runner import IngestTaskRunner
-from prefect_ollama.tasks import metrics
-from prefect_ollama.tasks.exposure import VARIABLE, exposed
-from prefect_ollama.tasks.metrics import RunMetrics
-from prefect_ollama.tasks.watching import NodeNow, Snapshot, Standing, observed_by
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
+from prefect_ollama.tasks.monitoring import NodeNow, ProgressState, Snapshot, metrics, observed_by
+from prefect_ollama.tasks.monitoring.metrics import RunMetrics
+from prefect_ollama.tasks.monitoring.metrics_endpoint import VARIABLE, serve_metrics
 from tests.flow_samples import write_folder
 from tests.nodes import nodes
 
@@ -58,7 +57,7 @@ def now(name: str, **labels: str) -> float:
 def snapshot(
     source: str, *seen: NodeNow, down: frozenset[str] = frozenset(), ended: bool = False
 ) -> Snapshot:
-    return Snapshot(source, 1.0, Standing(1, 4, 100, 400, 0.25, None), seen, down, ended=ended)
+    return Snapshot(source, 1.0, ProgressState(1, 4, 100, 400, 0.25, None), seen, down, ended=ended)
 
 
 class TestFigures:
@@ -138,7 +137,7 @@ def gateway(logins: list[str]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
 @flow(name="exposes")
 def exposes() -> str:
-    with exposed("/papers"):
+    with serve_metrics("/papers"):
         return "went on"
 
 
@@ -146,7 +145,7 @@ def exposes() -> str:
 class TestExposure:
     def test_nothing_listens_unless_it_is_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(VARIABLE, raising=False)
-        monkeypatch.setattr("prefect_ollama.tasks.exposure._serve", pytest.fail)
+        monkeypatch.setattr("prefect_ollama.tasks.monitoring.metrics_endpoint._serve", pytest.fail)
         assert exposes() == "went on"
 
     @pytest.mark.parametrize("where", ["taken", "no port", "127.0.0.1:70000", "nowhere.invalid:9464"])

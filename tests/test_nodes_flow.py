@@ -12,7 +12,7 @@ from prefect import flow
 from prefect_ollama.blocks import OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.flows import check_nodes
-from prefect_ollama.tasks.serving import EMBEDDED_MODEL, serving_cluster
+from prefect_ollama.tasks.embedding.start_nodes import EMBEDDED_MODEL, running_nodes
 from tests import feed
 from tests.flow_samples import MODEL, latest_artifact
 from tests.nodes import Node, nodes
@@ -139,7 +139,7 @@ def test_saved_blocks_are_found_by_name(trio: list[Node]) -> None:
 
 @flow
 def serve(model: str | None = None) -> tuple[str, list[str]]:
-    with serving_cluster(None, model=model, count=1) as spec:
+    with running_nodes(None, model=model, count=1) as spec:
         return spec.model.name, [node.name for node in spec.nodes]
 
 

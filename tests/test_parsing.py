@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prefect_ollama.tasks.parsing import Block, ParsedDocument, ParseOptions, Parser
-from prefect_ollama.tasks.parsing.metadata import read_date
-from prefect_ollama.tasks.parsing.prose import Prose
+from prefect_ollama.tasks.parsing._metadata import read_date
+from prefect_ollama.tasks.parsing.pdf._text_cleanup import TextCleanup
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
@@ -184,13 +184,13 @@ def test_words_divided_at_the_end_of_a_line_are_joined(parser: Parser, make: Cal
     ],
 )
 def test_a_hyphen_that_is_part_of_a_name_stays(first: str, second: str, joined: str) -> None:
-    assert Prose(Counter()).running(f"{first}\n{second} of it") == f"{joined} of it"
+    assert TextCleanup(Counter()).running(f"{first}\n{second} of it") == f"{joined} of it"
 
 
 def test_ligatures_and_arabic_forms_are_spelled_out_and_what_shows_nothing_is_dropped_and_counted() -> None:
     dropped: Counter[str] = Counter()
     raw = ["e\ufb03cient \ufb01les", "\ufefb\xa0x\xadx", "\uf0b7 point\ufffd\ue123"]
-    prose = Prose(dropped)
+    prose = TextCleanup(dropped)
     assert [prose.running(text) for text in raw] == ["efficient files", "\u0644\u0627 xx", "• point"]
     assert dropped == {"invisible": 1, "unknown": 2}
 

@@ -340,7 +340,7 @@ def test_the_child_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
         "import sys\n"
         "from pathlib import Path\n"
         "from prefect_ollama.tasks.parsing import Parser, ParseOptions\n"
-        "from prefect_ollama.tasks.parsing.process import ChildProcess\n"
+        "from prefect_ollama.tasks.parsing.sandbox.process import ChildProcess\n"
         "parser = Parser()\n"
         "parser._child = ChildProcess()\n"
         "print(parser._child.pid, flush=True)\n"

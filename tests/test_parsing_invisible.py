@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from prefect_ollama.tasks.parsing.invisible import visible
-from prefect_ollama.tasks.parsing.metadata import read_metadata
-from prefect_ollama.tasks.parsing.prose import Prose, is_plain
+from prefect_ollama.tasks.parsing._invisible import visible
+from prefect_ollama.tasks.parsing._metadata import read_metadata
+from prefect_ollama.tasks.parsing.pdf._text_cleanup import TextCleanup, is_plain
 
 HIDDEN = (
     *("\u202a", "\u202b", "\u202c", "\u202d", "\u202e", "\u2066", "\u2067", "\u2068", "\u2069"),
@@ -35,8 +35,8 @@ def test_what_shows_nothing_is_dropped_and_counted_in_text_tables_and_titles(cha
     dropped: Counter[str] = Counter()
     text = f"pay{character}load"
     assert not is_plain(text.encode("utf-8", "surrogatepass"))
-    assert Prose(dropped).running(text) == "payload"
-    assert Prose(dropped).lines(f"one\n{text}\ntwo")[0] == "one payload two"
+    assert TextCleanup(dropped).running(text) == "payload"
+    assert TextCleanup(dropped).lines(f"one\n{text}\ntwo")[0] == "one payload two"
     assert dropped == {"invisible": 2}
     assert read_metadata({"title": text}).title == "payload"
 
@@ -56,7 +56,7 @@ def test_what_shows_nothing_is_dropped_and_counted_in_text_tables_and_titles(cha
 def test_what_a_script_or_an_emoji_needs_stays(text: str) -> None:
     dropped: Counter[str] = Counter()
     assert visible(text, dropped) == text
-    assert Prose(dropped).running(text) == text
+    assert TextCleanup(dropped).running(text) == text
     assert dropped == {}
 
 
@@ -68,6 +68,6 @@ def test_joiners_and_variants_in_rows_hide_no_message() -> None:
 
 def test_line_breaks_of_unicode_are_spaces() -> None:
     assert (
-        Prose(Counter()).running("one\u2028two\u2029three\x0bfour\x0cfive\x85six")
+        TextCleanup(Counter()).running("one\u2028two\u2029three\x0bfour\x0cfive\x85six")
         == "one two three four five six"
     )

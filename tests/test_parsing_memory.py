@@ -10,9 +10,10 @@ import orjson
 import pymupdf
 import pytest
 
-from prefect_ollama.tasks.parsing import memory, mupdf
-from prefect_ollama.tasks.parsing.memory import TextBlock, from_json
-from prefect_ollama.tasks.parsing.page_text import Pages
+from prefect_ollama.tasks.parsing.pdf import _stext as stext
+from prefect_ollama.tasks.parsing.pdf import mupdf
+from prefect_ollama.tasks.parsing.pdf._stext import TextBlock, from_json
+from prefect_ollama.tasks.parsing.pdf.page_text import Pages
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 SCALE = 1000.0
@@ -20,7 +21,7 @@ SCALE = 1000.0
 
 def pages(path: Path) -> Iterator[tuple[list[TextBlock], list[TextBlock] | None]]:
     """The blocks of each page of a file as MuPDF prints them, and as they are read from its memory."""
-    raw, reader = mupdf.mupdf, memory.Memory(mupdf.mupdf)
+    raw, reader = mupdf.mupdf, stext.StructuredText(mupdf.mupdf)
     with mupdf.opened(bytes(path), []) as document:
         for page in document:
             text = page.get_textpage(flags=pymupdf.TEXT_CLIP)
@@ -72,12 +73,12 @@ def test_a_mupdf_that_lays_its_memory_out_otherwise_is_read_from_what_it_prints(
         return found
 
     from_memory = texts()
-    monkeypatch.setattr(memory, "_CHAR", memory.Struct("@6xH8xf36xf"))  # Its size is four bytes farther on.
+    monkeypatch.setattr(stext, "_CHAR", stext.Struct("@6xH8xf36xf"))  # Its size is four bytes farther on.
     assert texts() == from_memory
 
 
 def test_a_character_that_is_a_line_break_does_not_shift_the_lines_after_it() -> None:
-    reader = memory.Memory(mupdf.mupdf)
+    reader = stext.StructuredText(mupdf.mupdf)
     with mupdf.opened(bytes(SAMPLES / "tides.pdf"), []) as document:
         page = document[0].get_textpage(flags=pymupdf.TEXT_CLIP)
         structured = page.this.m_internal

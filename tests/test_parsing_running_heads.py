@@ -9,7 +9,7 @@ import pymupdf
 import pytest
 
 from prefect_ollama.tasks.parsing import ParsedDocument, ParseOptions, Parser
-from prefect_ollama.tasks.parsing.page_number import PageNumber, page_number
+from prefect_ollama.tasks.parsing.pdf._page_number import PageNumber, page_number
 
 Line = tuple[float, float, str]
 """Left edge and baseline in points, text."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from prefect_ollama.tasks.parsing import ParseOptions, Parser
-from prefect_ollama.tasks.parsing.process import ChildProcess
+from prefect_ollama.tasks.parsing.sandbox.process import ChildProcess
 from tests import hostile
 
 pytestmark = pytest.mark.skipif(
@@ -22,7 +22,9 @@ pytestmark = pytest.mark.skipif(
 
 
 def _landlock() -> bool:
-    code = "from prefect_ollama.tasks.parsing import sandbox; print(*sandbox.confine())"
+    code = (
+        "from prefect_ollama.tasks.parsing.sandbox import confinement as sandbox; print(*sandbox.confine())"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return not done.stdout.strip()
 
@@ -60,7 +62,7 @@ ATTACKS = {
 # for those the process first becomes somebody who may not.
 TAKEN_OVER = """
     import ctypes, os, resource, socket, subprocess, sys
-    from prefect_ollama.tasks.parsing import limits, sandbox
+    from prefect_ollama.tasks.parsing.sandbox import limits, confinement as sandbox
     HOME, attack = sys.argv[1:]
 
     def ctypes_call(name, *arguments):

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefect_ollama.blocks.documents import FAILED, PARTIAL, STALE, STORED, Document
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.lance import FAILED, PARTIAL, STALE, STORED, Document
 from prefect_ollama.tasks.planning import (
     Bundles,
     LinkOnTheWay,

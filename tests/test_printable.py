@@ -17,14 +17,14 @@ from prefect import flow
 
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, NodeFailed
 from prefect_ollama.blocks.printable import (
-    LONGEST,
+    MAX_CHARACTERS,
     MAY_BREAK,
     escape_html,
     escape_json,
     escape_markdown,
     printable,
 )
-from prefect_ollama.tasks.log import run_logger
+from prefect_ollama.tasks.prefect_state.logging import run_logger
 
 HOSTILE = {
     "clear the screen": "\x1b[2J\x1b[H",
@@ -59,7 +59,11 @@ def test_what_cannot_be_seen_is_named(text: str) -> None:
 
 
 def test_what_can_be_seen_stays() -> None:
-    for text in ("naïve – 学校 – עברית – فارسی\u200cها – 👩\u200d🔬 – a\\b – \ufffd", "", "x" * LONGEST):
+    for text in (
+        "naïve – 学校 – עברית – فارسی\u200cها – 👩\u200d🔬 – a\\b – \ufffd",
+        "",
+        "x" * MAX_CHARACTERS,
+    ):
         assert printable(text) == text
     assert printable("a\tb\nc", lines=True) == "a\tb\nc"
     assert printable("a\tb\nc") == r"a\tb\nc"

@@ -21,13 +21,14 @@ from prefect.settings import PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH, temporary
 
 from prefect_ollama.blocks.cache import CacheSpec, VectorCache
 from prefect_ollama.blocks.errors import CacheError, FolderNotPrivate
-from prefect_ollama.blocks.lance import StoreSpec, guard
-from prefect_ollama.blocks.lance.tables import connect
-from prefect_ollama.blocks.private import open_private, private_folder
-from prefect_ollama.tasks.dispatch.neighbours import Neighbours
+from prefect_ollama.blocks.lance import StoreSpec
+from prefect_ollama.blocks.lance import _write_lock as write_lock
+from prefect_ollama.blocks.lance.commits import connect
+from prefect_ollama.blocks.private_files import open_private, private_folder
+from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
 from prefect_ollama.tasks.embed import KEY
-from prefect_ollama.tasks.home import keep_home_private
-from prefect_ollama.tasks.kept import KeptResults
+from prefect_ollama.tasks.prefect_state.persisted_results import PersistedResults
+from prefect_ollama.tasks.prefect_state.private_home import keep_home_private
 from tests.other_user import UID, as_other, needs_root, open_folder
 
 
@@ -114,20 +115,20 @@ class TestLocks:
     def test_of_a_table_is_had_although_another_user_holds_that_of_an_earlier_version(
         self, shared: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(guard, "PATIENCE", 600.0)  # to wait for it would end the test
+        monkeypatch.setattr(write_lock, "LOCK_TIMEOUT_S", 600.0)  # to wait for it would end the test
         spec = StoreSpec(str(shared), "mine")
         path = shared / ".mine.lock"
         path.touch(mode=0o644)
-        with locked_by_another(path), guard.Guard(spec).held() as alone:
+        with locked_by_another(path), write_lock.WriteLock(spec).held() as alone:
             assert alone
             assert mode(path) == 0o600
 
     @needs_root
     def test_of_another_user_is_not_waited_for(self, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(guard, "PATIENCE", 600.0)
+        monkeypatch.setattr(write_lock, "LOCK_TIMEOUT_S", 600.0)
         path = shared / ".mine.lock"
         as_other('touch "$1"; chmod 666 "$1"', path)
-        with locked_by_another(path), guard.Guard(StoreSpec(str(shared), "mine")).held() as alone:
+        with locked_by_another(path), write_lock.WriteLock(StoreSpec(str(shared), "mine")).held() as alone:
             assert not alone
 
     @needs_root
@@ -137,7 +138,7 @@ class TestLocks:
         folder = shared / "nodes"
         as_other('mkdir -m 777 "$1"; touch "$1/gate"; chmod 666 "$1/gate"', folder)
         with locked_by_another(folder / "gate"):
-            neighbours = Neighbours(folder)
+            neighbours = SharedLimits(folder)
         assert neighbours.take("http://a", 1).taken
         assert "do not see each other" in caplog.text
 
@@ -145,7 +146,7 @@ class TestLocks:
         folder = tmp_path / "nodes"
         folder.mkdir(mode=0o755)
         (folder / "gate").touch(mode=0o644)
-        neighbours = Neighbours(folder)
+        neighbours = SharedLimits(folder)
         try:
             assert mode(folder) == 0o700
             assert {mode(path) for path in folder.iterdir()} == {0o600}
@@ -225,7 +226,7 @@ class TestResults:
 
         @flow(result_storage=block)
         def run(what: Any, *, guarded: bool) -> Any:
-            return (KeptResults().of(work) if guarded else work)(what)
+            return (PersistedResults().of(work) if guarded else work)(what)
 
         run(Planted(marker), guarded=False)
         for path in folder.rglob("*"):

@@ -25,7 +25,7 @@ SCRIPT = """
 import sys
 from prefect_ollama.blocks import LanceTable
 from prefect_ollama.flows import ingest_pdfs
-from prefect_ollama.flows.task_runner import IngestTaskRunner
+from prefect_ollama.flows.runner import IngestTaskRunner
 
 source, place, *urls = sys.argv[1:]
 flow = ingest_pdfs.with_options(task_runner=IngestTaskRunner(1, 4))
@@ -137,7 +137,7 @@ class TestRun:
 
 BUSY = """
 import re, sys
-from prefect_ollama.blocks.tied import end_with_parent
+from prefect_ollama.blocks.child_processes import end_with_parent
 end_with_parent()
 print("busy", flush=True)
 re.match("(a+)+$", "a" * 60 + "b")  # for years, with the interpreter's lock: no other thread runs
@@ -145,7 +145,7 @@ re.match("(a+)+$", "a" * 60 + "b")  # for years, with the interpreter's lock: no
 
 PARENT = """
 import subprocess, sys, threading
-from prefect_ollama.blocks.tied import start_tied
+from prefect_ollama.blocks.child_processes import start_tied
 children = []
 def start():
     child = start_tied([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from prefect_ollama.blocks.errors import ClusterError, NodeRefused
-from prefect_ollama.blocks.wire.canaries import CANARIES, LONG_TEXTS, LONG_WORD, QUICK, SHORT, full_set
-from prefect_ollama.blocks.wire.fingerprint import Fingerprint
-from prefect_ollama.blocks.wire.proof import ProvenCluster, prove_cluster
-from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.canaries import CANARIES, LONG_TEXTS, LONG_WORD, QUICK, SHORT, full_set
+from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
+from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher
 from tests.nodes import Node, expected_vector, nodes, text_hash
 
@@ -21,17 +21,17 @@ DIMENSION = 32
 HEALTHY = {"dimension": DIMENSION}
 
 
-def prove(made: Sequence[Node], *, model: str = "nomic-embed-text", **changes: Any) -> ProvenCluster:
+def verify(made: Sequence[Node], *, model: str = "nomic-embed-text", **changes: Any) -> VerifiedCluster:
     options = {name: changes.pop(name) for name in ("reference", "quick", "progress") if name in changes}
     each = tuple(NodeSpec(name=f"n{i}", url=node.url) for i, node in enumerate(made))
     spec = ClusterSpec(each, ModelSpec(model), **changes)
-    return asyncio.run(prove_cluster(spec, **options))
+    return asyncio.run(verify_cluster(spec, **options))
 
 
 def test_equal_nodes_take_part() -> None:
     with nodes(HEALTHY, HEALTHY) as made:
-        cluster = prove(made)
-    assert set(cluster.proofs) == {"n0", "n1"}
+        cluster = verify(made)
+    assert set(cluster.verifications) == {"n0", "n1"}
     assert not cluster.left_out
     assert cluster.spec.model.num_ctx == 2048
     assert cluster.reference.dimension == DIMENSION
@@ -39,16 +39,16 @@ def test_equal_nodes_take_part() -> None:
     for text in full_set(512):
         vector = cluster.reference.canary(text)
         np.testing.assert_allclose(vector, expected_vector(text, DIMENSION), atol=1e-5)
-    assert cluster.proofs["n0"].version == "0.33.0"
+    assert cluster.verifications["n0"].version == "0.33.0"
     assert len(cluster.reference.digest) == 64
 
 
 def test_the_majority_decides_the_context() -> None:
     short = HEALTHY | {"context_length": 512}
     with nodes(short, short, HEALTHY | {"context_length": 64}, HEALTHY) as made:
-        cluster = prove(made)
+        cluster = verify(made)
     assert cluster.spec.model.num_ctx == 512
-    assert set(cluster.proofs) == {"n0", "n1", "n3"}
+    assert set(cluster.verifications) == {"n0", "n1", "n3"}
     assert "reads 64 tokens" in str(cluster.left_out["n2"])
 
 
@@ -74,8 +74,8 @@ def test_the_odd_one_is_left_out_and_named(odd: dict[str, Any], cause: str, plac
     settings = [HEALTHY, HEALTHY]
     settings.insert(place, HEALTHY | odd)
     with nodes(*settings) as made:
-        cluster = prove(made)
-        assert len(cluster.proofs) == 2
+        cluster = verify(made)
+        assert len(cluster.verifications) == 2
         assert set(cluster.left_out) == {f"n{place}"}
         error = cluster.left_out[f"n{place}"]
         assert cause in str(error)
@@ -91,82 +91,82 @@ def test_the_odd_one_is_left_out_and_named(odd: dict[str, Any], cause: str, plac
 
 def test_another_digest_with_equal_vectors_is_the_users_choice() -> None:
     with nodes(HEALTHY, HEALTHY, HEALTHY | {"digest": "f" * 64}) as made:
-        assert "though its vectors agree (cosine 1.0000000" in str(prove(made).left_out["n2"])
-        cluster = prove(made, accept_other_digest=True)
-        assert set(cluster.proofs) == {"n0", "n1", "n2"}
+        assert "though its vectors agree (cosine 1.0000000" in str(verify(made).left_out["n2"])
+        cluster = verify(made, accept_other_digest=True)
+        assert set(cluster.verifications) == {"n0", "n1", "n2"}
         assert not cluster.left_out
         # Q8_0 gave its F16 model's canaries 0.9995 to 0.9997 on real servers.
         for cosine in (0.9995, 0.9997):
             made[2].control(cosine=cosine)
-            cluster = prove(made, accept_other_digest=True)
+            cluster = verify(made, accept_other_digest=True)
             assert "another quantization" in str(cluster.left_out["n2"])
 
 
 def test_without_digests_vectors_decide() -> None:
     odd = HEALTHY | {"digest": "", "weights": "b"}
     with nodes(HEALTHY | {"digest": ""}, HEALTHY | {"digest": ""}, odd) as made:
-        cluster = prove(made)
-    assert set(cluster.proofs) == {"n0", "n1"}
+        cluster = verify(made)
+    assert set(cluster.verifications) == {"n0", "n1"}
     assert "another model" in str(cluster.left_out["n2"])
     assert cluster.reference.digest == ""
 
 
 def test_a_gpu_and_a_cpu_pass_for_each_other() -> None:
     with nodes(HEALTHY, HEALTHY | {"cosine": 1 - 7e-6}, HEALTHY | {"cosine": 1 - 4e-5, "digest": ""}) as made:
-        assert set(prove(made).proofs) == {"n0", "n1", "n2"}
+        assert set(verify(made).verifications) == {"n0", "n1", "n2"}
 
 
 def test_quantized_weights_pass_for_themselves_on_other_hardware_and_for_no_others() -> None:
     """CPUs quantize what they multiply with, too: Q8_0 gives up to 0.0005 to itself on a GPU."""
     q8 = HEALTHY | {"quantization": "Q8_0", "digest": "8" * 64}
     with nodes(q8, q8 | {"cosine": 0.9995}) as made:
-        assert set(prove(made).proofs) == {"n0", "n1"}
+        assert set(verify(made).verifications) == {"n0", "n1"}
         made[1].control(version="0.31.0")
-        assert "another quantization" in str(prove(made).left_out["n1"])
+        assert "another quantization" in str(verify(made).left_out["n1"])
         made[1].control(version="0.33.0", quantization="F16")
-        assert "another quantization (F16, not Q8_0)" in str(prove(made).left_out["n1"])
+        assert "another quantization (F16, not Q8_0)" in str(verify(made).left_out["n1"])
         made[1].control(quantization="Q8_0", digest="f" * 64)
-        assert "another quantization" in str(prove(made, accept_other_digest=True).left_out["n1"])
+        assert "another quantization" in str(verify(made, accept_other_digest=True).left_out["n1"])
 
 
 def test_a_table_decides_before_the_majority() -> None:
     with nodes(HEALTHY, HEALTHY, HEALTHY | {"weights": "b"}) as made:
         vectors = np.stack([expected_vector(text, DIMENSION, "b") for text in CANARIES])
         table = Fingerprint.measured(CANARIES, vectors)
-        cluster = prove(made, reference=table)
-        assert set(cluster.proofs) == {"n2"}
+        cluster = verify(made, reference=table)
+        assert set(cluster.verifications) == {"n2"}
         assert cluster.reference == table
         assert "than the table's" in str(cluster.left_out["n0"])
         # Where no node gives its vectors, they are what they are, and the caller sees it.
-        cluster = prove(made[:2], reference=table)
-        assert set(cluster.proofs) == {"n0", "n1"}
+        cluster = verify(made[:2], reference=table)
+        assert set(cluster.verifications) == {"n0", "n1"}
         assert cluster.reference != table
 
 
 def test_the_quick_check_is_for_nodes_that_say_what_made_the_table() -> None:
     long = {text_hash(text) for text in (LONG_WORD, *(text for _, text in LONG_TEXTS))}
     with nodes(HEALTHY) as made:
-        table = prove(made).reference
+        table = verify(made).reference
         for changes, quick in ({}, True), ({"version": "0.34.0"}, False), ({"digest": "f" * 64}, False):
             made[0].control(**changes)
             made[0].reset()
-            assert prove(made, reference=table, quick=True).reference == table
+            assert verify(made, reference=table, quick=True).reference == table
             assert set(made[0].stats()["served"]).isdisjoint(long) == quick
         made[0].control(digest=None, version="0.33.0", tokenizer="0.24")
-        assert prove(made, reference=table, quick=True).reference != table
+        assert verify(made, reference=table, quick=True).reference != table
 
 
 @pytest.mark.parametrize("context", [64, 200, 256, 300, 512, 2048, None])
 def test_canaries_fit_the_context(context: int | None) -> None:
     """A node with a short context proves itself with those that it takes."""
     with nodes(HEALTHY | {"context_length": context or 2048}) as made:
-        cluster = prove(made)
+        cluster = verify(made)
         texts = full_set(cluster.spec.model.num_ctx)
         assert [cluster.reference.canary(text).shape for text in texts] == [(DIMENSION,)] * len(texts)
         assert texts[: len(SHORT)] == SHORT
     # One that refuses the long ones all the same has the short ones.
     with nodes(HEALTHY | {"characters_a_token": 1, "context_length": 256}) as made:
-        assert len(prove(made).reference.vectors) == len(QUICK)
+        assert len(verify(made).reference.vectors) == len(QUICK)
 
 
 @pytest.mark.parametrize(
@@ -179,13 +179,13 @@ def test_canaries_fit_the_context(context: int | None) -> None:
 )
 def test_names_are_compared_as_ollama_does(name: str) -> None:
     with nodes(HEALTHY) as made:
-        assert prove(made, model=name).reference == prove(made).reference
+        assert verify(made, model=name).reference == verify(made).reference
 
 
 def test_a_single_node_in_the_wrong_order_is_not_believed() -> None:
     odd = HEALTHY | {"faults": [{"name": "wrong_order"}]}
     with nodes(odd) as made, pytest.raises(ClusterError, match="when the order of the list changes"):
-        prove(made)
+        verify(made)
 
 
 def test_no_node_at_all_names_each_cause() -> None:
@@ -194,7 +194,7 @@ def test_no_node_at_all_names_each_cause() -> None:
     )
     each = [HEALTHY | down, HEALTHY | refusing, HEALTHY | hanging]
     with nodes(*each) as made, pytest.raises(ClusterError) as caught:
-        prove(made)
+        verify(made)
     said = str(caught.value)
     for name, cause in (("n0", "cannot be connected"), ("n1", "not Ollama's"), ("n2", "broke off")):
         line = next(line for line in said.splitlines() if f"Node '{name}'" in line)
@@ -203,10 +203,10 @@ def test_no_node_at_all_names_each_cause() -> None:
 
 def test_a_missing_model_is_pulled_with_progress_if_allowed() -> None:
     with nodes(HEALTHY, HEALTHY | {"models": []}) as made:
-        assert isinstance(prove(made).left_out["n1"], NodeRefused)
+        assert isinstance(verify(made).left_out["n1"], NodeRefused)
         told: list[tuple[str, str, int, int]] = []
-        cluster = prove(made, pull=True, progress=lambda *event: told.append(event))
-        assert set(cluster.proofs) == {"n0", "n1"}
+        cluster = verify(made, pull=True, progress=lambda *event: told.append(event))
+        assert set(cluster.verifications) == {"n0", "n1"}
     assert {name for name, *_ in told} == {"n1"}
     assert told[-1][1] == "success"
     assert any(0 < done <= total for _, _, done, total in told)
@@ -214,7 +214,7 @@ def test_a_missing_model_is_pulled_with_progress_if_allowed() -> None:
 
 def test_a_pull_that_fails_in_mid_stream_is_named() -> None:
     with nodes(HEALTHY, HEALTHY | {"models": [], "pull_error": "no space left on device"}) as made:
-        cluster = prove(made, pull=True)
+        cluster = verify(made, pull=True)
         assert "no space left on device" in str(cluster.left_out["n1"])
 
 
@@ -223,7 +223,7 @@ def test_a_node_that_loads_for_long_joins_while_the_work_runs() -> None:
     with nodes(
         HEALTHY | {"texts_per_second": 100}, HEALTHY | {"load_seconds": 6.5, "texts_per_second": 100}
     ) as made:
-        cluster = prove(made)
+        cluster = verify(made)
         assert "was not ready" in str(cluster.left_out["n1"])
         with Dispatcher(cluster) as dispatcher:
             for _ in range(12):

@@ -12,11 +12,12 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_HOME, temporary_settings
 
 from prefect_ollama.blocks import LanceTable
-from prefect_ollama.blocks.lance import Document, StoreSpec
+from prefect_ollama.blocks.documents import Document
+from prefect_ollama.blocks.lance import StoreSpec
 from prefect_ollama.flows import IngestReport, ingest_pdfs, re_embed, roll_back
-from prefect_ollama.flows.task_runner import IngestTaskRunner
-from prefect_ollama.tasks.assets import FOLDERS, source_assets, table_asset
-from prefect_ollama.tasks.failures import MOST, Failures
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
+from prefect_ollama.tasks.monitoring.events import MOST, FailureEvents
+from prefect_ollama.tasks.prefect_state.assets import FOLDERS, source_assets, table_asset
 from tests import feed
 from tests.flow_samples import MODEL, chunks, write_folder
 from tests.nodes import Node, nodes
@@ -176,7 +177,7 @@ def test_a_table_that_is_embedded_anew_is_told_of_once_it_is_swapped_in(
 def test_many_failed_documents_are_told_of_in_bounds(prefect_server: str) -> None:
     @flow(name="fails")
     def fails() -> str:
-        failures = Failures("a run")
+        failures = FailureEvents("a run")
         for start in range(0, 1000, 100):
             failures.tell(
                 Document(f"d{n}", "/papers", f"{n}.pdf", "failed") for n in range(start, start + 100)

@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.errors import InputRejected, NodeRefused
-from prefect_ollama.blocks.wire.address import base_url
-from prefect_ollama.blocks.wire.check import check_cluster, check_node
-from prefect_ollama.blocks.wire.client import NodeClient
-from prefect_ollama.blocks.wire.model_info import LEAST_CONTEXT
-from prefect_ollama.blocks.wire.prefixes import prefixes_of
-from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes._client import NodeClient
+from prefect_ollama.blocks.nodes._model_info import LEAST_CONTEXT
+from prefect_ollama.blocks.nodes.address import base_url
+from prefect_ollama.blocks.nodes.check import check_cluster, check_node
+from prefect_ollama.blocks.nodes.prefixes import prefixes_of
+from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 from prefect_ollama.flows import ingest_pdfs, search
-from prefect_ollama.flows.task_runner import IngestTaskRunner
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from tests.flow_samples import chunks
 from tests.recorded import VERSIONS, recorded, requests
 

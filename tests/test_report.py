@@ -11,9 +11,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from prefect_ollama.blocks.printable import CELL, MAY_BREAK
-from prefect_ollama.tasks.page import ATTENTION, LINES, SOME, page
 from prefect_ollama.tasks.parsing import DroppedLine
-from prefect_ollama.tasks.report import CAUSES, FileReport, IngestReport, NodeReport
+from prefect_ollama.tasks.reporting.markdown import ATTENTION, LINES, SOME, report_markdown
+from prefect_ollama.tasks.reporting.report import CAUSES, FileReport, IngestReport, NodeReport
 
 ODD_NAMES = (
     "a|b.pdf",
@@ -61,30 +61,30 @@ def plain(inline: Token) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_an_odd_name_shows_as_it_is(name: str) -> None:
-    shown = items(page(report(FileReport(name, "failed", reason=name, remedy=name))))
+    shown = items(report_markdown(report(FileReport(name, "failed", reason=name, remedy=name))))
     spaced = " ".join(name.split())
     assert shown[-3:] == [f"{spaced} (failed)", spaced, spaced]
 
 
 @given(st.text(max_size=50))
 def test_whatever_a_name_is_it_stays_one_line_of_text(name: str) -> None:
-    made = page(report(FileReport(name, "failed"), FileReport("next", "stored")))
+    made = report_markdown(report(FileReport(name, "failed"), FileReport("next", "stored")))
     assert items(made)[-1].startswith("next: ")
     assert len([token for token in parsed(made) if token.type == "list_item_open"]) == len(items(made))
     assert not {token.type for token in parsed(made)} & {"html_block", "table_open", "code_block"}
 
 
 def test_what_turns_the_direction_of_writing_is_shown() -> None:
-    shown = items(page(report(FileReport("bill\u202efdp.exe", "failed"))))
+    shown = items(report_markdown(report(FileReport("bill\u202efdp.exe", "failed"))))
     assert shown[-1] == "bill\\u202efdp.exe (failed)"
 
 
 def test_a_name_that_is_no_unicode_can_be_sent_to_the_server() -> None:
-    assert "\\\\udcff" in page(report(FileReport("\udcff.pdf", "failed"))).encode().decode()
+    assert "\\\\udcff" in report_markdown(report(FileReport("\udcff.pdf", "failed"))).encode().decode()
 
 
 def test_a_long_reason_is_cut() -> None:
-    shown = items(page(report(FileReport("a.pdf", "failed", reason="x" * 5000))))
+    shown = items(report_markdown(report(FileReport("a.pdf", "failed", reason="x" * 5000))))
     assert len(shown[-1]) == CELL
 
 
@@ -95,7 +95,7 @@ def test_of_ten_thousand_files_those_that_need_attention_stand_first_and_the_res
         for n in range(1000)
     ]
     files.append(FileReport("half.pdf", "partial", reason="page 3", remedy="Turn OCR on."))
-    made = page(report(*files, pages=27000))
+    made = report_markdown(report(*files, pages=27000))
     assert len(made) < 60_000
     assert "Of 10001 files 1001 need attention" in made
     shown = items(made)
@@ -110,7 +110,7 @@ def test_of_ten_thousand_files_those_that_need_attention_stand_first_and_the_res
 
 
 def test_the_totals_say_where_vectors_came_from_and_what_was_left_out() -> None:
-    made = page(
+    made = report_markdown(
         report(
             FileReport("a.pdf", "stored", 4, 10),
             pages=4,
@@ -139,7 +139,9 @@ def test_the_totals_say_where_vectors_came_from_and_what_was_left_out() -> None:
 
 def test_the_nodes_and_a_picture_have_their_place() -> None:
     node = NodeReport("gpu|box", 9, 0.9, 3.0, 3.0, {"time-out": 2}, "<no answer>")
-    made = page(report(FileReport("a.pdf", "stored"), nodes=(node,)), picture="![busy](data:image/svg+xml,x)")
+    made = report_markdown(
+        report(FileReport("a.pdf", "stored"), nodes=(node,)), picture="![busy](data:image/svg+xml,x)"
+    )
     assert items(made)[-3:] == [
         "gpu|box: 9 chunks (90%), busy for 3.0 s, 2 errors",
         "2 × time-out",
@@ -152,7 +154,7 @@ def test_every_cause_of_a_nodes_failures_stands_there_with_its_count() -> None:
     errors = {"Node 'a': is busy (503).": 3, "Node 'a': failed (500).": 1, "was silent.": 2}
     node = NodeReport("a", 9, 0.9, 3.0, 3.0, errors, "Node 'a': failed (500). Look into its log.")
     assert node.told() == ["3 × is busy (503).", "2 × was silent.", "1 × failed (500). Look into its log."]
-    assert items(page(report(nodes=(node,))))[-3:] == node.told()
+    assert items(report_markdown(report(nodes=(node,))))[-3:] == node.told()
     many = NodeReport("a", 0, 0.0, 0.0, 0.0, {f"cause {number}": 1 for number in range(CAUSES + 5)})
     assert len(many.told()) == CAUSES + 1
     assert many.told()[-1] == "5 × 5 other causes"
@@ -164,7 +166,7 @@ def test_what_was_left_out_of_files_that_are_stored_is_listed_and_bounded() -> N
     lines = tuple(DroppedLine("header", f"Head {number} | of *all*", 500 - number) for number in range(80))
     note = "2 attached files were not read: a.pdf, b.xlsx. Save them."
     files = [FileReport("a.pdf", "stored", notes=(note,), dropped_lines=(*lines, DroppedLine("", "", 9)))]
-    made = page(report(*files, FileReport("b.pdf", "stored")))
+    made = report_markdown(report(*files, FileReport("b.pdf", "stored")))
     assert f"a.pdf: {note}" in items(made)
     listed = [item for item in items(made) if " × Head" in item]
     assert len(listed) == LINES
@@ -172,28 +174,28 @@ def test_what_was_left_out_of_files_that_are_stored_is_listed_and_bounded() -> N
     assert f"and {80 - LINES} more" in made
     assert "Running heads" in made
     assert report(*files).ok
-    nothing = page(report(FileReport("b.pdf", "stored")))
+    nothing = report_markdown(report(FileReport("b.pdf", "stored")))
     assert "Not read" not in nothing
     assert "Lines dropped" not in nothing
 
 
 def test_a_run_that_changed_the_table_says_how_to_undo_it() -> None:
-    changed = page(report(FileReport("a.pdf", "stored"), version=7))
+    changed = report_markdown(report(FileReport("a.pdf", "stored"), version=7))
     assert "at version 7" in changed
     assert "```sh\nprefect-ollama roll-back 0198 --uri /data/lancedb\n```" in changed
     assert "```python\nroll_back('0198', '/data/lancedb')\n```" in changed
     assert "--block" not in changed
-    other = page(report(FileReport("a.pdf", "stored"), version=7, table="s3://b/x/papers"))
+    other = report_markdown(report(FileReport("a.pdf", "stored"), version=7, table="s3://b/x/papers"))
     assert "roll_back('0198', LanceTable(uri='s3://b/x', table='papers'))" in other
     assert "prefect-ollama roll-back 0198 --uri s3://b/x --table papers" in other
     assert "--block" in other
-    odd = page(report(FileReport("a.pdf", "stored"), version=7, table="/my `data`\n```/x"))
+    odd = report_markdown(report(FileReport("a.pdf", "stored"), version=7, table="/my `data`\n```/x"))
     assert "````sh\nprefect-ollama roll-back 0198 --uri '/my `data`\n```' --table x\n````" in odd
-    assert "roll_back" not in page(report(FileReport("a.pdf", "unchanged")))
+    assert "roll_back" not in report_markdown(report(FileReport("a.pdf", "unchanged")))
 
 
 def test_what_a_dry_run_would_do_and_what_a_stopped_one_left() -> None:
     files = (FileReport("a.pdf", "new"), FileReport("b.pdf", "changed"), FileReport("c.pdf", "unchanged"))
-    assert "2 of 3 files would be read" in page(report(*files, dry_run=True))
-    assert "Of 3 files 2 are left to do" in page(report(*files))
-    assert "All of 1 file are as they should be" in page(report(files[2]))
+    assert "2 of 3 files would be read" in report_markdown(report(*files, dry_run=True))
+    assert "Of 3 files 2 are left to do" in report_markdown(report(*files))
+    assert "All of 1 file are as they should be" in report_markdown(report(files[2]))

@@ -12,7 +12,7 @@ from prefect.settings import PREFECT_HOME, temporary_settings
 from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.errors import ClusterError, TableError, TableMissing
 from prefect_ollama.flows import ingest_pdfs, search
-from prefect_ollama.flows.task_runner import IngestTaskRunner
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from tests.flow_samples import MODEL, QUERY_PREFIX, chunks, prose, requests, write_pdf
 from tests.nodes import Node, nodes, text_hash
 

@@ -19,15 +19,15 @@ from pydantic import SecretStr
 
 from prefect_ollama.blocks import LanceTable, OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.lance.damage import short
-from prefect_ollama.blocks.lance.tables import connect, open_table
-from prefect_ollama.blocks.sealed import MASK, Sealed, give, harmless, hidden, seal, take_back
-from prefect_ollama.blocks.wire.spec import NodeSpec
-from prefect_ollama.flows.handover import Handover
-from prefect_ollama.flows.workers import WorkerCluster
-from prefect_ollama.tasks.parcel import Parcel
+from prefect_ollama.blocks.lance._damage import short
+from prefect_ollama.blocks.lance.commits import connect, open_table
+from prefect_ollama.blocks.nodes.spec import NodeSpec
+from prefect_ollama.blocks.secrets import MASK, Sealed, give, harmless, hidden, seal, take_back
+from prefect_ollama.flows.runner._local_cluster import WorkerCluster
+from prefect_ollama.flows.runner._worker_secrets import WorkerSecrets
 from prefect_ollama.tasks.parsing import ParseOptions
-from prefect_ollama.tasks.roles import ROLES
+from prefect_ollama.tasks.prefect_state.opaque import Opaque
+from prefect_ollama.tasks.prefect_state.worker_roles import ROLES
 from tests.nodes import Node
 
 TOKEN = "tok-3f9a-secret"
@@ -50,7 +50,7 @@ def specs(secret: str) -> list[object]:
 @pytest.mark.parametrize("holder", specs(TOKEN), ids=lambda holder: type(holder).__name__)
 @pytest.mark.parametrize("dumps", [pickle.dumps, cloudpickle.dumps])
 def test_what_holds_secrets_is_pickled_and_shown_without_them(holder: object, dumps: object) -> None:
-    pickled = dumps(Parcel(holder))  # type: ignore[operator]
+    pickled = dumps(Opaque(holder))  # type: ignore[operator]
     assert TOKEN.encode() not in pickled
     again = pickle.loads(pickled).content
     assert again == holder
@@ -67,7 +67,7 @@ def test_a_ticket_opens_in_this_process_and_where_the_secret_was_given(tmp_path:
 import pickle, sys
 from pathlib import Path
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.sealed import give, hidden, take_back
+from prefect_ollama.blocks.secrets import give, hidden, take_back
 spec = pickle.loads(Path(sys.argv[1]).read_bytes())
 secret = spec.headers[0][1]
 print(spec)
@@ -138,11 +138,11 @@ class TestWorkers:
     def test_get_the_secrets_of_what_they_are_sent_and_forget_them(self, dask_workers: str) -> None:
         first, second, other = (Sealed(f"{TOKEN}-{n}") for n in range(3))
         with distributed.Client(dask_workers, set_as_default=False) as client:
-            handover = Handover(client, "test-run")
-            arguments = Parcel(NodeSpec("gpu", headers=(("X-Key", first),)))
-            handover.of({"a": arguments, "b": client.submit(len, "abc")})
-            handover.of({"a": arguments})
-            handover.of({"a": second, "b": lambda: None})
+            worker_secrets = WorkerSecrets(client, "test-run")
+            arguments = Opaque(NodeSpec("gpu", headers=(("X-Key", first),)))
+            worker_secrets.of({"a": arguments, "b": client.submit(len, "abc")})
+            worker_secrets.of({"a": arguments})
+            worker_secrets.of({"a": second, "b": lambda: None})
 
             def opened(*secrets: Sealed) -> list[str]:
                 found = []
@@ -156,7 +156,7 @@ class TestWorkers:
             everywhere = client.run(opened, first, second, other)
             assert len(everywhere) == 2
             assert set(map(tuple, everywhere.values())) == {(f"{TOKEN}-0", f"{TOKEN}-1", "")}
-            handover.end()
+            worker_secrets.end()
             assert set(map(tuple, client.run(opened, first, second).values())) == {("", "")}
 
     @pytest.mark.parametrize("own", [True, False])
@@ -168,9 +168,9 @@ class TestWorkers:
             distributed.Client(cluster, set_as_default=False) as client,
         ):
             client.wait_for_workers(2, timeout=120)
-            handover = Handover(client, "test-run", ROLES, cluster.keys if own else None)
-            handover.of({"a": for_nodes}, "embed")
-            handover.of({"a": for_all}, None)
+            worker_secrets = WorkerSecrets(client, "test-run", ROLES, cluster.keys if own else None)
+            worker_secrets.of({"a": for_nodes}, "embed")
+            worker_secrets.of({"a": for_all}, None)
             names = {address: each["name"] for address, each in client.scheduler_info(-1)["workers"].items()}
 
             def opened(*secrets: Sealed) -> list[str]:

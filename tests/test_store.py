@@ -11,17 +11,9 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
+from prefect_ollama.blocks.documents import FAILED, STALE, STORED, EmbeddedDocument, Identity
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
-from prefect_ollama.blocks.lance import (
-    FAILED,
-    STALE,
-    STORED,
-    EmbeddedDocument,
-    Identity,
-    Store,
-    StoreSpec,
-    text_hash,
-)
+from prefect_ollama.blocks.lance import Store, StoreSpec, text_hash
 from prefect_ollama.blocks.lance.filters import equals, glob
 from tests.store_samples import (
     DIMENSION,

@@ -15,10 +15,13 @@ from threading import Barrier, Timer
 import pyarrow as pa
 import pytest
 
-from prefect_ollama.blocks.lance import STALE, STORED, Store, StoreSpec, chunks, runs
-from prefect_ollama.blocks.lance.chunks import Chunks
-from prefect_ollama.blocks.lance.guard import Guard
-from prefect_ollama.blocks.lance.tables import merge
+from prefect_ollama.blocks.documents import STALE, STORED
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.lance import _chunks as chunks
+from prefect_ollama.blocks.lance import _runs as runs
+from prefect_ollama.blocks.lance._chunks import Chunks
+from prefect_ollama.blocks.lance._write_lock import WriteLock
+from prefect_ollama.blocks.lance.commits import merge
 from tests.store_samples import IDENTITY, chunk_rows, document_rows, embedded, sentences
 from tests.store_writer import corpus
 
@@ -171,12 +174,12 @@ def test_several_make_one_table(tmp_path: Path) -> None:
         assert len(store.manifest()) == 4
 
 
-def no_lock(guard: Guard) -> int | None:
+def no_lock(guard: WriteLock) -> int | None:
     """As of an object store's table."""
     return None
 
 
-def own_lock(guard: Guard) -> int | None:
+def own_lock(guard: WriteLock) -> int | None:
     """As on a file system that keeps the locks of each host to itself: everyone has it at once."""
     return os.open(os.devnull, os.O_RDONLY)
 
@@ -184,10 +187,10 @@ def own_lock(guard: Guard) -> int | None:
 @pytest.mark.slow  # eighteen rounds of conflicts
 @pytest.mark.parametrize("take", [no_lock, own_lock])
 def test_writers_that_do_not_know_of_each_other_leave_whole_documents(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take: Callable[[Guard], int | None]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take: Callable[[WriteLock], int | None]
 ) -> None:
     """As if they were on hosts of their own: no lock between them, every write a race."""
-    monkeypatch.setattr(Guard, "_take", take)
+    monkeypatch.setattr(WriteLock, "_take", take)
     spec, together = StoreSpec(str(tmp_path / "db")), Barrier(3, timeout=WAIT)
     Store.open(spec, identity=IDENTITY, create=True)
 
@@ -242,7 +245,7 @@ def test_only_what_is_not_there_is_added_and_only_with_the_lock(
     assert merges == []
     store.write([embedded("c.pdf", sentences("c", 4)), embedded("b.pdf", sentences("b", 1), content="c1")])
     assert merges == [4 + 1 + 1]  # one of b's is emptied
-    monkeypatch.setattr(Guard, "_take", no_lock)
+    monkeypatch.setattr(WriteLock, "_take", no_lock)
     store.write([embedded("d.pdf", sentences("d", 7))])
     assert merges[1:] == [7]
     assert_whole(store)
@@ -272,7 +275,7 @@ def test_what_two_add_at_once_is_there_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, count: int
 ) -> None:
     """Each has a lock that the other does not see, finds the document missing, and adds it."""
-    monkeypatch.setattr(Guard, "_take", own_lock)
+    monkeypatch.setattr(WriteLock, "_take", own_lock)
     one, other = two_stores(tmp_path)
     mine = [embedded(f"{n}.pdf", sentences(f"{n}", 3), content="same") for n in range(count)]
     theirs = [embedded("0.pdf", sentences("0", 5 if content == "other" else 3), content=content)]
@@ -290,7 +293,7 @@ def test_what_two_add_at_once_is_there_once(
 def test_what_two_added_at_once_is_mended_by_the_next_run_if_both_were_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Guard, "_take", own_lock)
+    monkeypatch.setattr(WriteLock, "_take", own_lock)
     one, other = two_stores(tmp_path)
     twice = embedded("a.pdf", sentences("a", 3))
     while_one_looks(monkeypatch, one, lambda: other.write([twice]))
@@ -343,10 +346,10 @@ def while_one_looks(monkeypatch: pytest.MonkeyPatch, one: Store, do: Callable[[]
 
 @pytest.mark.parametrize("take", [no_lock, own_lock])
 def test_rows_written_again_while_another_looks_are_not_taken_for_old_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take: Callable[[Guard], int | None]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take: Callable[[WriteLock], int | None]
 ) -> None:
     """One writer looks up what is there, the other writes; it checks what came, the other writes again."""
-    monkeypatch.setattr(Guard, "_take", take)
+    monkeypatch.setattr(WriteLock, "_take", take)
     one, other = two_stores(tmp_path)
     others = [embedded("a.pdf", sentences("other", 3), content=f"other {n}") for n in range(2)]
     mine = embedded("a.pdf", sentences("one", 2), content="one")

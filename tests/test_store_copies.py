@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from prefect_ollama.blocks.lance import Place, Store, StoreSpec
+from prefect_ollama.blocks.documents import Place
+from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.lance.filters import equals
 from tests.store_samples import IDENTITY, embedded, vector_of
 

@@ -14,9 +14,10 @@ import pytest
 
 from prefect_ollama.blocks import LanceTable
 from prefect_ollama.blocks.errors import TableDamaged, TableError, TableMissing
-from prefect_ollama.blocks.lance import Store, StoreSpec, schema
-from prefect_ollama.blocks.lance.damage import kind_of, short
-from prefect_ollama.blocks.lance.tables import connect, create_table
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.lance import _schema as schema
+from prefect_ollama.blocks.lance._damage import kind_of, short
+from prefect_ollama.blocks.lance.commits import connect, create_table
 from tests.store_samples import IDENTITY, chunk_rows, embedded, sentences, vector_of
 
 Damage = Callable[[Path], object]

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prefect_ollama.blocks.chunk import Chunk
-from prefect_ollama.blocks.lance import EmbeddedDocument, Store, StoreSpec, text_hash
+from prefect_ollama.blocks.documents import EmbeddedDocument
+from prefect_ollama.blocks.documents.chunk import Chunk
+from prefect_ollama.blocks.lance import Store, StoreSpec, text_hash
 from prefect_ollama.tasks.chunking import split_chunk
 from tests.store_samples import IDENTITY, document, embedded, vector_of
 

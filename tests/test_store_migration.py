@@ -10,10 +10,12 @@ from zipfile import ZipFile
 import pyarrow as pa
 import pytest
 
+from prefect_ollama.blocks.documents.run import RUN_RUNNING
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import Store, StoreSpec, migration, schema
-from prefect_ollama.blocks.lance.runs import RUNNING
-from prefect_ollama.blocks.lance.tables import connect
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.lance import _migration as migration
+from prefect_ollama.blocks.lance import _schema as schema
+from prefect_ollama.blocks.lance.commits import connect
 from tests.store_samples import IDENTITY, chunk_rows, embedded, vector_of
 
 DATA = Path(__file__).parent / "data"
@@ -98,7 +100,7 @@ def test_a_migration_that_was_killed_goes_on(
 
 def test_an_open_run_of_another_process_is_not_disturbed(old: StoreSpec) -> None:
     store = Store.open(old)
-    last = dataclasses.replace(store.runs()[-1], status=RUNNING, host="elsewhere", ended_at=None)
+    last = dataclasses.replace(store.runs()[-1], status=RUN_RUNNING, host="elsewhere", ended_at=None)
     store._log.put(last, dataclasses.replace(last, run_id="now", started_at=datetime.now(UTC)))
     with pytest.raises(TableError, match="'now' is open"):
         store.begin_run("mine", "papers")

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from prefect_ollama.blocks.documents import FAILED, EmbeddedDocument
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import FAILED, EmbeddedDocument, Store, StoreSpec
+from prefect_ollama.blocks.lance import Store, StoreSpec
 from tests.store_samples import IDENTITY, document, embedded, sentences
 
 

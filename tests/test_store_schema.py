@@ -13,8 +13,10 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 
+from prefect_ollama.blocks.documents import FAILED
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import FAILED, Store, StoreSpec, schema
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.lance import _schema as schema
 from tests.store_samples import IDENTITY, chunk_rows, document, document_rows, embedded, sentences, vector_of
 
 DATA = Path(__file__).parent / "data"

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from prefect_ollama.blocks.documents import Identity
 from prefect_ollama.blocks.errors import TableError, TableMissing
-from prefect_ollama.blocks.lance import Identity, Store, StoreSpec, swap
-from prefect_ollama.blocks.lance.guard import Guard
+from prefect_ollama.blocks.lance import Store, StoreSpec, swap
+from prefect_ollama.blocks.lance._write_lock import WriteLock
 from tests.store_samples import IDENTITY, chunk_rows, document_rows, embedded, sentences, vector_of
 
 NEW = dataclasses.replace(IDENTITY, model="bge-m3", digest="sha256:9", dimension=12)
@@ -41,9 +42,9 @@ def all_rows(store: Store) -> tuple[Any, Any]:
 
 def test_a_table_is_swapped_and_swapped_back(store: Store) -> None:
     reader, old = Store.open(store.spec), all_rows(store)
-    beside = fill(store.spec.beside, NEW, "anew")
+    staging = fill(store.spec.staging, NEW, "anew")
     assert all_rows(store) == old
-    expected = all_rows(beside)
+    expected = all_rows(staging)
 
     run = store.swap_in("swap")
     assert run.kind == "re-embed"
@@ -58,7 +59,7 @@ def test_a_table_is_swapped_and_swapped_back(store: Store) -> None:
     with pytest.raises(TableError, match="replaced"):
         reader.begin_run("late", "a")
     with pytest.raises(TableMissing):
-        Store.open(store.spec.beside)
+        Store.open(store.spec.staging)
     with pytest.raises(TableError, match="not comparable"):
         Store.open(store.spec, identity=IDENTITY)
     assert store.undoable() == {"swap"}
@@ -83,9 +84,9 @@ def test_a_table_is_swapped_and_swapped_back(store: Store) -> None:
 def test_open_runs_are_in_the_way(store: Store) -> None:
     with pytest.raises(TableMissing):
         store.swap_in("swap")
-    beside = fill(store.spec.beside, NEW, "anew")
+    staging = fill(store.spec.staging, NEW, "anew")
     old = all_rows(store)
-    for each in (beside, Store.open(store.spec)):
+    for each in (staging, Store.open(store.spec)):
         each.begin_run("open", "a")
         with pytest.raises(TableError, match="'open' is open"):
             store.swap_in("swap")
@@ -94,9 +95,9 @@ def test_open_runs_are_in_the_way(store: Store) -> None:
 
 
 def test_no_run_begins_while_a_table_is_swapped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(store.spec.beside, NEW, "anew")
+    fill(store.spec.staging, NEW, "anew")
     other, overwrite = Store.open(store.spec), swap.overwrite
-    monkeypatch.setattr(Guard, "_take", lambda self: None)  # as if on another host
+    monkeypatch.setattr(WriteLock, "_take", lambda self: None)  # as if on another host
 
     def meanwhile(spec: StoreSpec, name: str, source: Any) -> None:
         if name == spec.table:
@@ -112,8 +113,8 @@ def test_no_run_begins_while_a_table_is_swapped(store: Store, monkeypatch: pytes
 def test_a_swap_that_was_stopped_half_way_can_be_repeated(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    beside = fill(store.spec.beside, NEW, "anew")
-    expected = all_rows(beside)
+    staging = fill(store.spec.staging, NEW, "anew")
+    expected = all_rows(staging)
     overwrite = swap.overwrite
 
     def stop(spec: StoreSpec, name: str, source: Any) -> None:

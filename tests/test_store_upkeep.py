@@ -11,17 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prefect_ollama.blocks.chunk import Chunk
+from prefect_ollama.blocks.documents import Document, EmbeddedDocument, Identity
+from prefect_ollama.blocks.documents.chunk import Chunk
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import (
-    Document,
-    EmbeddedDocument,
-    Identity,
-    Store,
-    StoreSpec,
-    housekeeper,
-    upkeep,
-)
+from prefect_ollama.blocks.lance import Store, StoreSpec, maintenance, maintenance_process
 from prefect_ollama.blocks.lance.filters import equals
 from tests.store_samples import IDENTITY, chunk_rows, document_rows, embedded, sentences, vector_of
 
@@ -44,17 +37,17 @@ def test_nothing_is_due_on_a_small_table(store: Store) -> None:
 
 
 def test_many_small_commits_become_one_file(store: Store) -> None:
-    for n in range(upkeep.SMALL_FILES):
+    for n in range(maintenance.SMALL_FILES):
         store.write([embedded(f"{n}.pdf", sentences(str(n), 3))])
     rows = chunk_rows(store), document_rows(store)
-    assert [reason.split()[0] for reason in upkeep.due(store.spec)] == ["chunks", "chunks__documents"]
+    assert [reason.split()[0] for reason in maintenance.due(store.spec)] == ["chunks", "chunks__documents"]
     reader = Store.open(store.spec)
     report = store.maintain()
     assert len(report.done) == 2
     assert report.peak_bytes > 2**20
     assert store.stats().files == 1
     assert store.stats().unindexed == {"doc_id": 0, "words": 0}
-    assert upkeep.due(store.spec) == []
+    assert maintenance.due(store.spec) == []
     for each in (store, reader):
         assert (chunk_rows(each), document_rows(each)) == rows
     store.write([embedded("0.pdf", ["changed after"], content="c1")])
@@ -93,7 +86,7 @@ def test_left_over_files_of_killed_writers_go(store: Store) -> None:
     store.write([embedded("a.pdf", ["a"])])
     folder = Path(store.spec.uri, "chunks.lance")
     names = ("data/.tmpNepZ5o", "data/a1.lance#2", "_versions/18446744073709551000.manifest#1")
-    past = time.time() - 2 * upkeep.LEFT_OVER.total_seconds()
+    past = time.time() - 2 * maintenance.LEFT_OVER.total_seconds()
     for name in names:
         for path, when in ((folder / name, past), (folder / f"{name}1", time.time())):
             path.write_bytes(b"half a file")
@@ -121,9 +114,9 @@ def test_vectors_that_are_much_alike_are_indexed_in_fewer_cells(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # LanceDB refuses more cells than it can form when they are more than 256.
-    monkeypatch.setattr(housekeeper, "PARTITION_ROWS", 2)
+    monkeypatch.setattr(maintenance_process, "PARTITION_ROWS", 2)
     store.write([embedded(f"{n}.pdf", ["left blank", "form", f"part {n % 3}"] * 10) for n in range(40)])
-    assert housekeeper._index_vectors(store._chunks.table) == "indexed 1200 vectors in 150 cells"
+    assert maintenance_process._index_vectors(store._chunks.table) == "indexed 1200 vectors in 150 cells"
     assert store.stats().vectors_indexed
     assert store.search(vector_of("part 2"))[0].text == "part 2"
 
@@ -148,7 +141,7 @@ def test_a_large_table_gets_an_index_that_finds_what_is_near(tmp_path: Path) -> 
         return made
 
     store.write(documents(0, 200))
-    assert any("20000 vectors" in reason for reason in upkeep.due(store.spec))
+    assert any("20000 vectors" in reason for reason in maintenance.due(store.spec))
     questions = (centres[:40] + 0.5 * rng.standard_normal((40, dimension))).astype(np.float32)
 
     def near() -> list[set[str]]:
@@ -161,7 +154,7 @@ def test_a_large_table_gets_an_index_that_finds_what_is_near(tmp_path: Path) -> 
         assert near() == exact
     store.maintain()
     assert store.stats().vectors_indexed
-    assert upkeep.due(store.spec) == []
+    assert maintenance.due(store.spec) == []
     found = near()
     recall = sum(len(a & b) for a, b in zip(exact, found, strict=True)) / 400
     print(f"recall@10 {recall:.3f}")

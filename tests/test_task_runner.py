@@ -37,10 +37,10 @@ from prefect.runtime import flow_run
 from prefect_dask.task_runners import DaskTaskRunner
 
 from prefect_ollama.blocks.errors import ConfigurationError, TaskRunLost
-from prefect_ollama.flows.futures import Completions
-from prefect_ollama.flows.task_runner import IngestTaskRunner
-from prefect_ollama.flows.workers import WorkerCluster
-from prefect_ollama.tasks.roles import runs_on
+from prefect_ollama.flows.runner._local_cluster import WorkerCluster
+from prefect_ollama.flows.runner.futures import Completions
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
+from prefect_ollama.tasks.prefect_state.worker_roles import runs_on
 from tests import dask_tasks as tasks
 from tests.certificates import reaching, trusted
 from tests.killing import fork_servers, killed_as_they_start, workers_of
@@ -151,7 +151,7 @@ def run(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     """What one flow run on workers of its own saw."""
     seen: dict[str, Any] = {}
     folder = tmp_path_factory.mktemp("tries")
-    meeting = tmp_path_factory.mktemp("meeting")
+    shared_folder = tmp_path_factory.mktemp("meeting")
 
     @flow(task_runner=IngestTaskRunner(2, 8))
     def everything() -> None:
@@ -169,7 +169,7 @@ def run(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         failed = tasks.fails.submit()
         seen["failure"] = failed.result(raise_on_failure=False)
         seen["failed"] = failed.state
-        met = tasks.meets.map(unmapped(meeting), ["a", "b", "c", "d", "e", "f", "g", "h"], unmapped(8))
+        met = tasks.meets.map(unmapped(shared_folder), ["a", "b", "c", "d", "e", "f", "g", "h"], unmapped(8))
         seen["met"] = [future.result() for future in met]
 
     everything()

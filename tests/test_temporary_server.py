@@ -21,13 +21,13 @@ from prefect.settings import (
 )
 
 from prefect_ollama.blocks.errors import ServerUnavailable
-from prefect_ollama.flows.server_errors import explain, is_passing, last_words, locked
-from prefect_ollama.flows.temporary_server import ensure_server
+from prefect_ollama.flows.base._server_errors import explain, is_passing, last_words, locked
+from prefect_ollama.flows.base._temporary_server import ensure_server
 
 STARTS = """
 import sys
 from prefect_ollama.blocks.errors import ServerUnavailable
-from prefect_ollama.flows.temporary_server import ensure_server
+from prefect_ollama.flows.base._temporary_server import ensure_server
 try:
     ensure_server()
 except ServerUnavailable as error:
@@ -204,7 +204,7 @@ def test_that_temporary_servers_are_turned_off_is_said(monkeypatch: pytest.Monke
 
 SCRIPT = """
 import os, sys
-from prefect_ollama.flows.temporary_server import ensure_server
+from prefect_ollama.flows.base._temporary_server import ensure_server
 ensure_server()
 from prefect.server.api.server import SubprocessASGIServer
 print(SubprocessASGIServer().server_process.pid, flush=True)

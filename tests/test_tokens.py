@@ -10,9 +10,9 @@ import pytest
 
 from prefect_ollama.blocks.embedded.tokens import count_tokens
 from prefect_ollama.blocks.errors import ClusterError
-from prefect_ollama.blocks.wire.counting import counted_tokens
-from prefect_ollama.blocks.wire.proof import ProvenCluster, prove_cluster
-from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.token_count import counted_tokens
+from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_cluster
 from prefect_ollama.tasks.chunking import (
     ChunkOptions,
     TokenRates,
@@ -22,7 +22,7 @@ from prefect_ollama.tasks.chunking import (
     gauge_texts,
     measured_rates,
 )
-from prefect_ollama.tasks.parse import MINILM, Cutting
+from prefect_ollama.tasks.parse import MINILM, ChunkingPlan
 from prefect_ollama.tasks.parsing import Block, Box, Page, ParsedDocument, ParseOptions
 from tests.nodes import Node, nodes, tokens
 
@@ -116,23 +116,25 @@ def test_a_script_that_the_tokenizer_does_not_know_makes_no_endless_chunks() -> 
 
 def test_a_cut_is_told_apart_by_its_rates_and_gives_them_back() -> None:
     for name in (MINILM, estimate_tokens.name, rates_of(tokens).name):
-        cutting = Cutting(ParseOptions(), ChunkOptions(), name)
-        assert Cutting.counter_in(cutting.identity) == name
-    assert Cutting.counter_in("v0 target=200 tokens=estimate") is None
-    assert Cutting(ParseOptions(), ChunkOptions(), MINILM).counter("two words") == count_tokens("two words")
-    assert Cutting(ParseOptions(), ChunkOptions(), rates_of(tokens).name).counter == rates_of(tokens)
+        chunking_plan = ChunkingPlan(ParseOptions(), ChunkOptions(), name)
+        assert ChunkingPlan.counter_in(chunking_plan.identity) == name
+    assert ChunkingPlan.counter_in("v0 target=200 tokens=estimate") is None
+    assert ChunkingPlan(ParseOptions(), ChunkOptions(), MINILM).counter("two words") == count_tokens(
+        "two words"
+    )
+    assert ChunkingPlan(ParseOptions(), ChunkOptions(), rates_of(tokens).name).counter == rates_of(tokens)
 
 
-def proven(*some: Node) -> ProvenCluster:
+def verified(*some: Node) -> VerifiedCluster:
     specs = tuple(NodeSpec(f"node-{number}", node.url) for number, node in enumerate(some))
-    return asyncio.run(prove_cluster(ClusterSpec(specs, ModelSpec("nomic-embed-text"))))
+    return asyncio.run(verify_cluster(ClusterSpec(specs, ModelSpec("nomic-embed-text"))))
 
 
 def test_a_node_that_counts_is_asked_and_the_next_one_where_it_fails_or_does_not_say() -> None:
     texts = gauge_texts()
     expected = [tokens(text) for text in texts]
     with nodes({}, {"latency": 0.05}) as (quick, slow):
-        cluster = proven(quick, slow)
+        cluster = verified(quick, slow)
         assert asyncio.run(counted_tokens(cluster, texts)) == ("node-0", expected)
         quick.control(characters_a_token=0)
         assert asyncio.run(counted_tokens(cluster, texts)) == ("node-1", expected)

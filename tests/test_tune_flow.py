@@ -11,9 +11,9 @@ import pytest
 from prefect_ollama import curves
 from prefect_ollama.blocks import OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.limits import save_limits
+from prefect_ollama.blocks.saved_nodes import save_limits
 from prefect_ollama.flows import NodeTuning, tune_nodes
-from prefect_ollama.tasks.tuned import tuning_page
+from prefect_ollama.tasks.reporting.tuning_report import tuning_markdown
 from prefect_ollama.tasks.tuning import Point
 from tests.flow_samples import latest_artifact
 from tests.nodes import Node, nodes
@@ -150,7 +150,7 @@ def test_of_the_terminal() -> None:
 
 
 def test_what_names_hold_does_not_break_the_page() -> None:
-    page = tuning_page(ROWS, "m|x")
+    page = tuning_markdown(ROWS, "m|x")
     assert r"- **a\|b &lt;i&gt;**: not measured" in page
     assert "### gpu-box" in page
     assert page.count("data:image/svg+xml") == 1

@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import pytest
 
 from prefect_ollama.blocks.errors import InputRejected, NodeBusy, NodeError, NodeFailed
-from prefect_ollama.blocks.wire.client import NodeClient
-from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes._client import NodeClient
+from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 from prefect_ollama.tasks.tuning import Load, Point, Tuning, choose, draw_curve, search, texts_of
-from prefect_ollama.tasks.tuning.search import WINDOWS
+from prefect_ollama.tasks.tuning._search import WINDOWS
 from tests.nodes import Node
 
 

@@ -28,9 +28,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from prefect_ollama.blocks import LanceTable
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.flows import IngestReport, ingest_pdfs
-from prefect_ollama.flows.task_runner import IngestTaskRunner
-from prefect_ollama.tasks import watch
-from prefect_ollama.tasks.watching import Snapshot, observed_by
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
+from prefect_ollama.tasks.monitoring import Snapshot, live_artifacts, observed_by
 from tests import feed
 from tests.api_proxy import api_proxy
 from tests.flow_samples import write_folder
@@ -85,14 +84,14 @@ def task_runs(report: IngestReport, last: str) -> list[TaskRun]:
 
 def left_behind() -> list[str]:
     """Our threads that should be gone."""
-    return [thread.name for thread in threading.enumerate() if thread.name in ("watch", "memory", "figures")]
+    return [thread.name for thread in threading.enumerate() if thread.name in ("watch", "memory", "stats")]
 
 
 @pytest.mark.slow
 def test_a_run_shows_its_progress_its_nodes_and_its_course(
     ingest: Ingest, dask_workers: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(watch, "PUBLISH_EVERY", 0.5)
+    monkeypatch.setattr(live_artifacts, "PUBLISH_EVERY", 0.5)
     seen: list[Snapshot] = []
     caplog.set_level(logging.INFO)
     with nodes(*UNLIKE) as trio, observed_by(seen.append):
@@ -129,7 +128,7 @@ def test_a_run_shows_its_progress_its_nodes_and_its_course(
     drawn = "".join(ElementTree.fromstring(base64.b64decode(picture[1])).itertext())
     assert all(f"{node.name}: {node.share:.0%}" in drawn for node in report.nodes)
 
-    assert [run.standing.part for run in seen] == sorted(run.standing.part for run in seen)
+    assert [run.progress_state.part for run in seen] == sorted(run.progress_state.part for run in seen)
     assert any(node.in_flight for run in seen[:-1] for node in run.nodes), "it was seen under way"
     assert [run.ended for run in seen] == [False] * (len(seen) - 1) + [True]
     assert seen[-1].texts == sum(node.texts for node in seen[-1].nodes) == report.embedded
@@ -164,7 +163,7 @@ def heard_topics(dask_scheduler: Any) -> list[str]:
 def test_updates_that_get_lost_fail_nothing_and_the_last_one_comes(
     ingest: Ingest, prefect_server: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(watch, "PUBLISH_EVERY", 0.2)
+    monkeypatch.setattr(live_artifacts, "PUBLISH_EVERY", 0.2)
     caplog.set_level(logging.WARNING)
     with api_proxy(prefect_server) as proxy, nodes(*UNLIKE) as trio:
 
@@ -191,7 +190,7 @@ def test_the_calls_of_a_run_are_a_few_a_second_whatever_its_size(ingest: Ingest,
             with temporary_settings({PREFECT_API_URL: proxy.url}), observed_by(ended.append):
                 report = ingest(trio, documents)
             assert report.ok
-            rounds = ended[-1].seconds / watch.PUBLISH_EVERY + 2  # the first and the last
+            rounds = ended[-1].seconds / live_artifacts.PUBLISH_EVERY + 2  # the first and the last
             assert 4 <= len(proxy.calls_of(" /api/artifacts/")) <= 2 * rounds + 1  # and the report
             assert len(proxy.calls_of(" /api/events/filter")) == 1
             assert len(proxy.calls) < 60 + 2 * report.seconds  # any flow run begins with some thirty
@@ -201,8 +200,8 @@ def test_the_calls_of_a_run_are_a_few_a_second_whatever_its_size(ingest: Ingest,
 def test_a_server_that_hangs_fails_nothing_and_holds_nobody_up(
     ingest: Ingest, prefect_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "PUBLISH_EVERY", 0.2)
-    monkeypatch.setattr(watch, "ANSWER_WITHIN", 1.0)
+    monkeypatch.setattr(live_artifacts, "PUBLISH_EVERY", 0.2)
+    monkeypatch.setattr(live_artifacts, "ANSWER_WITHIN", 1.0)
     with api_proxy(prefect_server) as proxy, nodes(*UNLIKE) as trio:
         proxy.held = "PATCH /api/artifacts/"
         with temporary_settings({PREFECT_API_URL: proxy.url}):

@@ -10,29 +10,28 @@ from xml.etree import ElementTree
 import orjson
 import pytest
 
-from prefect_ollama.blocks.wire.loaded import LoadedModel
-from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
-from prefect_ollama.tasks.dispatch import Figures, NodeFigures
-from prefect_ollama.tasks.watching import (
-    Done,
+from prefect_ollama.blocks.nodes.running_models import LoadedModel
+from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.tasks.dispatch import DispatchStats, NodeStats
+from prefect_ollama.tasks.monitoring import (
+    Completed,
     InMemory,
-    Live,
-    Memory,
+    LiveNodes,
+    ModelMemory,
     Outages,
     Progress,
+    ProgressState,
     Snapshot,
-    Standing,
     Timeline,
-    draw_timeline,
     efficiency,
     observed_by,
     observer,
-    posting,
     process_name,
+    publishing,
 )
-from prefect_ollama.tasks.watching.memory import in_memory
-from prefect_ollama.tasks.watching.timeline import MOST_COLUMNS
-from prefect_ollama.tasks.watching.words import (
+from prefect_ollama.tasks.monitoring.model_memory import in_memory
+from prefect_ollama.tasks.monitoring.timeline import MOST_COLUMNS
+from prefect_ollama.tasks.monitoring.wording import (
     how_far,
     how_fast,
     log_line,
@@ -40,6 +39,7 @@ from prefect_ollama.tasks.watching.words import (
     nodes_list,
     progress_text,
 )
+from prefect_ollama.tasks.reporting import draw_timeline
 from tests.nodes import nodes
 
 GIB = 2**30
@@ -53,8 +53,8 @@ class Clock:
         return self.now
 
 
-def figures(name: str, texts: int = 0, **changes: Any) -> NodeFigures:
-    made = NodeFigures(
+def stats(name: str, texts: int = 0, **changes: Any) -> NodeStats:
+    made = NodeStats(
         name,
         state="closed",
         texts=texts,
@@ -70,7 +70,7 @@ def figures(name: str, texts: int = 0, **changes: Any) -> NodeFigures:
     return replace(made, **changes)
 
 
-def message(process: str, at: float, *nodes: NodeFigures) -> dict[str, Any]:
+def message(process: str, at: float, *nodes: NodeStats) -> dict[str, Any]:
     """A message as it arrives, after its way through Dask."""
     sent = {"process": process, "at": at, "nodes": [asdict(node) for node in nodes]}
     return orjson.loads(orjson.dumps(sent))  # type: ignore[no-any-return]
@@ -78,11 +78,11 @@ def message(process: str, at: float, *nodes: NodeFigures) -> dict[str, Any]:
 
 def test_nodes_are_added_up_over_processes_whose_clocks_differ() -> None:
     clock = Clock()
-    live = Live(["a", "b", "never"], clock)
+    live = LiveNodes(["a", "b", "never"], clock)
     for second in range(1, 21):
         clock.now += 1
-        live.take(message("one", clock.now - 900, figures("a", 20 * second), figures("b", 5 * second)))
-        live.take(message("two", clock.now + 5e6, figures("a", 20 * second)))
+        live.take(message("one", clock.now - 900, stats("a", 20 * second), stats("b", 5 * second)))
+        live.take(message("two", clock.now + 5e6, stats("a", 20 * second)))
     a, b, never = live.nodes()
     assert (a.texts, b.texts) == (800, 100)
     assert (a.share, b.share) == (pytest.approx(8 / 9), pytest.approx(1 / 9))
@@ -98,16 +98,16 @@ def test_nodes_are_added_up_over_processes_whose_clocks_differ() -> None:
 
 def test_messages_count_once_in_any_order_and_others_are_not_ours() -> None:
     clock = Clock()
-    live = Live(["a"], clock)
+    live = LiveNodes(["a"], clock)
     clock.now += 10
-    live.take(message("one", 10.0, figures("a", 300)))
-    live.take(message("one", 10.0, figures("a", 300)))
-    live.take(message("one", 9.5, figures("a", 280)))
+    live.take(message("one", 10.0, stats("a", 300)))
+    live.take(message("one", 10.0, stats("a", 300)))
+    live.take(message("one", 9.5, stats("a", 280)))
     live.take({"action": "remove-client", "client": "Client-1"})
     live.take({"process": "one", "at": 11.0, "nodes": [{"name": "a"}]})
     live.take("anything")
-    live.take(message("one", 12.0, figures("stranger", 5)))
-    newer = message("one", 13.0, figures("a", 310))
+    live.take(message("one", 12.0, stats("stranger", 5)))
+    newer = message("one", 13.0, stats("a", 310))
     newer["nodes"][0]["invented later"] = 1
     live.take(newer)
     assert [node.texts for node in live.nodes()] == [310]
@@ -116,12 +116,12 @@ def test_messages_count_once_in_any_order_and_others_are_not_ours() -> None:
 
 def test_a_message_that_was_late_moves_nothing_in_time() -> None:
     clock = Clock()
-    live = Live(["a"], clock)
+    live = LiveNodes(["a"], clock)
     for half in range(1, 41):
         clock.now += 0.5
         if half % 10:  # each tenth comes with the next one
             for at in (half - 1, half) if half % 10 == 1 else (half,):
-                live.take(message("one", at / 2, figures("a", 10 * at)))
+                live.take(message("one", at / 2, stats("a", 10 * at)))
     live.nodes()
     rates = live.timeline.rates("a")
     assert min(rates[2:-1]) == pytest.approx(20)
@@ -130,16 +130,16 @@ def test_a_message_that_was_late_moves_nothing_in_time() -> None:
 
 def test_a_process_gone_silent_has_nothing_in_flight_and_keeps_its_tally() -> None:
     clock = Clock()
-    live = Live(["a"], clock)
+    live = LiveNodes(["a"], clock)
     clock.now += 1
     live.take(
-        message("killed", 1.0, figures("a", 100, state="open", errors={"it broke": 2}, last_error="it broke"))
+        message("killed", 1.0, stats("a", 100, state="open", errors={"it broke": 2}, last_error="it broke"))
     )
-    live.take(message("alive", 1.0, figures("a", 50)))
+    live.take(message("alive", 1.0, stats("a", 50)))
     assert live.nodes()[0].breaker == "closed", "one of two reaches it"
     for _ in range(30):
         clock.now += 1
-        live.take(message("alive", clock.now - 1000, figures("a", 60, in_flight=1)))
+        live.take(message("alive", clock.now - 1000, stats("a", 60, in_flight=1)))
     (node,) = live.nodes()
     assert (node.texts, node.in_flight, node.errors, node.last_error) == (160, 1, 2, "it broke")
     clock.now += 30
@@ -205,14 +205,14 @@ def test_short_trouble_is_no_outage_and_a_flapping_node_is_told_of_ever_less() -
 
 
 def test_progress_moves_before_the_first_bundle_is_back_and_never_goes_back() -> None:
-    done = Done()
+    done = Completed()
     progress = Progress(10, 200_000, lambda: done)
     seen = [progress.look(0, 0)]
     assert (seen[0].part, seen[0].left) == (0.0, None)
     for second in range(1, 101):
         if second % 10 == 0:  # a document of 20 kB and 40 chunks, as the first guess has it nearly
             count = second // 10
-            done = Done(count, 20_000 * count, 40 * count, 40 * count)
+            done = Completed(count, 20_000 * count, 40 * count, 40 * count)
         seen.append(progress.look(second, 4 * second))
     parts = [each.part for each in seen]
     assert parts == sorted(parts)
@@ -225,42 +225,42 @@ def test_progress_moves_before_the_first_bundle_is_back_and_never_goes_back() ->
 
 
 def test_time_left_follows_the_rate_of_the_last_minute() -> None:
-    done = Done()
+    done = Completed()
     progress = Progress(1000, 1_000_000, lambda: done)
     for second in range(200):
         count = min(second, 100) * 5 + max(second - 100, 0)
-        done = Done(count, 1000 * count, 2 * count, 2 * count)
-        standing = progress.look(second, 2 * count)
-    assert standing.part == pytest.approx(0.599)
-    assert standing.left == pytest.approx(401, rel=0.05)
+        done = Completed(count, 1000 * count, 2 * count, 2 * count)
+        progress_state = progress.look(second, 2 * count)
+    assert progress_state.part == pytest.approx(0.599)
+    assert progress_state.left == pytest.approx(401, rel=0.05)
     assert progress.look(400, 2 * count).left is None, "nothing came for more than a minute"
 
 
 def test_a_run_of_empty_files_is_done_when_they_are() -> None:
-    done = Done()
+    done = Completed()
     progress = Progress(2, 0, lambda: done)
     assert progress.look(0, 0).part == 0
-    done = Done(2, 0, 0, 0)
+    done = Completed(2, 0, 0, 0)
     assert progress.look(1, 0).part == 1
 
 
 def test_efficiency_is_of_what_each_node_can_do_in_the_time() -> None:
-    fast = figures("fast", 4000, busy_seconds=40.0)
-    slow = figures("slow", 900, wasted=100, busy_seconds=100.0)
+    fast = stats("fast", 4000, busy_seconds=40.0)
+    slow = stats("slow", 900, wasted=100, busy_seconds=100.0)
     # In 100 s the fast one could do 10,000 and the slow one 1,000.
     assert efficiency([[fast, slow]], 100.0) == pytest.approx(4900 / 11000)
     assert efficiency([[fast], [slow]], 100.0) == pytest.approx(4900 / 11000)
     # Two processes that kept it busy at the same time, each with half its rate.
-    half = figures("fast", 2000, busy_seconds=40.0)
+    half = stats("fast", 2000, busy_seconds=40.0)
     assert efficiency([[half], [half]], 40.0) == pytest.approx(1.0)
-    unused = figures("unused", 0, busy_seconds=0.0)
+    unused = stats("unused", 0, busy_seconds=0.0)
     assert efficiency([[fast, unused]], 40.0) == pytest.approx(1.0)
     # One left for good after 40 of 100 s, and had been busy until then; the other was busy to the end.
-    left = figures("left", 400, busy_seconds=40.0, state="open", gone_since=1040.0)
-    other = figures("other", 1000, busy_seconds=100.0)
+    left = stats("left", 400, busy_seconds=40.0, state="open", gone_since=1040.0)
+    other = stats("other", 1000, busy_seconds=100.0)
     assert efficiency([[left, other]], 100.0, 1100.0) == pytest.approx(1.0)
     # For another process it works again.
-    back = figures("left", 0, busy_seconds=0.0)
+    back = stats("left", 0, busy_seconds=0.0)
     assert efficiency([[left, other], [back]], 100.0, 1100.0) == pytest.approx(1400 / 2000)
     assert efficiency([[unused]], 40.0) is None
     assert efficiency([], 0.0) is None
@@ -280,7 +280,7 @@ def test_memory_is_asked_of_all_nodes_and_none_is_waited_for() -> None:
     with nodes({}, {"models": ("other",)}, {}) as running:
         running[2].kill()
         specs = tuple(NodeSpec(name, node.url) for name, node in zip("abc", running, strict=True))
-        with Memory(ClusterSpec(specs, model)) as memory:
+        with ModelMemory(ClusterSpec(specs, model)) as memory:
             waited = threading.Event()
             for _ in range(200):
                 if memory.nodes:
@@ -292,25 +292,27 @@ def test_memory_is_asked_of_all_nodes_and_none_is_waited_for() -> None:
 
 
 def snapshot(*nodes: Any, ended: bool = False, down: frozenset[str] = frozenset()) -> Snapshot:
-    standing = Standing(120, 400, 31_000_000, 90_000_000, 0.34, 0.0 if ended else 200.0)
-    live = Live([])
+    progress_state = ProgressState(120, 400, 31_000_000, 90_000_000, 0.34, 0.0 if ended else 200.0)
+    live = LiveNodes([])
     assert live.nodes() == ()
-    return Snapshot("/papers", 100.0, standing, nodes, down, ended=ended)
+    return Snapshot("/papers", 100.0, progress_state, nodes, down, ended=ended)
 
 
 def test_a_run_in_words() -> None:
     clock = Clock()
-    live = Live(["gpu", "cpu", "gone", "new"], clock)
+    live = LiveNodes(["gpu", "cpu", "gone", "new"], clock)
     clock.now += 10
-    gone = figures("gone", 10, state="open", in_flight=0, errors={"no": 3}, last_error="Node 'gone': no")
-    live.take(message("one", 1.0, figures("gpu", 90), figures("cpu", 10), gone))
+    gone = stats("gone", 10, state="open", in_flight=0, errors={"no": 3}, last_error="Node 'gone': no")
+    live.take(message("one", 1.0, stats("gpu", 90), stats("cpu", 10), gone))
     run = snapshot(*live.nodes(), down=frozenset({"gone"}))
     assert how_far(run) == "120 of 400 documents, 31.0 of 90.0 MB; about 3 min 20 s left"
     assert how_fast(run) == "110 texts embedded, 22 texts/s"
     assert log_line(run).endswith(
         "110 texts embedded, 22 texts/s (gone down 2, gpu works 18, cpu works 2, new unknown)"
     )
-    assert how_far(replace(run, standing=replace(run.standing, left=None))).endswith("time left unknown")
+    assert how_far(replace(run, progress_state=replace(run.progress_state, left=None))).endswith(
+        "time left unknown"
+    )
     ended = replace(run, ended=True)
     assert how_far(ended) == "120 of 400 documents, 31.0 of 90.0 MB in 1 min 40 s"
     assert log_line(ended).endswith("in 1 min 40 s; 110 texts embedded (gone 9%, gpu 82%, cpu 9%)")
@@ -385,23 +387,23 @@ def test_a_long_run_of_many_nodes_makes_no_large_picture() -> None:
 def test_figures_are_posted_while_any_task_works_and_once_more_at_its_end() -> None:
     sent: list[dict[str, Any]] = []
     came = threading.Event()
-    node = figures("a", 1)
+    node = stats("a", 1)
 
     def send(what: dict[str, Any]) -> None:
         sent.append(what)
         came.set()
 
-    with posting("run", lambda: Figures((node,), 0), send):
-        with posting("run", lambda: Figures((), 0), lambda what: sent.clear()):
+    with publishing("run", lambda: DispatchStats((node,), 0), send):
+        with publishing("run", lambda: DispatchStats((), 0), lambda what: sent.clear()):
             assert came.wait(10)
-        node = figures("a", 2)
+        node = stats("a", 2)
     count = len(sent)
     assert [each["name"] for each in sent[-1]["nodes"]] == ["a"]
     assert sent[-1]["nodes"][0]["texts"] == 2
     assert sent[-1]["process"] == process_name()
     assert sent == orjson.loads(orjson.dumps(sent))
     for thread in threading.enumerate():
-        if thread.name == "figures":
+        if thread.name == "stats":
             thread.join(10)
     assert len(sent) == count
 
@@ -410,9 +412,9 @@ def test_what_goes_wrong_with_posting_reaches_no_task() -> None:
     def broken(*_: Any) -> Any:
         raise OSError("no way there")
 
-    with posting("run", broken, broken):
+    with publishing("run", broken, broken):
         pass
-    with posting("run", lambda: Figures((figures("a"),), 0), broken):
+    with publishing("run", lambda: DispatchStats((stats("a"),), 0), broken):
         pass
 
 

@@ -25,11 +25,11 @@ from prefect_ollama.blocks.errors import (
     NodeRefused,
     NodeUnreachable,
 )
-from prefect_ollama.blocks.wire import faults
-from prefect_ollama.blocks.wire.answer import Answer, read_answer
-from prefect_ollama.blocks.wire.client import NodeClient
-from prefect_ollama.blocks.wire.loaded import LoadedModel, find_model, loaded_models
-from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes import _errors as faults
+from prefect_ollama.blocks.nodes._client import NodeClient
+from prefect_ollama.blocks.nodes.embed_response import Answer, read_answer
+from prefect_ollama.blocks.nodes.running_models import LoadedModel, find_model, loaded_models
+from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 from tests.nodes import EOF, Node, expected_vector
 
 DIMENSION = 16

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_ollama.blocks.wire.address import base_url, looks_like_address, url_from_environment
-from prefect_ollama.blocks.wire.prefixes import prefixes_of
+from prefect_ollama.blocks.nodes.address import base_url, looks_like_address, url_from_environment
+from prefect_ollama.blocks.nodes.prefixes import prefixes_of
 
 
 @pytest.mark.parametrize(

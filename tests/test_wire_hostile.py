@@ -21,23 +21,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from prefect_ollama.blocks.errors import (
-    NodeAnswerError,
-    NodeError,
-    NodeFailed,
-    NodeRefused,
-    NodeUnreachable,
-)
-from prefect_ollama.blocks.wire import client as client_module
-from prefect_ollama.blocks.wire.canaries import SHORT
-from prefect_ollama.blocks.wire.check import check_node
-from prefect_ollama.blocks.wire.client import NodeClient
-from prefect_ollama.blocks.wire.disclosure import Disclosure
-from prefect_ollama.blocks.wire.discover import discover
-from prefect_ollama.blocks.wire.loaded import loaded_models
-from prefect_ollama.blocks.wire.model_info import read_model_info, settle_context
-from prefect_ollama.blocks.wire.proof import prove_cluster
-from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeFailed, NodeRefused, NodeUnreachable
+from prefect_ollama.blocks.nodes import _client as client_module
+from prefect_ollama.blocks.nodes._client import NodeClient
+from prefect_ollama.blocks.nodes._disclosure import Disclosure
+from prefect_ollama.blocks.nodes._model_info import read_model_info, settle_context
+from prefect_ollama.blocks.nodes.canaries import SHORT
+from prefect_ollama.blocks.nodes.check import check_node
+from prefect_ollama.blocks.nodes.discovery import discover
+from prefect_ollama.blocks.nodes.running_models import loaded_models
+from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.verification import verify_cluster
 from tests.nodes import Node, expected_vector
 from tests.raw_node import RawNode, Reply, answer, chunked
 
@@ -230,11 +224,11 @@ def test_a_pull_in_one_endless_line_is_broken_off() -> None:
 
 
 def test_a_pull_without_end_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefect_ollama.blocks.wire.pull.MOST_STREAM", 2**20)
+    monkeypatch.setattr("prefect_ollama.blocks.nodes._pull.MOST_STREAM", 2**20)
     steps = (orjson.dumps({"status": "pulling manifest", "completed": i}) + b"\n" for i in itertools.count())
     with pytest.raises(NodeAnswerError, match="more than Ollama"):
         pull(steps)
-    monkeypatch.setattr("prefect_ollama.blocks.wire.pull.MOST_LINES", 1000)
+    monkeypatch.setattr("prefect_ollama.blocks.nodes._pull.MOST_LINES", 1000)
     with pytest.raises(NodeAnswerError, match="more than Ollama"):
         pull(itertools.repeat(b"\n" * 100))
 
@@ -311,8 +305,8 @@ def test_one_malformed_answer_leaves_the_healthy_node_to_work(path: str, body: A
     }
     with Node(models=["m"], dimension=16) as good, RawNode(replies) as bad:
         each = (NodeSpec("bad", bad.url), NodeSpec("good", good.url))
-        proven = asyncio.run(prove_cluster(ClusterSpec(each, MODEL)))
-    assert set(proven.proofs) == {"good"}
+        proven = asyncio.run(verify_cluster(ClusterSpec(each, MODEL)))
+    assert set(proven.verifications) == {"good"}
     error = proven.left_out["bad"]
     assert type(error) is NodeAnswerError
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
@@ -545,7 +539,7 @@ async def _left_out(spec: NodeSpec) -> str:
     from prefect_ollama.blocks.errors import ClusterError
 
     with pytest.raises(ClusterError) as caught:
-        await prove_cluster(ClusterSpec((spec,), MODEL))
+        await verify_cluster(ClusterSpec((spec,), MODEL))
     return f"{caught.value} {caught.value.causes}"
 
 
@@ -588,8 +582,8 @@ def test_the_vectors_of_a_hostile_neighbour_do_not_matter() -> None:
             }
             with RawNode(replies) as bad:
                 each = (NodeSpec("bad", bad.url), NodeSpec("good", good.url))
-                proven = asyncio.run(prove_cluster(ClusterSpec(each, MODEL)))
-            assert set(proven.proofs) == {"good"}
+                proven = asyncio.run(verify_cluster(ClusterSpec(each, MODEL)))
+            assert set(proven.verifications) == {"good"}
             np.testing.assert_allclose(
                 proven.reference.canary(SHORT[0]), expected_vector(SHORT[0], 16), atol=1e-5
             )

@@ -19,10 +19,10 @@ from prefect_ollama.blocks.errors import (
     NodeRefused,
     NodeUnreachable,
 )
-from prefect_ollama.blocks.sealed import hidden
-from prefect_ollama.blocks.wire.client import NodeClient
-from prefect_ollama.blocks.wire.proxy import Proxy, is_this_host, keep_local_direct, proxy_hint, proxy_of
-from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes._client import NodeClient
+from prefect_ollama.blocks.nodes.proxy import Proxy, is_this_host, keep_local_direct, proxy_hint, proxy_of
+from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
+from prefect_ollama.blocks.secrets import hidden
 from tests.nodes import Node
 from tests.raw_node import RawNode, answer
 

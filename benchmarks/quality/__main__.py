@@ -30,7 +30,7 @@ from benchmarks.quality.passages import Passage, build_table, others, ours
 from benchmarks.quality.ranking import FIRST, document_scores, page_ranks, shares
 from benchmarks.quality.sets import Abstracts, Reports, TablePages, find_sets
 from benchmarks.quality.vectors import Embedder
-from prefect_ollama.blocks.lance.searching import Mode
+from prefect_ollama.blocks.lance._search import Mode
 from prefect_ollama.tasks.parsing import Parser
 
 MODES: tuple[Mode, ...] = get_args(Mode)

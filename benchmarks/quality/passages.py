@@ -12,9 +12,10 @@ from pathlib import Path
 import pymupdf
 
 from benchmarks.quality.vectors import MODEL, Embedder
-from prefect_ollama.blocks.chunk import Chunk
-from prefect_ollama.blocks.embedded.model import DIGEST
-from prefect_ollama.blocks.lance import Document, EmbeddedDocument, Identity, Store, StoreSpec
+from prefect_ollama.blocks.documents import Document, EmbeddedDocument, Identity
+from prefect_ollama.blocks.documents.chunk import Chunk
+from prefect_ollama.blocks.embedded._model import DIGEST
+from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.tasks.chunking import ChunkOptions, chunk_document
 from prefect_ollama.tasks.parsing import ParseOptions, Parser
 

@@ -8,9 +8,10 @@ from statistics import mean
 
 from benchmarks.quality.sets import Question
 from benchmarks.quality.vectors import MODEL, Embedder
-from prefect_ollama.blocks.lance import Hit, Store
+from prefect_ollama.blocks.documents import Hit
+from prefect_ollama.blocks.lance import Store
+from prefect_ollama.blocks.lance._search import Mode
 from prefect_ollama.blocks.lance.filters import equals
-from prefect_ollama.blocks.lance.searching import Mode
 
 FIRST = (1, 5, 10, 20)
 

@@ -13,12 +13,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from prefect_ollama.blocks.embedded.model import DIGEST, DIMENSION
+from prefect_ollama.blocks.embedded._model import DIGEST, DIMENSION
+from prefect_ollama.blocks.embedded._weights import TOKENIZER, find_model_file
 from prefect_ollama.blocks.embedded.nodes import EmbeddedNodes
 from prefect_ollama.blocks.embedded.tokens import CONTEXT, WordPiece
-from prefect_ollama.blocks.embedded.weights import TOKENIZER, find_model_file
-from prefect_ollama.blocks.wire.client import NodeClient
-from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes._client import NodeClient
+from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 
 TEXTS = 16
 TIMEOUT = 300.0

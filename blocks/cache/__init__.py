@@ -1,7 +1,22 @@
 """The vector cache: a text that was embedded once is not embedded again, by whatever run, table or host."""
 
-from prefect_ollama.blocks.cache.cache import VectorCache, shared_cache
-from prefect_ollama.blocks.cache.keys import VectorSalt, vector_keys
-from prefect_ollama.blocks.cache.spec import CacheSpec, CacheStats, Found
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.cache.cache import VectorCache, shared_cache
+    from prefect_ollama.blocks.cache.keys import VectorSalt, vector_keys
+    from prefect_ollama.blocks.cache.spec import CacheSpec, CacheStats, Found
 
 __all__ = ["CacheSpec", "CacheStats", "Found", "VectorCache", "VectorSalt", "shared_cache", "vector_keys"]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "cache": ("VectorCache", "shared_cache"),
+            "keys": ("VectorSalt", "vector_keys"),
+            "spec": ("CacheSpec", "CacheStats", "Found"),
+        },
+    )

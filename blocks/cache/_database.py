@@ -22,10 +22,10 @@ from typing import Any, Final, TypeVar
 
 from filelock import FileLock
 
-from prefect_ollama.blocks.cache import _table
-from prefect_ollama.blocks.cache.folder import DAMAGED, Folder
+from prefect_ollama.blocks.cache import _table as table
+from prefect_ollama.blocks.cache._folder import DAMAGED, Folder
 from prefect_ollama.blocks.errors import CacheError
-from prefect_ollama.blocks.private import FILE_MODE, OTHERS, WRITING, is_ours, private_lock
+from prefect_ollama.blocks.private_files import FILE_MODE, OTHERS, WRITING, is_ours, private_lock
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ class Database:
                     result = work(connection)
                     connection.execute("COMMIT")
                     return result
-                except (sqlite3.DatabaseError, _table.DamageError, OverflowError) as error:
+                except (sqlite3.DatabaseError, table.DamageError, OverflowError) as error:
                     cause = error
                     self._recover(error)
                 except OSError as error:
@@ -261,7 +261,7 @@ def read_damaged(path: Path, batch: int) -> Any:
     """Yield `key, dimension, record` of what can be read of a damaged database, in batches."""
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
         connection.text_factory = bytes
-        yield from _table.everything(connection, batch)
+        yield from table.everything(connection, batch)
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
@@ -276,13 +276,13 @@ def _prepare(connection: sqlite3.Connection) -> None:
     ):
         connection.execute(f"PRAGMA {pragma}").fetchall()
     if connection.execute("PRAGMA page_count").fetchone() != (0,):
-        _table.check(connection)
+        table.check(connection)
         return
-    connection.execute(f"PRAGMA page_size = {_table.PAGE_BYTES}")
+    connection.execute(f"PRAGMA page_size = {table.PAGE_BYTES}")
     # So that a lower limit and `clear` can give pages back to the file system.
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
     connection.execute("BEGIN IMMEDIATE")
-    _table.create(connection)
+    table.create(connection)
     connection.execute("COMMIT")
 
 

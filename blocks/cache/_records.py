@@ -14,7 +14,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from prefect_ollama.blocks.wire.answer import NORM_TOLERANCE, Vectors
+from prefect_ollama.blocks.nodes import NORM_TOLERANCE, Vectors
 
 CHECK_BYTES = 4
 

@@ -20,14 +20,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from prefect_ollama.blocks.cache import _database, _records, _segments, _table
-from prefect_ollama.blocks.cache.folder import DAMAGED, DAMAGED_AGE, TEMPORARY_AGE, Folder
+from prefect_ollama.blocks.cache import _database as database
+from prefect_ollama.blocks.cache import _records
+from prefect_ollama.blocks.cache import _segments as segments
+from prefect_ollama.blocks.cache import _table as table
+from prefect_ollama.blocks.cache._folder import DAMAGED, DAMAGED_AGE, TEMPORARY_AGE, Folder
+from prefect_ollama.blocks.cache._models import Models
 from prefect_ollama.blocks.cache.keys import check_keys
-from prefect_ollama.blocks.cache.models import Models
 from prefect_ollama.blocks.cache.spec import CacheSpec, CacheStats, Found
 from prefect_ollama.blocks.errors import CacheError
-from prefect_ollama.blocks.wire.answer import Vectors
-from prefect_ollama.blocks.wire.fingerprint import Fingerprint
+from prefect_ollama.blocks.nodes import Fingerprint, Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class VectorCache:
         self.spec = spec
         self._folder = Folder(spec)
         self._models = Models(self._folder)
-        self._database = _database.Database(self._folder, self._rescue)
+        self._database = database.Database(self._folder, self._rescue)
         self._tidied = False
         self._marked: dict[int, float] = {}  # by block, when its use was noted last
         self._unwritten: set[int] = set()  # blocks whose use is not on disk yet
@@ -87,7 +89,7 @@ class VectorCache:
         self._tidy()
         missing = [False] * len(keys)
         there = self._database.run(
-            lambda connection: _table.holds(connection, keys, dimension), write=False, missing=missing
+            lambda connection: table.holds(connection, keys, dimension), write=False, missing=missing
         )
         return np.asarray(there, np.bool_)
 
@@ -105,7 +107,7 @@ class VectorCache:
         self._tidy()
         nothing: list[tuple[int, object] | None] = [None] * len(keys)
         rows = self._database.run(
-            lambda connection: _table.find(connection, keys, dimension), write=False, missing=nothing
+            lambda connection: table.find(connection, keys, dimension), write=False, missing=nothing
         )
         there = [(number, row) for number, row in enumerate(rows) if row is not None]
         sound, vectors = _records.unpack(
@@ -118,7 +120,7 @@ class VectorCache:
         ]
         if damaged:
             self._drop(damaged, dimension)
-        self._note_use({row[0] // _table.BLOCK_RECORDS for _, row in there})
+        self._note_use({row[0] // table.BLOCK_RECORDS for _, row in there})
         return Found(mask, vectors)
 
     def put(self, keys: Sequence[bytes], vectors: Vectors) -> None:
@@ -168,14 +170,14 @@ class VectorCache:
             return held
         with self._database.files_lock():  # no conversion is under way, which would bring vectors back
             self._remove(self._folder.ours(_is_left_over))
-            if self._folder.path(_database.NAME).exists():
-                self._database.run(_table.clear, write=True, missing=None)
+            if self._folder.path(database.NAME).exists():
+                self._database.run(table.clear, write=True, missing=None)
         return held
 
     def _stats(self) -> CacheStats:
-        usage = self._database.run(_table.usage, write=False, missing=_table.Usage())
+        usage = self._database.run(table.usage, write=False, missing=table.Usage())
         damaged = self._folder.ours(lambda name: name.endswith(DAMAGED) and _is_left_over(name))
-        used = [_database.NAME, _database.JOURNAL, *damaged]
+        used = [database.NAME, database.JOURNAL, *damaged]
         return CacheStats(
             folder=self.spec.folder,
             entries=usage.entries,
@@ -194,17 +196,17 @@ class VectorCache:
         if damaged:
             # Damaged files go first when room is needed.
             limit -= sum(_size(self._folder.path(name)) for name in damaged)
-            room = sum(len(record) + _table.RECORD_OVERHEAD_BYTES for _, record in records)
-            if _size(self._folder.path(_database.NAME)) + room > limit:
+            room = sum(len(record) + table.RECORD_OVERHEAD_BYTES for _, record in records)
+            if _size(self._folder.path(database.NAME)) + room > limit:
                 self._remove(damaged)
                 limit = self.spec.limit_bytes
         with self._database.lock:
             marks, self._unwritten = self._unwritten, set()
-        now = _database.now()
+        now = database.now()
 
         def work(connection: sqlite3.Connection) -> None:
-            _table.mark_used(connection, marks, now)
-            _table.insert(
+            table.mark_used(connection, marks, now)
+            table.insert(
                 connection, records, dimension, used=now if used is None else used, limit_bytes=limit
             )
 
@@ -220,11 +222,11 @@ class VectorCache:
                 return
             self._written = now
             marks, self._unwritten = self._unwritten, set()
-        used = _database.now()
+        used = database.now()
         try:
             # A reader does not wait for writers.
             self._database.run(
-                lambda connection: _table.mark_used(connection, marks, used),
+                lambda connection: table.mark_used(connection, marks, used),
                 write=True,
                 missing=None,
                 wait=False,
@@ -237,18 +239,18 @@ class VectorCache:
         logger.warning(
             "%d vectors in %s are damaged and count as missing.",
             len(damaged),
-            self._folder.path(_database.NAME),
+            self._folder.path(database.NAME),
         )
         with suppress(CacheError):
             self._database.run(
-                lambda connection: _table.drop(connection, damaged, dimension), write=True, missing=None
+                lambda connection: table.drop(connection, damaged, dimension), write=True, missing=None
             )
 
     def _rescue(self, aside: Path, why: str) -> None:
         """Keep what is sound of a damaged database."""
         kept = 0
         try:
-            for rows in _database.read_damaged(aside, BATCH):
+            for rows in database.read_damaged(aside, BATCH):
                 kept += self._insert_sound(rows)
         except (CacheError, sqlite3.Error, OSError) as error:
             logger.debug("reading %s ended: %s", aside, error)
@@ -278,9 +280,9 @@ class VectorCache:
         with self._database.lock:
             if self._tidied:
                 return
-            if self._folder.ours(_segments.is_whole):
+            if self._folder.ours(segments.is_whole):
                 with self._database.files_lock():
-                    self._convert(self._folder.ours(_segments.is_whole))
+                    self._convert(self._folder.ours(segments.is_whole))
             self._sweep()
             self._tidied = True
 
@@ -300,14 +302,14 @@ class VectorCache:
             path = self._folder.path(name)
             kept = 0
             try:
-                for dimension, records in _segments.read(path, BATCH):
+                for dimension, records in segments.read(path, BATCH):
                     rows = [(key, dimension, record) for key, record in records]
                     kept += self._insert_sound(rows, used=times[name])
                 path.unlink()
             except OSError as error:
                 logger.warning("%s cannot be converted and counts as missing: %s.", path, error)
                 continue
-            if kept < (rows_written := _segments.rows(name)):
+            if kept < (rows_written := segments.rows(name)):
                 logger.warning("%s is damaged; %d of its %d vectors were kept.", path, kept, rows_written)
 
     def _remove(self, names: Iterable[str]) -> None:
@@ -322,8 +324,8 @@ def _is_left_over(name: str) -> bool:
     """Damaged files, and what writers and mergers of the earlier format left."""
     return (
         (name.startswith("vectors-") and name.endswith(f".sqlite{DAMAGED}"))
-        or (_segments.is_segment(name) and not _segments.is_whole(name))
-        or name == _segments.LEFT_OVER
+        or (segments.is_segment(name) and not segments.is_whole(name))
+        or name == segments.LEFT_OVER
     )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.file_url import folder_of
-from prefect_ollama.blocks.wire.answer import Vectors
+from prefect_ollama.blocks.nodes import Vectors
 
 LEAST_LIMIT: Final = 1024**2
 

@@ -1,5 +1,26 @@
 """The embedded node: all-MiniLM-L6-v2 on onnxruntime behind Ollama's own HTTP API. Imports no Prefect.
 
-`nodes.EmbeddedNodes` runs nodes for the length of a `with` block, `server.serve` runs one in this
-process, `tokens.count_tokens` counts as they count, `weights` finds and checks the model's files.
+`EmbeddedNodes` runs nodes for the length of a `with` block, `serve` runs one in this process,
+`count_tokens` counts tokens as they do.
 """
+
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.embedded.nodes import EmbeddedNodes
+    from prefect_ollama.blocks.embedded.server import serve
+    from prefect_ollama.blocks.embedded.tokens import count_tokens
+
+__all__ = ["EmbeddedNodes", "count_tokens", "serve"]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "nodes": ("EmbeddedNodes",),
+            "server": ("serve",),
+            "tokens": ("count_tokens",),
+        },
+    )

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from prefect_ollama.blocks.embedded.weights import find_model_files
+from prefect_ollama.blocks.embedded._weights import find_model_files
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError
 
 #: Nodes started where no number is named: memory bandwidth, not cores, is what more of them share.

@@ -12,8 +12,8 @@ from types import FrameType
 
 import uvicorn
 
-from prefect_ollama.blocks.embedded.app import create_app
-from prefect_ollama.blocks.embedded.model import EmbeddingModel
+from prefect_ollama.blocks.embedded._app import create_app
+from prefect_ollama.blocks.embedded._model import EmbeddingModel
 from prefect_ollama.blocks.errors import ConfigurationError
 
 #: Seconds an idle connection is kept. Ollama keeps it for ever; a client must not find it closed.

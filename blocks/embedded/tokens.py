@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from prefect_ollama.blocks.embedded.weights import TOKENIZER, find_model_file
+from prefect_ollama.blocks.embedded._weights import TOKENIZER, find_model_file
 
 #: Length of the model's position table, in tokens with [CLS] and [SEP].
 CONTEXT = 512

@@ -1,21 +1,31 @@
 """The store in LanceDB: a chunk table with its vectors, the manifest of documents beside it, and the runs."""
 
-from prefect_ollama.blocks.lance.document import (
-    FAILED,
-    PARTIAL,
-    STALE,
-    STORED,
-    Document,
-    EmbeddedDocument,
-    Hit,
-    Place,
-)
-from prefect_ollama.blocks.lance.rollback import Undo
-from prefect_ollama.blocks.lance.rows import text_hash
-from prefect_ollama.blocks.lance.runs import Run
-from prefect_ollama.blocks.lance.searching import Mode
-from prefect_ollama.blocks.lance.spec import Identity, StoreSpec
-from prefect_ollama.blocks.lance.store import Store
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.documents import (
+        FAILED,
+        PARTIAL,
+        STALE,
+        STORED,
+        Document,
+        EmbeddedDocument,
+        Hit,
+        Identity,
+        Place,
+        Run,
+    )
+    from prefect_ollama.blocks.lance._search import Mode
+    from prefect_ollama.blocks.lance.arrow import text_hash
+    from prefect_ollama.blocks.lance.commits import alive, open_tables
+    from prefect_ollama.blocks.lance.filters import glob
+    from prefect_ollama.blocks.lance.maintenance import Maintenance, MaintenanceProcess, maintain
+    from prefect_ollama.blocks.lance.rollback import Undo
+    from prefect_ollama.blocks.lance.spec import StoreSpec
+    from prefect_ollama.blocks.lance.store import Store
+    from prefect_ollama.blocks.lance.swap import drop
 
 __all__ = [
     "FAILED",
@@ -26,11 +36,46 @@ __all__ = [
     "EmbeddedDocument",
     "Hit",
     "Identity",
+    "Maintenance",
+    "MaintenanceProcess",
     "Mode",
     "Place",
     "Run",
     "Store",
     "StoreSpec",
     "Undo",
+    "alive",
+    "drop",
+    "glob",
+    "maintain",
+    "open_tables",
     "text_hash",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "_search": ("Mode",),
+            "arrow": ("text_hash",),
+            "commits": ("alive", "open_tables"),
+            "filters": ("glob",),
+            "maintenance": ("Maintenance", "MaintenanceProcess", "maintain"),
+            "prefect_ollama.blocks.documents": (
+                "Document",
+                "EmbeddedDocument",
+                "FAILED",
+                "Hit",
+                "Identity",
+                "PARTIAL",
+                "Place",
+                "Run",
+                "STALE",
+                "STORED",
+            ),
+            "rollback": ("Undo",),
+            "spec": ("StoreSpec",),
+            "store": ("Store",),
+            "swap": ("drop",),
+        },
+    )

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from prefect_ollama.blocks.documents import RUN_ROLLED_BACK, RUN_RUNNING, Run
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance.runs import ROLLED_BACK, RUNNING, Run, overlapping
+from prefect_ollama.blocks.lance._runs import overlapping
 
 UNCHANGED = "Nothing was rolled back."
 
@@ -53,7 +54,7 @@ def runs_to_undo(target: Run, log: Sequence[Run], *, including_later: bool) -> l
         TableError: It is rolled back already or is a roll back, a run of its source is open, or later ones
             exist and were not asked for.
     """
-    if target.status == ROLLED_BACK or target.kind == KIND:
+    if target.status == RUN_ROLLED_BACK or target.kind == KIND:
         what = "is rolled back already" if target.kind != KIND else "is a roll back itself"
         raise TableError(
             f"Run {target.run_id!r} {what}.",
@@ -61,14 +62,14 @@ def runs_to_undo(target: Run, log: Sequence[Run], *, including_later: bool) -> l
             remedy="To have back what was rolled back, ingest again; what was embedded is in the cache.",
         )
     same = [run for run in log if run.source == target.source and run.run_id != target.run_id]
-    unended = [run.run_id for run in [target, *same] if run.status == RUNNING]
+    unended = [run.run_id for run in [target, *same] if run.status == RUN_RUNNING]
     if unended:
         raise TableError(
             f"Run {unended[0]!r} over {target.source!r} is still open.",
             state=UNCHANGED,
             remedy="Wait for its end, or stop it.",
         )
-    later = [run for run in overlapping(target, same) if run.status != ROLLED_BACK and run.kind != KIND]
+    later = [run for run in overlapping(target, same) if run.status != RUN_ROLLED_BACK and run.kind != KIND]
     if later and not including_later:
         listed = ", ".join(repr(run.run_id) for run in later)
         raise TableError(

@@ -19,19 +19,30 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
+from prefect_ollama.blocks.documents import (
+    RUN_DONE,
+    RUN_FAILED,
+    RUN_ROLLED_BACK,
+    STALE,
+    Document,
+    EmbeddedDocument,
+    Identity,
+    Run,
+)
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import migration, rollback, schema, swap, upkeep
-from prefect_ollama.blocks.lance.columns import VECTOR
-from prefect_ollama.blocks.lance.document import STALE, Document, EmbeddedDocument
-from prefect_ollama.blocks.lance.durable import synced
-from prefect_ollama.blocks.lance.guard import Guard
-from prefect_ollama.blocks.lance.reading import Reader, listed
+from prefect_ollama.blocks.lance import _migration as migration
+from prefect_ollama.blocks.lance import _schema as schema
+from prefect_ollama.blocks.lance import maintenance, rollback, swap
+from prefect_ollama.blocks.lance._columns import VECTOR
+from prefect_ollama.blocks.lance._fsync import fsynced
+from prefect_ollama.blocks.lance._reader import Reader, listed
+from prefect_ollama.blocks.lance._runs import now, overlapping
+from prefect_ollama.blocks.lance._write_lock import WriteLock
+from prefect_ollama.blocks.lance.arrow import chunk_table, counted, document_table, readdressed, stamped
+from prefect_ollama.blocks.lance.commits import commit, connect, create_table, open_tables
+from prefect_ollama.blocks.lance.maintenance import Maintenance, ensure_indices
 from prefect_ollama.blocks.lance.rollback import Undo
-from prefect_ollama.blocks.lance.rows import chunk_table, counted, document_table, readdressed, stamped
-from prefect_ollama.blocks.lance.runs import DONE, FAILED, ROLLED_BACK, Run, now, overlapping
-from prefect_ollama.blocks.lance.spec import Identity, StoreSpec
-from prefect_ollama.blocks.lance.tables import commit, connect, create_table, open_tables
-from prefect_ollama.blocks.lance.upkeep import Upkeep, ensure_indices
+from prefect_ollama.blocks.lance.spec import StoreSpec
 
 ROWS_A_COMMIT: Final = 10_000
 FORGET: Final = "forget"
@@ -47,7 +58,7 @@ class Store(Reader):
     def __init__(self, spec: StoreSpec) -> None:
         super().__init__(spec)
         self._run: Run | None = None
-        self._guard = Guard(spec)
+        self._guard = WriteLock(spec)
 
     @classmethod
     def open(cls, spec: StoreSpec, *, identity: Identity | None = None, create: bool = False) -> Store:
@@ -135,12 +146,12 @@ class Store(Reader):
                 if unended:
                     self.reconcile()
             except BaseException:
-                self._logged_end(run, FAILED, {})
+                self._logged_end(run, RUN_FAILED, {})
                 raise
             self._run = run
             return run
 
-    def end_run(self, *, status: str = DONE, counts: Mapping[str, float] | None = None) -> Run:
+    def end_run(self, *, status: str = RUN_DONE, counts: Mapping[str, float] | None = None) -> Run:
         """End the open run and log what it did.
 
         Args:
@@ -222,9 +233,9 @@ class Store(Reader):
                     self._chunks.replace(some, old_chunks.upgraded_rows_of(some, self._chunks.schema, titles))
                     self._manifest.put_rows(rollback.only(before, some))
             except BaseException:
-                self.end_run(status=FAILED)
+                self.end_run(status=RUN_FAILED)
                 raise
-            self._log.put(*(replace(run, status=ROLLED_BACK) for run in undone))
+            self._log.put(*(replace(run, status=RUN_ROLLED_BACK) for run in undone))
             return self.end_run(counts={"restored": len(changed), "removed": len(added)})
 
     # Writing
@@ -288,7 +299,7 @@ class Store(Reader):
             try:
                 self.remove(doc_ids)
             except BaseException:
-                self.end_run(status=FAILED)
+                self.end_run(status=RUN_FAILED)
                 raise
             return self.end_run(counts={"removed": len(doc_ids)})
 
@@ -359,7 +370,7 @@ class Store(Reader):
     # Embedding anew
 
     def swap_in(self, run_id: str) -> Run:
-        """Put the tables beside this one (`StoreSpec.beside`) in its place, and drop them.
+        """Put the tables beside this one (`StoreSpec.staging`) in its place, and drop them.
 
         Until this commits, readers have the old vectors; the run can be rolled back.
 
@@ -371,15 +382,15 @@ class Store(Reader):
             TableError: A run is open on either, or a commit failed.
         """
         with self._guard.held():
-            beside = Store(self.spec.beside)
-            for each in (self, beside):
+            staging = Store(self.spec.staging)
+            for each in (self, staging):
                 each.upgrade()
-            with beside._guard.held():
-                for each in (self, beside):
+            with staging._guard.held():
+                for each in (self, staging):
                     each._log.close_abandoned()
                     swap.refuse_open_runs(each.spec, each._log.all())
-                beside.reconcile()
-                model = str(beside.identity.fingerprint or "")
+                staging.reconcile()
+                model = str(staging.identity.fingerprint or "")
                 run = self._log.begin(
                     run_id, "", swap.KIND, self._chunks.version, self._manifest.version, model
                 )
@@ -387,15 +398,15 @@ class Store(Reader):
                     swap.refuse_open_runs(
                         self.spec, [each for each in self._log.all() if each.run_id != run_id]
                     )
-                    swap.overwrite(self.spec, self.spec.table, beside._chunks.table)
-                    self.identity = beside.identity
-                    swap.overwrite(self.spec, self.spec.documents_table, beside._manifest.table)
+                    swap.overwrite(self.spec, self.spec.table, staging._chunks.table)
+                    self.identity = staging.identity
+                    swap.overwrite(self.spec, self.spec.documents_table, staging._manifest.table)
                     commit("The table cannot be indexed", lambda: ensure_indices(self._chunks.table))
                 except BaseException:
-                    self._logged_end(run, FAILED, {})
+                    self._logged_end(run, RUN_FAILED, {})
                     raise
-                ended = self._logged_end(run, DONE, {"chunks": beside.stats().chunks})
-                swap.drop(self.spec.beside)
+                ended = self._logged_end(run, RUN_DONE, {"chunks": staging.stats().chunks})
+                swap.drop(self.spec.staging)
                 return ended
 
     def _swap_back(self, target: Run, as_run: str) -> Run:
@@ -408,8 +419,8 @@ class Store(Reader):
         self.identity = schema.stored_identity(self._chunks.schema, self.spec.table)
         migration.upgrade(self.spec)
         commit("The table cannot be indexed", lambda: ensure_indices(self._chunks.table))
-        self._log.put(replace(target, status=ROLLED_BACK))
-        return self._logged_end(run, DONE, {})
+        self._log.put(replace(target, status=RUN_ROLLED_BACK))
+        return self._logged_end(run, RUN_DONE, {})
 
     # Upkeep
 
@@ -417,10 +428,10 @@ class Store(Reader):
         self,
         *,
         force: bool = False,
-        keep: timedelta = upkeep.KEEP,
-        memory: int = upkeep.MEMORY,
-        timeout: float = upkeep.TIMEOUT,
-    ) -> Upkeep:
+        keep: timedelta = maintenance.KEEP,
+        memory: int = maintenance.MEMORY,
+        timeout: float = maintenance.TIMEOUT,
+    ) -> Maintenance:
         """Do the upkeep that the tables' statistics ask for; ask after every run (see `upkeep.maintain`).
 
         Args:
@@ -432,7 +443,7 @@ class Store(Reader):
         Raises:
             TableError: It needed more memory or time, or the table cannot be written.
         """
-        return upkeep.maintain(self.spec, force=force, keep=keep, memory=memory, timeout=timeout)
+        return maintenance.maintain(self.spec, force=force, keep=keep, memory=memory, timeout=timeout)
 
     # Within
 
@@ -496,7 +507,7 @@ def _move_groups(moves: Mapping[str, Document], sizes: Mapping[str, int]) -> Ite
 def _create(spec: StoreSpec, identity: Identity) -> None:
     """Make the tables that are not there; the chunk table comes last, so where it is, all are."""
     connection = connect(spec)
-    with synced(spec):
+    with fsynced(spec):
         create_table(connection, spec, spec.runs_table, schema.RUNS)
         create_table(connection, spec, spec.documents_table, schema.DOCUMENTS)
         chunks = create_table(connection, spec, spec.table, schema.chunk_schema(identity))

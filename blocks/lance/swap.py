@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from prefect_ollama.blocks.documents import RUN_ROLLED_BACK, RUN_RUNNING, Run
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import migration, rollback
-from prefect_ollama.blocks.lance.runs import ROLLED_BACK, RUNNING, Run, overlapping
+from prefect_ollama.blocks.lance import _migration as migration
+from prefect_ollama.blocks.lance import rollback
+from prefect_ollama.blocks.lance._runs import overlapping
+from prefect_ollama.blocks.lance.commits import connect
 from prefect_ollama.blocks.lance.spec import StoreSpec
-from prefect_ollama.blocks.lance.tables import connect
 
 KIND = "re-embed"
 
@@ -24,7 +26,7 @@ def refuse_open_runs(spec: StoreSpec, log: list[Run], kind: str = "") -> None:
     Raises:
         TableError: One is.
     """
-    unended = [run.run_id for run in log if run.status == RUNNING and kind in ("", run.kind)]
+    unended = [run.run_id for run in log if run.status == RUN_RUNNING and kind in ("", run.kind)]
     if unended:
         raise TableError(
             f"Run {unended[0]!r} is open on table {spec.table!r}.",
@@ -55,7 +57,7 @@ def refuse_undone(target: Run) -> None:
     Raises:
         TableError: It was.
     """
-    if target.status == ROLLED_BACK:
+    if target.status == RUN_ROLLED_BACK:
         raise TableError(f"Run {target.run_id!r} is rolled back already.", state=rollback.UNCHANGED)
 
 
@@ -74,7 +76,7 @@ def refuse_lost_versions(target: Run, log: list[Run], chunks: set[int], document
     later = [
         repr(run.run_id)
         for run in overlapping(target, log)
-        if run.status != ROLLED_BACK and run.kind != rollback.KIND
+        if run.status != RUN_ROLLED_BACK and run.kind != rollback.KIND
     ]
     if later:
         raise TableError(

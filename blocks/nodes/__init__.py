@@ -1,12 +1,128 @@
-"""What the product asks of a node, whatever API the node speaks.
+"""Nodes over HTTP: addresses, one client for each, and what has to be verified of their answers."""
 
-Guarantees: no module outside this package and `prefect_ollama.blocks.wire` knows a URL path or a JSON field of a node;
-each API has one module, which implements `Endpoint`.
-"""
+from typing import TYPE_CHECKING
 
-from __future__ import annotations
+from prefect_ollama.blocks.lazy_exports import lazy_exports
 
-from prefect_ollama.blocks.nodes.apis import open_endpoint
-from prefect_ollama.blocks.nodes.endpoint import Endpoint, Inventory, NodeModel, Progress
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.nodes.address import (
+        DEFAULT_PORT,
+        HOST_VARIABLE,
+        base_url,
+        looks_like_address,
+        short_name,
+        url_from_environment,
+    )
+    from prefect_ollama.blocks.nodes.apis import open_endpoint
+    from prefect_ollama.blocks.nodes.canaries import SHORT
+    from prefect_ollama.blocks.nodes.check import ClusterCheck, NodeCheck, check_cluster, check_node
+    from prefect_ollama.blocks.nodes.discovery import (
+        addresses_of,
+        block_name,
+        discover,
+        free_name,
+        host_name,
+        network_of,
+    )
+    from prefect_ollama.blocks.nodes.embed_response import NORM_TOLERANCE, Answer, Vectors
+    from prefect_ollama.blocks.nodes.endpoint import Endpoint, Inventory, NodeModel, Progress
+    from prefect_ollama.blocks.nodes.fingerprint import Fingerprint, compare, cosine, digits, least_cosine
+    from prefect_ollama.blocks.nodes.loop_lag import LoopLag, timeout_while_running
+    from prefect_ollama.blocks.nodes.prefixes import prefixes_of
+    from prefect_ollama.blocks.nodes.proxy import keep_local_direct, proxy_hint
+    from prefect_ollama.blocks.nodes.running_models import LoadedModel, find_model
+    from prefect_ollama.blocks.nodes.spec import DEFAULT_URL, ClusterSpec, ModelSpec, NodeSpec, full_name
+    from prefect_ollama.blocks.nodes.token_count import counted_tokens
+    from prefect_ollama.blocks.nodes.verification import (
+        NodeVerification,
+        VerifiedCluster,
+        likeness,
+        verify_again,
+        verify_cluster,
+    )
 
-__all__ = ["Endpoint", "Inventory", "NodeModel", "Progress", "open_endpoint"]
+__all__ = [
+    "DEFAULT_PORT",
+    "DEFAULT_URL",
+    "HOST_VARIABLE",
+    "NORM_TOLERANCE",
+    "SHORT",
+    "Answer",
+    "ClusterCheck",
+    "ClusterSpec",
+    "Endpoint",
+    "Fingerprint",
+    "Inventory",
+    "LoadedModel",
+    "LoopLag",
+    "ModelSpec",
+    "NodeCheck",
+    "NodeModel",
+    "NodeSpec",
+    "NodeVerification",
+    "Progress",
+    "Vectors",
+    "VerifiedCluster",
+    "addresses_of",
+    "base_url",
+    "block_name",
+    "check_cluster",
+    "check_node",
+    "compare",
+    "cosine",
+    "counted_tokens",
+    "digits",
+    "discover",
+    "find_model",
+    "free_name",
+    "full_name",
+    "host_name",
+    "keep_local_direct",
+    "least_cosine",
+    "likeness",
+    "looks_like_address",
+    "network_of",
+    "open_endpoint",
+    "prefixes_of",
+    "proxy_hint",
+    "short_name",
+    "timeout_while_running",
+    "url_from_environment",
+    "verify_again",
+    "verify_cluster",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "address": (
+                "DEFAULT_PORT",
+                "HOST_VARIABLE",
+                "base_url",
+                "looks_like_address",
+                "short_name",
+                "url_from_environment",
+            ),
+            "apis": ("open_endpoint",),
+            "canaries": ("SHORT",),
+            "check": ("ClusterCheck", "NodeCheck", "check_cluster", "check_node"),
+            "discovery": ("addresses_of", "block_name", "discover", "free_name", "host_name", "network_of"),
+            "embed_response": ("Answer", "NORM_TOLERANCE", "Vectors"),
+            "endpoint": ("Endpoint", "Inventory", "NodeModel", "Progress"),
+            "fingerprint": ("Fingerprint", "compare", "cosine", "digits", "least_cosine"),
+            "loop_lag": ("LoopLag", "timeout_while_running"),
+            "prefixes": ("prefixes_of",),
+            "proxy": ("keep_local_direct", "proxy_hint"),
+            "running_models": ("LoadedModel", "find_model"),
+            "spec": ("ClusterSpec", "DEFAULT_URL", "ModelSpec", "NodeSpec", "full_name"),
+            "token_count": ("counted_tokens",),
+            "verification": (
+                "NodeVerification",
+                "VerifiedCluster",
+                "likeness",
+                "verify_again",
+                "verify_cluster",
+            ),
+        },
+    )

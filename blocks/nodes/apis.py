@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prefect_ollama.blocks.nodes.endpoint import Endpoint
-from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 
 
 def open_endpoint(node: NodeSpec, model: ModelSpec) -> Endpoint:
@@ -17,6 +17,6 @@ def open_endpoint(node: NodeSpec, model: ModelSpec) -> Endpoint:
         ConfigurationError: The node's CA bundle, or a proxy that the environment names, cannot be used.
     """
     # Imported here: the implementations import the interface, and so this package.
-    from prefect_ollama.blocks.wire.client import NodeClient
+    from prefect_ollama.blocks.nodes._client import NodeClient
 
     return NodeClient(node, model)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
-from prefect_ollama.blocks.wire.answer import Answer
-from prefect_ollama.blocks.wire.loaded import LoadedModel
-from prefect_ollama.blocks.wire.spec import ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.embed_response import Answer
+from prefect_ollama.blocks.nodes.running_models import LoadedModel
+from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 
 DESCRIPTION_TIMEOUT_S: Final = 30.0
 """Seconds for one call that describes the node: such calls load no model, so a node that works answers at once."""

@@ -3,15 +3,20 @@
 Needs no Prefect.
 """
 
-from prefect_ollama.tasks.chunking.chunker import CHUNKER_VERSION, chunk_document, renumbered, split_chunk
-from prefect_ollama.tasks.chunking.options import ChunkOptions
-from prefect_ollama.tasks.chunking.tokens import (
-    TokenRates,
-    at_least,
-    estimate_tokens,
-    gauge_texts,
-    measured_rates,
-)
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from prefect_ollama.tasks.chunking.chunker import CHUNKER_VERSION, chunk_document, renumbered, split_chunk
+    from prefect_ollama.tasks.chunking.options import ChunkOptions
+    from prefect_ollama.tasks.chunking.tokens import (
+        TokenRates,
+        at_least,
+        estimate_tokens,
+        gauge_texts,
+        measured_rates,
+    )
 
 __all__ = [
     "CHUNKER_VERSION",
@@ -25,3 +30,13 @@ __all__ = [
     "renumbered",
     "split_chunk",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "chunker": ("CHUNKER_VERSION", "chunk_document", "renumbered", "split_chunk"),
+            "options": ("ChunkOptions",),
+            "tokens": ("TokenRates", "at_least", "estimate_tokens", "gauge_texts", "measured_rates"),
+        },
+    )

@@ -14,8 +14,8 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import Final
 
-from prefect_ollama.blocks.chunk import Chunk, Region
-from prefect_ollama.tasks.chunking.atoms import (
+from prefect_ollama.blocks.documents import Chunk, Region
+from prefect_ollama.tasks.chunking._atoms import (
     CHAPTER,
     HEADING,
     INSIDE,
@@ -24,10 +24,10 @@ from prefect_ollama.tasks.chunking.atoms import (
     Atom,
     make_atoms,
 )
+from prefect_ollama.tasks.chunking._sentences import halves
 from prefect_ollama.tasks.chunking.options import ChunkOptions
-from prefect_ollama.tasks.chunking.sentences import halves
 from prefect_ollama.tasks.chunking.tokens import estimate_tokens
-from prefect_ollama.tasks.parsing.document import ParsedDocument
+from prefect_ollama.tasks.parsing import ParsedDocument
 
 CHUNKER_VERSION: Final = 2
 """Changes whenever the same document and options would give other chunks."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from prefect_ollama.tasks.chunking.gauge import GAUGES, ONE_TOKEN
+from prefect_ollama.tasks.chunking._gauge import GAUGES, ONE_TOKEN
 
 _VERSION: Final = 1
 """Changes with the texts and the scripts: rates of another version mean something else."""

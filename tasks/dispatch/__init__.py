@@ -1,16 +1,33 @@
 """The dispatcher: keeps unlike nodes busy to the last text, and gives every text exactly one right vector."""
 
-from prefect_ollama.tasks.dispatch.dispatcher import Dispatcher, shared_dispatcher
-from prefect_ollama.tasks.dispatch.embedding import Embedded, Unfinished
-from prefect_ollama.tasks.dispatch.figures import Figures, NodeFigures
-from prefect_ollama.tasks.dispatch.long_words import divide_long_words
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from prefect_ollama.tasks.dispatch.dispatcher import Dispatcher, shared_dispatcher
+    from prefect_ollama.tasks.dispatch.embedding import Embedded, Unfinished, estimate_units
+    from prefect_ollama.tasks.dispatch.long_words import divide_long_words
+    from prefect_ollama.tasks.dispatch.stats import DispatchStats, NodeStats
 
 __all__ = [
+    "DispatchStats",
     "Dispatcher",
     "Embedded",
-    "Figures",
-    "NodeFigures",
+    "NodeStats",
     "Unfinished",
     "divide_long_words",
+    "estimate_units",
     "shared_dispatcher",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "dispatcher": ("Dispatcher", "shared_dispatcher"),
+            "embedding": ("Embedded", "Unfinished", "estimate_units"),
+            "long_words": ("divide_long_words",),
+            "stats": ("DispatchStats", "NodeStats"),
+        },
+    )

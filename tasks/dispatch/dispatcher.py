@@ -16,12 +16,12 @@ from types import TracebackType
 from typing import Literal, Self
 
 from prefect_ollama.blocks.errors import ClusterError
-from prefect_ollama.blocks.wire.proof import ProvenCluster
+from prefect_ollama.blocks.nodes import VerifiedCluster
+from prefect_ollama.tasks.dispatch._embedding_kind import EmbeddingKind
+from prefect_ollama.tasks.dispatch._engine import Engine
 from prefect_ollama.tasks.dispatch.embedding import Embedded, EmbeddingJob, Unfinished, as_it_is
-from prefect_ollama.tasks.dispatch.embedding_kind import EmbeddingKind
-from prefect_ollama.tasks.dispatch.engine import Engine
-from prefect_ollama.tasks.dispatch.figures import Figures
 from prefect_ollama.tasks.dispatch.long_words import divide_long_words
+from prefect_ollama.tasks.dispatch.stats import DispatchStats
 
 Kind = Literal["document", "query"]
 
@@ -33,7 +33,7 @@ class Dispatcher:
     """Spans all nodes of a cluster. Close it, or use it as a context manager.
 
     Args:
-        cluster: The nodes with their proofs (`prefect_ollama.blocks.wire.proof.prove_cluster`).
+        cluster: The nodes with their proofs (`prefect_ollama.blocks.nodes.verification.verify_cluster`).
         meeting: Folder in which all that use the same nodes see each other; None for one that is alone.
         prepare: Makes what nodes get of a text with its prefix, as `divide_long_words` does; callers see the texts
             that they gave.
@@ -41,14 +41,14 @@ class Dispatcher:
 
     def __init__(
         self,
-        cluster: ProvenCluster,
-        meeting: Path | None = None,
+        cluster: VerifiedCluster,
+        shared_folder: Path | None = None,
         *,
         prepare: Callable[[str], str] = as_it_is,
     ) -> None:
         self.cluster = cluster
         self._prepare = prepare
-        self._meeting = meeting
+        self._meeting = shared_folder
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="dispatcher", daemon=True)
         self._thread.start()
@@ -124,18 +124,18 @@ class Dispatcher:
             self._cancel(job)
             raise
 
-    def figures(self, *, spans: bool = False) -> Figures:
+    def stats(self, *, spans: bool = False) -> DispatchStats:
         """What was done so far.
 
         Args:
             spans: Whether to add the last requests one by one.
         """
 
-        async def ask() -> Figures:
-            return self._engine.figures(spans=spans)
+        async def ask() -> DispatchStats:
+            return self._engine.stats(spans=spans)
 
         if self._closed:
-            return self._engine.figures(spans=spans)
+            return self._engine.stats(spans=spans)
         return asyncio.run_coroutine_threadsafe(ask(), self._loop).result()
 
     @property
@@ -194,7 +194,7 @@ _shared: dict[object, tuple[Dispatcher, float]] = {}
 _shared_lock = threading.Lock()
 
 
-def shared_dispatcher(cluster: ProvenCluster, key: object, meeting: Path | None = None) -> Dispatcher:
+def shared_dispatcher(cluster: VerifiedCluster, key: object, shared_folder: Path | None = None) -> Dispatcher:
     """The dispatcher of this process for a cluster; the first call with a key makes it. It divides long words.
 
     It is closed when the process ends, or, when another key comes, once it has had nothing to do since it was
@@ -214,13 +214,13 @@ def shared_dispatcher(cluster: ProvenCluster, key: object, meeting: Path | None 
                 if dispatcher.idle and now - used > SHARED_SECONDS:
                     del _shared[other]
                     dispatcher.close()
-        dispatcher = _shared[key][0] if key in _shared else _make(cluster, meeting)
+        dispatcher = _shared[key][0] if key in _shared else _make(cluster, shared_folder)
         _shared[key] = dispatcher, now
         return dispatcher
 
 
-def _make(cluster: ProvenCluster, meeting: Path | None) -> Dispatcher:
-    return Dispatcher(cluster, meeting, prepare=divide_long_words)
+def _make(cluster: VerifiedCluster, shared_folder: Path | None) -> Dispatcher:
+    return Dispatcher(cluster, shared_folder, prepare=divide_long_words)
 
 
 def _close_shared() -> None:

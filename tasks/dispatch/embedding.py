@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from prefect_ollama.blocks.errors import ClusterError, PrefectOllamaError, TextError
-from prefect_ollama.blocks.wire.answer import Vectors
-from prefect_ollama.tasks.dispatch.job import Job
+from prefect_ollama.blocks.nodes import Vectors
+from prefect_ollama.tasks.dispatch._job import Job
 
 
 @dataclass(frozen=True, slots=True, eq=False)

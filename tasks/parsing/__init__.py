@@ -3,19 +3,24 @@
 Needs no Prefect. The parser for PDF is `Parser`; `DocumentParser` is all the rest of the project asks of one.
 """
 
-from prefect_ollama.tasks.parsing.document import (
-    Block,
-    Box,
-    DocumentParser,
-    Metadata,
-    Page,
-    ParsedDocument,
-    Problem,
-)
-from prefect_ollama.tasks.parsing.dropped import DroppedLine
-from prefect_ollama.tasks.parsing.options import ParseOptions
-from prefect_ollama.tasks.parsing.parser import PARSER_VERSION, Parser
-from prefect_ollama.tasks.parsing.refusals import REMEDIES
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from prefect_ollama.tasks.parsing.document import (
+        Block,
+        Box,
+        DocumentParser,
+        Metadata,
+        Page,
+        ParsedDocument,
+        Problem,
+    )
+    from prefect_ollama.tasks.parsing.dropped import DroppedLine
+    from prefect_ollama.tasks.parsing.errors import REMEDIES
+    from prefect_ollama.tasks.parsing.options import ParseOptions
+    from prefect_ollama.tasks.parsing.parser import PARSER_VERSION, Parser
 
 __all__ = [
     "PARSER_VERSION",
@@ -31,3 +36,15 @@ __all__ = [
     "Parser",
     "Problem",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "document": ("Block", "Box", "DocumentParser", "Metadata", "Page", "ParsedDocument", "Problem"),
+            "dropped": ("DroppedLine",),
+            "errors": ("REMEDIES",),
+            "options": ("ParseOptions",),
+            "parser": ("PARSER_VERSION", "Parser"),
+        },
+    )

@@ -19,12 +19,9 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from prefect_ollama.blocks.tied import end_with_parent
-from prefect_ollama.tasks.parsing import mupdf, protocol, sandbox
-from prefect_ollama.tasks.parsing.limits import Limits, used_cpu
-from prefect_ollama.tasks.parsing.page_text import Pages
-from prefect_ollama.tasks.parsing.reader import Reader
-from prefect_ollama.tasks.parsing.reading import Reading, from_journal
+from prefect_ollama.blocks.child_processes import end_with_parent
+from prefect_ollama.tasks.parsing.pdf import Pages, Reader, Reading, from_journal, mupdf
+from prefect_ollama.tasks.parsing.sandbox import Limits, confinement, protocol, used_cpu
 
 # Pages of a document that are sent at once: each time wakes the parent up.
 _TOGETHER = 32
@@ -57,7 +54,7 @@ class _Child:
         self._tessdata = mupdf.find_tessdata(ceiling.tessdata) if ceiling.ocr else ""
         self._pages = Pages()
         self._limits = Limits(memory_mb=ceiling.memory_mb, cpu_seconds=ceiling.cpu_seconds)
-        self._unconfined = sandbox.confine([self._tessdata] if self._tessdata else [])
+        self._unconfined = confinement.confine([self._tessdata] if self._tessdata else [])
 
     def serve(self) -> None:
         """Answer requests until the parent closes the pipe."""
@@ -119,7 +116,7 @@ class _Child:
 
     def _journal(self, lines: int) -> Iterator[protocol.Line]:
         for _ in range(lines):
-            yield protocol.read_line(self._requests.readline(protocol.LONGEST).rstrip(b"\n"))
+            yield protocol.read_line(self._requests.readline(protocol.MAX_MESSAGE_BYTES).rstrip(b"\n"))
 
     def _make(self, reading: Reading, request: dict[str, Any]) -> dict[str, Any]:
         self._say(protocol.MAKES, 0, b"{}")

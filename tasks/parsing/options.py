@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.sealed import seal
+from prefect_ollama.blocks.secrets import seal
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,9 @@ from typing import Any, Final
 
 from prefect_ollama.blocks.errors import DocumentError
 from prefect_ollama.tasks.parsing.document import ParsedDocument
-from prefect_ollama.tasks.parsing.job import Job
+from prefect_ollama.tasks.parsing.errors import REMEDIES, Stopped
 from prefect_ollama.tasks.parsing.options import ParseOptions
-from prefect_ollama.tasks.parsing.process import CannotStart, ChildProcess
-from prefect_ollama.tasks.parsing.refusals import REMEDIES, Stopped
+from prefect_ollama.tasks.parsing.sandbox import CannotStart, ChildProcess, Session
 
 PARSER_VERSION: Final = 1
 """Raise it when the same file comes out otherwise; `ingest --reread` then reads unchanged files again. Documents of
@@ -101,11 +100,11 @@ class Parser:
                 os.close(opened)
         return job.document(time.monotonic() - started)
 
-    def _read(self, path: Path, options: ParseOptions, descriptor: int) -> Job:
+    def _read(self, path: Path, options: ParseOptions, descriptor: int) -> Session:
         size = os.fstat(descriptor).st_size
         child = self._ready_child(options, size)
         used_before = child.files > 0
-        job = Job(path, options, descriptor)
+        job = Session(path, options, descriptor)
         started = time.monotonic()
         try:
             self._run(job, child, job.request())
@@ -118,7 +117,7 @@ class Parser:
             self._run(job, self._ready_child(options, size), *job.replay(stop.kind, stop.reason))
         return job
 
-    def _run(self, job: Job, child: ChildProcess, request: dict[str, Any], journal: bytes = b"") -> None:
+    def _run(self, job: Session, child: ChildProcess, request: dict[str, Any], journal: bytes = b"") -> None:
         """Let a child do a job, and take leave of it if it is the worse for it."""
         try:
             job.run(child, request, journal)

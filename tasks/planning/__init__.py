@@ -1,11 +1,26 @@
 """What is there, and what has to be done about it. Needs no Prefect."""
 
-from prefect_ollama.tasks.planning.bundle import Bundle, Bundles
-from prefect_ollama.tasks.planning.opening import LinkOnTheWay, NotRegular, hash_descriptor
-from prefect_ollama.tasks.planning.plan import Plan, ReaderVersions, make_plan
-from prefect_ollama.tasks.planning.source import Source, SourceFile, find_files
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from prefect_ollama.tasks.planning.bundle import Bundle, Bundles
+    from prefect_ollama.tasks.planning.forget import documents_named, notes_on
+    from prefect_ollama.tasks.planning.list_file import kept_list, source_display_name, unlisted
+    from prefect_ollama.tasks.planning.opening import LinkOnTheWay, NotRegular, hash_descriptor
+    from prefect_ollama.tasks.planning.plan import Plan, ReaderVersions, make_plan
+    from prefect_ollama.tasks.planning.source import (
+        LISTED,
+        Source,
+        SourceFile,
+        document_id,
+        find_files,
+        source_name,
+    )
 
 __all__ = [
+    "LISTED",
     "Bundle",
     "Bundles",
     "LinkOnTheWay",
@@ -14,7 +29,27 @@ __all__ = [
     "ReaderVersions",
     "Source",
     "SourceFile",
+    "document_id",
+    "documents_named",
     "find_files",
     "hash_descriptor",
+    "kept_list",
     "make_plan",
+    "notes_on",
+    "source_display_name",
+    "source_name",
+    "unlisted",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "bundle": ("Bundle", "Bundles"),
+            "forget": ("documents_named", "notes_on"),
+            "list_file": ("kept_list", "source_display_name", "unlisted"),
+            "opening": ("LinkOnTheWay", "NotRegular", "hash_descriptor"),
+            "plan": ("Plan", "ReaderVersions", "make_plan"),
+            "source": ("LISTED", "Source", "SourceFile", "document_id", "find_files", "source_name"),
+        },
+    )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.private import open_private, private_folder
+from prefect_ollama.blocks.private_files import open_private, private_folder
 
 MARK: Final = "@"
 """What a source begins with that is such a file."""
@@ -55,7 +55,7 @@ def unlisted(source: str | Sequence[str]) -> str | list[str] | Sequence[str]:
     return paths
 
 
-def spoken_source(source: str | Sequence[str]) -> str:
+def source_display_name(source: str | Sequence[str]) -> str:
     """What a run over a source is named after: its folder, pattern or file, or how many files it has."""
     if not isinstance(source, str):
         return str(source[0]) if len(source) == 1 else f"{len(source):,} files"

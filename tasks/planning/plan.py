@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from prefect_ollama.blocks.documents import FAILED, PARTIAL, STALE, Document
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.lance import FAILED, PARTIAL, STALE, Document
 from prefect_ollama.tasks.planning.forget import location_of, named
 from prefect_ollama.tasks.planning.opening import hash_descriptor
 from prefect_ollama.tasks.planning.source import LISTED, SUFFIX, Source, SourceFile, document_id

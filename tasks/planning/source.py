@@ -18,8 +18,8 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
+from prefect_ollama.blocks.documents import FAILED, Document
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.lance import FAILED, Document
 from prefect_ollama.tasks.planning.opening import opened_beneath
 
 SUFFIX = ".pdf"

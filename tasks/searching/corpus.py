@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from prefect_ollama.blocks.by_address import table_by_address
+from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.lance import Hit, Mode, StoreSpec
+from prefect_ollama.blocks.lance import Mode, StoreSpec
 from prefect_ollama.tasks.searching.opening import open_for_search
 
 if TYPE_CHECKING:
@@ -127,12 +128,12 @@ class Corpus:
             self._refuse_closed()
             if self._nodes is None:
                 # A search by words does without, and need not wait for the HTTP client's import.
+                from prefect_ollama.tasks.embedding import running_nodes
                 from prefect_ollama.tasks.searching.nodes import asked_nodes
-                from prefect_ollama.tasks.serving import serving_cluster
 
                 model = self._model or self._store.identity.model
                 with ExitStack() as opened:
-                    spec = opened.enter_context(serving_cluster(self._cluster, model=model, count=1))
+                    spec = opened.enter_context(running_nodes(self._cluster, model=model, count=1))
                     self._nodes = opened.enter_context(asked_nodes(spec, self._store))
                     self._opened = opened.pop_all()
             return self._nodes

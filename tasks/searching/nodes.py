@@ -7,19 +7,25 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from prefect_ollama.blocks.blocking import blocking
+from prefect_ollama.blocks.documents import Identity
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import Identity, Store
-from prefect_ollama.blocks.wire.fingerprint import Fingerprint, compare
-from prefect_ollama.blocks.wire.proof import ProvenCluster, likeness, prove_cluster
-from prefect_ollama.blocks.wire.spec import ClusterSpec
+from prefect_ollama.blocks.lance import Store
+from prefect_ollama.blocks.nodes import (
+    ClusterSpec,
+    Fingerprint,
+    VerifiedCluster,
+    compare,
+    likeness,
+    verify_cluster,
+)
 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
-from prefect_ollama.tasks.log import run_logger
+from prefect_ollama.tasks.prefect_state import run_logger
 from prefect_ollama.tasks.searching.rows import ROWS_COMPARED_BY_SEARCH, compare_rows, other_vectors
 
 
 def verified(
     cluster: ClusterSpec, count: int, table: Identity | None = None, *, quick: bool = False
-) -> ProvenCluster:
+) -> VerifiedCluster:
     """Let every node of a cluster prove itself; those that can't are named in the log and left out.
 
     Args:
@@ -38,12 +44,12 @@ def verified(
         logger.info("Node %r: %s%s", node, what, share)
 
     known = None if table is None else table.fingerprint
-    proven = blocking(prove_cluster(cluster, reference=known, quick=quick, progress=pulling))
+    proven = blocking(verify_cluster(cluster, reference=known, quick=quick, progress=pulling))
     for error in proven.left_out.values():
         logger.warning("Left out for now: %s", error)
     logger.info(
         "%d of %d nodes serve %r (digest %s, %d dimensions)",
-        len(proven.proofs),
+        len(proven.verifications),
         count,
         cluster.model.name,
         proven.reference.digest[:12] or "unknown",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import Store, StoreSpec
-from prefect_ollama.tasks.log import run_logger
+from prefect_ollama.tasks.prefect_state import run_logger
 
 
 def open_for_search(spec: StoreSpec) -> Store:

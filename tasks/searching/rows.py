@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import Store
-from prefect_ollama.blocks.wire.fingerprint import cosine, digits, least_cosine
-from prefect_ollama.blocks.wire.proof import ProvenCluster
-from prefect_ollama.blocks.wire.spec import full_name
+from prefect_ollama.blocks.nodes import VerifiedCluster, cosine, digits, full_name, least_cosine
 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
 
 ROWS_COMPARED = 24
@@ -69,7 +67,7 @@ def compare_rows(store: Store, dispatcher: Dispatcher, count: int) -> RowsCompar
 
 
 def other_vectors(
-    store: Store, cluster: ProvenCluster, rows: RowsCompared, *, state: str = "The table was not changed."
+    store: Store, cluster: VerifiedCluster, rows: RowsCompared, *, state: str = "The table was not changed."
 ) -> TableError:
     """Return the error where the nodes give other vectors for rows of a table than are stored."""
     found, reference = store.identity, cluster.reference

@@ -1,9 +1,26 @@
 """Tuning a node: how many requests of what size it needs to do all it can, measured in a bounded time."""
 
-from prefect_ollama.tasks.tuning.curve import draw_curve
-from prefect_ollama.tasks.tuning.load import Load
-from prefect_ollama.tasks.tuning.point import Point, Tuning, choose
-from prefect_ollama.tasks.tuning.search import search
-from prefect_ollama.tasks.tuning.texts import texts_of
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from prefect_ollama.tasks.tuning._search import search
+    from prefect_ollama.tasks.tuning.curve import draw_curve
+    from prefect_ollama.tasks.tuning.load import Load
+    from prefect_ollama.tasks.tuning.point import Point, Tuning, choose
+    from prefect_ollama.tasks.tuning.texts import texts_of
 
 __all__ = ["Load", "Point", "Tuning", "choose", "draw_curve", "search", "texts_of"]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "_search": ("search",),
+            "curve": ("draw_curve",),
+            "load": ("Load",),
+            "point": ("Point", "Tuning", "choose"),
+            "texts": ("texts_of",),
+        },
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prefect_ollama.tasks.drawing import FAINT, HUES, INK, Svg, steps
+from prefect_ollama.tasks.reporting import FAINT, HUES, INK, Svg, steps
 from prefect_ollama.tasks.tuning.point import Point, Tuning
 
 WIDTH, HEIGHT = 760.0, 300.0

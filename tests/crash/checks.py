@@ -14,8 +14,8 @@ from prefect.client.schemas.objects import TERMINAL_STATES, StateType
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 
 from prefect_ollama.blocks.lance import StoreSpec
-from prefect_ollama.blocks.lance.upkeep import TEMPORARY, delete_left_over_files
-from prefect_ollama.blocks.wire.canaries import CANARIES
+from prefect_ollama.blocks.lance.maintenance import TEMPORARY, delete_left_over_files
+from prefect_ollama.blocks.nodes.canaries import CANARIES
 from prefect_ollama.tasks.chunking import gauge_texts
 from tests.crash.world import Undisturbed, World
 from tests.flow_samples import PREFIX

@@ -11,7 +11,7 @@ import orjson
 
 from prefect_ollama.blocks import LanceTable
 from prefect_ollama.flows import ingest_pdfs
-from prefect_ollama.flows.task_runner import IngestTaskRunner
+from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from prefect_ollama.tasks import store
 
 if __name__ == "__main__":

@@ -10,14 +10,14 @@ import sys
 import time
 from pathlib import Path
 
-from prefect_ollama.blocks.wire.proof import prove_cluster
-from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.verification import verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher
 
 if __name__ == "__main__":
     folder, name, count, *urls = sys.argv[1:]
     nodes = tuple(NodeSpec(f"node {number}", url) for number, url in enumerate(urls))
-    cluster = asyncio.run(prove_cluster(ClusterSpec(nodes, ModelSpec("nomic-embed-text"))))
+    cluster = asyncio.run(verify_cluster(ClusterSpec(nodes, ModelSpec("nomic-embed-text"))))
     with Dispatcher(cluster, None if folder == "-" else Path(folder)) as dispatcher:
         print("ready", flush=True)
         sys.stdin.readline()
@@ -25,5 +25,5 @@ if __name__ == "__main__":
         embedded = dispatcher.embed([f"{name} {number} ".ljust(400, "x") for number in range(int(count))])
         assert not embedded.failures
         print(time.monotonic() - begun, flush=True)
-        errors = [dict(node.errors) for node in dispatcher.figures().nodes if node.errors]
+        errors = [dict(node.errors) for node in dispatcher.stats().nodes if node.errors]
         assert not errors, errors

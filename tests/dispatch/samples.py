@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from prefect_ollama.blocks.wire.proof import ProvenCluster, prove_cluster
-from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
-from prefect_ollama.tasks.dispatch import Dispatcher, Embedded, NodeFigures
+from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_cluster
+from prefect_ollama.tasks.dispatch import Dispatcher, Embedded, NodeStats
 from tests.nodes import Node, expected_vector
 
 DIMENSION = 32
@@ -40,9 +40,9 @@ def spec(
     return ClusterSpec(each, model, give_up_after=give_up_after)
 
 
-def proven(made: Sequence[Node], **changes: Any) -> ProvenCluster:
+def proven(made: Sequence[Node], **changes: Any) -> VerifiedCluster:
     """The same, proven."""
-    return asyncio.run(prove_cluster(spec(made, **changes)))
+    return asyncio.run(verify_cluster(spec(made, **changes)))
 
 
 def check(texts: Sequence[str], embedded: Embedded, *, failed: Sequence[int] = ()) -> None:
@@ -58,6 +58,6 @@ def check(texts: Sequence[str], embedded: Embedded, *, failed: Sequence[int] = (
             assert embedded.nodes[i] != ""
 
 
-def of(dispatcher: Dispatcher, name: str) -> NodeFigures:
+def of(dispatcher: Dispatcher, name: str) -> NodeStats:
     """A node's figures."""
-    return next(node for node in dispatcher.figures().nodes if node.name == name)
+    return next(node for node in dispatcher.stats().nodes if node.name == name)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from prefect_ollama.blocks.errors import NodeError
-from prefect_ollama.blocks.wire.proof import _gather
+from prefect_ollama.blocks.nodes.verification import _gather
 from prefect_ollama.tasks.dispatch import Dispatcher
 from tests.dispatch.samples import DIMENSION, check, proven, some
 from tests.dispatch.virtual import VirtualLoop, VirtualNode, embed
@@ -32,7 +32,7 @@ def test_a_stop_of_our_own_process_is_no_silence_of_nodes(
     outcome = embed(monkeypatch, made, some(int(5 * sum(rates))), loop=loop)
     assert outcome.seconds > at + seconds
     assert not outcome.embedded.failures
-    assert not any(node.errors or node.state != "closed" for node in outcome.figures.nodes)
+    assert not any(node.errors or node.state != "closed" for node in outcome.stats.nodes)
 
 
 @pytest.mark.parametrize("turn", [0.01, 0.1, 0.4])
@@ -43,7 +43,7 @@ def test_a_process_that_seldom_gets_a_core_blames_no_node(
     loop = functools.partial(VirtualLoop, turn=turn)
     outcome = embed(monkeypatch, made, some(1000), loop=loop)
     assert not outcome.embedded.failures
-    assert not any(node.errors or node.state != "closed" for node in outcome.figures.nodes)
+    assert not any(node.errors or node.state != "closed" for node in outcome.stats.nodes)
 
 
 def test_others_get_longer_where_the_first_node_took_long_itself() -> None:
@@ -97,4 +97,4 @@ def test_under_load_no_healthy_node_is_said_to_fail() -> None:
             for _ in range(3):
                 texts = some(600)
                 check(texts, dispatcher.embed(texts))
-                assert not any(node.errors for node in dispatcher.figures().nodes)
+                assert not any(node.errors for node in dispatcher.stats().nodes)

@@ -63,7 +63,7 @@ def test_every_node_is_busy_to_the_end(
     outcome = embed(monkeypatch, made, asked)
     assert right(asked, outcome.embedded.vectors)
     assert count / sum(node.saturated for node in made) / outcome.seconds >= least
-    assert sum(node.texts for node in outcome.figures.nodes) == count
+    assert sum(node.texts for node in outcome.stats.nodes) == count
 
 
 @pytest.mark.parametrize(("at", "least"), [(1.5, 0.95), (2.0, 0.95), (2.25, 0.95), (2.5, 0.95), (3.0, 0.93)])
@@ -88,7 +88,7 @@ def test_a_liar_in_mid_run_is_found_out_and_costs_seconds(
     asked = texts(3000)
     outcome = embed(monkeypatch, made, asked)
     assert right(asked, outcome.embedded.vectors)
-    assert outcome.figures.nodes[liar].errors
+    assert outcome.stats.nodes[liar].errors
     others = sum(node.texts_per_second for node in made) - made[liar].texts_per_second
     assert outcome.seconds <= 3000 / others + 4.0
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import ClusterError
-from prefect_ollama.blocks.wire.proof import prove_cluster
+from prefect_ollama.blocks.nodes.verification import verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher, Unfinished, shared_dispatcher
 from prefect_ollama.tasks.dispatch import dispatcher as dispatcher_module
 from tests.dispatch.samples import DIMENSION, check, of, proven, some, spec
@@ -75,7 +75,7 @@ def test_a_cancelled_caller_leaves_no_work_behind(trio: list[Node]) -> None:
         texts = some(10)
         check(texts, dispatcher.embed(texts))
         trio[0].wait(cancelled=1)
-        assert dispatcher.figures().queued == 0
+        assert dispatcher.stats().queued == 0
         assert dispatcher.idle
         assert trio[0].stats()["texts_answered"] < 1000
 
@@ -97,8 +97,8 @@ def test_cancelled_at_once(trio: list[Node]) -> None:
         texts = some(100)
         check(texts, dispatcher.embed(texts))
         # A request that was cancelled is counted until its connection is closed.
-        until(lambda: all(node.in_flight == 0 for node in dispatcher.figures().nodes) or None, seconds=20)
-        assert not any(node.errors for node in dispatcher.figures().nodes)
+        until(lambda: all(node.in_flight == 0 for node in dispatcher.stats().nodes) or None, seconds=20)
+        assert not any(node.errors for node in dispatcher.stats().nodes)
 
 
 def test_close_ends_callers_with_what_was_done(trio: list[Node]) -> None:
@@ -118,7 +118,7 @@ def test_close_ends_callers_with_what_was_done(trio: list[Node]) -> None:
     assert (str(copy), copy.left, copy.embedded.nodes) == (str(error), error.left, error.embedded.nodes)
     with pytest.raises(ClusterError, match="closed"):
         dispatcher.embed(["too late"])
-    assert dispatcher.figures().nodes
+    assert dispatcher.stats().nodes
     for node in trio:
         node.wait(timeout=5)
     assert not [thread for thread in threading.enumerate() if thread.name == "dispatcher"]
@@ -249,8 +249,8 @@ def test_proxies_with_prefix_token_and_tls() -> None:
         second = replace(second, ca_bundle=two.ca_file)
         cluster = replace(plain, nodes=(first, second, third))
         texts = some(120)
-        done = asyncio.run(prove_cluster(cluster))
-        assert set(done.proofs) == {first.name, second.name}
+        done = asyncio.run(verify_cluster(cluster))
+        assert set(done.verifications) == {first.name, second.name}
         assert "credentials" in str(done.left_out[third.name])
         assert "hush" not in str(done.left_out[third.name])
         with Dispatcher(done) as dispatcher:

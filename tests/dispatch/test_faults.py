@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from prefect_ollama.blocks.errors import NodeRefused
-from prefect_ollama.tasks.dispatch import Dispatcher, Unfinished, breaker
+from prefect_ollama.tasks.dispatch import Dispatcher, Unfinished
+from prefect_ollama.tasks.dispatch import _breaker as breaker
 from tests.dispatch.samples import DIMENSION, check, of, proven, some
 from tests.nodes import Node, expected_vector, text_hash
 
@@ -70,16 +71,16 @@ def test_a_fault_of_one_node_in_mid_run_costs_nothing(trio: list[Node], fault: s
             jobs += 1
             embedded = dispatcher.embed(texts)
             check(texts, embedded)
-            figures = of(dispatcher, "n1")
+            stats = of(dispatcher, "n1")
             # On a busy machine a node is given longer before its silence counts; the others end a job sooner.
-            if figures.errors or fault not in SILENT:
+            if stats.errors or fault not in SILENT:
                 break
-        assert any(cause in said for said in figures.errors), figures.errors
-        assert cause in figures.last_error or len(figures.errors) > 1
+        assert any(cause in said for said in stats.errors), stats.errors
+        assert cause in stats.last_error or len(stats.errors) > 1
         # It took what it could before, and the others did the rest.
         assert set(embedded.nodes) >= {"n0", "n2"}
-        assert sum(node.texts for node in dispatcher.figures().nodes) == jobs * len(texts)
-        assert dispatcher.figures().queued == 0
+        assert sum(node.texts for node in dispatcher.stats().nodes) == jobs * len(texts)
+        assert dispatcher.stats().queued == 0
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - SILENT - {"huge"}))
@@ -88,7 +89,7 @@ def test_a_fault_from_the_start_leaves_the_node_out_and_names_it(trio: list[Node
     texts = some(60)
     trio[1].control(faults=[settings])
     cluster = proven(trio)
-    assert set(cluster.proofs) == {"n0", "n2"}
+    assert set(cluster.verifications) == {"n0", "n2"}
     assert cluster.left_out["n1"].node == "n1"
     with Dispatcher(cluster) as dispatcher:
         check(texts, dispatcher.embed(texts))
@@ -109,7 +110,7 @@ def test_a_fault_of_all_nodes_that_passes_is_survived(trio: list[Node], fault: s
             node.reset()
             node.control(faults=[settings | {"after_requests": 1, "duration": 0.3}])
         check(texts, dispatcher.embed(texts))
-        assert any(node.errors for node in dispatcher.figures().nodes)
+        assert any(node.errors for node in dispatcher.stats().nodes)
 
 
 @pytest.mark.parametrize("fault", sorted(LIES))
@@ -129,7 +130,7 @@ def test_nodes_that_all_lie_from_some_moment_on_end_the_run_with_nothing_wrong(
             np.testing.assert_allclose(
                 caught.value.embedded.vectors[i], expected_vector(texts[i], DIMENSION), atol=1e-5
             )
-        assert all(any(cause in said for said in node.errors) for node in dispatcher.figures().nodes)
+        assert all(any(cause in said for said in node.errors) for node in dispatcher.stats().nodes)
 
 
 @pytest.mark.parametrize("fault", sorted(LIES))
@@ -301,7 +302,7 @@ def test_a_slow_down_to_a_tenth_delays_nothing_that_others_can_do(trio: list[Nod
 def test_a_node_that_hangs_from_the_start_delays_nothing(trio: list[Node]) -> None:
     trio[1].control(faults=[{"name": "hang", "paths": ["*"]}])
     cluster = proven(trio)
-    assert set(cluster.proofs) == {"n0", "n2"}
+    assert set(cluster.verifications) == {"n0", "n2"}
     assert "was not ready" in str(cluster.left_out["n1"])
     with Dispatcher(cluster) as dispatcher:
         texts = some(200)
@@ -326,7 +327,7 @@ def test_nothing_is_embedded_twice_by_healthy_nodes(trio: list[Node]) -> None:
         check(texts, dispatcher.embed(texts))
         counts = [node.stats()["served"] for node in trio]
         served = sum(count.get(text_hash(text), 0) for count in counts for text in texts)
-        wasted = sum(node.wasted for node in dispatcher.figures().nodes)
+        wasted = sum(node.wasted for node in dispatcher.stats().nodes)
         # A text of each request that was the last of its node may be embedded by another one too, to check it.
         checked = served - len(texts) - wasted
         assert 0 < checked <= 3 * len(trio)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from prefect_ollama.tasks.dispatch import neighbours
-from prefect_ollama.tasks.dispatch.neighbours import SLOTS, Neighbours
+from prefect_ollama.tasks.dispatch import _shared_limits as shared_limits
+from prefect_ollama.tasks.dispatch._shared_limits import SLOTS, SharedLimits
 from tests.nodes import nodes
 
 NODE, MOST = "http://node:11434", 16
@@ -21,7 +21,7 @@ def known(folder: Path, slots: int) -> None:
     (folder / SLOTS).write_text(f'{{"{NODE}": {slots}}}')
 
 
-def fill(one: Neighbours, most: int = MOST) -> int:
+def fill(one: SharedLimits, most: int = MOST) -> int:
     """Take as many places as there are, and return their number."""
     taken = 0
     while taken < 100 and one.take(NODE, most).taken:
@@ -30,13 +30,13 @@ def fill(one: Neighbours, most: int = MOST) -> int:
 
 
 def test_one_that_is_alone_is_held_by_nothing(tmp_path: Path) -> None:
-    assert fill(Neighbours(None)) == fill(Neighbours(tmp_path / "new")) == 100
+    assert fill(SharedLimits(None)) == fill(SharedLimits(tmp_path / "new")) == 100
 
 
 @pytest.mark.parametrize("slots", [1, 2, 4])
 def test_all_together_have_one_more_than_the_node_serves_at_once(tmp_path: Path, slots: int) -> None:
     known(tmp_path, slots)
-    first, second = Neighbours(tmp_path), Neighbours(tmp_path)
+    first, second = SharedLimits(tmp_path), SharedLimits(tmp_path)
     for _ in range(slots + 1):
         assert first.take(NODE, MOST).taken
     assert not second.take(NODE, MOST).taken
@@ -55,7 +55,7 @@ def test_all_together_have_one_more_than_the_node_serves_at_once(tmp_path: Path,
 
 def test_each_of_many_has_one(tmp_path: Path) -> None:
     known(tmp_path, 1)
-    all_of_them = [Neighbours(tmp_path) for _ in range(5)]
+    all_of_them = [SharedLimits(tmp_path) for _ in range(5)]
     for _ in range(2):
         for each in all_of_them:
             each.take(NODE, MOST)
@@ -64,13 +64,13 @@ def test_each_of_many_has_one(tmp_path: Path) -> None:
 
 def test_the_nodes_own_limit_is_for_all_together(tmp_path: Path) -> None:
     known(tmp_path, 4)
-    first, second = Neighbours(tmp_path), Neighbours(tmp_path)
+    first, second = SharedLimits(tmp_path), SharedLimits(tmp_path)
     assert first.take(NODE, 2).taken
     assert fill(second, 2) == 1
 
 
 def test_one_alone_finds_out_and_tells_the_others(tmp_path: Path) -> None:
-    first, second = Neighbours(tmp_path), Neighbours(tmp_path)
+    first, second = SharedLimits(tmp_path), SharedLimits(tmp_path)
     for _ in range(4):
         assert first.take(NODE, MOST).taken
     assert not second.take(NODE, MOST).taken
@@ -80,12 +80,12 @@ def test_one_alone_finds_out_and_tells_the_others(tmp_path: Path) -> None:
     first.release(NODE, 2)
     place = second.take(NODE, MOST)
     assert (place.taken, place.slots) == (True, 2)
-    assert Neighbours(tmp_path).slots(NODE) == 2
+    assert SharedLimits(tmp_path).slots(NODE) == 2
 
 
 def test_who_has_nothing_to_send_stands_in_nobodys_way(tmp_path: Path) -> None:
     known(tmp_path, 1)
-    first, second = Neighbours(tmp_path), Neighbours(tmp_path)
+    first, second = SharedLimits(tmp_path), SharedLimits(tmp_path)
     assert fill(first, 2) == 100  # alone
     assert not second.take(NODE, MOST).taken
     for _ in range(99):
@@ -97,23 +97,23 @@ def test_who_has_nothing_to_send_stands_in_nobodys_way(tmp_path: Path) -> None:
 
 def test_a_stopped_one_delays_others_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known(tmp_path, 1)
-    first, second = Neighbours(tmp_path), Neighbours(tmp_path)
+    first, second = SharedLimits(tmp_path), SharedLimits(tmp_path)
     fill(first)
     assert not second.take(NODE, MOST).taken
-    monkeypatch.setattr(neighbours, "PATIENCE", -1.0)
+    monkeypatch.setattr(shared_limits, "SLOT_TIMEOUT_S", -1.0)
     assert second.take(NODE, MOST).taken
 
 
 HOLD = """
-import sys; from pathlib import Path; from prefect_ollama.tasks.dispatch.neighbours import Neighbours
-one = Neighbours(Path(sys.argv[1])); one.take(sys.argv[2], 16); one.take(sys.argv[2], 16)
+import sys; from pathlib import Path; from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
+one = SharedLimits(Path(sys.argv[1])); one.take(sys.argv[2], 16); one.take(sys.argv[2], 16)
 print("there", flush=True); sys.stdin.read()
 """
 
 
 def test_a_killed_one_is_gone(tmp_path: Path) -> None:
     known(tmp_path, 1)
-    one = Neighbours(tmp_path)
+    one = SharedLimits(tmp_path)
     command = [sys.executable, "-c", HOLD, tmp_path, NODE]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
@@ -132,11 +132,11 @@ def test_a_killed_one_is_gone(tmp_path: Path) -> None:
 def test_a_folder_that_is_of_no_use_is_done_without(tmp_path: Path, broken: str) -> None:
     if broken == "a file":
         (tmp_path / "place").write_text("")
-        assert fill(Neighbours(tmp_path / "place")) == 100
+        assert fill(SharedLimits(tmp_path / "place")) == 100
         return
     (tmp_path / SLOTS).write_text("{")
     (tmp_path / "0.user").write_text("[")
-    one = Neighbours(tmp_path)
+    one = SharedLimits(tmp_path)
     assert one.slots(NODE) is None
     assert fill(one) == 100
 

@@ -15,16 +15,17 @@ import pytest
 
 from prefect_ollama.blocks.errors import NodeUnreachable
 from prefect_ollama.blocks.nodes import NodeModel
-from prefect_ollama.blocks.wire.answer import Answer, Vectors
-from prefect_ollama.blocks.wire.canaries import CANARIES, SHORT
-from prefect_ollama.blocks.wire.fingerprint import Fingerprint
-from prefect_ollama.blocks.wire.proof import Proof, ProvenCluster
-from prefect_ollama.blocks.wire.spec import ClusterSpec, ModelSpec, NodeSpec
-from prefect_ollama.tasks.dispatch import Embedded, Figures, embedding_kind
+from prefect_ollama.blocks.nodes.canaries import CANARIES, SHORT
+from prefect_ollama.blocks.nodes.embed_response import Answer, Vectors
+from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
+from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.verification import NodeVerification, VerifiedCluster
+from prefect_ollama.tasks.dispatch import DispatchStats, Embedded
+from prefect_ollama.tasks.dispatch import _embedding_kind as embedding_kind
+from prefect_ollama.tasks.dispatch._embedding_kind import EmbeddingKind
+from prefect_ollama.tasks.dispatch._engine import Engine
+from prefect_ollama.tasks.dispatch._rate_model import RateModel
 from prefect_ollama.tasks.dispatch.embedding import EmbeddingJob
-from prefect_ollama.tasks.dispatch.embedding_kind import EmbeddingKind
-from prefect_ollama.tasks.dispatch.engine import Engine
-from prefect_ollama.tasks.dispatch.pace import Pace
 from tests.nodes import expected_vector
 from tests.nodes.bursts import ALWAYS, Bursts, least_time
 
@@ -173,7 +174,7 @@ class Outcome:
 
     embedded: Embedded
     seconds: float
-    figures: Figures
+    stats: DispatchStats
 
 
 def embed(
@@ -201,28 +202,28 @@ def embed(
     VirtualClient.nodes = {f"n{i}": node for i, node in enumerate(made)}
     patch.setattr(embedding_kind, "open_endpoint", VirtualClient)
     if assumed is not None:
-        start_over = Pace.start_over
+        start_over = RateModel.start_over
 
-        def assume(pace: Pace, units: float, seconds: float, slots: int | None = None) -> None:
-            start_over(pace, units, seconds, slots)
-            pace.told(assumed)
+        def assume(rate_model: RateModel, units: float, seconds: float, slots: int | None = None) -> None:
+            start_over(rate_model, units, seconds, slots)
+            rate_model.adopt_slots(assumed)
 
-        patch.setattr(Pace, "start_over", assume)
+        patch.setattr(RateModel, "start_over", assume)
     reference = Fingerprint.measured(CANARIES, _vectors(CANARIES, "a"), digest="digest")
-    proofs = {
-        name: Proof(name, "", "digest", node.seconds(node.count(SHORT)) + node.latency)
+    verifications = {
+        name: NodeVerification(name, "", "digest", node.seconds(node.count(SHORT)) + node.latency)
         for name, node in VirtualClient.nodes.items()
     }
-    each = tuple(NodeSpec(name, max_request_texts=most) for name in proofs)
+    each = tuple(NodeSpec(name, max_request_texts=most) for name in verifications)
     spec = ClusterSpec(each, ModelSpec("virtual"), give_up_after=20.0)
-    cluster = ProvenCluster(spec, reference, proofs)
+    cluster = VerifiedCluster(spec, reference, verifications)
 
     async def run() -> Outcome:
         dispatch = Engine(EmbeddingKind(cluster), spec)
         job = EmbeddingJob(list(texts), DIMENSION, prefix="", urgent=False, limit=most)
         dispatch.add(job)
         embedded = await asyncio.wrap_future(job.future)
-        outcome = Outcome(embedded, asyncio.get_running_loop().time(), dispatch.figures())
+        outcome = Outcome(embedded, asyncio.get_running_loop().time(), dispatch.stats())
         await dispatch.aclose()
         return outcome
 

@@ -1,0 +1,244 @@
+"""What the blocks share: secrets stay out of errors and pickles."""
+
+from __future__ import annotations
+
+import logging
+import re
+from abc import ABC
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, ClassVar, Self
+from uuid import UUID
+
+import httpx
+from prefect.blocks.core import Block
+from prefect.client.schemas.objects import BlockDocument
+from prefect.exceptions import MissingContextError, PrefectException
+from prefect.logging import get_logger, get_run_logger
+from prefect.types import SecretDict
+from pydantic import (
+    ConfigDict,
+    PrivateAttr,
+    SecretStr,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
+
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.nodes import proxy_hint
+from prefect_ollama.blocks.secrets import Sealed
+
+BLOCK_NAME = re.compile(r"[a-z0-9-]+")
+"""What Prefect takes for the name of a block."""
+
+
+class StoredBlock(Block, ABC):
+    """A block that is pickled as a reference when it holds secrets and is on the server as it is here.
+
+    Whoever unpickles it (a Dask worker) loads it from the server again. A block that was never saved, or was changed
+    since, has no such place; it is pickled with its secrets sealed, so that it works in this process only and in those
+    that were given them.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
+
+    _as_saved: dict[str, Any] | None = PrivateAttr(None)
+
+    @property
+    def name(self) -> str:
+        """Name it is saved under, empty where it is not."""
+        return self._block_document_name or ""
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the server has it as it is here (as far as this process knows)."""
+        return self._as_saved is not None and self._as_saved == self.__dict__
+
+    @property
+    def logger(self) -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+        """The run's logger inside a run, and one of this block's outside."""
+        try:
+            return get_run_logger()
+        except MissingContextError:
+            return get_logger(f"blocks.{self.get_block_type_slug()}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "_block_document_id":
+            # Prefect sets it when the block was loaded or saved: this is what the server has.
+            self._as_saved = None if value is None else deepcopy(self.__dict__)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self.unchanged and any(_is_secret(value) for value in self.__dict__.values()):
+            return _load_by_id, (type(self), self._block_document_id)
+        return super().__reduce_ex__(protocol)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        private = state["__pydantic_private__"]
+        sealed = {name: _sealed(value) for name, value in state["__dict__"].items()}
+        return {**state, "__dict__": sealed, "__pydantic_private__": {**(private or {}), "_as_saved": None}}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(
+            {**state, "__dict__": {name: _opened(value) for name, value in state["__dict__"].items()}}
+        )
+
+    @model_serializer(mode="wrap")
+    def ser_model(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        """Leave empty secret dicts out of what is stored.
+
+        Prefect's API shows any such dict as `"********"`, even one that is empty or null; its form then
+        refuses to save the block again, because that is no object.
+        """
+        data = super().ser_model(handler, info)
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretDict) and not value.get_secret_value():
+                data.pop(name, None)
+        return data
+
+    @classmethod
+    def made(cls, **values: Any) -> Self:
+        """Make a block that is not saved.
+
+        Raises:
+            ConfigurationError: A value is wrong; the text says which.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise ConfigurationError(
+                f"This {cls.get_block_type_name()} cannot work: {field_errors(error)}.",
+                state="Nothing was started.",
+            ) from None
+
+    @classmethod
+    def load_named(cls, name: str, *, hint: str = "") -> Self:
+        """Load a saved block; it waits, also in async code.
+
+        Args:
+            name: Its name.
+            hint: What else to tell the user if there is none of this name.
+
+        Raises:
+            ConfigurationError: There is none of this name, its values are wrong (the text says which), or the
+                Prefect server can't be reached.
+        """
+
+        def load() -> Any:
+            # Prefect puts the name into a path of its API as it is: `../` in it would ask for something else.
+            if not BLOCK_NAME.fullmatch(name):
+                raise ValueError("Unable to find a block whose name no block can have.")
+            return cls.load(name, _sync=True)  # type: ignore[call-arg]
+
+        return cls._loaded(f"named {name!r}", load, hint)
+
+    @classmethod
+    def load_by_id(cls, block_document_id: UUID) -> Self:
+        """Load a saved block by its id; see `load_named`."""
+        reference = {"block_document_id": str(block_document_id)}
+        return cls._loaded(
+            f"with id {str(block_document_id)!r}",
+            lambda: cls.load_from_ref(reference, _sync=True),  # type: ignore[call-arg]
+        )
+
+    @classmethod
+    def _loaded(cls, which: str, load: Callable[[], Any], hint: str = "") -> Self:
+        kind = cls.get_block_type_name()
+        try:
+            block: Self = load()
+        except ValueError as error:
+            if "Unable to find" not in str(error):
+                raise
+            raise ConfigurationError(
+                f"There is no {kind} block {which}.",
+                state="Nothing was started.",
+                remedy=f"Make it in the Prefect UI (Blocks, +, {kind}), or in Python with "
+                f"`{cls.__name__}(…).save(…)`.{hint}",
+            ) from None
+        except (PrefectException, httpx.HTTPError, RuntimeError, OSError) as error:
+            raise ConfigurationError(
+                f"The {kind} block {which} cannot be loaded from the Prefect server ({error}).",
+                state="Nothing was started.",
+                remedy="Check PREFECT_API_URL and that the server runs. Without a server, name nodes by URLs."
+                + proxy_hint(),
+            ) from error
+        return block
+
+    @classmethod
+    def _load_from_block_document(cls, block_document: BlockDocument, validate: bool = True) -> Self:
+        # All ways to load pass here. The server takes values that the block refuses, and Prefect's own
+        # words for that do not say which.
+        try:
+            return super()._load_from_block_document(block_document, validate=validate)
+        except RuntimeError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+            raise ConfigurationError(
+                f"The {cls.get_block_type_name()} block named {block_document.name!r} cannot be used: "
+                f"{field_errors(error.__cause__)}.",
+                state="Nothing was started.",
+                remedy="Correct it in the Prefect UI (Blocks).",
+            ) from None
+
+
+def field_errors(error: ValidationError) -> str:
+    """What is wrong, field by field, in one line and without the values."""
+    lines = []
+    for each in error.errors(include_url=False, include_input=False, include_context=False):
+        where = ".".join(str(part) for part in each["loc"] if isinstance(part, int) or part.isidentifier())
+        what = each["msg"].removeprefix("Value error, ")
+        lines.append(f"field {where!r}: {what}" if where else what)
+    return "; ".join(dict.fromkeys(lines))
+
+
+def refuse_mask(secret: str) -> None:
+    """Refuse what the API shows in place of a secret, as someone copies it from there.
+
+    Raises:
+        ValueError: It is nothing but asterisks.
+    """
+    if secret and not secret.strip("*"):
+        raise ValueError("this is the mask that is shown in place of a secret; write the secret itself")
+
+
+def at(position: int, **more: Any) -> Callable[[dict[str, Any]], None]:
+    """For `json_schema_extra`: the field's place in the form, and no tab "None" beside the value.
+
+    The form leaves an empty field out, so a field that may be None needs no way to say so.
+    """
+
+    def change(schema: dict[str, Any]) -> None:
+        kinds = [kind for kind in schema.pop("anyOf", []) if kind != {"type": "null"}]
+        if schema.get("default", ...) is None:
+            del schema["default"]
+        for kind in kinds:
+            schema.update(kind)
+        schema.update(more, position=position)
+
+    return change
+
+
+def _is_secret(value: Any) -> bool:
+    return isinstance(value, SecretStr | SecretDict) and bool(value.get_secret_value())
+
+
+def _sealed(value: Any) -> Any:
+    if isinstance(value, SecretDict):
+        return SecretDict({name: Sealed(secret) for name, secret in value.get_secret_value().items()})
+    return Sealed(value) if isinstance(value, SecretStr) else value
+
+
+def _opened(value: Any) -> Any:
+    if isinstance(value, SecretDict):
+        return SecretDict(
+            {name: secret.get_secret_value() for name, secret in value.get_secret_value().items()}
+        )
+    return SecretStr(value.get_secret_value()) if isinstance(value, Sealed) else value
+
+
+def _load_by_id(cls: type[StoredBlock], block_document_id: UUID) -> StoredBlock:
+    return cls.load_by_id(block_document_id)

@@ -1,0 +1,110 @@
+"""The folder of a cache: for this user alone. Of its files only those count that this user or root wrote."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from prefect_ollama.blocks.cache.spec import CacheSpec
+from prefect_ollama.blocks.errors import CacheError, FolderNotPrivate
+from prefect_ollama.blocks.private_files import is_ours, private_folder
+
+TEMPORARY: Final = ".tmp"
+DAMAGED: Final = ".damaged"
+
+TEMPORARY_AGE: Final = 3600.0
+"""Seconds after which a temporary file was left by a killed writer; a living one takes milliseconds."""
+
+DAMAGED_AGE: Final = 7 * 24 * 3600.0
+"""Seconds for which a damaged file stays, so that somebody can look at it."""
+
+
+def is_gone(error: OSError) -> bool:
+    """Return whether the file is not there any more; NFS says ESTALE."""
+    return error.errno in (errno.ENOENT, errno.ESTALE)
+
+
+class Folder:
+    """The folder of one cache.
+
+    Args:
+        spec: Where it is.
+    """
+
+    def __init__(self, spec: CacheSpec) -> None:
+        self.spec = spec
+        self._path = Path(spec.folder)
+        self._checked = False
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file."""
+        return self._path / name
+
+    def error(self, doing: str, error: OSError) -> CacheError:
+        """Return the error to raise where the folder does not do what was asked."""
+        return CacheError(
+            f"{doing} failed: {error.strerror or error}.",
+            folder=self.spec.folder,
+            state="What it holds is whole; vectors that it does not hold are embedded again.",
+            remedy="Look at the folder's permissions, its free space and, where it is mounted, its server.",
+        )
+
+    def is_there(self) -> bool:
+        """Return whether the folder exists; if so, it is closed to others.
+
+        Raises:
+            CacheError: It cannot be read, or others keep their rights.
+        """
+        if not self._path.exists():
+            return False
+        if not self._checked:
+            self.make()
+        return True
+
+    def ours(self, wanted: Callable[[str], bool]) -> list[str]:
+        """Return the names of files that no other user put there; none where the folder does not exist yet.
+
+        Args:
+            wanted: Whether a file counts, by its name.
+
+        Raises:
+            CacheError: The folder cannot be read.
+        """
+        try:
+            if not self.is_there():
+                return []
+            with os.scandir(self._path) as entries:
+                return [entry.name for entry in entries if wanted(entry.name) and _is_entry_ours(entry)]
+        except OSError as error:
+            if not is_gone(error):
+                raise self.error("listing it", error) from error
+            return []
+
+    def make(self) -> None:
+        """Make the folder, and close it to other users.
+
+        Raises:
+            CacheError: It cannot be made, or others keep their rights.
+        """
+        try:
+            private_folder(self._path)
+        except FolderNotPrivate as error:
+            raise CacheError(
+                f"it cannot be used: {error.cause}",
+                folder=self.spec.folder,
+                state="No vector of it is believed; all are embedded again.",
+                remedy=error.remedy,
+            ) from error
+        except OSError as error:
+            raise self.error("making it", error) from error
+        self._checked = True
+
+
+def _is_entry_ours(entry: os.DirEntry[str]) -> bool:
+    try:
+        return is_ours(entry.stat(follow_symlinks=False))
+    except OSError:
+        return False  # it is gone

@@ -1,0 +1,114 @@
+"""The models whose vectors a cache holds: each has an id, and a key holds the id.
+
+Equal weights on a CPU and on a GPU differ in the last digits, so an id cannot be computed from vectors. The first
+process that meets a model writes its fingerprint beside the segments. Those that find these vectors take its id.
+Nothing is locked. If two processes write one model at the same moment, all take the earlier one's id from then on, and
+what the other one stored meanwhile is embedded once more. A file appears whole or not at all, and is never changed. One
+that cannot be read counts as missing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Final
+
+from prefect_ollama.blocks.cache._folder import TEMPORARY, TEMPORARY_AGE, Folder
+from prefect_ollama.blocks.nodes import Fingerprint, compare
+
+logger = logging.getLogger(__name__)
+
+_NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}\.model")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """One known model: its file, when it was written (ns since the epoch), and its fingerprint."""
+
+    name: str
+    time_ns: int
+    fingerprint: Fingerprint
+
+
+class Models:
+    """The known models of one folder.
+
+    Args:
+        folder: The cache's.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._read: dict[str, _Known | None] = {}
+        self._found: dict[str, _Known] = {}
+
+    def id_of(self, fingerprint: Fingerprint) -> str:
+        """Return the id under which the cache keeps this model's vectors, and make it known if it is new.
+
+        Raises:
+            CacheError: The folder cannot be read, or the model is new and cannot be written.
+        """
+        known = self._found.get(fingerprint.id)
+        if known is None or not self._folder.path(known.name).exists():
+            # If the folder was emptied meanwhile, this process goes on with the id that it has.
+            made = fingerprint if known is None else known.fingerprint
+            known = self._find(fingerprint)
+            if known is None:
+                self._write(made)
+                # Another may have written it since; all must take the same one.
+                known = self._find(fingerprint)
+            if known is None:
+                raise self._folder.error("reading what was written", OSError("it is gone"))
+            self._found[fingerprint.id] = known
+        return known.fingerprint.id
+
+    def _find(self, fingerprint: Fingerprint) -> _Known | None:
+        """The earliest of the known models that has these vectors."""
+        names = self._names()
+        for name in names - self._read.keys():
+            self._read[name] = self._load(name)
+        here = [known for name, known in self._read.items() if known is not None and name in names]
+        here.sort(key=lambda known: (known.time_ns, known.name))
+        return next((known for known in here if compare(fingerprint, known.fingerprint).same), None)
+
+    def _names(self) -> set[str]:
+        return set(self._folder.ours(lambda name: _NAME.fullmatch(name) is not None))
+
+    def _load(self, name: str) -> _Known | None:
+        try:
+            values = json.loads(self._folder.path(name).read_bytes())
+            fingerprint = Fingerprint.from_json(json.dumps(values["fingerprint"]))
+            return _Known(name, int(values["time_ns"]), fingerprint)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logger.warning("%s cannot be read and counts as missing: %s.", self._folder.path(name), error)
+            return None
+
+    def _write(self, fingerprint: Fingerprint) -> None:
+        name = f"{fingerprint.id}-{token_hex(4)}.model"
+        text = json.dumps({"time_ns": time.time_ns(), "fingerprint": json.loads(fingerprint.to_json())})
+        temporary = self._folder.path(f"{name}{TEMPORARY}")
+        self._folder.make()
+        self._sweep()
+        try:
+            with temporary.open("x", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(self._folder.path(name))
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink()
+            raise self._folder.error("writing to it", error) from error
+
+    def _sweep(self) -> None:
+        """Remove what killed writers left an hour ago or more."""
+        for name in self._folder.ours(lambda name: name.endswith(f".model{TEMPORARY}")):
+            with suppress(OSError):
+                if time.time() - self._folder.path(name).stat().st_mtime > TEMPORARY_AGE:
+                    self._folder.path(name).unlink()

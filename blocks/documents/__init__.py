@@ -1,0 +1,73 @@
+"""Documents, their chunks, runs over them and what makes vectors comparable, as plain values."""
+
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.documents.chunk import Chunk, Region
+    from prefect_ollama.blocks.documents.document import (
+        FAILED,
+        IN_TABLE,
+        PARTIAL,
+        STALE,
+        STORED,
+        Document,
+        EmbeddedDocument,
+        Hit,
+        Place,
+    )
+    from prefect_ollama.blocks.documents.identity import Identity, context_options, same_cut, same_options
+    from prefect_ollama.blocks.documents.run import (
+        RUN_DONE,
+        RUN_FAILED,
+        RUN_INTERRUPTED,
+        RUN_ROLLED_BACK,
+        RUN_RUNNING,
+        Run,
+    )
+
+__all__ = [
+    "FAILED",
+    "IN_TABLE",
+    "PARTIAL",
+    "RUN_DONE",
+    "RUN_FAILED",
+    "RUN_INTERRUPTED",
+    "RUN_ROLLED_BACK",
+    "RUN_RUNNING",
+    "STALE",
+    "STORED",
+    "Chunk",
+    "Document",
+    "EmbeddedDocument",
+    "Hit",
+    "Identity",
+    "Place",
+    "Region",
+    "Run",
+    "context_options",
+    "same_cut",
+    "same_options",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "chunk": ("Chunk", "Region"),
+            "document": (
+                "Document",
+                "EmbeddedDocument",
+                "FAILED",
+                "Hit",
+                "IN_TABLE",
+                "PARTIAL",
+                "Place",
+                "STALE",
+                "STORED",
+            ),
+            "identity": ("Identity", "context_options", "same_cut", "same_options"),
+            "run": ("RUN_DONE", "RUN_FAILED", "RUN_INTERRUPTED", "RUN_ROLLED_BACK", "RUN_RUNNING", "Run"),
+        },
+    )

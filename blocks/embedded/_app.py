@@ -1,0 +1,176 @@
+"""Ollama's HTTP API, as much of it as an embedding model needs, over the one model `all-minilm`.
+
+Answers, status codes and messages are Ollama's own, so that any of its clients works unchanged. Any
+other path (pull, generate, `/v1`, …) is answered with 404, as Ollama answers one it does not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from prefect_ollama import __version__
+from prefect_ollama.blocks.embedded._guard import Bodies, Guard
+from prefect_ollama.blocks.embedded._model import DIGEST, DIMENSION, EmbeddingModel
+from prefect_ollama.blocks.embedded._request import NAMES, EmbedRequest, Refused, parse_show
+from prefect_ollama.blocks.embedded._worker import EmbeddingWorker, InputTooLong
+from prefect_ollama.blocks.embedded.tokens import CONTEXT
+
+#: Says that this is no Ollama, and still parses as a version, by SemVer and by PEP 440.
+VERSION = f"0.0.0+prefect-ollama.{__version__}"
+
+_DETAILS = {
+    "parent_model": "",
+    "format": "safetensors",
+    "family": "bert",
+    "families": ["bert"],
+    "parameter_size": "23M",
+    "quantization_level": "F32",
+}
+
+
+def create_app(model: EmbeddingModel, *, loopback: bool) -> Starlette:
+    """The ASGI application of one node.
+
+    Args:
+        model: The loaded model.
+        loopback: Whether the node listens on loopback only: then it also refuses foreign Host headers.
+    """
+    node = _Node(model)
+    routes = [
+        Route("/", node.root),
+        Route("/api/embed", node.embed, methods=["POST"]),
+        Route("/api/show", node.show, methods=["POST"]),
+        Route("/api/tags", node.tags),
+        Route("/api/ps", node.ps),
+        Route("/api/version", node.version),
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, loopback=loopback)],
+        exception_handlers={Refused: _refused, HTTPException: _no_such_path},
+        lifespan=node.lifespan,
+    )
+
+
+class _Node:
+    """The routes' handlers."""
+
+    def __init__(self, model: EmbeddingModel) -> None:
+        self._worker = EmbeddingWorker(model)
+        self._bodies = Bodies()
+        self._modified = datetime.fromtimestamp(model.modified, UTC).isoformat()
+        self._entry = {
+            "name": NAMES[1],
+            "model": NAMES[1],
+            "size": model.size,
+            "digest": DIGEST,
+            "details": _DETAILS,
+        }
+
+    @asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            self._worker.close()
+
+    async def root(self, request: Request) -> Response:
+        return PlainTextResponse("Ollama is running")
+
+    async def version(self, request: Request) -> Response:
+        return _json({"version": VERSION})
+
+    async def tags(self, request: Request) -> Response:
+        return _json({"models": [self._entry | {"modified_at": self._modified}]})
+
+    async def ps(self, request: Request) -> Response:
+        # Loaded as long as the node runs, in main memory, whatever keep_alive a request names.
+        loaded = {"expires_at": "9999-12-31T23:59:59Z", "size_vram": 0, "context_length": CONTEXT}
+        return _json({"models": [self._entry | loaded]})
+
+    async def show(self, request: Request) -> Response:
+        async with self._bodies.read(request) as raw:
+            parse_show(raw)
+        info = {
+            "general.architecture": "bert",
+            "general.basename": "all-MiniLM-L6-v2",
+            "bert.embedding_length": DIMENSION,
+            "bert.context_length": CONTEXT,
+        }
+        answer = {"license": "Apache-2.0", "details": _DETAILS, "model_info": info}
+        return _json(answer | {"capabilities": ["embedding"], "modified_at": self._modified})
+
+    async def embed(self, request: Request) -> Response:
+        began = time.perf_counter_ns()
+        async with self._bodies.read(request) as raw:
+            asked = EmbedRequest.parse(raw)
+            return await self._embed(request, asked, began)
+
+    async def _embed(self, request: Request, asked: EmbedRequest, began: int) -> Response:
+        if not asked.texts:
+            return _json({"model": asked.model, "embeddings": []})
+        parsed = time.perf_counter_ns()
+        work = asyncio.ensure_future(self._worker.embed(asked))
+        gone = asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise Refused(499, "request canceled")
+            result = work.result()
+        except InputTooLong:
+            raise Refused(400, "the input length exceeds the context length") from None
+        finally:
+            gone.cancel()
+            work.cancel()
+        if not all(np.isfinite(vector).all() for vector in result.vectors):
+            raise Refused(400, "embedding contains NaN or Inf values")
+        answer = {
+            "model": asked.model,
+            "embeddings": result.vectors,
+            "total_duration": time.perf_counter_ns() - began,
+            # The model is loaded before the node listens; as with Ollama, never 0.
+            "load_duration": parsed - began,
+            "prompt_eval_count": result.tokens,
+        }
+        return _json(answer)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    response = _json({"error": str(error)}, error.status)
+    if error.status in (408, 413):
+        response.headers["connection"] = "close"  # else the rest of the body would be read
+    return response
+
+
+async def _no_such_path(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    words = (
+        "404 page not found" if error.status_code == 404 else f"{error.status_code} {error.detail.lower()}"
+    )
+    return PlainTextResponse(words, error.status_code, error.headers)
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    # float32 is printed as the shortest text that gives the same float32 again.
+    content = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(content, status, media_type="application/json; charset=utf-8")

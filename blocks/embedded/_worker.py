@@ -1,0 +1,97 @@
+"""One thread that embeds, first come first served. The event loop stays free while it works.
+
+A request is served whole before the next begins. Between two texts it is asked whether anyone still
+waits for it, so a client that went away costs at most the text under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from prefect_ollama.blocks.embedded._model import EmbeddingModel
+from prefect_ollama.blocks.embedded._request import EmbedRequest
+
+T = TypeVar("T")
+
+
+class InputTooLong(Exception):
+    """A text is longer than the context, and was not to be cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The answer to one request.
+
+    Attributes:
+        vectors: float32, one of length 1 for each text, in their order.
+        tokens: Tokens of all texts together, after cutting.
+    """
+
+    vectors: list[npt.NDArray[np.float32]]
+    tokens: int
+
+
+class EmbeddingWorker:
+    """Runs the model for many requests, one text at a time.
+
+    Args:
+        model: The loaded model. Nothing else may run it meanwhile.
+    """
+
+    def __init__(self, model: EmbeddingModel) -> None:
+        self._model = model
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embed")
+        self._closing = threading.Event()
+
+    async def embed(self, request: EmbedRequest) -> Embedded:
+        """Embed the texts of one request. Cancelling this takes what is left of them out of the queue.
+
+        Raises:
+            InputTooLong: A text is longer than the context, and the request forbids to cut it.
+        """
+        unwanted = threading.Event()
+
+        def work() -> Embedded:
+            # All are encoded first, so that a request with one text too long costs no forward pass.
+            ids = [self._encode(text, request) for text in self._while_wanted(request.texts, unwanted)]
+            vectors = [self._model.embed(each) for each in self._while_wanted(ids, unwanted)]
+            return Embedded([_cut(each, request.dimension) for each in vectors], sum(map(len, ids)))
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        finally:
+            unwanted.set()
+
+    def close(self) -> None:
+        """Stop after the text under way; what is queued is dropped."""
+        self._closing.set()
+        self._thread.shutdown(cancel_futures=True)
+
+    def _while_wanted(self, items: list[T], unwanted: threading.Event) -> Iterator[T]:
+        for item in items:
+            if unwanted.is_set() or self._closing.is_set():
+                raise CancelledError
+            yield item
+
+    def _encode(self, text: str, request: EmbedRequest) -> list[int]:
+        ids = self._model.tokenizer.encode(text)
+        if len(ids) <= request.context:
+            return ids
+        if not request.truncate:
+            raise InputTooLong
+        return [*ids[: request.context - 1], ids[-1]]
+
+
+def _cut(vector: npt.NDArray[np.float32], dimension: int) -> npt.NDArray[np.float32]:
+    if dimension == len(vector):
+        return vector
+    part = vector[:dimension]
+    return part / np.linalg.norm(part)

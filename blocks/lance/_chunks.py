@@ -1,0 +1,263 @@
+"""The chunk table: all rows of a document are replaced in one commit, at a cost that hardly grows with it.
+
+LanceDB can delete within a merge (`when_not_matched_by_source_delete`), but then holds, for every row of
+the table, a row as wide as a vector in memory (0.40: 1.2 GB for 150,000 rows of 1,536 floats). So rows
+whose document has no such chunk any more are emptied in the merge that brings the new ones, and deleted in
+the commit after it. An emptied row has no document, no text and a zero vector; a search finds none.
+
+A merge holds the key of every row of the table too. Rows of documents that are not there are therefore
+added, where the writer is alone: LanceDB lets a merge that loses against an add try again, but an add is
+committed whatever came before it, and rows that another added meanwhile would be there twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, ParamSpec, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance._schema import upgraded
+from prefect_ollama.blocks.lance.arrow import text_hash, tombstones
+from prefect_ollama.blocks.lance.commits import ATTEMPTS, commit, connect, merge, open_table, pause
+from prefect_ollama.blocks.lance.filters import both, equals, one_of
+from prefect_ollama.blocks.lance.spec import StoreSpec
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+IDS_A_FILTER: Final = 1_000
+_EMPTIED: Final = equals("doc_id", "")
+_MARKED: Final = f"octet_length(text) > character_length(text) AND NOT ({_EMPTIED})"
+"""Texts that are not ASCII alone: versions of Ollama differ in these."""
+_NO_IDS: Final = pa.array([], pa.string())
+
+
+class Chunks:
+    """The chunk table of a store."""
+
+    def __init__(self, spec: StoreSpec, table: Any) -> None:
+        self.table = table
+        self._spec = spec
+        # What this alone added since a version, and the version it came to: to look up what a table holds of
+        # documents takes longer, and more memory, the more rows it has that are not indexed yet.
+        self._base: Chunks | None = None
+        self._added: set[str] = set()
+        self._last = 0
+
+    @property
+    def version(self) -> int:
+        """The latest version, or the one this is `at`."""
+        return int(self.table.version)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of the rows."""
+        return self.table.schema
+
+    def versions(self) -> set[int]:
+        """Return the versions that are kept."""
+        return {int(each["version"]) for each in self.table.list_versions()}
+
+    def at(self, version: int) -> Chunks:
+        """Return the table as it was at a version.
+
+        Raises:
+            TableError: The version is not kept any more.
+        """
+        table = open_table(connect(self._spec), self._spec, self._spec.table)
+        try:
+            assert table is not None
+            table.checkout(version)
+        except (AssertionError, ValueError, RuntimeError, OSError) as error:
+            raise TableError(
+                f"Version {version} of table {self._spec.table!r} is not kept any more.",
+                state="The table was not changed.",
+                remedy="Upkeep keeps old versions for as many days as it is told to.",
+            ) from error
+        return Chunks(self._spec, table)
+
+    def restore(self, version: int) -> None:
+        """Make the latest version what an earlier one was."""
+        self._commit(self.table.restore, version)
+
+    def replace(self, doc_ids: Sequence[str], rows: pa.Table, *, alone: bool = False) -> None:
+        """Make these rows all there is of these documents.
+
+        Args:
+            doc_ids: The documents.
+            rows: Their rows, of unlike ids.
+            alone: Whether hardly another writer is about (`Guard.held`). Only the cost depends on it, and
+                for how long a reader may see what two writers did at once.
+
+        Raises:
+            TableError: The commit failed; the documents are as they were.
+        """
+        self._commit(self._replace, doc_ids, rows, alone)
+
+    def remove(self, doc_ids: Sequence[str]) -> None:
+        """Delete all rows of these documents."""
+        for some in groups(doc_ids):
+            where = one_of("doc_id", some)
+            if self.table.count_rows(where):  # to delete nothing makes a version too
+                self._commit(self.table.delete, where)
+
+    def sweep(self) -> None:
+        """Delete emptied rows that a killed writer left."""
+        self._commit(self.table.delete, _EMPTIED)
+
+    def rows_of(self, doc_ids: Sequence[str]) -> pa.Table:
+        """Return the rows of these documents, document by document in order of position."""
+        parts = [self._of(some).to_arrow() for some in groups(doc_ids)] or [self.schema.empty_table()]
+        rows = pa.concat_tables([part.cast(self.schema) for part in parts])
+        return rows.sort_by([("doc_id", "ascending"), ("position", "ascending")])
+
+    def upgraded_rows_of(
+        self, doc_ids: Sequence[str], wanted: pa.Schema, titles: Mapping[str, str]
+    ) -> pa.Table:
+        """Return `rows_of` in a later schema than that of the version this is `at`, with titles by `doc_id`."""
+        return upgraded(self.rows_of(doc_ids), wanted, titles)
+
+    def vectors_of(self, doc_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Return vectors by the hash of the text that was embedded, shape (dimension,) each."""
+        vectors: dict[str, NDArray[np.float32]] = {}
+        for some in groups(doc_ids):
+            for batch in self._of(some).select(["text_hash", *self._embedded, "vector"]).to_batches():
+                rows = batch["vector"].flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)
+                vectors.update(zip(_embedded_hashes(batch), rows, strict=True))
+        return vectors
+
+    def sample(self, count: int) -> list[tuple[str, NDArray[np.float32]]]:
+        """Return embedded text and vector, shape (dimension,), of some rows.
+
+        Half of them are not of ASCII alone, if there are such.
+        """
+        total = int(self.table.count_rows())
+        wanted = min(count, total)
+        places = [total * number // wanted for number in range(wanted)]
+        columns = ["doc_id", "text", *self._embedded, "vector"]
+        found = self.table.take_offsets(places).select(columns).to_arrow().to_pylist()
+        marked = (
+            self.table.search().where(_MARKED).select(columns).limit((count + 1) // 2).to_arrow().to_pylist()
+        )
+        rows = {
+            row.get("embedded_text") or row["text"]: row["vector"]
+            for row in [*marked, *found]
+            if row["doc_id"]
+        }
+        return [(text, np.asarray(rows[text], np.float32)) for text in list(rows)[:count]]
+
+    def texts(self) -> Iterator[list[str]]:
+        """Yield the embedded texts of all rows, batch by batch."""
+        columns = ["text", *self._embedded]
+        for batch in self.table.search().where(f"NOT ({_EMPTIED})").select(columns).to_batches():
+            texts = batch.column("text").to_pylist()
+            embedded = batch.column("embedded_text").to_pylist() if self._embedded else texts
+            yield [other or text for text, other in zip(texts, embedded, strict=True)]
+
+    def held(self) -> dict[str, dict[str, int]]:
+        """Return how many rows there are of each content of each document: by doc_id, by content_hash."""
+        held: dict[str, dict[str, int]] = {}
+        for batch in self.table.search().select(["doc_id", "content_hash"]).to_batches():
+            counted = pa.table(batch).group_by(["doc_id", "content_hash"]).aggregate([([], "count_all")])
+            for row in counted.to_pylist():
+                contents = held.setdefault(row["doc_id"], {})
+                contents[row["content_hash"]] = contents.get(row["content_hash"], 0) + row["count_all"]
+        held.pop("", None)
+        return held
+
+    def places_of(self, doc_ids: Sequence[str]) -> list[tuple[str, str, str]]:
+        """Return (doc_id, source, path) of these documents, as far as they have rows."""
+        found: dict[str, tuple[str, str, str]] = {}
+        for some in groups(doc_ids):
+            query = self.table.search().where(both(one_of("doc_id", some), "position = 0"))
+            for row in query.select(["doc_id", "source", "path"]).to_arrow().to_pylist():
+                found[row["doc_id"]] = (row["doc_id"], row["source"], row["path"])
+        return list(found.values())
+
+    def _replace(self, doc_ids: Sequence[str], rows: pa.Table, alone: bool) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            if self._replace_once(doc_ids, rows, alone and attempt == 1):
+                return
+            pause(attempt)
+        raise TableError(
+            f"Other writers changed the same documents of table {self._spec.table!r} {ATTEMPTS} times over.",
+            state="The documents are in the table, some perhaps twice or in two contents; the next run finds those.",
+            remedy="Let one run at a time work on a source.",
+        )
+
+    def _replace_once(self, doc_ids: Sequence[str], rows: pa.Table, alone: bool) -> bool:
+        """Replace the documents' rows; return whether there is nothing else of them."""
+        before = self.version
+        held = self._ids_at(doc_ids, before)
+        if len(held.unique()) < len(held):  # two added them, each alone by a lock that the other did not see
+            self.remove(doc_ids)
+            held = _NO_IDS
+        stale = _without(held, rows["id"])
+        if not len(rows) and not len(stale):
+            return True
+        if alone and not len(held):
+            after = int(self.table.add(rows).version)
+            if after == before + 1:
+                self._note_added(doc_ids, before)
+        else:
+            parts = [rows, tombstones(stale, rows.schema)] if len(stale) else [rows]
+            after = int(merge(self.table, "id", pa.concat_tables(parts)).version)
+        if len(stale):
+            self.table.delete(_EMPTIED)
+        # If others committed meanwhile, it may have been rows of these documents, unknown when those that
+        # are held were looked up. To delete them by their ids would be wrong, for they may have been written
+        # again by now: replacing once more, from what is there then, is right whenever it comes through.
+        return after == before + 1 or len(self.at(after)._ids_of(doc_ids)) == len(rows)
+
+    def _ids_at(self, doc_ids: Sequence[str], version: int) -> pa.Array:
+        """Return the ids of the documents' rows at the latest version, which is this one."""
+        if self._base is not None and self._last == version and self._added.isdisjoint(doc_ids):
+            return self._base._ids_of(doc_ids)
+        return self._ids_of(doc_ids)
+
+    def _note_added(self, doc_ids: Sequence[str], before: int) -> None:
+        if self._base is not None and self._last == before:
+            self._added.update(doc_ids)
+        else:
+            self._base, self._added = self.at(before + 1), set()
+        self._last = before + 1
+
+    @property
+    def _embedded(self) -> list[str]:
+        """The column of embedded texts, which a table of an earlier version lacks: there it is the text."""
+        return [name for name in ("embedded_text",) if name in self.schema.names]
+
+    def _of(self, doc_ids: Sequence[str]) -> Any:
+        return self.table.search().where(one_of("doc_id", doc_ids))
+
+    def _ids_of(self, doc_ids: Sequence[str]) -> pa.Array:
+        parts = [self._of(some).select(["id"]).to_arrow()["id"] for some in groups(doc_ids)]
+        return pa.concat_arrays([_NO_IDS, *(chunk for part in parts for chunk in part.chunks)])
+
+    def _commit(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return commit(
+            f"Table {self._spec.table!r} cannot be written", lambda: action(*args, **kwargs), self._spec
+        )
+
+
+def groups(values: Sequence[str], size: int = IDS_A_FILTER) -> Iterator[Sequence[str]]:
+    """Yield the values in groups that a filter can list."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+def _embedded_hashes(batch: pa.RecordBatch) -> list[str]:
+    hashes: list[str] = batch["text_hash"].to_pylist()
+    if "embedded_text" not in batch.schema.names:
+        return hashes
+    embedded = batch["embedded_text"].to_pylist()
+    return [text_hash(text) if text else known for known, text in zip(hashes, embedded, strict=True)]
+
+
+def _without(ids: pa.Array, others: pa.ChunkedArray) -> pa.Array:
+    return ids.filter(pc.invert(pc.is_in(ids, value_set=others)))

@@ -1,0 +1,259 @@
+"""The columns of the three tables, each described once: its name, its type, and where its values come from.
+
+A column is nullable only where a value may truly be missing. The key of each table is marked as its primary key:
+LanceDB then notices two writers that insert the same key, and lets one of them try again.
+
+To add a column, add it here, raise `schema.VERSION` (or the manifest's), and store a table of the version before with
+`python -m tests.test_store_schema`. Rows that lack it get its `older` value, or the empty one of its type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from prefect_ollama.blocks.documents import Chunk, EmbeddedDocument, Identity
+from prefect_ollama.blocks.lance._words import indexed_words
+
+VECTOR: Final = "vector"
+TEXT: Final = pa.string()
+UTC: Final = pa.timestamp("us", tz="UTC")
+REGION: Final = pa.struct(
+    [
+        pa.field("page", pa.int32(), nullable=False),
+        pa.field("x0", pa.float32(), nullable=False),
+        pa.field("y0", pa.float32(), nullable=False),
+        pa.field("x1", pa.float32(), nullable=False),
+        pa.field("y1", pa.float32(), nullable=False),
+    ]
+)
+REGIONS: Final = pa.list_(pa.field("item", REGION, nullable=False))
+_PRIMARY: Final = {b"lance-schema:unenforced-primary-key": b"true"}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Documents on their way into the chunk table, checked (`arrow.chunk_table`).
+
+    Attributes:
+        documents: The documents.
+        sizes: How many chunks each has.
+        chunks: All their chunks, in order.
+        ids: Keys of the chunks.
+        hashes: Hashes of the chunks' texts.
+        vectors: float32, shape (chunks, dimension).
+        identity: What makes the vectors comparable.
+    """
+
+    documents: Sequence[EmbeddedDocument]
+    sizes: Sequence[int]
+    chunks: Sequence[Chunk]
+    ids: Sequence[str]
+    hashes: Sequence[str]
+    vectors: NDArray[np.float32]
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: Its name.
+        kind: Its type; None for the vector, whose type depends on the table's dimension.
+        fill: Its values for a batch of documents, of this type; None where rows are dataclasses with such a field.
+        older: Its values for rows of an earlier version that lack it, given these rows and the titles of documents by
+            `doc_id`. None for the empty value of its type.
+        key: Whether it is the table's key.
+        nullable: Whether a value may be missing.
+    """
+
+    name: str
+    kind: pa.DataType | None
+    fill: Callable[[Batch], Any] | None = None
+    older: Callable[[pa.Table, Mapping[str, str]], pa.Array] | None = None
+    key: bool = False
+    nullable: bool = False
+
+    @property
+    def field(self) -> pa.Field:
+        """The column in a schema."""
+        return pa.field(self.name, self.kind, nullable=self.nullable, metadata=_PRIMARY if self.key else None)
+
+
+def strings(values: Sequence[str]) -> pa.Array:
+    """Return a column of text."""
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        # Python holds a file name that is not UTF-8 with lone surrogates, which Arrow does not take.
+        return pa.array([each.encode("utf-8", "backslashreplace").decode() for each in values], pa.string())
+
+
+def empty(kind: pa.DataType) -> Any:
+    """Return the value that stands for none in a column of this type."""
+    if pa.types.is_list(kind):
+        return []
+    return "" if kind == TEXT else 0
+
+
+def vectors(matrix: NDArray[np.float32]) -> pa.Array:
+    """Return a column of vectors, from shape (rows, dimension)."""
+    kind = pa.list_(pa.field("item", pa.float32()), matrix.shape[1])
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), type=kind)
+
+
+def words_of(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return the column `words` of chunks with these texts."""
+    return pa.array([indexed_words(text) for text in texts.to_pylist()], TEXT)
+
+
+def _of_chunk(attribute: str, kind: pa.DataType) -> Callable[[Batch], pa.Array]:
+    get = attrgetter(attribute)
+
+    def fill(batch: Batch) -> pa.Array:
+        values = [get(chunk) for chunk in batch.chunks]
+        return strings(values) if kind == TEXT else pa.array(values, kind)
+
+    return fill
+
+
+def _of_document(attribute: str, kind: pa.DataType = TEXT) -> Callable[[Batch], pa.Array]:
+    get = attrgetter(attribute)
+
+    def fill(batch: Batch) -> pa.Array:
+        values = [get(each.document) for each in batch.documents]
+        array = strings(values) if kind == TEXT else pa.array(values, kind)
+        return array.take(pa.array(np.repeat(np.arange(len(values)), batch.sizes)))
+
+    return fill
+
+
+def _of_identity(attribute: str) -> Callable[[Batch], pa.Array]:
+    get = attrgetter(attribute)
+    return lambda batch: pa.repeat(pa.scalar(get(batch.identity), TEXT), len(batch.chunks))
+
+
+def _chunker(batch: Batch) -> pa.Array:
+    """Version and options of the chunker, for people; documents that were cut elsewhere have no version."""
+    options = batch.identity.chunker
+    values = [
+        f"v{each.document.chunker_version} {options}" if each.document.chunker_version else options
+        for each in batch.documents
+    ]
+    return pa.array(values, TEXT).take(pa.array(np.repeat(np.arange(len(values)), batch.sizes)))
+
+
+def _regions(batch: Batch) -> pa.Array:
+    offsets = np.zeros(len(batch.chunks) + 1, np.int32)
+    np.cumsum([len(chunk.regions) for chunk in batch.chunks], out=offsets[1:])
+    regions = [region for chunk in batch.chunks for region in chunk.regions]
+    # Written out, because reading attributes by their names takes four times as long.
+    columns = [
+        [each.page for each in regions],
+        [each.x0 for each in regions],
+        [each.y0 for each in regions],
+        [each.x1 for each in regions],
+        [each.y1 for each in regions],
+    ]
+    values = pa.StructArray.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(columns, REGION, strict=True)],
+        fields=list(REGION),
+    )
+    return pa.ListArray.from_arrays(pa.array(offsets), values, type=REGIONS)
+
+
+def _older_titles(rows: pa.Table, titles: Mapping[str, str]) -> pa.Array:
+    return pa.array([titles.get(doc_id, "") for doc_id in rows["doc_id"].to_pylist()], TEXT)
+
+
+def _document(name: str) -> Column:
+    return Column(name, TEXT, _of_document(name))
+
+
+def _chunk(name: str, kind: pa.DataType = TEXT) -> Column:
+    return Column(name, kind, _of_chunk(name, kind))
+
+
+CHUNKS: Final = (
+    Column("id", TEXT, lambda batch: pa.array(batch.ids, TEXT), key=True),
+    _document("doc_id"),
+    _document("source"),
+    _document("path"),
+    Column("title", TEXT, _of_document("title"), _older_titles),
+    _document("content_hash"),
+    _chunk("page_from", pa.int32()),
+    _chunk("page_to", pa.int32()),
+    _chunk("page_label_from"),
+    _chunk("page_label_to"),
+    _chunk("position", pa.int32()),
+    _chunk("heading"),
+    _chunk("text"),
+    _chunk("embedded_text"),
+    Column(
+        "words",
+        TEXT,
+        lambda batch: words_of(strings([chunk.text for chunk in batch.chunks])),
+        lambda rows, _: words_of(rows["text"]),
+    ),
+    Column("text_hash", TEXT, lambda batch: pa.array(batch.hashes, TEXT)),
+    _chunk("tokens", pa.int32()),
+    Column("regions", REGIONS, _regions),
+    Column(VECTOR, None, lambda batch: vectors(batch.vectors)),
+    Column("model", TEXT, _of_identity("model")),
+    Column("digest", TEXT, _of_identity("digest")),
+    Column("chunker", TEXT, _chunker),
+    _document("run_id"),
+    Column("stored_at", UTC, _of_document("updated_at", UTC)),
+)
+"""One row is a chunk; the values are those of `Chunk`, `Document` and `Identity`."""
+
+DOCUMENTS: Final = (
+    Column("doc_id", TEXT, key=True),
+    Column("source", TEXT),
+    Column("path", TEXT),
+    Column("status", TEXT),
+    Column("size", pa.int64()),
+    Column("mtime_ns", pa.int64()),
+    Column("content_hash", TEXT),
+    Column("kind", TEXT),
+    Column("reason", TEXT),
+    Column("remedy", TEXT),
+    Column("pages", pa.int32()),
+    Column("chunks", pa.int32()),
+    Column("tokens", pa.int64()),
+    Column("title", TEXT),
+    Column("author", TEXT),
+    Column("created", UTC, nullable=True),
+    Column("modified", UTC, nullable=True),
+    Column("node_seconds", pa.float64()),
+    Column("parser_version", pa.int32()),
+    Column("chunker_version", pa.int32()),
+    Column("run_id", TEXT),
+    Column("updated_at", UTC),
+)
+"""One row is a document; the values are those of `Document`."""
+
+RUNS: Final = (
+    Column("run_id", TEXT, key=True),
+    Column("kind", TEXT),
+    Column("source", TEXT),
+    Column("status", TEXT),
+    Column("started_at", UTC),
+    Column("ended_at", UTC, nullable=True),
+    Column("chunks_before", pa.int64()),
+    Column("documents_before", pa.int64()),
+    Column("chunks_after", pa.int64(), nullable=True),
+    Column("documents_after", pa.int64(), nullable=True),
+    Column("host", TEXT),
+    Column("pid", pa.int64()),
+    Column("counts", TEXT),
+    Column("model", TEXT),
+)
+"""One row is a run; the values are those of `Run`."""

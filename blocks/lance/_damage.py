@@ -1,0 +1,258 @@
+"""What is wrong with a table that cannot be read or written, and what to do about it.
+
+LanceDB words every failure alike and adds paths of its own source code. Here a failure becomes an error that names its
+cause: rights, a full disk, a newer format, or damage; and damage names the files.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+
+from prefect_ollama.blocks.errors import PrefectOllamaError, TableDamaged, TableError, TableMissing
+from prefect_ollama.blocks.lance.spec import RESERVED, StoreSpec
+from prefect_ollama.blocks.secrets import harmless, hidden
+
+Kind = Literal["rights", "full", "newer", "damaged", "other"]
+
+UNCHANGED: Final = "Nothing was changed."
+NAMED: Final = 3
+"""Files, sources or tables that an error lists."""
+
+_MAGIC: Final = b"LANC"
+"""The last bytes of every file of rows, of an index and of a version (https://lance.org/format/file/)."""
+
+_SIGNS: Final[tuple[tuple[Kind, str], ...]] = (
+    (
+        "rights",
+        r"permission denied|os error 13\b|access ?denied|forbidden|\b403\b|os error 1\b|read-only file system",
+    ),
+    ("full", r"no space left|os error (28|122|27)\b|quota|file too large|storage full"),
+    (
+        "newer",
+        r"upgrade lance|newer version|unsupported (file )?version|feature flags|not supported by this version",
+    ),
+    (
+        "damaged",
+        r"not found: .*\.(lance|manifest|idx|arrow|bin)\b|file size is too small|failed to fill whole buffer"
+        r"|invalid range|sufficient data|magic|corrupt|not a directory|is a directory|failed to decode|protobuf"
+        r"|metadata (length|position)|unexpected end|not found: .*_(versions|indices|deletions)",
+    ),
+)
+_RUST: Final = re.compile(
+    r",?\s*/\S*\.rs:\d+(?::\d+)?|^(?:(?:lance|external) error: |lanceerror\(\w+\): )+", re.IGNORECASE
+)
+_INDEX_REMEDY: Final = (
+    "Only an index is damaged and nothing is lost: run `maintain` with force, which makes it anew."
+)
+_MISSING_FILE: Final = re.compile(r"not found: (.+\.(?:lance|manifest|idx|arrow|bin))\b", re.IGNORECASE)
+
+
+def kind_of(error: BaseException) -> Kind:
+    """Return what a failure of LanceDB is about."""
+    if isinstance(error, PermissionError):
+        return "rights"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "full"
+    text = str(error).lower()
+    return next((kind for kind, signs in _SIGNS if re.search(signs, text)), "other")
+
+
+def short(error: BaseException) -> str:
+    """What an error says, in one line of bounded length, without secrets and without places in LanceDB's source.
+
+    The object store's client words its errors itself, and some repeat the request.
+    """
+    text = _RUST.sub("", hidden(" ".join(str(error).split()))).rstrip(" .") or type(error).__name__
+    return text if len(text) <= 300 else text[:299] + "…"
+
+
+def failure(
+    what: str, error: BaseException, spec: StoreSpec | None, *, state: str = UNCHANGED, remedy: str = ""
+) -> TableError:
+    """Return the error that says why something failed, with the remedy that fits.
+
+    Args:
+        what: What could not be done, a sentence without its end ("Table 'x' cannot be opened").
+        error: What LanceDB said.
+        spec: The table, where it is known.
+        state: What is left behind.
+        remedy: What to do where the cause is none of those known here.
+    """
+    kind = kind_of(error)
+    if kind == "damaged" and spec is not None:
+        return damaged(spec, f"{what}: {_damage(spec, error)}", state=state)
+    causes = {
+        "rights": (
+            "the user of this process has no right to (permission denied)",
+            "Give it the right to read and write",
+        ),
+        "full": ("the disk is full, or a quota or size limit is reached", "Make free space"),
+        "newer": ("a newer version of LanceDB wrote it", "Upgrade prefect-ollama and lancedb"),
+    }
+    if kind in causes:
+        cause, cure = causes[kind]
+        where = f" {spec.uri!r}" if spec is not None and kind == "rights" else ""
+        return TableError(f"{what}: {cause}.", state=state, remedy=f"{cure}{where}, then run it again.")
+    return TableError(f"{what}: {short(error)}.", state=state, remedy=remedy)
+
+
+def damaged(spec: StoreSpec, cause: str, *, state: str = UNCHANGED) -> TableDamaged:
+    """Return the error of a damaged table, with the ways to recover."""
+    return TableDamaged(
+        f"{cause}. Table {spec.table!r} in {spec.uri!r} is damaged.",
+        state=state,
+        remedy=_INDEX_REMEDY if "_indices" in cause else _recovery(spec),
+    )
+
+
+@contextmanager
+def explained(spec: StoreSpec, what: str) -> Iterator[None]:
+    """Turn a failure of LanceDB within into an error that says what is wrong (see `failure`).
+
+    Raises:
+        TableError: The table cannot be read or written.
+    """
+    try:
+        yield
+    except PrefectOllamaError:
+        raise
+    except (RuntimeError, OSError, ValueError, pa.ArrowException) as error:
+        if kind_of(error) == "other" and "lance" not in str(error).lower():
+            raise
+        raise failure(
+            what, error, spec, remedy="Check the place of the table and the storage options."
+        ) from harmless(error)
+
+
+def refuse_incomplete(spec: StoreSpec, chunks: Any | None, documents: Any | None, runs: Any | None) -> None:
+    """Raise an error if some of the three tables are lost that belong together; none being there is no damage.
+
+    They are made in the order runs, documents, chunks, and no run is logged before all are there. So what a creation
+    that was killed left is told from a table that lost a part.
+
+    Raises:
+        TableDamaged: A part is lost.
+    """
+    tables = {spec.table: chunks, spec.documents_table: documents, spec.runs_table: runs}
+    lost = [name for name, table in tables.items() if table is None]
+    if not lost:
+        return
+    with explained(spec, f"Table {spec.table!r} cannot be read"):
+        filled = any(table is not None and table.count_rows() for table in (documents, runs))
+    remains = [name for name in lost if _rows_left(spec, name)]
+    if chunks is not None or filled or remains:
+        parts = {
+            spec.table: "its passages",
+            spec.documents_table: "its manifest",
+            spec.runs_table: "its log of runs",
+        }
+        told = "; ".join(
+            f"{parts[name]} ({name}.lance) {'have files, but no version' if name in remains else 'cannot be found'}"
+            for name in lost
+        )
+        raise damaged(spec, f"A part is lost: {told}")
+
+
+def missing(spec: StoreSpec, names: Callable[[], Sequence[str]]) -> TableMissing:
+    """Return the error of a table that is not there, which names those that are.
+
+    Args:
+        spec: The table.
+        names: Returns the names of the tables of the database.
+    """
+    cause = f"There is no table {spec.table!r} in {spec.uri!r}."
+    if not spec.remote and not Path(spec.uri).is_dir():
+        what = "is a file" if Path(spec.uri).exists() else "is not there"
+        return TableMissing(
+            cause, remedy=f"The folder {what}. Check the URI and the name, or ingest something into it first."
+        )
+    there = sorted(name for name in names() if RESERVED not in name)
+    if not there:
+        return TableMissing(
+            cause, remedy="No table is there. Check the URI and the name, or ingest something into it first."
+        )
+    near = get_close_matches(spec.table, there, NAMED) or there
+    told = ", ".join(map(repr, near[:NAMED])) + (
+        f" and {len(there) - NAMED} more" if len(near) > NAMED else ""
+    )
+    return TableMissing(
+        cause, remedy=f"Tables there: {told}. Check the name, or ingest something into it first."
+    )
+
+
+def _damage(spec: StoreSpec, error: BaseException) -> str:
+    """What is damaged: the file that an error names, or those that the disk shows to be."""
+    found = _MISSING_FILE.search(_RUST.sub("", str(error)))
+    if found:
+        path = Path("/", found[1])
+        inside = (
+            path.relative_to(spec.uri) if not spec.remote and path.is_relative_to(spec.uri) else path.name
+        )
+        return (
+            f"the file {str(inside)!r} is missing"
+            if spec.remote or not path.exists()
+            else f"{str(inside)!r} cannot be read"
+        )
+    broken = cut_files(spec)
+    if broken:
+        more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
+        verb = "is" if len(broken) == 1 else "are"
+        return f"{', '.join(map(repr, broken[:NAMED]))}{more} {verb} cut short, or no file of a table"
+    return short(error)
+
+
+def cut_files(spec: StoreSpec) -> list[str]:
+    """Return the files of a local table that do not end as they must, by path within the database."""
+    broken = []
+    for name in () if spec.remote else (spec.table, spec.documents_table, spec.runs_table):
+        folder = Path(spec.uri, f"{name}.lance")
+        if folder.is_file():
+            broken.append(folder.name)
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in (".lance", ".manifest") and path.is_file() and not _ends_well(path):
+                broken.append(str(path.relative_to(spec.uri)))
+    return broken
+
+
+def _ends_well(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(_MAGIC), os.SEEK_END)
+            return file.read() == _MAGIC
+    except OSError:
+        return False
+
+
+def _rows_left(spec: StoreSpec, name: str) -> bool:
+    """Whether a local table that cannot be found has left files of rows."""
+    folder = Path(spec.uri, f"{name}.lance")
+    return not spec.remote and (folder.is_file() or any(folder.glob("data/*.lance")))
+
+
+def _recovery(spec: StoreSpec) -> str:
+    import lancedb
+
+    sources: list[str] = []
+    for name in (spec.documents_table, spec.runs_table):
+        with suppress(Exception):  # it may be damaged too
+            table = lancedb.connect(spec.uri, storage_options=spec.options or None).open_table(name)
+            found = set(table.search().select(["source"]).to_arrow()["source"].to_pylist())
+            sources = sources or sorted(found - {""})
+    folders = ", ".join(f"{name}.lance" for name in (spec.table, spec.documents_table, spec.runs_table))
+    listed = ", ".join(map(repr, sources[:NAMED])) + (
+        f" and {len(sources) - NAMED} more" if len(sources) > NAMED else ""
+    )
+    again = f"its sources again ({listed})" if sources else "its sources again"
+    return (
+        f"Restore the folder from a backup; or move {folders} out of it and ingest {again}. Vectors come from the "
+        "cache, so little is embedded anew."
+    )

@@ -1,0 +1,111 @@
+"""The manifest: one row a document, whether its chunks are stored or it could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import pyarrow as pa
+
+from prefect_ollama.blocks.documents import IN_TABLE, STALE, Document
+from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance._chunks import groups
+from prefect_ollama.blocks.lance._schema import DOCUMENTS, upgraded
+from prefect_ollama.blocks.lance.arrow import document_table, documents_from
+from prefect_ollama.blocks.lance.commits import commit, connect, merge, open_table
+from prefect_ollama.blocks.lance.filters import equals, one_of
+from prefect_ollama.blocks.lance.spec import StoreSpec
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Manifest:
+    """The table of documents of a store."""
+
+    def __init__(self, spec: StoreSpec, table: Any) -> None:
+        self.table = table
+        self._spec = spec
+
+    @property
+    def version(self) -> int:
+        """The latest version."""
+        return int(self.table.version)
+
+    def versions(self) -> set[int]:
+        """Return the versions that are kept."""
+        return {int(each["version"]) for each in self.table.list_versions()}
+
+    def at(self, version: int) -> Manifest:
+        """Return the manifest as it was at a version.
+
+        Raises:
+            TableError: The version is not kept any more.
+        """
+        table = open_table(connect(self._spec), self._spec, self._spec.documents_table)
+        try:
+            assert table is not None
+            table.checkout(version)
+        except (AssertionError, ValueError, RuntimeError, OSError) as error:
+            raise TableError(
+                f"Version {version} of the manifest of table {self._spec.table!r} is not kept any more.",
+                state="Nothing was changed.",
+                remedy="Upkeep keeps old versions for as many days as it is told to.",
+            ) from error
+        return Manifest(self._spec, table)
+
+    def restore(self, version: int) -> None:
+        """Make the latest version what an earlier one was."""
+        self._commit(self.table.restore, version)
+
+    def documents(self, source: str | None = None) -> list[Document]:
+        """Return the documents, of one source or of all."""
+        return documents_from(self.rows(source))
+
+    def rows(self, source: str | None = None) -> pa.Table:
+        """Return the rows as Arrow, of one source or of all."""
+        query = self.table.search()
+        rows = (query if source is None else query.where(equals("source", source))).to_arrow()
+        return upgraded(rows, DOCUMENTS)
+
+    def put(self, documents: Sequence[Document]) -> None:
+        """Write documents, each in the place of the one of its id."""
+        self.put_rows(document_table(documents))
+
+    def put_rows(self, rows: pa.Table) -> None:
+        """Write rows as they are, each in the place of the one of its id."""
+        if len(rows):
+            self._commit(merge, self.table, "doc_id", rows)
+
+    def remove(self, doc_ids: Sequence[str]) -> None:
+        """Delete the rows of these documents."""
+        for some in groups(doc_ids):
+            self._commit(self.table.delete, one_of("doc_id", some))
+
+    def mark_stale(self, doc_ids: Sequence[str]) -> None:
+        """Set the status of these documents to stale."""
+        for some in groups(doc_ids):
+            self._commit(self.table.update, where=one_of("doc_id", some), values={"status": STALE})
+
+    def disagreeing(self, held: Mapping[str, Mapping[str, int]]) -> tuple[list[str], list[str]]:
+        """Compare the manifest with what the chunk table holds (`Chunks.held`).
+
+        Returns:
+            The documents whose row says other than is held, and those that are held and have no row.
+        """
+        columns = self.table.search().select(["doc_id", "status", "content_hash", "chunks"]).to_arrow()
+        doubtful, known = [], set()
+        for row in columns.to_pylist():
+            known.add(row["doc_id"])
+            stored = row["status"] in IN_TABLE and row["chunks"] > 0
+            expected = {row["content_hash"]: row["chunks"]} if stored else {}
+            if row["status"] != STALE and held.get(row["doc_id"], {}) != expected:
+                doubtful.append(row["doc_id"])
+        return doubtful, [doc_id for doc_id in held if doc_id not in known]
+
+    def _commit(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return commit(
+            f"The manifest of table {self._spec.table!r} cannot be written",
+            lambda: action(*args, **kwargs),
+            self._spec,
+        )

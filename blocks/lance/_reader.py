@@ -1,0 +1,175 @@
+"""Reading a store: searches, the manifest, the runs. It needs no right to write.
+
+Every call sees the latest commit. The table may be replaced by one embedded anew while it is open here
+(`Store.swap_in`); a search then says so instead of comparing vectors that cannot be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefect_ollama.blocks.documents import (
+    RUN_DONE,
+    RUN_ROLLED_BACK,
+    RUN_RUNNING,
+    Document,
+    Hit,
+    Identity,
+    Run,
+)
+from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance import _schema as schema
+from prefect_ollama.blocks.lance import _search as searching
+from prefect_ollama.blocks.lance import rollback, swap
+from prefect_ollama.blocks.lance._chunks import Chunks
+from prefect_ollama.blocks.lance._damage import explained
+from prefect_ollama.blocks.lance._manifest import Manifest
+from prefect_ollama.blocks.lance._runs import RunLog
+from prefect_ollama.blocks.lance._statistics import Stats, gather
+from prefect_ollama.blocks.lance.commits import missing_table, open_tables
+from prefect_ollama.blocks.lance.filters import both, equals
+from prefect_ollama.blocks.lance.spec import StoreSpec
+from prefect_ollama.blocks.nodes import Fingerprint, compare, digits
+
+
+class Reader:
+    """The three tables of a store, open for reading.
+
+    Attributes:
+        spec: Where it is.
+        identity: What its vectors are.
+
+    Raises:
+        TableMissing: There is no such table.
+        TableDamaged: A part of it is lost or cannot be read.
+        TableError: It cannot be reached, or was not made by this project.
+    """
+
+    def __init__(self, spec: StoreSpec) -> None:
+        tables = open_tables(spec)
+        if tables is None:
+            raise missing_table(spec)
+        chunks, documents, runs = tables
+        self.spec = spec
+        self.identity: Identity = schema.stored_identity(chunks.schema, spec.table)
+        self._chunks = Chunks(spec, chunks)
+        self._manifest = Manifest(spec, documents)
+        self._log = RunLog(runs)
+
+    def manifest(self, source: str | None = None) -> list[Document]:
+        """Return the documents, of one source or of all."""
+        with self._explained():
+            return self._manifest.documents(source)
+
+    def vectors_for(self, doc_ids: Iterable[str]) -> dict[str, NDArray[np.float32]]:
+        """Return the vectors of these documents' chunks, by the hash of their text (`text_hash`).
+
+        With them a changed document is stored again and only its changed chunks are embedded.
+        """
+        with self._explained():
+            return self._chunks.vectors_of(list(doc_ids))
+
+    def sample(self, count: int) -> list[tuple[str, NDArray[np.float32]]]:
+        """Return the text and the vector, shape (dimension,), of some chunks; none of an empty table.
+
+        Up to half of them have letters or marks that are not ASCII, if there are such.
+        """
+        with self._explained():
+            return self._chunks.sample(count)
+
+    def texts(self) -> Iterator[list[str]]:
+        """Yield the texts of all chunks, some thousands at a time."""
+        with self._explained():
+            yield from self._chunks.texts()
+
+    def search(
+        self,
+        vector: NDArray[np.float32] | None = None,
+        *,
+        text: str = "",
+        limit: int = 5,
+        mode: searching.Mode = "vector",
+        source: str | None = None,
+        where: str = "",
+    ) -> list[Hit]:
+        """Return the chunks that answer best, the best first.
+
+        Args:
+            vector: The question's vector, shape (dimension,).
+            text: The question's words, for the modes `text` and `hybrid`.
+            limit: How many at most.
+            mode: `vector` (cosine), `text` (BM25) or `hybrid` (both, by reciprocal ranks).
+            source: Only documents of this source.
+            where: Only rows that this SQL filter lets through; build it with `filters`.
+
+        Raises:
+            ConfigurationError: The mode lacks its vector or its words.
+            TableError: The table cannot answer, for example because the filter is wrong, or it was replaced
+                by one of other vectors since it was opened.
+        """
+        self._refuse_swapped()
+        condition = both("" if source is None else equals("source", source), where)
+        return searching.search(
+            self._chunks.table, vector, text=text, limit=limit, mode=mode, where=condition, spec=self.spec
+        )
+
+    def stats(self) -> Stats:
+        """Return what is in the tables, in figures."""
+        with self._explained():
+            return gather(self._chunks.table, self._manifest.table)
+
+    def runs(self) -> list[Run]:
+        """Return all runs, the oldest first."""
+        with self._explained():
+            return self._log.all()
+
+    def undoable(self) -> set[str]:
+        """Return the names of the runs that can be rolled back: whose earlier versions are still kept."""
+        with self._explained():
+            chunks, documents, log = self._chunks.versions(), self._manifest.versions(), self._log.all()
+        swaps = [run.started_at for run in log if run.kind == swap.KIND and run.status == RUN_DONE]
+        return {
+            run.run_id
+            for run in log
+            if run.started_at >= max(swaps, default=run.started_at)
+            and run.kind != rollback.KIND
+            and run.status not in (RUN_ROLLED_BACK, RUN_RUNNING)
+            and run.chunks_before in chunks
+            and run.documents_before in documents
+        }
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(self.spec, f"Table {self.spec.table!r} cannot be read")
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the table was replaced by one of other vectors since it was opened here."""
+        with self._explained():
+            return schema.stored_identity(self._chunks.schema, self.spec.table) != self.identity
+
+    def _refuse_swapped(self) -> None:
+        if self.replaced:
+            found = schema.stored_identity(self._chunks.schema, self.spec.table)
+            raise TableError(
+                f"Table {self.spec.table!r} was replaced by one of other vectors since it was opened here: "
+                f"{listed(self.identity.differences(found))}.",
+                state="The table was not changed.",
+                remedy="Open it again; questions and documents must be embedded as it says now.",
+            )
+
+
+def listed(differing: dict[str, tuple[object, object]]) -> str:
+    """Return differences between two identities as text."""
+    return "; ".join(_difference(name, old, new) for name, (old, new) in differing.items())
+
+
+def _difference(name: str, old: object, new: object) -> str:
+    if isinstance(old, Fingerprint) and isinstance(new, Fingerprint):
+        result = compare(new, old)
+        measured = f"cosine {digits(result.cosine)}, at least {result.least:g} expected"
+        return f"the nodes give other vectors ({measured}): {result.cause or 'the table was made anew'}"
+    return f"{name} was {old!r}, is {new!r}"

@@ -1,0 +1,114 @@
+"""The schemas of the three tables, and what the chunk table's says of itself: its version and its vectors' identity."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import pyarrow as pa
+
+from prefect_ollama.blocks.documents import Identity
+from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance import _columns as columns
+from prefect_ollama.blocks.lance._columns import VECTOR
+from prefect_ollama.blocks.nodes import Fingerprint
+
+VERSION: Final = 3
+"""Of the chunk table: 1 had no column `words`; 2 no titles, page labels and embedded texts. `migration` brings older
+tables to this one."""
+
+DOCUMENTS_VERSION: Final = 2
+"""Of the manifest: 1 did not have the versions of parser and chunker."""
+
+MODEL_KEY: Final = "prefect_ollama.model"
+"""Where the fingerprint and the options are: in the metadata of the field `vector`, because LanceDB changes those of a
+field in place, and not those of a schema. A table of version 1 gets them from the first run that writes to it."""
+_KEY: Final = b"prefect_ollama"
+
+
+def model_metadata(identity: Identity) -> dict[str, str]:
+    """Return the metadata of the vector field: the model's fingerprint and the options, none where it has none."""
+    if identity.fingerprint is None:
+        return {}
+    values = {"fingerprint": identity.fingerprint.to_json(), "options": identity.options}
+    return {MODEL_KEY: json.dumps(values)}
+
+
+def _vector(identity: Identity) -> pa.Field:
+    kind = pa.list_(pa.field("item", pa.float32()), identity.dimension)
+    return pa.field(VECTOR, kind, nullable=False, metadata=model_metadata(identity) or None)
+
+
+def chunk_schema(identity: Identity) -> pa.Schema:
+    """Return the chunk table's schema, which carries the identity of its vectors in its metadata."""
+    return pa.schema(
+        [_vector(identity) if each.kind is None else each.field for each in columns.CHUNKS],
+        metadata={_KEY: json.dumps({"schema": VERSION, "identity": json.loads(identity.to_json())})},
+    )
+
+
+DOCUMENTS: Final = pa.schema(
+    [each.field for each in columns.DOCUMENTS], metadata={_KEY: json.dumps({"schema": DOCUMENTS_VERSION})}
+)
+
+RUNS: Final = pa.schema([each.field for each in columns.RUNS], metadata={_KEY: json.dumps({"schema": 1})})
+
+_OLDER: Final = {each.name: each.older for each in columns.CHUNKS if each.older is not None}
+
+
+def upgraded(rows: pa.Table, wanted: pa.Schema, titles: Mapping[str, str] | None = None) -> pa.Table:
+    """Return rows of a table, or of a version of it, that an earlier version of this project wrote, in a later schema.
+
+    Args:
+        rows: The rows.
+        wanted: The later schema.
+        titles: Titles of documents by `doc_id`, for rows of chunks that have none.
+    """
+    if rows.schema.equals(wanted, check_metadata=True):
+        return rows
+    return pa.table([_column(rows, field, titles or {}) for field in wanted], schema=wanted)
+
+
+def _column(rows: pa.Table, field: pa.Field, titles: Mapping[str, str]) -> Any:
+    if field.name in rows.schema.names:
+        return rows[field.name].cast(field.type)
+    if (older := _OLDER.get(field.name)) is not None:
+        return older(rows, titles)
+    return pa.repeat(pa.scalar(columns.empty(field.type), field.type), len(rows))
+
+
+def is_ours(schema: pa.Schema) -> bool:
+    """Whether a chunk table with this schema was made by this project."""
+    return _KEY in (schema.metadata or {})
+
+
+def stored_identity(schema: pa.Schema, table: str) -> Identity:
+    """Return the identity that a chunk table's schema carries.
+
+    Raises:
+        TableError: The table is not one of this project's, or a later version wrote it.
+    """
+    raw = (schema.metadata or {}).get(_KEY)
+    if raw is None:
+        raise TableError(
+            f"Table {table!r} was not made by prefect-ollama.",
+            state="It was not changed.",
+            remedy="Choose another name for the table.",
+        )
+    marked = json.loads(raw)
+    if marked["schema"] > VERSION:
+        raise TableError(
+            f"Table {table!r} has schema version {marked['schema']}; this version of prefect-ollama knows "
+            f"{VERSION} at most.",
+            state="It was not changed.",
+            remedy="Upgrade prefect-ollama, or choose another table.",
+        )
+    identity = Identity.from_json(json.dumps(marked["identity"]))
+    kept = (schema.field(VECTOR).metadata or {}).get(MODEL_KEY.encode())
+    if kept is None:
+        return identity
+    values = json.loads(kept)
+    options = tuple((name, value) for name, value in values["options"])
+    return replace(identity, options=options, fingerprint=Fingerprint.from_json(values["fingerprint"]))

@@ -1,0 +1,208 @@
+"""The three Lance tables of a store, opened, read at their latest version, and committed to.
+
+A commit that lost against another writer's is tried again, a bounded number of times. LanceDB is imported
+when a table is opened and not before, because its threads do not survive a fork: a process that has opened a
+table must not fork.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import pyarrow as pa
+
+from prefect_ollama.blocks.errors import TableError, TableMissing
+from prefect_ollama.blocks.lance import _driver as driver
+from prefect_ollama.blocks.lance._damage import UNCHANGED, failure, missing, refuse_incomplete
+from prefect_ollama.blocks.lance._schema import stored_identity
+from prefect_ollama.blocks.lance.spec import StoreSpec
+from prefect_ollama.blocks.private_files import make_folder
+from prefect_ollama.blocks.secrets import harmless
+
+T = TypeVar("T")
+
+ATTEMPTS: Final = 10
+CLOCK_STEP: Final = 60.0
+"""Seconds by which a clock that is set meanwhile may seem to move the beginning of a process."""
+_LOST: Final = ("conflict", "concurrent", "contention", "timed out", "already exists", "not found")
+
+
+def connect(spec: StoreSpec) -> Any:
+    """Return a LanceDB connection whose reads see every commit made before them.
+
+    LanceDB makes a folder that does not exist; here it is made so that no other user can enter it. The rights of one
+    that exists stay as they are: its owner may share it.
+
+    Raises:
+        TableError: The place cannot be reached.
+    """
+    lancedb = driver.load()
+    if not spec.remote and Path(spec.uri).is_file():
+        raise TableError(
+            f"{spec.uri!r} is a file, and no folder that could hold tables.",
+            state=UNCHANGED,
+            remedy="Give the folder of the database.",
+        )
+    try:
+        if not spec.remote:
+            make_folder(Path(spec.uri))
+        return lancedb.connect(
+            spec.uri,
+            storage_options=spec.options or None,
+            read_consistency_interval=timedelta(0),
+        )
+    except Exception as error:
+        remedy = "Check the URI, the rights on it and the storage options."
+        raise failure(f"{spec.uri!r} cannot be opened", error, spec, remedy=remedy) from harmless(error)
+
+
+def open_table(connection: Any, spec: StoreSpec, name: str) -> Any | None:
+    """Return the table of this name, or None where there is none."""
+    try:
+        return connection.open_table(name)
+    except Exception as error:
+        if isinstance(error, (ValueError, FileNotFoundError)) and "not found" in str(error).lower():
+            return None
+        what = f"Table {name!r} in {spec.uri!r} cannot be opened"
+        raise failure(what, error, spec, remedy="Check the storage options.") from harmless(error)
+
+
+def open_tables(spec: StoreSpec) -> tuple[Any, Any, Any] | None:
+    """Return the chunk table, the manifest and the log of runs; None where there is no such table (yet).
+
+    Raises:
+        TableDamaged: A part of it is lost or cannot be read.
+        TableError: The place cannot be reached or read; or the table is none of this project's, or a later version
+            of it made it.
+    """
+    if not spec.remote:
+        if not Path(spec.uri).is_dir():  # to connect to a folder makes it
+            return None
+        for folder in (spec.uri, *(f"{spec.uri}/{name}.lance/_versions" for name in spec.tables)):
+            if Path(folder).is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+                error = PermissionError(errno.EACCES, "Permission denied", folder)
+                raise failure(f"{folder!r} cannot be read", error, spec)
+    connection = connect(spec)
+    chunks, documents, runs = (open_table(connection, spec, name) for name in spec.tables)
+    if chunks is not None:
+        stored_identity(chunks.schema, spec.table)
+    refuse_incomplete(spec, chunks, documents, runs)
+    return None if chunks is None or documents is None or runs is None else (chunks, documents, runs)
+
+
+def missing_table(spec: StoreSpec) -> TableMissing:
+    """Return the error of a table that is not there, which names those that are."""
+    return missing(spec, lambda: list(connect(spec).list_tables(limit=10_000).tables))
+
+
+def create_table(connection: Any, spec: StoreSpec, name: str, schema: pa.Schema) -> Any:
+    """Return the table of this name, made if there is none. Two processes may do this at once."""
+
+    def make() -> Any:
+        existing = open_table(connection, spec, name)
+        return existing if existing is not None else connection.create_table(name, schema=schema)
+
+    return commit(f"Table {name!r} cannot be made", make, spec)
+
+
+def commit(what: str, action: Callable[[], T], spec: StoreSpec | None = None) -> T:
+    """Run an action that commits; run it again when it lost against another writer.
+
+    Args:
+        what: How the error begins if it fails for good ("Table 'x' cannot be made").
+        action: What to do; it must be safe to repeat.
+        spec: The table, with which an error says more.
+
+    Raises:
+        TableError: It failed for a reason that another attempt does not mend, or too often.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return action()
+        except TableError:
+            raise
+        except Exception as error:
+            lost = any(word in str(error).lower() for word in _LOST)
+            if not lost or attempt == ATTEMPTS:
+                state = "What was committed before stays; of this step nothing was."
+                remedy = "Run it again; it goes on from there."
+                if not lost:
+                    remedy = "Check free space, the rights on the table and the storage options, then run it again."
+                raise failure(what, error, spec, state=state, remedy=remedy) from harmless(error)
+            pause(attempt)
+    raise AssertionError("unreachable")
+
+
+def pause(attempt: int) -> None:
+    """Wait before the next attempt: longer each time, at most 2 s, and never as long as another writer does."""
+    time.sleep(random.uniform(0.5, 1.0) * min(2.0, 0.02 * 2**attempt))
+
+
+def merge(table: Any, key: str, rows: pa.Table) -> Any:
+    """Commit rows in one step: a row whose key is there is replaced, another is added.
+
+    Not through the index of the key: with it LanceDB does not notice that another writer adds the same
+    keys at the same time, and both rows stay (https://github.com/lance-format/lance/pull/9238).
+    """
+    return (
+        table.merge_insert(key)
+        .when_matched_update_all()
+        .when_not_matched_insert_all()
+        .use_index(False)
+        .execute(rows)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What a table's rows are in: files, those of them that are small, and their size with the indices'."""
+
+    count: int
+    small: int
+    data_bytes: int
+
+
+def files_of(table: Any) -> Files:
+    """Return the figures of a table's files, from its own statistics."""
+    stats = table.stats()  # a dict, whatever its annotation says (LanceDB 0.40)
+    fragments = stats["fragment_stats"]
+    return Files(fragments["num_fragments"], fragments["num_small_fragments"], stats["total_bytes"])
+
+
+def alive(host: str, pid: int, this_host: str, since: datetime) -> bool:
+    """Whether a process that was there at a time may still run; that of another host always may.
+
+    After the machine, or a container, has started again, another process may have its id; it is younger.
+    """
+    if host != this_host:
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    began = _process_began(pid)
+    return began is None or began < since.timestamp() + CLOCK_STEP
+
+
+def _process_began(pid: int) -> float | None:
+    """When a process began, in seconds since 1970; None where the system (not Linux) or the process does not say."""
+    try:
+        booted = next(
+            float(line.split()[1])
+            for line in Path("/proc/stat").read_text().splitlines()
+            if line.startswith("btime")
+        )
+        ticks = float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return booted + ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, StopIteration, AttributeError):
+        return None

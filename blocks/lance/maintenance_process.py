@@ -1,0 +1,123 @@
+"""The process that does upkeep; `upkeep.maintain` starts it, and kills it should it take too much memory.
+
+It reads an order, one JSON object, from its standard input, and writes a report, one line of JSON, to its
+standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from pydantic import SecretStr
+
+from prefect_ollama.blocks.child_processes import end_with_parent
+from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance import _driver as driver
+from prefect_ollama.blocks.lance import _migration as migration
+from prefect_ollama.blocks.lance._fsync import fsynced
+from prefect_ollama.blocks.lance._write_lock import WriteLock
+from prefect_ollama.blocks.lance.commits import commit, connect, files_of, open_table
+from prefect_ollama.blocks.lance.maintenance import (
+    PARTITION_ROWS,
+    SMALL_FILES,
+    TRAINING_BYTES,
+    TRAINING_ROWS,
+    ensure_indices,
+    vector_index,
+    vector_index_due,
+)
+from prefect_ollama.blocks.lance.spec import StoreSpec
+
+
+def run_maintenance(spec: StoreSpec, *, keep: timedelta, force: bool) -> list[str]:
+    """Optimise the tables and bring the indices up to date; return what was done.
+
+    Raises:
+        TableError: A table cannot be written.
+    """
+    with WriteLock(spec).held():
+        done = [f"brought {name} to the present schema" for name in migration.upgrade(spec)]
+    connection = connect(spec)
+    for name in (spec.table, spec.documents_table, spec.runs_table):
+        table = open_table(connection, spec, name)
+        if table is None:
+            continue
+        if name == spec.table:
+            done += [f"indexed {column}" for column in ensure_indices(table, anew=force)]
+            if (
+                force and vector_index(table) is not None
+            ):  # before files are merged, for which indices are read
+                done.append(_index_vectors(table))
+        before = files_of(table)
+        if name == spec.table or force or before.small >= SMALL_FILES:
+            _optimize(table, name, keep)
+            done.append(f"optimised {name}: {before.count} files became {files_of(table).count}")
+        if name == spec.table and vector_index_due(table):
+            done.append(_index_vectors(table))
+    return done
+
+
+def _optimize(table: Any, name: str, keep: timedelta) -> None:
+    failure = f"Table {name!r} cannot be optimised"
+    try:
+        commit(failure, lambda: table.optimize(cleanup_older_than=keep))
+    except TableError as error:
+        # A version that someone tagged stays, and cleaning up around it is refused
+        # (https://github.com/lancedb/lancedb: optimize fails while a tag holds an old version).
+        if "tag" not in str(error).lower():
+            raise
+        commit(failure, lambda: table.optimize(cleanup_older_than=timedelta(days=36_500)))
+
+
+def _index_vectors(table: Any) -> str:
+    """Make the index over the vectors anew: cells of some thousand rows, vectors in 8 bits a number."""
+    rows, old = table.count_rows(), vector_index(table)
+    name, cells = f"vector_{rows}", max(1, rows // PARTITION_ROWS)
+    while not _indexed(table, name, cells):
+        cells //= 2
+    if old is not None and old[0] != name:
+        commit("The old index cannot be dropped", partial(table.drop_index, old[0]))
+    return f"indexed {rows} vectors in {cells} cells"
+
+
+def _indexed(table: Any, name: str, cells: int) -> bool:
+    """Index the vectors in so many cells; False where they are too much alike for that."""
+    from lancedb.index import IvfSq
+
+    width = table.schema.field("vector").type.list_size * 4
+    sample = max(16, min(TRAINING_ROWS, TRAINING_BYTES // (cells * width)))
+    config = IvfSq(distance_type="cosine", num_partitions=cells, sample_rate=sample)
+    try:
+        commit(
+            "The vectors cannot be indexed",
+            lambda: table.create_index("vector", config=config, name=name, replace=True),
+        )
+    except TableError as error:
+        if cells == 1 or "clusters" not in str(error):
+            raise
+        return False
+    return True
+
+
+def main() -> None:
+    """Carry out the order on standard input, which may come later than this process."""
+    end_with_parent()
+    driver.load()
+    order = json.load(sys.stdin)
+    options = tuple((name, SecretStr(value)) for name, value in order["storage_options"].items())
+    spec = StoreSpec(order["uri"], order["table"], options)
+    try:
+        with fsynced(spec):
+            done = run_maintenance(spec, keep=timedelta(seconds=order["keep"]), force=order["force"])
+    except TableError as error:
+        print(error.cause, file=sys.stderr)
+        sys.exit(1)
+    print(json.dumps({"done": done}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Names that a package exports and imports when they are first asked for, as Prefect's own packages do.
+
+A package then costs nothing to import, and modules that import each other through their packages make no cycle.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+
+def lazy_exports(
+    package: str, homes: Mapping[str, Sequence[str]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return the `__getattr__` and `__dir__` of a package, see PEP 562.
+
+    Args:
+        package: Full name of the package.
+        homes: Names by the module that defines them; a module is named from the package on, or in full. Modules of
+            the package itself stand under the empty name.
+    """
+    where = {name: home for home, names in homes.items() for name in names}
+
+    def load(name: str) -> Any:
+        if name not in where:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        home = where[name]
+        if not home:
+            return importlib.import_module(f"{package}.{name}")
+        module = home if home.startswith("prefect_ollama.") else f"{package}.{home}"
+        value = getattr(importlib.import_module(module), name)
+        setattr(sys.modules[package], name, value)  # the next time it is found without this function
+        return value
+
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *where})
+
+    return load, names

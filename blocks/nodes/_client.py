@@ -1,0 +1,263 @@
+"""Ollama's API: one node and one model. Whole, checked answers, or an error that says whose fault it is.
+
+Source of the calls: https://docs.ollama.com/api.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Self, TypeVar
+
+from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeFailed, NodeRefused, NodeUnreachable
+from prefect_ollama.blocks.nodes._errors import OLLAMA
+from prefect_ollama.blocks.nodes._model_info import (
+    ModelInfo,
+    other_models,
+    read_model_info,
+    read_models,
+    read_version,
+)
+from prefect_ollama.blocks.nodes._payload import (
+    LIST_BOUNDS,
+    SHOW_BOUNDS,
+    VERSION_BOUNDS,
+    Bounds,
+    checked,
+    embed_bounds,
+    member,
+)
+from prefect_ollama.blocks.nodes._pull import PullStep, pull_lines, read_step
+from prefect_ollama.blocks.nodes._transport import Transport, alone
+from prefect_ollama.blocks.nodes.embed_response import Answer, most_tokens_of, read_answer
+from prefect_ollama.blocks.nodes.endpoint import DESCRIPTION_TIMEOUT_S, Inventory, NodeModel, Progress
+from prefect_ollama.blocks.nodes.running_models import LoadedModel, loaded_models
+from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec, full_name
+
+PULL_SILENCE: Final = 300.0
+"""Seconds that a pull may go without progress before it is given up."""
+
+PULL_TIMEOUT: Final = 24 * 3600.0
+"""Seconds that a pull may take in all."""
+
+T = TypeVar("T")
+
+
+class NodeClient:
+    """Speaks Ollama's API with one node: an `Endpoint`. Use it in one event loop, and close it there.
+
+    Args:
+        node: The node.
+        model: The model that all calls are about.
+    """
+
+    def __init__(self, node: NodeSpec, model: ModelSpec) -> None:
+        self.node = node
+        self.model = model
+        self._transport = Transport(node, OLLAMA)
+        self.disclosure = self._transport.disclosure
+
+    async def identify(self, *, pull: bool = False, progress: Progress | None = None) -> NodeModel:
+        """Return what the node says of itself and its model; see `Endpoint.identify`."""
+        version = await self.version()
+        models = await self.models()
+        digest = self._digest(models)
+        if digest is None:
+            if not pull:
+                raise self._no_model(models)
+            name = self.node.name
+            await self.pull(
+                None if progress is None else lambda what, done, total: progress(name, what, done, total)
+            )
+            digest = self._digest(await self.models()) or ""
+        shown = await self.show()
+        if shown.embeds is False:
+            can = f" (it can do {', '.join(shown.capabilities)})" if shown.capabilities else ""
+            raise NodeRefused(
+                f"has {self.model.name!r}, which is no embedding model{can}.",
+                node=self.node.name,
+                remedy="Name an embedding model, for example nomic-embed-text or all-minilm.",
+            )
+        return NodeModel(version, digest, shown.quantization, shown.context)
+
+    async def build(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> NodeModel:
+        """Return digest and version alone; see `Endpoint.build`."""
+        models = await self.models(timeout=timeout)
+        digest = self._digest(models)
+        if digest is None:
+            raise self._no_model(models)
+        return NodeModel(await self.version(timeout=timeout), digest)
+
+    async def inventory(self) -> Inventory:
+        """Return what the node has; see `Endpoint.inventory`."""
+        version = await self.version()
+        if not version:
+            raise NodeAnswerError(
+                "answers, but not as Ollama does: it gives no version.",
+                node=self.node.name,
+                remedy="Check the URL and its path prefix.",
+            )
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        models = await self.models()
+        latency = loop.time() - start
+        return Inventory(version, tuple(sorted(self.disclosure.names(models))), latency)
+
+    async def alive(self) -> bool:
+        """Return whether an Ollama server answers."""
+        try:
+            await self.version()
+        except NodeError:
+            return False
+        return True
+
+    async def running(self) -> tuple[LoadedModel, ...]:
+        """Return the models in memory whose names may be shown; see `Endpoint.running`."""
+        models = loaded_models(await self.loaded())
+        shown = self.disclosure.names(model.name for model in models)
+        return tuple(model for model in models if model.name in shown)
+
+    async def embed(self, texts: Sequence[str], *, timeout: float, dimension: int | None = None) -> Answer:
+        """Embed a list of texts in one request.
+
+        Args:
+            texts: The texts, prompt prefix included; at least one.
+            timeout: Seconds until the whole answer must be there.
+            dimension: Expected length of the vectors, where it is known.
+
+        Raises:
+            NodeError: One of its kinds, see `prefect_ollama.blocks.errors`.
+        """
+        payload: dict[str, Any] = {
+            "model": self.model.name,
+            "input": list(texts),
+            "truncate": False,
+            "keep_alive": self.model.keep_alive,
+        }
+        if self.model.options:
+            payload["options"] = self.model.options
+        if self.model.dimensions:
+            payload["dimensions"] = self.model.dimensions
+        limit = embed_bounds(len(texts), dimension).size
+        body = await self._transport.call(
+            "POST", "api/embed", payload, timeout=timeout, limit=limit, model=self.model.name
+        )
+        return read_answer(
+            body,
+            count=len(texts),
+            dimension=dimension,
+            node=self.node.name,
+            disclosure=self.disclosure,
+            most_tokens=most_tokens_of(texts),
+        )
+
+    async def version(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> str:
+        """The version that the node gives, empty where it gives none."""
+        data = await self._object("GET", "api/version", VERSION_BOUNDS, timeout=timeout)
+        return self.disclosure.version(self._checked(read_version, data, "/api/version"))
+
+    async def models(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> dict[str, str]:
+        """Name to digest (bare sha256) of every model that the node has; see `disclosure.names` to show them."""
+        data = await self._object("GET", "api/tags", LIST_BOUNDS, timeout=timeout)
+        return self._checked(read_models, data, "/api/tags")
+
+    async def loaded(self) -> list[dict[str, Any]]:
+        """The models in memory, as `/api/ps` gives them (`size_vram`, `expires_at`, …)."""
+        data = await self._object("GET", "api/ps", LIST_BOUNDS)
+        return self._checked(_loaded, data, "/api/ps")
+
+    async def show(self) -> ModelInfo:
+        """What the node says about the model."""
+        data = await self._object("POST", "api/show", SHOW_BOUNDS, {"model": self.model.name})
+        return self._checked(read_model_info, data, "/api/show")
+
+    async def pull(self, progress: Callable[[str, int, int], None] | None = None) -> None:
+        """Let the node download the model.
+
+        Args:
+            progress: Called with what it does now, bytes done and bytes in all (0 where unknown).
+
+        Raises:
+            NodeError: The download failed, or made no progress for five minutes; the node keeps what it had
+                before.
+        """
+        payload = {"model": self.model.name, "stream": True}
+        done = False
+        last: PullStep | None = None
+        loop = asyncio.get_running_loop()
+        end = loop.time() + PULL_TIMEOUT
+        try:
+            with alone():
+                async with (
+                    asyncio.timeout(PULL_SILENCE) as silence,
+                    self._transport.open("POST", "api/pull", payload, model=self.model.name) as response,
+                ):
+                    async for line in pull_lines(response, self.node.name):
+                        step = read_step(
+                            line, node=self.node.name, model=self.model.name, disclosure=self.disclosure
+                        )
+                        if step != last:
+                            silence.reschedule(min(loop.time() + PULL_SILENCE, end))
+                            last = step
+                        done = done or step.what == "success"
+                        if progress:
+                            progress(step.what, step.done, step.total)
+        except TimeoutError:
+            raise NodeUnreachable(
+                f"made no progress while it pulled {self.model.name!r}.",
+                node=self.node.name,
+                remedy=f"Run 'ollama pull {self.model.name}' there, then run again.",
+            ) from None
+        if not done:
+            raise NodeFailed(
+                f"broke off while pulling {self.model.name!r}.", node=self.node.name, remedy="Try again."
+            )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    async def _object(
+        self,
+        method: str,
+        path: str,
+        bounds: Bounds,
+        payload: dict[str, Any] | None = None,
+        *,
+        timeout: float = DESCRIPTION_TIMEOUT_S,
+    ) -> dict[str, Any]:
+        return await self._transport.object(
+            method, path, bounds, payload, timeout=timeout, model=self.model.name
+        )
+
+    def _checked(self, read: Callable[[Any], T], data: dict[str, Any], call: str) -> T:
+        return checked(read, data, node=self.node.name, call=call)
+
+    def _digest(self, models: Mapping[str, str]) -> str | None:
+        wanted = full_name(self.model.name)
+        return next((digest for name, digest in models.items() if full_name(name) == wanted), None)
+
+    def _no_model(self, models: Iterable[str]) -> NodeRefused:
+        """Return the error of a node that lacks the model and has these others."""
+        name = self.model.name
+        others = other_models(self.disclosure.names(models))
+        remedy = f"Run 'ollama pull {name}' there, or allow pulling"
+        return NodeRefused(
+            f"does not have the model {name!r}. {others}".rstrip(),
+            node=self.node.name,
+            status=404,
+            remedy=f"{remedy}, or use a model that it has (-m on the command line)."
+            if others
+            else f"{remedy}.",
+        )
+
+
+def _loaded(data: dict[str, Any]) -> list[dict[str, Any]]:
+    entries = member(data, "models", list, [])
+    return [entry for entry in entries if type(entry) is dict]

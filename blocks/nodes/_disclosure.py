@@ -1,0 +1,133 @@
+"""Which of a node's own words may be shown to people.
+
+A node that was sent a secret can return it in any form: encoded, reversed, in pieces. No filter finds every form.
+Therefore a node that was sent a secret is quoted only where its words are Ollama's own, or of a shape that
+has no room for a secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Self
+from urllib.parse import quote
+
+from prefect_ollama.blocks.nodes.spec import NodeSpec
+from prefect_ollama.blocks.secrets import hidden
+
+LONGEST_QUOTE = 200
+"""Characters of a node's words that are shown at most."""
+
+UNKNOWN_VERSION: Final = "unknown"
+
+# Words of Ollama's source (server/routes.go, llm/server.go, runner): they are shown as they stand here.
+_OLLAMAS_WORDS: Final = (
+    "invalid input type",
+    "input content cannot be empty",
+    "the input length exceeds the context length",
+    "input is too large to process",
+    "server busy, please try again.",
+    "embedding contains NaN or Inf values",
+    "failed to encode response",
+    "does not support embeddings",
+    "try pulling it first",
+    "invalid model name",
+    "missing request body",
+    "llama runner process no longer running",
+    "llama-server process no longer running",
+    "llama runner process has terminated",
+    "unexpected server status",
+    "model requires more system memory",
+    "no space left on device",
+    "file does not exist",
+    "too many requests",
+    "request canceled",
+    "context canceled",
+    "context deadline exceeded",
+    "connection refused",
+    "connection reset",
+    "i/o timeout",
+    "no such host",
+    "no slots",
+    "unauthorized",
+    "bad gateway",
+    "internal server error",
+    "EOF",
+)
+_PLAIN_VERSION: Final = re.compile(r"v?(\d{1,3}(?:\.\d{1,3}){1,3}(?:-rc\d{1,2})?)(?![\w.])")
+_FRAGMENT: Final = 4
+"""Characters of a secret, in any of its forms, that a name must not hold: fewer occur in words by chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosure:
+    """What may be shown of one node's words.
+
+    Attributes:
+        secrets: What was sent to it; empty where nothing secret was.
+    """
+
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    _forms: frozenset[str] = field(default=frozenset(), repr=False)
+
+    @classmethod
+    def of(cls, node: NodeSpec) -> Self:
+        """The rule for a node that gets the headers and the password of its configuration."""
+        secrets = [value.get_secret_value() for _, value in node.headers]
+        if node.password is not None:
+            password = node.password.get_secret_value()
+            secrets += [password, f"{node.username}:{password}"]
+        secrets = list(filter(None, secrets))
+        return cls(tuple(secrets), frozenset(form for secret in secrets for form in _forms(secret)))
+
+    def words(self, said: str) -> str:
+        """Its words, at most 200 characters; only Ollama's own known words where it was sent a secret."""
+        if not self.secrets:
+            return hidden(said).strip()[:LONGEST_QUOTE]
+        lowered = said.lower()
+        return next((words for words in _OLLAMAS_WORDS if words.lower() in lowered), "")
+
+    def version(self, said: str) -> str:
+        """A version; where it was sent a secret, only its numbers, as in `0.33.0-rc2`, or `unknown`."""
+        if not self.secrets or not said:
+            return hidden(said).strip()[:64]
+        plain = _PLAIN_VERSION.match(said)
+        if plain is None or any(_normal(plain[1]) in form for form in self._forms):
+            return UNKNOWN_VERSION
+        return plain[1]
+
+    def names(self, names: Iterable[str]) -> list[str]:
+        """Those of these names that hold no piece of a secret; none, if they do together."""
+        given = [hidden(name)[:LONGEST_QUOTE] for name in names]
+        if not self.secrets:
+            return given
+        shown = [name for name in given if not self._holds_secret(name)]
+        return [] if len(shown) > 1 and self._holds_secret("".join(shown)) else shown
+
+    def _holds_secret(self, text: str) -> bool:
+        normal = _normal(text)
+        pieces = {normal[at : at + _FRAGMENT] for at in range(max(1, len(normal) - _FRAGMENT + 1))}
+        return any(piece in form for piece in pieces for form in self._forms)
+
+
+OPEN: Final = Disclosure()
+"""The rule for a node that was sent nothing secret."""
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """A secret as it may come back, letters and digits only, and each form reversed."""
+    data = secret.encode("utf-8", "surrogatepass")
+    plain = [secret, secret.partition(" ")[2], quote(data, safe=""), data.hex()]
+    # Base64 of a text depends on what stands before it: three alignments.
+    plain += [base64.b64encode(b"\0" * shift + data).decode() for shift in range(3)]
+    plain.append(base64.b32encode(data).decode())
+    for form in map(_normal, plain):
+        if form:
+            yield form
+            yield form[::-1]
+
+
+def _normal(text: str) -> str:
+    return "".join(each for each in text.casefold() if each.isalnum())

@@ -1,0 +1,256 @@
+"""What a node's refusal means: whose fault it is, and whether another try is worth it.
+
+Ollama answers 400 for a crashed runner as well as for a text that is too long, so the status alone does
+not tell. The words are those of Ollama's source (server/routes.go, llm/server.go).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import httpx
+import orjson
+
+from prefect_ollama.blocks.errors import (
+    InputRejected,
+    NodeBusy,
+    NodeError,
+    NodeFailed,
+    NodeRefused,
+    NodeUnreachable,
+)
+from prefect_ollama.blocks.nodes._disclosure import OPEN, Disclosure
+from prefect_ollama.blocks.nodes.proxy import Proxy
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the servers of one API refuse a request.
+
+    Attributes:
+        api: Whose API it is, for errors.
+        input_words: Parts of a message, in small letters, that blame a text.
+        too_long_words: Parts of a message, in small letters, that call a text too long.
+        input_statuses: HTTP statuses under which such a message counts.
+        no_model_remedy: What to do about a missing model; `{model}` is its name.
+        forbidden_remedy: What to do about a 403 without a message.
+    """
+
+    api: str
+    input_words: tuple[str, ...]
+    too_long_words: tuple[str, ...]
+    input_statuses: frozenset[int]
+    no_model_remedy: str
+    forbidden_remedy: str
+
+
+OLLAMA: Final = Dialect(
+    api="Ollama",
+    input_words=("input content cannot be empty", "invalid input"),
+    too_long_words=("exceeds the context length", "input length exceeds", "too large to process"),
+    input_statuses=frozenset({400}),
+    no_model_remedy="Run 'ollama pull {model}' there, or allow pulling.",
+    forbidden_remedy="Check its token; or Ollama is bound to loopback and refuses a foreign Host header: "
+    "set OLLAMA_HOST=0.0.0.0 there.",
+)
+
+
+def from_response(
+    node: str,
+    status: int,
+    headers: httpx.Headers,
+    body: bytes,
+    *,
+    model: str,
+    dialect: Dialect = OLLAMA,
+    disclosure: Disclosure = OPEN,
+    proxy: Proxy | None = None,
+    host: str = "",
+) -> NodeError:
+    """The error that stands for an answer whose status is not 200.
+
+    Args:
+        node: Name of the node.
+        status: HTTP status.
+        headers: Headers of the answer.
+        body: Its beginning.
+        model: Name of the model that was asked for.
+        dialect: How servers of this API refuse.
+        disclosure: Which of the node's words may be shown.
+        proxy: The proxy that the request went through, which may have answered in the node's place.
+        host: Host of the node, to name in a remedy about the proxy.
+    """
+    if proxy is not None and (status == 407 or not _is_ollamas(body)):
+        return _from_proxy(node, status, proxy, host)
+    said = message_of(body)
+    words = said.lower()
+    quoted = disclosure.words(said)
+    shown = f"{status} {quoted!r}" if quoted else f"{status}"
+    if 300 <= status < 400:
+        target = disclosure.words(headers.get("location", ""))
+        return NodeRefused(
+            f"redirects to {target!r}." if target else f"redirects to another address ({status}).",
+            node=node,
+            status=status,
+            remedy="Put the address that it redirects to into the node's URL.",
+        )
+    if status in (401, 407) or (status == 403 and said):
+        return NodeRefused(
+            f"refuses the credentials ({shown}).",
+            node=node,
+            status=status,
+            remedy="Check its token or password.",
+        )
+    if status == 403:
+        return NodeRefused(
+            "answers 403 with no word.",
+            node=node,
+            status=status,
+            remedy=dialect.forbidden_remedy,
+        )
+    if status == 404 and "model" in words:
+        return NodeRefused(
+            f"does not have the model {model!r} ({shown}).",
+            node=node,
+            status=status,
+            remedy=dialect.no_model_remedy.format(model=model),
+        )
+    if status in (404, 405, 501) or "invalid model name" in words:
+        return NodeRefused(
+            f"cannot embed with {model!r} ({shown}).",
+            node=node,
+            status=status,
+            remedy="Check the node's URL and path prefix, and that the model is an embedding model.",
+        )
+    if status in (429, 503):
+        return NodeBusy(
+            f"is busy ({shown}).",
+            node=node,
+            status=status,
+            retry_after=retry_after(headers.get("retry-after")),
+        )
+    if status == 413:
+        return InputRejected(f"finds the request too large ({shown}).", node=node, status=status)
+    blames_input = status in dialect.input_statuses
+    if blames_input and any(part in words for part in dialect.too_long_words):
+        return InputRejected(
+            "says a text is longer than the model's context.", node=node, status=status, too_long=True
+        )
+    if blames_input and any(part in words for part in dialect.input_words):
+        return InputRejected(f"rejects a text ({shown}).", node=node, status=status)
+    return NodeFailed(f"failed ({shown}).", node=node, status=status, remedy="Look into its log.")
+
+
+def _from_proxy(node: str, status: int, proxy: Proxy, host: str) -> NodeError:
+    """The error of a proxy that answered in the node's place, with words of ours only."""
+    if status == 407:
+        return NodeRefused(
+            f"{proxy.words} asks for credentials (407); the node was not reached.",
+            node=node,
+            status=status,
+            remedy=f"Write user and password into {proxy.variable}, or add {host!r} to NO_PROXY.",
+        )
+    cause = f"{proxy.words} answers {status} in the node's place (the answer is not in Ollama's form)."
+    if status == 429 or status >= 500:
+        return NodeUnreachable(cause, node=node, remedy=proxy.remedy(host))
+    return NodeRefused(cause, node=node, status=status, remedy=proxy.remedy(host))
+
+
+def from_exception(node: str, error: Exception, *, proxy: Proxy | None = None, host: str = "") -> NodeError:
+    """The error that stands for a request that got no whole answer; it quotes nothing that the node sent."""
+    remedy = "Check that it runs and can be reached from here."
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
+        return NodeRefused("has a URL that cannot be used.", node=node, remedy="Correct the node's URL.")
+    if proxy is not None:
+        remedy = proxy.remedy(host)
+        if isinstance(error, httpx.ProxyError):
+            return _from_tunnel(node, str(error), proxy, host)
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            words = f" ({_words_of_system(error)})" if isinstance(error, httpx.ConnectError) else " in time"
+            return NodeUnreachable(
+                f"cannot be connected through {proxy.words}{words}.", node=node, remedy=remedy
+            )
+    if isinstance(error, httpx.ConnectTimeout):
+        what = "cannot be connected in time"
+    elif isinstance(error, TimeoutError | httpx.TimeoutException):
+        what = "did not answer in time"
+    elif isinstance(error, httpx.ConnectError):
+        what = f"cannot be connected ({_words_of_system(error)})"
+    elif isinstance(error, httpx.RemoteProtocolError):
+        # The library quotes the bytes that it could not read.
+        closed = "disconnected" in str(error) or "closed connection" in str(error)
+        what = "broke off the answer" if closed else "broke off: what it sends is no HTTP"
+    else:
+        what = f"broke off the answer ({_words_of_system(error)})"
+    return NodeUnreachable(f"{what}.", node=node, remedy=remedy)
+
+
+def _from_tunnel(node: str, said: str, proxy: Proxy, host: str) -> NodeError:
+    """The error of a proxy that opens no tunnel (CONNECT); the library's text begins with the status."""
+    status = int(said[:3]) if said[:3].isascii() and said[:3].isdigit() else None
+    if status is not None:
+        return _from_proxy(node, status, proxy, host)
+    return NodeUnreachable(
+        f"{proxy.words} opens no connection to the node.", node=node, remedy=proxy.remedy(host)
+    )
+
+
+def _words_of_system(error: BaseException) -> str:
+    """The operating system's or OpenSSL's own words, else the kind of the error; never bytes of the node."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"CERTIFICATE_VERIFY_FAILED: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS: {cause.reason or 'no handshake'}"
+        if isinstance(cause, socket.gaierror):
+            return cause.strerror or "no such host"
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)  # asyncio puts words of its own into `strerror`
+        cause = cause.__cause__ or cause.__context__
+    return {"ReadError": "connection reset"}.get(type(error).__name__, type(error).__name__)
+
+
+def _is_ollamas(body: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(body), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def message_of(body: bytes) -> str:
+    """The words of an error body, of either API shape, to look at and not to show."""
+    try:
+        said = orjson.loads(body)["error"]
+        if isinstance(said, dict):
+            said = said["message"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        said = body.decode("utf-8", "replace")
+    return str(said)[:4096].strip()
+
+
+def start_of(body: bytes, disclosure: Disclosure) -> str:
+    """How a body begins that is not what was asked for, as a part of a sentence; empty where it is not shown."""
+    if disclosure.secrets or not body.strip():
+        return ""
+    return f": {disclosure.words(body[:4096].decode('utf-8', 'replace'))[:60]!r}"
+
+
+def retry_after(value: str | None) -> float | None:
+    """Seconds of a Retry-After header in either of its forms (RFC 9110, 10.2.3); None where there is none."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,159 @@
+"""What a node says about its models: which it has, what they can do, how long a text may be.
+
+Sources: https://docs.ollama.com/api/tags and https://docs.ollama.com/api-reference/show-model-details.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from prefect_ollama.blocks.errors import NodeError, NodeRefused
+from prefect_ollama.blocks.nodes._payload import member, whole
+
+LEAST_CONTEXT: Final = 64
+MOST_CONTEXT: Final = 2**24
+"""Tokens: the shortest context of a known model is 77 (CLIP), the longest some ten million."""
+
+LEAST_LONE_CONTEXT: Final = 256
+"""Tokens that the only node of several that gives a context must give at least: a shorter one would cut the texts of
+the others on one node's word."""
+
+_MOST_MODELS: Final = 10_000
+_LONGEST_NAME: Final = 512
+_DIGEST: Final = re.compile(r"(sha256:)?[0-9A-Za-z]{1,128}")
+# Capabilities that Ollama knows (types/model/capability.go); others are not repeated.
+_CAPABILITIES: Final = frozenset(
+    {"completion", "tools", "insert", "vision", "embedding", "thinking", "image", "audio"}
+)
+_EMBEDS: Final = re.compile(r"embed|minilm|bge|e5|gte|nomic|arctic|mxbai|paraphrase", re.IGNORECASE)
+# As GGUF names them; whatever else a node says is repeated nowhere.
+_QUANTIZATION: Final = re.compile(r"B?F(16|32|64)|I?Q[0-9][0-9A-Z_]{0,12}|MXFP4|NVFP4")
+_NAMED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What `/api/show` says about a model.
+
+    Attributes:
+        capabilities: Of Ollama's known ones; empty where it says none.
+        embeds: Whether it embeds; None where it says no capabilities.
+        context: Longest text in tokens, 0 where it gives none that a model can have.
+        dimension: Floats of a vector, 0 where it gives none.
+        quantization: Of the weights ("F16", "Q8_0"), empty where it gives none that could be one.
+    """
+
+    capabilities: tuple[str, ...] = ()
+    embeds: bool | None = None
+    context: int = 0
+    dimension: int = 0
+    quantization: str = ""
+
+
+def read_version(data: dict[str, Any]) -> str:
+    """The version in an answer of `/api/version`, empty where there is none.
+
+    Raises:
+        ValueError: It is no text.
+    """
+    return member(data, "version", str, "")
+
+
+def read_models(data: dict[str, Any]) -> dict[str, str]:
+    """Name to digest of the models that an answer of `/api/tags` lists; an empty digest where it gives none.
+
+    Raises:
+        ValueError: It is no list of models.
+    """
+    entries = member(data, "models", list, [])
+    if len(entries) > _MOST_MODELS:
+        raise ValueError(f"more than {_MOST_MODELS:,} models")
+    models: dict[str, str] = {}
+    for entry in entries:
+        if type(entry) is not dict:
+            raise ValueError("a list of models that holds something else")
+        name = member(entry, "name", str, "") or member(entry, "model", str, "")
+        digest = member(entry, "digest", str, "")
+        if len(name) > _LONGEST_NAME:
+            raise ValueError(f"a model name of more than {_LONGEST_NAME} characters")
+        if digest and not _DIGEST.fullmatch(digest):
+            raise ValueError("a digest that is none")
+        if name:
+            models[name] = digest
+    return models
+
+
+def read_model_info(data: dict[str, Any]) -> ModelInfo:
+    """What an answer of `/api/show` says.
+
+    Raises:
+        ValueError: Its capabilities are no list of texts, or its model information is no object.
+    """
+    capabilities = member(data, "capabilities", list, [])
+    if not all(type(each) is str for each in capabilities):
+        raise ValueError("capabilities that are no texts")
+    info = member(data, "model_info", dict, {})
+    quantization = member(data, "details", dict, {}).get("quantization_level")
+    return ModelInfo(
+        tuple(each for each in capabilities[:64] if each in _CAPABILITIES),
+        ("embedding" in capabilities) if capabilities else None,
+        _of_architecture(info, "context_length", LEAST_CONTEXT, MOST_CONTEXT),
+        _of_architecture(info, "embedding_length", 1, MOST_CONTEXT),
+        quantization if type(quantization) is str and _QUANTIZATION.fullmatch(quantization) else "",
+    )
+
+
+def settle_context(contexts: Mapping[str, int], *, cap: int) -> tuple[int | None, dict[str, NodeError]]:
+    """The context that all nodes are asked for, and the nodes that must not take part for theirs.
+
+    The most frequent value counts. Among equally frequent ones the largest does, because Ollama itself limits
+    a context to what the model has, and a small one would shorten the texts of all nodes. So no single node
+    decides for several.
+
+    Args:
+        contexts: By node name, in tokens; 0 where a node gave no plausible one.
+        cap: Most tokens that are asked for.
+
+    Returns:
+        Tokens, or None where no node gave a context; and by name the error of each node that gave less than
+        the majority.
+    """
+    given = {name: min(context, cap) for name, context in contexts.items() if context}
+    if len(given) == 1 and len(contexts) > 1 and min(given.values()) < LEAST_LONE_CONTEXT:
+        return None, {}
+    if not given:
+        return None, {}
+    votes = Counter(given.values())
+    settled = max(votes, key=lambda context: (votes[context], context))
+    left_out: dict[str, NodeError] = {
+        name: NodeRefused(
+            f"says that its model reads {context} tokens; {votes[settled]} nodes say {settled}.",
+            node=name,
+            remedy="Pull the model there again, or set the cluster's context.",
+        )
+        for name, context in given.items()
+        if context < settled and votes[context] < votes[settled]
+    }
+    return settled, left_out
+
+
+def other_models(names: list[str]) -> str:
+    """A sentence that names a node's models, embedding models first; empty where it has none to name."""
+    if not names:
+        return ""
+    plain = sorted({name.removesuffix(":latest") for name in names}, key=lambda n: (not _EMBEDS.search(n), n))
+    more = f" and {len(plain) - _NAMED} more" if len(plain) > _NAMED else ""
+    return f"It has {', '.join(map(repr, plain[:_NAMED]))}{more}."
+
+
+def _of_architecture(info: dict[str, Any], name: str, least: int, most: int) -> int:
+    """The member of the model's own architecture; of the first one that has it where none is named."""
+    architecture = info.get("general.architecture")
+    keys = [key for key in info if key.endswith(f".{name}")]
+    own = f"{architecture}.{name}"
+    value = whole(info[own] if own in keys else info[keys[0]] if keys else None, most=most)
+    return value if value is not None and value >= least else 0

@@ -1,0 +1,209 @@
+"""One persistent HTTP client for one node: whole bodies within their bounds, or an error that says whose fault it is.
+
+Guarantees: connections are kept alive and reused; bodies are bounded and never decompressed; redirects are refused;
+the proxy is the one that the environment names for the node; every call has a deadline over all of it, because a node
+that drips a byte a second would never trip a read time-out.
+"""
+
+from __future__ import annotations
+
+import ssl
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import orjson
+
+from prefect_ollama.blocks.errors import ConfigurationError, NodeAnswerError, NodeError, NodeUnreachable
+from prefect_ollama.blocks.nodes import _errors as faults
+from prefect_ollama.blocks.nodes._body import read_body, read_error
+from prefect_ollama.blocks.nodes._disclosure import Disclosure
+from prefect_ollama.blocks.nodes._payload import Bounds, parse
+from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
+from prefect_ollama.blocks.nodes.proxy import proxy_of
+from prefect_ollama.blocks.nodes.spec import NodeSpec
+from prefect_ollama.blocks.secrets import harmless, hide
+
+
+class Transport:
+    """Sends requests to one node. Use it in one event loop, and close it there.
+
+    Args:
+        node: The node.
+        dialect: The API that it should speak, and how its servers refuse.
+
+    Raises:
+        ConfigurationError: The CA bundle, or the proxy that the environment names, cannot be used.
+    """
+
+    def __init__(self, node: NodeSpec, dialect: faults.Dialect) -> None:
+        self.node = node
+        self.disclosure = Disclosure.of(node)
+        self._dialect = dialect
+        self._proxy = proxy_of(node.url)
+        self._host = urlsplit(node.url).hostname or ""
+        # With a transport of its own the client takes no proxy from the environment: `proxy_of` has chosen.
+        transport = httpx.AsyncHTTPTransport(
+            verify=_tls(node),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None),
+            proxy=_proxy(self._proxy.url) if self._proxy else None,
+        )
+        self._http = httpx.AsyncClient(
+            base_url=node.url.rstrip("/") + "/",
+            headers=_headers(node),
+            auth=_basic(node),
+            transport=transport,
+            timeout=httpx.Timeout(None, connect=node.connect_timeout),
+            follow_redirects=False,
+        )
+
+    async def object(
+        self,
+        method: str,
+        path: str,
+        bounds: Bounds,
+        payload: dict[str, Any] | None = None,
+        *,
+        timeout: float,
+        model: str = "",
+    ) -> dict[str, Any]:
+        """Return the JSON object of an answer; `model` is the one that was asked for, for errors.
+
+        Raises:
+            NodeError: No answer in time, another status than 200, or a body that is no such object.
+        """
+        timeout = min(timeout, self.node.read_timeout)
+        body = await self.call(method, path, payload, timeout=timeout, limit=bounds.size, model=model)
+        try:
+            data = parse(body, bounds)
+        except ValueError:
+            data = None
+        if not isinstance(data, dict):
+            start = faults.start_of(body, self.disclosure)
+            remedy = "Check the node's URL and path prefix."
+            if self._proxy:
+                remedy += f" It was asked through {self._proxy.words}. {self._proxy.remedy(self._host)}"
+            raise NodeAnswerError(
+                f"answered something that is not {self._dialect.api}'s{start}.",
+                node=self.node.name,
+                status=200,
+                remedy=remedy,
+            )
+        return data
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        payload: dict[str, Any] | None,
+        *,
+        timeout: float,
+        limit: int,
+        model: str = "",
+    ) -> bytes:
+        """Return the body of an answer, at most `limit` bytes.
+
+        Raises:
+            NodeError: No whole answer within `timeout` seconds, or another status than 200.
+        """
+        try:
+            with alone():
+                async with (
+                    timeout_while_running(timeout),
+                    self.open(method, path, payload, model=model) as response,
+                ):
+                    return await read_body(response, limit, self.node.name)
+        except TimeoutError as error:
+            raise NodeUnreachable(
+                f"did not give a whole answer within {timeout:.3g} s.",
+                node=self.node.name,
+                silent=True,
+                remedy="Check that it works on the request, or raise its time-outs.",
+            ) from error
+
+    @asynccontextmanager
+    async def open(
+        self, method: str, path: str, payload: dict[str, Any] | None, *, model: str = ""
+    ) -> AsyncIterator[httpx.Response]:
+        """Yield an answer with status 200, its body still to be read."""
+        content = None if payload is None else orjson.dumps(payload)
+        headers = {} if payload is None else {"content-type": "application/json"}
+        try:
+            async with self._http.stream(method, path, content=content, headers=headers) as response:
+                if response.status_code != 200:
+                    raise faults.from_response(
+                        self.node.name,
+                        response.status_code,
+                        response.headers,
+                        await read_error(response, self.node.name),
+                        model=model,
+                        dialect=self._dialect,
+                        disclosure=self.disclosure,
+                        proxy=self._proxy,
+                        host=self._host,
+                    )
+                yield response
+        except (NodeError, TimeoutError):
+            raise
+        except Exception as error:  # the library lets some of the socket's through, as for a port above 65535
+            # A traceback shows the cause's text, and that may quote what the node or a proxy sent.
+            quoted = isinstance(error, httpx.ProtocolError | httpx.ProxyError) or self.disclosure.secrets
+            cause = None if quoted else harmless(error)
+            raise faults.from_exception(self.node.name, error, proxy=self._proxy, host=self._host) from cause
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Take from an error what it was raised within: the HTTP library's errors hold bytes that the node sent.
+
+    A traceback would not show it, but pickles hold it, and errors cross processes.
+    """
+    try:
+        yield
+    except NodeError as error:
+        error.__context__ = None
+        raise
+
+
+def _headers(node: NodeSpec) -> dict[str, str]:
+    given = {name.lower(): value.get_secret_value() for name, value in node.headers}
+    # Ours come last: what nobody asked for is refused.
+    return {"user-agent": "prefect-ollama", **given, "accept-encoding": "identity"}
+
+
+def _proxy(url: str) -> httpx.Proxy:
+    try:
+        return httpx.Proxy(url)
+    except (ValueError, httpx.InvalidURL) as error:
+        raise ConfigurationError("The proxy of the environment has no usable URL.") from harmless(error)
+
+
+def _basic(node: NodeSpec) -> tuple[str, str] | None:
+    if not node.username:
+        return None
+    password = node.password.get_secret_value() if node.password else ""
+    if password:
+        hide(b64encode(f"{node.username}:{password}".encode()).decode())  # as it is sent
+    return node.username, password
+
+
+def _tls(node: NodeSpec) -> ssl.SSLContext | bool:
+    if not node.url.startswith("https"):
+        # A context costs some 20 ms and no plain connection needs one.
+        return False
+    if not node.verify or not node.ca_bundle:
+        return node.verify
+    try:
+        return ssl.create_default_context(cafile=node.ca_bundle)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"The CA bundle {node.ca_bundle!r} of node {node.name!r} cannot be read ({error}).",
+            remedy="Name a PEM file.",
+        ) from error

@@ -1,0 +1,114 @@
+"""An embedding answer is believed only after it is checked: count, dimension, finite, norm.
+
+Source of the format: Ollama's API, `POST /api/embed` (https://docs.ollama.com/api/embed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefect_ollama.blocks.errors import NodeAnswerError
+from prefect_ollama.blocks.nodes._disclosure import OPEN, Disclosure
+from prefect_ollama.blocks.nodes._errors import start_of
+from prefect_ollama.blocks.nodes._payload import embed_bounds, parse, whole
+
+Vectors = NDArray[np.float32]
+
+MOST_TOKENS = 2**40
+"""Tokens of one request that are believed where the texts are not known."""
+
+_TOKENS_A_CHARACTER = 8
+_TOKENS_A_TEXT = 64
+"""A character has at most four bytes, and no tokenizer makes more than two tokens of a byte; models add a few tokens at
+the ends of a text."""
+
+NORM_TOLERANCE = 0.01
+"""Ollama normalises what it sends; float32 and a proxy's rounding stay far within this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Checked vectors of one request.
+
+    Attributes:
+        vectors: float32 of shape (texts, dimension), each of norm 1.
+        tokens: Tokens that the node counted over all texts, 0 where it did not say.
+    """
+
+    vectors: Vectors
+    tokens: int
+
+
+def most_tokens_of(texts: Iterable[str]) -> int:
+    """Return how many tokens texts can have; a node that counts more does not count."""
+    return sum(_TOKENS_A_CHARACTER * len(text) + _TOKENS_A_TEXT for text in texts)
+
+
+def read_answer(
+    body: bytes,
+    *,
+    count: int,
+    dimension: int | None,
+    node: str,
+    disclosure: Disclosure = OPEN,
+    most_tokens: int = MOST_TOKENS,
+) -> Answer:
+    """Decode an answer of `/api/embed` and check it.
+
+    Args:
+        body: The JSON text.
+        count: How many texts were sent.
+        dimension: Expected length of a vector; None takes what the first one has.
+        node: Name of the node, for errors.
+        disclosure: Which of the node's words may be shown.
+        most_tokens: Tokens that the texts can have; a count above it is no count.
+
+    Raises:
+        NodeAnswerError: It is no JSON, has another count or dimension, a vector that is not finite or
+            whose norm is not 1, or counts tokens that the texts cannot have.
+    """
+
+    def unbelievable(what: str) -> NodeAnswerError:
+        return NodeAnswerError(what, node=node, status=200, remedy="Look at what answers at its URL.")
+
+    bounds = embed_bounds(count, dimension)
+    try:
+        data = parse(body, bounds)
+    except ValueError as error:
+        if body.lstrip()[:1] == b"{":
+            raise unbelievable(f"answered {error}.") from None
+        data = None
+    if not isinstance(data, dict) or "embeddings" not in data:
+        raise unbelievable(f"answered something that is no embedding{start_of(body, disclosure)}.")
+    rows, counted = data["embeddings"], data.get("prompt_eval_count")
+    tokens = 0 if counted is None else whole(counted, most=most_tokens)
+    if tokens is None:
+        raise unbelievable("counts tokens that the texts cannot have.")
+    if not isinstance(rows, list) or len(rows) != count:
+        got = len(rows) if isinstance(rows, list) else "no list of"
+        raise unbelievable(f"answered {got} vectors for {count} texts.")
+    try:
+        with np.errstate(all="ignore"):  # a number beyond float32 becomes Inf, and its norm tells
+            vectors = np.asarray(rows, dtype=np.float32)
+    except (ValueError, TypeError, OverflowError):
+        raise unbelievable(
+            "answered vectors of unequal length, or with values that are no numbers."
+        ) from None
+    if vectors.ndim != 2 or (dimension is not None and vectors.shape[1] != dimension):
+        length = vectors.shape[1] if vectors.ndim == 2 else "no"
+        raise unbelievable(
+            f"answered vectors of {length} dimensions where {dimension or 'some'} are expected."
+        )
+    # einsum gives the squared norms in one pass; NaN and Inf fail the comparison too.
+    with np.errstate(all="ignore"):
+        squared = np.einsum("ij,ij->i", vectors, vectors)
+    if not bool(np.all(np.abs(squared - 1.0) <= 2 * NORM_TOLERANCE)):
+        bad = float(squared[int(np.argmax(~(np.abs(squared - 1.0) <= 2 * NORM_TOLERANCE)))])
+        raise unbelievable(
+            f"answered a vector of norm {bad**0.5:.3g} (0, NaN and Inf are failed embeddings)."
+        )
+    return Answer(vectors, tokens)

@@ -1,0 +1,262 @@
+"""What identifies a model: the vectors that it computes for the canary texts.
+
+Names, digests and versions say what a model should be. They are kept beside the vectors, and only explain a
+difference. Measured as 1 - cosine, over the canaries, for all-MiniLM-L6-v2 (tests/test_fingerprint.py repeats it):
+
+| the same weights in F16, on a CPU against                                   | 1 - cosine       |
+|------------------------------------------------------------------------------|------------------|
+| F32 weights (the embedded model)                                             | up to 0.0000004  |
+| a GPU that rounds every product to F16, simulated                            | up to 0.0000005  |
+| a GPU that also adds up in F16, simulated                                    | up to 0.0000025  |
+| hardware that computes in BF16, simulated                                    | up to 0.00003    |
+| Q8_0 weights, single canaries                                                | from 0.00014 on  |
+| Q8_0 weights, the canary that differs most of any four                       | from 0.0002 on   |
+
+Real servers gave 0.0003 to 0.0005 for Q8_0, and under 0.0000001 for equal weights on CPUs of one version. Quantized
+weights give up to 0.0005 to themselves on other hardware, because CPUs quantize what they multiply with, too.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefect_ollama.blocks.nodes.canaries import LONG_TEXTS, LONG_WORD, SHORT, canary_name
+from prefect_ollama.blocks.nodes.spec import full_name
+
+if TYPE_CHECKING:
+    # It brings the HTTP client, which takes a fifth of a second to import and which a search by words does without.
+    from prefect_ollama.blocks.nodes.embed_response import Vectors
+
+SAME_BUILD: Final = 0.9999
+"""Least cosine where digest and version agree: only the hardware can differ then."""
+
+SAME_QUANTIZED: Final = 0.999
+"""The same where both nodes also say that the weights of this build are quantized."""
+
+SAME_VECTORS: Final = 0.99995
+"""Least cosine where digest or version differ or are unknown."""
+
+_QUANTIZED: Final = 0.9
+"""Least cosine of two quantizations of one model; 4 bits give 0.98 and more, other models 0.5 and less."""
+
+_QUANTIZATION: Final = re.compile("I?Q[0-9]", re.IGNORECASE)
+"""Names of quantizations as GGUF has them: Q8_0, Q4_K_M, IQ4_NL; F16, BF16 and F32 are none."""
+
+_PLAIN: Final = frozenset(map(canary_name, (SHORT[3], LONG_WORD, *(text for _, text in LONG_TEXTS))))
+"""Canaries of ASCII letters, digits and full stops, which all tokenizers of a model cut alike."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fingerprint:
+    """The vectors of canary texts, and what the node that gave them says of its model.
+
+    Two are equal if they have one id. `measured` gives an id; a caller that finds the vectors to be those of a known
+    fingerprint goes on with the id of that one (`known_as`).
+
+    Attributes:
+        id: Name of it, 16 hex digits.
+        vectors: By the canary's name, float32 of shape (dimension,).
+        model: Name of the model, as it was asked for.
+        digest: SHA-256 of the model's manifest, empty where the node gives none.
+        version: Version of the server, empty where it gives none.
+        quantization: Of the weights ("F16", "Q8_0"), empty where the node does not say.
+
+    Raises:
+        ValueError: There is no vector, or they differ in length.
+    """
+
+    id: str
+    vectors: Mapping[str, Vectors]
+    model: str = ""
+    digest: str = ""
+    version: str = ""
+    quantization: str = ""
+
+    def __post_init__(self) -> None:
+        if len({vector.shape for vector in self.vectors.values()}) != 1:
+            raise ValueError("a fingerprint needs vectors of one length")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fingerprint) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"{self.id} ({', '.join(self.says) or 'nothing known of it'})"
+
+    @classmethod
+    def measured(cls, texts: Sequence[str], vectors: Vectors, **says: str) -> Fingerprint:
+        """Return the fingerprint of canary texts' vectors, float32 of shape (texts, dimension)."""
+        named = {
+            canary_name(text): np.asarray(vector, np.float32)
+            for text, vector in zip(texts, vectors, strict=True)
+        }
+        return cls(blake2b(vectors.tobytes(), digest_size=8).hexdigest(), named, **says)
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return len(next(iter(self.vectors.values())))
+
+    @cached_property
+    def says(self) -> tuple[str, ...]:
+        """What is known of the model, for people."""
+        known = (
+            self.model,
+            self.quantization,
+            self.digest and f"digest {self.digest[:12]}",
+            self.version and f"Ollama {self.version}",
+        )
+        return tuple(each for each in known if each)
+
+    def canary(self, text: str) -> Vectors:
+        """Return the vector of a canary text, shape (dimension,).
+
+        Raises:
+            KeyError: It was not measured.
+        """
+        return self.vectors[canary_name(text)]
+
+    def comparable(self, other: Fingerprint) -> bool:
+        """Whether the two have a canary in common; another version of this package may know others."""
+        return not self.vectors.keys().isdisjoint(other.vectors)
+
+    def known_as(self, other: Fingerprint) -> Fingerprint:
+        """Return these vectors under the id of the fingerprint that they were found to be."""
+        return replace(self, id=other.id)
+
+    def to_json(self) -> str:
+        """Return it as JSON. The vectors are kept in 16 bits, which changes a cosine by some 0.00000002."""
+        return json.dumps(
+            {
+                "id": self.id,
+                "model": self.model,
+                "digest": self.digest,
+                "version": self.version,
+                "quantization": self.quantization,
+                "vectors": {
+                    name: base64.b64encode(vector.astype("<f2").tobytes()).decode()
+                    for name, vector in self.vectors.items()
+                },
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Fingerprint:
+        """Return the fingerprint that `to_json` wrote.
+
+        Raises:
+            ValueError: It is not one.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            vectors = {
+                str(name): _checked(np.frombuffer(base64.b64decode(packed, validate=True), "<f2"))
+                for name, packed in values["vectors"].items()
+            }
+            says = {name: str(values[name]) for name in ("model", "digest", "version", "quantization")}
+            return cls(str(values["id"]), vectors, **says)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"no fingerprint ({error!r})") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How alike two fingerprints are.
+
+    Attributes:
+        cosine: The least over the canaries that both have; 0 where none can be compared.
+        least: What it has to be at least.
+        cause: Why they differ, as far as it can be told ("another quantization (Q8_0, not F16)"); empty if they are
+            the same.
+    """
+
+    cosine: float
+    least: float
+    cause: str = ""
+
+    @property
+    def same(self) -> bool:
+        """Whether they are of one model."""
+        return not self.cause
+
+
+def compare(found: Fingerprint, known: Fingerprint) -> Comparison:
+    """Compare the vectors of a node with known ones; the cause names the found model before the known one."""
+    least = least_cosine(found, known)
+    if found.dimension != known.dimension:
+        return Comparison(0.0, least, f"another model ({found.dimension} dimensions, not {known.dimension})")
+    cosines = {
+        name: cosine(vector, known.vectors[name])
+        for name, vector in found.vectors.items()
+        if name in known.vectors
+    }
+    if not cosines:
+        return Comparison(0.0, least, "other canary texts, of another version of prefect-ollama")
+    worst = min(cosines.values())
+    if worst >= least:
+        return Comparison(worst, least)
+    plain = min((value for name, value in cosines.items() if name in _PLAIN), default=worst)
+    if plain >= _QUANTIZED > worst:
+        return Comparison(worst, least, _other_tokenizer(found, known))
+    if worst >= _QUANTIZED:
+        return Comparison(worst, least, f"another quantization{_instead(found, known, 'quantization')}")
+    if full_name(found.model) == full_name(known.model):
+        return Comparison(worst, least, f"another model under the name {found.model!r}")
+    return Comparison(worst, least, f"another model{_instead(found, known, 'model')}")
+
+
+def least_cosine(found: Fingerprint, known: Fingerprint) -> float:
+    """Return the cosine that vectors of one model have at least, by what is said of the two builds."""
+    builds = {(each.digest, each.version) for each in (found, known)}
+    if len(builds) > 1 or not all(builds.pop()):
+        return SAME_VECTORS
+    quantized = found.quantization == known.quantization and _QUANTIZATION.match(found.quantization)
+    return SAME_QUANTIZED if quantized else SAME_BUILD
+
+
+def cosine(a: Vectors, b: Vectors) -> float:
+    """Return the cosine of two vectors, computed in 64 bits.
+
+    In 32 bits it is good for seven digits only; and a node's vectors have norm 1 within one percent, no better.
+    """
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    return float(x @ y / np.sqrt((x @ x) * (y @ y)))
+
+
+def digits(value: float) -> str:
+    """Return a cosine for people: as many digits as tell it from 1."""
+    return f"{value:.4f}" if value < 0.999 else f"{value:.7f}"
+
+
+def _other_tokenizer(found: Fingerprint, known: Fingerprint) -> str:
+    versions = _instead(found, known, "version")
+    if not versions and found.version:
+        versions = f" (both say {found.version})"
+    return (
+        f"another version of Ollama{versions}: it tokenizes quotes, dashes, accents or symbols in another way"
+    )
+
+
+def _instead(found: Fingerprint, known: Fingerprint, what: str) -> str:
+    """` (Q8_0, not F16)`, or nothing where they are the same or one is unknown."""
+    mine, other = getattr(found, what), getattr(known, what)
+    return f" ({mine}, not {other})" if mine and other and mine != other else ""
+
+
+def _checked(vector: NDArray[np.float16]) -> Vectors:
+    norm = float(np.linalg.norm(vector.astype(np.float64)))
+    if not len(vector) or not 0.9 < norm < 1.1:  # NaN is refused too
+        raise ValueError("a vector of a fingerprint is not of norm 1")
+    return vector.astype(np.float32)

@@ -1,0 +1,197 @@
+"""Which proxy of the environment a node is asked through, if any.
+
+No proxy is meant for this host: loopback and this host's own addresses are always asked directly. Prefect and
+every process that inherits our environment learn that from `NO_PROXY`, see `keep_local_direct`.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import os
+import socket
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+
+from prefect_ollama.blocks.errors import ConfigurationError
+
+NO_PROXY: Final = "NO_PROXY"
+_LOCAL_NAMES: Final = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
+_DIRECT: Final = ("localhost", "127.0.0.1", "::1")
+_SCHEMES: Final = frozenset({"http", "https", "socks5", "socks5h"})
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy that the environment names.
+
+    Attributes:
+        url: Its URL, perhaps with a password: never show it.
+        variable: The variable that names it.
+    """
+
+    url: str
+    variable: str
+
+    def __repr__(self) -> str:
+        return f"Proxy({self.variable})"
+
+    @property
+    def words(self) -> str:
+        """How texts name it."""
+        return f"the proxy that {self.variable} names"
+
+    def remedy(self, host: str) -> str:
+        """What a user can do about it."""
+        return f"Add {host!r} to {NO_PROXY} to ask the node directly, or correct {self.variable}."
+
+
+def proxy_of(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
+    """The proxy for requests to this URL; None where they go directly.
+
+    `http_proxy` counts before `HTTP_PROXY`, and `all_proxy` where the URL's scheme has none of its own, as with
+    curl (https://curl.se/docs/manpage.html, "Environment").
+
+    Raises:
+        ConfigurationError: A variable names something that is no proxy.
+    """
+    parts = urlsplit(url)
+    found = _named(parts.scheme, environ)
+    if found is None:
+        return None
+    host = parts.hostname or ""
+    if is_this_host(host) or _excepted(host, parts.port, environ):
+        return None
+    text = found.url if "://" in found.url else f"http://{found.url}"
+    try:
+        named = urlsplit(text)
+        usable = named.scheme in _SCHEMES and bool(named.hostname) and (named.port is None or named.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            f"{found.variable} names no proxy.",
+            state="Nothing was asked of the nodes.",
+            remedy=f"Write it as http://host:port, or unset {found.variable}.",
+        )
+    if named.password:
+        from prefect_ollama.blocks.secrets import hide  # an embedded node's process has no secrets
+
+        hide(named.password)
+    return Proxy(text, found.variable)
+
+
+def is_this_host(host: str) -> bool:
+    """Whether a host name or address is loopback or one of this host's own."""
+    host = host.rstrip(".").lower().strip("[]").partition("%")[0]
+    address = _address(host)
+    if address is None:
+        return (
+            host in _LOCAL_NAMES or host.endswith(".localhost") or host == socket.gethostname().lower() != ""
+        )
+    return address.is_loopback or address.is_unspecified or _is_own(address)
+
+
+def keep_local_direct(*urls: str | None, environ: MutableMapping[str, str] = os.environ) -> None:
+    """Add this host to `NO_PROXY`, if the environment names a proxy. What the user set stays.
+
+    Prefect's HTTP and WebSocket clients read the variable, in this process and in those that it starts.
+
+    Args:
+        urls: URLs that are asked by others than endpoints; their hosts are added if they are this host.
+        environ: The environment.
+    """
+    if not proxy_variables(environ):
+        return
+    hosts = [urlsplit(url).hostname or "" for url in urls if url]
+    wanted = [*_DIRECT, socket.gethostname().lower(), *(host for host in hosts if is_this_host(host))]
+    # Python reads the lower-case variable before the other one; other programs read only one of the two.
+    for name in ("no_proxy", NO_PROXY):
+        given = environ.get(name, environ.get(NO_PROXY, ""))
+        if name == NO_PROXY or name in environ:
+            entries = _entries(given)
+            new = [each for each in dict.fromkeys(wanted) if each and each not in entries]
+            environ[name] = ",".join([*entries, *new])
+
+
+def proxy_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """The variables of the environment that name a proxy for HTTP."""
+    found = (_named(scheme, environ) for scheme in ("http", "https"))
+    return list(dict.fromkeys(each.variable for each in found if each is not None))
+
+
+@functools.lru_cache(maxsize=256)
+def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an interface of this host has the address: only then can a socket be bound to it."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True
+
+
+def proxy_hint(environ: Mapping[str, str] = os.environ) -> str:
+    """A sentence for errors of requests that Prefect sends; empty where the environment names no proxy."""
+    variables = proxy_variables(environ)
+    if not variables:
+        return ""
+    return (
+        f" {' and '.join(variables)} {'names' if len(variables) == 1 else 'name'} a proxy: "
+        f"if the server can be asked directly, add its host to {NO_PROXY}."
+    )
+
+
+def _named(scheme: str, environ: Mapping[str, str]) -> Proxy | None:
+    for prefix in (scheme, "all"):
+        lower, upper = f"{prefix}_proxy", f"{prefix.upper()}_PROXY"
+        name = lower if lower in environ else upper  # `http_proxy=` switches HTTP_PROXY off
+        # A CGI program gets HTTP_PROXY from a request's header (https://httpoxy.org).
+        if name == "HTTP_PROXY" and "REQUEST_METHOD" in environ:
+            continue
+        if text := environ.get(name, "").strip():
+            return Proxy(text, name)
+    return None
+
+
+def _excepted(host: str, port: int | None, environ: Mapping[str, str]) -> bool:
+    text = environ.get("no_proxy", environ.get(NO_PROXY, ""))
+    if not text.strip():
+        return False
+    target = f"[{host}]" if ":" in host else host
+    if proxy_bypass_environment(f"{target}:{port}" if port else target, {"no": text}):
+        return True
+    address = _address(host)
+    return any(_in_network(address, entry) or entry.strip("[]") == host for entry in _entries(text))
+
+
+def _entries(text: str) -> list[str]:
+    return [entry.strip() for entry in text.split(",") if entry.strip()]
+
+
+def _in_network(address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, entry: str) -> bool:
+    if address is None or "/" not in entry:
+        return False
+    try:
+        return address in ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        return False
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        # `127.1` and `2130706433` are addresses too, to every resolver.
+        if not host or not all(part.isalnum() and part[0].isdigit() for part in host.split(".") if part):
+            return None
+        try:
+            return ipaddress.IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped if mapped is not None else address

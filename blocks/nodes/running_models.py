@@ -1,0 +1,80 @@
+"""What a node has in memory, as it says of itself in `/api/ps`. What it does not say is None, never a guess."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from prefect_ollama.blocks.nodes._model_info import MOST_CONTEXT
+from prefect_ollama.blocks.nodes._payload import whole
+from prefect_ollama.blocks.nodes.spec import full_name
+
+_LONGEST_NAME = 512
+_MOST_BYTES = 2**50
+
+FOR_EVER = timedelta(days=3650)
+"""A time further away than this is what `keep_alive: -1` gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in a node's memory.
+
+    Attributes:
+        name: Its name there, tag included.
+        size: Bytes that it takes in all.
+        vram: Of these, bytes on GPUs; the rest is in main memory.
+        context: Longest text in tokens, as it was loaded.
+        until: When it is unloaded if nobody asks for it before.
+    """
+
+    name: str
+    size: int | None = None
+    vram: int | None = None
+    context: int | None = None
+    until: datetime | None = None
+
+    @property
+    def on_gpu(self) -> float | None:
+        """Part of it that is on GPUs, 0 to 1."""
+        return min(self.vram / self.size, 1.0) if self.size and self.vram is not None else None
+
+    @property
+    def stays(self) -> bool:
+        """Whether it stays loaded for ever."""
+        return self.until is not None and self.until - datetime.now(UTC) > FOR_EVER
+
+
+def loaded_models(entries: Sequence[Any]) -> tuple[LoadedModel, ...]:
+    """The models that `/api/ps` lists (https://docs.ollama.com/api/ps); what is no entry is left out."""
+    return tuple(
+        LoadedModel(
+            name=_name(entry.get("name")) or _name(entry.get("model")),
+            size=whole(entry.get("size"), most=_MOST_BYTES),
+            vram=whole(entry.get("size_vram"), most=_MOST_BYTES),
+            context=whole(entry.get("context_length"), most=MOST_CONTEXT) or None,
+            until=_time(entry.get("expires_at")),
+        )
+        for entry in entries
+        if isinstance(entry, Mapping)
+    )
+
+
+def find_model(models: Sequence[LoadedModel], name: str) -> LoadedModel | None:
+    """The model of this name, with or without a tag, if it is among them."""
+    return next((model for model in models if full_name(model.name) == full_name(name)), None)
+
+
+def _name(value: Any) -> str:
+    return value[:_LONGEST_NAME] if isinstance(value, str) else ""
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        when = datetime.fromisoformat(value)
+        # Dates at the ends of the calendar have no UTC time.
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -1,0 +1,371 @@
+"""A node proves itself before it gets work: reachable, has the model, and gives the vectors that the others give.
+
+Names and digests lie: two nodes may hold other weights under one name, and two versions of Ollama give other vectors
+for one digest. So every node embeds the same canary texts, and their vectors, its fingerprint, are compared with those
+of the other nodes and of the table. Some are asked for again in another order, which shows a node (or a proxy before
+it) that answers in the wrong order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from prefect_ollama.blocks.errors import (
+    ClusterError,
+    InputRejected,
+    NodeAnswerError,
+    NodeError,
+    NodeRefused,
+    NodeUnreachable,
+)
+from prefect_ollama.blocks.nodes._model_info import settle_context
+from prefect_ollama.blocks.nodes.apis import open_endpoint
+from prefect_ollama.blocks.nodes.canaries import QUICK, SHORT, full_set
+from prefect_ollama.blocks.nodes.embed_response import Vectors
+from prefect_ollama.blocks.nodes.endpoint import Endpoint, NodeModel, Progress
+from prefect_ollama.blocks.nodes.fingerprint import Comparison, Fingerprint, compare, digits
+from prefect_ollama.blocks.nodes.loop_lag import LoopLag
+from prefect_ollama.blocks.nodes.spec import ClusterSpec
+
+T = TypeVar("T")
+
+NODES = "the other nodes'"
+"""Whose vectors a node is held against, in an error; the alternative is the table's."""
+
+SAME_ORDER = 0.999
+"""Least cosine between two vectors of one text from one node; those of two canaries are far below."""
+
+CONTEXT_CAP = 2048
+"""Context asked for where the user names none: chunks are far shorter, and a larger one costs memory."""
+
+GRACE = 2.0
+"""Seconds that a run waits for slower nodes to answer at all, once one has."""
+
+SLOWER = 3.0
+LONGEST_GRACE = 4.0
+"""It waits SLOWER times as long as the first one took, if that is longer, and LONGEST_GRACE times as long at most."""
+
+LOAD_GRACE = 5.0
+"""Seconds that it waits for the others' canary vectors, once one node's are there: some load a model first, and
+the majority of them decides. Those that are later join when they are ready."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NodeVerification:
+    """What a node showed of itself.
+
+    Attributes:
+        node: Its name.
+        version: Version that it gives.
+        digest: SHA-256 of its model's manifest, empty where it gives none.
+        seconds: Time of one request with the texts `SHORT`, model loaded.
+    """
+
+    node: str
+    version: str
+    digest: str
+    seconds: float
+
+    @property
+    def texts_per_second(self) -> float:
+        """Rate with the texts `SHORT`: a first hint only."""
+        return len(SHORT) / self.seconds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VerifiedCluster:
+    """A cluster with what is known of its nodes at the start of a run.
+
+    Attributes:
+        spec: The cluster, with the model's context settled.
+        reference: The fingerprint of the model, as one of the nodes showed it in this run. It has the table's id if
+            its vectors are the table's.
+        proofs: By node name, of the nodes that may work at once.
+        left_out: By node name, why a node does not (yet) take part.
+    """
+
+    spec: ClusterSpec
+    reference: Fingerprint
+    verifications: Mapping[str, NodeVerification]
+    left_out: Mapping[str, NodeError] = field(default_factory=dict)
+
+
+async def canary_vectors(
+    client: Endpoint, texts: Sequence[str], *, timeout: float, dimension: int | None = None
+) -> tuple[Sequence[str], Vectors, float]:
+    """Ask for the vectors of canary texts, and for those of `SHORT` again in another order.
+
+    Args:
+        client: The node's client.
+        texts: Canary texts, which begin with `SHORT`.
+        timeout: Seconds for each request.
+        dimension: Floats in a vector; None takes what the node gives.
+
+    Returns:
+        The texts that it took (without those that are too long for its context), their vectors of shape
+        (texts, dimension), and the seconds of the second request.
+
+    Raises:
+        NodeError: No answer, or one that cannot be believed.
+    """
+    try:
+        try:
+            first = await client.embed(texts, timeout=timeout, dimension=dimension)
+        except InputRejected:
+            if len(texts) <= len(QUICK):
+                raise
+            texts = texts[: len(QUICK)]
+            first = await client.embed(texts, timeout=timeout, dimension=dimension)
+        start = asyncio.get_running_loop().time()
+        again = await client.embed(SHORT[::-1], timeout=timeout, dimension=first.vectors.shape[1])
+    except InputRejected as error:
+        raise NodeAnswerError(f"refuses the canary texts ({error.cause})", node=client.node.name) from error
+    seconds = asyncio.get_running_loop().time() - start
+    if np.min(np.einsum("ij,ij->i", first.vectors[: len(SHORT)], again.vectors[::-1])) < SAME_ORDER:
+        raise NodeAnswerError(
+            "gives a text another vector when the order of the list changes.",
+            node=client.node.name,
+            remedy="Look for a proxy that mixes up answers, or update Ollama there.",
+        )
+    return texts, first.vectors, seconds
+
+
+async def verify_again(
+    client: Endpoint, known: VerifiedCluster, *, timeout: float, refused: NodeRefused | None = None
+) -> float:
+    """Let a node that failed, or was not there at the start, show that it may work beside the others (again).
+
+    Args:
+        client: The node's client.
+        known: The cluster, with the reference that it is held against.
+        timeout: Seconds for each request.
+        refused: Why it was refused before. If that was for its vectors, it has to embed nothing until its digest or its
+            version is another one.
+
+    Returns:
+        Seconds of one request with the texts `SHORT`, model loaded.
+
+    Raises:
+        NodeError: It may not.
+    """
+    name = client.node.name
+    build = await client.build(timeout=timeout)
+    digest, version = build.build
+    if refused is not None and refused.model == build.build:
+        raise refused
+    if not known.spec.accept_other_digest and (reason := _other_digest(name, digest, known.reference)):
+        raise reason
+    # A node that was there at the start was compared in full then, unless it was updated since.
+    verification = known.verifications.get(name)
+    texts: Sequence[str] = SHORT
+    if verification is None or (verification.digest, verification.version) != (digest, version):
+        texts = full_set(known.spec.model.num_ctx)
+    texts, vectors, seconds = await canary_vectors(client, texts, timeout=timeout)
+    found = Fingerprint.measured(texts, vectors, model=known.spec.model.name, digest=digest, version=version)
+    if other := differs(name, found, known.reference, known.spec):
+        raise other
+    return seconds
+
+
+async def verify_cluster(
+    spec: ClusterSpec,
+    *,
+    reference: Fingerprint | None = None,
+    quick: bool = False,
+    progress: Progress | None = None,
+) -> VerifiedCluster:
+    """Let every node prove itself, all at the same time.
+
+    Nodes that cannot be reached yet, or need longer than the others, are left out with the reason and may
+    join while the work runs.
+
+    Args:
+        spec: The cluster.
+        reference: The fingerprint of a table. Nodes that give its vectors are taken, and the others left out. If
+            there is no such node, or no table, the majority of the nodes decides (the first configured one where
+            there is none); so look whether the id of the result's reference is this one's.
+        quick: Whether nodes that name the reference's digest and version are asked for a part of the canaries only.
+        progress: Told of downloads, where `spec.pull` allows them.
+
+    Raises:
+        ClusterError: No node can do the work; the text names each one's cause.
+    """
+    clients = [open_endpoint(node, spec.model) for node in spec.nodes]
+    try:
+        left_out: dict[str, NodeError] = {}
+        known = await _gather(
+            {c.node.name: c.identify(pull=spec.pull, progress=progress) for c in clients},
+            left_out,
+            grace=None if spec.pull else GRACE,
+        )
+        if spec.model.num_ctx is None:
+            contexts = {name: each.context for name, each in known.items()}
+            settled, short = settle_context(contexts, cap=CONTEXT_CAP)
+            left_out |= short
+            known = {name: each for name, each in known.items() if name not in short}
+            spec = replace(spec, model=replace(spec.model, num_ctx=settled))
+            for client in clients:
+                client.model = spec.model
+        everything = full_set(spec.model.num_ctx)
+        measured = await _gather(
+            {
+                c.node.name: canary_vectors(
+                    c,
+                    QUICK if quick and _says_the_same(known[c.node.name], reference) else everything,
+                    timeout=c.node.load_timeout,
+                )
+                for c in clients
+                if c.node.name in known
+            },
+            left_out,
+            grace=LOAD_GRACE,
+        )
+    finally:
+        await asyncio.gather(*(client.aclose() for client in clients))
+    prints = {
+        node.name: _fingerprint(known[node.name], spec.model.name, *measured[node.name][:2])
+        for node in spec.nodes
+        if node.name in measured
+    }
+    if prints:
+        wanted = [each for each in prints.values() if reference and compare(each, reference).same]
+        chosen = majority(wanted or list(prints.values()))
+        for name, found in list(prints.items()):
+            reason = differs(name, found, reference, spec, "the table's") if reference and wanted else None
+            if reason := reason or differs(name, found, chosen, spec):
+                left_out[name] = reason
+                del prints[name]
+        verifications = {
+            name: NodeVerification(name, found.version, found.digest, measured[name][2])
+            for name, found in prints.items()
+        }
+        known_as = chosen.known_as(reference) if reference and wanted else chosen
+        return VerifiedCluster(spec, known_as, verifications, left_out)
+    causes = "\n".join(f"  {error}" for error in left_out.values())
+    raise ClusterError(
+        f"No node can embed with {spec.model.name!r}:\n{causes}",
+        causes=left_out,
+        state="Nothing was started.",
+        remedy="Repair at least one node and run again.",
+    )
+
+
+def majority(prints: Sequence[Fingerprint]) -> Fingerprint:
+    """Return the fingerprint that most nodes share; among equals the first configured one's."""
+
+    def followers(candidate: Fingerprint) -> int:
+        return sum(
+            compare(each, candidate).same and not _other_digest("", each.digest, candidate) for each in prints
+        )
+
+    return max(prints, key=followers)  # max takes the first of equals
+
+
+def differs(
+    node: str, found: Fingerprint, reference: Fingerprint, spec: ClusterSpec, whose: str = NODES
+) -> NodeRefused | None:
+    """Return why a node must not work with the reference's vectors, or None.
+
+    Args:
+        node: Its name.
+        found: Its fingerprint.
+        reference: What its vectors must be.
+        spec: The cluster.
+        whose: Whose vectors the reference's are, for the error. The digest has to be that of the other nodes only.
+    """
+    result = compare(found, reference)
+    if not result.same:
+        return NodeRefused(
+            f"gives other vectors than {whose} ({likeness(result)}): {result.cause}.",
+            node=node,
+            model=(found.digest, found.version),
+            remedy="Bring it to the same model and the same version of Ollama, or take it out of the cluster.",
+        )
+    if whose == NODES and not spec.accept_other_digest:
+        return _other_digest(node, found.digest, reference, likeness(result), found.version)
+    return None
+
+
+def likeness(result: Comparison) -> str:
+    """Return what a comparison measured, for people: `cosine 0.9995, at least 0.99995 expected`."""
+    return f"cosine {digits(result.cosine)}, at least {result.least:g} expected"
+
+
+def _other_digest(
+    node: str, digest: str, reference: Fingerprint, measured: str = "", version: str = ""
+) -> NodeRefused | None:
+    if not digest or not reference.digest or digest == reference.digest:
+        return None
+    though = f", though its vectors agree ({measured})" if measured else ""
+    return NodeRefused(
+        f"has another build of the model (digest {digest[:12]}, not {reference.digest[:12]}){though}.",
+        node=node,
+        model=(digest, version),
+        remedy="Pull the model there again, or let the cluster accept other digests with equal vectors.",
+    )
+
+
+def _says_the_same(node: NodeModel, reference: Fingerprint | None) -> bool:
+    mine = node.digest, node.version
+    return reference is not None and all(mine) and mine == (reference.digest, reference.version)
+
+
+def _fingerprint(says: NodeModel, model: str, texts: Sequence[str], vectors: Vectors) -> Fingerprint:
+    return Fingerprint.measured(
+        texts,
+        vectors,
+        model=model,
+        digest=says.digest,
+        version=says.version,
+        quantization=says.quantization,
+    )
+
+
+async def _gather(
+    work: Mapping[str, Coroutine[Any, Any, T]], left_out: dict[str, NodeError], *, grace: float | None
+) -> dict[str, T]:
+    """Results by name; failures, and what is not there `grace` seconds after the first success, left out.
+
+    The wait is longer where the first success took long, and time in which our own loop did not run does not count: on
+    a machine under load every node is slow.
+    """
+    tasks = {asyncio.ensure_future(coroutine): name for name, coroutine in work.items()}
+    done: dict[str, T] = {}
+    pending = set(tasks)
+    limit: float | None = None
+    loop = asyncio.get_running_loop()
+    began = first = loop.time()
+    with LoopLag() as lag:
+        while pending:
+            waited = loop.time() - first - lag.since(first)
+            left = math.inf if limit is None else limit - waited
+            timeout = None if limit is None else left if left > 0.001 else 0.0
+            finished, pending = await asyncio.wait(
+                pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in finished:
+                try:
+                    done[tasks[task]] = task.result()
+                except NodeError as error:
+                    left_out[tasks[task]] = error
+            if done and grace is not None and limit is None:
+                first = loop.time()
+                limit = max(grace, min(SLOWER * (first - began), LONGEST_GRACE * grace))
+            if not finished and limit is not None and timeout == 0.0:
+                for task in pending:
+                    task.cancel()
+                    left_out[tasks[task]] = NodeUnreachable(
+                        f"was not ready {limit:.0f} s after the first node was.",
+                        node=tasks[task],
+                        silent=True,
+                        remedy="It joins when it is.",
+                    )
+                await asyncio.gather(*pending, return_exceptions=True)
+                break
+    return done

@@ -1,0 +1,108 @@
+"""The nodes that the Prefect server has blocks of, and new ones beside them. No block is ever overwritten here."""
+
+from __future__ import annotations
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import BlockDocumentUpdate
+from prefect.exceptions import PrefectException, PrefectHTTPStatusError
+
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.node import OllamaNode
+from prefect_ollama.blocks.nodes import NodeSpec, base_url, proxy_hint
+
+
+def saved_nodes() -> dict[str, str]:
+    """All saved nodes: name to address.
+
+    Raises:
+        ConfigurationError: The Prefect server can't be reached.
+    """
+    try:
+        with get_client(sync_client=True) as client:
+            blocks = client.read_block_documents_by_type(
+                OllamaNode.get_block_type_slug(), include_secrets=False
+            )
+    except (PrefectException, httpx.HTTPError) as error:
+        if isinstance(error, PrefectHTTPStatusError) and error.response.status_code == 404:
+            return {}  # no node was ever saved there
+        raise _unreachable(error) from error
+    return {str(block.name): _address(block.data.get("url")) for block in blocks}
+
+
+def save_node(name: str, url: str) -> bool:
+    """Save a node that needs nothing but its address, unless the name is taken.
+
+    Returns:
+        Whether it was saved.
+
+    Raises:
+        ConfigurationError: The Prefect server can't be reached.
+    """
+    try:
+        OllamaNode.made(url=url).save(name, _sync=True)  # type: ignore[call-arg]
+    except ValueError as error:
+        if "already in use" not in str(error):
+            raise
+        return False
+    except (PrefectException, httpx.HTTPError) as error:
+        raise _unreachable(error) from error
+    return True
+
+
+def _address(value: object) -> str:
+    try:
+        return base_url(str(value))
+    except ValueError:
+        return ""
+
+
+def _unreachable(error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"The Prefect server does not give or take blocks ({error}).",
+        remedy="Check PREFECT_API_URL and that the server runs." + proxy_hint(),
+    )
+
+
+def save_limits(
+    node: NodeSpec, *, max_in_flight: int | None = None, max_request_texts: int | None = None
+) -> None:
+    """Write the limits of a node into its block.
+
+    Args:
+        node: The node, as it was read from its block.
+        max_in_flight: Requests at once; None leaves them as they are.
+        max_request_texts: Texts in a request; None leaves them as they are.
+
+    Raises:
+        ConfigurationError: It has no block, the block is gone or was changed meanwhile, or the Prefect server can't
+            be reached.
+    """
+    given = {"max_in_flight": max_in_flight, "max_request_texts": max_request_texts}
+    limits = {name: value for name, value in given.items() if value is not None}
+    if not node.block:
+        values = ", ".join(f"{name}={value!r}" for name, value in {"url": node.url, **limits}.items())
+        raise ConfigurationError(
+            f"The node {node.name!r} is no saved block, so nothing was saved.",
+            remedy=f"Make one of it in the Prefect UI, or in Python with `OllamaNode({values}).save(…)`.",
+        )
+    now = OllamaNode.load_named(node.block)
+    changed = [name for name in ("url", *limits) if getattr(now, name) != getattr(node, name)]
+    if changed:
+        raise ConfigurationError(
+            f"The block {node.block!r} was changed while its node was measured ({', '.join(changed)}).",
+            state="It was left as it is.",
+            remedy="Tune the node again.",
+        )
+    assert now._block_document_id is not None
+    # The server merges these two into what it has, in one transaction.
+    update = BlockDocumentUpdate(data=limits, merge_existing_data=True)
+    try:
+        with get_client(sync_client=True) as client:
+            client.update_block_document(now._block_document_id, update)
+    except (PrefectException, httpx.HTTPError) as error:
+        raise ConfigurationError(
+            f"The block {node.block!r} could not be saved on the Prefect server ({error}).",
+            state="It is as it was.",
+            remedy="Check that the server runs, and tune the node again.",
+        ) from error

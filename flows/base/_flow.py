@@ -1,0 +1,146 @@
+"""The flows of this project: Prefect's, with what a call needs before and after Prefect's engine has it.
+
+Guarantees: the server is there, or an error says within seconds why not; a list of files of any length fits into a
+flow run; a result can be awaited where a loop runs. Runs of deployments are started by Prefect's engine and take no
+part in this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+import orjson
+import prefect
+from prefect.exceptions import ParameterBindError, PrefectHTTPStatusError
+from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
+from prefect.utilities.callables import get_call_parameters
+
+from prefect_ollama.blocks.awaited import awaited
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.flows.base._temporary_server import ensure_server
+from prefect_ollama.tasks.planning import kept_list
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LIST_BYTES: Final = 64 * 1024
+"""Length of a list of paths above which it goes by a file. Prefect's API takes 512 KiB for all parameters together."""
+
+_SOURCE: Final = "source"
+"""The parameter that takes a list of paths."""
+
+_CALL: Final = ("return_state", "wait_for")
+"""What Prefect's `Flow.__call__` takes for itself."""
+
+
+class Flow(prefect.Flow[P, R]):
+    """A flow whose calls see to what Prefect's engine takes for granted."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the flow, as Prefect's own does.
+
+        Returns:
+            What the flow returns; where an event loop runs in this thread, it can be awaited too.
+
+        Raises:
+            ServerUnavailable: There is no Prefect server to run with.
+            ConfigurationError: The parameters are larger than the server takes.
+        """
+        ensure_server()
+        with ExitStack() as lists:
+            try:
+                parameters = get_call_parameters(
+                    self.fn, args, {k: v for k, v in kwargs.items() if k not in _CALL}
+                )
+            except (ParameterBindError, TypeError):
+                parameters = None  # Prefect says what is wrong with the call
+            if parameters is not None and _is_long(parameters.get(_SOURCE)):
+                folder = get_current_settings().home / "ollama-lists"
+                parameters[_SOURCE] = lists.enter_context(kept_list(folder, parameters[_SOURCE]))
+                args, kwargs = (), {**parameters, **{k: v for k, v in kwargs.items() if k in _CALL}}
+            try:
+                result = super().__call__(*args, **kwargs)
+            except PrefectHTTPStatusError as error:
+                if (
+                    parameters is None
+                    or error.response.status_code != 422
+                    or "parameters must be" not in str(error)
+                ):
+                    raise
+                raise _too_large(parameters, str(error)) from None
+        return awaited(result) if _in_loop() else result
+
+    def with_options(self, **options: Any) -> Flow[P, R]:
+        """Return the flow with other options, as Prefect's own does, which would make a plain flow of it."""
+        other = super().with_options(**options)
+        other.__class__ = type(self)
+        assert isinstance(other, Flow)
+        return other
+
+
+if TYPE_CHECKING:
+    from prefect import flow as flow
+else:
+
+    def flow(**settings: Any) -> Callable[[Callable[P, R]], Flow[P, R]]:
+        """Make a flow of a function, as Prefect's decorator of this name does."""
+        return lambda function: Flow(function, **settings)
+
+
+def unless_named(name: Callable[[], str]) -> Callable[[], str]:
+    """The name of a run: the one that the user gave it, else what `name` returns."""
+
+    def chosen() -> str:
+        given = flow_run.name
+        return given if given and not _is_generated(given) else name()
+
+    return chosen
+
+
+def _is_generated(name: str) -> bool:
+    """Whether Prefect made the name: two of the words that it draws names from."""
+    global _words
+    if not _words:
+        from coolname.data import config
+
+        parts_of: Any = config.values()
+        _words = frozenset(word for part in parts_of for word in part.get("words", ()))
+    parts = name.split("-")
+    return len(parts) == 2 and _words.issuperset(parts)
+
+
+_words: frozenset[str] = frozenset()
+
+
+def _is_long(source: Any) -> bool:
+    if not isinstance(source, list | tuple):
+        return False
+    total = 0
+    for each in source:
+        total += len(str(each)) + 3
+        if total > LIST_BYTES:
+            return True
+    return False
+
+
+def _too_large(parameters: Mapping[str, Any], said: str) -> ConfigurationError:
+    sizes = {name: len(orjson.dumps(value, default=str)) for name, value in parameters.items()}
+    largest = max(sizes, key=lambda name: sizes[name])
+    return ConfigurationError(
+        f"The parameters are larger than Prefect's server takes; {largest!r} has {sizes[largest]:,} bytes.",
+        state="Nothing was started.",
+        remedy="Name a folder, a pattern or a saved block in its place; or raise the server's setting "
+        "PREFECT_SERVER_API_MAX_PARAMETER_SIZE.",
+    )
+
+
+def _in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

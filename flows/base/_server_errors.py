@@ -1,0 +1,149 @@
+"""Why there is no Prefect server to run against, in words: the cause, and the remedy that fits it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import prefect
+from prefect.context import get_settings_context
+from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_HOME
+
+from prefect_ollama.blocks.errors import ServerUnavailable
+from prefect_ollama.blocks.nodes import proxy_hint
+
+OWN_DATABASE: Final = "PREFECT_API_DATABASE_CONNECTION_URL=sqlite+aiosqlite:///{path}"
+
+NOTHING_DONE: Final = "Nothing was done."
+
+LAST_LINES: Final = 3
+"""Lines of the server's own words that an error shows."""
+
+_PASSING: Final = ("already exists", "database is locked", "UNIQUE constraint failed: alembic_version")
+"""What two servers say that make the same database at the same time; the second start finds it made."""
+
+_ERROR: Final = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Warning|Exit)\b.*")
+
+
+def explain_missing(url: str, error: Exception) -> ServerUnavailable:
+    """The error for a server that is named and does not answer."""
+    if "PREFECT_API_URL" in os.environ:
+        origin = "the environment variable PREFECT_API_URL names it"
+        instead = "correct the variable, or unset it"
+    else:
+        profile = get_settings_context().profile.name
+        origin = f"the profile {profile!r} names it"
+        instead = "correct it with `prefect config set PREFECT_API_URL=…`, or `prefect config unset PREFECT_API_URL`"
+    return ServerUnavailable(
+        f"Prefect's server at {url} does not answer ({origin}): {str(error) or type(error).__name__}.",
+        state=NOTHING_DONE,
+        remedy=f"Start the server; or {instead} to work with a temporary one." + proxy_hint(),
+    )
+
+
+def explain(said: str, *, seconds: float | None = None) -> ServerUnavailable:
+    """The error for a temporary server that did not start.
+
+    Args:
+        said: The end of what it wrote.
+        seconds: Seconds that it was waited for, where it did not end by itself.
+    """
+    own = " ".join(last_words(said))
+    if seconds is not None:
+        cause = f"it did not answer within {seconds:.0f} seconds." + (f" It wrote: {own}" if own else "")
+        slow = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+        remedy = f"Look at the load of this machine, or set {slow} to more; or start a server by hand."
+        return _unavailable(cause, remedy)
+    cause, remedy = _reason(said)
+    return _unavailable(f"{cause} It wrote: {own}" if own else cause, remedy)
+
+
+def _reason(said: str) -> tuple[str, str]:
+    where = database()
+    file = database_file()
+    other = OWN_DATABASE.format(path=PREFECT_HOME.value() / f"prefect-{prefect.__version__}.db")
+    if found := re.search(r"Can't locate revision identified by '(\w+)'", said):
+        return (
+            f"another version of Prefect has used the database {where}: its revision {found[1]} is unknown to "
+            f"Prefect {prefect.__version__}.",
+            f"Upgrade Prefect (`pip install -U prefect`); or set {other} to give this one a database of its own, "
+            "without the blocks and runs of the other one.",
+        )
+    if "database is locked" in said:
+        return (
+            f"another process holds the lock of the database {where}.",
+            f"End that process or wait for it, then run again; or set {other}.",
+        )
+    if re.search(r"disk is full|No space left on device|Disk quota exceeded|disk I/O error", said):
+        return f"there is no room for the database {where}.", "Free some room on that disk, then run again."
+    if re.search(
+        r"unable to open database file|readonly database|Permission denied|Read-only file system", said
+    ):
+        return (
+            f"the database {where} cannot be written.",
+            "Give this user the right to write it and its folder; or set PREFECT_HOME to a folder that can be written.",
+        )
+    if re.search(r"file is not a database|database disk image is malformed", said):
+        return (
+            f"the database {where} is damaged.",
+            f"Move {file or 'it'} away, and restore a copy if there is one; a new one is made otherwise.",
+        )
+    if file is None:
+        return (
+            f"it cannot use the database {where}.",
+            "Check PREFECT_API_DATABASE_CONNECTION_URL, and that the database's server runs.",
+        )
+    return "it ended as it started.", "Run `prefect server start` to see all that it says."
+
+
+def _unavailable(cause: str, remedy: str) -> ServerUnavailable:
+    return ServerUnavailable(
+        f"Prefect's temporary server cannot start: {cause}", state=NOTHING_DONE, remedy=remedy
+    )
+
+
+def is_passing(error: str) -> bool:
+    """Whether a start that failed so may go well a moment later."""
+    return any(words in error for words in _PASSING)
+
+
+def last_words(said: str) -> list[str]:
+    """The last lines of a process that name an error, else its last lines."""
+    lines = [line.strip().removeprefix("ERROR:").strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if _ERROR.match(line)]
+    return (errors[-1:] or lines[-LAST_LINES:]) if lines else []
+
+
+def database() -> str:
+    """The database of a temporary server, for people: its file, or its URL without the password."""
+    if (file := database_file()) is not None:
+        return str(file)
+    from sqlalchemy.engine import make_url
+
+    return make_url(str(PREFECT_API_DATABASE_CONNECTION_URL.value())).render_as_string(hide_password=True)
+
+
+def database_file() -> Path | None:
+    """The file of a SQLite database, None for another one."""
+    scheme, _, path = str(PREFECT_API_DATABASE_CONNECTION_URL.value()).partition(":///")
+    return Path(path.partition("?")[0]) if scheme.startswith("sqlite") and path else None
+
+
+def locked() -> bool:
+    """Whether another process holds the lock of the SQLite database at this moment."""
+    file = database_file()
+    if file is None or not file.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True, timeout=0)) as opened:
+            opened.execute("BEGIN IMMEDIATE")
+            opened.rollback()
+    except sqlite3.OperationalError as error:
+        return "locked" in str(error)
+    except sqlite3.DatabaseError:
+        return False
+    return False

@@ -1,0 +1,185 @@
+"""The server that a flow runs against: there before the flow starts, or an error within seconds that says why not.
+
+Prefect starts a temporary server where no API is named. It waits for one that cannot start until a time-out, and what
+that server says of the reason goes to the terminal. So ours is started first, and handed to Prefect.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import IO, Final
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
+from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_SERVER_EPHEMERAL_ENABLED,
+    get_current_settings,
+    temporary_settings,
+)
+
+from prefect_ollama.blocks.errors import ServerUnavailable
+from prefect_ollama.flows.base._server_errors import (
+    NOTHING_DONE,
+    explain,
+    explain_missing,
+    is_passing,
+    locked,
+)
+
+START_TIMEOUT_S: Final = 120
+"""Time for a server to start; its first start makes the database, which takes a minute on a slow machine."""
+
+LOCKED_S: Final = 10.0
+"""Time for which another process may hold the database's lock while the server starts."""
+
+LOOK_S: Final = 2.0
+"""Time between two looks at that lock."""
+
+STARTS: Final = 3
+"""Starts that are tried where the reason may have passed."""
+
+ANSWER_S: Final = 5.0
+"""Time for a named server to answer, and then to be asked again."""
+
+AGAIN_S: Final = 0.5
+
+_lock = threading.Lock()
+
+
+def ensure_server() -> None:
+    """See that Prefect's server is there before a flow starts; start a temporary one where none is named.
+
+    Within a flow run nothing is done: the server was there, and what an outage means then is Prefect's to say.
+
+    Raises:
+        ServerUnavailable: The server that is named does not answer, or a temporary one cannot start.
+    """
+    if FlowRunContext.get() is not None:
+        return
+    if PREFECT_API_URL.value():
+        _check_named()
+    elif PREFECT_SERVER_EPHEMERAL_ENABLED.value():
+        with _lock:
+            _start_temporary()
+    else:
+        raise ServerUnavailable(
+            "No Prefect server is named, and temporary ones are turned off.",
+            state=NOTHING_DONE,
+            remedy="Set PREFECT_API_URL to the address of a server, or PREFECT_SERVER_EPHEMERAL_ENABLED to true.",
+        )
+
+
+def _check_named() -> None:
+    with (
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        get_client(sync_client=True, httpx_settings={"timeout": httpx.Timeout(ANSWER_S)}) as client,
+    ):
+        for left in reversed(range(STARTS)):
+            error = client.api_healthcheck()
+            if not isinstance(error, httpx.TransportError):
+                return  # an answer that is an error is for Prefect's engine to tell
+            if not left:
+                raise explain_missing(PREFECT_API_URL.value() or "", error)
+            time.sleep(AGAIN_S)
+
+
+def _start_temporary() -> None:
+    server = SubprocessASGIServer()
+    if server.running and server.server_process is not None and server.server_process.poll() is None:
+        return
+    for left in reversed(range(STARTS)):
+        with tempfile.TemporaryFile() as log:
+            try:
+                _start(server, log)
+                return
+            except ServerUnavailable as error:
+                if not left or not is_passing(str(error)):
+                    raise
+
+
+def _start(server: SubprocessASGIServer, log: IO[bytes]) -> None:
+    """Start a server's process and hand it over once it answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+        port: int = listener.getsockname()[1]
+        process = subprocess.Popen(
+            # -P: nothing in the user's working folder can stand in for a module.
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "prefect_ollama.tasks.prefect_state.server_process",
+                str(listener.fileno()),
+            ],
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            pass_fds=(listener.fileno(),),
+            # A session of its own: Ctrl-C reaches the flow alone, which then tells the server how it ended.
+            start_new_session=True,
+        )
+    try:
+        _wait_until_it_answers(process, port, log)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    server.port, server.server_process, server.running = port, process, True
+    atexit.register(server.stop)
+
+
+def _environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        "PREFECT_UI_ENABLED": "0",
+        "PREFECT__SERVER_EPHEMERAL": "1",
+        "PREFECT__SERVER_FINAL": "1",
+        **get_current_settings().to_environment_variables(exclude_unset=True),
+        # The command line turns Prefect's log off for itself; here it says why a server cannot start.
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
+    }
+
+
+def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
+    settings = get_current_settings().server.ephemeral
+    chosen = "startup_timeout_seconds" in settings.model_fields_set
+    limit = settings.startup_timeout_seconds if chosen else START_TIMEOUT_S
+    began = time.monotonic()
+    looks = 0
+    locked_since: float | None = None
+    # The socket listens before the server does: a request waits there, and is refused when the process ends.
+    with httpx.Client(trust_env=False, timeout=1.0) as client:
+        while True:
+            if process.poll() is not None:
+                raise explain(_tail(log))
+            try:
+                if client.get(f"http://127.0.0.1:{port}/api/health").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            now = time.monotonic()
+            if now - began > LOOK_S * (looks + 1):
+                looks += 1
+                locked_since = (locked_since or now) if locked() else None
+            if locked_since is not None and now - locked_since > LOCKED_S:
+                raise explain("database is locked")
+            if now - began > limit:
+                raise explain(_tail(log), seconds=limit)
+            time.sleep(0.05)
+
+
+def _tail(log: IO[bytes]) -> str:
+    """The end of what a process wrote; its place in the file, which that process shares, is left alone."""
+    size = os.fstat(log.fileno()).st_size
+    return os.pread(log.fileno(), 16384, max(0, size - 16384)).decode(errors="replace")

@@ -1,0 +1,20 @@
+"""The stages of an ingest run: bundles go through parse, embed and store at the same time."""
+
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from prefect_ollama.flows.ingestion.pipeline import BUNDLES_AHEAD, run_bundles
+    from prefect_ollama.flows.ingestion.run import IngestRun
+
+__all__ = ["BUNDLES_AHEAD", "IngestRun", "run_bundles"]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "pipeline": ("BUNDLES_AHEAD", "run_bundles"),
+            "run": ("IngestRun",),
+        },
+    )

@@ -1,0 +1,245 @@
+"""The pipeline of a run: bundles are parsed, embedded and stored, all at the same time.
+
+Guarantees: a bounded number of bundles is under way; a file that takes a worker with it takes no other file
+along; when no node is left, what was embedded is stored or in the cache, and the error says what is left to do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distributed.scheduler import NoValidWorkerError, NoWorkerError
+from prefect import unmapped
+
+from prefect_ollama.blocks.documents import FAILED, Document
+from prefect_ollama.blocks.errors import ClusterError, PrefectOllamaError, TaskRunLost
+from prefect_ollama.blocks.nodes import VerifiedCluster
+from prefect_ollama.flows.ingestion.run import IngestRun
+from prefect_ollama.flows.runner import Completions, IngestFuture
+from prefect_ollama.tasks.chunking import CHUNKER_VERSION
+from prefect_ollama.tasks.embed import EmbeddedBundle, embed_bundle
+from prefect_ollama.tasks.embedding import Embedding
+from prefect_ollama.tasks.parse import ChunkingPlan, parse_bundle
+from prefect_ollama.tasks.parsing import PARSER_VERSION
+from prefect_ollama.tasks.planning import Bundle, Bundles, SourceFile, document_id
+from prefect_ollama.tasks.prefect_state import Opaque, PersistedResults, without_kept_results
+from prefect_ollama.tasks.store import Writer
+
+BUNDLE_SECONDS = 3.0
+"""Node time that a bundle should be worth: enough for the cost of two task runs to disappear."""
+
+BUNDLE_LEAST, BUNDLE_MOST = 64, 1024
+"""Chunks in a bundle: fewer are not worth a task run, more take memory and are late to be stored."""
+
+BUNDLES_AHEAD = 8
+"""Bundles under way on top of those being parsed, so that the nodes' queue stays deep and memory bounded."""
+
+
+def run_bundles(
+    run: IngestRun,
+    chunking_plan: ChunkingPlan,
+    embedding: Embedding,
+    ahead: int,
+    *,
+    at_last: Callable[[], None] | None = None,
+) -> None:
+    """Parse, cut, embed and store the files of a run; nodes work while later files are parsed.
+
+    Args:
+        run: The run, begun.
+        cutting: How documents become chunks.
+        embedding: What they are embedded with.
+        ahead: Bundles under way at most.
+        at_last: Called when the last bundles are under way.
+
+    Raises:
+        ClusterError: No node is left. What was embedded is stored or in the cache.
+        Exception: Whatever else a task failed with that is not about a file.
+    """
+    plan = run.plan
+    reread = frozenset(file.path for file in plan.reread)
+    again = frozenset(file.path for file in (*plan.changed, *plan.again)) | reread
+    bundles = Bundles(plan.source, plan.to_read, again, _bundle_chunks(embedding.cluster))
+    # As a run that is gone on with cuts it: then Prefect has kept the results of the same bundles.
+    bundles.learn(sum(row.size for row in plan.unchanged), sum(row.chunks for row in plan.unchanged))
+    kept = PersistedResults()
+    under_way = _UnderWay(Opaque(chunking_plan), Opaque(embedding), kept)
+    writer = Writer(run.store)
+    stopped: Exception | None = None
+    while len(under_way) or (len(bundles) and stopped is None):
+        if stopped is None:
+            under_way.start(_some(bundles, ahead - len(under_way)))
+            if at_last is not None and not len(bundles):
+                at_last()
+                at_last = None
+        done = under_way.next()
+        if done.result is not None:
+            bundles.learn(
+                done.result.statistics.size, sum(len(each.chunks) for each in done.result.documents)
+            )
+            result = replace(done.result, failed=_told(done.result.failed, reread))
+            run.count(result, anew=not done.cached)
+            writer.add(replace(result, failed=_without(result.failed, reread)), done.kept)
+        elif stopped is not None:
+            pass  # its files are left to do
+        elif done.vanished:
+            under_way.start([done.bundle], anew=True)
+        elif done.lost is None:
+            stopped = done.error
+        elif len(done.bundle.files) > 1:
+            # One of its files took the worker with it; alone, it takes no other along.
+            under_way.start([_part(done.bundle, file) for file in done.bundle.files])
+        else:
+            failed = _told(_failed(done.bundle, done.lost), reread)
+            run.note_failed(failed)
+            writer.add_failed(_without(failed, reread))
+    writer.flush()
+    kept.sweep()
+    if isinstance(stopped, ClusterError):
+        raise ClusterError(
+            f"{run.to_do} of {len(plan.to_read)} files are left to do: {stopped.cause}",
+            left=stopped.left,
+            causes=stopped.causes,
+            state="What was embedded before is stored or in the cache, and is not embedded again.",
+            remedy="Bring a node back and run again.",
+        ) from stopped
+    if stopped is not None:
+        raise stopped
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Done:
+    """A bundle that has come back.
+
+    Attributes:
+        bundle: The bundle.
+        result: What became of it; None where it failed.
+        cached: Whether the result is one that Prefect had kept from an earlier run.
+        kept: The file in which Prefect keeps the result.
+        error: Why it failed.
+        lost: The same, where the files may be at fault: they could not be parsed, or took a worker with them.
+        vanished: Whether the result that Prefect kept could not be read.
+    """
+
+    bundle: Bundle
+    result: EmbeddedBundle | None = None
+    cached: bool = False
+    kept: Path | None = None
+    error: Exception | None = None
+    lost: Exception | None = None
+    vanished: bool = False
+
+
+class _UnderWay:
+    """Bundles on their way through the workers; they come back in the order in which they are done."""
+
+    def __init__(
+        self, chunking_plan: Opaque[ChunkingPlan], embedding: Opaque[Embedding], kept: PersistedResults
+    ) -> None:
+        self._cutting = chunking_plan
+        self._embedding = embedding
+        self._kept = kept
+        self._done: Completions[Any] = Completions()
+        self._bundles: dict[Any, tuple[Bundle, IngestFuture[Any]]] = {}
+        self._anew: set[Any] = set()
+
+    def __len__(self) -> int:
+        return len(self._bundles)
+
+    def start(self, bundles: Sequence[Bundle], *, anew: bool = False) -> None:
+        """Hand bundles to the workers.
+
+        Args:
+            bundles: The bundles.
+            anew: Take no result that Prefect has kept, and keep none.
+        """
+        if not bundles:
+            return
+        parsed = parse_bundle.map(
+            [Opaque(bundle) for bundle in bundles], chunking_plan=unmapped(self._cutting)
+        )
+        task = without_kept_results(embed_bundle) if anew else self._kept.of(embed_bundle)
+        embedded = task.map(parsed, embedding=unmapped(self._embedding))
+        for bundle, before, after in zip(bundles, parsed, embedded, strict=True):
+            self._bundles[after.task_run_id] = (bundle, before)  # type: ignore[assignment]
+            self._done.add(after)  # type: ignore[arg-type]
+            if anew:
+                self._anew.add(after.task_run_id)
+
+    def next(self) -> _Done:
+        future = next(self._done)
+        bundle, before = self._bundles.pop(future.task_run_id)
+        try:
+            result: EmbeddedBundle = future.result().content
+        except Exception as error:
+            unparsed = _error(before)
+            lost = unparsed or (error if isinstance(error, TaskRunLost) else None)
+            if lost is not None and isinstance(lost.__cause__, NoWorkerError | NoValidWorkerError):
+                error, lost = lost, None  # no file is to blame for that
+            # Another run over the same files stored the bundle and deleted its result, after this one found it there
+            # and before it read it. The vectors are in the cache.
+            vanished = not lost and not isinstance(error, PrefectOllamaError)
+            anew = future.task_run_id in self._anew
+            done = _Done(bundle, error=error, lost=lost, vanished=vanished and not anew)
+        else:
+            done = _Done(bundle, result, future.state.name == "Cached", self._kept.file(future.state))
+        future.release()
+        before.release()
+        return done
+
+
+def _error(future: IngestFuture[Any]) -> Exception | None:
+    """Why a task run that is over failed, or None."""
+    result = future.result(raise_on_failure=False)
+    return result if isinstance(result, Exception) else None
+
+
+def _some(bundles: Bundles, most: int) -> list[Bundle]:
+    return [bundle for _ in range(most) if (bundle := bundles.next()) is not None]
+
+
+def _part(bundle: Bundle, file: SourceFile) -> Bundle:
+    return replace(bundle, files=(file,), again=bundle.again & {file.path})
+
+
+def _failed(bundle: Bundle, error: Exception) -> list[Document]:
+    """Manifest rows of a bundle of which nothing came back."""
+    return [
+        Document(
+            document_id(bundle.source, file.path),
+            bundle.source,
+            file.path,
+            FAILED,
+            file.size,
+            file.mtime_ns,
+            kind="lost",
+            reason=str(error),
+            parser_version=PARSER_VERSION,
+            chunker_version=CHUNKER_VERSION,
+            remedy="Look at the file, and at the memory of the machine; retry it with `retry_failed`.",
+        )
+        for file in bundle.files
+    ]
+
+
+def _told(failed: Sequence[Document], reread: frozenset[str]) -> tuple[Document, ...]:
+    """Say of documents that could not be read again that they are still in the table."""
+    state = "It did not change, and what was read of it before stays in the table."
+    return tuple(
+        replace(row, reason=f"{row.reason} {state}") if row.path in reread else row for row in failed
+    )
+
+
+def _without(failed: Sequence[Document], reread: frozenset[str]) -> tuple[Document, ...]:
+    """Return the rows to store: a file that did not change keeps what an earlier version read of it."""
+    return tuple(row for row in failed if row.path not in reread)
+
+
+def _bundle_chunks(cluster: VerifiedCluster) -> int:
+    """Chunks that the nodes embed in `BUNDLE_SECONDS`, going by their proofs; a power of two, see `Bundles`."""
+    rate = sum(verification.texts_per_second for verification in cluster.verifications.values())
+    return int(min(max(2 ** round(math.log2(rate * BUNDLE_SECONDS)), BUNDLE_LEAST), BUNDLE_MOST))

@@ -1,0 +1,211 @@
+"""One run, from its plan to its report: what is done with every file, and what the table is told of it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from prefect_ollama.blocks.documents import PARTIAL, RUN_DONE, Document, Run
+from prefect_ollama.blocks.lance import Store
+from prefect_ollama.blocks.nodes import VerifiedCluster
+from prefect_ollama.tasks.dispatch import NodeStats
+from prefect_ollama.tasks.embed import EmbeddedBundle
+from prefect_ollama.tasks.monitoring import Completed, FailureEvents, RunMetrics, Timeline, efficiency
+from prefect_ollama.tasks.parse import LeftOut
+from prefect_ollama.tasks.planning import Plan, SourceFile
+from prefect_ollama.tasks.prefect_state import settle_interrupted, source_assets
+from prefect_ollama.tasks.publish import publish_run
+from prefect_ollama.tasks.reporting import FileReport, IngestReport, Outcome, RunStatistics, node_reports
+
+
+@dataclass
+class IngestRun:
+    """A run over one source.
+
+    Attributes:
+        run_id: Its name in the table's log.
+        plan: What it does.
+        table: Where the table is.
+        began: `time.monotonic()` at its start.
+        timeline: What each node did when, for the report's picture.
+        metrics: Its part in the figures for Prometheus.
+    """
+
+    run_id: str
+    plan: Plan
+    table: str
+    began: float
+    timeline: Timeline | None = None
+    metrics: RunMetrics = field(default_factory=RunMetrics)
+    _failures: FailureEvents = field(init=False)
+    _ended: Run | None = None
+    _files: dict[str, FileReport] = field(default_factory=dict)
+    _store: Store | None = None
+    _proven: VerifiedCluster | None = None
+    _by_node: Counter[str] = field(default_factory=Counter)
+    _figures: dict[str, tuple[NodeStats, ...]] = field(default_factory=dict)
+    _statistics: RunStatistics = field(default_factory=RunStatistics)
+    _worked: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        self._failures = FailureEvents(self.run_id)
+
+    @property
+    def store(self) -> Store:
+        """The table, since the run began."""
+        assert self._store is not None
+        return self._store
+
+    @property
+    def to_do(self) -> int:
+        """Number of files that the run has not come to the end of."""
+        return sum(file.path not in self._files for file in self.plan.to_read)
+
+    @property
+    def status(self) -> str:
+        """How it ended; a run that had nothing to write is done."""
+        return self._ended.status if self._ended is not None else RUN_DONE
+
+    def done(self) -> Completed:
+        """How far it is; may be called from another thread."""
+        counted = self._statistics
+        return Completed(len(self._files), counted.size, counted.chunks, counted.embedded)
+
+    def begin(self, store: Store, verified: VerifiedCluster) -> None:
+        """Begin to write, with what needs no reading: files that moved, vanished or can't be documents."""
+        self._proven = verified
+        self._begin(store)
+
+    def apply(self, store: Store) -> None:
+        """Do what a plan asks for that has nothing to read."""
+        if self.plan.bookkeeping:
+            self._begin(store)
+            self.end()
+
+    def count(self, bundle: EmbeddedBundle, *, anew: bool) -> None:
+        """Note what became of a bundle.
+
+        Args:
+            bundle: The bundle.
+            anew: Whether it was embedded in this run; else an earlier one did it, and this one only stores.
+        """
+        for each in bundle.documents:
+            row = replace(each.document, chunks=len(each.chunks))
+            outcome: Outcome = "partial" if row.status == PARTIAL else "stored"
+            self._files[row.path] = FileReport.of(row, outcome, bundle.left_out.get(row.path))
+        counted = bundle.statistics if anew else bundle.statistics.of_an_earlier_run()
+        self._statistics += counted
+        self.metrics.count(counted)
+        self._report_failed(bundle.failed, bundle.left_out)
+        self._failures.tell(each.document for each in bundle.documents if each.document.status == PARTIAL)
+        if not anew:
+            return
+        self._by_node.update(bundle.by_node)
+        self._figures[bundle.worker] = bundle.nodes
+        if bundle.worked is not None:
+            began, ended = self._worked or bundle.worked
+            self._worked = min(began, bundle.worked[0]), max(ended, bundle.worked[1])
+
+    def note_failed(self, rows: Sequence[Document]) -> None:
+        """Note files of bundles that did not come back."""
+        self._statistics += RunStatistics(size=sum(row.size for row in rows))
+        self._report_failed(rows, {})
+
+    def end(self, *, status: str = "done") -> None:
+        """End the run in the table's log."""
+        self._ended = self.store.end_run(status=status, counts=self._counts())
+        self._failures.end()
+
+    def publish(self) -> None:
+        """Tell Prefect of it if it changed the table."""
+        if self._ended is not None:
+            publish_run(self.store, self._ended, source_assets(self.plan.source, self._planned()))
+
+    def report(self, *, model: str, dry_run: bool = False) -> IngestReport:
+        """What was done, or would be."""
+        left_out = {name: str(error) for name, error in self._proven.left_out.items()} if self._proven else {}
+        files = self._planned() | self._files
+        return IngestReport(
+            run_id=self.run_id,
+            source=self.plan.source,
+            table=self.table,
+            model=model,
+            dry_run=dry_run,
+            files=tuple(files[path] for path in sorted(files)),
+            version=self._version(),
+            seconds=time.monotonic() - self.began,
+            efficiency=self._efficiency(),
+            nodes=node_reports(self._by_node, self._figures.values(), left_out),
+            outdated=self.plan.outdated,
+            notes=self.plan.notes,
+            **self._statistics.counters(),
+        )
+
+    def _report_failed(self, rows: Sequence[Document], left_out: Mapping[str, LeftOut]) -> None:
+        """Note files of which nothing is stored."""
+        self._files |= {row.path: FileReport.of(row, "failed", left_out.get(row.path)) for row in rows}
+        self._failures.tell(rows)
+
+    def _version(self) -> int:
+        if self._ended is None or self.store.spec.is_staging:
+            return 0
+        return self._ended.chunks_after or 0
+
+    def _begin(self, store: Store) -> None:
+        plan, self._store = self.plan, store
+        model = str(self._proven.reference) if self._proven is not None else ""
+        store.begin_run(self.run_id, plan.source, model=model)
+        settle_interrupted(store.runs())
+        if plan.renamed:
+            store.move(dict(plan.renamed))
+        if plan.moved:
+            store.copy(dict(plan.moved))
+        # What is refused now may have been a document before.
+        doomed = [row.doc_id for row in (*plan.removed, *plan.refused_anew)]
+        if doomed:
+            store.remove(doomed)
+        if plan.touched or plan.refused_anew:
+            store.record([*plan.touched, *plan.refused_anew])
+        self._failures.tell(plan.refused_anew)
+
+    def _efficiency(self) -> float | None:
+        if self._worked is None:
+            return None
+        began, ended = self._worked
+        return efficiency(self._figures.values(), ended - began, ended)
+
+    def _counts(self) -> dict[str, float]:
+        return {
+            **{name: float(count) for name, count in self.plan.counts().items() if count},
+            "chunks": self._statistics.chunks,
+            "embedded": self._statistics.embedded,
+            "reused": self._statistics.reused,
+            "node_seconds": round(self._statistics.node_seconds, 3),
+        }
+
+    def _planned(self) -> dict[str, FileReport]:
+        """Every file's fate as planned; of those to read, what they are."""
+        plan = self.plan
+        to_read: tuple[tuple[Sequence[SourceFile], Outcome], ...] = (
+            (plan.new, "new"),
+            (plan.changed, "changed"),
+            (plan.again, "tried again"),
+            (plan.reread, "reread"),
+        )
+        known: tuple[tuple[Sequence[Document], Outcome], ...] = (
+            (plan.unchanged, "unchanged"),
+            ([row for _, row in plan.renamed], "renamed"),
+            ([row for _, row in plan.moved], "moved"),
+            (plan.removed, "removed"),
+            (plan.kept, "kept"),
+            (plan.failed_before, "failed before"),
+            (plan.refused, "failed"),
+        )
+        files = {file.path: FileReport(file.path, outcome) for some, outcome in to_read for file in some}
+        for rows, outcome in known:
+            for row in rows:
+                partial = outcome in ("renamed", "moved") and row.status == PARTIAL
+                files[row.path] = FileReport.of(row, "partial" if partial else outcome)
+        return files

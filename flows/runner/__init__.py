@@ -1,0 +1,22 @@
+"""The task runner of the flows: Dask workers on this machine, or on a cluster that is there already."""
+
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from prefect_ollama.flows.runner.futures import Completions, IngestFuture
+    from prefect_ollama.flows.runner.server_watch import wait_for_server
+    from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
+
+__all__ = ["Completions", "IngestFuture", "IngestTaskRunner", "wait_for_server"]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "futures": ("Completions", "IngestFuture"),
+            "server_watch": ("wait_for_server",),
+            "task_runner": ("IngestTaskRunner",),
+        },
+    )

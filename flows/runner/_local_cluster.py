@@ -1,0 +1,317 @@
+"""The Dask workers of a run on this machine: processes with one thread that parse, one process that embeds.
+
+Guarantees: they start while the flow goes on, forked from one process that serves all runs of this process, and do
+not run the user's script again; everything listens on loopback only, and answers only who has the run's certificate;
+no module is imported from a folder that another user of the machine can write to; every process talks to the Prefect
+API that the flow talks to, so that none starts a server of its own; a deadly task does not take others with it;
+closing takes a few seconds at most, even when tasks hang.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+from collections.abc import Generator
+from contextlib import suppress
+from typing import Any, Literal, Self
+
+import dask.config
+import distributed
+import prefect.context
+from cryptography.fernet import Fernet
+from distributed.http.routing import RoutingApplication
+from distributed.security import Security
+
+from prefect_ollama.flows.runner._scratch_folder import Scratch
+from prefect_ollama.flows.runner._worker_start import start_fork_server, without_main
+from prefect_ollama.tasks.prefect_state import ROLES, Role
+
+_LOOPBACK = "127.0.0.1"
+
+HEAPS = 2
+"""Heaps of a worker, which has dozens of threads. By itself glibc gives each its own, up to eight a core, and none
+hands back what it once took: it held half as much memory again, and its work took longer."""
+
+_M_ARENA_MAX = -8  # malloc.h
+
+START_TRIES = 3
+"""How often worker processes are started that end as they start."""
+
+_CONFIG = {
+    # These workers serve one run: nobody asks them for pages, metrics or profiles, and what they cost while
+    # tasks wait for nodes should be next to nothing.
+    "distributed.worker.http.routes": [],
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.tick.cycle": "10s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.system-monitor.disk": False,
+    "distributed.admin.system-monitor.gil.enabled": False,
+    # A worker that is alone at first gets all tasks; those that start a moment later take their share soon.
+    "distributed.scheduler.work-stealing-interval": "100ms",
+    # A machine that slept for an hour is no reason to restart its workers; a nanny sees when one dies.
+    "distributed.scheduler.worker-ttl": None,
+    # Where no worker of a role comes up at all, its tasks fail and do not wait for ever.
+    "distributed.scheduler.no-workers-timeout": "2 minutes",
+}
+
+
+def _keep_few_heaps() -> None:
+    """Let threads that begin from now on share heaps; where the C library is not glibc, nothing happens."""
+    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, HEAPS)
+
+
+class _NoPort:
+    """What stands for an HTTP server where none listens: `Client.dashboard_link` asks for its port."""
+
+    port = 0
+
+    def stop(self) -> None:
+        """There is nothing to stop."""
+
+
+class _Unseen:
+    """What servers of a run do not do: offer pages by HTTP, or let modules be imported from their scratch folder."""
+
+    services: dict[str, Any]
+    local_directory: str
+    _updated_sys_path: bool
+
+    def start_http_server(self, routes: Any, *_: Any, **__: Any) -> None:
+        """Listen on no port; Dask's own server would, also without a dashboard."""
+        self.http_application = RoutingApplication(routes)  # type: ignore[no-untyped-call]
+        self.services["dashboard"] = _NoPort()
+
+    def _leave_path(self) -> None:
+        # Dask puts the folder there for `Client.upload_file`, and leaves it there after some orders of closing.
+        if self._updated_sys_path:
+            with suppress(ValueError):
+                sys.path.remove(self.local_directory)
+            self._updated_sys_path = False
+
+
+class RunWorker(_Unseen, distributed.Worker):
+    """A Dask worker with the Prefect settings of the flow.
+
+    The process has the environment of the one it was forked from, as that was when it started; and Prefect, which
+    is imported by now, has read its settings from there. And with Prefect's logging set up, each line that Dask logs
+    about its connections would reach the user.
+
+    Args:
+        environment: The variables that it is to have, and no others.
+        role_key: Its role, and the key of the secrets for that role.
+        args: As Dask's own.
+        kwargs: As Dask's own.
+    """
+
+    def __init__(
+        self, *args: Any, environment: dict[str, str], role_key: tuple[str, bytes], **kwargs: Any
+    ) -> None:
+        self.role_key = role_key
+        with suppress(ValueError):  # no main thread, so no signal either
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # where workers are spawned and not forked
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)
+        prefect.context.refresh_global_settings_context()
+        logging.getLogger("distributed").setLevel(logging.ERROR)
+        _keep_few_heaps()
+        super().__init__(*args, **kwargs)
+        self._leave_path()
+
+
+class RunNanny(_Unseen, distributed.Nanny):
+    """A Dask nanny whose worker does not wait for running tasks when it is told to stop."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with dask.config.set(_CONFIG):
+            super().__init__(*args, **kwargs)
+        self._leave_path()
+
+    async def instantiate(self) -> distributed.Status:
+        """Start the worker process, the first or another one."""
+        start_fork_server()  # it may have died
+        with without_main():
+            return await super().instantiate()
+
+    async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
+        """Stop the worker process, with time to send the logs and states that it still has."""
+        if self.process is not None:
+            await self.process.kill(reason=reason, timeout=max(timeout, 20), executor_wait=False)
+
+
+class RunScheduler(_Unseen, distributed.Scheduler):
+    """A Dask scheduler that blames the death of a worker on the tasks that it ran, not on those that waited.
+
+    Dask gives up a task after four deaths and counts all that the worker had. With two workers everything moves
+    to the other one at each death, so that one deadly document would take with it all that queue behind it.
+    """
+
+    def __init__(self, *args: Any, scratch: str, dashboard: bool, **kwargs: Any) -> None:
+        self._dashboard = dashboard
+        with dask.config.set(_CONFIG | {"temporary-directory": scratch}):
+            super().__init__(*args, dashboard=dashboard, **kwargs)
+        self._leave_path()
+
+    def start_http_server(self, routes: Any, *args: Any, **kwargs: Any) -> None:
+        """Serve Dask's dashboard if it is asked for, and nothing otherwise."""
+        serve = distributed.Scheduler if self._dashboard else _Unseen
+        serve.start_http_server(self, routes, *args, **kwargs)
+
+    async def remove_worker(
+        self, address: str, *, stimulus_id: str, expected: bool = False, close: bool = True
+    ) -> Literal["OK", "already-removed"]:
+        """Take a worker off the books, as Dask does."""
+        worker = self.workers.get(address)
+        if worker is not None and not expected:
+            # The heartbeat tells what runs; after it, or before the first, a worker takes by priority.
+            first = sorted(worker.processing, key=lambda task: task.priority or ())[: worker.nthreads]
+            for task in worker.processing - worker.executing.keys() - set(first):
+                task.suspicious -= 1
+        return await super().remove_worker(address, stimulus_id=stimulus_id, expected=expected, close=close)
+
+
+class WorkerCluster(distributed.SpecCluster):
+    """`parse-0` … `parse-(n-1)` with one thread each, and `embed` with many; their scheduler is in this process.
+
+    A worker offers its threads as Dask resources under the name of its role, `{"parse": 1}` or
+    `{"embed": threads}`. Workers have no memory limit: Dask would pause a worker at 80 % of its share of the
+    machine and kill it at 95 %, while what bounds memory here is the number of bundles under way.
+
+    Attributes:
+        keys: By role, the key of the secrets for its workers.
+
+    Args:
+        parse_processes: Number of worker processes for parse tasks.
+        embed_threads: Threads of the one worker process for embed tasks; each mostly waits for nodes.
+        env: Environment variables of the workers, on top of this process's own.
+        dashboard_address: Where to serve Dask's dashboard, as in `"127.0.0.1:8787"`; `None` serves none. It knows no
+            passwords: every user of the machine can read it.
+        security: Certificates for all connections; by default some that are made for this cluster, are kept in memory,
+            and go with it. Whoever connects needs `WorkerCluster.security`.
+        asynchronous: As Dask's own.
+    """
+
+    def __init__(
+        self,
+        parse_processes: int,
+        embed_threads: int,
+        *,
+        env: dict[str, str] | None = None,
+        dashboard_address: str | None = None,
+        security: Security | None = None,
+        asynchronous: bool = False,
+    ) -> None:
+        start_fork_server()
+        security = security or Security.temporary()  # type: ignore[no-untyped-call]
+        self.keys: dict[str, bytes] = {role: Fernet.generate_key() for role in ROLES}
+        self._scratch = Scratch()
+        scratch = str(self._scratch.path)
+        self._dashboard = dashboard_address is not None
+        logger = logging.getLogger("distributed")
+        self._log_level = logger.level
+        logger.setLevel(max(logger.level, logging.WARNING))
+        roles: dict[str, tuple[Role, int]] = {"embed": ("embed", embed_threads)}
+        roles |= {f"parse-{n}": ("parse", 1) for n in range(parse_processes)}
+        self._left_to_start = {
+            name: {
+                "cls": RunNanny,
+                "options": {
+                    "host": _LOOPBACK,
+                    "nthreads": nthreads,
+                    "resources": {role: nthreads},
+                    "memory_limit": 0,
+                    "dashboard_address": f"{_LOOPBACK}:0",
+                    "dashboard": False,
+                    "worker_class": RunWorker,
+                    "config": _CONFIG,
+                    "role_key": (role, self.keys[role]),
+                    "local_directory": scratch,
+                    "security": security,
+                    "environment": {**os.environ, **(env or {})},
+                },
+            }
+            for name, (role, nthreads) in roles.items()
+        }
+        super().__init__(  # type: ignore[no-untyped-call]
+            name="prefect-ollama",
+            scheduler={
+                "cls": RunScheduler,
+                "options": {
+                    "host": _LOOPBACK,
+                    "port": 0,
+                    "scratch": scratch,
+                    "security": security,
+                    "dashboard": dashboard_address is not None,
+                    "dashboard_address": dashboard_address or f"{_LOOPBACK}:0",
+                },
+            },
+            security=security,
+            asynchronous=asynchronous,
+        )
+        # Unlike workers given to `__init__`, these start while the caller goes on.
+        self.scale(len(self._left_to_start))  # type: ignore[no-untyped-call]
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        async def started() -> Self:
+            if self.status == distributed.Status.created:
+                await self._start()  # type: ignore[no-untyped-call]
+            return self
+
+        return started().__await__()
+
+    async def __aenter__(self) -> Self:
+        # Not as in SpecCluster, which waits for the workers here.
+        return await self
+
+    def new_worker_spec(self) -> dict[str, Any]:
+        """Return name and specification of the next worker to start."""
+        return dict([self._left_to_start.popitem()])
+
+    @property
+    def dashboard_link(self) -> str:
+        """URL of Dask's dashboard, empty if there is none."""
+        return str(super().dashboard_link) if self._dashboard else ""
+
+    def kill_workers(self) -> None:
+        """End the worker processes with no time to finish what they have; the cluster is to be closed then."""
+        for nanny in self.workers.values():
+            nanny.auto_restart = False
+            process = getattr(nanny.process, "process", None)
+            if process is not None and process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        # Not as in SpecCluster, which gives up a worker that is not back within 15 seconds; on a busy machine
+        # its nanny takes longer to bring it back.
+        super(distributed.SpecCluster, self)._update_worker_status(op, msg)  # type: ignore[no-untyped-call]
+
+    async def _correct_state_internal(self) -> None:
+        for left in reversed(range(START_TRIES)):
+            try:
+                await super()._correct_state_internal()
+                return
+            except Exception as error:
+                # Nobody awaits this while workers start.
+                if not left and self.scheduler is not None:
+                    logging.getLogger(__name__).error("Not all worker processes could start: %r", error)
+                    # Let tasks fail that have no worker to wait for any more.
+                    self.scheduler.no_workers_timeout = 1.0
+                # Those that were killed as they started are started again.
+                started = distributed.Status.running
+                self.workers = {
+                    name: worker for name, worker in self.workers.items() if worker.status == started
+                }
+
+    async def _close(self) -> None:
+        try:
+            await super()._close()  # type: ignore[no-untyped-call]
+        finally:
+            self._scratch.close()
+            logging.getLogger("distributed").setLevel(self._log_level)

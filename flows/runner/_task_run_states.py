@@ -1,0 +1,262 @@
+"""What the Prefect server knows of task runs, where the workers that ran them can no longer say it.
+
+Guarantees: a task run that was lost is `Crashed` on the server; a temporary server that ends with this process
+has recorded first what the workers told it; one that was away is told again what it has forgotten.
+
+States of task runs travel as events, which the server takes in and writes down some seconds later. One that is
+killed forgets what it has not written, and the task run would stay `Running` for ever.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import re
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from prefect.client.base import ServerType
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+    TaskRunFilterId,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import State, StateType, TaskRun
+from prefect.client.schemas.sorting import TaskRunSort
+from prefect.context import FlowRunContext, SyncClientContext
+from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_logger
+from prefect.states import Completed, Crashed
+from prefect.tasks import Task
+
+from prefect_ollama.flows.runner.server_watch import ServerWatch
+from prefect_ollama.tasks.prefect_state import UNTOLD
+
+LAG: Final = 10.0
+"""Seconds within which a server writes down what it was told."""
+
+PAGE: Final = 200
+"""Task runs that the server gives at a time, at most."""
+
+_FINAL = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a task run ended, as the flow knows it.
+
+    Attributes:
+        state: Its final state, without data.
+        at: `time.monotonic()` when the flow learned it.
+    """
+
+    state: State[Any]
+    at: float
+
+
+def report(task_run_id: UUID, task: Task[..., Any], state: State[Any]) -> None:
+    """Tell the server of the current context that a task run is in a state, which no worker will.
+
+    A task run that the server has not heard of gets Prefect's plain name, because a name of its own comes from
+    the worker.
+    """
+    with SyncClientContext.get_or_create() as context:
+        try:
+            task_run = context.client.read_task_run(task_run_id)
+        except ObjectNotFound:
+            task_run = TaskRun(
+                id=task_run_id,
+                name=f"{task.name}-{str(task_run_id)[:3]}",
+                flow_run_id=_flow_run_id(),
+                task_key=task.task_key,
+                dynamic_key=str(task_run_id),
+                tags=list(task.tags),
+            )
+    _tell(task_run, state)
+
+
+def tell_again(ended: Mapping[UUID, Ended], *, doubtful: bool) -> None:
+    """Tell a server that stays what it has forgotten of the task runs of the current flow run, all of which are over.
+
+    Where there is no sign that it forgot anything this asks one question and waits for nothing.
+
+    Args:
+        ended: By id, how task runs ended that the flow knows of.
+        doubtful: Whether the server was away, so that what it does not write down soon is lost.
+
+    Raises:
+        PrefectHTTPStatusError, httpx.HTTPError: The server does not answer.
+    """
+    context = FlowRunContext.get()
+    state = context.flow_run.state if context and context.flow_run else None
+    unknown: State[Any] = (
+        Completed(message=UNTOLD) if state and state.is_completed() else Crashed(message=UNTOLD)
+    )
+    with SyncClientContext.get_or_create() as opened:
+        deadline = time.monotonic() + LAG
+        while left := _unended(opened.client):
+            old = [run for run in left if run.id in ended and time.monotonic() - ended[run.id].at > LAG]
+            if not doubtful and not old:
+                return
+            doubtful = True
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
+        for run in left:
+            known = ended[run.id].state if run.id in ended else unknown
+            # Another id, because an event of the old one may be known and the state in it not.
+            _tell(run, known.model_copy(update={"id": uuid4(), "timestamp": known.timestamp}))
+
+
+def wait_until_recorded(ended: Collection[UUID], *, seconds: float = 10) -> bool:
+    """Wait until a temporary server has recorded how the task runs of the current flow run ended.
+
+    A server that stays is not waited for.
+
+    Args:
+        ended: Ids of task runs that ended last, whose record shows that the earlier ones are there.
+        seconds: How long to wait at most.
+
+    Returns:
+        Whether all was recorded.
+
+    Raises:
+        PrefectHTTPStatusError, httpx.HTTPError: The server does not answer.
+    """
+    with SyncClientContext.get_or_create() as context:
+        if context.client.server_type != ServerType.EPHEMERAL:
+            return True
+        deadline = time.monotonic() + seconds
+        while not _recorded(context.client, ended):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+    return True
+
+
+def _recorded(client: SyncPrefectClient, ended: Collection[UUID]) -> bool:
+    flow_run_id = _flow_run_id()
+    this = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])) if flow_run_id else None
+    running = TaskRunFilter(state=_state(StateType.RUNNING))
+    done = TaskRunFilter(id=TaskRunFilterId(any_=list(ended)), state=_state(*_FINAL))
+    order = TaskRunSort.ID_DESC
+    if client.read_task_runs(flow_run_filter=this, task_run_filter=running, limit=1, sort=order):
+        return False
+    found = client.read_task_runs(task_run_filter=done, limit=len(ended) + 1, sort=order)
+    return {run.id for run in found} >= set(ended)
+
+
+def _unended(client: SyncPrefectClient) -> list[TaskRun]:
+    """Task runs of the current flow run that the server shows as under way."""
+    flow_run_id = _flow_run_id()
+    if flow_run_id is None:
+        return []
+    found: list[TaskRun] = []
+    while page := client.read_task_runs(
+        flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])),
+        task_run_filter=TaskRunFilter(state=_state(StateType.PENDING, StateType.RUNNING)),
+        sort=TaskRunSort.ID_DESC,
+        limit=PAGE,
+        offset=len(found),
+    ):
+        found += page
+    return found
+
+
+def _tell(task_run: TaskRun, state: State[Any]) -> None:
+    # Here, because it is the one thing that no public part of Prefect does.
+    from prefect.utilities.engine import emit_task_run_state_change_event
+
+    # Task runs get their states by events; the later state wins, in whatever order they arrive.
+    before, task_run.state = task_run.state, state
+    emit_task_run_state_change_event(task_run=task_run, initial_state=before, validated_state=state)
+
+
+def _state(*types: StateType) -> TaskRunFilterState:
+    return TaskRunFilterState(type=TaskRunFilterStateType(any_=list(types)))
+
+
+def _flow_run_id() -> UUID | None:
+    context = FlowRunContext.get()
+    return context.flow_run.id if context and context.flow_run else None
+
+
+LAST = 64
+"""Task runs that ended last, whose record shows that a server has those of the earlier ones."""
+
+
+class TaskRunStates:
+    """The task runs of one flow run that were handed to workers.
+
+    Attributes:
+        token: In all their keys, and in no other's.
+    """
+
+    def __init__(self) -> None:
+        self.token = uuid4().hex[:8]
+        self._context: contextvars.Context | None = None
+        self._watch: ServerWatch | None = None
+        self._tasks: dict[str, Task[..., Any]] = {}
+        self._reported: set[str] = set()
+        self._ended: dict[UUID, Ended] = {}
+        self._logger = get_logger("task_runner.ingest")
+
+    def open(self) -> None:
+        """Begin, in the context of the flow run; from now on its server is watched."""
+        self._context = contextvars.copy_context()
+        if self._watch is None and FlowRunContext.get():
+            self._watch = ServerWatch()
+
+    def enter(self, task: Task[..., Any], task_run_id: UUID) -> str:
+        """Return the Dask key of a task run, whose parts Dask's dashboard leaves away but for the task's name."""
+        self._tasks[task.name] = task
+        return f"{task.name}-{self.token}-{task_run_id}"
+
+    def note_end(self, task_run_id: UUID, state: State[Any]) -> None:
+        """Remember how a task run ended."""
+        kept = {
+            "id": state.id,
+            "timestamp": state.timestamp,
+            "data": None,
+        }  # Prefect renews the first two otherwise
+        self._ended[task_run_id] = Ended(state.model_copy(update=kept), time.monotonic())
+
+    def report(self, key: str, state: State[Any]) -> None:
+        """Tell the server that the task run under a key is in `state`, which no worker will."""
+        name, token, task_run_id = _parts(key)
+        if task_run_id is None or token != self.token or key in self._reported or self._context is None:
+            return  # of another flow on the same workers, or told before
+        self._reported.add(key)
+        try:
+            self._context.copy().run(report, task_run_id, self._tasks[name], state)
+        except Exception:
+            self._logger.warning("Could not report task run %s as %s", task_run_id, state, exc_info=True)
+
+    def close(self) -> None:
+        """See to it that the server writes down how all ended."""
+        if self._watch is not None:
+            self._watch.close()
+        if self._context is None:
+            return
+        last = {*[*self._ended][-LAST:], *(UUID(key[-36:]) for key in self._reported)}
+        doubtful = self._watch is not None and self._watch.missed > 0
+        try:
+            settled = self._context.copy().run(wait_until_recorded, last)
+            self._context.copy().run(tell_again, self._ended, doubtful=doubtful)
+        except Exception:
+            self._logger.debug("The server was not asked", exc_info=True)
+            settled = False
+        if not settled:
+            self._logger.warning("Prefect's server may show some task runs of this flow run as unfinished.")
+
+
+def _parts(key: str) -> tuple[str, str, UUID | None]:
+    """Return name, token and id that a key was made from; the id is `None` in keys of others."""
+    found = re.fullmatch(r"(.+)-([0-9a-f]{8})-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", key, re.DOTALL)
+    return (found[1], found[2], UUID(found[3])) if found else ("", "", None)

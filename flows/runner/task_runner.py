@@ -1,0 +1,280 @@
+"""The task runner of the ingest flow: Dask, with processes for parsing and threads for embedding.
+
+Guarantees: a task goes to a worker that suits it; a run that submits nothing starts nothing; workers report to
+the API that the flow reports to; leaving the runner stops its workers within seconds, and no task run that they
+had stays `Running` on the server.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+from uuid import UUID, uuid4
+
+import distributed
+from prefect.client.schemas.objects import RunInput
+from prefect.context import (
+    AssetContext,
+    FlowRunContext,
+    TagsContext,
+    TaskRunContext,
+)
+from prefect.settings import get_current_settings
+from prefect.states import Crashed
+from prefect.tasks import MaterializingTask, Task
+from prefect.utilities.engine import collect_task_run_inputs_sync
+from prefect_dask.task_runners import DaskTaskRunner
+
+from prefect_ollama.flows.runner._external_cluster import named_scheduler, offered, reached, warn_if_open
+from prefect_ollama.flows.runner._local_cluster import WorkerCluster
+from prefect_ollama.flows.runner._task_run_states import TaskRunStates
+from prefect_ollama.flows.runner._worker_secrets import WorkerSecrets
+from prefect_ollama.flows.runner._worker_start import start_fork_server, without_main
+from prefect_ollama.flows.runner._worker_task import api_url, pack, run_task, shared_context
+from prefect_ollama.flows.runner.futures import IngestFuture
+from prefect_ollama.tasks.prefect_state import ROLE_MARK, ROLES
+
+
+class IngestTaskRunner(DaskTaskRunner):
+    """Runs the tasks of a flow on Dask workers of two roles, `"parse"` and `"embed"`.
+
+    Tasks say by `prefect_ollama.tasks.prefect_state.worker_roles.runs_on` which they need; others run anywhere.
+
+    With no argument it starts a `WorkerCluster` of its own at the first task, unless Dask's own setting
+    `scheduler-address` (the variable `DASK_SCHEDULER_ADDRESS`) names a scheduler. With that or with `address` it
+    uses the workers there, which need this package installed; a task keeps to its role if one of them offers it as a
+    Dask resource (`dask worker … --resources "parse=1"`) when the runner connects, and runs anywhere otherwise.
+
+    Args:
+        parse_processes: Processes for parse tasks, one a CPU if not given; of others' workers, as many as they offer.
+        embed_threads: Threads for embed tasks, all in one process; each waits for nodes most of the time.
+        address: Address of a Dask scheduler that runs already.
+        cluster_class: Another Dask cluster to start in place of ours, as for `DaskTaskRunner`.
+        cluster_kwargs: Its arguments; without `cluster_class`, further ones of `WorkerCluster`.
+        adapt_kwargs: As for `DaskTaskRunner`.
+        client_kwargs: As for `DaskTaskRunner`.
+        performance_report_path: As for `DaskTaskRunner`.
+
+    Raises:
+        ValueError: A count is below one, `address` comes with arguments for a cluster, or `adapt_kwargs` without
+            `cluster_class` (our own workers are a fixed set).
+    """
+
+    def __init__(
+        self,
+        parse_processes: int | None = None,
+        embed_threads: int = 16,
+        *,
+        address: str | None = None,
+        cluster_class: str | Callable[[], Any] | None = None,
+        cluster_kwargs: dict[str, Any] | None = None,
+        adapt_kwargs: dict[str, Any] | None = None,
+        client_kwargs: dict[str, Any] | None = None,
+        performance_report_path: str | None = None,
+    ) -> None:
+        if parse_processes is None:
+            parse_processes = os.cpu_count() or 1
+        if parse_processes < 1 or embed_threads < 1:
+            raise ValueError("parse_processes and embed_threads must be at least 1")
+        if adapt_kwargs and not cluster_class:
+            raise ValueError("`adapt_kwargs` needs `cluster_class`: the runner's own workers are a fixed set")
+        super().__init__(
+            address=address,
+            cluster_class=cluster_class,
+            cluster_kwargs=cluster_kwargs,
+            adapt_kwargs=adapt_kwargs,
+            client_kwargs=client_kwargs,
+            performance_report_path=performance_report_path,
+        )
+        self.parse_processes = parse_processes
+        self.embed_threads = embed_threads
+        self._roles: frozenset[str] = frozenset()
+        self._shared: tuple[FlowRunContext | None, set[str], bytes] | None = None
+        self._packed: weakref.WeakKeyDictionary[Task[..., Any], bytes] = weakref.WeakKeyDictionary()
+        self._worker_secrets: WorkerSecrets | None = None
+        self._task_run_states = TaskRunStates()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, IngestTaskRunner) and self._settings() == other._settings()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def duplicate(self) -> IngestTaskRunner:
+        """Return a runner with the same settings that has not started."""
+        return _restore(type(self), self._settings())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Workers get the flow, and the runner with it; what runs stays here, and so do keys that are held in memory.
+        settings = self._settings()
+        for name in ("cluster_kwargs", "client_kwargs"):
+            settings[name] = {key: each for key, each in settings[name].items() if key != "security"}
+        return _restore, (type(self), settings)
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "parse_processes": self.parse_processes,
+            "embed_threads": self.embed_threads,
+            "address": self.address,
+            "cluster_class": self.cluster_class,
+            "cluster_kwargs": self.cluster_kwargs,
+            "adapt_kwargs": self.adapt_kwargs,
+            "client_kwargs": self.client_kwargs,
+            "performance_report_path": self.performance_report_path,
+        }
+
+    @property
+    def client(self) -> Any:
+        """The Dask client; the first access starts the workers or connects to them."""
+        if self._client is None:
+            self._task_run_states.open()
+            if self.address is None and self.cluster_class is None:
+                if not self.cluster_kwargs:
+                    self.address = named_scheduler()
+                self.resolved_cluster_class = self._own_cluster  # type: ignore[assignment]
+            if self.cluster_class is not None:
+                self._exit_stack.enter_context(without_main())
+            with reached(self.address):
+                client = super().client
+            if isinstance(self._cluster, WorkerCluster):
+                self._roles = frozenset(ROLES)
+            else:
+                warn_if_open(client)
+                self._roles, self.parse_processes = offered(client)
+        return super().client
+
+    # The base class ties its type parameter to the futures of thread pools.
+    def submit(  # type: ignore[override]
+        self,
+        task: Task[..., Any],
+        parameters: dict[str, Any],
+        wait_for: Iterable[Any] | None = None,
+        dependencies: dict[str, set[RunInput]] | None = None,
+    ) -> IngestFuture[Any]:
+        """Hand a task to the workers of its role.
+
+        Args:
+            task: The task to run.
+            parameters: Its arguments by name. Futures in them go from worker to worker, past the flow.
+            wait_for: Futures to wait for.
+            dependencies: Further task runs that the arguments come from, by name of the argument.
+
+        Raises:
+            RuntimeError: The runner is not started.
+        """
+        if not self._started:
+            raise RuntimeError("The task runner must be started before submitting work.")
+        client = self.client
+        parameters = self._optimize_futures(parameters)
+        inputs = {
+            name: collect_task_run_inputs_sync(value, future_cls=distributed.Future)
+            | (dependencies or {}).get(name, set())
+            for name, value in parameters.items()
+        }
+        role = getattr(task.fn, ROLE_MARK, None)
+        self._worker_secrets = self._worker_secrets or WorkerSecrets(
+            client,
+            f"prefect-ollama-{self._task_run_states.token}",
+            self._roles,
+            self._cluster.keys if isinstance(self._cluster, WorkerCluster) else None,
+        )
+        self._worker_secrets.of(parameters, role)
+        task_run_id = uuid4()
+        dask_future = client.submit(
+            run_task,
+            key=self._task_run_states.enter(task, task_run_id),
+            resources={role: 1} if role in self._roles else None,
+            pure=False,
+            fifo_timeout="0 ms",  # first come, first served, also among tasks submitted at a time
+            task=self._pack_task(task),
+            shared=self._shared_context(),
+            own=_asset_context(task, task_run_id, inputs),
+            task_run_id=task_run_id,
+            parameters=parameters,
+            wait_for=self._optimize_futures(wait_for) if wait_for else None,
+            return_type="state",
+            dependencies=inputs,
+        )
+        dask_future.task_run_id = task_run_id
+        task_run_states = self._task_run_states
+        return IngestFuture(
+            task_run_id,
+            dask_future,
+            task=task.name,
+            report=task_run_states.report,
+            ended=task_run_states.note_end,
+        )
+
+    def prepare(self) -> None:
+        """Begin with what takes long at the start of our own workers, when it is sure that there is work for them."""
+        if self.address is None and self.cluster_class is None and named_scheduler() is None:
+            start_fork_server()
+
+    def dismiss(self) -> None:
+        """Let our own workers go, when there is no more work for them; they end while the flow goes on."""
+        if isinstance(self._cluster, WorkerCluster):
+            self._cluster.scale(0)  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *args: Any) -> None:
+        left = [] if self._client is None else _under_way(self._client)
+        interrupted = args[0] is not None and not issubclass(args[0], Exception)
+        if interrupted and isinstance(self._cluster, WorkerCluster):
+            self._cluster.kill_workers()  # who pressed Ctrl-C does not want to wait for what they have under way
+        if self._worker_secrets is not None and self._cluster is None:
+            self._worker_secrets.end()  # these workers stay
+        super().__exit__(*args)
+        self._client = None
+        for key in left:
+            self._task_run_states.report(key, Crashed(message="The flow ended before this task run."))
+        self._task_run_states.close()
+
+    def _own_cluster(self, **kwargs: Any) -> WorkerCluster:
+        settings = get_current_settings().to_environment_variables(exclude_unset=True, include_secrets=True)
+        env = settings | {"PREFECT_API_URL": api_url()}
+        return WorkerCluster(self.parse_processes, self.embed_threads, env=env, **kwargs)
+
+    def _by_name(self, module: str) -> bool:
+        """Whether workers can import `module`: ours share this process's `sys.path`, others have our package."""
+        return isinstance(self._cluster, WorkerCluster) or module.startswith("prefect_ollama.")
+
+    def _pack_task(self, task: Task[..., Any]) -> bytes:
+        if (packed := self._packed.get(task)) is None:
+            packed = self._packed[task] = pack(task, by_name=self._by_name)
+        return packed
+
+    def _shared_context(self) -> bytes:
+        flow, tags = FlowRunContext.get(), TagsContext.get().current_tags
+        inside_task = TaskRunContext.get() is not None
+        if self._shared is not None and not inside_task:
+            of_flow, of_tags, packed = self._shared
+            if of_flow is flow and of_tags == tags:
+                return packed
+        # Our own workers were started with the settings.
+        context = shared_context(settings=not isinstance(self._cluster, WorkerCluster))
+        packed = pack(context, by_name=self._by_name)
+        if not inside_task:
+            self._shared = (flow, set(tags), packed)
+        return packed
+
+
+def _restore(cls: type[IngestTaskRunner], settings: dict[str, Any]) -> IngestTaskRunner:
+    return cls(**settings)
+
+
+def _under_way(client: distributed.Client) -> list[str]:
+    """Return the keys that workers have and have not finished."""
+    try:
+        processing = client.processing()  # type: ignore[no-untyped-call]
+    except (OSError, TimeoutError):
+        return []  # the scheduler is gone, and with it the knowledge
+    return [str(key) for keys in processing.values() for key in keys]
+
+
+def _asset_context(task: Task[..., Any], task_run_id: UUID, inputs: dict[str, set[Any]]) -> dict[str, Any]:
+    """Return the task run's part of the context, which is nothing where no assets are about."""
+    flow = FlowRunContext.get()
+    if not (task.asset_deps or isinstance(task, MaterializingTask) or (flow and flow.task_run_assets)):
+        return {}
+    context = AssetContext.from_task_and_inputs(task, task_run_id, inputs, copy_to_child_ctx=True)
+    return {"asset_context": context.serialize()}

@@ -1,0 +1,75 @@
+"""What runs did to a table, and the way back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
+
+from prefect_ollama.blocks.documents import Run
+from prefect_ollama.blocks.lance import Store, Undo
+from prefect_ollama.blocks.printable import printable
+from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.blocks.table import LanceTable
+from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.parameters import TableParameter, shown
+from prefect_ollama.tasks.prefect_state import run_logger, sign_flow_run, source_assets
+from prefect_ollama.tasks.publish import publish_run
+
+
+def runs(table: TableParameter = None) -> list[Run]:
+    """All runs over a table, the oldest first, with what each changed (`Run.counts`). Not a flow: it only looks.
+
+    Raises:
+        TableMissing: There is no such table.
+    """
+    return Store.open(resolve_table(table)).runs()
+
+
+def preview_roll_back(
+    run_id: str, table: LanceTable | str | None = None, including_later: bool = False
+) -> Undo:
+    """What `roll_back` would do. Not a flow: it only looks.
+
+    Raises:
+        TableMissing: There is no such table.
+        TableError: It would be refused, for the reasons of `roll_back`.
+    """
+    return Store.open(resolve_table(table)).preview_roll_back(run_id, including_later=including_later)
+
+
+def _name() -> str:
+    return printable(f"roll back {flow_run.parameters['run_id']}", longest=200)
+
+
+@flow(
+    name="roll-back", flow_run_name=unless_named(_name), description="Make a table what it was before a run."
+)
+def roll_back(
+    run_id: Annotated[str, shown("Run", "The run to undo, as its report names it.", min_length=1)],
+    table: TableParameter = None,
+    including_later: Annotated[
+        bool, shown("Including later", "Undo the later runs of the same source with it.")
+    ] = False,
+) -> Run:
+    """Make the documents of a run's source what they were before it. This is a run of its own, and can be undone.
+
+    Returns:
+        The run that undid it.
+
+    Raises:
+        TableMissing: There is no such table.
+        TableError: There is no such run, later runs stand on it, or the versions before it are not kept any more.
+
+    Requires: the table writable on the machine that runs it.
+    """
+    refuse_empty_tabs()
+    sign_flow_run()
+    context = FlowRunContext.get()
+    name = str(context.flow_run.id) if context and context.flow_run else f"undo-{run_id}"
+    store = Store.open(resolve_table(table))
+    undone = store.roll_back(run_id, name, including_later=including_later)
+    run_logger().info("Rolled back %s: %s", run_id, dict(undone.counts))
+    publish_run(store, undone, source_assets(undone.source))
+    return undone

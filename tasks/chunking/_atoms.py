@@ -1,0 +1,225 @@
+"""A document as a row of atoms: the smallest pieces that chunks are made of, each counted once.
+
+An atom is a heading, a sentence (a part of it, where it is too long), or a table (a row of it, where it is too
+long). Joined again with their glue, the atoms are the text of the document.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from prefect_ollama.blocks.documents import Region
+from prefect_ollama.tasks.chunking._sentences import sentences, short_enough
+from prefect_ollama.tasks.parsing import Block, ParsedDocument
+
+# How good a place is to begin a chunk.
+CHAPTER: Final = 4
+HEADING: Final = 3
+PARAGRAPH: Final = 2
+SENTENCE: Final = 1
+INSIDE: Final = 0
+
+# A heading is repeated in every chunk of its section if it takes no more than this of it.
+_CONTEXT_SHARE: Final = 0.15
+
+
+@dataclass(slots=True)
+class Atom:
+    """One atom.
+
+    Attributes:
+        text: Without white space at its ends; never empty.
+        glue: What stands between the atom before and this one.
+        tokens: Its length, counted by itself.
+        border: How good it is to begin a chunk with it.
+        regions: Where it stands: the lines of its block that it takes up, or all of a table.
+        path: Headings above it, itself included if it is one.
+        is_heading: Whether it is a heading, which stays with what follows.
+        context: What a chunk that begins with this atom repeats before it: the heading of its section, or the
+            header of its table, with the line breaks after it.
+        context_tokens: Length of `context`.
+        is_row: Whether it is a row of a table that had to be cut.
+    """
+
+    text: str
+    glue: str
+    tokens: int
+    border: int
+    regions: tuple[Region, ...]
+    path: tuple[str, ...]
+    is_heading: bool = False
+    context: str = ""
+    context_tokens: int = 0
+    is_row: bool = False
+
+
+def make_atoms(document: ParsedDocument, longest: int, count_tokens: Callable[[str], int]) -> list[Atom]:
+    """Divide a document into atoms of at most `longest` tokens.
+
+    A footnote or a running head that stands between two parts of a paragraph comes after it.
+    """
+    found: list[Atom] = []
+    path: list[tuple[int, str]] = []
+    section = _Section((), "", 0)
+    for blocks in _tables_whole(_in_order(document)):
+        number, block = blocks[0]
+        if block.kind == "heading":
+            while path and path[-1][0] >= block.level:
+                path.pop()
+            path.append((block.level, block.text))
+            section = _Section(tuple(text for _, text in path), "", 0)
+            parts = list(_prose(number, block, section, longest, count_tokens))
+            # A heading that takes up much of a chunk is not worth repeating.
+            if len(parts) == 1 and parts[0].tokens <= _CONTEXT_SHARE * longest:
+                section = _Section(section.path, f"{block.text}\n\n", parts[0].tokens)
+            found += parts
+        elif block.kind == "table":
+            found += _table(blocks, section, longest, count_tokens)
+        else:
+            found += _prose(number, block, section, longest, count_tokens)
+    return found
+
+
+class _Section(NamedTuple):
+    path: tuple[str, ...]
+    context: str
+    tokens: int
+
+
+def _in_order(document: ParsedDocument) -> Iterator[tuple[int, Block]]:
+    notes: list[tuple[int, Block]] = []
+    for page in document.pages:
+        for block in page.blocks:
+            if block.kind in ("note", "margin"):
+                notes.append((page.number, block))
+                continue
+            if notes and not block.continues:
+                yield from notes
+                notes.clear()
+            yield page.number, block
+    yield from notes
+
+
+def _tables_whole(blocks: Iterator[tuple[int, Block]]) -> Iterator[list[tuple[int, Block]]]:
+    """Put the parts of a table that goes on over pages together; every other block stays by itself."""
+    whole: list[tuple[int, Block]] = []
+    for number, block in blocks:
+        if whole and not (block.kind == "table" and block.continues and whole[0][1].kind == "table"):
+            yield whole
+            whole = []
+        whole.append((number, block))
+    if whole:
+        yield whole
+
+
+def _prose(
+    number: int, block: Block, section: _Section, longest: int, count_tokens: Callable[[str], int]
+) -> Iterator[Atom]:
+    heading = block.kind == "heading"
+    if heading:
+        glue, border = "\n\n", CHAPTER if block.level == 1 else HEADING
+    elif block.continues:
+        glue, border = "" if _wide(block.text[:1]) else " ", SENTENCE
+    else:
+        glue, border = "\n\n", PARAGRAPH
+    end = 0
+    for sentence in (block.text,) if heading else sentences(block.text):
+        for part, tokens in short_enough(sentence, longest - section.tokens, count_tokens):
+            start, end = end, end + len(part)
+            text = part.strip()
+            if text:
+                regions = (_lines(number, block, start, start + len(part.rstrip())),)
+                yield Atom(
+                    text,
+                    glue,
+                    tokens,
+                    border,
+                    regions,
+                    section.path,
+                    heading,
+                    section.context,
+                    section.tokens,
+                )
+                border = INSIDE
+            glue = part[len(part.rstrip()) :] if text else glue + part
+        border = SENTENCE
+
+
+def _lines(number: int, block: Block, start: int, end: int) -> Region:
+    """The lines of a block that a part of its text stands on."""
+    box = block.box
+    if not block.ends:
+        return Region(number, *box)
+    first, last = bisect_right(block.ends, start), bisect_left(block.ends, end)
+    height = (box.y1 - box.y0) / (len(block.ends) + 1)
+    return Region(number, box.x0, box.y0 + first * height, box.x1, box.y0 + (last + 1) * height)
+
+
+# Chinese, Japanese and Korean signs with their punctuation; Thai and Lao.
+_WIDE: Final = (("\u2e80", "\u9fff"), ("\uf900", "\uffef"), ("\u0e00", "\u0eff"))
+
+
+def _wide(character: str) -> bool:
+    """Whether words of its script stand without spaces between them."""
+    return any(first <= character <= last for first, last in _WIDE)
+
+
+def _table(
+    parts: list[tuple[int, Block]], section: _Section, longest: int, count_tokens: Callable[[str], int]
+) -> Iterator[Atom]:
+    whole = "\n".join(block.text for _, block in parts)
+    tokens = count_tokens(whole)
+    if tokens <= longest - section.tokens:
+        yield Atom(
+            whole,
+            "\n\n",
+            tokens,
+            PARAGRAPH,
+            tuple(Region(number, *block.box) for number, block in parts),
+            section.path,
+            False,
+            section.context,
+            section.tokens,
+        )
+        return
+    head = "\n".join(whole.split("\n")[:2]) + "\n"
+    head_tokens = count_tokens(head)
+    if head_tokens * 2 > longest:
+        head, head_tokens = "", 0
+    glue, border = "\n\n", PARAGRAPH
+    for row, region, repeats in _rows(parts):
+        for part, tokens in short_enough(row, longest - max(head_tokens, section.tokens), count_tokens):
+            text = part.strip()
+            if text:
+                yield Atom(
+                    text,
+                    glue,
+                    tokens,
+                    border,
+                    (region,),
+                    section.path,
+                    # The header stays with the first row, as that of a section does with its text.
+                    is_heading=not repeats,
+                    context=head if repeats else section.context,
+                    context_tokens=head_tokens if repeats else section.tokens,
+                    is_row=True,
+                )
+                border = SENTENCE
+            glue = part[len(part.rstrip()) :] if text else glue + part
+        glue = "\n"
+
+
+def _rows(parts: list[tuple[int, Block]]) -> Iterator[tuple[str, Region, bool]]:
+    """The rows of a table, each with where it stands, and whether the header is repeated before it."""
+    for i, (number, block) in enumerate(parts):
+        rows = block.text.split("\n")
+        # The line below the header takes no room on the page.
+        shown = [0, 0, *range(1, len(rows) - 1)] if i == 0 else list(range(len(rows)))
+        box = block.box
+        height = (box.y1 - box.y0) / max(1, shown[-1] + 1)
+        for k, (row, place) in enumerate(zip(rows, shown, strict=True)):
+            top = box.y0 + place * height
+            yield row, Region(number, box.x0, top, box.x1, top + height), i > 0 or k >= 2

@@ -1,0 +1,64 @@
+"""What an embedding request carries besides its own texts, to show that nodes are right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prefect_ollama.blocks.nodes import SHORT, Vectors
+from prefect_ollama.tasks.dispatch._job import Item
+from prefect_ollama.tasks.dispatch._node import Node, Request
+from prefect_ollama.tasks.dispatch.embedding import estimate_units
+
+ONE_CANARY = estimate_units(SHORT[0])
+"""Units of one canary text."""
+
+
+@dataclass(eq=False, slots=True)
+class Check:
+    """A text that one node embeds to check another's answer.
+
+    Attributes:
+        lane: The node that is checked.
+        request: Its request.
+        place: Of the text in it.
+        vector: What the checking node gave, None before.
+    """
+
+    node: Node
+    request: Request
+    index: int
+    vector: Vectors | None = None
+
+    @property
+    def item(self) -> Item:
+        """The text."""
+        return self.request.items[self.index]
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedChecks:
+    """What a request holds after its own texts; errands never without a canary.
+
+    Attributes:
+        errands: Texts of other nodes' requests.
+        canaries: How many canary texts, after them.
+    """
+
+    checks: tuple[Check, ...] = ()
+    canaries: int = 0
+
+    @property
+    def payloads(self) -> list[str]:
+        """As they are sent."""
+        asked = [check.item.sent for check in self.checks]
+        return [*asked, *SHORT[: self.canaries]]
+
+    @property
+    def units(self) -> float:
+        """Their work."""
+        return sum(check.item.units for check in self.checks) + ONE_CANARY * self.canaries
+
+    @property
+    def foreign(self) -> int:
+        """How many texts belong to other nodes' requests."""
+        return len(self.checks)

@@ -1,0 +1,94 @@
+"""Embedding as a kind of request: texts go out in lists, and vectors are handed on once there is evidence for them."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from prefect_ollama.blocks.errors import InputRejected, NodeError, NodeRefused, TextError, TextTooLong
+from prefect_ollama.blocks.nodes import (
+    SHORT,
+    Answer,
+    Endpoint,
+    NodeSpec,
+    Vectors,
+    VerifiedCluster,
+    open_endpoint,
+    verify_again,
+)
+from prefect_ollama.tasks.dispatch._job import Item
+from prefect_ollama.tasks.dispatch._node import Node
+from prefect_ollama.tasks.dispatch._request_kind import AnswerCheck
+from prefect_ollama.tasks.dispatch._verification import Verification
+from prefect_ollama.tasks.dispatch.embedding import estimate_units
+
+
+class EmbeddingKind:
+    """Embedding with one model.
+
+    Args:
+        cluster: The nodes with their proofs.
+
+    Attributes:
+        first_units: Units of the canary texts by which nodes prove themselves.
+        work: For the error of a cluster that does nothing.
+    """
+
+    first_units = sum(estimate_units(text) for text in SHORT)
+    work = "embedded anything"
+
+    def __init__(self, cluster: VerifiedCluster) -> None:
+        self._cluster = cluster
+
+    def connect(self, node: NodeSpec) -> Endpoint:
+        """Return a client of a node."""
+        return open_endpoint(node, self._cluster.spec.model)
+
+    def proven_seconds(self, node: str) -> float | None:
+        """Return the seconds that a node needed for the canary texts, None without a proof."""
+        verification = self._cluster.verifications.get(node)
+        return None if verification is None else verification.seconds
+
+    def left_out(self, node: str) -> NodeError | None:
+        """Return why a node has no proof, where that is known."""
+        return self._cluster.left_out.get(node)
+
+    def most_items(self, node: NodeSpec) -> int:
+        """Return how many texts a request to a node may hold."""
+        return node.max_request_texts
+
+    def answer_check(self, nodes: Sequence[Node], now: float) -> AnswerCheck:
+        """Return the check of vectors against canaries and other nodes."""
+        return Verification(nodes, self._cluster.reference, now)
+
+    def send(
+        self, client: Endpoint, payloads: Sequence[str], *, timeout: float
+    ) -> Coroutine[Any, Any, Answer]:
+        """Embed texts in one request."""
+        return client.embed(payloads, timeout=timeout, dimension=self._cluster.reference.dimension)
+
+    def results(self, reply: Answer) -> Vectors:
+        """Return the vectors, one a text."""
+        return reply.vectors
+
+    async def probe(self, client: Endpoint, *, timeout: float, refused: NodeRefused | None) -> float:
+        """Compare the node's digest and canary vectors again."""
+        return await verify_again(client, self._cluster, timeout=timeout, refused=refused)
+
+    def final_error(self, item: Item, errors: Sequence[NodeError]) -> TextError:
+        """Return why no node can embed a text."""
+        if any(isinstance(error, InputRejected) and error.too_long for error in errors):
+            return TextTooLong(
+                f"{len(item.payload)} characters are longer than the context of "
+                f"{self._cluster.spec.model.name!r}.",
+                text=item.payload,
+                state="It was not cut.",
+                remedy="Split it into smaller texts, or raise num_ctx if the model can take more.",
+            )
+        return TextError(
+            f"it failed alone on {', '.join(sorted(item.failures))}, where canary texts did not "
+            f"({errors[-1].cause})",
+            text=item.payload,
+            state="It has no vector; the texts beside it have theirs.",
+            remedy="Look at the text itself: it may crash the model's runner.",
+        )

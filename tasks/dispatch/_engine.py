@@ -1,0 +1,450 @@
+"""The engine: one event loop that owns all nodes and one queue, from which the nodes pull.
+
+It knows nothing of what the items hold: see `request_kind`.
+
+Guarantees: every item ends with exactly one result or one error; a failing node gets no real work until it has
+proven itself again; an item that waits for a slow, silent or dead node is given to an idle one as well, and
+the first answer wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from prefect_ollama.blocks.errors import (
+    InputRejected,
+    NodeBusy,
+    NodeError,
+    NodeFailed,
+    NodeRefused,
+    NodeUnreachable,
+)
+from prefect_ollama.blocks.nodes import ClusterSpec, LoopLag
+from prefect_ollama.tasks.dispatch import _batch_size as batch_size
+from prefect_ollama.tasks.dispatch import _poison_texts as poison_texts
+from prefect_ollama.tasks.dispatch import _scheduling as scheduling
+from prefect_ollama.tasks.dispatch._health import Health, as_node_error
+from prefect_ollama.tasks.dispatch._job import Item, Job
+from prefect_ollama.tasks.dispatch._node import OVERDUE, OVERDUE_LEAST, SILENT, SILENT_LEAST, Node, Request
+from prefect_ollama.tasks.dispatch._queue import Queue
+from prefect_ollama.tasks.dispatch._rate_model import RateModel
+from prefect_ollama.tasks.dispatch._request_kind import Carried, Findings, Reply, RequestKind
+from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
+from prefect_ollama.tasks.dispatch.stats import DispatchStats, Span
+
+LOOK_AGAIN = 0.05
+"""Seconds until an idle node looks whether work has turned out late, and one that was refused a place asks again."""
+
+SPANS_KEPT = 20_000
+
+
+class Engine:
+    """Everything here runs in one event loop; `Dispatcher` is the way in from elsewhere.
+
+    Args:
+        kind: What is asked of the nodes. Nodes that have not proven themselves start open and are probed.
+        cluster: The nodes.
+        meeting: Folder in which all that use the same nodes see each other; None for one that is alone.
+    """
+
+    def __init__(self, kind: RequestKind, cluster: ClusterSpec, shared_folder: Path | None = None) -> None:
+        self._kind = kind
+        self._give_up_after = cluster.give_up_after
+        self._loop = asyncio.get_running_loop()
+        self._start = self._loop.time()
+        self._queue = Queue(max(kind.most_items(node) for node in cluster.nodes))
+        self._jobs: set[Job[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._awake = False
+        self._spans: deque[Span] = deque(maxlen=SPANS_KEPT)
+        self._numbers = itertools.count()
+        self._shared_limits = SharedLimits(shared_folder)
+        self._lag = LoopLag()
+        self._nodes: list[Node] = []
+        for node in cluster.nodes:
+            seconds, slots = kind.proven_seconds(node.name), self._shared_limits.slots(node.url)
+            rate_model = RateModel(
+                kind.first_units, 1.0 if seconds is None else seconds, node.max_in_flight, slots
+            )
+            warm = seconds is not None
+            self._nodes.append(
+                Node(kind.connect(node), rate_model, self._shared_limits, self._lag, warm=warm)
+            )
+        self._health = Health(kind, cluster.give_up_after, self._nodes, self._recovered)
+        self._answer_check = kind.answer_check(self._nodes, self._start)
+
+    def add(self, job: Job[Any]) -> None:
+        """Take a job in. Urgent ones go before all others."""
+        if job.left == 0:
+            job.close()
+            return
+        self._jobs.add(job)
+        self._lag.start()
+        self._health.want(True)
+        self._queue.put(job.items, front=job.urgent)
+        self._soon()
+
+    def cancel(self, job: Job[Any]) -> None:
+        """Drop a job whose caller is gone."""
+        job.drop()
+        self._close({job})
+        self._give_up_useless()
+        self._soon()
+
+    def stats(self, *, spans: bool = False) -> DispatchStats:
+        """A snapshot."""
+        nodes = tuple(node.stats() for node in self._nodes)
+        return DispatchStats(nodes, len(self._queue), tuple(self._spans) if spans else ())
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has nothing to do."""
+        return not self._jobs
+
+    async def aclose(self) -> None:
+        """Cancel what is in flight, fail what is left, close the connections."""
+        self._lag.stop()
+        self._fail_all("The dispatcher was closed.", "Open another one for what is left.")
+        if self._timer:
+            self._timer.cancel()
+        tasks: list[asyncio.Task[Reply] | asyncio.Task[None]] = []
+        for node in self._nodes:
+            tasks += [request.task for request in node.requests]
+            tasks += [node.probe] if node.probe else []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(node.client.aclose() for node in self._nodes))
+        self._shared_limits.close()
+
+    # ---- sending
+
+    def _soon(self) -> None:
+        """Pump once after all that happens in this turn of the loop."""
+        if not self._awake:
+            self._awake = True
+            self._loop.call_soon(self._guard, self._pump)
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        """No caller waits for ever because of a fault in here."""
+        try:
+            step()
+        except Exception as error:
+            self._fail_all(f"The dispatcher itself failed ({error!r}).", "Report this, please.")
+            raise
+
+    def _pump(self) -> None:
+        self._awake = False
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        for node in self._nodes:
+            node.refused = False
+        if not self._jobs:
+            self._lag.stop()
+            self._shared_limits.ask_only(())
+            return
+        now = self._loop.time()
+        self._find_overdue(now)
+        self._clear_quarantine(now)
+        while (item := self._queue.head()) is not None:
+            pulled = scheduling.next_pull(self._nodes, self._queue.units, item, now)
+            if pulled is None:
+                break
+            node, units = pulled
+            if not node.take_slot():
+                continue
+            if units >= self._queue.units:
+                units -= self._answer_check.check_cost(node, now)
+            self._send(node, self._queue.take(units, self._answer_check.room(node)), now)
+        self._hedge(now)
+        pending_checks, found = self._answer_check.pending_checks(now, last=self._queue.head() is None)
+        for node, carried in pending_checks:
+            self._call(node, [], carried, now)
+        self._found(found)
+        self._shared_limits.ask_only({node.client.node.url for node in self._nodes if node.refused})
+        self._watch(now)
+
+    def _clear_quarantine(self, now: float) -> None:
+        """Refuse the texts of the dock that are guilty, and give the others to nodes that may clear them."""
+        others_wait = self._queue.head() is not None
+        refused: set[Job[Any]] = set()
+        for item in list(self._queue.quarantine):
+            if not item.answered and (error := poison_texts.final_error(item, self._nodes, self._kind, now)):
+                item.job.refuse(item, error)
+                refused.add(item.job)
+            if item.answered:
+                self._queue.leave_quarantine(item)
+                continue
+            able = [
+                node
+                for node in self._nodes
+                if node.has_room()
+                and poison_texts.may_try(item, node, self._nodes, now, others_wait=others_wait)
+            ]
+            if able:
+                node = min(able, key=lambda node: batch_size.finish(node.load(now), item.units))
+                if not node.take_slot():
+                    continue
+                self._queue.leave_quarantine(item)
+                self._send(node, [item], now)
+        self._close(refused)
+
+    def _hedge(self, now: float) -> None:
+        """Let idle nodes do again what is expected late elsewhere, while nothing waits that they could do."""
+        for node in self._nodes:
+            request = scheduling.to_hedge(node, self._nodes, now)
+            if request is not None and node.take_slot():
+                self._send(node, request.open_items, now, hedge=True)
+
+    def _send(self, node: Node, items: list[Item], now: float, *, hedge: bool = False) -> None:
+        carried = self._answer_check.to_carry(node, items, now, last=self._queue.head() is None)
+        self._call(node, items, carried, now, hedge=hedge)
+
+    def _call(
+        self, node: Node, items: list[Item], carried: Carried, now: float, *, hedge: bool = False
+    ) -> None:
+        note = node.rate_model.sent(
+            now, sum(item.units for item in items) + carried.units, judged=bool(items)
+        )
+        payloads = [*(item.sent for item in items), *carried.payloads]
+        limit = node.time_limit(node.rate_model.due(now, note))
+        call = self._kind.send(node.client, payloads, timeout=limit)
+        task, number = self._loop.create_task(call), next(self._numbers)
+        request = Request(items, note, hedge, task, number, foreign=carried.foreign, texts=len(payloads))
+        for item in items:
+            item.copies += 1
+        node.requests.append(request)
+        node.hedged += hedge
+        self._answer_check.sent(request, carried)
+        request.task.add_done_callback(lambda task: self._guard(partial(self._ended, node, request)))
+
+    # ---- answers
+
+    def _ended(self, node: Node, request: Request) -> None:
+        now = self._loop.time()
+        node.requests.remove(request)
+        probing_slots = node.rate_model.probing_slots
+        if not request.overdue:
+            for item in request.items:
+                item.copies -= 1
+        error = None if request.task.cancelled() else request.task.exception()
+        cancelled = request.task.cancelled() or (error is not None and request.given_up)
+        if cancelled or error is not None:
+            outcome = "lost" if cancelled else "failed"
+            node.rate_model.dropped(now, request.note)
+            self._found(self._answer_check.failed(request, cancelled=cancelled))
+            if cancelled:
+                self._put_back(request.open_items)  # whoever answered them may have been found out since
+            if error is not None and not cancelled:
+                self._failed(node, request, as_node_error(error, node))
+        else:
+            outcome = "hedge" if request.hedge else "ok"
+            self._arrived(node, request, request.task.result(), now)
+        start, end = request.note.at - self._start, now - self._start
+        self._spans.append(Span(node.name, start, end, len(request.items), outcome))
+        if request.items:  # what is sent to check a node alone is a few words, and takes no place
+            node.release_slot(found=probing_slots and not node.rate_model.probing_slots)
+        self._soon()
+
+    def _arrived(self, node: Node, request: Request, reply: Reply, now: float) -> None:
+        busy = node.rate_model.finished(now, request.note)
+        node.busy += busy
+        node.answered += 1
+        node.warm = True
+        node.latencies.append(now - request.note.at)
+        self._queue.request_done()
+        request.answered = now
+        new = [item for item in request.items if not item.answered]
+        node.texts += len(new)
+        node.wasted += len(request.items) - len(new)
+        for item in request.items:
+            item.held += 1
+        # What it carries beside its texts is part of what these cost.
+        request.share = busy / max(len(request.items), 1), reply.tokens // max(len(request.items), 1)
+        self._found(self._answer_check.arrived(node, request, reply))
+        self._give_up_useless()
+
+    def _found(self, found: Findings) -> None:
+        """Hand on what is believed, and send elsewhere what is not."""
+        for node, request, reply in found.confirmed:
+            self._settle(node, request, reply)
+        for node, items in found.lost:
+            self._throw_away(node, items)
+        for node, error in found.failed_checks:
+            self._discard_unverified(node, error)
+
+    def _settle(self, node: Node, request: Request, reply: Reply) -> None:
+        self._health.progress(node)
+        seconds, tokens = request.share
+        jobs: set[Job[Any]] = set()
+        for item, result in zip(request.items, self._kind.results(reply), strict=False):
+            item.held -= 1
+            if item.done:
+                continue
+            item.job.settle(item, result, node.name)
+            item.job.charge(seconds, tokens)
+            jobs.add(item.job)
+            self._contradict(item, node)
+        self._close(jobs)
+
+    def _discard_unverified(self, node: Node, error: NodeError) -> None:
+        """Believe nothing that a node gave since it was last right, and take back what it has in hand."""
+        self._throw_away(node, self._answer_check.discard_unverified(node))
+        for request in node.requests:
+            if not request.overdue:
+                self._take_back(request)
+            request.give_up()
+        self._health.trip(node, error)
+
+    def _throw_away(self, node: Node, items: list[Item]) -> None:
+        for item in items:
+            item.held -= 1
+        open_items = [item for item in items if not item.answered]
+        node.texts -= len(open_items)
+        node.wasted += len(open_items)
+        self._put_back(open_items)
+
+    def _recovered(self, node: Node) -> None:
+        for request in node.requests:
+            if request.overdue:
+                request.give_up()
+        for confirmed in self._answer_check.verified(node):
+            self._settle(*confirmed)
+        self._soon()
+
+    def _contradict(self, item: Item, node: Node) -> None:
+        """Rest the nodes that call a text too long which this one embedded."""
+        for other in self._nodes:
+            said = item.failures.get(other.name)
+            if said and other is not node and other.works and isinstance(said.error, InputRejected):
+                error = NodeFailed(f"rejects texts that others embed: {said.error.cause}", node=other.name)
+                self._health.trip(other, error)
+
+    def _failed(self, node: Node, request: Request, error: NodeError) -> None:
+        """Send the texts elsewhere, and find out what failed: see `verdict`."""
+        not_the_texts_fault = isinstance(error, NodeBusy | NodeRefused)
+        # What it carried for another node may be what is wrong with it.
+        alone = len(request.items) == 1 and not request.foreign and not not_the_texts_fault
+        certain = poison_texts.is_certain(error)
+        if alone and certain:
+            poison_texts.record_failure(request.items[0], node, error)
+        elif alone:
+            node.suspects.append((request.items[0], error))
+        elif not not_the_texts_fault:
+            self._queue.request_failed(request.items)
+        self._put_back(request.items, quarantine=alone)
+        if not isinstance(error, InputRejected) or (alone and not certain):
+            self._health.trip(node, error)
+
+    def _take_back(self, request: Request, *, front: bool = True) -> None:
+        """Let others have the texts of a request whose answer nobody counts on any more."""
+        request.overdue = True
+        for item in request.items:
+            item.copies -= 1
+        self._put_back(request.items, front=front or any(item.job.urgent for item in request.items))
+
+    def _put_back(self, items: Iterable[Item], *, quarantine: bool = False, front: bool = True) -> None:
+        items = list(items)
+        for item in items:
+            if quarantine or item.failures:
+                self._queue.put_in_quarantine(item)
+        self._queue.put(items, front=front)
+
+    def _close(self, jobs: Iterable[Job[Any]]) -> None:
+        for job in jobs:
+            if job.left == 0:
+                self._jobs.discard(job)
+                job.close()
+        self._health.want(bool(self._jobs))
+
+    def _give_up_useless(self) -> None:
+        """Cancel requests of which every item is done elsewhere."""
+        now = self._loop.time()
+        for node in self._nodes:
+            for request in node.requests:
+                useless = request.items and all(item.answered for item in request.items)
+                if useless and not request.given_up and not self._answer_check.needs(request):
+                    if node.works and node.silent_for_long(request, now, OVERDUE, OVERDUE_LEAST):
+                        self._health.trip(node, _silent(node))
+                    request.give_up()
+
+    # ---- failing nodes
+
+    def _find_overdue(self, now: float) -> None:
+        """Offer the work of a late node to others, after all that waits; one that is alone is waited for.
+
+        The node keeps the request that it has begun, because it may be slow and not dead, and gets no other one
+        before it has answered. Its answer counts as long as no other node was quicker. A node that stays silent for
+        longer has to answer a probe, which queues behind the request at a node that lives.
+        """
+        for node in self._nodes:
+            if any(now > node.overdue_at(request) for request in node.requests):
+                node.look_around()
+            late = [request for request in node.requests if now > node.overdue_at(request)]
+            others = any(other.works for other in self._nodes if other is not node)
+            if late and others:
+                self._take_back_waiting(node)
+            for request in late:
+                self._take_back(request, front=False)
+            if others and node.works:
+                self._find_silent(node, now)
+
+    def _find_silent(self, node: Node, now: float) -> None:
+        """Let a node prove itself that has been silent for long; give up a request that it passed over."""
+        for request in list(node.requests):
+            if request.overdue and now > node.silent_at(request, now):
+                if node.silent_for_long(request, now, SILENT, SILENT_LEAST):
+                    self._health.trip(node, _silent(node))
+                    self._take_back_waiting(node)
+                    return
+                request.give_up()
+
+    def _take_back_waiting(self, node: Node) -> None:
+        for request in node.requests:
+            if request.note.begun is None and not request.overdue:
+                self._take_back(request, front=False)
+                request.give_up()
+
+    # ---- time
+
+    def _watch(self, now: float) -> None:
+        """Look again when the next request would be overdue, or the nodes have been gone for too long."""
+        moments = [
+            node.silent_at(request, now) if request.overdue and node.works else node.overdue_at(request)
+            for node in self._nodes
+            for request in node.requests
+        ]
+        if (end := self._health.gives_up_at()) is not None:
+            if now >= end:
+                patience = self._give_up_after
+                why = f"No node has {self._kind.work} for {patience:g} s:\n{self._health.causes()}\n"
+                self._fail_all(why, "Mend a node and run again.")
+                return
+            moments.append(end)
+        if self._jobs and any(node.works and not node.requests for node in self._nodes):
+            moments.append(now + LOOK_AGAIN)  # it may take over work that turns out late
+        if any(node.refused for node in self._nodes):
+            moments.append(now + LOOK_AGAIN)
+        if self._queue.quarantine:  # nobody waits for the word of a node that is gone
+            moments += [node.breaker.rests_until for node in self._nodes if node.breaker.resting(now)]
+        if (moment := min(moments, default=math.inf)) < math.inf:
+            self._timer = self._loop.call_at(max(moment, now + 0.001), self._guard, self._pump)
+
+    def _fail_all(self, why: str, remedy: str) -> None:
+        for job in self._jobs:
+            job.fail(why, remedy)
+        self._jobs.clear()
+        self._health.want(False)
+        self._give_up_useless()
+
+
+def _silent(node: Node) -> NodeUnreachable:
+    return NodeUnreachable("was silent for longer than its work takes.", node=node.name, silent=True)

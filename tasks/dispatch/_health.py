@@ -1,0 +1,121 @@
+"""The health of the nodes: failing ones rest, are asked to prove themselves, and work again.
+
+Only an answer to real work counts as a sign of life of the cluster: a node that passes every probe and fails
+every text does not keep a run from ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from prefect_ollama.blocks.errors import NodeError, NodeFailed, NodeRefused, NodeUnreachable
+from prefect_ollama.tasks.dispatch import _poison_texts as poison_texts
+from prefect_ollama.tasks.dispatch._node import Node
+from prefect_ollama.tasks.dispatch._request_kind import RequestKind
+
+PROBE_TIMEOUT = 5.0
+"""Seconds of a first probe; each further one in a row may take twice as long, as a model may have to load."""
+
+
+class Health:
+    """Trips breakers and closes them.
+
+    Args:
+        kind: What is asked of the nodes. Those that have not proven themselves start open.
+        give_up_after: Seconds without a working node after which the work fails.
+        lanes: All nodes.
+        recovered: Called when a node works again.
+    """
+
+    def __init__(
+        self,
+        kind: RequestKind,
+        give_up_after: float,
+        nodes: Sequence[Node],
+        recovered: Callable[[Node], None],
+    ) -> None:
+        self._kind = kind
+        self._give_up_after = give_up_after
+        self._nodes = nodes
+        self._recovered = recovered
+        self._loop = asyncio.get_running_loop()
+        self._wanted = asyncio.Event()
+        self._none_since: float | None = None
+        for node in nodes:
+            if kind.proven_seconds(node.name) is None:
+                reason = kind.left_out(node.name)
+                node.refusal = reason if isinstance(reason, NodeRefused) else None
+                self.trip(node, reason or NodeUnreachable("has not proven itself yet.", node=node.name))
+
+    def want(self, wanted: bool) -> None:
+        """Say whether there is work. While there is none nobody is probed, and no patience runs out."""
+        if not wanted:
+            self._wanted.clear()
+        elif not self._wanted.is_set():
+            self._wanted.set()
+            self._none_since = None if self._any() else self._loop.time()
+
+    def progress(self, node: Node) -> None:
+        """A node embedded real texts."""
+        node.breaker.progress()
+        # It may have been under way when its node, the last that worked, failed on another request.
+        self._none_since = None if self._any() else self._loop.time()
+
+    def trip(self, node: Node, error: NodeError) -> None:
+        """Let a node rest, and probe it after."""
+        if not node.works:
+            node.breaker.note(error)
+            return
+        wait = node.breaker.trip(error, self._loop.time())
+        node.probe = self._loop.create_task(self._probe(node, wait))
+        if self._none_since is None and not self._any():
+            self._none_since = self._loop.time()
+
+    def gives_up_at(self) -> float | None:
+        """When to end the work for want of nodes; None while one works."""
+        if self._none_since is None or self._any():
+            return None
+        return self._none_since + self._give_up_after
+
+    def causes(self) -> str:
+        """The last error of each node that has one, a line each."""
+        return "\n".join(f"  {node.breaker.last}" for node in self._nodes if node.breaker.last)
+
+    def _any(self) -> bool:
+        return any(node.works for node in self._nodes)
+
+    async def _probe(self, node: Node, wait: float) -> None:
+        timeout = PROBE_TIMEOUT
+        while True:
+            await asyncio.sleep(wait)
+            await self._wanted.wait()
+            node.breaker.half_open()
+            limit = min(timeout + node.patience(self._loop.time()), node.client.node.load_timeout)
+            try:
+                seconds = await self._kind.probe(node.client, timeout=limit, refused=node.refusal)
+                break
+            except Exception as error:
+                if isinstance(error, NodeRefused) and error.model is not None:
+                    node.refusal = error
+                node.suspects.clear()  # the node was not well when it failed on them
+                wait = node.breaker.trip(as_node_error(error, node), self._loop.time())
+            timeout *= 2
+        node.probe = node.refusal = None
+        node.warm = True
+        passed_over = any(request.overdue and not request.given_up for request in node.requests)
+        pause = node.breaker.close(self._loop.time(), passed_over=passed_over)
+        if not (pause and node.answered):
+            slots = node.shared_limits.slots(node.client.node.url)
+            node.rate_model.start_over(self._kind.first_units, seconds, slots)
+        suspects, node.suspects = node.suspects, []
+        for item, cause in suspects:
+            poison_texts.record_failure(item, node, cause)
+        self._recovered(node)
+
+
+def as_node_error(error: BaseException, node: Node) -> NodeError:
+    """What a call raised, as an error of its node: nothing that goes wrong there may stop the others."""
+    if isinstance(error, NodeError):
+        return error
+    return NodeFailed(f"could not be asked ({error!r}).", node=node.name)

@@ -1,0 +1,305 @@
+"""What one node can do, learned while it works: what a request costs there, and how many it serves at once.
+
+A request costs an overhead and so much a unit; both are fitted to the requests seen, older ones fading, so that
+they follow a node that slows or comes back. How many requests a node serves at once (its slots) shows in the
+waiting: of four, eight, sixteen sent together, those beyond its slots come back later. What was found out before
+is only checked, with one request more than that. From both follows when each of its slots will be free. Source for
+learning rates from the work itself: weighted factoring (Hummel et al. 1996, doi:10.1145/237502.237576).
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from dataclasses import dataclass
+
+MEMORY = 3.0
+"""Seconds of work over which the fit forgets: a node that slows shows within a few requests."""
+
+FIRST_WAVE = 4
+AT_ONCE = 1.5
+"""Requests of one wave were served at once when they took less than this many times as long as the quickest."""
+
+SURELY = 0.1
+"""Seconds from which on it is the service of a request that takes them, and not the way there."""
+
+TOGETHER = 0.02
+"""Seconds within which requests count as sent together."""
+
+PAUSE_HALF_LIFE_S = 60.0
+"""Seconds after which half of the longest pause of a node is forgotten: one that shares its machine pauses again."""
+
+GROWTH = 12.0
+"""A request is at most this many times as large as the largest that the node has finished."""
+
+
+@dataclass(slots=True, eq=False)
+class Sent:
+    """A request as the node's pace sees it.
+
+    Attributes:
+        at: When it was sent.
+        units: Its work.
+        begun: When a slot took it up, as far as one can tell from here; None while it waits for one.
+    """
+
+    at: float
+    units: float
+    begun: float | None = None
+
+
+class RateModel:
+    """Learned pace of one node. Times are seconds of one monotonic clock.
+
+    Args:
+        units: Work of the request that is known already (the canary texts').
+        seconds: Its time.
+        most: Requests in flight at most.
+        slots: How many it serves at once, as was found out before; None where nobody knows.
+
+    Attributes:
+        slots: How many requests it serves at once, as far as is known.
+        side_by_side: Whether it has been seen to serve several at once beyond doubt.
+    """
+
+    def __init__(self, units: float, seconds: float, most: int, slots: int | None = None) -> None:
+        self._most = most
+        self._mark = 0.0
+        self._heard = 0.0
+        self._silent = 0.0
+        self._pause = 0.0
+        self._paused_at = 0.0
+        self._sent: list[Sent] = []
+        self.start_over(units, seconds, slots)
+
+    def start_over(self, units: float, seconds: float, slots: int | None = None) -> None:
+        """Forget all but one known request: the node was away and may be another machine now."""
+        self._fit = _Fit()
+        self._fit.add(units, seconds, 1.0)
+        self._guess = True
+        self._largest = units
+        self.side_by_side = False
+        self.slots = min(slots or 1, self._most)
+        self._wave: dict[Sent, float | None] = {}
+        self._wave_size = min(slots + 1 if slots else FIRST_WAVE, self._most)
+
+    def adopt_slots(self, slots: int) -> None:
+        """Believe what was found out before: others are there, and what they do would pass for the node's doing."""
+        self.slots = min(slots, self._most)
+        self._wave = {}
+        self._wave_size = 0
+
+    def sent(self, now: float, units: float, *, judged: bool = True) -> Sent:
+        """Note a request that goes out now.
+
+        Args:
+            now: The time.
+            units: Its work.
+            judged: Whether it may show how many slots there are.
+        """
+        if not self._sent:
+            self._mark = now
+            self._heard = now - self._silent
+        note = Sent(now, units)
+        self._sent.append(note)
+        if judged and len(self._wave) < self._wave_size and len(self._wave) == len(self._sent) - 1:
+            self._wave[note] = None
+        self._take_up(now)
+        return note
+
+    def dropped(self, now: float, note: Sent) -> None:
+        """Learn from a request that ended without an answer.
+
+        The time that it took so far is a lower bound of the time that it would have taken, a censored observation
+        (J. Tobin 1958, doi:10.2307/1907382). It counts where it says more than what is known: if it is longer than
+        expected. Otherwise the next request, sized by the same estimate, would be dropped in the same way.
+        """
+        self._sent.remove(note)
+        if note in self._wave:
+            self._wave = {}
+        if note.begun is not None and now - note.begun > self.expected(note.units):
+            self._note_pause(now, note)
+            self._learn(note.units, now - note.begun)
+        self._mark = now
+        if not self._sent:
+            self._silent = now - self._heard  # a node does not become less silent by being asked less
+        self._take_up(now)
+
+    def finished(self, now: float, note: Sent) -> float:
+        """Learn from an answer.
+
+        Returns:
+            Seconds since the node's last answer, or since it had something to do.
+        """
+        self._sent.remove(note)
+        self._put_right(now, note)
+        self._heard, self._silent = now, 0.0
+        if not self._guess:
+            self._note_pause(now, note)
+        self._largest = max(self._largest, note.units)
+        if note in self._wave and len(self._wave) == self._wave_size:
+            self._wave[note] = now - note.at
+            self._judge_wave()
+        else:
+            if note in self._wave:
+                self._wave = {}  # a small job did not fill it, and what comes now was not sent together with it
+            self._learn(note.units, now - (self._mark if note.begun is None else note.begun))
+        busy, self._mark = now - self._mark, now
+        self._take_up(now)
+        return busy
+
+    @property
+    def limit(self) -> int:
+        """Requests to have in flight: one more than it serves at once, so that the next one waits there.
+
+        While the slots are being found out, a whole wave goes out to a node that has nothing else in hand, and
+        nothing more until it is back.
+        """
+        if self._wave_size:
+            open_ = len(self._wave) == len(self._sent) < self._wave_size
+            return self._wave_size if open_ else 0
+        return min(self.slots + 1, self._most)
+
+    @property
+    def probing_slots(self) -> bool:
+        """Whether its slots are still being found out."""
+        return self._wave_size > 0
+
+    @property
+    def largest(self) -> float:
+        """Units of the largest request to risk now."""
+        return GROWTH * self._largest
+
+    @property
+    def overhead(self) -> float:
+        """Seconds that any request costs, however small."""
+        return self._fit.overhead
+
+    def unit_seconds(self, now: float) -> float:
+        """Seconds of a slot for a unit. Grows by itself while a request takes longer than it should."""
+        learned = self._fit.unit_seconds
+        for note in self._sent:
+            if note.begun is not None:  # the oldest one
+                expected = self.expected(note.units)
+                return learned * max(1.0, (now - note.begun) / expected)
+        return learned
+
+    def expected(self, units: float) -> float:
+        """Seconds of a slot that a request should take."""
+        return self._fit.overhead + units * self._fit.unit_seconds
+
+    def free(self, now: float) -> list[float]:
+        """Seconds until each slot is free of what is in flight, in rising order."""
+        return sorted(self._schedule(now)[0])
+
+    def due(self, now: float, note: Sent) -> float:
+        """Seconds until a request in flight should be done; grows again when it is late."""
+        return self._schedule(now)[1][note]
+
+    def silence(self, now: float) -> float:
+        """Seconds with something in flight since the last answer."""
+        return now - self._heard if self._sent else 0.0
+
+    def pause(self, now: float) -> float:
+        """Seconds by which requests took longer than expected, at most, of late.
+
+        Large for a node whose speed comes in bursts. It plays the part that the variation of round trips plays for
+        the retransmission timer of TCP (RFC 6298, 2).
+        """
+        return self._pause * math.exp2(-max(now - self._paused_at, 0.0) / PAUSE_HALF_LIFE_S)
+
+    def _note_pause(self, now: float, note: Sent) -> None:
+        if note.begun is not None and (late := now - note.begun - self.expected(note.units)) > self.pause(
+            now
+        ):
+            self._pause, self._paused_at = late, now
+
+    @property
+    def _serving(self) -> list[Sent]:
+        return [note for note in self._sent if note.begun is not None]
+
+    def _take_up(self, now: float) -> None:
+        serving = len(self._serving)
+        for note in self._sent:
+            if serving >= self.slots:
+                break
+            if note.begun is None:
+                note.begun = now
+                serving += 1
+
+    def _put_right(self, now: float, note: Sent) -> None:
+        """Requests sent together may overtake each other on the way: see from when this one ended in whose place."""
+        peers = [other for other in self._sent if other.begun is not None and other.at - note.at < TOGETHER]
+        peers = [other for other in peers if note.at - other.at < TOGETHER]
+        if not peers:
+            return
+        start = now - self.expected(note.units)
+        best = min(peers, key=lambda other: abs((other.begun or 0.0) - start))
+        if note.begun is None or abs((best.begun or 0.0) - start) < abs(note.begun - start):
+            note.begun, best.begun = best.begun, note.begun
+
+    def _schedule(self, now: float) -> tuple[list[float], dict[Sent, float]]:
+        ends: dict[Sent, float] = {}
+        for note in self._sent:
+            if note.begun is not None:
+                ends[note] = abs(note.begun + self.expected(note.units) - now)
+        free = [*ends.values(), *[0.0] * (self.slots - len(ends))]
+        heapq.heapify(free)
+        for note in self._sent:
+            if note.begun is None:
+                ends[note] = free[0] + self.expected(note.units)
+                heapq.heapreplace(free, ends[note])
+        return free, ends
+
+    def _learn(self, units: float, seconds: float) -> None:
+        if self._guess:
+            self._guess = False  # the canaries are shorter than real texts
+            self._fit = _Fit()
+        self._fit.add(units, seconds, math.exp(-seconds / self.slots / MEMORY))
+
+    def _judge_wave(self) -> None:
+        """Judge a wave of requests sent at once, when all of it is back: who waited, and who did not?"""
+        times = [(note, time) for note, time in self._wave.items() if time is not None]
+        if len(times) < self._wave_size:
+            return
+        quickest = min(time / note.units for note, time in times)
+        at_once = [(note, time) for note, time in times if time / note.units <= AT_ONCE * quickest]
+        self.slots = len(at_once)
+        sizes = [note.units for note, _ in at_once]
+        self.side_by_side |= (
+            len(at_once) > 1
+            and min(time for _, time in at_once) >= SURELY
+            and max(sizes) <= AT_ONCE * min(sizes)
+        )
+        self._wave = {}
+        more = self.slots == len(times) and self.slots < self._most
+        self._wave_size = min(2 * self.slots, self._most) if more else 0
+        for note, time in at_once:
+            self._learn(note.units, time)
+
+
+class _Fit:
+    """Least squares of seconds over units, older observations fading."""
+
+    def __init__(self) -> None:
+        self._n = self._u = self._s = self._uu = self._us = 0.0
+        self._least = math.inf
+        self.overhead = 0.0
+        self.unit_seconds = 0.0
+
+    def add(self, units: float, seconds: float, keep: float) -> None:
+        """Take in an observation; `keep` is the weight that is left to all before."""
+        seconds = max(seconds, 1e-6)
+        self._least = min(self._least, seconds)
+        self._n = self._n * keep + 1.0
+        self._u = self._u * keep + units
+        self._s = self._s * keep + seconds
+        self._uu = self._uu * keep + units * units
+        self._us = self._us * keep + units * seconds
+        mean, spread = self._u / self._n, self._uu / self._n - (self._u / self._n) ** 2
+        overhead = 0.0
+        if spread > (0.1 * mean) ** 2:  # else nothing can be told apart
+            slope = (self._us / self._n - mean * self._s / self._n) / spread
+            overhead = min(max(self._s / self._n - slope * mean, 0.0), 0.9 * self._least)
+        self.overhead = overhead
+        self.unit_seconds = max(self._s / self._n - overhead, 0.1 * self._s / self._n) / mean

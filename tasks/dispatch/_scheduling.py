@@ -1,0 +1,57 @@
+"""Who does what next: which node pulls, how much, and what an idle one does again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from prefect_ollama.tasks.dispatch import _batch_size as batch_size
+from prefect_ollama.tasks.dispatch._job import Item
+from prefect_ollama.tasks.dispatch._node import Node, Request
+
+HEDGE_GAIN = 1.2
+"""A second copy is sent when it should be there this many times sooner than the first."""
+
+
+def next_pull(nodes: Sequence[Node], queued: float, item: Item, now: float) -> tuple[Node, float] | None:
+    """The lane that would be done with the next item soonest among those with room, and its share.
+
+    Args:
+        lanes: All nodes.
+        queued: Units that wait.
+        item: The next one of them.
+        now: The time.
+    """
+    load_of = {node: node.load(now) for node in nodes if node.works and not node.stalled()}
+    if not load_of:
+        return None
+    loads = list(load_of.values())
+    end = batch_size.common_end(queued, loads, item.units)
+    soonest = min(batch_size.finish(load, item.units) for load in loads)
+    best: tuple[Node, float] | None = None
+    best_finish = 0.0
+    for node, load in load_of.items():
+        if not node.has_room():
+            continue
+        units = batch_size.pull(load, end, soonest, item.units)
+        done = batch_size.finish(load, item.units)
+        if units > 0 and (best is None or done < best_finish):
+            best, best_finish = (node, units), done
+    return best
+
+
+def to_hedge(node: Node, nodes: Sequence[Node], now: float) -> Request | None:
+    """The request that an idle node would finish well before the one that has it; None where it is not idle."""
+    if node.requests or not node.has_room():
+        return None
+    best: tuple[float, Request] | None = None
+    for other in nodes:
+        for request in other.requests:
+            items = request.open_items
+            if not items or any(item.copies != 1 for item in items):
+                continue
+            mine = batch_size.finish(node.load(now), sum(item.units for item in items)) + 0.002
+            due = other.rate_model.due(now, request.note) if other.works else math.inf
+            if due > HEDGE_GAIN * mine + 0.005 and (best is None or due > best[0]):
+                best = (due, request)
+    return best[1] if best is not None else None

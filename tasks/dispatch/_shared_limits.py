@@ -1,0 +1,270 @@
+"""Who else on this machine embeds on the same nodes: together they ask for no more of a node than one alone would.
+
+Guarantees: requests in flight at a node, of all that meet in one folder, are one more than it serves at once, or one
+for each of them if they are more. Who has fewest there, and of those who has waited longest, is next. How many a node
+serves at once is found out by one alone, while the others keep off, and known to all who come after. Whoever is
+killed stands in nobody's way: the operating system frees its lock. Other users of the machine can neither look into
+the folder nor hold its locks. A folder that can't be used, or that knows no locks, is done without.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from prefect_ollama.blocks.errors import FolderNotPrivate
+from prefect_ollama.blocks.private_files import open_private, private_folder
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
+
+LOCK_FILE, SLOTS, SUFFIX = "gate", "slots.json", ".user"
+
+LOCK_TIMEOUT_S = 0.1
+"""Seconds to wait at the gate, where everybody is for some microseconds, before going on without a look."""
+
+SLOT_TIMEOUT_S = 15.0
+"""Seconds after which one that has nothing at a node gets a place whatever others hold: they may have been stopped."""
+
+UNKNOWN_SLOTS = 2
+"""Requests in flight, of all together, at a node of which nobody knows yet how many it serves at once."""
+
+
+@dataclass(slots=True)
+class Usage:
+    """One neighbour at one node.
+
+    Attributes:
+        held: Its requests in flight.
+        asks: Since when it waits for a place, by the machine's monotonic clock; None while it does not.
+        finds: Whether it is finding out how many the node serves at once.
+    """
+
+    held: int = 0
+    asks: float | None = None
+    finds: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What came of asking for a place.
+
+    Attributes:
+        taken: Whether there was one.
+        others: Requests that others have in flight there.
+        slots: How many the node serves at once, as far as anyone has found out.
+    """
+
+    taken: bool
+    others: int = 0
+    slots: int | None = None
+
+
+class SharedLimits:
+    """All that meet in one folder, seen from one of them; for one thread.
+
+    Args:
+        folder: Where they meet; None for nowhere, where everyone is alone.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._mine: dict[str, Usage] = {}
+        self._written = b""
+        self._lock = self._file = -1
+        self._path = Path()
+        if folder is None or fcntl is None:
+            self._folder = None
+        else:
+            self._come(folder)
+
+    def slots(self, url: str) -> int | None:
+        """How many requests a node serves at once, as far as anyone has found out."""
+        return self._slots().get(url)
+
+    def take(self, url: str, most: int) -> Slot:
+        """Take a place for a request at a node; where there is none, wait in line for one.
+
+        Args:
+            url: The node's.
+            most: Requests in flight there at most, whoever's.
+        """
+        with self._look() as seen:
+            usage = self._mine.setdefault(url, Usage())
+            if not seen:
+                usage.held, usage.asks = usage.held + 1, None
+                return Slot(True)
+            others, slots, now = self._others(url), self._slots().get(url), time.monotonic()
+            taken = _may(usage, others, slots, most, now)
+            if taken:
+                usage.held, usage.asks = usage.held + 1, None
+            elif usage.asks is None:
+                usage.asks = now
+            return Slot(taken, sum(other.held for other in others), slots)
+
+    def release(self, url: str, found: int | None) -> None:
+        """Give a place back.
+
+        Args:
+            url: The node's.
+            found: How many requests it serves at once, if that was found out just now.
+        """
+        with self._look() as seen:
+            self._mine[url].held -= 1
+            if found is not None:
+                self._mine[url].finds = False
+                if seen:
+                    self._keep(self._slots() | {url: found})
+
+    def ask_only(self, urls: Collection[str]) -> None:
+        """Wait for places at these nodes alone: for others there is nothing to send any more."""
+        if dropped := [
+            usage for url, usage in self._mine.items() if usage.asks is not None and url not in urls
+        ]:
+            with self._look():
+                for usage in dropped:
+                    usage.asks = None
+
+    def others(self, url: str) -> int:
+        """Requests that others have in flight at a node now."""
+        with self._look() as seen:
+            return sum(other.held for other in self._others(url)) if seen else 0
+
+    def close(self) -> None:
+        """Go away."""
+        if self._folder is not None:
+            self._folder = None
+            with suppress(OSError):
+                self._path.unlink()
+            self._close_files()
+
+    # ---- the folder
+
+    def _come(self, folder: Path) -> None:
+        try:
+            private_folder(folder)
+            self._lock = open_private(folder / LOCK_FILE)
+            self._path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
+            fcntl.flock(self._lock, fcntl.LOCK_EX)  # nobody may see the file before it is locked
+            self._file = open_private(self._path)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+        except (OSError, FolderNotPrivate) as error:
+            self._do_without(error)
+
+    @contextmanager
+    def _look(self) -> Iterator[bool]:
+        """Be at the gate, if one can be, and leave word of what is different after; says whether it can."""
+        seen = self._enter()
+        try:
+            yield seen
+        finally:
+            self._mine = {
+                url: usage for url, usage in self._mine.items() if usage.held or usage.asks is not None
+            }
+            if seen:
+                try:
+                    self._leave()
+                except OSError as error:
+                    self._do_without(error)
+
+    def _enter(self) -> bool:
+        deadline = time.monotonic() + LOCK_TIMEOUT_S
+        while self._folder is not None:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(0.0005)
+            except OSError as error:
+                self._do_without(error)
+        return False
+
+    def _leave(self) -> None:
+        if self._folder is None:
+            return
+        word = json.dumps({url: astuple(usage) for url, usage in self._mine.items()}).encode()
+        if word != self._written:
+            os.pwrite(self._file, word, 0)
+            os.ftruncate(self._file, len(word))
+            self._written = word
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def _others(self, url: str) -> list[Usage]:
+        """The others that have or want something at a node. Those that died are cleared away."""
+        found: list[Usage] = []
+        for path in self._folder.glob(f"*{SUFFIX}") if self._folder is not None else ():
+            if path == self._path:
+                continue
+            with suppress(OSError, ValueError, TypeError), path.open("rb") as file:
+                if _free(file.fileno()):
+                    path.unlink(missing_ok=True)
+                elif (usage := json.load(file).get(url)) is not None:
+                    found.append(Usage(*usage))
+        return found
+
+    def _slots(self) -> dict[str, int]:
+        if self._folder is not None:
+            with suppress(OSError, ValueError):
+                known = json.loads((self._folder / SLOTS).read_bytes())
+                return {url: slots for url, slots in known.items() if isinstance(slots, int) and slots > 0}
+        return {}
+
+    def _keep(self, slots: dict[str, int]) -> None:
+        if self._folder is not None and slots != self._slots():
+            new = self._path.with_suffix(".new")
+            with suppress(OSError):
+                new.write_text(json.dumps(slots))
+                new.replace(self._folder / SLOTS)
+
+    def _do_without(self, error: Exception) -> None:
+        logger.warning(
+            "Runs that share nodes do not see each other: the folder %s fails (%s).", self._folder, error
+        )
+        self._folder = None
+        self._close_files()
+
+    def _close_files(self) -> None:
+        for file in (self._file, self._lock):
+            if file >= 0:
+                os.close(file)
+
+
+def _free(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _may(usage: Usage, others: Collection[Usage], slots: int | None, most: int, now: float) -> bool:
+    """Whether one may have a place more at a node where these others are."""
+    total = usage.held + sum(other.held for other in others)
+    if slots is None and usage.held and not any(other.finds for other in others):
+        usage.finds = True
+    if not others:
+        return True
+    if not usage.held and usage.asks is not None and now - usage.asks > SLOT_TIMEOUT_S:
+        return True
+    if slots is None:
+        if usage.finds:
+            return total == usage.held
+        return total < UNKNOWN_SLOTS and not any(other.finds for other in others)
+    turn = usage.held, now if usage.asks is None else usage.asks
+    if any(other.asks is not None and (other.held, other.asks) < turn for other in others):
+        return False
+    return total < min(max(slots + 1, 1 + len(others)), most)

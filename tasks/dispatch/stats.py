@@ -1,0 +1,66 @@
+"""What the dispatcher did, in figures: one consistent snapshot, safe to keep and to send on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One request, for a picture of who was busy when. Times are seconds since the dispatcher started."""
+
+    node: str
+    start: float
+    end: float
+    texts: int
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStats:
+    """One node's figures.
+
+    Attributes:
+        name: Its name.
+        state: Of its breaker: closed, open or half-open.
+        texts: Texts whose vector came from it.
+        requests: Requests that it answered.
+        hedged: Requests sent to it as a second copy.
+        wasted: Texts that it embedded in vain, because another node was first.
+        in_flight: Requests under way.
+        busy_seconds: Time in which it had work.
+        texts_per_second: Mean over its busy time, 0 before its first answer.
+        p50: Median seconds of a request.
+        p95: 95th percentile of the same.
+        errors: Cause to count.
+        last_error: Text of the last error, empty for none.
+        kinds: `NodeError.kind` to count.
+        gone_since: When its breaker opened, by `time.time()`; None where it is closed.
+        silent: Whether nothing but its silence keeps it from work; it may only make a pause.
+    """
+
+    name: str
+    state: str
+    texts: int
+    requests: int
+    hedged: int
+    wasted: int
+    in_flight: int
+    busy_seconds: float
+    texts_per_second: float
+    p50: float
+    p95: float
+    errors: dict[str, int] = field(default_factory=dict)
+    last_error: str = ""
+    kinds: dict[str, int] = field(default_factory=dict)
+    gone_since: float | None = None
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchStats:
+    """All nodes' figures, texts waiting, and the last requests."""
+
+    nodes: tuple[NodeStats, ...]
+    queued: int
+    spans: tuple[Span, ...] = ()

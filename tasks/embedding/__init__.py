@@ -1,0 +1,22 @@
+"""Vectors for texts: from the table, from the cache, or from the nodes that are started here."""
+
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from prefect_ollama.tasks.embedding.start_nodes import running_nodes
+    from prefect_ollama.tasks.embedding.token_counter import choose_counter
+    from prefect_ollama.tasks.embedding.vectors import Embedding, KnownVectors, salt_of
+
+__all__ = ["Embedding", "KnownVectors", "choose_counter", "running_nodes", "salt_of"]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "start_nodes": ("running_nodes",),
+            "token_counter": ("choose_counter",),
+            "vectors": ("Embedding", "KnownVectors", "salt_of"),
+        },
+    )

@@ -1,0 +1,73 @@
+"""The nodes of a run: those the user names, or, where nobody named any and none answers, the embedded ones."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.blocking import blocking
+from prefect_ollama.blocks.by_address import cluster_by_address
+from prefect_ollama.blocks.embedded import EmbeddedNodes
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.nodes import ClusterSpec, ModelSpec, NodeSpec, full_name, open_endpoint
+from prefect_ollama.tasks.prefect_state import run_logger
+
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.resolve import Nodes
+
+EMBEDDED_MODEL = "all-minilm"
+
+
+@contextlib.contextmanager
+def running_nodes(
+    cluster: Nodes | None, *, model: str | None, pull: bool | None = None, count: int | None = None
+) -> Iterator[ClusterSpec]:
+    """The cluster to work with, for as long as the context lasts.
+
+    Args:
+        cluster: What the user named, None for nothing.
+        model: Model to use in place of the cluster's.
+        pull: Whether nodes may download the model, in place of the cluster's own setting.
+        count: How many embedded nodes, if they serve; one a core otherwise.
+
+    Raises:
+        ConfigurationError: What was named cannot be used, or the embedded node lacks the model asked for.
+    """
+    resolved = None if model is None else cluster_by_address(cluster, model)
+    if resolved is None:
+        from prefect_ollama.blocks.resolve import resolve_cluster
+
+        resolved = resolve_cluster(cluster, model=model)
+    spec = resolved.spec if pull is None else replace(resolved.spec, pull=pull)
+    if resolved.configured or _answers(spec):
+        yield spec
+        return
+    if model is not None and full_name(model) != full_name(EMBEDDED_MODEL):
+        raise ConfigurationError(
+            f"No Ollama node is configured and none answers on this host, and the embedded model is not {model!r}.",
+            state="Nothing was started.",
+            remedy=f"Start Ollama, name its URL, or use the model {EMBEDDED_MODEL!r}.",
+        )
+    with EmbeddedNodes(count) as nodes:
+        run_logger().info(
+            "No Ollama node is configured and none answers on this host: the embedded model %s (384 dimensions, "
+            "English) serves, in %d process%s.",
+            EMBEDDED_MODEL,
+            len(nodes.urls),
+            "" if len(nodes.urls) == 1 else "es",
+        )
+        specs = tuple(
+            NodeSpec(name=f"embedded-{number}", url=url, max_in_flight=2)
+            for number, url in enumerate(nodes.urls, 1)
+        )
+        yield ClusterSpec(nodes=specs, model=ModelSpec(EMBEDDED_MODEL))
+
+
+def _answers(spec: ClusterSpec) -> bool:
+    async def ask() -> bool:
+        async with open_endpoint(replace(spec.nodes[0], connect_timeout=1.0), spec.model) as endpoint:
+            return await endpoint.alive()
+
+    return blocking(ask())

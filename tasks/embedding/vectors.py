@@ -1,0 +1,247 @@
+"""Vectors by text: from the table where a document changed, else from the cache, else from the nodes.
+
+What a node gave is in the cache about a second after it was believed, whatever else its bundle waits for: whoever is
+killed then has no more than some seconds' work done again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prefect_ollama.blocks.cache import CacheSpec, Found, VectorCache, VectorSalt, shared_cache, vector_keys
+from prefect_ollama.blocks.errors import CacheError, ClusterError, TextError
+from prefect_ollama.blocks.lance import Store, StoreSpec, text_hash
+from prefect_ollama.blocks.nodes import Vectors, VerifiedCluster
+from prefect_ollama.tasks.dispatch import Dispatcher, Embedded, shared_dispatcher
+from prefect_ollama.tasks.embedding._single_flight import SingleFlight
+from prefect_ollama.tasks.embedding._text_locks import TextLocks
+from prefect_ollama.tasks.planning import Bundle, document_id
+from prefect_ollama.tasks.prefect_state import run_logger
+from prefect_ollama.tasks.reporting import RunStatistics
+
+PART = 8
+"""Texts that are handed over together; few, because a slow node takes seconds for each."""
+
+OTHER_RUN_POLL_S = 0.25
+"""How often the cache is asked for texts that another run has under way; that run puts them there each second."""
+
+OTHER_RUN_PATIENCE_S = 60.0
+"""How long another run may have texts under way without a new vector of them; then they are embedded here as well.
+
+A run can be stopped, or wait for nodes that are gone, while the nodes of this one are free."""
+
+KEEP_SECONDS = 1.0
+"""A put in the cache is synced to disk: at most so often, a bundle's end apart."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """What a bundle is embedded with, and where its vectors may already be.
+
+    Attributes:
+        run_id: The run.
+        cluster: The nodes with their proofs.
+        store: The table, asked for the vectors of documents that changed; None where there is none yet.
+        cache: The cache of vectors; None does without.
+        topic: Where the worker says what the nodes do while it works; None says nothing.
+        meeting: Folder in which runs that share nodes see each other; None for a run that is alone.
+    """
+
+    run_id: str
+    cluster: VerifiedCluster
+    store: StoreSpec | None
+    cache: CacheSpec | None
+    topic: str | None = None
+    shared_folder: Path | None = None
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """The one of this process for this run."""
+        return shared_dispatcher(self.cluster, self.run_id, self.shared_folder)
+
+    @property
+    def salt(self) -> VectorSalt:
+        """What makes a text's vector, apart from the text."""
+        return salt_of(self.cluster, self.cache)
+
+
+def salt_of(cluster: VerifiedCluster, cache: CacheSpec | None) -> VectorSalt:
+    """Return what makes a text's vector apart from the text, with the id that the cache has for the model."""
+    model, known_as = cluster.spec.model, cluster.reference.id
+    if cache is not None:
+        # Without its folder the cache is of no use anyway, and whoever asks it is told why.
+        with contextlib.suppress(CacheError):
+            known_as = shared_cache(cache).model_id(cluster.reference)
+    return VectorSalt(
+        known_as, model.document_prefix, cluster.reference.dimension, tuple(model.options.items())
+    )
+
+
+class KnownVectors:
+    """The vectors of one bundle's texts.
+
+    Args:
+        embedding: Nodes, table and cache.
+        bundle: The bundle; the table is asked about documents of it that are in there already.
+
+    Attributes:
+        vectors: By text.
+        statistics: How many vectors came from where, and the node time of the others.
+        by_node: Texts by the node that embedded them.
+        seconds_of: Seconds of node time by text, until a document takes it.
+        worked: When the first text was handed to nodes and when the last one was done (`time.time()`), None where
+            no node was asked.
+    """
+
+    def __init__(self, embedding: Embedding, bundle: Bundle) -> None:
+        self.vectors: dict[str, Vectors] = {}
+        self.statistics = RunStatistics()
+        self.by_node: Counter[str] = Counter()
+        self.seconds_of: dict[str, float] = {}
+        self.worked: tuple[float, float] | None = None
+        self._embedding = embedding
+        self._cache: VectorCache | None = None if embedding.cache is None else shared_cache(embedding.cache)
+        self._stored: Mapping[str, Vectors] = {}
+        if embedding.store is not None and bundle.again:
+            ids = [document_id(bundle.source, path) for path in bundle.again]
+            self._stored = Store.open(embedding.store).vectors_for(ids)
+
+    def complete(self, texts: Sequence[str]) -> dict[str, TextError]:
+        """Find or make the vectors of texts; return the errors of those that can't have one.
+
+        Raises:
+            ClusterError: No node worked for too long. The vectors made until then are in the cache.
+        """
+        hashes = {text: text_hash(text) for text in texts if text not in self.vectors} if self._stored else {}
+        from_table = {text: self._stored[key] for text, key in hashes.items() if key in self._stored}
+        self.vectors |= from_table
+        self.statistics += RunStatistics(from_table=len(from_table))
+        failures: dict[str, TextError] = {}
+        while missing := [text for text in texts if text not in self.vectors and text not in failures]:
+            with _single_flight.of(missing, self._embedding.salt) as claimed:
+                # The cache is asked after the claim: whoever had a text before has put it there by then.
+                self._from_cache(list(claimed.mine))
+                failures |= self._not_cached([text for text in claimed.mine if text not in self.vectors])
+                for text, outcome in claimed.mine.items():
+                    outcome.set_result(self.vectors.get(text, failures.get(text)))
+            for text, outcome in claimed.others.items():
+                found = outcome.result()
+                if isinstance(found, TextError):
+                    failures[text] = found
+                elif found is not None:
+                    self.vectors[text] = found
+        return failures
+
+    def _has_cache(self) -> bool:
+        return self._cache is not None
+
+    def _not_cached(self, texts: list[str]) -> dict[str, TextError]:
+        """Embed texts, but wait for the vectors of those that another run on this host is embedding."""
+        if self._embedding.cache is None or not self._has_cache():
+            return self._from_nodes(texts)
+        locks = _text_locks(self._embedding.cache.folder)
+        failures: dict[str, TextError] = {}
+        patient_until = time.monotonic() + OTHER_RUN_PATIENCE_S
+        while left := [text for text in texts if text not in self.vectors and text not in failures]:
+            keys = dict(zip(left, vector_keys(self._embedding.salt, left), strict=True))
+            with locks.hold(keys) as held:
+                # Who had the lock before may have put the vector into the cache since it was asked.
+                mine = [text for text in left if text in held]
+                self._from_cache(mine)
+                failures |= self._from_nodes(
+                    [text for text in mine if text not in self.vectors],
+                    lambda texts: locks.release(keys[text] for text in texts),  # noqa: B023 – called in here
+                )
+            theirs = [text for text in left if text not in held]
+            if not theirs:
+                continue
+            self._from_cache(theirs)
+            if mine or any(text in self.vectors for text in theirs):
+                patient_until = time.monotonic() + OTHER_RUN_PATIENCE_S
+            elif not self._has_cache() or time.monotonic() >= patient_until:
+                return failures | self._from_nodes(theirs)
+            else:
+                time.sleep(OTHER_RUN_POLL_S)
+        return failures
+
+    def _from_nodes(
+        self, texts: list[str], kept: Callable[[Iterable[str]], None] = lambda texts: None
+    ) -> dict[str, TextError]:
+        """Embed texts; `kept` is called with those whose vectors have just been put into the cache."""
+        if not texts:
+            return {}
+        dispatcher = self._embedding.dispatcher
+        failures: dict[str, TextError] = {}
+        new: list[tuple[Sequence[str], Embedded]] = []
+        last, began = time.monotonic(), time.time()
+        try:
+            for part, embedded in dispatcher.embed_parts(texts, PART):
+                new.append((part, embedded))
+                failures |= {part[index]: error for index, error in embedded.failures.items()}
+                if time.monotonic() - last >= KEEP_SECONDS:
+                    kept(self._keep(new))
+                    new, last = [], time.monotonic()
+        except ClusterError as error:
+            raise ClusterError(
+                error.cause,
+                left=error.left,
+                causes=error.causes,
+                state=f"{error.left} of {len(texts)} texts are left; the others' vectors are in the cache.",
+                remedy=error.remedy,
+            ) from None
+        finally:
+            self.worked = (self.worked[0] if self.worked else began, time.time())
+            self._keep(new)
+        return failures
+
+    def _from_cache(self, texts: list[str]) -> None:
+        if self._cache is None or not texts:
+            return
+        keys = vector_keys(self._embedding.salt, texts)
+        try:
+            found: Found = self._cache.get(keys, self._embedding.cluster.reference.dimension)
+        except CacheError as error:
+            self._without_cache(error)
+            return
+        hits = [text for text, hit in zip(texts, found.mask, strict=True) if hit]
+        self.statistics += RunStatistics(from_cache=len(hits))
+        self.vectors |= dict(zip(hits, found.vectors, strict=True))
+
+    def _keep(self, parts: Sequence[tuple[Sequence[str], Embedded]]) -> Iterable[str]:
+        """Put new vectors into the cache; return their texts."""
+        made: dict[str, Vectors] = {}
+        for texts, embedded in parts:
+            done = [index for index, node in enumerate(embedded.nodes) if node]
+            for index in done:
+                made[texts[index]] = embedded.vectors[index]
+                self.seconds_of[texts[index]] = embedded.node_seconds / len(done)
+            self.by_node.update(name for name in embedded.nodes if name)
+            self.statistics += RunStatistics(node_seconds=embedded.node_seconds)
+        self.vectors |= made
+        if self._cache is not None and made:
+            try:
+                self._cache.put(vector_keys(self._embedding.salt, list(made)), np.stack(list(made.values())))
+            except CacheError as error:
+                self._without_cache(error)
+        return made
+
+    def _without_cache(self, error: CacheError) -> None:
+        run_logger().warning("This bundle goes on without the cache: %s", error)
+        self._cache = None
+
+
+_single_flight = SingleFlight()
+
+
+@functools.cache
+def _text_locks(cache_folder: str) -> TextLocks:
+    """Return the locks of this process: all its threads share them, as POSIX wants it."""
+    return TextLocks(Path(cache_folder) / "text-locks")

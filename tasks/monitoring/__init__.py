@@ -1,0 +1,70 @@
+"""What a run shows while it works: statistics of nodes, progress, events and metrics."""
+
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from prefect_ollama.tasks.monitoring._efficiency import efficiency
+    from prefect_ollama.tasks.monitoring.events import PREFIX, FailureEvents, emit, settle_nodes
+    from prefect_ollama.tasks.monitoring.live_artifacts import watch_run
+    from prefect_ollama.tasks.monitoring.metrics import RunMetrics
+    from prefect_ollama.tasks.monitoring.metrics_endpoint import serve_metrics
+    from prefect_ollama.tasks.monitoring.model_memory import InMemory, ModelMemory
+    from prefect_ollama.tasks.monitoring.node_stats import LiveNodes, NodeNow
+    from prefect_ollama.tasks.monitoring.outages import Change, Outages
+    from prefect_ollama.tasks.monitoring.progress import Completed, Progress, ProgressState
+    from prefect_ollama.tasks.monitoring.snapshot import Snapshot, observed_by, observer
+    from prefect_ollama.tasks.monitoring.stats_publisher import process_name, publishing
+    from prefect_ollama.tasks.monitoring.stats_topic import publishing_stats
+    from prefect_ollama.tasks.monitoring.timeline import Timeline
+    from prefect_ollama.tasks.monitoring.wording import state
+
+__all__ = [
+    "PREFIX",
+    "Change",
+    "Completed",
+    "FailureEvents",
+    "InMemory",
+    "LiveNodes",
+    "ModelMemory",
+    "NodeNow",
+    "Outages",
+    "Progress",
+    "ProgressState",
+    "RunMetrics",
+    "Snapshot",
+    "Timeline",
+    "efficiency",
+    "emit",
+    "observed_by",
+    "observer",
+    "process_name",
+    "publishing",
+    "publishing_stats",
+    "serve_metrics",
+    "settle_nodes",
+    "state",
+    "watch_run",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "_efficiency": ("efficiency",),
+            "events": ("FailureEvents", "PREFIX", "emit", "settle_nodes"),
+            "live_artifacts": ("watch_run",),
+            "metrics": ("RunMetrics",),
+            "metrics_endpoint": ("serve_metrics",),
+            "model_memory": ("InMemory", "ModelMemory"),
+            "node_stats": ("LiveNodes", "NodeNow"),
+            "outages": ("Change", "Outages"),
+            "progress": ("Completed", "Progress", "ProgressState"),
+            "snapshot": ("Snapshot", "observed_by", "observer"),
+            "stats_publisher": ("process_name", "publishing"),
+            "stats_topic": ("publishing_stats",),
+            "timeline": ("Timeline",),
+            "wording": ("state",),
+        },
+    )

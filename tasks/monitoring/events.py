@@ -1,0 +1,154 @@
+"""The project's events on Prefect's event feed, for automations to act on.
+
+Guarantees: an event never fails a run and never waits for the server; each names its resource, so that an
+automation can follow every node and every document by itself; Prefect adds the flow run and its deployment. A node
+that stays down is told of once, and once when it is back, however many runs meet it. Names and words from outside are
+printable.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final, Literal
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.events import Event, emit_event
+from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
+from prefect.exceptions import EventTooLarge
+
+from prefect_ollama.blocks.documents import Document
+from prefect_ollama.blocks.printable import printable
+
+EventName = Literal["node.down", "node.back", "document.failed", "run.published"]
+"""What it happened to, and what happened; the feed has `prefect-ollama.` before it."""
+
+PREFIX = "prefect-ollama"
+
+MAX_VALUE_CHARACTERS = 2000
+"""Characters of a text in an event; what is longer is cut."""
+
+PAGE = 50
+"""Events that a server gives at a time, at most."""
+
+
+def emit(name: EventName, resource: str, *, label: str = "", **payload: Any) -> Event | None:
+    """Put an event on the feed.
+
+    Args:
+        name: What happened.
+        resource: What it happened to, by a name that stays the same; its id on the feed is
+            `prefect-ollama.<node, document or run>.<resource>`.
+        label: Its name for people, where that is another one.
+        payload: What else there is to say, in plain values for JSON.
+
+    Returns:
+        The event, or None where there is no feed.
+    """
+    shown = printable(label or resource)
+    about = {"prefect.resource.id": _resource_id(name, resource), "prefect.resource.name": shown}
+    short = {
+        key: printable(value, longest=MAX_VALUE_CHARACTERS) if isinstance(value, str) else value
+        for key, value in payload.items()
+    }
+    try:
+        return emit_event(f"{PREFIX}.{name}", about, payload=short)
+    except EventTooLarge as error:
+        _logger.debug("An event was too large for the feed: %s", error)
+        return None
+
+
+def settle_nodes(
+    ready: Collection[str], down: Mapping[str, str], *, client: SyncPrefectClient | None = None
+) -> None:
+    """Tell of the nodes that changed since the feed was last told of them.
+
+    Args:
+        ready: Names of the nodes that work.
+        down: Why the others don't, by name.
+        client: Client to ask the feed with; one of its own otherwise.
+    """
+    before = _down_before([*ready, *down], client)
+    for node, reason in down.items():
+        if node not in before:
+            emit("node.down", node, reason=reason)
+    for node in ready:
+        if node in before:
+            emit("node.back", node)
+
+
+def _down_before(nodes: Collection[str], client: SyncPrefectClient | None) -> set[str]:
+    """The nodes that the feed has as down; none where it can't be asked."""
+    try:
+        if client is not None:
+            return _down(client, nodes)
+        with get_client(sync_client=True) as own:
+            return _down(own, nodes)
+    except Exception as error:  # no answer is no reason to fail, whatever the client makes of it
+        _logger.debug("The event feed could not be asked: %r", error)
+        return set()
+
+
+def _down(client: SyncPrefectClient, nodes: Collection[str]) -> set[str]:
+    ids = {_resource_id("node.down", node): node for node in nodes}
+    found: set[str] = set()
+    for start in range(0, len(ids), PAGE):
+        some = list(ids)[start : start + PAGE]
+        latest = EventFilter(
+            event=EventNameFilter(name=[f"{PREFIX}.node.down", f"{PREFIX}.node.back"]),
+            resource=EventResourceFilter(id=some, distinct=True),
+        )
+        page = client.read_events(latest, limit=PAGE)
+        found |= {ids[event.resource.id] for event in page.events if event.event == f"{PREFIX}.node.down"}
+    return found
+
+
+def _resource_id(name: EventName, resource: str) -> str:
+    return f"{PREFIX}.{name.partition('.')[0]}.{printable(resource)}"
+
+
+_logger = logging.getLogger(__name__)
+
+
+MOST: Final = 200
+"""Documents that a run tells of one by one."""
+
+
+class FailureEvents:
+    """The failed documents of a run.
+
+    Args:
+        run_id: The run.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._told = 0
+        self._more = 0
+
+    def tell(self, rows: Iterable[Document]) -> None:
+        """Tell of documents of which something or all is missing in the table."""
+        for row in rows:
+            if self._told >= MOST:
+                self._more += 1
+                continue
+            self._told += 1
+            emit(
+                "document.failed",
+                row.doc_id,
+                label=row.path,
+                run=self._run_id,
+                source=row.source,
+                path=row.path,
+                status=row.status,
+                kind=row.kind,
+                reason=row.reason,
+                remedy=row.remedy,
+            )
+
+    def end(self) -> None:
+        """Tell how many more there were."""
+        if self._more:
+            label = f"{self._more} more documents"
+            emit("document.failed", self._run_id, label=label, run=self._run_id, more=self._more)
+            self._more = 0

@@ -1,0 +1,238 @@
+"""A run as Prefect shows it while it runs: progress, the nodes, its log, and events when a node goes or comes back.
+
+Guarantees: some five calls of Prefect's API in ten seconds, whatever the size of the run; they are made in a thread
+of their own, as is all that may have to wait, so that the run is not slowed; a server that is slow or away fails
+nothing and gets the latest figures when it is back; no thread stays behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+import distributed
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from prefect_ollama.blocks.errors import NodeUnreachable
+from prefect_ollama.blocks.nodes import VerifiedCluster
+from prefect_ollama.blocks.printable import escape_markdown
+from prefect_ollama.tasks.monitoring.events import emit, settle_nodes
+from prefect_ollama.tasks.monitoring.model_memory import InMemory, ModelMemory
+from prefect_ollama.tasks.monitoring.node_stats import LiveNodes
+from prefect_ollama.tasks.monitoring.outages import Change, Outages
+from prefect_ollama.tasks.monitoring.progress import Completed, Progress
+from prefect_ollama.tasks.monitoring.snapshot import Snapshot, observer
+from prefect_ollama.tasks.monitoring.stats_topic import subscribed
+from prefect_ollama.tasks.monitoring.timeline import Timeline
+from prefect_ollama.tasks.monitoring.wording import log_line, nodes_list, progress_text
+from prefect_ollama.tasks.planning import Plan
+from prefect_ollama.tasks.prefect_state import run_logger
+
+LOOK_EVERY = 0.5
+PUBLISH_EVERY = 4.0
+LOG_EVERY = 30.0
+"""Seconds from one look at the nodes, one update on the server, one line in the log to the next."""
+
+ANSWER_WITHIN = 5.0
+"""Seconds that the server may take for an answer."""
+
+LAST_TRIES, AGAIN_AFTER = 3, 0.5
+"""How often the last update is tried on a server that is busy, and seconds from one to the next."""
+
+LONGEST_PAUSE = 60.0
+"""Seconds after which a server that did not answer is tried again, at most."""
+
+PROGRESS, NODES = "ingest-progress", "ingest-nodes"
+"""Keys of the artifacts."""
+
+
+@contextlib.contextmanager
+def watch_run(
+    plan: Plan,
+    done: Callable[[], Completed],
+    verified: VerifiedCluster,
+    client: distributed.Client | None,
+    see: Callable[[Snapshot], None] | None = None,
+) -> Iterator[RunWatch]:
+    """Show a run for as long as the context lasts.
+
+    Args:
+        plan: What the run does.
+        done: Asked for what it has come to the end of, from another thread.
+        proven: The nodes.
+        client: The Dask client of the flow, over which workers say what the nodes do; None hears nothing.
+        see: Called with how it is, twice a second from another thread.
+    """
+    with contextlib.ExitStack() as stack:
+        memory = stack.enter_context(ModelMemory(verified.spec))
+        watch = stack.enter_context(RunWatch(plan, done, verified, memory, see))
+        if client is not None:
+            watch.topic = stack.enter_context(subscribed(client, watch.live.take))
+        yield watch
+
+
+class RunWatch:
+    """One run, watched by a thread that lasts as long as this context.
+
+    Attributes:
+        live: Takes what the workers say.
+        topic: Where they say it; None if nobody listens.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        done: Callable[[], Completed],
+        verified: VerifiedCluster,
+        memory: ModelMemory | None = None,
+        see: Callable[[Snapshot], None] | None = None,
+    ) -> None:
+        self.topic: str | None = None
+        self.live = LiveNodes([node.name for node in verified.spec.nodes])
+        self._source, self._proven, self._memory = plan.source, verified, memory
+        size = sum(file.size for file in plan.to_read)
+        self._progress = Progress(len(plan.to_read), size, done)
+        # One that was only late joins when it is ready. If it does not, it counts as down after a while.
+        self._left_out = {
+            name: str(error)
+            for name, error in verified.left_out.items()
+            if not (isinstance(error, NodeUnreachable) and error.silent)
+        }
+        self._outages = Outages(self._left_out)
+        self._began = time.monotonic()
+        self._seen_by = [each for each in (see, observer()) if each is not None]
+        self._artifacts = _Artifacts()
+        self._ended = threading.Event()
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._run,), name="watch", daemon=True)
+
+    @property
+    def timeline(self) -> Timeline:
+        """What each node did when."""
+        return self.live.timeline
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join(3 * ANSWER_WITHIN)
+
+    def _run(self) -> None:
+        # A retry would come later than the next update.
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), self._artifacts:
+            settle_nodes(list(self._proven.verifications), self._left_out, client=self._artifacts.client)
+            publish_at, log_at = 0.0, time.monotonic() + LOG_EVERY
+            while True:
+                ended = self._ended.wait(LOOK_EVERY)
+                now = time.monotonic()
+                run = self._look(now, ended=ended)
+                for see in self._seen_by:
+                    with contextlib.suppress(Exception):  # it shows, and does no work
+                        see(run)
+                if ended or now >= log_at:
+                    run_logger().info("%s", log_line(run))
+                    log_at = now + LOG_EVERY
+                if ended or now >= publish_at:
+                    self._artifacts.publish(run, {} if self._memory is None else self._memory.nodes)
+                    publish_at = time.monotonic() + PUBLISH_EVERY
+                if ended:
+                    return
+
+    def _look(self, now: float, *, ended: bool) -> Snapshot:
+        nodes = self.live.nodes()
+        if ended:  # what was still under way when a task ended, nobody waited for
+            nodes = tuple(replace(node, in_flight=0) for node in nodes)
+        for node in nodes:
+            if node.state != "unknown":
+                fails, reason = node.state == "fails", node.last_error
+                if change := self._outages.see(
+                    node.name, fails=fails, now=now, reason=reason, silent=node.silent, ended=ended
+                ):
+                    _tell(change)
+        progress_state = self._progress.look(now, sum(node.texts for node in nodes))
+        down = frozenset(self._outages.down)
+        return Snapshot(self._source, now - self._began, progress_state, nodes, down, ended=ended)
+
+
+def _tell(change: Change) -> None:
+    if change.down:
+        run_logger().warning("Down: %s", change.reason)
+        emit("node.down", change.node, reason=change.reason)
+    else:
+        run_logger().info("Node %r is back", change.node)
+        emit("node.back", change.node)
+
+
+class _Artifacts:
+    """The artifacts of a run, each made once and updated in its place; opened and used in one thread."""
+
+    def __init__(self) -> None:
+        self.client: SyncPrefectClient
+        self._made: dict[str, UUID] = {}
+        self._pause = 0.0
+        self._again_at = 0.0
+
+    def __enter__(self) -> Self:
+        # A client of its own, because the flow's is patient.
+        self._stack = contextlib.ExitStack()
+        made = get_client(httpx_settings={"timeout": ANSWER_WITHIN}, sync_client=True)
+        self.client = self._stack.enter_context(made)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def publish(self, run: Snapshot, memory: Mapping[str, InMemory]) -> None:
+        """Bring the artifacts up to date, unless the server failed to answer a moment ago."""
+        now = time.monotonic()
+        if now < self._again_at and not run.ended:
+            return
+        try:
+            self._publish(run, memory)
+        except Exception as error:  # whatever the server or the way to it does, the run goes on
+            # That the server is gone is told by who waits for it.
+            if not self._pause and not isinstance(error, httpx.TransportError):
+                run_logger().warning("Prefect's server does not take what it should show: %s", error)
+            self._pause = min(2 * self._pause or PUBLISH_EVERY, LONGEST_PAUSE)
+            self._again_at = now + self._pause
+        else:
+            self._pause = 0.0
+
+    def _publish(self, run: Snapshot, memory: Mapping[str, InMemory]) -> None:
+        for left in reversed(range(LAST_TRIES if run.ended else 1)):
+            try:
+                self._put(PROGRESS, "progress", round(100 * run.progress_state.part, 1), progress_text(run))
+                self._put(
+                    NODES, "markdown", nodes_list(run, memory), f"Nodes of {escape_markdown(run.source)}"
+                )
+                return
+            except httpx.HTTPStatusError:
+                if not left:
+                    raise
+                time.sleep(AGAIN_AFTER)
+
+    def _put(self, key: str, kind: str, data: Any, description: str) -> None:
+        if key in self._made:
+            self.client.update_artifact(self._made[key], ArtifactUpdate(data=data, description=description))
+            return
+        context = FlowRunContext.get()
+        flow_run = context.flow_run.id if context and context.flow_run else None
+        made = self.client.create_artifact(
+            ArtifactCreate(key=key, type=kind, data=data, description=description, flow_run_id=flow_run)
+        )
+        self._made[key] = made.id

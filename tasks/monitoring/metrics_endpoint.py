@@ -1,0 +1,129 @@
+"""The way of this process's figures to Prometheus, for whoever asks for it: served, or pushed to a gateway.
+
+Guarantees: nothing listens and nothing is sent unless `PREFECT_OLLAMA_METRICS` says where; a port that is taken or a
+gateway that does not answer fails no run, and is told of once in its log, without the user and password in its URL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from prometheus_client import REGISTRY, push_to_gateway, start_http_server
+from prometheus_client.exposition import basic_auth_handler, default_handler
+
+from prefect_ollama.blocks.printable import printable
+from prefect_ollama.blocks.secrets import hidden, hide
+from prefect_ollama.tasks.prefect_state import run_logger
+
+if TYPE_CHECKING:
+    from prefect_ollama.tasks.prefect_state import RunLogger
+
+Handler = Callable[[str, str, float | None, list[tuple[str, str]], bytes], Callable[[], None]]
+"""What sends figures to a gateway, as `prometheus_client` takes it."""
+
+VARIABLE: Final = "PREFECT_OLLAMA_METRICS"
+"""`9464` or `0.0.0.0:9464` serves on that port, by itself on loopback; `http://host:9091`
+pushes to a Pushgateway, as a user if the URL has one (`https://user:password@host`)."""
+
+JOB: Final = "prefect-ollama"
+
+PUSH_EVERY: Final = 15.0
+"""Seconds between two pushes."""
+
+ANSWER_WITHIN: Final = 5.0
+"""Seconds that a gateway may take for an answer."""
+
+_LOOPBACK: Final = "127.0.0.1"
+
+_served: set[tuple[str, int]] = set()
+_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def serve_metrics(source: str) -> Iterator[None]:
+    """Expose the figures of this process while the context lasts, and at its end once more.
+
+    What is served stays so until the process ends: its port is open for the next run in it.
+
+    Args:
+        source: Name of the run's source, which keeps what runs over several sources push apart.
+    """
+    where, logger = os.environ.get(VARIABLE, "").strip(), run_logger()
+    if "://" in where:
+        try:
+            gateway, handler = _without_login(where)
+        except ValueError:  # its text would show the URL
+            logger.warning("No metrics are pushed: %s holds no URL that can be used.", VARIABLE)
+            yield
+            return
+        with _pushed(gateway, handler, source, logger):
+            yield
+        return
+    if where:
+        try:
+            _serve(where)
+        except (OSError, ValueError, OverflowError) as error:
+            shown = where.rpartition("@")[2]
+            logger.warning("No metrics are served, %s=%r cannot be used: %s", VARIABLE, shown, error)
+    yield
+
+
+def _serve(where: str) -> None:
+    host, _, port = where.rpartition(":")
+    address = (host.strip("[]") or _LOOPBACK, int(port))
+    with _lock:
+        if address not in _served:
+            start_http_server(address[1], addr=address[0])
+            _served.add(address)
+
+
+@contextlib.contextmanager
+def _pushed(gateway: str, handler: Handler, source: str, logger: RunLogger) -> Iterator[None]:
+    ended = threading.Event()
+    key = {"instance": os.uname().nodename, "source": printable(source)}
+
+    def push() -> str:
+        try:
+            push_to_gateway(gateway, JOB, REGISTRY, key, timeout=ANSWER_WITHIN, handler=handler)
+        except Exception as error:  # whatever the way to it makes of it, the run goes on
+            return hidden(str(error))
+        return ""
+
+    def run() -> None:
+        told = False
+        while not ended.wait(PUSH_EVERY):
+            if (error := push()) and not told:
+                told = True
+                logger.warning("Metrics do not reach %s: %s. The run goes on.", gateway, error)
+
+    thread = threading.Thread(target=run, name="metrics", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(2 * ANSWER_WITHIN)
+        if error := push():
+            logger.warning("The last metrics did not reach %s: %s", gateway, error)
+
+
+def _without_login(gateway: str) -> tuple[str, Handler]:
+    """Split the URL of a gateway into one that may be shown, and what sends its user and password."""
+    parts = urlsplit(gateway)
+    login, _, host = parts.netloc.rpartition("@")
+    if not login:
+        return gateway, default_handler
+    user, _, password = (unquote(each) for each in login.partition(":"))
+    hide(password)
+
+    def send(
+        url: str, method: str, timeout: float | None, headers: Sequence[tuple[str, str]], data: bytes
+    ) -> Callable[[], None]:
+        return basic_auth_handler(url, method, timeout, list(headers), data, user, password)
+
+    return urlunsplit(parts._replace(netloc=host)), send

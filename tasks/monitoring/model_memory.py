@@ -1,0 +1,106 @@
+"""What the nodes have in memory, asked of them now and then by one process; what a node doesn't say is unknown."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prefect_ollama.blocks.nodes import (
+    ClusterSpec,
+    LoadedModel,
+    NodeSpec,
+    find_model,
+    open_endpoint,
+    timeout_while_running,
+)
+
+EVERY = 15.0
+"""Seconds from one question to the next."""
+
+STATUS_TIMEOUT_S = 5.0
+"""Seconds that a node may take to answer; one that is busy with texts answers at once all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """What a node has in memory.
+
+    Attributes:
+        vram: Bytes of GPU memory that all its models take; None where unknown.
+        on_gpu: Part of this model that is on the GPU, 0 to 1; None where unknown or not in memory.
+        loaded: Whether this model is in memory; None where unknown.
+    """
+
+    vram: int | None = None
+    on_gpu: float | None = None
+    loaded: bool | None = None
+
+
+class ModelMemory:
+    """Asks all nodes at the start and every `EVERY` seconds, in a thread that ends with the context."""
+
+    def __init__(self, cluster: ClusterSpec) -> None:
+        self._cluster = cluster
+        self._found: dict[str, InMemory] = {}
+        self._loop = asyncio.new_event_loop()
+        self._ended = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
+
+    @property
+    def nodes(self) -> Mapping[str, InMemory]:
+        """What is known, by node."""
+        return self._found
+
+    def __enter__(self) -> ModelMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join(STATUS_TIMEOUT_S)
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._watch())
+        finally:
+            self._loop.close()
+
+    async def _watch(self) -> None:
+        ended = asyncio.ensure_future(self._ended.wait())
+        while not ended.done():
+            asked = asyncio.ensure_future(self._ask_all())
+            await asyncio.wait([ended, asked], return_when=asyncio.FIRST_COMPLETED)
+            asked.cancel()
+            await asyncio.wait([asked])
+            await asyncio.wait([ended], timeout=EVERY)
+
+    async def _ask_all(self) -> None:
+        nodes = self._cluster.nodes
+        found = await asyncio.gather(*(self._ask(node) for node in nodes))
+        self._found = dict(zip((node.name for node in nodes), found, strict=True))
+
+    async def _ask(self, node: NodeSpec) -> InMemory:
+        try:
+            async with (
+                timeout_while_running(STATUS_TIMEOUT_S),
+                open_endpoint(node, self._cluster.model) as endpoint,
+            ):
+                running = await endpoint.running()
+                return InMemory() if running is None else in_memory(running, self._cluster.model.name)
+        except Exception:  # whatever a node says to this, it is for its dispatcher to judge
+            return InMemory()
+
+
+def in_memory(models: tuple[LoadedModel, ...], model: str) -> InMemory:
+    """What a node that has these models in memory has of one.
+
+    Args:
+        models: All that it has.
+        model: The name, with or without a tag.
+    """
+    sizes = [each.vram for each in models if each.vram is not None]
+    vram = sum(sizes) if len(sizes) == len(models) else None
+    mine = find_model(models, model)
+    return InMemory(vram, mine.on_gpu if mine else None, loaded=mine is not None)

@@ -1,0 +1,214 @@
+"""The nodes as they are now, from what all processes that embed have posted.
+
+Guarantees: what a process posted counts once, whatever order it comes in; a process that has gone silent keeps its
+tally, and has nothing in flight any more; what was not posted is not made up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from prefect_ollama.tasks.dispatch import NodeStats
+from prefect_ollama.tasks.monitoring.stats_publisher import EVERY
+from prefect_ollama.tasks.monitoring.timeline import Timeline
+
+State = Literal["works", "idle", "fails", "unknown"]
+"""Works: has requests in flight; fails: its breaker is not closed; unknown: nothing was heard of it."""
+
+SILENT = 5.0
+"""Seconds after which a process that posts nothing has no more work."""
+
+NOW = 5.0
+"""Seconds that "now" is, or as long as two of the node's requests take."""
+
+LONGEST_NOW = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeNow:
+    """One node, over all processes.
+
+    Attributes:
+        name: Its name.
+        state: How it is.
+        breaker: Of its breaker: closed in any process, else half-open, else open; empty where unknown.
+        texts: Texts whose vector came from it.
+        share: Part of all texts, 0 to 1.
+        now: Texts a second in the last seconds.
+        mean: Texts a second while it had work, 0 before its first answer.
+        in_flight: Requests under way.
+        p50: Median seconds of a request, the mean of the processes'.
+        p95: 95th percentile of the same, the largest of the processes'.
+        errors: How many it has had.
+        last_error: Text of the last one, empty for none.
+        requests: How many it has answered.
+        busy_seconds: Time in which it had work.
+        kinds: `NodeError.kind` to count.
+        silent: Whether nothing but its silence keeps it from work.
+    """
+
+    name: str
+    state: State
+    breaker: str = ""
+    texts: int = 0
+    share: float = 0.0
+    now: float = 0.0
+    mean: float = 0.0
+    in_flight: int = 0
+    p50: float = 0.0
+    p95: float = 0.0
+    errors: int = 0
+    last_error: str = ""
+    requests: int = 0
+    busy_seconds: float = 0.0
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    silent: bool = False
+
+
+class LiveNodes:
+    """Takes what is posted, from any thread.
+
+    Args:
+        names: All nodes, in the order in which to show them.
+        clock: Tells the time in seconds.
+
+    Attributes:
+        timeline: What each node did since this was made.
+    """
+
+    def __init__(self, names: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self.timeline = Timeline()
+        self._clock = clock
+        self._names = list(names)
+        self._start = clock()
+        self._lock = threading.Lock()
+        self._processes: dict[str, _Process] = {}
+        self._tallies: dict[str, _Tally] = {name: _Tally(self._start) for name in names}
+
+    def take(self, message: Any) -> None:
+        """Take in a message of `posting`; whatever else comes along is not for us."""
+        with contextlib.suppress(KeyError, TypeError, AttributeError):
+            nodes = {each["name"]: _figures(each) for each in message["nodes"]}
+            with self._lock:
+                self._take(str(message["process"]), float(message["at"]), nodes, self._clock())
+
+    def nodes(self) -> tuple[NodeNow, ...]:
+        """All nodes, as they are now."""
+        now = self._clock()
+        with self._lock:
+            self.timeline.reach(now - self._start)
+            total = sum(tally.texts for tally in self._tallies.values()) or 1
+            return tuple(self._node(name, total, now) for name in self._names)
+
+    def _take(self, name: str, at: float, nodes: dict[str, NodeStats], heard: float) -> None:
+        process = self._processes.setdefault(name, _Process())
+        if at < process.at:
+            return
+        # Messages come late when a machine is busy; the quickest one tells what its clock is by ours.
+        process.ahead = min(process.ahead, heard - at)
+        now = max(at + process.ahead, self._start + 1e-3)
+        since = max(process.at + process.ahead, now - 2 * EVERY)
+        for node in nodes.values():
+            tally = self._tallies.get(node.name)
+            if tally is None:
+                continue
+            before = process.nodes.get(node.name)
+            new = node.texts - (before.texts if before else 0)
+            if new > 0:
+                # They were worked on since the last ones came, or for as long as a request takes.
+                begin = max(process.came.get(node.name, 0.0), now - max(node.p50, 2 * EVERY))
+                begin = min(begin, now - 1e-3)
+                process.came[node.name] = now
+                self.timeline.add(node.name, begin - self._start, now - self._start, new)
+                tally.add(begin, now, new)
+            if node.state != "closed":
+                self.timeline.note_trouble(node.name, since - self._start, now - self._start)
+        process.at, process.heard = at, heard
+        process.nodes |= nodes
+
+    def _node(self, name: str, total: int, now: float) -> NodeNow:
+        told = [
+            (process, process.nodes[name]) for process in self._processes.values() if name in process.nodes
+        ]
+        if not told:
+            return NodeNow(name, "unknown")
+        told.sort(key=lambda each: each[0].heard)
+        active = [node for process, node in told if now - process.heard < SILENT]
+        stats = [node for _, node in told]
+        states = {node.state for node in active or stats[-1:]}
+        breaker = next(state for state in ("closed", "half-open", "open") if state in states)
+        in_flight = sum(node.in_flight for node in active)
+        tally = self._tallies[name]
+        requests = Counter({index: node.requests for index, node in enumerate(stats)})
+        p50 = sum(node.p50 * requests[index] for index, node in enumerate(stats)) / (requests.total() or 1)
+        # Processes may keep it busy at the same time.
+        busy = min(sum(node.busy_seconds for node in stats), now - self._start)
+        return NodeNow(
+            name=name,
+            state="fails" if breaker != "closed" else "works" if in_flight else "idle",
+            breaker=breaker,
+            texts=tally.texts,
+            share=tally.texts / total,
+            now=tally.rate(now, min(max(NOW, 2 * p50), LONGEST_NOW)),
+            mean=sum(node.texts + node.wasted for node in stats) / busy if busy else 0.0,
+            in_flight=in_flight,
+            p50=p50,
+            p95=max(node.p95 for node in stats),
+            errors=sum(sum(node.errors.values()) for node in stats),
+            last_error=next((node.last_error for node in reversed(stats) if node.last_error), ""),
+            requests=requests.total(),
+            busy_seconds=busy,
+            kinds=sum((Counter(node.kinds) for node in stats), Counter()),
+            silent=breaker != "closed" and all(node.silent for node in active or stats[-1:]),
+        )
+
+
+class _Process:
+    def __init__(self) -> None:
+        self.at = -math.inf
+        self.ahead = math.inf
+        self.heard = 0.0
+        self.nodes: dict[str, NodeStats] = {}
+        self.came: dict[str, float] = {}
+
+
+class _Tally:
+    """A node's texts, and when it worked on those of the last minute."""
+
+    def __init__(self, start: float) -> None:
+        self.texts = 0
+        self._start = start
+        self._spans: deque[tuple[float, float, int]] = deque()
+
+    def add(self, begin: float, end: float, texts: int) -> None:
+        self.texts += texts
+        self._spans.append((begin, end, texts))
+        while self._spans[0][1] < end - LONGEST_NOW:
+            self._spans.popleft()
+
+    def rate(self, now: float, seconds: float) -> float:
+        seconds = max(min(seconds, now - self._start), EVERY)
+        since = now - seconds
+        return (
+            sum(
+                texts * (end - max(begin, since)) / (end - begin)
+                for begin, end, texts in self._spans
+                if end > since
+            )
+            / seconds
+        )
+
+
+_KNOWN = frozenset(field.name for field in fields(NodeStats))
+
+
+def _figures(values: dict[str, Any]) -> NodeStats:
+    """Figures as posted; a worker of a later version may say more than this one knows."""
+    return NodeStats(**{name: value for name, value in values.items() if name in _KNOWN})

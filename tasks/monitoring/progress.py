@@ -1,0 +1,105 @@
+"""How far a run is, and when it will be done, from the work that is left and the rate of the last minute.
+
+A document counts when all of it is embedded. In between, what the nodes have embedded already counts at what a
+text has been worth so far, so that the bar moves while the first bundles are under way.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+WINDOW = 60.0
+"""Seconds over which the rate is taken."""
+
+SOONEST = 3.0
+"""Seconds before anything is said of the end."""
+
+FIRST_BYTES_A_TEXT = 512.0
+FIRST_TEXTS = 64
+"""What a text is worth before anything is known, and the texts that this guess weighs against what is seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a run has come to the end of.
+
+    Attributes:
+        documents: Files, also those that failed.
+        size: Their bytes.
+        chunks: Chunks of these.
+        embedded: Of them, embedded by nodes in this run.
+    """
+
+    documents: int = 0
+    size: int = 0
+    chunks: int = 0
+    embedded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressState:
+    """How far a run is.
+
+    Attributes:
+        documents: Files done.
+        of_documents: Files in all.
+        size: Bytes done.
+        of_size: Bytes in all.
+        part: Of the work, 0 to 1; it never goes back.
+        left: Seconds until the end, None where unknown.
+    """
+
+    documents: int
+    of_documents: int
+    size: int
+    of_size: int
+    part: float
+    left: float | None
+
+
+class Progress:
+    """Follows a run.
+
+    Args:
+        documents: Files in all.
+        size: Bytes in all.
+        done: Asked for what is done; called from the thread that looks.
+    """
+
+    def __init__(self, documents: int, size: int, done: Callable[[], Completed]) -> None:
+        self._documents, self._size, self._done = documents, size, done
+        self._part = 0.0
+        self._seen: deque[tuple[float, float]] = deque()
+
+    def look(self, now: float, texts: int) -> ProgressState:
+        """How far the run is.
+
+        Args:
+            now: Seconds of a monotonic clock.
+            texts: Texts that nodes have embedded, also for documents that are not done.
+        """
+        done = self._done()
+        worth = (done.size + FIRST_TEXTS * FIRST_BYTES_A_TEXT) / (done.chunks + FIRST_TEXTS)
+        ahead = max(texts - done.embedded, 0) * worth
+        whole = max(self._size, 1)
+        if done.documents >= self._documents:
+            part = 1.0
+        else:
+            part = min((done.size + min(ahead, 0.95 * (whole - done.size))) / whole, 1.0)
+        self._part = max(self._part, part)
+        self._seen.append((now, self._part))
+        while len(self._seen) > 2 and self._seen[1][0] < now - WINDOW:
+            self._seen.popleft()
+        return ProgressState(
+            done.documents, self._documents, done.size, self._size, self._part, self._left(now)
+        )
+
+    def _left(self, now: float) -> float | None:
+        if self._part >= 1:
+            return 0.0
+        since, before = self._seen[0]
+        if now - since < SOONEST or self._part <= before:
+            return None
+        return (1 - self._part) * (now - since) / (self._part - before)

@@ -1,0 +1,62 @@
+"""A run at one moment, for whoever shows it; a program that starts a run can have it shown in its own way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from prefect_ollama.tasks.monitoring.node_stats import NodeNow
+from prefect_ollama.tasks.monitoring.progress import ProgressState
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A run at one moment.
+
+    Attributes:
+        source: Name of its source.
+        seconds: Time since its nodes had proven themselves.
+        standing: How far it is.
+        nodes: How its nodes are.
+        down: Those that count as down.
+        ended: Whether this is the last one.
+    """
+
+    source: str
+    seconds: float
+    progress_state: ProgressState
+    nodes: tuple[NodeNow, ...]
+    down: frozenset[str]
+    ended: bool = False
+
+    @property
+    def texts(self) -> int:
+        """Texts that nodes have embedded."""
+        return sum(node.texts for node in self.nodes)
+
+    @property
+    def now(self) -> float:
+        """Texts a second of all nodes in the last seconds."""
+        return sum(node.now for node in self.nodes)
+
+
+Observer = Callable[[Snapshot], None]
+
+_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
+
+
+@contextmanager
+def observed_by(show: Observer) -> Iterator[None]:
+    """Have runs that start in this context shown by `show`, which is called twice a second from another thread."""
+    token = _observer.set(show)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
+
+
+def observer() -> Observer | None:
+    """Who shows runs of this context."""
+    return _observer.get()

@@ -1,0 +1,54 @@
+"""What the file says of itself: title, author and dates, in forms that cannot fail."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Final
+
+from prefect_ollama.tasks.parsing._invisible import visible
+from prefect_ollama.tasks.parsing.document import Metadata
+
+# PDF 32000-1, 7.9.4: D:YYYYMMDDHHmmSSOHH'mm', everything after the year optional.
+_DATE: Final = re.compile(
+    r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:([+\-Z])(\d\d)?'?(\d\d)?)?", re.ASCII
+)
+_MOST: Final = 500
+_BREAKS: Final = dict.fromkeys((*range(9, 14), 0x85, 0x2028, 0x2029), " ")
+# `visible` keeps them only where a script needs them.
+_JOINERS: Final = "\u200b\u200c\u200d"
+
+
+def read_metadata(raw: dict[str, str]) -> Metadata:
+    """Make metadata of the file's own strings; what cannot be understood is left out."""
+    return Metadata(
+        title=_clean(raw.get("title", "")),
+        author=_clean(raw.get("author", "")),
+        created=read_date(raw.get("creationDate", "")),
+        modified=read_date(raw.get("modDate", "")),
+    )
+
+
+def read_date(text: str) -> datetime | None:
+    """Read a PDF date. One without a time zone is taken as UTC; None where it is no date."""
+    match = _DATE.match(text.strip())
+    if match is None:
+        return None
+    numbers = [
+        int(part) if part else default
+        for part, default in zip(match.groups()[:6], (0, 1, 1, 0, 0, 0), strict=True)
+    ]
+    sign, hours, minutes = match.groups()[6:]
+    try:
+        zone = UTC
+        if sign in ("+", "-"):
+            offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+            zone = timezone(offset if sign == "+" else -offset)
+        return datetime(*numbers, tzinfo=zone)  # type: ignore[misc,arg-type]
+    except (ValueError, OverflowError):
+        return None
+
+
+def _clean(text: str) -> str:
+    shown = visible(text.translate(_BREAKS)[:_MOST])
+    return " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in shown).split())

@@ -1,0 +1,169 @@
+"""What a file holds beside the drawing of its pages: comments, values of fields, attached files, hidden layers.
+
+Comments are read. What cannot be read as text of a page is named, so that nothing is passed over silently.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from prefect_ollama.tasks.parsing._invisible import visible
+from prefect_ollama.tasks.parsing.pdf._layout import Comment
+from prefect_ollama.tasks.parsing.pdf.mupdf import mupdf, pymupdf, raw
+
+# Of one page, and of one file.
+_MAX_ANNOTATIONS: Final = 10_000
+_MAX_NAMES: Final = 1_000
+_MAX_NAME: Final = 120
+_MAX_COMMENT: Final = 100_000
+# PDF 32000-1, 12.5.3: what is hidden from every reader.
+_HIDDEN: Final = 2
+# 12.7.4.3: the value of a field for passwords.
+_PASSWORD: Final = 1 << 13
+_MEDIA: Final = frozenset({"Sound", "Movie", "RichMedia", "Screen", "3D"})
+_WORDS: Final = re.compile(r"\W+")
+_MARKUP: Final = re.compile(r"<[^<>]*>")
+
+
+class Annotations(NamedTuple):
+    """What stands on a page beside its drawing.
+
+    Attributes:
+        comments: Comments, and values of fields that the page does not show.
+        files: Names of files that are attached to a place of the page.
+        hidden: How many comments are hidden from every reader, and were not read.
+    """
+
+    comments: list[Comment]
+    files: list[str]
+    hidden: int
+
+
+NONE: Final = Annotations([], [], 0)
+
+
+def read_annotations(page: Any, text: bytes) -> Annotations:
+    """Read the annotations of a page.
+
+    Args:
+        page: MuPDF's page.
+        text: What the page shows, in UTF-8; a comment that it shows is not read again.
+    """
+    this = mupdf.ll_pdf_page_from_fz_page(page)
+    first, first_field = mupdf.ll_pdf_first_annot(this), mupdf.ll_pdf_first_widget(this)
+    if not first and not first_field:
+        return NONE
+    shown = _words(text.decode("utf-8", "replace"))
+    found = Annotations([], [], 0)
+    hidden = 0
+    for each in _all(first, mupdf.ll_pdf_next_annot):
+        kind = mupdf.ll_pdf_string_from_annot_type(mupdf.ll_pdf_annot_type(each))
+        if kind == "FileAttachment" or kind in _MEDIA:
+            found.files.append(
+                _name_of(mupdf.ll_pdf_dict_gets(mupdf.ll_pdf_annot_obj(each), "FS")) or f"a {kind} object"
+            )
+        said = _contents(each)
+        if kind == "FileAttachment" and said == found.files[-1]:
+            continue
+        if said and mupdf.ll_pdf_annot_flags(each) & _HIDDEN:
+            hidden += 1
+        elif said and _words(said) not in shown:
+            author = mupdf.ll_pdf_annot_author(each) if mupdf.ll_pdf_annot_has_author(each) else ""
+            found.comments.append(
+                _comment(each, f"Comment by {_line(author)}" if author else "Comment", said)
+            )
+    for each in _all(first_field, mupdf.ll_pdf_next_widget):
+        value = _value(each)
+        if value and _words(value) not in shown:
+            name = _line(mupdf.ll_pdf_load_field_name(mupdf.ll_pdf_annot_obj(each)) or "")
+            found.comments.append(_comment(each, f"Field {name}".strip(), value))
+    return found._replace(hidden=hidden)
+
+
+def beside_pages(document: Any) -> dict[str, Any]:
+    """Return what a file holds that is on none of its pages: names of attached files, hidden layers, kinds of form."""
+    about: dict[str, Any] = {"files": [], "layers": [], "portfolio": False, "xfa": False, "dynamic": False}
+    # What is broken here is no reason to leave the pages unread.
+    with contextlib.suppress(Exception):
+        this = mupdf.ll_pdf_document_from_fz_document(raw(document))
+        root = mupdf.ll_pdf_dict_gets(mupdf.ll_pdf_trailer(this), "Root")
+        about["portfolio"] = mupdf.ll_pdf_dict_gets(root, "Collection") is not None
+        about["xfa"] = mupdf.ll_pdf_dict_getp(root, "AcroForm/XFA") is not None
+        dynamic = mupdf.ll_pdf_dict_gets(root, "NeedsRendering")
+        about["dynamic"] = dynamic is not None and bool(mupdf.ll_pdf_to_bool(dynamic))
+        if mupdf.ll_pdf_dict_getp(root, "Names/EmbeddedFiles"):
+            about["files"] = list(_embedded(this))
+        if mupdf.ll_pdf_dict_gets(root, "OCProperties"):
+            layers = document.get_ocgs().values()
+            about["layers"] = [_line(layer["name"]) for layer in layers if not layer["on"]][:_MAX_NAMES]
+    return about
+
+
+def _embedded(document: Any) -> Iterator[str]:
+    """Names of the files that the document's tree of names holds, also of one with branches."""
+    which = mupdf.ll_pdf_new_name("EmbeddedFiles")
+    names = mupdf.ll_pdf_load_name_tree(document, which)
+    try:
+        for number in range(min(mupdf.ll_pdf_dict_len(names), _MAX_NAMES)):
+            key = mupdf.ll_pdf_to_name(mupdf.ll_pdf_dict_get_key(names, number))
+            yield _name_of(mupdf.ll_pdf_dict_get_val(names, number)) or _line(key)
+    finally:
+        mupdf.ll_pdf_drop_obj(names)
+        mupdf.ll_pdf_drop_obj(which)
+
+
+def _all(first: Any, following: Any) -> Iterator[Any]:
+    for _ in range(_MAX_ANNOTATIONS):
+        if not first:
+            return
+        yield first
+        first = following(first)
+
+
+def _contents(annotation: Any) -> str:
+    said = mupdf.ll_pdf_annot_contents(annotation)
+    if not said.strip() and (rich := mupdf.ll_pdf_dict_gets(mupdf.ll_pdf_annot_obj(annotation), "RC")):
+        said = _MARKUP.sub(" ", mupdf.ll_pdf_to_text_string(rich))
+    return str(said[:_MAX_COMMENT]).strip()
+
+
+def _value(field: Any) -> str:
+    kind = mupdf.ll_pdf_widget_type(field)
+    if kind not in (
+        pymupdf.PDF_WIDGET_TYPE_TEXT,
+        pymupdf.PDF_WIDGET_TYPE_COMBOBOX,
+        pymupdf.PDF_WIDGET_TYPE_LISTBOX,
+    ):
+        return ""
+    if mupdf.ll_pdf_annot_flags(field) & _HIDDEN or (
+        kind == pymupdf.PDF_WIDGET_TYPE_TEXT and mupdf.ll_pdf_annot_field_flags(field) & _PASSWORD
+    ):
+        return ""
+    return str((mupdf.ll_pdf_annot_field_value(field) or "")[:_MAX_COMMENT]).strip()
+
+
+def _comment(annotation: Any, label: str, said: str) -> Comment:
+    box = mupdf.ll_pdf_bound_annot(annotation)
+    return Comment(box.x0, box.y0, box.x1, box.y1, f"{label}: {said}")
+
+
+def _name_of(specification: Any) -> str:
+    """The name of an attached file (PDF 32000-1, 7.11.3); empty where it has none."""
+    for key in ("UF", "F"):
+        name = mupdf.ll_pdf_dict_gets(specification, key) if specification else None
+        if name:
+            return _line(mupdf.ll_pdf_to_text_string(name))
+    return ""
+
+
+def _line(name: str) -> str:
+    """A name in one line of bounded length, without what shows nothing."""
+    name = " ".join(visible(name).split())
+    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
+
+
+def _words(text: str) -> str:
+    return _WORDS.sub("", text).casefold()

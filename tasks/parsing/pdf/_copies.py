@@ -1,0 +1,257 @@
+"""Text that is drawn several times on one spot, to look bold, outlined or with a shadow, and is read once.
+
+A copy is a word whose letters all stand beside the same letters of text that was drawn before, each as far away as the
+others, and nearer than any neighbour could. So repetitions that a reader sees are no copies, nor are two texts that are
+drawn over each other.
+
+Most pages have no two lines that overlap, and are not looked at any further.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from prefect_ollama.tasks.parsing.pdf._copy_signs import SHADOW, Place, suspicious_lines
+from prefect_ollama.tasks.parsing.pdf._glyphs import Glyph, glyphs
+from prefect_ollama.tasks.parsing.pdf._lines import RIGHT_TO_LEFT
+from prefect_ollama.tasks.parsing.pdf._stext import BOLD, Line, TextBlock, block_of
+
+# Lengths are in sizes of the type. A letter is no farther from its copy than this part of its own width: two of one
+# kind side by side are honest.
+_PART_OF_WIDTH: Final = 0.5
+_PART_IF_HIGHER: Final = 0.8
+# All letters of a word are moved alike.
+_EVENLY: Final = 0.06
+_OTHER_SIZE: Final = 1.1
+# A word ends where there is more space than this, or where letters stand higher or lower by more.
+_GAP: Final = 0.25
+_LEVEL: Final = 0.02
+# MuPDF's own measure for a space that is not written.
+_SPACE: Final = 0.15
+# Letters of one page to compare: some hundred times as many as a page of a book has.
+_MAX_GLYPHS: Final = 200_000
+# Earlier letters of one kind to compare a letter with.
+_MAX_CANDIDATES: Final = 8
+# Of a line that is bold by its copies, so much has one.
+_MOSTLY: Final = 0.8
+_CELL: Final = 8.0  # points
+
+
+def without_copies(blocks: list[TextBlock], text: bytes) -> tuple[list[TextBlock], int]:
+    """Return the blocks of a page without the copies of text, and the number of characters that those have.
+
+    Lines that have a copy all along are bold.
+
+    Args:
+        blocks: In the order of the file.
+        text: All text of the page in UTF-8.
+    """
+    places = suspicious_lines(blocks, text)
+    if not places:
+        return blocks, 0
+    found = _Copies()
+    left: dict[Place, list[Glyph]] = {}
+    for place in sorted(places):
+        block, number = blocks[place[0]], place[1]
+        found.seen += len(block.texts[number])
+        if found.seen > _MAX_GLYPHS:
+            break
+        left[place] = found.without(place, glyphs(block.lines[number], block.texts[number]))
+    if not found.copied.total():
+        return blocks, 0
+    return list(_rebuilt(blocks, left, found)), found.copied.total()
+
+
+class _Kept(NamedTuple):
+    """A letter that is no copy, with its line, its word, and its position in that."""
+
+    glyph: Glyph
+    place: Place
+    word: list[Glyph]
+    position: int
+
+
+class _Copies:
+    """Finds copies among the words of a page, in the order in which they are drawn."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.copied: Counter[Place] = Counter()
+        self._kept: defaultdict[tuple[str, int, int], list[_Kept]] = defaultdict(list)
+
+    def without(self, place: Place, line: list[Glyph]) -> list[Glyph]:
+        """Return the letters of a line that are no copies."""
+        left: list[Glyph] = []
+        single = _each_once(line)
+        self.copied[place] += len(line) - len(single)
+        for word in _words(single):
+            if word[0].text.isspace():
+                if left:
+                    left += word
+                continue
+            while word and (originals := self._originals(word)):
+                self.copied.update(original.place for original in originals)
+                word = word[len(originals) :]
+            left += word
+            for position, glyph in enumerate(word):
+                self._kept[_cell(glyph)].append(_Kept(glyph, place, word, position))
+        return left
+
+    def _originals(self, word: list[Glyph]) -> list[_Kept]:
+        """The letters that a word is a copy of, or its beginning of a whole word; none where it is no copy."""
+        for first in self._near(word[0], 0.0, 0.0, _limit(word)):
+            dx, dy = word[0].x - first.glyph.x, word[0].y - first.glyph.y
+            originals = [first]
+            for glyph in word[1:]:
+                same = next(self._near(glyph, dx, dy, _EVENLY), None)
+                if same is None:
+                    break
+                originals.append(same)
+            if len(originals) == len(word) or (
+                first.position == 0
+                and 1 < len(originals) == len(first.word)
+                and originals[-1].word is first.word
+            ):
+                return originals
+        return []
+
+    def _near(self, glyph: Glyph, dx: float, dy: float, limit: float) -> Iterator[_Kept]:
+        """The same letters as one, around the place from which that was moved."""
+        x, y = glyph.x - dx, glyph.y - dy
+        text, column, row = glyph.text, int(x // _CELL), int(y // _CELL)
+        reach = max(limit, 0.01) * glyph.size
+        steps = range(-1 - int(reach // _CELL), 2 + int(reach // _CELL))
+        for cell in ((text, column + i, row + k) for i in steps for k in steps):
+            for kept in self._kept.get(cell, ())[-_MAX_CANDIDATES:]:
+                other = kept.glyph
+                if (
+                    abs(other.x - x) <= reach
+                    and abs(other.y - y) <= reach
+                    and other.size < _OTHER_SIZE * glyph.size < _OTHER_SIZE**2 * other.size
+                ):
+                    yield kept
+
+
+def _limit(word: list[Glyph]) -> float:
+    """How far from its original a copy of a word may stand."""
+    if len(word) > 1:
+        return SHADOW
+    glyph = word[0]
+    return min(SHADOW, _PART_OF_WIDTH * glyph.width / glyph.size)
+
+
+def _cell(glyph: Glyph) -> tuple[str, int, int]:
+    return glyph.text, int(glyph.x // _CELL), int(glyph.y // _CELL)
+
+
+def _words(line: list[Glyph]) -> Iterator[list[Glyph]]:
+    """Divide a line at spaces and gaps, and where it goes back over itself; each space is by itself."""
+    word: list[Glyph] = []
+    for glyph in line:
+        if word and (glyph.text.isspace() or word[-1].text.isspace() or not _follows(word[-1], glyph)):
+            yield word
+            word = []
+        word.append(glyph)
+    if word:
+        yield word
+
+
+def _each_once(line: list[Glyph]) -> list[Glyph]:
+    """Return the letters of a line without those that are drawn again at once."""
+    single = line[:1]
+    for before, glyph in pairwise(line):
+        if glyph.text != before.text or glyph.text.isspace() or not _is_again(single[-1], before, glyph):
+            single.append(glyph)
+    return single
+
+
+def _is_again(first: Glyph, before: Glyph, glyph: Glyph) -> bool:
+    """Whether a letter is drawn on the same one before it: no letter of a word stands so near, or higher or lower.
+
+    Args:
+        first: The letter as it was drawn first.
+        before: It, or its last copy.
+        glyph: What is drawn next.
+    """
+    if abs(_step(first, glyph)[1]) < abs(_step(first, before)[1]) - _LEVEL * glyph.size:
+        return False  # Back on the line: the next letter of the word.
+    along, across = map(abs, _step(before, glyph))
+    part = _PART_OF_WIDTH if across < _LEVEL * glyph.size else _PART_IF_HIGHER
+    return along <= min(SHADOW * glyph.size, part * glyph.width) and across <= SHADOW * glyph.size
+
+
+def _follows(before: Glyph, glyph: Glyph) -> bool:
+    """Whether a letter stands where the next one of a word does."""
+    along, across = _step(before, glyph)
+    # Right to left the next letter ends where this one begins.
+    step = -glyph.width if RIGHT_TO_LEFT.match(glyph.text) else before.width
+    return abs(along - step) < _GAP * glyph.size and abs(across) < _LEVEL * glyph.size
+
+
+def _step(before: Glyph, glyph: Glyph) -> tuple[float, float]:
+    """How far one letter stands from another along their line and across it, in points."""
+    x, y = glyph.x - before.x, glyph.y - before.y
+    return x * before.right + y * before.down, y * before.right - x * before.down
+
+
+def _goes_on(before: list[Glyph] | None, kept: list[Glyph]) -> bool:
+    """Whether the rest of a line continues the rest of the one before."""
+    if not before:
+        return False
+    along, across = _step(before[-1], kept[0])
+    return (
+        -_GAP * kept[0].size < along - before[-1].width < kept[0].size and abs(across) < _LEVEL * kept[0].size
+    )
+
+
+def _rebuilt(blocks: list[TextBlock], left: dict[Place, list[Glyph]], found: _Copies) -> Iterator[TextBlock]:
+    for i, block in enumerate(blocks):
+        if not any((i, k) in left for k in range(len(block.lines))):
+            yield block
+            continue
+        lines: list[Line] = []
+        texts: list[str] = []
+        before: list[Glyph] | None = None
+        for k, (line, text) in enumerate(zip(block.lines, block.texts, strict=True)):
+            kept = _stripped(left[i, k]) if (i, k) in left else None
+            if kept is not None:
+                if not kept:
+                    continue
+                bold = found.copied[i, k] >= _MOSTLY * sum(not glyph.text.isspace() for glyph in kept)
+                if len(kept) < len(text.strip()):
+                    if _goes_on(before, kept):
+                        kept = [*(before or ()), *kept]
+                        lines.pop()
+                        texts.pop()
+                    line, text = _line_of(line, kept)
+                if bold:
+                    line = (*line[:6], BOLD, *line[7:])
+            before = kept
+            lines.append(line)
+            texts.append(text)
+        if lines:
+            yield block_of(lines, texts)
+
+
+def _stripped(kept: list[Glyph]) -> list[Glyph]:
+    written = [i for i, glyph in enumerate(kept) if not glyph.text.isspace()]
+    return kept[written[0] : written[-1] + 1] if written else []
+
+
+def _line_of(line: Line, kept: list[Glyph]) -> tuple[Line, str]:
+    """What a line is without its copies."""
+    text = kept[0].text
+    for before, glyph in pairwise(kept):
+        # Where letters were drawn between, MuPDF saw no gap.
+        apart = _step(before, glyph)[0] - before.width > _SPACE * glyph.size
+        text += f" {glyph.text}" if apart else glyph.text
+    x0, x1 = min(glyph.x0 for glyph in kept), max(glyph.x1 for glyph in kept)
+    y0, y1 = line[1], line[3]
+    first = kept[0]
+    if abs(first.down) > abs(first.right):  # From top to bottom or the other way.
+        x0, x1 = line[0], line[2]
+        y0, y1 = min(glyph.y for glyph in kept), max(glyph.y for glyph in kept)
+    return (x0, y0, x1, y1, first.y, first.size, *line[6:8], first.at), " ".join(text.split())

@@ -1,0 +1,193 @@
+"""Which pieces are headings, and of which level: by the file's own outline first, else by their type."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Piece, RawPage
+
+_LONGEST: Final = 200
+_NUMBER: Final = re.compile(r"(?:§\s*)?(\d{1,3}(?:\.\d{1,3}){0,5})\.?\s+(?=\S)")
+_LETTERS: Final = re.compile(r"[^\W\d_]")
+_NOT_WORDS: Final = re.compile(r"[\W_]+")
+_PREFIX: Final = re.compile(r"(?:chapter|kapitel|chapitre|part|teil|appendix|anhang|section)?[\divxlc]*")
+_LARGER: Final = 1.12
+
+
+@dataclass(slots=True)
+class _Candidate:
+    page: int
+    piece: Piece
+    rank: tuple[int, int]
+    level: int = 0
+
+
+def find_headings(
+    pages: list[RawPage], body_size: int, outline: list[tuple[int, str, int]]
+) -> dict[int, int]:
+    """Give the level of every heading, 1 for the highest, by `id()` of its piece."""
+    larger = _LARGER * body_size
+    for page in pages:
+        if any(piece.size > larger for piece in page.pieces):
+            page.pieces = _lines_joined(page.pieces, larger)
+    candidates = list(_candidates(pages, body_size))
+    _by_type(candidates)
+    levels = _by_outline(pages, outline) if outline else {}
+    if levels:
+        _fit_in(candidates, levels)
+    for candidate in candidates:
+        levels.setdefault(id(candidate.piece), candidate.level)
+    return _without_title(pages, levels)
+
+
+def _lines_joined(pieces: list[Piece], larger: float) -> list[Piece]:
+    """Join the lines of a heading: in large type, MuPDF takes each for a block of its own."""
+    joined: list[Piece] = []
+    for piece in pieces:
+        last = joined[-1] if joined else None
+        if (
+            last is not None
+            and piece.size > larger
+            and not (piece.rows or piece.table or last.rows or last.table)
+            and piece.size == last.size
+            and piece.bold == last.bold
+            and -piece.size < piece.y0 - last.y1 < 0.5 * piece.size
+            and piece.x0 < last.x1
+            and piece.x1 > last.x0
+            and len(last.text) + len(piece.text) < _LONGEST
+            and not _NUMBER.match(piece.text)
+        ):
+            joined[-1] = Piece(
+                min(last.x0, piece.x0),
+                last.y0,
+                max(last.x1, piece.x1),
+                piece.y1,
+                last.size,
+                last.bold,
+                f"{last.text}\n{piece.text}",
+                last.lines + piece.lines,
+            )
+        else:
+            joined.append(piece)
+    return joined
+
+
+def _without_title(pages: list[RawPage], levels: dict[int, int]) -> dict[int, int]:
+    """Where the title of the document is the only heading of level 1, its chapters are raised to stand beside it."""
+    highest = [key for key, level in levels.items() if level == 1]
+    first = next((id(p) for page in pages[:2] for p in page.pieces if id(p) in levels), None)
+    if len(levels) > 2 and highest == [first]:
+        return {key: max(1, level - 1) for key, level in levels.items()}
+    return levels
+
+
+def _candidates(pages: list[RawPage], body_size: int) -> Iterator[_Candidate]:
+    bold_counts = _bold_share(pages) < 0.3
+    larger = _LARGER * body_size
+    least = 0.95 * body_size
+    for page in pages:
+        for piece in page.pieces:
+            size = piece.size
+            if size <= larger and not (bold_counts and piece.bold and size >= least):
+                continue
+            text = piece.text
+            if len(text) > _LONGEST or piece.lines > 3 or piece.rows or piece.table or LEADERS.search(text):
+                continue
+            if len(_LETTERS.findall(text)) < 2:
+                continue
+            if size <= larger and (piece.lines > 2 or text.rstrip().endswith((".", ",", ";", ":"))):
+                continue
+            number = _NUMBER.match(text)
+            depth = number[1].count(".") + 1 if number else 1
+            yield _Candidate(page.number, piece, (size if size > larger else 0, depth))
+
+
+def _bold_share(pages: list[RawPage]) -> float:
+    bold = total = 0
+    for page in pages:
+        for piece in page.pieces:
+            length = len(piece.text)
+            total += length
+            if piece.bold:
+                bold += length
+    return bold / total if total else 0.0
+
+
+def _by_type(candidates: list[_Candidate]) -> None:
+    """Larger type is a higher level; among headings of one size the depth of their number decides."""
+    sizes = sorted({candidate.rank[0] for candidate in candidates}, reverse=True)
+    steps: dict[int, int] = {}
+    for i, size in enumerate(sizes):
+        # Sizes that differ by a hair are one step.
+        steps[size] = steps[sizes[i - 1]] if i and size > 0.94 * sizes[i - 1] else len(set(steps.values()))
+    for candidate in candidates:
+        candidate.rank = (steps[candidate.rank[0]], candidate.rank[1])
+    ranks = sorted({candidate.rank for candidate in candidates})
+    for candidate in candidates:
+        candidate.level = min(ranks.index(candidate.rank) + 1, 6)
+
+
+def _by_outline(pages: list[RawPage], outline: list[tuple[int, str, int]]) -> dict[int, int]:
+    """Find the pieces on their pages that the outline names."""
+    wanted: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
+    for level, title, number in outline:
+        key = _key(title)
+        if key:
+            wanted[number - 1].append((key, level))
+    found: dict[int, int] = {}
+    for page in pages:
+        entries = wanted.get(page.number)
+        if not entries:
+            continue
+        longest = 1.5 * max(len(key) for key, _ in entries) + 40
+        lasts = {key[-1] for key, _ in entries}
+        keys = [
+            (_key(piece.text), piece)
+            for piece in page.pieces
+            if len(piece.text) <= longest
+            and piece.lines <= 4
+            and not lasts.isdisjoint(piece.text[-4:].casefold())  # Spares most of them the rest.
+            and not LEADERS.search(piece.text)
+        ]
+        for wanted_key, level in entries:
+            same = [piece for key, piece in keys if id(piece) not in found and _same(key, wanted_key)]
+            if same:  # Rather the heading than a running head that repeats it.
+                found[id(max(same, key=lambda piece: piece.size))] = min(level, 6)
+    return found
+
+
+def _key(text: str) -> str:
+    return _NOT_WORDS.sub("", text).casefold()
+
+
+def _same(key: str, wanted: str) -> bool:
+    """Whether they are one title, but for the number or the word "Chapter" before it."""
+    if key == wanted:
+        return True
+    if key.endswith(wanted):
+        return _PREFIX.fullmatch(key[: -len(wanted)]) is not None
+    return (
+        bool(key)
+        and wanted.endswith(key)
+        and _PREFIX.fullmatch(wanted[: -len(key)]) is not None
+        and len(key) > 2
+    )
+
+
+def _fit_in(candidates: list[_Candidate], levels: dict[int, int]) -> None:
+    """Give headings that the outline leaves out the level of those it names in the same type, else a deeper one."""
+    seen: defaultdict[tuple[int, int], Counter[int]] = defaultdict(Counter)
+    for candidate in candidates:
+        if id(candidate.piece) in levels:
+            seen[candidate.rank][levels[id(candidate.piece)]] += 1
+    deepest = max(levels.values())
+    for candidate in candidates:
+        if candidate.rank in seen:
+            candidate.level = seen[candidate.rank].most_common(1)[0][0]
+        else:
+            above = [seen[rank].most_common(1)[0][0] for rank in seen if rank < candidate.rank]
+            candidate.level = min(6, max(above) + 1 if above else 1 if candidate.page <= 1 else deepest)

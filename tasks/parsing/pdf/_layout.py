@@ -1,0 +1,165 @@
+"""What a page is made of before its structure is known: pieces, rows of cells, tables."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+# Coordinates and sizes of pieces are whole numbers: tenths of a point.
+SCALE: Final = 10.0
+# Footnotes are set in type smaller than this part of that of the text.
+NOTE_SIZE: Final = 0.93
+# Dots that lead from an entry of a table of contents to its page.
+LEADERS: Final = re.compile(r"(?:[.·…_]\s?){5,}")
+
+
+class Cell(NamedTuple):
+    """A part of a row that stands apart from its neighbours."""
+
+    x0: int
+    x1: int
+    text: str
+
+
+class Row(NamedTuple):
+    """Where cells stand side by side on one line.
+
+    Attributes:
+        x0: Left edge, in points as all of these.
+        y0: Top edge.
+        x1: Right edge.
+        y1: Bottom edge.
+        size: Size of the type.
+        second: Left edge of the second cell.
+        cells: How many there are.
+    """
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    size: float
+    second: float
+    cells: int
+
+
+class Comment(NamedTuple):
+    """What a reader has put on a page, or the value of a field, with its label.
+
+    Attributes:
+        x0: Left edge, in points as all of these.
+        y0: Top edge.
+        x1: Right edge.
+        y1: Bottom edge.
+        text: What it says.
+    """
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    text: str
+
+
+@dataclass(slots=True)
+class Piece:
+    """Lines that belong together. Coordinates and size in tenths of a point.
+
+    Attributes:
+        x0: Left edge.
+        y0: Top edge.
+        x1: Right edge.
+        y1: Bottom edge.
+        size: Size of the type.
+        bold: Whether it is set in bold type.
+        text: The lines, with a line break between them.
+        lines: How many they are.
+        rows: For lines that have cells side by side: the cells of every line.
+        table: The table that this is, its text then being empty.
+        margin: Whether it is a running head or foot, which no paragraph is interrupted by.
+    """
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    size: int
+    bold: bool
+    text: str
+    lines: int
+    rows: list[list[Cell]] | None = None
+    table: Table | None = None
+    margin: bool = False
+
+
+@dataclass(slots=True)
+class Table:
+    """A table on one page; coordinates and size of its type in tenths of a point.
+
+    Attributes:
+        x0: Left edge.
+        y0: Top edge.
+        x1: Right edge.
+        y1: Bottom edge.
+        size: Size of the type.
+        rows: Cells, with their line breaks.
+        columns: Left edges of the columns.
+        bold: Whether the first row is set in bold type, unlike the second.
+        continues: Whether it goes on with that of the page before; it has no header then.
+    """
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    size: int
+    rows: list[list[str]]
+    columns: list[int]
+    bold: bool = False
+    continues: bool = False
+
+
+@dataclass(slots=True)
+class RawPage:
+    """One page before its structure is known.
+
+    Attributes:
+        number: Counted from 0.
+        width: In points.
+        height: In points.
+        pieces: In the order of the file, until `order.arrange` has put them right.
+        vertical: Whether lines run from top to bottom.
+        ocr: Whether it was read from a picture.
+        seconds: Time that OCR took for it.
+        plain: What `text_cleanup.is_plain` says of its text.
+        comments: What readers have put on it, and values of fields that it does not show.
+        files: Names of files that are attached to it.
+        hidden: How many comments are hidden from every reader, and were not read.
+        copied: Characters of text that is drawn again on the same spot, which were left out.
+    """
+
+    number: int
+    width: float
+    height: float
+    pieces: list[Piece] = field(default_factory=list)
+    vertical: bool = False
+    ocr: bool = False
+    seconds: float = 0.0
+    plain: bool = False
+    copied: int = 0
+    comments: list[Comment] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    hidden: int = 0
+
+    @property
+    def characters(self) -> int:
+        """Characters on the page, white space not counted."""
+        return sum(len("".join(piece.text.split())) for piece in self.pieces)
+
+
+def table_piece(table: Table) -> Piece:
+    """The piece that stands for a table."""
+    return Piece(
+        table.x0, table.y0, table.x1, table.y1, table.size, False, "", max(2, len(table.rows)), None, table
+    )

@@ -1,0 +1,171 @@
+"""Words whose letters are set apart, as in many titles: MuPDF takes the space between letters for one between words.
+
+Such letters are known by their spaces: within a word all are equally wide, and those between words are wider. Single
+letters that stand by themselves have other spaces: those of the words around them, or those of columns, which are as
+far from each other whatever stands in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Final
+
+from prefect_ollama.tasks.parsing.pdf._glyphs import Glyph, glyphs
+from prefect_ollama.tasks.parsing.pdf._lines import RIGHT_TO_LEFT
+from prefect_ollama.tasks.parsing.pdf._stext import LEVEL, Line, TextBlock, block_of
+from prefect_ollama.tasks.parsing.pdf._word_ends import Letter, word_ends
+
+# Lengths are in sizes of the type. Letters that are set apart have more space between them.
+_LEAST: Final = 0.07
+# Fewer letters are no word that is known as one.
+_MIN_LETTERS: Final = 4
+# What is farther apart is another text beside it.
+_BESIDE: Final = (3.2, 0.6)
+# Words, and also the spaces and line ends between them, as one byte each; bytes inside a character count for none.
+_BYTES: Final = bytes(0 if each in b" \n" else 1 for each in range(256))
+_CONTINUED: Final = bytes(range(0x80, 0xC0))
+_SINGLES: Final = b"\0\1\0\1\0\1\0"
+
+
+def without_letter_spacing(blocks: list[TextBlock], text: bytes) -> list[TextBlock]:
+    """Return the blocks of a page with words in place of letters that are set apart.
+
+    Args:
+        blocks: In the order of the file.
+        text: All text of the page in UTF-8, a line for each of its lines.
+    """
+    if _SINGLES not in b"\0" + text.translate(_BYTES, _CONTINUED):
+        return blocks
+    return [_words_of(block) if _has_singles(block.texts) else block for block in blocks]
+
+
+def _has_singles(texts: list[str]) -> bool:
+    words = " ".join(texts).split()
+    return any(len(a) == len(b) == len(c) == 1 for a, b, c in zip(words, words[1:], words[2:], strict=False))
+
+
+def _words_of(block: TextBlock) -> TextBlock:
+    lines: list[Line] = []
+    texts: list[str] = []
+    rows = list(_rows(block))
+    grid = sum(_has_singles(block.texts[start:end]) for start, end in rows) > 1
+    for start, end in rows:
+        row_lines, row_texts = block.lines[start:end], block.texts[start:end]
+        if not RIGHT_TO_LEFT.search("".join(row_texts)):
+            row_lines, row_texts = _joined(row_lines, row_texts, grid)
+        lines += row_lines
+        texts += row_texts
+    return block_of(lines, texts) if texts != block.texts else block
+
+
+def _rows(block: TextBlock) -> Iterator[tuple[int, int]]:
+    """Lines that follow each other on one baseline, as first and last but one."""
+    start = 0
+    for i in range(1, len(block.lines) + 1):
+        if i < len(block.lines):
+            before, line = block.lines[i - 1], block.lines[i]
+            if abs(line[4] - before[4]) <= LEVEL and line[0] >= before[2]:
+                continue
+        yield start, i
+        start = i
+
+
+def _joined(lines: list[Line], texts: list[str], grid: bool) -> tuple[list[Line], list[str]]:
+    """A row of lines, with its letters that are set apart joined to words, and the lines that this makes one.
+
+    Args:
+        lines: The lines.
+        texts: Their texts.
+        grid: Whether other rows of the block have letters apart too, as the rows of a table have.
+    """
+    letters = list(_letters(lines, texts))
+    if any(not letter.glyph.at for letter in letters):
+        return lines, texts
+    gaps = [_gap(before.glyph, after.glyph) for before, after in pairwise(letters)]
+    words: dict[
+        int, bool
+    ] = {}  # By the number of a gap in a word that is set apart: whether a word ends at it.
+    for start, end in _runs(letters, gaps):
+        if (
+            ends := word_ends(
+                letters[start:end], gaps[start : end - 1], _around(letters, gaps, start, end), grid
+            )
+        ) is not None:
+            words |= {start + i: i in ends for i in range(end - start - 1)}
+    if not words:
+        return lines, texts
+    made: list[tuple[int, str]] = []
+    for i, letter in enumerate(letters):
+        text = letter.glyph.text
+        if made and (i - 1 in words or letter.line == letters[i - 1].line):
+            space = words[i - 1] if i - 1 in words else _is_parted(letters[i - 1], letter, texts)
+            made[-1] = (made[-1][0], f"{made[-1][1]}{' ' * space}{text}")
+        else:
+            made.append((letter.line, text))
+    return _merged(lines, made)
+
+
+def _letters(lines: list[Line], texts: list[str]) -> Iterator[Letter]:
+    for number, (line, text) in enumerate(zip(lines, texts, strict=True)):
+        spaced = False
+        for glyph in glyphs(line, text):
+            if glyph.text.isspace():
+                spaced = spaced or glyph.written
+                continue
+            yield Letter(glyph, number, spaced)
+            spaced = False
+
+
+def _is_parted(before: Letter, letter: Letter, texts: list[str]) -> bool:
+    """Whether MuPDF has put a space between two letters of one line."""
+    return letter.spaced or _gap(before.glyph, letter.glyph) > 2 * _LEAST * letter.glyph.size
+
+
+def _gap(before: Glyph, after: Glyph) -> float:
+    along = (after.x - before.x) * before.right + (after.y - before.y) * before.down
+    return along - before.width
+
+
+def _runs(letters: Sequence[Letter], gaps: list[float]) -> Iterator[tuple[int, int]]:
+    """Letters that stand apart on both sides and follow each other, as first and last but one."""
+
+    def is_apart(i: int) -> bool:
+        size = min(letters[i].glyph.size, letters[i + 1].glyph.size)
+        return gaps[i] > _LEAST * size
+
+    start = 0
+    for i in range(len(letters) + 1):
+        alone = i < len(letters) and (i == 0 or is_apart(i - 1)) and (i == len(gaps) or is_apart(i))
+        if not alone:
+            if i - start >= _MIN_LETTERS:
+                yield from _divided(letters, gaps, start, i)
+            start = i + 1
+
+
+def _divided(letters: Sequence[Letter], gaps: list[float], start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Divide letters where so much space is left that another text begins."""
+    factor, more = _BESIDE
+    most = factor * min(gaps[start : end - 1]) + more * letters[start].glyph.size
+    for i in range(start, end):
+        if i + 1 == end or gaps[i] > most:
+            if i + 1 - start >= _MIN_LETTERS:
+                yield start, i + 1
+            start = i + 1
+
+
+def _around(letters: Sequence[Letter], gaps: list[float], start: int, end: int) -> list[float]:
+    """The spaces that MuPDF sees before and after letters, as far as there are words there."""
+    return [gaps[i] for i in (start - 1, end - 1) if 0 <= i < len(gaps) and not letters[i + 1].spaced]
+
+
+def _merged(lines: list[Line], made: list[tuple[int, str]]) -> tuple[list[Line], list[str]]:
+    """The lines that are left, each with the lines that were joined to it."""
+    starts = [number for number, _ in made]
+    found: list[Line] = []
+    for start, end in pairwise([*starts, len(lines)]):
+        part = lines[start:end]
+        first = part[0]
+        box = (first[0], min(line[1] for line in part), part[-1][2], max(line[3] for line in part))
+        found.append((*box, *first[4:]))
+    return found, [text for _, text in made]

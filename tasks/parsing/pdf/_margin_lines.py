@@ -1,0 +1,93 @@
+"""The lines at the top and bottom of pages, among which running heads and page numbers are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Piece, RawPage
+from prefect_ollama.tasks.parsing.pdf._page_number import PageNumber, page_number
+
+MIN_PAGES: Final = 3
+"""On so many pages a line must stand to be one that repeats."""
+
+SAME_HEIGHT: Final = 40
+"""Lines stand at one height if they are no farther apart, in tenths of a point."""
+
+TITLE_SIZE: Final = 1.15
+"""Type that is larger than this, in sizes of the text's type, is that of a title."""
+
+# How much of a page at its top and bottom is searched, and for how many pieces.
+_BAND: Final = 0.13
+_PIECES: Final = 3
+# A line that repeats stands on one of so many pages: one of code now and then at a foot is text. Left and right pages
+# may have different heads, and the first pages of chapters have none.
+_ONE_OF: Final = 3
+
+
+@dataclass(slots=True, eq=False)
+class MarginLine:
+    """A line at the top or bottom of a page that may repeat.
+
+    Attributes:
+        rule: "header" or "footer".
+        page: Its page.
+        piece: Its piece.
+        text: What it says, white space made even.
+        number: The page number that it may hold.
+    """
+
+    rule: str
+    page: RawPage
+    piece: Piece
+    text: str
+    number: PageNumber | None
+
+    @property
+    def height(self) -> int:
+        """Its top edge, in tenths of a point."""
+        return self.piece.y0
+
+
+def margin_lines(page: RawPage) -> Iterator[MarginLine]:
+    """The first pieces within the top of the page and the last ones within its bottom, of two lines at most."""
+    pieces = page.pieces
+    top, bottom = page.height * _BAND * SCALE, page.height * (1 - _BAND) * SCALE
+    high = [piece for piece in pieces if piece.y1 <= top and piece.lines <= 2 and not piece.table]
+    low = [piece for piece in pieces if piece.y0 >= bottom and piece.lines <= 2 and not piece.table]
+    if len(high) > _PIECES:
+        high = sorted(high, key=lambda piece: piece.y0)[:_PIECES]
+    if len(low) > _PIECES:
+        low = sorted(low, key=lambda piece: -piece.y1)[:_PIECES]
+    for rule, found in (("header", high), ("footer", low)):
+        for piece in found:
+            text = " ".join(piece.text.split())
+            yield MarginLine(rule, page, piece, text, page_number(text, piece.rows))
+
+
+def at_one_height(found: list[MarginLine]) -> Iterator[list[MarginLine]]:
+    """Divide by height on the page, each part in the order of pages."""
+    if not found:
+        return
+    found = sorted(found, key=lambda line: line.height)
+    group = [found[0]]
+    for line in found[1:]:
+        if line.height - group[-1].height > SAME_HEIGHT:
+            yield sorted(group, key=lambda line: line.page.number)
+            group = []
+        group.append(line)
+    yield sorted(group, key=lambda line: line.page.number)
+
+
+def is_dense(pages: set[int]) -> bool:
+    """Whether pages are close to each other, as those with one running head are."""
+    return _ONE_OF * len(pages) > max(pages) - min(pages)
+
+
+def is_outermost(line: MarginLine) -> bool:
+    """Whether a line is the first of its page, or the last."""
+    piece = line.piece
+    if line.rule == "header":
+        return all(other.y0 >= piece.y0 - SAME_HEIGHT for other in line.page.pieces)
+    return all(other.y1 <= piece.y1 + SAME_HEIGHT for other in line.page.pieces)

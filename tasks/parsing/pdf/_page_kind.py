@@ -1,0 +1,78 @@
+"""What a page shows that it needs beyond the reading of its text: tables, a look at its pictures, or OCR.
+
+Each of these takes longer than reading the page, so none is done without a sign.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from prefect_ollama.tasks.parsing.pdf._layout import Piece, RawPage
+
+# A page with fewer characters than this may be a scan, if it holds pictures.
+_FEW_IF_ALL_PICTURE: Final = 200
+# A page with fewer characters whose pictures cover more than this share of it is a scan.
+_FEW_CHARACTERS: Final = 20
+_COVERED: Final = 0.5
+# Most scans that were stamped ("Downloaded from …") are nothing but picture.
+_ALL_PICTURE: Final = 0.9
+# U+FFFD, the private use area and controls: what a font without a character map yields.
+_UNKNOWN: Final = re.compile(rb"\xef(?:\xbf\xbd|[\x80-\xa3])|\xee|[\x00-\x08\x0b-\x1f]")
+_GARBLED: Final = 0.2
+_WORDS: Final = re.compile(r"[\W_]+")
+
+
+def is_sparse(text: bytes) -> bool:
+    """Whether a page has so few characters (here as UTF-8) that its pictures may be its content."""
+    return len(text) < 4 * _FEW_IF_ALL_PICTURE and characters(text) < _FEW_IF_ALL_PICTURE
+
+
+def is_garbled(text: bytes) -> bool:
+    """Whether more of a page's characters (here as UTF-8) than a few have no meaning."""
+    unknown = len(_UNKNOWN.findall(text))
+    return unknown > 0 and unknown > _GARBLED * characters(text) >= _GARBLED * _FEW_CHARACTERS
+
+
+def is_mostly_unknown(piece: Piece) -> bool:
+    """Whether a piece says nothing: most pages whose text is garbled have lines in a font that is not."""
+    text = piece.text
+    if piece.table is not None:
+        text = " ".join(cell for row in piece.table.rows for cell in row)
+    encoded = text.encode("utf-8", "replace")
+    return len(_UNKNOWN.findall(encoded)) > _GARBLED * characters(encoded)
+
+
+def keep_beside(page: RawPage, before: RawPage, why: str) -> None:
+    """Give a page as OCR read it what it had before, and OCR does not see, or may have misread.
+
+    Args:
+        page: As OCR read it.
+        before: As it was.
+        why: Why OCR was needed: "scanned" pages may have a few lines of text on their picture, such as a number that
+            was stamped on each.
+    """
+    page.comments, page.files, page.hidden = before.comments, before.files, before.hidden
+    if why == "scanned":
+        read = "".join(_WORDS.sub("", piece.text) for piece in page.pieces).casefold()
+        page.pieces += [
+            piece
+            for piece in before.pieces
+            if piece.text
+            and _WORDS.sub("", piece.text).casefold() not in read
+            and not is_mostly_unknown(piece)
+        ]
+
+
+def characters(text: bytes) -> int:
+    """Characters of a text in UTF-8, white space not counted."""
+    return len("".join(text.decode("utf-8", "replace").split()))
+
+
+def is_scan(page: RawPage, pictures: list[tuple[float, float, float, float]]) -> bool:
+    """Whether a page is a picture of text, from the places of its pictures."""
+    share = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in pictures) / max(1.0, page.width * page.height)
+    count = page.characters
+    return (count < _FEW_CHARACTERS and share > _COVERED) or (
+        count < _FEW_IF_ALL_PICTURE and share > _ALL_PICTURE
+    )

@@ -1,0 +1,134 @@
+"""The columns of a table, parted by strips in which nothing stands, and which cell stands in which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import median
+from typing import Final
+
+from prefect_ollama.tasks.parsing.pdf._stext import Line, edges
+
+# With so many rows, one of them may reach over a gap between columns.
+_SOME_ROWS: Final = 3
+# What stands apart stands so far apart, in sizes of the type.
+_APART: Final = 0.2
+
+
+@dataclass(slots=True)
+class Word:
+    """A line or a part of one.
+
+    Attributes:
+        x0: Left edge, in points as all of these.
+        x1: Right edge.
+        y0: Top edge.
+        y1: Bottom edge.
+        baseline: Where it stands.
+        size: Size of its type.
+        text: What it says.
+        place: Number of its block and of its line in that.
+        line: The line.
+        column: Column of the table that it stands in.
+    """
+
+    x0: float
+    x1: float
+    y0: float
+    y1: float
+    baseline: float
+    size: float
+    text: str
+    place: tuple[int, int]
+    line: Line
+    column: int = -1
+
+
+Columns = list[tuple[float, float]]
+"""Left and right edges, in points."""
+
+
+def columns_of(rows: list[list[Word]]) -> Columns:
+    """Columns, from rows of several cells; a few of these may reach over a gap."""
+    rows = [row for row in rows if len(row) > 1]
+    cells = [cell for row in rows for cell in row]
+    tolerated = max(len(rows) // 4, len(rows) >= _SOME_ROWS)
+    columns = _covered(cells, tolerated)
+    # What stands in a gap by itself is a column with few cells.
+    alone = [cell for cell in cells if all(cell.x0 >= x1 or cell.x1 <= x0 for x0, x1 in columns)]
+    return sorted([*columns, *_covered(alone, 0)])
+
+
+def _covered(cells: list[Word], tolerated: int) -> Columns:
+    """Where more cells than so many stand one below the other, as left and right edges."""
+    if not cells:
+        return []
+    edges = sorted([(cell.x0, 1) for cell in cells] + [(cell.x1, -1) for cell in cells])
+    least = _APART * median(cell.size for cell in cells)
+    found: Columns = []
+    covered = 0
+    begun: float | None = None
+    for x, step in edges:
+        covered += step
+        if covered > tolerated and begun is None:
+            begun = x
+        elif covered <= tolerated and begun is not None:
+            if found and begun - found[-1][1] < least:
+                begun = found.pop()[0]
+            found.append((begun, x))
+            begun = None
+    return found
+
+
+def placed(rows: list[list[Word]], columns: Columns) -> list[list[Word]]:
+    """Say of each cell in which column it stands; one that reaches over several is divided at a space between."""
+    for row in rows:
+        for i in reversed(range(len(row))):
+            word = row[i]
+            over = _over(word, columns)
+            word.column = over[0]
+            if len(over) > 1 and len(row) > 1:
+                parts = _parted(word, columns)
+                if len(parts) > 1:
+                    for part in parts:
+                        part.column = _over(part, columns)[0]
+                    row[i : i + 1] = parts
+    return rows
+
+
+def _over(cell: Word, columns: Columns) -> list[int]:
+    """Columns that a cell reaches over, else the one that is nearest to it."""
+    slack = 0.2 * cell.size
+    # By far the most stand within one.
+    left, right = cell.x0 + slack, cell.x1 - slack
+    for i, (x0, x1) in enumerate(columns):
+        if x0 < left < right < x1 and right - left > slack:
+            return [i]
+    found = [
+        i
+        for i, (x0, x1) in enumerate(columns)
+        if min(cell.x1, x1) - max(cell.x0, x0) > min(slack, 0.5 * (x1 - x0))
+    ]
+    if found:
+        return found
+    middle = (cell.x0 + cell.x1) / 2
+    return [min(range(len(columns)), key=lambda i: abs(middle - sum(columns[i]) / 2))]
+
+
+def _parted(word: Word, columns: Columns) -> list[Word]:
+    places = edges(word.line, word.text)
+    spaces = [
+        i for i, character in enumerate(word.text) if character.isspace() and 0 < i < len(word.text) - 1
+    ]
+    slack = 0.4 * word.size
+    parts: list[Word] = []
+    start = 0
+    for (_, left), (right, _) in pairwise(columns):
+        between = [i for i in spaces if i > start and left - slack < sum(places[i]) / 2 < right + slack]
+        if between and word.x0 < left and word.x1 > right:
+            # The widest of them, and of those as wide the one that the next column follows most closely.
+            widths = {i: round((places[i + 1][0] - places[i - 1][1]) / slack) for i in between}
+            end = max(between, key=lambda i: (widths[i], -abs(places[i + 1][0] - right)))
+            parts.append(replace(word, text=word.text[start:end], x0=places[start][0], x1=places[end - 1][1]))
+            start = end + 1
+    return [*parts, replace(word, text=word.text[start:], x0=places[start][0])]

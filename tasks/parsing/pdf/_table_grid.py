@@ -1,0 +1,237 @@
+"""From lines that stand side by side to the rows and columns of a table.
+
+Columns are parted by strips in which nothing stands from top to bottom, rows by more space than the lines of one
+cell have between them, or, where all lines are equally far apart, by what stands in the first column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from operator import attrgetter
+from statistics import median
+from typing import Final
+
+from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Table
+from prefect_ollama.tasks.parsing.pdf._table_columns import Word, columns_of, placed
+
+# A grid of which fewer cells than this hold text is a frame, not a table.
+_FILLED: Final = 0.4
+# A cell with more characters than this is a column of the page, not of a table.
+_LONGEST_CELL: Final = 600
+# Two columns of lines that are longer than this on average are columns of text.
+_LONG_LINES: Final = 45
+_MOST_COLUMNS: Final = 30
+# With so many rows, one of them may reach over a gap between columns.
+_SOME_ROWS: Final = 3
+# Lengths from here on are in sizes of the type. What stands apart stands so far apart.
+_APART: Final = 0.2
+# Lines are one below the other in a cell, or rows of a table, and not beside each other.
+_BELOW: Final = 0.9
+# Lines of one cell are not farther apart.
+_LEADING: Final = 1.6
+# Space between rows is so much larger than between the lines of a cell.
+_WIDER: Final = 1.12
+# A running head or foot stands in this part of the page at its edge.
+_EDGE: Final = 0.1
+_ITEM: Final = re.compile(r"[•◦‣▪▫■□●○–—\-*·➢➤✓∙⁃]|\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,4})[.)]")
+
+
+def tables_in(words: list[Word], height: float) -> Iterator[tuple[Table, set[tuple[int, int]]]]:
+    """Find the tables among lines, each with the places of the lines that it takes.
+
+    Args:
+        words: Lines around those that stand side by side, in any order.
+        height: Of the page, in points.
+    """
+    for part in _parts(_rows(words), height):
+        for rows in _between_crossing(part):
+            if sum(len(row) > 1 for row in rows) < 2:
+                continue
+            columns = columns_of(rows)
+            if 2 <= len(columns) <= _MOST_COLUMNS and (
+                table := _table(_trimmed(placed(rows, columns)), len(columns))
+            ):
+                yield table
+
+
+def _rows(words: list[Word]) -> list[list[Word]]:
+    """Lines that stand beside each other, each row from left to right."""
+    rows: list[list[Word]] = []
+    for word in sorted(words, key=lambda word: word.baseline):
+        if rows and word.baseline - rows[-1][0].baseline < 0.35 * min(word.size, rows[-1][0].size):
+            rows[-1].append(word)
+        else:
+            rows.append([word])
+    return [sorted(row, key=attrgetter("x0", "x1")) for row in rows]
+
+
+def _parts(rows: list[list[Word]], height: float) -> Iterator[list[list[Word]]]:
+    """Divide rows where much more space is left than there is between most, less at a running head or foot."""
+    steps = [below[0].baseline - above[0].baseline for above, below in pairwise(rows)]
+    if not steps:
+        return
+    middle = median(steps)
+    most = max(2.6 * rows[0][0].size, 2.2 * middle)
+    part = [rows[0]]
+    for above, below, step in zip(rows, rows[1:], steps, strict=False):
+        at_edge = above[0].y1 < _EDGE * height or below[0].y0 > (1 - _EDGE) * height
+        if step > (1.25 * middle if at_edge else most):
+            yield part
+            part = []
+        part.append(below)
+    yield part
+
+
+def _between_crossing(rows: list[list[Word]]) -> Iterator[list[list[Word]]]:
+    """Divide rows at lines by themselves that reach over the cells beside: text above, below or between tables."""
+    part: list[list[Word]] = []
+    beside: list[Word] = []
+    for i, row in enumerate(rows):
+        if len(row) > 1:
+            beside = row
+        elif _crosses(row[0], beside or next((below for below in rows[i:] if len(below) > 1), [])):
+            if part:
+                yield part
+            part, beside = [], []
+            continue
+        part.append(row)
+    if part:
+        yield part
+
+
+def _crosses(line: Word, cells: list[Word]) -> bool:
+    slack = 0.3 * line.size
+    return any(line.x0 < left.x1 - slack and line.x1 > right.x0 + slack for left, right in pairwise(cells))
+
+
+def _trimmed(rows: list[list[Word]]) -> list[list[Word]]:
+    """Take away lines by themselves before the first row and after the last, but for further lines of their cells."""
+    whole = [i for i, row in enumerate(rows) if len(row) > 1]
+    start, end = whole[0], whole[-1]
+    while end - start > 1 and not _fits(rows[start], rows[start + 1 : end + 1]):
+        start += 1
+    while end - start > 1 and not _fits(rows[end], rows[start:end]):
+        end -= 1
+    while (
+        start
+        and rows[start][0].baseline - rows[start - 1][0].baseline < 1.4 * rows[start][0].size
+        and rows[start - 1][0].column > 0
+    ):
+        start -= 1
+    steps = [below[0].baseline - above[0].baseline for above, below in pairwise(rows[start : end + 1])]
+    leading = min(steps, default=_LEADING * rows[end][0].size)
+    while end + 1 < len(rows):
+        last, line = rows[end][0], rows[end + 1][0]
+        above = _lowest(rows[: end + 1], line.column)
+        most = min(_WIDER * max(leading, _BELOW * last.size), _LEADING * last.size)
+        if line.baseline - last.baseline >= most or above is None or not _aligned(above, line):
+            break
+        end += 1
+    return rows[start : end + 1]
+
+
+def _fits(row: list[Word], others: list[list[Word]]) -> bool:
+    """Whether most cells of a row stand in line with others of their columns; words of a line of prose do not."""
+    fitting = 0
+    for cell in row:
+        same = [other for cells in others for other in cells if other.column == cell.column]
+        fitting += sum(_aligned(cell, other) for other in same) >= max(1, 0.3 * len(same))
+    close = all(right.x0 - left.x1 < 1.3 * left.size for left, right in pairwise(row))
+    return fitting >= (0.75 if close else 0.5) * len(row)
+
+
+def _lowest(rows: list[list[Word]], column: int) -> Word | None:
+    return next((cell for row in reversed(rows) for cell in row if cell.column == column), None)
+
+
+def _aligned(one: Word, other: Word) -> bool:
+    slack = 0.6 * one.size
+    return (
+        abs(one.x0 - other.x0) < slack
+        or abs(one.x1 - other.x1) < slack
+        or abs(one.x0 + one.x1 - other.x0 - other.x1) < 2 * slack
+    )
+
+
+def _table(rows: list[list[Word]], columns: int) -> tuple[Table, set[tuple[int, int]]] | None:
+    grid: list[list[list[Word]]] = []
+    for row, begins in zip(rows, [True, *_borders(rows)], strict=True):
+        if begins:
+            grid.append([[] for _ in range(columns)])
+        for cell in row:
+            grid[-1][cell.column].append(cell)
+    kept = [i for i in range(columns) if any(row[i] for row in grid)]
+    grid = [[row[i] for i in kept] for row in grid]
+    if sum(sum(map(bool, row)) > 1 for row in grid) < 2 or len(kept) < 2 or not _is_table(grid):
+        return None
+    cells = [cell for row in rows for cell in row]
+    table = Table(
+        int(SCALE * min(cell.x0 for cell in cells)),
+        int(SCALE * min(cell.y0 for cell in cells)),
+        int(SCALE * max(cell.x1 for cell in cells)),
+        int(SCALE * max(cell.y1 for cell in cells)),
+        max(1, int(SCALE * median(cell.size for cell in cells))),
+        [["\n".join(cell.text for cell in cell_lines) for cell_lines in row] for row in grid],
+        [int(SCALE * min(cell.x0 for row in grid for cell in row[i])) for i in range(len(kept))],
+        _is_bold(grid[0]) and not _is_bold(grid[1]),
+    )
+    return table, {cell.place for cell in cells}
+
+
+def _is_bold(row: list[list[Word]]) -> bool:
+    return all(cell.line[6] for cells in row for cell in cells)
+
+
+def _borders(rows: list[list[Word]]) -> list[bool]:
+    """Say of every line but the first whether a row of the table begins with it."""
+    size = median(cell.size for row in rows for cell in row)
+    steps = [below[0].baseline - above[0].baseline for above, below in pairwise(rows)]
+    below = [step >= _BELOW * size for step in steps]
+    smallest = min((step for step in steps if step >= _BELOW * size), default=0.0)
+    if smallest > _LEADING * size:
+        return below
+    filled = [{cell.column for cell in row} for row in rows]
+    wide = [step > _WIDER * smallest for step in steps]
+    narrow = [i for i, (far, under) in enumerate(zip(wide, below, strict=True)) if under and not far]
+    whole = sum(filled[i + 1] >= filled[i] and len(filled[i]) > 1 for i in narrow)
+    if any(wide) and (whole <= 0.4 * len(narrow) or len(narrow) <= 1.5 * sum(wide)):
+        return wide
+    first = [0 in columns for columns in filled]
+    if not all(first) and sum(first) >= 0.4 * len(first) and first[0]:
+        return [under and begins for under, begins in zip(below, first[1:], strict=True)]
+    return below
+
+
+def _is_table(grid: list[list[list[Word]]]) -> bool:
+    """Whether cells are filled, stand in line, and are neither columns of text nor the points of a list."""
+    texts = [[" ".join(cell.text for cell in cells) for cells in row] for row in grid]
+    every = [text for row in texts for text in row]
+    if sum(map(bool, every)) < _FILLED * len(every) or max(map(len, every)) > _LONGEST_CELL:
+        return False
+    if len(grid[0]) == 2:
+        if sum(_ITEM.fullmatch(row[0]) is not None or not row[0] for row in texts) > 0.5 * len(texts):
+            return False
+        lines = [[len(cell.text) for row in grid for cell in row[column]] for column in (0, 1)]
+        if all(sum(lengths) > _LONG_LINES * len(lengths) for lengths in lines):
+            return False
+    in_line = sum(_in_line([row[column] for row in grid]) for column in range(len(grid[0])))
+    return in_line >= 0.6 * len(grid[0])
+
+
+def _in_line(cells: list[list[Word]]) -> bool:
+    """Whether most cells of a column begin, end or have their middle at one place."""
+    firsts = [each[0] for each in cells if each]
+    if len(firsts) < 2:
+        return True
+    size = firsts[0].size
+    return any(
+        max(Counter(round(place / size) for place in places).values()) >= 0.5 * len(firsts)
+        for places in (
+            [cell.x0 for cell in firsts],
+            [cell.x1 for cell in firsts],
+            [(cell.x0 + cell.x1) / 2 for cell in firsts],
+        )
+    )

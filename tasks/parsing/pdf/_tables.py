@@ -1,0 +1,256 @@
+"""Tables as text that a model can read: Markdown, one row a line, the header first.
+
+Where lines stand side by side in columns, the lines around are looked at by themselves. A table takes its very lines
+away from the text, so that nothing is lost or doubled.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from prefect_ollama.tasks.parsing.dropped import Dropped
+from prefect_ollama.tasks.parsing.pdf._layout import (
+    LEADERS,
+    NOTE_SIZE,
+    Cell,
+    Piece,
+    RawPage,
+    Row,
+    Table,
+    table_piece,
+)
+from prefect_ollama.tasks.parsing.pdf._stext import TextBlock
+from prefect_ollama.tasks.parsing.pdf._table_columns import Word
+from prefect_ollama.tasks.parsing.pdf._table_grid import tables_in
+
+_MOST_COLUMNS: Final = 30
+_MOST_ROWS: Final = 5000
+# Rows of one table may have so much between them, in sizes of the type: cells of several lines.
+_FAR: Final = 12
+# And so much above and below them is looked at for more rows.
+_AROUND: Final = 15
+
+
+def find_tables(blocks: list[TextBlock], rows: list[Row], height: float) -> Sequence[TextBlock | Table]:
+    """Find the tables of a page.
+
+    Args:
+        blocks: In the order of the file.
+        rows: Where to look.
+        height: Of the page, in points.
+
+    Returns:
+        The blocks without the lines that stand in tables, and the tables at their places.
+    """
+    taken: set[tuple[int, int]] = set()
+    at: dict[tuple[int, int], Table] = {}
+    for group in _groups(rows):
+        if not _in_columns(group):
+            continue
+        for table, places in tables_in(_words(blocks, group, taken), height):
+            taken |= places
+            at[min(places)] = table
+    return list(_without(blocks, taken, at)) if at else blocks
+
+
+def _groups(rows: list[Row]) -> list[list[Row]]:
+    groups: list[list[Row]] = []
+    for row in sorted(rows[:_MOST_ROWS], key=lambda row: row.y0):
+        for group in groups:
+            size = row.size
+            if (
+                row.y0 <= group[-1].y1 + _FAR * size
+                and row.x0 <= max(other.x1 for other in group[-8:]) + 3 * size
+                and row.x1 >= min(other.x0 for other in group[-8:]) - 3 * size
+            ):
+                group.append(row)
+                break
+        else:
+            groups.append([row])
+    return groups
+
+
+def _in_columns(rows: list[Row]) -> bool:
+    """Whether several rows have a cell that begins, or one that ends, at the same place."""
+    if len(rows) < 2:
+        return False
+    size = rows[0].size
+    starts = Counter(round(row.second / size) for row in rows)
+    ends = Counter(round(row.x1 / size) for row in rows)
+    least = 2 if len(rows) == 2 and min(row.cells for row in rows) > 2 else 3
+    return any(
+        counted[place] + counted[place + 1] >= least for counted in (starts, ends) for place in list(counted)
+    )
+
+
+def _words(blocks: list[TextBlock], group: list[Row], taken: set[tuple[int, int]]) -> list[Word]:
+    """The lines around rows: what may be the header above, and the last lines below, included."""
+    size = max(row.size for row in group)
+    x0, x1 = min(row.x0 for row in group), max(row.x1 for row in group)
+    top = min(row.y0 for row in group) - _AROUND * size
+    bottom = max(row.y1 for row in group) + _AROUND * size
+    found = []
+    for i, block in enumerate(blocks):
+        if block.y1 < top or block.y0 > bottom or block.x1 < x0 or block.x0 > x1:
+            continue
+        for k, line in enumerate(block.lines):
+            left, high, right, low, baseline, own_size, _, vertical, _ = line
+            text = block.texts[k]
+            if (
+                x0 <= (left + right) / 2 <= x1
+                and top <= (high + low) / 2 <= bottom
+                and not vertical
+                and text.strip()
+                and (i, k) not in taken
+            ):
+                # A line that begins with a small raised sign is as large as lines of its height are.
+                own_size = own_size if own_size >= 0.55 * (low - high) else 0.75 * (low - high)
+                if own_size > 0:
+                    found.append(Word(left, right, high, low, baseline, own_size, text, (i, k), line))
+    return found
+
+
+def _without(
+    blocks: list[TextBlock], taken: set[tuple[int, int]], at: dict[tuple[int, int], Table]
+) -> Iterator[TextBlock | Table]:
+    touched = {block for block, _ in taken}
+    for i, block in enumerate(blocks):
+        if i not in touched:
+            yield block
+            continue
+        start = 0
+        for k in range(len(block.lines) + 1):
+            if k < len(block.lines) and (i, k) not in taken:
+                continue
+            if k > start:
+                yield _part(block, start, k)
+            if (i, k) in at:
+                yield at[i, k]
+            start = k + 1
+
+
+def _part(block: TextBlock, start: int, end: int) -> TextBlock:
+    lines = block.lines[start:end]
+    return TextBlock(
+        min(line[0] for line in lines),
+        min(line[1] for line in lines),
+        max(line[2] for line in lines),
+        max(line[3] for line in lines),
+        lines,
+        block.texts[start:end],
+        block.even,
+    )
+
+
+def tables_of_rows(page: RawPage) -> None:
+    """Make tables of what is left of rows of cells that follow each other, where the cells stand in columns."""
+    run: list[Piece] = []
+    for piece in [*page.pieces, None]:
+        if piece is not None and piece.rows and not LEADERS.search(piece.text):
+            if run and not 0 <= piece.y0 - run[-1].y1 + piece.size <= 3.5 * piece.size:
+                _make(page, run)
+                run = []
+            run.append(piece)
+        elif run:
+            _make(page, run)
+            run = []
+
+
+def _make(page: RawPage, run: list[Piece]) -> None:
+    rows = [row for piece in run for row in piece.rows or ()]
+    if len(rows) < 3:
+        return
+    columns = _columns(rows)
+    if not 2 <= len(columns) <= _MOST_COLUMNS:
+        return
+    texts = [["" for _ in columns] for _ in rows]
+    for row, cells in zip(rows, texts, strict=True):
+        for cell in row:
+            at = [i for i, (x0, x1) in enumerate(columns) if cell.x0 <= x1 and cell.x1 >= x0]
+            if len(at) != 1 or cells[at[0]]:
+                return
+            cells[at[0]] = cell.text
+    if sum(bool(text) for cells in texts for text in cells) >= 0.6 * len(rows) * len(columns):
+        _replace(page, run, Table(*_around(run), run[0].size, texts, [x0 for x0, _ in columns]))
+
+
+def _columns(rows: list[list[Cell]]) -> list[tuple[int, int]]:
+    columns: list[tuple[int, int]] = []
+    for cell in sorted((cell for row in rows for cell in row), key=lambda cell: cell.x0):
+        if columns and cell.x0 <= columns[-1][1]:
+            columns[-1] = (columns[-1][0], max(columns[-1][1], cell.x1))
+        else:
+            columns.append((cell.x0, cell.x1))
+    return columns
+
+
+def _replace(page: RawPage, pieces: list[Piece], table: Table) -> None:
+    gone = set(map(id, pieces))
+    at = next(i for i, piece in enumerate(page.pieces) if id(piece) in gone)
+    rest = [piece for piece in page.pieces if id(piece) not in gone]
+    page.pieces = [*rest[:at], table_piece(table), *rest[at:]]
+
+
+def _around(pieces: list[Piece]) -> tuple[int, int, int, int]:
+    return (
+        min(piece.x0 for piece in pieces),
+        min(piece.y0 for piece in pieces),
+        max(piece.x1 for piece in pieces),
+        max(piece.y1 for piece in pieces),
+    )
+
+
+def join_tables(pages: list[RawPage], body_size: int, dropped: Dropped) -> None:
+    """Mark the tables that go on from the page before, and take away headers that they repeat.
+
+    A page with nothing but the header keeps it.
+    """
+    before: Table | None = None
+    header: list[str] = []
+    for last, page in zip([None, *pages], pages, strict=False):
+        first = next((piece.table for piece in page.pieces if not piece.margin), None)
+        if before is None or last is None or page.number != last.number + 1:
+            pass
+        elif first is not None and _goes_on(before, first, header):
+            first.continues = True
+            if _words_of(first.rows[0]) == header and (len(first.rows) > 1 or len(page.pieces) > 1):
+                dropped.line("table-header", " ".join(first.rows.pop(0)))
+            if not first.rows:
+                page.pieces = [piece for piece in page.pieces if piece.table is not first]
+        before = _at_end(page, body_size)
+        if before is not None and not before.continues:
+            header = _words_of(before.rows[0])
+
+
+def _at_end(page: RawPage, body_size: int) -> Table | None:
+    """The table that a page ends with, but for footnotes."""
+    for piece in reversed(page.pieces):
+        if piece.table is not None or (piece.size >= NOTE_SIZE * body_size and not piece.margin):
+            return piece.table
+    return None
+
+
+def _goes_on(before: Table, table: Table, header: list[str]) -> bool:
+    """Whether a table is the rest of the one before: with the same header, or with none in the same columns."""
+    if len(table.columns) != len(before.columns):
+        return False
+    if _words_of(table.rows[0]) == header:
+        return True
+    slack = max(before.size, table.size)
+    places = zip(before.columns, table.columns, strict=True)
+    moved = table.columns[0] - before.columns[0]
+    return not table.bold and all(abs(other - one - moved) < slack for one, other in places)
+
+
+def _words_of(row: list[str]) -> list[str]:
+    return ["".join(cell.split()) for cell in row]
+
+
+def as_markdown(rows: list[list[str]], header: bool = True) -> str:
+    """Write a table with its first row as header, or without one."""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    if header:
+        lines.insert(1, "|" + " --- |" * len(rows[0]))
+    return "\n".join(lines)

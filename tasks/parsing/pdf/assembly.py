@@ -1,0 +1,184 @@
+"""What has been read of one file, entry by entry of its journal, and the document that it makes in the end.
+
+The same entries make the same document, whether they come from the reading itself or, after the process that read
+was stopped, from its journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from prefect_ollama.tasks.parsing._metadata import read_metadata
+from prefect_ollama.tasks.parsing.document import Page, Problem
+from prefect_ollama.tasks.parsing.dropped import Dropped
+from prefect_ollama.tasks.parsing.pdf._layout import Cell, Comment, Piece, RawPage, Table
+from prefect_ollama.tasks.parsing.pdf._not_read import not_on_pages
+from prefect_ollama.tasks.parsing.pdf._page_kind import is_mostly_unknown, keep_beside
+from prefect_ollama.tasks.parsing.pdf._structure import build_pages
+from prefect_ollama.tasks.parsing.sandbox import protocol
+
+_REPAIR: Final = "Open and save the file with a PDF viewer, or get a fresh copy."
+_OCR: Final = "See whether the page shows in a PDF viewer; raise the limits if it does."
+_OCR_TIME: Final = "Raise `ocr_seconds`, or lower `ocr_dpi`."
+
+
+class AssembledDocument(NamedTuple):
+    """A document as the child makes it.
+
+    Attributes:
+        pages: In order.
+        title: First heading of the first page.
+        problems: What was not read, page by page.
+        dropped: What was left out.
+        ocr_seconds: Time that OCR took.
+    """
+
+    pages: Sequence[Page]
+    title: str
+    problems: Sequence[Problem]
+    dropped: Dropped
+    ocr_seconds: float
+
+
+class Reading:
+    """Collects the entries of one file's journal."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.seen = False
+        self._about: dict[str, Any] = {}
+        self._pages: dict[int, RawPage] = {}
+        self._problems: dict[int | None, Problem] = {}
+        self._unreadable: dict[int, str] = {}
+        self._ocr_seconds = 0.0
+
+    @property
+    def pages(self) -> dict[int, RawPage]:
+        """The pages that were read, by number."""
+        return self._pages
+
+    @property
+    def first_failure(self) -> str:
+        """Why the first page that failed did so; empty where none did."""
+        return next(
+            (p.reason for page, p in sorted(self._problems.items(), key=_by_page) if page), ""
+        ).rstrip(".")
+
+    @property
+    def ocr_began(self) -> bool:
+        """Whether OCR has taken time."""
+        return self._ocr_seconds > 0
+
+    @property
+    def unreadable(self) -> list[int]:
+        """Numbers of the pages that need OCR and have been neither read nor given up."""
+        return sorted(number for number in self._unreadable if number + 1 not in self._problems)
+
+    def take(self, kind: bytes, number: int, content: Any) -> None:
+        """Take an entry.
+
+        Args:
+            kind: One of `protocol.JOURNAL`.
+            number: Page that it is about, counted from 0.
+            content: A `RawPage` where it brings one, else a dictionary.
+        """
+        match kind:
+            case protocol.OPENED:
+                self._opened(content)
+            case protocol.PAGE:
+                self._pages[number] = content
+            case protocol.PAGE_FAILED:
+                reason = f"Page {number + 1} cannot be read ({content['message']})."
+                self._problems[number + 1] = Problem(number + 1, content["kind"], reason, _REPAIR)
+            case protocol.SEEN:
+                self.seen = True
+            case protocol.UNREADABLE:
+                self._unreadable[number] = content["why"]
+            case protocol.OCR:
+                self._ocr_seconds += content.seconds
+                keep_beside(content, self._pages[number], self._unreadable[number])
+                self._pages[number] = content
+                del self._unreadable[number]
+            case protocol.OCR_FAILED:
+                self._ocr_seconds += content.get("seconds", 0.0)
+                self._not_read(number, content["kind"], content["message"], content.get("remedy", _OCR))
+
+    def stopped(self, kind: str, reason: str, remedy: str) -> None:
+        """Give up what had not been read, or not been looked at again, when the child was stopped."""
+        if not self.seen:
+            for number in range(self.count):
+                if number not in self._pages and number + 1 not in self._problems:
+                    self._problems[number + 1] = Problem(number + 1, kind, f"Not read: {reason}.", remedy)
+        for number in self.unreadable:
+            self._not_read(number, kind, reason, remedy)
+            if self.seen and kind != "ocr-limit":
+                reason = "OCR of a page before it ended the parser"
+
+    def make(self, *, running_heads: bool = False) -> AssembledDocument:
+        """Make the document of what has arrived.
+
+        Args:
+            running_heads: Whether running heads, feet and page numbers stay.
+        """
+        dropped = Dropped()
+        for number, why in self._unreadable.items():
+            if why == "garbled" and number in self._pages:
+                page = self._pages[number]
+                before = page.characters
+                page.pieces = [piece for piece in page.pieces if not is_mostly_unknown(piece)]
+                dropped.characters["garbled"] += before - page.characters
+        self.stopped("damaged", "it yields no text that can be understood", _REPAIR)
+        title = read_metadata(self._about.get("metadata", {})).title
+        outline = [(level, name, page) for level, name, page in self._about.get("outline", ())]
+        raw = [self._pages[number] for number in sorted(self._pages)]
+        pages = build_pages(raw, outline, title, dropped, running_heads=running_heads)
+        problems = [problem for _, problem in sorted(self._problems.items(), key=_by_page)]
+        problems = [*not_on_pages(self._about.get("beside", {}), raw), *problems]
+        return AssembledDocument(pages, _title(pages), problems, dropped, self._ocr_seconds)
+
+    def _opened(self, about: dict[str, Any]) -> None:
+        self._about, self.count = about, about["pages"]
+        if about["repaired"]:
+            reason = "The file is damaged and was repaired while reading; pages may be missing."
+            self._problems[None] = Problem(None, "repaired", reason, _REPAIR, unread=False)
+
+    def _not_read(self, number: int, kind: str, reason: str, remedy: str) -> None:
+        scanned = self._unreadable[number] == "scanned"
+        what = "has no text but a picture of it" if scanned else "has garbled text"
+        if kind == "ocr-language":
+            names = reason.split(",")
+            packages = " ".join(f"tesseract-ocr-{name.replace('_', '-')}" for name in names)
+            reason = f"Tesseract's data for {', '.join(names)} is not installed"
+            remedy = f"On Debian or Ubuntu: apt-get install {packages}"
+        self._problems[number + 1] = Problem(
+            number + 1, kind, f"Page {number + 1} {what}, and was not read by OCR: {reason}.", remedy
+        )
+
+
+def _by_page(item: tuple[int | None, Problem]) -> int:
+    return item[0] or 0
+
+
+def from_journal(kind: bytes, content: Any) -> Any:
+    """Make again the content of an entry of what the journal holds of it."""
+    if kind not in (protocol.PAGE, protocol.OCR):
+        return content
+    comments = [Comment(*each) for each in content["comments"]]
+    return RawPage(**{**content, "pieces": list(map(_piece, content["pieces"])), "comments": comments})
+
+
+def _piece(held: dict[str, Any]) -> Piece:
+    piece = Piece(**held)
+    if held["rows"] is not None:
+        piece.rows = [[Cell(*cell) for cell in row] for row in held["rows"]]
+    if held["table"] is not None:
+        piece.table = Table(**held["table"])
+    return piece
+
+
+def _title(pages: Iterable[Page]) -> str:
+    first = next(iter(pages), None)
+    if first is None or first.number != 1:
+        return ""
+    return next((block.text for block in first.blocks if block.kind == "heading" and block.level == 1), "")

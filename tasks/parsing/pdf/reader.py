@@ -1,0 +1,187 @@
+"""One file, read in the child: the text of all its pages with their tables, then, by OCR, the pages that have none.
+
+A limit that stops OCR costs nothing of the text: it is said to the parent before OCR begins.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+
+from prefect_ollama.tasks.parsing.pdf import mupdf
+from prefect_ollama.tasks.parsing.pdf._annotations import beside_pages, read_annotations
+from prefect_ollama.tasks.parsing.pdf._copies import without_copies
+from prefect_ollama.tasks.parsing.pdf._layout import RawPage
+from prefect_ollama.tasks.parsing.pdf._letter_spacing import without_letter_spacing
+from prefect_ollama.tasks.parsing.pdf._lines import lines_of
+from prefect_ollama.tasks.parsing.pdf._page_kind import is_garbled, is_scan, is_sparse
+from prefect_ollama.tasks.parsing.pdf._paragraphs import of_one_size, read_page
+from prefect_ollama.tasks.parsing.pdf._tables import find_tables
+from prefect_ollama.tasks.parsing.pdf._text_cleanup import is_plain
+from prefect_ollama.tasks.parsing.pdf.assembly import Reading
+from prefect_ollama.tasks.parsing.pdf.page_text import Pages
+from prefect_ollama.tasks.parsing.sandbox import protocol
+
+# A file of which so many pages fail before one is read is not worth trying any further.
+_HOPELESS: Final = 100
+# How far reading has come is said after every so many pages, where there are more than a few: to be told wakes the
+# parent up.
+_EVERY: Final = 10
+_FEW: Final = 20
+
+Say = Callable[[bytes, int, bytes], None]
+"""Sends a line to the parent: kind, page, body."""
+
+
+class Reader:
+    """Reads one file.
+
+    Args:
+        pages: Reads its pages.
+        say: Where every entry of the journal goes.
+        request: The options, by name.
+        allow: Called before OCR of a page with the seconds that it has.
+    """
+
+    def __init__(
+        self, pages: Pages, say: Say, request: dict[str, Any], allow: Callable[[float], None]
+    ) -> None:
+        self._pages = pages
+        self._say = say
+        self._request = request
+        self._allow = allow
+        self._tables = request["tables"]
+        self._kept_back: list[int] = []
+        self.reading = Reading()
+
+    def read(self, document: Any) -> None:
+        """Read all there is.
+
+        Raises:
+            Refused: It has no pages, too many, or none that can be read.
+        """
+        count, most = document.page_count, self._request["max_pages"]
+        if count <= 0:
+            raise mupdf.Refused("no-pages", "it has no pages")
+        if count > most:
+            raise mupdf.Refused("too-large", f"it says it has {count} pages, and {most} are allowed")
+        about = {
+            "pages": count,
+            "metadata": {key: value for key, value in (document.metadata or {}).items() if value},
+            "outline": mupdf.outline(document),
+            "repaired": bool(document.is_repaired),
+            "beside": beside_pages(document),
+        }
+        self._note(protocol.OPENED, 0, about)
+        raw = mupdf.raw(document)
+        for number in range(count):
+            self._page(raw, number)
+            if number + 1 == _HOPELESS and not self.reading.pages:
+                raise mupdf.Refused("damaged", f"none of its first {_HOPELESS} pages can be read")
+        if not self.reading.pages:
+            raise mupdf.Refused("damaged", f"none of its pages can be read: {self.reading.first_failure}")
+        self._note(protocol.SEEN, 0, {})
+        self._recognise(document)
+
+    def _note(self, kind: bytes, number: int, content: Any) -> None:
+        body = orjson.dumps(content, default=list)
+        self.reading.take(kind, number, content)
+        self._say(kind, number, body)
+
+    def _page(self, document: Any, number: int) -> None:
+        try:
+            with self._pages.text(document, number) as (width, height, blocks, text):
+                blocks, copied = without_copies(blocks, text)
+                blocks = without_letter_spacing(blocks, text)
+                lines = lines_of(blocks)
+                rows = [row for each in lines.values() for row in each.rows()]
+                found = find_tables(blocks, rows, height) if self._tables and len(rows) > 1 else blocks
+                page = read_page(number, width, height, found, lines)
+                page.comments, page.files, page.hidden = read_annotations(self._pages.page, text)
+            page.plain, page.copied = is_plain(text), copied
+            why = self._unreadable(document, page, text)
+        except Exception as error:
+            self._failed(protocol.PAGE_FAILED, number, error)
+            return
+        if self._request["allow_partial"]:
+            self._note(protocol.PAGE, number, page)
+        else:
+            self.reading.take(protocol.PAGE, number, page)
+            self._kept_back.append(number)
+        if self.reading.count <= _FEW or number % _EVERY == _EVERY - 1:
+            self._say(protocol.READ, number, b"")
+        if why:
+            self._note(protocol.UNREADABLE, number, {"why": why})
+
+    def _unreadable(self, document: Any, page: RawPage, text: bytes) -> str:
+        """Say why a page needs OCR; empty where it does not."""
+        if not page.plain and is_garbled(text):
+            return "garbled"
+        return (
+            "scanned"
+            if is_sparse(text) and is_scan(page, self._pages.pictures(document, page.number))
+            else ""
+        )
+
+    def _recognise(self, document: Any) -> None:
+        request = self._request
+        most, seconds = request["ocr_max_pages"], request["ocr_seconds"]
+        started = time.monotonic()
+        done = 0
+        for number in self.reading.unreadable:
+            left = seconds - (time.monotonic() - started)
+            if request["ocr"] == "off":
+                self._give_up(number, "ocr-off", "OCR is off", "Set `ocr` to 'auto'.")
+            elif done >= most:
+                limit = f"{most} pages have been read by OCR"
+                self._give_up(number, "ocr-limit", limit, "Raise `ocr_max_pages`.")
+            elif left <= 0:
+                limit = f"OCR of this file has taken {seconds:g} s"
+                self._give_up(number, "ocr-limit", limit, "Raise `ocr_seconds`, or lower `ocr_dpi`.")
+            else:
+                self._say_what_was_kept_back()
+                self._say(protocol.RECOGNISES, number, b"{}")
+                self._allow(left)
+                done += self._recognise_page(document, number)
+
+    def _say_what_was_kept_back(self) -> None:
+        """Say all pages before something begins that must not cost them."""
+        for number in self._kept_back:
+            self._say(protocol.PAGE, number, orjson.dumps(self.reading.pages[number], default=list))
+        self._kept_back.clear()
+
+    def _recognise_page(self, document: Any, number: int) -> bool:
+        began = time.monotonic()
+        languages = self._request["ocr_languages"]
+        try:
+            tessdata = mupdf.tessdata_for(languages, self._request["tessdata"])
+            with self._pages.ocr(
+                document,
+                number,
+                dpi=self._request["ocr_dpi"],
+                languages="+".join(languages),
+                tessdata=tessdata,
+            ) as (width, height, blocks, _):
+                page = read_page(number, width, height, of_one_size(blocks), {}, ocr=True)
+            page.seconds = time.monotonic() - began
+            self._note(protocol.OCR, number, page)
+        except Exception as error:
+            self._failed(protocol.OCR_FAILED, number, error, time.monotonic() - began)
+            return False
+        return True
+
+    def _failed(self, kind: bytes, number: int, error: Exception, seconds: float = 0.0) -> None:
+        if isinstance(error, BrokenPipeError):
+            raise error
+        what, message = mupdf.kind_of(error), mupdf.short(error)
+        if what == "memory":
+            message = "it takes more memory than allowed"
+        elif kind == protocol.OCR_FAILED and not isinstance(error, mupdf.Refused):
+            what = "ocr"
+        self._note(kind, number, {"kind": what, "message": message, "seconds": seconds})
+
+    def _give_up(self, number: int, kind: str, why: str, remedy: str) -> None:
+        self._note(protocol.OCR_FAILED, number, {"kind": kind, "message": why, "remedy": remedy})

@@ -1,0 +1,123 @@
+"""What a parser and its child process say to each other, a line at a time.
+
+A line is `kind page body`, the body being JSON and the page counted from 0; a request is one JSON object. Whatever
+a hostile file makes of the child, what it says is only data.
+
+What the child says of the file is its **journal**: of each page too, where it may have to end before it has made the
+document. When it dies, another one is told the journal and makes of it what the first would have.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+READY: Final = b"READY"  # imported and waiting
+READ: Final = b"READ"  # pages have been read up to this one
+RECOGNISES: Final = b"RECOGNISES"  # begins with OCR of a page, which has time of its own
+MAKES: Final = b"MAKES"  # all has been read and looked at again; makes the document
+MADE: Final = b"MADE"  # a page of the document
+FAILED: Final = b"FAILED"  # the whole file: kind, message
+DONE: Final = b"DONE"  # what else there is to the document; CPU seconds, memory
+
+OPENED: Final = b"OPENED"  # page count, metadata, outline
+PAGE: Final = b"PAGE"  # a page as it was read
+PAGE_FAILED: Final = b"PAGE_FAILED"  # kind, message
+SEEN: Final = b"SEEN"  # all pages were read; what comes now adds to them
+UNREADABLE: Final = b"UNREADABLE"  # a page that needs OCR, and why
+OCR: Final = b"OCR"  # a page as OCR read it
+OCR_FAILED: Final = b"OCR_FAILED"  # kind, message
+JOURNAL: Final = frozenset({OPENED, PAGE, PAGE_FAILED, SEEN, UNREADABLE, OCR, OCR_FAILED})
+"""Kinds of lines that say what was read."""
+
+SHORT: Final = 2**24
+"""Most bytes of a line that holds no page."""
+
+MAX_MESSAGE_BYTES: Final = 2**26
+"""Most bytes of any line."""
+
+# The most that an unprivileged process may ask of Linux for a pipe: some hundred pages.
+PIPE_BYTES: Final = 2**20
+
+# Exit status of a child that had not even the memory left to say so.
+OUT_OF_MEMORY: Final = 77
+
+
+class ProtocolError(Exception):
+    """A line is longer than allowed, broken off, or no line of this protocol."""
+
+
+class Line(NamedTuple):
+    """One line from the child."""
+
+    kind: bytes
+    page: int
+    body: bytes
+
+    def json(self) -> Any:
+        """Decode the body.
+
+        Raises:
+            ProtocolError: It is no JSON.
+        """
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError as error:
+            raise ProtocolError(f"the body of {self.kind!r} is no JSON: {error}") from error
+
+
+def write_line(kind: bytes, page: int, body: bytes) -> bytes:
+    """Make a line, its end included."""
+    return b"%b %d %b\n" % (kind, page, body)
+
+
+def read_line(line: bytes) -> Line:
+    """Take a line apart.
+
+    Raises:
+        ProtocolError: It is none of this protocol.
+    """
+    try:
+        kind, page, body = line.split(b" ", 2)
+        return Line(kind, int(page), body)
+    except ValueError as error:
+        raise ProtocolError(f"no line of the protocol: {line[:80]!r}") from error
+
+
+class LineReader:
+    """Reads lines from a pipe, as many at a time as have come."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lines: deque[bytes] = deque()
+        self._rest: list[bytes] = []
+        self._rest_bytes = 0
+
+    def read(self, limit: int) -> Line | None:
+        """Give the next line; None at the end of the pipe.
+
+        Raises:
+            ProtocolError: It is longer than `limit` bytes, or the pipe ended within it.
+        """
+        while not self._lines:
+            data = os.read(self._fd, PIPE_BYTES)
+            if not data:
+                if self._rest:
+                    raise ProtocolError("the pipe ended within a line")
+                return None
+            first, *others = data.split(b"\n")
+            self._rest.append(first)
+            self._rest_bytes += len(first)
+            if others:
+                self._lines.append(b"".join(self._rest))
+                self._lines.extend(others[:-1])
+                self._rest, self._rest_bytes = [others[-1]] if others[-1] else [], len(others[-1])
+            elif self._rest_bytes > limit:
+                raise ProtocolError(f"a line of more than {limit} bytes")
+        line = self._lines.popleft()
+        if len(line) > limit:
+            raise ProtocolError(f"a line of more than {limit} bytes")
+        return read_line(line)

@@ -1,0 +1,54 @@
+"""Tables and their sources as Prefect's assets: a key is a URI, the same for the same place, with no credentials."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from prefect.assets import Asset, AssetProperties
+
+from prefect_ollama.blocks.lance import StoreSpec
+from prefect_ollama.blocks.printable import printable
+from prefect_ollama.tasks.planning import LISTED
+
+MAX_KEY_CHARACTERS = 400
+"""Characters of a key; Prefect takes 512."""
+
+FOLDERS = 20
+"""Folders of files named one by one that are shown as sources, at most."""
+
+_SCHEME = re.compile(r"([A-Za-z0-9]+)[^:/]*://(.*)", re.DOTALL)
+_UNSAFE = re.compile(r"[^\w\-./~@:=,+()]")
+
+
+def table_asset(place: StoreSpec) -> Asset:
+    """The asset that a table is."""
+    return Asset(key=_key(str(place)), properties=AssetProperties(name=printable(place.table)))
+
+
+def source_assets(source: str, paths: Iterable[str] = ()) -> list[Asset]:
+    """The assets that a source is: its folder, or the folders of files that were named one by one.
+
+    Args:
+        source: Name of the source, empty for none.
+        paths: Paths of its documents.
+    """
+    if source == LISTED:
+        folders = sorted({str(PurePosixPath(path).parent) for path in paths})[:FOLDERS]
+    else:
+        folders = [source] if source else []
+    return [Asset(key=_key(folder), properties=AssetProperties(name=printable(folder))) for folder in folders]
+
+
+def _key(place: str) -> str:
+    """A URI of what Prefect takes in keys. What it does not take becomes `_`, and a digest keeps two places apart."""
+    uri, _, _ = place.partition("?")  # a query may hold a signature
+    found = _SCHEME.fullmatch(uri)
+    scheme, rest = (found[1].lower(), found[2]) if found else ("file", uri)
+    safe = _UNSAFE.sub("_", rest)
+    if safe != rest or len(safe) > MAX_KEY_CHARACTERS:
+        digest = hashlib.blake2b(uri.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+        safe = f"{safe[:MAX_KEY_CHARACTERS]}~{digest}"
+    return f"{scheme}://{safe}"

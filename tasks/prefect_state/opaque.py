@@ -1,0 +1,23 @@
+"""A parcel: something large that goes from task to task unopened.
+
+Prefect looks for futures in all arguments of a task, through every list and dataclass. For a thousand chunks
+with their rectangles that costs more than to parse them.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Opaque(Generic[T]):
+    """Holds one thing, of which Prefect sees only the outside."""
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: T) -> None:
+        self.content = content
+
+    def __repr__(self) -> str:
+        return f"Parcel({type(self.content).__name__})"

@@ -1,0 +1,92 @@
+"""Results of bundles, which Prefect keeps so that they can stand in for the work after a crash.
+
+Guarantees: what is stored in the table is not kept beside; what no run came back for goes after `RESULTS_KEPT`. That
+holds for folders, Prefect's own and those of `LocalFileSystem` blocks; Prefect deletes none, and in an object store
+only the store's own rules do. Results are pickles, which can run code: none is read from a folder that others can
+write to, and none that another user wrote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.filesystems import LocalFileSystem
+from prefect.settings import get_current_settings
+from prefect.tasks import Task
+
+from prefect_ollama.blocks.errors import FolderNotPrivate
+from prefect_ollama.blocks.private_files import check_folder, is_ours, make_folder, private_folder
+from prefect_ollama.tasks.embed import KEY, RESULTS_KEPT
+from prefect_ollama.tasks.prefect_state.logging import run_logger
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class PersistedResults:
+    """The results that Prefect keeps for the current flow run's tasks."""
+
+    def __init__(self) -> None:
+        context = FlowRunContext.get()
+        storage = context.result_store.result_storage if context else None
+        self._folder: Path | None = None
+        self._trusted = True
+        if isinstance(storage, LocalFileSystem) and storage.basepath:
+            self._folder = Path(storage.basepath).expanduser().absolute()
+            try:
+                _close_to_others(self._folder)
+            except (FolderNotPrivate, OSError) as error:
+                self._trusted = False
+                run_logger().warning(
+                    "Results of bundles are not kept, because whoever can write to their folder could have the run "
+                    "execute code: %s A run that is killed finds its vectors in the cache alone.",
+                    error,
+                )
+
+    def of(self, task: Task[P, R]) -> Task[P, R]:
+        """The task as it may run: where results could be another user's, none is kept and none is read."""
+        if self._trusted:
+            return task
+        return without_kept_results(task)
+
+    def file(self, state: State[Any]) -> Path | None:
+        """The file in which the result of a task run is kept, None where it is in none."""
+        key = getattr(getattr(state.data, "metadata", None), "storage_key", None)
+        return self._folder / key if self._folder is not None and key else None
+
+    def sweep(self) -> None:
+        """Delete what is too old to stand in for anything."""
+        oldest = time.time() - RESULTS_KEPT.total_seconds()
+        for path in self._folder.glob(f"{KEY}*") if self._folder is not None else ():
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+
+
+def without_kept_results(task: Task[P, R]) -> Task[P, R]:
+    """Return the task so that Prefect neither reads a kept result nor keeps one."""
+    return task.with_options(persist_result=False, cache_policy=NO_CACHE)
+
+
+def _close_to_others(folder: Path) -> None:
+    """Let no other user plant a result, and delete those that one did.
+
+    Raises:
+        FolderNotPrivate: Another user can write there.
+        OSError: The folder cannot be used.
+    """
+    if folder == Path(get_current_settings().results.local_storage_path).expanduser().absolute():
+        private_folder(folder)
+    else:  # that of a block, whose rights are its owner's to choose
+        make_folder(folder)
+        check_folder(folder)
+    for path in folder.glob(f"{KEY}*"):
+        if not is_ours(path.lstat()):
+            path.unlink()
+            run_logger().warning("Deleted the result %s: another user wrote it.", path)

@@ -1,0 +1,55 @@
+"""Reports of runs for programs and for people: values, Markdown, HTML and charts."""
+
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from prefect_ollama.tasks.reporting.chart_scale import clock, steps
+    from prefect_ollama.tasks.reporting.markdown import report_markdown, run_chart
+    from prefect_ollama.tasks.reporting.report import (
+        FileReport,
+        IngestReport,
+        NodeReport,
+        Outcome,
+        node_reports,
+    )
+    from prefect_ollama.tasks.reporting.run_statistics import RunStatistics
+    from prefect_ollama.tasks.reporting.svg import FAINT, HUES, INK, TROUBLE, Svg
+    from prefect_ollama.tasks.reporting.timeline_chart import draw_timeline
+    from prefect_ollama.tasks.reporting.tuning_report import NodeTuning, tuning_markdown
+
+__all__ = [
+    "FAINT",
+    "HUES",
+    "INK",
+    "TROUBLE",
+    "FileReport",
+    "IngestReport",
+    "NodeReport",
+    "NodeTuning",
+    "Outcome",
+    "RunStatistics",
+    "Svg",
+    "clock",
+    "draw_timeline",
+    "node_reports",
+    "report_markdown",
+    "run_chart",
+    "steps",
+    "tuning_markdown",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "chart_scale": ("clock", "steps"),
+            "markdown": ("report_markdown", "run_chart"),
+            "report": ("FileReport", "IngestReport", "NodeReport", "Outcome", "node_reports"),
+            "run_statistics": ("RunStatistics",),
+            "svg": ("FAINT", "HUES", "INK", "Svg", "TROUBLE"),
+            "timeline_chart": ("draw_timeline",),
+            "tuning_report": ("NodeTuning", "tuning_markdown"),
+        },
+    )

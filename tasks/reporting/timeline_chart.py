@@ -1,0 +1,75 @@
+"""The picture of a run: how many texts a second, from which nodes, and when one of them did not work."""
+
+from __future__ import annotations
+
+from prefect_ollama.tasks.monitoring import Timeline
+from prefect_ollama.tasks.reporting.chart_scale import clock, steps
+from prefect_ollama.tasks.reporting.svg import FAINT, HUES, INK, TROUBLE, Svg
+
+WIDTH, LEFT, RIGHT, TOP, TALL = 900.0, 56.0, 16.0, 30.0, 200.0
+ROW, KEY = 26.0, 18.0
+
+MOST_NAMED = 7
+"""Nodes with a colour of their own; the rest share one."""
+
+OTHERS = "#8b929c"
+
+
+def draw_timeline(timeline: Timeline) -> Svg | None:
+    """Throughput over time, stacked by node, with shares, and a line below for each node that had trouble.
+
+    Args:
+        timeline: What the nodes did.
+
+    Returns:
+        The picture, or None where no node embedded anything.
+    """
+    names = timeline.nodes
+    if not names:
+        return None
+    layers = {name: timeline.rates(name) for name in names[:MOST_NAMED]}
+    totals = {name: timeline.total(name) for name in layers}
+    if rest := names[MOST_NAMED:]:
+        rates = [timeline.rates(name) for name in rest]
+        layers[f"{len(rest)} others"] = [sum(column) for column in zip(*rates, strict=True)]
+        totals[f"{len(rest)} others"] = sum(timeline.total(name) for name in rest)
+    colours = {name: HUES[index] for index, name in enumerate(names[:MOST_NAMED])}
+    troubled = timeline.troubled
+    below = TOP + TALL + 28 + ROW * len(troubled)
+    out = Svg(WIDTH, below + KEY * len(layers) + 8, "Texts a second over the run, by node")
+    most = max(sum(column) for column in zip(*layers.values(), strict=True))
+    across = (WIDTH - LEFT - RIGHT) / timeline.end
+    up = TALL / most
+    bottom = TOP + TALL
+    out.text(LEFT, 16, "texts/s", size=12)
+    for mark in steps(most, about=4):
+        out.line(LEFT, bottom - mark * up, WIDTH - RIGHT, bottom - mark * up, FAINT, opacity=0.35)
+        out.text(LEFT - 6, bottom - mark * up + 4, f"{mark:g}", anchor="end")
+    for mark in steps(timeline.end, about=8, time=True):
+        out.text(LEFT + mark * across, bottom + 16, clock(mark), anchor="middle")
+    roof = [sum(column) for column in zip(*layers.values(), strict=True)]
+    for name in reversed(layers):  # each goes down to the axis, and the next one over it
+        edge = [(LEFT, bottom), *_steps(roof, timeline, across, up), (WIDTH - RIGHT, bottom)]
+        out.path(edge, fill=colours.get(name, OTHERS))
+        roof = [high - rate for high, rate in zip(roof, layers[name], strict=True)]
+    out.line(LEFT, bottom, WIDTH - RIGHT, bottom, INK)
+    for number, name in enumerate(troubled):
+        top = bottom + 24 + ROW * number
+        out.text(LEFT, top + 10, f"{name} did not work", size=11)
+        for begin, end in timeline.trouble(name):
+            out.rect(LEFT + begin * across, top + 14, max((end - begin) * across, 1.5), 8, TROUBLE)
+    whole = sum(totals.values())
+    for number, (name, total) in enumerate(totals.items()):
+        top = below + KEY * number
+        out.rect(LEFT, top + 2, 12, 12, colours.get(name, OTHERS))
+        out.text(LEFT + 20, top + 12, f"{name}: {total / whole:.0%}")
+    return out
+
+
+def _steps(rates: list[float], timeline: Timeline, across: float, up: float) -> list[tuple[float, float]]:
+    """The upper edge of columns; the last one may be cut short."""
+    points: list[tuple[float, float]] = []
+    for column, rate in enumerate(rates):
+        begin, end = column * timeline.width, min((column + 1) * timeline.width, timeline.end)
+        points += [(LEFT + x * across, TOP + TALL - rate * up) for x in (begin, end)]
+    return points
