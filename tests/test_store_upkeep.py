@@ -30,7 +30,7 @@ def test_nothing_is_due_on_a_small_table(store: Store) -> None:
     store.write([embedded(f"{n}.pdf", sentences(str(n), 5)) for n in range(10)])
     before = store.stats()
     assert (before.chunks, before.documents, before.files) == (50, {"stored": 10}, 1)
-    assert before.unindexed == {"doc_id": 50, "words": 50}
+    assert before.unindexed == {"doc_id": 50, "text_hash": 50, "words": 50}
     assert not before.vectors_indexed
     assert store.maintain().done == ()
     assert store.stats() == before
@@ -46,7 +46,7 @@ def test_many_small_commits_become_one_file(store: Store) -> None:
     assert len(report.done) == 2
     assert report.peak_bytes > 2**20
     assert store.stats().files == 1
-    assert store.stats().unindexed == {"doc_id": 0, "words": 0}
+    assert store.stats().unindexed == {"doc_id": 0, "text_hash": 0, "words": 0}
     assert maintenance.due(store.spec) == []
     for each in (store, reader):
         assert (chunk_rows(each), document_rows(each)) == rows
@@ -114,7 +114,7 @@ def test_vectors_that_are_much_alike_are_indexed_in_fewer_cells(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # LanceDB refuses more cells than it can form when they are more than 256.
-    monkeypatch.setattr(maintenance_process, "PARTITION_ROWS", 2)
+    monkeypatch.setattr(maintenance_process, "cells_for", lambda rows: rows // 2)
     store.write([embedded(f"{n}.pdf", ["left blank", "form", f"part {n % 3}"] * 10) for n in range(40)])
     assert maintenance_process._index_vectors(store._chunks.table) == "indexed 1200 vectors in 150 cells"
     assert store.stats().vectors_indexed

@@ -117,7 +117,7 @@ class Hit:
         page_from: First page, counted from 1.
         page_to: Last page.
         heading: Headings above the passage.
-        score: The larger the better: cosine similarity, BM25, or reciprocal rank, by the mode of the search.
+        score: The larger the better: by the mode of the search cosine similarity, BM25, or both fused, from 0 to 1.
         doc_id: The document.
         chunk_id: The chunk.
         position: The chunk's place in the document, counted from 0.
@@ -127,6 +127,8 @@ class Hit:
         page_label_to: Number that is printed on the last page.
         also_in: Other places with the same text, in order of source, path and page; the first hundred.
         copies: How many other places there are.
+        vector_score: Cosine similarity; None where the passage was not found by vector.
+        text_score: BM25; None where it was not found by words.
     """
 
     text: str
@@ -145,3 +147,5 @@ class Hit:
     page_label_to: str = ""
     also_in: tuple[Place, ...] = ()
     copies: int = 0
+    vector_score: float | None = None
+    text_score: float | None = None

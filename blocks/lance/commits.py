@@ -35,8 +35,12 @@ CLOCK_STEP: Final = 60.0
 _LOST: Final = ("conflict", "concurrent", "contention", "timed out", "already exists", "not found")
 
 
-def connect(spec: StoreSpec) -> Any:
+def connect(spec: StoreSpec, *, fixed: bool = False) -> Any:
     """Return a LanceDB connection whose reads see every commit made before them.
+
+    Args:
+        spec: The place.
+        fixed: Whether each table that it opens stays at the version that was the latest then.
 
     LanceDB makes a folder that does not exist; here it is made so that no other user can enter it. The rights of one
     that exists stay as they are: its owner may share it.
@@ -57,7 +61,7 @@ def connect(spec: StoreSpec) -> Any:
         return lancedb.connect(
             spec.uri,
             storage_options=spec.options or None,
-            read_consistency_interval=timedelta(0),
+            read_consistency_interval=None if fixed else timedelta(0),
         )
     except Exception as error:
         remedy = "Check the URI, the rights on it and the storage options."

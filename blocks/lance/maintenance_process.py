@@ -22,10 +22,10 @@ from prefect_ollama.blocks.lance._fsync import fsynced
 from prefect_ollama.blocks.lance._write_lock import WriteLock
 from prefect_ollama.blocks.lance.commits import commit, connect, files_of, open_table
 from prefect_ollama.blocks.lance.maintenance import (
-    PARTITION_ROWS,
     SMALL_FILES,
     TRAINING_BYTES,
     TRAINING_ROWS,
+    cells_for,
     ensure_indices,
     vector_index,
     vector_index_due,
@@ -76,7 +76,7 @@ def _optimize(table: Any, name: str, keep: timedelta) -> None:
 def _index_vectors(table: Any) -> str:
     """Make the index over the vectors anew: cells of some thousand rows, vectors in 8 bits a number."""
     rows, old = table.count_rows(), vector_index(table)
-    name, cells = f"vector_{rows}", max(1, rows // PARTITION_ROWS)
+    name, cells = f"vector_{rows}", cells_for(rows)
     while not _indexed(table, name, cells):
         cells //= 2
     if old is not None and old[0] != name:
