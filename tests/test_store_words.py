@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.lance._indices import INDEX_OF_WORDS, ensure_indices
 from prefect_ollama.blocks.lance._words import asked_words, folded, indexed_words
-from prefect_ollama.blocks.lance.maintenance import INDEX_OF_WORDS, due, ensure_indices
+from prefect_ollama.blocks.lance.maintenance import due
 from tests.store_samples import IDENTITY, embedded, sentences
 
 HASH = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from prefect_ollama.blocks.lance._indices import cells_for
 from prefect_ollama.blocks.lance._words import asked_words
-from prefect_ollama.blocks.lance.maintenance import cells_for
 
 PROBED_SHARE: Final = 0.2
 """Share of the index's cells that a search by vector looks into. Recall of the ten nearest among the 100,000 vectors of

@@ -1,24 +1,36 @@
 """Tables that an earlier version of this project made get the present columns, in place and with nothing embedded anew.
 
-Guarantees: each of the three tables is rewritten in one commit, the chunk table last, whose schema says that all is
-done; so a migration that is killed leaves what a reader can read, and the next one goes on. Earlier versions stay, and
-with them the way back to before earlier runs.
+Guarantees:
+
+- Each of the three tables is rewritten in one commit, the chunk table last, whose schema says that all is done. So a
+  migration that is killed leaves what a reader can read, and the next one goes on.
+- One process at a time migrates a table, also in an object store, where no lock keeps others away: to overwrite takes
+  back what others wrote since the rows were read. The others wait, and find nothing left to do.
+- Earlier versions stay, and with them the way back to before earlier runs.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, Final
 
 import pyarrow as pa
 
+from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _schema as schema
 from prefect_ollama.blocks.lance._damage import failure
-from prefect_ollama.blocks.lance.commits import connect, open_table
+from prefect_ollama.blocks.lance._indices import ensure_indices
+from prefect_ollama.blocks.lance._runs import MIGRATE, RunLog, refuse_open_runs
+from prefect_ollama.blocks.lance._write_lock import WriteLock
+from prefect_ollama.blocks.lance.commits import commit, connect, open_table, pause
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.secrets import harmless
 
-BATCH_ROWS = 4_096
+BATCH_ROWS: Final = 4_096
+PATIENCE_S: Final = 60.0
+"""Seconds to wait for another process that migrates the table."""
 
 
 def outdated(connection: Any, spec: StoreSpec) -> list[tuple[Any, pa.Schema]]:
@@ -43,10 +55,61 @@ def outdated(connection: Any, spec: StoreSpec) -> list[tuple[Any, pa.Schema]]:
     ]
 
 
-def upgrade(spec: StoreSpec) -> list[str]:
-    """Bring a store's tables to the present schema; return the names of those that were not.
+def upgrade(spec: StoreSpec, guard: WriteLock) -> list[str]:
+    """Bring a store's tables to the present schema and index them; return the names of those that were not.
 
-    The caller holds the lock (`Guard`) and has seen to it that no run is open.
+    Args:
+        spec: The store.
+        guard: Its lock.
+
+    Raises:
+        TableError: A run is open on the table, another process migrates it for longer than `PATIENCE_S`, or a table
+            cannot be written; it is as it was.
+    """
+    connection = connect(spec)
+    if not outdated(connection, spec):
+        return []
+    with guard.held():
+        log = RunLog(open_table(connection, spec, spec.runs_table))
+        with _claimed(spec, log):
+            # Open ones are left in the log: the next run is to look at what they left (`Store.begin_run`).
+            refuse_open_runs(spec, [run for run in log.open() if run.kind != MIGRATE])
+            done = rewrite_outdated(spec)
+            chunks = open_table(connection, spec, spec.table)
+            commit("The table cannot be indexed", lambda: ensure_indices(chunks), spec)
+            return done
+
+
+@contextmanager
+def _claimed(spec: StoreSpec, log: RunLog) -> Iterator[None]:
+    """Be the one process that migrates the table, after waiting for others.
+
+    Raises:
+        TableError: Another process took too long.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    attempt = 1
+    while True:
+        run, mine = log.claim()
+        if mine:
+            break
+        if time.monotonic() > deadline:
+            raise TableError(
+                f"Process {run.pid} on host {run.host!r} is bringing table {spec.table!r} to the present schema.",
+                state="This process changed nothing.",
+                remedy="Wait for its end and run it again. Of one that was killed on another host this is noticed a "
+                "day after it began.",
+            )
+        pause(attempt)
+        attempt += 1
+    try:
+        yield
+    finally:
+        log.release(run)
+
+
+def rewrite_outdated(spec: StoreSpec) -> list[str]:
+    """Rewrite those tables that have not the present schema; return their names. Nobody else may write meanwhile.
 
     Raises:
         TableError: A table cannot be written; it is as it was.

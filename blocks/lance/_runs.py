@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -19,6 +20,11 @@ from prefect_ollama.blocks.documents import RUN_INTERRUPTED, RUN_RUNNING, Run
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _schema as schema
 from prefect_ollama.blocks.lance.commits import alive, commit, merge
+from prefect_ollama.blocks.lance.filters import both, equals
+from prefect_ollama.blocks.lance.spec import StoreSpec
+
+MIGRATE: Final = "migrate"
+"""Name and kind of the run that stands in the log while a table gets the present columns."""
 
 _SILENT: Final = timedelta(days=1)
 
@@ -64,38 +70,50 @@ class RunLog:
                 state="Nothing was changed.",
                 remedy="Give each run a name of its own.",
             )
-        started = Run(
-            run_id=run_id,
-            kind=kind,
-            source=source,
-            status=RUN_RUNNING,
-            started_at=now(),
-            ended_at=None,
-            chunks_before=chunks,
-            documents_before=documents,
-            chunks_after=None,
-            documents_after=None,
-            host=_host(),
-            pid=os.getpid(),
-            model=model,
-        )
+        started = replace(_started(run_id, kind, source, chunks, documents), model=model)
         self.put(started)
         return started
 
     def put(self, *runs: Run) -> None:
         """Write runs, each in the place of the one of its name."""
-        rows = [replace(run, counts=json.dumps(dict(run.counts))) for run in runs]  # type: ignore[arg-type]
-        table = pa.table(
-            [pa.array([getattr(row, each.name) for row in rows], each.type) for each in schema.RUNS],
-            schema=schema.RUNS,
-        )
+        table = _rows(runs)
         commit("The run cannot be logged", lambda: self._write(table))
 
+    def claim(self) -> tuple[Run, bool]:
+        """Log that this process migrates the table, unless another one does.
+
+        Works on any store, also where there is no lock: of two processes that insert one key, LanceDB lets one.
+
+        Returns:
+            The run that stands in the log now, and whether it is this call's.
+        """
+        mine = _started(MIGRATE, MIGRATE, "", 0, 0)
+        while True:
+            for run in self.all():
+                if run.run_id == MIGRATE and _is_abandoned(run):
+                    self.release(run)
+            commit("The table cannot be brought to the present schema", lambda: self._insert(_rows([mine])))
+            found = [run for run in self.all() if run.run_id == MIGRATE]
+            if found:  # else the other one has ended meanwhile
+                return found[0], found[0] == mine
+
+    def release(self, run: Run) -> None:
+        """Take a migration out of the log, if it is still this one."""
+        same = both(equals("run_id", run.run_id), equals("host", run.host), f"pid = {run.pid}")
+        commit("The log of runs cannot be written", lambda: self._table.delete(same))
+
+    def _insert(self, rows: pa.Table) -> None:
+        self._complete(rows)
+        self._table.merge_insert("run_id").when_not_matched_insert_all().use_index(False).execute(rows)
+
     def _write(self, rows: pa.Table) -> None:
+        self._complete(rows)
+        merge(self._table, "run_id", rows)
+
+    def _complete(self, rows: pa.Table) -> None:
         missing = [name for name in rows.column_names if name not in self._table.schema.names]
         if missing:  # an earlier version made this log
             self._table.add_columns(dict.fromkeys(missing, "''"))
-        merge(self._table, "run_id", rows)
 
     def open(self) -> list[Run]:
         """Return the runs that are not over, without those whose process is gone."""
@@ -104,10 +122,14 @@ class RunLog:
     def close_abandoned(self) -> list[Run]:
         """Mark as interrupted the runs whose process is gone; return all runs that were open until now."""
         unended = [run for run in self.all() if run.status == RUN_RUNNING]
-        gone = [replace(run, status=RUN_INTERRUPTED, ended_at=now()) for run in unended if _is_abandoned(run)]
-        if gone:
-            self.put(*gone)
-        return unended
+        gone = [run for run in unended if _is_abandoned(run)]
+        for run in gone:
+            if run.kind == MIGRATE:  # a killed migration leaves nothing to look at
+                self.release(run)
+        closed = [replace(run, status=RUN_INTERRUPTED, ended_at=now()) for run in gone if run.kind != MIGRATE]
+        if closed:
+            self.put(*closed)
+        return [run for run in unended if run.kind != MIGRATE]
 
 
 def overlapping(run: Run, others: list[Run]) -> list[Run]:
@@ -117,6 +139,46 @@ def overlapping(run: Run, others: list[Run]) -> list[Run]:
         for other in others
         if other.run_id != run.run_id and (other.ended_at is None or other.ended_at > run.started_at)
     ]
+
+
+def refuse_open_runs(spec: StoreSpec, log: list[Run], kind: str = "") -> None:
+    """Raise an error if a run is open, of this kind or of any.
+
+    Raises:
+        TableError: One is.
+    """
+    unended = [run.run_id for run in log if run.status == RUN_RUNNING and kind in ("", run.kind)]
+    if unended:
+        raise TableError(
+            f"Run {unended[0]!r} is open on table {spec.table!r}.",
+            state="Nothing was changed.",
+            remedy="Wait for its end, or stop it.",
+        )
+
+
+def _started(run_id: str, kind: str, source: str, chunks: int, documents: int) -> Run:
+    return Run(
+        run_id=run_id,
+        kind=kind,
+        source=source,
+        status=RUN_RUNNING,
+        started_at=now(),
+        ended_at=None,
+        chunks_before=chunks,
+        documents_before=documents,
+        chunks_after=None,
+        documents_after=None,
+        host=_host(),
+        pid=os.getpid(),
+    )
+
+
+def _rows(runs: Sequence[Run]) -> pa.Table:
+    rows = [replace(run, counts=json.dumps(dict(run.counts))) for run in runs]  # type: ignore[arg-type]
+    return pa.table(
+        [pa.array([getattr(row, each.name) for row in rows], each.type) for each in schema.RUNS],
+        schema=schema.RUNS,
+    )
 
 
 def _is_abandoned(run: Run) -> bool:

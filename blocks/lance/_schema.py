@@ -22,6 +22,9 @@ tables to this one."""
 DOCUMENTS_VERSION: Final = 2
 """Of the manifest: 1 did not have the versions of parser and chunker."""
 
+RUNS_VERSION: Final = 1
+"""Of the log of runs, which at first had no column `model`."""
+
 MODEL_KEY: Final = "prefect_ollama.model"
 """Where the fingerprint and the options are: in the metadata of the field `vector`, because LanceDB changes those of a
 field in place, and not those of a schema. A table of version 1 gets them from the first run that writes to it."""
@@ -53,7 +56,9 @@ DOCUMENTS: Final = pa.schema(
     [each.field for each in columns.DOCUMENTS], metadata={_KEY: json.dumps({"schema": DOCUMENTS_VERSION})}
 )
 
-RUNS: Final = pa.schema([each.field for each in columns.RUNS], metadata={_KEY: json.dumps({"schema": 1})})
+RUNS: Final = pa.schema(
+    [each.field for each in columns.RUNS], metadata={_KEY: json.dumps({"schema": RUNS_VERSION})}
+)
 
 _OLDER: Final = {each.name: each.older for each in columns.CHUNKS if each.older is not None}
 
@@ -84,6 +89,27 @@ def is_ours(schema: pa.Schema) -> bool:
     return _KEY in (schema.metadata or {})
 
 
+def refuse_newer(schema: pa.Schema, known: int, table: str) -> None:
+    """Raise an error if a later version of this project wrote a table.
+
+    Args:
+        schema: The table's.
+        known: The latest version of it that is known here.
+        table: Its name.
+
+    Raises:
+        TableError: A later version wrote it.
+    """
+    raw = (schema.metadata or {}).get(_KEY)
+    found = json.loads(raw)["schema"] if raw is not None else 0
+    if found > known:
+        raise TableError(
+            f"Table {table!r} has schema version {found}; this version of prefect-ollama knows {known} at most.",
+            state="It was not changed.",
+            remedy="Upgrade prefect-ollama, or choose another table.",
+        )
+
+
 def stored_identity(schema: pa.Schema, table: str) -> Identity:
     """Return the identity that a chunk table's schema carries.
 
@@ -97,14 +123,8 @@ def stored_identity(schema: pa.Schema, table: str) -> Identity:
             state="It was not changed.",
             remedy="Choose another name for the table.",
         )
+    refuse_newer(schema, VERSION, table)
     marked = json.loads(raw)
-    if marked["schema"] > VERSION:
-        raise TableError(
-            f"Table {table!r} has schema version {marked['schema']}; this version of prefect-ollama knows "
-            f"{VERSION} at most.",
-            state="It was not changed.",
-            remedy="Upgrade prefect-ollama, or choose another table.",
-        )
     identity = Identity.from_json(json.dumps(marked["identity"]))
     kept = (schema.field(VECTOR).metadata or {}).get(MODEL_KEY.encode())
     if kept is None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prefect_ollama.blocks.lance._indices import vector_index
 from prefect_ollama.blocks.lance.commits import files_of
-from prefect_ollama.blocks.lance.maintenance import vector_index
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ import pyarrow as pa
 from prefect_ollama.blocks.errors import TableError, TableMissing
 from prefect_ollama.blocks.lance import _driver as driver
 from prefect_ollama.blocks.lance._damage import UNCHANGED, failure, missing, refuse_incomplete
-from prefect_ollama.blocks.lance._schema import stored_identity
+from prefect_ollama.blocks.lance._schema import DOCUMENTS_VERSION, RUNS_VERSION, refuse_newer, stored_identity
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.private_files import make_folder
 from prefect_ollama.blocks.secrets import harmless
@@ -98,6 +98,9 @@ def open_tables(spec: StoreSpec) -> tuple[Any, Any, Any] | None:
     chunks, documents, runs = (open_table(connection, spec, name) for name in spec.tables)
     if chunks is not None:
         stored_identity(chunks.schema, spec.table)
+    for table, known in ((documents, DOCUMENTS_VERSION), (runs, RUNS_VERSION)):
+        if table is not None:
+            refuse_newer(table.schema, known, table.name)
     refuse_incomplete(spec, chunks, documents, runs)
     return None if chunks is None or documents is None or runs is None else (chunks, documents, runs)
 

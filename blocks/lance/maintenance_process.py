@@ -19,10 +19,7 @@ from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _driver as driver
 from prefect_ollama.blocks.lance import _migration as migration
 from prefect_ollama.blocks.lance._fsync import fsynced
-from prefect_ollama.blocks.lance._write_lock import WriteLock
-from prefect_ollama.blocks.lance.commits import commit, connect, files_of, open_table
-from prefect_ollama.blocks.lance.maintenance import (
-    SMALL_FILES,
+from prefect_ollama.blocks.lance._indices import (
     TRAINING_BYTES,
     TRAINING_ROWS,
     cells_for,
@@ -30,6 +27,9 @@ from prefect_ollama.blocks.lance.maintenance import (
     vector_index,
     vector_index_due,
 )
+from prefect_ollama.blocks.lance._write_lock import WriteLock
+from prefect_ollama.blocks.lance.commits import commit, connect, files_of, open_table
+from prefect_ollama.blocks.lance.maintenance import SMALL_FILES
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
 
@@ -39,8 +39,7 @@ def run_maintenance(spec: StoreSpec, *, keep: timedelta, force: bool) -> list[st
     Raises:
         TableError: A table cannot be written.
     """
-    with WriteLock(spec).held():
-        done = [f"brought {name} to the present schema" for name in migration.upgrade(spec)]
+    done = [f"brought {name} to the present schema" for name in migration.upgrade(spec, WriteLock(spec))]
     connection = connect(spec)
     for name in (spec.table, spec.documents_table, spec.runs_table):
         table = open_table(connection, spec, name)

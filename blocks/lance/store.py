@@ -35,12 +35,13 @@ from prefect_ollama.blocks.lance import _schema as schema
 from prefect_ollama.blocks.lance import maintenance, rollback, swap
 from prefect_ollama.blocks.lance._columns import VECTOR
 from prefect_ollama.blocks.lance._fsync import fsynced
+from prefect_ollama.blocks.lance._indices import ensure_indices
 from prefect_ollama.blocks.lance._reader import Reader, listed
-from prefect_ollama.blocks.lance._runs import now, overlapping
+from prefect_ollama.blocks.lance._runs import now, overlapping, refuse_open_runs
 from prefect_ollama.blocks.lance._write_lock import WriteLock
 from prefect_ollama.blocks.lance.arrow import chunk_table, counted, document_table, readdressed, stamped
 from prefect_ollama.blocks.lance.commits import commit, connect, create_table, open_tables
-from prefect_ollama.blocks.lance.maintenance import Maintenance, ensure_indices
+from prefect_ollama.blocks.lance.maintenance import Maintenance
 from prefect_ollama.blocks.lance.rollback import Undo
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
@@ -93,16 +94,10 @@ class Store(Reader):
             The names of the tables that were rewritten.
 
         Raises:
-            TableError: A run is open on the table, or it cannot be written.
+            TableError: A run is open on the table, another process upgrades it for longer than a minute, or it cannot
+                be written.
         """
-        if not migration.outdated(connect(self.spec), self.spec):
-            return []
-        with self._guard.held():
-            # They are left in the log: the next run is to look at what they left (`begin_run`).
-            swap.refuse_open_runs(self.spec, self._log.open())
-            done = migration.upgrade(self.spec)
-            commit("The table cannot be indexed", lambda: ensure_indices(self._chunks.table))
-            return done
+        return migration.upgrade(self.spec, self._guard)
 
     def _keep_model(self, identity: Identity) -> None:
         """Keep fingerprint and options with a table of an earlier version; whoever does so first decides."""
@@ -142,7 +137,7 @@ class Store(Reader):
             run = self._log.begin(run_id, source, kind, self._chunks.version, self._manifest.version, model)
             try:
                 # A swap logs its run and then looks for others; so one of the two sees the other.
-                swap.refuse_open_runs(self.spec, self._log.all(), swap.KIND)
+                refuse_open_runs(self.spec, self._log.all(), swap.KIND)
                 if unended:
                     self.reconcile()
             except BaseException:
@@ -388,16 +383,14 @@ class Store(Reader):
             with staging._guard.held():
                 for each in (self, staging):
                     each._log.close_abandoned()
-                    swap.refuse_open_runs(each.spec, each._log.all())
+                    refuse_open_runs(each.spec, each._log.all())
                 staging.reconcile()
                 model = str(staging.identity.fingerprint or "")
                 run = self._log.begin(
                     run_id, "", swap.KIND, self._chunks.version, self._manifest.version, model
                 )
                 try:
-                    swap.refuse_open_runs(
-                        self.spec, [each for each in self._log.all() if each.run_id != run_id]
-                    )
+                    refuse_open_runs(self.spec, [each for each in self._log.all() if each.run_id != run_id])
                     swap.overwrite(self.spec, self.spec.table, staging._chunks.table)
                     self.identity = staging.identity
                     swap.overwrite(self.spec, self.spec.documents_table, staging._manifest.table)
@@ -410,14 +403,14 @@ class Store(Reader):
                 return ended
 
     def _swap_back(self, target: Run, as_run: str) -> Run:
-        swap.refuse_open_runs(self.spec, self._log.all())
+        refuse_open_runs(self.spec, self._log.all())
         swap.refuse_undone(target)
         swap.refuse_lost_versions(target, self._log.all(), self._chunks.versions(), self._manifest.versions())
         run = self._log.begin(as_run, "", rollback.KIND, self._chunks.version, self._manifest.version)
         self._chunks.restore(target.chunks_before)
         self._manifest.restore(target.documents_before)
         self.identity = schema.stored_identity(self._chunks.schema, self.spec.table)
-        migration.upgrade(self.spec)
+        migration.rewrite_outdated(self.spec)
         commit("The table cannot be indexed", lambda: ensure_indices(self._chunks.table))
         self._log.put(replace(target, status=RUN_ROLLED_BACK))
         return self._logged_end(run, RUN_DONE, {})

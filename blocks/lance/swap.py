@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect_ollama.blocks.documents import RUN_ROLLED_BACK, RUN_RUNNING, Run
+from prefect_ollama.blocks.documents import RUN_ROLLED_BACK, Run
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _migration as migration
 from prefect_ollama.blocks.lance import rollback
@@ -18,21 +18,6 @@ from prefect_ollama.blocks.lance.commits import connect
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
 KIND = "re-embed"
-
-
-def refuse_open_runs(spec: StoreSpec, log: list[Run], kind: str = "") -> None:
-    """Raise an error if a run is open, of this kind or of any.
-
-    Raises:
-        TableError: One is.
-    """
-    unended = [run.run_id for run in log if run.status == RUN_RUNNING and kind in ("", run.kind)]
-    if unended:
-        raise TableError(
-            f"Run {unended[0]!r} is open on table {spec.table!r}.",
-            state="Nothing was changed.",
-            remedy="Wait for its end, or stop it.",
-        )
 
 
 def overwrite(spec: StoreSpec, name: str, source: Any) -> None:

@@ -1,0 +1,91 @@
+"""The indices of a chunk table: over ids and hashes, over the words, and from some size on over the vectors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+INDEX_OF_WORDS: Final[dict[str, Any]] = {
+    "base_tokenizer": "whitespace",
+    "max_token_length": None,
+    "lower_case": False,
+    "ascii_folding": False,
+    "remove_stop_words": False,
+    "stem": True,
+}
+"""Options of the index over `words`, where `words.indexed_words` has decided all but the endings."""
+INDEXED: Final = ("doc_id", "text_hash", "words")
+"""Columns that have an index in a table of any size."""
+# A search by words reads each row that is not indexed: 0.07 ms a row of 120 words.
+UNINDEXED_ROWS: Final = 1_000
+UNINDEXED_SHARE: Final = 0.02
+# Below, a search by vector without an index takes 20 to 80 ms, and is exact.
+VECTOR_INDEX_ROWS: Final = 20_000
+# An index learns its partitions from the rows there are; of a table four times as large it knows too little.
+RETRAIN_GROWTH: Final = 4
+CELLS_OF_ROOT: Final = 0.64
+"""Cells of the index over vectors, by the square root of the rows: 91 at 20,000, 202 at 100,000, 640 at a million. With
+more of them as much is found in fewer rows, and they take longer to learn."""
+# Rows for each cell to learn from: four times as many cost half as much again and find no more.
+TRAINING_ROWS: Final = 64
+TRAINING_BYTES: Final = 256 * 2**20
+
+
+def vector_index(table: Any) -> tuple[str, int] | None:
+    """Return the name of the index over the vectors, and how many rows it learned its cells from."""
+    for index in table.list_indices():
+        if index.columns == ["vector"]:
+            learned = index.name.rpartition("_")[2]
+            return index.name, int(learned) if learned.isdigit() else int(index.num_indexed_rows)
+    return None
+
+
+def cells_for(rows: int) -> int:
+    """Return how many cells the index over so many vectors has."""
+    return max(1, round(CELLS_OF_ROOT * math.sqrt(rows)))
+
+
+def vector_index_due(table: Any) -> bool:
+    """Whether the table has outgrown searching without an index, or the index it has."""
+    rows, index = int(table.count_rows()), vector_index(table)
+    return rows >= VECTOR_INDEX_ROWS and (index is None or rows >= RETRAIN_GROWTH * index[1])
+
+
+def ensure_indices(chunks: Any, *, anew: bool = False) -> list[str]:
+    """Make the indices that every chunk table has, whatever its size, or all anew; return the columns indexed now.
+
+    Trees over `doc_id`, by which documents are replaced, and `text_hash`, by which a search finds the other places of a
+    text; and `words`, anew where the index has other options than `INDEX_OF_WORDS`. There is none over `id`: LanceDB
+    would merge through it, and then misses that two writers add one key (see `tables.merge`).
+    """
+    from lancedb.index import FTS, BTree
+
+    wanted = {"doc_id": BTree(), "text_hash": BTree(), "words": FTS(**INDEX_OF_WORDS)}
+    missing = [column for column in wanted if anew or not _has_index(chunks, column)]
+    for column in missing:
+        chunks.create_index(column, config=wanted[column], replace=True)
+    return missing
+
+
+def _has_index(chunks: Any, column: str) -> bool:
+    found = [index for index in chunks.list_indices() if index.columns == [column]]
+    if column != "words":
+        return bool(found)
+    options = [index.index_details or {} for index in found]
+    return any(INDEX_OF_WORDS.items() <= each.items() for each in options)
+
+
+def indices_due(table: Any) -> list[str]:
+    """Return why the indices of a chunk table ask for work, a phrase for each reason; empty if they do not."""
+    rows = table.count_rows()
+    allowed = max(UNINDEXED_ROWS, int(rows * UNINDEXED_SHARE))
+    reasons = [
+        f"{index.num_unindexed_rows} rows are not in the index of {', '.join(index.columns)}"
+        for index in table.list_indices()
+        if index.num_unindexed_rows > allowed
+    ]
+    if not all(_has_index(table, column) for column in INDEXED):
+        reasons.append("an index is missing or has other options")
+    if vector_index_due(table):
+        reasons.append(f"{rows} vectors ask for a new index")
+    return reasons
