@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from tests.nodes import EOF, NAMES, Node, expected_vector, nodes, poison, text_hash, tokens
 from tests.nodes.bursts import Bursts
+from tests.nodes.faults import STREAMS
 
 ROOT = Path(__file__).parents[1]
 TEXTS = [f"text number {i}" for i in range(5)]
@@ -400,7 +401,7 @@ def test_wrong_vectors(node: Node) -> None:
 
 
 def test_every_fault_has_a_test() -> None:
-    """The names above and these are all there are."""
+    """The names above and these are all there are; those of streams have theirs in `test_chat_client.py`."""
     here = {
         "forbidden",
         "redirect",
@@ -415,7 +416,7 @@ def test_every_fault_has_a_test() -> None:
     }
     spoilt = {"wrong_count", "wrong_dimension", "ragged", "nan", "inf", "null", "null_vector", "zero"}
     spoilt |= {"unnormalised", "wrong_order", "other_weights"}
-    assert here | spoilt | BY_STATUS.keys() | {"down", "flap", "slow"} == NAMES
+    assert here | spoilt | BY_STATUS.keys() | {"down", "flap", "slow"} | STREAMS == NAMES
 
 
 def test_down_refuses_connections_and_breaks_open_ones(node: Node) -> None:

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
         short_name,
         url_from_environment,
     )
-    from prefect_ollama.blocks.nodes.apis import open_endpoint
+    from prefect_ollama.blocks.nodes.apis import open_chat_endpoint, open_endpoint
     from prefect_ollama.blocks.nodes.canaries import SHORT
+    from prefect_ollama.blocks.nodes.chat import ChatEndpoint, ChatLimits, ChatMessage, ChatReply, ChatRequest
+    from prefect_ollama.blocks.nodes.chat_verification import VerifiedChat, verify_chat
     from prefect_ollama.blocks.nodes.check import ClusterCheck, NodeCheck, check_cluster, check_node
     from prefect_ollama.blocks.nodes.discovery import (
         addresses_of,
@@ -31,7 +33,14 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.nodes.prefixes import prefixes_of
     from prefect_ollama.blocks.nodes.proxy import keep_local_direct, proxy_hint
     from prefect_ollama.blocks.nodes.running_models import LoadedModel, find_model
-    from prefect_ollama.blocks.nodes.spec import DEFAULT_URL, ClusterSpec, ModelSpec, NodeSpec, full_name
+    from prefect_ollama.blocks.nodes.spec import (
+        DEFAULT_URL,
+        ChatModelSpec,
+        ClusterSpec,
+        ModelSpec,
+        NodeSpec,
+        full_name,
+    )
     from prefect_ollama.blocks.nodes.token_count import counted_tokens
     from prefect_ollama.blocks.nodes.verification import (
         NodeVerification,
@@ -48,6 +57,12 @@ __all__ = [
     "NORM_TOLERANCE",
     "SHORT",
     "Answer",
+    "ChatEndpoint",
+    "ChatLimits",
+    "ChatMessage",
+    "ChatModelSpec",
+    "ChatReply",
+    "ChatRequest",
     "ClusterCheck",
     "ClusterSpec",
     "Endpoint",
@@ -62,6 +77,7 @@ __all__ = [
     "NodeVerification",
     "Progress",
     "Vectors",
+    "VerifiedChat",
     "VerifiedCluster",
     "addresses_of",
     "base_url",
@@ -82,6 +98,7 @@ __all__ = [
     "likeness",
     "looks_like_address",
     "network_of",
+    "open_chat_endpoint",
     "open_endpoint",
     "prefixes_of",
     "proxy_hint",
@@ -89,6 +106,7 @@ __all__ = [
     "timeout_while_running",
     "url_from_environment",
     "verify_again",
+    "verify_chat",
     "verify_cluster",
 ]
 
@@ -104,8 +122,10 @@ if not TYPE_CHECKING:
                 "short_name",
                 "url_from_environment",
             ),
-            "apis": ("open_endpoint",),
+            "apis": ("open_chat_endpoint", "open_endpoint"),
             "canaries": ("SHORT",),
+            "chat": ("ChatEndpoint", "ChatLimits", "ChatMessage", "ChatReply", "ChatRequest"),
+            "chat_verification": ("VerifiedChat", "verify_chat"),
             "check": ("ClusterCheck", "NodeCheck", "check_cluster", "check_node"),
             "discovery": ("addresses_of", "block_name", "discover", "free_name", "host_name", "network_of"),
             "embed_response": ("Answer", "NORM_TOLERANCE", "Vectors"),
@@ -115,7 +135,7 @@ if not TYPE_CHECKING:
             "prefixes": ("prefixes_of",),
             "proxy": ("keep_local_direct", "proxy_hint"),
             "running_models": ("LoadedModel", "find_model"),
-            "spec": ("ClusterSpec", "DEFAULT_URL", "ModelSpec", "NodeSpec", "full_name"),
+            "spec": ("ChatModelSpec", "ClusterSpec", "DEFAULT_URL", "ModelSpec", "NodeSpec", "full_name"),
             "token_count": ("counted_tokens",),
             "verification": (
                 "NodeVerification",

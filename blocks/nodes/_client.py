@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Self, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeFailed, NodeRefused, NodeUnreachable
-from prefect_ollama.blocks.nodes._errors import OLLAMA
+from prefect_ollama.blocks.nodes._errors import OLLAMA, Dialect
+from prefect_ollama.blocks.nodes._json_lines import json_lines
 from prefect_ollama.blocks.nodes._model_info import (
     ModelInfo,
     other_models,
@@ -27,7 +28,7 @@ from prefect_ollama.blocks.nodes._payload import (
     embed_bounds,
     member,
 )
-from prefect_ollama.blocks.nodes._pull import PullStep, pull_lines, read_step
+from prefect_ollama.blocks.nodes._pull import PullStep, read_step
 from prefect_ollama.blocks.nodes._transport import Transport, alone
 from prefect_ollama.blocks.nodes.embed_response import Answer, most_tokens_of, read_answer
 from prefect_ollama.blocks.nodes.endpoint import DESCRIPTION_TIMEOUT_S, Inventory, NodeModel, Progress
@@ -51,10 +52,12 @@ class NodeClient:
         model: The model that all calls are about.
     """
 
+    dialect: ClassVar[Dialect] = OLLAMA
+
     def __init__(self, node: NodeSpec, model: ModelSpec) -> None:
         self.node = node
         self.model = model
-        self._transport = Transport(node, OLLAMA)
+        self._transport = Transport(node, self.dialect)
         self.disclosure = self._transport.disclosure
 
     async def identify(self, *, pull: bool = False, progress: Progress | None = None) -> NodeModel:
@@ -71,13 +74,7 @@ class NodeClient:
             )
             digest = self._digest(await self.models()) or ""
         shown = await self.show()
-        if shown.embeds is False:
-            can = f" (it can do {', '.join(shown.capabilities)})" if shown.capabilities else ""
-            raise NodeRefused(
-                f"has {self.model.name!r}, which is no embedding model{can}.",
-                node=self.node.name,
-                remedy="Name an embedding model, for example nomic-embed-text or all-minilm.",
-            )
+        self._check_use(shown)
         return NodeModel(version, digest, shown.quantization, shown.context)
 
     async def build(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> NodeModel:
@@ -192,7 +189,7 @@ class NodeClient:
                     asyncio.timeout(PULL_SILENCE) as silence,
                     self._transport.open("POST", "api/pull", payload, model=self.model.name) as response,
                 ):
-                    async for line in pull_lines(response, self.node.name):
+                    async for line in json_lines(response, self.node.name, "while it pulled the model"):
                         step = read_step(
                             line, node=self.node.name, model=self.model.name, disclosure=self.disclosure
                         )
@@ -235,6 +232,16 @@ class NodeClient:
         return await self._transport.object(
             method, path, bounds, payload, timeout=timeout, model=self.model.name
         )
+
+    def _check_use(self, shown: ModelInfo) -> None:
+        """Refuse a model that cannot do what this client asks of it."""
+        if shown.embeds is False:
+            can = f" (it can do {', '.join(shown.capabilities)})" if shown.capabilities else ""
+            raise NodeRefused(
+                f"has {self.model.name!r}, which is no embedding model{can}.",
+                node=self.node.name,
+                remedy="Name an embedding model, for example nomic-embed-text or all-minilm.",
+            )
 
     def _checked(self, read: Callable[[Any], T], data: dict[str, Any], call: str) -> T:
         return checked(read, data, node=self.node.name, call=call)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -40,6 +40,9 @@ class Dialect:
         input_statuses: HTTP statuses under which such a message counts.
         no_model_remedy: What to do about a missing model; `{model}` is its name.
         forbidden_remedy: What to do about a 403 without a message.
+        use: What the model is asked for, as a verb.
+        model_kind: What the model has to be.
+        wrong_model_words: Parts of a message, in small letters, that say that the model is something else.
     """
 
     api: str
@@ -48,6 +51,9 @@ class Dialect:
     input_statuses: frozenset[int]
     no_model_remedy: str
     forbidden_remedy: str
+    use: str = "embed"
+    model_kind: str = "an embedding model"
+    wrong_model_words: tuple[str, ...] = ()
 
 
 OLLAMA: Final = Dialect(
@@ -58,6 +64,13 @@ OLLAMA: Final = Dialect(
     no_model_remedy="Run 'ollama pull {model}' there, or allow pulling.",
     forbidden_remedy="Check its token; or Ollama is bound to loopback and refuses a foreign Host header: "
     "set OLLAMA_HOST=0.0.0.0 there.",
+)
+
+OLLAMA_CHAT: Final = replace(
+    OLLAMA,
+    use="chat",
+    model_kind="a chat model",
+    wrong_model_words=("does not support chat", "does not support thinking", "does not support generate"),
 )
 
 
@@ -121,12 +134,13 @@ def from_response(
             status=status,
             remedy=dialect.no_model_remedy.format(model=model),
         )
-    if status in (404, 405, 501) or "invalid model name" in words:
+    wrong_model = any(part in words for part in dialect.wrong_model_words)
+    if wrong_model or status in (404, 405, 501) or "invalid model name" in words:
         return NodeRefused(
-            f"cannot embed with {model!r} ({shown}).",
+            f"cannot {dialect.use} with {model!r} ({shown}).",
             node=node,
             status=status,
-            remedy="Check the node's URL and path prefix, and that the model is an embedding model.",
+            remedy=f"Check the node's URL and path prefix, and that the model is {dialect.model_kind}.",
         )
     if status in (429, 503):
         return NodeBusy(

@@ -6,21 +6,13 @@ Source: https://docs.ollama.com/api/pull. An error in mid-stream is a line of it
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-import httpx
-
-from prefect_ollama.blocks.errors import NodeAnswerError, NodeFailed
-from prefect_ollama.blocks.nodes._body import refuse_encoding
+from prefect_ollama.blocks.errors import NodeFailed
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
 from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS, checked, member, parse, whole
 
-MOST_STREAM: Final = 256 * 2**20
-"""Bytes of a whole stream: Ollama sends some 3 KB a second, and a download takes a day at most."""
-
-MOST_LINES: Final = 4_000_000
 _MOST_BYTES: Final = 2**50
 
 # Other words are not repeated: they could be anything.
@@ -47,39 +39,6 @@ class PullStep:
     what: str
     done: int
     total: int
-
-
-async def pull_lines(response: httpx.Response, node: str) -> AsyncIterator[bytes]:
-    """The lines of a stream, each within its bounds; the last one may lack its end.
-
-    Raises:
-        NodeAnswerError: The stream is compressed, or a line or the whole of it is too long.
-    """
-
-    def too_long(what: str) -> NodeAnswerError:
-        return NodeAnswerError(
-            f"sent {what} while it pulled the model.",
-            node=node,
-            status=200,
-            remedy="Look at what answers at its URL.",
-        )
-
-    refuse_encoding(response, node)
-    rest = b""
-    size = count = 0
-    async for piece in response.aiter_raw():
-        size += len(piece)
-        *lines, rest = (rest + piece).split(b"\n")
-        count += len(lines) + 1  # a piece costs as much as a line
-        if size > MOST_STREAM or count > MOST_LINES:
-            raise too_long("far more than Ollama does")
-        if len(rest) > LINE_BOUNDS.size or any(len(line) > LINE_BOUNDS.size for line in lines):
-            raise too_long("a line without end")
-        for line in lines:
-            if line.strip():
-                yield line
-    if rest.strip():
-        yield rest
 
 
 def read_step(line: bytes, *, node: str, model: str, disclosure: Disclosure) -> PullStep:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from prefect_ollama.blocks.nodes.chat import ChatEndpoint
 from prefect_ollama.blocks.nodes.endpoint import Endpoint
-from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ModelSpec, NodeSpec
 
 
 def open_endpoint(node: NodeSpec, model: ModelSpec) -> Endpoint:
@@ -20,3 +21,18 @@ def open_endpoint(node: NodeSpec, model: ModelSpec) -> Endpoint:
     from prefect_ollama.blocks.nodes._client import NodeClient
 
     return NodeClient(node, model)
+
+
+def open_chat_endpoint(node: NodeSpec, model: ChatModelSpec) -> ChatEndpoint:
+    """Return an endpoint that chats over the node's API. Use it in one event loop, and close it there.
+
+    Args:
+        node: The node.
+        model: The chat model that all calls are about.
+
+    Raises:
+        ConfigurationError: The node's CA bundle, or a proxy that the environment names, cannot be used.
+    """
+    from prefect_ollama.blocks.nodes._ollama_chat import OllamaChat
+
+    return OllamaChat(node, model)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Self
 
 TICK_S = 0.1
@@ -90,11 +90,14 @@ class LoopLag:
 
 
 @contextlib.asynccontextmanager
-async def timeout_while_running(seconds: float) -> AsyncIterator[None]:
+async def timeout_while_running(seconds: float) -> AsyncIterator[Callable[[float], None]]:
     """Limit a block as `asyncio.timeout` does, by the time in which the loop ran.
 
     Args:
         seconds: The limit.
+
+    Yields:
+        What sets the limit anew, to so many seconds from now.
 
     Raises:
         TimeoutError: The block took longer.
@@ -118,10 +121,14 @@ async def timeout_while_running(seconds: float) -> AsyncIterator[None]:
         else:
             scope.reschedule(loop.time())
 
+    def restart(seconds: float) -> None:
+        nonlocal left, spared
+        left, spared = seconds, False
+
     async with asyncio.timeout(None) as scope:
         arm()
         try:
-            yield
+            yield restart
         finally:
             if timer is not None:
                 timer.cancel()

@@ -103,6 +103,30 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ChatModelSpec:
+    """One chat model and its settings, the same on all nodes.
+
+    Attributes:
+        name: Ollama's name of it, with or without a tag.
+        num_ctx: Context in tokens, the same on all nodes; None leaves it to what the nodes have.
+        options: Further Ollama options, as (name, value).
+        think: Whether it thinks before it answers; None leaves that to the model.
+        keep_alive: How long a node keeps the model loaded after a request (Ollama's duration).
+    """
+
+    name: str
+    num_ctx: int | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+    think: bool | None = None
+    keep_alive: str = "30m"
+
+    @property
+    def all_options(self) -> dict[str, Any]:
+        """Ollama options, always the same ones: another context makes a node load the model again."""
+        return dict(self.options) | ({} if self.num_ctx is None else {"num_ctx": self.num_ctx})
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterSpec:
     """Nodes that serve one model.
 
@@ -113,6 +137,7 @@ class ClusterSpec:
         accept_other_digest: Whether nodes whose model has another digest take part when their vectors
             are the same.
         give_up_after: Seconds without any working node after which the work fails.
+        chat: The model that answers questions; None for a cluster that only embeds.
 
     Raises:
         ConfigurationError: There is no node, or two have one name.
@@ -123,6 +148,7 @@ class ClusterSpec:
     pull: bool = False
     accept_other_digest: bool = False
     give_up_after: float = 120.0
+    chat: ChatModelSpec | None = None
 
     def __post_init__(self) -> None:
         names = [node.name for node in self.nodes]

@@ -199,7 +199,7 @@ async def verify_cluster(
     clients = [open_endpoint(node, spec.model) for node in spec.nodes]
     try:
         left_out: dict[str, NodeError] = {}
-        known = await _gather(
+        known = await gather_by_node(
             {c.node.name: c.identify(pull=spec.pull, progress=progress) for c in clients},
             left_out,
             grace=None if spec.pull else GRACE,
@@ -213,7 +213,7 @@ async def verify_cluster(
             for client in clients:
                 client.model = spec.model
         everything = full_set(spec.model.num_ctx)
-        measured = await _gather(
+        measured = await gather_by_node(
             {
                 c.node.name: canary_vectors(
                     c,
@@ -327,10 +327,10 @@ def _fingerprint(says: NodeModel, model: str, texts: Sequence[str], vectors: Vec
     )
 
 
-async def _gather(
+async def gather_by_node(
     work: Mapping[str, Coroutine[Any, Any, T]], left_out: dict[str, NodeError], *, grace: float | None
 ) -> dict[str, T]:
-    """Results by name; failures, and what is not there `grace` seconds after the first success, left out.
+    """Return results by name; failures, and what is not there `grace` seconds after the first success, left out.
 
     The wait is longer where the first success took long, and time in which our own loop did not run does not count: on
     a machine under load every node is slow.

@@ -11,9 +11,10 @@ from typing import Any
 
 import orjson
 
+from tests.nodes.chat import Chat
 from tests.nodes.faults import IMMEDIATE, STATUSES, Armed, Fault
 from tests.nodes.models import Models, no_model, refuse_method
-from tests.nodes.other_calls import chat, old_embeddings, v1_embeddings
+from tests.nodes.other_calls import generate, old_embeddings, v1_embeddings
 from tests.nodes.protocol import PLAIN, Exchange
 from tests.nodes.requests import Refused, asked_of, texts_of
 from tests.nodes.service import Job, Service
@@ -36,6 +37,7 @@ class Api:
         self._on_request = on_request
         self._loop = asyncio.get_running_loop()
         self._models = Models(settings)
+        self.chat = Chat(settings, self._models)
         self._vectors = Serialised(settings.dimension, settings.pool, settings.cosine)
         self.in_flight = 0
         self.reset()
@@ -44,6 +46,7 @@ class Api:
         """Take other settings; requests that were already received keep the cost they had."""
         old, self.settings = self.settings, settings
         self._models.change(settings)
+        self.chat.change(settings)
         shape = (settings.dimension, settings.pool, settings.cosine)
         if (old.dimension, old.pool, old.cosine) != shape:
             self._vectors = Serialised(*shape)
@@ -52,6 +55,8 @@ class Api:
         """Begin counting anew."""
         self.requests = self.texts = self.answered = self.texts_answered = 0
         self.cancelled = self.max_in_flight = self._models.loads = 0
+        self.max_together = 0
+        self.chat.reset()
         self.paths: dict[str, int] = {}
         self.served: dict[bytes, int] = {}
         self.service.busy.clear()
@@ -67,6 +72,8 @@ class Api:
             "cancelled": self.cancelled,
             "in_flight": self.in_flight,
             "max_in_flight": self.max_in_flight,
+            "max_together": self.max_together,
+            **self.chat.counts(),
             "in_service": self.service.in_service,
             "max_in_service": self.service.max_in_service,
             "queued": self.service.queued,
@@ -96,6 +103,8 @@ class Api:
         try:
             if path == "/api/embed":
                 self._embed(exchange)
+            elif path == "/api/chat":
+                self._talk(exchange)
             elif (fault := self._struck(path, [])) is not None:
                 model = asked_of(exchange).get("model", "") if path == "/api/show" else ""
                 self._fail(exchange, fault, model)
@@ -103,8 +112,8 @@ class Api:
                 v1_embeddings(exchange, self._models, settings)
             elif path == "/api/embeddings":
                 old_embeddings(exchange, self._models, settings)
-            elif path in ("/api/chat", "/api/generate"):
-                chat(exchange, self._models, path)
+            elif path == "/api/generate":
+                generate(exchange, self._models)
             else:
                 self._models.answer(exchange, path, hidden=self._models_hidden())
         except Refused as refused:
@@ -141,6 +150,18 @@ class Api:
             else:
                 exchange.error(status, words, headers)
 
+    def _talk(self, exchange: Exchange) -> None:
+        asked = asked_of(exchange, "ChatRequest")
+        said = [str(each.get("content", "")) for each in asked.get("messages") or ()]
+        fault = self._struck("/api/chat", said)
+        for armed in self.faults:
+            armed.seen += 1
+        if fault is not None and fault.name in STATUSES.keys() | IMMEDIATE - {"close"}:
+            self._fail(exchange, fault, asked.get("model", ""))
+        else:
+            self.chat.answer(exchange, asked, fault)
+        self.max_together = max(self.max_together, self.in_flight + self.chat.in_flight)
+
     # /api/embed
 
     def _embed(self, exchange: Exchange) -> None:
@@ -164,6 +185,7 @@ class Api:
         self.texts += len(texts)
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        self.max_together = max(self.max_together, self.in_flight + self.chat.in_flight)
         exchange.gone = self._left
         if exchange.connection.transport.is_closing():
             return

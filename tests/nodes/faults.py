@@ -59,6 +59,17 @@ DELIVERIES = frozenset(
         "huge",  # `size` bytes (default 256 MiB) of spaces before the JSON
     }
 )
+STREAMS = frozenset(
+    {
+        "error_line",  # after some tokens of a chat a line {"error": …}: `message`
+        "malformed_line",  # after some tokens a line that is no JSON
+        "stall",  # after some tokens nothing more
+        "length",  # the answer is cut after some tokens, with `done_reason` length
+        "bad_json",  # the answer is no JSON, whatever format was asked for
+    }
+)
+"""These strike `/api/chat` alone; of the deliveries `reset` and `short_body` strike it too, if `paths` says so."""
+
 IMMEDIATE = frozenset(
     {
         "hang",  # never an answer; holds no slot
@@ -67,7 +78,7 @@ IMMEDIATE = frozenset(
         "html",  # 200 with a proxy's page
     }
 )
-NAMES = STATES | VECTORS | DELIVERIES | IMMEDIATE | STATUSES.keys()
+NAMES = STATES | VECTORS | DELIVERIES | STREAMS | IMMEDIATE | STATUSES.keys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,7 @@ class Fault:
         retry_after: value of the header Retry-After.
         message: in place of Ollama's words.
         period, factor, by, size, location, weights: see the names above.
+        after_tokens: tokens of a chat that come before it strikes.
     """
 
     name: str
@@ -108,6 +120,7 @@ class Fault:
     size: int = 256 * 2**20
     location: str = "/login"
     weights: str = "b"
+    after_tokens: int = 2
 
     def __post_init__(self) -> None:
         """Refuse what is no fault.
@@ -140,8 +153,10 @@ class Fault:
 
     def strikes_path(self, path: str) -> bool:
         """Whether it concerns calls of this path."""
+        if self.name in STREAMS:
+            return path == "/api/chat"
         if self.name in VECTORS | DELIVERIES:
-            return path == "/api/embed"
+            return path in (self.paths or ("/api/embed",))
         paths = self.paths
         if not paths:
             every = self.name in {"unauthorized", "forbidden"}

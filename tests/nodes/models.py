@@ -18,7 +18,6 @@ EPOCH = "2026-01-01T00:00:00Z"
 FOR_EVER = "2318-04-12T00:00:00.123456789Z"
 SIZE = 45960996
 CHAT_CONTEXT, CHAT_DIMENSION = 4096, 640
-TRAINED_CHAT_CONTEXT = 32768
 METHODS = {
     "/": "GET",
     "/api/version": "GET",
@@ -133,7 +132,7 @@ class Models:
             row["capabilities"] = ["completion"]  # wrong for embedding models, as with Ollama
             if self.chats(model):
                 row["details"] |= {
-                    "context_length": TRAINED_CHAT_CONTEXT,
+                    "context_length": self._settings.chat_context,
                     "embedding_length": CHAT_DIMENSION,
                 }
         return row
@@ -177,11 +176,11 @@ class Models:
     def _show(self, model: str) -> dict[str, Any]:
         chats = self.chats(model)
         architecture = "gemma3" if chats else "bert"
-        context = TRAINED_CHAT_CONTEXT if chats else self._settings.context_length
+        context = self._settings.chat_context if chats else self._settings.context_length
         return {
             "modelfile": f"FROM {model}\n" + "# As long as with Ollama.\n" * 100,
             "template": "{{ .Prompt }}",
-            "capabilities": ["completion"] if chats else list(self._settings.capabilities),
+            "capabilities": list(self._settings.chat_capabilities if chats else self._settings.capabilities),
             "details": self._details(model),
             "model_info": {
                 "general.architecture": architecture,

@@ -1,15 +1,14 @@
-"""Ollama's calls beside `/api/embed`: `/v1/embeddings`, the old `/api/embeddings`, chat. They cost no time here."""
+"""Ollama's calls beside `/api/embed` and `/api/chat`. They cost no time here."""
 
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 import numpy as np
 import orjson
 
 from tests.nodes.models import EPOCH, Models
-from tests.nodes.protocol import JSON, NDJSON, PLAIN_JSON, Exchange
+from tests.nodes.protocol import JSON, PLAIN_JSON, Exchange
 from tests.nodes.requests import Refused, asked_of, texts_of
 from tests.nodes.settings import Settings
 from tests.nodes.tokens import cut_to, tokens_of
@@ -67,31 +66,19 @@ def old_embeddings(exchange: Exchange, models: Models, settings: Settings) -> No
     exchange.reply(200, orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-def chat(exchange: Exchange, models: Models, path: str) -> None:
-    """`/api/chat` and `/api/generate` of a model that chats; one that embeds is refused."""
+def generate(exchange: Exchange, models: Models) -> None:
+    """`/api/generate`, which unloads a model and does nothing else here."""
     asked = asked_of(exchange)
     model = models.present(asked)
-    shown = {"model": model, "created_at": EPOCH}
-    if path == "/api/generate" and not asked.get("prompt") and asked.get("keep_alive") == 0:
+    if not asked.get("prompt") and asked.get("keep_alive") == 0:
         models.unload(model)
-        exchange.reply_json(shown | {"response": "", "done": True, "done_reason": "unload"})
+        exchange.reply_json(
+            {"model": model, "created_at": EPOCH, "response": "", "done": True, "done_reason": "unload"}
+        )
         return
     if not models.chats(model):
-        raise Refused(400, f'"{model}" does not support {path.removeprefix("/api/")}')
-    models.load(model, asked)
-    message = {"role": "assistant", "content": '{"questions": []}'}
-    figures = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
-    end = {"done": True, "done_reason": "stop", "prompt_eval_count": 10, "eval_count": 5} | dict.fromkeys(
-        figures, 1
-    )
-    if asked.get("stream", True):
-        parts: list[dict[str, Any]] = [
-            shown | {"message": message | {"content": each}, "done": False} for each in "{}"
-        ]
-        lines = [orjson.dumps(part) + b"\n" for part in (*parts, shown | {"message": message} | end)]
-        exchange.reply_chunks(lines, NDJSON)
-    else:
-        exchange.reply_json(shown | {"message": message} | end)
+        raise Refused(400, f'"{model}" does not support generate')
+    raise Refused(501, "simulated nodes chat")
 
 
 def _v1_error(exchange: Exchange, refused: Refused, content_type: str) -> None:

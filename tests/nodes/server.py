@@ -111,7 +111,8 @@ class NodeServer:
     def _apply(self) -> None:
         settings = self.api.settings
         self.site.idle_timeout = settings.idle_timeout
-        self.api.service.set_speed(settings.speed * self._factor(), settings.bursts)
+        for service in (self.api.service, self.api.chat.service):
+            service.set_speed(settings.speed * self._factor(), settings.bursts)
 
     def _factor(self) -> float:
         factor = 1.0
@@ -225,6 +226,8 @@ class NodeServer:
             "served": {digest.hex(): count for digest, count in self.api.served.items()},
             "faults": {armed.fault.name: armed.hits for armed in self.api.faults},
             "busy": self.api.service.busy,
+            "chat_busy": self.api.chat.service.busy,
+            "chat_asked": self.api.chat.asked,
             "now": self._loop.time(),
         }
 

@@ -17,13 +17,17 @@ from tests.nodes.bursts import ALWAYS, Bursts
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request in the queue or in a slot; `work` is seconds at speed 1, `arrived` loop time."""
+    """A request in the queue or in a slot; `work` is seconds at speed 1, `arrived` loop time.
+
+    `started` is called when a slot takes it up.
+    """
 
     work: float
     arrived: float
     texts: int
     done: Callable[[], None]
     begun: float = 0.0
+    started: Callable[[], None] | None = None
     slot: Slot | None = None
 
 
@@ -51,6 +55,11 @@ class Service:
         self._bursts = bursts
         self.busy: list[tuple[int, float, float, int]] = []
         self.max_in_service = 0
+
+    @property
+    def speed(self) -> float:
+        """Its speed now."""
+        return self._speed
 
     @property
     def queued(self) -> int:
@@ -97,6 +106,8 @@ class Service:
         slot.free_at = self._bursts.end(job.begun, job.work / self._speed)
         self.max_in_service = max(self.max_in_service, self.in_service)
         self._arm(slot)
+        if job.started is not None:
+            job.started()
 
     def _arm(self, slot: Slot) -> None:
         if slot.timer is not None:

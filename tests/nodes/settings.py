@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tests.nodes.bursts import Bursts
 
 # What `control()` may not change while the node runs.
-FIXED = frozenset({"slots", "certificate"})
+FIXED = frozenset({"slots", "chat_slots", "certificate"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,14 @@ class Settings:
     Attributes:
         models: names of the models that are there; without a tag, `:latest` is meant.
         chat_models: names of further models, which chat and do not embed.
+        chat_capabilities: what `/api/show` says of these.
+        chat_context: tokens of a conversation.
+        chat_slots: chat requests served at the same time, `OLLAMA_NUM_PARALLEL`.
+        chat_script: what it answers, as {"match": part of the messages, "content": text or JSON, "thinking": text}; the
+            first that matches counts. Without one it answers something that fits the format.
+        ignore_num_predict: answer at any length, as no Ollama does.
+        prompt_tokens_per_second: rate of reading a prompt, of all chat slots together.
+        answer_tokens_per_second: rate of answering, of all chat slots together.
         digest: of every model in `/api/tags`; None is the SHA-256 of its name, empty is none, as gateways have it.
         quantization: of every model, as it says; it changes no vectors, `cosine` does.
         capabilities: what `/api/show` says.
@@ -67,6 +75,13 @@ class Settings:
 
     models: tuple[str, ...] = ("nomic-embed-text",)
     chat_models: tuple[str, ...] = ()
+    chat_capabilities: tuple[str, ...] = ("completion",)
+    chat_context: int = 32768
+    chat_slots: int = 1
+    chat_script: tuple[dict[str, Any], ...] = ()
+    ignore_num_predict: bool = False
+    prompt_tokens_per_second: float | None = None
+    answer_tokens_per_second: float | None = None
     digest: str | None = None
     quantization: str = "F16"
     capabilities: tuple[str, ...] = ("embedding",)
@@ -108,7 +123,16 @@ class Settings:
         Raises:
             ValueError: when a rate, a speed or a number of slots is not above zero.
         """
-        for name in ("texts_per_second", "tokens_per_second", "speed", "slots", "dimension"):
+        for name in (
+            "texts_per_second",
+            "tokens_per_second",
+            "prompt_tokens_per_second",
+            "answer_tokens_per_second",
+            "speed",
+            "slots",
+            "chat_slots",
+            "dimension",
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value!r}")
@@ -148,6 +172,15 @@ class Settings:
         if self.tokens_per_second is not None:
             seconds += tokens / self.tokens_per_second
         return self.request_overhead + self.slots * seconds
+
+    def chat_seconds(self, prompt_tokens: int) -> tuple[float, float]:
+        """Seconds of a chat slot, at speed 1, for a prompt, and for each token of the answer."""
+        prompt = answer = 0.0
+        if self.prompt_tokens_per_second is not None:
+            prompt = self.chat_slots * prompt_tokens / self.prompt_tokens_per_second
+        if self.answer_tokens_per_second is not None:
+            answer = self.chat_slots / self.answer_tokens_per_second
+        return prompt, answer
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -1,0 +1,104 @@
+"""The stream in which Ollama answers `/api/chat`: lines of JSON, each bounded, and so is their sum.
+
+A failure in mid-stream is a line of its own under status 200: `{"error": …}`. Source: https://docs.ollama.com/api/chat.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from prefect_ollama.blocks.errors import NodeAnswerError, NodeFailed
+from prefect_ollama.blocks.nodes._disclosure import Disclosure
+from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS, checked, member, parse, whole
+from prefect_ollama.blocks.nodes.chat import ChatReply
+
+_CHARACTERS_A_TOKEN: Final = 64
+_MORE_CHARACTERS: Final = 64 * 1024
+"""Characters that an answer of so many tokens may have: few tokens of usual vocabularies have more than a dozen."""
+
+_MOST_PROMPT_TOKENS: Final = 2**24
+_CUT: Final = "length"
+
+
+class ChatStream:
+    """Puts an answer together, line by line.
+
+    Args:
+        node: Name of the node, for errors.
+        model: Name of the model, for errors.
+        max_tokens: Tokens that the answer may have.
+        disclosure: Which of the node's words may be shown in errors.
+    """
+
+    def __init__(self, *, node: str, model: str, max_tokens: int, disclosure: Disclosure) -> None:
+        self._node = node
+        self._model = model
+        self._max_tokens = max_tokens
+        self._disclosure = disclosure
+        self._text: list[str] = []
+        self._thinking: list[str] = []
+        self._characters = 0
+        self._reply: ChatReply | None = None
+
+    def feed(self, line: bytes) -> str:
+        """Take in a line, and return the piece of text that it adds.
+
+        Raises:
+            NodeFailed: It says that the node failed.
+            NodeAnswerError: It is no line of such an answer, or the answer is longer than was allowed.
+        """
+        return checked(self._read, line, node=self._node, call="/api/chat")
+
+    def finished(self) -> bool:
+        """Return whether the answer is whole."""
+        return self._reply is not None
+
+    def whole(self) -> ChatReply:
+        """Return the answer.
+
+        Raises:
+            NodeFailed: The stream ended before the answer did.
+        """
+        if self._reply is None:
+            raise NodeFailed(
+                "broke off in the middle of an answer.", node=self._node, remedy="Look into its log."
+            )
+        return self._reply
+
+    def _read(self, line: bytes) -> str:
+        event = parse(line, LINE_BOUNDS)
+        if type(event) is not dict:
+            raise ValueError("a line that is no JSON object")
+        if "error" in event:
+            said = self._disclosure.words(str(event["error"])[:4096])
+            raise NodeFailed(
+                f"failed in the middle of an answer{f' ({said})' if said else ''}.",
+                node=self._node,
+                status=200,
+                remedy="Look into its log.",
+            )
+        message = member(event, "message", dict, {})
+        text, thinking = member(message, "content", str, ""), member(message, "thinking", str, "")
+        self._text.append(text)
+        self._thinking.append(thinking)
+        self._characters += len(text) + len(thinking)
+        if self._characters > self._max_tokens * _CHARACTERS_A_TOKEN + _MORE_CHARACTERS:
+            raise NodeAnswerError(
+                f"answers far more than the {self._max_tokens:,} tokens that were asked for.",
+                node=self._node,
+                status=200,
+                remedy="Check what answers at its URL; Ollama keeps to `num_predict`.",
+            )
+        if member(event, "done", bool, False):
+            self._reply = self._end(event)
+        return text
+
+    def _end(self, event: dict[str, Any]) -> ChatReply:
+        reason = member(event, "done_reason", str, "")
+        return ChatReply(
+            "".join(self._text),
+            "".join(self._thinking),
+            cut=reason == _CUT,
+            prompt_tokens=whole(event.get("prompt_eval_count"), most=_MOST_PROMPT_TOKENS) or 0,
+            answer_tokens=whole(event.get("eval_count"), most=_MOST_PROMPT_TOKENS) or 0,
+        )

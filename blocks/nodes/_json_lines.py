@@ -1,0 +1,52 @@
+"""Lines of JSON that a node sends one after the other (NDJSON), each bounded, and so is their number."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import httpx
+
+from prefect_ollama.blocks.errors import NodeAnswerError
+from prefect_ollama.blocks.nodes._body import refuse_encoding
+from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS
+
+MOST_STREAM: Final = 256 * 2**20
+"""Bytes of a whole stream: Ollama sends some 3 KB a second of a download, and a download takes a day at most."""
+
+MOST_LINES: Final = 4_000_000
+
+
+async def json_lines(response: httpx.Response, node: str, while_doing: str) -> AsyncIterator[bytes]:
+    """Yield the lines of a stream, each within its bounds; the last one may lack its end.
+
+    Args:
+        response: The response, its body still to be read.
+        node: Name of the node, for errors.
+        while_doing: When that was, as the end of a sentence, for errors.
+
+    Raises:
+        NodeAnswerError: The stream is compressed, or a line or the whole of it is too long.
+    """
+
+    def too_long(what: str) -> NodeAnswerError:
+        return NodeAnswerError(
+            f"sent {what} {while_doing}.", node=node, status=200, remedy="Look at what answers at its URL."
+        )
+
+    refuse_encoding(response, node)
+    rest = b""
+    size = count = 0
+    async for piece in response.aiter_raw():
+        size += len(piece)
+        *lines, rest = (rest + piece).split(b"\n")
+        count += len(lines) + 1  # a piece costs as much as a line
+        if size > MOST_STREAM or count > MOST_LINES:
+            raise too_long("far more than Ollama does")
+        if len(rest) > LINE_BOUNDS.size or any(len(line) > LINE_BOUNDS.size for line in lines):
+            raise too_long("a line without end")
+        for line in lines:
+            if line.strip():
+                yield line
+    if rest.strip():
+        yield rest

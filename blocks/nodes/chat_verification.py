@@ -1,0 +1,151 @@
+"""Before a node gets chat requests it shows that it has the model, and that the model can chat and think as is wanted.
+
+Digests must agree, as for embedding: another build gives other answers. What a model says cannot be compared, so each
+answer is checked by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, NodeError, NodeRefused
+from prefect_ollama.blocks.nodes._model_info import settle_context
+from prefect_ollama.blocks.nodes.apis import open_chat_endpoint
+from prefect_ollama.blocks.nodes.endpoint import NodeModel, Progress
+from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ClusterSpec
+from prefect_ollama.blocks.nodes.verification import GRACE, gather_by_node
+
+CHAT_CONTEXT_CAP: Final = 8192
+"""Context asked for where the user names none: some twenty passages and an answer. A larger one costs memory on every
+node, about 0.1 GB for 1,000 tokens of a model with 8 billion parameters."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VerifiedChat:
+    """A cluster with what is known of its nodes' chat model at the start of a run.
+
+    Attributes:
+        spec: The cluster, with the chat model's context settled.
+        models: By node name, what those nodes say of themselves that may work at once.
+        left_out: By node name, why a node does not (yet) take part.
+    """
+
+    spec: ClusterSpec
+    models: Mapping[str, NodeModel]
+    left_out: Mapping[str, NodeError] = field(default_factory=dict)
+
+    @property
+    def model(self) -> ChatModelSpec:
+        """The chat model."""
+        return chat_model_of(self.spec)
+
+    @property
+    def digest(self) -> str:
+        """Its digest, as most nodes have it; empty where they give none."""
+        return _majority(self.models)
+
+
+def chat_model_of(spec: ClusterSpec) -> ChatModelSpec:
+    """Return the chat model of a cluster.
+
+    Raises:
+        ConfigurationError: It has none.
+    """
+    if spec.chat is None:
+        raise ConfigurationError(
+            "The cluster names no chat model.",
+            state="Nothing was started.",
+            remedy="Write one into the field 'Chat model' of its block, for example qwen3.",
+        )
+    return spec.chat
+
+
+async def verify_chat(spec: ClusterSpec, *, progress: Progress | None = None) -> VerifiedChat:
+    """Ask all nodes at the same time whether they can chat.
+
+    Args:
+        spec: The cluster.
+        progress: Told of downloads, where `spec.pull` allows them.
+
+    Raises:
+        ConfigurationError: The cluster names no chat model.
+        ClusterError: No node can chat; the text names each one's cause.
+    """
+    model = chat_model_of(spec)
+    left_out: dict[str, NodeError] = {}
+    clients = []
+    for node in spec.nodes:
+        try:
+            clients.append(open_chat_endpoint(node, model))
+        except NodeRefused as error:
+            left_out[node.name] = error
+    try:
+        known = await gather_by_node(
+            {each.node.name: each.identify(pull=spec.pull, progress=progress) for each in clients},
+            left_out,
+            grace=None if spec.pull else GRACE,
+        )
+    finally:
+        await asyncio.gather(*(each.aclose() for each in clients))
+    digest = _majority(known)
+    for name, found in list(known.items()):
+        if (reason := other_digest(name, found, digest, spec)) is not None:
+            left_out[name] = reason
+            del known[name]
+    if model.num_ctx is None:
+        contexts = {name: each.context for name, each in known.items()}
+        settled, short = settle_context(contexts, cap=CHAT_CONTEXT_CAP)
+        left_out |= short
+        known = {name: each for name, each in known.items() if name not in short}
+        spec = replace(spec, chat=replace(model, num_ctx=settled))
+    else:
+        for name, found in list(known.items()):
+            if found.context and found.context < model.num_ctx:
+                left_out[name] = _short_context(name, found.context, model)
+                del known[name]
+    if known:
+        return VerifiedChat(spec, known, left_out)
+    causes = "\n".join(f"  {error}" for error in left_out.values())
+    raise ClusterError(
+        f"No node can chat with {model.name!r}:\n{causes}",
+        causes=left_out,
+        state="Nothing was started.",
+        remedy="Repair at least one node and run again.",
+    )
+
+
+def other_digest(node: str, found: NodeModel, digest: str, spec: ClusterSpec) -> NodeRefused | None:
+    """Return why a node must not chat beside the others, None where it may.
+
+    Args:
+        node: Its name.
+        found: What it says of itself.
+        digest: The digest of the others, empty where they give none.
+        spec: The cluster.
+    """
+    if spec.accept_other_digest or not digest or not found.digest or found.digest == digest:
+        return None
+    return NodeRefused(
+        f"has another build of the chat model (digest {found.digest[:12]}, not {digest[:12]}).",
+        node=node,
+        model=found.build,
+        remedy="Pull the model there again, or let the cluster accept other builds.",
+    )
+
+
+def _majority(known: Mapping[str, NodeModel]) -> str:
+    """The digest that most nodes have; among equally frequent ones the first configured node's."""
+    digests = Counter(each.digest for each in known.values() if each.digest)
+    return max(digests, key=lambda digest: digests[digest], default="")
+
+
+def _short_context(node: str, context: int, model: ChatModelSpec) -> NodeRefused:
+    return NodeRefused(
+        f"says that {model.name!r} reads {context:,} tokens; the cluster asks for {model.num_ctx:,}.",
+        node=node,
+        remedy="Set the context of the cluster's chat model to what the model has.",
+    )
