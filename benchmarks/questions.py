@@ -21,7 +21,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from prefect_ollama.blocks.nodes._client import NodeClient
+from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
 from prefect_ollama.blocks.nodes.embed_response import read_answer
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 from prefect_ollama.tasks.tuning import Load, texts_of
@@ -86,7 +86,7 @@ async def pool(
     table = Table(
         "texts in each", *(f"{many} in flight" for many in in_flight), title=f"2. Texts a second, {title}"
     )
-    async with NodeClient(node, model) as client:
+    async with OllamaEndpoint(node, model) as client:
         load = Load(client, texts_of(200, 1024), timeout=TIMEOUT)
         await load(1, max(sizes), seconds=0.0)  # the first time is never like the others
         for size in sizes:
@@ -161,9 +161,9 @@ def decoding() -> Table:
     return table
 
 
-def client_of(node: Node) -> NodeClient:
+def client_of(node: Node) -> OllamaEndpoint:
     """A client of a simulated node."""
-    return NodeClient(NodeSpec("it", node.url), MODEL)
+    return OllamaEndpoint(NodeSpec("it", node.url), MODEL)
 
 
 def main() -> None:

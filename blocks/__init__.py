@@ -14,9 +14,18 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.cluster import OllamaCluster
     from prefect_ollama.blocks.node import OllamaNode
     from prefect_ollama.blocks.nodes import ClusterCheck, NodeCheck
+    from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
     from prefect_ollama.blocks.table import LanceTable, TableCheck
 
-__all__ = ["ClusterCheck", "LanceTable", "NodeCheck", "OllamaCluster", "OllamaNode", "TableCheck"]
+__all__ = [
+    "ClusterCheck",
+    "LanceTable",
+    "NodeCheck",
+    "OllamaCluster",
+    "OllamaNode",
+    "OpenAICompatibleNode",
+    "TableCheck",
+]
 
 
 # Before anything asks Prefect's server, in every process of ours.
@@ -32,6 +41,7 @@ if not TYPE_CHECKING:
                 "ClusterCheck",
                 "NodeCheck",
             ),
+            "openai_node": ("OpenAICompatibleNode",),
             "table": (
                 "LanceTable",
                 "TableCheck",

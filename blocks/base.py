@@ -127,38 +127,61 @@ class StoredBlock(Block, ABC):
             ConfigurationError: There is none of this name, its values are wrong (the text says which), or the
                 Prefect server can't be reached.
         """
+        return cls._loaded(f"named {name!r}", cls._loader_of_name(name), hint)
 
+    @classmethod
+    def find(cls, named: str | UUID) -> Self | None:
+        """Load a saved block by name or id; None where there is none of this type.
+
+        Raises:
+            ConfigurationError: Its values are wrong, or the Prefect server can't be reached.
+        """
+        if isinstance(named, UUID):
+            return cls._found(f"with id {str(named)!r}", cls._loader_of_id(named))
+        return cls._found(f"named {named!r}", cls._loader_of_name(named))
+
+    @classmethod
+    def load_by_id(cls, block_document_id: UUID) -> Self:
+        """Load a saved block by its id; see `load_named`."""
+        return cls._loaded(f"with id {str(block_document_id)!r}", cls._loader_of_id(block_document_id))
+
+    @classmethod
+    def _loader_of_name(cls, name: str) -> Callable[[], Any]:
         def load() -> Any:
             # Prefect puts the name into a path of its API as it is: `../` in it would ask for something else.
             if not BLOCK_NAME.fullmatch(name):
                 raise ValueError("Unable to find a block whose name no block can have.")
             return cls.load(name, _sync=True)  # type: ignore[call-arg]
 
-        return cls._loaded(f"named {name!r}", load, hint)
+        return load
 
     @classmethod
-    def load_by_id(cls, block_document_id: UUID) -> Self:
-        """Load a saved block by its id; see `load_named`."""
+    def _loader_of_id(cls, block_document_id: UUID) -> Callable[[], Any]:
         reference = {"block_document_id": str(block_document_id)}
-        return cls._loaded(
-            f"with id {str(block_document_id)!r}",
-            lambda: cls.load_from_ref(reference, _sync=True),  # type: ignore[call-arg]
-        )
+        return lambda: cls.load_from_ref(reference, _sync=True)  # type: ignore[call-arg]
 
     @classmethod
     def _loaded(cls, which: str, load: Callable[[], Any], hint: str = "") -> Self:
+        block = cls._found(which, load)
+        if block is None:
+            kind = cls.get_block_type_name()
+            raise ConfigurationError(
+                f"There is no {kind} block {which}.",
+                state="Nothing was started.",
+                remedy=f"Make it in the Prefect UI (Blocks, +, {kind}), or in Python with "
+                f"`{cls.__name__}(…).save(…)`.{hint}",
+            )
+        return block
+
+    @classmethod
+    def _found(cls, which: str, load: Callable[[], Any]) -> Self | None:
         kind = cls.get_block_type_name()
         try:
             block: Self = load()
         except ValueError as error:
             if "Unable to find" not in str(error):
                 raise
-            raise ConfigurationError(
-                f"There is no {kind} block {which}.",
-                state="Nothing was started.",
-                remedy=f"Make it in the Prefect UI (Blocks, +, {kind}), or in Python with "
-                f"`{cls.__name__}(…).save(…)`.{hint}",
-            ) from None
+            return None
         except (PrefectException, httpx.HTTPError, RuntimeError, OSError) as error:
             raise ConfigurationError(
                 f"The {kind} block {which} cannot be loaded from the Prefect server ({error}).",
@@ -171,7 +194,10 @@ class StoredBlock(Block, ABC):
     @classmethod
     def _load_from_block_document(cls, block_document: BlockDocument, validate: bool = True) -> Self:
         # All ways to load pass here. The server takes values that the block refuses, and Prefect's own
-        # words for that do not say which.
+        # words for that do not say which. Neither does Prefect look whether a block is of the type that is asked for.
+        kind = block_document.block_type
+        if kind is not None and kind.slug != cls.get_block_type_slug():
+            raise ValueError(f"Unable to find a block of the type {cls.get_block_type_slug()!r}.")
         try:
             return super()._load_from_block_document(block_document, validate=validate)
         except RuntimeError as error:

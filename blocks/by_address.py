@@ -24,10 +24,9 @@ from prefect_ollama.blocks.nodes import (
     ClusterSpec,
     ModelSpec,
     NodeSpec,
-    base_url,
     looks_like_address,
+    node_url,
     prefixes_of,
-    short_name,
     url_from_environment,
 )
 
@@ -71,11 +70,11 @@ def cluster_by_address(cluster: Any, model: str) -> ResolvedCluster | None:
             entries = [url_from_environment() or ""]
         elif not entries or not all(isinstance(each, str) and looks_like_address(each) for each in entries):
             return None
-        urls = [base_url(each) for each in entries if each]
+        urls = [node_url(each) for each in entries if each]
         if len(set(urls)) < len(urls):
             return None
-        found = tuple(NodeSpec(short_name(url), url) for url in urls)
-        here = (NodeSpec(short_name(DEFAULT_URL), DEFAULT_URL),)
+        found = tuple(NodeSpec.at(url) for url in urls)
+        here = (NodeSpec.at(DEFAULT_URL),)
         automatic = prefixes_of(model)
         spec = ClusterSpec(found or here, ModelSpec(model, automatic.document, automatic.query))
         return ResolvedCluster(spec, bool(found), origin if found else "this host")

@@ -17,8 +17,15 @@ from pydantic import Field, HttpUrl, SerializationInfo, field_serializer, field_
 
 from prefect_ollama.blocks.base import StoredBlock, at
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.node import OllamaNode
-from prefect_ollama.blocks.node_reference import Entry, NodeEntry, node_spec, plain, refuse_unsaved
+from prefect_ollama.blocks.node_reference import (
+    NODE_KINDS,
+    Entry,
+    NodeEntry,
+    node_spec,
+    plain,
+    refuse_unsaved,
+)
+from prefect_ollama.blocks.node_settings import NodeBlock
 from prefect_ollama.blocks.nodes import ClusterCheck, ClusterSpec, ModelSpec, check_cluster, prefixes_of
 
 DEFAULT_MODEL = "nomic-embed-text"
@@ -28,7 +35,7 @@ _DURATION = re.compile(r"-?(\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)((\d+(\.\d*)?|
 
 
 class OllamaCluster(StoredBlock):
-    """Ollama nodes that serve one embedding model together, and the model's settings, the same on all of them.
+    """Nodes that serve one embedding model together, and the model's settings, the same on all of them.
 
     Example:
         ```python
@@ -52,8 +59,8 @@ class OllamaCluster(StoredBlock):
     nodes: list[NodeEntry] = Field(
         min_length=1,
         title="Nodes",
-        description="The nodes that work together: saved Ollama Node blocks, or plain URLs of nodes that need "
-        "no settings of their own, such as http://laptop:11434.",
+        description="The nodes that work together: saved node blocks, or plain URLs of nodes that need no settings of "
+        "their own, such as http://laptop:11434, or http://gpu-box:8000/v1 for a server of the OpenAI API.",
         examples=[["gpu-box", "http://laptop:11434"]],
         json_schema_extra=at(0),
     )
@@ -129,7 +136,7 @@ class OllamaCluster(StoredBlock):
     @field_validator("nodes", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str | OllamaNode) else value
+        return [value] if isinstance(value, str | NodeBlock) else value
 
     @field_validator("model", mode="after")
     @classmethod
@@ -221,11 +228,13 @@ class OllamaCluster(StoredBlock):
     @classmethod
     async def aregister_type_and_schema(cls, client: PrefectClient | None = None) -> None:
         """Register the type at the server, and that of the nodes, which its form offers to pick."""
-        await OllamaNode.aregister_type_and_schema(client=client)
+        for kind in NODE_KINDS:
+            await kind.aregister_type_and_schema(client=client)
         await super().aregister_type_and_schema(client=client)
 
     @classmethod
     def register_type_and_schema(cls, *args: Any, **kwargs: Any) -> Any:
         """Register the type at the server; a coroutine in async code, as with every block."""
-        OllamaNode.register_type_and_schema(_sync=True)  # type: ignore[call-arg]
+        for kind in NODE_KINDS:
+            kind.register_type_and_schema(_sync=True)  # type: ignore[call-arg]
         return super().register_type_and_schema(*args, **kwargs)

@@ -216,13 +216,26 @@ class InputRejected(NodeError):
 
     Args:
         too_long: True where a text is longer than the model's context.
+        most_tokens: Tokens that the node reads of a text, where its refusal says so.
+        most_texts: Texts that the node takes in a request, where it refuses the request for their number.
     """
 
     kind = "input"
 
-    def __init__(self, cause: str, *, node: str, status: int | None = None, too_long: bool = False) -> None:
+    def __init__(
+        self,
+        cause: str,
+        *,
+        node: str,
+        status: int | None = None,
+        too_long: bool = False,
+        most_tokens: int | None = None,
+        most_texts: int | None = None,
+    ) -> None:
         super().__init__(cause, node=node, status=status)
         self.too_long = too_long
+        self.most_tokens = most_tokens
+        self.most_texts = most_texts
 
 
 class TextError(PrefectOllamaError):

@@ -6,7 +6,7 @@ What is stored of it is a name, a URL or a reference, so that no secret of a nod
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializationInfo, WithJsonSchema
@@ -14,32 +14,39 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializationInfo, 
 from prefect_ollama.blocks.base import BLOCK_NAME
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.node import OllamaNode
-from prefect_ollama.blocks.nodes import NodeSpec, base_url, looks_like_address, short_name
+from prefect_ollama.blocks.node_settings import NodeBlock
+from prefect_ollama.blocks.nodes import NodeSpec, looks_like_address, names_block, node_url, short_name
+from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
+
+NODE_KINDS: Final[tuple[type[NodeBlock], ...]] = (OllamaNode, OpenAICompatibleNode)
+"""The blocks of nodes, one for each API."""
 
 
 class NodeReference(BaseModel):
-    """A saved `OllamaNode`, as the UI writes one that was picked from the list."""
+    """A saved node, as the UI writes one that was picked from the list."""
 
     model_config = ConfigDict(frozen=True)
 
     block_document_id: UUID
 
 
-Entry = str | NodeReference | OllamaNode
+Entry = str | NodeReference | NodeBlock
 
 
 def _entry(value: Any) -> Any:
     if isinstance(value, Mapping) and "$ref" in value:
         return NodeReference.model_validate(value["$ref"])
-    if isinstance(value, OllamaNode):
-        return value.name if value.name and value.unchanged else value
+    if isinstance(value, NodeBlock):
+        return _reference_of(value) if value.name and value.unchanged else value
     if isinstance(value, NodeReference):
         return value
     if not isinstance(value, str) or not value.strip():
-        raise ValueError("a node is the name of a saved Ollama Node block, a URL, or such a block itself")
+        raise ValueError("a node is the name of a saved node block, a URL, or such a block itself")
     text = value.strip()
+    if names_block(text):
+        return text
     if looks_like_address(text):
-        return base_url(text)
+        return node_url(text)
     if not BLOCK_NAME.fullmatch(text):
         raise ValueError(
             f"{text!r} is neither a block's name (a-z, 0-9 and '-') nor a URL (http://host:11434)"
@@ -50,7 +57,8 @@ def _entry(value: Any) -> Any:
 NodeEntry = Annotated[
     Entry,
     BeforeValidator(_entry),
-    # The form offers saved nodes to pick from, and a line for a name or URL. Were the block's type itself in
+    # The form offers saved nodes to pick from, and a line for a name or URL. It takes every picked block for one of the
+    # first type that it offers, so nodes of the other kind are named. Were the block's type itself in
     # the schema, Prefect would store copies of the nodes with their secrets in clear.
     WithJsonSchema(
         {
@@ -75,7 +83,7 @@ def plain(node: Entry, info: SerializationInfo) -> Any:
     """
     if isinstance(node, NodeReference):
         return {"$ref": {"block_document_id": str(node.block_document_id)}}
-    if isinstance(node, OllamaNode):
+    if isinstance(node, NodeBlock):
         if info.context and info.context.get("include_secrets"):
             refuse_unsaved([node])
         return node.model_dump(mode=info.mode)
@@ -89,7 +97,7 @@ def refuse_unsaved(nodes: Iterable[Entry]) -> None:
         ConfigurationError: There is one.
     """
     for node in nodes:
-        if isinstance(node, OllamaNode):
+        if isinstance(node, NodeBlock):
             raise ConfigurationError(
                 f"The node {short_name(node.url)!r} of this cluster is not saved as it is here, and a cluster "
                 "keeps names of nodes only.",
@@ -104,11 +112,51 @@ def node_spec(entry: Entry) -> NodeSpec:
     Raises:
         ConfigurationError: Its block is missing or wrong, or the server cannot be reached.
     """
-    if isinstance(entry, OllamaNode):
+    if isinstance(entry, NodeBlock):
         return entry.to_spec()
     if isinstance(entry, NodeReference):
-        return OllamaNode.load_by_id(entry.block_document_id).to_spec()
+        return _load_reference(entry.block_document_id).to_spec()
+    if names_block(entry):
+        slug, _, name = entry.partition("/")
+        kind = next(kind for kind in NODE_KINDS if kind.get_block_type_slug() == slug)
+        return kind.load_named(name).to_spec()
     if looks_like_address(entry):
-        return NodeSpec(name=short_name(entry), url=entry)
-    hint = f" If {entry!r} is a host, write http://{entry}:11434."
-    return OllamaNode.load_named(entry, hint=hint).to_spec(entry)
+        return NodeSpec.at(entry)
+    return load_node(entry).to_spec(entry)
+
+
+def load_node(name: str) -> NodeBlock:
+    """Load the saved node of this name, of whatever kind; it waits, also in async code.
+
+    Raises:
+        ConfigurationError: There is none or there are several, its values are wrong, or the Prefect server can't be
+            reached.
+    """
+    found = [node for kind in NODE_KINDS if (node := kind.find(name)) is not None]
+    if len(found) > 1:
+        both = " or ".join(repr(f"{kind.get_block_type_slug()}/{name}") for kind in NODE_KINDS)
+        raise ConfigurationError(
+            f"Several node blocks are named {name!r}.",
+            state="Nothing was started.",
+            remedy=f"Write {both}, or save one of them under another name.",
+        )
+    if found:
+        return found[0]
+    first, *others = (f"no {kind.get_block_type_name()} block" for kind in NODE_KINDS)
+    raise ConfigurationError(
+        f"There is {first} named {name!r}, and {' and '.join(others)}.",
+        state="Nothing was started.",
+        remedy=f"Make it in the Prefect UI (Blocks, +), or in Python with `OllamaNode(…).save(…)`. If {name!r} is a "
+        f"host, write http://{name}:11434.",
+    )
+
+
+def _load_reference(block_document_id: UUID) -> NodeBlock:
+    found = (kind.find(block_document_id) for kind in NODE_KINDS)
+    block = next((node for node in found if node is not None), None)
+    return OllamaNode.load_by_id(block_document_id) if block is None else block
+
+
+def _reference_of(node: NodeBlock) -> str:
+    # A name alone means an Ollama node first of all; that of another kind says which it is.
+    return node.name if isinstance(node, OllamaNode) else f"{node.get_block_type_slug()}/{node.name}"

@@ -15,12 +15,18 @@ from prefect_ollama.blocks.cache import CacheSpec
 from prefect_ollama.blocks.cluster import DEFAULT_MODEL, OllamaCluster
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import StoreSpec
-from prefect_ollama.blocks.node import OllamaNode
-from prefect_ollama.blocks.nodes import DEFAULT_URL, HOST_VARIABLE, looks_like_address, url_from_environment
+from prefect_ollama.blocks.node_settings import NodeBlock
+from prefect_ollama.blocks.nodes import (
+    DEFAULT_URL,
+    HOST_VARIABLE,
+    looks_like_address,
+    names_block,
+    url_from_environment,
+)
 from prefect_ollama.blocks.private_files import OTHERS, private_folder
 from prefect_ollama.blocks.table import LanceTable, default_table
 
-Nodes = OllamaCluster | OllamaNode | str | Sequence[str | OllamaNode]
+Nodes = OllamaCluster | NodeBlock | str | Sequence[str | NodeBlock]
 """What flows take for their nodes."""
 
 
@@ -38,12 +44,12 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
     if isinstance(cluster, OllamaCluster):
         name = f"cluster {cluster.name!r}" if cluster.name else "the cluster given"
         return ResolvedCluster(_with_model(cluster, model).to_spec(), True, name)
-    if isinstance(cluster, str) and not looks_like_address(cluster):
+    if isinstance(cluster, str) and not (looks_like_address(cluster) or names_block(cluster)):
         hint = f" If {cluster!r} is a node, name it in a list; if it is a host, write http://{cluster}:11434."
         loaded = OllamaCluster.load_named(cluster, hint=hint)
         return ResolvedCluster(_with_model(loaded, model).to_spec(), True, f"cluster {cluster!r}")
     if cluster is not None:
-        entries = [cluster] if isinstance(cluster, str | OllamaNode) else list(cluster)
+        entries = [cluster] if isinstance(cluster, str | NodeBlock) else list(cluster)
         if not entries:
             raise ConfigurationError(
                 "The list of nodes is empty.",
@@ -132,7 +138,7 @@ def shared_limits_folder() -> Path:
     return get_current_settings().home / "ollama-nodes"
 
 
-def _of_nodes(entries: Sequence[str | OllamaNode], model: str | None) -> OllamaCluster:
+def _of_nodes(entries: Sequence[str | NodeBlock], model: str | None) -> OllamaCluster:
     return OllamaCluster.made(nodes=list(entries), model=DEFAULT_MODEL if model is None else model)
 
 

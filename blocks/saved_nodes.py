@@ -9,25 +9,31 @@ from prefect.exceptions import PrefectException, PrefectHTTPStatusError
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.node import OllamaNode
-from prefect_ollama.blocks.nodes import NodeSpec, base_url, proxy_hint
+from prefect_ollama.blocks.node_reference import NODE_KINDS
+from prefect_ollama.blocks.node_settings import NodeBlock
+from prefect_ollama.blocks.nodes import NodeSpec, node_url, proxy_hint
+from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
 
 
 def saved_nodes() -> dict[str, str]:
-    """All saved nodes: name to address.
+    """Return all saved nodes of every kind: name to address.
 
     Raises:
         ConfigurationError: The Prefect server can't be reached.
     """
-    try:
-        with get_client(sync_client=True) as client:
-            blocks = client.read_block_documents_by_type(
-                OllamaNode.get_block_type_slug(), include_secrets=False
-            )
-    except (PrefectException, httpx.HTTPError) as error:
-        if isinstance(error, PrefectHTTPStatusError) and error.response.status_code == 404:
-            return {}  # no node was ever saved there
-        raise _unreachable(error) from error
-    return {str(block.name): _address(block.data.get("url")) for block in blocks}
+    found: dict[str, str] = {}
+    for kind in NODE_KINDS:
+        try:
+            with get_client(sync_client=True) as client:
+                blocks = client.read_block_documents_by_type(
+                    kind.get_block_type_slug(), include_secrets=False
+                )
+        except (PrefectException, httpx.HTTPError) as error:
+            if isinstance(error, PrefectHTTPStatusError) and error.response.status_code == 404:
+                continue  # no node of this kind was ever saved there
+            raise _unreachable(error) from error
+        found |= {str(block.name): _address(block.data.get("url")) for block in blocks}
+    return found
 
 
 def save_node(name: str, url: str) -> bool:
@@ -52,7 +58,7 @@ def save_node(name: str, url: str) -> bool:
 
 def _address(value: object) -> str:
     try:
-        return base_url(str(value))
+        return node_url(str(value))
     except ValueError:
         return ""
 
@@ -80,13 +86,14 @@ def save_limits(
     """
     given = {"max_in_flight": max_in_flight, "max_request_texts": max_request_texts}
     limits = {name: value for name, value in given.items() if value is not None}
+    kind: type[NodeBlock] = OpenAICompatibleNode if node.api == "openai" else OllamaNode
     if not node.block:
         values = ", ".join(f"{name}={value!r}" for name, value in {"url": node.url, **limits}.items())
         raise ConfigurationError(
             f"The node {node.name!r} is no saved block, so nothing was saved.",
-            remedy=f"Make one of it in the Prefect UI, or in Python with `OllamaNode({values}).save(…)`.",
+            remedy=f"Make one of it in the Prefect UI, or in Python with `{kind.__name__}({values}).save(…)`.",
         )
-    now = OllamaNode.load_named(node.block)
+    now = kind.load_named(node.block)
     changed = [name for name in ("url", *limits) if getattr(now, name) != getattr(node, name)]
     if changed:
         raise ConfigurationError(

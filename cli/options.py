@@ -24,7 +24,8 @@ NodesOption = Annotated[
     Parameter(
         name=["--node", "-n"],
         show_default=False,
-        help="URL of a node, or name of a saved node block; may be given several times. "
+        help="URL of a node, or name of a saved node block; may be given several times. A URL that ends in /v1 names a "
+        "server of the OpenAI API. "
         "Without: the node that OLLAMA_HOST names, else an Ollama on this host, else the embedded model.",
     ),
 ]

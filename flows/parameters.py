@@ -20,12 +20,15 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 
 from prefect_ollama.blocks.cluster import OllamaCluster
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.file_url import folder_of, is_file_url
 from prefect_ollama.blocks.node import OllamaNode
-from prefect_ollama.blocks.nodes import looks_like_address
+from prefect_ollama.blocks.node_settings import NodeBlock
+from prefect_ollama.blocks.nodes import looks_like_address, names_block
+from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
 from prefect_ollama.blocks.resolve import Nodes
 from prefect_ollama.blocks.secrets import seal
 from prefect_ollama.blocks.table import LanceTable
@@ -62,7 +65,7 @@ def as_source(value: Any) -> Any:
 
 
 def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, OllamaNode) else value
+    return [value] if isinstance(value, NodeBlock) else value
 
 
 # A parameter of several types is a row of tabs in the form, and so is each item of a list of several types; the title
@@ -81,15 +84,21 @@ NodesParameter = Annotated[
     Annotated[OllamaCluster, Field(title="Cluster")]
     | Annotated[str, Field(min_length=1, title="Name or URL")]
     | Annotated[
-        Sequence[Annotated[OllamaNode, Field(title="Node")] | Annotated[str, Field(title="Name or URL")]],
+        Sequence[
+            Annotated[OllamaNode, Field(title="Node")]
+            # Not in the form: it takes every picked block for one of the first type that it offers.
+            | SkipJsonSchema[OpenAICompatibleNode]
+            | Annotated[str, Field(title="Name or URL")]
+        ],
         Field(min_length=1, title="Several nodes"),
     ]
     | Annotated[None, Field(title="Default")],
     BeforeValidator(_as_list),
     shown(
         "Cluster",
-        "The nodes that embed: a cluster block or its name; or URLs and names of node blocks. Without: the node that "
-        "OLLAMA_HOST names, else an Ollama on this host, else the embedded model.",
+        "The nodes that embed: a cluster block or its name; or URLs and names of node blocks. A URL that ends in /v1 "
+        "names a server of the OpenAI API. Without: the node that OLLAMA_HOST names, else an Ollama on this host, else "
+        "the embedded model.",
     ),
 ]
 TableParameter = Annotated[
@@ -278,7 +287,7 @@ ChunkingParameter = Annotated[
 def has_own_model(cluster: Nodes | None) -> bool:
     """Whether the nodes come with a model of their own, as a cluster block does and plain URLs don't."""
     return isinstance(cluster, OllamaCluster) or (
-        isinstance(cluster, str) and not looks_like_address(cluster)
+        isinstance(cluster, str) and not (looks_like_address(cluster) or names_block(cluster))
     )
 
 
@@ -295,7 +304,7 @@ def display_name(cluster: Any) -> str:
             return cluster
         case OllamaCluster(name=name) if name:
             return name
-        case [str(name) | OllamaNode(name=name)] if name:
+        case [str(name) | NodeBlock(name=name)] if name:
             return name
         case OllamaCluster(nodes=nodes) | {"nodes": nodes} | [*nodes]:
             return f"{len(nodes)} node" + ("s" if len(nodes) != 1 else "")

@@ -97,7 +97,7 @@ class TestStandards(BlockStandardTestSuite):
 
 def test_blocks_are_imported_when_asked_for() -> None:
     code = (
-        "import sys, prefect_ollama.blocks as b, prefect_ollama.blocks.nodes._client\n"
+        "import sys, prefect_ollama.blocks as b, prefect_ollama.blocks.nodes._ollama\n"
         "assert set(b.__all__) <= set(dir(b))\n"
         "assert 'prefect' not in sys.modules\n"
         "from prefect_ollama.blocks import OllamaNode\n"

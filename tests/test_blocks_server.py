@@ -76,7 +76,7 @@ class Api:
 def api(prefect_server: str) -> Api:
     register = [sys.executable, "-m", "prefect", "block", "register", "-m", "prefect_ollama.blocks"]
     done = subprocess.run(register, capture_output=True, text=True, timeout=60, check=True)
-    assert "3 blocks" in done.stdout, done.stdout
+    assert "4 blocks" in done.stdout, done.stdout
     return Api(prefect_server)
 
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.errors import InputRejected, NodeRefused
-from prefect_ollama.blocks.nodes._client import NodeClient
 from prefect_ollama.blocks.nodes._model_info import LEAST_CONTEXT
+from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
 from prefect_ollama.blocks.nodes.address import base_url
 from prefect_ollama.blocks.nodes.check import check_cluster, check_node
 from prefect_ollama.blocks.nodes.prefixes import prefixes_of
@@ -67,9 +67,9 @@ def url(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def using(url: str, call: Callable[[NodeClient], Awaitable[T]], **model: Any) -> T:
+def using(url: str, call: Callable[[OllamaEndpoint], Awaitable[T]], **model: Any) -> T:
     async def run() -> T:
-        async with NodeClient(NodeSpec("it", url), ModelSpec(MODEL, **model)) as client:
+        async with OllamaEndpoint(NodeSpec("it", url), ModelSpec(MODEL, **model)) as client:
             return await call(client)
 
     return asyncio.run(run())
@@ -141,7 +141,7 @@ def test_dimensions_cut_and_normalise(url: str) -> None:
 
 def test_another_model_is_refused(url: str) -> None:
     async def run() -> None:
-        async with NodeClient(NodeSpec("it", url), ModelSpec("no-such-model-here")) as client:
+        async with OllamaEndpoint(NodeSpec("it", url), ModelSpec("no-such-model-here")) as client:
             await client.embed(["x"], timeout=60)
 
     with pytest.raises(NodeRefused, match="does not have the model"):

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from prefect_ollama.blocks.errors import InputRejected, NodeBusy, NodeError, NodeFailed
-from prefect_ollama.blocks.nodes._client import NodeClient
+from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 from prefect_ollama.tasks.tuning import Load, Point, Tuning, choose, draw_curve, search, texts_of
 from prefect_ollama.tasks.tuning._search import WINDOWS
@@ -185,7 +185,7 @@ def node(running: Node) -> Iterator[Node]:
 
 def measure(node: Node, in_flight: int, texts: int) -> Point:
     async def load() -> Point:
-        async with NodeClient(NodeSpec("it", node.url), ModelSpec("nomic-embed-text")) as client:
+        async with OllamaEndpoint(NodeSpec("it", node.url), ModelSpec("nomic-embed-text")) as client:
             return await Load(client, texts_of(50, 64), timeout=10)(in_flight, texts, seconds=0.2)
 
     return asyncio.run(load())

@@ -26,7 +26,7 @@ from prefect_ollama.blocks.errors import (
     NodeUnreachable,
 )
 from prefect_ollama.blocks.nodes import _errors as faults
-from prefect_ollama.blocks.nodes._client import NodeClient
+from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
 from prefect_ollama.blocks.nodes.embed_response import Answer, read_answer
 from prefect_ollama.blocks.nodes.running_models import LoadedModel, find_model, loaded_models
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
@@ -53,7 +53,7 @@ def node(shared: Node) -> Iterator[Node]:
 def embed(node: Node, texts: list[str] = TEXTS, *, timeout: float = 10.0, **changes: Any) -> Answer:
     async def call() -> Answer:
         spec = NodeSpec(**{"name": "it", "url": node.url} | changes)
-        async with NodeClient(spec, ModelSpec("nomic-embed-text", num_ctx=512)) as client:
+        async with OllamaEndpoint(spec, ModelSpec("nomic-embed-text", num_ctx=512)) as client:
             return await client.embed(texts, timeout=timeout)
 
     return asyncio.run(call())
@@ -68,7 +68,7 @@ def test_vectors_in_order(node: Node) -> None:
 
 def test_connections_are_kept(node: Node) -> None:
     async def call() -> None:
-        async with NodeClient(NodeSpec("it", node.url), ModelSpec("nomic-embed-text")) as client:
+        async with OllamaEndpoint(NodeSpec("it", node.url), ModelSpec("nomic-embed-text")) as client:
             for _ in range(5):
                 await client.embed(TEXTS, timeout=10)
             await asyncio.gather(*(client.embed(TEXTS, timeout=10) for _ in range(3)))
@@ -80,7 +80,7 @@ def test_connections_are_kept(node: Node) -> None:
 
 def test_a_connection_that_the_node_closed_is_replaced(node: Node) -> None:
     async def call() -> None:
-        async with NodeClient(NodeSpec("it", node.url), ModelSpec("nomic-embed-text")) as client:
+        async with OllamaEndpoint(NodeSpec("it", node.url), ModelSpec("nomic-embed-text")) as client:
             await client.embed(TEXTS, timeout=10)
             await asyncio.to_thread(node.control, faults=["down"])
             await asyncio.to_thread(node.control, faults=[])
@@ -130,7 +130,7 @@ def test_each_failure_has_its_kind(node: Node, fault: str, kind: type[NodeError]
     node.control(faults=[fault])
 
     async def call() -> None:
-        async with NodeClient(NodeSpec("it", node.url), ModelSpec("nomic-embed-text")) as client:
+        async with OllamaEndpoint(NodeSpec("it", node.url), ModelSpec("nomic-embed-text")) as client:
             await client.embed(TEXTS, timeout=0.5, dimension=DIMENSION)
 
     with pytest.raises(kind, match=words) as caught:
@@ -255,7 +255,7 @@ def test_no_answer_is_believed_by_chance(data: Any, count: int) -> None:
 
 def test_what_is_loaded_is_told_with_its_place_and_time(node: Node) -> None:
     async def loaded() -> tuple[LoadedModel, ...]:
-        async with NodeClient(NodeSpec("it", node.url), ModelSpec("nomic-embed-text")) as client:
+        async with OllamaEndpoint(NodeSpec("it", node.url), ModelSpec("nomic-embed-text")) as client:
             before = await client.loaded()
             assert before == []
             await client.embed(TEXTS, timeout=10)

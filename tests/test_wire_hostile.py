@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeFailed, NodeRefused, NodeUnreachable
-from prefect_ollama.blocks.nodes import _client as client_module
-from prefect_ollama.blocks.nodes._client import NodeClient
+from prefect_ollama.blocks.nodes import _ollama as client_module
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
 from prefect_ollama.blocks.nodes._model_info import read_model_info, settle_context
+from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
 from prefect_ollama.blocks.nodes.canaries import SHORT
 from prefect_ollama.blocks.nodes.check import check_node
 from prefect_ollama.blocks.nodes.discovery import discover
@@ -43,13 +43,13 @@ SHOW = {"capabilities": ["embedding"], "model_info": {"bert.context_length": 204
 
 def ask(
     replies: dict[str, Reply],
-    call: Callable[[NodeClient], Awaitable[T]],
+    call: Callable[[OllamaEndpoint], Awaitable[T]],
     *,
     within: float = 30.0,
     **node: Any,
 ) -> T:
     async def run(url: str) -> T:
-        async with asyncio.timeout(within), NodeClient(NodeSpec("it", url, **node), MODEL) as client:
+        async with asyncio.timeout(within), OllamaEndpoint(NodeSpec("it", url, **node), MODEL) as client:
             return await call(client)
 
     with RawNode(replies) as raw:
@@ -69,7 +69,7 @@ def test_we_ask_for_bodies_as_they_are() -> None:
         async def run() -> None:
             # A header of the configuration does not change that.
             given = (("Accept-Encoding", SecretStr("gzip, deflate")),)
-            async with NodeClient(NodeSpec("it", raw.url, headers=given), MODEL) as client:
+            async with OllamaEndpoint(NodeSpec("it", raw.url, headers=given), MODEL) as client:
                 await client.version()
 
         asyncio.run(run())
@@ -132,7 +132,7 @@ def test_a_list_of_millions_of_lists_is_not_parsed() -> None:
 )
 @pytest.mark.parametrize("filling", [b"[],", b"{},", b"0,", b" ", b'"' + b"a" * 1000 + b'",'])
 def test_each_answer_has_its_bound(
-    path: str, call: Callable[[NodeClient], Awaitable[Any]], filling: bytes
+    path: str, call: Callable[[OllamaEndpoint], Awaitable[Any]], filling: bytes
 ) -> None:
     size = 9 * 2**20
     body = b'{"models":[' + filling * (size // len(filling)) + b"0]}"
@@ -402,7 +402,7 @@ def test_any_json_at_any_path_is_an_answer_or_an_error_of_the_node(
     spec = NodeSpec("it", raw.url, read_timeout=10)
 
     async def run() -> None:
-        async with NodeClient(spec, MODEL) as client:
+        async with OllamaEndpoint(spec, MODEL) as client:
             calls: list[Callable[[], Awaitable[Any]]] = [
                 client.version,
                 client.models,
@@ -471,7 +471,7 @@ def leaks(form: str, text: str) -> bool:
     return any(form[at : at + 4] in text for at in range(max(1, len(form) - 3)))
 
 
-CALLS: list[tuple[str, Callable[[NodeClient], Awaitable[Any]]]] = [
+CALLS: list[tuple[str, Callable[[OllamaEndpoint], Awaitable[Any]]]] = [
     ("/api/version", lambda client: client.version()),
     ("/api/tags", lambda client: client.models()),
     ("/api/show", lambda client: client.show()),
@@ -506,7 +506,7 @@ def test_a_secret_that_comes_back_in_another_form_is_in_no_error(form: str) -> N
         for reply, (_, call) in itertools.product(replies, CALLS):
             raw.replies["*"] = reply
             shown = ""
-            async with NodeClient(NodeSpec("it", raw.url, **WITH_SECRET), MODEL) as client:  # type: ignore[arg-type]
+            async with OllamaEndpoint(NodeSpec("it", raw.url, **WITH_SECRET), MODEL) as client:  # type: ignore[arg-type]
                 try:
                     await call(client)
                 except NodeError as error:

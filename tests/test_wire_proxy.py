@@ -19,7 +19,7 @@ from prefect_ollama.blocks.errors import (
     NodeRefused,
     NodeUnreachable,
 )
-from prefect_ollama.blocks.nodes._client import NodeClient
+from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
 from prefect_ollama.blocks.nodes.proxy import Proxy, is_this_host, keep_local_direct, proxy_hint, proxy_of
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 from prefect_ollama.blocks.secrets import hidden
@@ -40,7 +40,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def version(url: str) -> str:
     async def run() -> str:
-        async with NodeClient(NodeSpec("it", url, connect_timeout=5), ModelSpec("m")) as client:
+        async with OllamaEndpoint(NodeSpec("it", url, connect_timeout=5), ModelSpec("m")) as client:
             return await client.version()
 
     return asyncio.run(run())
@@ -280,6 +280,6 @@ def test_a_temporary_server_starts_behind_a_proxy(refusing: RawNode, tmp_path: o
 
 
 def test_httpx_does_as_its_transport_says() -> None:
-    """A client with a transport of its own takes no proxy from the environment: `NodeClient` leans on that."""
+    """A client with a transport of its own takes no proxy from the environment: `OllamaEndpoint` leans on that."""
     client = httpx.AsyncClient(transport=httpx.AsyncHTTPTransport())
     assert client._mounts == {}

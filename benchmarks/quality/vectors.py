@@ -17,7 +17,7 @@ from prefect_ollama.blocks.embedded._model import DIGEST, DIMENSION
 from prefect_ollama.blocks.embedded._weights import TOKENIZER, find_model_file
 from prefect_ollama.blocks.embedded.nodes import EmbeddedNodes
 from prefect_ollama.blocks.embedded.tokens import CONTEXT, WordPiece
-from prefect_ollama.blocks.nodes._client import NodeClient
+from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 
 TEXTS = 16
@@ -99,7 +99,7 @@ class Embedder:
         vectors = np.empty((len(texts), DIMENSION), np.float32)
 
         async def work(url: str) -> None:
-            async with NodeClient(NodeSpec(url, url), MODEL) as client:
+            async with OllamaEndpoint(NodeSpec(url, url), MODEL) as client:
                 for first, part in parts:
                     answer = await client.embed(part, timeout=TIMEOUT, dimension=DIMENSION)
                     vectors[first : first + len(part)] = answer.vectors

@@ -22,12 +22,17 @@ LONGEST_QUOTE = 200
 
 UNKNOWN_VERSION: Final = "unknown"
 
-# Words of Ollama's source (server/routes.go, llm/server.go, runner): they are shown as they stand here.
+# Words of the sources of Ollama (server/routes.go, llm/server.go, runner), llama-server, vLLM and TEI, shown as they
+# stand here.
 _OLLAMAS_WORDS: Final = (
     "invalid input type",
     "input content cannot be empty",
     "the input length exceeds the context length",
     "input is too large to process",
+    "maximum allowed batch size",
+    "model is overloaded",
+    "loading model",
+    "invalid api key",
     "server busy, please try again.",
     "embedding contains NaN or Inf values",
     "failed to encode response",

@@ -7,6 +7,7 @@ not tell. The words are those of Ollama's source (server/routes.go, llm/server.g
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 from dataclasses import dataclass, replace
@@ -73,6 +74,45 @@ OLLAMA_CHAT: Final = replace(
     wrong_model_words=("does not support chat", "does not support thinking", "does not support generate"),
 )
 
+OPENAI: Final = Dialect(
+    api="the OpenAI API",
+    # llama-server, vLLM, TEI, in this order; gateways repeat these words.
+    input_words=("content cannot be empty", "must not be empty", "cannot be empty", "invalid input"),
+    # llama-server's three refusals; vLLM's, old and new; TEI's; OpenAI's own code; other servers.
+    too_long_words=(
+        "too large to process",
+        "larger than the max context",
+        "exceeds the available context",
+        "maximum context length",
+        "maximum embedding input length",
+        "maximum model length",
+        "max context",
+        "must have less than",
+        "context_length_exceeded",
+        "exceed_context_size",
+        "context size has been exceeded",
+        "exceeds the context",
+        "reduce the length of the input",
+        "input is too long",
+    ),
+    # llama-server says 500 of a text that exceeds its batch, TEI 413, FastAPI servers 422.
+    input_statuses=frozenset({400, 413, 422, 500}),
+    wrong_model_words=("not support embedding",),
+    no_model_remedy="Write the name that it has there into the field 'Model' of the node's block, or start its server "
+    "with the model.",
+    forbidden_remedy="Check its API key.",
+)
+
+_MOST_TEXTS: Final = re.compile(r"maximum allowed batch size\D{0,3}(\d{1,6})\b", re.IGNORECASE)
+"""TEI's refusal of a request with too many texts, which gateways before it repeat."""
+
+_MOST_TOKENS: Final = re.compile(
+    r"(?:batch size: |max context size \(|available context size \(|context length is |input length is |"
+    r"must have less than )(\d{1,8})\b(?! char)",
+    re.IGNORECASE,
+)
+"""The limit, as the refusals above name it."""
+
 
 def from_response(
     node: str,
@@ -135,7 +175,8 @@ def from_response(
             remedy=dialect.no_model_remedy.format(model=model),
         )
     wrong_model = any(part in words for part in dialect.wrong_model_words)
-    if wrong_model or status in (404, 405, 501) or "invalid model name" in words:
+    # 424 is TEI's, for a model that does not embed.
+    if wrong_model or status in (404, 405, 424, 501) or "invalid model name" in words:
         return NodeRefused(
             f"cannot {dialect.use} with {model!r} ({shown}).",
             node=node,
@@ -149,12 +190,23 @@ def from_response(
             status=status,
             retry_after=retry_after(headers.get("retry-after")),
         )
-    if status == 413:
-        return InputRejected(f"finds the request too large ({shown}).", node=node, status=status)
     blames_input = status in dialect.input_statuses
     if blames_input and any(part in words for part in dialect.too_long_words):
+        limit = _MOST_TOKENS.search(said)
         return InputRejected(
-            "says a text is longer than the model's context.", node=node, status=status, too_long=True
+            "says a text is longer than the model's context.",
+            node=node,
+            status=status,
+            too_long=True,
+            most_tokens=int(limit[1]) if limit else None,
+        )
+    if status == 413 or (blames_input and _MOST_TEXTS.search(said)):
+        most = _MOST_TEXTS.search(said)
+        return InputRejected(
+            f"finds the request too large ({shown}).",
+            node=node,
+            status=status,
+            most_texts=int(most[1]) or None if most else None,
         )
     if blames_input and any(part in words for part in dialect.input_words):
         return InputRejected(f"rejects a text ({shown}).", node=node, status=status)
@@ -239,12 +291,16 @@ def _is_ollamas(body: bytes) -> bool:
 
 
 def message_of(body: bytes) -> str:
-    """The words of an error body, of either API shape, to look at and not to show."""
+    """Return the words of an error body, to look at and not to show.
+
+    Ollama and TEI give `error`, OpenAI and llama-server `error.message`, older vLLM and TEI's `/v1` `message`, and
+    servers on FastAPI `detail`.
+    """
     try:
-        said = orjson.loads(body)["error"]
-        if isinstance(said, dict):
-            said = said["message"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        said = orjson.loads(body)
+        for name in ("error", "message", "detail"):
+            said = said.get(name, said) if isinstance(said, dict) else said
+    except orjson.JSONDecodeError:
         said = body.decode("utf-8", "replace")
     return str(said)[:4096].strip()
 

@@ -133,7 +133,8 @@ def settle_context(contexts: Mapping[str, int], *, cap: int) -> tuple[int | None
         name: NodeRefused(
             f"says that its model reads {context} tokens; {votes[settled]} nodes say {settled}.",
             node=name,
-            remedy="Pull the model there again, or set the cluster's context.",
+            remedy="Pull the model there again or start its server with a longer context, or set the cluster's "
+            "context.",
         )
         for name, context in given.items()
         if context < settled and votes[context] < votes[settled]

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Final
 
 from prefect_ollama.blocks.errors import NodeRefused, NodeUnreachable
 from prefect_ollama.blocks.nodes._chat_stream import ChatStream
-from prefect_ollama.blocks.nodes._client import NodeClient
 from prefect_ollama.blocks.nodes._errors import OLLAMA_CHAT, Dialect
 from prefect_ollama.blocks.nodes._json_lines import json_lines
 from prefect_ollama.blocks.nodes._model_info import ModelInfo
+from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
 from prefect_ollama.blocks.nodes._transport import alone
 from prefect_ollama.blocks.nodes.chat import ChatLimits, ChatReply, ChatRequest, Heard
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
@@ -22,7 +22,7 @@ END_TIMEOUT_S: Final = 2.0
 """Seconds that the end of a response may take after the end of its answer: then the connection can be used again."""
 
 
-class OllamaChat(NodeClient):
+class OllamaChat(OllamaEndpoint):
     """One Ollama server and one chat model: a `ChatEndpoint`. Use it in one event loop, and close it there.
 
     Args:

@@ -21,6 +21,8 @@ _PORTS = {"http": 80, "https": 443}
 _HERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
 _HOST = re.compile(r"[^\s/?#@\\:\[\]]+|\[[0-9a-fA-F:.]+(%[\w.-]+)?\]")
 _CALL = re.compile(r"/(api/[\w-]+|v1(/[\w-]+)?)$")
+_BLOCK = re.compile(r"(ollama-node|openai-compatible-node)/[a-z0-9-]+")
+_OPENAI_CALL = re.compile(r"/(embeddings|models|chat/completions|completions|rerank)$")
 
 
 def base_url(text: str) -> str:
@@ -39,6 +41,45 @@ def base_url(text: str) -> str:
     if port is not None and not _is_port(port):
         raise ValueError(f"the port {port[:20]!r} is no number from 1 to 65535")
     return _join(scheme, host, port, path)
+
+
+OPENAI_PATH = "/v1"
+"""What an address ends in whose server speaks OpenAI's API."""
+
+
+def is_openai_address(text: str) -> bool:
+    """Whether an address is that of OpenAI's API, and not of Ollama's: it ends in `/v1`."""
+    return text.strip().strip("\"'").rstrip("/").endswith(OPENAI_PATH)
+
+
+def openai_url(text: str) -> str:
+    """Return the base URL of a server of OpenAI's API, as clients of that API take it, without a trailing slash.
+
+    Args:
+        text: As for `base_url`; `/v1` is added where there is no path. Without a scheme it means http.
+
+    Raises:
+        ValueError: It is no such address.
+    """
+    text = text.strip().strip("\"'").rstrip("/")
+    if call := _OPENAI_CALL.search(text):
+        raise ValueError(f"{call[0]!r} belongs to a single call; write the address up to {OPENAI_PATH!r}")
+    scheme, host, port, path = _parts(text.removesuffix(OPENAI_PATH))
+    if port is not None and not _is_port(port):
+        raise ValueError(f"the port {port[:20]!r} is no number from 1 to 65535")
+    if "://" not in text and re.search(r":\d+$", text.removesuffix(OPENAI_PATH).partition("/")[0]) is None:
+        port = None  # 11434 is Ollama's
+    ends_in_v1 = text.endswith(OPENAI_PATH) or not path
+    return _join(scheme, host, port, path) + (OPENAI_PATH if ends_in_v1 else "")
+
+
+def node_url(text: str) -> str:
+    """Return the base URL of a node of either API: `openai_url` of an address that ends in `/v1`, else `base_url`.
+
+    Raises:
+        ValueError: It is no address.
+    """
+    return openai_url(text) if is_openai_address(text) else base_url(text)
 
 
 def url_from_environment(environ: Mapping[str, str] = os.environ) -> str | None:
@@ -60,7 +101,14 @@ def url_from_environment(environ: Mapping[str, str] = os.environ) -> str | None:
 
 def looks_like_address(text: str) -> bool:
     """Whether a text is meant as an address and not as the name of a block (which has only a-z, 0-9 and -)."""
+    if names_block(text):
+        return False
     return any(mark in text for mark in ":/.[") or text.strip().lower() == "localhost"
+
+
+def names_block(text: str) -> bool:
+    """Whether a text names a node's block with its type, as Prefect does: `openai-compatible-node/vllm-box`."""
+    return _BLOCK.fullmatch(text.strip()) is not None
 
 
 def short_name(url: str) -> str:
@@ -86,7 +134,10 @@ def _parts(text: str) -> tuple[str, str, str | None, str]:
         )
     path = f"{slash}{path}".rstrip("/")
     if call := _CALL.search(path):
-        raise ValueError(f"{call[0]!r} belongs to a single call; write the address that comes before it")
+        other = " (a server of OpenAI's API is an OpenAI Compatible Node)" if call[0] == OPENAI_PATH else ""
+        raise ValueError(
+            f"{call[0]!r} belongs to a single call; write the address that comes before it{other}"
+        )
     if _is_ipv6(authority):
         authority = f"[{authority}]"
     host, colon, port = authority.rpartition(":") if not authority.endswith("]") else (authority, "", "")

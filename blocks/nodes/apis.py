@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from prefect_ollama.blocks.errors import NodeRefused
 from prefect_ollama.blocks.nodes.chat import ChatEndpoint
 from prefect_ollama.blocks.nodes.endpoint import Endpoint
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ModelSpec, NodeSpec
@@ -18,9 +19,13 @@ def open_endpoint(node: NodeSpec, model: ModelSpec) -> Endpoint:
         ConfigurationError: The node's CA bundle, or a proxy that the environment names, cannot be used.
     """
     # Imported here: the implementations import the interface, and so this package.
-    from prefect_ollama.blocks.nodes._client import NodeClient
+    if node.api == "openai":
+        from prefect_ollama.blocks.nodes._openai import OpenAIEndpoint
 
-    return NodeClient(node, model)
+        return OpenAIEndpoint(node, model)
+    from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
+
+    return OllamaEndpoint(node, model)
 
 
 def open_chat_endpoint(node: NodeSpec, model: ChatModelSpec) -> ChatEndpoint:
@@ -32,7 +37,14 @@ def open_chat_endpoint(node: NodeSpec, model: ChatModelSpec) -> ChatEndpoint:
 
     Raises:
         ConfigurationError: The node's CA bundle, or a proxy that the environment names, cannot be used.
+        NodeRefused: Nothing can be asked for chat over its API.
     """
+    if node.api == "openai":
+        raise NodeRefused(
+            "embeds over the OpenAI API, and chat is asked over Ollama's API alone.",
+            node=node.name,
+            remedy="Add an Ollama node that has the chat model.",
+        )
     from prefect_ollama.blocks.nodes._ollama_chat import OllamaChat
 
     return OllamaChat(node, model)

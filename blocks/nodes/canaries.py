@@ -66,6 +66,16 @@ def full_set(context: int | None) -> tuple[str, ...]:
     return (*QUICK, LONG_WORD, next(text for needed, text in LONG_TEXTS if known >= needed))
 
 
+def long_pair(words: int) -> tuple[str, str]:
+    """Return two texts of this many words, which differ in the words of their last quarter alone.
+
+    A node that cuts both before that quarter gives them one vector.
+    """
+    head = _long_text(words - words // 4)
+    tails = (" ".join(["def area return value"] * (words // 16 + 1)), "Mehl Ei Kuchen " * (words // 12 + 1))
+    return f"{head} {tails[0]}", f"{head} {tails[1].rstrip()}"
+
+
 def canary_name(text: str) -> str:
     """Return the name under which a canary's vector is kept: it changes with the text."""
     return blake2b(text.encode(), digest_size=4).hexdigest()

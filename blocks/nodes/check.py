@@ -156,6 +156,12 @@ async def _failure(node: NodeSpec, cluster: ClusterSpec) -> PrefectOllamaError |
 
 
 def _words(error: PrefectOllamaError, cluster: ClusterSpec) -> str:
-    if cluster.pull and isinstance(error, NodeRefused) and error.status == 404:
+    pulls = {node.name for node in cluster.nodes if node.api == "ollama"} if cluster.pull else ()
+    if (
+        isinstance(error, NodeError)
+        and error.node in pulls
+        and isinstance(error, NodeRefused)
+        and error.status == 404
+    ):
         return f"{error.cause} A run lets it download the model first."
     return str(error)

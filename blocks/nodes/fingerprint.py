@@ -52,6 +52,9 @@ _QUANTIZED: Final = 0.9
 _QUANTIZATION: Final = re.compile("I?Q[0-9]", re.IGNORECASE)
 """Names of quantizations as GGUF has them: Q8_0, Q4_K_M, IQ4_NL; F16, BF16 and F32 are none."""
 
+SERVERS: Final = frozenset({"llama.cpp", "vLLM", "TEI"})
+"""Servers other than Ollama that name themselves, perhaps without a version."""
+
 _PLAIN: Final = frozenset(map(canary_name, (SHORT[3], LONG_WORD, *(text for _, text in LONG_TEXTS))))
 """Canaries of ASCII letters, digits and full stops, which all tokenizers of a model cut alike."""
 
@@ -68,7 +71,7 @@ class Fingerprint:
         vectors: By the canary's name, float32 of shape (dimension,).
         model: Name of the model, as it was asked for.
         digest: SHA-256 of the model's manifest, empty where the node gives none.
-        version: Version of the server, empty where it gives none.
+        version: Version of the server, empty where it gives none; with the server's name if that is not Ollama.
         quantization: Of the weights ("F16", "Q8_0"), empty where the node does not say.
 
     Raises:
@@ -116,7 +119,7 @@ class Fingerprint:
             self.model,
             self.quantization,
             self.digest and f"digest {self.digest[:12]}",
-            self.version and f"Ollama {self.version}",
+            self.version and server_of(self.version),
         )
         return tuple(each for each in known if each)
 
@@ -235,12 +238,23 @@ def cosine(a: Vectors, b: Vectors) -> float:
     return float(x @ y / np.sqrt((x @ x) * (y @ y)))
 
 
+def server_of(version: str) -> str:
+    """Return name and version of a server for people; a version without a name is Ollama's, also in old tables."""
+    return version if not version or " " in version or version in SERVERS else f"Ollama {version}"
+
+
 def digits(value: float) -> str:
     """Return a cosine for people: as many digits as tell it from 1."""
     return f"{value:.4f}" if value < 0.999 else f"{value:.7f}"
 
 
 def _other_tokenizer(found: Fingerprint, known: Fingerprint) -> str:
+    if not all(server_of(each.version).startswith("Ollama") for each in (found, known) if each.version):
+        servers = tuple(server_of(each.version) for each in (found, known))
+        return (
+            f"another server or version{f' ({servers[0]}, not {servers[1]})' if all(servers) else ''}: it tokenizes "
+            "quotes, dashes, accents or symbols in another way"
+        )
     versions = _instead(found, known, "version")
     if not versions and found.version:
         versions = f" (both say {found.version})"

@@ -7,23 +7,33 @@ log or error text, and are in no pickle.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal, Self
 
 from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.nodes.address import is_openai_address, short_name
 from prefect_ollama.blocks.secrets import seal
 
 DEFAULT_URL = "http://127.0.0.1:11434"
 
+Api = Literal["ollama", "openai"]
+"""The APIs that nodes speak."""
+
+API_NAMES: Final[dict[Api, str]] = {"ollama": "Ollama", "openai": "OpenAI API"}
+"""As people read them."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """One Ollama endpoint.
+    """One endpoint that embeds.
 
     Attributes:
         name: Name in reports and errors.
         url: Base URL, with a path prefix where a proxy wants one, without a trailing slash.
+        api: The API that it speaks: Ollama's, or OpenAI's (`/v1/embeddings`).
+        model: Name of the model at this node, where it is not the cluster's; of OpenAI's API only.
+        context: Longest text in tokens, where the server does not say it; of OpenAI's API only.
         headers: Headers of every request, as (name, secret value).
         username: User name of HTTP basic authentication.
         password: Its password.
@@ -39,6 +49,9 @@ class NodeSpec:
 
     name: str
     url: str = DEFAULT_URL
+    api: Api = "ollama"
+    model: str = ""
+    context: int | None = None
     headers: tuple[tuple[str, SecretStr], ...] = ()
     username: str = ""
     password: SecretStr | None = None
@@ -50,6 +63,11 @@ class NodeSpec:
     max_in_flight: int = 16
     max_request_texts: int = 128
     block: str = ""
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """Return the node at a base URL as `address.node_url` returns it; it is named after its address."""
+        return cls(short_name(url), url, api="openai" if is_openai_address(url) else "ollama")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "headers", tuple((name, seal(value)) for name, value in self.headers))

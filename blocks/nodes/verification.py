@@ -131,7 +131,7 @@ async def canary_vectors(
         raise NodeAnswerError(
             "gives a text another vector when the order of the list changes.",
             node=client.node.name,
-            remedy="Look for a proxy that mixes up answers, or update Ollama there.",
+            remedy="Look for a proxy that mixes up answers, or update the server there.",
         )
     return texts, first.vectors, seconds
 
@@ -157,7 +157,8 @@ async def verify_again(
     name = client.node.name
     build = await client.build(timeout=timeout)
     digest, version = build.build
-    if refused is not None and refused.model == build.build:
+    # Without a digest nothing tells that the model is still the same.
+    if refused is not None and digest and refused.model == build.build:
         raise refused
     if not known.spec.accept_other_digest and (reason := _other_digest(name, digest, known.reference)):
         raise reason
@@ -285,7 +286,7 @@ def differs(
             f"gives other vectors than {whose} ({likeness(result)}): {result.cause}.",
             node=node,
             model=(found.digest, found.version),
-            remedy="Bring it to the same model and the same version of Ollama, or take it out of the cluster.",
+            remedy="Bring it to the same model and the same version of its server, or take it out of the cluster.",
         )
     if whose == NODES and not spec.accept_other_digest:
         return _other_digest(node, found.digest, reference, likeness(result), found.version)

@@ -44,7 +44,7 @@ PULL_TIMEOUT: Final = 24 * 3600.0
 T = TypeVar("T")
 
 
-class NodeClient:
+class OllamaEndpoint:
     """Speaks Ollama's API with one node: an `Endpoint`. Use it in one event loop, and close it there.
 
     Args:

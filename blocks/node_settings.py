@@ -1,0 +1,202 @@
+"""What the blocks of nodes share, whatever API a node speaks: how it is reached and how much it is given at once."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from typing import Any
+
+from prefect.types import SecretDict
+from prefect.utilities.asyncutils import run_coro_as_sync
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from prefect_ollama.blocks.base import StoredBlock, at, refuse_mask
+from prefect_ollama.blocks.nodes import NodeCheck, NodeSpec, check_node, short_name
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+URL_PATTERN = r"^(https?://)?[^\s/?#@]*[^\s/?#@:](/[^\s?#]*)?$"
+"""For the form alone, which so tells of most mistakes at the field; the block itself has the last word."""
+
+_RESERVED_HEADERS = frozenset({"content-type", "content-length", "transfer-encoding", "connection"})
+
+
+class NodeBlock(StoredBlock, ABC):
+    """A node: how it is reached, and how much it is given at once. Each API has a block of its own."""
+
+    url: str
+    headers: SecretDict = Field(
+        default_factory=lambda: SecretDict({}),
+        title="Headers",
+        description='Further headers for every request, as JSON: {"X-Api-Key": "…"}. The values are kept secret.',
+        examples=[{"X-Api-Key": "…"}],
+        json_schema_extra=at(4),
+    )
+    ca_bundle: str | None = Field(
+        default=None,
+        title="CA bundle",
+        description="PEM file with the certificates of a private authority, on every machine where flows run.",
+        examples=["/etc/ssl/certs/our-ca.pem"],
+        json_schema_extra=at(5),
+    )
+    verify: bool = Field(
+        default=True,
+        title="Check the certificate",
+        description="Whether the server's certificate is checked. Off, anyone on the way can read the texts "
+        "and the token; a warning says so at every use.",
+        json_schema_extra=at(6),
+    )
+    connect_timeout: float = Field(
+        default=5.0,
+        gt=0,
+        le=600,
+        title="Time to connect",
+        description="Seconds until a connection must stand.",
+        json_schema_extra=at(7),
+    )
+    read_timeout: float = Field(
+        default=300.0,
+        gt=0,
+        le=86400,
+        title="Time to answer",
+        description="Seconds after which a request is given up and its texts go to another node.",
+        json_schema_extra=at(8),
+    )
+    load_timeout: float = Field(
+        default=300.0,
+        gt=0,
+        le=86400,
+        title="Time to load",
+        description="Seconds that the first request may take, because it loads the model.",
+        json_schema_extra=at(9),
+    )
+    max_in_flight: int = Field(
+        default=16,
+        ge=1,
+        le=1024,
+        title="Requests at once",
+        description="Requests that may be under way at the same time, at most. The right number is learned "
+        "while it works; this is the limit.",
+        json_schema_extra=at(10),
+    )
+    max_request_texts: int = Field(
+        default=128,
+        ge=1,
+        le=8192,
+        title="Texts in a request",
+        description="Texts that one request may hold, at most.",
+        json_schema_extra=at(11),
+    )
+
+    @field_validator("ca_bundle", mode="after")
+    @classmethod
+    def _no_file(cls, value: Any) -> Any:
+        return blank_is_none(value)
+
+    @field_validator("headers", mode="before")
+    @classmethod
+    def _no_headers(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+    @field_validator("headers", mode="after")
+    @classmethod
+    def _sendable(cls, value: SecretDict) -> SecretDict:
+        for name, content in value.get_secret_value().items():
+            if not _HEADER_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} cannot be the name of a header")
+            if name.lower() in _RESERVED_HEADERS:
+                raise ValueError(f"the header {name!r} is set by the client itself")
+            if not isinstance(content, str) or not content.isascii() or not content.isprintable():
+                raise ValueError(f"the value of header {name!r} must be one line of plain ASCII characters")
+            refuse_mask(content)
+        return value
+
+    @model_validator(mode="after")
+    def _one_authorization(self) -> NodeBlock:
+        named = {name.lower() for name in self.headers.get_secret_value()}
+        if "authorization" in named and self.bearer() is not None:
+            raise ValueError(
+                "the header 'Authorization' stands beside a token or user name; give one of them"
+            )
+        if self.ca_bundle is not None and not self.verify:
+            raise ValueError("a CA bundle is of no use while the certificate is not checked")
+        return self
+
+    @abstractmethod
+    def bearer(self) -> SecretStr | None:
+        """Return the token that is sent as `Authorization: Bearer …`, None for none."""
+
+    def shown_name(self, name: str = "") -> str:
+        """Return the name in reports and errors: this one, else the block's own, else the address."""
+        return name or self.name or short_name(self.url)
+
+    @abstractmethod
+    def to_spec(self, name: str = "") -> NodeSpec:
+        """Return the node as the machinery works with it.
+
+        Args:
+            name: Name in reports and errors; the block's own, or the address, where it is empty.
+        """
+
+    def _spec(self, name: str, **more: Any) -> NodeSpec:
+        if self.url.startswith("https:") and not self.verify:
+            self.logger.warning(
+                "The certificate of node %r is not checked: anyone on the way to it can read its texts and "
+                "credentials. Name the CA bundle of its authority instead.",
+                self.shown_name(name),
+            )
+        headers = {key: SecretStr(value) for key, value in self.headers.get_secret_value().items()}
+        if (token := self.bearer()) is not None:
+            headers["Authorization"] = SecretStr(f"Bearer {token.get_secret_value()}")
+        return NodeSpec(
+            name=self.shown_name(name),
+            url=self.url,
+            headers=tuple(sorted(headers.items())),
+            verify=self.verify,
+            ca_bundle=self.ca_bundle or "",
+            connect_timeout=self.connect_timeout,
+            read_timeout=self.read_timeout,
+            load_timeout=self.load_timeout,
+            max_in_flight=self.max_in_flight,
+            max_request_texts=self.max_request_texts,
+            block=self.name,
+            **more,
+        )
+
+    def check(self, name: str = "") -> NodeCheck:
+        """Ask the node who it is. An unreachable node is a result, not an exception.
+
+        From async code it works too, but waits; there, `await acheck()`.
+        """
+        return run_coro_as_sync(self.acheck(name))
+
+    async def acheck(self, name: str = "") -> NodeCheck:
+        """Ask the node who it is; see `check`."""
+        return await check_node(self.to_spec(name))
+
+
+def blank_is_none(value: Any) -> Any:
+    """Return None for an empty text or secret, and the value otherwise.
+
+    Raises:
+        ValueError: It is the mask that is shown in place of a secret.
+    """
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if text is None or not text.strip():
+        return None
+    refuse_mask(text)
+    return value
+
+
+def plain_token(value: SecretStr | None) -> SecretStr | None:
+    """Return a token alone, without the word Bearer before it.
+
+    Raises:
+        ValueError: It is not one word of plain ASCII characters.
+    """
+    if value is None:
+        return None
+    token = value.get_secret_value().strip()
+    token = token[len("bearer ") :].strip() if token.lower().startswith("bearer ") else token
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError("the token must be one word of plain ASCII characters")
+    return SecretStr(token)

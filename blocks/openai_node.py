@@ -1,0 +1,82 @@
+"""The block `OpenAICompatibleNode`: a server with `/v1/embeddings`, how it is reached, and its limits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, Field, HttpUrl, SecretStr, field_validator
+
+from prefect_ollama.blocks.base import at
+from prefect_ollama.blocks.node_settings import URL_PATTERN, NodeBlock, blank_is_none, plain_token
+from prefect_ollama.blocks.nodes import NodeSpec, openai_url
+
+
+class OpenAICompatibleNode(NodeBlock):
+    """A server with `/v1/embeddings`: llama.cpp's `llama-server`, vLLM, TEI, LM Studio and others.
+
+    It may serve one table together with Ollama nodes, if its vectors are the same.
+
+    Example:
+        ```python
+        from prefect_ollama.blocks import OpenAICompatibleNode
+
+        OpenAICompatibleNode(url="http://gpu-box:8000/v1", api_key="…").save("vllm-box")
+
+        node = OpenAICompatibleNode.load("BLOCK_NAME")
+        print(node.check())
+        ```
+    """
+
+    _block_type_name: ClassVar[str | None] = "OpenAI Compatible Node"
+    _block_type_slug: ClassVar[str | None] = "openai-compatible-node"
+    _logo_url: ClassVar[HttpUrl | None] = HttpUrl("https://github.com/openai.png?size=200")
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(
+        "https://platform.openai.com/docs/api-reference/embeddings"
+    )
+
+    url: Annotated[str, AfterValidator(openai_url)] = Field(
+        title="URL",
+        description="Address of the server, as clients of the OpenAI API take it: it ends in /v1, such as "
+        "http://gpu-box:8000/v1.",
+        examples=["http://gpu-box:8000/v1", "https://ai.example.org/llama/v1"],
+        json_schema_extra=at(0, pattern=URL_PATTERN),
+    )
+    model: str | None = Field(
+        default=None,
+        title="Model",
+        description="Name that the model has on this server. Left out, it is the cluster's.",
+        examples=["sentence-transformers/all-MiniLM-L6-v2"],
+        json_schema_extra=at(1),
+    )
+    api_key: SecretStr | None = Field(
+        default=None,
+        title="API key",
+        description="Key that the server asks for; it is sent as 'Authorization: Bearer …'.",
+        json_schema_extra=at(2),
+    )
+    context: int | None = Field(
+        default=None,
+        ge=64,
+        le=1048576,
+        title="Context",
+        description="Longest text in tokens that the server reads. Left out, the server is asked; few say nothing.",
+        json_schema_extra=at(3),
+    )
+
+    @field_validator("model", "api_key", mode="after")
+    @classmethod
+    def _blank_is_none(cls, value: Any) -> Any:
+        return blank_is_none(value)
+
+    @field_validator("api_key", mode="after")
+    @classmethod
+    def _key_alone(cls, value: SecretStr | None) -> SecretStr | None:
+        return plain_token(value)
+
+    def bearer(self) -> SecretStr | None:
+        """Return the API key."""
+        return self.api_key
+
+    def to_spec(self, name: str = "") -> NodeSpec:
+        """Return the node as the machinery works with it; see `NodeBlock.to_spec`."""
+        return self._spec(name, api="openai", model=(self.model or "").strip(), context=self.context)
