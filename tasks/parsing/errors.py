@@ -33,6 +33,9 @@ class Stopped(Exception):
     """Reading came to an end before the last page."""
 
     def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
+        super().__init__(kind, reason)  # what `pickle` makes it from again: it crosses Dask as a cause
         self.kind = kind
         self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
