@@ -9,10 +9,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from prefect_ollama.console import line
@@ -40,65 +39,80 @@ def shown_live(*, json: bool) -> Iterator[None]:
     if json or not sys.stderr.isatty():
         yield
         return
-    screen = _Screen(Console(stderr=True))
-    stopping.at_stop = screen.close
+    screen = RunProgress(Console(stderr=True))
+    stopping.at_stop = screen.stop
     with observed_by(screen.show):
         try:
             yield
         finally:
             stopping.at_stop = None
-            screen.close()
+            screen.stop()
 
 
-class _Screen:
-    """The lower lines of a terminal; log lines go above them."""
+class RunProgress(Progress):
+    """The lower lines of a terminal: the run's bar and its nodes. Log lines go above them."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live: Live | None = None
+        self._run: Snapshot | None = None  # before `Progress`, which asks for what to show
+        super().__init__(
+            *_columns(), console=console, auto_refresh=False, transient=True, redirect_stdout=False
+        )
+        self._shown = self.add_task("", total=1.0)
 
     def show(self, run: Snapshot) -> None:
         """Show a run as it is now."""
         if run.ended or stopping.status is not None:
-            self.close()
+            self.stop()
             return
-        if self._live is None:
-            self._live = Live(
-                console=self._console, auto_refresh=False, transient=True, redirect_stdout=False
-            )
-            self._live.start()
-        self._live.update(figures(run), refresh=True)
+        self.take(run)
+        self.start()
+        self.refresh()
 
-    def close(self) -> None:
-        """Give the terminal back."""
-        live, self._live = self._live, None
-        if live is not None:
-            live.stop()
+    def take(self, run: Snapshot) -> None:
+        """Take a run as it is now, to be shown."""
+        self._run = run
+        at = run.progress_state
+        self.update(
+            self._shown,
+            completed=at.part,
+            documents=f"{at.documents:,} of {at.of_documents:,}",
+            rate=f"{run.now:,.0f}",
+            left=clock(at.left) if at.left is not None else "unknown",
+        )
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Yield the bar and the nodes, with a title for each column. In 80 columns the nodes' names stay whole."""
+        run = self._run
+        if run is None:
+            return
+        bar = self.make_tasks_table(self.tasks)
+        bar.show_header, bar.header_style, bar.padding = True, "bold", (0, 2)
+        yield bar
+        yield Text()
+        yield Fitted(
+            ("node", "state", "texts/s", "share", "in flight", "p95", "errors"),
+            (_cells(node, run) for node in run.nodes[:MOST_NODES]),
+            drop=("p95", "in flight", "share"),
+            numbers=_NUMBERS,
+            one_line=True,
+        )
+        if (more := len(run.nodes) - MOST_NODES) > 0:
+            yield line(f"… and {more} more nodes", "dim")
 
 
-def figures(run: Snapshot) -> RenderableType:
-    """Return the bar and the nodes, with a title for each column. In 80 columns the nodes' names stay whole."""
-    at = run.progress_state
-    head = Table.grid(padding=(0, 2))
-    for name in ("documents", "done", "", "texts/s", "time left"):
-        head.add_column(name, no_wrap=True, justify="right" if name in _NUMBERS else "left")
-    head.add_row(*(Text(column.header, style="bold") for column in head.columns))  # type: ignore[arg-type]
-    head.add_row(
-        Text(f"{at.documents:,} of {at.of_documents:,}"),
-        Text(f"{at.part:.0%}"),
-        ProgressBar(total=1.0, completed=at.part, width=BAR),
-        Text(f"{run.now:,.0f}"),
-        Text(clock(at.left) if at.left is not None else "unknown"),
+def _columns() -> tuple[ProgressColumn, ...]:
+    def titled(title: str, *, number: bool = False) -> Column:
+        return Column(title, no_wrap=True, justify="right" if number else "left")
+
+    return (
+        TextColumn("{task.fields[documents]}", table_column=titled("documents"), markup=False),
+        TaskProgressColumn(
+            "{task.percentage:.0f}%", style="none", markup=False, table_column=titled("done", number=True)
+        ),
+        BarColumn(BAR, table_column=titled("")),
+        TextColumn("{task.fields[rate]}", table_column=titled("texts/s", number=True), markup=False),
+        TextColumn("{task.fields[left]}", table_column=titled("time left"), markup=False),
     )
-    nodes = Fitted(
-        ("node", "state", "texts/s", "share", "in flight", "p95", "errors"),
-        (_cells(node, run) for node in run.nodes[:MOST_NODES]),
-        drop=("p95", "in flight", "share"),
-        numbers=_NUMBERS,
-        one_line=True,
-    )
-    more = len(run.nodes) - MOST_NODES
-    return Group(head, Text(), nodes, *([line(f"… and {more} more nodes", "dim")] if more > 0 else []))
 
 
 _NUMBERS = ("done", "texts/s", "share", "in flight", "p95", "errors")

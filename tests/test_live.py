@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from prefect_ollama.console import _OwnLines
-from prefect_ollama.live import MOST_NODES, figures, shown_live
+from prefect_ollama.live import MOST_NODES, RunProgress, shown_live
 from prefect_ollama.tasks.monitoring import NodeNow, ProgressState, Snapshot, observer
 from tests.flow_samples import write_folder
 from tests.nodes import nodes
@@ -35,7 +35,10 @@ RUN = Snapshot(
 
 def printed(run: Snapshot, width: int = 80) -> list[str]:
     out = io.StringIO()
-    Console(file=out, width=width, force_terminal=False).print(figures(run))
+    console = Console(file=out, width=width, force_terminal=False)
+    progress = RunProgress(console)
+    progress.take(run)
+    console.print(progress.get_renderable())
     return out.getvalue().splitlines()
 
 

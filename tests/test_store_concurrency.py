@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ from threading import Barrier, Timer
 
 import pyarrow as pa
 import pytest
+from filelock import BaseFileLock, FileLock
 
 from prefect_ollama.blocks.documents import STALE, STORED
 from prefect_ollama.blocks.lance import Store, StoreSpec
@@ -174,20 +176,22 @@ def test_several_make_one_table(tmp_path: Path) -> None:
         assert len(store.manifest()) == 4
 
 
-def no_lock(guard: WriteLock) -> int | None:
+def no_lock(guard: WriteLock) -> BaseFileLock | None:
     """As of an object store's table."""
     return None
 
 
-def own_lock(guard: WriteLock) -> int | None:
+def own_lock(guard: WriteLock) -> BaseFileLock | None:
     """As on a file system that keeps the locks of each host to itself: everyone has it at once."""
-    return os.open(os.devnull, os.O_RDONLY)
+    lock = FileLock(Path(tempfile.mkdtemp(), "lock"))
+    lock.acquire()
+    return lock
 
 
 @pytest.mark.slow  # eighteen rounds of conflicts
 @pytest.mark.parametrize("take", [no_lock, own_lock])
 def test_writers_that_do_not_know_of_each_other_leave_whole_documents(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take: Callable[[WriteLock], int | None]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take: Callable[[WriteLock], BaseFileLock | None]
 ) -> None:
     """As if they were on hosts of their own: no lock between them, every write a race."""
     monkeypatch.setattr(WriteLock, "_take", take)
@@ -346,7 +350,7 @@ def while_one_looks(monkeypatch: pytest.MonkeyPatch, one: Store, do: Callable[[]
 
 @pytest.mark.parametrize("take", [no_lock, own_lock])
 def test_rows_written_again_while_another_looks_are_not_taken_for_old_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take: Callable[[WriteLock], int | None]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take: Callable[[WriteLock], BaseFileLock | None]
 ) -> None:
     """One writer looks up what is there, the other writes; it checks what came, the other writes again."""
     monkeypatch.setattr(WriteLock, "_take", take)

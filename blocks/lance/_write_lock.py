@@ -10,26 +10,23 @@ made first, and nobody can make the others wait.
 
 from __future__ import annotations
 
-import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from filelock import BaseFileLock, Timeout
+
 from prefect_ollama.blocks.lance._damage import explained
 from prefect_ollama.blocks.lance._fsync import fsynced
 from prefect_ollama.blocks.lance.spec import StoreSpec
-from prefect_ollama.blocks.private_files import open_private
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from prefect_ollama.blocks.private_files import private_lock
 
 LOCK_TIMEOUT_S: Final = 60.0
-_PAUSE: Final = 0.01
+"""Seconds to wait for another writer, whose commits take some seconds at most."""
+
+_POLL_S: Final = 0.01
 
 
 class WriteLock:
@@ -44,7 +41,7 @@ class WriteLock:
 
     @contextmanager
     def held(self) -> Iterator[bool]:
-        """Hold the lock, after waiting for at most `PATIENCE` seconds; what is committed is synced at its end.
+        """Hold the lock, after waiting for at most `LOCK_TIMEOUT_S` seconds; what is committed is synced at its end.
 
         Yields:
             Whether the lock was had, so that hardly another writer is about.
@@ -56,8 +53,8 @@ class WriteLock:
             if self._depth:
                 yield self._alone
                 return
-            file = self._take()
-            self._depth, self._alone = 1, file is not None
+            lock = self._take()
+            self._depth, self._alone = 1, lock is not None
             try:
                 with (
                     fsynced(self._spec),
@@ -66,24 +63,15 @@ class WriteLock:
                     yield self._alone
             finally:
                 self._depth, self._alone = 0, False
-                if file is not None:
-                    os.close(file)
+                if lock is not None:
+                    lock.release()
 
-    def _take(self) -> int | None:
-        if self._path is None or fcntl is None:
+    def _take(self) -> BaseFileLock | None:
+        if self._path is None:
             return None
         try:
-            file = open_private(self._path)
-        except OSError:
+            lock = private_lock(self._path)
+            lock.acquire(timeout=LOCK_TIMEOUT_S, poll_interval=_POLL_S)
+        except (OSError, Timeout):
             return None
-        deadline = time.monotonic() + LOCK_TIMEOUT_S
-        while time.monotonic() < deadline:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return file
-            except BlockingIOError:
-                time.sleep(_PAUSE)
-            except OSError:
-                break
-        os.close(file)
-        return None
+        return lock

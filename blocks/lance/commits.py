@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import psutil
 import pyarrow as pa
 
 from prefect_ollama.blocks.errors import TableError, TableMissing
@@ -192,24 +193,9 @@ def alive(host: str, pid: int, this_host: str, since: datetime) -> bool:
     if host != this_host:
         return True
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        began = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        pass
-    began = _process_began(pid)
-    return began is None or began < since.timestamp() + CLOCK_STEP
-
-
-def _process_began(pid: int) -> float | None:
-    """When a process began, in seconds since 1970; None where the system (not Linux) or the process does not say."""
-    try:
-        booted = next(
-            float(line.split()[1])
-            for line in Path("/proc/stat").read_text().splitlines()
-            if line.startswith("btime")
-        )
-        ticks = float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-        return booted + ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, IndexError, StopIteration, AttributeError):
-        return None
+    except psutil.Error:  # the system does not say
+        return True
+    return began < since.timestamp() + CLOCK_STEP

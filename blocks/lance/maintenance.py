@@ -9,7 +9,6 @@ of its own, which is killed if it takes more than it may; that leaves the tables
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -20,6 +19,8 @@ from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Final, Self
+
+import psutil
 
 from prefect_ollama.blocks.awaited import Awaitable
 from prefect_ollama.blocks.child_processes import start_tied
@@ -214,8 +215,8 @@ def delete_left_over_files(spec: StoreSpec, older_than: timedelta = LEFT_OVER) -
 
 
 def _memory_of(pid: int) -> int:
-    """Return the memory a process has, in bytes; 0 where the system (not Linux) or the process does not say."""
+    """Return the memory a process has, in bytes; 0 where the system or the process does not say."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, AttributeError):
+        return psutil.Process(pid).memory_info().rss
+    except psutil.Error:
         return 0

@@ -1,14 +1,12 @@
 """Prefect's server as a run sees it: it must be there when the run begins and when it ends.
 
 Guarantees: an outage in between stops nothing, and is told in the run's log; a run that is done does not end before
-the server can be told so, but for `PATIENCE` it waits for it; then the error says what is kept.
+the server can be told so, but waits for it for `SERVER_TIMEOUT_S`; then the error says what is kept.
 """
 
 from __future__ import annotations
 
 import contextlib
-import contextvars
-import threading
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -19,6 +17,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from prefect_ollama.blocks.errors import ServerLost
+from prefect_ollama.blocks.periodic import PeriodicThread
 from prefect_ollama.tasks.prefect_state import run_logger
 
 SERVER_TIMEOUT_S: Final = 600.0
@@ -40,43 +39,45 @@ class ServerWatch:
     def __init__(self) -> None:
         self.missed = 0
         self._logger = run_logger()
-        self._closed = threading.Event()
-        context = contextvars.copy_context()
-        self._thread = threading.Thread(
-            target=context.run, args=(self._look,), name="server watch", daemon=True
-        )
-        self._thread.start()
+        self._gone: float | None = None
+        self._told = False
+        self._client: SyncPrefectClient
+        self._thread = PeriodicThread(
+            self._look, LOOK_EVERY, name="server watch", within=self._connected
+        ).start()
 
     def close(self) -> None:
         """Look no more."""
-        self._closed.set()
+        self._thread.end()
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
+        with _impatient_client() as self._client:
+            yield
 
     def _look(self) -> None:
-        gone: float | None = None
-        told = False
-        with _impatient_client() as client:
-            while not self._closed.wait(LOOK_EVERY):
-                error = client.api_healthcheck()
-                if error is None:
-                    if told and gone is not None:
-                        self._logger.info("Prefect's server is back after %.0f s.", time.monotonic() - gone)
-                    gone, told = None, False
-                elif gone is None:
-                    gone = time.monotonic()
-                elif not told:
-                    told = True
-                    self._logger.warning(
-                        "Prefect's server does not answer (%s). The run goes on, and tells it later what was done.",
-                        error,
-                    )
-                self.missed += error is not None
+        error = self._client.api_healthcheck()
+        if error is None:
+            if self._told and self._gone is not None:
+                self._logger.info("Prefect's server is back after %.0f s.", time.monotonic() - self._gone)
+            self._gone, self._told = None, False
+            return
+        self.missed += 1
+        if self._gone is None:
+            self._gone = time.monotonic()
+        elif not self._told:
+            self._told = True
+            self._logger.warning(
+                "Prefect's server does not answer (%s). The run goes on, and tells it later what was done.",
+                error,
+            )
 
 
 def wait_for_server() -> None:
     """Wait until the server of a run that is done answers; a temporary one, which nobody starts again, is not awaited.
 
     Raises:
-        ServerLost: It did not for `PATIENCE`.
+        ServerLost: It did not for `SERVER_TIMEOUT_S`.
     """
     deadline = time.monotonic() + SERVER_TIMEOUT_S
     told = False

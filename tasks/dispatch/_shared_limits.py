@@ -22,6 +22,8 @@ from pathlib import Path
 from prefect_ollama.blocks.errors import FolderNotPrivate
 from prefect_ollama.blocks.private_files import open_private, private_folder
 
+# `filelock` opens its file each time that it locks, and makes it if it is gone. For each request that would cost 100
+# times as much (101 µs, not 1), and a check whether another process lives would make a file again that was removed.
 try:
     import fcntl
 except ImportError:  # Windows

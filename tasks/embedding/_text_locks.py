@@ -17,6 +17,7 @@ from pathlib import Path
 from prefect_ollama.blocks.errors import FolderNotPrivate
 from prefect_ollama.blocks.private_files import FILE_MODE, private_folder
 
+# `filelock` locks whole files: each text would leave one behind.
 try:
     import fcntl
 except ImportError:  # Windows

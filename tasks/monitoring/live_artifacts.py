@@ -8,8 +8,6 @@ nothing and gets the latest figures when it is back; no thread stays behind.
 from __future__ import annotations
 
 import contextlib
-import contextvars
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -26,6 +24,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from prefect_ollama.blocks.errors import NodeUnreachable
 from prefect_ollama.blocks.nodes import VerifiedCluster
+from prefect_ollama.blocks.periodic import PeriodicThread
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.tasks.monitoring.events import emit, settle_nodes
 from prefect_ollama.tasks.monitoring.model_memory import InMemory, ModelMemory
@@ -113,9 +112,10 @@ class RunWatch:
         self._began = time.monotonic()
         self._seen_by = [each for each in (see, observer()) if each is not None]
         self._artifacts = _Artifacts()
-        self._ended = threading.Event()
-        context = contextvars.copy_context()
-        self._thread = threading.Thread(target=context.run, args=(self._run,), name="watch", daemon=True)
+        self._publish_at, self._log_at = 0.0, self._began + LOG_EVERY
+        self._thread = PeriodicThread(
+            self._look_and_show, LOOK_EVERY, name="watch", within=self._connected, last=True
+        )
 
     @property
     def timeline(self) -> Timeline:
@@ -129,29 +129,27 @@ class RunWatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
-        self._thread.join(3 * ANSWER_WITHIN)
+        self._thread.end(3 * ANSWER_WITHIN)
 
-    def _run(self) -> None:
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
         # A retry would come later than the next update.
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), self._artifacts:
             settle_nodes(list(self._proven.verifications), self._left_out, client=self._artifacts.client)
-            publish_at, log_at = 0.0, time.monotonic() + LOG_EVERY
-            while True:
-                ended = self._ended.wait(LOOK_EVERY)
-                now = time.monotonic()
-                run = self._look(now, ended=ended)
-                for see in self._seen_by:
-                    with contextlib.suppress(Exception):  # it shows, and does no work
-                        see(run)
-                if ended or now >= log_at:
-                    run_logger().info("%s", log_line(run))
-                    log_at = now + LOG_EVERY
-                if ended or now >= publish_at:
-                    self._artifacts.publish(run, {} if self._memory is None else self._memory.nodes)
-                    publish_at = time.monotonic() + PUBLISH_EVERY
-                if ended:
-                    return
+            yield
+
+    def _look_and_show(self) -> None:
+        ended, now = self._thread.ending, time.monotonic()
+        run = self._look(now, ended=ended)
+        for see in self._seen_by:
+            with contextlib.suppress(Exception):  # it shows, and does no work
+                see(run)
+        if ended or now >= self._log_at:
+            run_logger().info("%s", log_line(run))
+            self._log_at = now + LOG_EVERY
+        if ended or now >= self._publish_at:
+            self._artifacts.publish(run, {} if self._memory is None else self._memory.nodes)
+            self._publish_at = time.monotonic() + PUBLISH_EVERY
 
     def _look(self, now: float, *, ended: bool) -> Snapshot:
         nodes = self.live.nodes()

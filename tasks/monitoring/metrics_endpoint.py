@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from prometheus_client import REGISTRY, push_to_gateway, start_http_server
 from prometheus_client.exposition import basic_auth_handler, default_handler
 
+from prefect_ollama.blocks.periodic import PeriodicThread
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.secrets import hidden, hide
 from prefect_ollama.tasks.prefect_state import run_logger
@@ -84,7 +85,6 @@ def _serve(where: str) -> None:
 
 @contextlib.contextmanager
 def _pushed(gateway: str, handler: Handler, source: str, logger: RunLogger) -> Iterator[None]:
-    ended = threading.Event()
     key = {"instance": os.uname().nodename, "source": printable(source)}
 
     def push() -> str:
@@ -94,20 +94,19 @@ def _pushed(gateway: str, handler: Handler, source: str, logger: RunLogger) -> I
             return hidden(str(error))
         return ""
 
-    def run() -> None:
-        told = False
-        while not ended.wait(PUSH_EVERY):
-            if (error := push()) and not told:
-                told = True
-                logger.warning("Metrics do not reach %s: %s. The run goes on.", gateway, error)
+    told = False
 
-    thread = threading.Thread(target=run, name="metrics", daemon=True)
-    thread.start()
+    def push_and_tell_once() -> None:
+        nonlocal told
+        if (error := push()) and not told:
+            told = True
+            logger.warning("Metrics do not reach %s: %s. The run goes on.", gateway, error)
+
+    thread = PeriodicThread(push_and_tell_once, PUSH_EVERY, name="metrics").start()
     try:
         yield
     finally:
-        ended.set()
-        thread.join(2 * ANSWER_WITHIN)
+        thread.end(2 * ANSWER_WITHIN)
         if error := push():
             logger.warning("The last metrics did not reach %s: %s", gateway, error)
 

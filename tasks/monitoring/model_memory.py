@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
 from prefect_ollama.blocks.nodes import (
@@ -15,6 +15,7 @@ from prefect_ollama.blocks.nodes import (
     open_endpoint,
     timeout_while_running,
 )
+from prefect_ollama.blocks.periodic import PeriodicThread
 
 EVERY = 15.0
 """Seconds from one question to the next."""
@@ -45,8 +46,8 @@ class ModelMemory:
         self._cluster = cluster
         self._found: dict[str, InMemory] = {}
         self._loop = asyncio.new_event_loop()
-        self._ended = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
+        self._asking: asyncio.Task[None] | None = None
+        self._thread = PeriodicThread(self._look, EVERY, name="memory", within=self._first_look)
 
     @property
     def nodes(self) -> Mapping[str, InMemory]:
@@ -58,25 +59,30 @@ class ModelMemory:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(STATUS_TIMEOUT_S)
+        self._thread.end()
+        # A node that does not answer does not hold up the end of the run.
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._cancel)
+        self._thread.end(STATUS_TIMEOUT_S)
 
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._watch())
-        finally:
-            self._loop.close()
+    def _cancel(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
 
-    async def _watch(self) -> None:
-        ended = asyncio.ensure_future(self._ended.wait())
-        while not ended.done():
-            asked = asyncio.ensure_future(self._ask_all())
-            await asyncio.wait([ended, asked], return_when=asyncio.FIRST_COMPLETED)
-            asked.cancel()
-            await asyncio.wait([asked])
-            await asyncio.wait([ended], timeout=EVERY)
+    @contextmanager
+    def _first_look(self) -> Iterator[None]:
+        with closing(self._loop):
+            self._look()
+            yield
+
+    def _look(self) -> None:
+        with suppress(asyncio.CancelledError):
+            self._loop.run_until_complete(self._ask_all())
 
     async def _ask_all(self) -> None:
+        self._asking = asyncio.current_task()
+        if self._thread.ending:
+            return
         nodes = self._cluster.nodes
         found = await asyncio.gather(*(self._ask(node) for node in nodes))
         self._found = dict(zip((node.name for node in nodes), found, strict=True))

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from prefect_ollama.blocks.periodic import PeriodicThread
 from prefect_ollama.tasks.dispatch import DispatchStats
 
 EVERY = 0.5
@@ -55,17 +56,12 @@ class _Publisher:
     def __init__(self, stats: Callable[[], DispatchStats], send: Callable[[Message], None]) -> None:
         self.users = 0
         self._figures, self._send = stats, send
-        self._ended = threading.Event()
-        threading.Thread(target=self._run, name="stats", daemon=True).start()
+        self._thread = PeriodicThread(self._post, EVERY, name="stats").start()
 
     def end(self) -> None:
         """Post for the last time."""
-        self._ended.set()
+        self._thread.end()
         self._post()
-
-    def _run(self) -> None:
-        while not self._ended.wait(EVERY):
-            self._post()
 
     def _post(self) -> None:
         try:
