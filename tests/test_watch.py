@@ -141,7 +141,7 @@ def test_a_run_shows_its_progress_its_nodes_and_its_course(
     expected = (
         "maintain documents",
         f"plan {source}",
-        "prove N nodes",
+        "verify N nodes",
         "store N chunks",
         "publish version N",
     )
