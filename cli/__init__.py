@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Corpus", "Hit", "open_corpus"]
 
-_HOMES = {"Corpus": "tasks.searching", "Hit": "blocks.lance", "open_corpus": "tasks.searching"}
+_HOMES = {"Corpus": "tasks.searching", "Hit": "blocks.documents", "open_corpus": "tasks.searching"}
 
 
 def __getattr__(name: str) -> Any:

@@ -211,8 +211,8 @@ def runs(found: Sequence[Run]) -> RenderableType:
     return Group(*parts)
 
 
-def upkeep(what: Maintenance) -> RenderableType:
-    """What upkeep did."""
+def maintenance(what: Maintenance) -> RenderableType:
+    """Return what maintenance did, as a table."""
     told = [f"{step[:1].upper()}{step[1:]}." for step in what.done] or ["Nothing was due."]
     if what.left_over_files:
         told.append(f"Deleted {what.left_over_files} files that killed writers left.")

@@ -138,7 +138,7 @@ def maintain(
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:
-    """Do what upkeep a table is due: merge files, index, delete old versions and left-over files."""
+    """Run the maintenance that the table needs: merge files, index, delete old versions and left-over files."""
 
     def run() -> int:
         from dataclasses import asdict
@@ -149,7 +149,7 @@ def maintain(
         done = maintain_table(
             named_table(uri, table, block), force=force, keep_days=keep_days, memory_mb=memory_mb
         )
-        show(asdict(done) if json else render.upkeep(done), json=json)
+        show(asdict(done) if json else render.maintenance(done), json=json)
         return OK
 
     return guarded(run, json=json, loud=loud)

@@ -288,7 +288,7 @@ def _tries() -> int:
 
 
 def _maintain(place: StoreSpec, maintenance_process: MaintenanceProcess) -> None:
-    """Do the upkeep that is due. The run is done, so that it fails is no reason to say that the run did."""
+    """Run the maintenance that is due. A failed maintenance does not fail the run."""
     try:
         maintain_store(
             Opaque(place), Opaque(maintenance_process), force=False, keep_days=KEEP_DAYS, memory_mb=MEMORY_MB

@@ -33,7 +33,7 @@ def maintain_table(
     keep_days: Annotated[
         float, shown("Keep", "Days that old versions stay. Older runs can't be rolled back.", ge=0)
     ] = KEEP_DAYS,
-    memory_mb: Annotated[int, shown("Memory", "MiB that upkeep may take.", gt=0)] = MEMORY_MB,
+    memory_mb: Annotated[int, shown("Memory", "MiB that maintenance may take.", gt=0)] = MEMORY_MB,
 ) -> Maintenance:
     """Optimise a table, bring its indices up to date and clean up after killed writers, as far as it is due.
 

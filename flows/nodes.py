@@ -65,7 +65,7 @@ class NodeRow:
         Args:
             look: What it said of itself.
             model: The model that it should serve.
-            proof: Its proof, where it may work.
+            verification: Its proof, where it may work.
             cause: Why it may not, where it may not.
         """
         found = find_model(look.loaded, model) if look.loaded is not None else None

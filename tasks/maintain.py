@@ -27,11 +27,11 @@ def maintain_store(
     keep_days: float,
     memory_mb: int,
 ) -> Maintenance:
-    """Do what upkeep is due, or all of it.
+    """Run the maintenance that is due, or all of it.
 
     Args:
         store: The table.
-        housekeeper: The process that is to do it, where one may have been started ahead.
+        maintenance_process: The process that is to do it, where one may have been started ahead.
         force: Do all of it, due or not.
         keep_days: Days that old versions stay.
         memory_mb: MiB that it may take.

@@ -154,7 +154,7 @@ def parse_bundle(bundle: Opaque[Bundle], chunking_plan: Opaque[ChunkingPlan]) ->
 
     Args:
         bundle: The files.
-        cutting: How to read and cut them.
+        chunking_plan: How to read and cut them.
     """
     how, files = chunking_plan.content, bundle.content
     count = how.counter

@@ -536,9 +536,9 @@ class TestRendering:
         assert "12 new, 4.5 node seconds" in text
         assert max(map(len, text.splitlines())) <= 80
 
-    def test_of_upkeep(self) -> None:
+    def test_of_maintenance(self) -> None:
         text = shown(
-            render.upkeep(
+            render.maintenance(
                 Maintenance(("optimised papers: 40 files became 2 (it was asked for)",), 3, 1.25, 2**28)
             )
         )

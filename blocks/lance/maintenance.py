@@ -44,7 +44,7 @@ _LOOK_EVERY: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Maintenance(Awaitable):
-    """What upkeep did.
+    """What maintenance did.
 
     Attributes:
         done: What was done and why, a sentence each; empty when nothing was due.
@@ -60,7 +60,7 @@ class Maintenance(Awaitable):
 
 
 class MaintenanceProcess:
-    """The process that does upkeep, one order of it; leaving this as a context manager ends the process.
+    """The process that does one maintenance; leaving this as a context manager ends the process.
 
     Loading LanceDB takes it two seconds, in which whoever starts it ahead can do other things.
     """
@@ -142,7 +142,7 @@ def maintain(
     timeout: float = TIMEOUT,
     maintenance_process: MaintenanceProcess | None = None,
 ) -> Maintenance:
-    """Do what is due.
+    """Run the maintenance that the table needs.
 
     Args:
         spec: The table.
@@ -150,7 +150,7 @@ def maintain(
         keep: How long versions are kept; runs older than this cannot be rolled back afterwards.
         memory: Most bytes of memory it may take (seen to on Linux only).
         timeout: Seconds after which it is stopped.
-        housekeeper: The process that is to do it, where one may have been started ahead.
+        maintenance_process: The process that is to do it, where one may have been started ahead.
 
     Raises:
         TableMissing: There is no such table.
@@ -178,7 +178,7 @@ def maintain(
 
 
 def due(spec: StoreSpec) -> list[str]:
-    """Return why upkeep is due, a phrase for each reason; empty if it is not."""
+    """Return why maintenance is due, a phrase for each reason; empty if it is not."""
     connection = connect(spec)
     reasons = []
     for name in (spec.table, spec.documents_table, spec.runs_table):

@@ -1,4 +1,4 @@
-"""The process that does upkeep; `upkeep.maintain` starts it, and kills it should it take too much memory.
+"""The process that maintains a table; `maintenance.maintain` starts it, and kills it if it takes too much memory.
 
 It reads an order, one JSON object, from its standard input, and writes a report, one line of JSON, to its
 standard output.

@@ -425,7 +425,7 @@ class Store(Reader):
         memory: int = maintenance.MEMORY,
         timeout: float = maintenance.TIMEOUT,
     ) -> Maintenance:
-        """Do the upkeep that the tables' statistics ask for; ask after every run (see `upkeep.maintain`).
+        """Run the maintenance that the tables' statistics ask for; call it after every run. See `maintain`.
 
         Args:
             force: Do all of it, due or not.

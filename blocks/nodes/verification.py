@@ -86,7 +86,7 @@ class VerifiedCluster:
         spec: The cluster, with the model's context settled.
         reference: The fingerprint of the model, as one of the nodes showed it in this run. It has the table's id if
             its vectors are the table's.
-        proofs: By node name, of the nodes that may work at once.
+        verifications: By node name, of the nodes that may work at once.
         left_out: By node name, why a node does not (yet) take part.
     """
 

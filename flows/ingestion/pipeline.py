@@ -51,7 +51,7 @@ def run_bundles(
 
     Args:
         run: The run, begun.
-        cutting: How documents become chunks.
+        chunking_plan: How documents become chunks.
         embedding: What they are embedded with.
         ahead: Bundles under way at most.
         at_last: Called when the last bundles are under way.

@@ -40,7 +40,7 @@ from prefect_ollama.tasks.prefect_state import ROLE_MARK, ROLES
 class IngestTaskRunner(DaskTaskRunner):
     """Runs the tasks of a flow on Dask workers of two roles, `"parse"` and `"embed"`.
 
-    Tasks say by `prefect_ollama.tasks.prefect_state.worker_roles.runs_on` which they need; others run anywhere.
+    Tasks say by `runs_on` (`prefect_ollama.tasks.prefect_state`) which they need; others run anywhere.
 
     With no argument it starts a `WorkerCluster` of its own at the first task, unless Dask's own setting
     `scheduler-address` (the variable `DASK_SCHEDULER_ADDRESS`) names a scheduler. With that or with `address` it

@@ -46,7 +46,7 @@ def common_end(queued: float, loads: Sequence[NodeLoad], next_units: float) -> f
 
     Args:
         queued: Units not sent yet.
-        nodes: All nodes that work, those with no room for another request too.
+        loads: All nodes that work, those with no room for another request too.
         next_units: Units of the next text; a slot that can't do as much by then can't help.
     """
     slots = sorted(
@@ -68,7 +68,7 @@ def pull(load: NodeLoad, end: float, soonest: float, next_units: float) -> float
     """Units that a node should pull now; 0 when another node would be done with the next text sooner.
 
     Args:
-        node: The node.
+        load: The node.
         end: `common_end` of all.
         soonest: The least `finish` over all nodes, for the next text.
         next_units: Units of the next text.

@@ -1,4 +1,4 @@
-"""What an embedding request carries besides its own texts, to show that nodes are right."""
+"""Checks that an embedding request carries beside its own texts."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Check:
     """A text that one node embeds to check another's answer.
 
     Attributes:
-        lane: The node that is checked.
+        node: The node that is checked.
         request: Its request.
-        place: Of the text in it.
-        vector: What the checking node gave, None before.
+        index: Position of the text in the request.
+        vector: The vector from the checking node; None until it has answered.
     """
 
     node: Node
@@ -37,10 +37,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class CarriedChecks:
-    """What a request holds after its own texts; errands never without a canary.
+    """The checks after a request's own texts. Texts of other nodes always come with a canary.
 
     Attributes:
-        errands: Texts of other nodes' requests.
+        checks: Texts of other nodes' requests.
         canaries: How many canary texts, after them.
     """
 

@@ -40,7 +40,7 @@ from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
 from prefect_ollama.tasks.dispatch.stats import DispatchStats, Span
 
 LOOK_AGAIN = 0.05
-"""Seconds until an idle node looks whether work has turned out late, and one that was refused a place asks again."""
+"""Seconds until an idle node looks for late work again, and a node without a slot asks for one again."""
 
 SPANS_KEPT = 20_000
 
@@ -51,7 +51,7 @@ class Engine:
     Args:
         kind: What is asked of the nodes. Nodes that have not proven themselves start open and are probed.
         cluster: The nodes.
-        meeting: Folder in which all that use the same nodes see each other; None for one that is alone.
+        shared_folder: Folder in which all that use the same nodes see each other; None for one that is alone.
     """
 
     def __init__(self, kind: RequestKind, cluster: ClusterSpec, shared_folder: Path | None = None) -> None:
@@ -133,7 +133,7 @@ class Engine:
             self._loop.call_soon(self._guard, self._pump)
 
     def _guard(self, step: Callable[[], None]) -> None:
-        """No caller waits for ever because of a fault in here."""
+        """Fail all jobs if a step fails, so that no caller waits for ever."""
         try:
             step()
         except Exception as error:
@@ -173,7 +173,7 @@ class Engine:
         self._watch(now)
 
     def _clear_quarantine(self, now: float) -> None:
-        """Refuse the texts of the dock that are guilty, and give the others to nodes that may clear them."""
+        """Reject the texts in quarantine that have failed for good, and send the others to further nodes."""
         others_wait = self._queue.head() is not None
         refused: set[Job[Any]] = set()
         for item in list(self._queue.quarantine):
@@ -242,7 +242,7 @@ class Engine:
             node.rate_model.dropped(now, request.note)
             self._found(self._answer_check.failed(request, cancelled=cancelled))
             if cancelled:
-                self._put_back(request.open_items)  # whoever answered them may have been found out since
+                self._put_back(request.open_items)  # an answer from elsewhere may have been discarded since
             if error is not None and not cancelled:
                 self._failed(node, request, as_node_error(error, node))
         else:
@@ -250,7 +250,7 @@ class Engine:
             self._arrived(node, request, request.task.result(), now)
         start, end = request.note.at - self._start, now - self._start
         self._spans.append(Span(node.name, start, end, len(request.items), outcome))
-        if request.items:  # what is sent to check a node alone is a few words, and takes no place
+        if request.items:  # a request that only checks a node is a few words, and takes no slot
             node.release_slot(found=probing_slots and not node.rate_model.probing_slots)
         self._soon()
 
@@ -267,13 +267,13 @@ class Engine:
         node.wasted += len(request.items) - len(new)
         for item in request.items:
             item.held += 1
-        # What it carries beside its texts is part of what these cost.
+        # Its checks are part of what its texts cost.
         request.share = busy / max(len(request.items), 1), reply.tokens // max(len(request.items), 1)
         self._found(self._answer_check.arrived(node, request, reply))
         self._give_up_useless()
 
     def _found(self, found: Findings) -> None:
-        """Hand on what is believed, and send elsewhere what is not."""
+        """Hand on confirmed answers, and send discarded ones elsewhere."""
         for node, request, reply in found.confirmed:
             self._settle(node, request, reply)
         for node, items in found.lost:
@@ -296,7 +296,7 @@ class Engine:
         self._close(jobs)
 
     def _discard_unverified(self, node: Node, error: NodeError) -> None:
-        """Believe nothing that a node gave since it was last right, and take back what it has in hand."""
+        """Discard the unconfirmed answers of a node, and take back its requests in flight."""
         self._throw_away(node, self._answer_check.discard_unverified(node))
         for request in node.requests:
             if not request.overdue:
@@ -321,7 +321,7 @@ class Engine:
         self._soon()
 
     def _contradict(self, item: Item, node: Node) -> None:
-        """Rest the nodes that call a text too long which this one embedded."""
+        """Open the breaker of nodes that call a text too long which this one embedded."""
         for other in self._nodes:
             said = item.failures.get(other.name)
             if said and other is not node and other.works and isinstance(said.error, InputRejected):
@@ -329,9 +329,9 @@ class Engine:
                 self._health.trip(other, error)
 
     def _failed(self, node: Node, request: Request, error: NodeError) -> None:
-        """Send the texts elsewhere, and find out what failed: see `verdict`."""
+        """Send the texts elsewhere, and find out what failed, see `_poison_texts`."""
         not_the_texts_fault = isinstance(error, NodeBusy | NodeRefused)
-        # What it carried for another node may be what is wrong with it.
+        # The failure may be due to a check that it carried for another node.
         alone = len(request.items) == 1 and not request.foreign and not not_the_texts_fault
         certain = poison_texts.is_certain(error)
         if alone and certain:
@@ -345,7 +345,7 @@ class Engine:
             self._health.trip(node, error)
 
     def _take_back(self, request: Request, *, front: bool = True) -> None:
-        """Let others have the texts of a request whose answer nobody counts on any more."""
+        """Give the texts of a request to other nodes, because its answer is not expected any more."""
         request.overdue = True
         for item in request.items:
             item.copies -= 1
@@ -398,7 +398,7 @@ class Engine:
                 self._find_silent(node, now)
 
     def _find_silent(self, node: Node, now: float) -> None:
-        """Let a node prove itself that has been silent for long; give up a request that it passed over."""
+        """Probe a node that has been silent for long; give up a request that it passed over."""
         for request in list(node.requests):
             if request.overdue and now > node.silent_at(request, now):
                 if node.silent_for_long(request, now, SILENT, SILENT_LEAST):
@@ -433,7 +433,7 @@ class Engine:
             moments.append(now + LOOK_AGAIN)  # it may take over work that turns out late
         if any(node.refused for node in self._nodes):
             moments.append(now + LOOK_AGAIN)
-        if self._queue.quarantine:  # nobody waits for the word of a node that is gone
+        if self._queue.quarantine:  # texts do not wait for a node that is gone
             moments += [node.breaker.rests_until for node in self._nodes if node.breaker.resting(now)]
         if (moment := min(moments, default=math.inf)) < math.inf:
             self._timer = self._loop.call_at(max(moment, now + 0.001), self._guard, self._pump)

@@ -24,7 +24,7 @@ class Health:
     Args:
         kind: What is asked of the nodes. Those that have not proven themselves start open.
         give_up_after: Seconds without a working node after which the work fails.
-        lanes: All nodes.
+        nodes: All nodes.
         recovered: Called when a node works again.
     """
 

@@ -19,11 +19,11 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class FailureRecord:
-    """A node's word against an item that it was given alone.
+    """The failures of one node with an item that was alone in its request.
 
     Attributes:
-        error: What it said, or how it failed.
-        weight: How much that counts, summed over its accusations.
+        error: The last error.
+        weight: How much the failures count, in sum.
         texts: How many items it had answered by then.
     """
 
@@ -39,10 +39,10 @@ class Item:
         payload: What the caller handed in.
         units: Estimated work.
         limit: Most items of a request that it may travel in; halved when such a request failed.
-        accused: By node, what speaks against the payload.
+        failures: Failures with the payload alone, by node.
         copies: Requests in flight that hold it and are not overdue.
         waiting: Whether it stands in the queue.
-        held: Answers for it that wait for evidence.
+        held: Answers for it that are unconfirmed.
         done: Whether it has its result or its error.
     """
 

@@ -1,4 +1,4 @@
-"""A lane is one node inside the dispatcher: its client, pace and breaker, what is in flight, and its tally."""
+"""One node inside the dispatcher: its client, rate model and breaker, its requests in flight and its statistics."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Request:
 
     Attributes:
         items: Its texts.
-        note: It, as the node's pace sees it.
+        note: The request in the node's rate model.
         hedge: Whether it does again what another node is doing.
         task: The call.
         number: Its place in the order in which requests were sent.
@@ -86,9 +86,9 @@ class Node:
     """One node and all that the dispatcher knows of it.
 
     Attributes:
-        crowd: Requests that others had in flight there, at most, since the oldest of its own was sent.
+        foreign_in_flight: Requests that others had in flight there, at most, since the oldest of its own was sent.
         refusal: Why it was refused when it was last asked to prove itself; None where it was not.
-        refused: Whether there was no place for another request when one was last asked for.
+        refused: Whether there was no slot for another request when one was last asked for.
     """
 
     client: Client
@@ -161,14 +161,14 @@ class Node:
         return any(request.overdue for request in self.requests)
 
     def load(self, now: float) -> NodeLoad:
-        """The node as the sizing sees it."""
+        """Return the node's load, from which request sizes follow."""
         rate_model = self.rate_model
         return NodeLoad(
             rate_model.free(now), rate_model.overhead, rate_model.unit_seconds(now), rate_model.largest
         )
 
     def has_room(self) -> bool:
-        """Whether another request may go out, if there is a place for it."""
+        """Return whether another request may go out, if there is a slot for it."""
         return (
             self.works
             and not self.stalled()
@@ -177,7 +177,7 @@ class Node:
         )
 
     def take_slot(self) -> bool:
-        """Take a place for another request among those of all that use the node."""
+        """Take a slot for another request, shared with all that use the node; return whether there was one."""
         node = self.client.node
         slot = self.shared_limits.take(node.url, node.max_in_flight)
         self.foreign_in_flight = max(slot.others, self.foreign_in_flight if self.requests else 0)
@@ -192,7 +192,7 @@ class Node:
         return own + self.foreign_in_flight * max(own, MAX_REQUEST_S)
 
     def release_slot(self, *, found: bool) -> None:
-        """Give a place back; `found` when its request was the last that showed how many the node serves at once."""
+        """Release a slot; `found` when its request was the last that showed how many the node serves at once."""
         self.shared_limits.release(self.client.node.url, self.rate_model.slots if found else None)
 
     def look_around(self) -> None:
@@ -207,7 +207,7 @@ class Node:
         return min(node.read_timeout, GIVE_UP_FACTOR * expected + GIVE_UP_EXTRA_S)
 
     def stats(self) -> NodeStats:
-        """A snapshot of the tally."""
+        """Return a snapshot of the statistics."""
         times = list(self.latencies)
         return NodeStats(
             name=self.name,

@@ -1,9 +1,9 @@
-"""Is the text to blame or the node? A text is refused only on the word of nodes that are well otherwise.
+"""Poison texts: texts that make nodes fail. A text is rejected only if it fails on nodes that work otherwise.
 
-A request with several texts that fails is halved until a text stands alone. A text that failed alone accuses
-itself only if its node then embeds the canary texts; it is refused when every node that works has accused it,
-and what speaks against it weighs enough. Before a node is asked a second time it embeds other texts, as long
-as there are any.
+A failed request with several texts is halved until a text is alone. A failure of a single text counts only if its node
+embeds the canary texts after it. The text is rejected when it has failed on every node that works, and the failures
+together reach `REJECT_SCORE`. Before a node gets the text a second time it embeds other texts, as long as there are
+any.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from prefect_ollama.tasks.dispatch._node import Node
 from prefect_ollama.tasks.dispatch._request_kind import RequestKind
 
 REJECT_SCORE = 3.0
-"""What must speak against a text. A failure counts 1, a clear word against the text 1.5, no answer at all a half
-(the node may have gone by chance). "Too long" is never said by chance."""
+"""Score at which a text is rejected. A failure counts 1, a rejection of the input 1.5. No answer counts a half, because
+the node may have gone for another reason. "Too long" alone is enough, because no node says it by chance."""
 
 
 def record_failure(item: Item, node: Node, error: NodeError) -> None:
-    """Note a node's word against a text."""
+    """Record that a text failed alone on a node."""
     weight = 1.5 if isinstance(error, InputRejected) else 0.5 if isinstance(error, NodeUnreachable) else 1.0
     if (before := item.failures.get(node.name)) is not None:
         weight += before.weight
@@ -29,12 +29,12 @@ def record_failure(item: Item, node: Node, error: NodeError) -> None:
 
 
 def may_try(item: Item, node: Node, nodes: Sequence[Node], now: float, *, others_wait: bool) -> bool:
-    """Whether a node may be given a text of the dock.
+    """Return whether a node may get a text from quarantine.
 
     Args:
         item: The text.
-        lane: The node.
-        lanes: All nodes.
+        node: The node.
+        nodes: All nodes.
         now: The time.
         others_wait: Whether other texts wait.
     """
@@ -63,5 +63,5 @@ def final_error(
 
 
 def _untried(item: Item, nodes: Sequence[Node], now: float) -> bool:
-    """Whether a node that works, or may do so in a moment, has not accused the text yet."""
+    """Return whether a node that works, or soon may, has not failed on the text yet."""
     return any((node.works or node.breaker.resting(now)) and node.name not in item.failures for node in nodes)

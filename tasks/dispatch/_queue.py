@@ -1,4 +1,4 @@
-"""What waits to be sent: a line from which any node takes, and a dock of texts that failed alone.
+"""What waits to be sent: a line from which any node takes, and texts in quarantine, which failed alone.
 
 An item stands here at most once. Items leave the line in the order of their jobs, urgent jobs first; what
 comes back from a failed request goes before all others, because its job waits for it longest.
@@ -16,7 +16,7 @@ FEW = 4
 
 
 class Queue:
-    """The line and the dock.
+    """The line and the quarantine.
 
     Args:
         most: Texts of a request at most. Fewer for a while when requests fail: where bad texts are many, large
@@ -57,7 +57,7 @@ class Queue:
             self.quarantine.append(item)
 
     def leave_quarantine(self, item: Item) -> None:
-        """Take an item out of the dock."""
+        """Take an item out of quarantine."""
         item.waiting = False
         self.quarantine.remove(item)
 

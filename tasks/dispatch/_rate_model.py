@@ -35,7 +35,7 @@ GROWTH = 12.0
 
 @dataclass(slots=True, eq=False)
 class Sent:
-    """A request as the node's pace sees it.
+    """A request in the rate model of its node.
 
     Attributes:
         at: When it was sent.
@@ -49,7 +49,7 @@ class Sent:
 
 
 class RateModel:
-    """Learned pace of one node. Times are seconds of one monotonic clock.
+    """What requests cost on one node and how many it serves at once, as measured. Times are monotonic, in seconds.
 
     Args:
         units: Work of the request that is known already (the canary texts').
@@ -84,7 +84,7 @@ class RateModel:
         self._wave_size = min(slots + 1 if slots else FIRST_WAVE, self._most)
 
     def adopt_slots(self, slots: int) -> None:
-        """Believe what was found out before: others are there, and what they do would pass for the node's doing."""
+        """Take the number of slots that others found: with their requests there, a measurement would be wrong."""
         self.slots = min(slots, self._most)
         self._wave = {}
         self._wave_size = 0

@@ -56,8 +56,8 @@ class Findings:
     """What a check of answers has shown.
 
     Attributes:
-        believed: Answers that may be handed on.
-        liars: Nodes that gave a wrong answer, with the reason.
+        confirmed: Answers that may be handed on.
+        failed_checks: Nodes that gave a wrong answer, with the reason.
         lost: Items whose answer cannot be checked any more.
     """
 
@@ -97,7 +97,7 @@ class AnswerCheck(Protocol):
         """Return the answers of a node that may be handed on because it passed its probe."""
 
     def discard_unverified(self, node: Node) -> list[Item]:
-        """Throw away the answers of a node that are not confirmed, and return their items."""
+        """Discard the unconfirmed answers of a node, and return their items."""
 
 
 class RequestKind(Protocol):

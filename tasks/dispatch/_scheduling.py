@@ -17,7 +17,7 @@ def next_pull(nodes: Sequence[Node], queued: float, item: Item, now: float) -> t
     """The lane that would be done with the next item soonest among those with room, and its share.
 
     Args:
-        lanes: All nodes.
+        nodes: All nodes.
         queued: Units that wait.
         item: The next one of them.
         now: The time.

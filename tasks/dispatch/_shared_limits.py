@@ -1,10 +1,10 @@
-"""Who else on this machine embeds on the same nodes: together they ask for no more of a node than one alone would.
+"""Limits that all runs on this machine share, so that together they send a node no more requests than one run would.
 
-Guarantees: requests in flight at a node, of all that meet in one folder, are one more than it serves at once, or one
-for each of them if they are more. Who has fewest there, and of those who has waited longest, is next. How many a node
-serves at once is found out by one alone, while the others keep off, and known to all who come after. Whoever is
-killed stands in nobody's way: the operating system frees its lock. Other users of the machine can neither look into
-the folder nor hold its locks. A folder that can't be used, or that knows no locks, is done without.
+Guarantees: all runs that share a folder have at most one request more in flight at a node than it serves at once, or
+one for each run if there are more runs. The run with the fewest requests there is next, and among those the one that
+has waited longest. One run alone measures how many requests a node serves at once, and all later runs know the result.
+A killed run blocks nobody, because the operating system releases its lock. Other users of the machine can neither read
+the folder nor hold its locks. Without a usable folder, or without file locks, a run shares nothing.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ logger = logging.getLogger(__name__)
 LOCK_FILE, SLOTS, SUFFIX = "gate", "slots.json", ".user"
 
 LOCK_TIMEOUT_S = 0.1
-"""Seconds to wait at the gate, where everybody is for some microseconds, before going on without a look."""
+"""Seconds to wait for the lock, which everybody holds for some microseconds, before going on without it."""
 
 SLOT_TIMEOUT_S = 15.0
-"""Seconds after which one that has nothing at a node gets a place whatever others hold: they may have been stopped."""
+"""Seconds after which a run with no request at a node gets a slot, whatever others hold: they may be stopped."""
 
 UNKNOWN_SLOTS = 2
 """Requests in flight, of all together, at a node of which nobody knows yet how many it serves at once."""
@@ -45,11 +45,11 @@ UNKNOWN_SLOTS = 2
 
 @dataclass(slots=True)
 class Usage:
-    """One neighbour at one node.
+    """The usage of one node by one run.
 
     Attributes:
         held: Its requests in flight.
-        asks: Since when it waits for a place, by the machine's monotonic clock; None while it does not.
+        asks: Since when it waits for a slot, by the machine's monotonic clock; None while it does not.
         finds: Whether it is finding out how many the node serves at once.
     """
 
@@ -60,10 +60,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What came of asking for a place.
+    """The answer to a request for a slot.
 
     Attributes:
-        taken: Whether there was one.
+        taken: Whether one was free.
         others: Requests that others have in flight there.
         slots: How many the node serves at once, as far as anyone has found out.
     """
@@ -74,10 +74,10 @@ class Slot:
 
 
 class SharedLimits:
-    """All that meet in one folder, seen from one of them; for one thread.
+    """The usage of nodes by all runs that share a folder, seen from one of them; for one thread.
 
     Args:
-        folder: Where they meet; None for nowhere, where everyone is alone.
+        folder: The shared folder; None for a run that shares nothing.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -96,7 +96,7 @@ class SharedLimits:
         return self._slots().get(url)
 
     def take(self, url: str, most: int) -> Slot:
-        """Take a place for a request at a node; where there is none, wait in line for one.
+        """Take a slot for a request at a node; where none is free, wait in line for one.
 
         Args:
             url: The node's.
@@ -116,7 +116,7 @@ class SharedLimits:
             return Slot(taken, sum(other.held for other in others), slots)
 
     def release(self, url: str, found: int | None) -> None:
-        """Give a place back.
+        """Release a slot.
 
         Args:
             url: The node's.
@@ -130,7 +130,7 @@ class SharedLimits:
                     self._keep(self._slots() | {url: found})
 
     def ask_only(self, urls: Collection[str]) -> None:
-        """Wait for places at these nodes alone: for others there is nothing to send any more."""
+        """Wait for slots at these nodes alone: for others there is nothing to send any more."""
         if dropped := [
             usage for url, usage in self._mine.items() if usage.asks is not None and url not in urls
         ]:
@@ -144,7 +144,7 @@ class SharedLimits:
             return sum(other.held for other in self._others(url)) if seen else 0
 
     def close(self) -> None:
-        """Go away."""
+        """Leave the folder."""
         if self._folder is not None:
             self._folder = None
             with suppress(OSError):
@@ -167,7 +167,7 @@ class SharedLimits:
 
     @contextmanager
     def _look(self) -> Iterator[bool]:
-        """Be at the gate, if one can be, and leave word of what is different after; says whether it can."""
+        """Hold the lock if possible, and write what changed at the end; yield whether it is held."""
         seen = self._enter()
         try:
             yield seen
@@ -254,7 +254,7 @@ def _free(file: int) -> bool:
 
 
 def _may(usage: Usage, others: Collection[Usage], slots: int | None, most: int, now: float) -> bool:
-    """Whether one may have a place more at a node where these others are."""
+    """Return whether a run may have one more slot at a node that these others use."""
     total = usage.held + sum(other.held for other in others)
     if slots is None and usage.held and not any(other.finds for other in others):
         usage.finds = True

@@ -1,14 +1,14 @@
-"""Evidence, while nodes work, that they give right vectors in the right order: no answer is believed without it.
+"""Verification of vectors while nodes work: no answer is handed on before its node has passed a check.
 
-An answer is held until evidence comes with it or after it from the same node: a canary text in a request that
-has its known vector, or one of its texts that another node, proven by a canary in the same breath, gives the
-same vector. What a node gave before evidence against it is thrown away and embedded elsewhere.
+Vectors stay unconfirmed until the same node returns a correct canary, or a verified node reproduces one of them. The
+canary travels with the request or with a later one. If a check fails, all unconfirmed vectors of the node are
+discarded, and their texts are embedded elsewhere.
 
-Evidence with a request speaks for that one and for what the node served before it. That is not what was sent before
-it: two requests on their way together may arrive in either order.
+A passed check confirms its own request and every request that the node served before it. The order of sending does
+not show that order: two requests that travel together may arrive in either order.
 
-A canary costs a text, so one travels with every few hundred texts, and at least every few seconds. When nothing
-waits any more a slow node's last answer is checked by a quick one, so that nobody waits for a slow canary.
+A canary costs as much as a text. So one travels with every few hundred texts, and at least every few seconds. At the
+end of the work a fast node checks the last answer of a slow one, because a canary on the slow node would take longer.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ from prefect_ollama.tasks.dispatch._node import Node, Request
 from prefect_ollama.tasks.dispatch._request_kind import Findings, Reply
 
 EVERY = 3.0
-"""Seconds of a node's work that wait for evidence, at most, while more work comes."""
+"""A node is checked after this many seconds at the latest, while more work comes."""
 
 FIRST_UNITS, EVERY_UNITS = 6_000.0, 25_000.0
-"""The same in units, at the start of a node's work and, doubling, later: a canary costs a tenth of a percent of
-that. So what a node did is soon believed, also should all nodes go."""
+"""A node is checked after this much work, at first and, doubling each time, later. A canary costs a tenth of a percent
+of that. The start is small so that the first vectors are confirmed soon, even if all nodes fail after them."""
 
 SAME_TEXT = 0.999
-"""Least cosine of two nodes' vectors of a chunk. Canaries show which model a node has, and a chunk may differ more than
-they do; this bound shows mixed up and corrupted answers."""
+"""Least cosine of two nodes' vectors of one chunk. It is lower than the bound of canaries: those identify the model,
+and this bound only has to find mixed up and corrupted answers."""
 
 TRIES = 3
-"""Other nodes' failures with texts of one answer after which it is thrown away, if its node is gone."""
+"""Failed checks by other nodes after which an answer is discarded, if its own node no longer works."""
 
 MEAN_UNITS = 5 * ONE_CANARY
-"""What a chunk of usual length is worth, about."""
+"""Units of a chunk of the usual length, about."""
 
 
 @dataclass(eq=False, slots=True)
 class _Page:
-    """One node's part of the book.
+    """What is unconfirmed of one node, and what it has to check.
 
     Attributes:
-        at: When evidence about it was last asked for.
+        at: When a check of it was last sent.
         units: Work sent to it since.
-        most: Units of work until the next one.
-        right: The last request that it is known to have been right with.
-        held: Answers that wait for evidence.
-        errands: What it is to embed for others with its next request.
+        most: Units of work until the next check.
+        right: The last of its requests that passed a check.
+        held: Answers that are unconfirmed.
+        checks: Texts of other nodes that it embeds with its next request.
     """
 
     at: float
@@ -62,11 +62,11 @@ class _Page:
     checks: list[Check] = field(default_factory=list)
 
     def since(self, now: float) -> None:
-        """Evidence is on its way; count from now."""
+        """Note that a check is on its way, and count from now."""
         self.at, self.units, self.most = now, 0.0, min(2 * self.most, EVERY_UNITS)
 
     def carry(self, now: float, *, canaries: int) -> CarriedChecks:
-        """What goes out now, with the errands."""
+        """Return the checks that go out now, and empty the list."""
         carried = CarriedChecks(tuple(self.checks), canaries)
         self.checks.clear()
         self.since(now)
@@ -74,10 +74,10 @@ class _Page:
 
 
 class Verification:
-    """The book of answers that wait for evidence.
+    """The unconfirmed answers of all nodes, and the checks that confirm or discard them.
 
     Args:
-        lanes: All nodes.
+        nodes: All nodes.
         reference: The fingerprint of the model.
         now: The time.
     """
@@ -94,21 +94,21 @@ class Verification:
     # ---- sending
 
     def room(self, node: Node) -> int:
-        """Texts that the next request to a node may hold beside what it carries."""
+        """Return how many texts the next request to a node may hold beside the checks that it carries."""
         return max(_most(node) - 1 - len(self._pages[node].checks), 1)
 
     def check_cost(self, node: Node, now: float) -> float:
-        """Units that a node's next request will carry, if it takes the last texts that wait."""
+        """Return the units of the checks that a node's next request carries, if it takes the last texts that wait."""
         self._plan(now)
         checks = self._pages[node].checks
         mine = checks or node is self._quickest(now)
         return sum(check.item.units for check in checks) + (ONE_CANARY if mine else 0.0)
 
     def to_carry(self, node: Node, items: Sequence[Item], now: float, *, last: bool) -> CarriedChecks:
-        """What a request with these texts is to carry.
+        """Return the checks that a request with these texts carries.
 
         Args:
-            lane: Its node.
+            node: Its node.
             items: Its texts.
             now: The time.
             last: Whether no more texts wait.
@@ -130,7 +130,7 @@ class Verification:
         return page.carry(now, canaries=1)
 
     def pending_checks(self, now: float, *, last: bool) -> tuple[list[tuple[Node, CarriedChecks]], Findings]:
-        """Requests with evidence alone, for answers that would wait too long for it otherwise, and what is lost.
+        """Return requests that only hold checks, for answers that would stay unconfirmed too long, and what is lost.
 
         Args:
             now: The time.
@@ -140,7 +140,7 @@ class Verification:
         lost, self._lost = self._lost, []
         found: list[tuple[Node, CarriedChecks]] = []
         for node, page in self._pages.items():
-            # Errands of nodes that go on working may wait for a request with texts.
+            # Checks of nodes that still work may wait for a request with texts.
             wanted = node in alone or (page.checks and (last or not all(e.node.works for e in page.checks)))
             if wanted and len(node.requests) < node.client.node.max_in_flight:
                 canaries = 1 if page.checks else min(2, _most(node))
@@ -148,22 +148,22 @@ class Verification:
         return found, Findings(lost=lost)
 
     def sent(self, request: Request, carried: CarriedChecks) -> None:
-        """Note what a request carries that is on its way."""
+        """Note the checks of a request that was sent."""
         if carried.canaries:
             self._carried[request] = carried
 
     def needs(self, request: Request) -> bool:
-        """Whether a request brings evidence that somebody waits for, also where nobody waits for its texts."""
+        """Return whether a check in a request is still needed, even if its texts are not."""
         carried = self._carried.get(request, CarriedChecks())
         return any(self._checks.get(check.request) is check for check in carried.checks)
 
     # ---- answers
 
     def arrived(self, node: Node, request: Request, answer: Answer) -> Findings:
-        """Take in an answer, and say what it shows.
+        """Take an answer, and return what it confirms or refutes.
 
         Args:
-            lane: Its node.
+            node: Its node.
             request: What it answers.
             answer: The vectors of its texts, and of what it carries.
         """
@@ -193,7 +193,7 @@ class Verification:
         return found
 
     def failed(self, request: Request, *, cancelled: bool) -> Findings:
-        """Note that a request brought no answer: what it was to show has to be shown in another way."""
+        """Note that a request has no answer, so its checks have to be made again."""
         found = Findings()
         self._checks.pop(request, None)
         carried = self._carried.pop(request, CarriedChecks())
@@ -207,11 +207,11 @@ class Verification:
         return found
 
     def verified(self, node: Node) -> list[tuple[Node, Request, Reply]]:
-        """A node has proven itself anew: what it gave before may be handed on."""
+        """Return all unconfirmed answers of a node that has just passed a probe."""
         return self._confirm(node, None)
 
     def discard_unverified(self, node: Node) -> list[Item]:
-        """Throw away what a node gave since the last evidence for it; return the texts."""
+        """Discard the unconfirmed answers of a node, and return their texts."""
         page = self._pages[node]
         items = [item for request in page.held for item in request.items]
         for request in page.held:
@@ -221,17 +221,17 @@ class Verification:
         page.checks.clear()
         return items
 
-    # ---- the book
+    # ---- unconfirmed answers
 
     def _plan(self, now: float, nodes: Collection[Node] | None = None) -> set[Node]:
-        """Give the quickest node errands for the answers that have no evidence on its way.
+        """Let the fastest node check the answers for which no check is under way.
 
         Args:
             now: The time.
-            lanes: Nodes whose answers they are; all of them if none is named.
+            nodes: Nodes whose answers they are; all of them if none is named.
 
         Returns:
-            Nodes that had better be sent a canary by itself.
+            Nodes that need a canary in a request of its own.
         """
         alone: set[Node] = set()
         by = self._quickest(now)
@@ -254,7 +254,7 @@ class Verification:
         return alone
 
     def _unchecked(self, node: Node) -> list[Request]:
-        """The requests that neither have evidence nor will have it by what is under way; the last ones first."""
+        """Return the requests that no check confirms, done or under way; the last ones first."""
         page = self._pages[node]
         open_ones = list(page.held)
         if node.works:
@@ -277,14 +277,14 @@ class Verification:
     def _compare(self, check: Check, found: Findings) -> None:
         held = self._pages[check.node].held
         if check.vector is None or (answer := held.get(check.request)) is None:
-            return  # it has not answered yet, or its answer is decided on
+            return  # it has not answered yet, or its answer is confirmed or discarded
         if _same(check.vector, answer.vectors[check.index]):
             found.confirmed += self._confirm(check.node, check.request)
         else:
             found.failed_checks.append((check.node, _wrong_vector(check.node, "a text")))
 
     def _confirm(self, node: Node, right: Request | None) -> list[tuple[Node, Request, Reply]]:
-        """Take out of those held the answers that a right one speaks for; all of them, if none is named."""
+        """Return the answers that a checked request confirms, and hold them no more; all, if none is named."""
         page = self._pages[node]
         if right is not None and (page.right is None or page.right.number < right.number):
             page.right = right
@@ -304,12 +304,12 @@ class Verification:
 
 
 def _confirms(node: Node, right: Request, other: Request) -> bool:
-    """Whether a node that was right with one request was so with another one.
+    """Return whether a checked request confirms another one of the same node.
 
-    First come is first served: what was sent before it and answered before it was served before it. What was sent
-    before it and answered after it was overtaken on the way, and served after it, but by a node that serves
-    several side by side.
-    A single text shows nothing of the order in which a node gives back several.
+    Nodes are FIFO: a request that was sent and answered earlier was also served earlier. A request that was sent
+    earlier and answered later was overtaken on its way, and was served later. A node that serves several requests at
+    once is the exception.
+    A request with a single text does not show in which order the node returns several, so it confirms none of those.
     """
     if other is right:
         return True
@@ -319,7 +319,7 @@ def _confirms(node: Node, right: Request, other: Request) -> bool:
 
 
 def _much_quicker(one: Node, other: Node, now: float) -> bool:
-    """Whether a text costs one node less than a canary costs another."""
+    """Return whether a text costs one node less time than a canary costs the other."""
     return one.rate_model.unit_seconds(now) * MEAN_UNITS < other.rate_model.unit_seconds(now) * ONE_CANARY
 
 

@@ -34,7 +34,7 @@ class Dispatcher:
 
     Args:
         cluster: The nodes with their proofs (`prefect_ollama.blocks.nodes.verification.verify_cluster`).
-        meeting: Folder in which all that use the same nodes see each other; None for one that is alone.
+        shared_folder: Folder in which all that use the same nodes see each other; None for one that is alone.
         prepare: Makes what nodes get of a text with its prefix, as `divide_long_words` does; callers see the texts
             that they gave.
     """
@@ -203,7 +203,7 @@ def shared_dispatcher(cluster: VerifiedCluster, key: object, shared_folder: Path
     Args:
         cluster: The nodes with their proofs.
         key: What tells one run's cluster from another's; hashable.
-        meeting: As a `Dispatcher` takes it.
+        shared_folder: As a `Dispatcher` takes it.
     """
     now = time.monotonic()
     with _shared_lock:

@@ -52,7 +52,7 @@ class Embedding:
         store: The table, asked for the vectors of documents that changed; None where there is none yet.
         cache: The cache of vectors; None does without.
         topic: Where the worker says what the nodes do while it works; None says nothing.
-        meeting: Folder in which runs that share nodes see each other; None for a run that is alone.
+        shared_folder: Folder in which runs that share nodes see each other; None for a run that is alone.
     """
 
     run_id: str

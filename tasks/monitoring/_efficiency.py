@@ -20,7 +20,7 @@ def efficiency(
     requests for example, is not in it.
 
     Args:
-        figures: Last figures of each process.
+        stats: Last figures of each process.
         seconds: Time from the first text handed out to the last vector.
         ended: When the last vector came, by `time.time()`; None takes all nodes as there to the end.
 

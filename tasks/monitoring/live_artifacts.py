@@ -69,7 +69,7 @@ def watch_run(
     Args:
         plan: What the run does.
         done: Asked for what it has come to the end of, from another thread.
-        proven: The nodes.
+        verified: The nodes.
         client: The Dask client of the flow, over which workers say what the nodes do; None hears nothing.
         see: Called with how it is, twice a second from another thread.
     """

@@ -2,7 +2,7 @@
 
 Guarantees: counters only grow, over all runs of this process; gauges are those of the runs under way, and go when they
 end; labels are names of nodes and sources, made printable, and words of ours, never other texts from outside. The
-figures are kept whether they are exposed or not (`prefect_ollama.tasks.monitoring.metrics_endpoint`).
+figures are kept whether they are exposed or not (`metrics_endpoint`).
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class LiveNodes:
         self._tallies: dict[str, _Tally] = {name: _Tally(self._start) for name in names}
 
     def take(self, message: Any) -> None:
-        """Take in a message of `posting`; whatever else comes along is not for us."""
+        """Take a message of `publishing`; whatever else comes along is not for us."""
         with contextlib.suppress(KeyError, TypeError, AttributeError):
             nodes = {each["name"]: _figures(each) for each in message["nodes"]}
             with self._lock:

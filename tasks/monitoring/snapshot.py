@@ -18,7 +18,7 @@ class Snapshot:
     Attributes:
         source: Name of its source.
         seconds: Time since its nodes had proven themselves.
-        standing: How far it is.
+        progress_state: How far it is.
         nodes: How its nodes are.
         down: Those that count as down.
         ended: Whether this is the last one.

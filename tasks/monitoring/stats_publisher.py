@@ -33,7 +33,7 @@ def publishing(
 
     Args:
         key: What the figures are of; the first to come brings `stats` and `send`.
-        figures: Gives them.
+        stats: Gives them.
         send: Posts them; it must not wait.
     """
     with _lock:

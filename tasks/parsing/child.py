@@ -3,7 +3,7 @@
 It reads requests on its standard input and answers on its standard output, line by line. Everything that depends on
 what a file holds is done here, within its limits: MuPDF's work, OCR, and all that is made of the text. It may die at
 any moment, by a limit of its own or by its parent's hand; the lines it wrote until then are whole. It gives up all
-rights that it does not need before the first file comes (see `sandbox`).
+rights that it does not need before the first file comes (see `sandbox.confinement`).
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Parser:
 
     @property
     def unconfined(self) -> tuple[str, ...]:
-        """What of the child's confinement this system does not offer, each with the reason; see `sandbox`."""
+        """What of the child's confinement this system does not offer, each with the reason."""
         return self._child.unconfined if self._child is not None else ()
 
     def parse(

@@ -1,4 +1,4 @@
-"""A parcel: something large that goes from task to task unopened.
+"""Task arguments that Prefect does not search.
 
 Prefect looks for futures in all arguments of a task, through every list and dataclass. For a thousand chunks
 with their rectangles that costs more than to parse them.
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Opaque(Generic[T]):
-    """Holds one thing, of which Prefect sees only the outside."""
+    """Holds a value that Prefect hands on without looking into it."""
 
     __slots__ = ("content",)
 
@@ -20,4 +20,4 @@ class Opaque(Generic[T]):
         self.content = content
 
     def __repr__(self) -> str:
-        return f"Parcel({type(self.content).__name__})"
+        return f"Opaque({type(self.content).__name__})"

@@ -138,7 +138,7 @@ class IngestReport(RunStatistics, Awaitable):
         version: Version of the chunk table after it; 0 where the run changed nothing that anybody reads.
         seconds: Time of the run.
         efficiency: Texts that nodes embedded, as a part of what they would have at their own rates had none of them
-            waited (`prefect_ollama.tasks.monitoring._efficiency`); None where no node embedded anything.
+            waited (`efficiency` of `prefect_ollama.tasks.monitoring`); None where no node embedded anything.
         nodes: What each node did.
         outdated: Documents that stay as an earlier parser or chunker read them; `reread` reads them again.
         notes: What else to know of the source: that others overlap it, that it was moved, or is empty.
@@ -212,7 +212,7 @@ def node_reports(
 
     Args:
         by_node: Chunks by node.
-        figures: Last figures of each process.
+        stats: Last figures of each process.
         left_out: By node, why it was left out at the start.
     """
     merged: dict[str, NodeReport] = {}

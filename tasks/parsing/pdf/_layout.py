@@ -15,7 +15,7 @@ LEADERS: Final = re.compile(r"(?:[.·…_]\s?){5,}")
 
 
 class Cell(NamedTuple):
-    """A part of a row that stands apart from its neighbours."""
+    """A part of a row that is set apart from the cells beside it."""
 
     x0: int
     x1: int

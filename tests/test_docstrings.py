@@ -1,0 +1,45 @@
+"""Docstrings describe the parameters and attributes that are there."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.test_public_api import ROOT, modules
+
+SECTION = re.compile(r"^(?:Args|Attributes):\n((?:    .*\n?|\n)+)", re.MULTILINE)
+ENTRY = re.compile(r"    (\w+(?:, \w+)*):")
+FILES = {name: path for name, path in modules()}
+
+Described = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def described(docstring: str) -> Iterator[str]:
+    """Names that a docstring explains under "Args" and "Attributes"."""
+    for section in SECTION.finditer(docstring):
+        for line in section.group(1).split("\n"):
+            if entry := ENTRY.match(line):
+                yield from entry.group(1).split(", ")
+
+
+def there(node: Described) -> set[str]:
+    """Parameters of a function; for a class also its attributes and methods."""
+    if not isinstance(node, ast.ClassDef):
+        return {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
+    names = {each.arg for each in ast.walk(node) if isinstance(each, ast.arg)}
+    names |= {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)}
+    names |= {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+    return names | {each.name for each in ast.walk(node) if isinstance(each, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_docstrings_name_what_is_there(module: str) -> None:
+    wrong = [
+        f"{FILES[module].relative_to(ROOT)}:{node.lineno} {node.name} has no {name!r}"
+        for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8")))
+        if isinstance(node, Described)
+        for name in described(ast.get_docstring(node) or "")
+        if name not in there(node)
+    ]
+    assert wrong == []
