@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from prefect_ollama.blocks.errors import NodeError
-from prefect_ollama.blocks.nodes.verification import _gather
+from prefect_ollama.blocks.nodes.verification import gather_by_node
 from prefect_ollama.tasks.dispatch import Dispatcher
 from tests.dispatch.samples import DIMENSION, check, proven, some
 from tests.dispatch.virtual import VirtualLoop, VirtualNode, embed
@@ -50,7 +50,7 @@ def test_others_get_longer_where_the_first_node_took_long_itself() -> None:
     async def gathered(first: float, second: float) -> dict[str, NodeError]:
         left_out: dict[str, NodeError] = {}
         work = {"first": asyncio.sleep(first), "second": asyncio.sleep(second)}
-        await _gather(work, left_out, grace=2.0)
+        await gather_by_node(work, left_out, grace=2.0)
         return left_out
 
     def left_out(first: float, second: float) -> dict[str, NodeError]:
@@ -67,7 +67,7 @@ def test_a_stop_of_our_own_process_leaves_no_node_out() -> None:
     async def gathered() -> dict[str, NodeError]:
         left_out: dict[str, NodeError] = {}
         # Both answer within a second; the process is stopped between the answers.
-        await _gather({"first": asyncio.sleep(0.5), "second": asyncio.sleep(1.0)}, left_out, grace=2.0)
+        await gather_by_node({"first": asyncio.sleep(0.5), "second": asyncio.sleep(1.0)}, left_out, grace=2.0)
         return left_out
 
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(stop=(0.55, 60.0))) as runner:
