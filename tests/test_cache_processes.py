@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import Timer
 
@@ -146,3 +147,17 @@ def test_the_limit_holds_with_several_writers(start: Start, tmp_path: Path) -> N
     stats = VectorCache(CacheSpec(str(tmp_path), limit)).stats()
     assert sum(map(len, put)) * (4 * DIMENSION + 20) > 1.2 * limit
     assert 0.5 * limit < stats.bytes <= limit
+
+
+def test_a_database_without_tables_is_finished_and_not_damaged(tmp_path: Path) -> None:
+    """So a process leaves it that was killed while it made the database."""
+    (tmp_path / "vectors.sqlite").touch(0o600)
+    with closing(sqlite3.connect(tmp_path / "vectors.sqlite")) as connection:
+        connection.execute("PRAGMA page_size = 16384")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
+        assert connection.execute("PRAGMA page_count").fetchone() == (1,)
+    cache = VectorCache(CacheSpec(str(tmp_path), LIMIT))
+    keys = keys_of(range(3))
+    cache.put(keys, vectors_of(keys))
+    assert cache.get(keys, DIMENSION).mask.all()
+    assert cache.stats().damaged == 0

@@ -843,14 +843,14 @@ class Deadly(distributed.WorkerPlugin):
     def setup(self, worker: object) -> None:
         from prefect_ollama.tasks import parse
 
-        cut = parse._cut
+        chunk_file = parse._chunk_file
 
         def deadly(source: str, file: Any, *rest: Any) -> Any:
             if file.path == self.deadly:
                 os._exit(1)
-            return cut(source, file, *rest)
+            return chunk_file(source, file, *rest)
 
-        parse._cut = deadly
+        parse._chunk_file = deadly
 
 
 @pytest.mark.slow

@@ -188,7 +188,10 @@ from prefect.blocks.core import Block
 from prefect.utilities.dispatch import get_registry_for_type
 print(sorted(name for name, cls in get_registry_for_type(Block).items() if "prefect_ollama" in cls.__module__))
 """
-    assert elsewhere.python_says(code) == "['lance-table', 'ollama-cluster', 'ollama-node']\n"
+    assert (
+        elsewhere.python_says(code)
+        == "['lance-table', 'ollama-cluster', 'ollama-node', 'openai-compatible-node']\n"
+    )
 
 
 def test_both_ways_to_the_command_line(elsewhere: Elsewhere) -> None:

@@ -275,7 +275,10 @@ def _prepare(connection: sqlite3.Connection) -> None:
         f"cache_size = -{PAGE_CACHE_KIB}",
     ):
         connection.execute(f"PRAGMA {pragma}").fetchall()
-    if connection.execute("PRAGMA page_count").fetchone() != (0,):
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    # The pragma for auto_vacuum writes the first page by itself: a process that was killed after it, or is at work,
+    # leaves a database without a table.
+    if pages > 1 or (pages == 1 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone()):
         table.check(connection)
         return
     connection.execute(f"PRAGMA page_size = {table.PAGE_BYTES}")
