@@ -292,6 +292,7 @@ class TestUsage:
 
 
 @pytest.mark.usefixtures("prefect_server")
+@pytest.mark.slow
 def test_a_dry_run_prints_pure_json_wherever_it_is_called(
     hostile: Path, tmp_path: Path, pair: list[Node]
 ) -> None:
@@ -442,6 +443,7 @@ def test_a_fresh_machine_needs_nothing(hostile: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("prefect_server")
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
     done = command("nodes", cwd=tmp_path, PREFECT_API_URL="http://127.0.0.1:9/api")
     assert done.returncode == 1

@@ -81,6 +81,7 @@ def are_of(place: Path, prefix: str = PREFIX, **model: str) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_two_models_without_digests_do_not_meet(
     ingest: Ingest, node: Node, papers: Path, tmp_path: Path
 ) -> None:

@@ -173,6 +173,7 @@ def test_of_a_changed_page_only_the_changed_chunks_are_embedded(
     assert not any("Page 2 " in row["text"].replace("Another page 2", "") for row in after)
 
 
+@pytest.mark.slow
 def test_unchanged_files_are_read_by_a_better_parser_if_asked_and_only_what_is_new_is_embedded(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
 ) -> None:
@@ -391,6 +392,7 @@ def test_a_dry_run_touches_nothing(trio: list[Node], tmp_path: Path, place: Path
     assert requests(trio) == 0
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_gone_or_empty_is_refused_unless_allowed(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
 ) -> None:
@@ -538,6 +540,7 @@ def test_another_model_prompt_or_cut_is_refused_with_the_ways_on(
     assert ingest(str(folder), OllamaCluster(nodes=at)).outcomes() == {"unchanged": 1}
 
 
+@pytest.mark.slow
 def test_tokens_are_counted_as_the_nodes_do_and_always_alike_for_a_table(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
 ) -> None:
@@ -578,6 +581,7 @@ def test_tokens_are_counted_as_the_nodes_do_and_always_alike_for_a_table(
     assert counter("beside") == estimate_tokens.name
 
 
+@pytest.mark.slow
 def test_a_list_of_files_and_a_pattern_name_their_sources(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
 ) -> None:

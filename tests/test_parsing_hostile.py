@@ -105,6 +105,7 @@ def test_more_pages_than_allowed_are_refused(parser: Parser, tmp_path: Path) -> 
     assert len(parser.parse(path, ParseOptions(max_pages=30)).pages) == 30
 
 
+@pytest.mark.slow
 def test_more_text_than_allowed_is_refused(parser: Parser, tmp_path: Path, sound: Path) -> None:
     path = tmp_path / "long.pdf"
     path.write_bytes(hostile.text_bomb(characters=12_000_000))

@@ -143,6 +143,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.slow
 def test_damage_is_told_as_such_and_the_remedy_helps(good: Path, damage: str, tmp_path: Path) -> None:
     harm, words, affected = DAMAGES[damage]
     told: dict[str, TableError] = {}

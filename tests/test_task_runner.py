@@ -551,6 +551,7 @@ class TestLostWorkers:
         assert crashed.state_name == "Crashed"
 
 
+@pytest.mark.slow
 def test_what_workers_are_forked_from_has_nothing_that_a_fork_would_lose() -> None:
     code = (
         "import sys, threading, prefect_ollama.flows.ingest\n"

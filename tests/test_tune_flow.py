@@ -36,6 +36,7 @@ def name() -> str:
     return f"tuned-{uuid.uuid4().hex[:8]}"
 
 
+@pytest.mark.slow
 def test_what_is_found_is_shown_and_saved_where_there_is_a_block(
     pair: list[Node], name: str, prefect_server: str
 ) -> None:
@@ -73,6 +74,7 @@ def test_what_is_found_is_shown_and_saved_where_there_is_a_block(
     assert orjson.loads(orjson.dumps(first.to_dict()))["points"][0]["in_flight"] == 1
 
 
+@pytest.mark.slow
 def test_nothing_is_saved_unasked_and_a_node_that_fails_does_not_stop_the_others(
     pair: list[Node], name: str
 ) -> None:

@@ -246,6 +246,7 @@ def refusing() -> Iterator[RawNode]:
 
 
 @pytest.mark.parametrize("module", ["blocks", "flows"])
+@pytest.mark.slow
 def test_prefects_own_requests_to_this_host_reach_no_proxy(
     module: str, prefect_server: str, refusing: RawNode
 ) -> None:

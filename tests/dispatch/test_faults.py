@@ -180,6 +180,7 @@ def test_an_answer_that_comes_after_the_last_node_failed_does_not_keep_the_run_f
         assert caught.value.left == len(texts)
 
 
+@pytest.mark.slow
 def test_all_nodes_gone_for_good_end_the_run_with_what_was_done(trio: list[Node]) -> None:
     texts = some(3000, length=400)
     with Dispatcher(proven(trio, give_up_after=0.5)) as dispatcher, ThreadPoolExecutor() as pool:
