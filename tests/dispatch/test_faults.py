@@ -110,7 +110,8 @@ def test_a_fault_of_all_nodes_that_passes_is_survived(trio: list[Node], fault: s
             node.reset()
             node.control(faults=[settings | {"after_requests": 1, "duration": 0.3}])
         check(texts, dispatcher.embed(texts))
-        assert any(node.errors for node in dispatcher.stats().nodes)
+        # A 400 may be a text's fault: where it has passed before a text was sent alone, no node is blamed.
+        assert fault == "400 for all" or any(node.errors for node in dispatcher.stats().nodes)
 
 
 @pytest.mark.parametrize("fault", sorted(LIES))
