@@ -91,7 +91,7 @@ class Chunks:
         Args:
             doc_ids: The documents.
             rows: Their rows, of unlike ids.
-            alone: Whether hardly another writer is about (`Guard.held`). Only the cost depends on it, and
+            alone: Whether hardly another writer is about (`WriteLock.held`). Only the cost depends on it, and
                 for how long a reader may see what two writers did at once.
 
         Raises:

@@ -7,7 +7,7 @@ log or error text, and are in no pickle.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import SecretStr
 
@@ -19,9 +19,6 @@ DEFAULT_URL = "http://127.0.0.1:11434"
 
 Api = Literal["ollama", "openai"]
 """The APIs that nodes speak."""
-
-API_NAMES: Final[dict[Api, str]] = {"ollama": "Ollama", "openai": "OpenAI API"}
-"""As people read them."""
 
 
 @dataclass(frozen=True, slots=True)

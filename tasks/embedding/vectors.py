@@ -141,6 +141,7 @@ class KnownVectors:
         return failures
 
     def _has_cache(self) -> bool:
+        """Return whether the cache is still used: the first failure to read or write it ends that."""
         return self._cache is not None
 
     def _not_cached(self, texts: list[str]) -> dict[str, TextError]:
