@@ -12,8 +12,8 @@ committed whatever came before it, and rows that another added meanwhile would b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, ParamSpec, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -22,13 +22,11 @@ from numpy.typing import NDArray
 
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance._schema import upgraded
+from prefect_ollama.blocks.lance._versioned_table import VersionedTable
 from prefect_ollama.blocks.lance.arrow import text_hash, tombstones
-from prefect_ollama.blocks.lance.commits import ATTEMPTS, commit, connect, merge, open_table, pause
+from prefect_ollama.blocks.lance.commits import ATTEMPTS, merge, pause
 from prefect_ollama.blocks.lance.filters import both, equals, one_of
 from prefect_ollama.blocks.lance.spec import StoreSpec
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 IDS_A_FILTER: Final = 1_000
 _EMPTIED: Final = equals("doc_id", "")
@@ -37,12 +35,13 @@ _MARKED: Final = f"octet_length(text) > character_length(text) AND NOT ({_EMPTIE
 _NO_IDS: Final = pa.array([], pa.string())
 
 
-class Chunks:
+class Chunks(VersionedTable):
     """The chunk table of a store."""
 
+    _unchanged = "The table was not changed."
+
     def __init__(self, spec: StoreSpec, table: Any) -> None:
-        self.table = table
-        self._spec = spec
+        super().__init__(spec, table)
         # What this alone added since a version, and the version it came to: to look up what a table holds of
         # documents takes longer, and more memory, the more rows it has that are not indexed yet.
         self._base: Chunks | None = None
@@ -50,40 +49,9 @@ class Chunks:
         self._last = 0
 
     @property
-    def version(self) -> int:
-        """The latest version, or the one this is `at`."""
-        return int(self.table.version)
-
-    @property
     def schema(self) -> pa.Schema:
         """The schema of the rows."""
         return self.table.schema
-
-    def versions(self) -> set[int]:
-        """Return the versions that are kept."""
-        return {int(each["version"]) for each in self.table.list_versions()}
-
-    def at(self, version: int) -> Chunks:
-        """Return the table as it was at a version.
-
-        Raises:
-            TableError: The version is not kept any more.
-        """
-        table = open_table(connect(self._spec), self._spec, self._spec.table)
-        try:
-            assert table is not None
-            table.checkout(version)
-        except (AssertionError, ValueError, RuntimeError, OSError) as error:
-            raise TableError(
-                f"Version {version} of table {self._spec.table!r} is not kept any more.",
-                state="The table was not changed.",
-                remedy="Upkeep keeps old versions for as many days as it is told to.",
-            ) from error
-        return Chunks(self._spec, table)
-
-    def restore(self, version: int) -> None:
-        """Make the latest version what an earlier one was."""
-        self._commit(self.table.restore, version)
 
     def replace(self, doc_ids: Sequence[str], rows: pa.Table, *, alone: bool = False) -> None:
         """Make these rows all there is of these documents.
@@ -239,10 +207,11 @@ class Chunks:
         parts = [self._of(some).select(["id"]).to_arrow()["id"] for some in groups(doc_ids)]
         return pa.concat_arrays([_NO_IDS, *(chunk for part in parts for chunk in part.chunks)])
 
-    def _commit(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return commit(
-            f"Table {self._spec.table!r} cannot be written", lambda: action(*args, **kwargs), self._spec
-        )
+    def _name(self) -> str:
+        return self._spec.table
+
+    def _called(self) -> str:
+        return f"table {self._spec.table!r}"
 
 
 def groups(values: Sequence[str], size: int = IDS_A_FILTER) -> Iterator[Sequence[str]]:

@@ -2,61 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
 from prefect_ollama.blocks.documents import IN_TABLE, STALE, Document
-from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance._chunks import groups
 from prefect_ollama.blocks.lance._schema import DOCUMENTS, upgraded
+from prefect_ollama.blocks.lance._versioned_table import VersionedTable
 from prefect_ollama.blocks.lance.arrow import document_table, documents_from
-from prefect_ollama.blocks.lance.commits import commit, connect, merge, open_table
+from prefect_ollama.blocks.lance.commits import merge
 from prefect_ollama.blocks.lance.filters import equals, one_of
-from prefect_ollama.blocks.lance.spec import StoreSpec
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
-class Manifest:
+class Manifest(VersionedTable):
     """The table of documents of a store."""
 
-    def __init__(self, spec: StoreSpec, table: Any) -> None:
-        self.table = table
-        self._spec = spec
-
-    @property
-    def version(self) -> int:
-        """The latest version."""
-        return int(self.table.version)
-
-    def versions(self) -> set[int]:
-        """Return the versions that are kept."""
-        return {int(each["version"]) for each in self.table.list_versions()}
-
-    def at(self, version: int) -> Manifest:
-        """Return the manifest as it was at a version.
-
-        Raises:
-            TableError: The version is not kept any more.
-        """
-        table = open_table(connect(self._spec), self._spec, self._spec.documents_table)
-        try:
-            assert table is not None
-            table.checkout(version)
-        except (AssertionError, ValueError, RuntimeError, OSError) as error:
-            raise TableError(
-                f"Version {version} of the manifest of table {self._spec.table!r} is not kept any more.",
-                state="Nothing was changed.",
-                remedy="Upkeep keeps old versions for as many days as it is told to.",
-            ) from error
-        return Manifest(self._spec, table)
-
-    def restore(self, version: int) -> None:
-        """Make the latest version what an earlier one was."""
-        self._commit(self.table.restore, version)
+    _unchanged = "Nothing was changed."
 
     def documents(self, source: str | None = None) -> list[Document]:
         """Return the documents, of one source or of all."""
@@ -103,9 +65,8 @@ class Manifest:
                 doubtful.append(row["doc_id"])
         return doubtful, [doc_id for doc_id in held if doc_id not in known]
 
-    def _commit(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return commit(
-            f"The manifest of table {self._spec.table!r} cannot be written",
-            lambda: action(*args, **kwargs),
-            self._spec,
-        )
+    def _name(self) -> str:
+        return self._spec.documents_table
+
+    def _called(self) -> str:
+        return f"the manifest of table {self._spec.table!r}"
