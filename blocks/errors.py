@@ -9,9 +9,11 @@
     │   ├── NodeFailed            it answered with a failure of its own (500, a crashed runner)
     │   ├── NodeRefused           401, 403, 404, redirect: no retry on this node will help
     │   ├── NodeAnswerError       it answered, and the answer cannot be believed
+    │   │   └── AnswerRejected    a chat answer came whole and does not fit what was asked
     │   └── InputRejected         it says that a text of the request is at fault (split to find it)
     ├── TextError                 one text cannot be embedded by any node
     │   └── TextTooLong           longer than the model's context; split it, do not cut it
+    ├── ChatError                 one chat request got no answer as it was asked for, from any node
     ├── ClusterError              the nodes together cannot do the work that is left
     ├── DocumentError             one file cannot be read (the others go on)
     ├── DocumentsFailed           files of a run that is told to fail for them are not stored whole
@@ -211,6 +213,20 @@ class NodeAnswerError(NodeError):
     kind = "answer"
 
 
+class AnswerRejected(NodeAnswerError):
+    """A chat answer came whole and does not fit what was asked. Another node, or another try, may do better.
+
+    Args:
+        cut: True where it was cut because it was too long.
+    """
+
+    kind = "rejected"
+
+    def __init__(self, cause: str, *, node: str, cut: bool = False) -> None:
+        super().__init__(cause, node=node, status=200)
+        self.cut = cut
+
+
 class InputRejected(NodeError):
     """The node says that the request's texts are at fault, not which one. Split the request to find it.
 
@@ -253,6 +269,19 @@ class TextError(PrefectOllamaError):
 
 class TextTooLong(TextError):
     """The text is longer than the model's context. It was not cut; split it and send the parts."""
+
+
+class ChatError(PrefectOllamaError):
+    """One chat request that got no answer as it was asked for, from any node.
+
+    Args:
+        request: The end of its last message, of which the message shows the beginning.
+    """
+
+    def __init__(self, cause: str, *, request: str, state: str = "", remedy: str = "") -> None:
+        shown = request if len(request) <= 60 else request[:57] + "…"
+        super().__init__(f"Chat request {shown!r}: {cause}", state=state, remedy=remedy)
+        self.request = request
 
 
 class ClusterError(PrefectOllamaError):

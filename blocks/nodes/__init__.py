@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.nodes.apis import open_chat_endpoint, open_endpoint
     from prefect_ollama.blocks.nodes.canaries import SHORT
     from prefect_ollama.blocks.nodes.chat import ChatEndpoint, ChatLimits, ChatMessage, ChatReply, ChatRequest
-    from prefect_ollama.blocks.nodes.chat_verification import VerifiedChat, verify_chat
+    from prefect_ollama.blocks.nodes.chat_verification import VerifiedChat, verify_chat, verify_chat_again
     from prefect_ollama.blocks.nodes.check import ClusterCheck, NodeCheck, check_cluster, check_node
     from prefect_ollama.blocks.nodes.discovery import (
         addresses_of,
@@ -113,6 +113,7 @@ __all__ = [
     "url_from_environment",
     "verify_again",
     "verify_chat",
+    "verify_chat_again",
     "verify_cluster",
 ]
 
@@ -134,7 +135,7 @@ if not TYPE_CHECKING:
             "apis": ("open_chat_endpoint", "open_endpoint"),
             "canaries": ("SHORT",),
             "chat": ("ChatEndpoint", "ChatLimits", "ChatMessage", "ChatReply", "ChatRequest"),
-            "chat_verification": ("VerifiedChat", "verify_chat"),
+            "chat_verification": ("VerifiedChat", "verify_chat", "verify_chat_again"),
             "check": ("ClusterCheck", "NodeCheck", "check_cluster", "check_node"),
             "discovery": ("addresses_of", "block_name", "discover", "free_name", "host_name", "network_of"),
             "embed_response": ("Answer", "NORM_TOLERANCE", "Vectors"),

@@ -61,7 +61,7 @@ class OllamaChat(OllamaEndpoint):
                             continue
                         piece, begun = stream.feed(line), True
                         restart(END_TIMEOUT_S if stream.finished() else limits.between)
-                        if heard is not None and piece:
+                        if heard is not None:
                             heard(piece)
         except TimeoutError:
             if stream.finished():

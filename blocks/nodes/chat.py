@@ -13,7 +13,7 @@ DEFAULT_ANSWER_TOKENS: Final = 1024
 """Tokens of an answer at most, where the caller names no number: a model that repeats itself never ends."""
 
 Heard = Callable[[str], None]
-"""Called with each piece of an answer as it comes."""
+"""Called with each piece of the text of an answer as it comes; with an empty one for each of its thinking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class ChatEndpoint(Protocol):
         Args:
             request: What is asked.
             limits: How long it may take.
-            heard: Called with each piece of the text of the answer as it comes.
+            heard: Told of the answer as it comes.
 
         Raises:
             NodeError: No answer, an answer that broke off, or one that cannot be read.

@@ -15,6 +15,7 @@ from typing import Final
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, NodeError, NodeRefused
 from prefect_ollama.blocks.nodes._model_info import settle_context
 from prefect_ollama.blocks.nodes.apis import open_chat_endpoint
+from prefect_ollama.blocks.nodes.chat import ChatEndpoint
 from prefect_ollama.blocks.nodes.endpoint import NodeModel, Progress
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ClusterSpec
 from prefect_ollama.blocks.nodes.verification import GRACE, gather_by_node
@@ -116,6 +117,32 @@ async def verify_chat(spec: ClusterSpec, *, progress: Progress | None = None) ->
         state="Nothing was started.",
         remedy="Repair at least one node and run again.",
     )
+
+
+async def verify_chat_again(
+    client: ChatEndpoint, known: VerifiedChat, *, timeout: float, refused: NodeRefused | None = None
+) -> None:
+    """Look whether a node that failed, or was not there at the start, may chat beside the others (again).
+
+    Args:
+        client: The node's client.
+        known: The cluster.
+        timeout: Seconds of each call.
+        refused: Why it was refused before. As long as its digest and version stay the same it is refused again.
+
+    Raises:
+        NodeError: It may not.
+    """
+    name = client.node.name
+    found = await client.build(timeout=timeout)
+    if refused is not None and refused.model == found.build:
+        raise refused
+    if (reason := other_digest(name, found, known.digest, known.spec)) is not None:
+        raise reason
+    if name not in known.models:
+        found = await client.identify()
+        if found.context and found.context < (known.model.num_ctx or 0):
+            raise _short_context(name, found.context, known.model)
 
 
 def other_digest(node: str, found: NodeModel, digest: str, spec: ClusterSpec) -> NodeRefused | None:

@@ -5,12 +5,28 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from prefect_ollama.tasks.dispatch.chat import (
+        ChatAnswer,
+        ChatAnswers,
+        ChatEvent,
+        ChatRestarted,
+        ChatText,
+        ChatUnfinished,
+    )
+    from prefect_ollama.tasks.dispatch.chat_dispatcher import ChatDispatcher
     from prefect_ollama.tasks.dispatch.dispatcher import Dispatcher, shared_dispatcher
     from prefect_ollama.tasks.dispatch.embedding import Embedded, Unfinished, estimate_units
     from prefect_ollama.tasks.dispatch.long_words import divide_long_words
     from prefect_ollama.tasks.dispatch.stats import DispatchStats, NodeStats
 
 __all__ = [
+    "ChatAnswer",
+    "ChatAnswers",
+    "ChatDispatcher",
+    "ChatEvent",
+    "ChatRestarted",
+    "ChatText",
+    "ChatUnfinished",
     "DispatchStats",
     "Dispatcher",
     "Embedded",
@@ -25,6 +41,15 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "chat": (
+                "ChatAnswer",
+                "ChatAnswers",
+                "ChatEvent",
+                "ChatRestarted",
+                "ChatText",
+                "ChatUnfinished",
+            ),
+            "chat_dispatcher": ("ChatDispatcher",),
             "dispatcher": ("Dispatcher", "shared_dispatcher"),
             "embedding": ("Embedded", "Unfinished", "estimate_units"),
             "long_words": ("divide_long_words",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from prefect_ollama.blocks.errors import InputRejected, NodeError, NodeRefused, TextError, TextTooLong
@@ -32,10 +32,14 @@ class EmbeddingKind:
     Attributes:
         first_units: Units of the canary texts by which nodes prove themselves.
         work: For the error of a cluster that does nothing.
+        name: Empty: the first kind that there was.
+        loads: Nodes load the model when they prove themselves.
     """
 
     first_units = sum(estimate_units(text) for text in SHORT)
     work = "embedded anything"
+    name = ""
+    loads = False
 
     def __init__(self, cluster: VerifiedCluster) -> None:
         self._cluster = cluster
@@ -62,10 +66,14 @@ class EmbeddingKind:
         return Verification(nodes, self._cluster.reference, now)
 
     def send(
-        self, client: Endpoint, payloads: Sequence[str], *, timeout: float
+        self, client: Endpoint, payloads: Sequence[str], *, timeout: float, progress: Callable[[float], None]
     ) -> Coroutine[Any, Any, Answer]:
         """Embed texts in one request."""
         return client.embed(payloads, timeout=timeout, dimension=self._cluster.reference.dimension)
+
+    def actual_units(self, reply: Answer, estimated: float) -> float:
+        """Return the estimate: the rate is learned in its units, and nodes count tokens in their own ways."""
+        return estimated
 
     def results(self, reply: Answer) -> Vectors:
         """Return the vectors, one a text."""

@@ -15,10 +15,10 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from prefect_ollama.blocks.errors import (
+    AnswerRejected,
     InputRejected,
     NodeBusy,
     NodeError,
@@ -34,7 +34,7 @@ from prefect_ollama.tasks.dispatch._health import Health, as_node_error
 from prefect_ollama.tasks.dispatch._job import Item, Job
 from prefect_ollama.tasks.dispatch._node import OVERDUE, OVERDUE_LEAST, SILENT, SILENT_LEAST, Node, Request
 from prefect_ollama.tasks.dispatch._queue import Queue
-from prefect_ollama.tasks.dispatch._rate_model import RateModel
+from prefect_ollama.tasks.dispatch._rate_model import RateModel, Sent
 from prefect_ollama.tasks.dispatch._request_kind import Carried, Findings, Reply, RequestKind
 from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
 from prefect_ollama.tasks.dispatch.stats import DispatchStats, Span
@@ -51,10 +51,10 @@ class Engine:
     Args:
         kind: What is asked of the nodes. Nodes that have not proven themselves start open and are probed.
         cluster: The nodes.
-        shared_folder: Folder in which all that use the same nodes see each other; None for one that is alone.
+        shared_limits: The limits that all users of the nodes share.
     """
 
-    def __init__(self, kind: RequestKind, cluster: ClusterSpec, shared_folder: Path | None = None) -> None:
+    def __init__(self, kind: RequestKind, cluster: ClusterSpec, shared_limits: SharedLimits) -> None:
         self._kind = kind
         self._give_up_after = cluster.give_up_after
         self._loop = asyncio.get_running_loop()
@@ -65,7 +65,7 @@ class Engine:
         self._awake = False
         self._spans: deque[Span] = deque(maxlen=SPANS_KEPT)
         self._numbers = itertools.count()
-        self._shared_limits = SharedLimits(shared_folder)
+        self._shared_limits = shared_limits
         self._lag = LoopLag()
         self._nodes: list[Node] = []
         for node in cluster.nodes:
@@ -73,7 +73,7 @@ class Engine:
             rate_model = RateModel(
                 kind.first_units, 1.0 if seconds is None else seconds, node.max_in_flight, slots
             )
-            warm = seconds is not None
+            warm = seconds is not None and not kind.loads
             self._nodes.append(
                 Node(kind.connect(node), rate_model, self._shared_limits, self._lag, warm=warm)
             )
@@ -159,7 +159,7 @@ class Engine:
             if pulled is None:
                 break
             node, units = pulled
-            if not node.take_slot():
+            if not node.take_slot(urgent=item.job.urgent):
                 continue
             if units >= self._queue.units:
                 units -= self._answer_check.check_cost(node, now)
@@ -191,7 +191,7 @@ class Engine:
             ]
             if able:
                 node = min(able, key=lambda node: batch_size.finish(node.load(now), item.units))
-                if not node.take_slot():
+                if not node.take_slot(urgent=item.job.urgent):
                     continue
                 self._queue.leave_quarantine(item)
                 self._send(node, [item], now)
@@ -201,8 +201,11 @@ class Engine:
         """Let idle nodes do again what is expected late elsewhere, while nothing waits that they could do."""
         for node in self._nodes:
             request = scheduling.to_hedge(node, self._nodes, now)
-            if request is not None and node.take_slot():
-                self._send(node, request.open_items, now, hedge=True)
+            if request is None:
+                continue
+            items = request.open_items
+            if node.take_slot(urgent=any(item.job.urgent for item in items)):
+                self._send(node, items, now, hedge=True)
 
     def _send(self, node: Node, items: list[Item], now: float, *, hedge: bool = False) -> None:
         carried = self._answer_check.to_carry(node, items, now, last=self._queue.head() is None)
@@ -216,7 +219,8 @@ class Engine:
         )
         payloads = [*(item.sent for item in items), *carried.payloads]
         limit = node.time_limit(node.rate_model.due(now, note))
-        call = self._kind.send(node.client, payloads, timeout=limit)
+        progress = partial(self._progressed, node, note)
+        call = self._kind.send(node.client, payloads, timeout=limit, progress=progress)
         task, number = self._loop.create_task(call), next(self._numbers)
         request = Request(items, note, hedge, task, number, foreign=carried.foreign, texts=len(payloads))
         for item in items:
@@ -227,6 +231,9 @@ class Engine:
         request.task.add_done_callback(lambda task: self._guard(partial(self._ended, node, request)))
 
     # ---- answers
+
+    def _progressed(self, node: Node, note: Sent, units: float) -> None:
+        node.rate_model.heard(self._loop.time(), note, units)
 
     def _ended(self, node: Node, request: Request) -> None:
         now = self._loop.time()
@@ -255,6 +262,7 @@ class Engine:
         self._soon()
 
     def _arrived(self, node: Node, request: Request, reply: Reply, now: float) -> None:
+        request.note.units = self._kind.actual_units(reply, request.note.units)
         busy = node.rate_model.finished(now, request.note)
         node.busy += busy
         node.answered += 1
@@ -336,12 +344,14 @@ class Engine:
         certain = poison_texts.is_certain(error)
         if alone and certain:
             poison_texts.record_failure(request.items[0], node, error)
+            if isinstance(error, AnswerRejected):
+                node.breaker.note(error)
         elif alone:
             node.suspects.append((request.items[0], error))
         elif not not_the_texts_fault:
             self._queue.request_failed(request.items)
         self._put_back(request.items, quarantine=alone)
-        if not isinstance(error, InputRejected) or (alone and not certain):
+        if not (certain or (isinstance(error, InputRejected) and not alone)):
             self._health.trip(node, error)
 
     def _take_back(self, request: Request, *, front: bool = True) -> None:

@@ -80,6 +80,7 @@ class Job(ABC, Generic[R]):
         limit: Items that a request may hold.
 
     Attributes:
+        may_hedge: Whether an idle node may do again what another one is doing.
         left: Items with neither result nor error.
         future: Gets the result, or the error of a job that could not be finished.
     """
@@ -87,6 +88,7 @@ class Job(ABC, Generic[R]):
     def __init__(self, payloads: Sequence[Any], *, urgent: bool, limit: int) -> None:
         self.items = [Item(self, index, payload, limit) for index, payload in enumerate(payloads)]
         self.urgent = urgent
+        self.may_hedge = True
         self.left = len(self.items)
         self.future: Future[R] = Future()
 

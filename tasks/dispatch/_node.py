@@ -34,6 +34,10 @@ LAGS = 4.0
 """And by this many times the longest gap in which our own event loop did not run: where other programs have the
 cores, they may have those of a node on this machine too."""
 
+LOADING_OVERDUE_S = 15.0
+"""The first request may take this long before others are asked: its node may have to load the model. Whether the node
+is silent shows only at the end of its load time-out."""
+
 GIVE_UP_FACTOR = 10.0
 """A request that takes this many times as long as expected, and GIVE_UP_EXTRA_S on top, is given up."""
 
@@ -125,14 +129,20 @@ class Node:
         begun = request.note.begun
         if begun is None or request.overdue:
             return math.inf
-        return begun + self.lag.since(begun) + self._limit(request, begun, OVERDUE, OVERDUE_LEAST)
+        limit = self._limit(request, begun, OVERDUE, OVERDUE_LEAST)
+        if not self.warm:
+            limit = max(limit, LOADING_OVERDUE_S)
+        return begun + self.lag.since(begun) + limit
 
     def silent_at(self, request: Request, now: float) -> float:
         """When a request in service has taken so long that its node counts as silent."""
         begun = request.note.begun
         if begun is None:
             return math.inf
-        return begun + self.lag.since(begun) + self._limit(request, now, SILENT, SILENT_LEAST)
+        limit = self._limit(request, now, SILENT, SILENT_LEAST)
+        if not self.warm:
+            limit = max(limit, self.client.node.load_timeout)
+        return begun + self.lag.since(begun) + limit
 
     def silent_for_long(self, request: Request, now: float, times: float, least: float) -> bool:
         """Whether nothing has come for this many times as long as a request should take, and `least` on top.
@@ -176,10 +186,10 @@ class Node:
             and len(self.requests) < self.rate_model.limit
         )
 
-    def take_slot(self) -> bool:
+    def take_slot(self, *, urgent: bool) -> bool:
         """Take a slot for another request, shared with all that use the node; return whether there was one."""
         node = self.client.node
-        slot = self.shared_limits.take(node.url, node.max_in_flight)
+        slot = self.shared_limits.take(node.url, node.max_in_flight, urgent=urgent)
         self.foreign_in_flight = max(slot.others, self.foreign_in_flight if self.requests else 0)
         self.refused = not slot.taken
         if slot.others and slot.slots is not None and self.rate_model.probing_slots:

@@ -10,7 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prefect_ollama.blocks.errors import InputRejected, NodeError, NodeUnreachable, PrefectOllamaError
+from prefect_ollama.blocks.errors import (
+    AnswerRejected,
+    InputRejected,
+    NodeError,
+    NodeUnreachable,
+    PrefectOllamaError,
+)
 from prefect_ollama.tasks.dispatch._job import FailureRecord, Item
 from prefect_ollama.tasks.dispatch._node import Node
 from prefect_ollama.tasks.dispatch._request_kind import RequestKind
@@ -46,20 +52,28 @@ def may_try(item: Item, node: Node, nodes: Sequence[Node], now: float, *, others
 
 def is_certain(error: NodeError) -> bool:
     """Return whether an error is surely the payload's fault, so that its node need not prove itself again."""
-    return isinstance(error, InputRejected) and error.too_long
+    return isinstance(error, AnswerRejected) or _is_final(error)
 
 
 def final_error(
     item: Item, nodes: Sequence[Node], kind: RequestKind, now: float
 ) -> PrefectOllamaError | None:
     """Why an item has failed for good, or None while it has not."""
-    if not item.failures or _untried(item, nodes, now):
-        return None
-    errors = [failure.error for failure in item.failures.values()]
-    weight = sum(failure.weight for failure in item.failures.values())
-    if weight < REJECT_SCORE and not any(map(is_certain, errors)):
-        return None
+    failures = item.failures.values()
+    errors = [failure.error for failure in failures]
+    # Nodes that answer, and not as was asked, will hardly do so when there are more of them.
+    rejected = sum(each.weight for each in failures if isinstance(each.error, AnswerRejected))
+    if rejected < REJECT_SCORE:
+        if not item.failures or _untried(item, nodes, now):
+            return None
+        if sum(each.weight for each in failures) < REJECT_SCORE and not any(map(_is_final, errors)):
+            return None
     return kind.final_error(item, errors)
+
+
+def _is_final(error: NodeError) -> bool:
+    """Whether it needs no points: "too long" is never said by chance."""
+    return isinstance(error, InputRejected) and error.too_long
 
 
 def _untried(item: Item, nodes: Sequence[Node], now: float) -> bool:

@@ -79,6 +79,7 @@ class RateModel:
         self._guess = True
         self._largest = units
         self.side_by_side = False
+        self._seen_at_once = 1
         self.slots = min(slots or 1, self._most)
         self._wave: dict[Sent, float | None] = {}
         self._wave_size = min(slots + 1 if slots else FIRST_WAVE, self._most)
@@ -124,6 +125,21 @@ class RateModel:
         if not self._sent:
             self._silent = now - self._heard  # a node does not become less silent by being asked less
         self._take_up(now)
+
+    def heard(self, now: float, note: Sent, units: float) -> None:
+        """Learn from a part of an answer: the node lives, serves this request now, and has done so much of it.
+
+        Args:
+            now: The time.
+            note: The request.
+            units: Work that the part shows; a request turns out larger than was estimated, and never smaller.
+        """
+        note.units = max(note.units, units)
+        self._heard, self._silent = now, 0.0
+        if note.begun is None and note in self._sent:
+            note.begun = now
+            self._seen_at_once = max(self._seen_at_once, len(self._serving))
+            self.slots = min(max(self.slots, self._seen_at_once), self._most)
 
     def finished(self, now: float, note: Sent) -> float:
         """Learn from an answer.
@@ -264,7 +280,7 @@ class RateModel:
             return
         quickest = min(time / note.units for note, time in times)
         at_once = [(note, time) for note, time in times if time / note.units <= AT_ONCE * quickest]
-        self.slots = len(at_once)
+        self.slots = max(len(at_once), min(self._seen_at_once, self._most))
         sizes = [note.units for note, _ in at_once]
         self.side_by_side |= (
             len(at_once) > 1
@@ -272,7 +288,7 @@ class RateModel:
             and max(sizes) <= AT_ONCE * min(sizes)
         )
         self._wave = {}
-        more = self.slots == len(times) and self.slots < self._most
+        more = self.slots >= len(times) and self.slots < self._most
         self._wave_size = min(2 * self.slots, self._most) if more else 0
         for note, time in at_once:
             self._learn(note.units, time)

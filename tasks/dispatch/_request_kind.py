@@ -1,12 +1,12 @@
 """What the dispatcher asks of a kind of request: what a payload costs, how it is sent, and how answers are checked.
 
 Queue, scheduling, breaker, hedging and shared limits work with these interfaces alone. Embedding is one kind
-(`embedding_kind`).
+(`_embedding_kind`), chat another (`_chat_kind`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -104,11 +104,15 @@ class RequestKind(Protocol):
     """One kind of request to the nodes of a cluster.
 
     Attributes:
+        name: Its name in places that all kinds share, empty for embedding.
         first_units: Units of the request whose time is known of each proven node.
+        loads: Whether a proven node may still have to load the model.
         work: What nodes do, after "No node has", for the error of a cluster that does nothing.
     """
 
+    name: str
     first_units: float
+    loads: bool
     work: str
 
     def connect(self, node: NodeSpec) -> Client:
@@ -126,17 +130,23 @@ class RequestKind(Protocol):
     def answer_check(self, nodes: Sequence[Node], now: float) -> AnswerCheck:
         """Return what checks the answers of these nodes."""
 
-    def send(self, client: Any, payloads: Sequence[Any], *, timeout: float) -> Coroutine[Any, Any, Reply]:
+    def send(
+        self, client: Any, payloads: Sequence[Any], *, timeout: float, progress: Callable[[float], None]
+    ) -> Coroutine[Any, Any, Reply]:
         """Send one request.
 
         Args:
             client: What `connect` returned.
             payloads: As the items' jobs and the answer check prepared them.
-            timeout: Seconds until the whole answer must be there.
+            timeout: Seconds until the answer must be there, or the first part of it where it comes in parts.
+            progress: Called with the units of work that the parts so far show.
 
         Raises:
             NodeError: One of its kinds.
         """
+
+    def actual_units(self, reply: Any, estimated: float) -> float:
+        """Return the work that a request turned out to be; `estimated` is what was thought before."""
 
     def results(self, reply: Any) -> Iterable[Any]:
         """Return the results of a reply, in the order of its payloads."""

@@ -48,7 +48,7 @@ def to_hedge(node: Node, nodes: Sequence[Node], now: float) -> Request | None:
     for other in nodes:
         for request in other.requests:
             items = request.open_items
-            if not items or any(item.copies != 1 for item in items):
+            if not items or any(item.copies != 1 or not item.job.may_hedge for item in items):
                 continue
             mine = batch_size.finish(node.load(now), sum(item.units for item in items)) + 0.002
             due = other.rate_model.due(now, request.note) if other.works else math.inf

@@ -1,10 +1,12 @@
 """Limits that all runs on this machine share, so that together they send a node no more requests than one run would.
 
-Guarantees: all runs that share a folder have at most one request more in flight at a node than it serves at once, or
-one for each run if there are more runs. The run with the fewest requests there is next, and among those the one that
+Guarantees: all runs that share a folder have at most one bulk request of a kind more in flight at a node than it serves
+at once, or one for each run if there are more runs. Requests of all kinds together keep to the node's limit, and
+questions get a slot before bulk work does. The run with the fewest requests there is next, and among those the one that
 has waited longest. One run alone measures how many requests a node serves at once, and all later runs know the result.
 A killed run blocks nobody, because the operating system releases its lock. Other users of the machine can neither read
-the folder nor hold its locks. Without a usable folder, or without file locks, a run shares nothing.
+the folder nor hold its locks. Without a usable folder, or without file locks, a run shares limits only within its
+process.
 """
 
 from __future__ import annotations
@@ -51,11 +53,17 @@ class Usage:
         held: Its requests in flight.
         asks: Since when it waits for a slot, by the machine's monotonic clock; None while it does not.
         finds: Whether it is finding out how many the node serves at once.
+        urgent: Whether what it waits with goes before all bulk work.
     """
 
     held: int = 0
     asks: float | None = None
     finds: bool = False
+    urgent: bool = False
+
+    def word(self) -> tuple[object, ...]:
+        """Return it as it is written for others; earlier versions know three values."""
+        return astuple(self) if self.urgent else astuple(self)[:3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +85,15 @@ class SharedLimits:
     """The usage of nodes by all runs that share a folder, seen from one of them; for one thread.
 
     Args:
-        folder: The shared folder; None for a run that shares nothing.
+        folder: The shared folder; None for a run that shares only with those of its process in `beside`.
+        kind: Kind of request, which has slots of its own at a node; empty for embedding.
+        beside: Those of the same thread. It adds itself.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, kind: str = "", beside: list[SharedLimits] | None = None) -> None:
+        self._kind = kind
+        self._beside = [] if beside is None else beside
+        self._beside.append(self)
         self._folder = folder
         self._mine: dict[str, Usage] = {}
         self._written = b""
@@ -92,28 +105,32 @@ class SharedLimits:
             self._come(folder)
 
     def slots(self, url: str) -> int | None:
-        """How many requests a node serves at once, as far as anyone has found out."""
-        return self._slots().get(url)
+        """How many requests of its kind a node serves at once, as far as anyone has found out."""
+        return self._slots().get(self._key(url))
 
-    def take(self, url: str, most: int) -> Slot:
+    def take(self, url: str, most: int, *, urgent: bool = False) -> Slot:
         """Take a slot for a request at a node; where none is free, wait in line for one.
 
         Args:
             url: The node's.
-            most: Requests in flight there at most, whoever's.
+            most: Requests in flight there at most, whoever's and of whatever kind.
+            urgent: Whether it goes before all bulk work.
         """
+        key = self._key(url)
         with self._look() as seen:
-            usage = self._mine.setdefault(url, Usage())
-            if not seen:
-                usage.held, usage.asks = usage.held + 1, None
-                return Slot(True)
-            others, slots, now = self._others(url), self._slots().get(url), time.monotonic()
-            taken = _may(usage, others, slots, most, now)
+            usage = self._mine.setdefault(key, Usage())
+            usage.urgent = urgent
+            there, now = self._others(url, seen=seen), time.monotonic()
+            slots = self._slots().get(key) if seen else None
+            same = [other for name, other in there if name == key]
+            taken = not there and not seen
+            if not taken:
+                taken = _may(usage, same, [other for _, other in there], slots, most, now)
             if taken:
                 usage.held, usage.asks = usage.held + 1, None
             elif usage.asks is None:
                 usage.asks = now
-            return Slot(taken, sum(other.held for other in others), slots)
+            return Slot(taken, sum(other.held for _, other in there), slots)
 
     def release(self, url: str, found: int | None) -> None:
         """Release a slot.
@@ -122,17 +139,19 @@ class SharedLimits:
             url: The node's.
             found: How many requests it serves at once, if that was found out just now.
         """
+        key = self._key(url)
         with self._look() as seen:
-            self._mine[url].held -= 1
+            self._mine[key].held -= 1
             if found is not None:
-                self._mine[url].finds = False
+                self._mine[key].finds = False
                 if seen:
-                    self._keep(self._slots() | {url: found})
+                    self._keep(self._slots() | {key: found})
 
     def ask_only(self, urls: Collection[str]) -> None:
         """Wait for slots at these nodes alone: for others there is nothing to send any more."""
+        keys = {self._key(url) for url in urls}
         if dropped := [
-            usage for url, usage in self._mine.items() if usage.asks is not None and url not in urls
+            usage for key, usage in self._mine.items() if usage.asks is not None and key not in keys
         ]:
             with self._look():
                 for usage in dropped:
@@ -141,15 +160,21 @@ class SharedLimits:
     def others(self, url: str) -> int:
         """Requests that others have in flight at a node now."""
         with self._look() as seen:
-            return sum(other.held for other in self._others(url)) if seen else 0
+            return sum(other.held for _, other in self._others(url, seen=seen))
 
     def close(self) -> None:
         """Leave the folder."""
+        if self in self._beside:
+            self._beside.remove(self)
         if self._folder is not None:
             self._folder = None
             with suppress(OSError):
                 self._path.unlink()
             self._close_files()
+
+    def _key(self, url: str) -> str:
+        """Under which name its usage of a node is kept; no URL of a node has a fragment."""
+        return f"{url}#{self._kind}" if self._kind else url
 
     # ---- the folder
 
@@ -198,24 +223,33 @@ class SharedLimits:
     def _leave(self) -> None:
         if self._folder is None:
             return
-        word = json.dumps({url: astuple(usage) for url, usage in self._mine.items()}).encode()
+        word = json.dumps({key: usage.word() for key, usage in self._mine.items()}).encode()
         if word != self._written:
             os.pwrite(self._file, word, 0)
             os.ftruncate(self._file, len(word))
             self._written = word
         fcntl.flock(self._lock, fcntl.LOCK_UN)
 
-    def _others(self, url: str) -> list[Usage]:
-        """The others that have or want something at a node. Those that died are cleared away."""
-        found: list[Usage] = []
+    def _others(self, url: str, *, seen: bool) -> list[tuple[str, Usage]]:
+        """The others that have or want something at a node, of whatever kind. Those that died are cleared away.
+
+        Args:
+            url: The node's.
+            seen: Whether the folder can be looked at; those of this thread are there as well.
+        """
+        found: list[tuple[str, Usage]] = []
+        if not seen:
+            mine = (other._mine for other in self._beside if other is not self)
+            return [(key, usage) for each in mine for key, usage in each.items() if _is_at(key, url)]
         for path in self._folder.glob(f"*{SUFFIX}") if self._folder is not None else ():
             if path == self._path:
                 continue
             with suppress(OSError, ValueError, TypeError), path.open("rb") as file:
                 if _free(file.fileno()):
                     path.unlink(missing_ok=True)
-                elif (usage := json.load(file).get(url)) is not None:
-                    found.append(Usage(*usage))
+                else:
+                    usages = json.load(file).items()
+                    found += [(key, Usage(*usage)) for key, usage in usages if _is_at(key, url)]
         return found
 
     def _slots(self) -> dict[str, int]:
@@ -253,14 +287,42 @@ def _free(file: int) -> bool:
     return True
 
 
-def _may(usage: Usage, others: Collection[Usage], slots: int | None, most: int, now: float) -> bool:
-    """Return whether a run may have one more slot at a node that these others use."""
+def _is_at(key: str, url: str) -> bool:
+    return key.partition("#")[0] == url
+
+
+def _may(
+    usage: Usage,
+    others: Collection[Usage],
+    all_others: Collection[Usage],
+    slots: int | None,
+    most: int,
+    now: float,
+) -> bool:
+    """Return whether a run may have one more slot at a node.
+
+    Args:
+        usage: What it has there.
+        others: What others have there, of the same kind of request.
+        all_others: The same, of any kind.
+        slots: Requests of this kind that the node serves at once, None where nobody knows.
+        most: Requests of any kind in flight there at most.
+        now: The time.
+    """
     total = usage.held + sum(other.held for other in others)
     if slots is None and usage.held and not any(other.finds for other in others):
         usage.finds = True
-    if not others:
+    if not all_others:
         return True
     if not usage.held and usage.asks is not None and now - usage.asks > SLOT_TIMEOUT_S:
+        return True
+    if usage.held + sum(other.held for other in all_others) >= most:
+        return False
+    if usage.urgent:
+        return True
+    if any(other.urgent and other.asks is not None for other in all_others):
+        return False  # a question waits for a place there
+    if not others:
         return True
     if slots is None:
         if usage.finds:

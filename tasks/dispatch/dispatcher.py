@@ -18,7 +18,7 @@ from typing import Literal, Self
 from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.nodes import VerifiedCluster
 from prefect_ollama.tasks.dispatch._embedding_kind import EmbeddingKind
-from prefect_ollama.tasks.dispatch._engine import Engine
+from prefect_ollama.tasks.dispatch._engine_thread import EngineThread
 from prefect_ollama.tasks.dispatch.embedding import Embedded, EmbeddingJob, Unfinished, as_it_is
 from prefect_ollama.tasks.dispatch.long_words import divide_long_words
 from prefect_ollama.tasks.dispatch.stats import DispatchStats
@@ -31,6 +31,10 @@ SHARED_SECONDS = 60.0
 
 class Dispatcher:
     """Spans all nodes of a cluster. Close it, or use it as a context manager.
+
+    Attributes:
+        cluster: The nodes with their proofs.
+        engine: What the texts are handed to.
 
     Args:
         cluster: The nodes with their proofs (`prefect_ollama.blocks.nodes.verification.verify_cluster`).
@@ -48,13 +52,7 @@ class Dispatcher:
     ) -> None:
         self.cluster = cluster
         self._prepare = prepare
-        self._meeting = shared_folder
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="dispatcher", daemon=True)
-        self._thread.start()
-        self._closed = False
-        self._lock = threading.Lock()
-        self._engine = asyncio.run_coroutine_threadsafe(self._make_engine(), self._loop).result()
+        self.engine = EngineThread().open(EmbeddingKind(cluster), cluster.spec, shared_folder)
 
     def embed(self, texts: Sequence[str], *, kind: Kind = "document") -> Embedded:
         """Embed texts and wait. May be called from many threads at once.
@@ -75,7 +73,7 @@ class Dispatcher:
         try:
             return job.future.result()
         except BaseException:
-            self._cancel(job)
+            self.engine.cancel(job)
             raise
 
     def embed_parts(self, texts: Sequence[str], size: int) -> Generator[tuple[Sequence[str], Embedded]]:
@@ -110,7 +108,7 @@ class Dispatcher:
                     yield jobs[future][1], future.result()
         finally:
             for job, _ in jobs.values():
-                self._cancel(job)
+                self.engine.cancel(job)
         if unfinished:
             first, left = unfinished[0], sum(error.left for error in unfinished)
             raise ClusterError(first.cause, left=left, state=f"{left} texts are left.", remedy=first.remedy)
@@ -121,38 +119,21 @@ class Dispatcher:
         try:
             return await asyncio.shield(asyncio.wrap_future(job.future))
         except BaseException:
-            self._cancel(job)
+            self.engine.cancel(job)
             raise
 
     def stats(self, *, spans: bool = False) -> DispatchStats:
-        """What was done so far.
-
-        Args:
-            spans: Whether to add the last requests one by one.
-        """
-
-        async def ask() -> DispatchStats:
-            return self._engine.stats(spans=spans)
-
-        if self._closed:
-            return self._engine.stats(spans=spans)
-        return asyncio.run_coroutine_threadsafe(ask(), self._loop).result()
+        """Return what was done so far; `spans` adds the last requests one by one."""
+        return self.engine.stats(spans=spans)
 
     @property
     def idle(self) -> bool:
         """Whether no texts are under way."""
-        return self._engine.idle
+        return self.engine.idle
 
     def close(self) -> None:
         """Cancel what is in flight and close all connections. Waiting callers get a ClusterError."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        asyncio.run_coroutine_threadsafe(self._engine.aclose(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self.engine.close()
 
     def __enter__(self) -> Self:
         return self
@@ -161,9 +142,6 @@ class Dispatcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    async def _make_engine(self) -> Engine:
-        return Engine(EmbeddingKind(self.cluster), self.cluster.spec, self._meeting)
 
     def _submit(self, texts: Sequence[str], kind: Kind) -> EmbeddingJob:
         model = self.cluster.spec.model
@@ -178,16 +156,8 @@ class Dispatcher:
             limit=most,
             prepare=self._prepare,
         )
-        with self._lock:
-            if self._closed:
-                raise ClusterError("The dispatcher is closed.", left=len(texts), remedy="Open another one.")
-            self._loop.call_soon_threadsafe(self._engine.add, job)
+        self.engine.submit(job)
         return job
-
-    def _cancel(self, job: EmbeddingJob) -> None:
-        with self._lock:
-            if not self._closed and not job.future.done():
-                self._loop.call_soon_threadsafe(self._engine.cancel, job)
 
 
 _shared: dict[object, tuple[Dispatcher, float]] = {}

@@ -25,6 +25,7 @@ from prefect_ollama.tasks.dispatch import _embedding_kind as embedding_kind
 from prefect_ollama.tasks.dispatch._embedding_kind import EmbeddingKind
 from prefect_ollama.tasks.dispatch._engine import Engine
 from prefect_ollama.tasks.dispatch._rate_model import RateModel
+from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
 from prefect_ollama.tasks.dispatch.embedding import EmbeddingJob
 from tests.nodes import expected_vector
 from tests.nodes.bursts import ALWAYS, Bursts, least_time
@@ -219,7 +220,7 @@ def embed(
     cluster = VerifiedCluster(spec, reference, verifications)
 
     async def run() -> Outcome:
-        dispatch = Engine(EmbeddingKind(cluster), spec)
+        dispatch = Engine(EmbeddingKind(cluster), spec, SharedLimits(None))
         job = EmbeddingJob(list(texts), DIMENSION, prefix="", urgent=False, limit=most)
         dispatch.add(job)
         embedded = await asyncio.wrap_future(job.future)

@@ -30,7 +30,7 @@ class Api:
     """Answers requests; counts them."""
 
     def __init__(self, settings: Settings, on_request: Callable[[], None]) -> None:
-        """`on_request` is called before each embed request is counted."""
+        """`on_request` is called before each embed or chat request is counted."""
         self.settings = settings
         self.service = Service(settings.slots, settings.speed, settings.bursts)
         self.faults: list[Armed] = []
@@ -153,6 +153,9 @@ class Api:
     def _talk(self, exchange: Exchange) -> None:
         asked = asked_of(exchange, "ChatRequest")
         said = [str(each.get("content", "")) for each in asked.get("messages") or ()]
+        self._on_request()  # may take the node down
+        if exchange.connection.transport.is_closing():
+            return
         fault = self._struck("/api/chat", said)
         for armed in self.faults:
             armed.seen += 1

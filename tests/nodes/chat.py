@@ -124,7 +124,7 @@ class Chat:
             speed = self.service.speed
             for number in range(len(answer.pieces)):
                 due = job.begun + (before + each * (number + 1)) / speed
-                timers.append(self._loop.call_at(due, self._piece, exchange, answer, number))
+                timers.append(self._loop.call_at(due, self._pieces_until, exchange, answer, number + 1))
 
         def done() -> None:
             if exchange.open:
@@ -133,15 +133,17 @@ class Chat:
         job.done, job.started = done, begun
         exchange.gone = left
         if job.work == 0:
-            for number in range(len(answer.pieces)):
-                self._piece(exchange, answer, number)
             done()
             return
         self.service.submit(job)
 
+    def _pieces_until(self, exchange: Exchange, answer: _Answer, end: int) -> None:
+        """Send the pieces that are due: two timers of one moment may come in either order."""
+        while answer.sent < end and exchange.open and not answer.broken:
+            self._piece(exchange, answer, answer.sent)
+            answer.sent += 1
+
     def _piece(self, exchange: Exchange, answer: _Answer, number: int) -> None:
-        if not exchange.open or answer.broken:
-            return
         if answer.fault is not None and answer.strikes_at(number):
             answer.broken = True
             self._break(exchange, answer, answer.fault)
@@ -173,6 +175,7 @@ class Chat:
             exchange.finish()
 
     def _end(self, exchange: Exchange, answer: _Answer) -> None:
+        self._pieces_until(exchange, answer, len(answer.pieces))
         if answer.broken:
             return
         self.answered += 1
@@ -215,6 +218,7 @@ class _Answer:
         self.stream = stream
         self.fault = fault
         self.broken = False
+        self.sent = 0
         self._opened = False
 
     def strikes_at(self, number: int) -> bool:

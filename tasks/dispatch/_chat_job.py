@@ -1,0 +1,162 @@
+"""Chat requests of one caller, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from prefect_ollama.blocks.errors import ChatError, PrefectOllamaError
+from prefect_ollama.blocks.nodes import ChatReply, ChatRequest
+from prefect_ollama.tasks.dispatch._answer_format import Check, check_of
+from prefect_ollama.tasks.dispatch._answer_stream import AnswerStream, Attempt, Tell
+from prefect_ollama.tasks.dispatch._job import Job
+from prefect_ollama.tasks.dispatch.chat import ChatAnswer, ChatAnswers, ChatUnfinished
+
+PROMPT_TOKENS_A_UNIT: Final = 16.0
+"""Tokens of a prompt that cost as much as one of the answer: a prompt is read in parallel, an answer is not. Ollama's
+own figures give 5 to 10 on a CPU and 20 to 40 on a GPU."""
+
+BYTES_A_TOKEN: Final = 4.0
+
+FIRST_ANSWER_TOKENS: Final = 128.0
+"""Tokens of an answer, before any has come."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SentChat:
+    """A chat request as it goes out, once.
+
+    Attributes:
+        request: The request.
+        check: What checks the answer.
+        attempt: Who hears of it.
+    """
+
+    request: ChatRequest
+    check: Check
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chatted:
+    """An answer that fits.
+
+    Attributes:
+        sent: What it answers.
+        reply: The answer.
+        value: It as JSON, where the request has a format.
+        seconds: That it took.
+    """
+
+    sent: SentChat
+    reply: ChatReply
+    value: Any
+    seconds: float
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the node counted."""
+        return self.reply.prompt_tokens + self.reply.answer_tokens
+
+
+class ChatJob(Job[ChatAnswers]):
+    """One caller's chat requests, on their way to `ChatAnswers`.
+
+    Args:
+        requests: The requests.
+        urgent: Whether they go before all others.
+        answer_tokens: Tokens that an answer has had, on average.
+        tell: Called with the events of the only request, where its caller listens.
+
+    Raises:
+        ConfigurationError: The format of a request is no JSON schema.
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[ChatRequest],
+        *,
+        urgent: bool,
+        answer_tokens: float = FIRST_ANSWER_TOKENS,
+        tell: Tell | None = None,
+    ) -> None:
+        self._answer_tokens = answer_tokens
+        self._answers: list[ChatAnswer | None] = [None] * len(requests)
+        self._failures: dict[int, ChatError] = {}
+        self._stream = None if tell is None else AnswerStream(tell)
+        self._checks = _checks(requests)
+        super().__init__(requests, urgent=urgent, limit=1)
+        self.may_hedge = tell is None  # two nodes at once would tell a caller the same twice
+        for item in self.items:
+            if (error := _no_unicode(item.payload)) is not None:
+                self.refuse(item, error)
+
+    def cost(self, payload: ChatRequest) -> float:
+        """Return the units of a request: a token of an answer is one."""
+        return prompt_units(payload) + min(self._answer_tokens, payload.max_tokens)
+
+    def prepared(self, payload: ChatRequest) -> SentChat:
+        """Return the request as it goes out now."""
+        return SentChat(payload, self._checks[id(payload.format)], Attempt(self._stream))
+
+    def keep(self, index: int, result: Chatted, node: str) -> None:
+        """Keep an answer."""
+        reply = result.reply
+        self._answers[index] = ChatAnswer(
+            reply.text,
+            result.value,
+            reply.thinking,
+            node,
+            result.seconds,
+            reply.prompt_tokens,
+            reply.answer_tokens,
+        )
+        result.sent.attempt.finish(reply.text)
+
+    def keep_error(self, index: int, error: PrefectOllamaError) -> None:
+        """Keep a request's error."""
+        assert isinstance(error, ChatError)
+        self._failures[index] = error
+
+    def charge(self, seconds: float, tokens: int) -> None:
+        """Do nothing: each answer has its own figures."""
+
+    def result(self) -> ChatAnswers:
+        """Return the answers and errors that there are."""
+        return ChatAnswers(tuple(self._answers), dict(self._failures))
+
+    def unfinished(self, why: str, remedy: str) -> ChatUnfinished:
+        """Return an error that carries the answers that there are."""
+        return ChatUnfinished(why, left=self.left, answers=self.result(), remedy=remedy)
+
+
+def prompt_units(request: ChatRequest) -> float:
+    """Return the work of reading the messages of a request."""
+    return request.size / BYTES_A_TOKEN / PROMPT_TOKENS_A_UNIT
+
+
+def last_words(request: ChatRequest) -> str:
+    """Return the last message of a request, by which an error names it."""
+    said = request.messages[-1].content if request.messages else ""
+    return said.encode("utf-8", "backslashreplace").decode()
+
+
+def _checks(requests: Sequence[ChatRequest]) -> dict[int, Check]:
+    """By the identity of a schema, its check: many requests share one, and compiling it takes a millisecond."""
+    schemas: dict[int, Mapping[str, Any] | None] = {id(each.format): each.format for each in requests}
+    return {key: check_of(schema) for key, schema in schemas.items()}
+
+
+def _no_unicode(request: ChatRequest) -> ChatError | None:
+    try:
+        for message in request.messages:
+            message.content.encode()
+    except UnicodeEncodeError as error:
+        return ChatError(
+            f"it is no valid Unicode, so no JSON can carry it ({error.reason} at {error.start}).",
+            request=last_words(request),
+            state="It was not sent.",
+            remedy="Decode its source with errors='replace'.",
+        )
+    return None

@@ -1,0 +1,163 @@
+"""Chat as a kind of request: each goes out alone, its answer comes in pieces, and is checked against its schema."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from prefect_ollama.blocks.errors import AnswerRejected, ChatError, InputRejected, NodeError, NodeRefused
+from prefect_ollama.blocks.nodes import (
+    ChatEndpoint,
+    ChatLimits,
+    ChatMessage,
+    ChatRequest,
+    NodeSpec,
+    VerifiedChat,
+    open_chat_endpoint,
+    verify_chat_again,
+)
+from prefect_ollama.tasks.dispatch._chat_job import (
+    FIRST_ANSWER_TOKENS,
+    Chatted,
+    SentChat,
+    last_words,
+    prompt_units,
+)
+from prefect_ollama.tasks.dispatch._job import Item
+from prefect_ollama.tasks.dispatch._node import Node
+from prefect_ollama.tasks.dispatch._unchecked import Unchecked
+
+TOKEN_TIMEOUT_S: Final = 60.0
+"""Seconds from one piece of an answer to the next: a node that swaps models or reads from disk makes such pauses, and
+one that hangs makes longer ones."""
+
+FIRST_TOKENS_A_SECOND: Final = 30.0
+"""Rate of a node before its first answer; the same for all, so that all get work and show what they can do."""
+
+MEMORY: Final = 0.1
+"""Weight of the newest answer in the mean length of answers."""
+
+SANITY: Final = ChatRequest((ChatMessage("user", "Answer with one word."),), max_tokens=1)
+"""What a node that failed is asked: any answer shows that its runner works, which its list of models does not."""
+
+
+class ChatKind:
+    """Chat with one model.
+
+    Args:
+        verified: The nodes, and what is known of them.
+
+    Attributes:
+        name: For the slots that chat has beside embedding: Ollama runs another process for it.
+        first_units: Units of an answer of usual length.
+        loads: A node is not made to load the model before there is a request.
+        work: For the error of a cluster that does nothing.
+        answer_tokens: Tokens of an answer, on average.
+    """
+
+    name = "chat"
+    first_units = FIRST_ANSWER_TOKENS
+    loads = True
+    work = "answered a chat request"
+
+    def __init__(self, verified: VerifiedChat) -> None:
+        self._verified = verified
+        self.answer_tokens = FIRST_ANSWER_TOKENS
+
+    def connect(self, node: NodeSpec) -> ChatEndpoint:
+        """Return a client of a node."""
+        return open_chat_endpoint(node, self._verified.model)
+
+    def proven_seconds(self, node: str) -> float | None:
+        """Return a guess for a node that may work at once, None for others."""
+        return FIRST_ANSWER_TOKENS / FIRST_TOKENS_A_SECOND if node in self._verified.models else None
+
+    def left_out(self, node: str) -> NodeError | None:
+        """Return why a node may not work, where that is known."""
+        return self._verified.left_out.get(node)
+
+    def most_items(self, node: NodeSpec) -> int:
+        """Return 1: a conversation goes out alone."""
+        return 1
+
+    def answer_check(self, nodes: Sequence[Node], now: float) -> Unchecked:
+        """Return that answers are handed on as they come: they were checked when they did."""
+        return Unchecked(1)
+
+    async def send(
+        self,
+        client: ChatEndpoint,
+        payloads: Sequence[SentChat],
+        *,
+        timeout: float,
+        progress: Callable[[float], None],
+    ) -> Chatted:
+        """Send a request, and check the answer."""
+        [sent] = payloads
+        units = prompt_units(sent.request)
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+
+        def heard(piece: str) -> None:
+            nonlocal units
+            units += 1.0
+            progress(units)
+            sent.attempt.heard(piece)
+
+        limits = ChatLimits(timeout, min(client.node.read_timeout, TOKEN_TIMEOUT_S))
+        try:
+            reply = await client.chat(sent.request, limits=limits, heard=heard)
+            if reply.cut:
+                raise AnswerRejected(
+                    f"cut its answer at {sent.request.max_tokens:,} tokens, or at the end of the context.",
+                    node=client.node.name,
+                    cut=True,
+                )
+            try:
+                value = sent.check(reply.text)
+            except ValueError as error:
+                raise AnswerRejected(f"gave an unusable answer: {error}.", node=client.node.name) from None
+        except BaseException:
+            sent.attempt.failed()
+            raise
+        return Chatted(sent, reply, value, loop.time() - start)
+
+    def actual_units(self, reply: Chatted, estimated: float) -> float:
+        """Return the units of an answer by its real length."""
+        tokens = reply.reply.answer_tokens
+        if not tokens:
+            return estimated
+        self.answer_tokens += MEMORY * (tokens - self.answer_tokens)
+        return prompt_units(reply.sent.request) + tokens
+
+    def results(self, reply: Chatted) -> tuple[Chatted]:
+        """Return the answer."""
+        return (reply,)
+
+    async def probe(self, client: ChatEndpoint, *, timeout: float, refused: NodeRefused | None) -> float:
+        """Look at the node's model again, and let it answer with a token."""
+        await verify_chat_again(client, self._verified, timeout=timeout, refused=refused)
+        await client.chat(SANITY, limits=ChatLimits(timeout, timeout))
+        return FIRST_ANSWER_TOKENS / FIRST_TOKENS_A_SECOND
+
+    def final_error(self, item: Item, errors: Sequence[NodeError]) -> ChatError:
+        """Return why no node answers a request."""
+        request: ChatRequest = item.payload
+        words = last_words(request)
+        if any(isinstance(error, InputRejected) and error.too_long for error in errors):
+            return ChatError(
+                f"its {request.size:,} bytes are longer than the context of {self._verified.model.name!r}.",
+                request=words,
+                state="It was not cut.",
+                remedy="Give it fewer passages, or raise the context of the cluster's chat model.",
+            )
+        remedy = "Ask in another way, or use a larger chat model."
+        if any(isinstance(error, AnswerRejected) and error.cut for error in errors):
+            remedy = "Allow more tokens for the answer, or raise the context of the cluster's chat model."
+        return ChatError(
+            f"{', '.join(sorted(item.failures))} gave no answer that can be used ({errors[-1].cause})",
+            request=words,
+            state="It has no answer; the other requests have theirs.",
+            remedy=remedy,
+        )

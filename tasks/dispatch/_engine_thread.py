@@ -1,0 +1,118 @@
+"""Engines in a thread of their own: one event loop, to which any other thread hands jobs.
+
+Engines of several kinds of request may share a thread; then they see what each other has in flight at a node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prefect_ollama.blocks.errors import ClusterError
+from prefect_ollama.blocks.nodes import ClusterSpec
+from prefect_ollama.tasks.dispatch._engine import Engine
+from prefect_ollama.tasks.dispatch._job import Job
+from prefect_ollama.tasks.dispatch._request_kind import RequestKind
+from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
+from prefect_ollama.tasks.dispatch.stats import DispatchStats
+
+T = TypeVar("T")
+
+
+class EngineThread:
+    """A thread with an event loop; it ends with the last engine that was opened in it."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="dispatcher", daemon=True)
+        self._thread.start()
+        self._limits: list[SharedLimits] = []
+        self._lock = threading.Lock()
+        self._open = 0
+
+    def open(self, kind: RequestKind, cluster: ClusterSpec, shared_folder: Path | None) -> OpenEngine:
+        """Open an engine.
+
+        Args:
+            kind: What it asks of the nodes.
+            cluster: The nodes.
+            shared_folder: Folder in which all that use the same nodes see each other; None for none.
+        """
+        limits = SharedLimits(shared_folder, kind.name, self._limits)
+        engine = self.run(lambda: Engine(kind, cluster, limits))
+        with self._lock:
+            self._open += 1
+        return OpenEngine(self, engine)
+
+    def run(self, step: Callable[[], T]) -> T:
+        """Run a step in the loop, and return its result."""
+
+        async def stepping() -> T:
+            return step()
+
+        return asyncio.run_coroutine_threadsafe(stepping(), self.loop).result()
+
+    def close(self, engine: Engine) -> None:
+        """Close an engine, and the thread with the last one."""
+        asyncio.run_coroutine_threadsafe(engine.aclose(), self.loop).result()
+        with self._lock:
+            self._open -= 1
+            if self._open:
+                return
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+class OpenEngine:
+    """One engine, to be used from any thread.
+
+    Args:
+        thread: Where it runs.
+        engine: The engine.
+    """
+
+    def __init__(self, thread: EngineThread, engine: Engine) -> None:
+        self.thread = thread
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def submit(self, job: Job[Any]) -> None:
+        """Hand a job in.
+
+        Raises:
+            ClusterError: It was closed before.
+        """
+        with self._lock:
+            if self._closed:
+                raise ClusterError("The dispatcher is closed.", left=job.left, remedy="Open another one.")
+            self.thread.loop.call_soon_threadsafe(self._engine.add, job)
+
+    def cancel(self, job: Job[Any]) -> None:
+        """Drop a job whose caller is gone."""
+        with self._lock:
+            if not self._closed and not job.future.done():
+                self.thread.loop.call_soon_threadsafe(self._engine.cancel, job)
+
+    def stats(self, *, spans: bool = False) -> DispatchStats:
+        """Return what was done so far; `spans` adds the last requests one by one."""
+        if self._closed:
+            return self._engine.stats(spans=spans)
+        return self.thread.run(lambda: self._engine.stats(spans=spans))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return self._engine.idle
+
+    def close(self) -> None:
+        """Cancel what is in flight and close all connections. Waiting callers get a ClusterError."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self.thread.close(self._engine)

@@ -1,0 +1,73 @@
+"""Answers to chat requests, and what is heard of them as they come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from prefect_ollama.blocks.errors import ChatError, ClusterError
+
+
+@dataclass(frozen=True, slots=True)
+class ChatAnswer:
+    """One answer that fits what was asked.
+
+    Attributes:
+        text: What the model said.
+        value: The same as JSON, where the request has a format; else None.
+        thinking: What it thought before, empty where it did not.
+        node: Name of the node.
+        seconds: From when the request was sent until the answer was whole.
+        prompt_tokens: Tokens of the messages, 0 where the node did not say.
+        answer_tokens: Tokens that the model made, 0 where the node did not say.
+    """
+
+    text: str
+    value: Any
+    thinking: str
+    node: str
+    seconds: float
+    prompt_tokens: int
+    answer_tokens: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChatAnswers:
+    """What became of a list of chat requests.
+
+    Attributes:
+        answers: In the order of the requests; None for one without an answer.
+        failures: By place in the list, why a request has no answer. Empty when all went well.
+    """
+
+    answers: tuple[ChatAnswer | None, ...]
+    failures: dict[int, ChatError]
+
+
+class ChatUnfinished(ClusterError):
+    """The nodes could not finish a list of chat requests.
+
+    Args:
+        answers: What was done before, to be kept by the caller. Requests with neither answer nor failure are those
+            that are left.
+    """
+
+    def __init__(self, cause: str, *, left: int, answers: ChatAnswers, remedy: str) -> None:
+        super().__init__(cause, left=left, state=f"{left} chat requests are left.", remedy=remedy)
+        self.answers = answers
+
+
+@dataclass(frozen=True, slots=True)
+class ChatText:
+    """A piece of an answer that has come."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRestarted:
+    """The pieces so far count no more: their node failed, and another one answers from the beginning."""
+
+
+ChatEvent = ChatText | ChatRestarted | ChatAnswer
+"""What is heard of an answer; the last event is the answer."""

@@ -1,0 +1,371 @@
+"""Chat over several nodes: every request gets one answer that fits, or one error, whatever nodes do meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from prefect_ollama.blocks.errors import ChatError, ClusterError, ConfigurationError
+from prefect_ollama.blocks.nodes import (
+    ChatMessage,
+    ChatModelSpec,
+    ChatRequest,
+    ClusterSpec,
+    ModelSpec,
+    NodeSpec,
+    VerifiedChat,
+    verify_chat,
+    verify_cluster,
+)
+from prefect_ollama.tasks.dispatch import (
+    ChatAnswer,
+    ChatAnswers,
+    ChatDispatcher,
+    ChatRestarted,
+    ChatText,
+    ChatUnfinished,
+    Dispatcher,
+)
+from tests.nodes import Node, nodes
+
+MODEL = "gemma3"
+SCHEMA = {
+    "type": "object",
+    "properties": {"supported": {"type": "boolean"}},
+    "required": ["supported"],
+    "additionalProperties": False,
+}
+QUICK = {"chat_models": [MODEL], "answer_tokens_per_second": 2000, "dimension": 32}
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[list[Node]]:
+    with nodes(QUICK, QUICK, QUICK) as started:
+        yield started
+
+
+@pytest.fixture
+def trio(made: list[Node]) -> list[Node]:
+    for node in made:
+        node.heal()
+        node.reset()
+    return made
+
+
+def cluster(made: Sequence[Node], give_up_after: float = 20.0, **changes: Any) -> ClusterSpec:
+    each = tuple(NodeSpec(f"n{place}", node.url, **changes) for place, node in enumerate(made))
+    chat = ChatModelSpec(MODEL)
+    return ClusterSpec(each, ModelSpec("nomic-embed-text"), chat=chat, give_up_after=give_up_after)
+
+
+def verified(made: Sequence[Node], **changes: Any) -> VerifiedChat:
+    return asyncio.run(verify_chat(cluster(made, **changes)))
+
+
+def questions(count: int, **more: Any) -> list[ChatRequest]:
+    return [
+        ChatRequest((ChatMessage("user", f"Is sentence {number} supported?"),), **{"format": SCHEMA, **more})
+        for number in range(count)
+    ]
+
+
+def check(answers: ChatAnswers, count: int) -> list[ChatAnswer]:
+    """All answers, each of them whole."""
+    assert not answers.failures
+    assert len(answers.answers) == count
+    found = [answer for answer in answers.answers if answer is not None]
+    assert len(found) == count
+    for answer in found:
+        assert set(answer.value) == {"supported"}
+        assert answer.node
+        assert answer.seconds > 0
+        assert answer.prompt_tokens > 0
+        assert answer.answer_tokens > 0
+    return found
+
+
+def test_every_request_gets_an_answer_that_fits_its_schema(trio: list[Node]) -> None:
+    with ChatDispatcher(verified(trio)) as chat:
+        found = check(chat.ask(questions(60)), 60)
+    assert {answer.node for answer in found} == {"n0", "n1", "n2"}
+    # The order is that of the requests: the scripted node decides by the question alone.
+    with ChatDispatcher(verified(trio[:1])) as chat:
+        again = check(chat.ask(questions(60)), 60)
+    assert [answer.value for answer in found] == [answer.value for answer in again]
+
+
+def test_async_code_gets_the_same(trio: list[Node]) -> None:
+    async def ask() -> ChatAnswers:
+        verified_chat = await verify_chat(cluster(trio))
+        with ChatDispatcher(verified_chat) as chat:
+            return await chat.aask(questions(9))
+
+    check(asyncio.run(ask()), 9)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"name": "bad_json"},
+        {"name": "length"},
+        {"name": "error_line"},
+        {"name": "malformed_line"},
+        {"name": "reset", "paths": ["/api/chat"]},
+        {"name": "short_body", "paths": ["/api/chat"]},
+        {"name": "close", "paths": ["/api/chat"]},
+        {"name": "http500", "paths": ["/api/chat"]},
+        {"name": "http503", "paths": ["/api/chat"]},
+        {"name": "html", "paths": ["/api/chat"]},
+    ],
+    ids=lambda fault: fault["name"],
+)
+def test_what_one_node_fails_on_another_one_answers(trio: list[Node], fault: dict[str, Any]) -> None:
+    chats = verified(trio)
+    trio[0].control(faults=[fault])
+    with ChatDispatcher(chats) as chat:
+        check(chat.ask(questions(30)), 30)
+        assert next(node for node in chat.stats().nodes if node.name == "n0").errors
+    assert trio[0].stats()["hits"] > 0
+
+
+def test_a_node_that_gives_unusable_answers_goes_on_working(trio: list[Node]) -> None:
+    chats = verified(trio)
+    trio[0].control(faults=[{"name": "bad_json", "times": 3}])
+    with ChatDispatcher(chats) as chat:
+        check(chat.ask(questions(90)), 90)
+        first = next(node for node in chat.stats().nodes if node.name == "n0")
+    assert first.state == "closed"
+    assert first.kinds == {"rejected": 3}
+    assert first.texts > 0
+
+
+def test_a_node_that_dies_in_mid_answer_is_done_without(trio: list[Node]) -> None:
+    chats = verified(trio)
+    for node in trio:
+        node.control(answer_tokens_per_second=20)
+    with ChatDispatcher(chats) as chat:
+        strike = threading.Thread(
+            target=lambda: (trio[0].wait(chat_tokens=3), trio[0].control(faults=["down"]))
+        )
+        strike.start()
+        check(chat.ask(questions(6)), 6)
+        strike.join()
+    assert trio[0].stats()["chat_tokens"] >= 3
+
+
+def test_a_node_that_stalls_in_mid_answer_is_not_waited_for(trio: list[Node]) -> None:
+    chats = verified(trio)
+    with ChatDispatcher(chats) as chat:
+        check(chat.ask(questions(9)), 9)  # now their rates are known
+        trio[0].control(faults=["stall"])
+        check(chat.ask(questions(9)), 9)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("bad_json", "it is no JSON"),
+        ("length", "cut its answer"),
+        ("error_line", "failed in the middle of an answer"),
+        ("malformed_line", "answered /api/chat"),
+    ],
+)
+def test_a_request_that_nobody_answers_well_has_an_error_of_its_own(
+    trio: list[Node], fault: str, words: str
+) -> None:
+    chats = verified(trio)
+    for node in trio:
+        node.control(faults=[{"name": fault, "marker": "sentence 3 "}])
+    with ChatDispatcher(chats) as chat:
+        answers = chat.ask(questions(6))
+    assert list(answers.failures) == [3]
+    assert [answer is None for answer in answers.answers] == [place == 3 for place in range(6)]
+    error = answers.failures[3]
+    assert words in str(error)
+    assert "Is sentence 3 supported?" in str(error)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_one_node_alone_is_asked_again_before_a_request_fails(trio: list[Node]) -> None:
+    chats = verified(trio[:1])
+    trio[0].control(faults=[{"name": "bad_json", "times": 2}])
+    with ChatDispatcher(chats) as chat:
+        check(chat.ask(questions(1)), 1)
+    trio[0].control(faults=["bad_json"])
+    with ChatDispatcher(chats) as chat:
+        assert list(chat.ask(questions(1)).failures) == [0]
+    assert trio[0].stats()["faults"]["bad_json"] == 3
+
+
+def test_a_request_beyond_the_context_is_refused_and_not_cut(trio: list[Node]) -> None:
+    with ChatDispatcher(verified(trio)) as chat:
+        long = ChatRequest((ChatMessage("user", "x" * 200_000),), format=SCHEMA)
+        answers = chat.ask([*questions(2), long])
+    assert list(answers.failures) == [2]
+    assert "longer than the context of 'gemma3'" in str(answers.failures[2])
+
+
+def test_what_is_no_unicode_is_not_sent(trio: list[Node]) -> None:
+    with ChatDispatcher(verified(trio)) as chat:
+        answers = chat.ask([*questions(1), ChatRequest((ChatMessage("user", "\ud800"),))])
+    assert "no valid Unicode" in str(answers.failures[1])
+    assert isinstance(answers.failures[1], ChatError)
+
+
+def test_a_schema_that_is_none_is_named_before_anything_is_sent(trio: list[Node]) -> None:
+    with ChatDispatcher(verified(trio)) as chat, pytest.raises(ConfigurationError, match="no JSON schema"):
+        chat.ask(questions(1, format={"type": "sentence"}))
+    assert sum(node.stats()["chat_requests"] for node in trio) == 0
+
+
+def test_a_schema_makes_nobody_fetch_anything(trio: list[Node]) -> None:
+    with Node() as other, ChatDispatcher(verified(trio)) as chat:
+        trio_schema = {"$ref": f"{other.url}/schema"}
+        for node in trio:
+            node.control(chat_script=[{"content": {}}])
+        answers = chat.ask(questions(1, format=trio_schema))
+        assert list(answers.failures) == [0]
+        assert not other.stats()["paths"]
+
+
+def test_no_node_left_ends_the_work_and_keeps_what_was_answered(trio: list[Node]) -> None:
+    chats = verified(trio[:1], give_up_after=0.5)
+    trio[0].control(faults=[{"name": "down", "after_requests": 3}])
+    with (
+        ChatDispatcher(chats) as chat,
+        pytest.raises(ChatUnfinished, match="answered a chat request") as caught,
+    ):
+        chat.ask(questions(30))
+    error = caught.value
+    done = [answer for answer in error.answers.answers if answer is not None]
+    assert len(done) + error.left == 30
+    assert pickle.loads(pickle.dumps(error)).left == error.left
+
+
+def test_a_closed_dispatcher_takes_nothing(trio: list[Node]) -> None:
+    chat = ChatDispatcher(verified(trio))
+    chat.close()
+    with pytest.raises(ClusterError, match="closed"):
+        chat.ask(questions(1))
+
+
+# Streaming
+
+
+def text_of(events: Sequence[object]) -> str:
+    """What a caller sees in the end."""
+    text = ""
+    for event in events:
+        if isinstance(event, ChatRestarted):
+            text = ""
+        elif isinstance(event, ChatText):
+            text += event.text
+    return text
+
+
+def talk(**more: Any) -> ChatRequest:
+    return ChatRequest((ChatMessage("user", "Say the alphabet."),), **more)
+
+
+def test_pieces_reach_the_caller_before_the_answer_is_whole(trio: list[Node]) -> None:
+    trio[0].control(chat_script=[{"content": "abcdefghijklmnopqrstuvwxyz"}], answer_tokens_per_second=20)
+    with ChatDispatcher(verified(trio[:1])) as chat:
+        events = []
+        for event in chat.stream(talk()):
+            if not events:
+                assert trio[0].stats()["chat_answered"] == 0  # it is still at work
+            events.append(event)
+    assert isinstance(events[-1], ChatAnswer)
+    assert len(events) > 4
+    assert text_of(events) == events[-1].text == "abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.mark.parametrize(
+    "fault", ["error_line", "malformed_line", {"name": "reset", "paths": ["/api/chat"]}, "length", "bad_json"]
+)
+def test_an_answer_that_breaks_off_begins_anew_elsewhere(trio: list[Node], fault: Any) -> None:
+    chats = verified(trio)
+    for node in trio:
+        node.control(
+            faults=[fault] if node is trio[0] else [], chat_script=[{"content": {"supported": True}}]
+        )
+    with ChatDispatcher(chats) as chat:
+        for _ in range(6):  # some of these come to the first node
+            events = list(chat.stream(talk(format=SCHEMA)))
+            assert isinstance(events[-1], ChatAnswer)
+            assert text_of(events) == events[-1].text
+    assert trio[0].stats()["hits"] > 0
+
+
+def test_a_stream_in_async_code(trio: list[Node]) -> None:
+    async def listen() -> list[object]:
+        verified_chat = await verify_chat(cluster(trio))
+        with ChatDispatcher(verified_chat) as chat:
+            return [event async for event in chat.astream(talk())]
+
+    events = asyncio.run(listen())
+    assert isinstance(events[-1], ChatAnswer)
+    assert text_of(events) == events[-1].text
+
+
+def test_who_stops_listening_stops_the_node(trio: list[Node]) -> None:
+    trio[0].control(chat_script=[{"content": "x" * 4000}], answer_tokens_per_second=20)
+    with ChatDispatcher(verified(trio[:1])) as chat:
+        events = chat.stream(talk(max_tokens=2000))
+        assert isinstance(next(iter(events)), ChatText)
+        events.close()  # type: ignore[attr-defined]
+        trio[0].wait(chat_cancelled=1)
+
+
+# Beside embedding
+
+
+def test_embedding_and_chat_keep_to_the_limit_of_a_node_together(trio: list[Node]) -> None:
+    one = trio[:1]
+    one[0].control(texts_per_second=400, answer_tokens_per_second=400)
+    spec = cluster(one, max_in_flight=3)
+    proven = asyncio.run(verify_cluster(spec))
+    chats = asyncio.run(verify_chat(spec))
+    one[0].reset()
+    with Dispatcher(proven) as dispatcher, ChatDispatcher(chats, beside=dispatcher) as chat:
+        texts = [f"text {number}" for number in range(400)]
+        worker = threading.Thread(target=lambda: dispatcher.embed(texts))
+        worker.start()
+        check(chat.ask(questions(40)), 40)
+        worker.join()
+    stats = one[0].stats()
+    assert stats["chat_answered"] == 40
+    assert stats["texts_answered"] >= 400
+    assert stats["max_together"] <= 3
+
+
+def test_a_question_goes_before_bulk_work_of_either_kind(trio: list[Node]) -> None:
+    one = trio[:1]
+    one[0].control(texts_per_second=200, answer_tokens_per_second=100)
+    spec = cluster(one, max_in_flight=2)
+    proven = asyncio.run(verify_cluster(spec))
+    chats = asyncio.run(verify_chat(spec))
+    with Dispatcher(proven) as dispatcher, ChatDispatcher(chats, beside=dispatcher) as chat:
+        texts = [f"text {number}" for number in range(600)]
+        bulk_chat: list[ChatAnswers] = []
+        workers = [
+            threading.Thread(target=lambda: dispatcher.embed(texts)),
+            threading.Thread(target=lambda: bulk_chat.append(chat.ask(questions(60)))),
+        ]
+        for worker in workers:
+            worker.start()
+        one[0].wait(chat_answered=1, answered=1)
+        before = one[0].stats()
+        check(chat.ask(questions(2), urgent=True), 2)
+        dispatcher.embed(["a question"], kind="query")
+        after = one[0].stats()
+        for worker in workers:
+            worker.join()
+    # Bulk work was far from done when the question had all its answers.
+    assert after["chat_answered"] < 40
+    assert after["texts_answered"] < 600 or before["texts_answered"] < 400

@@ -1,0 +1,39 @@
+"""Short chat requests keep unlike nodes busy to the last one. In virtual time."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.dispatch.virtual_chat import VirtualChatNode, chat
+
+FOUR = ((4000.0, 120.0), (2000.0, 60.0), (900.0, 30.0), (400.0, 12.0))
+"""Tokens a second of prompts and of answers."""
+
+
+@pytest.mark.parametrize("slots", [1, 4])
+@pytest.mark.parametrize("order", [0, 1, 2, 3])
+def test_short_requests_keep_unlike_nodes_busy(
+    monkeypatch: pytest.MonkeyPatch, slots: int, order: int
+) -> None:
+    made = [VirtualChatNode(prompt, answer, slots) for prompt, answer in (*FOUR[order:], *FOUR[:order])]
+    outcome = chat(monkeypatch, made, 400)
+    assert not outcome.answers.failures
+    assert all(answer is not None for answer in outcome.answers.answers)
+    assert outcome.possible / outcome.seconds >= 0.90
+    assert sum(node.texts for node in outcome.stats.nodes) == 400
+
+
+def test_long_answers_are_not_taken_for_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [VirtualChatNode(4000.0, 60.0), VirtualChatNode(2000.0, 30.0), VirtualChatNode(900.0, 20.0)]
+    outcome = chat(monkeypatch, made, 60, answer=(2, 900))
+    assert not outcome.answers.failures
+    assert all(not node.errors for node in outcome.stats.nodes)
+    assert outcome.possible / outcome.seconds >= 0.80
+
+
+def test_models_that_have_to_load_first_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [VirtualChatNode(prompt, answer, load_seconds=12.0) for prompt, answer in FOUR]
+    outcome = chat(monkeypatch, made, 200)
+    assert not outcome.answers.failures
+    assert all(not node.errors for node in outcome.stats.nodes)
+    assert outcome.possible / (outcome.seconds - 12.0) >= 0.80
