@@ -41,7 +41,9 @@ from uuid import UUID
 from prefect_ollama.blocks.printable import printable
 
 __all__ = [
+    "AnswerRejected",
     "CacheError",
+    "ChatError",
     "ClusterError",
     "ConfigurationError",
     "DocumentError",

@@ -16,7 +16,7 @@ from prefect_ollama.flows.runs import preview_roll_back, roll_back, runs
 from prefect_ollama.flows.search import search
 from prefect_ollama.flows.tune import tune_nodes
 from prefect_ollama.tasks.discover import FoundNode
-from prefect_ollama.tasks.dispatch import Unfinished
+from prefect_ollama.tasks.dispatch import ChatUnfinished, Unfinished
 from prefect_ollama.tasks.parsing import DroppedLine
 from prefect_ollama.tasks.re_embed_cost import ReEmbedCost
 from prefect_ollama.tasks.reporting import FileReport, IngestReport, NodeReport, NodeTuning
@@ -24,6 +24,7 @@ from prefect_ollama.tasks.tuning import Point, Tuning
 
 __all__ = [
     "Advanced",
+    "ChatUnfinished",
     "Chunking",
     "DroppedLine",
     "FileReport",

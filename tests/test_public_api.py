@@ -44,6 +44,7 @@ PUBLIC = {
     "prefect_ollama": {"Corpus", "Hit", "open_corpus"},
     "prefect_ollama.flows": {
         "Advanced",
+        "ChatUnfinished",
         "DroppedLine",
         "Forgotten",
         "Hit",
