@@ -263,7 +263,7 @@ class Engine:
 
     def _arrived(self, node: Node, request: Request, reply: Reply, now: float) -> None:
         request.note.units = self._kind.actual_units(reply, request.note.units)
-        busy = node.rate_model.finished(now, request.note)
+        busy = node.rate_model.finished(now, request.note, lag=self._lag.since(request.note.at))
         node.busy += busy
         node.answered += 1
         node.warm = True

@@ -82,6 +82,7 @@ class RateModel:
         self._seen_at_once = 1
         self.slots = min(slots or 1, self._most)
         self._wave: dict[Sent, float | None] = {}
+        self._wave_lag = 0.0
         self._wave_size = min(slots + 1 if slots else FIRST_WAVE, self._most)
 
     def adopt_slots(self, slots: int) -> None:
@@ -141,8 +142,13 @@ class RateModel:
             self._seen_at_once = max(self._seen_at_once, len(self._serving))
             self.slots = min(max(self.slots, self._seen_at_once), self._most)
 
-    def finished(self, now: float, note: Sent) -> float:
+    def finished(self, now: float, note: Sent, *, lag: float = 0.0) -> float:
         """Learn from an answer.
+
+        Args:
+            now: The time.
+            note: The request.
+            lag: Seconds since it was sent in which this process did not run, so that answers waited to be read.
 
         Returns:
             Seconds since the node's last answer, or since it had something to do.
@@ -155,6 +161,7 @@ class RateModel:
         self._largest = max(self._largest, note.units)
         if note in self._wave and len(self._wave) == self._wave_size:
             self._wave[note] = now - note.at
+            self._wave_lag = max(self._wave_lag, lag)
             self._judge_wave()
         else:
             if note in self._wave:
@@ -282,12 +289,16 @@ class RateModel:
         at_once = [(note, time) for note, time in times if time / note.units <= AT_ONCE * quickest]
         self.slots = max(len(at_once), min(self._seen_at_once, self._most))
         sizes = [note.units for note, _ in at_once]
+        # Answers that waited together, in this process or on the way, look as if they had been served together. One
+        # of several served in turn takes twice its own time at least, and so more than is expected of it.
         self.side_by_side |= (
             len(at_once) > 1
             and min(time for _, time in at_once) >= SURELY
             and max(sizes) <= AT_ONCE * min(sizes)
+            and self._wave_lag < SURELY / 2
+            and all(time <= AT_ONCE * self.expected(note.units) for note, time in at_once)
         )
-        self._wave = {}
+        self._wave, self._wave_lag = {}, 0.0
         more = self.slots >= len(times) and self.slots < self._most
         self._wave_size = min(2 * self.slots, self._most) if more else 0
         for note, time in at_once:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prefect_ollama.tasks.dispatch import Unfinished
-from tests.dispatch.virtual import DIMENSION, VirtualNode, embed
+from tests.dispatch.virtual import DIMENSION, VirtualLoop, VirtualNode, embed
 from tests.nodes import expected_vector
 
 NEVER = st.none() | st.integers(0, 8)
@@ -111,6 +111,26 @@ def test_a_liar_whose_requests_overtake_each_other_on_the_way_is_not_believed(
     made[liar].overtakes = overtakes
     asked = [f"{i} ".ljust(length, "x") for i in range(count)]
     outcome = embed(monkeypatch, made, asked)
+    assert right(asked, outcome.embedded.vectors)
+
+
+@pytest.mark.parametrize("fault", ["lies_after", "mixes_after"])
+@pytest.mark.parametrize("stalls", [(0.1, 0.2), (0.3, 0.3)])
+@pytest.mark.parametrize("overtakes", [None, 2, 3])
+@pytest.mark.parametrize(("liar", "after"), list(itertools.product(range(3), (2, 4))))
+def test_a_liar_whose_answers_are_read_in_another_order_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch,
+    liar: int,
+    after: int,
+    overtakes: int | None,
+    stalls: tuple[float, float],
+    fault: str,
+) -> None:
+    made = [VirtualNode(rate) for rate in (200.0, 100.0, 100.0)]
+    setattr(made[liar], fault, after)
+    made[liar].overtakes = overtakes
+    asked = [f"{i} ".ljust(40, "x") for i in range(200)]
+    outcome = embed(monkeypatch, made, asked, loop=lambda: VirtualLoop(stalls=stalls))
     assert right(asked, outcome.embedded.vectors)
 
 

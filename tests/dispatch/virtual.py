@@ -7,6 +7,7 @@ the wire are doubled and nothing else; the same cases over real HTTP are in `ben
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -43,10 +44,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     Args:
         turn: Seconds that each turn of the loop takes, as in a process that gets a core now and then.
         stop: When the process is stopped, and for how many seconds; None for never.
+        stalls: Every how many seconds the process gets no core, and for how long; None for never. What came meanwhile
+            is found in the reverse order, as a selector may give it.
     """
 
-    def __init__(self, turn: float = 0.0, stop: tuple[float, float] | None = None) -> None:
+    def __init__(
+        self,
+        turn: float = 0.0,
+        stop: tuple[float, float] | None = None,
+        stalls: tuple[float, float] | None = None,
+    ) -> None:
         super().__init__()
+        self._stalls = stalls
+        self._next_stall = stalls[0] if stalls else 0.0
         self._now = 0.0
         self._turn = turn
         self._stop = stop
@@ -63,7 +73,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if self._stop is not None and self._now >= self._stop[0]:
             self._now += self._stop[1]
             self._stop = None
+        if self._stalls is not None and self._now >= self._next_stall:
+            self._now += self._stalls[1]
+            self._next_stall = self._now + self._stalls[0]
+            self._reverse_due()
         super()._run_once()  # type: ignore[misc]
+
+    def _reverse_due(self) -> None:
+        due = [handle for handle in self._scheduled if handle.when() <= self._now]  # type: ignore[attr-defined]
+        times = sorted(handle.when() for handle in due)
+        for handle, when in zip(sorted(due, key=lambda handle: -handle.when()), times, strict=True):
+            handle._when = when
+        heapq.heapify(self._scheduled)  # type: ignore[attr-defined]
 
 
 @dataclass
