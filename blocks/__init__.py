@@ -13,14 +13,15 @@ from prefect_ollama.blocks.nodes import keep_local_direct
 if TYPE_CHECKING:
     from prefect_ollama.blocks.cluster import OllamaCluster
     from prefect_ollama.blocks.node import OllamaNode
-    from prefect_ollama.blocks.nodes import ClusterCheck, NodeCheck
+    from prefect_ollama.blocks.nodes import ClusterCheck, LoadedModel, NodeStatus
     from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
     from prefect_ollama.blocks.table import LanceTable, TableCheck
 
 __all__ = [
     "ClusterCheck",
     "LanceTable",
-    "NodeCheck",
+    "LoadedModel",
+    "NodeStatus",
     "OllamaCluster",
     "OllamaNode",
     "OpenAICompatibleNode",
@@ -37,10 +38,7 @@ if not TYPE_CHECKING:
         {
             "cluster": ("OllamaCluster",),
             "node": ("OllamaNode",),
-            "nodes.check": (
-                "ClusterCheck",
-                "NodeCheck",
-            ),
+            "nodes": ("ClusterCheck", "LoadedModel", "NodeStatus"),
             "openai_node": ("OpenAICompatibleNode",),
             "table": (
                 "LanceTable",

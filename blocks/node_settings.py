@@ -11,7 +11,7 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from prefect_ollama.blocks.base import StoredBlock, at, refuse_mask
-from prefect_ollama.blocks.nodes import NodeCheck, NodeSpec, check_node, short_name
+from prefect_ollama.blocks.nodes import NodeSpec, NodeStatus, check_node, short_name
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 URL_PATTERN = r"^(https?://)?[^\s/?#@]*[^\s/?#@:](/[^\s?#]*)?$"
@@ -162,14 +162,14 @@ class NodeBlock(StoredBlock, ABC):
             **more,
         )
 
-    def check(self, name: str = "") -> NodeCheck:
+    def check(self, name: str = "") -> NodeStatus:
         """Ask the node who it is. An unreachable node is a result, not an exception.
 
         From async code it works too, but waits; there, `await acheck()`.
         """
         return run_coro_as_sync(self.acheck(name))
 
-    async def acheck(self, name: str = "") -> NodeCheck:
+    async def acheck(self, name: str = "") -> NodeStatus:
         """Ask the node who it is; see `check`."""
         return await check_node(self.to_spec(name))
 

@@ -19,10 +19,9 @@ from prefect_ollama.fitted import Fitted
 from prefect_ollama.flows import (
     FileReport,
     ForgetReport,
-    FoundNode,
     IngestReport,
     NodeReport,
-    NodeRow,
+    NodeStatus,
     ReEmbedCost,
     ReEmbedPreview,
 )
@@ -168,17 +167,17 @@ def re_embedding(what: ReEmbedPreview, cost: ReEmbedCost) -> RenderableType:
     )
 
 
-def nodes(rows: Sequence[NodeRow]) -> RenderableType:
+def nodes(rows: Sequence[NodeStatus]) -> RenderableType:
     """Return the nodes and how they are. In 80 columns their names stay whole; digest and version go first."""
     table = Fitted(
-        ("node", "state", "in memory", "version", "digest"),
-        ((row.name, row.state, row.in_memory, row.version, row.digest[:12]) for row in rows),
-        drop=("digest", "version"),
+        ("node", "state", "in memory", "kind", "version", "digest"),
+        ((row.name, row.state, row.in_memory, row.kind, row.version, row.digest[:12]) for row in rows),
+        drop=("digest", "version", "kind"),
     )
-    return Group(table, *(line(f"{row.name}: {row.note}", "yellow") for row in rows if row.note))
+    return Group(table, *(line(f"{row.name}: {row.error}", "yellow") for row in rows if row.error))
 
 
-def found(nodes: Sequence[FoundNode]) -> RenderableType:
+def found(nodes: Sequence[NodeStatus]) -> RenderableType:
     """The servers that were found. It fits into 80 columns."""
     if not nodes:
         return Text("No Ollama server found.")

@@ -4,18 +4,17 @@ from prefect.settings import get_current_settings
 
 from prefect_ollama.blocks.documents import Hit, Place, Region, Run
 from prefect_ollama.blocks.lance import Maintenance, Undo
-from prefect_ollama.blocks.nodes import keep_local_direct
+from prefect_ollama.blocks.nodes import NodeStatus, keep_local_direct
 from prefect_ollama.flows.discover import discover_nodes
 from prefect_ollama.flows.forget import ForgetReport, Forgotten, forget, forgettable
 from prefect_ollama.flows.ingest import ingest_pdfs
 from prefect_ollama.flows.maintain import maintain_table
-from prefect_ollama.flows.nodes import NodeRow, check_nodes
+from prefect_ollama.flows.nodes import check_nodes
 from prefect_ollama.flows.parameters import Advanced, Chunking, Password, Reading
 from prefect_ollama.flows.re_embed import ReEmbedPreview, preview_re_embed, re_embed, re_embed_cost
 from prefect_ollama.flows.runs import preview_roll_back, roll_back, runs
 from prefect_ollama.flows.search import search
 from prefect_ollama.flows.tune import tune_nodes
-from prefect_ollama.tasks.discover import FoundNode
 from prefect_ollama.tasks.dispatch import ChatUnfinished, Unfinished
 from prefect_ollama.tasks.parsing import DroppedLine
 from prefect_ollama.tasks.re_embed_cost import ReEmbedCost
@@ -30,12 +29,11 @@ __all__ = [
     "FileReport",
     "ForgetReport",
     "Forgotten",
-    "FoundNode",
     "Hit",
     "IngestReport",
     "Maintenance",
     "NodeReport",
-    "NodeRow",
+    "NodeStatus",
     "NodeTuning",
     "Password",
     "Place",

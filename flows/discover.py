@@ -9,11 +9,11 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from prefect_ollama.blocks.nodes import DEFAULT_PORT, addresses_of, network_of
+from prefect_ollama.blocks.nodes import DEFAULT_PORT, NodeStatus, addresses_of, network_of
 from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.flows.base import flow, unless_named
 from prefect_ollama.flows.parameters import shown
-from prefect_ollama.tasks.discover import FoundNode, save_nodes, scan_networks
+from prefect_ollama.tasks.discover import save_nodes, scan_networks
 from prefect_ollama.tasks.prefect_state import Opaque
 
 
@@ -59,7 +59,7 @@ def discover_nodes(
     timeout: Annotated[
         float, shown("Time to connect", "Seconds that an address has to take a connection.", gt=0, le=60)
     ] = 1.0,
-) -> list[FoundNode]:
+) -> list[NodeStatus]:
     """Look for Ollama servers in networks, and make blocks of them if you like.
 
     Every address is asked for a connection once; where somebody takes it, for Ollama's version and lists of models.
@@ -83,12 +83,12 @@ def discover_nodes(
     return list(found)
 
 
-def _page(nodes: Sequence[FoundNode]) -> str:
+def _page(nodes: Sequence[NodeStatus]) -> str:
     """The Markdown of the artifact. A list, because names of models make a table too wide for Prefect's UI."""
     return "\n\n".join(map(_listed, nodes)) + "\n" if nodes else "No Ollama server found.\n"
 
 
-def _listed(node: FoundNode) -> str:
+def _listed(node: NodeStatus) -> str:
     told = [
         f"block: {node.name}" if node.saved else f"no block yet; its name could be {node.name}",
         f"version: {node.version}",

@@ -4,41 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.utilities.asyncutils import run_coro_as_sync
 
-from prefect_ollama.blocks.nodes import NodeCheck, block_name, discover, free_name, host_name
+from prefect_ollama.blocks.nodes import NodeStatus, block_name, discover, free_name, host_name
 from prefect_ollama.blocks.saved_nodes import save_node, saved_nodes
 from prefect_ollama.tasks.prefect_state import Opaque, run_logger
-
-
-@dataclass(frozen=True, slots=True)
-class FoundNode:
-    """An Ollama server that was found.
-
-    Attributes:
-        url: Its address.
-        name: Name of its block, or one that a block of it could have.
-        saved: Whether there is that block.
-        version: Version that it gives of itself.
-        models: Names of the models that it has.
-        latency: Seconds of a small request.
-    """
-
-    url: str
-    name: str
-    saved: bool
-    version: str = ""
-    models: tuple[str, ...] = ()
-    latency: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {**asdict(self), "models": list(self.models)}
 
 
 @task(
@@ -46,7 +20,7 @@ class FoundNode:
 )
 def scan_networks(
     addresses: Opaque[list[str]], ports: Sequence[int], *, count: int, timeout: float
-) -> tuple[FoundNode, ...]:
+) -> tuple[NodeStatus, ...]:
     """Find the Ollama servers at these addresses and name each: as its block is named, or as one could be.
 
     Args:
@@ -59,7 +33,7 @@ def scan_networks(
         ConfigurationError: The Prefect server does not say which blocks it has.
     """
 
-    async def find() -> list[tuple[NodeCheck, str]]:
+    async def find() -> list[tuple[NodeStatus, str]]:
         found = await discover(addresses.content, ports, timeout=timeout)
         return list(zip(found, await asyncio.gather(*(host_name(each.url) for each in found)), strict=True))
 
@@ -67,20 +41,18 @@ def scan_networks(
     by_url = {url: name for name, url in names.items()}
     taken = set(names)
     nodes = []
-    found: list[tuple[NodeCheck, str]] = run_coro_as_sync(find())
+    found: list[tuple[NodeStatus, str]] = run_coro_as_sync(find())
     for check, host in found:
         known = by_url.get(check.url)
         name = known or block_name(check.url, host, taken)
         taken.add(name)
-        nodes.append(
-            FoundNode(check.url, name, known is not None, check.version, check.models, check.latency)
-        )
+        nodes.append(replace(check, name=name, block=known or ""))
     run_logger().info("%d of %d addresses have an Ollama server", len(nodes), count)
     return tuple(nodes)
 
 
 @task(name="save nodes", task_run_name="save {count} nodes", cache_policy=NO_CACHE, persist_result=False)
-def save_nodes(nodes: Opaque[tuple[FoundNode, ...]], *, count: int) -> tuple[FoundNode, ...]:
+def save_nodes(nodes: Opaque[tuple[NodeStatus, ...]], *, count: int) -> tuple[NodeStatus, ...]:
     """Make a block of each node that has none. A name that was taken meanwhile gets a number.
 
     Args:
@@ -97,5 +69,5 @@ def save_nodes(nodes: Opaque[tuple[FoundNode, ...]], *, count: int) -> tuple[Fou
             name = free_name(node.name, {*saved_nodes(), name})
         if not node.saved:
             run_logger().info("Saved %s as %r", node.url, name)
-        done.append(replace(node, name=name, saved=True))
+        done.append(replace(node, name=name, block=name))
     return tuple(done)

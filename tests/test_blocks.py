@@ -326,17 +326,17 @@ def test_a_check_names_each_nodes_cause(pair: list[Node], nowhere: str) -> None:
     assert not found.ok
     assert found.usable
     assert [row.ok for row in found.nodes] == [True, False, False]
-    assert not found.nodes[0].cause
-    assert "does not have the model" in found.nodes[1].cause
-    assert "ollama pull" in found.nodes[1].cause
-    assert "cannot be connected" in found.nodes[2].cause
+    assert not found.nodes[0].error
+    assert "does not have the model" in found.nodes[1].error
+    assert "ollama pull" in found.nodes[1].error
+    assert "cannot be connected" in found.nodes[2].error
 
 
 def test_other_weights_under_the_same_name_are_found(pair: list[Node]) -> None:
     pair[1].control(weights="b")
     found = OllamaCluster(nodes=[each.url for each in pair]).check()
     assert [row.ok for row in found.nodes] == [True, False]
-    assert "another model" in found.nodes[1].cause
+    assert "another model" in found.nodes[1].error
 
 
 def test_a_cluster_of_which_no_node_works_is_a_result(pair: list[Node], nowhere: str) -> None:
@@ -347,16 +347,16 @@ def test_a_cluster_of_which_no_node_works_is_a_result(pair: list[Node], nowhere:
     assert "No node can embed" in found.error
     assert [row.ok for row in found.nodes] == [False] * 3
     for row, words in zip(found.nodes, ("credentials", "answered", "cannot be connected"), strict=True):
-        assert words in row.cause
-        assert row.name in row.cause
+        assert words in row.error
+        assert row.name in row.error
 
 
 def test_a_check_downloads_nothing(node: Node) -> None:
     node.control(models=[])
     (row,) = OllamaCluster(nodes=[node.url]).check().nodes
-    assert "allow pulling" in row.cause
+    assert "allow pulling" in row.error
     (row,) = OllamaCluster(nodes=[node.url], pull=True).check().nodes
-    assert "A run lets it download" in row.cause
+    assert "A run lets it download" in row.error
     assert "/api/pull" not in node.stats()["paths"]
 
 

@@ -381,7 +381,7 @@ def test_the_examples_of_the_documentation_work(
             exec(compile(code, "example", "exec"), {})
     said = capsys.readouterr().out
     assert "gpu-box 0.33.0 ready" in said
-    assert "NodeCheck(name='gpu-box'" in said
+    assert "NodeStatus(name='gpu-box'" in said
     assert "ClusterCheck(ok=True" in said
     assert "TableCheck(" in said
 

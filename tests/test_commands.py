@@ -27,8 +27,9 @@ from prefect_ollama.blocks.documents import Hit, Run
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.lance.maintenance import Maintenance
+from prefect_ollama.blocks.nodes import LoadedModel
 from prefect_ollama.commands import app
-from prefect_ollama.flows import Chunking, FileReport, IngestReport, NodeReport, NodeRow
+from prefect_ollama.flows import Chunking, FileReport, IngestReport, NodeReport, NodeStatus
 from prefect_ollama.options import PASSWORD_VARIABLE, chunking, named_table, passwords
 from prefect_ollama.tasks.parsing import DroppedLine
 from tests.cache_worker import keys_of, vectors_of
@@ -512,9 +513,10 @@ class TestRendering:
         assert "seconds" not in text
 
     def test_of_nodes(self) -> None:
+        loaded = (LoadedModel("m:latest", 2**26, 2**26),)
         rows = [
-            NodeRow("gpu-box", "ready", version="0.33.0", digest="a" * 64, memory=2**26, vram=2**26),
-            NodeRow("http://" + "long." * 20 + "org", "left out", note="It does not answer. Start it."),
+            NodeStatus("gpu-box", ok=True, version="0.33.0", digest="a" * 64, model="m", loaded=loaded),
+            NodeStatus("http://" + "long." * 20 + "org", error="It does not answer. Start it."),
         ]
         text = shown(render.nodes(rows))
         assert "…" not in text

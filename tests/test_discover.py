@@ -15,10 +15,9 @@ from prefect.exceptions import ParameterTypeError
 from prefect_ollama import render
 from prefect_ollama.blocks import OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.nodes.check import NodeCheck
 from prefect_ollama.blocks.nodes.discovery import addresses_of, block_name, discover, host_name
 from prefect_ollama.blocks.saved_nodes import save_node, saved_nodes
-from prefect_ollama.flows import FoundNode, discover_nodes
+from prefect_ollama.flows import NodeStatus, discover_nodes
 from tests.nodes import Node, nodes
 from tests.test_commands import shown
 
@@ -58,7 +57,7 @@ def pair() -> Iterator[list[Node]]:
         yield started
 
 
-def find(networks: list[str], ports: list[int]) -> list[NodeCheck]:
+def find(networks: list[str], ports: list[int]) -> list[NodeStatus]:
     return asyncio.run(discover(addresses_of(networks, most=4096), ports, timeout=1.0))
 
 
@@ -188,8 +187,14 @@ class TestFlow:
 
 def test_of_the_terminal() -> None:
     rows = [
-        FoundNode("http://10.0.0.7:11434", "gpu-box", True, "0.33.0", ("nomic-embed-text:latest",) * 3),
-        FoundNode("http://10.0.0.8:11434", "ollama-10-0-0-8", False, "0.33.0"),
+        NodeStatus(
+            "gpu-box",
+            "http://10.0.0.7:11434",
+            block="gpu-box",
+            version="0.33.0",
+            models=("nomic-embed-text:latest",) * 3,
+        ),
+        NodeStatus("ollama-10-0-0-8", "http://10.0.0.8:11434", version="0.33.0"),
     ]
     text = shown(render.found(rows))
     assert max(map(len, text.splitlines())) <= 80

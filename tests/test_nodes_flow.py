@@ -87,16 +87,16 @@ def test_each_node_that_can_not_work_has_its_own_cause(trio: list[Node], dead_po
     ready, *left_out = check_nodes(urls)
     assert ready.ok
     assert [row.ok for row in left_out] == [False, False]
-    assert "does not have the model" in left_out[0].note
-    assert "ollama pull" in left_out[0].note
+    assert "does not have the model" in left_out[0].error
+    assert "ollama pull" in left_out[0].error
     assert left_out[0].models == ("bge-m3:latest",)
     assert left_out[0].in_memory == "not loaded"
-    assert left_out[1].note
+    assert left_out[1].error
     assert (left_out[1].version, left_out[1].in_memory) == ("", "unknown")
     # Of two that differ the first configured one counts.
     first, second = check_nodes([trio[2].url, other.url])
     assert (first.ok, second.ok) == (True, False)
-    assert second.note
+    assert second.error
 
 
 def test_a_node_that_is_left_out_and_then_ready_again_is_told_of() -> None:
@@ -120,7 +120,7 @@ def test_where_no_node_works_all_rows_say_why(trio: list[Node]) -> None:
         node.control(models=[])
     rows = check_nodes([node.url for node in trio])
     assert [row.ok for row in rows] == [False] * 3
-    assert all("does not have the model" in row.note for row in rows)
+    assert all("does not have the model" in row.error for row in rows)
 
 
 def test_saved_blocks_are_found_by_name(trio: list[Node]) -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from prefect_ollama.blocks.nodes.running_models import LoadedModel
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.status import NodeStatus
 from prefect_ollama.tasks.dispatch import DispatchStats, NodeStats
 from prefect_ollama.tasks.monitoring import (
     Completed,
-    InMemory,
     LiveNodes,
     ModelMemory,
     Outages,
@@ -29,7 +29,6 @@ from prefect_ollama.tasks.monitoring import (
     process_name,
     publishing,
 )
-from prefect_ollama.tasks.monitoring.model_memory import in_memory
 from prefect_ollama.tasks.monitoring.timeline import MOST_COLUMNS
 from prefect_ollama.tasks.monitoring.wording import (
     how_far,
@@ -268,11 +267,19 @@ def test_efficiency_is_of_what_each_node_can_do_in_the_time() -> None:
 
 def test_what_a_node_does_not_say_is_unknown() -> None:
     mine, other = LoadedModel("m:latest", 4 * GIB, 3 * GIB), LoadedModel("llama:8b", 8 * GIB, 8 * GIB)
-    assert in_memory((mine, other), "m") == InMemory(11 * GIB, 0.75, loaded=True)
-    assert in_memory((other,), "m") == InMemory(8 * GIB, None, loaded=False)
-    assert in_memory((mine,), "m:v2") == InMemory(3 * GIB, None, loaded=False)
-    assert in_memory((), "m") == InMemory(0, None, loaded=False)
-    assert in_memory((LoadedModel("m:latest"), other), "m") == InMemory(None, None, loaded=True)
+
+    def known(loaded: tuple[LoadedModel, ...] | None, model: str = "m") -> tuple[Any, ...]:
+        status = NodeStatus("n", model=model, loaded=loaded)
+        mine = status.running
+        return status.gpu_memory, mine.on_gpu if mine else None, mine is not None
+
+    assert known((mine, other)) == (11 * GIB, 0.75, True)
+    assert known((other,)) == (8 * GIB, None, False)
+    assert known((mine,), "m:v2") == (3 * GIB, None, False)
+    assert known(()) == (0, None, False)
+    assert known((LoadedModel("m:latest"), other)) == (None, None, True)
+    assert known(None) == (None, None, False)
+    assert NodeStatus("n", model="m").in_memory == "unknown"
 
 
 def test_memory_is_asked_of_all_nodes_and_none_is_waited_for() -> None:
@@ -287,7 +294,7 @@ def test_memory_is_asked_of_all_nodes_and_none_is_waited_for() -> None:
                     break
                 waited.wait(0.05)
         assert memory.nodes.keys() == {"a", "b", "c"}
-        assert memory.nodes["c"] == InMemory()
+        assert memory.nodes["c"] == NodeStatus.of(specs[2], model=model.name)
     assert not [thread for thread in threading.enumerate() if thread.name == "memory"]
 
 
@@ -330,11 +337,13 @@ def test_a_run_in_words() -> None:
         "- unknown: new",
         "- of /papers",
     ]
-    told = nodes_list(run, {"gpu": InMemory(6 * GIB, 1.0, loaded=True)})
+    gpu = NodeStatus("gpu", model="m", loaded=(LoadedModel("m", 6 * GIB, 6 * GIB),))
+    cpu = NodeStatus("cpu", model="m", loaded=(LoadedModel("m", 6 * GIB, 0),))
+    told = nodes_list(run, {"gpu": gpu})
     assert "**gpu**: works, 18.0 texts/s" in told
     assert "VRAM 6.0 GiB, model 100% on GPU" in told
     assert "errors 3, last error: Node 'gone': no" in told
-    rows = node_rows(run, {"gpu": InMemory(6 * GIB, 1.0, loaded=True), "cpu": InMemory(0, 0.0, loaded=True)})
+    rows = node_rows(run, {"gpu": gpu, "cpu": cpu})
     assert [row["state"] for row in rows] == ["works", "works", "down", "unknown"]
     assert [row["VRAM"] for row in rows] == ["6.0 GiB", "0 MiB", "unknown", "unknown"]
     assert [row["model"] for row in rows] == ["100% on GPU", "in RAM", "unknown", "unknown"]

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.nodes.canaries import SHORT
     from prefect_ollama.blocks.nodes.chat import ChatEndpoint, ChatLimits, ChatMessage, ChatReply, ChatRequest
     from prefect_ollama.blocks.nodes.chat_verification import VerifiedChat, verify_chat, verify_chat_again
-    from prefect_ollama.blocks.nodes.check import ClusterCheck, NodeCheck, check_cluster, check_node
+    from prefect_ollama.blocks.nodes.check import (
+        ClusterCheck,
+        check_cluster,
+        check_node,
+        check_nodes,
+        join_verification,
+    )
     from prefect_ollama.blocks.nodes.discovery import (
         addresses_of,
         block_name,
@@ -44,6 +50,7 @@ if TYPE_CHECKING:
         NodeSpec,
         full_name,
     )
+    from prefect_ollama.blocks.nodes.status import UNKNOWN, NodeStatus
     from prefect_ollama.blocks.nodes.token_count import counted_tokens
     from prefect_ollama.blocks.nodes.verification import (
         NodeVerification,
@@ -59,6 +66,7 @@ __all__ = [
     "HOST_VARIABLE",
     "NORM_TOLERANCE",
     "SHORT",
+    "UNKNOWN",
     "Answer",
     "ChatEndpoint",
     "ChatLimits",
@@ -74,9 +82,9 @@ __all__ = [
     "LoadedModel",
     "LoopLag",
     "ModelSpec",
-    "NodeCheck",
     "NodeModel",
     "NodeSpec",
+    "NodeStatus",
     "NodeVerification",
     "Progress",
     "Vectors",
@@ -87,6 +95,7 @@ __all__ = [
     "block_name",
     "check_cluster",
     "check_node",
+    "check_nodes",
     "compare",
     "cosine",
     "counted_tokens",
@@ -96,6 +105,7 @@ __all__ = [
     "free_name",
     "full_name",
     "host_name",
+    "join_verification",
     "keep_local_direct",
     "least_cosine",
     "likeness",
@@ -136,7 +146,7 @@ if not TYPE_CHECKING:
             "canaries": ("SHORT",),
             "chat": ("ChatEndpoint", "ChatLimits", "ChatMessage", "ChatReply", "ChatRequest"),
             "chat_verification": ("VerifiedChat", "verify_chat", "verify_chat_again"),
-            "check": ("ClusterCheck", "NodeCheck", "check_cluster", "check_node"),
+            "check": ("ClusterCheck", "check_cluster", "check_node", "check_nodes", "join_verification"),
             "discovery": ("addresses_of", "block_name", "discover", "free_name", "host_name", "network_of"),
             "embed_response": ("Answer", "NORM_TOLERANCE", "Vectors"),
             "endpoint": ("Endpoint", "Inventory", "NodeModel", "Progress"),
@@ -146,6 +156,7 @@ if not TYPE_CHECKING:
             "proxy": ("keep_local_direct", "proxy_hint"),
             "running_models": ("LoadedModel", "find_model"),
             "spec": ("ChatModelSpec", "ClusterSpec", "DEFAULT_URL", "ModelSpec", "NodeSpec", "full_name"),
+            "status": ("NodeStatus", "UNKNOWN"),
             "token_count": ("counted_tokens",),
             "verification": (
                 "NodeVerification",

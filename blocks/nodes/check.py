@@ -1,4 +1,4 @@
-"""What nodes and clusters show of themselves when they are asked, and before anything is begun.
+"""Check nodes and clusters, before anything is begun.
 
 A node that cannot work is a result here, with its cause and the way out, and never an exception.
 """
@@ -6,69 +6,22 @@ A node that cannot work is a result here, with its cause and the way out, and ne
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
-from prefect_ollama.blocks.errors import (
-    ClusterError,
-    ConfigurationError,
-    NodeError,
-    NodeRefused,
-    PrefectOllamaError,
-)
+from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, NodeError, NodeRefused
 from prefect_ollama.blocks.nodes.apis import open_endpoint
-from prefect_ollama.blocks.nodes.canaries import QUICK
 from prefect_ollama.blocks.nodes.endpoint import Endpoint
+from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 from prefect_ollama.blocks.nodes.running_models import LoadedModel
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
-from prefect_ollama.blocks.nodes.verification import canary_vectors, verify_cluster
+from prefect_ollama.blocks.nodes.status import NodeStatus
+from prefect_ollama.blocks.nodes.verification import NodeVerification, verify_cluster
 
-
-@dataclass(frozen=True, slots=True)
-class NodeCheck:
-    """What a node showed of itself.
-
-    Attributes:
-        name: Its name.
-        url: Its base URL.
-        ok: Whether it answers as Ollama does.
-        version: Version it gives.
-        models: Names of the models it has.
-        loaded: Models that it has in memory; None where it does not say.
-        latency: Seconds of a small request over a standing connection.
-        error: Cause and remedy where it is not ok, else empty.
-    """
-
-    name: str
-    url: str
-    ok: bool
-    version: str = ""
-    models: tuple[str, ...] = ()
-    loaded: tuple[LoadedModel, ...] | None = None
-    latency: float | None = None
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeState:
-    """A node of a cluster, as `OllamaCluster.check` found it.
-
-    Attributes:
-        name: Its name.
-        url: Its base URL.
-        ok: Whether it may work in this cluster.
-        version: Version it gives.
-        digest: SHA-256 of its model's manifest.
-        seconds: Time of a small request, model loaded.
-        cause: Why it may not work and what to do, where it may not.
-    """
-
-    name: str
-    url: str
-    ok: bool
-    version: str = ""
-    digest: str = ""
-    seconds: float | None = None
-    cause: str = ""
+STATUS_TIMEOUT_S: Final = 5.0
+"""Seconds that a node of several may take for its answers; one that is busy with texts gives them at once all the
+same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +41,20 @@ class ClusterCheck:
     ok: bool
     usable: bool
     model: str
-    nodes: tuple[NodeState, ...]
+    nodes: tuple[NodeStatus, ...]
     digest: str = ""
     dimension: int = 0
     error: str = ""
 
 
-async def check_node(spec: NodeSpec) -> NodeCheck:
+async def check_node(spec: NodeSpec) -> NodeStatus:
     """Ask a node who it is."""
+    status = NodeStatus.of(spec)
     try:
         async with open_endpoint(spec, ModelSpec(name="")) as endpoint:
-            found = await endpoint.inventory()
-            running = await _running(endpoint)
+            return status.with_inventory(await endpoint.inventory(), await _running(endpoint))
     except (NodeError, ConfigurationError) as error:
-        return NodeCheck(spec.name, spec.url, ok=False, error=str(error))
-    return NodeCheck(spec.name, spec.url, True, found.version, found.models, running, found.latency)
+        return replace(status, error=str(error))
 
 
 async def _running(endpoint: Endpoint) -> tuple[LoadedModel, ...] | None:
@@ -113,8 +65,45 @@ async def _running(endpoint: Endpoint) -> tuple[LoadedModel, ...] | None:
         return None
 
 
+async def check_nodes(nodes: Sequence[NodeSpec]) -> tuple[NodeStatus, ...]:
+    """Ask several nodes at the same time who they are; one that says nothing holds nobody up."""
+
+    async def check(node: NodeSpec) -> NodeStatus:
+        try:
+            async with timeout_while_running(STATUS_TIMEOUT_S):
+                return await check_node(node)
+        except TimeoutError:
+            return NodeStatus.of(node, error=f"It did not answer within {STATUS_TIMEOUT_S:g} s.")
+
+    return tuple(await asyncio.gather(*map(check, nodes)))
+
+
+def join_verification(
+    statuses: Sequence[NodeStatus],
+    spec: ClusterSpec,
+    verifications: Mapping[str, NodeVerification],
+    causes: Mapping[str, NodeError],
+    reason: ClusterError | None = None,
+) -> tuple[NodeStatus, ...]:
+    """Return the statuses of a cluster's nodes with what their verification showed.
+
+    Args:
+        statuses: What the nodes say of themselves.
+        spec: The cluster.
+        verifications: By node name, of the nodes that may work.
+        causes: By node name, why a node may not.
+        reason: Why no node may, where none may; it stands for a node without a cause of its own.
+    """
+    return tuple(
+        status.verified(spec.model.name, verifications[status.name])
+        if status.name in verifications
+        else status.left_out(spec.model.name, _words(causes.get(status.name, reason), spec))
+        for status in statuses
+    )
+
+
 async def check_cluster(spec: ClusterSpec) -> ClusterCheck:
-    """Let every node prove itself, as before a run, but download nothing.
+    """Verify every node, as before a run, but download nothing.
 
     Raises:
         ConfigurationError: A node's CA bundle cannot be read.
@@ -122,46 +111,22 @@ async def check_cluster(spec: ClusterSpec) -> ClusterCheck:
     try:
         verified = await verify_cluster(replace(spec, pull=False))
     except ClusterError as error:
-        causes = await asyncio.gather(*(_failure(node, spec) for node in spec.nodes))
-        rows = tuple(
-            NodeState(node.name, node.url, ok=False, cause=_words(cause or error, spec))
-            for node, cause in zip(spec.nodes, causes, strict=True)
-        )
-        return ClusterCheck(False, False, spec.model.name, rows, error=str(error))
-    rows = tuple(
-        NodeState(node.name, node.url, True, verification.version, verification.digest, verification.seconds)
-        if (verification := verified.verifications.get(node.name)) is not None
-        else NodeState(node.name, node.url, ok=False, cause=_words(verified.left_out[node.name], spec))
-        for node in spec.nodes
-    )
+        statuses = join_verification(await check_nodes(spec.nodes), spec, {}, error.causes, error)
+        return ClusterCheck(False, False, spec.model.name, statuses, error=str(error))
     return ClusterCheck(
         ok=not verified.left_out,
         usable=True,
         model=spec.model.name,
-        nodes=rows,
+        nodes=join_verification(
+            await check_nodes(spec.nodes), spec, verified.verifications, verified.left_out
+        ),
         digest=verified.reference.digest,
         dimension=verified.reference.dimension,
     )
 
 
-async def _failure(node: NodeSpec, cluster: ClusterSpec) -> PrefectOllamaError | None:
-    """Why a node cannot work, asked of it alone."""
-    try:
-        async with open_endpoint(node, cluster.model) as endpoint:
-            await endpoint.identify()
-            await canary_vectors(endpoint, QUICK, timeout=node.load_timeout)
-    except (NodeError, ConfigurationError) as error:
-        return error
-    return None
-
-
-def _words(error: PrefectOllamaError, cluster: ClusterSpec) -> str:
+def _words(error: Exception | None, cluster: ClusterSpec) -> str:
     pulls = {node.name for node in cluster.nodes if node.api == "ollama"} if cluster.pull else ()
-    if (
-        isinstance(error, NodeError)
-        and error.node in pulls
-        and isinstance(error, NodeRefused)
-        and error.status == 404
-    ):
+    if isinstance(error, NodeRefused) and error.status == 404 and error.node in pulls:
         return f"{error.cause} A run lets it download the model first."
     return str(error)

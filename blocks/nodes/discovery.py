@@ -16,9 +16,10 @@ from collections.abc import Collection, Sequence
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.nodes.address import DEFAULT_PORT
-from prefect_ollama.blocks.nodes.check import NodeCheck, check_node
+from prefect_ollama.blocks.nodes.check import check_node
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 from prefect_ollama.blocks.nodes.spec import NodeSpec
+from prefect_ollama.blocks.nodes.status import NodeStatus
 
 AT_ONCE = 128
 """Addresses that are asked at the same time."""
@@ -67,7 +68,7 @@ def addresses_of(networks: Sequence[str], *, most: int) -> list[str]:
     return list(dict.fromkeys(str(host) for network in parsed for host in network.hosts()))
 
 
-async def discover(addresses: Sequence[str], ports: Sequence[int], *, timeout: float) -> list[NodeCheck]:
+async def discover(addresses: Sequence[str], ports: Sequence[int], *, timeout: float) -> list[NodeStatus]:
     """Ask all addresses at all ports whether an Ollama server is there.
 
     Args:
@@ -80,7 +81,7 @@ async def discover(addresses: Sequence[str], ports: Sequence[int], *, timeout: f
     """
     room = asyncio.Semaphore(AT_ONCE)
 
-    async def ask(address: str, port: int) -> NodeCheck | None:
+    async def ask(address: str, port: int) -> NodeStatus | None:
         async with room:
             return await _ask(address, port, timeout)
 
@@ -123,7 +124,7 @@ def free_name(name: str, taken: Collection[str]) -> str:
     return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
-async def _ask(address: str, port: int, timeout: float) -> NodeCheck | None:
+async def _ask(address: str, port: int, timeout: float) -> NodeStatus | None:
     # First the bare connection: most addresses have nobody, and this costs least.
     try:
         async with timeout_while_running(timeout):

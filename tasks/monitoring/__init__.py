@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.monitoring.live_artifacts import watch_run
     from prefect_ollama.tasks.monitoring.metrics import RunMetrics
     from prefect_ollama.tasks.monitoring.metrics_endpoint import serve_metrics
-    from prefect_ollama.tasks.monitoring.model_memory import InMemory, ModelMemory
+    from prefect_ollama.tasks.monitoring.model_memory import ModelMemory
     from prefect_ollama.tasks.monitoring.node_stats import LiveNodes, NodeNow
     from prefect_ollama.tasks.monitoring.outages import Change, Outages
     from prefect_ollama.tasks.monitoring.progress import Completed, Progress, ProgressState
@@ -25,7 +25,6 @@ __all__ = [
     "Change",
     "Completed",
     "FailureEvents",
-    "InMemory",
     "LiveNodes",
     "ModelMemory",
     "NodeNow",
@@ -57,7 +56,7 @@ if not TYPE_CHECKING:
             "live_artifacts": ("watch_run",),
             "metrics": ("RunMetrics",),
             "metrics_endpoint": ("serve_metrics",),
-            "model_memory": ("InMemory", "ModelMemory"),
+            "model_memory": ("ModelMemory",),
             "node_stats": ("LiveNodes", "NodeNow"),
             "outages": ("Change", "Outages"),
             "progress": ("Completed", "Progress", "ProgressState"),

@@ -23,11 +23,11 @@ from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from prefect_ollama.blocks.errors import NodeUnreachable
-from prefect_ollama.blocks.nodes import VerifiedCluster
+from prefect_ollama.blocks.nodes import NodeStatus, VerifiedCluster
 from prefect_ollama.blocks.periodic import PeriodicThread
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.tasks.monitoring.events import emit, settle_nodes
-from prefect_ollama.tasks.monitoring.model_memory import InMemory, ModelMemory
+from prefect_ollama.tasks.monitoring.model_memory import ModelMemory
 from prefect_ollama.tasks.monitoring.node_stats import LiveNodes
 from prefect_ollama.tasks.monitoring.outages import Change, Outages
 from prefect_ollama.tasks.monitoring.progress import Completed, Progress
@@ -195,7 +195,7 @@ class _Artifacts:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def publish(self, run: Snapshot, memory: Mapping[str, InMemory]) -> None:
+    def publish(self, run: Snapshot, memory: Mapping[str, NodeStatus]) -> None:
         """Bring the artifacts up to date, unless the server failed to answer a moment ago."""
         now = time.monotonic()
         if now < self._again_at and not run.ended:
@@ -211,7 +211,7 @@ class _Artifacts:
         else:
             self._pause = 0.0
 
-    def _publish(self, run: Snapshot, memory: Mapping[str, InMemory]) -> None:
+    def _publish(self, run: Snapshot, memory: Mapping[str, NodeStatus]) -> None:
         for left in reversed(range(LAST_TRIES if run.ended else 1)):
             try:
                 self._put(PROGRESS, "progress", round(100 * run.progress_state.part, 1), progress_text(run))

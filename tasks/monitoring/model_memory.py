@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 
 from prefect_ollama.blocks.nodes import (
     ClusterSpec,
-    LoadedModel,
     NodeSpec,
-    find_model,
+    NodeStatus,
     open_endpoint,
     timeout_while_running,
 )
@@ -24,33 +22,18 @@ STATUS_TIMEOUT_S = 5.0
 """Seconds that a node may take to answer; one that is busy with texts answers at once all the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class InMemory:
-    """What a node has in memory.
-
-    Attributes:
-        vram: Bytes of GPU memory that all its models take; None where unknown.
-        on_gpu: Part of this model that is on the GPU, 0 to 1; None where unknown or not in memory.
-        loaded: Whether this model is in memory; None where unknown.
-    """
-
-    vram: int | None = None
-    on_gpu: float | None = None
-    loaded: bool | None = None
-
-
 class ModelMemory:
     """Asks all nodes at the start and every `EVERY` seconds, in a thread that ends with the context."""
 
     def __init__(self, cluster: ClusterSpec) -> None:
         self._cluster = cluster
-        self._found: dict[str, InMemory] = {}
+        self._found: dict[str, NodeStatus] = {}
         self._loop = asyncio.new_event_loop()
         self._asking: asyncio.Task[None] | None = None
         self._thread = PeriodicThread(self._look, EVERY, name="memory", within=self._first_look)
 
     @property
-    def nodes(self) -> Mapping[str, InMemory]:
+    def nodes(self) -> Mapping[str, NodeStatus]:
         """What is known, by node."""
         return self._found
 
@@ -87,26 +70,13 @@ class ModelMemory:
         found = await asyncio.gather(*(self._ask(node) for node in nodes))
         self._found = dict(zip((node.name for node in nodes), found, strict=True))
 
-    async def _ask(self, node: NodeSpec) -> InMemory:
-        try:
+    async def _ask(self, node: NodeSpec) -> NodeStatus:
+        loaded = None
+        # Whatever a node says to this, it is for its dispatcher to judge.
+        with suppress(Exception):
             async with (
                 timeout_while_running(STATUS_TIMEOUT_S),
                 open_endpoint(node, self._cluster.model) as endpoint,
             ):
-                running = await endpoint.running()
-                return InMemory() if running is None else in_memory(running, self._cluster.model.name)
-        except Exception:  # whatever a node says to this, it is for its dispatcher to judge
-            return InMemory()
-
-
-def in_memory(models: tuple[LoadedModel, ...], model: str) -> InMemory:
-    """What a node that has these models in memory has of one.
-
-    Args:
-        models: All that it has.
-        model: The name, with or without a tag.
-    """
-    sizes = [each.vram for each in models if each.vram is not None]
-    vram = sum(sizes) if len(sizes) == len(models) else None
-    mine = find_model(models, model)
-    return InMemory(vram, mine.on_gpu if mine else None, loaded=mine is not None)
+                loaded = await endpoint.running()
+        return NodeStatus.of(node, model=self._cluster.model.name, loaded=loaded)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from prefect_ollama.blocks.nodes import UNKNOWN, NodeStatus
 from prefect_ollama.blocks.printable import escape_markdown
-from prefect_ollama.tasks.monitoring.model_memory import InMemory
 from prefect_ollama.tasks.monitoring.node_stats import NodeNow
 from prefect_ollama.tasks.monitoring.snapshot import Snapshot
 from prefect_ollama.tasks.reporting import clock
-
-UNKNOWN = "unknown"
 
 IN_A_LINE = 6
 """Nodes that a line of the log names."""
@@ -68,7 +66,7 @@ def progress_text(run: Snapshot) -> str:
     return f"{escape_markdown(head)}\n\n{listed}"
 
 
-def nodes_list(run: Snapshot, memory: Mapping[str, InMemory]) -> str:
+def nodes_list(run: Snapshot, memory: Mapping[str, NodeStatus]) -> str:
     """Return a list of the nodes as Markdown, with all that is known of each.
 
     Args:
@@ -117,9 +115,9 @@ def _state_first(node: NodeNow, run: Snapshot) -> str:
     return f"{state(node, run)}{rate}: {node.name}"
 
 
-def node_rows(run: Snapshot, memory: Mapping[str, InMemory]) -> list[dict[str, Any]]:
+def node_rows(run: Snapshot, memory: Mapping[str, NodeStatus]) -> list[dict[str, Any]]:
     """Return a row for each node, in plain values."""
-    return [_row(node, run, memory.get(node.name, InMemory())) for node in run.nodes]
+    return [_row(node, run, memory.get(node.name, NodeStatus(node.name))) for node in run.nodes]
 
 
 def state(node: NodeNow, run: Snapshot) -> str:
@@ -129,7 +127,7 @@ def state(node: NodeNow, run: Snapshot) -> str:
     return "rests" if node.state == "fails" else node.state
 
 
-def _row(node: NodeNow, run: Snapshot, memory: InMemory) -> dict[str, Any]:
+def _row(node: NodeNow, run: Snapshot, memory: NodeStatus) -> dict[str, Any]:
     heard = bool(node.breaker)
     return {
         "node": node.name,
@@ -141,20 +139,21 @@ def _row(node: NodeNow, run: Snapshot, memory: InMemory) -> dict[str, Any]:
         "p95 s": round(node.p95, 3) if node.p95 else UNKNOWN,
         "errors": node.errors if heard else UNKNOWN,
         "breaker": node.breaker or UNKNOWN,
-        "VRAM": UNKNOWN if memory.vram is None else _vram(memory.vram),
+        "VRAM": UNKNOWN if memory.gpu_memory is None else _vram(memory.gpu_memory),
         "model": _residency(memory),
         "last error": node.last_error,
     }
 
 
-def _residency(memory: InMemory) -> str:
+def _residency(memory: NodeStatus) -> str:
     if memory.loaded is None:
         return UNKNOWN
-    if not memory.loaded:
+    if memory.running is None:
         return "not in memory"
-    if memory.on_gpu is None:
+    on_gpu = memory.running.on_gpu
+    if on_gpu is None:
         return "in memory"
-    return "in RAM" if memory.on_gpu == 0 else f"{memory.on_gpu:.0%} on GPU"
+    return "in RAM" if on_gpu == 0 else f"{on_gpu:.0%} on GPU"
 
 
 def _vram(size: int) -> str:

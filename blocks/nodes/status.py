@@ -1,0 +1,168 @@
+"""What is known of one node, as one value for blocks, flows, the command line and live pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
+
+from prefect_ollama.blocks.nodes.canaries import SHORT
+from prefect_ollama.blocks.nodes.endpoint import Inventory
+from prefect_ollama.blocks.nodes.running_models import LoadedModel, find_model
+from prefect_ollama.blocks.nodes.spec import Api, NodeSpec
+from prefect_ollama.blocks.nodes.verification import NodeVerification
+
+UNKNOWN: Final = "unknown"
+_MIB: Final = 2**20
+
+_API_NAMES: Final[dict[Api, str]] = {"ollama": "Ollama", "openai": "OpenAI API"}
+"""As people read them."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """How a node is. What it does not say is empty or None.
+
+    Attributes:
+        name: Its name.
+        url: Its base URL.
+        ok: Whether it answers; of a node of a cluster, whether it may work there.
+        error: Cause and remedy where it is not ok, else empty.
+        api: The API that it speaks.
+        block: Name of the block that it is saved as, empty for none.
+        version: Version that it gives of itself.
+        models: Names of the models that it has.
+        loaded: Models that it has in memory; None where it does not say.
+        latency: Seconds of a small request over a standing connection.
+        model: Name of the model that it should serve, empty where it was not asked for one.
+        digest: SHA-256 of that model's manifest.
+        seconds: Seconds of one request with the short canary texts, model loaded.
+    """
+
+    name: str
+    url: str = ""
+    ok: bool = False
+    error: str = ""
+    api: Api = "ollama"
+    block: str = ""
+    version: str = ""
+    models: tuple[str, ...] = ()
+    loaded: tuple[LoadedModel, ...] | None = None
+    latency: float | None = None
+    model: str = ""
+    digest: str = ""
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, node: NodeSpec, **known: Any) -> Self:
+        """Return the status of a node of which this is known."""
+        return cls(node.name, node.url, api=node.api, block=node.block, **known)
+
+    def with_inventory(self, found: Inventory, loaded: tuple[LoadedModel, ...] | None) -> Self:
+        """Return it with what the node has."""
+        return replace(
+            self, version=found.version, models=found.models, latency=found.latency, loaded=loaded, ok=True
+        )
+
+    def verified(self, model: str, verification: NodeVerification) -> Self:
+        """Return it as that of a node that may serve a model."""
+        return replace(
+            self,
+            ok=True,
+            error="",
+            model=model,
+            version=self.version or verification.version,
+            digest=verification.digest,
+            seconds=verification.seconds,
+        )
+
+    def left_out(self, model: str, error: str) -> Self:
+        """Return it as that of a node that may not serve a model, with the reason and what to do."""
+        return replace(self, ok=False, error=error, model=model)
+
+    @property
+    def kind(self) -> str:
+        """The API that it speaks, for people."""
+        return _API_NAMES[self.api]
+
+    @property
+    def state(self) -> str:
+        """In a word: `ready`, or `left out`."""
+        return "ready" if self.ok else "left out"
+
+    @property
+    def saved(self) -> bool:
+        """Whether there is a block of it."""
+        return bool(self.block)
+
+    @property
+    def texts_per_second(self) -> float:
+        """Rate with the short canary texts, a first hint only; 0 where unknown."""
+        return len(SHORT) / self.seconds if self.seconds else 0.0
+
+    @property
+    def running(self) -> LoadedModel | None:
+        """The model that it should serve, if it is in its memory."""
+        return find_model(self.loaded or (), self.model)
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes that the model takes in its memory, 0 where it is not loaded."""
+        return None if self.loaded is None else self.running.size if self.running else 0
+
+    @property
+    def vram(self) -> int | None:
+        """Of these, bytes on GPUs."""
+        return None if self.loaded is None else self.running.vram if self.running else 0
+
+    @property
+    def gpu_memory(self) -> int | None:
+        """Bytes of GPU memory that all its models take."""
+        sizes = [each.vram for each in self.loaded or () if each.vram is not None]
+        return sum(sizes) if self.loaded is not None and len(sizes) == len(self.loaded) else None
+
+    @property
+    def context(self) -> int | None:
+        """Longest text in tokens, as the model was loaded."""
+        return self.running.context if self.running else None
+
+    @property
+    def loaded_until(self) -> str:
+        """When it unloads the model if nobody asks for it before, in ISO format; `for ever` if never."""
+        if self.running is None or self.running.until is None:
+            return ""
+        return "for ever" if self.running.stays else self.running.until.isoformat(timespec="seconds")
+
+    @property
+    def in_memory(self) -> str:
+        """Where its model is, for people: `44 MiB, all on the GPU`, `not loaded`, `unknown`."""
+        if self.memory is None:
+            return UNKNOWN
+        if not self.memory:
+            return "not loaded"
+        size = f"{self.memory / _MIB:,.0f} MiB"
+        if self.vram is None:
+            return size
+        part = min(self.vram / self.memory, 1.0)
+        where = "all on the GPU" if part > 0.995 else f"{part:.0%} on the GPU" if part else "none on a GPU"
+        return f"{size}, {where}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {
+            "name": self.name,
+            "state": self.state,
+            "ok": self.ok,
+            "url": self.url,
+            "kind": self.kind,
+            "saved": self.saved,
+            "version": self.version,
+            "digest": self.digest,
+            "models": list(self.models),
+            "latency": self.latency,
+            "texts_per_second": self.texts_per_second,
+            "memory": self.memory,
+            "vram": self.vram,
+            "context": self.context,
+            "loaded_until": self.loaded_until,
+            "note": self.error,
+        }
