@@ -14,7 +14,7 @@ from prefect_ollama.commands import app
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = {
     name: (DOCS / f"{name}.md").read_text(encoding="utf-8")
-    for name in ("nodes", "tuning", "questions", "troubleshooting")
+    for name in ("nodes", "add-a-node", "tuning", "questions", "troubleshooting")
 }
 COMMANDS = [
     shlex.split(line, comments=True)
