@@ -13,11 +13,12 @@ from prefect_ollama.blocks.nodes import keep_local_direct
 if TYPE_CHECKING:
     from prefect_ollama.blocks.cluster import OllamaCluster
     from prefect_ollama.blocks.node import OllamaNode
-    from prefect_ollama.blocks.nodes import ClusterCheck, LoadedModel, NodeStatus
+    from prefect_ollama.blocks.nodes import ChatCheck, ClusterCheck, LoadedModel, NodeStatus
     from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
     from prefect_ollama.blocks.table import LanceTable, TableCheck
 
 __all__ = [
+    "ChatCheck",
     "ClusterCheck",
     "LanceTable",
     "LoadedModel",
@@ -38,7 +39,7 @@ if not TYPE_CHECKING:
         {
             "cluster": ("OllamaCluster",),
             "node": ("OllamaNode",),
-            "nodes": ("ClusterCheck", "LoadedModel", "NodeStatus"),
+            "nodes": ("ChatCheck", "ClusterCheck", "LoadedModel", "NodeStatus"),
             "openai_node": ("OpenAICompatibleNode",),
             "table": (
                 "LanceTable",

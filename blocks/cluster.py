@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import BlockDocument
@@ -26,12 +26,31 @@ from prefect_ollama.blocks.node_reference import (
     refuse_unsaved,
 )
 from prefect_ollama.blocks.node_settings import NodeBlock
-from prefect_ollama.blocks.nodes import ClusterCheck, ClusterSpec, ModelSpec, check_cluster, prefixes_of
+from prefect_ollama.blocks.nodes import (
+    ChatModelSpec,
+    ClusterCheck,
+    ClusterSpec,
+    ModelSpec,
+    check_cluster,
+    full_name,
+    prefixes_of,
+)
 
 DEFAULT_MODEL = "nomic-embed-text"
 NO_PREFIX = "none"
 
 _DURATION = re.compile(r"-?(\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))*")
+
+
+ChatOption = bool | int | float | str | list[str]
+"""A value of one of Ollama's options."""
+
+_THINK = {"auto": None, "on": True, "off": False}
+
+_OWN_FIELDS = {
+    "num_ctx": "set by the field 'Context of the chat model'",
+    "num_predict": "set by each request",
+}
 
 
 class OllamaCluster(StoredBlock):
@@ -132,6 +151,46 @@ class OllamaCluster(StoredBlock):
         description="Seconds without any working node after which a run fails.",
         json_schema_extra=at(9),
     )
+    chat_model: str | None = Field(
+        default=None,
+        title="Chat model",
+        description="Model that answers questions, by the name it has on the nodes. Nodes without it only embed. Left "
+        "out, no node chats, and answers are sentences of the documents.",
+        examples=["qwen3:8b", "llama3.2", "gemma3:4b"],
+        json_schema_extra=at(10),
+    )
+    chat_num_ctx: int | None = Field(
+        default=None,
+        ge=512,
+        le=1048576,
+        title="Context of the chat model",
+        description="Tokens of the passages and the answer together, the same on all nodes. Left out, it is the "
+        "model's own, at most 8192. A larger one needs more memory on every node.",
+        json_schema_extra=at(11),
+    )
+    chat_options: dict[str, ChatOption] = Field(
+        default_factory=dict,
+        title="Options of the chat model",
+        description="Further options that Ollama gives the model, such as temperature or top_p, with numbers, texts or "
+        "lists of texts as values.",
+        examples=[{"temperature": 0.2}],
+        json_schema_extra=at(12),
+    )
+    chat_think: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        title="Thinking",
+        description="Whether the chat model thinks before it answers: on, off, or auto for what the model does by "
+        "itself. Thinking takes time and tokens.",
+        json_schema_extra=at(13),
+    )
+    judge_model: str | None = Field(
+        default=None,
+        title="Judge model",
+        description="Model that judges whether a quote supports a sentence of an answer; it may be the chat model. "
+        "Left out, shared words and embeddings decide, which are right less often.",
+        examples=["qwen3:8b", "bespoke-minicheck"],
+        json_schema_extra=at(14),
+    )
 
     @field_validator("nodes", mode="before")
     @classmethod
@@ -144,6 +203,20 @@ class OllamaCluster(StoredBlock):
         if not value.strip() or re.search(r"\s", value.strip()):
             raise ValueError("the model's name must be one word, as 'ollama list' shows it")
         return value.strip()
+
+    @field_validator("chat_model", "judge_model", mode="after")
+    @classmethod
+    def _other_model_name(cls, value: str | None) -> str | None:
+        # A form sends an empty text for a field that was emptied.
+        return None if value is None or not value.strip() else cls._model_name(value)
+
+    @field_validator("chat_options", mode="after")
+    @classmethod
+    def _free_options(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if name in _OWN_FIELDS:
+                raise ValueError(f"the option {name!r} is {_OWN_FIELDS[name]}")
+        return value
 
     @field_validator("document_prefix", "query_prefix", mode="after")
     @classmethod
@@ -191,6 +264,8 @@ class OllamaCluster(StoredBlock):
             pull=self.pull,
             accept_other_digest=self.accept_other_digest,
             give_up_after=self.give_up_after,
+            chat=self.chat_spec(),
+            judge=self.judge_spec(),
         )
 
     def model_spec(self) -> ModelSpec:
@@ -204,6 +279,31 @@ class OllamaCluster(StoredBlock):
             num_ctx=self.num_ctx,
             keep_alive=self.keep_alive,
         )
+
+    def chat_spec(self) -> ChatModelSpec | None:
+        """Return the chat model with its settings; None where the cluster names none."""
+        if self.chat_model is None:
+            return None
+        # Lists become tuples, so that the value can be compared and hashed.
+        options = tuple(
+            (name, tuple(each) if isinstance(each, list) else each)
+            for name, each in sorted(self.chat_options.items())
+        )
+        return ChatModelSpec(
+            self.chat_model, self.chat_num_ctx, options, _THINK[self.chat_think], keep_alive=self.keep_alive
+        )
+
+    def judge_spec(self) -> ChatModelSpec | None:
+        """Return the judge model; None where the cluster names none.
+
+        One that is the chat model has its settings, because a node would load it anew for others.
+        """
+        if self.judge_model is None:
+            return None
+        chat = self.chat_spec()
+        if chat is not None and full_name(chat.name) == full_name(self.judge_model):
+            return chat
+        return ChatModelSpec(self.judge_model, keep_alive=self.keep_alive)
 
     def check(self) -> ClusterCheck:
         """Let every node prove itself, as before a run, but download nothing.

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import lancedb
@@ -26,6 +27,7 @@ from prefect_ollama.blocks import LanceTable, OllamaCluster, OllamaNode, types
 from prefect_ollama.blocks.cache import CacheSpec
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.nodes import ChatModelSpec, ClusterSpec
 from prefect_ollama.blocks.resolve import resolve_cluster, resolve_table
 from prefect_ollama.blocks.table import default_table
 from prefect_ollama.options import named_table
@@ -273,6 +275,12 @@ def test_an_unchecked_certificate_is_warned_of_at_use(
         ({"keep_alive": "soon"}, "keep_alive", "30m"),
         ({"keep_alive": 0}, "keep_alive", "every request"),
         ({"give_up_after": -1}, "give_up_after", "greater than 0"),
+        ({"chat_model": "two words"}, "chat_model", "one word"),
+        ({"judge_model": "two words"}, "judge_model", "one word"),
+        ({"chat_num_ctx": 16}, "chat_num_ctx", "512"),
+        ({"chat_options": {"num_ctx": 4096}}, "chat_options", "Context of the chat model"),
+        ({"chat_options": {"num_predict": 9}}, "chat_options", "each request"),
+        ({"chat_think": "often"}, "chat_think", "'auto', 'on' or 'off'"),
     ],
 )
 def test_a_wrong_cluster_is_refused_at_its_field(values: dict[str, object], field: str, words: str) -> None:
@@ -299,6 +307,53 @@ def test_prefixes_are_the_models_own_unless_named() -> None:
     assert prefixes(model="all-minilm") == ("", "")
     assert prefixes(document_prefix="", query_prefix="none") == ("", "")
     assert prefixes(model="mine", query_prefix="q: ") == ("", "q: ")
+
+
+def test_a_chat_model_has_settings_of_its_own() -> None:
+    def spec(**values: Any) -> ClusterSpec:
+        return OllamaCluster(nodes=["http://a"], **values).to_spec()
+
+    assert spec().chat is spec().judge is None
+    assert spec(chat_model=" ").chat is None  # a field that was emptied in the form
+    given = {"temperature": 0.2, "stop": ["###"]}
+    full = spec(chat_model="qwen3:8b", chat_num_ctx=4096, chat_options=given, chat_think="off")
+    assert full.chat is not None
+    assert full.chat.all_options == {"temperature": 0.2, "stop": ("###",), "num_ctx": 4096}
+    assert full.chat.think is False
+    assert spec(chat_model="qwen3", chat_think="on").chat.think is True  # type: ignore[union-attr]
+    assert spec(chat_model="qwen3").chat.think is None  # type: ignore[union-attr]
+    # The same model under another of its names is the same judge, with the same settings.
+    assert spec(chat_model="qwen3", chat_num_ctx=4096, judge_model="qwen3:latest").judge == ChatModelSpec(
+        "qwen3", 4096
+    )
+    assert spec(judge_model="llama3.2").judge == ChatModelSpec("llama3.2")
+    assert pickle.loads(pickle.dumps(full)) == full
+    assert hash(full.chat)
+
+
+def test_a_check_says_which_nodes_can_chat(nowhere: str) -> None:
+    with nodes({"dimension": 16, "chat_models": ["qwen3"]}, {"dimension": 16}) as pair:
+        urls = [each.url for each in pair]
+        found = OllamaCluster(nodes=urls, chat_model="qwen3", judge_model="qwen3").check()
+        assert found.ok  # a node without the chat model embeds all the same
+        assert found.chat is not None
+        assert (found.chat.usable, len(found.chat.nodes), found.chat.context) == (True, 1, 8192)
+        [cause] = found.chat.left_out.values()
+        assert "does not have the model 'qwen3'" in cause
+        assert "--chat-model" in cause
+        assert found.judge == found.chat
+
+        found = OllamaCluster(nodes=urls, chat_model="qwen3", judge_model="llama3.2").check()
+        assert found.judge is not None
+        assert (found.judge.usable, found.judge.nodes) == (False, ())
+        assert "No node can chat with 'llama3.2'" in found.judge.error
+        assert len(found.judge.left_out) == 2
+
+        found = OllamaCluster(nodes=[urls[0], nowhere]).check()
+        assert found.chat is not None
+        assert not found.chat.usable
+        assert "names no chat model" in found.chat.error
+        assert found.judge is None
 
 
 def test_a_cluster_of_urls_and_unsaved_nodes_needs_no_server(pair: list[Node]) -> None:

@@ -83,6 +83,7 @@ PUBLIC = {
         "tune_nodes",
     },
     "prefect_ollama.blocks": {
+        "ChatCheck",
         "ClusterCheck",
         "LanceTable",
         "LoadedModel",

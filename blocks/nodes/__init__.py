@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.nodes.apis import open_chat_endpoint, open_endpoint
     from prefect_ollama.blocks.nodes.canaries import SHORT
     from prefect_ollama.blocks.nodes.chat import ChatEndpoint, ChatLimits, ChatMessage, ChatReply, ChatRequest
+    from prefect_ollama.blocks.nodes.chat_check import ChatCheck, check_chat
     from prefect_ollama.blocks.nodes.chat_verification import VerifiedChat, verify_chat, verify_chat_again
     from prefect_ollama.blocks.nodes.check import (
         ClusterCheck,
@@ -68,6 +69,7 @@ __all__ = [
     "SHORT",
     "UNKNOWN",
     "Answer",
+    "ChatCheck",
     "ChatEndpoint",
     "ChatLimits",
     "ChatMessage",
@@ -93,6 +95,7 @@ __all__ = [
     "addresses_of",
     "base_url",
     "block_name",
+    "check_chat",
     "check_cluster",
     "check_node",
     "check_nodes",
@@ -145,6 +148,7 @@ if not TYPE_CHECKING:
             "apis": ("open_chat_endpoint", "open_endpoint"),
             "canaries": ("SHORT",),
             "chat": ("ChatEndpoint", "ChatLimits", "ChatMessage", "ChatReply", "ChatRequest"),
+            "chat_check": ("ChatCheck", "check_chat"),
             "chat_verification": ("VerifiedChat", "verify_chat", "verify_chat_again"),
             "check": ("ClusterCheck", "check_cluster", "check_node", "check_nodes", "join_verification"),
             "discovery": ("addresses_of", "block_name", "discover", "free_name", "host_name", "network_of"),

@@ -43,6 +43,7 @@ class Dialect:
         forbidden_remedy: What to do about a 403 without a message.
         use: What the model is asked for, as a verb.
         model_kind: What the model has to be.
+        model_option: The option of the command line that names the model.
         wrong_model_words: Parts of a message, in small letters, that say that the model is something else.
     """
 
@@ -54,6 +55,7 @@ class Dialect:
     forbidden_remedy: str
     use: str = "embed"
     model_kind: str = "an embedding model"
+    model_option: str = "-m"
     wrong_model_words: tuple[str, ...] = ()
 
 
@@ -71,6 +73,7 @@ OLLAMA_CHAT: Final = replace(
     OLLAMA,
     use="chat",
     model_kind="a chat model",
+    model_option="--chat-model",
     wrong_model_words=("does not support chat", "does not support thinking", "does not support generate"),
 )
 

@@ -259,7 +259,7 @@ class OllamaEndpoint:
             f"does not have the model {name!r}. {others}".rstrip(),
             node=self.node.name,
             status=404,
-            remedy=f"{remedy}, or use a model that it has (-m on the command line)."
+            remedy=f"{remedy}, or use a model that it has ({self.dialect.model_option} on the command line)."
             if others
             else f"{remedy}.",
         )

@@ -12,6 +12,7 @@ from typing import Final
 
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, NodeError, NodeRefused
 from prefect_ollama.blocks.nodes.apis import open_endpoint
+from prefect_ollama.blocks.nodes.chat_check import ChatCheck, check_chat
 from prefect_ollama.blocks.nodes.endpoint import Endpoint
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 from prefect_ollama.blocks.nodes.running_models import LoadedModel
@@ -36,6 +37,8 @@ class ClusterCheck:
         dimension: Floats in a vector, 0 where no node gave one.
         nodes: A row a node, in the order of the block.
         error: Why no node may work, where none may.
+        chat: Which nodes can chat with the chat model. A node that cannot only embeds, so `ok` does not count it.
+        judge: The same for the judge model; None where the cluster names none.
     """
 
     ok: bool
@@ -45,6 +48,8 @@ class ClusterCheck:
     digest: str = ""
     dimension: int = 0
     error: str = ""
+    chat: ChatCheck | None = None
+    judge: ChatCheck | None = None
 
 
 async def check_node(spec: NodeSpec) -> NodeStatus:
@@ -108,6 +113,14 @@ async def check_cluster(spec: ClusterSpec) -> ClusterCheck:
     Raises:
         ConfigurationError: A node's CA bundle cannot be read.
     """
+    found, chat = await asyncio.gather(_check_embedding(spec), check_chat(spec, spec.chat))
+    judge = None
+    if spec.judge is not None:
+        judge = chat if spec.judge == spec.chat else await check_chat(spec, spec.judge)
+    return replace(found, chat=chat, judge=judge)
+
+
+async def _check_embedding(spec: ClusterSpec) -> ClusterCheck:
     try:
         verified = await verify_cluster(replace(spec, pull=False))
     except ClusterError as error:

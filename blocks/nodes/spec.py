@@ -153,6 +153,7 @@ class ClusterSpec:
             are the same.
         give_up_after: Seconds without any working node after which the work fails.
         chat: The model that answers questions; None for a cluster that only embeds.
+        judge: The model that judges whether quotes support an answer; None where no model does.
 
     Raises:
         ConfigurationError: There is no node, or two have one name.
@@ -164,6 +165,7 @@ class ClusterSpec:
     accept_other_digest: bool = False
     give_up_after: float = 120.0
     chat: ChatModelSpec | None = None
+    judge: ChatModelSpec | None = None
 
     def __post_init__(self) -> None:
         names = [node.name for node in self.nodes]

@@ -1,0 +1,64 @@
+"""Check the chat models of a cluster, before anything is asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from prefect_ollama.blocks.errors import ClusterError
+from prefect_ollama.blocks.nodes.chat_verification import verify_chat
+from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ClusterSpec
+
+NO_CHAT_MODEL = (
+    "The cluster names no chat model: its nodes only embed, and answers are sentences of the documents."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCheck:
+    """What the nodes of a cluster showed of a chat model.
+
+    Attributes:
+        model: Name of the model; empty where the cluster names none.
+        usable: Whether at least one node can chat with it.
+        nodes: Names of these nodes.
+        left_out: By name of the node, why it only embeds.
+        digest: The model's digest, as most nodes have it.
+        context: Tokens of passages and answer together; None where nothing is known.
+        error: Why no node can chat, where none can.
+    """
+
+    model: str
+    usable: bool
+    nodes: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    digest: str = ""
+    context: int | None = None
+    error: str = ""
+
+
+async def check_chat(spec: ClusterSpec, model: ChatModelSpec | None) -> ChatCheck:
+    """Ask every node whether it can chat with a model, but download nothing.
+
+    Args:
+        spec: The cluster.
+        model: The chat model or the judge model of the cluster.
+
+    Raises:
+        ConfigurationError: A node's CA bundle cannot be read.
+    """
+    if model is None:
+        return ChatCheck("", usable=False, error=NO_CHAT_MODEL)
+    try:
+        verified = await verify_chat(replace(spec, chat=model, pull=False))
+    except ClusterError as error:
+        causes = {name: str(cause) for name, cause in error.causes.items()}
+        return ChatCheck(model.name, usable=False, left_out=causes, error=str(error))
+    return ChatCheck(
+        model.name,
+        usable=True,
+        nodes=tuple(node.name for node in spec.nodes if node.name in verified.models),
+        left_out={name: str(cause) for name, cause in verified.left_out.items()},
+        digest=verified.digest,
+        context=verified.model.num_ctx,
+    )
