@@ -26,12 +26,12 @@ from prefect_ollama.tasks.chunking import (
     estimate_tokens,
 )
 from prefect_ollama.tasks.parsing import (
-    PARSER_VERSION,
     REMEDIES,
+    DocumentParser,
     DroppedLine,
     ParsedDocument,
     ParseOptions,
-    Parser,
+    Parsers,
 )
 from prefect_ollama.tasks.planning import (
     Bundle,
@@ -170,21 +170,22 @@ def parse_bundle(bundle: Opaque[Bundle], chunking_plan: Opaque[ChunkingPlan]) ->
 def _chunk_file(
     source: str, file: SourceFile, chunking_plan: ChunkingPlan, count: Callable[[str], int]
 ) -> tuple[ChunkedDocument, float]:
+    parser = _parsers().parser_of(file.location)
     row = Document(
         document_id(source, file.path),
         source,
         file.path,
         size=file.size,
         mtime_ns=file.mtime_ns,
-        parser_version=PARSER_VERSION,
+        parser_version=parser.version,
         chunker_version=CHUNKER_VERSION,
     )
     path = Path(file.location)
     try:
         # One descriptor for both, so that the hash is that of what was parsed.
         with file.opened() as descriptor:
-            parsed = _parser().parse(path, chunking_plan.parse, descriptor=descriptor)
-            _report_unconfined(_parser())
+            parsed = parser.parse(path, chunking_plan.parse, descriptor=descriptor)
+            _report_unconfined(parser)
             row = replace(row, content_hash=hash_descriptor(descriptor))
     except LinkOnTheWay:
         reason = "a link was put in its place after the source was searched; it was not followed."
@@ -272,20 +273,20 @@ def _ranges(pages: list[int]) -> str:
 _thread = threading.local()
 
 
-def _parser() -> Parser:
-    """The parser of this thread: its child process is kept for the next bundle, and ends with this process."""
-    if not hasattr(_thread, "parser"):
-        _thread.parser = Parser()
-    parser: Parser = _thread.parser
-    return parser
+def _parsers() -> Parsers:
+    """The parsers of this thread: their child processes are kept for the next bundle, and end with this process."""
+    if not hasattr(_thread, "parsers"):
+        _thread.parsers = Parsers()
+    parsers: Parsers = _thread.parsers
+    return parsers
 
 
-def _report_unconfined(parser: Parser) -> None:
+def _report_unconfined(parser: DocumentParser) -> None:
     """Log once a process what the kernel does not offer to confine the parser."""
     if parser.unconfined and not getattr(_thread, "reported", False):
         _thread.reported = True
         run_logger().warning(
-            "The parser works without %s on this host: a hostile PDF that takes it over could read what this user may "
+            "The parser works without %s on this host: a hostile file that takes it over could read what this user may "
             "read. See docs/security.md.",
             " and ".join(parser.unconfined),
         )

@@ -14,7 +14,7 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.tasks.chunking import CHUNKER_VERSION
-from prefect_ollama.tasks.parsing import PARSER_VERSION
+from prefect_ollama.tasks.parsing import format_of
 from prefect_ollama.tasks.planning import (
     Plan,
     ReaderVersions,
@@ -76,7 +76,7 @@ def plan_source(
         retry_failed=retry_failed,
         rehash=rehash,
         reread=reread,
-        versions=ReaderVersions(PARSER_VERSION, CHUNKER_VERSION),
+        versions=ReaderVersions(lambda path: format_of(path).version, CHUNKER_VERSION),
         others=[row for row in rows if row.source != found.name],
     )
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in plan.counts().items() if count)

@@ -34,7 +34,7 @@ from prefect_ollama.flows import Advanced, Chunking, IngestReport, Password, Rea
 from prefect_ollama.flows.runner._local_cluster import START_TRIES, WorkerCluster
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.chunking import CHUNKER_VERSION, ChunkOptions, estimate_tokens
-from prefect_ollama.tasks.parsing import PARSER_VERSION
+from prefect_ollama.tasks.parsing import format_of
 from prefect_ollama.tasks.reporting.markdown import report_markdown
 from prefect_ollama.tasks.store import Writer
 from tests.certificates import reaching
@@ -54,6 +54,8 @@ from tests.flow_samples import (
 )
 from tests.killing import killed_as_they_start
 from tests.nodes import Node, nodes, poison, text_hash
+
+PARSER_VERSION = format_of("a.pdf").version
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

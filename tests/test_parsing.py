@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prefect_ollama.tasks.parsing import Block, ParsedDocument, ParseOptions, Parser
-from prefect_ollama.tasks.parsing._metadata import read_date
+from prefect_ollama.tasks.parsing.pdf._metadata import read_date
 from prefect_ollama.tasks.parsing.pdf._text_cleanup import TextCleanup
 
 SAMPLES = Path(__file__).parent.parent / "samples"

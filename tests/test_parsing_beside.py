@@ -14,7 +14,7 @@ from prefect_ollama.tasks.parsing.document import Page
 from prefect_ollama.tasks.parsing.pdf._layout import Comment, Piece, RawPage
 from prefect_ollama.tasks.parsing.pdf._not_read import not_on_pages
 from prefect_ollama.tasks.parsing.pdf.assembly import Reading, from_journal
-from prefect_ollama.tasks.parsing.sandbox.protocol import OCR, OPENED, PAGE, UNREADABLE
+from prefect_ollama.tasks.parsing.pdf.journal import OCR, OPENED, PAGE, UNREADABLE
 
 
 @pytest.fixture(scope="module")

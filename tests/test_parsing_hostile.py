@@ -341,9 +341,10 @@ def test_the_child_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
         "import sys\n"
         "from pathlib import Path\n"
         "from prefect_ollama.tasks.parsing import Parser, ParseOptions\n"
+        "from prefect_ollama.tasks.parsing.pdf import PDF\n"
         "from prefect_ollama.tasks.parsing.sandbox.process import ChildProcess\n"
         "parser = Parser()\n"
-        "parser._child = ChildProcess()\n"
+        "parser._child = ChildProcess(PDF.module)\n"
         "print(parser._child.pid, flush=True)\n"
         "parser.parse(Path(sys.argv[1]), ParseOptions(cpu_seconds=1))\n"
     )

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from prefect_ollama.tasks.parsing._invisible import visible
-from prefect_ollama.tasks.parsing._metadata import read_metadata
+from prefect_ollama.tasks.parsing.pdf._metadata import read_metadata
 from prefect_ollama.tasks.parsing.pdf._text_cleanup import TextCleanup, is_plain
 
 HIDDEN = (

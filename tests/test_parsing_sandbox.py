@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from prefect_ollama.tasks.parsing import ParseOptions, Parser
+from prefect_ollama.tasks.parsing.pdf import PDF
 from prefect_ollama.tasks.parsing.sandbox.process import ChildProcess
 from tests import hostile
 
@@ -123,7 +124,7 @@ def _status(pid: int) -> dict[str, str]:
 
 @CONFINES
 def test_the_child_is_confined_before_its_first_file() -> None:
-    child = ChildProcess({"memory_mb": 2048, "cpu_seconds": 100})
+    child = ChildProcess(PDF.module, {"memory_mb": 2048, "cpu_seconds": 100})
     try:
         status = _status(child.pid)
         assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
@@ -137,7 +138,7 @@ def test_the_child_is_confined_before_its_first_file() -> None:
 def test_the_child_sees_no_secret_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_KEY", "pnu_secret")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-too")
-    child = ChildProcess()
+    child = ChildProcess(PDF.module)
     try:
         environment = Path(f"/proc/{child.pid}/environ").read_bytes()
     finally:

@@ -286,7 +286,7 @@ class TestPlan:
             replace(row, doc_id="old", path="from.pdf", parser_version=1) if row.path == "to.pdf" else row
             for row in rows
         ]
-        present = ReaderVersions(parser=2, chunker=3)
+        present = ReaderVersions(parser=lambda _: 2, chunker=3)
         plan = make_plan(find_files(tmp_path), rows, versions=present)
         assert not plan.to_read
         assert plan.outdated == 5

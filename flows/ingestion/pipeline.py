@@ -24,7 +24,7 @@ from prefect_ollama.tasks.chunking import CHUNKER_VERSION
 from prefect_ollama.tasks.embed import EmbeddedBundle, embed_bundle
 from prefect_ollama.tasks.embedding import Embedding
 from prefect_ollama.tasks.parse import ChunkingPlan, parse_bundle
-from prefect_ollama.tasks.parsing import PARSER_VERSION
+from prefect_ollama.tasks.parsing import format_of
 from prefect_ollama.tasks.planning import Bundle, Bundles, SourceFile, document_id
 from prefect_ollama.tasks.prefect_state import Opaque, PersistedResults, without_kept_results
 from prefect_ollama.tasks.store import Writer
@@ -218,7 +218,7 @@ def _failed(bundle: Bundle, error: Exception) -> list[Document]:
             file.mtime_ns,
             kind="lost",
             reason=str(error),
-            parser_version=PARSER_VERSION,
+            parser_version=format_of(file.path).version,
             chunker_version=CHUNKER_VERSION,
             remedy="Look at the file, and at the memory of the machine; retry it with `retry_failed`.",
         )

@@ -1,6 +1,7 @@
 """Reading documents: any file is read within its limits or refused by name and reason, and harms no other.
 
-Needs no Prefect. The parser for PDF is `Parser`; `DocumentParser` is all the rest of the project asks of one.
+Needs no Prefect. `DocumentParser` is all that the rest of the project asks of a parser, `Parser` is one that reads in a
+sandbox, and `FORMATS` names what can be read.
 """
 
 from typing import TYPE_CHECKING
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
     )
     from prefect_ollama.tasks.parsing.dropped import DroppedLine
     from prefect_ollama.tasks.parsing.errors import REMEDIES
+    from prefect_ollama.tasks.parsing.format import DocumentFormat
+    from prefect_ollama.tasks.parsing.formats import FORMATS, Parsers, format_of
     from prefect_ollama.tasks.parsing.options import ParseOptions
-    from prefect_ollama.tasks.parsing.parser import PARSER_VERSION, Parser
+    from prefect_ollama.tasks.parsing.parser import Parser
 
 __all__ = [
-    "PARSER_VERSION",
+    "FORMATS",
     "REMEDIES",
     "Block",
     "Box",
+    "DocumentFormat",
     "DocumentParser",
     "DroppedLine",
     "Metadata",
@@ -34,7 +38,9 @@ __all__ = [
     "ParseOptions",
     "ParsedDocument",
     "Parser",
+    "Parsers",
     "Problem",
+    "format_of",
 ]
 
 if not TYPE_CHECKING:
@@ -44,7 +50,9 @@ if not TYPE_CHECKING:
             "document": ("Block", "Box", "DocumentParser", "Metadata", "Page", "ParsedDocument", "Problem"),
             "dropped": ("DroppedLine",),
             "errors": ("REMEDIES",),
+            "format": ("DocumentFormat",),
+            "formats": ("FORMATS", "Parsers", "format_of"),
             "options": ("ParseOptions",),
-            "parser": ("PARSER_VERSION", "Parser"),
+            "parser": ("Parser",),
         },
     )

@@ -130,10 +130,31 @@ class ParsedDocument:
 
 
 class DocumentParser(Protocol):
-    """What the rest of the project asks of a parser, whatever the format."""
+    """What the rest of the project asks of a parser, whatever the format. `Parser` is one, in a sandbox."""
 
-    def parse(self, path: Path, options: ParseOptions) -> ParsedDocument:
-        """Read one file, or raise `DocumentError` with a stable `kind`."""
+    @property
+    def version(self) -> int:
+        """Version of what reads the files; it stands with each document (`ingest --reread`)."""
+        ...
+
+    @property
+    def unconfined(self) -> tuple[str, ...]:
+        """What of its confinement this system does not offer, each with the reason; known once a file was read."""
+        ...
+
+    def parse(
+        self, path: Path, options: ParseOptions | None = None, *, descriptor: int | None = None
+    ) -> ParsedDocument:
+        """Read one file.
+
+        Args:
+            path: The file.
+            options: Limits and how to read; the defaults when not given.
+            descriptor: The file, opened for reading. The path then only names it.
+
+        Raises:
+            DocumentError: It cannot be read within the limits; `kind` is a key of `REMEDIES`.
+        """
         ...
 
     def close(self) -> None:

@@ -21,7 +21,8 @@ REMEDIES: Final = {
     "cpu-time": "Raise `cpu_seconds` if the file is what it should be, or allow partial documents.",
     "wall-time": "Raise `wall_seconds` if the file is what it should be, or allow partial documents.",
     "crashed": "The file breaks the parser. Open and save it with a PDF viewer, or leave it out (`exclude`).",
-    "parser": "Run `python -m prefect_ollama.tasks.parsing.child` on this host to see why it does not start.",
+    "parser": "Run `python -m prefect_ollama.tasks.parsing.sandbox.child prefect_ollama.tasks.parsing.pdf.worker` on "
+    "this host to see why it does not start.",
 }
 """What to do next, for every kind of refusal."""
 

@@ -17,12 +17,10 @@ from typing import Any, Final
 from prefect_ollama.blocks.errors import DocumentError
 from prefect_ollama.tasks.parsing.document import ParsedDocument
 from prefect_ollama.tasks.parsing.errors import REMEDIES, Stopped
+from prefect_ollama.tasks.parsing.format import DocumentFormat
 from prefect_ollama.tasks.parsing.options import ParseOptions
-from prefect_ollama.tasks.parsing.sandbox import CannotStart, ChildProcess, Session
-
-PARSER_VERSION: Final = 1
-"""Raise it when the same file comes out otherwise; `ingest --reread` then reads unchanged files again. Documents of
-tables that do not know the version have 0."""
+from prefect_ollama.tasks.parsing.pdf.format import PDF
+from prefect_ollama.tasks.parsing.sandbox import Budget, CannotStart, ChildProcess, Order, Session
 
 # A child that holds so much more than it did at rest, in MiB, is replaced before the next file.
 _GROWN_MB: Final = 400.0
@@ -31,7 +29,7 @@ _GROWN_MB: Final = 400.0
 # raise itself.
 _CHILD_CPU_SECONDS: Final = 3600.0
 
-# Room among a child's addresses for the file, which is mapped. A larger file gets a child with more.
+# Room among a child's addresses for the file, which may be mapped. A larger file gets a child with more.
 _FILE_MB: Final = 4096
 
 _OPEN: Final = (
@@ -40,9 +38,14 @@ _OPEN: Final = (
 
 
 class Parser:
-    """Reads PDF files in a child process of its own, one at a time. Not thread-safe; a context manager."""
+    """Reads files of one format in a child process of its own, one at a time. Not thread-safe; a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        format: The format.
+    """
+
+    def __init__(self, format: DocumentFormat = PDF) -> None:
+        self._format = format
         self._child: ChildProcess | None = None
         self._ceiling: dict[str, Any] = {}
         self._cpu_seconds = 0.0
@@ -60,6 +63,11 @@ class Parser:
         if self._child is not None:
             self._child.end()
             self._child = None
+
+    @property
+    def version(self) -> int:
+        """Version of the format's reader."""
+        return self._format.version
 
     @property
     def unconfined(self) -> tuple[str, ...]:
@@ -104,7 +112,7 @@ class Parser:
         size = os.fstat(descriptor).st_size
         child = self._ready_child(options, size)
         used_before = child.files > 0
-        job = Session(path, options, descriptor)
+        job = Session(self._order(path, options), descriptor)
         started = time.monotonic()
         try:
             self._run(job, child, job.request())
@@ -133,22 +141,37 @@ class Parser:
 
     def _ready_child(self, options: ParseOptions, size: int) -> ChildProcess:
         """A child whose hard limits leave room for this file: the one that is there, or a new one."""
+        extra = self._format.extra(options)
         ceiling = {
             "memory_mb": options.memory_mb + max(_FILE_MB, size // 2**20 + 1),
-            # Once to read, once to make the document after OCR.
-            "cpu_seconds": _CHILD_CPU_SECONDS + 2 * options.cpu_seconds + options.ocr_seconds,
-            "ocr": options.ocr != "off",
-            "tessdata": str(options.tessdata or ""),
+            # Once to read, once to make the document after extra work.
+            "cpu_seconds": _CHILD_CPU_SECONDS + 2 * options.cpu_seconds + (extra.seconds if extra else 0.0),
+            "setup": self._format.setup(options),
         }
         if self._child is not None and self._ceiling and self._ceiling != ceiling:
             self.close()
         if self._child is None:
             try:
-                self._child = ChildProcess(ceiling)
+                self._child = ChildProcess(self._format.module, ceiling, self._format.environment())
             except CannotStart:
                 raise Stopped("parser", "the parser process does not start") from None
             self._ceiling, self._cpu_seconds = ceiling, 0.0
         return self._child
+
+    def _order(self, path: Path, options: ParseOptions) -> Order:
+        budget = Budget(
+            options.memory_mb,
+            options.cpu_seconds,
+            options.wall_seconds,
+            options.output_mb,
+            options.allow_partial,
+        )
+        return Order(
+            os.fsencode(path.absolute()),
+            budget,
+            self._format.request(path, options),
+            self._format.extra(options),
+        )
 
     def _discard(self) -> None:
         if self._child is not None:

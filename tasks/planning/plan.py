@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from prefect_ollama.blocks.documents import FAILED, PARTIAL, STALE, Document
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.tasks.planning.forget import location_of, named
 from prefect_ollama.tasks.planning.opening import hash_descriptor
-from prefect_ollama.tasks.planning.source import LISTED, SUFFIX, Source, SourceFile, document_id
+from prefect_ollama.tasks.planning.source import LISTED, SUFFIXES, Source, SourceFile, document_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +24,16 @@ class ReaderVersions:
     """Versions of what makes chunks of a file.
 
     Attributes:
-        parser: Of the parser.
+        parser: Of the parser of a file, by its path.
         chunker: Of the chunker.
     """
 
-    parser: int
+    parser: Callable[[str], int]
     chunker: int
 
     def are_newer_than(self, row: Document) -> bool:
         """Whether a document was read by an earlier parser or chunker, or it is not known by which."""
-        return row.parser_version < self.parser or row.chunker_version < self.chunker
+        return row.parser_version < self.parser(row.path) or row.chunker_version < self.chunker
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def make_plan(
     retry_failed: bool = False,
     rehash: bool = False,
     reread: bool = False,
-    versions: ReaderVersions = ReaderVersions(0, 0),
+    versions: ReaderVersions = ReaderVersions(lambda _: 0, 0),
     others: Sequence[Document] = (),
 ) -> Plan:
     """Compare what is there with what is stored.
@@ -283,7 +283,7 @@ def _empty_note(source: Source) -> Iterator[str]:
     if not source.files and not source.refused:
         yield (
             f"There is no PDF in {source.name!r} or in the folders in it, hidden and excluded ones left aside. Files "
-            f"count as PDFs whose name ends in {SUFFIX!r}."
+            f"count as PDFs whose name ends in {', '.join(map(repr, SUFFIXES))}."
         )
 
 

@@ -15,14 +15,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pathspec import GitIgnoreSpec
 
 from prefect_ollama.blocks.documents import FAILED, Document
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.tasks.parsing import FORMATS
 from prefect_ollama.tasks.planning.opening import opened_beneath
 
-SUFFIX = ".pdf"
+SUFFIXES: Final = tuple(sorted({suffix for each in FORMATS for suffix in each.suffixes}))
+"""What the names of documents end in."""
+
 LISTED = "files"
 """Source name of files that were named one by one; their path is the absolute one."""
 
@@ -128,7 +132,9 @@ def find_files(source: str | Path | Sequence[str | Path], exclude: Sequence[str]
             raise _missing(fixed)
         root = fixed.resolve()
         found = root.glob("/".join(path.parts[len(before) :]))
-        wanted = sorted({each for each in found if each.suffix.lower() == SUFFIX and not _hidden(each, root)})
+        wanted = sorted(
+            {each for each in found if each.suffix.lower() in SUFFIXES and not _hidden(each, root)}
+        )
         if not wanted:
             raise ConfigurationError(
                 f"No PDF fits the pattern {str(path)!r}.",
@@ -181,14 +187,14 @@ def _walk(root: Path, excluded: Excluded) -> Iterator[tuple[Path, OSError | None
     for folder, folders, names in os.walk(root, onerror=errors.append):
         here = Path(folder).relative_to(root).as_posix()
         before = "" if here == "." else f"{here}/"
-        documents = [name for name in (*names, *folders) if name.lower().endswith(SUFFIX)]
+        documents = [name for name in (*names, *folders) if name.lower().endswith(SUFFIXES)]
         # Folders are matched too, as git does: what is in an excluded folder is not looked at, and no later pattern
         # brings it back.
         folders[:] = sorted(
             name
             for name in folders
             if not name.startswith(".")
-            and not name.lower().endswith(SUFFIX)
+            and not name.lower().endswith(SUFFIXES)
             and not excluded(f"{before}{name}/")
         )
         for name in sorted(documents):

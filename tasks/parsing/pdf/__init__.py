@@ -5,20 +5,9 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from prefect_ollama.tasks.parsing.pdf import mupdf
-    from prefect_ollama.tasks.parsing.pdf.assembly import Reading, from_journal
-    from prefect_ollama.tasks.parsing.pdf.page_text import Pages
-    from prefect_ollama.tasks.parsing.pdf.reader import Reader
+    from prefect_ollama.tasks.parsing.pdf.format import PDF
 
-__all__ = ["Pages", "Reader", "Reading", "from_journal", "mupdf"]
+__all__ = ["PDF"]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "": ("mupdf",),
-            "assembly": ("Reading", "from_journal"),
-            "page_text": ("Pages",),
-            "reader": ("Reader",),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, {"format": ("PDF",)})

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from prefect_ollama.tasks.parsing._metadata import read_metadata
-from prefect_ollama.tasks.parsing.document import Page, Problem
+from prefect_ollama.tasks.parsing.document import Metadata, Page, Problem
 from prefect_ollama.tasks.parsing.dropped import Dropped
+from prefect_ollama.tasks.parsing.pdf import journal
 from prefect_ollama.tasks.parsing.pdf._layout import Cell, Comment, Piece, RawPage, Table
+from prefect_ollama.tasks.parsing.pdf._metadata import read_metadata
 from prefect_ollama.tasks.parsing.pdf._not_read import not_on_pages
 from prefect_ollama.tasks.parsing.pdf._page_kind import is_mostly_unknown, keep_beside
 from prefect_ollama.tasks.parsing.pdf._structure import build_pages
-from prefect_ollama.tasks.parsing.sandbox import protocol
 
 _REPAIR: Final = "Open and save the file with a PDF viewer, or get a fresh copy."
 _OCR: Final = "See whether the page shows in a PDF viewer; raise the limits if it does."
@@ -59,6 +59,11 @@ class Reading:
         return self._pages
 
     @property
+    def metadata(self) -> Metadata:
+        """What the file says of itself."""
+        return read_metadata(self._about.get("metadata", {}))
+
+    @property
     def first_failure(self) -> str:
         """Why the first page that failed did so; empty where none did."""
         return next(
@@ -79,28 +84,28 @@ class Reading:
         """Take an entry.
 
         Args:
-            kind: One of `protocol.JOURNAL`.
+            kind: One of those of `journal`.
             number: Page that it is about, counted from 0.
             content: A `RawPage` where it brings one, else a dictionary.
         """
         match kind:
-            case protocol.OPENED:
+            case journal.OPENED:
                 self._opened(content)
-            case protocol.PAGE:
+            case journal.PAGE:
                 self._pages[number] = content
-            case protocol.PAGE_FAILED:
+            case journal.PAGE_FAILED:
                 reason = f"Page {number + 1} cannot be read ({content['message']})."
                 self._problems[number + 1] = Problem(number + 1, content["kind"], reason, _REPAIR)
-            case protocol.SEEN:
+            case journal.ALL_READ:
                 self.seen = True
-            case protocol.UNREADABLE:
+            case journal.UNREADABLE:
                 self._unreadable[number] = content["why"]
-            case protocol.OCR:
+            case journal.OCR:
                 self._ocr_seconds += content.seconds
                 keep_beside(content, self._pages[number], self._unreadable[number])
                 self._pages[number] = content
                 del self._unreadable[number]
-            case protocol.OCR_FAILED:
+            case journal.OCR_FAILED:
                 self._ocr_seconds += content.get("seconds", 0.0)
                 self._not_read(number, content["kind"], content["message"], content.get("remedy", _OCR))
 
@@ -129,7 +134,7 @@ class Reading:
                 page.pieces = [piece for piece in page.pieces if not is_mostly_unknown(piece)]
                 dropped.characters["garbled"] += before - page.characters
         self.stopped("damaged", "it yields no text that can be understood", _REPAIR)
-        title = read_metadata(self._about.get("metadata", {})).title
+        title = self.metadata.title
         outline = [(level, name, page) for level, name, page in self._about.get("outline", ())]
         raw = [self._pages[number] for number in sorted(self._pages)]
         pages = build_pages(raw, outline, title, dropped, running_heads=running_heads)
@@ -162,7 +167,7 @@ def _by_page(item: tuple[int | None, Problem]) -> int:
 
 def from_journal(kind: bytes, content: Any) -> Any:
     """Make again the content of an entry of what the journal holds of it."""
-    if kind not in (protocol.PAGE, protocol.OCR):
+    if kind not in (journal.PAGE, journal.OCR):
         return content
     comments = [Comment(*each) for each in content["comments"]]
     return RawPage(**{**content, "pieces": list(map(_piece, content["pieces"])), "comments": comments})

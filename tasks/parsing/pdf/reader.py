@@ -6,12 +6,12 @@ A limit that stops OCR costs nothing of the text: it is said to the parent befor
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 
-from prefect_ollama.tasks.parsing.pdf import mupdf
+from prefect_ollama.tasks.parsing.pdf import journal, mupdf
 from prefect_ollama.tasks.parsing.pdf._annotations import beside_pages, read_annotations
 from prefect_ollama.tasks.parsing.pdf._copies import without_copies
 from prefect_ollama.tasks.parsing.pdf._layout import RawPage
@@ -23,7 +23,7 @@ from prefect_ollama.tasks.parsing.pdf._tables import find_tables
 from prefect_ollama.tasks.parsing.pdf._text_cleanup import is_plain
 from prefect_ollama.tasks.parsing.pdf.assembly import Reading
 from prefect_ollama.tasks.parsing.pdf.page_text import Pages
-from prefect_ollama.tasks.parsing.sandbox import protocol
+from prefect_ollama.tasks.parsing.sandbox import Talk
 
 # A file of which so many pages fail before one is read is not worth trying any further.
 _HOPELESS: Final = 100
@@ -32,29 +32,23 @@ _HOPELESS: Final = 100
 _EVERY: Final = 10
 _FEW: Final = 20
 
-Say = Callable[[bytes, int, bytes], None]
-"""Sends a line to the parent: kind, page, body."""
-
 
 class Reader:
     """Reads one file.
 
     Args:
         pages: Reads its pages.
-        say: Where every entry of the journal goes.
+        talk: Where every entry of the journal goes.
         request: The options, by name.
-        allow: Called before OCR of a page with the seconds that it has.
     """
 
-    def __init__(
-        self, pages: Pages, say: Say, request: dict[str, Any], allow: Callable[[float], None]
-    ) -> None:
+    def __init__(self, pages: Pages, talk: Talk, request: Mapping[str, Any]) -> None:
         self._pages = pages
-        self._say = say
+        self._talk = talk
         self._request = request
-        self._allow = allow
         self._tables = request["tables"]
         self._kept_back: list[int] = []
+        self._kept = False
         self.reading = Reading()
 
     def read(self, document: Any) -> None:
@@ -75,7 +69,8 @@ class Reader:
             "repaired": bool(document.is_repaired),
             "beside": beside_pages(document),
         }
-        self._note(protocol.OPENED, 0, about)
+        self._talk.pages(count)
+        self._note(journal.OPENED, 0, about)
         raw = mupdf.raw(document)
         for number in range(count):
             self._page(raw, number)
@@ -83,13 +78,14 @@ class Reader:
                 raise mupdf.Refused("damaged", f"none of its first {_HOPELESS} pages can be read")
         if not self.reading.pages:
             raise mupdf.Refused("damaged", f"none of its pages can be read: {self.reading.first_failure}")
-        self._note(protocol.SEEN, 0, {})
+        self._note(journal.ALL_READ, 0, {})
+        self._talk.all_read()
         self._recognise(document)
 
     def _note(self, kind: bytes, number: int, content: Any) -> None:
         body = orjson.dumps(content, default=list)
         self.reading.take(kind, number, content)
-        self._say(kind, number, body)
+        self._talk.entry(kind, number, body)
 
     def _page(self, document: Any, number: int) -> None:
         try:
@@ -104,17 +100,20 @@ class Reader:
             page.plain, page.copied = is_plain(text), copied
             why = self._unreadable(document, page, text)
         except Exception as error:
-            self._failed(protocol.PAGE_FAILED, number, error)
+            if mupdf.kind_of(error) == "memory" and not self._request["allow_partial"]:
+                raise mupdf.Refused("memory", f"page {number + 1} takes more memory than allowed") from error
+            self._failed(journal.PAGE_FAILED, number, error)
             return
         if self._request["allow_partial"]:
-            self._note(protocol.PAGE, number, page)
+            self._note(journal.PAGE, number, page)
+            self._keep()
         else:
-            self.reading.take(protocol.PAGE, number, page)
+            self.reading.take(journal.PAGE, number, page)
             self._kept_back.append(number)
         if self.reading.count <= _FEW or number % _EVERY == _EVERY - 1:
-            self._say(protocol.READ, number, b"")
+            self._talk.read(number)
         if why:
-            self._note(protocol.UNREADABLE, number, {"why": why})
+            self._note(journal.UNREADABLE, number, {"why": why})
 
     def _unreadable(self, document: Any, page: RawPage, text: bytes) -> str:
         """Say why a page needs OCR; empty where it does not."""
@@ -143,15 +142,21 @@ class Reader:
                 self._give_up(number, "ocr-limit", limit, "Raise `ocr_seconds`, or lower `ocr_dpi`.")
             else:
                 self._say_what_was_kept_back()
-                self._say(protocol.RECOGNISES, number, b"{}")
-                self._allow(left)
+                self._talk.begin_extra(number, left)
                 done += self._recognise_page(document, number)
 
     def _say_what_was_kept_back(self) -> None:
         """Say all pages before something begins that must not cost them."""
         for number in self._kept_back:
-            self._say(protocol.PAGE, number, orjson.dumps(self.reading.pages[number], default=list))
+            self._talk.entry(journal.PAGE, number, orjson.dumps(self.reading.pages[number], default=list))
         self._kept_back.clear()
+        self._keep()
+
+    def _keep(self) -> None:
+        """Say once that what was said makes a document."""
+        if not self._kept:
+            self._talk.worth_keeping()
+            self._kept = True
 
     def _recognise_page(self, document: Any, number: int) -> bool:
         began = time.monotonic()
@@ -167,9 +172,9 @@ class Reader:
             ) as (width, height, blocks, _):
                 page = read_page(number, width, height, of_one_size(blocks), {}, ocr=True)
             page.seconds = time.monotonic() - began
-            self._note(protocol.OCR, number, page)
+            self._note(journal.OCR, number, page)
         except Exception as error:
-            self._failed(protocol.OCR_FAILED, number, error, time.monotonic() - began)
+            self._failed(journal.OCR_FAILED, number, error, time.monotonic() - began)
             return False
         return True
 
@@ -179,9 +184,9 @@ class Reader:
         what, message = mupdf.kind_of(error), mupdf.short(error)
         if what == "memory":
             message = "it takes more memory than allowed"
-        elif kind == protocol.OCR_FAILED and not isinstance(error, mupdf.Refused):
+        elif kind == journal.OCR_FAILED and not isinstance(error, mupdf.Refused):
             what = "ocr"
         self._note(kind, number, {"kind": what, "message": message, "seconds": seconds})
 
     def _give_up(self, number: int, kind: str, why: str, remedy: str) -> None:
-        self._note(protocol.OCR_FAILED, number, {"kind": kind, "message": why, "remedy": remedy})
+        self._note(journal.OCR_FAILED, number, {"kind": kind, "message": why, "remedy": remedy})

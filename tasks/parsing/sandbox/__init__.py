@@ -7,10 +7,24 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from prefect_ollama.tasks.parsing.sandbox import confinement, protocol
     from prefect_ollama.tasks.parsing.sandbox.limits import Limits, used_cpu
+    from prefect_ollama.tasks.parsing.sandbox.order import Budget, ExtraTime, Order
     from prefect_ollama.tasks.parsing.sandbox.process import CannotStart, ChildProcess
     from prefect_ollama.tasks.parsing.sandbox.session import Session
+    from prefect_ollama.tasks.parsing.sandbox.talk import Talk
 
-__all__ = ["CannotStart", "ChildProcess", "Limits", "Session", "confinement", "protocol", "used_cpu"]
+__all__ = [
+    "Budget",
+    "CannotStart",
+    "ChildProcess",
+    "ExtraTime",
+    "Limits",
+    "Order",
+    "Session",
+    "Talk",
+    "confinement",
+    "protocol",
+    "used_cpu",
+]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy_exports(
@@ -18,7 +32,9 @@ if not TYPE_CHECKING:
         {
             "": ("confinement", "protocol"),
             "limits": ("Limits", "used_cpu"),
+            "order": ("Budget", "ExtraTime", "Order"),
             "process": ("CannotStart", "ChildProcess"),
             "session": ("Session",),
+            "talk": ("Talk",),
         },
     )

@@ -3,7 +3,7 @@
 `confine` is called once, after all imports and before the first file. From then on the process
 
 - gains no rights by starting a program (`no_new_privs`), and can start none,
-- opens no file but the parser's own code and Tesseract's data, for reading (Landlock),
+- opens no file but the parser's own code and what its format names, for reading (Landlock),
 - makes no socket, and looks into no other process (seccomp),
 - cannot raise its hard limits (see `limits`).
 

@@ -20,7 +20,7 @@ import orjson
 from prefect_ollama.blocks.child_processes import start_tied
 from prefect_ollama.tasks.parsing.sandbox import protocol
 
-# The import of PyMuPDF takes half a second; this is for a machine under heavy load.
+# To import what reads a format takes half a second; this is for a machine under heavy load.
 _START_SECONDS: Final = 60.0
 
 
@@ -33,10 +33,10 @@ except ImportError:  # Windows
 # How often the clock is looked at while a file is read.
 _LOOK_SECONDS: Final = 0.2
 
-# All that a child sees of the environment: what finds Python, its modules, libraries and Tesseract. Keys and tokens of
-# other programs are none of its business.
+# All that a child sees of the environment, beside what its format asks for: what finds Python, its modules and
+# libraries. Keys and tokens of other programs are none of its business.
 _ENVIRONMENT: Final = (
-    *("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TESSDATA_PREFIX", "PYTHONPATH", "PYTHONHOME"),
+    *("PATH", "LANG", "LC_ALL", "LC_CTYPE", "PYTHONPATH", "PYTHONHOME"),
     *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT"),
 )
 
@@ -49,14 +49,21 @@ class ChildProcess:
     """A child that is ready for requests, and killed when its time is up.
 
     Args:
-        ceiling: Limits that the child sets on itself for good, and where it may look for Tesseract's data; what
-            `child.Ceiling` holds. Without it the child takes the defaults of that.
+        module: The module that reads the files of a format in the child (`file_reader`).
+        ceiling: Limits that the child sets on itself for good; what `child.Ceiling` holds. Without it the child takes
+            the defaults of that.
+        environment: Variables that the child sees beside those that every one needs.
 
     Attributes:
         unconfined: What of its confinement the kernel does not offer, each with the reason.
     """
 
-    def __init__(self, ceiling: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        module: str,
+        ceiling: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Start a child and wait until it is ready.
 
         Raises:
@@ -72,15 +79,21 @@ class ChildProcess:
         # -P: the folder the worker runs in must not lend the child its modules.
         # A session of its own: Ctrl-C is for the parent, which closes the pipe.
         self._process = start_tied(
-            [sys.executable, "-P", "-m", "prefect_ollama.tasks.parsing.child", given.decode()],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "prefect_ollama.tasks.parsing.sandbox.child",
+                module,
+                given.decode(),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             cwd=Path(sys.executable).anchor,
-            # One thread for Tesseract: every core has a parser of its own.
             env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-            | {"OMP_THREAD_LIMIT": "1"},
+            | dict(environment or {}),
             pass_fds=(theirs.fileno(),) if theirs else (),
         )
         if theirs:

@@ -3,8 +3,9 @@
 A line is `kind page body`, the body being JSON and the page counted from 0; a request is one JSON object. Whatever
 a hostile file makes of the child, what it says is only data.
 
-What the child says of the file is its **journal**: of each page too, where it may have to end before it has made the
-document. When it dies, another one is told the journal and makes of it what the first would have.
+Kinds in capitals are the protocol's own. Those in lower case are entries of the **journal**, and their meaning is the
+format's: what was read, of each page too where the child may have to end before it has made the document. When it dies,
+another one is told the journal and makes of it what the first would have.
 """
 
 from __future__ import annotations
@@ -16,22 +17,15 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 READY: Final = b"READY"  # imported and waiting
+COUNTED: Final = b"COUNTED"  # the file has so many pages
 READ: Final = b"READ"  # pages have been read up to this one
-RECOGNISES: Final = b"RECOGNISES"  # begins with OCR of a page, which has time of its own
+KEPT: Final = b"KEPT"  # the journal makes a document by now
+SEEN: Final = b"SEEN"  # all pages were read; what comes now adds to them
+EXTRA: Final = b"EXTRA"  # begins extra work on a page, which has time of its own
 MAKES: Final = b"MAKES"  # all has been read and looked at again; makes the document
 MADE: Final = b"MADE"  # a page of the document
 FAILED: Final = b"FAILED"  # the whole file: kind, message
 DONE: Final = b"DONE"  # what else there is to the document; CPU seconds, memory
-
-OPENED: Final = b"OPENED"  # page count, metadata, outline
-PAGE: Final = b"PAGE"  # a page as it was read
-PAGE_FAILED: Final = b"PAGE_FAILED"  # kind, message
-SEEN: Final = b"SEEN"  # all pages were read; what comes now adds to them
-UNREADABLE: Final = b"UNREADABLE"  # a page that needs OCR, and why
-OCR: Final = b"OCR"  # a page as OCR read it
-OCR_FAILED: Final = b"OCR_FAILED"  # kind, message
-JOURNAL: Final = frozenset({OPENED, PAGE, PAGE_FAILED, SEEN, UNREADABLE, OCR, OCR_FAILED})
-"""Kinds of lines that say what was read."""
 
 SHORT: Final = 2**24
 """Most bytes of a line that holds no page."""
@@ -72,6 +66,13 @@ class Line(NamedTuple):
 def write_line(kind: bytes, page: int, body: bytes) -> bytes:
     """Make a line, its end included."""
     return b"%b %d %b\n" % (kind, page, body)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of it, also where the pipe takes a part at a time."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def read_line(line: bytes) -> Line:

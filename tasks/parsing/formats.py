@@ -1,0 +1,45 @@
+"""The formats that can be read, and the parser of each. To add one, add it to `FORMATS`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from prefect_ollama.tasks.parsing.document import DocumentParser
+from prefect_ollama.tasks.parsing.format import DocumentFormat
+from prefect_ollama.tasks.parsing.parser import Parser
+from prefect_ollama.tasks.parsing.pdf.format import PDF
+
+FORMATS: Final[Sequence[DocumentFormat]] = (PDF,)
+"""The first one is that of files whose name says nothing: a file that was named by itself may end in anything."""
+
+
+def format_of(path: str | Path, formats: Sequence[DocumentFormat] = FORMATS) -> DocumentFormat:
+    """Return the format of a file, by its name."""
+    suffix = Path(path).suffix.lower()
+    return next((each for each in formats if suffix in each.suffixes), formats[0])
+
+
+class Parsers:
+    """A parser for each format, made when the first file of the format comes. Not thread-safe.
+
+    Args:
+        formats: The formats.
+    """
+
+    def __init__(self, formats: Sequence[DocumentFormat] = FORMATS) -> None:
+        self._formats = formats
+        self._parsers: dict[str, DocumentParser] = {}
+
+    def parser_of(self, path: str | Path) -> DocumentParser:
+        """Return the parser of a file."""
+        found = format_of(path, self._formats)
+        if found.module not in self._parsers:
+            self._parsers[found.module] = Parser(found)
+        return self._parsers[found.module]
+
+    def close(self) -> None:
+        """Close the parsers; they may be used again."""
+        for parser in self._parsers.values():
+            parser.close()

@@ -1,0 +1,54 @@
+"""PDF, as the rest of the project knows it. Imports nothing that reads a file: that is done in the child alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from prefect_ollama.tasks.parsing.format import DocumentFormat
+from prefect_ollama.tasks.parsing.options import ParseOptions
+from prefect_ollama.tasks.parsing.sandbox import ExtraTime
+
+_REQUESTED: Final = (
+    *("max_pages", "allow_partial", "tables", "running_heads"),
+    *("ocr", "ocr_languages", "ocr_dpi", "ocr_max_pages", "ocr_seconds"),
+)
+_TESSERACT_DATA: Final = "TESSDATA_PREFIX"
+
+
+class PdfFormat(DocumentFormat):
+    """Reads PDF with MuPDF, and pages that are pictures of text with Tesseract."""
+
+    suffixes = (".pdf",)
+    version = 1
+    module = "prefect_ollama.tasks.parsing.pdf.worker"
+
+    def request(self, path: Path, options: ParseOptions) -> dict[str, Any]:
+        """Return the options that concern PDF, with the passwords that may open the file."""
+        return {
+            **{name: getattr(options, name) for name in _REQUESTED},
+            "passwords": options.passwords_for(path),
+        }
+
+    def setup(self, options: ParseOptions) -> dict[str, Any]:
+        """Return whether Tesseract may be needed, and where its language data is; empty where it is looked for."""
+        return {"ocr": options.ocr != "off", "tessdata": str(options.tessdata or "")}
+
+    def extra(self, options: ParseOptions) -> ExtraTime | None:
+        """Return the time for OCR."""
+        return ExtraTime(
+            options.ocr_seconds,
+            "ocr-limit",
+            f"OCR of this file has taken {options.ocr_seconds:g} s",
+            "Raise `ocr_seconds`, or lower `ocr_dpi`.",
+        )
+
+    def environment(self) -> Mapping[str, str]:
+        """Return what Tesseract goes by: one thread, because every core has a parser of its own, and its data."""
+        found = {_TESSERACT_DATA: os.environ[_TESSERACT_DATA]} if _TESSERACT_DATA in os.environ else {}
+        return {"OMP_THREAD_LIMIT": "1", **found}
+
+
+PDF: Final = PdfFormat()

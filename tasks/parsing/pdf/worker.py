@@ -1,0 +1,75 @@
+"""PDF in the child process: opens a file with MuPDF, reads it and makes the document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from prefect_ollama.tasks.parsing.document import ParsedDocument
+from prefect_ollama.tasks.parsing.pdf import mupdf
+from prefect_ollama.tasks.parsing.pdf.assembly import Reading, from_journal
+from prefect_ollama.tasks.parsing.pdf.page_text import Pages
+from prefect_ollama.tasks.parsing.pdf.reader import Reader
+from prefect_ollama.tasks.parsing.sandbox.protocol import Line
+from prefect_ollama.tasks.parsing.sandbox.talk import Talk
+
+
+class PdfReader:
+    """Reads PDF files, one at a time.
+
+    Args:
+        setup: `PdfFormat.setup`; without it OCR finds its data by itself.
+
+    Attributes:
+        readable: The folder of Tesseract's language data.
+    """
+
+    def __init__(self, setup: Mapping[str, Any]) -> None:
+        mupdf.silence()
+        self._tessdata = mupdf.find_tessdata(setup.get("tessdata", "")) if setup.get("ocr", True) else ""
+        self._pages = Pages()
+        self.readable = [self._tessdata] if self._tessdata else []
+
+    def read(self, file: bytes | int, request: Mapping[str, Any], talk: Talk) -> ParsedDocument:
+        """Read a file; raise what `refusal` explains."""
+        reader = Reader(self._pages, talk, {**request, "tessdata": self._tessdata})
+        with mupdf.opened(file, request["passwords"]) as document:
+            reader.read(document)
+        return _made(reader.reading, request, talk)
+
+    def replay(
+        self, journal: Iterator[Line], stopped: tuple[str, str, str], request: Mapping[str, Any], talk: Talk
+    ) -> ParsedDocument:
+        """Make the document of the journal of a child that was stopped."""
+        reading = Reading()
+        for line in journal:
+            reading.take(line.kind, line.page, from_journal(line.kind, line.json()))
+        reading.stopped(*stopped)
+        return _made(reading, request, talk)
+
+    def refusal(self, error: Exception) -> tuple[str, str]:
+        """Return the kind and the reason of an error."""
+        if isinstance(error, mupdf.Refused):
+            return error.kind, str(error)
+        return mupdf.kind_of(error), f"it cannot be read ({mupdf.short(error)})"
+
+
+def make_reader(setup: Mapping[str, Any]) -> PdfReader:
+    """Return a reader of PDF files."""
+    return PdfReader(setup)
+
+
+def _made(reading: Reading, request: Mapping[str, Any], talk: Talk) -> ParsedDocument:
+    talk.make()
+    made = reading.make(running_heads=request["running_heads"] == "keep")
+    metadata = reading.metadata
+    return ParsedDocument(
+        pages=tuple(made.pages),
+        page_count=reading.count,
+        metadata=metadata if metadata.title else replace(metadata, title=made.title),
+        problems=tuple(made.problems),
+        dropped=dict(+made.dropped.characters),
+        dropped_lines=tuple(made.dropped.listed()),
+        ocr_seconds=made.ocr_seconds,
+    )

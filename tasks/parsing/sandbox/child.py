@@ -1,0 +1,146 @@
+"""The process that touches the file: `python -m prefect_ollama.tasks.parsing.sandbox.child MODULE`.
+
+MODULE reads the files of one format (`file_reader`). This process takes requests on its standard input and answers on
+its standard output, line by line. Everything that depends on what a file holds is done here, within its limits. It may
+die at any moment, by a limit of its own or by its parent's hand; the lines it wrote until then are whole. It gives up
+all rights that it does not need before the first file comes (see `confinement`).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, BinaryIO
+
+import orjson
+
+from prefect_ollama.blocks.child_processes import end_with_parent
+from prefect_ollama.tasks.parsing.document import ParsedDocument
+from prefect_ollama.tasks.parsing.sandbox import codec, confinement, protocol
+from prefect_ollama.tasks.parsing.sandbox.file_reader import FileReader, MakeReader
+from prefect_ollama.tasks.parsing.sandbox.limits import Limits, used_cpu
+from prefect_ollama.tasks.parsing.sandbox.order import Budget
+from prefect_ollama.tasks.parsing.sandbox.talk import Talk
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What a child may do at most, for all its files. The parent gives it as JSON on the command line.
+
+    Attributes:
+        memory_mb: Memory beyond that at rest, in MiB, the mapped file included; None for no hard limit.
+        cpu_seconds: CPU time of all files together; None for no hard limit.
+        setup: What the reader is made with.
+        descriptors: Number of the socket that open files come over, None where there is none.
+    """
+
+    memory_mb: int | None = None
+    cpu_seconds: float | None = None
+    setup: Mapping[str, Any] = field(default_factory=dict)
+    descriptors: int | None = None
+
+
+class _Child:
+    def __init__(self, requests: BinaryIO, answers: int, ceiling: Ceiling, reader: FileReader) -> None:
+        self._requests = requests
+        self._answers = answers
+        self._files = None if ceiling.descriptors is None else socket.socket(fileno=ceiling.descriptors)
+        self._reader = reader
+        self._limits = Limits(memory_mb=ceiling.memory_mb, cpu_seconds=ceiling.cpu_seconds)
+        self._unconfined = confinement.confine(reader.readable)
+
+    def serve(self) -> None:
+        """Answer requests until the parent closes the pipe."""
+        protocol.write_all(
+            self._answers,
+            protocol.write_line(protocol.READY, 0, orjson.dumps({"unconfined": self._unconfined})),
+        )
+        while line := self._requests.readline(protocol.SHORT):
+            self._answer(orjson.loads(line))
+
+    def _answer(self, request: dict[str, Any]) -> None:
+        cpu = used_cpu()
+        budget = Budget(**request["budget"])
+        talk = Talk(self._answers, self._limits, budget)
+        file = self._received() if "descriptor" in request else None
+        with nullcontext() if file is None else closing(file):
+            size = 0 if file is None else os.fstat(file.number).st_size
+            self._limits.apply(
+                cpu=budget.cpu_seconds,
+                wall=budget.wall_seconds,
+                # The file may be mapped, which takes room among the addresses and not in memory.
+                memory_mb=budget.memory_mb + size // 2**20 + 1,
+            )
+            done = self._done(request, None if file is None else file.number, talk)
+            self._limits.lift()
+        gc.collect()
+        done |= {"cpu_seconds": used_cpu() - cpu, "grown_mb": self._limits.grown_mb}
+        talk.say(protocol.DONE, 0, orjson.dumps(done))
+
+    def _received(self) -> _Descriptor:
+        assert self._files is not None
+        _, descriptors, _, _ = socket.recv_fds(self._files, 1, 1)
+        return _Descriptor(descriptors[0])
+
+    def _done(self, request: dict[str, Any], descriptor: int | None, talk: Talk) -> dict[str, Any]:
+        try:
+            document = self._document(request, descriptor, talk)
+            for lines in codec.encoded_pages(document.pages):
+                talk.write(lines)
+            return codec.encoded_rest(document)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            kind, message = self._reader.refusal(error)
+            talk.say(protocol.FAILED, 0, orjson.dumps({"kind": kind, "message": message}))
+        return {}
+
+    def _document(self, request: dict[str, Any], descriptor: int | None, talk: Talk) -> ParsedDocument:
+        order = request["request"]
+        if "journal" in request:
+            kind, reason, remedy = request["stopped"]
+            return self._reader.replay(self._journal(request["journal"]), (kind, reason, remedy), order, talk)
+        file = bytes.fromhex(request["path"]) if descriptor is None else descriptor
+        return self._reader.read(file, order, talk)
+
+    def _journal(self, lines: int) -> Iterator[protocol.Line]:
+        for _ in range(lines):
+            yield protocol.read_line(self._requests.readline(protocol.MAX_MESSAGE_BYTES).rstrip(b"\n"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Descriptor:
+    number: int
+
+    def close(self) -> None:
+        os.close(self.number)
+
+
+def main(arguments: Sequence[str] = sys.argv[1:]) -> None:
+    """Serve the parent that started this process."""
+    end_with_parent()
+    module, *rest = arguments
+    ceiling = Ceiling(**orjson.loads(rest[0])) if rest else Ceiling()
+    # Whatever a library prints must not get between the lines: the pipe moves to a descriptor of its own.
+    pipe = os.dup(1)
+    with open(os.devnull, "wb") as null:  # noqa: PTH123
+        os.dup2(null.fileno(), 1)
+    make_reader: MakeReader = import_module(module).make_reader
+    reader = make_reader(ceiling.setup)
+    # One file makes next to no garbage in circles; looking for it all the time costs a twentieth of that time.
+    gc.freeze()
+    gc.disable()
+    try:
+        _Child(sys.stdin.buffer, pipe, ceiling, reader).serve()
+    except MemoryError:
+        os._exit(protocol.OUT_OF_MEMORY)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Another format needs one module: the sandbox, its limits and what comes after parsing know nothing of it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from prefect_ollama.blocks.errors import DocumentError
+from prefect_ollama.tasks import parse, parsing
+from prefect_ollama.tasks.chunking import CHUNKER_VERSION, ChunkOptions
+from prefect_ollama.tasks.parsing import DocumentParser, ParseOptions, Parser, Parsers, format_of
+from prefect_ollama.tasks.parsing.pdf import PDF
+from prefect_ollama.tasks.planning import Bundle, SourceFile
+from prefect_ollama.tasks.prefect_state import Opaque
+from tests.text_format import TextFormat
+
+TEXT = TextFormat()
+QUICK = ParseOptions(wall_seconds=60, cpu_seconds=1, memory_mb=256)
+
+
+@pytest.fixture
+def parser() -> Iterator[DocumentParser]:
+    with Parser(TEXT) as parser:
+        yield parser
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    return tmp_path / "notes.txt"
+
+
+def blocks_of(document: parsing.ParsedDocument) -> list[tuple[int, str]]:
+    return [(page.number, block.text) for page in document.pages for block in page.blocks]
+
+
+def test_a_file_of_another_format_is_read_in_the_sandbox(parser: DocumentParser, written: Path) -> None:
+    written.write_text("One.\n\nTwo.\fThree.", encoding="utf-8")
+    document = parser.parse(written)
+    assert blocks_of(document) == [(1, "One."), (1, "Two."), (2, "Three.")]
+    assert (document.page_count, document.metadata.title, document.dropped) == (2, "Set up", {"blank": 2})
+    assert document.cpu_seconds >= 0
+    shouted = parser.parse(written, ParseOptions(running_heads="keep"))
+    assert blocks_of(shouted)[0] == (1, "ONE.")
+    assert parser.version == 7
+
+
+@pytest.mark.parametrize(
+    ("page", "kind"),
+    [
+        ("!loop", "cpu-time"),
+        ("!sleep", "wall-time"),
+        ("!memory", "memory"),
+        ("!die", "crashed"),
+        ("!refuse", "damaged"),
+    ],
+)
+def test_limits_hold_for_it_and_what_was_read_is_kept_if_asked(
+    parser: DocumentParser, written: Path, page: str, kind: str
+) -> None:
+    written.write_text(f"One.\f{page} now\fThree.", encoding="utf-8")
+    options = replace(QUICK, wall_seconds=2) if page == "!sleep" else QUICK
+    with pytest.raises(DocumentError) as caught:
+        parser.parse(written, options)
+    assert caught.value.kind == kind
+    if page in ("!loop", "!sleep", "!die"):
+        assert "after 1 of 3 pages" in caught.value.cause
+        document = parser.parse(written, replace(options, allow_partial=True))
+        assert blocks_of(document) == [(1, "One.")]
+        assert [(problem.page, problem.kind) for problem in document.problems] == [(2, kind), (3, kind)]
+    written.write_text("Sound.", encoding="utf-8")
+    assert blocks_of(parser.parse(written, QUICK)) == [(1, "Sound.")]
+
+
+def test_extra_work_has_time_of_its_own_and_costs_nothing_of_the_rest(
+    parser: DocumentParser, written: Path
+) -> None:
+    written.write_text("One.\f!extra", encoding="utf-8")
+    document = parser.parse(written, replace(QUICK, wall_seconds=60, ocr_seconds=1))
+    assert blocks_of(document) == [(1, "One.")]
+    (problem,) = document.problems
+    assert (problem.page, problem.kind, problem.remedy) == (2, "slow", "Raise `ocr_seconds`.")
+
+
+def test_a_files_name_decides_about_its_format(tmp_path: Path) -> None:
+    formats = (PDF, TEXT)
+    assert format_of("a/NOTES.TXT", formats) is TEXT
+    assert format_of("a.pdf", formats) is format_of("nameless", formats) is PDF
+    parsers = Parsers(formats)
+    try:
+        assert parsers.parser_of("a.txt") is parsers.parser_of("b.text")
+        assert (parsers.parser_of("a.txt").version, parsers.parser_of("a.pdf").version) == (7, PDF.version)
+    finally:
+        parsers.close()
+
+
+def test_its_documents_are_chunked_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "notes.txt").write_text("The tide was high.\n\nThe harbour was full.", encoding="utf-8")
+    status = (tmp_path / "notes.txt").stat()
+    file = SourceFile(str(tmp_path / "notes.txt"), "notes.txt", status.st_size, status.st_mtime_ns)
+    parsers = Parsers((PDF, TEXT))
+    monkeypatch.setattr(parse, "_parsers", lambda: parsers)
+    monkeypatch.setattr(parse, "_report_unconfined", lambda _: None)
+    plan = parse.ChunkingPlan(ParseOptions(), ChunkOptions())
+    bundle = Bundle(1, str(tmp_path), (file,))
+    try:
+        done = parse.parse_bundle.fn(Opaque(bundle), Opaque(plan)).content
+    finally:
+        parsers.close()
+    (each,) = done.documents
+    assert (each.document.title, each.document.pages) == ("Set up", 1)
+    assert (each.document.parser_version, each.document.chunker_version) == (7, CHUNKER_VERSION)
+    assert "The harbour was full." in each.chunks[0].text
+
+
+def test_the_sandbox_knows_no_format() -> None:
+    """Neither imports nor words of a format; of the document's neutral values it may say which pages OCR read."""
+    folder = Path(parsing.__file__).parent / "sandbox"
+    files = sorted(folder.glob("*.py"))
+    assert len(files) >= 8
+    for file in files:
+        source = file.read_text(encoding="utf-8")
+        imported = {
+            node.module or "" for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)
+        }
+        assert not [name for name in imported if "parsing.pdf" in name or "formats" in name], file.name
+        lowered = source.lower()
+        assert not [word for word in ("pdf", "tesseract", "tessdata", "password") if word in lowered], (
+            file.name
+        )
