@@ -5,15 +5,31 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+import orjson
 import pytest
 
 from prefect_ollama.blocks.errors import DocumentError
 from prefect_ollama.tasks import parse, parsing
 from prefect_ollama.tasks.chunking import CHUNKER_VERSION, ChunkOptions
-from prefect_ollama.tasks.parsing import DocumentParser, ParseOptions, Parser, Parsers, format_of
+from prefect_ollama.tasks.parsing import (
+    Block,
+    Box,
+    DocumentParser,
+    DroppedLine,
+    Metadata,
+    Page,
+    ParsedDocument,
+    ParseOptions,
+    Parser,
+    Parsers,
+    Problem,
+    format_of,
+)
 from prefect_ollama.tasks.parsing.pdf import PDF
+from prefect_ollama.tasks.parsing.sandbox import codec, protocol
 from prefect_ollama.tasks.planning import Bundle, SourceFile
 from prefect_ollama.tasks.prefect_state import Opaque
 from tests.text_format import TextFormat
@@ -51,8 +67,8 @@ def test_a_file_of_another_format_is_read_in_the_sandbox(parser: DocumentParser,
 @pytest.mark.parametrize(
     ("page", "kind"),
     [
-        ("!loop", "cpu-time"),
-        ("!sleep", "wall-time"),
+        pytest.param("!loop", "cpu-time", marks=pytest.mark.slow),
+        pytest.param("!sleep", "wall-time", marks=pytest.mark.slow),
         ("!memory", "memory"),
         ("!die", "crashed"),
         ("!refuse", "damaged"),
@@ -73,6 +89,74 @@ def test_limits_hold_for_it_and_what_was_read_is_kept_if_asked(
         assert [(problem.page, problem.kind) for problem in document.problems] == [(2, kind), (3, kind)]
     written.write_text("Sound.", encoding="utf-8")
     assert blocks_of(parser.parse(written, QUICK)) == [(1, "Sound.")]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'MADE 0 [1, 1, false, [["paragraph", 5, 0, 0, 1, 1, 0, false, []]]]',
+        'FAILED 0 {"kind": "of its own", "message": "it says so"}',
+        'DONE 0 {"grown_mb": "much", "cpu_seconds": 0}',
+    ],
+)
+def test_what_a_child_that_was_taken_over_says_is_refused(
+    said: str, parser: DocumentParser, written: Path
+) -> None:
+    written.write_text(f"!say {said}", encoding="utf-8")
+    with pytest.raises(DocumentError) as caught:
+        parser.parse(written, QUICK)
+    assert caught.value.kind == "crashed"
+    assert "the parser process sent an invalid message" in caught.value.cause
+    written.write_text("Sound.", encoding="utf-8")
+    assert blocks_of(parser.parse(written, QUICK)) == [(1, "Sound.")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '[1, 1, false, [["paragraph", 5, 0, 0, 1, 1, 0, false, []]]]',
+        '[1, 1, false, [["secret", "x", 0, 0, 1, 1, 0, false, []]]]',
+        '[1, 1, false, [["paragraph", "x", 0, 0, 1, 1, 0, false]]]',
+        '[1, 1, false, [["paragraph", "x", 0, 0, 1, 1, 0, false, ["x"]]]]',
+        '[1, "wide", false, []]',
+        "[1, 1, false]",
+        "{}",
+        "no json",
+    ],
+)
+def test_a_page_has_values_of_its_types_alone(body: str) -> None:
+    with pytest.raises(protocol.ProtocolError):
+        codec.decoded_page(1, body.encode())
+
+
+def test_a_document_has_values_of_its_types_alone() -> None:
+    document = ParsedDocument(
+        (Page(1, 1, 1, (Block("paragraph", "x", Box(0, 0, 1, 1), ends=(1,)),)), Page(3, 1, 1, (), ocr=True)),
+        3,
+        Metadata("Title", created=datetime(2026, 1, 1, tzinfo=UTC)),
+        (Problem(2, "damaged", "a reason"),),
+        {"header": 3},
+        (DroppedLine("header", "x", 3),),
+        (3,),
+        cpu_seconds=2,
+        ocr_seconds=1,
+    )
+    lines = b"".join(codec.encoded_pages(document.pages)).splitlines()
+    pages = [codec.decoded_page(each.page + 1, each.body) for each in map(protocol.read_line, lines)]
+    rest = orjson.loads(orjson.dumps(codec.encoded_rest(document))) | {"cpu_seconds": 2}
+    assert codec.decoded_document(pages, orjson.dumps(rest)) == document
+    for wrong in (
+        {"page_count": "3"},
+        {"page_count": 2},
+        {"problems": [{"page": "x"}]},
+        {"dropped": {"header": "3"}},
+        {"metadata": {"created": "long ago"}},
+        {"dropped_lines": [["header", "x"]]},
+    ):
+        with pytest.raises(protocol.ProtocolError):
+            codec.decoded_document(pages, orjson.dumps(rest | wrong))
+    with pytest.raises(protocol.ProtocolError):
+        codec.decoded_document([*pages, pages[0]], orjson.dumps(rest))
 
 
 def test_extra_work_has_time_of_its_own_and_costs_nothing_of_the_rest(

@@ -73,6 +73,8 @@ class Reader:
                     os._exit(3)
                 case ["!refuse", *_]:
                     raise ValueError("a page says so")
+                case ["!say", kind, page, *body]:
+                    talk.say(kind.encode(), int(page), " ".join(body).encode())
                 case ["!extra", *_]:
                     talk.begin_extra(number, 0.5)
                     time.sleep(60)

@@ -9,7 +9,7 @@ from typing import Final
 from prefect_ollama.tasks.parsing.document import DocumentParser
 from prefect_ollama.tasks.parsing.format import DocumentFormat
 from prefect_ollama.tasks.parsing.parser import Parser
-from prefect_ollama.tasks.parsing.pdf.format import PDF
+from prefect_ollama.tasks.parsing.pdf import PDF
 
 FORMATS: Final[Sequence[DocumentFormat]] = (PDF,)
 """The first one is that of files whose name says nothing: a file that was named by itself may end in anything."""

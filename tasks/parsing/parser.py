@@ -19,7 +19,7 @@ from prefect_ollama.tasks.parsing.document import ParsedDocument
 from prefect_ollama.tasks.parsing.errors import REMEDIES, Stopped
 from prefect_ollama.tasks.parsing.format import DocumentFormat
 from prefect_ollama.tasks.parsing.options import ParseOptions
-from prefect_ollama.tasks.parsing.pdf.format import PDF
+from prefect_ollama.tasks.parsing.pdf import PDF
 from prefect_ollama.tasks.parsing.sandbox import Budget, CannotStart, ChildProcess, Order, Session
 
 # A child that holds so much more than it did at rest, in MiB, is replaced before the next file.

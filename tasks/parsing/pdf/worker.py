@@ -11,8 +11,7 @@ from prefect_ollama.tasks.parsing.pdf import mupdf
 from prefect_ollama.tasks.parsing.pdf.assembly import Reading, from_journal
 from prefect_ollama.tasks.parsing.pdf.page_text import Pages
 from prefect_ollama.tasks.parsing.pdf.reader import Reader
-from prefect_ollama.tasks.parsing.sandbox.protocol import Line
-from prefect_ollama.tasks.parsing.sandbox.talk import Talk
+from prefect_ollama.tasks.parsing.sandbox import Talk, protocol
 
 
 class PdfReader:
@@ -39,7 +38,11 @@ class PdfReader:
         return _made(reader.reading, request, talk)
 
     def replay(
-        self, journal: Iterator[Line], stopped: tuple[str, str, str], request: Mapping[str, Any], talk: Talk
+        self,
+        journal: Iterator[protocol.Line],
+        stopped: tuple[str, str, str],
+        request: Mapping[str, Any],
+        talk: Talk,
     ) -> ParsedDocument:
         """Make the document of the journal of a child that was stopped."""
         reading = Reading()

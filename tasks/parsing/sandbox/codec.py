@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
-from typing import Any, Final
+from dataclasses import replace
+from functools import cache
+from itertools import pairwise
+from typing import Any, Final, TypeVar, get_type_hints
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
-from prefect_ollama.tasks.parsing.document import Block, Box, Metadata, Page, ParsedDocument, Problem
-from prefect_ollama.tasks.parsing.dropped import DroppedLine
+from prefect_ollama.tasks.parsing.document import Block, Box, Page, ParsedDocument
 from prefect_ollama.tasks.parsing.sandbox import protocol
 
 # Pages that are sent at once: each time wakes the parent up.
 _TOGETHER: Final = 32
+
+_Type = TypeVar("_Type")
 
 
 def encoded_pages(pages: Sequence[Page]) -> Iterator[bytes]:
@@ -28,10 +32,15 @@ def encoded_pages(pages: Sequence[Page]) -> Iterator[bytes]:
             lines.clear()
 
 
-def decoded_page(number: int, width: float, height: float, ocr: bool, blocks: list[list[Any]]) -> Page:
-    """Return a page from the body of its line."""
+def decoded_page(number: int, body: bytes) -> Page:
+    """Return a page from the body of its line.
+
+    Raises:
+        ProtocolError: It is no page. A file may have taken the child over, so every value is checked.
+    """
+    width, height, ocr, blocks = _checked(_page_type(), body)
     made = [
-        Block(kind, text, Box(x0, y0, x1, y1), level, continues, tuple(ends))
+        Block(kind, text, Box(x0, y0, x1, y1), level, continues, ends)
         for kind, text, x0, y0, x1, y1, level, continues, ends in blocks
     ]
     return Page(number, width, height, tuple(made), ocr)
@@ -40,6 +49,7 @@ def decoded_page(number: int, width: float, height: float, ocr: bool, blocks: li
 def encoded_rest(document: ParsedDocument) -> dict[str, Any]:
     """Return what there is to a document beside its pages, as JSON can hold it."""
     return {
+        "pages": (),
         "page_count": document.page_count,
         "metadata": document.metadata,
         "problems": document.problems,
@@ -49,29 +59,36 @@ def encoded_rest(document: ParsedDocument) -> dict[str, Any]:
     }
 
 
-def decoded_document(pages: Sequence[Page], rest: dict[str, Any]) -> ParsedDocument:
-    """Return a document from its pages and the rest.
+def decoded_document(pages: Sequence[Page], body: bytes) -> ParsedDocument:
+    """Return a document from its pages and the body of the last line.
 
     Raises:
-        KeyError: A part is missing.
-        TypeError: A part is of another kind.
-        ValueError: A date is none.
+        ProtocolError: It is none, or the pages are not in order.
     """
-    metadata = rest["metadata"]
-    return ParsedDocument(
-        pages=tuple(pages),
-        page_count=rest["page_count"],
-        metadata=Metadata(
-            metadata["title"], metadata["author"], _date(metadata["created"]), _date(metadata["modified"])
-        ),
-        problems=tuple(Problem(**problem) for problem in rest["problems"]),
-        dropped=rest["dropped"],
-        dropped_lines=tuple(DroppedLine(*line) for line in rest["dropped_lines"]),
-        ocr_pages=tuple(page.number for page in pages if page.ocr),
-        cpu_seconds=rest["cpu_seconds"],
-        ocr_seconds=rest["ocr_seconds"],
-    )
+    document = _checked(_document_type(), body)
+    bounds = [0, *(page.number for page in pages), document.page_count + 1]
+    if any(before >= after for before, after in pairwise(bounds)):
+        raise protocol.ProtocolError("the numbers of its pages are wrong")
+    return replace(document, pages=tuple(pages), ocr_pages=tuple(page.number for page in pages if page.ocr))
 
 
-def _date(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+# The parent alone decodes, so the child does not build these.
+@cache
+def _page_type() -> TypeAdapter[Any]:
+    kinds = get_type_hints(Block)["kind"]
+    block = tuple[kinds, str, float, float, float, float, int, bool, tuple[int, ...]]  # type: ignore[valid-type]
+    return TypeAdapter(tuple[float, float, bool, list[block]])
+
+
+@cache
+def _document_type() -> TypeAdapter[ParsedDocument]:
+    return TypeAdapter(ParsedDocument)
+
+
+def _checked(kind: TypeAdapter[_Type], body: bytes) -> _Type:
+    try:
+        return kind.validate_json(body, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise protocol.ProtocolError(f"{where}: {first['msg']}") from None

@@ -76,11 +76,11 @@ class Session:
             while (line := self._receive(child)).kind != protocol.DONE:
                 refusal = self._take(child, line) or refusal
             rest = line.json()
-            self.grown_mb, self.cpu_seconds = rest["grown_mb"], rest["cpu_seconds"]
+            self.grown_mb, self.cpu_seconds = float(rest["grown_mb"]), float(rest["cpu_seconds"])
             if refusal is None:
-                self._document = codec.decoded_document(self._pages, rest)
+                self._document = codec.decoded_document(self._pages, line.body)
         except (protocol.ProtocolError, KeyError, TypeError, ValueError) as error:
-            raise Stopped("crashed", f"the parser process says what makes no sense ({error})") from error
+            raise Stopped("crashed", f"the parser process sent an invalid message ({error})") from error
         # Where an allocation failed, what a library holds may be half done.
         self.child_is_well = refusal is None or refusal.kind != "memory"
         if refusal is not None:
@@ -113,10 +113,12 @@ class Session:
             if self._extra_until is not None:
                 child.allow(self._budget.wall_seconds)
         elif kind == protocol.MADE:
-            self._pages.append(codec.decoded_page(line.page + 1, *line.json()))
+            self._pages.append(codec.decoded_page(line.page + 1, line.body))
         elif kind == protocol.FAILED:
             failure = line.json()
-            return Stopped(failure["kind"], failure["message"])
+            if failure["kind"] not in REMEDIES:
+                raise protocol.ProtocolError(f"there is no refusal of the kind {failure['kind']!r}")
+            return Stopped(failure["kind"], str(failure["message"]))
         return None
 
     def _receive(self, child: ChildProcess) -> protocol.Line:
