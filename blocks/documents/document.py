@@ -117,7 +117,7 @@ class Hit:
         page_from: First page, counted from 1.
         page_to: Last page.
         heading: Headings above the passage.
-        score: The larger the better: by the mode of the search cosine similarity, BM25, or both fused, from 0 to 1.
+        score: The larger the better: by the mode of the search cosine similarity, BM25, or both fused.
         doc_id: The document.
         chunk_id: The chunk.
         position: The chunk's place in the document, counted from 0.

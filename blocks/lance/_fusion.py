@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import fmean, pstdev
 from typing import Final, NamedTuple
 
 from prefect_ollama.blocks.lance._candidates import Candidates
 
-DEPTH: Final = 300
+DEPTH: Final = 150
 """Rows of each kind that are fused: what is far down both lists may come first in their union."""
-VECTOR_WEIGHT: Final = 0.5
+VECTOR_WEIGHT: Final = 0.6
+"""Weight of the vectors' scores; the words' have the rest. Both numbers were chosen on SciFact and on `samples/` and
+confirmed on FinanceBench: docs/searching.md has the figures."""
 
 
 class Scored(NamedTuple):
-    """A row with its scores; the larger the better, None where it was not among the candidates of a kind.
+    """A row with its scores: the larger the better; None where a kind did not find it.
 
     Attributes:
         row: Its row id.
@@ -31,26 +34,30 @@ class Scored(NamedTuple):
 def fused(near: Candidates, worded: Candidates) -> list[Scored]:
     """Return the rows of both, the best first.
 
-    The scores of each kind are spread over 0 to 1 (least to most of the candidates), where a row that is not among them
-    has 0, and added with the weights `VECTOR_WEIGHT` and 1 - `VECTOR_WEIGHT`.
+    Cosines and BM25 are of unlike scales, and how far apart they lie depends on the question. So each score counts by
+    how many standard deviations it is above the mean of all these rows. A row that words did not find has a BM25 of 0
+    where all that hold a word are known, so that one passage with a rare word stands out; otherwise, and by vector, a
+    row that is not among the candidates has the least score of these.
     """
     vectors = dict(zip(near.rows, near.scores, strict=True))
     texts = dict(zip(worded.rows, worded.scores, strict=True))
-    spread_vectors = dict(zip(near.rows, _spread(near.scores), strict=True))
-    spread_texts = dict(zip(worded.rows, _spread(worded.scores), strict=True))
-    rows = [
+    rows = list(dict.fromkeys((*near.rows, *worded.rows)))
+    by_vector = _standard(rows, vectors, min(near.scores, default=0.0))
+    by_text = _standard(rows, texts, 0.0 if worded.all else min(worded.scores, default=0.0))
+    scored = [
         Scored(
             row,
-            VECTOR_WEIGHT * spread_vectors.get(row, 0.0) + (1 - VECTOR_WEIGHT) * spread_texts.get(row, 0.0),
+            VECTOR_WEIGHT * vector + (1 - VECTOR_WEIGHT) * text,
             vectors.get(row),
             texts.get(row),
         )
-        for row in dict.fromkeys((*near.rows, *worded.rows))
+        for row, vector, text in zip(rows, by_vector, by_text, strict=True)
     ]
-    return sorted(rows, key=lambda each: (-each.score, each.row))
+    return sorted(scored, key=lambda each: (-each.score, each.row))
 
 
-def _spread(scores: Sequence[float]) -> list[float]:
-    least, most = min(scores, default=0.0), max(scores, default=0.0)
-    # Of one score alone nothing says whether it is good: it counts as the best.
-    return [(score - least) / (most - least) if most > least else 1.0 for score in scores]
+def _standard(rows: Sequence[int], scores: Mapping[int, float], absent: float) -> list[float]:
+    """Return the standard score (https://en.wikipedia.org/wiki/Standard_score) of each row."""
+    values = [scores.get(row, absent) for row in rows]
+    mean, deviation = fmean(values) if values else 0.0, pstdev(values) if values else 0.0
+    return [(value - mean) / (deviation or 1.0) for value in values]
