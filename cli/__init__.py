@@ -3,13 +3,21 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prefect_ollama.blocks.documents import Found as Found
     from prefect_ollama.blocks.documents import Hit as Hit
     from prefect_ollama.tasks.searching import Corpus as Corpus
+    from prefect_ollama.tasks.searching import Filter as Filter
     from prefect_ollama.tasks.searching import open_corpus as open_corpus
 
-__all__ = ["Corpus", "Hit", "open_corpus"]
+__all__ = ["Corpus", "Filter", "Found", "Hit", "open_corpus"]
 
-_HOMES = {"Corpus": "tasks.searching", "Hit": "blocks.documents", "open_corpus": "tasks.searching"}
+_HOMES = {
+    "Corpus": "tasks.searching",
+    "Filter": "tasks.searching",
+    "Found": "blocks.documents",
+    "Hit": "blocks.documents",
+    "open_corpus": "tasks.searching",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -179,7 +179,7 @@ def passwords(files: tuple[Path, ...], *, ask: bool) -> list[Password]:
 
     from prefect_ollama.flows import Password
 
-    found = [each for file in files for each in _lines(file)]
+    found = [each for file in files for each in lines_of(file, "The passwords")]
     found += [os.environ[PASSWORD_VARIABLE]] if os.environ.get(PASSWORD_VARIABLE) else []
     if ask:
         if not sys.stdin.isatty():
@@ -192,14 +192,23 @@ def passwords(files: tuple[Path, ...], *, ask: bool) -> list[Password]:
     return [Password(password=SecretStr(each)) for each in dict.fromkeys(found) if each]
 
 
-def _lines(file: Path) -> list[str]:
+def lines_of(file: Path, what: str) -> list[str]:
+    """Return the lines of a text file, or of stdin for `-`.
+
+    Args:
+        file: The file.
+        what: What is in it, for an error ("The passwords").
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
     try:
         text = sys.stdin.read() if str(file) == "-" else file.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            f"The passwords in {str(file)!r} cannot be read: {getattr(error, 'strerror', None) or error}.",
+            f"{what} in {str(file)!r} cannot be read: {getattr(error, 'strerror', None) or error}.",
             state="Nothing was started.",
-            remedy="Give a text file in UTF-8 with one password a line.",
+            remedy="Give a text file in UTF-8 with one a line.",
         ) from None
     return text.splitlines()
 

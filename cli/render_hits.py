@@ -12,33 +12,87 @@ from rich.text import Text
 from prefect_ollama.console import line
 
 if TYPE_CHECKING:
-    from prefect_ollama.blocks.documents import Hit
+    from prefect_ollama.blocks.documents import Found, Hit
 
 PASSAGE: Final = 400
 """Characters of a passage to show."""
+
+EMBEDDED: Final = 10_000
+"""Characters of an embedded text to show, which is to be seen whole."""
 
 OTHER_PLACES: Final = 3
 """Other places of a passage to name."""
 
 
-def hits(found: Sequence[Hit]) -> RenderableType:
+def answers(found: Sequence[Found], *, explain: bool = False) -> RenderableType:
+    """Several questions, each with its passages; of one alone the passages.
+
+    Args:
+        found: What each question found.
+        explain: Whether scores and the embedded texts are shown.
+    """
+    if len(found) == 1:
+        return Group(hits(found[0], explain=explain), *_notes(found[0]))
+    parts: list[RenderableType] = []
+    for each in found:
+        parts.append(line(each.question, "bold underline"))
+        parts += [hits(each, explain=explain)] if each.error is None else [line(each.error, "red")]
+        parts += [*_notes(each), Text()]
+    return Group(*parts)
+
+
+def _notes(found: Found) -> list[Text]:
+    return [line(note, "yellow") for note in found.notes]
+
+
+def hits(found: Sequence[Hit], *, explain: bool = False) -> RenderableType:
     """Passages, the best first."""
     if not found:
         return Text("Nothing found.")
     parts: list[RenderableType] = []
     for number, hit in enumerate(found, 1):
-        pages = (
-            f"page {hit.page_from}"
-            if hit.page_from == hit.page_to
-            else f"pages {hit.page_from}-{hit.page_to}"
-        )
-        text = " ".join(hit.text.split())
-        shown = text if len(text) <= PASSAGE else text[:PASSAGE].rsplit(" ", 1)[0] + " …"
-        parts.append(line(f"{number}. {hit.path}, {pages} ({hit.score:.3f})", "bold"))
-        told = [line(hit.heading, "dim")] if hit.heading else []
+        parts.append(line(f"{number}. {hit.path}, {_pages(hit)} ({hit.score:.3f})", "bold"))
+        told = [line(hit.title, "dim")] if hit.title else []
+        told += [line(hit.heading, "dim")] if hit.heading else []
+        if hit.around:
+            told += [
+                line(_whole(each.text), "" if each.position == hit.position else "dim") for each in hit.around
+            ]
+        else:
+            told.append(line(_begin(hit.text)))
         others = [line(f"also in {_others(hit)}", "dim")] if hit.copies else []
-        parts.append(Padding(Group(*told, line(shown), *others), (0, 0, 1, 3)))
+        parts.append(Padding(Group(*told, *others, *(_explained(hit) if explain else [])), (0, 0, 1, 3)))
     return Group(*parts)
+
+
+def _pages(hit: Hit) -> str:
+    """The pages of a hit, with the numbers printed on them where these are others."""
+    one = hit.page_from == hit.page_to
+    counted = f"page {hit.page_from}" if one else f"pages {hit.page_from}-{hit.page_to}"
+    labels = list(dict.fromkeys(filter(None, (hit.page_label_from, hit.page_label_to))))
+    printed = "-".join(labels)
+    plain = str(hit.page_from) if one else f"{hit.page_from}-{hit.page_to}"
+    return f"{counted}, printed {printed}" if printed and printed != plain else counted
+
+
+def _whole(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _begin(text: str) -> str:
+    whole = _whole(text)
+    return whole if len(whole) <= PASSAGE else whole[:PASSAGE].rsplit(" ", 1)[0] + " …"
+
+
+def _explained(hit: Hit) -> list[Text]:
+    scores = {"by vector": hit.vector_score, "by words": hit.text_score}
+    told = ", ".join(
+        f"{name} {'not found' if score is None else f'{score:.3f}'}" for name, score in scores.items()
+    )
+    return [
+        line(f"score {hit.score:.3f} ({told})", "cyan"),
+        line(f"embedded: {_whole(hit.embedded_text or hit.text)}", "cyan", longest=EMBEDDED),
+    ]
 
 
 def _others(hit: Hit) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import INCOMPLETE, OK, STARTING, guarded, show
 from prefect_ollama.options import (
     NORMAL,
@@ -18,25 +23,65 @@ from prefect_ollama.options import (
     NodesOption,
     TableOption,
     UriOption,
+    lines_of,
     named_nodes,
     named_place,
     named_table,
 )
 
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.documents import Found
+    from prefect_ollama.tasks.searching import Filter
+
 SEARCHING = "Searching…"
 
-# The same as `blocks.lance.searching.Mode`, which takes a second to import.
+# The same as `blocks.lance.Mode`, which takes a second to import.
 Mode = Literal["vector", "text", "hybrid"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Only:
+    """Which passages may be found."""
+
+    source: Annotated[str | None, Parameter(help="Only documents of this source, as reports name it.")] = None
+    document: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name=["--document", "--folder", "-d"],
+            show_default=False,
+            help="Only documents of this name: a path, a file's name, a folder, or a quoted glob pattern; may be "
+            "given several times.",
+        ),
+    ] = ()
+    since: Annotated[
+        date | None,
+        Parameter(
+            help="Only documents of this day (2024-12-31) or later, by their metadata, else by their file."
+        ),
+    ] = None
+    until: Annotated[date | None, Parameter(help="Only documents of this day or earlier.")] = None
+    pages: Annotated[str | None, Parameter(help="Only passages on this page (12) or these pages (3-9).")] = (
+        None
+    )
+    title: Annotated[str, Parameter(show_default=False, help="Only documents whose title holds this.")] = ""
+    author: Annotated[str, Parameter(show_default=False, help="Only documents whose author holds this.")] = ""
+
+
+EVERYTHING = Only()
 
 
 def search(
     question: Annotated[
-        list[str],
+        list[str] | None,
         Parameter(
             help="What you want to know. Without quotes its words are joined; the shell keeps `?` and `*`."
         ),
-    ],
+    ] = None,
     *,
+    questions: Annotated[
+        Path | None, Parameter(help="File with several questions, one a line; `-` is stdin.")
+    ] = None,
     node: NodesOption = (),
     cluster: ClusterOption = None,
     model: ModelOption = None,
@@ -50,7 +95,17 @@ def search(
         ),
     ] = 5,
     mode: Annotated[Mode, Parameter(help="By meaning, by words (needs no node), or both.")] = "hybrid",
-    source: Annotated[str | None, Parameter(help="Only documents of this source.")] = None,
+    only: Only = EVERYTHING,
+    per_document: Annotated[
+        bool, Parameter(negative="", help="Show the best passage of each document only.")
+    ] = False,
+    neighbours: Annotated[
+        int, Parameter(help="Passages to show before and after each.", validator=Number(gte=0))
+    ] = 0,
+    section: Annotated[bool, Parameter(negative="", help="Show the whole section of each passage.")] = False,
+    explain: Annotated[
+        bool, Parameter(negative="", help="Show the scores of each passage, and the text that was embedded.")
+    ] = False,
     track: Annotated[
         bool, Parameter(negative="", help="Record the search as a flow run in Prefect; that takes seconds.")
     ] = False,
@@ -60,22 +115,124 @@ def search(
     """Ask a table a question and get the best passages, each with file and page."""
 
     def run() -> int:
-        from dataclasses import asdict
-
         from prefect_ollama import render_hits
 
-        words, at = " ".join(question), named_nodes(node, cluster)
+        asked = _asked(question, questions)
+        if neighbours and section:
+            raise ConfigurationError("--neighbours and --section are both given.", remedy="Give one of them.")
+        at = named_nodes(node, cluster)
+        options: dict[str, Any] = {"mode": mode, "limit": limit}
         if track:
-            from prefect_ollama.flows import search as flow
-
+            if questions is not None or neighbours or section:
+                raise ConfigurationError(
+                    "--track records one question without --neighbours and --section.",
+                    state="Nothing was searched.",
+                    remedy="Leave out the one or the other.",
+                )
             place = named_table(uri, table, block)
-            hits = flow(words, at, place, model, limit=limit, mode=mode, source=source)
+            answers = [_tracked(asked[0], at, place, model, only, per_document, options)]
         else:
             from prefect_ollama.tasks.searching import Corpus
 
             with Corpus(named_place(uri, table, block), at, model=model) as corpus:
-                hits = corpus.search(words, mode=mode, limit=limit, source=source)
-        show([asdict(hit) for hit in hits] if json else render_hits.hits(hits), json=json)
-        return OK if hits else INCOMPLETE
+                answers = corpus.search_all(
+                    asked,
+                    only=_filter(only),
+                    one_per_document=per_document,
+                    around="section" if section else neighbours,
+                    **options,
+                )
+        if questions is None and answers[0].error is not None:
+            raise answers[0].error
+        plain = [_plain(each) for each in answers]
+        shown = render_hits.answers(answers, explain=explain)
+        show((plain if questions is not None else plain[0]["hits"]) if json else shown, json=json)
+        return OK if all(answers) else INCOMPLETE
 
     return guarded(run, json=json, loud=loud, first=STARTING if track else SEARCHING, prefect=track)
+
+
+def _asked(question: Sequence[str] | None, questions: Path | None) -> list[str]:
+    if bool(question) == (questions is not None):
+        raise ConfigurationError(
+            "No question is given." if not question else "A question and --questions are both given.",
+            state="Nothing was searched.",
+            remedy="Give a question, or a file with several to --questions.",
+        )
+    if questions is None:
+        return [" ".join(question or ())]
+    asked = [line.strip() for line in lines_of(questions, "The questions") if line.strip()]
+    if not asked:
+        raise ConfigurationError(
+            f"{str(questions)!r} holds no question.",
+            state="Nothing was searched.",
+            remedy="Write one a line.",
+        )
+    return asked
+
+
+def _filter(only: Only) -> Filter:
+    from prefect_ollama.tasks.searching import Filter
+
+    return Filter(
+        source=only.source,
+        documents=only.document,
+        since=only.since,
+        until=only.until,
+        pages=_pages(only.pages),
+        title=only.title,
+        author=only.author,
+    )
+
+
+def _pages(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    first, dash, last = text.partition("-")
+    try:
+        return int(first), int(last if dash else first)
+    except ValueError:
+        raise ConfigurationError(
+            f"--pages {text!r} names no pages.",
+            state="Nothing was searched.",
+            remedy="Write a number, such as 12, or the first and the last, such as 3-9.",
+        ) from None
+
+
+def _tracked(
+    question: str, nodes: Any, table: Any, model: str | None, only: Only, per_document: bool, options: Any
+) -> Found:
+    from prefect_ollama.flows import search as flow
+    from prefect_ollama.flows.parameters import Only as FlowOnly
+
+    pages = _pages(only.pages) or (None, None)
+    found: Found = flow(
+        question,
+        nodes,
+        table,
+        model,
+        source=only.source,
+        only=FlowOnly(
+            documents=list(only.document),
+            since=only.since,
+            until=only.until,
+            first_page=pages[0],
+            last_page=pages[1],
+            title=only.title,
+            author=only.author,
+        ),
+        one_per_document=per_document,
+        **options,
+    )
+    return found
+
+
+def _plain(answer: Found) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "question": answer.question,
+        "hits": [asdict(hit) for hit in answer],
+        "notes": list(answer.notes),
+        "error": str(answer.error) if answer.error is not None else "",
+    }

@@ -2,7 +2,7 @@
 
 from prefect.settings import get_current_settings
 
-from prefect_ollama.blocks.documents import Hit, Place, Region, Run
+from prefect_ollama.blocks.documents import Found, Hit, Place, Region, Run
 from prefect_ollama.blocks.lance import Maintenance, Undo
 from prefect_ollama.blocks.nodes import NodeStatus, keep_local_direct
 from prefect_ollama.flows.discover import discover_nodes
@@ -10,7 +10,7 @@ from prefect_ollama.flows.forget import ForgetReport, Forgotten, forget, forgett
 from prefect_ollama.flows.ingest import ingest_pdfs
 from prefect_ollama.flows.maintain import maintain_table
 from prefect_ollama.flows.nodes import check_nodes
-from prefect_ollama.flows.parameters import Advanced, Chunking, Password, Reading
+from prefect_ollama.flows.parameters import Advanced, Chunking, Only, Password, Reading
 from prefect_ollama.flows.re_embed import ReEmbedPreview, preview_re_embed, re_embed, re_embed_cost
 from prefect_ollama.flows.runs import preview_roll_back, roll_back, runs
 from prefect_ollama.flows.search import search
@@ -29,12 +29,14 @@ __all__ = [
     "FileReport",
     "ForgetReport",
     "Forgotten",
+    "Found",
     "Hit",
     "IngestReport",
     "Maintenance",
     "NodeReport",
     "NodeStatus",
     "NodeTuning",
+    "Only",
     "Password",
     "Place",
     "Point",

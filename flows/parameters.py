@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 from prefect.blocks.system import Secret
@@ -34,6 +35,7 @@ from prefect_ollama.blocks.secrets import seal
 from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.tasks.chunking import ChunkOptions
 from prefect_ollama.tasks.parsing import ParseOptions
+from prefect_ollama.tasks.searching import Filter
 
 
 def shown(title: str, description: str, **limits: Any) -> Any:
@@ -270,6 +272,45 @@ class Advanced(_Options):
     )
 
 
+class Only(_Options):
+    """Which passages a search may find; what is left out lets all through."""
+
+    documents: list[Annotated[str, Field(min_length=1)]] = Field(
+        [],
+        title="Documents",
+        description="Paths (absolute, or within their source), file names, folders or glob patterns.",
+    )
+    since: date | None = Field(
+        None, title="Since", description="Documents of this day or later, by their metadata or file."
+    )
+    until: date | None = Field(None, title="Until", description="Documents of this day or earlier.")
+    first_page: int | None = Field(None, ge=1, title="First page", description="Counted from 1.")
+    last_page: int | None = Field(
+        None, ge=1, title="Last page", description="A passage has to stand on one of these pages."
+    )
+    title: str = Field("", title="Title", description="Documents whose title holds this.")
+    author: str = Field("", title="Author", description="Documents whose author holds this.")
+
+    def to_options(self) -> Filter:
+        """The filter of a search."""
+        return self.to_filter(None)
+
+    def to_filter(self, source: str | None) -> Filter:
+        """The filter of a search, in this source alone if it is named."""
+        pages = (self.first_page or 1, self.last_page or LAST_PAGE)
+        return Filter(
+            source=source,
+            documents=tuple(self.documents),
+            since=self.since,
+            until=self.until,
+            pages=None if self.first_page is None and self.last_page is None else pages,
+            title=self.title,
+            author=self.author,
+        )
+
+
+LAST_PAGE = 2**31 - 1
+EVERYTHING = Only()
 DEFAULT_READING = Reading()
 DEFAULT_CHUNKING = Chunking()
 DEFAULT_ADVANCED = Advanced()

@@ -7,17 +7,24 @@ from typing import Annotated
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from prefect_ollama.blocks.documents import Hit
+from prefect_ollama.blocks.documents import Found
 from prefect_ollama.blocks.lance import Mode
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
-from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, TableParameter, shown
+from prefect_ollama.flows.parameters import (
+    EVERYTHING,
+    ModelParameter,
+    NodesParameter,
+    Only,
+    TableParameter,
+    shown,
+)
 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
 from prefect_ollama.tasks.embedding import running_nodes
 from prefect_ollama.tasks.prefect_state import Opaque
-from prefect_ollama.tasks.query import embed_question, search_table
-from prefect_ollama.tasks.searching import asking_as, open_for_search
+from prefect_ollama.tasks.query import SearchOptions, embed_question, search_table
+from prefect_ollama.tasks.searching import asking_as, normalised, open_for_search
 from prefect_ollama.tasks.verify_nodes import verify_nodes
 
 
@@ -40,14 +47,20 @@ def search(
         Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="All")],
         shown("Source", "Only documents of this source, as the report names it."),
     ] = None,
-) -> list[Hit]:
+    only: Annotated[
+        Only, shown("Only", "Which passages may be found; all, where nothing is set.")
+    ] = EVERYTHING,
+    one_per_document: Annotated[
+        bool, shown("One per document", "Return the best passage of each document only.")
+    ] = False,
+) -> Found:
     """Ask a table a question and get the best passages, each with file and page.
 
     Returns:
         The passages, the best first.
 
     Raises:
-        ConfigurationError: A parameter or block cannot work.
+        ConfigurationError: A parameter or block cannot work, or a filter fits no document.
         TableError: There is no such table, or it holds vectors of another model than the nodes'.
         ClusterError: No node works (search by words needs none).
 
@@ -56,11 +69,12 @@ def search(
     """
     refuse_empty_tabs()
     store = open_for_search(resolve_table(table))
-    opened, made = Opaque(store), store.identity
+    opened, made, asked = Opaque(store), store.identity, normalised(question)
+    options = SearchOptions(limit, mode, only.to_filter(source).condition(store.manifest), one_per_document)
     if mode == "text":
-        return search_table(opened, None, text=question, limit=limit, mode=mode, source=source)
+        return Found(search_table(opened, None, asked, options), question=question)
     with running_nodes(cluster, model=model or made.model, count=1) as spec:
         verified = verify_nodes(Opaque(asking_as(spec, made)), len(spec.nodes), made, quick=True)
         with Dispatcher(verified, prepare=divide_long_words) as dispatcher:
-            vector = embed_question(question, Opaque(dispatcher), opened)
-    return search_table(opened, vector, text=question, limit=limit, mode=mode, source=source)
+            vector = embed_question(asked, Opaque(dispatcher), opened)
+    return Found(search_table(opened, vector, asked, options), question=question)

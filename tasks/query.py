@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -30,23 +32,34 @@ def embed_question(
     return Opaque(embedded.vectors[0].tolist())
 
 
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How a table is asked.
+
+    Attributes:
+        limit: Passages at most.
+        mode: By meaning, by words or by both.
+        where: SQL filter, or empty.
+        one_per_document: Whether only the best passage of each document is returned.
+    """
+
+    limit: int
+    mode: Mode
+    where: str = ""
+    one_per_document: bool = False
+
+
 @task(
     name="search table",
-    task_run_name="search {limit} passages, {mode}",
+    task_run_name="search {options.limit} passages, {options.mode}",
     cache_policy=NO_CACHE,
     persist_result=False,
 )
 def search_table(
-    store: Opaque[Store],
-    vector: Opaque[list[float]] | None,
-    *,
-    text: str,
-    limit: int,
-    mode: Mode,
-    source: str | None,
+    store: Opaque[Store], vector: Opaque[list[float]] | None, question: str, options: SearchOptions
 ) -> list[Hit]:
     """Ask the table for the best passages."""
     import numpy as np
 
     query = None if vector is None else np.asarray(vector.content, dtype=np.float32)
-    return store.content.search(query, text=text, limit=limit, mode=mode, source=source)
+    return store.content.search(query, text=question, **asdict(options))

@@ -41,7 +41,7 @@ WITH_PREFECT = (
 )
 
 PUBLIC = {
-    "prefect_ollama": {"Corpus", "Hit", "open_corpus"},
+    "prefect_ollama": {"Corpus", "Filter", "Found", "Hit", "open_corpus"},
     "prefect_ollama.flows": {
         "Advanced",
         "ChatUnfinished",
@@ -59,10 +59,12 @@ PUBLIC = {
         "Chunking",
         "FileReport",
         "ForgetReport",
+        "Found",
         "IngestReport",
         "NodeReport",
         "NodeStatus",
         "NodeTuning",
+        "Only",
         "Password",
         "ReEmbedCost",
         "ReEmbedPreview",

@@ -10,8 +10,8 @@ import pytest
 from prefect.settings import PREFECT_HOME, temporary_settings
 
 from prefect_ollama.blocks import LanceTable, OllamaCluster
-from prefect_ollama.blocks.errors import ClusterError, TableError, TableMissing
-from prefect_ollama.flows import ingest_pdfs, search
+from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, TableError, TableMissing
+from prefect_ollama.flows import Only, ingest_pdfs, search
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from tests.flow_samples import MODEL, QUERY_PREFIX, chunks, prose, requests, write_pdf
 from tests.nodes import Node, nodes, text_hash
@@ -91,7 +91,14 @@ def test_by_both_words_and_meaning_count(library: Library) -> None:
 def test_a_source_can_be_named_and_a_limit_holds(library: Library) -> None:
     assert len(search("tides", library.urls, library.table, limit=1)) == 1
     assert search("tides", library.urls, library.table, source=str(library.folder))
-    assert search("tides", library.urls, library.table, source="it's elsewhere") == []
+    with pytest.raises(ConfigurationError, match='no source "it\'s elsewhere"') as caught:
+        search("tides", library.urls, library.table, source="it's elsewhere")
+    assert caught.value.state == "Nothing was searched."
+    only = Only(documents=["gears.pdf"], first_page=2)
+    assert {
+        (hit.path, hit.page_to) for hit in search("tides", None, library.table, mode="text", only=only)
+    } <= {("sub/gears.pdf", 2)}
+    assert len(search("gears one two", library.urls, library.table, only=only, one_per_document=True)) == 1
 
 
 def test_nodes_with_another_model_are_refused(library: Library) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Hit,
         Place,
     )
+    from prefect_ollama.blocks.documents.found import Found
     from prefect_ollama.blocks.documents.identity import Identity, context_options, same_cut, same_options
     from prefect_ollama.blocks.documents.run import (
         RUN_DONE,
@@ -41,6 +42,7 @@ __all__ = [
     "Chunk",
     "Document",
     "EmbeddedDocument",
+    "Found",
     "Hit",
     "Identity",
     "Place",
@@ -67,6 +69,7 @@ if not TYPE_CHECKING:
                 "STALE",
                 "STORED",
             ),
+            "found": ("Found",),
             "identity": ("Identity", "context_options", "same_cut", "same_options"),
             "run": ("RUN_DONE", "RUN_FAILED", "RUN_INTERRUPTED", "RUN_ROLLED_BACK", "RUN_RUNNING", "Run"),
         },

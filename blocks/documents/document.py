@@ -129,6 +129,8 @@ class Hit:
         copies: How many other places there are.
         vector_score: Cosine similarity; None where the passage was not found by vector.
         text_score: BM25; None where it was not found by words.
+        around: On request the chunks around it or of its whole section, itself among them, in reading order.
+        embedded_text: What was embedded in place of the text; empty where that is the text.
     """
 
     text: str
@@ -149,3 +151,5 @@ class Hit:
     copies: int = 0
     vector_score: float | None = None
     text_score: float | None = None
+    around: tuple[Chunk, ...] = ()
+    embedded_text: str = ""

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
         Run,
     )
     from prefect_ollama.blocks.lance._search import Mode
+    from prefect_ollama.blocks.lance._words import folded
     from prefect_ollama.blocks.lance.arrow import text_hash
     from prefect_ollama.blocks.lance.commits import alive, open_tables
-    from prefect_ollama.blocks.lance.filters import glob
+    from prefect_ollama.blocks.lance.filters import glob, one_of
     from prefect_ollama.blocks.lance.maintenance import Maintenance, MaintenanceProcess, maintain
     from prefect_ollama.blocks.lance.rollback import Undo
     from prefect_ollama.blocks.lance.spec import StoreSpec
@@ -46,8 +47,10 @@ __all__ = [
     "Undo",
     "alive",
     "drop",
+    "folded",
     "glob",
     "maintain",
+    "one_of",
     "open_tables",
     "text_hash",
 ]
@@ -57,9 +60,10 @@ if not TYPE_CHECKING:
         __name__,
         {
             "_search": ("Mode",),
+            "_words": ("folded",),
             "arrow": ("text_hash",),
             "commits": ("alive", "open_tables"),
-            "filters": ("glob",),
+            "filters": ("glob", "one_of"),
             "maintenance": ("Maintenance", "MaintenanceProcess", "maintain"),
             "prefect_ollama.blocks.documents": (
                 "Document",

@@ -13,6 +13,7 @@ committed whatever came before it, and rows that another added meanwhile would b
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from prefect_ollama.blocks.documents import Chunk, Region
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance._schema import upgraded
 from prefect_ollama.blocks.lance._versioned_table import VersionedTable
@@ -83,6 +85,14 @@ class Chunks(VersionedTable):
         parts = [self._of(some).to_arrow() for some in groups(doc_ids)] or [self.schema.empty_table()]
         rows = pa.concat_tables([part.cast(self.schema) for part in parts])
         return rows.sort_by([("doc_id", "ascending"), ("position", "ascending")])
+
+    def chunks_of(self, doc_id: str) -> list[Chunk]:
+        """Return the chunks of a document in order of position."""
+        names = [each.name for each in fields(Chunk) if each.name in self.schema.names]
+        rows = self._of([doc_id]).select(names).to_arrow().sort_by("position").to_pylist()
+        return [
+            Chunk(**{**row, "regions": tuple(Region(**region) for region in row["regions"])}) for row in rows
+        ]
 
     def upgraded_rows_of(
         self, doc_ids: Sequence[str], wanted: pa.Schema, titles: Mapping[str, str]

@@ -18,6 +18,7 @@ from prefect_ollama.blocks.documents import (
     RUN_DONE,
     RUN_ROLLED_BACK,
     RUN_RUNNING,
+    Chunk,
     Document,
     Hit,
     Identity,
@@ -98,6 +99,7 @@ class Reader:
         mode: searching.Mode = "vector",
         source: str | None = None,
         where: str = "",
+        one_per_document: bool = False,
     ) -> list[Hit]:
         """Return the chunks that answer best, the best first.
 
@@ -108,6 +110,7 @@ class Reader:
             mode: `vector` (cosine), `text` (BM25) or `hybrid` (both, fused by their scores).
             source: Only documents of this source.
             where: Only rows that this SQL filter lets through; build it with `filters`.
+            one_per_document: Whether only the best chunk of each document is returned.
 
         Raises:
             ConfigurationError: The mode lacks its vector or its words.
@@ -117,8 +120,20 @@ class Reader:
         table = self._snapshot()
         condition = both("" if source is None else equals("source", source), where)
         return searching.search(
-            table, vector, text=text, limit=limit, mode=mode, where=condition, spec=self.spec
+            table,
+            vector,
+            text=text,
+            limit=limit,
+            mode=mode,
+            where=condition,
+            one_per_document=one_per_document,
+            spec=self.spec,
         )
+
+    def chunks_of(self, doc_id: str) -> list[Chunk]:
+        """Return the chunks of a document in reading order; none of one that is not stored."""
+        with self._explained():
+            return self._chunks.chunks_of(doc_id)
 
     def stats(self) -> Stats:
         """Return what is in the tables, in figures."""

@@ -29,7 +29,7 @@ COLUMNS: Final = (
     "text", "text_hash", "path", "source", "page_from", "page_to", "heading", "doc_id", "id", "position", "regions"
 )  # fmt: skip
 # A table that an earlier version made, and that nobody could write to since, lacks these.
-LATER_COLUMNS: Final = ("title", "page_label_from", "page_label_to")
+LATER_COLUMNS: Final = ("title", "page_label_from", "page_label_to", "embedded_text")
 # Rows marked for deletion (see `rows.tombstones`) may be among those found by words.
 SPARE: Final = 4
 # Where the rows found have too few different texts, as many more are asked for. Most questions need one step.
@@ -46,6 +46,7 @@ def search(
     limit: int,
     mode: Mode,
     where: str,
+    one_per_document: bool = False,
     spec: StoreSpec | None = None,
 ) -> list[Hit]:
     """Return the passages that answer best, the best first.
@@ -57,6 +58,7 @@ def search(
         limit: How many passages to return at most.
         mode: `vector` by cosine similarity, `text` by BM25, `hybrid` by the scores of both (`fusion`).
         where: SQL filter, built with `filters`, or empty.
+        one_per_document: Whether only the best passage of each document is returned.
         spec: The table's place, with which an error says more.
 
     Raises:
@@ -70,7 +72,7 @@ def search(
     if mode in ("text", "hybrid") and not text.strip():
         raise ConfigurationError(f"A search by {mode!r} needs words.")
     try:
-        return _with_places(table, _found(table, vector, text, limit, mode, where), where)
+        return _with_places(table, _found(table, vector, text, limit, mode, where, one_per_document), where)
     except (RuntimeError, ValueError, OSError) as error:
         raise failure(
             "The search failed",
@@ -86,13 +88,19 @@ _Found = dict[str, Hit]
 
 
 def _found(
-    table: Any, vector: NDArray[np.float32] | None, text: str, limit: int, mode: Mode, where: str
+    table: Any,
+    vector: NDArray[np.float32] | None,
+    text: str,
+    limit: int,
+    mode: Mode,
+    where: str,
+    one_per_document: bool,
 ) -> _Found:
     """Return hits of different texts, as many as asked for or there are."""
     count = max(limit + SPARE, DEPTH) if mode == "hybrid" else limit + SPARE
     while True:
         scored, everything = _scored(table, vector, text, count, mode, where)
-        found = _different(table, scored, limit)
+        found = _different(table, scored, limit, one_per_document)
         if len(found) >= limit or everything:
             return found
         count *= DEEPER
@@ -120,8 +128,8 @@ def _pairs(candidates: Candidates) -> Iterator[tuple[int, float]]:
     return zip(candidates.rows, candidates.scores, strict=True)
 
 
-def _different(table: Any, scored: Sequence[Scored], limit: int) -> _Found:
-    """Read rows, the best first, until there are hits of as many different texts as asked for."""
+def _different(table: Any, scored: Sequence[Scored], limit: int, one_per_document: bool) -> _Found:
+    """Read rows, the best first, until there are hits of as many different texts (and documents) as asked for."""
     found: _Found = {}
     columns, step = _columns(table), limit + SPARE
     for start in range(0, len(scored), step):
@@ -133,10 +141,15 @@ def _different(table: Any, scored: Sequence[Scored], limit: int) -> _Found:
                 # Of equal ones the order is chance; so that an answer stays the same, the first place is taken.
                 if _order(hit) < _order(known):
                     found[row["text_hash"]] = hit
-        if len(found) >= limit:
+        best = sorted(found, key=lambda text: _order(found[text]))
+        if one_per_document:
+            first: dict[str, str] = {}
+            for text in best:
+                first.setdefault(found[text].doc_id, text)
+            best = list(first.values())
+        if len(best) >= limit:
             break
-    best = sorted(found, key=lambda text: _order(found[text]))
-    return {text: found[text] for text in best[:limit]}
+    return {text: found[text] for text in best[:limit]} if scored else {}
 
 
 def _columns(table: Any) -> list[str]:

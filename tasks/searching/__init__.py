@@ -5,30 +5,40 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from prefect_ollama.tasks.searching.context import Around, with_context
     from prefect_ollama.tasks.searching.corpus import Corpus, open_corpus
+    from prefect_ollama.tasks.searching.filter import Filter
     from prefect_ollama.tasks.searching.nodes import asking_as, refuse_other_vectors, verified
     from prefect_ollama.tasks.searching.opening import open_for_search
+    from prefect_ollama.tasks.searching.question import normalised
     from prefect_ollama.tasks.searching.rows import ROWS_COMPARED, compare_rows, other_vectors
 
 __all__ = [
     "ROWS_COMPARED",
+    "Around",
     "Corpus",
+    "Filter",
     "asking_as",
     "compare_rows",
+    "normalised",
     "open_corpus",
     "open_for_search",
     "other_vectors",
     "refuse_other_vectors",
     "verified",
+    "with_context",
 ]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "context": ("Around", "with_context"),
             "corpus": ("Corpus", "open_corpus"),
+            "filter": ("Filter",),
             "nodes": ("asking_as", "refuse_other_vectors", "verified"),
             "opening": ("open_for_search",),
+            "question": ("normalised",),
             "rows": ("ROWS_COMPARED", "compare_rows", "other_vectors"),
         },
     )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from prefect_ollama.blocks.by_address import table_by_address
-from prefect_ollama.blocks.documents import Hit
-from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.documents import Found
+from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
 from prefect_ollama.blocks.lance import Mode, StoreSpec
+from prefect_ollama.tasks.searching.context import Around, with_context
+from prefect_ollama.tasks.searching.filter import Filter
 from prefect_ollama.tasks.searching.opening import open_for_search
+from prefect_ollama.tasks.searching.question import normalised
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.resolve import Nodes
     from prefect_ollama.blocks.table import LanceTable
     from prefect_ollama.tasks.dispatch import Dispatcher
+
+EVERYTHING: Final = Filter()
 
 
 class Corpus:
@@ -64,31 +70,77 @@ class Corpus:
         *,
         mode: Mode = "hybrid",
         limit: int = 5,
-        source: str | None = None,
-        where: str = "",
-    ) -> list[Hit]:
+        only: Filter = EVERYTHING,
+        one_per_document: bool = False,
+        around: Around = 0,
+    ) -> Found:
         """Return the passages that answer a question best, the best first.
 
         Args:
             question: What you want to know.
             mode: `vector` by meaning, `text` by words (needs no node), `hybrid` by both.
-            limit: How many passages at most.
-            source: Only documents of this source, as the report names it.
-            where: Only rows that this SQL filter lets through; build it with `blocks.lance.filters`.
+            limit: How many passages at most; they have different texts.
+            only: Which passages may be found.
+            one_per_document: Whether only the best passage of each document is returned.
+            around: How many passages before and after each hit come with it, or "section" for those of its section.
 
         Raises:
-            ConfigurationError: A parameter cannot work, or the corpus is closed.
+            ConfigurationError: A parameter cannot work, a filter fits no document, or the corpus is closed.
             TableError: The nodes do not give the table's vectors, or the table cannot answer.
             ClusterError: No node works.
             TextError: The question cannot be embedded.
         """
-        self._open_again_if_replaced()
-        vector = None if mode == "text" else self._embed(question)
-        return self._store.search(vector, text=question, limit=limit, mode=mode, source=source, where=where)
+        (found,) = self.search_all(
+            [question], mode=mode, limit=limit, only=only, one_per_document=one_per_document, around=around
+        )
+        if found.error is not None:
+            raise found.error
+        return found
 
-    async def asearch(self, question: str, **options: Any) -> list[Hit]:
+    def search_all(
+        self,
+        questions: Sequence[str],
+        *,
+        mode: Mode = "hybrid",
+        limit: int = 5,
+        only: Filter = EVERYTHING,
+        one_per_document: bool = False,
+        around: Around = 0,
+    ) -> list[Found]:
+        """Return what each of several questions finds, in their order; they are embedded together.
+
+        A question that cannot be embedded has its error in its answer, and does not stop the others. The rest is as
+        with `search`.
+
+        Raises:
+            ConfigurationError: A parameter cannot work, a filter fits no document, or the corpus is closed.
+            TableError: The nodes do not give the table's vectors, or the table cannot answer.
+            ClusterError: No node works.
+        """
+        self._open_again_if_replaced()
+        store, asked = self._store, [normalised(each) for each in questions]
+        where = only.condition(store.manifest)
+        vectors: Sequence[NDArray[np.float32] | PrefectOllamaError | None] = [None] * len(questions)
+        if mode != "text":
+            vectors = self._embed(asked)
+        answers = []
+        for question, text, vector in zip(questions, asked, vectors, strict=True):
+            if isinstance(vector, PrefectOllamaError):
+                answers.append(Found(question=question, error=vector))
+                continue
+            hits = store.search(
+                vector, text=text, limit=limit, mode=mode, where=where, one_per_document=one_per_document
+            )
+            answers.append(Found(with_context(store, hits, around), question=question))
+        return answers
+
+    async def asearch(self, question: str, **options: Any) -> Found:
         """`search`, for async code: other coroutines run meanwhile. The options are those of `search`."""
         return await asyncio.to_thread(self.search, question, **options)
+
+    async def asearch_all(self, questions: Sequence[str], **options: Any) -> list[Found]:
+        """`search_all`, for async code. The options are those of `search_all`."""
+        return await asyncio.to_thread(self.search_all, questions, **options)
 
     def close(self) -> None:
         """Close connections, and end an embedded node."""
@@ -116,12 +168,9 @@ class Corpus:
     ) -> None:
         await self.aclose()
 
-    def _embed(self, question: str) -> NDArray[np.float32]:
-        embedded = self._open_nodes().embed([question], kind="query")
-        for error in embedded.failures.values():
-            raise error
-        vector: NDArray[np.float32] = embedded.vectors[0]
-        return vector
+    def _embed(self, questions: Sequence[str]) -> list[NDArray[np.float32] | PrefectOllamaError | None]:
+        embedded = self._open_nodes().embed(questions, kind="query")
+        return [embedded.failures.get(place, embedded.vectors[place]) for place in range(len(questions))]
 
     def _open_nodes(self) -> Dispatcher:
         with self._opening:

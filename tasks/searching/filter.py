@@ -1,0 +1,178 @@
+"""Which passages a search may find: by source, document, folder, date, page, title and author.
+
+Guarantees: names are compared with those of the table and never become part of a query, whatever characters they hold.
+A name that nothing has is refused, and the nearest names are suggested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from difflib import get_close_matches
+from pathlib import Path, PurePath
+from typing import Final
+
+from prefect_ollama.blocks.documents import Document
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.lance import folded, one_of
+from prefect_ollama.tasks.planning import documents_named, source_name
+
+SUGGESTED: Final = 3
+COMPARED: Final = 20_000
+"""Names among which the nearest are looked for: `difflib` takes some 10 µs for each."""
+
+STATE: Final = "Nothing was searched."
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which passages a search may find. What is None or empty lets all through; the rest must hold together.
+
+    Attributes:
+        source: Documents of this source, as reports name it.
+        documents: Documents of any of these names: a path (absolute, or within its source), a file's name, a folder,
+            or a glob pattern.
+        since: Documents of this day or later. The day of a document is that of its last change, or of its making, as
+            its metadata says, or that of its file.
+        until: Documents of this day or earlier.
+        pages: First and last page, counted from 1; a passage has to stand on one of them at least.
+        title: Documents whose title holds this, in any case and spelling.
+        author: Documents whose author holds this.
+
+    Raises:
+        ConfigurationError: The days or the pages are the wrong way round.
+    """
+
+    source: str | None = None
+    documents: tuple[str, ...] = ()
+    since: date | None = None
+    until: date | None = None
+    pages: tuple[int, int] | None = None
+    title: str = ""
+    author: str = ""
+
+    def __post_init__(self) -> None:
+        if self.since is not None and self.until is not None and self.since > self.until:
+            raise ConfigurationError(
+                f"No day is from {self.since} on and up to {self.until}.",
+                state=STATE,
+                remedy="Give the earlier day first.",
+            )
+        if self.pages is not None and not 1 <= self.pages[0] <= self.pages[1]:
+            raise ConfigurationError(
+                f"There are no pages from {self.pages[0]} to {self.pages[1]}.",
+                state=STATE,
+                remedy="Give the first page, counted from 1, and the last one.",
+            )
+
+    def condition(self, manifest: Callable[[], Sequence[Document]]) -> str:
+        """Return the filter as SQL over the chunk table; empty where it lets all through.
+
+        Args:
+            manifest: Gives the table's documents; called only where the filter is about documents.
+
+        Raises:
+            ConfigurationError: No document fits.
+        """
+        parts = []
+        if self != Filter(pages=self.pages):
+            rows = manifest()
+            found = self._fitting(rows)
+            fitting = [row.doc_id for row in found if row.chunks]
+            if found and not fitting:
+                raise ConfigurationError(
+                    f"{found[0].path!r} has no passages in the table: {found[0].reason or found[0].status}.",
+                    state=STATE,
+                    remedy=found[0].remedy,
+                )
+            if len(fitting) < sum(row.chunks > 0 for row in rows):
+                parts.append(one_of("doc_id", fitting))
+        if self.pages is not None:
+            first, last = map(int, self.pages)
+            parts.append(f"page_to >= {first} AND page_from <= {last}")
+        return " AND ".join(f"({part})" for part in parts)
+
+    def _fitting(self, rows: Sequence[Document]) -> Sequence[Document]:
+        if self.source is not None:
+            rows = _of_source(self.source, rows)
+        if self.documents:
+            rows = list({row.doc_id: row for name in self.documents for row in _named(name, rows)}.values())
+        for field in ("title", "author"):
+            if wanted := folded(getattr(self, field)).strip():
+                known = [str(getattr(row, field)) for row in rows]
+                rows = [row for row in rows if wanted in folded(getattr(row, field))]
+                if not rows:
+                    raise _unknown(field, getattr(self, field), known)
+        if self.since is not None or self.until is not None:
+            rows = self._dated(rows)
+        return rows
+
+    def _dated(self, rows: Sequence[Document]) -> Sequence[Document]:
+        first, last = self.since or date.min, self.until or date.max
+        fitting = [row for row in rows if first <= day_of(row) <= last]
+        if rows and not fitting:
+            days = sorted(map(day_of, rows))
+            span = " and ".join(
+                text
+                for text in (
+                    f"from {self.since} on" if self.since else "",
+                    f"up to {self.until}" if self.until else "",
+                )
+                if text
+            )
+            raise ConfigurationError(
+                f"No document is dated {span}.",
+                state=STATE,
+                remedy=f"Their days are {days[0]} to {days[-1]}.",
+            )
+        return fitting
+
+
+def day_of(document: Document) -> date:
+    """Return the day of a document: of its last change or its making by its metadata, else of its file (in UTC)."""
+    known = document.modified or document.created
+    return known.date() if known else datetime.fromtimestamp(document.mtime_ns / 1e9, UTC).date()
+
+
+def _of_source(source: str, rows: Sequence[Document]) -> Sequence[Document]:
+    path = Path(source).expanduser()
+    forms = {source, source.rstrip("/"), str(path.absolute()), source_name(path)}
+    found = [row for row in rows if row.source in forms]
+    if not found:
+        raise _unknown("source", source, sorted({row.source for row in rows}))
+    return found
+
+
+def _named(name: str, rows: Sequence[Document]) -> Sequence[Document]:
+    if found := [row for row in rows if PurePath(row.path).name == name]:
+        return found
+    try:
+        return documents_named([name], rows)
+    except ConfigurationError:
+        names = [each for row in rows for each in (row.path, PurePath(row.path).name, *_folders(row))]
+        raise _unknown("document, folder or pattern", name, names) from None
+
+
+def _folders(row: Document) -> Iterable[str]:
+    return (str(each) for each in PurePath(row.path).parents if str(each) != ".")
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> ConfigurationError:
+    nearest = nearest_names(name, known)
+    return ConfigurationError(
+        f"The table has no {what} {name!r}.",
+        state=STATE,
+        remedy=f"The nearest: {', '.join(map(repr, nearest))}."
+        if nearest
+        else "`prefect-ollama documents` lists what it has.",
+    )
+
+
+def nearest_names(name: str, known: Iterable[str]) -> list[str]:
+    """Return the names that are most like one, the most alike first; case and accents make no difference."""
+    by_form = {folded(each): each for each in list(dict.fromkeys(known))[:COMPARED] if each}
+    wanted = folded(name)
+    inside = [each for form, each in by_form.items() if wanted and wanted in form]
+    close = [by_form[form] for form in get_close_matches(wanted, list(by_form), SUGGESTED, cutoff=0.5)]
+    return list(dict.fromkeys([*close, *sorted(inside, key=len)]))[:SUGGESTED]
