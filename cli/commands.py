@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 
 import prefect_ollama
 from prefect_ollama.cache import cache
+from prefect_ollama.documents import documents
 from prefect_ollama.ingest import ingest, re_embed
 from prefect_ollama.node import EXAMPLES as NODE_EXAMPLES
 from prefect_ollama.node import node
@@ -23,7 +24,14 @@ EXAMPLES: dict[Callable[..., int], tuple[str, ...]] = {
         "prefect-ollama ingest ~/papers",
         "prefect-ollama ingest ~/papers -n http://gpu:11434 -n http://mini:11434",
     ),
-    search: ("prefect-ollama search 'Why are there two high waters in a day?' --limit 3",),
+    search: (
+        "prefect-ollama search 'Why are there two high waters in a day?' --limit 3",
+        "prefect-ollama search 'high water' -d reports --since 2019-01-01 --show pictures",
+    ),
+    documents: (
+        "prefect-ollama documents --table papers --problems",
+        "prefect-ollama documents report.pdf --markdown -o report.md",
+    ),
     runs: ("prefect-ollama runs --table papers --limit 5",),
     roll_back: ("prefect-ollama roll-back 0198c2f4-7d1e-7a53-b8e0-5f2a9c6d4e31 --table papers",),
     forget: (

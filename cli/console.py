@@ -179,12 +179,20 @@ def _told(run: Callable[[], int], *, json: bool, loud: Loudness, prefect: bool) 
         raise
 
 
+def tell_note(text: str) -> None:
+    """Say something on stderr that a reader of the result should know."""
+    _print(text, style="yellow")
+
+
 def _tell(cause: str, state: str, remedy: str) -> None:
+    _print("\n".join(part for part in (cause, state, remedy) if part), style="red")
+
+
+def _print(text: str, *, style: str) -> None:
     from rich.console import Console
 
-    parts = (cause, state, remedy)
-    text = "\n".join(printable(part, lines=True, longest=20 * MAX_CHARACTERS) for part in parts if part)
-    Console(stderr=True, highlight=False).print(text, style="red", markup=False, soft_wrap=True)
+    shown = printable(text, lines=True, longest=20 * MAX_CHARACTERS)
+    Console(stderr=True, highlight=False).print(shown, style=style, markup=False, soft_wrap=True)
 
 
 class _OwnLines(logging.StreamHandler[TextIO]):

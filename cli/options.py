@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.lance import StoreSpec
     from prefect_ollama.blocks.table import LanceTable
     from prefect_ollama.flows import Chunking, Password
+    from prefect_ollama.tasks.parsing import ParseOptions
 
 NodesOption = Annotated[
     tuple[str, ...],
@@ -179,6 +180,10 @@ def passwords(files: tuple[Path, ...], *, ask: bool) -> list[Password]:
 
     from prefect_ollama.flows import Password
 
+    return [Password(password=SecretStr(each)) for each in _passwords(files, ask=ask)]
+
+
+def _passwords(files: tuple[Path, ...], *, ask: bool) -> list[str]:
     found = [each for file in files for each in lines_of(file, "The passwords")]
     found += [os.environ[PASSWORD_VARIABLE]] if os.environ.get(PASSWORD_VARIABLE) else []
     if ask:
@@ -189,7 +194,27 @@ def passwords(files: tuple[Path, ...], *, ask: bool) -> list[Password]:
                 remedy=f"Use --password-file, or set {PASSWORD_VARIABLE}.",
             )
         found.append(getpass("Password of encrypted files: "))
-    return [Password(password=SecretStr(each)) for each in dict.fromkeys(found) if each]
+    return [each for each in dict.fromkeys(found) if each]
+
+
+def parse_options(
+    ocr: bool, languages: tuple[str, ...], password_files: tuple[Path, ...], *, ask: bool
+) -> ParseOptions:
+    """Return how a file is read by a command that runs no flow.
+
+    Raises:
+        ConfigurationError: A file of passwords cannot be read, or there is nobody to ask.
+    """
+    from pydantic import SecretStr
+
+    from prefect_ollama.tasks.parsing import ParseOptions
+
+    found = _passwords(password_files, ask=ask)
+    return ParseOptions(
+        ocr="auto" if ocr else "off",
+        ocr_languages=languages,
+        passwords=tuple(("*", SecretStr(each)) for each in found),
+    )
 
 
 def lines_of(file: Path, what: str) -> list[str]:

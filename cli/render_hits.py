@@ -24,20 +24,24 @@ OTHER_PLACES: Final = 3
 """Other places of a passage to name."""
 
 
-def answers(found: Sequence[Found], *, explain: bool = False) -> RenderableType:
+def answers(
+    found: Sequence[Found], *, explain: bool = False, pictures: Sequence[Sequence[Sequence[str]]] = ()
+) -> RenderableType:
     """Several questions, each with its passages; of one alone the passages.
 
     Args:
         found: What each question found.
         explain: Whether scores and the embedded texts are shown.
+        pictures: For each question and each of its passages, the files with pictures of its pages.
     """
+    drawn = pictures or [() for _ in found]
     if len(found) == 1:
-        return Group(hits(found[0], explain=explain), *_notes(found[0]))
+        return Group(hits(found[0], explain=explain, pictures=drawn[0]), *_notes(found[0]))
     parts: list[RenderableType] = []
-    for each in found:
+    for each, files in zip(found, drawn, strict=True):
         parts.append(line(each.question, "bold underline"))
-        parts += [hits(each, explain=explain)] if each.error is None else [line(each.error, "red")]
-        parts += [*_notes(each), Text()]
+        told = hits(each, explain=explain, pictures=files) if each.error is None else line(each.error, "red")
+        parts += [told, *_notes(each), Text()]
     return Group(*parts)
 
 
@@ -45,7 +49,9 @@ def _notes(found: Found) -> list[Text]:
     return [line(note, "yellow") for note in found.notes]
 
 
-def hits(found: Sequence[Hit], *, explain: bool = False) -> RenderableType:
+def hits(
+    found: Sequence[Hit], *, explain: bool = False, pictures: Sequence[Sequence[str]] = ()
+) -> RenderableType:
     """Passages, the best first."""
     if not found:
         return Text("Nothing found.")
@@ -60,6 +66,7 @@ def hits(found: Sequence[Hit], *, explain: bool = False) -> RenderableType:
             ]
         else:
             told.append(line(_begin(hit.text)))
+        told += [line(file, "green") for file in (pictures[number - 1] if pictures else ())]
         others = [line(f"also in {_others(hit)}", "dim")] if hit.copies else []
         parts.append(Padding(Group(*told, *others, *(_explained(hit) if explain else [])), (0, 0, 1, 3)))
     return Group(*parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -12,21 +13,24 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.console import INCOMPLETE, OK, STARTING, guarded, show
+from prefect_ollama.console import INCOMPLETE, OK, STARTING, guarded, show, tell_note
 from prefect_ollama.options import (
     NORMAL,
+    AskPasswordOption,
     BlockOption,
     ClusterOption,
     JsonOption,
     Loudness,
     ModelOption,
     NodesOption,
+    PasswordFileOption,
     TableOption,
     UriOption,
     lines_of,
     named_nodes,
     named_place,
     named_table,
+    parse_options,
 )
 
 if TYPE_CHECKING:
@@ -106,6 +110,15 @@ def search(
     explain: Annotated[
         bool, Parameter(negative="", help="Show the scores of each passage, and the text that was embedded.")
     ] = False,
+    show_pages: Annotated[
+        Path | None,
+        Parameter(
+            name="--show",
+            help="Folder into which the page of each passage is written as PNG, the passage marked.",
+        ),
+    ] = None,
+    password_file: PasswordFileOption = (),
+    ask_password: AskPasswordOption = False,
     track: Annotated[
         bool, Parameter(negative="", help="Record the search as a flow run in Prefect; that takes seconds.")
     ] = False,
@@ -125,12 +138,13 @@ def search(
         if track:
             if questions is not None or neighbours or section:
                 raise ConfigurationError(
-                    "--track records one question without --neighbours and --section.",
+                    "--track records one question, and without --neighbours and --section.",
                     state="Nothing was searched.",
                     remedy="Leave out the one or the other.",
                 )
             place = named_table(uri, table, block)
-            answers = [_tracked(asked[0], at, place, model, only, per_document, options)]
+            options |= {"one_per_document": per_document, "show": show_pages is not None}
+            answers = [_tracked(asked[0], at, place, model, only, options)]
         else:
             from prefect_ollama.tasks.searching import Corpus
 
@@ -145,7 +159,17 @@ def search(
         if questions is None and answers[0].error is not None:
             raise answers[0].error
         plain = [_plain(each) for each in answers]
-        shown = render_hits.answers(answers, explain=explain)
+        pictures: list[list[list[str]]] = [[[] for _ in each] for each in answers]
+        if show_pages is not None:
+            reading = parse_options(True, ("eng",), password_file, ask=ask_password)
+            pictures = [
+                _pictures(show_pages, each, number if len(answers) > 1 else 0, reading)
+                for number, each in enumerate(answers, 1)
+            ]
+            for each, files in zip(plain, pictures, strict=True):
+                for hit, names in zip(each["hits"], files, strict=True):
+                    hit["pictures"] = names
+        shown = render_hits.answers(answers, explain=explain, pictures=pictures)
         show((plain if questions is not None else plain[0]["hits"]) if json else shown, json=json)
         return OK if all(answers) else INCOMPLETE
 
@@ -199,9 +223,7 @@ def _pages(text: str | None) -> tuple[int, int] | None:
         ) from None
 
 
-def _tracked(
-    question: str, nodes: Any, table: Any, model: str | None, only: Only, per_document: bool, options: Any
-) -> Found:
+def _tracked(question: str, nodes: Any, table: Any, model: str | None, only: Only, options: Any) -> Found:
     from prefect_ollama.flows import search as flow
     from prefect_ollama.flows.parameters import Only as FlowOnly
 
@@ -221,10 +243,39 @@ def _tracked(
             title=only.title,
             author=only.author,
         ),
-        one_per_document=per_document,
         **options,
     )
     return found
+
+
+def _pictures(folder: Path, found: Found, question: int, options: Any) -> list[list[str]]:
+    """Write the pages of hits into a folder; return the files of each hit. What cannot be drawn is told on stderr."""
+    from prefect_ollama.tasks.searching import page_pictures
+
+    files: list[list[str]] = [[] for _ in found]
+    try:
+        folder = folder.expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        for picture in page_pictures(found, options):
+            if picture.note:
+                tell_note(f"No picture of {found[picture.hit].path!r}, page {picture.page}: {picture.note}")
+                continue
+            name = picture_name(found[picture.hit].path, picture.hit + 1, picture.page, question)
+            (folder / name).write_bytes(picture.png)
+            files[picture.hit].append(str(folder / name))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{str(folder)!r} cannot be written to: {error.strerror}.",
+            state="The search was done.",
+            remedy="Name a folder that you may write to.",
+        ) from None
+    return files
+
+
+def picture_name(path: str, rank: int, page: int, question: int = 0) -> str:
+    """Return the name of a picture's file: rank, the document's own name in plain characters, page."""
+    stem = re.sub(r"[^\w.-]+", "-", Path(path).stem).strip("-.")[:60] or "document"
+    return f"{f'{question}-' if question else ''}{rank:02}-{stem}-page-{page}.png"
 
 
 def _plain(answer: Found) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from prefect_ollama.blocks.documents import Found
+from prefect_ollama.blocks.documents import Found, Hit
 from prefect_ollama.blocks.lance import Mode
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
@@ -23,7 +23,7 @@ from prefect_ollama.flows.parameters import (
 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
 from prefect_ollama.tasks.embedding import running_nodes
 from prefect_ollama.tasks.prefect_state import Opaque
-from prefect_ollama.tasks.query import SearchOptions, embed_question, search_table
+from prefect_ollama.tasks.query import SearchOptions, embed_question, search_table, show_pages
 from prefect_ollama.tasks.searching import asking_as, normalised, open_for_search
 from prefect_ollama.tasks.verify_nodes import verify_nodes
 
@@ -53,6 +53,12 @@ def search(
     one_per_document: Annotated[
         bool, shown("One per document", "Return the best passage of each document only.")
     ] = False,
+    show: Annotated[
+        bool,
+        shown(
+            "Show pages", "Draw the pages, the passages marked, into an artifact; the files must be there."
+        ),
+    ] = False,
 ) -> Found:
     """Ask a table a question and get the best passages, each with file and page.
 
@@ -72,9 +78,15 @@ def search(
     opened, made, asked = Opaque(store), store.identity, normalised(question)
     options = SearchOptions(limit, mode, only.to_filter(source).condition(store.manifest), one_per_document)
     if mode == "text":
-        return Found(search_table(opened, None, asked, options), question=question)
+        return _answer(question, search_table(opened, None, asked, options), show=show)
     with running_nodes(cluster, model=model or made.model, count=1) as spec:
         verified = verify_nodes(Opaque(asking_as(spec, made)), len(spec.nodes), made, quick=True)
         with Dispatcher(verified, prepare=divide_long_words) as dispatcher:
             vector = embed_question(asked, Opaque(dispatcher), opened)
-    return Found(search_table(opened, vector, asked, options), question=question)
+    return _answer(question, search_table(opened, vector, asked, options), show=show)
+
+
+def _answer(question: str, hits: list[Hit], *, show: bool) -> Found:
+    if show and hits:
+        show_pages(question, Opaque(hits), len(hits))
+    return Found(hits, question=question)

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Final
 
 from prefect import task
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.blocks.lance import Mode, Store
+from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.prefect_state import Opaque
-from prefect_ollama.tasks.searching import refuse_other_vectors
+from prefect_ollama.tasks.searching import page_pictures, refuse_other_vectors
+
+SHOWN_PAGES: Final = 10
+"""Pages in an artifact: each takes some 100 KB in Prefect's database."""
+
+SHOWN_DPI: Final = 72
+PAGES: Final = "search-pages"
+"""Key of the artifact."""
 
 
 @task(name="embed question", task_run_name="embed the question", cache_policy=NO_CACHE, persist_result=False)
@@ -63,3 +76,31 @@ def search_table(
 
     query = None if vector is None else np.asarray(vector.content, dtype=np.float32)
     return store.content.search(query, text=question, **asdict(options))
+
+
+@task(
+    name="show pages",
+    task_run_name="show the pages of {count} passages",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def show_pages(question: str, hits: Opaque[Sequence[Hit]], count: int) -> None:
+    """Draw the pages of passages, marked, into an artifact of the run; the first `SHOWN_PAGES` of them.
+
+    Args:
+        question: The question, the artifact's title.
+        hits: The passages; their files have to be readable here.
+        count: How many they are, for the run's name.
+    """
+    parts = [f"# {escape_markdown(question)}"]
+    for picture in islice(page_pictures(hits.content, dpi=SHOWN_DPI), SHOWN_PAGES):
+        hit = hits.content[picture.hit]
+        parts.append(f"## {picture.hit + 1}. {escape_markdown(hit.path)}, page {picture.page}")
+        if picture.png:
+            data = base64.b64encode(picture.png).decode()
+            parts.append(f"![page {picture.page}](data:image/png;base64,{data})")
+        else:
+            parts.append(escape_markdown(picture.note))
+    create_markdown_artifact(
+        "\n\n".join(parts), key=PAGES, description=f"Pages for: {escape_markdown(question)}"
+    )

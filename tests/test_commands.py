@@ -41,6 +41,7 @@ COMMANDS = (
     *(
         "ingest",
         "search",
+        "documents",
         "runs",
         "roll-back",
         "forget",

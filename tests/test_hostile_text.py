@@ -162,6 +162,7 @@ def test_every_command_shows_hostile_data_as_text(
     given = {
         "ingest": (str(folder), "--node", node.url, "--uri", tmp_path / "new", "--dry-run"),
         "search": ("tide", "--mode", "text", "--uri", table),
+        "documents": ("--uri", table),
         "runs": ("--uri", table),
         "roll-back": ("a-run", "--uri", table, "--including-later", "--yes"),
         "forget": (f"/{EVIL}", "--uri", table, "--yes"),

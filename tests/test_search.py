@@ -13,7 +13,7 @@ from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, TableError, TableMissing
 from prefect_ollama.flows import Only, ingest_pdfs, search
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
-from tests.flow_samples import MODEL, QUERY_PREFIX, chunks, prose, requests, write_pdf
+from tests.flow_samples import MODEL, QUERY_PREFIX, chunks, latest_artifact, prose, requests, write_pdf
 from tests.nodes import Node, nodes, text_hash
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -145,3 +145,11 @@ def test_a_table_that_is_not_there_is_not_made(library: Library, tmp_path: Path)
 def test_a_question_may_hold_anything(library: Library) -> None:
     for question in ("{braces} and %s", 'it\'s 100 % "quoted" AND (NOT) near~2 *', "問題", "x" * 3000):
         assert isinstance(search(question, library.urls, library.table), list)
+
+
+def test_the_pages_of_hits_are_shown_in_the_run(library: Library, prefect_server: str) -> None:
+    assert search("derailleur", None, library.table, mode="text", show=True)
+    page = latest_artifact(prefect_server, "search-pages")
+    assert page.startswith("# derailleur")
+    assert "sub/gears" in page.replace("\\", "")
+    assert "](data:image/png;base64," in page

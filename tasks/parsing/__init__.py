@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.parsing.errors import REMEDIES
     from prefect_ollama.tasks.parsing.format import DocumentFormat
     from prefect_ollama.tasks.parsing.formats import FORMATS, Parsers, format_of
+    from prefect_ollama.tasks.parsing.markdown import to_markdown
     from prefect_ollama.tasks.parsing.options import ParseOptions
     from prefect_ollama.tasks.parsing.parser import Parser
 
@@ -41,6 +42,7 @@ __all__ = [
     "Parsers",
     "Problem",
     "format_of",
+    "to_markdown",
 ]
 
 if not TYPE_CHECKING:
@@ -52,6 +54,7 @@ if not TYPE_CHECKING:
             "errors": ("REMEDIES",),
             "format": ("DocumentFormat",),
             "formats": ("FORMATS", "Parsers", "format_of"),
+            "markdown": ("to_markdown",),
             "options": ("ParseOptions",),
             "parser": ("Parser",),
         },

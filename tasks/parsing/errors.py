@@ -14,6 +14,8 @@ REMEDIES: Final = {
     "not-a-pdf": "Convert it to PDF, or leave it out (`exclude`).",
     "damaged": "Open and save it with a PDF viewer, or get a fresh copy.",
     "no-pages": "The file was probably cut off; get a fresh copy.",
+    "no-picture": "Open the file itself.",
+    "page": "The file is another one than was ingested: ingest it again.",
     "encrypted": "Give its password: under Passwords in the form, as `passwords` in Python, by --password-file or "
     "--ask-password on the command line.",
     "too-large": "Raise `max_pages` or `output_mb` if the file is what it should be.",

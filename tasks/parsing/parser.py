@@ -10,17 +10,27 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from prefect_ollama.blocks.documents import Region
 from prefect_ollama.blocks.errors import DocumentError
 from prefect_ollama.tasks.parsing.document import ParsedDocument
 from prefect_ollama.tasks.parsing.errors import REMEDIES, Stopped
 from prefect_ollama.tasks.parsing.format import DocumentFormat
 from prefect_ollama.tasks.parsing.options import ParseOptions
 from prefect_ollama.tasks.parsing.pdf import PDF
-from prefect_ollama.tasks.parsing.sandbox import Budget, CannotStart, ChildProcess, Order, Session
+from prefect_ollama.tasks.parsing.sandbox import (
+    Budget,
+    CannotStart,
+    ChildProcess,
+    Order,
+    PictureSession,
+    Session,
+)
 
 # A child that holds so much more than it did at rest, in MiB, is replaced before the next file.
 _GROWN_MB: Final = 400.0
@@ -89,24 +99,36 @@ class Parser:
         """
         options = options or ParseOptions()
         started = time.monotonic()
-        opened = None
-        try:
-            if descriptor is None:
-                _look(path)
-                descriptor = opened = _open(path)
-            job = self._read(path, options, descriptor)
-        except Stopped as stop:
-            raise DocumentError(
-                f"{stop.reason}.",
-                path=str(path),
-                kind=stop.kind,
-                state="Nothing of it was kept.",
-                remedy=REMEDIES[stop.kind],
-            ) from None
-        finally:
-            if opened is not None:
-                os.close(opened)
+        with _opened(path, descriptor) as file:
+            job = self._read(path, options, file)
         return job.document(time.monotonic() - started)
+
+    def picture(
+        self,
+        path: Path,
+        page: int,
+        marks: Sequence[Region] = (),
+        options: ParseOptions | None = None,
+        *,
+        dpi: int = 110,
+    ) -> bytes:
+        """Return a page as PNG, with rectangles marked on it.
+
+        Args:
+            path: The file; symbolic links are followed, and anything but a regular file is refused.
+            page: Counted from 1.
+            marks: What to mark; those of other pages are left out.
+            options: Limits and passwords; the defaults when not given.
+            dpi: Resolution; lower for a page that is very large.
+
+        Raises:
+            DocumentError: The page cannot be drawn within the limits, or pages of this format are not drawn.
+        """
+        options = options or ParseOptions()
+        with _opened(path, None) as file:
+            job = PictureSession(self._order(path, options), file, page=page, marks=marks, dpi=dpi)
+            self._run(job, self._ready_child(options, os.fstat(file).st_size), job.request())
+        return job.png
 
     def _read(self, path: Path, options: ParseOptions, descriptor: int) -> Session:
         size = os.fstat(descriptor).st_size
@@ -125,7 +147,13 @@ class Parser:
             self._run(job, self._ready_child(options, size), *job.replay(stop.kind, stop.reason))
         return job
 
-    def _run(self, job: Session, child: ChildProcess, request: dict[str, Any], journal: bytes = b"") -> None:
+    def _run(
+        self,
+        job: Session | PictureSession,
+        child: ChildProcess,
+        request: dict[str, Any],
+        journal: bytes = b"",
+    ) -> None:
         """Let a child do a job, and take leave of it if it is the worse for it."""
         try:
             job.run(child, request, journal)
@@ -177,6 +205,28 @@ class Parser:
         if self._child is not None:
             self._child.kill()
             self._child = None
+
+
+@contextmanager
+def _opened(path: Path, descriptor: int | None) -> Iterator[int]:
+    """Open a file, or take one that is open; what stops the work on it becomes its error."""
+    opened = None
+    try:
+        if descriptor is None:
+            _look(path)
+            descriptor = opened = _open(path)
+        yield descriptor
+    except Stopped as stop:
+        raise DocumentError(
+            f"{stop.reason}.",
+            path=str(path),
+            kind=stop.kind,
+            state="Nothing of it was kept.",
+            remedy=REMEDIES[stop.kind],
+        ) from None
+    finally:
+        if opened is not None:
+            os.close(opened)
 
 
 def _look(path: Path) -> None:

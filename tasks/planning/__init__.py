@@ -6,7 +6,7 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from prefect_ollama.tasks.planning.bundle import Bundle, Bundles
-    from prefect_ollama.tasks.planning.forget import documents_named, notes_on
+    from prefect_ollama.tasks.planning.forget import documents_named, file_of, location, notes_on
     from prefect_ollama.tasks.planning.list_file import kept_list, source_display_name, unlisted
     from prefect_ollama.tasks.planning.opening import LinkOnTheWay, NotRegular, hash_descriptor
     from prefect_ollama.tasks.planning.plan import Plan, ReaderVersions, make_plan
@@ -31,9 +31,11 @@ __all__ = [
     "SourceFile",
     "document_id",
     "documents_named",
+    "file_of",
     "find_files",
     "hash_descriptor",
     "kept_list",
+    "location",
     "make_plan",
     "notes_on",
     "source_display_name",
@@ -46,7 +48,7 @@ if not TYPE_CHECKING:
         __name__,
         {
             "bundle": ("Bundle", "Bundles"),
-            "forget": ("documents_named", "notes_on"),
+            "forget": ("documents_named", "file_of", "location", "notes_on"),
             "list_file": ("kept_list", "source_display_name", "unlisted"),
             "opening": ("LinkOnTheWay", "NotRegular", "hash_descriptor"),
             "plan": ("Plan", "ReaderVersions", "make_plan"),

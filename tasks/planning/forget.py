@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.tasks.planning.source import LISTED, readable
+from prefect_ollama.tasks.planning.source import LISTED, readable, unreadable
 
 NAMED = 5
 """Sources that an error or a note lists."""
@@ -18,7 +18,18 @@ NAMED = 5
 
 def location_of(row: Document) -> str:
     """Absolute path of a document's file, as the table knows it."""
-    return row.path if row.source == LISTED else f"{row.source.rstrip('/')}/{row.path}"
+    return location(row.source, row.path)
+
+
+def location(source: str, path: str) -> str:
+    """Absolute path of the file that has this path in a source, as the table knows it."""
+    return path if source == LISTED else f"{source.rstrip('/')}/{path}"
+
+
+def file_of(source: str, path: str) -> Path:
+    """Return the file of a document; it need not be there."""
+    file = Path(location(source, path))
+    return file if file.exists() else Path(unreadable(str(file)))
 
 
 def documents_named(

@@ -80,6 +80,7 @@ def document_id(source: str, path: str) -> str:
 
 
 _LOOKS_ESCAPED = re.compile(r"\\x[0-9a-f]{2}")
+_ESCAPES = re.compile(rb"\\\\|\\x[0-9a-f]{2}")
 
 
 def readable(text: str) -> str:
@@ -91,6 +92,18 @@ def readable(text: str) -> str:
     if _LOOKS_ESCAPED.search(text) or any("\ud800" <= character <= "\udfff" for character in text):
         text = text.replace("\\", "\\\\")
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def unreadable(text: str) -> str:
+    """Return the text that `readable` was given: bytes that are no UTF-8 as lone surrogates."""
+    if not _LOOKS_ESCAPED.search(text):
+        return text
+    raw = _ESCAPES.sub(lambda found: _unescaped(found[0]), text.encode("utf-8", "surrogateescape"))
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _unescaped(escape: bytes) -> bytes:
+    return b"\\" if escape == b"\\\\" else bytes([int(escape[2:], 16)])
 
 
 def source_name(folder: Path) -> str:

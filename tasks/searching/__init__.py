@@ -7,6 +7,14 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from prefect_ollama.tasks.searching.context import Around, with_context
     from prefect_ollama.tasks.searching.corpus import Corpus, open_corpus
+    from prefect_ollama.tasks.searching.documents import (
+        DPI,
+        PagePicture,
+        described,
+        file_named,
+        one_document,
+        page_pictures,
+    )
     from prefect_ollama.tasks.searching.filter import Filter
     from prefect_ollama.tasks.searching.nodes import asking_as, refuse_other_vectors, verified
     from prefect_ollama.tasks.searching.opening import open_for_search
@@ -14,16 +22,22 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.searching.rows import ROWS_COMPARED, compare_rows, other_vectors
 
 __all__ = [
+    "DPI",
     "ROWS_COMPARED",
     "Around",
     "Corpus",
     "Filter",
+    "PagePicture",
     "asking_as",
     "compare_rows",
+    "described",
+    "file_named",
     "normalised",
+    "one_document",
     "open_corpus",
     "open_for_search",
     "other_vectors",
+    "page_pictures",
     "refuse_other_vectors",
     "verified",
     "with_context",
@@ -35,6 +49,14 @@ if not TYPE_CHECKING:
         {
             "context": ("Around", "with_context"),
             "corpus": ("Corpus", "open_corpus"),
+            "documents": (
+                "DPI",
+                "PagePicture",
+                "described",
+                "file_named",
+                "one_document",
+                "page_pictures",
+            ),
             "filter": ("Filter",),
             "nodes": ("asking_as", "refuse_other_vectors", "verified"),
             "opening": ("open_for_search",),

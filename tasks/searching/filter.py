@@ -93,11 +93,19 @@ class Filter:
             parts.append(f"page_to >= {first} AND page_from <= {last}")
         return " AND ".join(f"({part})" for part in parts)
 
+    def documents_of(self, manifest: Sequence[Document]) -> Sequence[Document]:
+        """Return the documents that the filter lets through, those without passages among them.
+
+        Raises:
+            ConfigurationError: A name of the filter fits none.
+        """
+        return self._fitting(manifest)
+
     def _fitting(self, rows: Sequence[Document]) -> Sequence[Document]:
         if self.source is not None:
             rows = _of_source(self.source, rows)
         if self.documents:
-            rows = list({row.doc_id: row for name in self.documents for row in _named(name, rows)}.values())
+            rows = list({row.doc_id: row for name in self.documents for row in named(name, rows)}.values())
         for field in ("title", "author"):
             if wanted := folded(getattr(self, field)).strip():
                 known = [str(getattr(row, field)) for row in rows]
@@ -144,7 +152,12 @@ def _of_source(source: str, rows: Sequence[Document]) -> Sequence[Document]:
     return found
 
 
-def _named(name: str, rows: Sequence[Document]) -> Sequence[Document]:
+def named(name: str, rows: Sequence[Document]) -> Sequence[Document]:
+    """Return the documents that a name means: a file's name, a path, a folder, or a glob pattern.
+
+    Raises:
+        ConfigurationError: There is none; the nearest names are suggested.
+    """
     if found := [row for row in rows if PurePath(row.path).name == name]:
         return found
     try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from prefect_ollama.tasks.parsing.document import ParsedDocument
 from prefect_ollama.tasks.parsing.pdf import mupdf
+from prefect_ollama.tasks.parsing.pdf._picture import draw
 from prefect_ollama.tasks.parsing.pdf.assembly import Reading, from_journal
 from prefect_ollama.tasks.parsing.pdf.page_text import Pages
 from prefect_ollama.tasks.parsing.pdf.reader import Reader
@@ -50,6 +51,18 @@ class PdfReader:
             reading.take(line.kind, line.page, from_journal(line.kind, line.json()))
         reading.stopped(*stopped)
         return _made(reading, request, talk)
+
+    def draw(
+        self,
+        file: bytes | int,
+        request: Mapping[str, Any],
+        page: int,
+        marks: Sequence[Sequence[float]],
+        dpi: int,
+    ) -> bytes:
+        """Return a page, counted from 0, as PNG with rectangles marked; raise what `refusal` explains."""
+        with mupdf.opened(file, request["passwords"]) as document:
+            return draw(document, page, marks, dpi)
 
     def refusal(self, error: Exception) -> tuple[str, str]:
         """Return the kind and the reason of an error."""

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.parsing.sandbox import confinement, protocol
     from prefect_ollama.tasks.parsing.sandbox.limits import Limits, used_cpu
     from prefect_ollama.tasks.parsing.sandbox.order import Budget, ExtraTime, Order
+    from prefect_ollama.tasks.parsing.sandbox.picture import PictureSession
     from prefect_ollama.tasks.parsing.sandbox.process import CannotStart, ChildProcess
     from prefect_ollama.tasks.parsing.sandbox.session import Session
     from prefect_ollama.tasks.parsing.sandbox.talk import Talk
@@ -19,6 +20,7 @@ __all__ = [
     "ExtraTime",
     "Limits",
     "Order",
+    "PictureSession",
     "Session",
     "Talk",
     "confinement",
@@ -33,6 +35,7 @@ if not TYPE_CHECKING:
             "": ("confinement", "protocol"),
             "limits": ("Limits", "used_cpu"),
             "order": ("Budget", "ExtraTime", "Order"),
+            "picture": ("PictureSession",),
             "process": ("CannotStart", "ChildProcess"),
             "session": ("Session",),
             "talk": ("Talk",),

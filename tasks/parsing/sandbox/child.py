@@ -8,6 +8,7 @@ all rights that it does not need before the first file comes (see `confinement`)
 
 from __future__ import annotations
 
+import binascii
 import gc
 import os
 import socket
@@ -23,7 +24,7 @@ import orjson
 from prefect_ollama.blocks.child_processes import end_with_parent
 from prefect_ollama.tasks.parsing.document import ParsedDocument
 from prefect_ollama.tasks.parsing.sandbox import codec, confinement, protocol
-from prefect_ollama.tasks.parsing.sandbox.file_reader import FileReader, MakeReader
+from prefect_ollama.tasks.parsing.sandbox.file_reader import FileReader, MakeReader, PageDrawer
 from prefect_ollama.tasks.parsing.sandbox.limits import Limits, used_cpu
 from prefect_ollama.tasks.parsing.sandbox.order import Budget
 from prefect_ollama.tasks.parsing.sandbox.talk import Talk
@@ -90,6 +91,8 @@ class _Child:
 
     def _done(self, request: dict[str, Any], descriptor: int | None, talk: Talk) -> dict[str, Any]:
         try:
+            if "draw" in request:
+                return self._draw(request, descriptor, talk)
             document = self._document(request, descriptor, talk)
             for lines in codec.encoded_pages(document.pages):
                 talk.write(lines)
@@ -108,6 +111,16 @@ class _Child:
             return self._reader.replay(self._journal(request["journal"]), (kind, reason, remedy), order, talk)
         file = bytes.fromhex(request["path"]) if descriptor is None else descriptor
         return self._reader.read(file, order, talk)
+
+    def _draw(self, request: dict[str, Any], descriptor: int | None, talk: Talk) -> dict[str, Any]:
+        if not isinstance(self._reader, PageDrawer):
+            failure = {"kind": "no-picture", "message": "pages of its format cannot be drawn"}
+            talk.say(protocol.FAILED, 0, orjson.dumps(failure))
+            return {}
+        file, drawn = bytes.fromhex(request["path"]) if descriptor is None else descriptor, request["draw"]
+        png = self._reader.draw(file, request["request"], drawn["page"], drawn["marks"], drawn["dpi"])
+        talk.say(protocol.PICTURE, drawn["page"], binascii.b2a_base64(png, newline=False))
+        return {}
 
     def _journal(self, lines: int) -> Iterator[protocol.Line]:
         for _ in range(lines):

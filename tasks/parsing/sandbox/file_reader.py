@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from prefect_ollama.tasks.parsing.document import ParsedDocument
 from prefect_ollama.tasks.parsing.sandbox.protocol import Line
@@ -45,6 +45,30 @@ class FileReader(Protocol):
 
     def refusal(self, error: Exception) -> tuple[str, str]:
         """Return why an error ends the reading of a file: a key of `REMEDIES`, and a sentence without a full stop."""
+        ...
+
+
+@runtime_checkable
+class PageDrawer(Protocol):
+    """What a `FileReader` has in addition where pages of its format can be drawn."""
+
+    def draw(
+        self,
+        file: bytes | int,
+        request: Mapping[str, Any],
+        page: int,
+        marks: Sequence[Sequence[float]],
+        dpi: int,
+    ) -> bytes:
+        """Return a page as PNG.
+
+        Args:
+            file: Its path, or its descriptor.
+            request: As for `FileReader.read`.
+            page: Counted from 0.
+            marks: Rectangles (x0, y0, x1, y1) to mark, in points from the top left of the page as it is shown.
+            dpi: Resolution.
+        """
         ...
 
 

@@ -24,6 +24,7 @@ SEEN: Final = b"SEEN"  # all pages were read; what comes now adds to them
 EXTRA: Final = b"EXTRA"  # begins extra work on a page, which has time of its own
 MAKES: Final = b"MAKES"  # all has been read and looked at again; makes the document
 MADE: Final = b"MADE"  # a page of the document
+PICTURE: Final = b"PICTURE"  # a page as PNG, in Base64
 FAILED: Final = b"FAILED"  # the whole file: kind, message
 DONE: Final = b"DONE"  # what else there is to the document; CPU seconds, memory
 

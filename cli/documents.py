@@ -1,0 +1,141 @@
+"""`prefect-ollama documents`: what a table holds, a document's chunks, and its text as Markdown."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.console import INCOMPLETE, OK, guarded, show, tell_note
+from prefect_ollama.options import (
+    NORMAL,
+    AskPasswordOption,
+    BlockOption,
+    JsonOption,
+    Loudness,
+    OcrLanguageOption,
+    OcrOption,
+    PasswordFileOption,
+    TableOption,
+    UriOption,
+    named_place,
+    parse_options,
+)
+
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.lance import StoreSpec
+
+
+def documents(
+    name: Annotated[
+        str | None,
+        Parameter(
+            help="A document, by its path or file name: show its chunks, each with the text that was embedded. "
+            "Without: list all documents."
+        ),
+    ] = None,
+    *,
+    uri: UriOption = None,
+    table: TableOption = None,
+    block: BlockOption = None,
+    source: Annotated[str | None, Parameter(help="List only documents of this source.")] = None,
+    problems: Annotated[
+        bool, Parameter(negative="", help="List only documents that are not stored whole.")
+    ] = False,
+    markdown: Annotated[
+        bool,
+        Parameter(negative="", help="Read the document's file again and print its text as Markdown."),
+    ] = False,
+    output: Annotated[
+        Path | None, Parameter(name=["--output", "-o"], help="File for the Markdown, in place of stdout.")
+    ] = None,
+    ocr: OcrOption = True,
+    ocr_language: OcrLanguageOption = ("eng",),
+    password_file: PasswordFileOption = (),
+    ask_password: AskPasswordOption = False,
+    json: JsonOption = False,
+    loud: Loudness = NORMAL,
+) -> int:
+    """List what a table holds: documents with pages, chunks, dates, run and problems; or the chunks of one."""
+
+    def run() -> int:
+        place = named_place(uri, table, block)
+        if not markdown:
+            if output is not None:
+                raise ConfigurationError("--output is for --markdown.", remedy="Give both, or neither.")
+            return _list(place) if name is None else _chunks(place, name)
+        if name is None or json:
+            raise ConfigurationError(
+                "--markdown needs the name of one document."
+                if name is None
+                else "--markdown prints no JSON.",
+                state="Nothing was read.",
+                remedy="Name a document or a file." if name is None else "Leave out --json.",
+            )
+        return _markdown(place, name)
+
+    def _list(place: StoreSpec) -> int:
+        from prefect_ollama import render_documents
+        from prefect_ollama.tasks.searching import Filter, described, open_for_search
+
+        rows = open_for_search(place).manifest()
+        if source is not None:
+            rows = list(Filter(source=source).documents_of(rows))
+        rows = [row for row in rows if row.status != "stored"] if problems else rows
+        rows.sort(key=lambda row: (row.source, row.path))
+        show([described(row) for row in rows] if json else render_documents.documents(rows), json=json)
+        return OK if rows or problems else INCOMPLETE
+
+    def _chunks(place: StoreSpec, name: str) -> int:
+        from dataclasses import asdict
+
+        from prefect_ollama import render_documents
+        from prefect_ollama.tasks.searching import described, one_document, open_for_search
+
+        store = open_for_search(place)
+        row = one_document(name, store.manifest(source))
+        chunks = store.chunks_of(row.doc_id)
+        plain = {**described(row), "chunks": [{**asdict(each), "embedded": each.to_embed} for each in chunks]}
+        prefix = store.identity.document_prefix
+        show(plain if json else render_documents.chunks(row, chunks, prefix=prefix), json=json)
+        return OK if chunks else INCOMPLETE
+
+    def _markdown(place: StoreSpec, name: str) -> int:
+        from prefect_ollama.blocks.errors import TableMissing
+        from prefect_ollama.tasks.parsing import Parser, format_of, to_markdown
+        from prefect_ollama.tasks.searching import file_named, open_for_search
+
+        try:
+            rows = open_for_search(place).manifest(source)
+        except TableMissing:
+            rows = []  # any file can be read, also where nothing was ingested yet
+        file = file_named(name, rows)
+        options = parse_options(ocr, ocr_language, password_file, ask=ask_password)
+        with Parser(format_of(file)) as parser:
+            document = parser.parse(file, options)
+        text = to_markdown(document)
+        if output is None:
+            sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+            sys.stdout.buffer.flush()
+        else:
+            _write(output, text)
+        for problem in document.problems:
+            where = f"page {problem.page}: " if problem.page is not None else ""
+            tell_note(f"{where}{problem.reason} {problem.remedy}".strip())
+        return INCOMPLETE if document.unread_pages else OK
+
+    return guarded(run, json=json, loud=loud, first="Reading the table…", prefect=False)
+
+
+def _write(output: Path, text: str) -> None:
+    try:
+        output.expanduser().write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{str(output)!r} cannot be written: {error.strerror}.",
+            state="The document was read.",
+            remedy="Name a file in a folder that you may write to.",
+        ) from None

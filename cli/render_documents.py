@@ -1,0 +1,102 @@
+"""How the documents of a table, and the chunks of one, look in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from prefect_ollama.console import line
+from prefect_ollama.fitted import Fitted
+
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.documents import Chunk, Document
+
+WHOLE: Final = 100_000
+"""Characters of a chunk to show, which is to be seen whole."""
+
+RUN: Final = 8
+"""Characters of a run's name in the table; `prefect-ollama runs` shows all."""
+
+
+def documents(rows: Sequence[Document]) -> RenderableType:
+    """The documents of a table, source by source, with what is wrong with some. It fits into 80 columns."""
+    if not rows:
+        return Text("No documents.")
+    parts: list[RenderableType] = []
+    numbers = ("pages", "chunks")
+    for source in dict.fromkeys(row.source for row in rows):
+        some = [row for row in rows if row.source == source]
+        cells = (
+            (row.path, row.status, row.pages, row.chunks, _day(row), _stored(row), row.run_id[:RUN])
+            for row in some
+        )
+        parts += [
+            line(source, "bold"),
+            Fitted(
+                ("document", "status", "pages", "chunks", "dated", "stored", "run"),
+                cells,
+                drop=("run", "stored", "dated", "pages"),
+                numbers=numbers,
+            ),
+            Text(),
+        ]
+    wrong = [row for row in rows if row.reason]
+    for row in wrong:
+        told = [line(text) for text in (row.reason, row.remedy) if text]
+        parts += [line(f"{row.path} ({row.status})", "red"), Padding(Group(*told), (0, 0, 0, 2))]
+    stored = sum(row.chunks > 0 for row in rows)
+    pages, count = sum(row.pages for row in rows), sum(row.chunks for row in rows)
+    parts.append(
+        line(f"{stored} of {len(rows)} documents have passages: {pages} pages, {count} chunks.", "dim")
+    )
+    return Group(*parts)
+
+
+def chunks(document: Document, parts: Sequence[Chunk], *, prefix: str) -> RenderableType:
+    """A document and its chunks, each with the text that was embedded where that is another one.
+
+    Args:
+        document: The document.
+        parts: Its chunks, in reading order.
+        prefix: The prompt that the table puts before each text.
+    """
+    told = [line(f"{document.path} ({document.status})", "bold")]
+    about = [
+        document.title,
+        document.author,
+        f"{document.pages} pages",
+        f"{len(parts)} chunks",
+        _day(document),
+    ]
+    told.append(line(", ".join(filter(None, about)), "dim"))
+    told += [line(text, "yellow") for text in (document.reason, document.remedy) if text]
+    if prefix:
+        told.append(line(f"Before each embedded text stands the prompt {prefix!r}.", "dim"))
+    shown: list[RenderableType] = [*told]
+    for each in parts:
+        head = f"{each.position}. page {each.page_from}"
+        head += f"-{each.page_to}" if each.page_to != each.page_from else ""
+        head += f", printed {each.page_label_from}" if each.page_label_from else ""
+        body = [line(each.heading, "dim")] if each.heading else []
+        body += [_text(each.text)]
+        if each.embedded_text:
+            body += [line("embedded:", "cyan"), _text(each.embedded_text, "cyan")]
+        shown += [Text(), line(f"{head} ({each.tokens} tokens)", "bold"), Padding(Group(*body), (0, 0, 0, 3))]
+    return Group(*shown)
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text("\n").join(line(each, style, longest=WHOLE) for each in text.splitlines())
+
+
+def _day(row: Document) -> str:
+    known = row.modified or row.created
+    return f"{known:%Y-%m-%d}" if known else ""
+
+
+def _stored(row: Document) -> str:
+    return f"{row.updated_at.astimezone():%Y-%m-%d}" if row.updated_at else ""
