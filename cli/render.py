@@ -88,6 +88,8 @@ def _totals(what: IngestReport) -> Table:
         rows |= what.labelled()
     if what.model:
         rows["model"] = what.model
+    if what.prompts:
+        rows["prompts"] = what.prompts
     return _named(rows)
 
 

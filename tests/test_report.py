@@ -199,3 +199,12 @@ def test_what_a_dry_run_would_do_and_what_a_stopped_one_left() -> None:
     assert "2 of 3 files would be read" in report_markdown(report(*files, dry_run=True))
     assert "Of 3 files 2 are left to do" in report_markdown(report(*files))
     assert "All of 1 file are as they should be" in report_markdown(report(files[2]))
+
+
+def test_the_prompts_of_the_model_are_shown() -> None:
+    told = report(document_prefix="search_document: ", query_prefix="search_query: ")
+    assert told.prompts == "'search_document: ' before passages, 'search_query: ' before questions"
+    assert "search\\_query" in report_markdown(told) or "search_query" in report_markdown(told)
+    assert report(query_prefix="query: ").prompts == "'query: ' before questions"
+    assert report().prompts == ""
+    assert told.to_dict()["query_prefix"] == "search_query: "

@@ -140,6 +140,8 @@ class IngestRun:
             nodes=node_reports(self._by_node, self._figures.values(), left_out),
             outdated=self.plan.outdated,
             notes=self.plan.notes,
+            document_prefix=self._store.identity.document_prefix if self._store else "",
+            query_prefix=self._store.identity.query_prefix if self._store else "",
             **self._statistics.counters(),
         )
 

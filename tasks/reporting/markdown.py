@@ -101,6 +101,8 @@ def _work(report: IngestReport) -> dict[str, str]:
         facts["pages read by OCR"] = f"{report.ocr_pages}, in {report.ocr_seconds:.1f} s of the parsers"
     if report.dropped:
         facts["characters dropped"] = report.dropped_by_rule
+    if report.prompts:
+        facts["prompts"] = report.prompts
     return facts | report.labelled()
 
 

@@ -142,6 +142,8 @@ class IngestReport(RunStatistics, Awaitable):
         nodes: What each node did.
         outdated: Documents that stay as an earlier parser or chunker read them; `reread` reads them again.
         notes: What else to know of the source: that others overlap it, that it was moved, or is empty.
+        document_prefix: Prompt that stands before each passage when it is embedded.
+        query_prefix: Prompt that stands before each question.
     """
 
     run_id: str
@@ -156,6 +158,14 @@ class IngestReport(RunStatistics, Awaitable):
     nodes: tuple[NodeReport, ...] = field(default=())
     outdated: int = 0
     notes: tuple[str, ...] = ()
+    document_prefix: str = ""
+    query_prefix: str = ""
+
+    @property
+    def prompts(self) -> str:
+        """The prompts of the table, for people; empty where it has none."""
+        parts = ((self.document_prefix, "passages"), (self.query_prefix, "questions"))
+        return ", ".join(f"{prompt!r} before {what}" for prompt, what in parts if prompt)
 
     @property
     def ok(self) -> bool:
