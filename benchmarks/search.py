@@ -22,6 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from prefect_ollama.blocks.child_processes import end_with_parent, start_tied
 from prefect_ollama.blocks.documents import Document, EmbeddedDocument, Identity
 from prefect_ollama.blocks.documents.chunk import Chunk, Region
 from prefect_ollama.blocks.lance import Store, StoreSpec
@@ -87,6 +88,7 @@ def built(folder: Path, rows: int) -> Store:
 
 def write_on(folder: Path) -> None:
     """Write commits until the process is ended, as a run does."""
+    end_with_parent()
     store = Store.open(StoreSpec(str(folder)))
     first = 100_000_000 + int(time.time()) * 10_000
     store.begin_run(f"writer {first}", "bench")
@@ -151,7 +153,8 @@ def main() -> None:
         folder = (given.folder or Path(name)).absolute()
         store = built(folder, given.rows)
         measured(store, given.questions, f"{store.stats().chunks:,} passages", recall=True)
-        writer = subprocess.Popen(
+        # It ends with this process, however that ends: left alone it would write on for ever.
+        writer = start_tied(
             [sys.executable, "-m", "benchmarks.search", "--write", str(folder)], stdout=subprocess.PIPE
         )
         try:
