@@ -11,8 +11,8 @@ from prefect_ollama.blocks.lance._candidates import Candidates
 DEPTH: Final = 150
 """Rows of each kind that are fused: what is far down both lists may come first in their union."""
 VECTOR_WEIGHT: Final = 0.6
-"""Weight of the vectors' scores; the words' have the rest. Both numbers were chosen on SciFact and on `samples/` and
-confirmed on FinanceBench: docs/searching.md has the figures."""
+"""Weight of the vectors' scores; the words' have the rest. Both numbers were chosen on SciFact and on `samples/`:
+docs/searching.md has the figures, and those of FinanceBench, which was in sight during the choice."""
 
 
 class Scored(NamedTuple):
