@@ -26,7 +26,7 @@ EXAMPLES: dict[Callable[..., int], tuple[str, ...]] = {
     ),
     search: (
         "prefect-ollama search 'Why are there two high waters in a day?' --limit 3",
-        "prefect-ollama search 'high water' -d reports --since 2019-01-01 --show pictures",
+        "prefect-ollama search 'high water' -d reports --show pictures",
     ),
     documents: (
         "prefect-ollama documents --table papers --problems",

@@ -184,7 +184,7 @@ def passwords(files: tuple[Path, ...], *, ask: bool) -> list[Password]:
 
 
 def _passwords(files: tuple[Path, ...], *, ask: bool) -> list[str]:
-    found = [each for file in files for each in lines_of(file, "The passwords")]
+    found = [each for file in files for each in lines_of(file, "password")]
     found += [os.environ[PASSWORD_VARIABLE]] if os.environ.get(PASSWORD_VARIABLE) else []
     if ask:
         if not sys.stdin.isatty():
@@ -222,7 +222,7 @@ def lines_of(file: Path, what: str) -> list[str]:
 
     Args:
         file: The file.
-        what: What is in it, for an error ("The passwords").
+        what: What each line holds, for an error ("password").
 
     Raises:
         ConfigurationError: It cannot be read.
@@ -231,9 +231,9 @@ def lines_of(file: Path, what: str) -> list[str]:
         text = sys.stdin.read() if str(file) == "-" else file.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            f"{what} in {str(file)!r} cannot be read: {getattr(error, 'strerror', None) or error}.",
+            f"The {what}s in {str(file)!r} cannot be read: {getattr(error, 'strerror', None) or error}.",
             state="Nothing was started.",
-            remedy="Give a text file in UTF-8 with one a line.",
+            remedy=f"Give a text file in UTF-8 with one {what} a line.",
         ) from None
     return text.splitlines()
 

@@ -43,7 +43,7 @@ SEARCHING = "Searching…"
 Mode = Literal["vector", "text", "hybrid"]
 
 
-@Parameter(name="*")
+@Parameter(name="*", help="Which passages may be found.")
 @dataclass(frozen=True, slots=True)
 class Only:
     """Which passages may be found."""
@@ -185,7 +185,7 @@ def _asked(question: Sequence[str] | None, questions: Path | None) -> list[str]:
         )
     if questions is None:
         return [" ".join(question or ())]
-    asked = [line.strip() for line in lines_of(questions, "The questions") if line.strip()]
+    asked = [line.strip() for line in lines_of(questions, "question") if line.strip()]
     if not asked:
         raise ConfigurationError(
             f"{str(questions)!r} holds no question.",
