@@ -6,9 +6,7 @@ nothing is found, and `resolve` loads the block or says what is wrong.
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,13 +27,13 @@ from prefect_ollama.blocks.nodes import (
     prefixes_of,
     url_from_environment,
 )
+from prefect_ollama.blocks.setting_files import prefect_home
 
 DEFAULT_TABLE: Final = "documents"
 BLOCK_PREFIX: Final = "block:"
 """What a text begins with that names a saved table block."""
 
 _TABLE_SUFFIX: Final = ".lance"
-_HOME_VARIABLE: Final = "PREFECT_HOME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +91,6 @@ def table_by_address(named: str | Path | None) -> StoreSpec | None:
     return None
 
 
-def prefect_home() -> Path:
-    """Return Prefect's home. Prefect is asked for it where it is loaded, or where a file of settings may name another.
-
-    See https://docs.prefect.io/v3/concepts/settings-and-profiles for these files.
-    """
-    named = os.environ.get(_HOME_VARIABLE)
-    if "prefect.settings" not in sys.modules:
-        if named:
-            return Path(named).expanduser()
-        home = Path("~/.prefect").expanduser()
-        profiles = os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml"
-        files = (".env", "prefect.toml", "pyproject.toml", profiles)
-        if not any(_may_name_home(Path(file)) for file in files):
-            return home
-    from prefect.settings import get_current_settings
-
-    return Path(get_current_settings().home)
-
-
 def default_folder(home: Path) -> Path:
     """Return the folder of tables that are named without one: `lancedb` in Prefect's home."""
     return home.expanduser().absolute() / "lancedb"
@@ -146,15 +125,6 @@ def _absolute(place: str) -> str:
             state="Nothing was started.",
             remedy="Give a folder of this host, or an object store's URL.",
         ) from None
-
-
-def _may_name_home(file: Path) -> bool:
-    try:
-        text = file.read_text(encoding="utf-8", errors="replace").casefold()
-    except OSError:
-        return False
-    # Where the word means something else, Prefect is asked for nothing, which costs a second and no more.
-    return "home" in text or "profiles_path" in text
 
 
 def _is_word(model: str) -> bool:

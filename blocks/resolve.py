@@ -24,6 +24,7 @@ from prefect_ollama.blocks.nodes import (
     url_from_environment,
 )
 from prefect_ollama.blocks.private_files import OTHERS, private_folder
+from prefect_ollama.blocks.settings import current_settings
 from prefect_ollama.blocks.table import LanceTable, default_table
 
 Nodes = OllamaCluster | NodeBlock | str | Sequence[str | NodeBlock]
@@ -113,8 +114,14 @@ def table_of(named: str | Path | None = None) -> LanceTable:
 
 
 def default_cache() -> CacheSpec:
-    """The vector cache of the flows on this machine: the folder `ollama-vectors` of Prefect's home."""
-    return CacheSpec(str(get_current_settings().home / "ollama-vectors"))
+    """Return the vector cache of the flows on this machine, as the settings name it.
+
+    Raises:
+        ConfigurationError: A setting has a value that it cannot have.
+    """
+    settings = current_settings()
+    folder = settings.cache_folder or str(get_current_settings().home / "ollama-vectors")
+    return CacheSpec(folder, settings.cache_limit_bytes)
 
 
 def close_home() -> Path | None:

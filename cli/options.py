@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from getpass import getpass
@@ -101,7 +100,7 @@ PasswordFileOption = Annotated[
     Parameter(
         show_default=False,
         help="File with passwords of encrypted files, one a line; each is tried on each of these files. May be given "
-        "several times; `-` is stdin. The environment variable PREFECT_OLLAMA_PASSWORD may hold one more.",
+        "several times; `-` is stdin. The environment variable PREFECT_INTEGRATIONS_OLLAMA_PASSWORD may hold one more.",
     ),
 ]
 AskPasswordOption = Annotated[
@@ -142,7 +141,7 @@ def examples(*lines: str) -> str:
     return "\n".join(["Example:" if len(lines) == 1 else "Examples:", "", *(f"    {line}" for line in lines)])
 
 
-PASSWORD_VARIABLE = "PREFECT_OLLAMA_PASSWORD"
+PASSWORD_VARIABLE = "PREFECT_INTEGRATIONS_OLLAMA_PASSWORD"
 
 
 def chunking(target: int | None, most: int | None, overlap: int | None, least: int | None) -> Chunking:
@@ -174,7 +173,7 @@ def passwords(files: tuple[Path, ...], *, ask: bool) -> list[Password]:
     """Return the passwords that files, the environment and the user give. None is ever on the command line.
 
     Raises:
-        ConfigurationError: A file cannot be read, or there is nobody to ask.
+        ConfigurationError: A file or a setting cannot be read, or there is nobody to ask.
     """
     from pydantic import SecretStr
 
@@ -184,8 +183,11 @@ def passwords(files: tuple[Path, ...], *, ask: bool) -> list[Password]:
 
 
 def _passwords(files: tuple[Path, ...], *, ask: bool) -> list[str]:
+    from prefect_ollama.blocks.settings import current_settings
+
     found = [each for file in files for each in lines_of(file, "password")]
-    found += [os.environ[PASSWORD_VARIABLE]] if os.environ.get(PASSWORD_VARIABLE) else []
+    if (named := current_settings().password) is not None:
+        found.append(named.get_secret_value())
     if ask:
         if not sys.stdin.isatty():
             raise ConfigurationError(

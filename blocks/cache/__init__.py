@@ -7,9 +7,25 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from prefect_ollama.blocks.cache.cache import VectorCache, shared_cache
     from prefect_ollama.blocks.cache.keys import VectorSalt, vector_keys
-    from prefect_ollama.blocks.cache.spec import CacheSpec, CacheStats, Found
+    from prefect_ollama.blocks.cache.spec import (
+        DEFAULT_LIMIT_BYTES,
+        MIN_LIMIT_BYTES,
+        CacheSpec,
+        CacheStats,
+        Found,
+    )
 
-__all__ = ["CacheSpec", "CacheStats", "Found", "VectorCache", "VectorSalt", "shared_cache", "vector_keys"]
+__all__ = [
+    "DEFAULT_LIMIT_BYTES",
+    "MIN_LIMIT_BYTES",
+    "CacheSpec",
+    "CacheStats",
+    "Found",
+    "VectorCache",
+    "VectorSalt",
+    "shared_cache",
+    "vector_keys",
+]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy_exports(
@@ -17,6 +33,6 @@ if not TYPE_CHECKING:
         {
             "cache": ("VectorCache", "shared_cache"),
             "keys": ("VectorSalt", "vector_keys"),
-            "spec": ("CacheSpec", "CacheStats", "Found"),
+            "spec": ("DEFAULT_LIMIT_BYTES", "MIN_LIMIT_BYTES", "CacheSpec", "CacheStats", "Found"),
         },
     )

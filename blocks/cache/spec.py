@@ -14,7 +14,11 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.file_url import folder_of
 from prefect_ollama.blocks.nodes import Vectors
 
-LEAST_LIMIT: Final = 1024**2
+MIN_LIMIT_BYTES: Final = 1024**2
+"""Less holds hardly more than the empty tables."""
+
+DEFAULT_LIMIT_BYTES: Final = 4 * 1024**3
+"""1.3 million vectors of 768 floats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class CacheSpec:
     """
 
     folder: str
-    limit_bytes: int = 4 * 1024**3
+    limit_bytes: int = DEFAULT_LIMIT_BYTES
 
     def __post_init__(self) -> None:
         try:
@@ -43,7 +47,7 @@ class CacheSpec:
                 f"The vector cache cannot be in {self.folder!r}.",
                 remedy="Give a folder that every worker can reach; object stores cannot hold it.",
             )
-        if self.limit_bytes < LEAST_LIMIT:
+        if self.limit_bytes < MIN_LIMIT_BYTES:
             raise ConfigurationError(
                 f"A vector cache cannot keep to {self.limit_bytes} bytes.",
                 remedy="Give at least 1 MiB (some 330 vectors of 768 floats), or use no cache.",

