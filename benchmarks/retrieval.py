@@ -52,6 +52,7 @@ class Passage:
     file: str
     page_from: int
     page_to: int
+    embedded: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ Way = Callable[[Path], Iterator[Passage]]
 def ours(parser: Parser) -> Way:
     def cut(file: Path) -> Iterator[Passage]:
         document = parser.parse(file, ParseOptions(ocr="off"))
-        for chunk in chunk_document(document, ChunkOptions(), count_tokens):
-            yield Passage(chunk.text, file.name, chunk.page_from, chunk.page_to)
+        for chunk in chunk_document(document, ChunkOptions(), count_tokens, name=file.name):
+            yield Passage(chunk.text, file.name, chunk.page_from, chunk.page_to, chunk.to_embed)
 
     return cut
 
@@ -187,7 +188,7 @@ def main() -> None:
         own: list[tuple[float, float]] = []
         for name, way in ways.items():
             passages = [passage for file in files for passage in way(file)]
-            vectors = embed(model, [passage.text for passage in passages], pool)
+            vectors = embed(model, [passage.embedded or passage.text for passage in passages], pool)
             orders = np.argsort(-asked @ vectors.T, axis=1, kind="stable")
             row = f"{name:16}{len(passages):6}{np.mean([count_tokens(p.text) for p in passages]):8.0f}  "
             for answered in (False, True):

@@ -12,6 +12,7 @@ from prefect_ollama.options import (
     AskPasswordOption,
     BlockOption,
     ClusterOption,
+    ContextTokensOption,
     ExcludeOption,
     JsonOption,
     Loudness,
@@ -88,6 +89,7 @@ def ingest(
     max_tokens: MaxTokensOption = None,
     overlap_tokens: OverlapTokensOption = None,
     min_tokens: MinTokensOption = None,
+    context_tokens: ContextTokensOption = None,
     cache: Annotated[bool, Parameter(help="Keep vectors, so that no text is ever embedded twice.")] = True,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
@@ -117,7 +119,7 @@ def ingest(
                     running_heads=running_heads,
                     passwords=passwords(password_file, ask=ask_password),
                 ),
-                chunking=chunking(target_tokens, max_tokens, overlap_tokens, min_tokens),
+                chunking=chunking(target_tokens, max_tokens, overlap_tokens, min_tokens, context_tokens),
                 advanced=Advanced(
                     remove_missing=not keep_missing, allow_empty=allow_empty, pull=pull, use_cache=cache
                 ),
@@ -147,6 +149,7 @@ def re_embed(
     max_tokens: MaxTokensOption = None,
     overlap_tokens: OverlapTokensOption = None,
     min_tokens: MinTokensOption = None,
+    context_tokens: ContextTokensOption = None,
     yes: YesOption = False,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
@@ -179,7 +182,7 @@ def re_embed(
                     passwords=passwords(password_file, ask=ask_password),
                 ),
                 exclude=list(exclude),
-                chunking=chunking(target_tokens, max_tokens, overlap_tokens, min_tokens),
+                chunking=chunking(target_tokens, max_tokens, overlap_tokens, min_tokens, context_tokens),
             )
         show(asdict(swap) if json else render.runs([swap]), json=json)
         return OK

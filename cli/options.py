@@ -95,6 +95,14 @@ MinTokensOption = Annotated[
         help="Tokens below which a chunk is joined to its neighbour; 40 otherwise.", validator=Number(gte=0)
     ),
 ]
+ContextTokensOption = Annotated[
+    int | None,
+    Parameter(
+        help="Tokens, on top of the max, of title, running heads and headings that are embedded before a chunk and not "
+        "shown, 0 for none; 48 otherwise. A table that was made without stays so until re-embed.",
+        validator=Number(gte=0),
+    ),
+]
 PasswordFileOption = Annotated[
     tuple[Path, ...],
     Parameter(
@@ -144,7 +152,9 @@ def examples(*lines: str) -> str:
 PASSWORD_VARIABLE = "PREFECT_INTEGRATIONS_OLLAMA_PASSWORD"
 
 
-def chunking(target: int | None, most: int | None, overlap: int | None, least: int | None) -> Chunking:
+def chunking(
+    target: int | None, most: int | None, overlap: int | None, least: int | None, context: int | None = None
+) -> Chunking:
     """Return the chunk sizes that options name; the flow's own where they name none.
 
     Raises:
@@ -156,6 +166,7 @@ def chunking(target: int | None, most: int | None, overlap: int | None, least: i
     from prefect_ollama.flows import Chunking
 
     named = {"target_tokens": target, "max_tokens": most, "overlap_tokens": overlap, "min_tokens": least}
+    named["context_tokens"] = context
     try:
         return Chunking(**{name: tokens for name, tokens in named.items() if tokens is not None})
     except ValidationError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from typing import Annotated
 
 import distributed
@@ -142,7 +143,7 @@ def ingest_pdfs(
     if dry_run:
         return _ended(run.report(dry_run=True, model=wanted or ""), advanced)
     with serve_metrics(plan.source), run.metrics:
-        parse, chunk = reading.to_options(), chunking.to_options()
+        parse, chunk = reading.to_options(), _with_context(chunking.to_options(), found)
         if not plan.to_read and (found is None or _as_before(found.identity, cluster, wanted, chunk)):
             if found is not None:
                 run.apply(found)
@@ -206,6 +207,17 @@ def _open(place: StoreSpec) -> Store | None:
         return Store.open(place)
     except TableMissing:
         return None
+
+
+def _with_context(chunk: ChunkOptions, found: Store | None) -> ChunkOptions:
+    """The sizes of chunks, without context for a table whose chunks were embedded without."""
+    if found is None or not chunk.context_tokens or ChunkingPlan.context_in(found.identity.chunker):
+        return chunk
+    run_logger().info(
+        "The chunks of this table were embedded without title and headings before them, and so are new ones. "
+        "`prefect-ollama re-embed` embeds all of them with context."
+    )
+    return replace(chunk, context_tokens=0)
 
 
 def _as_before(found: Identity, cluster: Nodes | None, model: str | None, chunk: ChunkOptions) -> bool:

@@ -241,6 +241,14 @@ class Chunking(_Options):
     min_tokens: int = Field(
         40, ge=0, title="Min tokens", description="A shorter chunk is joined to its neighbour."
     )
+    context_tokens: int = Field(
+        48,
+        ge=0,
+        title="Context tokens",
+        description="Tokens, on top of the max, of what is embedded before a chunk and not shown: title of the "
+        "document, running heads, headings, title of a table. 0 for none. A table that was made without stays so until "
+        "it is embedded again.",
+    )
 
     def to_options(self) -> ChunkOptions:
         """The chunker's options."""

@@ -6,6 +6,7 @@ the bundle.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -46,6 +47,7 @@ from prefect_ollama.tasks.reporting import RunStatistics
 
 MINILM = "all-minilm"
 _TOKENS = "tokens="
+_CONTEXT = "context="
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,11 @@ class ChunkingPlan:
         The chunker's version is none of them: each document has its own, and `reread` brings older ones up to date.
         """
         sizes = self.chunk
+        # Chunks without context are embedded as those of tables that were made before there was one.
+        context = f"{_CONTEXT}{sizes.context_tokens} " if sizes.context_tokens else ""
         return (
             f"target={sizes.target_tokens} max={sizes.max_tokens} "
-            f"overlap={sizes.overlap_tokens} min={sizes.min_tokens} {_TOKENS}{self.tokens}"
+            f"overlap={sizes.overlap_tokens} min={sizes.min_tokens} {context}{_TOKENS}{self.tokens}"
         )
 
     @property
@@ -82,6 +86,12 @@ class ChunkingPlan:
         from prefect_ollama.blocks.embedded import count_tokens
 
         return at_least(count_tokens)
+
+    @staticmethod
+    def context_in(identity: str) -> int:
+        """Tokens of context that chunks of this identity are embedded with; 0 for none."""
+        found = re.search(rf"\b{_CONTEXT}(\d+)", identity)
+        return int(found[1]) if found else 0
 
     @staticmethod
     def counter_in(identity: str) -> str | None:
@@ -203,7 +213,7 @@ def _chunk_file(
         return ChunkedDocument(
             _failed(row, "unreadable", f"it cannot be read ({error.strerror or error}).")
         ), 0.0
-    chunks = tuple(chunk_document(parsed, chunking_plan.chunk, count))
+    chunks = tuple(chunk_document(parsed, chunking_plan.chunk, count, name=file.path))
     chunked = ChunkedDocument(
         _described(row, parsed, chunks),
         chunks,

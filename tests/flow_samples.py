@@ -78,11 +78,11 @@ def content(place: Path, table: str = "documents") -> list[tuple[Any, ...]]:
 
 
 def assert_right(rows: Sequence[Mapping[str, Any]], *, weights: str = "a", dimension: int = 768) -> None:
-    """Every row has the one right vector of its text, no row is there twice, and positions have no gaps."""
+    """Every row has the one right vector of what is embedded, none is there twice, and positions have no gaps."""
     assert len({row["id"] for row in rows}) == len(rows)
     places: dict[str, list[int]] = {}
     for row in rows:
-        expected = expected_vector(PREFIX + row["text"], dimension, weights)
+        expected = expected_vector(PREFIX + to_embed(row), dimension, weights)
         assert np.dot(row["vector"], expected) > 0.9999, row["text"][:60]
         places.setdefault(row["doc_id"], []).append(row["position"])
     for positions in places.values():
@@ -94,8 +94,13 @@ def requests(nodes: Iterable[Node]) -> int:
     return sum(sum(node.stats()["paths"].values()) for node in nodes)
 
 
+def to_embed(row: Mapping[str, Any]) -> str:
+    """What was embedded of a row, without the prompt prefix."""
+    return str(row["embedded_text"] or row["text"])
+
+
 def times_embedded(nodes: Iterable[Node], texts: Iterable[str]) -> list[int]:
-    """How often nodes answered with the vector of each of these chunks."""
+    """How often nodes answered with the vector of each of these texts."""
     served = [node.stats()["served"] for node in nodes]
     return [sum(each.get(text_hash(PREFIX + text), 0) for each in served) for text in texts]
 

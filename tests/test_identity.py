@@ -76,7 +76,11 @@ def ingest(dask_workers: str) -> Ingest:
 def are_of(place: Path, prefix: str = PREFIX, **model: str) -> bool:
     """Whether every row has the vector that such a node gives."""
     return all(
-        np.allclose(row["vector"], expected_vector(prefix + row["text"], DIMENSION, **model), atol=1e-3)
+        np.allclose(
+            row["vector"],
+            expected_vector(prefix + (row.get("embedded_text") or row["text"]), DIMENSION, **model),
+            atol=1e-3,
+        )
         for row in chunks(place)
     )
 

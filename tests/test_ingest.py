@@ -49,6 +49,7 @@ from tests.flow_samples import (
     requests,
     reset,
     times_embedded,
+    to_embed,
     write_folder,
     write_pdf,
 )
@@ -128,7 +129,7 @@ def test_first_all_is_embedded_by_all_nodes_then_nothing_is_asked(
     assert sum(node.share for node in report.nodes) == pytest.approx(1)
     assert all(node.texts for node in report.nodes), "every node had work"
     assert report.node_seconds == pytest.approx(sum(file.node_seconds for file in report.files))
-    assert min(times_embedded(trio, (row["text"] for row in rows))) >= 1  # the last may be hedged
+    assert min(times_embedded(trio, (to_embed(row) for row in rows))) >= 1  # the last may be hedged
     kept = manifest(place)
     assert {path: (row.chunks, row.node_seconds) for path, row in kept.items()} == {
         file.path: (file.chunks, file.node_seconds) for file in report.files
@@ -155,7 +156,7 @@ def test_of_a_changed_page_only_the_changed_chunks_are_embedded(
     write_pdf(folder / "changes.pdf", pages)
     write_pdf(folder / "stays.pdf", [prose("stays")])
     ingest(str(folder), trio, advanced=Advanced(use_cache=False))
-    before = {row["text"]: row for row in chunks(place)}
+    before = {to_embed(row): row for row in chunks(place)}
 
     reset(trio)
     pages[2] = prose("another page 2", 280)
@@ -163,7 +164,7 @@ def test_of_a_changed_page_only_the_changed_chunks_are_embedded(
     report = ingest(str(folder), trio, advanced=Advanced(use_cache=False))
     after = chunks(place)
     assert_right(after)
-    new = [row["text"] for row in after if row["text"] not in before]
+    new = [to_embed(row) for row in after if to_embed(row) not in before]
     assert new
     assert outcomes(report) == {"changes.pdf": "stored", "stays.pdf": "unchanged"}
     assert report.embedded == len(new) < report.chunks
@@ -171,7 +172,7 @@ def test_of_a_changed_page_only_the_changed_chunks_are_embedded(
     assert report.version > 0
     assert times_embedded(trio, before) == [0] * len(before)
     assert min(times_embedded(trio, new)) >= 1
-    assert all(row["vector"] == before[row["text"]]["vector"] for row in after if row["text"] in before)
+    assert all(row["vector"] == before[to_embed(row)]["vector"] for row in after if to_embed(row) in before)
     assert not any("Page 2 " in row["text"].replace("Another page 2", "") for row in after)
 
 
@@ -193,7 +194,7 @@ def test_unchanged_files_are_read_by_a_better_parser_if_asked_and_only_what_is_n
     database = lancedb.connect(str(place))
     database.open_table("documents__documents").update(values={"parser_version": PARSER_VERSION - 1})
     lost = next(row["id"] for row in chunks(place) if row["path"] == "cut.pdf")
-    database.open_table("documents").update(where=f"id = '{lost}'", values={"text_hash": "another text"})
+    database.open_table("documents").update(where=f"id = '{lost}'", values={"embedded_text": "another text"})
     reset(trio)
     report = ingest(str(folder), trio, advanced=no_cache)
     assert requests(trio) == 0
@@ -268,7 +269,7 @@ def test_a_text_is_embedded_once_for_all_files_tables_and_runs(
         write_pdf(folder / f"{n}.pdf", [licence, prose(f"number {n}"), notice], no_new_id=True)
     report = ingest(str(folder), trio)
     rows = chunks(place)
-    texts = {row["text"] for row in rows}
+    texts = {to_embed(row) for row in rows}
     assert len(texts) < len(rows)
     assert report.embedded == len(texts)
     assert report.reused == len(rows) - len(texts)
@@ -630,7 +631,7 @@ def test_what_was_embedded_and_not_stored_is_cached(
     assert (report.embedded, report.reused, report.node_seconds) == (0, report.chunks, 0.0)
     assert report.ok
     assert_right(chunks(place))
-    assert set(times_embedded(trio, (row["text"] for row in chunks(place)))) == {0}
+    assert set(times_embedded(trio, (to_embed(row) for row in chunks(place)))) == {0}
     assert any(name.startswith("embed") and state == "Cached" for name, state in states(report, 6)), (
         "the UI shows it"
     )
@@ -661,7 +662,7 @@ def test_hosts_that_share_a_storage_take_each_others_results(
     with temporary_settings(updates=at_shared | {PREFECT_HOME: tmp_path / "another host"}):
         report = ingest(str(folder), trio)
     assert (report.embedded, report.reused) == (0, report.chunks)
-    assert set(times_embedded(trio, (row["text"] for row in chunks(place)))) == {0}
+    assert set(times_embedded(trio, (to_embed(row) for row in chunks(place)))) == {0}
     assert any(name.startswith("embed") and state == "Cached" for name, state in states(report, 6))
     assert list(shared.glob("prefect-ollama-*")) == [], f"{kept} is of no more use, nor is what is old"
     assert mine.exists()
@@ -790,7 +791,7 @@ def test_a_text_that_another_run_is_embedding_is_not_embedded_again(
     assert report["ok"]
     rows = chunks(tmp_path / "table1")
     assert_right(rows)
-    times = times_embedded(trio, {row["text"] for row in rows})
+    times = times_embedded(trio, {to_embed(row) for row in rows})
     if killed:
         # What it had sent is sent again, and what was not yet in the cache for a second.
         assert sum(count > 1 for count in times) <= 64

@@ -13,7 +13,16 @@ from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, TableError, TableMissing
 from prefect_ollama.flows import Only, ingest_pdfs, search
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
-from tests.flow_samples import MODEL, QUERY_PREFIX, chunks, latest_artifact, prose, requests, write_pdf
+from tests.flow_samples import (
+    MODEL,
+    QUERY_PREFIX,
+    chunks,
+    latest_artifact,
+    prose,
+    requests,
+    to_embed,
+    write_pdf,
+)
 from tests.nodes import Node, nodes, text_hash
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -64,7 +73,7 @@ def healthy(library: Library) -> None:
 def test_by_meaning_a_chunk_is_found_by_its_own_text(library: Library) -> None:
     """The question goes out as the table says, though plain URLs would put the model's own prompt before it."""
     for row in chunks(library.place):
-        best, *_ = search(row["text"], library.urls, library.table, mode="vector", limit=2)
+        best, *_ = search(to_embed(row), library.urls, library.table, mode="vector", limit=2)
         assert (best.chunk_id, best.path, best.page_from) == (row["id"], row["path"], row["page_from"])
         assert best.score == pytest.approx(1, abs=1e-3)
         assert best.text == row["text"]

@@ -70,7 +70,8 @@ def test_a_table_that_a_run_of_an_earlier_version_filled(tmp_path: Path) -> None
     before = {row["id"]: (row["text"], row["vector"]) for row in chunk_rows(store)}
     known = set(store.vectors_for(row.doc_id for row in store.manifest()))
     (run,) = store.runs()
-    chunking = ChunkingPlan(ParseOptions(), ChunkOptions(), "all-minilm").identity
+    # It was made before texts were embedded in their context.
+    chunking = ChunkingPlan(ParseOptions(), ChunkOptions(context_tokens=0), "all-minilm").identity
     same = dataclasses.replace(store.identity, chunker=chunking)
     assert store.identity.chunker == f"v2 {chunking}"
     assert store.identity.fingerprint is not None

@@ -47,8 +47,8 @@ def ours(parser: Parser, embedder: Embedder) -> Splitter:
 
     def split(file: Path) -> Iterator[Passage]:
         document = parser.parse(file, ParseOptions(ocr="off"))
-        for chunk in chunk_document(document, ChunkOptions(), embedder.count):
-            yield Passage(chunk.text, chunk.page_from, chunk.page_to, chunk.text)
+        for chunk in chunk_document(document, ChunkOptions(), embedder.count, name=file.name):
+            yield Passage(chunk.text, chunk.page_from, chunk.page_to, chunk.to_embed)
 
     return split
 
@@ -81,6 +81,10 @@ def _each_page(split: Callable[[str], list[str]]) -> Splitter:
     return pages
 
 
+def _other(embedded: str, text: str) -> str:
+    return "" if embedded == text else embedded
+
+
 def build_table(
     place: Path, documents: Iterable[tuple[str, Sequence[Passage]]], embedder: Embedder
 ) -> tuple[Store, int]:
@@ -98,7 +102,13 @@ def build_table(
     for number, (name, passages) in enumerate(kept):
         if passages:
             chunks = [
-                Chunk(each.text, position, each.page_from, each.page_to)
+                Chunk(
+                    each.text,
+                    position,
+                    each.page_from,
+                    each.page_to,
+                    embedded_text=_other(each.embedded, each.text),
+                )
                 for position, each in enumerate(passages)
             ]
             document = Document(f"{number:032x}", "quality", name, content_hash=f"{number:064x}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from prefect_ollama.blocks.documents import Region
+from prefect_ollama.tasks.chunking._compact import CompactTable, compact
 from prefect_ollama.tasks.chunking._sentences import sentences, short_enough
 from prefect_ollama.tasks.parsing import Block, ParsedDocument
 
@@ -42,6 +43,9 @@ class Atom:
             header of its table, with the line breaks after it.
         context_tokens: Length of `context`.
         is_row: Whether it is a row of a table that had to be cut.
+        embedded: What is embedded in place of its text, None where that is the text: tables are written compactly.
+        numbers: The same with the numbers of the row, None where there are none.
+        table: Title and units of the table that it is, or is a row of.
     """
 
     text: str
@@ -54,6 +58,9 @@ class Atom:
     context: str = ""
     context_tokens: int = 0
     is_row: bool = False
+    embedded: str | None = None
+    numbers: str | None = None
+    table: str = ""
 
 
 def make_atoms(document: ParsedDocument, longest: int, count_tokens: Callable[[str], int]) -> list[Atom]:
@@ -171,6 +178,10 @@ def _table(
     parts: list[tuple[int, Block]], section: _Section, longest: int, count_tokens: Callable[[str], int]
 ) -> Iterator[Atom]:
     whole = "\n".join(block.text for _, block in parts)
+    lines = whole.split("\n")
+    title, title_rows = parts[0][1].title, parts[0][1].header
+    header = lines[: title_rows + 1] if title_rows else []
+    rows = lines[len(header) :]
     tokens = count_tokens(whole)
     if tokens <= longest - section.tokens:
         yield Atom(
@@ -183,14 +194,20 @@ def _table(
             False,
             section.context,
             section.tokens,
+            embedded=compact(header, rows),
+            table=title,
         )
         return
-    head = "\n".join(whole.split("\n")[:2]) + "\n"
+    # The header, with the rule that Markdown has below its first row.
+    count = 2 if title_rows == 0 else title_rows + 1
+    head = "\n".join(lines[:count]) + "\n"
     head_tokens = count_tokens(head)
     if head_tokens * 2 > longest:
         head, head_tokens = "", 0
     glue, border = "\n\n", PARAGRAPH
-    for row, region, repeats in _rows(parts):
+    table = CompactTable.of(header)
+    said = " ".join(part for part in (title, table.heading) if part)
+    for k, (row, region, repeats) in enumerate(_rows(parts, count)):
         for part, tokens in short_enough(row, longest - max(head_tokens, section.tokens), count_tokens):
             text = part.strip()
             if text:
@@ -206,13 +223,25 @@ def _table(
                     context=head if repeats else section.context,
                     context_tokens=head_tokens if repeats else section.tokens,
                     is_row=True,
+                    embedded=_as_line(table, k, len(header), row, text),
+                    numbers=table.row(text) if k >= len(header) and text == row.strip() else None,
+                    table=said,
                 )
                 border = SENTENCE
             glue = part[len(part.rstrip()) :] if text else glue + part
         glue = "\n"
 
 
-def _rows(parts: list[tuple[int, Block]]) -> Iterator[tuple[str, Region, bool]]:
+def _as_line(table: CompactTable, number: int, header: int, row: str, text: str) -> str | None:
+    """What is embedded for a row, or a part of one; the header says once what the rows do not repeat."""
+    if text != row.strip():
+        return None
+    if number < header:
+        return table.heading if number == 0 else ""
+    return table.row(text, numbers=False)
+
+
+def _rows(parts: list[tuple[int, Block]], header: int) -> Iterator[tuple[str, Region, bool]]:
     """The rows of a table, each with where it stands, and whether the header is repeated before it."""
     for i, (number, block) in enumerate(parts):
         rows = block.text.split("\n")
@@ -222,4 +251,4 @@ def _rows(parts: list[tuple[int, Block]]) -> Iterator[tuple[str, Region, bool]]:
         height = (box.y1 - box.y0) / max(1, shown[-1] + 1)
         for k, (row, place) in enumerate(zip(rows, shown, strict=True)):
             top = box.y0 + place * height
-            yield row, Region(number, box.x0, top, box.x1, top + height), i > 0 or k >= 2
+            yield row, Region(number, box.x0, top, box.x1, top + height), i > 0 or k >= header

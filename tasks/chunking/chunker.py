@@ -8,6 +8,7 @@ a few chunks, so that all later ones keep their text.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,12 +25,14 @@ from prefect_ollama.tasks.chunking._atoms import (
     Atom,
     make_atoms,
 )
+from prefect_ollama.tasks.chunking._compact import with_numbers
+from prefect_ollama.tasks.chunking._context import Context, Surroundings, document_name
 from prefect_ollama.tasks.chunking._sentences import halves
 from prefect_ollama.tasks.chunking.options import ChunkOptions
 from prefect_ollama.tasks.chunking.tokens import estimate_tokens
 from prefect_ollama.tasks.parsing import ParsedDocument
 
-CHUNKER_VERSION: Final = 2
+CHUNKER_VERSION: Final = 3
 """Changes whenever the same document and options would give other chunks."""
 
 _WEIGHT: Final = {CHAPTER: 1.6, HEADING: 1.5, PARAGRAPH: 0.8, SENTENCE: 0.2, INSIDE: -0.5}
@@ -41,6 +44,8 @@ def chunk_document(
     document: ParsedDocument,
     options: ChunkOptions | None = None,
     count_tokens: Callable[[str], int] = estimate_tokens,
+    *,
+    name: str = "",
 ) -> list[Chunk]:
     """Divide a document into chunks.
 
@@ -49,17 +54,84 @@ def chunk_document(
         options: Sizes in tokens; the defaults when not given.
         count_tokens: Length of a text in the model's tokens; asked once for each sentence, and once more for
             a chunk that comes near the limit.
+        name: Name of the document's file, which its context says.
     """
     options = options or ChunkOptions()
     longest = options.max_tokens - options.overlap_tokens
+    write = _Embedded(document, options, count_tokens, name)
     chunks: list[Chunk] = []
     for chapter in _chapters(make_atoms(document, longest, count_tokens), options.min_tokens):
         for start, end in _spans(chapter, options, longest):
             chunk = _chunk(chapter, start, end, options.overlap_tokens)
             if _too_long(chunk, options.max_tokens, count_tokens):
                 chunk = _chunk(chapter, start, end, 0)
-            chunks += _fitting(chunk, options.max_tokens, count_tokens)
+            parts = list(_fitting(chunk, options.max_tokens, count_tokens))
+            own = chapter[start:end] if len(parts) == 1 else []
+            chunks += [write(part, own, chapter[start]) for part in parts if _says_something(part.text)]
     return renumbered(chunks)
+
+
+class _Embedded:
+    """Says what of each chunk is embedded."""
+
+    def __init__(
+        self,
+        document: ParsedDocument,
+        options: ChunkOptions,
+        count_tokens: Callable[[str], int],
+        name: str,
+    ) -> None:
+        self._options = options
+        self._count = count_tokens
+        self._pages = {page.number: page for page in document.pages}
+        called = document_name(document.metadata.title, name)
+        self._context = Context(called, options.context_tokens, count_tokens)
+
+    def __call__(self, chunk: Chunk, atoms: list[Atom], first: Atom) -> Chunk:
+        """Give a chunk the text that is embedded, where that is another than its own.
+
+        Args:
+            chunk: The chunk.
+            atoms: Its atoms without the overlap; none where they are not known.
+            first: The atom that it begins with.
+        """
+        one, last = self._pages[chunk.page_from], self._pages[chunk.page_to]
+        if one.label or last.label:
+            chunk = replace(chunk, page_label_from=one.label, page_label_to=last.label)
+        if not self._options.context_tokens:
+            return chunk
+        text = _compact(chunk.text, atoms)
+        before = self._context.before(Surroundings(one.heads, first.path, first.table), text)
+        embedded = f"{before}\n\n{text}" if before else text
+        if text != chunk.text:
+            most = self._options.max_tokens + self._options.context_tokens
+            if self._count(embedded) > most:
+                embedded = f"{before}\n\n{chunk.text}" if before else chunk.text
+        return chunk if embedded == chunk.text else replace(chunk, embedded_text=embedded)
+
+
+def _compact(text: str, atoms: list[Atom]) -> str:
+    """Return the text of a chunk with its tables as lines."""
+    if all(atom.embedded is None for atom in atoms):
+        return text
+    rows = [
+        (atom.embedded if atom.numbers is None else atom.numbers, atom.embedded)
+        for atom in atoms
+        if atom.embedded is not None
+    ]
+    lines = with_numbers(rows)
+    for atom in atoms:
+        if atom.embedded is None:
+            continue
+        if atom.is_row and atom.context:
+            text = text.replace(atom.context, "", 1)
+        text = text.replace(atom.text, next(lines), 1)
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
+def _says_something(text: str) -> bool:
+    """Whether a text has a letter or a figure: a chunk of nothing but signs would be found by chance."""
+    return any(map(str.isalnum, text))
 
 
 def split_chunk(chunk: Chunk) -> list[Chunk]:

@@ -17,12 +17,15 @@ class ChunkOptions:
         overlap_tokens: A chunk begins with the last whole sentences of the one before, up to this length,
             where both belong to the same section. 0 for none.
         min_tokens: A chunk shorter than this is joined to its neighbour, if need be across a heading.
+        context_tokens: Length, on top of `max_tokens`, of what is embedded before a chunk and not shown: title of the
+            document, running heads, headings, title of a table. 0 embeds chunks as they are shown.
     """
 
     target_tokens: int = 200
     max_tokens: int = 256
     overlap_tokens: int = 30
     min_tokens: int = 40
+    context_tokens: int = 48
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap_tokens < self.target_tokens <= self.max_tokens:
@@ -36,6 +39,12 @@ class ChunkOptions:
                 f"ChunkOptions.min_tokens is {self.min_tokens}, and must lie between 0 and half of "
                 f"target_tokens ({self.target_tokens}).",
                 remedy="40 suits a target of 200.",
+            )
+        if not 0 <= self.context_tokens <= self.max_tokens:
+            raise ConfigurationError(
+                f"ChunkOptions.context_tokens is {self.context_tokens}, and must lie between 0 and max_tokens "
+                f"({self.max_tokens}).",
+                remedy="48 suits most documents; 0 embeds chunks as they are shown.",
             )
         if self.max_tokens < 16:
             raise ConfigurationError(

@@ -36,6 +36,9 @@ class Block(NamedTuple):
             then without the header.
         ends: Where each of its lines but the last ends in `text`; empty where it has one line, or where that is not
             known. Lines are equally far apart.
+        header: How many rows of a table are its header, with years, periods and units; 0 where it has none, or goes on
+            from the page before.
+        title: What is said of a table in the lines above it, its title and units, which are blocks of their own too.
     """
 
     kind: Literal["paragraph", "heading", "table", "note", "margin", "comment"]
@@ -44,6 +47,8 @@ class Block(NamedTuple):
     level: int = 0
     continues: bool = False
     ends: tuple[int, ...] = ()
+    header: int = 0
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ class Page:
         height: In PDF points.
         blocks: In reading order.
         ocr: Whether the text was read from a picture of the page.
+        heads: Running heads and feet that stand on it and are not among its blocks, without page numbers.
+        label: The page number that is printed on it ("iv", "12"); empty where none was found.
     """
 
     number: int
@@ -63,6 +70,8 @@ class Page:
     height: float
     blocks: tuple[Block, ...]
     ocr: bool = False
+    heads: tuple[str, ...] = ()
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Piece, RawPage
+from prefect_ollama.tasks.parsing.pdf._paragraph_breaks import BULLETS
+from prefect_ollama.tasks.parsing.pdf._table_header import is_period, is_unit
 
 _LONGEST: Final = 200
 _NUMBER: Final = re.compile(r"(?:§\s*)?(\d{1,3}(?:\.\d{1,3}){0,5})\.?\s+(?=\S)")
@@ -16,6 +18,20 @@ _LETTERS: Final = re.compile(r"[^\W\d_]")
 _NOT_WORDS: Final = re.compile(r"[\W_]+")
 _PREFIX: Final = re.compile(r"(?:chapter|kapitel|chapitre|part|teil|appendix|anhang|section)?[\divxlc]*")
 _LARGER: Final = 1.12
+# Bold type of the text's size is a heading up to so many characters, and if no more of them are digits.
+_LONGEST_BOLD: Final = 150
+_MOST_DIGITS: Final = 0.4
+_BRACKETS: Final = re.compile(r"[(\[].*[)\]]")
+_CONNECTS: Final = re.compile(
+    r"(?:and|or|und|oder|et|ou|y|o|and/or|continued|total|by|to|note|see)\W*", re.IGNORECASE
+)
+_LOOSE_END: Final = re.compile(
+    r"\b(?:the|a|an|of|and|or|to|for|in|on|by|with|from|that|which|our|its|their)$", re.IGNORECASE
+)
+# What stands below tables and pictures, and addresses.
+_REMARK: Final = re.compile(r"(?:notes?|sources?)\s*:|\S*@\S+\.\w|.*\s\S+@\S+\.\w", re.IGNORECASE | re.DOTALL)
+# A period by itself, as it stands above a table.
+_DATED: Final = re.compile(r"\b(?:ended|ending|as of|as at|\d{1,2},? (?:19|20)\d\d)\b|\d{4}$", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -99,11 +115,27 @@ def _candidates(pages: list[RawPage], body_size: int) -> Iterator[_Candidate]:
                 continue
             if len(_LETTERS.findall(text)) < 2:
                 continue
-            if size <= larger and (piece.lines > 2 or text.rstrip().endswith((".", ",", ";", ":"))):
+            if size <= larger and (piece.lines > 2 or not _may_head(text)):
+                continue
+            if is_unit(text) or text[:1] in BULLETS or _REMARK.match(text):
                 continue
             number = _NUMBER.match(text)
             depth = number[1].count(".") + 1 if number else 1
             yield _Candidate(page.number, piece, (size if size > larger else 0, depth))
+
+
+def _may_head(text: str) -> bool:
+    """Whether bold type of the text's size may be a heading, and is no sentence, date, reference or sign in bold."""
+    text = " ".join(text.split())
+    if text.endswith((".", ",", ";", ":", "-", "–", "—", "&", "(")) or len(text) > _LONGEST_BOLD:
+        return False
+    first = next((character for character in text if character.isalnum()), "")
+    if first.islower() or _LOOSE_END.search(text):
+        return False  # A line out of the middle of a sentence.
+    if _BRACKETS.fullmatch(text) or (is_period(text) and not _NUMBER.match(text) and _DATED.search(text)):
+        return False
+    digits = sum(map(str.isdigit, text))
+    return digits <= _MOST_DIGITS * len(text) and _CONNECTS.fullmatch(text) is None
 
 
 def _bold_share(pages: list[RawPage]) -> float:

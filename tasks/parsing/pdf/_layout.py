@@ -105,6 +105,7 @@ class Table:
         size: Size of the type.
         rows: Cells, with their line breaks.
         columns: Left edges of the columns.
+        ends: Right edges of the columns.
         bold: Whether the first row is set in bold type, unlike the second.
         continues: Whether it goes on with that of the page before; it has no header then.
     """
@@ -116,6 +117,7 @@ class Table:
     size: int
     rows: list[list[str]]
     columns: list[int]
+    ends: list[int]
     bold: bool = False
     continues: bool = False
 
@@ -136,6 +138,8 @@ class RawPage:
         comments: What readers have put on it, and values of fields that it does not show.
         files: Names of files that are attached to it.
         hidden: How many comments are hidden from every reader, and were not read.
+        heads: Running heads and feet that were taken from it.
+        label: The number that is printed on it; empty where there is none.
         copied: Characters of text that is drawn again on the same spot, which were left out.
     """
 
@@ -148,6 +152,8 @@ class RawPage:
     seconds: float = 0.0
     plain: bool = False
     copied: int = 0
+    heads: list[str] = field(default_factory=list)
+    label: str = ""
     comments: list[Comment] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     hidden: int = 0

@@ -21,6 +21,8 @@ TITLE_SIZE: Final = 1.15
 # How much of a page at its top and bottom is searched, and for how many pieces.
 _BAND: Final = 0.13
 _PIECES: Final = 3
+# Characters of a page number, with what frames it.
+_LONGEST_NUMBER: Final = 16
 # A line that repeats stands on one of so many pages: one of code now and then at a foot is text. Left and right pages
 # may have different heads, and the first pages of chapters have none.
 _ONE_OF: Final = 3
@@ -60,10 +62,22 @@ def margin_lines(page: RawPage) -> Iterator[MarginLine]:
         high = sorted(high, key=lambda piece: piece.y0)[:_PIECES]
     if len(low) > _PIECES:
         low = sorted(low, key=lambda piece: -piece.y1)[:_PIECES]
+    low += _number_after_text(pieces, low)
     for rule, found in (("header", high), ("footer", low)):
         for piece in found:
             text = " ".join(piece.text.split())
             yield MarginLine(rule, page, piece, text, page_number(text, piece.rows))
+
+
+def _number_after_text(pieces: list[Piece], low: list[Piece]) -> list[Piece]:
+    """The number that ends a page which has text down to its middle only: pages printed from HTML have it there."""
+    shown = [piece for piece in pieces if piece.table or piece.text.strip()]
+    last = max(shown, key=lambda piece: piece.y1, default=None)
+    if last is None or last.table or last.lines > 1 or len(last.text) > _LONGEST_NUMBER:
+        return []
+    if any(piece is last for piece in low) or page_number(" ".join(last.text.split())) is None:
+        return []
+    return [last]
 
 
 def at_one_height(found: list[MarginLine]) -> Iterator[list[MarginLine]]:

@@ -67,6 +67,12 @@ def page_number(text: str, rows: list[list[Cell]] | None = None) -> PageNumber |
     return _beside(text, rows)
 
 
+def printed_number(text: str, value: int) -> str:
+    """Return a page number as a line has it, in digits or Roman ones."""
+    found = re.findall(r"\d{1,5}|\b[ivxlc]{1,8}\b", text, re.IGNORECASE)
+    return next((each for each in found if _value(each) == value), "")
+
+
 def _beside(text: str, rows: list[list[Cell]] | None) -> PageNumber | None:
     """A number that stands apart from a running head on its line."""
     if rows is not None and len(rows) == 1 and len(rows[0]) > 1:

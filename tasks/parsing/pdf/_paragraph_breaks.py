@@ -35,7 +35,9 @@ def borders(lines: Lines) -> Iterator[int]:
         if one_type and not short and -step <= moved <= step and first not in BULLETS:
             continue  # By far the most lines.
         size = sizes[i - 1]
-        if cells and (i in cells) != (i - 1 in cells):
+        if text[i - 1].isspace() and not text[i].isspace():
+            border = i - 1 > start  # Word processors put an empty line between paragraphs.
+        elif cells and (i in cells) != (i - 1 in cells):
             border = True
         elif cells and i in cells:
             border = False

@@ -26,6 +26,7 @@ from prefect_ollama.tasks.parsing.pdf._margin_lines import (
     is_outermost,
     margin_lines,
 )
+from prefect_ollama.tasks.parsing.pdf._page_number import printed_number
 from prefect_ollama.tasks.parsing.pdf._page_numbers import find_page_numbers
 
 # A line that stands on this share of the pages that have a repeated line at its height does not tell them apart.
@@ -73,6 +74,8 @@ def drop_running_heads(
             heads.append(line)
         else:
             doomed[id(line.piece)] = "page-number", numbers[id(line)]
+        if id(line) in numbers and line.number is not None:
+            line.page.label = printed_number(line.piece.text, line.number.value)
     shown = _large(pages, body_size)
     doomed |= {id(line.piece): (line.rule, line.text) for line in _titled(heads, shown, body_size, titles)}
     for group, common in _repeated(heads, len(pages)):
@@ -93,6 +96,8 @@ def drop_running_heads(
             if id(piece) in doomed:
                 rule, like = doomed[id(piece)]
                 dropped.line(rule, piece.text, like=like)
+                if rule != "page-number":
+                    page.heads.append(like)
         page.pieces = left
 
 

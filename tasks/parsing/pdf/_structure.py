@@ -14,6 +14,9 @@ from prefect_ollama.tasks.parsing.pdf._headings import find_headings
 from prefect_ollama.tasks.parsing.pdf._layout import NOTE_SIZE, SCALE, RawPage, Table
 from prefect_ollama.tasks.parsing.pdf._reading_order import arrange, merge_lines
 from prefect_ollama.tasks.parsing.pdf._running_heads import drop_running_heads
+from prefect_ollama.tasks.parsing.pdf._table_header import header_rows
+from prefect_ollama.tasks.parsing.pdf._table_parts import join_parts
+from prefect_ollama.tasks.parsing.pdf._table_title import table_title
 from prefect_ollama.tasks.parsing.pdf._tables import as_markdown, join_tables, tables_of_rows
 from prefect_ollama.tasks.parsing.pdf._text_cleanup import TextCleanup, keeps_hyphen
 
@@ -47,12 +50,22 @@ def build_pages(
     if not running_heads:
         titles = [(title, 0), *((name, page - 1) for _, name, page in outline)]
         drop_running_heads(raw, body_size, titles, dropped)
+    for page in raw:
+        join_parts(page)
     join_tables(raw, body_size, dropped)
     levels = find_headings(raw, body_size, outline)
     blocks_of = [_blocks(page, body_size, levels, dropped.characters) for page in raw]
     _join(blocks_of, dropped.characters)
     return tuple(
-        Page(page.number + 1, page.width, page.height, (*blocks, *_comments(page, dropped)), page.ocr)
+        Page(
+            page.number + 1,
+            page.width,
+            page.height,
+            (*blocks, *_comments(page, dropped)),
+            page.ocr,
+            tuple(dict.fromkeys(page.heads)),
+            page.label,
+        )
         for page, blocks in zip(raw, blocks_of, strict=True)
     )
 
@@ -73,7 +86,9 @@ def _blocks(page: RawPage, body_size: int, levels: dict[int, int], dropped: Coun
     text_cleanup = TextCleanup(dropped, page.plain)
     for piece in page.pieces:
         if piece.table is not None:
-            block = _table_block(piece.table, text_cleanup)
+            block = _table_block(piece.table, text_cleanup, found)
+            if not any(character.isalnum() for character in block.text):
+                continue  # Rules and leaders drawn with characters.
         else:
             text, ends = text_cleanup.lines(piece.text)
             if page.vertical:
@@ -136,10 +151,13 @@ def _around(one: Box, other: Box) -> Box:
     return Box(min(one.x0, other.x0), min(one.y0, other.y0), max(one.x1, other.x1), max(one.y1, other.y1))
 
 
-def _table_block(table: Table, text_cleanup: TextCleanup) -> Block:
+def _table_block(table: Table, text_cleanup: TextCleanup, above: list[Block]) -> Block:
     rows = [[text_cleanup.running(cell) for cell in row] for row in table.rows]
     box = Box(table.x0 / SCALE, table.y0 / SCALE, table.x1 / SCALE, table.y1 / SCALE)
-    return Block("table", as_markdown(rows, not table.continues), box, 0, table.continues)
+    markdown = as_markdown(rows, not table.continues)
+    if table.continues:
+        return Block("table", markdown, box, 0, True)
+    return Block("table", markdown, box, header=header_rows(rows), title=table_title(above, box))
 
 
 def _join(blocks_of: list[list[Block]], dropped: Counter[str]) -> None:

@@ -30,6 +30,7 @@ class Word:
         place: Number of its block and of its line in that.
         line: The line.
         column: Column of the table that it stands in.
+        also: Numbers of block and line of further lines that it is made of.
     """
 
     x0: float
@@ -42,6 +43,7 @@ class Word:
     place: tuple[int, int]
     line: Line
     column: int = -1
+    also: tuple[tuple[int, int], ...] = ()
 
 
 Columns = list[tuple[float, float]]
@@ -85,18 +87,18 @@ def placed(rows: list[list[Word]], columns: Columns) -> list[list[Word]]:
     for row in rows:
         for i in reversed(range(len(row))):
             word = row[i]
-            over = _over(word, columns)
+            over = columns_under(word, columns)
             word.column = over[0]
             if len(over) > 1 and len(row) > 1:
                 parts = _parted(word, columns)
                 if len(parts) > 1:
                     for part in parts:
-                        part.column = _over(part, columns)[0]
+                        part.column = columns_under(part, columns)[0]
                     row[i : i + 1] = parts
     return rows
 
 
-def _over(cell: Word, columns: Columns) -> list[int]:
+def columns_under(cell: Word, columns: Columns) -> list[int]:
     """Columns that a cell reaches over, else the one that is nearest to it."""
     slack = 0.2 * cell.size
     # By far the most stand within one.

@@ -14,8 +14,10 @@ from operator import attrgetter
 from statistics import median
 from typing import Final
 
+from prefect_ollama.tasks.parsing.pdf._amounts import is_amount, is_year, with_signs
 from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Table
-from prefect_ollama.tasks.parsing.pdf._table_columns import Word, columns_of, placed
+from prefect_ollama.tasks.parsing.pdf._table_columns import Columns, Word, columns_of, placed
+from prefect_ollama.tasks.parsing.pdf._table_header import header_above
 
 # A grid of which fewer cells than this hold text is a frame, not a table.
 _FILLED: Final = 0.4
@@ -46,15 +48,17 @@ def tables_in(words: list[Word], height: float) -> Iterator[tuple[Table, set[tup
         words: Lines around those that stand side by side, in any order.
         height: Of the page, in points.
     """
-    for part in _parts(_rows(words), height):
+    every = _rows(words)
+    for part in _parts(every, height):
         for rows in _between_crossing(part):
             if sum(len(row) > 1 for row in rows) < 2:
                 continue
             columns = columns_of(rows)
             if 2 <= len(columns) <= _MOST_COLUMNS and (
-                table := _table(_trimmed(placed(rows, columns)), len(columns))
+                table := _table(_trimmed(placed(rows, columns)), columns, every)
             ):
                 yield table
+                every = [row for row in every if row[0].place not in table[1]]
 
 
 def _rows(words: list[Word]) -> list[list[Word]]:
@@ -65,7 +69,7 @@ def _rows(words: list[Word]) -> list[list[Word]]:
             rows[-1].append(word)
         else:
             rows.append([word])
-    return [sorted(row, key=attrgetter("x0", "x1")) for row in rows]
+    return [with_signs(sorted(row, key=attrgetter("x0", "x1"))) for row in rows]
 
 
 def _parts(rows: list[list[Word]], height: float) -> Iterator[list[list[Word]]]:
@@ -156,18 +160,26 @@ def _aligned(one: Word, other: Word) -> bool:
     )
 
 
-def _table(rows: list[list[Word]], columns: int) -> tuple[Table, set[tuple[int, int]]] | None:
+def _table(
+    rows: list[list[Word]], columns: Columns, every: list[list[Word]]
+) -> tuple[Table, set[tuple[int, int]]] | None:
     grid: list[list[list[Word]]] = []
     for row, begins in zip(rows, [True, *_borders(rows)], strict=True):
         if begins:
-            grid.append([[] for _ in range(columns)])
+            grid.append([[] for _ in columns])
         for cell in row:
             grid[-1][cell.column].append(cell)
-    kept = [i for i in range(columns) if any(row[i] for row in grid)]
+    kept = [i for i in range(len(columns)) if any(row[i] for row in grid)]
     grid = [[row[i] for i in kept] for row in grid]
     if sum(sum(map(bool, row)) > 1 for row in grid) < 2 or len(kept) < 2 or not _is_table(grid):
         return None
-    cells = [cell for row in rows for cell in row]
+    above = [row for row in every if row[0].baseline < rows[0][0].baseline - 0.35 * rows[0][0].size]
+    grid = [*header_above(rows, above, [columns[i] for i in kept]), *grid]
+    grid = _without_halves(grid)
+    cells = [cell for row in grid for lines in row for cell in lines]
+    # Where a column stands its numbers say, because what is above them may reach over others.
+    stacked = [[cell for row in grid for cell in row[i]] for i in range(len(grid[0]))]
+    edges = [[cell for cell in column if is_amount(cell.text)] or column for column in stacked]
     table = Table(
         int(SCALE * min(cell.x0 for cell in cells)),
         int(SCALE * min(cell.y0 for cell in cells)),
@@ -175,10 +187,22 @@ def _table(rows: list[list[Word]], columns: int) -> tuple[Table, set[tuple[int, 
         int(SCALE * max(cell.y1 for cell in cells)),
         max(1, int(SCALE * median(cell.size for cell in cells))),
         [["\n".join(cell.text for cell in cell_lines) for cell_lines in row] for row in grid],
-        [int(SCALE * min(cell.x0 for row in grid for cell in row[i])) for i in range(len(kept))],
+        [int(SCALE * min(cell.x0 for cell in cells)) for cells in edges],
+        [int(SCALE * max(cell.x1 for cell in cells)) for cells in edges],
         _is_bold(grid[0]) and not _is_bold(grid[1]),
     )
-    return table, {cell.place for cell in cells}
+    return table, {place for cell in cells for place in (cell.place, *cell.also)}
+
+
+def _without_halves(grid: list[list[list[Word]]]) -> list[list[list[Word]]]:
+    """Join columns that never have a cell in one row: numbers of other lengths, and the year above them."""
+    i = 1
+    while i + 1 < len(grid[0]) and len(grid[0]) > 2:
+        if any(row[i] and row[i + 1] for row in grid):
+            i += 1
+            continue
+        grid = [[*row[:i], row[i] or row[i + 1], *row[i + 2 :]] for row in grid]
+    return grid
 
 
 def _is_bold(row: list[list[Word]]) -> bool:
@@ -187,6 +211,22 @@ def _is_bold(row: list[list[Word]]) -> bool:
 
 def _borders(rows: list[list[Word]]) -> list[bool]:
     """Say of every line but the first whether a row of the table begins with it."""
+    found = _by_spacing(rows)
+    amounts: set[int] = set()
+    for i, row in enumerate(rows):
+        here = {cell.column for cell in row if cell.column > 0 and is_amount(cell.text)}
+        if i and not found[i - 1]:
+            # Two numbers one below the other in a column are two rows, however close they stand; so are a year and
+            # a number, and the name of a group and its first row.
+            above = rows[i - 1]
+            found[i - 1] = not here.isdisjoint(amounts) or bool(
+                here and (any(is_year(cell.text) for cell in above) or above[0].text.rstrip().endswith(":"))
+            )
+        amounts = here if not i or found[i - 1] else amounts | here
+    return found
+
+
+def _by_spacing(rows: list[list[Word]]) -> list[bool]:
     size = median(cell.size for row in rows for cell in row)
     steps = [below[0].baseline - above[0].baseline for above, below in pairwise(rows)]
     below = [step >= _BELOW * size for step in steps]

@@ -6,6 +6,7 @@ away from the text, so that nothing is lost or doubled.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -24,8 +25,11 @@ from prefect_ollama.tasks.parsing.pdf._layout import (
 from prefect_ollama.tasks.parsing.pdf._stext import TextBlock
 from prefect_ollama.tasks.parsing.pdf._table_columns import Word
 from prefect_ollama.tasks.parsing.pdf._table_grid import tables_in
+from prefect_ollama.tasks.parsing.pdf._table_header import header_rows
 
 _MOST_COLUMNS: Final = 30
+# What shows nothing: white space, invisible characters, and those of a font without a character map.
+_NOTHING: Final = re.compile(r"[\s\x00-\x1f\x7f-\xa0\u200b-\u200f\ufeff\ufffd\ue000-\uf8ff]*")
 _MOST_ROWS: Final = 5000
 # Rows of one table may have so much between them, in sizes of the type: cells of several lines.
 _FAR: Final = 12
@@ -102,7 +106,7 @@ def _words(blocks: list[TextBlock], group: list[Row], taken: set[tuple[int, int]
                 x0 <= (left + right) / 2 <= x1
                 and top <= (high + low) / 2 <= bottom
                 and not vertical
-                and text.strip()
+                and not _NOTHING.fullmatch(text)
                 and (i, k) not in taken
             ):
                 # A line that begins with a small raised sign is as large as lines of its height are.
@@ -160,7 +164,7 @@ def tables_of_rows(page: RawPage) -> None:
 
 def _make(page: RawPage, run: list[Piece]) -> None:
     rows = [row for piece in run for row in piece.rows or ()]
-    if len(rows) < 3:
+    if len(rows) < 3 or not any(character.isalnum() for piece in run for character in piece.text):
         return
     columns = _columns(rows)
     if not 2 <= len(columns) <= _MOST_COLUMNS:
@@ -173,7 +177,11 @@ def _make(page: RawPage, run: list[Piece]) -> None:
                 return
             cells[at[0]] = cell.text
     if sum(bool(text) for cells in texts for text in cells) >= 0.6 * len(rows) * len(columns):
-        _replace(page, run, Table(*_around(run), run[0].size, texts, [x0 for x0, _ in columns]))
+        _replace(
+            page,
+            run,
+            Table(*_around(run), run[0].size, texts, [x0 for x0, _ in columns], [x1 for _, x1 in columns]),
+        )
 
 
 def _columns(rows: list[list[Cell]]) -> list[tuple[int, int]]:
@@ -208,20 +216,21 @@ def join_tables(pages: list[RawPage], body_size: int, dropped: Dropped) -> None:
     A page with nothing but the header keeps it.
     """
     before: Table | None = None
-    header: list[str] = []
+    header: list[list[str]] = []
     for last, page in zip([None, *pages], pages, strict=False):
         first = next((piece.table for piece in page.pieces if not piece.margin), None)
         if before is None or last is None or page.number != last.number + 1:
             pass
         elif first is not None and _goes_on(before, first, header):
             first.continues = True
-            if _words_of(first.rows[0]) == header and (len(first.rows) > 1 or len(page.pieces) > 1):
-                dropped.line("table-header", " ".join(first.rows.pop(0)))
+            if _begins_with(first, header) and (len(first.rows) > len(header) or len(page.pieces) > 1):
+                for _ in header:
+                    dropped.line("table-header", " ".join(first.rows.pop(0)))
             if not first.rows:
                 page.pieces = [piece for piece in page.pieces if piece.table is not first]
         before = _at_end(page, body_size)
         if before is not None and not before.continues:
-            header = _words_of(before.rows[0])
+            header = list(map(_words_of, before.rows[: max(1, header_rows(before.rows))]))
 
 
 def _at_end(page: RawPage, body_size: int) -> Table | None:
@@ -232,11 +241,15 @@ def _at_end(page: RawPage, body_size: int) -> Table | None:
     return None
 
 
-def _goes_on(before: Table, table: Table, header: list[str]) -> bool:
+def _begins_with(table: Table, header: list[list[str]]) -> bool:
+    return bool(header) and list(map(_words_of, table.rows[: len(header)])) == header
+
+
+def _goes_on(before: Table, table: Table, header: list[list[str]]) -> bool:
     """Whether a table is the rest of the one before: with the same header, or with none in the same columns."""
     if len(table.columns) != len(before.columns):
         return False
-    if _words_of(table.rows[0]) == header:
+    if _begins_with(table, header):
         return True
     slack = max(before.size, table.size)
     places = zip(before.columns, table.columns, strict=True)

@@ -25,7 +25,7 @@ def encoded_pages(pages: Sequence[Page]) -> Iterator[bytes]:
     lines: list[bytes] = []
     for page in pages:
         blocks = [[kind, text, *box, *rest] for kind, text, box, *rest in page.blocks]
-        body = orjson.dumps([page.width, page.height, page.ocr, blocks])
+        body = orjson.dumps([page.width, page.height, page.ocr, page.heads, page.label, blocks])
         lines.append(protocol.write_line(protocol.MADE, page.number - 1, body))
         if len(lines) >= _TOGETHER or page is pages[-1]:
             yield b"".join(lines)
@@ -38,12 +38,12 @@ def decoded_page(number: int, body: bytes) -> Page:
     Raises:
         ProtocolError: It is no page. A file may have taken the child over, so every value is checked.
     """
-    width, height, ocr, blocks = _checked(_page_type(), body)
+    width, height, ocr, heads, label, blocks = _checked(_page_type(), body)
     made = [
-        Block(kind, text, Box(x0, y0, x1, y1), level, continues, ends)
-        for kind, text, x0, y0, x1, y1, level, continues, ends in blocks
+        Block(kind, text, Box(x0, y0, x1, y1), level, continues, ends, header, title)
+        for kind, text, x0, y0, x1, y1, level, continues, ends, header, title in blocks
     ]
-    return Page(number, width, height, tuple(made), ocr)
+    return Page(number, width, height, tuple(made), ocr, heads, label)
 
 
 def encoded_rest(document: ParsedDocument) -> dict[str, Any]:
@@ -76,8 +76,8 @@ def decoded_document(pages: Sequence[Page], body: bytes) -> ParsedDocument:
 @cache
 def _page_type() -> TypeAdapter[Any]:
     kinds = get_type_hints(Block)["kind"]
-    block = tuple[kinds, str, float, float, float, float, int, bool, tuple[int, ...]]  # type: ignore[valid-type]
-    return TypeAdapter(tuple[float, float, bool, list[block]])
+    block = tuple[kinds, str, float, float, float, float, int, bool, tuple[int, ...], int, str]  # type: ignore[valid-type]
+    return TypeAdapter(tuple[float, float, bool, tuple[str, ...], str, list[block]])
 
 
 @cache

@@ -1,0 +1,135 @@
+"""What is embedded before a chunk's text, and not shown: of which document, section and table the text is.
+
+A passage of a report names neither the company nor the year. The title of the document, running heads, the headings
+above it, and the title and units of a table do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Final
+
+# A part of the context takes no more characters than this.
+_LONGEST_PART: Final = 120
+_WORD: Final = re.compile(r"[^\W_]+")
+_SEPARATORS: Final = re.compile(r"[\s_.,+\-–—]+")
+# Titles and names that programs give, and that say nothing of a document.
+_GENERIC: Final = re.compile(
+    r"(?:microsoft (?:word|powerpoint|excel)(?: -)?.*|untitled\W*\d*|(?:new )?(?:document|presentation|file)\W*\d*|"
+    r"title|slide\W*\d*|for (?:immediate )?release|press release|none|null|unknown)",
+    re.IGNORECASE,
+)
+_GENERIC_NAME: Final = re.compile(
+    r"(?:scan(?:ned)?|img|image|dsc|doc|document|file|page|untitled|download|print|copy|new|tmp|temp|output|out)?"
+    r"(?: of)?[\W_]*\d*(?: ?\(\d+\))?",
+    re.IGNORECASE,
+)
+# Names that are keys: hashes and UUIDs.
+_KEY: Final = re.compile(r"(?=.*\d)[0-9a-f][0-9a-f-]{11,}", re.IGNORECASE)
+# Running heads that lead back to a table of contents, or say how far the pages are.
+_NAVIGATION: Final = re.compile(
+    r"(?:back to )?(?:table of )?contents?|index|page.{0,12}|draft|confidential|continued|www\..*|https?:.*",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is said of a chunk outside of its text.
+
+    Attributes:
+        heads: Running heads and feet of its page.
+        path: Headings above it, the highest first.
+        table: Title and units of the table that it begins with; empty where it begins with none.
+    """
+
+    heads: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
+    table: str = ""
+
+
+class Context:
+    """Writes what is embedded before the chunks of one document.
+
+    Args:
+        document: What the document is called, see `document_name`.
+        max_tokens: Length that the context never exceeds.
+        count_tokens: Length of a text in the model's tokens.
+    """
+
+    def __init__(self, document: str, max_tokens: int, count_tokens: Callable[[str], int]) -> None:
+        self._document = document
+        self._max_tokens = max_tokens
+        self._count = count_tokens
+        self._known: dict[str, int] = {}
+
+    def before(self, about: Surroundings, text: str) -> str:
+        """Return the lines that are embedded before a text, empty where there is nothing to add."""
+        said = _words(text[: 4 * _LONGEST_PART])
+        # What matters most comes first, until there is no more room; it is written in the order of the document.
+        document = _short(self._document)
+        path = [_short(part) for part in about.path]
+        heads = [_short(head) for head in about.heads if not _NAVIGATION.fullmatch(head.strip())]
+        order = [document, _short(about.table), *reversed(path), *heads]
+        chosen: set[str] = set()
+        room = self._max_tokens
+        for part in order:
+            words = _words(part)
+            # The document is named even where the text does so as well.
+            if not words or part in chosen or (part is not document and words <= said):
+                continue
+            tokens = self._length(part)
+            if tokens <= room:
+                room -= tokens
+                chosen.add(part)
+                said |= words
+        lines = [[document], heads, path, [_short(about.table)]]
+        written = [" > ".join(dict.fromkeys(part for part in line if part in chosen)) for line in lines]
+        return "\n".join(dict.fromkeys(line for line in written if line))
+
+    def _length(self, part: str) -> int:
+        if part not in self._known:
+            self._known[part] = self._count(part) + 1
+        return self._known[part]
+
+
+def document_name(title: str, file: str) -> str:
+    """Return what a document is called: its title, and what the name of its file adds to that.
+
+    Args:
+        title: Title by its metadata or first page; what programs put there is left out.
+        file: Name of the file, or its path; a name that is only a number or a key is left out.
+    """
+    title = " ".join(title.split())
+    if not is_informative(title):
+        title = ""
+    name = " ".join(_SEPARATORS.sub(" ", PurePath(file).stem).split())
+    if len(name) < 3 or _GENERIC_NAME.fullmatch(name) or _KEY.fullmatch(name.replace(" ", "-")):
+        name = ""
+    if not title or _words(title) < _words(name):
+        return name or title
+    return title if _words(name) <= _words(title) else f"{name}, {title}"
+
+
+def is_informative(title: str) -> bool:
+    """Whether a title says what a document is: it has a word, and is none that programs give."""
+    return (
+        re.search(r"[^\W\d_]{3}", title) is not None
+        and not _GENERIC.fullmatch(title.strip())
+        and not re.fullmatch(
+            r"\S+\.(?:pdf|docx?|xlsx?|pptx?|indd|qxd|tex|dvi|ps)", title.strip(), re.IGNORECASE
+        )
+    )
+
+
+def _words(text: str) -> set[str]:
+    return {word.casefold() for word in _WORD.findall(text)}
+
+
+def _short(part: str) -> str:
+    if len(part) <= _LONGEST_PART:
+        return part
+    return part[:_LONGEST_PART].rsplit(" ", 1)[0]

@@ -1,0 +1,107 @@
+"""Parts of one table: what a line across it, such as the name of a group of rows, has divided on its page."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prefect_ollama.tasks.parsing.pdf._layout import Piece, RawPage, Table, table_piece
+from prefect_ollama.tasks.parsing.pdf._table_header import header_rows
+
+# So many lines may stand between two parts, each of so many characters.
+_MOST_LINES: Final = 3
+_LONGEST: Final = 120
+# Lengths are in sizes of the type: columns are the same if they end, or begin, no farther apart; and there is no more
+# space than this between one part and what follows it.
+_APART: Final = 1.2
+_FAR: Final = 2.5
+
+
+def join_parts(page: RawPage) -> None:
+    """Join the parts of a table in place, the lines between them becoming rows that name a group.
+
+    The first part has the header, the others have none, and their columns stand below its columns.
+    """
+    joined: list[Piece] = []
+    for piece in page.pieces:
+        if piece.table is None and not piece.text.strip():
+            continue
+        at = _whole(joined) if piece.table is not None else None
+        if at is None or piece.table is None:
+            joined.append(piece)
+            continue
+        between = joined[at + 1 :]
+        table = _together(joined[at].table, between, piece.table)
+        if table is None:
+            joined.append(piece)
+        else:
+            joined[at:] = [table_piece(table)]
+    page.pieces = joined
+
+
+def _whole(pieces: list[Piece]) -> int | None:
+    """Where the table stands that the last pieces may be a part of."""
+    for at in reversed(range(max(0, len(pieces) - _MOST_LINES - 1), len(pieces))):
+        piece = pieces[at]
+        if piece.table is not None:
+            return at
+        if (
+            piece.lines > 2
+            or piece.margin
+            or len(piece.text) > _LONGEST
+            or piece.text.rstrip().endswith((".", ";"))
+        ):
+            return None
+    return None
+
+
+def _together(first: Table | None, between: list[Piece], second: Table) -> Table | None:
+    if first is None or not header_rows(first.rows) or header_rows(second.rows):
+        return None
+    size = max(first.size, second.size)
+    places = [(piece.x0, piece.y0, piece.y1) for piece in between]
+    bottom = first.y1
+    for x0, y0, y1 in [*places, (second.x0, second.y0, second.y1)]:
+        if not -size < y0 - bottom < _FAR * size or not first.x0 - 2 * size < x0 < first.x1:
+            return None
+        bottom = y1
+    columns = _columns(first, second, _APART * size)
+    if columns is None:
+        return None
+    width = len(first.columns)
+    rows = [*first.rows]
+    for piece in between:
+        rows.append([" ".join(piece.text.split()), *[""] * (width - 1)])
+    for row in second.rows:
+        cells = [""] * width
+        for column, cell in zip(columns, row, strict=True):
+            cells[column] = cell
+        rows.append(cells)
+    return Table(
+        min(first.x0, second.x0),
+        first.y0,
+        max(first.x1, second.x1),
+        second.y1,
+        first.size,
+        rows,
+        first.columns,
+        [
+            max(first.ends[i], *(second.ends[k] for k, at in enumerate(columns) if at == i), 0)
+            for i in range(width)
+        ],
+        first.bold,
+    )
+
+
+def _columns(first: Table, second: Table, slack: float) -> list[int] | None:
+    """For each column of the second table the one of the first that it stands below; None where they differ."""
+    found = [0]
+    for x0, x1 in zip(second.columns[1:], second.ends[1:], strict=True):
+        same = [
+            i
+            for i in range(found[-1] + 1, len(first.columns))
+            if abs(first.ends[i] - x1) < slack or abs(first.columns[i] - x0) < slack
+        ]
+        if not same:
+            return None
+        found.append(same[0])
+    return found
