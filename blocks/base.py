@@ -30,8 +30,8 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.nodes import proxy_hint
 from prefect_ollama.blocks.secrets import Sealed
 
+# What Prefect takes for the name of a block.
 BLOCK_NAME = re.compile(r"[a-z0-9-]+")
-"""What Prefect takes for the name of a block."""
 
 
 class StoredBlock(Block, ABC):

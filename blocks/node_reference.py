@@ -18,8 +18,8 @@ from prefect_ollama.blocks.node_settings import NodeBlock
 from prefect_ollama.blocks.nodes import NodeSpec, looks_like_address, names_block, node_url, short_name
 from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
 
+# The blocks of nodes, one for each API.
 NODE_KINDS: Final[tuple[type[NodeBlock], ...]] = (OllamaNode, OpenAICompatibleNode)
-"""The blocks of nodes, one for each API."""
 
 
 class NodeReference(BaseModel):

@@ -14,8 +14,9 @@ from prefect_ollama.blocks.base import StoredBlock, at, refuse_mask
 from prefect_ollama.blocks.nodes import NodeSpec, NodeStatus, check_node, short_name
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+# For the form alone, which so tells of most mistakes at the field; the block itself has the last word.
 URL_PATTERN = r"^(https?://)?[^\s/?#@]*[^\s/?#@:](/[^\s?#]*)?$"
-"""For the form alone, which so tells of most mistakes at the field; the block itself has the last word."""
 
 _RESERVED_HEADERS = frozenset({"content-type", "content-length", "transfer-encoding", "connection"})
 

@@ -15,11 +15,11 @@ import html
 import re
 from typing import Final
 
+# Characters of a text from outside that are shown, if the place does not ask for fewer.
 MAX_CHARACTERS: Final = 2000
-"""Characters of a text from outside that are shown, if the place does not ask for fewer."""
 
+# Characters of a text from outside in an artifact.
 CELL: Final = 400
-"""Characters of a text from outside in an artifact."""
 
 # C0 with DEL and C1; marks, embeddings, overrides and isolates of direction; line and paragraph separator; signs
 # without a width that no language needs; surrogates that stand alone; annotations, tags, noncharacters. The joiners
@@ -47,8 +47,9 @@ _PART: Final = "<!-- -->"
 # after `-` and `/`. The second one leaves out the tag for such a place (`<wbr>`) and the first one shows the entity, so
 # it is the character itself: a space without a width.
 _WIDE_WORD: Final = re.compile(r"([^\s/-]{50})(?=[^\s/-])")
+
+# What `escape_markdown` puts into words of more than 50 letters.
 MAY_BREAK: Final = "\u200b"
-"""What `escape_markdown` puts into words of more than 50 letters."""
 
 
 def printable(text: object, *, lines: bool = False, longest: int = MAX_CHARACTERS) -> str:

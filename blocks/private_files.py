@@ -17,11 +17,11 @@ from filelock import FileLock
 
 from prefect_ollama.blocks.errors import FolderNotPrivate
 
+# The rights of all but the owner.
 OTHERS = 0o077
-"""The rights of all but the owner."""
 
+# The rights of others to write.
 WRITING = 0o022
-"""The rights of others to write."""
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700

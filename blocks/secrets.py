@@ -20,8 +20,8 @@ from prefect_ollama.blocks.errors import ConfigurationError
 
 MASK = "**********"
 
+# Characters of a secret that `hidden` looks for at least; a shorter one stands in too many words by chance.
 SHORTEST = 4
-"""Characters of a secret that `hidden` looks for at least; a shorter one stands in too many words by chance."""
 
 _KEY = secrets.token_bytes(32)
 _known: dict[str, str] = {}

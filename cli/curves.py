@@ -11,8 +11,8 @@ from rich.table import Table
 from prefect_ollama.console import line
 from prefect_ollama.flows import NodeTuning
 
+# Characters of the highest rate's bar.
 BAR = 30
-"""Characters of the highest rate's bar."""
 
 
 def tuning(rows: Sequence[NodeTuning]) -> RenderableType:

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from prefect_ollama.console import line
 
+# Columns in which any table has all the room that it wants.
 WIDE = 10_000
-"""Columns in which any table has all the room that it wants."""
 
 
 class Fitted:

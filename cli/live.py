@@ -20,11 +20,11 @@ from prefect_ollama.stopping import stopping
 from prefect_ollama.tasks.monitoring import NodeNow, Snapshot, observed_by, state
 from prefect_ollama.tasks.reporting import clock
 
+# Nodes with a line of their own.
 MOST_NODES = 12
-"""Nodes with a line of their own."""
 
+# Columns of the bar.
 BAR = 24
-"""Columns of the bar."""
 
 _STYLES = {"works": "green", "idle": "dim", "rests": "yellow", "down": "red", "unknown": "dim"}
 

@@ -16,14 +16,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+# Exit status by signal: 128 and the signal's number, as a shell reports it.
 STATUS: Final = {signal.SIGINT: 130, signal.SIGTERM: 143}
-"""Exit status by signal: 128 and the signal's number, as a shell reports it."""
 
+# Time for a command to end in good order after the first signal; the process is gone a second later at most.
 GRACE_S: Final = 3.5
-"""Time for a command to end in good order after the first signal; the process is gone a second later at most."""
 
+# Time for the live display to leave the screen before the first line is written.
 HOOK_S: Final = 0.7
-"""Time for the live display to leave the screen before the first line is written."""
 
 AGAIN_S: Final = 0.05
 
@@ -158,5 +158,5 @@ def _kill_children() -> None:
                 child.kill()
 
 
+# That of this process.
 stopping: Final = Stopping()
-"""That of this process."""

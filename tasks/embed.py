@@ -29,11 +29,11 @@ from prefect_ollama.tasks.parse import ChunkedBundle, ChunkedDocument, LeftOut
 from prefect_ollama.tasks.prefect_state import Opaque, runs_on
 from prefect_ollama.tasks.reporting import RunStatistics
 
+# How long a bundle's result may stand in for the work, as when a run is started again after a crash.
 RESULTS_KEPT = timedelta(days=7)
-"""How long a bundle's result may stand in for the work, as when a run is started again after a crash."""
 
+# What the keys of results begin with.
 KEY = "prefect-ollama-"
-"""What the keys of results begin with."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,8 +18,8 @@ from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words, estimat
 from prefect_ollama.tasks.embedding import salt_of
 from prefect_ollama.tasks.prefect_state import Opaque
 
+# Texts that are embedded for each node to measure the rate; they are in the cache afterwards.
 SAMPLE_OF_NODE = 12
-"""Texts that are embedded for each node to measure the rate; they are in the cache afterwards."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from prefect_ollama.blocks.documents import RUN_DONE, RUN_ROLLED_BACK, RUN_RUNNI
 from prefect_ollama.blocks.lance import Store, alive
 from prefect_ollama.tasks.prefect_state import Opaque, run_logger, settle_interrupted
 
+# Kind of the run, in the table's log, that cleans up after others.
 KIND = "recover"
-"""Kind of the run, in the table's log, that cleans up after others."""
 
 
 def needs_recovery(store: Store) -> bool:

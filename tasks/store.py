@@ -16,11 +16,11 @@ from prefect_ollama.blocks.lance import Store
 from prefect_ollama.tasks.embed import EmbeddedBundle
 from prefect_ollama.tasks.prefect_state import Opaque
 
+# A commit of some thousand chunks costs little more than one of ten, and a thousand small ones slow every reader.
 COMMIT_CHUNKS = 4096
-"""A commit of some thousand chunks costs little more than one of ten, and a thousand small ones slow every reader."""
 
+# A slow run commits at least this often, so that its table fills while it works.
 COMMIT_SECONDS = 15.0
-"""A slow run commits at least this often, so that its table fills while it works."""
 
 
 class Writer:

@@ -12,8 +12,8 @@ from prefect_ollama.blocks.saved_nodes import save_limits
 from prefect_ollama.tasks.prefect_state import Opaque, run_logger
 from prefect_ollama.tasks.tuning import Load, Point, Tuning, search, texts_of
 
+# Texts to send in turn: more than any node has under way.
 TEXTS = 1024
-"""Texts to send in turn: more than any node has under way."""
 
 
 @task(name="tune node", task_run_name="tune {name}", cache_policy=NO_CACHE, persist_result=False)

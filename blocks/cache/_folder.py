@@ -15,11 +15,11 @@ from prefect_ollama.blocks.private_files import is_ours, private_folder
 TEMPORARY: Final = ".tmp"
 DAMAGED: Final = ".damaged"
 
+# Seconds after which a temporary file was left by a killed writer; a living one takes milliseconds.
 TEMPORARY_AGE: Final = 3600.0
-"""Seconds after which a temporary file was left by a killed writer; a living one takes milliseconds."""
 
+# Seconds for which a damaged file stays, so that somebody can look at it.
 DAMAGED_AGE: Final = 7 * 24 * 3600.0
-"""Seconds for which a damaged file stays, so that somebody can look at it."""
 
 
 def is_gone(error: OSError) -> bool:

@@ -26,8 +26,8 @@ _HEAD: Final = Struct("<8sIII")
 _SHAPE: Final = Struct("<II")
 _NAME: Final = re.compile(r"(\d{1,9})x(\d{1,6})-[0-9a-f]{32}\.segment(\.tmp|\.damaged)?")
 
+# A lock file of the earlier format.
 LEFT_OVER: Final = "compaction.lock"
-"""A lock file of the earlier format."""
 
 
 def is_segment(name: str) -> bool:

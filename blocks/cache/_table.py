@@ -12,14 +12,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+# Some 0.8 MB of 768 floats: few enough that an eviction takes little, and enough that few times are kept.
 BLOCK_RECORDS: Final = 256
-"""Some 0.8 MB of 768 floats: few enough that an eviction takes little, and enough that few times are kept."""
 
+# Estimate of what SQLite keeps for a record besides its bytes: the index entry and the cell, with half-empty
+# pages.
 RECORD_OVERHEAD_BYTES: Final = 80
-"""Estimate of what SQLite keeps for a record besides its bytes: the index entry and the cell, with half-empty pages."""
 
+# Five records of 768 floats fit, with 6 % of waste; pages of 4 KiB waste 33 %, larger ones cost random reads
+# more.
 PAGE_BYTES: Final = 16384
-"""Five records of 768 floats fit, with 6 % of waste; pages of 4 KiB waste 33 %, larger ones cost random reads more."""
 
 _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS vectors (id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL,"

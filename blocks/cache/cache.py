@@ -33,14 +33,15 @@ from prefect_ollama.blocks.nodes import Fingerprint, Vectors
 
 logger = logging.getLogger(__name__)
 
+# How often a block's time of use is written. Finer times would cost more writes and hardly change what is
+# evicted.
 USED_EVERY_S: Final = 3600.0
-"""How often a block's time of use is written. Finer times would cost more writes and hardly change what is evicted."""
 
+# How often times of use are written at all, because each write is synced to the disk.
 MARK_EVERY_S: Final = 10.0
-"""How often times of use are written at all, because each write is synced to the disk."""
 
+# Records in one transaction of a conversion: 1.5 MB of 768 floats, so that others get their turn.
 BATCH: Final = 512
-"""Records in one transaction of a conversion: 1.5 MB of 768 floats, so that others get their turn."""
 
 
 @cache

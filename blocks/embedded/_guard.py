@@ -20,14 +20,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from prefect_ollama.blocks.embedded._request import Refused
 
+# Bytes of one request. 8,192 texts of 4 KB, the most that a node's block allows in one, take this.
 MOST_BODY: Final = 32 * 2**20
-"""Bytes of one request. 8,192 texts of 4 KB, the most that a node's block allows in one, take this."""
 
+# Bytes of all requests that are read or served at the same time.
 MOST_BODIES: Final = 256 * 2**20
-"""Bytes of all requests that are read or served at the same time."""
 
+# Seconds in which a request's body must arrive.
 BODY_TIMEOUT_S: Final = 60.0
-"""Seconds in which a request's body must arrive."""
 
 
 class Guard:

@@ -14,11 +14,11 @@ from prefect_ollama.blocks.embedded.tokens import CONTEXT
 MODEL = "all-minilm"
 NAMES = (MODEL, f"{MODEL}:latest")
 
+# Texts of one request.
 MOST_TEXTS = 10_000
-"""Texts of one request."""
 
+# Lists and objects of a request. A parsed list takes some twenty times the two bytes that it is sent in.
 _MOST_CONTAINERS = 1000
-"""Lists and objects of a request. A parsed list takes some twenty times the two bytes that it is sent in."""
 
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"

@@ -181,6 +181,7 @@ def _chunk(name: str, kind: pa.DataType = TEXT) -> Column:
     return Column(name, kind, _of_chunk(name, kind))
 
 
+# One row is a chunk; the values are those of `Chunk`, `Document` and `Identity`.
 CHUNKS: Final = (
     Column("id", TEXT, lambda batch: pa.array(batch.ids, TEXT), key=True),
     _document("doc_id"),
@@ -212,8 +213,8 @@ CHUNKS: Final = (
     _document("run_id"),
     Column("stored_at", UTC, _of_document("updated_at", UTC)),
 )
-"""One row is a chunk; the values are those of `Chunk`, `Document` and `Identity`."""
 
+# One row is a document; the values are those of `Document`.
 DOCUMENTS: Final = (
     Column("doc_id", TEXT, key=True),
     Column("source", TEXT),
@@ -238,8 +239,8 @@ DOCUMENTS: Final = (
     Column("run_id", TEXT),
     Column("updated_at", UTC),
 )
-"""One row is a document; the values are those of `Document`."""
 
+# One row is a run; the values are those of `Run`.
 RUNS: Final = (
     Column("run_id", TEXT, key=True),
     Column("kind", TEXT),
@@ -256,4 +257,3 @@ RUNS: Final = (
     Column("counts", TEXT),
     Column("model", TEXT),
 )
-"""One row is a run; the values are those of `Run`."""

@@ -24,11 +24,12 @@ from prefect_ollama.blocks.secrets import harmless, hidden
 Kind = Literal["rights", "full", "newer", "damaged", "other"]
 
 UNCHANGED: Final = "Nothing was changed."
-NAMED: Final = 3
-"""Files, sources or tables that an error lists."""
 
+# Files, sources or tables that an error lists.
+NAMED: Final = 3
+
+# The last bytes of every file of rows, of an index and of a version (https://lance.org/format/file/).
 _MAGIC: Final = b"LANC"
-"""The last bytes of every file of rows, of an index and of a version (https://lance.org/format/file/)."""
 
 _SIGNS: Final[tuple[tuple[Kind, str], ...]] = (
     (

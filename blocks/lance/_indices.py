@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+# Options of the index over `words`, where `words.indexed_words` has decided all but the endings.
 INDEX_OF_WORDS: Final[dict[str, Any]] = {
     "base_tokenizer": "whitespace",
     "max_token_length": None,
@@ -13,9 +14,10 @@ INDEX_OF_WORDS: Final[dict[str, Any]] = {
     "remove_stop_words": False,
     "stem": True,
 }
-"""Options of the index over `words`, where `words.indexed_words` has decided all but the endings."""
+
+# Columns that have an index in a table of any size.
 INDEXED: Final = ("doc_id", "text_hash", "words")
-"""Columns that have an index in a table of any size."""
+
 # A search by words reads each row that is not indexed: 0.07 ms a row of 120 words.
 UNINDEXED_ROWS: Final = 1_000
 UNINDEXED_SHARE: Final = 0.02
@@ -23,9 +25,11 @@ UNINDEXED_SHARE: Final = 0.02
 VECTOR_INDEX_ROWS: Final = 20_000
 # An index learns its partitions from the rows there are; of a table four times as large it knows too little.
 RETRAIN_GROWTH: Final = 4
+
+# Cells of the index over vectors, by the square root of the rows: 91 at 20,000, 202 at 100,000, 640 at a million.
+# With more of them as much is found in fewer rows, and they take longer to learn.
 CELLS_OF_ROOT: Final = 0.64
-"""Cells of the index over vectors, by the square root of the rows: 91 at 20,000, 202 at 100,000, 640 at a million. With
-more of them as much is found in fewer rows, and they take longer to learn."""
+
 # Rows for each cell to learn from: four times as many cost half as much again and find no more.
 TRAINING_ROWS: Final = 64
 TRAINING_BYTES: Final = 256 * 2**20

@@ -29,8 +29,9 @@ from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.secrets import harmless
 
 BATCH_ROWS: Final = 4_096
+
+# Seconds to wait for another process that migrates the table.
 PATIENCE_S: Final = 60.0
-"""Seconds to wait for another process that migrates the table."""
 
 
 def outdated(connection: Any, spec: StoreSpec) -> list[tuple[Any, pa.Schema]]:

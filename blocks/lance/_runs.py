@@ -23,8 +23,8 @@ from prefect_ollama.blocks.lance.commits import alive, commit, merge
 from prefect_ollama.blocks.lance.filters import both, equals
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
+# Name and kind of the run that stands in the log while a table gets the present columns.
 MIGRATE: Final = "migrate"
-"""Name and kind of the run that stands in the log while a table gets the present columns."""
 
 _SILENT: Final = timedelta(days=1)
 

@@ -15,19 +15,21 @@ from prefect_ollama.blocks.lance import _columns as columns
 from prefect_ollama.blocks.lance._columns import VECTOR
 from prefect_ollama.blocks.nodes import Fingerprint
 
+# Of the chunk table: 1 had no column `words`; 2 no titles, page labels and embedded texts. `migration` brings
+# older tables to this one.
 VERSION: Final = 3
-"""Of the chunk table: 1 had no column `words`; 2 no titles, page labels and embedded texts. `migration` brings older
-tables to this one."""
 
+# Of the manifest: 1 did not have the versions of parser and chunker.
 DOCUMENTS_VERSION: Final = 2
-"""Of the manifest: 1 did not have the versions of parser and chunker."""
 
+# Of the log of runs, which at first had no column `model`.
 RUNS_VERSION: Final = 1
-"""Of the log of runs, which at first had no column `model`."""
 
+# Where the fingerprint and the options are: in the metadata of the field `vector`, because LanceDB changes those
+# of a field in place, and not those of a schema. A table of version 1 gets them from the first run that writes to
+# it.
 MODEL_KEY: Final = "prefect_ollama.model"
-"""Where the fingerprint and the options are: in the metadata of the field `vector`, because LanceDB changes those of a
-field in place, and not those of a schema. A table of version 1 gets them from the first run that writes to it."""
+
 _KEY: Final = b"prefect_ollama"
 
 

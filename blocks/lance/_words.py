@@ -14,8 +14,8 @@ from typing import Final
 
 import regex
 
+# Characters of a term whose words are remembered, because terms come again and again.
 REMEMBERED_LENGTH: Final = 64
-"""Characters of a term whose words are remembered, because terms come again and again."""
 
 _PUNCTUATION: Final = "!\"%&'()*,-./:;<=>?@[\\]^_{|}~"
 

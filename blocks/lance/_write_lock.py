@@ -23,8 +23,8 @@ from prefect_ollama.blocks.lance._fsync import fsynced
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.private_files import private_lock
 
+# Seconds to wait for another writer, whose commits take some seconds at most.
 LOCK_TIMEOUT_S: Final = 60.0
-"""Seconds to wait for another writer, whose commits take some seconds at most."""
 
 _POLL_S: Final = 0.01
 

@@ -31,8 +31,10 @@ from prefect_ollama.blocks.secrets import harmless
 T = TypeVar("T")
 
 ATTEMPTS: Final = 10
+
+# Seconds by which a clock that is set meanwhile may seem to move the beginning of a process.
 CLOCK_STEP: Final = 60.0
-"""Seconds by which a clock that is set meanwhile may seem to move the beginning of a process."""
+
 _LOST: Final = ("conflict", "concurrent", "contention", "timed out", "already exists", "not found")
 
 

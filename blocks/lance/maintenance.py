@@ -37,8 +37,10 @@ TIMEOUT: Final = 3600.0
 
 SMALL_FILES: Final = 32
 LEFT_OVER: Final = timedelta(hours=1)
+
+# Names of files that a writer has not finished, at any place in a table's folder.
 TEMPORARY: Final = re.compile(r"^\.tmp|#\d+$")
-"""Names of files that a writer has not finished, at any place in a table's folder."""
+
 _LOOK_EVERY: Final = 0.05
 
 

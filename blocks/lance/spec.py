@@ -15,8 +15,8 @@ from prefect_ollama.blocks.secrets import Sealed, seal
 RESERVED = "__"
 _NEXT = ".next"
 
+# Names of storage options that may show in an error, where they say what is wrong.
 _HARMLESS = re.compile("region|endpoint|allow|timeout|style|retr", re.IGNORECASE)
-"""Names of storage options that may show in an error, where they say what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ import httpx
 
 from prefect_ollama.blocks.errors import NodeAnswerError
 
+# Bytes of an error's body that are read.
 ERROR_BODY: Final = 16 * 1024
-"""Bytes of an error's body that are read."""
 
+# Pieces that may be small. Further ones must have four bytes on average: each costs the time of thousands of
+# bytes.
 _SMALL_PIECES: Final = 65_536
-"""Pieces that may be small. Further ones must have four bytes on average: each costs the time of thousands of bytes."""
 
 
 def refuse_encoding(response: httpx.Response, node: str) -> None:

@@ -13,8 +13,9 @@ from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS, checked, member, p
 from prefect_ollama.blocks.nodes.chat import ChatReply
 
 _CHARACTERS_A_TOKEN: Final = 64
+
+# Characters that an answer of so many tokens may have: few tokens of usual vocabularies have more than a dozen.
 _MORE_CHARACTERS: Final = 64 * 1024
-"""Characters that an answer of so many tokens may have: few tokens of usual vocabularies have more than a dozen."""
 
 _MOST_PROMPT_TOKENS: Final = 2**24
 _CUT: Final = "length"

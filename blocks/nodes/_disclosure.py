@@ -17,8 +17,8 @@ from urllib.parse import quote
 from prefect_ollama.blocks.nodes.spec import NodeSpec
 from prefect_ollama.blocks.secrets import hidden
 
+# Characters of a node's words that are shown at most.
 LONGEST_QUOTE = 200
-"""Characters of a node's words that are shown at most."""
 
 UNKNOWN_VERSION: Final = "unknown"
 
@@ -62,8 +62,9 @@ _OLLAMAS_WORDS: Final = (
     "EOF",
 )
 _PLAIN_VERSION: Final = re.compile(r"v?(\d{1,3}(?:\.\d{1,3}){1,3}(?:-rc\d{1,2})?)(?![\w.])")
+
+# Characters of a secret, in any of its forms, that a name must not hold: fewer occur in words by chance.
 _FRAGMENT: Final = 4
-"""Characters of a secret, in any of its forms, that a name must not hold: fewer occur in words by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,8 @@ class Disclosure:
         return any(piece in form for piece in pieces for form in self._forms)
 
 
+# The rule for a node that was sent nothing secret.
 OPEN: Final = Disclosure()
-"""The rule for a node that was sent nothing secret."""
 
 
 def _forms(secret: str) -> Iterator[str]:

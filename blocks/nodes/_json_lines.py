@@ -11,8 +11,8 @@ from prefect_ollama.blocks.errors import NodeAnswerError
 from prefect_ollama.blocks.nodes._body import refuse_encoding
 from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS
 
+# Bytes of a whole stream: Ollama sends some 3 KB a second of a download, and a download takes a day at most.
 MOST_STREAM: Final = 256 * 2**20
-"""Bytes of a whole stream: Ollama sends some 3 KB a second of a download, and a download takes a day at most."""
 
 MOST_LINES: Final = 4_000_000
 

@@ -15,12 +15,13 @@ from prefect_ollama.blocks.errors import NodeError, NodeRefused
 from prefect_ollama.blocks.nodes._payload import member, whole
 
 LEAST_CONTEXT: Final = 64
-MOST_CONTEXT: Final = 2**24
-"""Tokens: the shortest context of a known model is 77 (CLIP), the longest some ten million."""
 
+# Tokens: the shortest context of a known model is 77 (CLIP), the longest some ten million.
+MOST_CONTEXT: Final = 2**24
+
+# Tokens that the only node of several that gives a context must give at least: a shorter one would cut the texts
+# of the others on one node's word.
 LEAST_LONE_CONTEXT: Final = 256
-"""Tokens that the only node of several that gives a context must give at least: a shorter one would cut the texts of
-the others on one node's word."""
 
 _MOST_MODELS: Final = 10_000
 _LONGEST_NAME: Final = 512

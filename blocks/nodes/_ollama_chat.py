@@ -18,8 +18,8 @@ from prefect_ollama.blocks.nodes.chat import ChatLimits, ChatReply, ChatRequest,
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ModelSpec, NodeSpec
 
+# Seconds that the end of a response may take after the end of its answer: then the connection can be used again.
 END_TIMEOUT_S: Final = 2.0
-"""Seconds that the end of a response may take after the end of its answer: then the connection can be used again."""
 
 
 class OllamaChat(OllamaEndpoint):

@@ -26,17 +26,18 @@ from prefect_ollama.blocks.nodes.embed_response import Answer, most_tokens_of
 from prefect_ollama.blocks.nodes.endpoint import DESCRIPTION_TIMEOUT_S, Inventory, NodeModel, Progress
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 
+# Words of the texts that show what a server does with long texts: as many as the longest context that is asked
+# for.
 PROBED_WORDS: Final = 2048
-"""Words of the texts that show what a server does with long texts: as many as the longest context that is asked for."""
 
+# Cosine from which two texts of one beginning were cut before their ends, which are of other words.
 SAME_TEXT: Final = 0.9999
-"""Cosine from which two texts of one beginning were cut before their ends, which are of other words."""
 
+# Tokens that a model adds to a text, at most.
 _END_TOKENS: Final = 8
-"""Tokens that a model adds to a text, at most."""
 
+# Seconds that what was found out about a server counts in this process: each run opens several endpoints.
 _INFO_SECONDS: Final = 600.0
-"""Seconds that what was found out about a server counts in this process: each run opens several endpoints."""
 
 _found: dict[tuple[str, str], tuple[float, ServerInfo]] = {}
 

@@ -19,11 +19,12 @@ from prefect_ollama.blocks.nodes._errors import start_of
 from prefect_ollama.blocks.nodes._payload import MOST_DIMENSIONS, Bounds, embed_bounds, parse, whole
 from prefect_ollama.blocks.nodes.embed_response import NORM_TOLERANCE, Answer, Vectors
 
+# Norms of vectors that are usable. Models that do not normalise give norms of 0.1 to 100; a norm of 0 is a
+# failure.
 _NORM_RANGE: Final = (1e-6, 1e6)
-"""Norms of vectors that are usable. Models that do not normalise give norms of 0.1 to 100; a norm of 0 is a failure."""
 
+# What stands around a vector: its index, the kind of the object, indentation.
 _BYTES_A_ROW: Final = 512
-"""What stands around a vector: its index, the kind of the object, indentation."""
 
 
 def embedding_bounds(count: int, dimension: int | None) -> Bounds:

@@ -29,8 +29,8 @@ LLAMA_CPP: Final = "llama.cpp"
 VLLM: Final = "vLLM"
 TEI: Final = "TEI"
 
+# `owned_by` of a model in `/v1/models`, where it names the server.
 _OWNERS: Final = {"llamacpp": LLAMA_CPP, "vllm": VLLM}
-"""`owned_by` of a model in `/v1/models`, where it names the server."""
 
 _LONGEST_NAME: Final = 512
 _MOST_MODELS: Final = 10_000

@@ -41,11 +41,11 @@ LIST_BOUNDS: Final = Bounds(4 * 1024**2, 50_000, 400_000)
 SHOW_BOUNDS: Final = Bounds(8 * 1024**2, 100_000, 500_000)
 LINE_BOUNDS: Final = Bounds(64 * 1024, 256, 4096)
 
+# Floats of a vector where it is not known how many there must be; the largest models have 8,192.
 MOST_DIMENSIONS: Final = 16_384
-"""Floats of a vector where it is not known how many there must be; the largest models have 8,192."""
 
+# A float takes 12 bytes as Ollama writes it, and 25 as a double; the rest is for indentation.
 _BYTES_A_FLOAT: Final = 48
-"""A float takes 12 bytes as Ollama writes it, and 25 as a double; the rest is for indentation."""
 
 
 def embed_bounds(count: int, dimension: int | None) -> Bounds:

@@ -43,8 +43,8 @@ def base_url(text: str) -> str:
     return _join(scheme, host, port, path)
 
 
+# What an address ends in whose server speaks OpenAI's API.
 OPENAI_PATH = "/v1"
-"""What an address ends in whose server speaks OpenAI's API."""
 
 
 def is_openai_address(text: str) -> bool:

@@ -21,11 +21,11 @@ from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 from prefect_ollama.blocks.nodes.spec import NodeSpec
 from prefect_ollama.blocks.nodes.status import NodeStatus
 
+# Addresses that are asked at the same time.
 AT_ONCE = 128
-"""Addresses that are asked at the same time."""
 
+# Seconds that a server which takes the connection has for all its answers.
 HOST_TIMEOUT_S = 5.0
-"""Seconds that a server which takes the connection has for all its answers."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

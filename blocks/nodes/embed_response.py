@@ -18,13 +18,14 @@ from prefect_ollama.blocks.nodes._payload import embed_bounds, parse, whole
 
 Vectors = NDArray[np.float32]
 
+# Tokens of one request that are believed where the texts are not known.
 MOST_TOKENS = 2**40
-"""Tokens of one request that are believed where the texts are not known."""
 
 _TOKENS_A_CHARACTER = 8
+
+# A character has at most four bytes, and no tokenizer makes more than two tokens of a byte; models add a few
+# tokens at the ends of a text.
 _TOKENS_A_TEXT = 64
-"""A character has at most four bytes, and no tokenizer makes more than two tokens of a byte; models add a few tokens at
-the ends of a text."""
 
 NORM_TOLERANCE = 0.01
 """Ollama normalises what it sends; float32 and a proxy's rounding stay far within this."""

@@ -14,8 +14,8 @@ from prefect_ollama.blocks.nodes.embed_response import Answer
 from prefect_ollama.blocks.nodes.running_models import LoadedModel
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 
+# Seconds for one call that describes the node: such calls load no model, so a node that works answers at once.
 DESCRIPTION_TIMEOUT_S: Final = 30.0
-"""Seconds for one call that describes the node: such calls load no model, so a node that works answers at once."""
 
 Progress = Callable[[str, str, int, int], None]
 """Called with node name, what it does, bytes done, bytes in all."""

@@ -37,26 +37,26 @@ if TYPE_CHECKING:
     # It brings the HTTP client, which takes a fifth of a second to import and which a search by words does without.
     from prefect_ollama.blocks.nodes.embed_response import Vectors
 
+# Least cosine where digest and version agree: only the hardware can differ then.
 SAME_BUILD: Final = 0.9999
-"""Least cosine where digest and version agree: only the hardware can differ then."""
 
+# The same where both nodes also say that the weights of this build are quantized.
 SAME_QUANTIZED: Final = 0.999
-"""The same where both nodes also say that the weights of this build are quantized."""
 
+# Least cosine where digest or version differ or are unknown.
 SAME_VECTORS: Final = 0.99995
-"""Least cosine where digest or version differ or are unknown."""
 
+# Least cosine of two quantizations of one model; 4 bits give 0.98 and more, other models 0.5 and less.
 _QUANTIZED: Final = 0.9
-"""Least cosine of two quantizations of one model; 4 bits give 0.98 and more, other models 0.5 and less."""
 
+# Names of quantizations as GGUF has them: Q8_0, Q4_K_M, IQ4_NL; F16, BF16 and F32 are none.
 _QUANTIZATION: Final = re.compile("I?Q[0-9]", re.IGNORECASE)
-"""Names of quantizations as GGUF has them: Q8_0, Q4_K_M, IQ4_NL; F16, BF16 and F32 are none."""
 
+# Servers other than Ollama that name themselves, perhaps without a version.
 SERVERS: Final = frozenset({"llama.cpp", "vLLM", "TEI"})
-"""Servers other than Ollama that name themselves, perhaps without a version."""
 
+# Canaries of ASCII letters, digits and full stops, which all tokenizers of a model cut alike.
 _PLAIN: Final = frozenset(map(canary_name, (SHORT[3], LONG_WORD, *(text for _, text in LONG_TEXTS))))
-"""Canaries of ASCII letters, digits and full stops, which all tokenizers of a model cut alike."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,17 +13,17 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Self
 
+# Seconds from one look at the clock to the next.
 TICK_S = 0.1
-"""Seconds from one look at the clock to the next."""
 
+# Seconds by which a timer is late on any machine.
 NOISE_S = 0.02
-"""Seconds by which a timer is late on any machine."""
 
+# Gaps to keep: those of five minutes at least.
 KEPT = 3000
-"""Gaps to keep: those of five minutes at least."""
 
+# Seconds after which half of the longest gap is forgotten.
 HALF_LIFE_S = 10.0
-"""Seconds after which half of the longest gap is forgotten."""
 
 
 class LoopLag:

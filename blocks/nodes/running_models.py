@@ -14,8 +14,8 @@ from prefect_ollama.blocks.nodes.spec import full_name
 _LONGEST_NAME = 512
 _MOST_BYTES = 2**50
 
+# A time further away than this is what `keep_alive: -1` gives.
 FOR_EVER = timedelta(days=3650)
-"""A time further away than this is what `keep_alive: -1` gives."""
 
 
 @dataclass(frozen=True, slots=True)

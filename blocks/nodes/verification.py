@@ -35,25 +35,26 @@ from prefect_ollama.blocks.nodes.spec import ClusterSpec
 
 T = TypeVar("T")
 
+# Whose vectors a node is held against, in an error; the alternative is the table's.
 NODES = "the other nodes'"
-"""Whose vectors a node is held against, in an error; the alternative is the table's."""
 
+# Least cosine between two vectors of one text from one node; those of two canaries are far below.
 SAME_ORDER = 0.999
-"""Least cosine between two vectors of one text from one node; those of two canaries are far below."""
 
+# Context asked for where the user names none: chunks are far shorter, and a larger one costs memory.
 CONTEXT_CAP = 2048
-"""Context asked for where the user names none: chunks are far shorter, and a larger one costs memory."""
 
+# Seconds that a run waits for slower nodes to answer at all, once one has.
 GRACE = 2.0
-"""Seconds that a run waits for slower nodes to answer at all, once one has."""
 
 SLOWER = 3.0
-LONGEST_GRACE = 4.0
-"""It waits SLOWER times as long as the first one took, if that is longer, and LONGEST_GRACE times as long at most."""
 
+# It waits SLOWER times as long as the first one took, if that is longer, and LONGEST_GRACE times as long at most.
+LONGEST_GRACE = 4.0
+
+# Seconds that it waits for the others' canary vectors, once one node's are there: some load a model first, and
+# the majority of them decides. Those that are later join when they are ready.
 LOAD_GRACE = 5.0
-"""Seconds that it waits for the others' canary vectors, once one node's are there: some load a model first, and
-the majority of them decides. Those that are later join when they are ready."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

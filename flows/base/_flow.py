@@ -27,14 +27,15 @@ from prefect_ollama.tasks.planning import kept_list
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# Length of a list of paths above which it goes by a file. Prefect's API takes 512 KiB for all parameters
+# together.
 LIST_BYTES: Final = 64 * 1024
-"""Length of a list of paths above which it goes by a file. Prefect's API takes 512 KiB for all parameters together."""
 
+# The parameter that takes a list of paths.
 _SOURCE: Final = "source"
-"""The parameter that takes a list of paths."""
 
+# What Prefect's `Flow.__call__` takes for itself.
 _CALL: Final = ("return_state", "wait_for")
-"""What Prefect's `Flow.__call__` takes for itself."""
 
 
 class Flow(prefect.Flow[P, R]):

@@ -20,11 +20,11 @@ OWN_DATABASE: Final = "PREFECT_API_DATABASE_CONNECTION_URL=sqlite+aiosqlite:///{
 
 NOTHING_DONE: Final = "Nothing was done."
 
+# Lines of the server's own words that an error shows.
 LAST_LINES: Final = 3
-"""Lines of the server's own words that an error shows."""
 
+# What two servers say that make the same database at the same time; the second start finds it made.
 _PASSING: Final = ("already exists", "database is locked", "UNIQUE constraint failed: alembic_version")
-"""What two servers say that make the same database at the same time; the second start finds it made."""
 
 _ERROR: Final = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Warning|Exit)\b.*")
 

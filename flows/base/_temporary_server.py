@@ -37,20 +37,20 @@ from prefect_ollama.flows.base._server_errors import (
     locked,
 )
 
+# Time for a server to start; its first start makes the database, which takes a minute on a slow machine.
 START_TIMEOUT_S: Final = 120
-"""Time for a server to start; its first start makes the database, which takes a minute on a slow machine."""
 
+# Time for which another process may hold the database's lock while the server starts.
 LOCKED_S: Final = 10.0
-"""Time for which another process may hold the database's lock while the server starts."""
 
+# Time between two looks at that lock.
 LOOK_S: Final = 2.0
-"""Time between two looks at that lock."""
 
+# Starts that are tried where the reason may have passed.
 STARTS: Final = 3
-"""Starts that are tried where the reason may have passed."""
 
+# Time for a named server to answer, and then to be asked again.
 ANSWER_S: Final = 5.0
-"""Time for a named server to answer, and then to be asked again."""
 
 AGAIN_S: Final = 0.5
 

@@ -43,8 +43,8 @@ def reached(address: str | None) -> Iterator[None]:
         ) from error
 
 
+# How the addresses begin of schedulers that let only those in whom they can verify, or that have no port at all.
 SECURE = ("tls://", "wss://", "inproc://")
-"""How the addresses begin of schedulers that let only those in whom they can verify, or that have no port at all."""
 
 
 def warn_if_open(client: distributed.Client) -> None:

@@ -31,14 +31,14 @@ from prefect_ollama.tasks.prefect_state import ROLES, Role
 
 _LOOPBACK = "127.0.0.1"
 
+# Heaps of a worker, which has dozens of threads. By itself glibc gives each its own, up to eight a core, and none
+# hands back what it once took: it held half as much memory again, and its work took longer.
 HEAPS = 2
-"""Heaps of a worker, which has dozens of threads. By itself glibc gives each its own, up to eight a core, and none
-hands back what it once took: it held half as much memory again, and its work took longer."""
 
 _M_ARENA_MAX = -8  # malloc.h
 
+# How often worker processes are started that end as they start.
 START_TRIES = 3
-"""How often worker processes are started that end as they start."""
 
 _CONFIG = {
     # These workers serve one run: nobody asks them for pages, metrics or profiles, and what they cost while

@@ -16,8 +16,8 @@ from prefect.settings import get_current_settings
 from prefect_ollama.blocks.errors import FolderNotPrivate
 from prefect_ollama.blocks.private_files import private_folder, private_lock
 
+# The folder of Prefect's home that holds one folder for each run.
 NAME = "ollama-scratch"
-"""The folder of Prefect's home that holds one folder for each run."""
 
 _LOCK = "lock"
 

@@ -38,11 +38,11 @@ from prefect.tasks import Task
 from prefect_ollama.flows.runner.server_watch import ServerWatch
 from prefect_ollama.tasks.prefect_state import UNTOLD
 
+# Seconds within which a server writes down what it was told.
 LAG: Final = 10.0
-"""Seconds within which a server writes down what it was told."""
 
+# Task runs that the server gives at a time, at most.
 PAGE: Final = 200
-"""Task runs that the server gives at a time, at most."""
 
 _FINAL = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 
@@ -187,8 +187,8 @@ def _flow_run_id() -> UUID | None:
     return context.flow_run.id if context and context.flow_run else None
 
 
+# Task runs that ended last, whose record shows that a server has those of the earlier ones.
 LAST = 64
-"""Task runs that ended last, whose record shows that a server has those of the earlier ones."""
 
 
 class TaskRunStates:

@@ -21,8 +21,8 @@ from distributed.utils import get_mp_context
 
 _METHOD = "distributed.worker.multiprocessing-method"
 
+# How Dask names the processes of its workers (`distributed.nanny.WorkerProcess.start`).
 _WORKER: Final = "Dask Worker process (from Nanny)"
-"""How Dask names the processes of its workers (`distributed.nanny.WorkerProcess.start`)."""
 
 _MAIN: Final = ("init_main_from_name", "init_main_from_path")
 

@@ -20,11 +20,11 @@ from prefect_ollama.blocks.errors import ServerLost
 from prefect_ollama.blocks.periodic import PeriodicThread
 from prefect_ollama.tasks.prefect_state import run_logger
 
+# Seconds that a run which is done waits for a server that does not answer.
 SERVER_TIMEOUT_S: Final = 600.0
-"""Seconds that a run which is done waits for a server that does not answer."""
 
+# Seconds between two looks at the server; to start anew takes one longer than that.
 LOOK_EVERY: Final = 3.0
-"""Seconds between two looks at the server; to start anew takes one longer than that."""
 
 ANSWER_SECONDS: Final = 5.0
 

@@ -12,15 +12,12 @@ from referencing import Registry
 
 from prefect_ollama.blocks.errors import ConfigurationError
 
+# Returns the value of an answer. Raises: ValueError: It does not fit. The text says why, and quotes nothing of
+# the answer.
 Check = Callable[[str], Any]
-"""Returns the value of an answer.
 
-Raises:
-    ValueError: It does not fit. The text says why, and quotes nothing of the answer.
-"""
-
+# Characters of an answer with a format: parsed JSON may take thirty times the memory of its text.
 LONGEST_ANSWER: Final = 2**20
-"""Characters of an answer with a format: parsed JSON may take thirty times the memory of its text."""
 
 
 def check_of(schema: Mapping[str, Any] | None) -> Check:

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+# Seconds that a request should take at most: longer ones save nothing more and lose more with a node.
 MAX_REQUEST_S = 1.35
-"""Seconds that a request should take at most: longer ones save nothing more and lose more with a node."""
 
+# Seconds that a request should take at least: shorter ones cost more to send than they balance.
 MIN_REQUEST_S = 0.2
-"""Seconds that a request should take at least: shorter ones cost more to send than they balance."""
 
+# A request should take at least this many times its overhead, so that this does not eat the node's time.
 WORTH = 14.0
-"""A request should take at least this many times its overhead, so that this does not eat the node's time."""
 
+# Of its share a node takes this much with one request.
 PART = 0.75
-"""Of its share a node takes this much with one request."""
 
 SLACK = 1.05
 

@@ -17,24 +17,25 @@ from prefect_ollama.blocks.errors import NodeBusy, NodeError, NodeRefused, NodeU
 State = Literal["closed", "open", "half-open"]
 
 FIRST_WAIT = 0.05
+
+# Seconds between two probes at most; a probe costs the node eight short texts.
 LONGEST_WAIT = 2.0
-"""Seconds between two probes at most; a probe costs the node eight short texts."""
 
+# The same for a node that is not there, where a probe costs nothing.
 UNREACHABLE_WAIT = 0.5
-"""The same for a node that is not there, where a probe costs nothing."""
 
+# Seconds after which a node counts as gone, also while a probe of it is under way.
 MOMENT = 1.0
-"""Seconds after which a node counts as gone, also while a probe of it is under way."""
 
+# Failures in a row after which it does so at once.
 MOMENTS = 4
-"""Failures in a row after which it does so at once."""
 
+# Seconds within which a node that was silent and is right again counts as one that made a pause, not as one that
+# failed: another program may use its machine, or ours.
 PAUSE_S = 30.0
-"""Seconds within which a node that was silent and is right again counts as one that made a pause, not as one that
-failed: another program may use its machine, or ours."""
 
+# Seconds to the first probe of a node that refuses: someone has to change something there first.
 REFUSED_WAIT = 2.0
-"""Seconds to the first probe of a node that refuses: someone has to change something there first."""
 
 
 class Breaker:

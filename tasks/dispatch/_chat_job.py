@@ -13,14 +13,14 @@ from prefect_ollama.tasks.dispatch._answer_stream import AnswerStream, Attempt, 
 from prefect_ollama.tasks.dispatch._job import Job
 from prefect_ollama.tasks.dispatch.chat import ChatAnswer, ChatAnswers, ChatUnfinished
 
+# Tokens of a prompt that cost as much as one of the answer: a prompt is read in parallel, an answer is not.
+# Ollama's own figures give 5 to 10 on a CPU and 20 to 40 on a GPU.
 PROMPT_TOKENS_A_UNIT: Final = 16.0
-"""Tokens of a prompt that cost as much as one of the answer: a prompt is read in parallel, an answer is not. Ollama's
-own figures give 5 to 10 on a CPU and 20 to 40 on a GPU."""
 
 BYTES_A_TOKEN: Final = 4.0
 
+# Tokens of an answer, before any has come.
 FIRST_ANSWER_TOKENS: Final = 128.0
-"""Tokens of an answer, before any has come."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,18 +28,18 @@ from prefect_ollama.tasks.dispatch._job import Item
 from prefect_ollama.tasks.dispatch._node import Node
 from prefect_ollama.tasks.dispatch._unchecked import Unchecked
 
+# Seconds from one piece of an answer to the next: a node that swaps models or reads from disk makes such pauses,
+# and one that hangs makes longer ones.
 TOKEN_TIMEOUT_S: Final = 60.0
-"""Seconds from one piece of an answer to the next: a node that swaps models or reads from disk makes such pauses, and
-one that hangs makes longer ones."""
 
+# Rate of a node before its first answer; the same for all, so that all get work and show what they can do.
 FIRST_TOKENS_A_SECOND: Final = 30.0
-"""Rate of a node before its first answer; the same for all, so that all get work and show what they can do."""
 
+# Weight of the newest answer in the mean length of answers.
 MEMORY: Final = 0.1
-"""Weight of the newest answer in the mean length of answers."""
 
+# What a node that failed is asked: any answer shows that its runner works, which its list of models does not.
 SANITY: Final = ChatRequest((ChatMessage("user", "Answer with one word."),), max_tokens=1)
-"""What a node that failed is asked: any answer shows that its runner works, which its list of models does not."""
 
 
 class ChatKind:

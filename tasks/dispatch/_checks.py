@@ -9,8 +9,8 @@ from prefect_ollama.tasks.dispatch._job import Item
 from prefect_ollama.tasks.dispatch._node import Node, Request
 from prefect_ollama.tasks.dispatch.embedding import estimate_units
 
+# Units of one canary text.
 ONE_CANARY = estimate_units(SHORT[0])
-"""Units of one canary text."""
 
 
 @dataclass(eq=False, slots=True)

@@ -39,8 +39,8 @@ from prefect_ollama.tasks.dispatch._request_kind import Carried, Findings, Reply
 from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
 from prefect_ollama.tasks.dispatch.stats import DispatchStats, Span
 
+# Seconds until an idle node looks for late work again, and a node without a slot asks for one again.
 LOOK_AGAIN = 0.05
-"""Seconds until an idle node looks for late work again, and a node without a slot asks for one again."""
 
 SPANS_KEPT = 20_000
 

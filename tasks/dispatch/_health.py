@@ -14,8 +14,8 @@ from prefect_ollama.tasks.dispatch import _poison_texts as poison_texts
 from prefect_ollama.tasks.dispatch._node import Node
 from prefect_ollama.tasks.dispatch._request_kind import RequestKind
 
+# Seconds of a first probe; each further one in a row may take twice as long, as a model may have to load.
 PROBE_TIMEOUT = 5.0
-"""Seconds of a first probe; each further one in a row may take twice as long, as a model may have to load."""
 
 
 class Health:

@@ -18,28 +18,29 @@ from prefect_ollama.tasks.dispatch._request_kind import Client, Reply
 from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
 from prefect_ollama.tasks.dispatch.stats import NodeStats
 
+# A request that takes this many times as long as expected, and OVERDUE_LEAST on top, is given to others.
 OVERDUE = 2.0
-"""A request that takes this many times as long as expected, and OVERDUE_LEAST on top, is given to others."""
 
 OVERDUE_LEAST = 0.5
 
+# A node that gives no answer for this many times as long as expected, and SILENT_LEAST on top, counts as silent.
 SILENT = 4.0
-"""A node that gives no answer for this many times as long as expected, and SILENT_LEAST on top, counts as silent."""
 
 SILENT_LEAST = 1.5
+
+# Both come later by this many times the longest pause that the node has made of late.
 PAUSES = 2.0
-"""Both come later by this many times the longest pause that the node has made of late."""
 
+# And by this many times the longest gap in which our own event loop did not run: where other programs have the
+# cores, they may have those of a node on this machine too.
 LAGS = 4.0
-"""And by this many times the longest gap in which our own event loop did not run: where other programs have the
-cores, they may have those of a node on this machine too."""
 
+# The first request may take this long before others are asked: its node may have to load the model. Whether the
+# node is silent shows only at the end of its load time-out.
 LOADING_OVERDUE_S = 15.0
-"""The first request may take this long before others are asked: its node may have to load the model. Whether the node
-is silent shows only at the end of its load time-out."""
 
+# A request that takes this many times as long as expected, and GIVE_UP_EXTRA_S on top, is given up.
 GIVE_UP_FACTOR = 10.0
-"""A request that takes this many times as long as expected, and GIVE_UP_EXTRA_S on top, is given up."""
 
 GIVE_UP_EXTRA_S = 10.0
 

@@ -21,9 +21,10 @@ from prefect_ollama.tasks.dispatch._job import FailureRecord, Item
 from prefect_ollama.tasks.dispatch._node import Node
 from prefect_ollama.tasks.dispatch._request_kind import RequestKind
 
+# Score at which a text is rejected. A failure counts 1, a rejection of the input 1.5. No answer counts a half,
+# because the node may have gone for another reason. "Too long" alone is enough, because no node says it by
+# chance.
 REJECT_SCORE = 3.0
-"""Score at which a text is rejected. A failure counts 1, a rejection of the input 1.5. No answer counts a half, because
-the node may have gone for another reason. "Too long" alone is enough, because no node says it by chance."""
 
 
 def record_failure(item: Item, node: Node, error: NodeError) -> None:

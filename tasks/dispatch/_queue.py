@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from prefect_ollama.tasks.dispatch._job import Item
 
+# Texts of a request at least, however many fail.
 FEW = 4
-"""Texts of a request at least, however many fail."""
 
 
 class Queue:

@@ -13,24 +13,25 @@ import heapq
 import math
 from dataclasses import dataclass
 
+# Seconds of work over which the fit forgets: a node that slows shows within a few requests.
 MEMORY = 3.0
-"""Seconds of work over which the fit forgets: a node that slows shows within a few requests."""
 
 FIRST_WAVE = 4
+
+# Requests of one wave were served at once when they took less than this many times as long as the quickest.
 AT_ONCE = 1.5
-"""Requests of one wave were served at once when they took less than this many times as long as the quickest."""
 
+# Seconds from which on it is the service of a request that takes them, and not the way there.
 SURELY = 0.1
-"""Seconds from which on it is the service of a request that takes them, and not the way there."""
 
+# Seconds within which requests count as sent together.
 TOGETHER = 0.02
-"""Seconds within which requests count as sent together."""
 
+# Seconds after which half of the longest pause of a node is forgotten: one that shares its machine pauses again.
 PAUSE_HALF_LIFE_S = 60.0
-"""Seconds after which half of the longest pause of a node is forgotten: one that shares its machine pauses again."""
 
+# A request is at most this many times as large as the largest that the node has finished.
 GROWTH = 12.0
-"""A request is at most this many times as large as the largest that the node has finished."""
 
 
 @dataclass(slots=True, eq=False)

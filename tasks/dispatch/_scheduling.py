@@ -9,8 +9,8 @@ from prefect_ollama.tasks.dispatch import _batch_size as batch_size
 from prefect_ollama.tasks.dispatch._job import Item
 from prefect_ollama.tasks.dispatch._node import Node, Request
 
+# A second copy is sent when it should be there this many times sooner than the first.
 HEDGE_GAIN = 1.2
-"""A second copy is sent when it should be there this many times sooner than the first."""
 
 
 def next_pull(nodes: Sequence[Node], queued: float, item: Item, now: float) -> tuple[Node, float] | None:

@@ -35,14 +35,14 @@ logger = logging.getLogger(__name__)
 
 LOCK_FILE, SLOTS, SUFFIX = "gate", "slots.json", ".user"
 
+# Seconds to wait for the lock, which everybody holds for some microseconds, before going on without it.
 LOCK_TIMEOUT_S = 0.1
-"""Seconds to wait for the lock, which everybody holds for some microseconds, before going on without it."""
 
+# Seconds after which a run with no request at a node gets a slot, whatever others hold: they may be stopped.
 SLOT_TIMEOUT_S = 15.0
-"""Seconds after which a run with no request at a node gets a slot, whatever others hold: they may be stopped."""
 
+# Requests in flight, of all together, at a node of which nobody knows yet how many it serves at once.
 UNKNOWN_SLOTS = 2
-"""Requests in flight, of all together, at a node of which nobody knows yet how many it serves at once."""
 
 
 @dataclass(slots=True)

@@ -25,8 +25,8 @@ from prefect_ollama.tasks.dispatch.stats import DispatchStats
 
 Kind = Literal["document", "query"]
 
+# How long a shared dispatcher with nothing to do outlives its last use when another run needs one.
 SHARED_SECONDS = 60.0
-"""How long a shared dispatcher with nothing to do outlives its last use when another run needs one."""
 
 
 class Dispatcher:

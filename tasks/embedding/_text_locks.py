@@ -23,11 +23,11 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+# Lock files: the kernel looks through all locks of a file for each one that it sets.
 FILES = 64
-"""Lock files: the kernel looks through all locks of a file for each one that it sets."""
 
+# Offsets in a file are signed and of 64 bits.
 OFFSET_MASK = 2**62 - 1
-"""Offsets in a file are signed and of 64 bits."""
 
 
 class TextLocks:

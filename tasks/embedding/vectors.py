@@ -27,19 +27,18 @@ from prefect_ollama.tasks.planning import Bundle, document_id
 from prefect_ollama.tasks.prefect_state import run_logger
 from prefect_ollama.tasks.reporting import RunStatistics
 
+# Texts that are handed over together; few, because a slow node takes seconds for each.
 PART = 8
-"""Texts that are handed over together; few, because a slow node takes seconds for each."""
 
+# How often the cache is asked for texts that another run has under way; that run puts them there each second.
 OTHER_RUN_POLL_S = 0.25
-"""How often the cache is asked for texts that another run has under way; that run puts them there each second."""
 
+# How long another run may have texts under way without a new vector of them; then they are embedded here as well.
+# A run can be stopped, or wait for nodes that are gone, while the nodes of this one are free.
 OTHER_RUN_PATIENCE_S = 60.0
-"""How long another run may have texts under way without a new vector of them; then they are embedded here as well.
 
-A run can be stopped, or wait for nodes that are gone, while the nodes of this one are free."""
-
+# A put in the cache is synced to disk: at most so often, a bundle's end apart.
 KEEP_SECONDS = 1.0
-"""A put in the cache is synced to disk: at most so often, a bundle's end apart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

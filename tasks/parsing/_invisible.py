@@ -12,12 +12,12 @@ import re
 from collections import Counter
 from typing import Final
 
+# Characters that may be dropped, as the inside of a class of a regular expression.
 INVISIBLE: Final = (
     r"\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     r"\u202a-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
     r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U0001fffe\U0001ffff\U0002fffe\U0002ffff\U000e0000-\U000e0fff"
 )
-"""Characters that may be dropped, as the inside of a class of a regular expression."""
 
 _INVISIBLE: Final = re.compile(f"[{INVISIBLE}]")
 # Scripts whose letters change their shape beside a joiner, or that put no space between words.

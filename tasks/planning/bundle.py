@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from prefect_ollama.tasks.planning.source import SourceFile
 
+# Before anything was parsed: what dense text comes to, so that the first bundles are small and soon done.
 FIRST_CHUNKS_A_BYTE = 1 / 512
-"""Before anything was parsed: what dense text comes to, so that the first bundles are small and soon done."""
 
+# Bytes that the first guess weighs against what is seen.
 FIRST_BYTES = 2**16
-"""Bytes that the first guess weighs against what is seen."""
 
 MOST_FILES = 500
 

@@ -21,8 +21,8 @@ from prefect_ollama.blocks.private_files import open_private, private_folder
 MARK: Final = "@"
 """What a source begins with that is such a file."""
 
+# Age at which lists of runs that were killed are deleted.
 LEFT_S: Final = 7 * 24 * 3600.0
-"""Age at which lists of runs that were killed are deleted."""
 
 _KEPT: Final = re.compile(r"(\d+)-files-[0-9a-f]{16}\.list")
 

@@ -13,11 +13,11 @@ from prefect_ollama.blocks.lance import StoreSpec
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.tasks.planning import LISTED
 
+# Characters of a key; Prefect takes 512.
 MAX_KEY_CHARACTERS = 400
-"""Characters of a key; Prefect takes 512."""
 
+# Folders of files named one by one that are shown as sources, at most.
 FOLDERS = 20
-"""Folders of files named one by one that are shown as sources, at most."""
 
 _SCHEME = re.compile(r"([A-Za-z0-9]+)[^:/]*://(.*)", re.DOTALL)
 _UNSAFE = re.compile(r"[^\w\-./~@:=,+()]")

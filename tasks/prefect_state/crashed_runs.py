@@ -36,17 +36,17 @@ from prefect_ollama.blocks.documents import RUN_DONE, RUN_INTERRUPTED, Run
 from prefect_ollama.blocks.lance import alive
 from prefect_ollama.tasks.prefect_state.logging import run_logger
 
+# Labels of a flow run, by which its process is known.
 HOST, PROCESS = "prefect-ollama.host", "prefect-ollama.process"
-"""Labels of a flow run, by which its process is known."""
 
+# Latest interrupted runs that are looked up.
 LOOK_BACK: Final = 20
-"""Latest interrupted runs that are looked up."""
 
+# Runs that the server gives at a time, at most.
 PAGE: Final = 200
-"""Runs that the server gives at a time, at most."""
 
+# A flow run is signed in its first second; one that is this old and is not was killed before.
 UNSIGNED: Final = timedelta(minutes=1)
-"""A flow run is signed in its first second; one that is this old and is not was killed before."""
 
 MESSAGE: Final = "Its process ended without a word; a later run took its place."
 UNTOLD: Final = "The flow went on after it; Prefect's server was not told in time how it ended."

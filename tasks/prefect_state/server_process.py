@@ -13,8 +13,8 @@ import sys
 import threading
 import time
 
+# Time for what the server still writes down when its owner is gone.
 GRACE_S = 5.0
-"""Time for what the server still writes down when its owner is gone."""
 
 
 def main(listener: int) -> None:

@@ -24,26 +24,26 @@ from prefect_ollama.tasks.tuning.point import (
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 IN_FLIGHT = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
+# A larger setting gains something when it is this many times as quick as the best before.
 GAIN = 1.015
-"""A larger setting gains something when it is this many times as quick as the best before."""
 
+# A step that gained less shows that still larger settings, for which the time did not do, would gain little.
 SMALL_GAIN = 1.1
-"""A step that gained less shows that still larger settings, for which the time did not do, would gain little."""
 
+# Settings in a row that gain nothing, after which still larger ones are not tried.
 IDLE = 2
-"""Settings in a row that gain nothing, after which still larger ones are not tried."""
 
+# Times that a setting is measured at most.
 ENOUGH = 3
-"""Times that a setting is measured at most."""
 
+# Measurements that the time should do for.
 WINDOWS = 24
-"""Measurements that the time should do for."""
 
+# Answers for each request in flight that a measurement takes at least.
 ROUNDS = 3
-"""Answers for each request in flight that a measurement takes at least."""
 
+# A setting is sure to take too long when its time, in proportion to a smaller one's, is this many times too long.
 SURE = 1.5
-"""A setting is sure to take too long when its time, in proportion to a smaller one's, is this many times too long."""
 
 
 class Measure(Protocol):

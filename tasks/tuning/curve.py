@@ -9,8 +9,9 @@ from prefect_ollama.tasks.tuning.point import Point, Tuning
 
 WIDTH, HEIGHT = 760.0, 300.0
 LEFT, GAP, RIGHT, TOP, BOTTOM = 56.0, 100.0, 84.0, 40.0, 46.0
+
+# Height above the highest rate, as part of it.
 ROOM = 1.06
-"""Height above the highest rate, as part of it."""
 
 
 def draw_curve(name: str, tuning: Tuning) -> Svg:

@@ -11,11 +11,11 @@ from statistics import median, quantiles
 from prefect_ollama.blocks.nodes import Endpoint
 from prefect_ollama.tasks.tuning.point import Point
 
+# Answers of each lane that a rate is taken over, at least.
 ROUNDS = 2
-"""Answers of each lane that a rate is taken over, at least."""
 
+# Answers of all lanes together that it is taken over, at least.
 ANSWERS = 6
-"""Answers of all lanes together that it is taken over, at least."""
 
 
 class Load:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+# A setting is good enough that reaches this part of the best one's rate.
 NEAR = 0.97
-"""A setting is good enough that reaches this part of the best one's rate."""
 
+# With one request in flight a node has nothing to do while its answer is on the way and read. On a quiet machine
+# that may not show, in a run it does.
 IN_FLIGHT_LEAST = 2
-"""With one request in flight a node has nothing to do while its answer is on the way and read. On a quiet machine
-that may not show, in a run it does."""
 
+# Smaller requests gain nothing but shorter waits; they cost this side's time, which a cluster shares.
 TEXTS_LEAST = 8
-"""Smaller requests gain nothing but shorter waits; they cost this side's time, which a cluster shares."""
 
 
 @dataclass(frozen=True, slots=True)

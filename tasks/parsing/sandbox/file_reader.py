@@ -72,5 +72,5 @@ class PageDrawer(Protocol):
         ...
 
 
+# What the module of a reader has under the name `make_reader`; it takes the format's `setup`.
 MakeReader = Callable[[Mapping[str, Any]], FileReader]
-"""What the module of a reader has under the name `make_reader`; it takes the format's `setup`."""

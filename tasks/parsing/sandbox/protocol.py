@@ -31,8 +31,8 @@ DONE: Final = b"DONE"  # what else there is to the document; CPU seconds, memory
 SHORT: Final = 2**24
 """Most bytes of a line that holds no page."""
 
+# Most bytes of any line.
 MAX_MESSAGE_BYTES: Final = 2**26
-"""Most bytes of any line."""
 
 # The most that an unprivileged process may ask of Linux for a pipe: some hundred pages.
 PIPE_BYTES: Final = 2**20
