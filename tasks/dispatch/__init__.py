@@ -1,4 +1,4 @@
-"""The dispatcher: keeps unlike nodes busy to the last text, and gives every text exactly one right vector."""
+"""The dispatcher: keeps nodes of different speed busy to the last text, and gives each text exactly one vector."""
 
 from typing import TYPE_CHECKING
 

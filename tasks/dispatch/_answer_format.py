@@ -1,4 +1,4 @@
-"""Does an answer fit the JSON schema that was sent with its request? Nodes are asked for it, and not believed."""
+"""Checks an answer against the JSON schema of its request. Nodes get the schema, but may ignore it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from referencing import Registry
 
 from prefect_ollama.blocks.errors import ConfigurationError
 
-# Returns the value of an answer. Raises: ValueError: It does not fit. The text says why, and quotes nothing of
-# the answer.
+# Returns the value of an answer, or raises a ValueError that says why it does not fit and quotes nothing of the
+# answer.
 Check = Callable[[str], Any]
 
-# Characters of an answer with a format: parsed JSON may take thirty times the memory of its text.
+# Characters of an answer with a format at most: parsed JSON may take thirty times the memory of its text.
 LONGEST_ANSWER: Final = 2**20
 
 
 def check_of(schema: Mapping[str, Any] | None) -> Check:
-    """Return what checks answers against a JSON schema (draft 2020-12); without one every answer fits.
+    """Return a function that checks answers against a JSON schema (draft 2020-12); without a schema every answer fits.
 
     Raises:
         ConfigurationError: It is no JSON schema.
@@ -36,7 +36,7 @@ def check_of(schema: Mapping[str, Any] | None) -> Check:
             state="Nothing was sent.",
             remedy="Correct the schema.",
         ) from error
-    # An empty registry: a schema must not make us fetch anything.
+    # An empty registry, because a `$ref` to a URL would otherwise be fetched.
     validator = Draft202012Validator(schema, registry=Registry())
 
     def check(text: str) -> Any:
@@ -50,7 +50,7 @@ def check_of(schema: Mapping[str, Any] | None) -> Check:
             if (wrong := best_match(validator.iter_errors(value))) is None:
                 return value
             why = f"it does not fit the schema: {wrong.json_path[:200]} breaks {wrong.validator!r}"
-        # Not within `except`: the parser's error holds the whole text.
+        # Not within `except`, because the parser's error holds the whole answer and would stay as the context.
         raise ValueError(why)
 
     return check

@@ -1,4 +1,4 @@
-"""One answer as its caller hears it, though several nodes may be at work on it, and some of them fail."""
+"""The stream of one answer to its caller, while nodes may fail and others repeat the request."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Tell = Callable[[ChatEvent], None]
 
 
 class AnswerStream:
-    """Hands on the pieces of one attempt at a time.
+    """Passes on the pieces of one attempt at a time.
 
-    Guarantees: the pieces after the last `ChatRestarted` are the beginning of the answer that is given in the end, and
-    all of it once the answer is there.
+    Guarantees: the pieces after the last `ChatRestarted` are the beginning of the final answer, and all of it once the
+    answer is complete.
 
     Args:
         tell: Called with each event.
@@ -25,23 +25,23 @@ class AnswerStream:
         self._told = False
 
     def heard(self, attempt: Attempt, piece: str) -> None:
-        """Take in a piece that an attempt has added to its text."""
+        """Take a piece that an attempt has added to its text."""
         if self._leader is None:
             self._lead(attempt, attempt.text)
         elif self._leader is attempt:
             self._tell(ChatText(piece))
 
     def failed(self, attempt: Attempt) -> None:
-        """Note that an attempt brings no answer; the next one that is heard goes on from its own beginning."""
+        """Note that an attempt failed. The stream then restarts with the text of the next attempt."""
         if self._leader is attempt:
             self._leader = None
 
     def finish(self, attempt: Attempt, text: str) -> None:
-        """Tell the rest of the answer that counts.
+        """Pass on the rest of the final answer.
 
         Args:
-            attempt: Whose it is.
-            text: All of it.
+            attempt: The attempt that succeeded.
+            text: The whole answer.
         """
         if self._leader is not attempt or attempt.text != text:
             self._lead(attempt, text)
@@ -58,7 +58,7 @@ class Attempt:
     """One node's work on one request.
 
     Args:
-        stream: Where its pieces go; None where nobody listens.
+        stream: Receives the pieces; None if the caller does not stream.
     """
 
     def __init__(self, stream: AnswerStream | None) -> None:
@@ -67,7 +67,7 @@ class Attempt:
 
     @property
     def text(self) -> str:
-        """What has come so far."""
+        """The text so far."""
         return "".join(self._pieces)
 
     def heard(self, piece: str) -> None:
@@ -77,11 +77,11 @@ class Attempt:
             self._stream.heard(self, piece)
 
     def failed(self) -> None:
-        """Note that it brings no answer."""
+        """Note that it failed."""
         if self._stream is not None:
             self._stream.failed(self)
 
     def finish(self, text: str) -> None:
-        """Note that its answer counts."""
+        """Note that it succeeded; `text` is the whole answer."""
         if self._stream is not None:
             self._stream.finish(self, text)

@@ -1,7 +1,7 @@
-"""A breaker keeps a failing node from pulling work: closed (works), open (rests), half-open (is probed).
+"""The circuit breaker of a node: closed (it works), open (it rests), half-open (it is probed).
 
-Only a probe with the canary texts closes it, so a real text is never risked on a node that may still be
-failing. Waits double with each failure in a row and are cut in half by work that succeeds.
+Only a probe closes the breaker, so no real text is risked on a node that may still fail. The waits double with each
+failure in a row, and successful work halves the count of failures.
 Source: M. Nygard, "Release It!", 2nd ed., ch. 5.
 """
 
@@ -16,22 +16,23 @@ from prefect_ollama.blocks.errors import NodeBusy, NodeError, NodeRefused, NodeU
 
 State = Literal["closed", "open", "half-open"]
 
+# Seconds before the first probe: short, so that a node that failed once loses little work.
 FIRST_WAIT = 0.05
 
 # Seconds between two probes at most; a probe costs the node eight short texts.
 LONGEST_WAIT = 2.0
 
-# The same for a node that is not there, where a probe costs nothing.
+# The same for a node that does not answer: a probe costs it nothing, and it should work soon after it is back.
 UNREACHABLE_WAIT = 0.5
 
 # Seconds after which a node counts as gone, also while a probe of it is under way.
 MOMENT = 1.0
 
-# Failures in a row after which it does so at once.
+# Failures in a row after which a node counts as gone at once.
 MOMENTS = 4
 
-# Seconds within which a node that was silent and is right again counts as one that made a pause, not as one that
-# failed: another program may use its machine, or ours.
+# A node that was silent and passes a probe within this many seconds made a pause and did not fail: another program
+# may use its machine, or ours.
 PAUSE_S = 30.0
 
 # Seconds to the first probe of a node that refuses: someone has to change something there first.
@@ -39,14 +40,14 @@ REFUSED_WAIT = 2.0
 
 
 class Breaker:
-    """Breaker of one node, and the tally of its errors.
+    """Breaker of one node, and the counts of its errors.
 
     Attributes:
         state: Closed, open or half-open.
-        kinds: `NodeError.kind` to count, without what may turn out to be a pause.
+        kinds: Number of errors by `NodeError.kind`, without a silence that may be a pause.
         last: The last error, None while there is none.
-        rests_until: When it counts as gone.
-        opened: When it opened last.
+        rests_until: When the node counts as gone.
+        opened: When the breaker opened last.
         gone_since: The same by `time.time()`; None while it is closed.
     """
 
@@ -64,16 +65,16 @@ class Breaker:
 
     @property
     def errors(self) -> Counter[str]:
-        """Cause to count, with the silence that may turn out to be a pause."""
+        """Number of errors by cause, with a silence that may be a pause."""
         return self._errors + Counter(error.cause for error in self._silences)
 
     @property
     def only_silent(self) -> bool:
-        """Whether it is open for nothing but the silence of its node."""
+        """Whether it is open only because its node was silent."""
         return self.state != "closed" and bool(self._silences)
 
     def resting(self, now: float) -> bool:
-        """Whether it is open for a moment only, as far as is known."""
+        """Return whether the node may work again in a moment, as far as is known."""
         if self.state == "closed" or isinstance(self.last, NodeRefused):
             return False
         return self._row <= MOMENTS and now < self.rests_until
@@ -107,24 +108,28 @@ class Breaker:
         self.state = "open"
         longest = UNREACHABLE_WAIT if isinstance(error, NodeUnreachable) else LONGEST_WAIT
         wait = min(FIRST_WAIT * 2.0**self._row, longest)
-        self._row = min(self._row + 1, 16)
+        self._row = min(
+            self._row + 1, 16
+        )  # 0.05 s × 2^16 is far above every limit, and the power stays small
         if isinstance(error, NodeRefused):
             wait = max(wait, REFUSED_WAIT)
+        # Jitter, so that several runs do not probe a node at the same moment.
         wait *= random.uniform(0.8, 1.2)
         if isinstance(error, NodeBusy) and error.retry_after is not None:
+            # At most a minute, because a gateway may send an hour, or a date far away.
             wait = max(wait, min(error.retry_after, 60.0))
         return wait
 
     def half_open(self) -> None:
-        """A probe goes out."""
+        """Note that a probe is sent."""
         self.state = "half-open"
 
     def close(self, now: float, *, passed_over: bool) -> bool:
-        """The probe passed.
+        """Close it after a probe that passed.
 
         Args:
             now: The time.
-            passed_over: Whether the node left a request unanswered that it had before the probe.
+            passed_over: Whether the node has not answered a request that it got before the probe.
 
         Returns:
             Whether the node only made a pause, which is no error.
@@ -145,5 +150,5 @@ class Breaker:
         self._silences.clear()
 
     def progress(self) -> None:
-        """A real request succeeded: forgive half of the failures in a row."""
+        """Halve the count of failures in a row after a real request succeeded."""
         self._row //= 2

@@ -1,4 +1,4 @@
-"""Chat requests of one caller, and what becomes of them."""
+"""The chat requests of one caller, and their answers."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from prefect_ollama.tasks.dispatch.chat import ChatAnswer, ChatAnswers, ChatUnfi
 # Ollama's own figures give 5 to 10 on a CPU and 20 to 40 on a GPU.
 PROMPT_TOKENS_A_UNIT: Final = 16.0
 
+# As for the units of texts that are embedded (`estimate_units`).
 BYTES_A_TOKEN: Final = 4.0
 
-# Tokens of an answer, before any has come.
+# Assumed tokens of an answer before the first one has come.
 FIRST_ANSWER_TOKENS: Final = 128.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SentChat:
-    """A chat request as it goes out, once.
+    """One attempt to send a chat request.
 
     Attributes:
         request: The request.
-        check: What checks the answer.
-        attempt: Who hears of it.
+        check: Checks the answer.
+        attempt: Receives the pieces of the answer.
     """
 
     request: ChatRequest
@@ -43,10 +44,10 @@ class Chatted:
     """An answer that fits.
 
     Attributes:
-        sent: What it answers.
+        sent: The request that it answers.
         reply: The answer.
-        value: It as JSON, where the request has a format.
-        seconds: That it took.
+        value: The answer as parsed JSON, if the request has a format.
+        seconds: Time that it took.
     """
 
     sent: SentChat
@@ -61,13 +62,13 @@ class Chatted:
 
 
 class ChatJob(Job[ChatAnswers]):
-    """One caller's chat requests, on their way to `ChatAnswers`.
+    """The chat requests of one caller. The result is a `ChatAnswers`.
 
     Args:
         requests: The requests.
         urgent: Whether they go before all others.
-        answer_tokens: Tokens that an answer has had, on average.
-        tell: Called with the events of the only request, where its caller listens.
+        answer_tokens: Mean number of tokens of the answers so far.
+        tell: Called with the events of the only request, if its caller streams.
 
     Raises:
         ConfigurationError: The format of a request is no JSON schema.
@@ -87,7 +88,7 @@ class ChatJob(Job[ChatAnswers]):
         self._stream = None if tell is None else AnswerStream(tell)
         self._checks = _checks(requests)
         super().__init__(requests, urgent=urgent, limit=1)
-        self.may_hedge = tell is None  # two nodes at once would tell a caller the same twice
+        self.may_hedge = tell is None  # two nodes at once would stream the same answer twice
         for item in self.items:
             if (error := _no_unicode(item.payload)) is not None:
                 self.refuse(item, error)
@@ -120,7 +121,7 @@ class ChatJob(Job[ChatAnswers]):
         self._failures[index] = error
 
     def charge(self, seconds: float, tokens: int) -> None:
-        """Do nothing: each answer has its own figures."""
+        """Do nothing: each answer has its own time and tokens."""
 
     def result(self) -> ChatAnswers:
         """Return the answers and errors that there are."""
@@ -143,7 +144,8 @@ def last_words(request: ChatRequest) -> str:
 
 
 def _checks(requests: Sequence[ChatRequest]) -> dict[int, Check]:
-    """By the identity of a schema, its check: many requests share one, and compiling it takes a millisecond."""
+    """Return the check of each schema, by its `id`."""
+    # Many requests share a schema, and compiling it takes a millisecond.
     schemas: dict[int, Mapping[str, Any] | None] = {id(each.format): each.format for each in requests}
     return {key: check_of(schema) for key, schema in schemas.items()}
 

@@ -1,4 +1,4 @@
-"""Chat as a kind of request: each goes out alone, its answer comes in pieces, and is checked against its schema."""
+"""Chat as a kind of request: each request goes out alone, and its answer streams and is checked against its schema."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ from prefect_ollama.tasks.dispatch._unchecked import Unchecked
 # and one that hangs makes longer ones.
 TOKEN_TIMEOUT_S: Final = 60.0
 
-# Rate of a node before its first answer; the same for all, so that all get work and show what they can do.
+# Assumed rate of a node before its first answer. It is the same for all nodes, so that each gets work and is
+# measured.
 FIRST_TOKENS_A_SECOND: Final = 30.0
 
 # Weight of the newest answer in the mean length of answers.
 MEMORY: Final = 0.1
 
-# What a node that failed is asked: any answer shows that its runner works, which its list of models does not.
+# The probe of a node that failed. Any answer shows that its runner works, which its list of models does not.
 SANITY: Final = ChatRequest((ChatMessage("user", "Answer with one word."),), max_tokens=1)
 
 
@@ -46,14 +47,14 @@ class ChatKind:
     """Chat with one model.
 
     Args:
-        verified: The nodes, and what is known of them.
+        verified: The verified nodes.
 
     Attributes:
-        name: For the slots that chat has beside embedding: Ollama runs another process for it.
+        name: Chat has slots of its own, because Ollama runs another process for it.
         first_units: Units of an answer of usual length.
-        loads: A node is not made to load the model before there is a request.
+        loads: True: a node loads the model only at its first request.
         work: For the error of a cluster that does nothing.
-        answer_tokens: Tokens of an answer, on average.
+        answer_tokens: Mean number of tokens of an answer.
     """
 
     name = "chat"
@@ -82,7 +83,7 @@ class ChatKind:
         return 1
 
     def answer_check(self, nodes: Sequence[Node], now: float) -> Unchecked:
-        """Return that answers are handed on as they come: they were checked when they did."""
+        """Return a check that confirms every answer: `send` has checked it."""
         return Unchecked(1)
 
     async def send(
@@ -118,7 +119,7 @@ class ChatKind:
                 value = sent.check(reply.text)
             except ValueError as error:
                 raise AnswerRejected(f"gave an unusable answer: {error}.", node=client.node.name) from None
-        except BaseException:
+        except BaseException:  # also a cancelled request: another node's answer may be streamed now
             sent.attempt.failed()
             raise
         return Chatted(sent, reply, value, loop.time() - start)
@@ -136,7 +137,7 @@ class ChatKind:
         return (reply,)
 
     async def probe(self, client: ChatEndpoint, *, timeout: float, refused: NodeRefused | None) -> float:
-        """Look at the node's model again, and let it answer with a token."""
+        """Check the node's model again, and let it answer with one token."""
         await verify_chat_again(client, self._verified, timeout=timeout, refused=refused)
         await client.chat(SANITY, limits=ChatLimits(timeout, timeout))
         return FIRST_ANSWER_TOKENS / FIRST_TOKENS_A_SECOND

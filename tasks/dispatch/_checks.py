@@ -49,7 +49,7 @@ class CarriedChecks:
 
     @property
     def payloads(self) -> list[str]:
-        """As they are sent."""
+        """The texts, as they are sent."""
         asked = [check.item.sent for check in self.checks]
         return [*asked, *SHORT[: self.canaries]]
 

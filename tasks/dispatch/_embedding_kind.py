@@ -1,4 +1,4 @@
-"""Embedding as a kind of request: texts go out in lists, and vectors are handed on once there is evidence for them."""
+"""Embedding as a kind of request: lists of texts go out, and vectors are confirmed by checks (`_verification`)."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class EmbeddingKind:
     """Embedding with one model.
 
     Args:
-        cluster: The nodes with their proofs.
+        cluster: The verified nodes.
 
     Attributes:
-        first_units: Units of the canary texts by which nodes prove themselves.
+        first_units: Units of the canary texts that verify a node.
         work: For the error of a cluster that does nothing.
-        name: Empty: the first kind that there was.
-        loads: Nodes load the model when they prove themselves.
+        name: Empty, because shared folders of earlier versions know only this kind.
+        loads: False: a node loads the model when it is verified.
     """
 
     first_units = sum(estimate_units(text) for text in SHORT)
@@ -49,12 +49,12 @@ class EmbeddingKind:
         return open_endpoint(node, self._cluster.spec.model)
 
     def proven_seconds(self, node: str) -> float | None:
-        """Return the seconds that a node needed for the canary texts, None without a proof."""
+        """Return the seconds that a node needed for the canary texts; None if it is not verified."""
         verification = self._cluster.verifications.get(node)
         return None if verification is None else verification.seconds
 
     def left_out(self, node: str) -> NodeError | None:
-        """Return why a node has no proof, where that is known."""
+        """Return why a node is not verified, if that is known."""
         return self._cluster.left_out.get(node)
 
     def most_items(self, node: NodeSpec) -> int:
@@ -62,7 +62,7 @@ class EmbeddingKind:
         return node.max_request_texts
 
     def answer_check(self, nodes: Sequence[Node], now: float) -> AnswerCheck:
-        """Return the check of vectors against canaries and other nodes."""
+        """Return the check that compares vectors with canaries and with other nodes."""
         return Verification(nodes, self._cluster.reference, now)
 
     def send(
@@ -72,7 +72,7 @@ class EmbeddingKind:
         return client.embed(payloads, timeout=timeout, dimension=self._cluster.reference.dimension)
 
     def actual_units(self, reply: Answer, estimated: float) -> float:
-        """Return the estimate: the rate is learned in its units, and nodes count tokens in their own ways."""
+        """Return the estimate: rates are measured in its units, and nodes differ in how they count tokens."""
         return estimated
 
     def results(self, reply: Answer) -> Vectors:

@@ -1,10 +1,9 @@
 """The engine: one event loop that owns all nodes and one queue, from which the nodes pull.
 
-It knows nothing of what the items hold: see `request_kind`.
+The engine does not know what the items hold: see `_request_kind`.
 
-Guarantees: every item ends with exactly one result or one error; a failing node gets no real work until it has
-proven itself again; an item that waits for a slow, silent or dead node is given to an idle one as well, and
-the first answer wins.
+Guarantees: every item ends with exactly one result or one error. A failing node gets no real work until it has passed a
+probe. An item at a slow, silent or dead node is also given to an idle node, and the first answer wins.
 """
 
 from __future__ import annotations
@@ -39,17 +38,19 @@ from prefect_ollama.tasks.dispatch._request_kind import Carried, Findings, Reply
 from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
 from prefect_ollama.tasks.dispatch.stats import DispatchStats, Span
 
-# Seconds until an idle node looks for late work again, and a node without a slot asks for one again.
+# Seconds until an idle node looks for late work again, and a node without a slot asks for one again. No event says
+# either: a request becomes late by time alone, and other processes release slots without a message.
 LOOK_AGAIN = 0.05
 
+# Requests that `stats(spans=True)` returns at most; a long run sends many more, and memory has to stay bounded.
 SPANS_KEPT = 20_000
 
 
 class Engine:
-    """Everything here runs in one event loop; `Dispatcher` is the way in from elsewhere.
+    """Owns the nodes and the queue. Runs in one event loop; other threads use `Dispatcher`.
 
     Args:
-        kind: What is asked of the nodes. Nodes that have not proven themselves start open and are probed.
+        kind: The kind of request. Nodes that are not verified start with an open breaker and are probed.
         cluster: The nodes.
         shared_limits: The limits that all users of the nodes share.
     """
@@ -81,7 +82,7 @@ class Engine:
         self._answer_check = kind.answer_check(self._nodes, self._start)
 
     def add(self, job: Job[Any]) -> None:
-        """Take a job in. Urgent ones go before all others."""
+        """Queue a job. Urgent jobs go before all others."""
         if job.left == 0:
             job.close()
             return
@@ -99,7 +100,7 @@ class Engine:
         self._soon()
 
     def stats(self, *, spans: bool = False) -> DispatchStats:
-        """A snapshot."""
+        """Return the statistics so far."""
         nodes = tuple(node.stats() for node in self._nodes)
         return DispatchStats(nodes, len(self._queue), tuple(self._spans) if spans else ())
 
@@ -109,7 +110,7 @@ class Engine:
         return not self._jobs
 
     async def aclose(self) -> None:
-        """Cancel what is in flight, fail what is left, close the connections."""
+        """Cancel the requests in flight, fail the jobs that are left, and close the connections."""
         self._lag.stop()
         self._fail_all("The dispatcher was closed.", "Open another one for what is left.")
         if self._timer:
@@ -127,7 +128,8 @@ class Engine:
     # ---- sending
 
     def _soon(self) -> None:
-        """Pump once after all that happens in this turn of the loop."""
+        """Pump once, after all events of this turn of the loop."""
+        # Many answers may arrive in one turn. Sending after each would see nodes idle whose answer is still unread.
         if not self._awake:
             self._awake = True
             self._loop.call_soon(self._guard, self._pump)
@@ -137,7 +139,9 @@ class Engine:
         try:
             step()
         except Exception as error:
-            self._fail_all(f"The dispatcher itself failed ({error!r}).", "Report this, please.")
+            self._fail_all(
+                f"The dispatcher itself failed ({error!r}).", "Report this as a bug, with the log."
+            )
             raise
 
     def _pump(self) -> None:
@@ -145,6 +149,7 @@ class Engine:
         if self._timer:
             self._timer.cancel()
             self._timer = None
+        # Slots are asked for again in each round: other runs may have released some.
         for node in self._nodes:
             node.refused = False
         if not self._jobs:
@@ -152,6 +157,8 @@ class Engine:
             self._shared_limits.ask_only(())
             return
         now = self._loop.time()
+        # The order matters. Late texts must be back in the queue before nodes pull. Quarantined texts go before new
+        # ones, because their jobs have waited longest. Hedges come last, for nodes that found nothing in the queue.
         self._find_overdue(now)
         self._clear_quarantine(now)
         while (item := self._queue.head()) is not None:
@@ -161,6 +168,7 @@ class Engine:
             node, units = pulled
             if not node.take_slot(urgent=item.job.urgent):
                 continue
+            # The last request also carries checks, so it takes fewer texts, and the nodes still end together.
             if units >= self._queue.units:
                 units -= self._answer_check.check_cost(node, now)
             self._send(node, self._queue.take(units, self._answer_check.room(node)), now)
@@ -198,7 +206,7 @@ class Engine:
         self._close(refused)
 
     def _hedge(self, now: float) -> None:
-        """Let idle nodes do again what is expected late elsewhere, while nothing waits that they could do."""
+        """Let idle nodes repeat requests that are expected late elsewhere, while the queue has no work for them."""
         for node in self._nodes:
             request = scheduling.to_hedge(node, self._nodes, now)
             if request is None:
@@ -214,6 +222,7 @@ class Engine:
     def _call(
         self, node: Node, items: list[Item], carried: Carried, now: float, *, hedge: bool = False
     ) -> None:
+        # A request without texts of its own is too short to show how many requests the node serves at once.
         note = node.rate_model.sent(
             now, sum(item.units for item in items) + carried.units, judged=bool(items)
         )
@@ -246,6 +255,7 @@ class Engine:
         cancelled = request.task.cancelled() or (error is not None and request.given_up)
         if cancelled or error is not None:
             outcome = "lost" if cancelled else "failed"
+            # The rate model comes first: what follows may send new requests, whose size follows from it.
             node.rate_model.dropped(now, request.note)
             self._found(self._answer_check.failed(request, cancelled=cancelled))
             if cancelled:
@@ -281,7 +291,7 @@ class Engine:
         self._give_up_useless()
 
     def _found(self, found: Findings) -> None:
-        """Hand on confirmed answers, and send discarded ones elsewhere."""
+        """Hand confirmed answers to their jobs, and send the items of discarded ones to other nodes."""
         for node, request, reply in found.confirmed:
             self._settle(node, request, reply)
         for node, items in found.lost:
@@ -315,6 +325,7 @@ class Engine:
     def _throw_away(self, node: Node, items: list[Item]) -> None:
         for item in items:
             item.held -= 1
+        # A hedge may have answered some of the items, or hold another answer for them.
         open_items = [item for item in items if not item.answered]
         node.texts -= len(open_items)
         node.wasted += len(open_items)
@@ -329,7 +340,7 @@ class Engine:
         self._soon()
 
     def _contradict(self, item: Item, node: Node) -> None:
-        """Open the breaker of nodes that call a text too long which this one embedded."""
+        """Open the breaker of every node that rejected a text which this node has embedded."""
         for other in self._nodes:
             said = item.failures.get(other.name)
             if said and other is not node and other.works and isinstance(said.error, InputRejected):
@@ -337,7 +348,7 @@ class Engine:
                 self._health.trip(other, error)
 
     def _failed(self, node: Node, request: Request, error: NodeError) -> None:
-        """Send the texts elsewhere, and find out what failed, see `_poison_texts`."""
+        """Send the texts to other nodes, and find out whether node or text failed, see `_poison_texts`."""
         not_the_texts_fault = isinstance(error, NodeBusy | NodeRefused)
         # The failure may be due to a check that it carried for another node.
         alone = len(request.items) == 1 and not request.foreign and not not_the_texts_fault
@@ -347,6 +358,7 @@ class Engine:
             if isinstance(error, AnswerRejected):
                 node.breaker.note(error)
         elif alone:
+            # It counts against the text only if the node passes its next probe (`Health`).
             node.suspects.append((request.items[0], error))
         elif not not_the_texts_fault:
             self._queue.request_failed(request.items)
@@ -356,6 +368,7 @@ class Engine:
 
     def _take_back(self, request: Request, *, front: bool = True) -> None:
         """Give the texts of a request to other nodes, because its answer is not expected any more."""
+        # Not cancelled here: the node may be slow and not dead, and then its answer still counts.
         request.overdue = True
         for item in request.items:
             item.copies -= 1
@@ -389,13 +402,14 @@ class Engine:
     # ---- failing nodes
 
     def _find_overdue(self, now: float) -> None:
-        """Offer the work of a late node to others, after all that waits; one that is alone is waited for.
+        """Put the texts of late requests at the end of the queue, if another node works.
 
-        The node keeps the request that it has begun, because it may be slow and not dead, and gets no other one
-        before it has answered. Its answer counts as long as no other node was quicker. A node that stays silent for
-        longer has to answer a probe, which queues behind the request at a node that lives.
+        The late node keeps the request that it has begun, because it may be slow and not dead. It gets no other
+        request until it answers. Its answer counts if no other node was quicker. A node that stays silent has to
+        answer a probe, which a living node answers after the request.
         """
         for node in self._nodes:
+            # Requests of other runs may explain the delay, so count them before anything is called late.
             if any(now > node.overdue_at(request) for request in node.requests):
                 node.look_around()
             late = [request for request in node.requests if now > node.overdue_at(request)]
@@ -408,7 +422,7 @@ class Engine:
                 self._find_silent(node, now)
 
     def _find_silent(self, node: Node, now: float) -> None:
-        """Probe a node that has been silent for long; give up a request that it passed over."""
+        """Probe a node that has been silent for long; cancel a late request if the node has answered others since."""
         for request in list(node.requests):
             if request.overdue and now > node.silent_at(request, now):
                 if node.silent_for_long(request, now, SILENT, SILENT_LEAST):
@@ -426,7 +440,7 @@ class Engine:
     # ---- time
 
     def _watch(self, now: float) -> None:
-        """Look again when the next request would be overdue, or the nodes have been gone for too long."""
+        """Set the timer for the next moment at which a request becomes late, or the run gives up without nodes."""
         moments = [
             node.silent_at(request, now) if request.overdue and node.works else node.overdue_at(request)
             for node in self._nodes
@@ -436,16 +450,17 @@ class Engine:
             if now >= end:
                 patience = self._give_up_after
                 why = f"No node has {self._kind.work} for {patience:g} s:\n{self._health.causes()}\n"
-                self._fail_all(why, "Mend a node and run again.")
+                self._fail_all(why, "Repair at least one node and run again.")
                 return
             moments.append(end)
         if self._jobs and any(node.works and not node.requests for node in self._nodes):
-            moments.append(now + LOOK_AGAIN)  # it may take over work that turns out late
+            moments.append(now + LOOK_AGAIN)  # it may repeat a request that becomes late
         if any(node.refused for node in self._nodes):
             moments.append(now + LOOK_AGAIN)
         if self._queue.quarantine:  # texts do not wait for a node that is gone
             moments += [node.breaker.rests_until for node in self._nodes if node.breaker.resting(now)]
         if (moment := min(moments, default=math.inf)) < math.inf:
+            # Never at once: a moment in the past would make the loop spin.
             self._timer = self._loop.call_at(max(moment, now + 0.001), self._guard, self._pump)
 
     def _fail_all(self, why: str, remedy: str) -> None:
@@ -457,4 +472,4 @@ class Engine:
 
 
 def _silent(node: Node) -> NodeUnreachable:
-    return NodeUnreachable("was silent for longer than its work takes.", node=node.name, silent=True)
+    return NodeUnreachable("did not answer in the expected time.", node=node.name, silent=True)

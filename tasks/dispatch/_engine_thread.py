@@ -1,6 +1,6 @@
-"""Engines in a thread of their own: one event loop, to which any other thread hands jobs.
+"""A thread with one event loop for engines, which get jobs from any other thread.
 
-Engines of several kinds of request may share a thread; then they see what each other has in flight at a node.
+Engines of several kinds of request may share a thread. Each then sees the requests that the others have in flight.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class EngineThread:
         """Open an engine.
 
         Args:
-            kind: What it asks of the nodes.
+            kind: The kind of request.
             cluster: The nodes.
-            shared_folder: Folder in which all that use the same nodes see each other; None for none.
+            shared_folder: Folder in which all users of the same nodes share their limits; None for none.
         """
         limits = SharedLimits(shared_folder, kind.name, self._limits)
         engine = self.run(lambda: Engine(kind, cluster, limits))
@@ -56,7 +56,7 @@ class EngineThread:
         return asyncio.run_coroutine_threadsafe(stepping(), self.loop).result()
 
     def close(self, engine: Engine) -> None:
-        """Close an engine, and the thread with the last one."""
+        """Close an engine, and end the thread with the last one."""
         asyncio.run_coroutine_threadsafe(engine.aclose(), self.loop).result()
         with self._lock:
             self._open -= 1
@@ -68,10 +68,10 @@ class EngineThread:
 
 
 class OpenEngine:
-    """One engine, to be used from any thread.
+    """One engine, for use from any thread.
 
     Args:
-        thread: Where it runs.
+        thread: The thread that runs it.
         engine: The engine.
     """
 
@@ -82,7 +82,7 @@ class OpenEngine:
         self._closed = False
 
     def submit(self, job: Job[Any]) -> None:
-        """Hand a job in.
+        """Give a job to the engine.
 
         Raises:
             ClusterError: It was closed before.
@@ -99,14 +99,14 @@ class OpenEngine:
                 self.thread.loop.call_soon_threadsafe(self._engine.cancel, job)
 
     def stats(self, *, spans: bool = False) -> DispatchStats:
-        """Return what was done so far; `spans` adds the last requests one by one."""
-        if self._closed:
+        """Return the statistics so far; `spans` adds the last requests one by one."""
+        if self._closed:  # the loop has ended, so nothing changes the figures any more
             return self._engine.stats(spans=spans)
         return self.thread.run(lambda: self._engine.stats(spans=spans))
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is under way."""
+        """Whether there is no job."""
         return self._engine.idle
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""The health of the nodes: failing ones rest, are asked to prove themselves, and work again.
+"""The health of the nodes: a failing node rests, is probed, and works again after a probe that passed.
 
-Only an answer to real work counts as a sign of life of the cluster: a node that passes every probe and fails
-every text does not keep a run from ending.
+Only answers to real work count as progress of the cluster. A node that passes every probe and fails every text does not
+keep a run alive.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ PROBE_TIMEOUT = 5.0
 
 
 class Health:
-    """Trips breakers and closes them.
+    """Opens and closes the breakers of all nodes.
 
     Args:
-        kind: What is asked of the nodes. Those that have not proven themselves start open.
+        kind: The kind of request. Nodes that are not verified start open.
         give_up_after: Seconds without a working node after which the work fails.
         nodes: All nodes.
         recovered: Called when a node works again.
@@ -46,10 +46,10 @@ class Health:
             if kind.proven_seconds(node.name) is None:
                 reason = kind.left_out(node.name)
                 node.refusal = reason if isinstance(reason, NodeRefused) else None
-                self.trip(node, reason or NodeUnreachable("has not proven itself yet.", node=node.name))
+                self.trip(node, reason or NodeUnreachable("is not verified yet.", node=node.name))
 
     def want(self, wanted: bool) -> None:
-        """Say whether there is work. While there is none nobody is probed, and no patience runs out."""
+        """Say whether there is work. Without work no node is probed, and the time to give up does not run."""
         if not wanted:
             self._wanted.clear()
         elif not self._wanted.is_set():
@@ -57,14 +57,14 @@ class Health:
             self._none_since = None if self._any() else self._loop.time()
 
     def progress(self, node: Node) -> None:
-        """A node embedded real texts."""
+        """Note that a node has answered real work."""
         node.breaker.progress()
         # It may have been under way when its node, the last that worked, failed on another request.
         self._none_since = None if self._any() else self._loop.time()
 
     def trip(self, node: Node, error: NodeError) -> None:
-        """Let a node rest, and probe it after."""
-        if not node.works:
+        """Open the breaker of a node, and probe it after a wait."""
+        if not node.works:  # its probe is under way already; requests sent before may bring further errors
             node.breaker.note(error)
             return
         wait = node.breaker.trip(error, self._loop.time())
@@ -73,13 +73,13 @@ class Health:
             self._none_since = self._loop.time()
 
     def gives_up_at(self) -> float | None:
-        """When to end the work for want of nodes; None while one works."""
+        """Return when the work ends because no node works; None while one works."""
         if self._none_since is None or self._any():
             return None
         return self._none_since + self._give_up_after
 
     def causes(self) -> str:
-        """The last error of each node that has one, a line each."""
+        """Return the last error of each node that has one, one line for each."""
         return "\n".join(f"  {node.breaker.last}" for node in self._nodes if node.breaker.last)
 
     def _any(self) -> bool:
@@ -105,6 +105,7 @@ class Health:
         node.warm = True
         passed_over = any(request.overdue and not request.given_up for request in node.requests)
         pause = node.breaker.close(self._loop.time(), passed_over=passed_over)
+        # After a pause the learned rate still holds. After a failure the node may be another machine.
         if not (pause and node.answered):
             slots = node.shared_limits.slots(node.client.node.url)
             node.rate_model.start_over(self._kind.first_units, seconds, slots)
@@ -115,7 +116,7 @@ class Health:
 
 
 def as_node_error(error: BaseException, node: Node) -> NodeError:
-    """What a call raised, as an error of its node: nothing that goes wrong there may stop the others."""
+    """Return what a call raised as an error of its node, so that it cannot stop the other nodes."""
     if isinstance(error, NodeError):
         return error
     return NodeFailed(f"could not be asked ({error!r}).", node=node.name)

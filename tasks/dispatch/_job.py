@@ -1,7 +1,7 @@
-"""A job is what one caller handed in; each of its items gets exactly one result or one error.
+"""Jobs: the payloads of one caller. Each of its items gets exactly one result or one error.
 
-The first answer for an item wins, and later ones change nothing. What an item holds and costs, and what becomes of
-the results, is a matter of the kind of request: each has its own subclass of `Job`.
+The first answer for an item wins, and later answers change nothing. Each kind of request has its own subclass of
+`Job`, which says what an item costs and keeps the results.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class FailureRecord:
 
     Attributes:
         error: The last error.
-        weight: How much the failures count, in sum.
-        texts: How many items it had answered by then.
+        weight: Sum of the scores of the failures.
+        texts: How many items the node had answered by then.
     """
 
     error: NodeError
@@ -33,18 +33,20 @@ class FailureRecord:
 
 
 class Item:
-    """One payload under way.
+    """One payload of a job.
 
     Attributes:
         payload: What the caller handed in.
-        units: Estimated work.
-        limit: Most items of a request that it may travel in; halved when such a request failed.
+        units: Estimated work, in units of the kind of request.
+        limit: Items that a request with it may hold; halved when such a request failed.
         failures: Failures with the payload alone, by node.
         copies: Requests in flight that hold it and are not overdue.
-        waiting: Whether it stands in the queue.
-        held: Answers for it that are unconfirmed.
+        waiting: Whether it is in the queue.
+        held: Unconfirmed answers for it.
         done: Whether it has its result or its error.
     """
+
+    # Slots, because a run holds up to hundreds of thousands of items.
 
     __slots__ = ("copies", "done", "failures", "held", "index", "job", "limit", "payload", "units", "waiting")
 
@@ -62,7 +64,7 @@ class Item:
 
     @property
     def answered(self) -> bool:
-        """Whether it needs no node any more, as far as is known."""
+        """Whether it has an answer, confirmed or not, and so needs no node at present."""
         return self.done or self.held > 0
 
     @property
@@ -72,7 +74,7 @@ class Item:
 
 
 class Job(ABC, Generic[R]):
-    """One caller's payloads, on their way to a result. Subclasses set what `cost` needs before they call this.
+    """The payloads of one caller. Subclasses set what `cost` needs before they call this constructor.
 
     Args:
         payloads: The payloads.
@@ -80,7 +82,7 @@ class Job(ABC, Generic[R]):
         limit: Items that a request may hold.
 
     Attributes:
-        may_hedge: Whether an idle node may do again what another one is doing.
+        may_hedge: Whether an idle node may repeat a request that another node has.
         left: Items with neither result nor error.
         future: Gets the result, or the error of a job that could not be finished.
     """
@@ -114,11 +116,11 @@ class Job(ABC, Generic[R]):
 
     @abstractmethod
     def result(self) -> R:
-        """Return what there is of the result."""
+        """Return the result, as far as it exists."""
 
     @abstractmethod
     def unfinished(self, why: str, remedy: str) -> ClusterError:
-        """Return the error of a job that ends with items left; it carries what is done."""
+        """Return the error of a job that ends with items left; it carries the results so far."""
 
     def settle(self, item: Item, result: Any, node: str) -> None:
         """Give an item its result."""
@@ -131,21 +133,22 @@ class Job(ABC, Generic[R]):
         self._finish(item)
 
     def fail(self, why: str, remedy: str) -> None:
-        """End the job as it stands."""
+        """End the job with an error that carries the results so far."""
         if self.future.done():
             return
+        # Before `drop`, which forgets how many items are left.
         error = self.unfinished(why, remedy)
         self.drop()
         self.future.set_exception(error)
 
     def drop(self) -> None:
-        """Take all its items out of the work."""
+        """Mark all items as done, so that no node gets them."""
         for item in self.items:
             item.done = True
         self.left = 0
 
     def close(self) -> None:
-        """Hand the result over, once nothing is left."""
+        """Set the result, if no item is left."""
         if self.left == 0 and not self.future.done():
             self.future.set_result(self.result())
 

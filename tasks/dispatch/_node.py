@@ -18,17 +18,17 @@ from prefect_ollama.tasks.dispatch._request_kind import Client, Reply
 from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
 from prefect_ollama.tasks.dispatch.stats import NodeStats
 
-# A request that takes this many times as long as expected, and OVERDUE_LEAST on top, is given to others.
+# A request is late, and its texts go to other nodes, after OVERDUE times the expected time and OVERDUE_LEAST seconds
+# more. The fixed part covers short requests, whose time is mostly the network's and the operating system's.
 OVERDUE = 2.0
-
 OVERDUE_LEAST = 0.5
 
-# A node that gives no answer for this many times as long as expected, and SILENT_LEAST on top, counts as silent.
+# A node is silent, and has to pass a probe, if no answer came for SILENT times the expected time and SILENT_LEAST
+# seconds more. It is longer than for a late request: an open breaker costs the node its unconfirmed work.
 SILENT = 4.0
-
 SILENT_LEAST = 1.5
 
-# Both come later by this many times the longest pause that the node has made of late.
+# Both limits come later by this many times the longest pause that the node has made of late (`RateModel.pause`).
 PAUSES = 2.0
 
 # And by this many times the longest gap in which our own event loop did not run: where other programs have the
@@ -52,11 +52,11 @@ class Request:
     Attributes:
         items: Its texts.
         note: The request in the node's rate model.
-        hedge: Whether it does again what another node is doing.
+        hedge: Whether it repeats a request of another node.
         task: The call.
-        number: Its place in the order in which requests were sent.
-        foreign: How many items of other nodes' requests it holds beside its own.
-        texts: How many texts it holds in all.
+        number: Its position in the order of sending, over all nodes.
+        foreign: How many texts of other nodes' requests it carries as checks.
+        texts: How many texts it holds in all, checks included.
         overdue: Whether it has taken so long that others are asked.
         given_up: Whether it was cancelled here.
         answered: When its answer came.
@@ -88,12 +88,13 @@ class Request:
 
 @dataclass(eq=False)
 class Node:
-    """One node and all that the dispatcher knows of it.
+    """One node and everything that the dispatcher knows about it.
 
     Attributes:
-        foreign_in_flight: Requests that others had in flight there, at most, since the oldest of its own was sent.
-        refusal: Why it was refused when it was last asked to prove itself; None where it was not.
-        refused: Whether there was no slot for another request when one was last asked for.
+        foreign_in_flight: Highest number of requests that other runs had in flight there since the oldest request of
+            this run was sent.
+        refusal: Why the node refused its last probe; None if it did not.
+        refused: Whether there was no free slot when one was last asked for.
     """
 
     client: Client
@@ -126,7 +127,7 @@ class Node:
         return self.breaker.state == "closed"
 
     def overdue_at(self, request: Request) -> float:
-        """When a request in service is overdue; one that waits at the node for its turn is not."""
+        """Return when a request becomes late; never for one that waits at the node for its turn."""
         begun = request.note.begun
         if begun is None or request.overdue:
             return math.inf
@@ -136,7 +137,7 @@ class Node:
         return begun + self.lag.since(begun) + limit
 
     def silent_at(self, request: Request, now: float) -> float:
-        """When a request in service has taken so long that its node counts as silent."""
+        """Return when a request in service has taken so long that its node counts as silent."""
         begun = request.note.begun
         if begun is None:
             return math.inf
@@ -146,9 +147,9 @@ class Node:
         return begun + self.lag.since(begun) + limit
 
     def silent_for_long(self, request: Request, now: float, times: float, least: float) -> bool:
-        """Whether nothing has come for this many times as long as a request should take, and `least` on top.
+        """Return whether no answer came for `times` the expected time of a request and `least` seconds more.
 
-        One that waits for a larger one, or for those of others, takes as much longer.
+        The expected time includes a larger request before it, and requests of other runs.
         """
         begun = [each for each in self.requests if each.note.begun is not None]
         longest = max([request, *begun], key=lambda each: each.note.units)
@@ -156,6 +157,8 @@ class Node:
         silence -= self.lag.since(now - silence)
         if silence <= self._limit(longest, now, times, least):
             return False
+        # Other runs may have sent requests since, for which this one waits. That costs a look into the shared folder,
+        # so it is done only when the limit is reached.
         self.look_around()
         return silence > self._limit(longest, now, times, least)
 
@@ -164,11 +167,11 @@ class Node:
         return times * self._expected(request) + least + pauses
 
     def patience(self, now: float) -> float:
-        """Seconds that a node may take before it answers a probe that waits behind what it has in hand."""
+        """Return the seconds that a node may need for the requests which it serves before a probe."""
         return sum(self._expected(request) for request in self.requests) + PAUSES * self.rate_model.pause(now)
 
     def stalled(self) -> bool:
-        """Whether something it holds is overdue, so that nothing should be expected of it now."""
+        """Return whether one of its requests is overdue. Such a node gets no other request."""
         return any(request.overdue for request in self.requests)
 
     def load(self, now: float) -> NodeLoad:
@@ -198,20 +201,21 @@ class Node:
         return slot.taken
 
     def _expected(self, request: Request) -> float:
-        """Seconds that a request should take, and those of others that may stand before it."""
+        """Return the seconds that a request should take, with those of other runs' requests before it."""
+        # Their size is unknown; none is longer than a request of full size.
         own = self.rate_model.expected(request.note.units)
         return own + self.foreign_in_flight * max(own, MAX_REQUEST_S)
 
     def release_slot(self, *, found: bool) -> None:
-        """Release a slot; `found` when its request was the last that showed how many the node serves at once."""
+        """Release a slot; `found` says that its request has shown how many requests the node serves at once."""
         self.shared_limits.release(self.client.node.url, self.rate_model.slots if found else None)
 
     def look_around(self) -> None:
-        """See how many requests others have in flight there now."""
+        """Update how many requests other runs have in flight there."""
         self.foreign_in_flight = max(self.foreign_in_flight, self.shared_limits.others(self.client.node.url))
 
     def time_limit(self, expected: float) -> float:
-        """Seconds after which a request is given up."""
+        """Return the seconds after which a request is cancelled."""
         node = self.client.node
         if not self.warm:
             return node.load_timeout

@@ -62,7 +62,8 @@ def final_error(
     """Why an item has failed for good, or None while it has not."""
     failures = item.failures.values()
     errors = [failure.error for failure in failures]
-    # Nodes that answer, and not as was asked, will hardly do so when there are more of them.
+    # An answer that does not fit is the model's, and all nodes have the same model. So such failures alone reach the
+    # score, also if some nodes have not tried.
     rejected = sum(each.weight for each in failures if isinstance(each.error, AnswerRejected))
     if rejected < REJECT_SCORE:
         if not item.failures or _untried(item, nodes, now):
@@ -73,7 +74,7 @@ def final_error(
 
 
 def _is_final(error: NodeError) -> bool:
-    """Whether it needs no points: "too long" is never said by chance."""
+    """Return whether an error is final alone: no node says "too long" by chance."""
     return isinstance(error, InputRejected) and error.too_long
 
 

@@ -1,7 +1,7 @@
-"""What waits to be sent: a line from which any node takes, and texts in quarantine, which failed alone.
+"""The queue, from which every node takes texts, and the quarantine of texts that failed alone.
 
-An item stands here at most once. Items leave the line in the order of their jobs, urgent jobs first; what
-comes back from a failed request goes before all others, because its job waits for it longest.
+An item is here at most once. Items leave the queue in the order of their jobs, urgent jobs first. Items of a failed
+request go before all others, because their job has waited longest.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Iterable
 
 from prefect_ollama.tasks.dispatch._job import Item
 
-# Texts of a request at least, however many fail.
+# Smallest bound of texts in a request, however many requests fail: single texts would pay each request's overhead.
 FEW = 4
 
 
 class Queue:
-    """The line and the quarantine.
+    """The queue and the quarantine.
 
     Args:
-        most: Texts of a request at most. Fewer for a while when requests fail: where bad texts are many, large
-            requests would all hold one, and each is sent again in halves.
+        most: Highest number of texts in a request. It is lower for a while when requests fail: with many bad texts
+            every large request would hold one, and be sent again in halves.
     """
 
     def __init__(self, most: int) -> None:
@@ -36,11 +36,11 @@ class Queue:
 
     @property
     def units(self) -> float:
-        """Units of work in the line."""
+        """Units of work in the queue."""
         return self._units
 
     def put(self, items: Iterable[Item], *, front: bool) -> None:
-        """Let items wait that are neither answered, waiting nor on their way."""
+        """Queue the items that are neither answered, nor queued, nor in flight."""
         wait = [item for item in items if not (item.answered or item.waiting or item.copies)]
         for item in wait:
             item.waiting = True
@@ -51,7 +51,7 @@ class Queue:
             self._line.extend(wait)
 
     def put_in_quarantine(self, item: Item) -> None:
-        """Let an item wait to be sent alone."""
+        """Put an item into quarantine, from which it is sent alone."""
         if not (item.answered or item.waiting or item.copies):
             item.waiting = True
             self.quarantine.append(item)
@@ -62,18 +62,19 @@ class Queue:
         self.quarantine.remove(item)
 
     def head(self) -> Item | None:
-        """The first of the line."""
+        """Return the first item of the queue, None if it is empty."""
+        # A hedge may have answered an item that went back to the queue.
         while self._line and self._line[0].answered:
             self._leave_line()
         return self._line[0] if self._line else None
 
     def take(self, units: float, most: int) -> list[Item]:
-        """Items from the line for one request: at least one, as long as there is one.
+        """Take items for one request: at least one, if there is one.
 
-        Those of an urgent job travel by themselves, so that no other text delays their answer.
+        Items of urgent jobs share no request with others, so that no other text delays their answer.
 
         Args:
-            units: Work that they should make up at most.
+            units: Work of the request at most.
             most: Texts in it at most.
         """
         most = min(most, self._now_most)
@@ -91,13 +92,14 @@ class Queue:
         return taken
 
     def request_failed(self, items: list[Item]) -> None:
-        """Send the texts of a failed request in halves, and others in smaller requests too."""
+        """Halve the request size for the texts of a failed request, and for a while for all others."""
         for item in items:
             item.limit = max(1, min(item.limit, len(items) // 2))
         self._now_most = max(min(self._now_most, len(items)) // 2, FEW)
 
     def request_done(self) -> None:
-        """Go back to larger requests by and by."""
+        """Let requests grow again after a success."""
+        # Slowly, by addition: one success says little about the texts that come next.
         self._now_most = min(self._now_most + FEW, self._most)
 
     def _leave_line(self) -> Item:

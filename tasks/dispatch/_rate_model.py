@@ -1,10 +1,11 @@
-"""What one node can do, learned while it works: what a request costs there, and how many it serves at once.
+"""The rate model of one node: what a request costs there, and how many requests it serves at once.
 
-A request costs an overhead and so much a unit; both are fitted to the requests seen, older ones fading, so that
-they follow a node that slows or comes back. How many requests a node serves at once (its slots) shows in the
-waiting: of four, eight, sixteen sent together, those beyond its slots come back later. What was found out before
-is only checked, with one request more than that. From both follows when each of its slots will be free. Source for
-learning rates from the work itself: weighted factoring (Hummel et al. 1996, doi:10.1145/237502.237576).
+A request costs an overhead and a time for each unit. Both are fitted to the requests so far. Older requests fade, so
+the model follows a node that slows down or recovers. The number of requests that a node serves at once (its slots) is
+measured with waves: of four, eight or sixteen requests sent together, those beyond the slots come back later. A number
+that an earlier run measured is only checked, with one request more. Rates and slots together say when each slot will
+be free. Source for learning rates from the work itself: weighted factoring (Hummel et al. 1996,
+doi:10.1145/237502.237576).
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from dataclasses import dataclass
 # Seconds of work over which the fit forgets: a node that slows shows within a few requests.
 MEMORY = 3.0
 
+# Requests of the first wave. If all of them were served at once, the next wave has twice as many.
 FIRST_WAVE = 4
 
 # Requests of one wave were served at once when they took less than this many times as long as the quickest.
 AT_ONCE = 1.5
 
-# Seconds from which on it is the service of a request that takes them, and not the way there.
+# A request that takes at least this many seconds is dominated by its service, not by network and event loops.
 SURELY = 0.1
 
 # Seconds within which requests count as sent together.
@@ -30,7 +32,8 @@ TOGETHER = 0.02
 # Seconds after which half of the longest pause of a node is forgotten: one that shares its machine pauses again.
 PAUSE_HALF_LIFE_S = 60.0
 
-# A request is at most this many times as large as the largest that the node has finished.
+# A request is at most this many times as large as the largest that the node has finished: the first estimate comes
+# from canary texts, which are short, and may be far off for long requests.
 GROWTH = 12.0
 
 
@@ -50,17 +53,17 @@ class Sent:
 
 
 class RateModel:
-    """What requests cost on one node and how many it serves at once, as measured. Times are monotonic, in seconds.
+    """Measures what requests cost on one node and how many it serves at once. Times are monotonic, in seconds.
 
     Args:
-        units: Work of the request that is known already (the canary texts').
-        seconds: Its time.
-        most: Requests in flight at most.
-        slots: How many it serves at once, as was found out before; None where nobody knows.
+        units: Work of a request whose time is known already (of the canary texts).
+        seconds: Time of that request.
+        most: Highest number of requests in flight.
+        slots: How many requests the node serves at once, if an earlier run measured it.
 
     Attributes:
         slots: How many requests it serves at once, as far as is known.
-        side_by_side: Whether it has been seen to serve several at once beyond doubt.
+        side_by_side: Whether it has certainly served several requests at once.
     """
 
     def __init__(self, units: float, seconds: float, most: int, slots: int | None = None) -> None:
@@ -74,7 +77,7 @@ class RateModel:
         self.start_over(units, seconds, slots)
 
     def start_over(self, units: float, seconds: float, slots: int | None = None) -> None:
-        """Forget all but one known request: the node was away and may be another machine now."""
+        """Forget everything except one known request: the node was gone and may be another machine now."""
         self._fit = _Fit()
         self._fit.add(units, seconds, 1.0)
         self._guess = True
@@ -102,6 +105,7 @@ class RateModel:
         """
         if not self._sent:
             self._mark = now
+            # The silence goes on where it stopped: sending a new request does not make a silent node answer.
             self._heard = now - self._silent
         note = Sent(now, units)
         self._sent.append(note)
@@ -174,10 +178,10 @@ class RateModel:
 
     @property
     def limit(self) -> int:
-        """Requests to have in flight: one more than it serves at once, so that the next one waits there.
+        """Requests to have in flight: one more than the node serves at once, so that it never waits for the next one.
 
-        While the slots are being found out, a whole wave goes out to a node that has nothing else in hand, and
-        nothing more until it is back.
+        While the slots are measured, a whole wave goes to a node that has nothing else in flight, and nothing more
+        until the wave is back.
         """
         if self._wave_size:
             open_ = len(self._wave) == len(self._sent) < self._wave_size
@@ -186,17 +190,17 @@ class RateModel:
 
     @property
     def probing_slots(self) -> bool:
-        """Whether its slots are still being found out."""
+        """Whether the number of its slots is still being measured."""
         return self._wave_size > 0
 
     @property
     def largest(self) -> float:
-        """Units of the largest request to risk now."""
+        """Units that the next request may have at most."""
         return GROWTH * self._largest
 
     @property
     def overhead(self) -> float:
-        """Seconds that any request costs, however small."""
+        """Seconds that every request costs, whatever its size."""
         return self._fit.overhead
 
     def unit_seconds(self, now: float) -> float:
@@ -225,10 +229,10 @@ class RateModel:
         return now - self._heard if self._sent else 0.0
 
     def pause(self, now: float) -> float:
-        """Seconds by which requests took longer than expected, at most, of late.
+        """Return the most seconds by which a recent request took longer than expected.
 
-        Large for a node whose speed comes in bursts. It plays the part that the variation of round trips plays for
-        the retransmission timer of TCP (RFC 6298, 2).
+        It is large for a node that works in bursts. TCP uses the variation of round trips in the same way for its
+        retransmission timer (RFC 6298, section 2).
         """
         return self._pause * math.exp2(-max(now - self._paused_at, 0.0) / PAUSE_HALF_LIFE_S)
 
@@ -252,7 +256,10 @@ class RateModel:
                 serving += 1
 
     def _put_right(self, now: float, note: Sent) -> None:
-        """Requests sent together may overtake each other on the way: see from when this one ended in whose place."""
+        """Exchange the start of a request with one that was sent together with it, if the answer times say so.
+
+        Requests that are sent together may overtake each other on their way to the node.
+        """
         peers = [other for other in self._sent if other.begun is not None and other.at - note.at < TOGETHER]
         peers = [other for other in peers if note.at - other.at < TOGETHER]
         if not peers:
@@ -266,6 +273,7 @@ class RateModel:
         ends: dict[Sent, float] = {}
         for note in self._sent:
             if note.begun is not None:
+                # A late request is expected to need as much again as it is late: nothing better is known of it.
                 ends[note] = abs(note.begun + self.expected(note.units) - now)
         free = [*ends.values(), *[0.0] * (self.slots - len(ends))]
         heapq.heapify(free)
@@ -279,10 +287,11 @@ class RateModel:
         if self._guess:
             self._guess = False  # the canaries are shorter than real texts
             self._fit = _Fit()
+        # With several slots, that many requests run in the same time, so each of them counts for less of it.
         self._fit.add(units, seconds, math.exp(-seconds / self.slots / MEMORY))
 
     def _judge_wave(self) -> None:
-        """Judge a wave of requests sent at once, when all of it is back: who waited, and who did not?"""
+        """Count the slots from a wave of requests sent together, once all of it is back."""
         times = [(note, time) for note, time in self._wave.items() if time is not None]
         if len(times) < self._wave_size:
             return
@@ -290,8 +299,8 @@ class RateModel:
         at_once = [(note, time) for note, time in times if time / note.units <= AT_ONCE * quickest]
         self.slots = max(len(at_once), min(self._seen_at_once, self._most))
         sizes = [note.units for note, _ in at_once]
-        # Answers that waited together, in this process or on the way, look as if they had been served together. One
-        # of several served in turn takes twice its own time at least, and so more than is expected of it.
+        # Answers that waited together, in this process or on the way, look as if they had been served together. A
+        # request that was served in turn takes at least twice its own time, which is more than expected.
         self.side_by_side |= (
             len(at_once) > 1
             and min(time for _, time in at_once) >= SURELY
@@ -307,7 +316,7 @@ class RateModel:
 
 
 class _Fit:
-    """Least squares of seconds over units, older observations fading."""
+    """Weighted least squares of seconds over units; the weight of older observations decays."""
 
     def __init__(self) -> None:
         self._n = self._u = self._s = self._uu = self._us = 0.0
@@ -316,8 +325,8 @@ class _Fit:
         self.unit_seconds = 0.0
 
     def add(self, units: float, seconds: float, keep: float) -> None:
-        """Take in an observation; `keep` is the weight that is left to all before."""
-        seconds = max(seconds, 1e-6)
+        """Add an observation; `keep` is the factor for the weights of all observations before it."""
+        seconds = max(seconds, 1e-6)  # a clock with coarse ticks may show 0, by which nothing can be divided
         self._least = min(self._least, seconds)
         self._n = self._n * keep + 1.0
         self._u = self._u * keep + units
@@ -326,8 +335,9 @@ class _Fit:
         self._us = self._us * keep + units * seconds
         mean, spread = self._u / self._n, self._uu / self._n - (self._u / self._n) ** 2
         overhead = 0.0
-        if spread > (0.1 * mean) ** 2:  # else nothing can be told apart
+        if spread > (0.1 * mean) ** 2:  # requests of one size do not tell overhead from rate
             slope = (self._us / self._n - mean * self._s / self._n) / spread
+            # Noise may give a negative overhead, or more than the quickest request took in all.
             overhead = min(max(self._s / self._n - slope * mean, 0.0), 0.9 * self._least)
         self.overhead = overhead
         self.unit_seconds = max(self._s / self._n - overhead, 0.1 * self._s / self._n) / mean

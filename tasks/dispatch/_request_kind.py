@@ -1,7 +1,7 @@
-"""What the dispatcher asks of a kind of request: what a payload costs, how it is sent, and how answers are checked.
+"""The interface of a kind of request: the cost of a payload, how it is sent, and how answers are checked.
 
-Queue, scheduling, breaker, hedging and shared limits work with these interfaces alone. Embedding is one kind
-(`_embedding_kind`), chat another (`_chat_kind`).
+Queue, scheduling, breaker, hedging and shared limits use only these interfaces. The kinds are embedding
+(`_embedding_kind`) and chat (`_chat_kind`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Reply(Protocol):
 
 
 class Carried(Protocol):
-    """What a request holds after its own payloads, to check the answers of nodes."""
+    """Further payloads of a request, which check answers of nodes. They come after its own."""
 
     @property
     def payloads(self) -> Sequence[Any]:
@@ -53,10 +53,10 @@ class Carried(Protocol):
 
 @dataclass(slots=True)
 class Findings:
-    """What a check of answers has shown.
+    """The result of a check of answers.
 
     Attributes:
-        confirmed: Answers that may be handed on.
+        confirmed: Answers that may be handed to their callers.
         failed_checks: Nodes that gave a wrong answer, with the reason.
         lost: Items whose answer cannot be checked any more.
     """
@@ -67,34 +67,34 @@ class Findings:
 
 
 class AnswerCheck(Protocol):
-    """Decides when an answer may be handed on to its caller."""
+    """Decides when an answer may be handed to its caller."""
 
     def room(self, node: Node) -> int:
-        """Return how many items the next request to a node may hold beside what it carries."""
+        """Return how many items the next request to a node may hold besides the checks that it carries."""
 
     def check_cost(self, node: Node, now: float) -> float:
         """Return the units that a node's next request will carry, if it takes the last items that wait."""
 
     def to_carry(self, node: Node, items: Sequence[Item], now: float, *, last: bool) -> Carried:
-        """Return what a request with these items carries; `last` says that no more items wait."""
+        """Return the checks that a request with these items carries; `last` says that no other items wait."""
 
     def pending_checks(self, now: float, *, last: bool) -> tuple[Sequence[tuple[Node, Carried]], Findings]:
-        """Return the requests that check answers alone, and the answers that cannot be checked any more."""
+        """Return the requests that only hold checks, and the answers that cannot be checked any more."""
 
     def sent(self, request: Request, carried: Any) -> None:
         """Note that a request is on its way."""
 
     def needs(self, request: Request) -> bool:
-        """Return whether a request checks others' answers, also where nobody waits for its own items."""
+        """Return whether a request holds checks that are still needed, even if its items are not."""
 
     def arrived(self, node: Node, request: Request, reply: Any) -> Findings:
-        """Take in an answer, and return what it shows."""
+        """Take an answer, and return what it confirms or refutes."""
 
     def failed(self, request: Request, *, cancelled: bool) -> Findings:
-        """Note that a request brought no answer."""
+        """Note that a request has no answer."""
 
     def verified(self, node: Node) -> list[tuple[Node, Request, Reply]]:
-        """Return the answers of a node that may be handed on because it passed its probe."""
+        """Return the answers of a node that are confirmed because it passed its probe."""
 
     def discard_unverified(self, node: Node) -> list[Item]:
         """Discard the unconfirmed answers of a node, and return their items."""
@@ -104,10 +104,10 @@ class RequestKind(Protocol):
     """One kind of request to the nodes of a cluster.
 
     Attributes:
-        name: Its name in places that all kinds share, empty for embedding.
-        first_units: Units of the request whose time is known of each proven node.
-        loads: Whether a proven node may still have to load the model.
-        work: What nodes do, after "No node has", for the error of a cluster that does nothing.
+        name: Its name where kinds share something; empty for embedding.
+        first_units: Units of the request whose time is known for each verified node.
+        loads: Whether a verified node may still have to load the model.
+        work: The work of nodes, as it follows "No node has" in the error of a cluster that does nothing.
     """
 
     name: str
@@ -116,19 +116,19 @@ class RequestKind(Protocol):
     work: str
 
     def connect(self, node: NodeSpec) -> Client:
-        """Return a client of a node; it is used in the running event loop, and closed there."""
+        """Return a client of a node. It is used and closed in the running event loop."""
 
     def proven_seconds(self, node: str) -> float | None:
-        """Return the seconds of `first_units` on a node; None for a node that has not proven itself."""
+        """Return the seconds of `first_units` on a node; None for a node that is not verified."""
 
     def left_out(self, node: str) -> NodeError | None:
-        """Return why a node has not proven itself, where that is known."""
+        """Return why a node is not verified, if that is known."""
 
     def most_items(self, node: NodeSpec) -> int:
         """Return how many items a request to a node may hold."""
 
     def answer_check(self, nodes: Sequence[Node], now: float) -> AnswerCheck:
-        """Return what checks the answers of these nodes."""
+        """Return the check for answers of these nodes."""
 
     def send(
         self, client: Any, payloads: Sequence[Any], *, timeout: float, progress: Callable[[float], None]
@@ -138,29 +138,29 @@ class RequestKind(Protocol):
         Args:
             client: What `connect` returned.
             payloads: As the items' jobs and the answer check prepared them.
-            timeout: Seconds until the answer must be there, or the first part of it where it comes in parts.
-            progress: Called with the units of work that the parts so far show.
+            timeout: Seconds until the answer, or until its first part if it comes in parts.
+            progress: Called with the units of work so far, each time that a part comes.
 
         Raises:
             NodeError: One of its kinds.
         """
 
     def actual_units(self, reply: Any, estimated: float) -> float:
-        """Return the work that a request turned out to be; `estimated` is what was thought before."""
+        """Return the measured work of a request; `estimated` is the estimate from before it was sent."""
 
     def results(self, reply: Any) -> Iterable[Any]:
         """Return the results of a reply, in the order of its payloads."""
 
     async def probe(self, client: Any, *, timeout: float, refused: NodeRefused | None) -> float:
-        """Let a node that failed show that it works again, and return the seconds of `first_units`.
+        """Check that a node that failed works again, and return the seconds of `first_units`.
 
         Args:
             client: What `connect` returned.
             timeout: Seconds of each call.
-            refused: Why it was refused before.
+            refused: The refusal of the probe before; None if there was none.
 
         Raises:
-            NodeError: It does not.
+            NodeError: It does not work.
         """
 
     def final_error(self, item: Item, errors: Sequence[NodeError]) -> PrefectOllamaError:

@@ -1,4 +1,4 @@
-"""Who does what next: which node pulls, how much, and what an idle one does again."""
+"""Scheduling: which node pulls next and how much, and which request an idle node repeats."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from prefect_ollama.tasks.dispatch import _batch_size as batch_size
 from prefect_ollama.tasks.dispatch._job import Item
 from prefect_ollama.tasks.dispatch._node import Node, Request
 
-# A second copy is sent when it should be there this many times sooner than the first.
+# A second copy is sent if its expected time is this many times shorter: two nodes then work for one answer, so a
+# small gain within the error of the estimates is not enough.
 HEDGE_GAIN = 1.2
 
 
 def next_pull(nodes: Sequence[Node], queued: float, item: Item, now: float) -> tuple[Node, float] | None:
-    """The lane that would be done with the next item soonest among those with room, and its share.
+    """Return the node with room that would finish the next item soonest, and the units that it should pull.
 
     Args:
         nodes: All nodes.
-        queued: Units that wait.
-        item: The next one of them.
+        queued: Units in the queue.
+        item: The next item of the queue.
         now: The time.
+
+    Returns:
+        None if no node should pull now.
     """
     load_of = {node: node.load(now) for node in nodes if node.works and not node.stalled()}
     if not load_of:
@@ -41,7 +45,11 @@ def next_pull(nodes: Sequence[Node], queued: float, item: Item, now: float) -> t
 
 
 def to_hedge(node: Node, nodes: Sequence[Node], now: float) -> Request | None:
-    """The request that an idle node would finish well before the one that has it; None where it is not idle."""
+    """Return the request that an idle node would finish well before the node that has it.
+
+    Returns:
+        None if the node is not idle, or there is no such request.
+    """
     if node.requests or not node.has_room():
         return None
     best: tuple[float, Request] | None = None
@@ -50,6 +58,7 @@ def to_hedge(node: Node, nodes: Sequence[Node], now: float) -> Request | None:
             items = request.open_items
             if not items or any(item.copies != 1 or not item.job.may_hedge for item in items):
                 continue
+            # Some milliseconds on top, because a factor alone means nothing for times near 0.
             mine = batch_size.finish(node.load(now), sum(item.units for item in items)) + 0.002
             due = other.rate_model.due(now, request.note) if other.works else math.inf
             if due > HEDGE_GAIN * mine + 0.005 and (best is None or due > best[0]):

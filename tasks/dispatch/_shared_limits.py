@@ -33,15 +33,18 @@ except ImportError:  # Windows
 
 logger = logging.getLogger(__name__)
 
+# Names in the folder: the lock, the measured slots, and the suffix of each run's own file. Earlier versions use the
+# same names, and runs of both versions may share a folder.
 LOCK_FILE, SLOTS, SUFFIX = "gate", "slots.json", ".user"
 
-# Seconds to wait for the lock, which everybody holds for some microseconds, before going on without it.
+# Seconds to wait for the lock before going on without it. Each run holds it for some microseconds, so a longer wait
+# means that its holder was stopped, and all runs would wait for that one.
 LOCK_TIMEOUT_S = 0.1
 
-# Seconds after which a run with no request at a node gets a slot, whatever others hold: they may be stopped.
+# Seconds after which a run without a request at a node gets a slot, whatever other runs hold: those may be stopped.
 SLOT_TIMEOUT_S = 15.0
 
-# Requests in flight, of all together, at a node of which nobody knows yet how many it serves at once.
+# Requests of all runs in flight at a node whose slots are not measured yet: one in service, and one that waits there.
 UNKNOWN_SLOTS = 2
 
 
@@ -51,9 +54,9 @@ class Usage:
 
     Attributes:
         held: Its requests in flight.
-        asks: Since when it waits for a slot, by the machine's monotonic clock; None while it does not.
-        finds: Whether it is finding out how many the node serves at once.
-        urgent: Whether what it waits with goes before all bulk work.
+        asks: Since when it waits for a slot, by the machine's monotonic clock; None while it does not wait.
+        finds: Whether it measures how many requests the node serves at once.
+        urgent: Whether the request that waits goes before all bulk work.
     """
 
     held: int = 0
@@ -62,7 +65,7 @@ class Usage:
     urgent: bool = False
 
     def word(self) -> tuple[object, ...]:
-        """Return it as it is written for others; earlier versions know three values."""
+        """Return the values that other runs read. Earlier versions know three values."""
         return astuple(self) if self.urgent else astuple(self)[:3]
 
 
@@ -72,8 +75,8 @@ class Slot:
 
     Attributes:
         taken: Whether one was free.
-        others: Requests that others have in flight there.
-        slots: How many the node serves at once, as far as anyone has found out.
+        others: Requests that other runs have in flight there.
+        slots: How many requests the node serves at once; None if no run has measured it.
     """
 
     taken: bool
@@ -85,9 +88,9 @@ class SharedLimits:
     """The usage of nodes by all runs that share a folder, seen from one of them; for one thread.
 
     Args:
-        folder: The shared folder; None for a run that shares only with those of its process in `beside`.
+        folder: The shared folder; None for a run that shares limits only with those in `beside`.
         kind: Kind of request, which has slots of its own at a node; empty for embedding.
-        beside: Those of the same thread. It adds itself.
+        beside: The shared limits of the same thread. The new one is added.
     """
 
     def __init__(self, folder: Path | None, kind: str = "", beside: list[SharedLimits] | None = None) -> None:
@@ -105,15 +108,15 @@ class SharedLimits:
             self._come(folder)
 
     def slots(self, url: str) -> int | None:
-        """How many requests of its kind a node serves at once, as far as anyone has found out."""
+        """Return how many requests of its kind a node serves at once; None if no run has measured it."""
         return self._slots().get(self._key(url))
 
     def take(self, url: str, most: int, *, urgent: bool = False) -> Slot:
-        """Take a slot for a request at a node; where none is free, wait in line for one.
+        """Take a slot for a request at a node. If none is free, note that this run waits for one.
 
         Args:
-            url: The node's.
-            most: Requests in flight there at most, whoever's and of whatever kind.
+            url: URL of the node.
+            most: Requests of all runs and kinds in flight there at most.
             urgent: Whether it goes before all bulk work.
         """
         key = self._key(url)
@@ -136,8 +139,8 @@ class SharedLimits:
         """Release a slot.
 
         Args:
-            url: The node's.
-            found: How many requests it serves at once, if that was found out just now.
+            url: URL of the node.
+            found: How many requests it serves at once, if that was just measured.
         """
         key = self._key(url)
         with self._look() as seen:
@@ -148,7 +151,7 @@ class SharedLimits:
                     self._keep(self._slots() | {key: found})
 
     def ask_only(self, urls: Collection[str]) -> None:
-        """Wait for slots at these nodes alone: for others there is nothing to send any more."""
+        """Keep waiting for slots at these nodes only; there is nothing to send to others any more."""
         keys = {self._key(url) for url in urls}
         if dropped := [
             usage for key, usage in self._mine.items() if usage.asks is not None and key not in keys
@@ -158,12 +161,12 @@ class SharedLimits:
                     usage.asks = None
 
     def others(self, url: str) -> int:
-        """Requests that others have in flight at a node now."""
+        """Return the requests that other runs have in flight at a node now."""
         with self._look() as seen:
             return sum(other.held for _, other in self._others(url, seen=seen))
 
     def close(self) -> None:
-        """Leave the folder."""
+        """Remove this run's file, and release its locks."""
         if self in self._beside:
             self._beside.remove(self)
         if self._folder is not None:
@@ -173,7 +176,8 @@ class SharedLimits:
             self._close_files()
 
     def _key(self, url: str) -> str:
-        """Under which name its usage of a node is kept; no URL of a node has a fragment."""
+        """Return the key of a node's usage by this kind of request."""
+        # No URL of a node has a fragment, so the keys of different kinds never collide.
         return f"{url}#{self._kind}" if self._kind else url
 
     # ---- the folder
@@ -182,6 +186,7 @@ class SharedLimits:
         try:
             private_folder(folder)
             self._lock = open_private(folder / LOCK_FILE)
+            # Not the process id: another run with the same id may be in a container that shares the folder.
             self._path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
             fcntl.flock(self._lock, fcntl.LOCK_EX)  # nobody may see the file before it is locked
             self._file = open_private(self._path)
@@ -231,11 +236,11 @@ class SharedLimits:
         fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _others(self, url: str, *, seen: bool) -> list[tuple[str, Usage]]:
-        """The others that have or want something at a node, of whatever kind. Those that died are cleared away.
+        """Return the usage of a node by all other runs and kinds, and remove files of runs that died.
 
         Args:
-            url: The node's.
-            seen: Whether the folder can be looked at; those of this thread are there as well.
+            url: URL of the node.
+            seen: Whether the folder can be read. It also holds the files of this thread's other kinds.
         """
         found: list[tuple[str, Usage]] = []
         if not seen:
@@ -245,6 +250,7 @@ class SharedLimits:
             if path == self._path:
                 continue
             with suppress(OSError, ValueError, TypeError), path.open("rb") as file:
+                # The operating system released the lock of a run that died, so nothing else has to be checked.
                 if _free(file.fileno()):
                     path.unlink(missing_ok=True)
                 else:
@@ -262,6 +268,7 @@ class SharedLimits:
     def _keep(self, slots: dict[str, int]) -> None:
         if self._folder is not None and slots != self._slots():
             new = self._path.with_suffix(".new")
+            # Written beside and renamed, so that readers without the lock never see half of it.
             with suppress(OSError):
                 new.write_text(json.dumps(slots))
                 new.replace(self._folder / SLOTS)

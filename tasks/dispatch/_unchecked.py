@@ -1,4 +1,4 @@
-"""The check of answers that need none from other nodes: each is checked by itself when it comes."""
+"""The check for kinds of request whose answers are confirmed at once, because the client has checked each of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prefect_ollama.tasks.dispatch._request_kind import Findings, Reply
 
 @dataclass(frozen=True, slots=True)
 class _Nothing:
-    """Requests carry nothing beside their own payloads."""
+    """Requests carry no payloads except their own."""
 
     payloads: tuple[()] = ()
     units: float = 0.0
@@ -24,10 +24,10 @@ NOTHING: Final = _Nothing()
 
 
 class Unchecked:
-    """Hands every answer on at once.
+    """Confirms every answer at once.
 
     Args:
-        room: Items of a request at most.
+        room: Highest number of items in a request.
     """
 
     def __init__(self, room: int) -> None:
@@ -53,7 +53,7 @@ class Unchecked:
         """Do nothing."""
 
     def needs(self, request: Request) -> bool:
-        """Return that nobody waits for a request but for its items."""
+        """Return False: a request holds nothing except its items."""
         return False
 
     def arrived(self, node: Node, request: Request, reply: Reply) -> Findings:

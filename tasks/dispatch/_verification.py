@@ -289,7 +289,7 @@ class Verification:
             found.failed_checks.append((check.node, _wrong_vector(check.node, "a text")))
 
     def _confirm(self, node: Node, right: Request | None) -> list[tuple[Node, Request, Reply]]:
-        """Return the answers that a checked request confirms, and hold them no more; all, if none is named."""
+        """Return the answers that a checked request confirms, or all if none is named, and stop holding them."""
         page = self._pages[node]
         if right is not None and (page.right is None or page.right.number < right.number):
             page.right = right

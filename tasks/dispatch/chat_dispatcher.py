@@ -1,4 +1,4 @@
-"""The way to chat over all nodes from anywhere: sync or async code, any thread."""
+"""Chat over all nodes of a cluster, from sync or async code and any thread."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from prefect_ollama.tasks.dispatch.stats import DispatchStats
 class ChatDispatcher:
     """Chats over all nodes of a cluster. Close it, or use it as a context manager.
 
-    Each request goes to the node that is expected to be done with it soonest. It goes to another one if its node dies,
-    fails, or gives an answer that does not fit; see `docs/dispatch.md`.
+    Each request goes to the node that is expected to finish it first. It goes to another node if that one dies, fails,
+    or gives an answer that does not fit; see `docs/dispatch.md`.
 
     Args:
         chat: The nodes, verified (`prefect_ollama.blocks.nodes.verify_chat`).
-        shared_folder: Folder in which all that use the same nodes see each other; None for one that is alone.
-        beside: The dispatcher that embeds on the same nodes in this process: together they keep to the nodes' limits,
-            and urgent requests of one go before bulk work of the other.
+        shared_folder: Folder in which all users of the same nodes share their limits; None if there are no others.
+        beside: The dispatcher that embeds on the same nodes in this process. Together they keep the nodes' limits, and
+            urgent requests of one go before bulk work of the other.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ChatDispatcher:
 
         Args:
             requests: The requests.
-            urgent: Whether somebody waits for them: they go before all other work.
+            urgent: Whether they go before all other work, because a person waits for the answers.
 
         Returns:
             One answer or one error for every request, in order.
@@ -81,7 +81,7 @@ class ChatDispatcher:
             request: The request.
 
         Yields:
-            Pieces of text as they come, `ChatRestarted` where they begin anew, and in the end the answer.
+            Pieces of text as they come, `ChatRestarted` when the text starts again, and the answer at the end.
 
         Raises:
             ChatError: No node gave an answer that fits.
@@ -115,12 +115,12 @@ class ChatDispatcher:
             self._engine.cancel(job)
 
     def stats(self, *, spans: bool = False) -> DispatchStats:
-        """Return what was done so far, a text being an answer; `spans` adds the last requests one by one."""
+        """Return the statistics so far, where a text is an answer; `spans` adds the last requests one by one."""
         return self._engine.stats(spans=spans)
 
     @property
     def idle(self) -> bool:
-        """Whether no requests are under way."""
+        """Whether no request waits or is in flight."""
         return self._engine.idle
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""The way into the engine from anywhere: sync or async code, any thread, any Dask worker.
+"""Embed over all nodes of a cluster, from sync or async code, any thread and any Dask worker.
 
-One dispatcher a process and cluster spans all nodes; all callers' texts meet in its one queue.
+A process has one dispatcher for each cluster. The texts of all callers go into its one queue.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ from prefect_ollama.tasks.dispatch.stats import DispatchStats
 
 Kind = Literal["document", "query"]
 
-# How long a shared dispatcher with nothing to do outlives its last use when another run needs one.
+# Seconds that an idle shared dispatcher is kept after its last use, when another run needs one: a task of the same
+# run may follow soon, and the measured rates would be lost.
 SHARED_SECONDS = 60.0
 
 
 class Dispatcher:
-    """Spans all nodes of a cluster. Close it, or use it as a context manager.
+    """Embeds over all nodes of a cluster. Close it, or use it as a context manager.
 
     Attributes:
-        cluster: The nodes with their proofs.
-        engine: What the texts are handed to.
+        cluster: The verified nodes.
+        engine: The engine, which gets the texts.
 
     Args:
-        cluster: The nodes with their proofs (`prefect_ollama.blocks.nodes.verification.verify_cluster`).
-        shared_folder: Folder in which all that use the same nodes see each other; None for one that is alone.
-        prepare: Makes what nodes get of a text with its prefix, as `divide_long_words` does; callers see the texts
-            that they gave.
+        cluster: The verified nodes (`prefect_ollama.blocks.nodes.verification.verify_cluster`).
+        shared_folder: Folder in which all users of the same nodes share their limits; None if there are no others.
+        prepare: Called with each text and its prefix, and returns the text that nodes get, like `divide_long_words`.
+            Callers see the texts that they gave.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Dispatcher:
         """Embed texts and wait. May be called from many threads at once.
 
         Args:
-            texts: The texts, without prompt prefix; it is put before them here.
+            texts: The texts, without prompt prefix; this method adds it.
             kind: "query" takes the query prefix, and goes before all other work.
 
         Returns:
@@ -77,9 +78,9 @@ class Dispatcher:
             raise
 
     def embed_parts(self, texts: Sequence[str], size: int) -> Generator[tuple[Sequence[str], Embedded]]:
-        """Embed texts, and hand over parts of them as they are done, so that they can be kept meanwhile.
+        """Embed texts, and yield parts of them as they are done, so that callers can store them meanwhile.
 
-        Nodes see no difference: all texts stand in the queue from the first moment.
+        It makes no difference for nodes: all texts are in the queue from the start.
 
         Args:
             texts: The texts, without prompt prefix.
@@ -123,12 +124,12 @@ class Dispatcher:
             raise
 
     def stats(self, *, spans: bool = False) -> DispatchStats:
-        """Return what was done so far; `spans` adds the last requests one by one."""
+        """Return the statistics so far; `spans` adds the last requests one by one."""
         return self.engine.stats(spans=spans)
 
     @property
     def idle(self) -> bool:
-        """Whether no texts are under way."""
+        """Whether no text waits or is in flight."""
         return self.engine.idle
 
     def close(self) -> None:
@@ -165,15 +166,15 @@ _shared_lock = threading.Lock()
 
 
 def shared_dispatcher(cluster: VerifiedCluster, key: object, shared_folder: Path | None = None) -> Dispatcher:
-    """The dispatcher of this process for a cluster; the first call with a key makes it. It divides long words.
+    """Return the dispatcher of this process for a cluster, which divides long words. The first call makes it.
 
-    It is closed when the process ends, or, when another key comes, once it has had nothing to do since it was
-    last asked for more than a minute ago: a worker may outlive many runs. So ask for it whenever it is used.
+    It is closed when the process ends. A worker may outlive many runs, so a call with another key also closes every
+    dispatcher that is idle and was not asked for in the last minute. Call this function each time, and keep no result.
 
     Args:
-        cluster: The nodes with their proofs.
-        key: What tells one run's cluster from another's; hashable.
-        shared_folder: As a `Dispatcher` takes it.
+        cluster: The verified nodes.
+        key: Distinguishes the clusters of different runs; hashable.
+        shared_folder: As for `Dispatcher`.
     """
     now = time.monotonic()
     with _shared_lock:

@@ -1,9 +1,9 @@
-"""Divide words of hundreds of letters before they are sent: some nodes need minutes for one.
+"""Divide words of hundreds of letters before they are sent, because some nodes need minutes for one.
 
 The WordPiece tokenizer of Ollama up to 0.24 takes cubic time in the bytes of a word: 4,000 letters 4.2 s, 10,000 over a
-minute, in which the node answers nobody. A word ends there at white space, at punctuation and at a Chinese character
-(`words` in wordpiece.go of https://github.com/ollama/ollama), so a sentence of Thai or Khmer is one word, and so is a
-line of box-drawing characters or of Base64.
+minute, during which the node answers no request. A word ends there at white space, at punctuation and at a Chinese
+character (`words` in wordpiece.go of https://github.com/ollama/ollama). So a sentence of Thai or Khmer is one word, and
+so is a line of box-drawing characters or of Base64.
 
 Guarantees: equal texts are divided equally; a text without such a word is sent as it is; only spaces are added.
 """
@@ -18,7 +18,8 @@ from typing import Final
 # Bytes of UTF-8 of a word that is sent whole: it takes Ollama 0.24 some 10 ms. No word of a language is as long.
 MAX_WORD_BYTES: Final = 512
 
-# Bytes by which a word may be longer so that it is not divided within a letter and its marks.
+# Bytes by which a part may be longer, so that a letter is not divided from its marks. A letter with more marks than
+# that is divided all the same, because a hostile text could have thousands.
 LONGEST_CLUSTER_BYTES: Final = 64
 
 # What `unicode.IsSpace` of Go takes for white space.
@@ -27,6 +28,7 @@ _SPACE: Final = frozenset("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u30
 }
 # White space to Python and not to Go.
 _NO_SPACE: Final = re.compile("[\x1c-\x1f]")
+# The ranges in which `words` makes a word of each character.
 _CHINESE: Final = (
     (0x3400, 0x4DBF),
     (0x4E00, 0x9FFF),
@@ -38,7 +40,7 @@ _CHINESE: Final = (
 
 
 def divide_long_words(text: str) -> str:
-    """Return the text with spaces in words of more than `MAX_WORD_BYTES`, and all others as they are."""
+    """Return the text with spaces in words of more than `MAX_WORD_BYTES`; other texts are returned unchanged."""
     if len(text) <= MAX_WORD_BYTES // 4 or _is_harmless(text):
         return text
     parts: list[str] = []

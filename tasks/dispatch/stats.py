@@ -1,4 +1,4 @@
-"""What the dispatcher did, in figures: one consistent snapshot, safe to keep and to send on."""
+"""Statistics of the dispatcher: one consistent snapshot, which can be kept and sent to other processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One request, for a picture of who was busy when. Times are seconds since the dispatcher started."""
+    """One request, for a chart of the nodes' work. Times are seconds since the dispatcher started."""
 
     node: str
     start: float
@@ -18,25 +18,25 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class NodeStats:
-    """One node's figures.
+    """The statistics of one node.
 
     Attributes:
         name: Its name.
-        state: Of its breaker: closed, open or half-open.
+        state: State of its breaker: closed, open or half-open.
         texts: Texts whose vector came from it.
         requests: Requests that it answered.
         hedged: Requests sent to it as a second copy.
-        wasted: Texts that it embedded in vain, because another node was first.
-        in_flight: Requests under way.
+        wasted: Texts that it embedded for nothing, because another node was first.
+        in_flight: Requests in flight.
         busy_seconds: Time in which it had work.
         texts_per_second: Mean over its busy time, 0 before its first answer.
         p50: Median seconds of a request.
         p95: 95th percentile of the same.
-        errors: Cause to count.
+        errors: Number of errors by cause.
         last_error: Text of the last error, empty for none.
-        kinds: `NodeError.kind` to count.
-        gone_since: When its breaker opened, by `time.time()`; None where it is closed.
-        silent: Whether nothing but its silence keeps it from work; it may only make a pause.
+        kinds: Number of errors by `NodeError.kind`.
+        gone_since: When its breaker opened, by `time.time()`; None while it is closed.
+        silent: Whether only its silence keeps it from work; it may be a pause.
     """
 
     name: str
@@ -59,7 +59,7 @@ class NodeStats:
 
 @dataclass(frozen=True, slots=True)
 class DispatchStats:
-    """All nodes' figures, texts waiting, and the last requests."""
+    """The statistics of all nodes, the number of texts in the queue, and the last requests."""
 
     nodes: tuple[NodeStats, ...]
     queued: int
