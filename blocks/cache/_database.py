@@ -1,8 +1,8 @@
-"""The SQLite file of a cache: open it for this user alone, run transactions, set a damaged file aside.
+"""The SQLite file of a cache: opens it for this user only, runs transactions, and sets a damaged file aside.
 
-Several processes use the file at once. SQLite's locks keep them apart, and its rollback journal undoes the transaction
-of a process that was killed. The journal is not a write-ahead log: that one needs memory which all processes share, so
-it fails on a network file system, and it writes every vector twice
+Several processes use the file at once. SQLite's locks keep their transactions apart, and its rollback journal undoes
+the transaction of a process that was killed. A write-ahead log is not used: it needs memory that all processes share,
+so it fails on a network file system, and it writes every vector twice
 (https://www.sqlite.org/wal.html, https://www.sqlite.org/howtocorrupt.html).
 """
 
@@ -35,16 +35,19 @@ NAME: Final = "vectors.sqlite"
 JOURNAL: Final = f"{NAME}-journal"
 LOCK: Final = "vectors.lock"
 
-# How long a transaction waits for those of others, each of which takes milliseconds and some syncs of the disk.
+# Seconds that a transaction waits for those of other processes. Each takes milliseconds and some syncs of the disk,
+# but many processes may wait.
 BUSY_TIMEOUT_S: Final = 60.0
 
-# How often a transaction starts again when the file was removed or set aside under it.
+# How often a transaction starts again because the file was removed or set aside meanwhile. More than once shows that
+# another program writes to the folder, or that the disk fails.
 ATTEMPTS: Final = 5
 
 # Memory for pages in each process. Four times as much made reads no faster (measured with 200,000 vectors).
 PAGE_CACHE_KIB: Final = 8192
 
-# Primary error codes that say nothing of the file's content; the others mean that it is damaged.
+# Primary error codes (https://www.sqlite.org/rescode.html) that do not concern the file's content; the others mean
+# that it is damaged.
 _ENVIRONMENT: Final = frozenset(
     {
         sqlite3.SQLITE_PERM,
@@ -131,10 +134,10 @@ class Database:
         """Run a transaction; what it wrote is on disk when this returns.
 
         Args:
-            work: What to do; it may be called again where the file was removed or damaged.
-            write: Whether it writes; then the file is made if there is none.
-            missing: What to return where there is no file to read.
-            wait: Whether to wait for transactions of others; otherwise it fails at once.
+            work: The transaction; it is called again if the file was removed or damaged.
+            write: Whether it writes; then the file is created if there is none.
+            missing: The result if there is no file to read.
+            wait: Whether to wait for transactions of other processes; otherwise it fails at once.
 
         Raises:
             CacheError: The file cannot be opened, read or written; nothing was changed.
@@ -147,6 +150,9 @@ class Database:
                     if connection is None:
                         return missing
                     connection.execute(f"PRAGMA busy_timeout = {int(1e3 * BUSY_TIMEOUT_S) if wait else 0}")
+                    # IMMEDIATE takes the write lock at once. A read lock that becomes a write lock fails when another
+                    # process does the same, and `busy_timeout` does not help
+                    # (https://www.sqlite.org/lang_transaction.html).
                     connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
                     result = work(connection)
                     connection.execute("COMMIT")
@@ -180,7 +186,7 @@ class Database:
         if self._connection is not None:
             if self._identity == _identity(self._path):
                 return self._connection
-            self._close()  # somebody removed it or set it aside
+            self._close()  # another process removed the file or set it aside
         if not self._folder.is_there():
             if not create:
                 return None
@@ -210,7 +216,7 @@ class Database:
         return connection
 
     def _keep_own_files_only(self) -> None:
-        """Remove a database or a journal that another user wrote or could write: nothing in it is believed."""
+        """Remove a database or journal that another user wrote or could write: its vectors may be forged."""
         for path in (self._path, self._folder.path(JOURNAL)):
             try:
                 found = path.lstat()
@@ -223,7 +229,7 @@ class Database:
                 path.chmod(FILE_MODE)
 
     def _recover(self, error: Exception) -> None:
-        """Make the next attempt possible, or raise what says why there is none."""
+        """Prepare the next attempt, or raise the error that says why there is none."""
         code = getattr(error, "sqlite_errorcode", None)
         if isinstance(error, sqlite3.DatabaseError) and code is None:
             raise error  # a mistake of this program
@@ -251,7 +257,7 @@ class Database:
                 if identity is None or _identity(self._path) != identity:
                     return  # another process was first
                 self._path.rename(aside)
-                # SQLite would apply it to the next database of that name.
+                # SQLite would apply the journal to the next database of that name.
                 self._folder.path(JOURNAL).unlink(missing_ok=True)
         except OSError as failed:
             raise self._folder.error(f"setting its damaged database aside ({error})", failed) from failed
@@ -268,6 +274,9 @@ def read_damaged(path: Path, batch: int) -> Any:
 def _prepare(connection: sqlite3.Connection) -> None:
     # A damaged database may say that a blob is text, which need not be UTF-8.
     connection.text_factory = bytes
+    # A damaged or forged file must not run code (`trusted_schema`) or crash the process (`cell_size_check`), as
+    # https://www.sqlite.org/security.html advises. TRUNCATE saves the creation of a file for each transaction, and
+    # FULL syncs it, so that it survives a power failure (https://www.sqlite.org/pragma.html).
     for pragma in (
         "trusted_schema = OFF",
         "cell_size_check = ON",
@@ -277,8 +286,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
     ):
         connection.execute(f"PRAGMA {pragma}").fetchall()
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    # The pragma for auto_vacuum writes the first page by itself: a process that was killed after it, or is at work,
-    # leaves a database without a table.
+    # The pragma for auto_vacuum writes the first page by itself. A process that was killed after it, or has not gone
+    # on yet, leaves a database without a table.
     if pages > 1 or (pages == 1 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone()):
         table.check(connection)
         return

@@ -1,4 +1,4 @@
-"""The folder of a cache: for this user alone. Of its files only those count that this user or root wrote."""
+"""The folder of a cache, closed to other users. Only files that this user or root wrote are used."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from prefect_ollama.blocks.cache.spec import CacheSpec
 from prefect_ollama.blocks.errors import CacheError, FolderNotPrivate
 from prefect_ollama.blocks.private_files import is_ours, private_folder
 
+# Suffixes of files that are being written, and of files that were set aside.
 TEMPORARY: Final = ".tmp"
 DAMAGED: Final = ".damaged"
 
-# Seconds after which a temporary file was left by a killed writer; a living one takes milliseconds.
+# A temporary file older than this many seconds was left by a killed writer; a living writer takes milliseconds.
 TEMPORARY_AGE: Final = 3600.0
 
-# Seconds for which a damaged file stays, so that somebody can look at it.
+# Seconds for which a damaged file is kept, so that somebody can examine it.
 DAMAGED_AGE: Final = 7 * 24 * 3600.0
 
 
 def is_gone(error: OSError) -> bool:
-    """Return whether the file is not there any more; NFS says ESTALE."""
+    """Return whether the file does not exist any more. NFS reports ESTALE for that."""
     return error.errno in (errno.ENOENT, errno.ESTALE)
 
 
@@ -44,7 +45,7 @@ class Folder:
         return self._path / name
 
     def error(self, doing: str, error: OSError) -> CacheError:
-        """Return the error to raise where the folder does not do what was asked."""
+        """Return the error for an operation on the folder that failed."""
         return CacheError(
             f"{doing} failed: {error.strerror or error}.",
             folder=self.spec.folder,
@@ -65,7 +66,7 @@ class Folder:
         return True
 
     def ours(self, wanted: Callable[[str], bool]) -> list[str]:
-        """Return the names of files that no other user put there; none where the folder does not exist yet.
+        """Return the names of files that no other user wrote; none if the folder does not exist yet.
 
         Args:
             wanted: Whether a file counts, by its name.

@@ -1,10 +1,10 @@
-"""The models whose vectors a cache holds: each has an id, and a key holds the id.
+"""The models whose vectors a cache holds. Each model has an id, which is part of the keys of its vectors.
 
-Equal weights on a CPU and on a GPU differ in the last digits, so an id cannot be computed from vectors. The first
-process that meets a model writes its fingerprint beside the segments. Those that find these vectors take its id.
-Nothing is locked. If two processes write one model at the same moment, all take the earlier one's id from then on, and
-what the other one stored meanwhile is embedded once more. A file appears whole or not at all, and is never changed. One
-that cannot be read counts as missing.
+Equal weights give vectors that differ in the last digits on a CPU and on a GPU, so an id cannot be computed from
+vectors. The first process that uses a model writes its fingerprint into the folder, and processes whose nodes give the
+same vectors use its id. Nothing is locked. If two processes write one model at the same moment, all use the earlier id
+from then on, and vectors under the other id are embedded again. A file appears as a whole or not at all, and is never
+changed. A file that cannot be read counts as missing.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from prefect_ollama.blocks.nodes import Fingerprint, compare
 
 logger = logging.getLogger(__name__)
 
+# The id of the model, then a random part: two processes that write one model must not write one file.
 _NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}\.model")
 
 
@@ -56,12 +57,12 @@ class Models:
         """
         known = self._found.get(fingerprint.id)
         if known is None or not self._folder.path(known.name).exists():
-            # If the folder was emptied meanwhile, this process goes on with the id that it has.
+            # If the folder was emptied meanwhile, this process keeps its id: tasks in flight already use it.
             made = fingerprint if known is None else known.fingerprint
             known = self._find(fingerprint)
             if known is None:
                 self._write(made)
-                # Another may have written it since; all must take the same one.
+                # Another process may have written the model since; all must use the same id.
                 known = self._find(fingerprint)
             if known is None:
                 raise self._folder.error("reading what was written", OSError("it is gone"))

@@ -1,12 +1,12 @@
-"""Files of the cache's earlier format, which are converted once: `<rows>x<dimension>-<random>.segment`.
+"""Files of the cache's earlier format, `<rows>x<dimension>-<random>.segment`. They are converted once.
 
     8 bytes              "PFOVEC1" and a line feed
     4, 4, 4              rows, dimension, CRC-32 of both and of the keys
     rows × 16            keys
     rows × (4 d + 4)     records, as they are now
 
-All numbers are little-endian. A file is removed after its records are in the database, so a conversion that is killed
-goes on at the next opening and inserts nothing twice.
+All numbers are little-endian. A file is removed after its records are in the database. So a conversion that was killed
+continues at the next opening, and inserts nothing twice.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from zlib import crc32
 from prefect_ollama.blocks.cache._records import CHECK_BYTES
 from prefect_ollama.blocks.cache.keys import KEY_BYTES
 
+# The layout above. A damaged or foreign file is recognised by its first bytes and the checksum.
 _MAGIC: Final = b"PFOVEC1\n"
 _HEAD: Final = Struct("<8sIII")
 _SHAPE: Final = Struct("<II")

@@ -1,7 +1,7 @@
 """The SQL of the cache: find, insert and evict records. Each function works within a transaction of its caller.
 
-Records have ascending ids, so that SQLite fills its pages in order and records that were put together lie together.
-`BLOCK_RECORDS` of them are one block, which has one time of last use and is evicted as a whole: a time for each record
+Records have ascending ids, so SQLite fills its pages in order, and records that were put together are stored together.
+`BLOCK_RECORDS` of them are one block, which has one time of last use and is evicted as a whole. A time for each record
 would cost a write for each read.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-# Some 0.8 MB of 768 floats: few enough that an eviction takes little, and enough that few times are kept.
+# Some 0.8 MB of 768 floats: few enough that an eviction deletes little, and enough that few times of use are stored.
 BLOCK_RECORDS: Final = 256
 
 # Estimate of what SQLite keeps for a record besides its bytes: the index entry and the cell, with half-empty
@@ -31,17 +31,17 @@ _SCHEMA: Final = (
 
 
 class DamageError(Exception):
-    """The database contradicts itself."""
+    """The content of the database is inconsistent."""
 
 
 def create(connection: sqlite3.Connection) -> None:
-    """Make the tables that are not there."""
+    """Create the tables that do not exist."""
     for statement in _SCHEMA:
         connection.execute(statement)
 
 
 def check(connection: sqlite3.Connection) -> None:
-    """Look whether the tables are there.
+    """Check that the tables exist.
 
     Raises:
         DamageError: One is missing.
@@ -187,9 +187,9 @@ def usage(connection: sqlite3.Connection) -> Usage:
 
 
 def everything(connection: sqlite3.Connection, batch: int) -> Iterable[list[tuple[Any, ...]]]:
-    """Yield `key, dimension, record` of what can be read of a damaged database, in batches.
+    """Yield `key, dimension, record` of the readable rows of a damaged database, in batches.
 
-    It reads from both ends until an error stops it; what lies between is lost.
+    It reads from both ends until an error stops it; the rows between are lost.
     """
     for order in ("ASC", "DESC"):
         try:

@@ -1,7 +1,8 @@
-"""The vector cache of one process: what `get` returns was put under that key, and what `put` took is on disk.
+"""The vector cache of one process.
 
-Processes that share the folder see each other's vectors. A process that is killed at any moment leaves the cache as
-others can use it. What is damaged counts as missing. Threads may share one `VectorCache`.
+Guarantees: `get` returns only vectors that were put under that key, and a vector is on disk when `put` returns.
+Processes that share the folder see each other's vectors. A process may be killed at any moment, and the others can
+still use the cache. Damaged vectors count as missing. Threads may share one `VectorCache`.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class VectorCache:
             return self._models.id_of(fingerprint)
 
     def holds(self, keys: Sequence[bytes], dimension: int) -> NDArray[np.bool_]:
-        """Return which vectors are there, going by the keys alone; a vector is read and checked by `get` only.
+        """Return which keys have a vector. Only `get` reads and checks the vectors.
 
         Args:
             keys: Keys of `vector_keys`.
@@ -95,11 +96,11 @@ class VectorCache:
         return np.asarray(there, np.bool_)
 
     def get(self, keys: Sequence[bytes], dimension: int) -> Found:
-        """Look vectors up.
+        """Return the vectors of these keys.
 
         Args:
-            keys: Keys of `vector_keys`, any number, doubled ones too.
-            dimension: Floats in a vector; one of another length counts as missing.
+            keys: Keys of `vector_keys`, any number; a key may come twice.
+            dimension: Floats in a vector; a vector of another length counts as missing.
 
         Raises:
             CacheError: The folder cannot be read.
@@ -125,17 +126,17 @@ class VectorCache:
         return Found(mask, vectors)
 
     def put(self, keys: Sequence[bytes], vectors: Vectors) -> None:
-        """Keep vectors; they are on disk when this returns. Those that are there already are left alone.
+        """Store vectors; they are on disk when this returns. Keys that have a vector already keep it.
 
-        Where the limit asks for it, the vectors that were not used for the longest time are evicted.
+        If the cache would exceed its limit, the least recently used vectors are evicted.
 
         Args:
             keys: A key for each vector.
             vectors: float32 of shape (keys, dimension), finite and of norm 1.
 
         Raises:
-            ValueError: The shapes do not fit, or a vector is not finite or not of norm 1; nothing was kept.
-            CacheError: The folder cannot be written; nothing was kept.
+            ValueError: The shapes do not fit, or a vector is not finite or not of norm 1; nothing was stored.
+            CacheError: The folder cannot be written; nothing was stored.
         """
         check_keys(keys)
         if vectors.ndim != 2 or len(vectors) != len(keys):
@@ -149,7 +150,7 @@ class VectorCache:
             self._insert(list(zip(keys, _records.pack(keys, vectors), strict=True)), vectors.shape[1])
 
     def stats(self) -> CacheStats:
-        """Return what the cache holds, all processes' vectors counted.
+        """Return the size of the cache, with the vectors of all processes.
 
         Raises:
             CacheError: The folder cannot be read.
@@ -158,10 +159,10 @@ class VectorCache:
         return self._stats()
 
     def clear(self) -> CacheStats:
-        """Empty the cache. Others may go on reading and writing; what they put after it returned stays.
+        """Empty the cache. Other processes may read and write meanwhile; vectors that they put later stay.
 
         Returns:
-            What it held.
+            The size before.
 
         Raises:
             CacheError: A file cannot be removed.
@@ -206,6 +207,7 @@ class VectorCache:
         now = database.now()
 
         def work(connection: sqlite3.Connection) -> None:
+            # Times of use go with the insertion, whose sync to the disk is paid anyway, and before the eviction.
             table.mark_used(connection, marks, now)
             table.insert(
                 connection, records, dimension, used=now if used is None else used, limit_bytes=limit
@@ -232,7 +234,7 @@ class VectorCache:
                 missing=None,
                 wait=False,
             )
-        except CacheError:  # a cache that is busy, or may only be read, is of use too
+        except CacheError:  # a cache that is busy or read-only can still be read
             with self._database.lock:
                 self._unwritten |= marks
 
@@ -248,7 +250,7 @@ class VectorCache:
             )
 
     def _rescue(self, aside: Path, why: str) -> None:
-        """Keep what is sound of a damaged database."""
+        """Copy the sound vectors of a damaged database into the new one."""
         kept = 0
         try:
             for rows in database.read_damaged(aside, BATCH):
@@ -264,8 +266,9 @@ class VectorCache:
         )
 
     def _insert_sound(self, rows: Iterable[tuple[Any, ...]], used: int | None = None) -> int:
-        """Insert those of these keys, dimensions and records that are as they were written; return how many."""
+        """Insert the rows whose checksum is right, and return how many. A row is key, dimension and record."""
         kept = 0
+        # A damaged database may return any type and value.
         usable = [row for row in rows if isinstance(row[0], bytes) and row[1] in range(1, 1_000_000)]
         for dimension, group in groupby(usable, key=lambda row: int(row[1])):
             part = list(group)
@@ -277,11 +280,12 @@ class VectorCache:
         return kept
 
     def _tidy(self) -> None:
-        """Once in each process: convert files of the earlier format, and remove what killed writers left."""
+        """Convert files of the earlier format and remove files of killed writers, once in each process."""
         with self._database.lock:
             if self._tidied:
                 return
             if self._folder.ours(segments.is_whole):
+                # Looked up again under the lock: another process may have converted them since.
                 with self._database.files_lock():
                     self._convert(self._folder.ours(segments.is_whole))
             self._sweep()
@@ -322,7 +326,7 @@ class VectorCache:
 
 
 def _is_left_over(name: str) -> bool:
-    """Damaged files, and what writers and mergers of the earlier format left."""
+    """Return whether a file is damaged, or was left by a writer or merger of the earlier format."""
     return (
         (name.startswith("vectors-") and name.endswith(f".sqlite{DAMAGED}"))
         or (segments.is_segment(name) and not segments.is_whole(name))

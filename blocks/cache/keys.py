@@ -1,4 +1,4 @@
-"""The key of a vector: whatever decides its values is in it, so equal keys mean equal vectors."""
+"""The key of a vector. It holds everything that determines the vector, so equal keys mean equal vectors."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
+# 128 bits: among 10^9 entries the chance that any two texts share a key is 10^-21.
 KEY_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class VectorSalt:
-    """What decides a vector besides its text.
+    """Everything that determines a vector, except its text.
 
     Attributes:
-        model: Id of the model in this cache (`VectorCache.model_id`), which stands for its fingerprint: names and
-            digests lie.
+        model: Id of the model in this cache (`VectorCache.model_id`). It stands for the fingerprint, because models
+            with different vectors may share a name or digest.
         prefix: Prompt put before the text.
         dimension: Floats in a vector, as the node answers (so a cut to the model's own length is no cut).
-        options: Options that go with a request (`num_ctx`, …), kept as sorted pairs of strings.
+        options: Options of the request (`num_ctx`, …), stored as sorted pairs of strings.
     """
 
     model: str
@@ -33,13 +34,10 @@ class VectorSalt:
 
 
 def vector_keys(salt: VectorSalt, texts: Sequence[str]) -> list[bytes]:
-    """Return the keys of these texts' vectors, in order: 128 bits of BLAKE2b each.
-
-    128 bits: among 10^9 entries the chance that any two texts share a key is 10^-21.
-    """
-    # A JSON list ends by itself, so that no salt with a text can read as another salt with another text.
-    # Earlier versions had four values, the first one the digest, and their vectors are never found: those of one digest
-    # may be of two versions of Ollama, mixed, and no sample shows which ones are wrong.
+    """Return the keys of these texts' vectors, in order: 128 bits of BLAKE2b each."""
+    # A JSON list ends by itself, so no salt and text can be read as another salt with another text.
+    # Earlier versions had four values, the first of them the digest. Their vectors are never found: vectors of one
+    # digest may come from two versions of Ollama, and no sample shows which of them are wrong.
     values = ["fingerprint", salt.model, salt.prefix, salt.dimension, salt.options]
     salted = blake2b(json.dumps(values).encode(), digest_size=KEY_BYTES)
     keys = []
@@ -51,10 +49,10 @@ def vector_keys(salt: VectorSalt, texts: Sequence[str]) -> list[bytes]:
 
 
 def check_keys(keys: Sequence[bytes]) -> None:
-    """Refuse what `vector_keys` cannot have made.
+    """Check that keys come from `vector_keys`.
 
     Raises:
-        ValueError: A key is not of 16 bytes.
+        ValueError: A key does not have 16 bytes.
     """
     if any(len(key) != KEY_BYTES for key in keys):
         raise ValueError(f"a key of the vector cache has {KEY_BYTES} bytes")

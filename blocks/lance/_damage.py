@@ -1,7 +1,7 @@
-"""What is wrong with a table that cannot be read or written, and what to do about it.
+"""Turn failures of LanceDB into errors that name their cause: rights, a full disk, a newer format, or damage.
 
-LanceDB words every failure alike and adds paths of its own source code. Here a failure becomes an error that names its
-cause: rights, a full disk, a newer format, or damage; and damage names the files.
+LanceDB reports most failures as one type, with paths of its own source code in the message. An error for damage names
+the damaged files.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from prefect_ollama.blocks.secrets import harmless, hidden
 
 Kind = Literal["rights", "full", "newer", "damaged", "other"]
 
+# The state in errors that are raised before anything is written.
 UNCHANGED: Final = "Nothing was changed."
 
-# Files, sources or tables that an error lists.
+# Files, sources or tables that an error lists at most.
 NAMED: Final = 3
 
 # The last bytes of every file of rows, of an index and of a version (https://lance.org/format/file/).
 _MAGIC: Final = b"LANC"
 
+# Patterns of the messages of LanceDB 0.40, of object stores and of operating systems ("os error 28" is ENOSPC), by
+# the kind of failure. The first kind that matches counts, so damage comes last: its patterns are the widest.
 _SIGNS: Final[tuple[tuple[Kind, str], ...]] = (
     (
         "rights",
@@ -48,6 +51,7 @@ _SIGNS: Final[tuple[tuple[Kind, str], ...]] = (
         r"|metadata (length|position)|unexpected end|not found: .*_(versions|indices|deletions)",
     ),
 )
+# Places in LanceDB's source code, and the names of its error types, which tell users nothing.
 _RUST: Final = re.compile(
     r",?\s*/\S*\.rs:\d+(?::\d+)?|^(?:(?:lance|external) error: |lanceerror\(\w+\): )+", re.IGNORECASE
 )
@@ -58,7 +62,7 @@ _MISSING_FILE: Final = re.compile(r"not found: (.+\.(?:lance|manifest|idx|arrow|
 
 
 def kind_of(error: BaseException) -> Kind:
-    """Return what a failure of LanceDB is about."""
+    """Return the kind of a failure of LanceDB."""
     if isinstance(error, PermissionError):
         return "rights"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -68,9 +72,9 @@ def kind_of(error: BaseException) -> Kind:
 
 
 def short(error: BaseException) -> str:
-    """What an error says, in one line of bounded length, without secrets and without places in LanceDB's source.
+    """Return the message of an error in one line of bounded length, without secrets and places in LanceDB's source.
 
-    The object store's client words its errors itself, and some repeat the request.
+    The client of an object store writes its own messages, and some of them repeat the request.
     """
     text = _RUST.sub("", hidden(" ".join(str(error).split()))).rstrip(" .") or type(error).__name__
     return text if len(text) <= 300 else text[:299] + "…"

@@ -1,7 +1,7 @@
-"""What was committed to a local table is on the disk, and not only with the operating system.
+"""Sync the commits of a local table to the disk.
 
-LanceDB (0.40) writes files, renames them into their place and syncs none. When the power failed, a version might be
-there whose files are empty, and the table could not be read at all.
+LanceDB (0.40) writes files, renames them into their place and syncs none of them. After a power failure, a version
+could exist whose files are empty, and the whole table could not be read.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from prefect_ollama.blocks.lance.spec import StoreSpec
 
 @contextmanager
 def fsynced(spec: StoreSpec) -> Iterator[None]:
-    """Sync, at the end, the files that came into the tables' folders meanwhile, whoever wrote them."""
+    """Sync, at the end, all files that appeared in the tables' folders meanwhile, also those of other writers."""
     before = _files(spec)
     try:
         yield
     finally:
         new = _files(spec) - before
-        # Versions last: none is there for good before what it consists of.
+        # Versions last: a version must not be on the disk before its files are.
         for path in sorted(new, key=lambda path: path.parent.name == "_versions"):
             _sync(path)
+        # A new file survives a power failure only if its folder is synced too (fsync(2)).
         for folder in sorted(
             {parent for path in new for parent in path.parents if parent.is_relative_to(spec.uri)}
         ):
@@ -45,7 +46,7 @@ def _files(spec: StoreSpec) -> set[Path]:
 
 
 def _sync(path: Path) -> None:
-    # One that is gone again needs none; a file system that cannot sync is used at the user's risk.
+    # A file that is gone again needs no sync; a file system that cannot sync is the user's choice.
     with contextlib.suppress(OSError):
         file = os.open(path, os.O_RDONLY)
         try:

@@ -1,11 +1,11 @@
-"""The indices of a chunk table: over ids and hashes, over the words, and from some size on over the vectors."""
+"""The indices of a chunk table: over ids and hashes, over words, and in large tables over vectors."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, Final
 
-# Options of the index over `words`, where `words.indexed_words` has decided all but the endings.
+# Options of the index over `words`. `_words.indexed_words` has decided everything except word endings (`stem`).
 INDEX_OF_WORDS: Final[dict[str, Any]] = {
     "base_tokenizer": "whitespace",
     "max_token_length": None,
@@ -18,20 +18,25 @@ INDEX_OF_WORDS: Final[dict[str, Any]] = {
 # Columns that have an index in a table of any size.
 INDEXED: Final = ("doc_id", "text_hash", "words")
 
-# A search by words reads each row that is not indexed: 0.07 ms a row of 120 words.
+# Rows outside an index from which on indexing them is due: the larger of both. A search by words reads each of them,
+# at 0.07 ms a row of 120 words, so 1,000 of them cost 70 ms.
 UNINDEXED_ROWS: Final = 1_000
 UNINDEXED_SHARE: Final = 0.02
-# Below, a search by vector without an index takes 20 to 80 ms, and is exact.
+
+# Below this size a search by vector without an index takes 20 to 80 ms, and is exact.
 VECTOR_INDEX_ROWS: Final = 20_000
-# An index learns its partitions from the rows there are; of a table four times as large it knows too little.
+
+# An index learns its cells from the rows of its time. Those cells do not fit a table that is four times as large.
 RETRAIN_GROWTH: Final = 4
 
-# Cells of the index over vectors, by the square root of the rows: 91 at 20,000, 202 at 100,000, 640 at a million.
-# With more of them as much is found in fewer rows, and they take longer to learn.
+# Cells of the index over vectors for the square root of the rows: 91 at 20,000, 202 at 100,000, 640 at a million.
+# With more cells, a search reads fewer rows for the same recall, and the cells take longer to learn.
 CELLS_OF_ROOT: Final = 0.64
 
-# Rows for each cell to learn from: four times as many cost half as much again and find no more.
+# Rows that each cell is learned from: four times as many take half as long again, and recall stays the same.
 TRAINING_ROWS: Final = 64
+
+# Memory for the rows of the training, which limits them for very long vectors.
 TRAINING_BYTES: Final = 256 * 2**20
 
 
@@ -50,17 +55,22 @@ def cells_for(rows: int) -> int:
 
 
 def vector_index_due(table: Any) -> bool:
-    """Whether the table has outgrown searching without an index, or the index it has."""
+    """Return whether the table is too large to be searched without an index, or with its present index."""
     rows, index = int(table.count_rows()), vector_index(table)
     return rows >= VECTOR_INDEX_ROWS and (index is None or rows >= RETRAIN_GROWTH * index[1])
 
 
 def ensure_indices(chunks: Any, *, anew: bool = False) -> list[str]:
-    """Make the indices that every chunk table has, whatever its size, or all anew; return the columns indexed now.
+    """Build the indices that every chunk table has, and return the columns that were indexed.
 
-    Trees over `doc_id`, by which documents are replaced, and `text_hash`, by which a search finds the other places of a
-    text; and `words`, anew where the index has other options than `INDEX_OF_WORDS`. There is none over `id`: LanceDB
-    would merge through it, and then misses that two writers add one key (see `tables.merge`).
+    There are trees over `doc_id`, by which documents are replaced, and over `text_hash`, by which a search finds other
+    places of a text; and an index over `words`, which is built again if its options differ from `INDEX_OF_WORDS`. There
+    is none over `id`: LanceDB would merge through it, and then does not notice that two writers add one key (see
+    `commits.merge`).
+
+    Args:
+        chunks: The chunk table.
+        anew: Whether all are built again.
     """
     from lancedb.index import FTS, BTree
 
@@ -80,7 +90,7 @@ def _has_index(chunks: Any, column: str) -> bool:
 
 
 def indices_due(table: Any) -> list[str]:
-    """Return why the indices of a chunk table ask for work, a phrase for each reason; empty if they do not."""
+    """Return the reasons why the indices of a chunk table need maintenance, a phrase for each; empty if they do not."""
     rows = table.count_rows()
     allowed = max(UNINDEXED_ROWS, int(rows * UNINDEXED_SHARE))
     reasons = [

@@ -1,12 +1,12 @@
-"""Tables that an earlier version of this project made get the present columns, in place and with nothing embedded anew.
+"""Migrate tables of earlier versions of this project to the present schema, in place and without embedding again.
 
 Guarantees:
 
 - Each of the three tables is rewritten in one commit, the chunk table last, whose schema says that all is done. So a
-  migration that is killed leaves what a reader can read, and the next one goes on.
-- One process at a time migrates a table, also in an object store, where no lock keeps others away: to overwrite takes
-  back what others wrote since the rows were read. The others wait, and find nothing left to do.
-- Earlier versions stay, and with them the way back to before earlier runs.
+  reader can use the table after a killed migration, and the next one continues it.
+- Only one process at a time migrates a table, also in an object store, which has no locks: overwriting a table would
+  lose rows that others wrote since it was read. The other processes wait, and then have nothing to do.
+- Earlier versions stay, so earlier runs can still be rolled back.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from prefect_ollama.blocks.lance.commits import commit, connect, open_table, pau
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.secrets import harmless
 
+# Rows in memory at once while a table is rewritten: 12 MB of 768 floats.
 BATCH_ROWS: Final = 4_096
 
 # Seconds to wait for another process that migrates the table.
@@ -57,7 +58,7 @@ def outdated(connection: Any, spec: StoreSpec) -> list[tuple[Any, pa.Schema]]:
 
 
 def upgrade(spec: StoreSpec, guard: WriteLock) -> list[str]:
-    """Bring a store's tables to the present schema and index them; return the names of those that were not.
+    """Migrate a store's tables to the present schema and index them; return the names of those that were rewritten.
 
     Args:
         spec: The store.
@@ -73,7 +74,7 @@ def upgrade(spec: StoreSpec, guard: WriteLock) -> list[str]:
     with guard.held():
         log = RunLog(open_table(connection, spec, spec.runs_table))
         with _claimed(spec, log):
-            # Open ones are left in the log: the next run is to look at what they left (`Store.begin_run`).
+            # Abandoned runs stay open in the log, so that the next run checks what they left (`Store.begin_run`).
             refuse_open_runs(spec, [run for run in log.open() if run.kind != MIGRATE])
             done = rewrite_outdated(spec)
             chunks = open_table(connection, spec, spec.table)
@@ -83,7 +84,7 @@ def upgrade(spec: StoreSpec, guard: WriteLock) -> list[str]:
 
 @contextmanager
 def _claimed(spec: StoreSpec, log: RunLog) -> Iterator[None]:
-    """Be the one process that migrates the table, after waiting for others.
+    """Claim the migration of the table for this process, after waiting for others.
 
     Raises:
         TableError: Another process took too long.
@@ -110,7 +111,7 @@ def _claimed(spec: StoreSpec, log: RunLog) -> Iterator[None]:
 
 
 def rewrite_outdated(spec: StoreSpec) -> list[str]:
-    """Rewrite those tables that have not the present schema; return their names. Nobody else may write meanwhile.
+    """Rewrite the tables without the present schema, and return their names. No other process may write meanwhile.
 
     Raises:
         TableError: A table cannot be written; it is as it was.
@@ -137,14 +138,14 @@ def _titles(connection: Any, spec: StoreSpec) -> dict[str, str]:
 def rewrite(
     spec: StoreSpec, name: str, source: Any, wanted: pa.Schema, titles: Mapping[str, str] | None = None
 ) -> None:
-    """Put the rows of a table, in a schema, in the place of those of the table of a name, in one commit, streaming.
+    """Overwrite a table with the rows of another table or version, in another schema, in one commit.
 
     Args:
         spec: The store.
-        name: The table that is overwritten.
-        source: The table that has the rows.
+        name: Name of the table that is overwritten.
+        source: The table that has the rows. They are streamed.
         wanted: The schema.
-        titles: Titles of documents by `doc_id`, for rows of chunks that have none.
+        titles: Titles of documents by `doc_id`, for rows of chunks without a title.
 
     Raises:
         TableError: The commit failed; the table is as it was.

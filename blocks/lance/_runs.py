@@ -1,7 +1,7 @@
-"""The log of runs: who changed the tables, when, and which versions were there before.
+"""The log of runs: which run changed the tables, when, and which versions they had before.
 
-A run that ends says so. One that does not is told by its process: gone on this host, or silent for a day
-on another; it is then marked interrupted, which harms nothing if it should still come to its end.
+A run that ends is marked so. A run that was killed is recognised by its process: on this host the process is gone, and
+on another host the run began more than a day ago. It is then marked interrupted. If it still runs, it may end as usual.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from prefect_ollama.blocks.lance.commits import alive, commit, merge
 from prefect_ollama.blocks.lance.filters import both, equals
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
-# Name and kind of the run that stands in the log while a table gets the present columns.
+# Name and kind of the run that is in the log while a table is migrated.
 MIGRATE: Final = "migrate"
 
+# Age at which a run of another host counts as killed: its process cannot be seen from here, and few runs take a day.
 _SILENT: Final = timedelta(days=1)
 
 
@@ -75,17 +76,17 @@ class RunLog:
         return started
 
     def put(self, *runs: Run) -> None:
-        """Write runs, each in the place of the one of its name."""
+        """Write runs; each replaces the run of its name."""
         table = _rows(runs)
         commit("The run cannot be logged", lambda: self._write(table))
 
     def claim(self) -> tuple[Run, bool]:
         """Log that this process migrates the table, unless another one does.
 
-        Works on any store, also where there is no lock: of two processes that insert one key, LanceDB lets one.
+        This works on any store, also without locks: if two processes insert one key, LanceDB accepts only one.
 
         Returns:
-            The run that stands in the log now, and whether it is this call's.
+            The run that is in the log now, and whether this call logged it.
         """
         mine = _started(MIGRATE, MIGRATE, "", 0, 0)
         while True:
@@ -94,11 +95,11 @@ class RunLog:
                     self.release(run)
             commit("The table cannot be brought to the present schema", lambda: self._insert(_rows([mine])))
             found = [run for run in self.all() if run.run_id == MIGRATE]
-            if found:  # else the other one has ended meanwhile
+            if found:  # otherwise the other process has ended meanwhile
                 return found[0], found[0] == mine
 
     def release(self, run: Run) -> None:
-        """Take a migration out of the log, if it is still this one."""
+        """Remove a migration from the log, if it is still the same one."""
         same = both(equals("run_id", run.run_id), equals("host", run.host), f"pid = {run.pid}")
         commit("The log of runs cannot be written", lambda: self._table.delete(same))
 
@@ -124,7 +125,7 @@ class RunLog:
         unended = [run for run in self.all() if run.status == RUN_RUNNING]
         gone = [run for run in unended if _is_abandoned(run)]
         for run in gone:
-            if run.kind == MIGRATE:  # a killed migration leaves nothing to look at
+            if run.kind == MIGRATE:  # a killed migration leaves no documents to check
                 self.release(run)
         closed = [replace(run, status=RUN_INTERRUPTED, ended_at=now()) for run in gone if run.kind != MIGRATE]
         if closed:

@@ -1,4 +1,4 @@
-"""The schemas of the three tables, and what the chunk table's says of itself: its version and its vectors' identity."""
+"""The schemas of the three tables. Their metadata holds the schema version, and the identity of the vectors."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ DOCUMENTS_VERSION: Final = 2
 # Of the log of runs, which at first had no column `model`.
 RUNS_VERSION: Final = 1
 
-# Where the fingerprint and the options are: in the metadata of the field `vector`, because LanceDB changes those
-# of a field in place, and not those of a schema. A table of version 1 gets them from the first run that writes to
-# it.
+# Key of the fingerprint and the options in the metadata of the field `vector`. LanceDB can change the metadata of a
+# field in place, but not those of a schema. A table of version 1 gets them from the first run that writes to it.
 MODEL_KEY: Final = "prefect_ollama.model"
 
+# Key of schema version and identity in the metadata of a schema.
 _KEY: Final = b"prefect_ollama"
 
 
@@ -62,16 +62,17 @@ RUNS: Final = pa.schema(
     [each.field for each in columns.RUNS], metadata={_KEY: json.dumps({"schema": RUNS_VERSION})}
 )
 
+# How to fill columns that tables of earlier versions do not have.
 _OLDER: Final = {each.name: each.older for each in columns.CHUNKS if each.older is not None}
 
 
 def upgraded(rows: pa.Table, wanted: pa.Schema, titles: Mapping[str, str] | None = None) -> pa.Table:
-    """Return rows of a table, or of a version of it, that an earlier version of this project wrote, in a later schema.
+    """Return rows that an earlier version of this project wrote in a later schema.
 
     Args:
         rows: The rows.
         wanted: The later schema.
-        titles: Titles of documents by `doc_id`, for rows of chunks that have none.
+        titles: Titles of documents by `doc_id`, for rows of chunks without a title.
     """
     if rows.schema.equals(wanted, check_metadata=True):
         return rows
@@ -87,7 +88,7 @@ def _column(rows: pa.Table, field: pa.Field, titles: Mapping[str, str]) -> Any:
 
 
 def is_ours(schema: pa.Schema) -> bool:
-    """Whether a chunk table with this schema was made by this project."""
+    """Return whether this project made a chunk table with this schema."""
     return _KEY in (schema.metadata or {})
 
 

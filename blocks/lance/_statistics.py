@@ -1,4 +1,4 @@
-"""What a store holds, in figures, read without touching text or vectors."""
+"""Statistics of a store, read without texts or vectors."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from prefect_ollama.blocks.lance.commits import files_of
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """A store in figures.
+    """Statistics of a store.
 
     Attributes:
         chunks: Rows of the chunk table.
         documents: Rows of the manifest by status.
         version: Latest version of the chunk table.
-        data_bytes: Size of the chunk table's files and indices, old versions left out.
-        files: Files ("fragments") the rows are in.
-        unindexed: Rows that the index of this column does not cover yet, by column; they are found all
-            the same, at a higher cost.
-        vectors_indexed: Whether there is an index over the vectors; small tables do without.
+        data_bytes: Size of the chunk table's files and indices, without old versions.
+        files: Number of files ("fragments") with rows.
+        unindexed: Number of rows outside the index of a column, by column. They are found too, at a higher cost.
+        vectors_indexed: Whether there is an index over the vectors; small tables need none.
     """
 
     chunks: int
@@ -35,7 +34,7 @@ class Stats:
 
 
 def gather(chunks: Any, manifest: Any) -> Stats:
-    """Return the figures of a chunk table and its manifest."""
+    """Return the statistics of a chunk table and its manifest."""
     files = files_of(chunks)
     counted = (
         manifest.search().select(["status"]).to_arrow().group_by("status").aggregate([([], "count_all")])

@@ -1,4 +1,4 @@
-"""What the chunk table and the manifest share: their versions, and commits whose errors name the table."""
+"""The base of the chunk table and the manifest: versions, and commits whose errors name the table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class VersionedTable(ABC):
     """
 
     _unchanged: ClassVar[str]
-    """What an error says of the state where a version is gone."""
+    """The state in the error for a version that was deleted."""
 
     def __init__(self, spec: StoreSpec, table: Any) -> None:
         self.table = table
@@ -35,7 +35,7 @@ class VersionedTable(ABC):
 
     @abstractmethod
     def _called(self) -> str:
-        """Return what errors call the table, in the middle of a sentence."""
+        """Return the name of the table in the middle of a sentence, for errors."""
 
     @property
     def version(self) -> int:
@@ -65,7 +65,7 @@ class VersionedTable(ABC):
         return type(self)(self._spec, table)
 
     def restore(self, version: int) -> None:
-        """Make the latest version what an earlier one was."""
+        """Restore an earlier version as the latest one."""
         self._commit(self.table.restore, version)
 
     def _commit(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,7 +1,7 @@
-"""The words of a text, as the index of words and a question have them: one rule for both.
+"""The words of a text. The index of words and questions use the same rules.
 
-The index splits at spaces only and takes words of any length; everything else is decided here. So a word that a
-person copies from a passage, or types in another spelling, becomes the word that the index has.
+The index only splits at spaces, and takes words of any length; everything else is decided here. So a word that a person
+copies from a passage, or types in another spelling, becomes the same word as in the index.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from typing import Final
 
 import regex
 
-# Characters of a term whose words are remembered, because terms come again and again.
+# Longest term whose words are cached, because most terms come many times. Longer ones are rare and would fill the
+# cache.
 REMEMBERED_LENGTH: Final = 64
 
+# Stripped from both ends of a term. `+` and `#` stay, for names such as C++ and C#.
 _PUNCTUATION: Final = "!\"%&'()*,-./:;<=>?@[\\]^_{|}~"
 
-# Marks over letters, which search ignores: the combining ones of Latin, Greek and Cyrillic, Hebrew points, Arabic
-# vowel signs and the stroke that only widens a word; and characters that nobody sees, such as soft hyphens. Vowel
-# signs of Indic scripts and the voicing marks of Japanese tell words apart and stay.
+# Marks over letters, which search ignores: the combining marks of Latin, Greek and Cyrillic, Hebrew points, Arabic
+# vowel signs and the stroke that only widens a word; and invisible characters, such as soft hyphens. Vowel signs of
+# Indic scripts and the voicing marks of Japanese distinguish words, so they stay.
 _IGNORED = regex.compile(
     r"[\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0640\u064b-\u065f\u0670\ufe00-\ufe0f\p{Cf}]"
 )
 
-# Letters that Unicode does not take apart, and the signs that keyboards and typesetters write in several ways.
+# Letters that Unicode does not decompose, and signs that keyboards and typesetters write in several ways.
 _SPELLINGS = str.maketrans(
     {
         **dict.fromkeys("\u2018\u2019\u201b\u02bc\u02b9\u2032`\u00b4", "'"),
@@ -45,12 +47,14 @@ _SPELLINGS = str.maketrans(
     }
 )
 
-# A raised digit ends a word as a footnote's mark and is part of it as in CO₂: it counts as joined to it.
+# A raised digit may be the mark of a footnote after a word, or part of it, as in CO₂. So it counts as joined to the
+# word, which is then found with and without it.
 _RAISED = regex.compile(
     r"(?<=[\p{L}\p{N}\p{M}])(?=[\u00b2\u00b3\u00b9\u2070-\u209c])(?<![\u00b2\u00b3\u00b9\u2070-\u209c])"
 )
 _RAISED_JOIN = "^"
 
+# A term is words joined by up to three signs (`foo_bar.baz`, `a->b`), or a sign that stands alone.
 _PART = r"[\p{L}\p{N}\p{M}]+"
 _TERM = regex.compile(
     rf"(?P<term>{_PART}(?:[-_.,'/\\:@&+#=?%~^·]{{1,3}}{_PART})*[+#]*)|(?P<sign>[\p{{S}}§¶†‡‰--[\^`+<=>|~]])",
@@ -69,22 +73,22 @@ _RUNS = regex.compile(rf"(?:{_UNSPACED.pattern})+|(?:(?!{_UNSPACED.pattern}).)+"
 def indexed_words(text: str) -> str:
     """Return the words of a passage, separated by spaces.
 
-    A term of several parts (`foo_bar.baz`, `e-mail`, `O'Brien`) stands there whole and in parts; one that hyphens or
-    apostrophes hold together also without them. Of scripts without spaces each character and each pair stands there.
+    A term of several parts (`foo_bar.baz`, `e-mail`, `O'Brien`) is there as a whole and in parts; a term with hyphens
+    or apostrophes also without them. For scripts without spaces there is each character and each pair of characters.
     """
     return " ".join(_words(text, single=True))
 
 
 def asked_words(text: str) -> str:
-    """Return the words of a question, each once, to be looked up among `indexed_words`; empty if it has none."""
+    """Return the words of a question, each once, as they are in `indexed_words`; empty if it has none."""
     return " ".join(dict.fromkeys(_words(text, single=False)))
 
 
 def folded(text: str) -> str:
-    """Return the text without what search ignores: case, accents, widths, ligatures, ways to write a sign.
+    """Return the text without differences that search ignores: case, accents, widths, ligatures, variants of signs.
 
-    This is Unicode's NFKC_Casefold (https://www.unicode.org/reports/tr44/#NFKC_Casefold) after which marks are left
-    out. Case folding makes `ß` and `SS` one, which lower case does not.
+    This is Unicode's NFKC_Casefold (https://www.unicode.org/reports/tr44/#NFKC_Casefold), after which marks are
+    removed. Case folding makes `ß` and `SS` equal, which lower case does not.
     """
     if text.isascii():
         return text.lower().replace("`", "'")
@@ -97,7 +101,7 @@ def _words(text: str, *, single: bool) -> Iterator[str]:
     for term in text.split():
         bare = term.strip(_PUNCTUATION)
         if bare.isascii() and bare.isalnum() and term[-1] not in "+#":
-            yield bare.lower()  # most words, at a tenth of the cost
+            yield bare.lower()  # most words take this way, at a tenth of the cost
         elif len(term) <= REMEMBERED_LENGTH:
             yield from _remembered(term, single)
         else:
@@ -105,7 +109,7 @@ def _words(text: str, *, single: bool) -> Iterator[str]:
 
 
 def _taken_apart(term: str, single: bool) -> tuple[str, ...]:
-    """Return the words of what stands between two spaces."""
+    """Return the words of the characters between two spaces."""
     words: list[str] = []
     for found in _TERM.finditer(folded(term)):
         whole = found[0]
@@ -119,6 +123,7 @@ def _taken_apart(term: str, single: bool) -> tuple[str, ...]:
     return tuple(words)
 
 
+# Bounded, because a worker may read any number of texts.
 _remembered = lru_cache(2**15)(_taken_apart)
 
 

@@ -1,11 +1,10 @@
-"""One writer at a time for a local table: a courtesy, on which nothing but elegance depends.
+"""A lock that keeps writers of a local table apart. The guarantees of `Store` do not depend on it.
 
-Writers that get in each other's way mend it themselves (see `Store`), but between the commit and the
-mending a reader may see a document in two contents. Where writers share a folder this lock keeps them
-apart. The operating system frees it when its holder dies. One that is held for too long, or a file system
-that knows no locks, is ignored; so is the lock of an object store's table, which has none. Only the user of the
-writer can open the file of the lock: in a folder that users share, each has to do without the lock that another one
-made first, and nobody can make the others wait.
+Writers that conflict repair the table themselves (see `Store`), but until then a reader may see two versions of a
+document. This lock avoids that for writers on one file system. The operating system releases it when its holder dies.
+It is ignored if it is held for too long, or if the file system has no locks. Tables in an object store have no lock.
+Only the user of the writer can open the lock file. So in a folder that several users share, a user goes without the
+lock if another user made the file, and no user can make the others wait.
 """
 
 from __future__ import annotations
@@ -23,14 +22,16 @@ from prefect_ollama.blocks.lance._fsync import fsynced
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.private_files import private_lock
 
-# Seconds to wait for another writer, whose commits take some seconds at most.
+# Seconds to wait for another writer. Its commits take some seconds at most, so one that holds the lock for longer was
+# stopped.
 LOCK_TIMEOUT_S: Final = 60.0
 
+# Seconds between two attempts: small beside a commit, which takes tens of milliseconds.
 _POLL_S: Final = 0.01
 
 
 class WriteLock:
-    """The lock of one table, for one `Store`; its threads may take it again while they hold it."""
+    """The lock of one table, for one `Store`. A thread may take it again while it holds it."""
 
     def __init__(self, spec: StoreSpec) -> None:
         self._spec = spec
@@ -41,13 +42,13 @@ class WriteLock:
 
     @contextmanager
     def held(self) -> Iterator[bool]:
-        """Hold the lock, after waiting for at most `LOCK_TIMEOUT_S` seconds; what is committed is synced at its end.
+        """Hold the lock, after a wait of at most `LOCK_TIMEOUT_S` seconds. Commits are synced to the disk at its end.
 
         Yields:
-            Whether the lock was had, so that hardly another writer is about.
+            Whether the lock is held. If not, other writers may commit meanwhile.
 
         Raises:
-            TableError: LanceDB failed meanwhile; it says why.
+            TableError: LanceDB failed meanwhile.
         """
         with self._threads:
             if self._depth:

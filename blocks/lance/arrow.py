@@ -1,7 +1,7 @@
-"""Documents as Arrow columns and back. Nothing is made a row of the chunk table unless it is whole.
+"""Convert documents to Arrow columns and back. Incomplete documents are refused.
 
-Columns are built from lists of values, never from rows of dicts, and the vectors of a batch are copied
-once, from the documents' matrices into one.
+Columns are built from lists of values and not from rows of dicts, and vectors are copied only once, from the documents'
+matrices into one for the batch.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _columns as columns
 from prefect_ollama.blocks.lance._schema import DOCUMENTS
 
+# The state in errors of this module.
 UNCHANGED = "Nothing of this batch was written."
 
 
 def text_hash(text: str) -> str:
-    """Return the hash by which equal texts are known to be equal: 128 bits of BLAKE2b, in hex."""
+    """Return the hash by which equal texts are recognised: 128 bits of BLAKE2b, in hex."""
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def chunk_ids(doc_id: str, hashes: Sequence[str]) -> list[str]:
     """Return the ids of a document's chunks, from their text hashes in order of position.
 
-    An id depends on the document, the text, and how often the text came before in the document; so an
-    edit elsewhere leaves it as it was.
+    An id depends on the document, the text, and how often the text came before in the document. So an edit elsewhere in
+    the document does not change it.
     """
     seen: Counter[str] = Counter()
     ids = []
@@ -48,7 +49,7 @@ def chunk_table(documents: Sequence[EmbeddedDocument], identity: Identity, schem
     """Return the chunk rows of these documents, checked.
 
     Raises:
-        TableError: A document comes twice, has not one good vector for each chunk, or its chunks are not
+        TableError: A document comes twice, does not have one valid vector for each chunk, or its chunks are not
             numbered from 0 without gaps.
     """
     vectors = _matrix(documents, identity)
@@ -64,7 +65,7 @@ def chunk_table(documents: Sequence[EmbeddedDocument], identity: Identity, schem
 
 
 def tombstones(ids: pa.Array, schema: pa.Schema) -> pa.Table:
-    """Return rows that empty the rows with these ids: no document, no text, a vector that no search finds."""
+    """Return rows that empty the rows with these ids: no document, no text, and a vector that no search returns."""
     count = len(ids)
     values = []
     for field in schema:
@@ -78,11 +79,11 @@ def tombstones(ids: pa.Array, schema: pa.Schema) -> pa.Table:
 
 
 def readdressed(rows: pa.Table, moved: Mapping[str, Document]) -> pa.Table:
-    """Return chunk rows as those of the documents they move to; the vectors stay as they are.
+    """Return chunk rows with the ids, paths and titles of other documents; the vectors stay.
 
     Args:
         rows: Rows of whole documents, document by document in order of position.
-        moved: By old `doc_id`, the document that takes the rows.
+        moved: The document that gets the rows, by their old `doc_id`.
     """
     olds = rows["doc_id"].to_pylist()
     hashes = rows["text_hash"].to_pylist()
@@ -108,7 +109,7 @@ def readdressed(rows: pa.Table, moved: Mapping[str, Document]) -> pa.Table:
 
 
 def counted(documents: Iterable[Document], rows: pa.Table) -> list[Document]:
-    """Return documents with the numbers of their chunks and tokens among chunk rows."""
+    """Return documents with the numbers of chunks and tokens that chunk rows have for them."""
     sums = rows.group_by("doc_id").aggregate([([], "count_all"), ("tokens", "sum")]).to_pylist()
     held = {row["doc_id"]: (row["count_all"], row["tokens_sum"]) for row in sums}
     found = ((each, *held.get(each.doc_id, (0, 0))) for each in documents)
@@ -136,7 +137,7 @@ def documents_from(table: pa.Table) -> list[Document]:
 
 
 def stamped(each: EmbeddedDocument, run_id: str, now: datetime) -> EmbeddedDocument:
-    """Return the document with its chunks counted, and marked with the run and the time."""
+    """Return the document with its numbers of chunks and tokens, the run and the time."""
     document = replace(
         each.document,
         chunks=len(each.chunks),

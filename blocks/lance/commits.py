@@ -1,8 +1,7 @@
-"""The three Lance tables of a store, opened, read at their latest version, and committed to.
+"""Open the three Lance tables of a store, read them at their latest version, and commit to them.
 
-A commit that lost against another writer's is tried again, a bounded number of times. LanceDB is imported
-when a table is opened and not before, because its threads do not survive a fork: a process that has opened a
-table must not fork.
+A commit that conflicts with another writer's is tried again, a bounded number of times. LanceDB is imported only when a
+table is opened, because its threads do not survive a fork: a process that has opened a table must not fork.
 """
 
 from __future__ import annotations
@@ -30,11 +29,13 @@ from prefect_ollama.blocks.secrets import harmless
 
 T = TypeVar("T")
 
+# How often a commit is tried. The waits between add up to some 6 s (`pause`), in which many other writers commit.
 ATTEMPTS: Final = 10
 
-# Seconds by which a clock that is set meanwhile may seem to move the beginning of a process.
+# Seconds by which the start time of a process may seem to change when the system's clock is set.
 CLOCK_STEP: Final = 60.0
 
+# Words in the messages of LanceDB 0.40 when another writer was first. It has no type or code for that.
 _LOST: Final = ("conflict", "concurrent", "contention", "timed out", "already exists", "not found")
 
 
@@ -43,10 +44,10 @@ def connect(spec: StoreSpec, *, fixed: bool = False) -> Any:
 
     Args:
         spec: The place.
-        fixed: Whether each table that it opens stays at the version that was the latest then.
+        fixed: Whether each table stays at the version that was the latest when it was opened.
 
-    LanceDB makes a folder that does not exist; here it is made so that no other user can enter it. The rights of one
-    that exists stay as they are: its owner may share it.
+    A folder that does not exist is made closed to other users, which LanceDB would not do. The rights of an existing
+    folder stay, because its owner may share it.
 
     Raises:
         TableError: The place cannot be reached.
@@ -83,16 +84,17 @@ def open_table(connection: Any, spec: StoreSpec, name: str) -> Any | None:
 
 
 def open_tables(spec: StoreSpec) -> tuple[Any, Any, Any] | None:
-    """Return the chunk table, the manifest and the log of runs; None where there is no such table (yet).
+    """Return the chunk table, the manifest and the log of runs; None if there is no such table (yet).
 
     Raises:
         TableDamaged: A part of it is lost or cannot be read.
-        TableError: The place cannot be reached or read; or the table is none of this project's, or a later version
-            of it made it.
+        TableError: The place cannot be reached or read; or the table is not one of this project, or a later version
+            wrote it.
     """
     if not spec.remote:
-        if not Path(spec.uri).is_dir():  # to connect to a folder makes it
+        if not Path(spec.uri).is_dir():  # connecting would create the folder
             return None
+        # Checked here, so that the error names the folder.
         for folder in (spec.uri, *(f"{spec.uri}/{name}.lance/_versions" for name in spec.tables)):
             if Path(folder).is_dir() and not os.access(folder, os.R_OK | os.X_OK):
                 error = PermissionError(errno.EACCES, "Permission denied", folder)
@@ -109,12 +111,12 @@ def open_tables(spec: StoreSpec) -> tuple[Any, Any, Any] | None:
 
 
 def missing_table(spec: StoreSpec) -> TableMissing:
-    """Return the error of a table that is not there, which names those that are."""
+    """Return the error for a table that does not exist, which names the tables that do."""
     return missing(spec, lambda: list(connect(spec).list_tables(limit=10_000).tables))
 
 
 def create_table(connection: Any, spec: StoreSpec, name: str, schema: pa.Schema) -> Any:
-    """Return the table of this name, made if there is none. Two processes may do this at once."""
+    """Return the table of this name; create it if there is none. Two processes may do this at once."""
 
     def make() -> Any:
         existing = open_table(connection, spec, name)
@@ -124,15 +126,15 @@ def create_table(connection: Any, spec: StoreSpec, name: str, schema: pa.Schema)
 
 
 def commit(what: str, action: Callable[[], T], spec: StoreSpec | None = None) -> T:
-    """Run an action that commits; run it again when it lost against another writer.
+    """Run an action that commits, and run it again if it conflicts with another writer.
 
     Args:
-        what: How the error begins if it fails for good ("Table 'x' cannot be made").
-        action: What to do; it must be safe to repeat.
-        spec: The table, with which an error says more.
+        what: Beginning of the error if it fails ("Table 'x' cannot be made").
+        action: The action; it must be safe to repeat.
+        spec: The table, for details in an error.
 
     Raises:
-        TableError: It failed for a reason that another attempt does not mend, or too often.
+        TableError: It failed too often, or for a reason that does not go away by trying again.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -152,15 +154,15 @@ def commit(what: str, action: Callable[[], T], spec: StoreSpec | None = None) ->
 
 
 def pause(attempt: int) -> None:
-    """Wait before the next attempt: longer each time, at most 2 s, and never as long as another writer does."""
+    """Wait before the next attempt: longer each time, at most 2 s, and with jitter, so that two writers get apart."""
     time.sleep(random.uniform(0.5, 1.0) * min(2.0, 0.02 * 2**attempt))
 
 
 def merge(table: Any, key: str, rows: pa.Table) -> Any:
-    """Commit rows in one step: a row whose key is there is replaced, another is added.
+    """Commit rows in one step: rows whose key exists are replaced, others are added.
 
-    Not through the index of the key: with it LanceDB does not notice that another writer adds the same
-    keys at the same time, and both rows stay (https://github.com/lance-format/lance/pull/9238).
+    The index of the key is not used: with it LanceDB does not notice that another writer adds the same keys at the same
+    time, and both rows stay (https://github.com/lance-format/lance/pull/9238).
     """
     return (
         table.merge_insert(key)
@@ -173,7 +175,7 @@ def merge(table: Any, key: str, rows: pa.Table) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What a table's rows are in: files, those of them that are small, and their size with the indices'."""
+    """The files of a table: their number, how many are small, and their bytes with those of the indices."""
 
     count: int
     small: int
@@ -188,9 +190,9 @@ def files_of(table: Any) -> Files:
 
 
 def alive(host: str, pid: int, this_host: str, since: datetime) -> bool:
-    """Whether a process that was there at a time may still run; that of another host always may.
+    """Return whether a process that existed at a time may still run; a process of another host always may.
 
-    After the machine, or a container, has started again, another process may have its id; it is younger.
+    After a restart of the machine or container, another process may have the same id. It started later.
     """
     if host != this_host:
         return True

@@ -1,9 +1,8 @@
-"""Upkeep of the tables: few files, indices as the size asks for, old versions and left-over files gone.
+"""Maintenance of the tables: merges files, builds indices, deletes old versions and left-over files.
 
-Whether there is anything to do is read from the tables' own statistics, which costs milliseconds, so it
-may be asked after every run. The work itself, which takes memory (LanceDB's compaction has no setting for
-it; measured: 0.5 GB above the rest at 100,000 rows of 768 floats, 0.9 GB at 400,000), is done by a process
-of its own, which is killed if it takes more than it may; that leaves the tables whole.
+The tables' own statistics say whether maintenance is due. Reading them takes milliseconds, so it is done after every
+run. A process of its own does the work, and is killed if it uses too much memory, which leaves the tables whole.
+LanceDB's compaction has no limit for memory; it took 0.5 GB at 100,000 rows of 768 floats, and 0.9 GB at 400,000.
 """
 
 from __future__ import annotations
@@ -31,28 +30,35 @@ from prefect_ollama.blocks.lance.commits import connect, files_of, missing_table
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.secrets import hidden
 
+# Defaults. Versions are kept for a week, in which a run can be rolled back. The memory is four times what 400,000
+# rows of 768 floats took (see above).
 KEEP: Final = timedelta(days=7)
 MEMORY: Final = 4 * 2**30
 TIMEOUT: Final = 3600.0
 
+# Small files from which on merging them is due. A query opens each file, and with a thousand commits of ten rows it
+# took 235 ms instead of 27 (docs/architecture.md, "Choices and reasons").
 SMALL_FILES: Final = 32
+
+# A temporary file of this age has no living writer, whose commits take seconds.
 LEFT_OVER: Final = timedelta(hours=1)
 
-# Names of files that a writer has not finished, at any place in a table's folder.
+# Names of files that a writer has not finished, anywhere in a table's folder.
 TEMPORARY: Final = re.compile(r"^\.tmp|#\d+$")
 
+# Seconds between two looks at the memory of the process.
 _LOOK_EVERY: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Maintenance(Awaitable):
-    """What maintenance did.
+    """The result of maintenance.
 
     Attributes:
-        done: What was done and why, a sentence each; empty when nothing was due.
-        left_over_files: Temporary files of killed writers that were deleted.
+        done: The steps that were done, each with the reason; empty if nothing was due.
+        left_over_files: How many temporary files of killed writers were deleted.
         seconds: How long it took.
-        peak_bytes: Most memory that the process which did it had, 0 where none was started.
+        peak_bytes: Peak memory of the process that did it, 0 if none was started.
     """
 
     done: tuple[str, ...]
@@ -62,9 +68,9 @@ class Maintenance(Awaitable):
 
 
 class MaintenanceProcess:
-    """The process that does one maintenance; leaving this as a context manager ends the process.
+    """The process that does one maintenance. As a context manager, it ends the process on exit.
 
-    Loading LanceDB takes it two seconds, in which whoever starts it ahead can do other things.
+    The process needs two seconds to load LanceDB, so a run starts it before its own last steps.
     """
 
     def __init__(self) -> None:
@@ -82,11 +88,12 @@ class MaintenanceProcess:
         self._open.close()
 
     def start(self) -> None:
-        """Start the process, if it has not been."""
+        """Start the process, if it was not started yet."""
         if self._child is None:
             self._said = self._open.enter_context(TemporaryFile("w+"))  # noqa: SIM115
             self._complained = self._open.enter_context(TemporaryFile("w+"))  # noqa: SIM115
-            # -P: nothing in the user's working folder can stand in for a module.
+            # -P: no file in the user's working folder may be imported in place of a module.
+            # Output goes to files and not to pipes, which nobody reads while the process is watched.
             command = [sys.executable, "-P", "-m", "prefect_ollama.blocks.lance.maintenance_process"]
             self._child = start_tied(
                 command, stdin=subprocess.PIPE, stdout=self._said, stderr=self._complained, text=True
@@ -94,10 +101,10 @@ class MaintenanceProcess:
             self._open.enter_context(self._child)
 
     def run(self, order: str, spec: StoreSpec, memory: int, deadline: float) -> tuple[list[str], int]:
-        """Have the order carried out.
+        """Let the process carry out an order.
 
         Returns:
-            What was done, and the most memory that the process had, in bytes.
+            The steps that were done, and the peak memory of the process, in bytes.
 
         Raises:
             TableError: It failed, or took too much memory or time and was killed.
@@ -148,16 +155,16 @@ def maintain(
 
     Args:
         spec: The table.
-        force: Do all of it, due or not.
+        force: Do all of it, even if it is not due.
         keep: How long versions are kept; runs older than this cannot be rolled back afterwards.
-        memory: Most bytes of memory it may take (seen to on Linux only).
+        memory: Bytes of memory that it may use at most.
         timeout: Seconds after which it is stopped.
-        maintenance_process: The process that is to do it, where one may have been started ahead.
+        maintenance_process: The process to use, if one was prepared before.
 
     Raises:
         TableMissing: There is no such table.
-        TableError: It needed more memory or time than it was given, or the table cannot be written. The
-            table is as it was, or as far better as the steps that were done.
+        TableError: It needed more memory or time than allowed, or the table cannot be written. Steps that were done
+            stay done; the table is whole.
     """
     began = time.monotonic()
     if open_tables(spec) is None:
@@ -180,7 +187,7 @@ def maintain(
 
 
 def due(spec: StoreSpec) -> list[str]:
-    """Return why maintenance is due, a phrase for each reason; empty if it is not."""
+    """Return the reasons why maintenance is due, a phrase for each; empty if it is not due."""
     connection = connect(spec)
     reasons = []
     for name in (spec.table, spec.documents_table, spec.runs_table):
@@ -197,10 +204,10 @@ def due(spec: StoreSpec) -> list[str]:
 
 
 def delete_left_over_files(spec: StoreSpec, older_than: timedelta = LEFT_OVER) -> int:
-    """Delete temporary files that killed writers left in the tables' folders; return how many.
+    """Delete temporary files that killed writers left in the tables' folders, and return how many.
 
-    LanceDB writes to `.tmp…`, or to the file's name with `#1` behind it, and renames; its own clean-up passes over
-    these.
+    LanceDB writes to `.tmp…`, or to the file's name followed by `#1`, and renames the file. Its own clean-up does not
+    delete such files.
     """
     if spec.remote:
         return 0
@@ -217,7 +224,7 @@ def delete_left_over_files(spec: StoreSpec, older_than: timedelta = LEFT_OVER) -
 
 
 def _memory_of(pid: int) -> int:
-    """Return the memory a process has, in bytes; 0 where the system or the process does not say."""
+    """Return the memory of a process in bytes; 0 if it has ended or the system does not say."""
     try:
         return psutil.Process(pid).memory_info().rss
     except psutil.Error:

@@ -47,9 +47,8 @@ def run_maintenance(spec: StoreSpec, *, keep: timedelta, force: bool) -> list[st
             continue
         if name == spec.table:
             done += [f"indexed {column}" for column in ensure_indices(table, anew=force)]
-            if (
-                force and vector_index(table) is not None
-            ):  # before files are merged, for which indices are read
+            # Before files are merged: merging reads the index, and a damaged one would stop it.
+            if force and vector_index(table) is not None:
                 done.append(_index_vectors(table))
         before = files_of(table)
         if name == spec.table or force or before.small >= SMALL_FILES:
@@ -65,18 +64,20 @@ def _optimize(table: Any, name: str, keep: timedelta) -> None:
     try:
         commit(failure, lambda: table.optimize(cleanup_older_than=keep))
     except TableError as error:
-        # A version that someone tagged stays, and cleaning up around it is refused
-        # (https://github.com/lancedb/lancedb: optimize fails while a tag holds an old version).
+        # LanceDB refuses to clean up while a user's tag holds an old version. Then files are merged, and no version
+        # is deleted: none is older than a hundred years.
         if "tag" not in str(error).lower():
             raise
         commit(failure, lambda: table.optimize(cleanup_older_than=timedelta(days=36_500)))
 
 
 def _index_vectors(table: Any) -> str:
-    """Make the index over the vectors anew: cells of some thousand rows, vectors in 8 bits a number."""
+    """Build the index over the vectors again: cells of some thousand rows, 8 bits for each number."""
+    # The name says how many rows the cells were learned from, and a new name keeps the old index until this one is
+    # done.
     rows, old = table.count_rows(), vector_index(table)
     name, cells = f"vector_{rows}", cells_for(rows)
-    while not _indexed(table, name, cells):
+    while not _indexed(table, name, cells):  # vectors that are much alike fill fewer cells
         cells //= 2
     if old is not None and old[0] != name:
         commit("The old index cannot be dropped", partial(table.drop_index, old[0]))
@@ -84,7 +85,7 @@ def _index_vectors(table: Any) -> str:
 
 
 def _indexed(table: Any, name: str, cells: int) -> bool:
-    """Index the vectors in so many cells; False where they are too much alike for that."""
+    """Index the vectors in this many cells; return False if they are too similar for that."""
     from lancedb.index import IvfSq
 
     width = table.schema.field("vector").type.list_size * 4
@@ -103,9 +104,9 @@ def _indexed(table: Any, name: str, cells: int) -> bool:
 
 
 def main() -> None:
-    """Carry out the order on standard input, which may come later than this process."""
+    """Carry out the order on standard input, which may come long after the start."""
     end_with_parent()
-    driver.load()
+    driver.load()  # takes two seconds, in which the run that started this process goes on
     order = json.load(sys.stdin)
     options = tuple((name, SecretStr(value)) for name, value in order["storage_options"].items())
     spec = StoreSpec(order["uri"], order["table"], options)

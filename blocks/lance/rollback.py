@@ -1,7 +1,7 @@
-"""Rolling back: the documents of a run's source become what they were before the run.
+"""Rolling back: restores the documents of a run's source as they were before the run.
 
-Documents of other sources, and what other runs did to them meanwhile, stay. The rows come back as they
-were, vectors and times included, whole documents at a time.
+Documents of other sources stay, with the changes that other runs made to them. Whole documents are restored, with
+vectors and times.
 """
 
 from __future__ import annotations
@@ -16,25 +16,27 @@ from prefect_ollama.blocks.documents import RUN_ROLLED_BACK, RUN_RUNNING, Run
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance._runs import overlapping
 
+# The state in errors of this module.
 UNCHANGED = "Nothing was rolled back."
 
+# Kind of the run that undoes another one.
 
 KIND = "roll back"
 
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """What a roll back would do.
+    """The changes that a roll back would make.
 
     Attributes:
-        table: Where the table is.
+        table: Address of the table.
         runs: The runs that it undoes.
         source: Their source, empty for a swap.
-        restored: Documents that become what they were.
-        removed: Documents that were not there before.
-        swap: Whether it puts back a whole table, from before it was embedded anew.
-        chunks_now: Chunks in the table.
-        chunks_then: Chunks that it had, of a swap.
+        restored: Number of documents that are restored.
+        removed: Number of documents that did not exist before.
+        swap: Whether it restores a whole table, from before all documents were embedded again.
+        chunks_now: Chunks in the table now.
+        chunks_then: Chunks of the table before a swap.
     """
 
     table: str
@@ -48,18 +50,18 @@ class Undo:
 
 
 def runs_to_undo(target: Run, log: Sequence[Run], *, including_later: bool) -> list[Run]:
-    """Return the runs that rolling back this one undoes: it, and the later ones of its source.
+    """Return the runs that rolling back this one undoes: the run itself, and later runs of its source.
 
     Raises:
-        TableError: It is rolled back already or is a roll back, a run of its source is open, or later ones
-            exist and were not asked for.
+        TableError: It is rolled back already or is a roll back itself, a run of its source is open, or there are later
+            runs and `including_later` is False.
     """
     if target.status == RUN_ROLLED_BACK or target.kind == KIND:
         what = "is rolled back already" if target.kind != KIND else "is a roll back itself"
         raise TableError(
             f"Run {target.run_id!r} {what}.",
             state=UNCHANGED,
-            remedy="To have back what was rolled back, ingest again; what was embedded is in the cache.",
+            remedy="To restore the documents, ingest again; their vectors are in the cache.",
         )
     same = [run for run in log if run.source == target.source and run.run_id != target.run_id]
     unended = [run.run_id for run in [target, *same] if run.status == RUN_RUNNING]
@@ -85,7 +87,7 @@ def differing(before: pa.Table, now: pa.Table) -> tuple[list[str], list[str]]:
     """Compare two states of a source's manifest.
 
     Returns:
-        The documents whose row was another before, and those that had none.
+        The documents whose row has changed or is gone, and the documents that are new.
     """
     rows = {row["doc_id"]: row for row in before.to_pylist()}
     present = {row["doc_id"]: row for row in now.to_pylist()}

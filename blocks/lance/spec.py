@@ -1,4 +1,4 @@
-"""Where a table is, and what makes its vectors comparable. Pure values; nothing here opens anything."""
+"""The address of a table. A pure value; nothing here opens anything."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.file_url import folder_of, is_file_url
 from prefect_ollama.blocks.secrets import Sealed, seal
 
+# Between the name of a table and the kind of the tables that belong to it, so it may not be in a table's name.
 RESERVED = "__"
+
+# Suffix of the staging table, in which all documents are embedded again.
 _NEXT = ".next"
 
-# Names of storage options that may show in an error, where they say what is wrong.
+# Names of storage options whose values errors may show, because they are no secrets and often the cause.
 _HARMLESS = re.compile("region|endpoint|allow|timeout|style|retr", re.IGNORECASE)
 
 
@@ -27,12 +30,12 @@ class StoreSpec:
         uri: A local folder, also as a `file:` URL, or the URL of an object store (`s3://…`, `gs://…`, `az://…`).
             A relative path is made absolute, because LanceDB takes names such as `db_x` for its cloud.
         table: Name of the chunk table; two more tables stand beside it under names that begin with it.
-        storage_options: Pairs for the object store, among them secrets, so all are sealed and `repr` leaves them
-            out. `options` has them as they are.
+        storage_options: Names and values for the object store. Some are secrets, so all are sealed, and `repr` omits
+            them. `options` returns the plain values.
 
     Raises:
-        ConfigurationError: The table's name is empty, or holds more than letters, digits, `_`, `-`, `.`; or the URI
-            is empty, names another host, or is a path of Windows elsewhere.
+        ConfigurationError: The table's name is empty, or has characters other than letters, digits, `_`, `-`, `.`; or
+            the URI is empty, names another host, or is a Windows path on another system.
     """
 
     uri: str
@@ -74,12 +77,12 @@ class StoreSpec:
 
     @property
     def options(self) -> dict[str, str]:
-        """The storage options as the object store takes them."""
+        """The storage options with their plain values."""
         return {name: value.get_secret_value() for name, value in self.storage_options}
 
     @property
     def documents_table(self) -> str:
-        """Name of the manifest, one row a document."""
+        """Name of the manifest, which has one row for each document."""
         return f"{self.table}{RESERVED}documents"
 
     @property
@@ -94,12 +97,12 @@ class StoreSpec:
 
     @property
     def staging(self) -> StoreSpec:
-        """Where the table is built that is to replace this one."""
+        """The table in which a replacement of this one is built."""
         return replace(self, table=f"{self.table}{_NEXT}")
 
     @property
     def is_staging(self) -> bool:
-        """Whether this is such a place, whose table nobody reads yet."""
+        """Whether this is a staging table, which nobody reads yet."""
         return self.table.endswith(_NEXT)
 
     def __str__(self) -> str:

@@ -1,15 +1,14 @@
-"""The store: a chunk table, its manifest and its log of runs, kept in step.
+"""The store: a chunk table, its manifest and its log of runs, which always agree.
 
 Guarantees:
 
-- A commit brings whole documents. A reader sees all chunks of a document as they were before or as they
-  are after, each with its vector; `write` checks the vectors before it commits.
-- Writing is idempotent, and several processes may write at once: no row is doubled, none is lost, and
-  who loses a commit against another tries again by itself. Of two that write one document at the same
-  time the later wins.
-- The chunk table is committed before the manifest. A writer killed between the two leaves documents in
-  doubt; the next run finds them (`reconcile`) and marks them stale, so that they are processed again.
-- A run changes the documents of one source only, and can be rolled back.
+- A commit writes whole documents. A reader sees all chunks of a document as they were before the commit or as they are
+  after it, each with its vector. `write` checks the vectors before it commits.
+- Writing is idempotent, and several processes may write at once. No row is duplicated or lost. A commit that conflicts
+  with another is tried again. If two processes write one document at the same time, the later one wins.
+- The chunk table is committed before the manifest. If a writer is killed between the two, the next run finds the
+  documents that do not agree (`reconcile`) and marks them stale, so that they are processed again.
+- A run changes only documents of one source, and can be rolled back.
 """
 
 from __future__ import annotations
@@ -45,15 +44,19 @@ from prefect_ollama.blocks.lance.maintenance import Maintenance
 from prefect_ollama.blocks.lance.rollback import Undo
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
+# Rows that one commit copies, moves or restores, about: 10,000 vectors of 768 floats are 30 MB of memory. Many small
+# commits make the table slow (docs/architecture.md, "Choices and reasons").
 ROWS_A_COMMIT: Final = 10_000
+
+# Kind of a run that removes documents on request.
 FORGET: Final = "forget"
 
 
 class Store(Reader):
-    """A table and what belongs to it, open for reading, and for writing within a run.
+    """A table with its manifest and log, open for reading, and for writing within a run.
 
-    It may be used from several threads, one at a time writing. It must not be used in a forked process,
-    nor pickled: send the `StoreSpec` and open it there.
+    Several threads may use it, but only one may write at a time. It must not be used in a forked process or pickled:
+    send the `StoreSpec`, and open that.
     """
 
     def __init__(self, spec: StoreSpec) -> None:
@@ -67,8 +70,8 @@ class Store(Reader):
 
         Args:
             spec: Where it is.
-            identity: What its vectors must be; None takes them as they are, which is enough for reading.
-            create: Make the tables if they are not there; this needs an identity.
+            identity: Identity that its vectors must have; None accepts any, which is enough for reading.
+            create: Create the tables if they do not exist; this needs an identity.
 
         Raises:
             TableMissing: There is no such table.
@@ -88,7 +91,7 @@ class Store(Reader):
         return store
 
     def upgrade(self) -> list[str]:
-        """Bring the tables to the present schema, if an earlier version of this project made them (`migration`).
+        """Migrate the tables to the present schema, if an earlier version of this project wrote them (`migration`).
 
         Returns:
             The names of the tables that were rewritten.
@@ -100,7 +103,7 @@ class Store(Reader):
         return migration.upgrade(self.spec, self._guard)
 
     def _keep_model(self, identity: Identity) -> None:
-        """Keep fingerprint and options with a table of an earlier version; whoever does so first decides."""
+        """Store fingerprint and options in a table of an earlier version, unless another process was first."""
 
         def write() -> None:
             found = schema.stored_identity(self._chunks.schema, self.spec.table)
@@ -116,13 +119,13 @@ class Store(Reader):
     # Runs
 
     def begin_run(self, run_id: str, source: str, *, kind: str = "ingest", model: str = "") -> Run:
-        """Begin a run over one source. Read the manifest after this, not before: it may mark documents stale.
+        """Begin a run over one source. Read the manifest only after this call, which may mark documents stale.
 
         Args:
             run_id: Name of the run.
-            source: Whose documents it changes.
-            kind: What it does.
-            model: Which model embeds, for the log.
+            source: The source whose documents it changes.
+            kind: Kind of the run, for the log.
+            model: Name of the model that embeds, for the log.
 
         Raises:
             TableError: A run is open in this store, the log knows a run of this name, or the table is being
@@ -136,8 +139,10 @@ class Store(Reader):
             unended = self._log.close_abandoned()
             run = self._log.begin(run_id, source, kind, self._chunks.version, self._manifest.version, model)
             try:
-                # A swap logs its run and then looks for others; so one of the two sees the other.
+                # A swap also logs its run before it looks for others. So at least one of the two sees the other.
                 refuse_open_runs(self.spec, self._log.all(), swap.KIND)
+                # Only a run that was killed, or still goes on, leaves documents that do not agree. A look at all of
+                # them after each run would cost a pass over the table.
                 if unended:
                     self.reconcile()
             except BaseException:
@@ -147,17 +152,18 @@ class Store(Reader):
             return run
 
     def end_run(self, *, status: str = RUN_DONE, counts: Mapping[str, float] | None = None) -> Run:
-        """End the open run and log what it did.
+        """End the open run, and log its result.
 
         Args:
             status: `done` or `failed`.
-            counts: Figures to keep with it (documents, chunks, node-seconds, …).
+            counts: Figures to log with it (documents, chunks, node-seconds, …).
 
         Raises:
             TableError: No run is open.
         """
         with self._guard.held():
             run = self._open_run()
+            # Two runs that wrote at the same time may have written one document.
             if overlapping(run, self._log.all()):
                 self.reconcile()
             ended = self._logged_end(run, status, counts or {})
@@ -165,7 +171,7 @@ class Store(Reader):
             return ended
 
     def preview_roll_back(self, run_id: str, *, including_later: bool = False) -> Undo:
-        """Return what `roll_back` would do, and change nothing.
+        """Return what `roll_back` would change, without changing it.
 
         Raises:
             TableError: It would be refused; the reasons are those of `roll_back`.
@@ -192,19 +198,19 @@ class Store(Reader):
             )
 
     def roll_back(self, run_id: str, as_run: str, *, including_later: bool = False) -> Run:
-        """Make the documents of a run's source what they were before it; this is a run of its own.
+        """Restore the documents of a run's source as they were before the run. This is a run of its own.
 
         Args:
             run_id: The run to undo.
-            as_run: Name for the run that undoes it.
-            including_later: Undo the later runs of the same source with it, which stand on it.
+            as_run: Name of the run that undoes it.
+            including_later: Also undo later runs of the same source.
 
         Returns:
-            The run that undid it; its counts say how many documents came back and how many went.
+            The run that undid it. Its counts say how many documents were restored and removed.
 
         Raises:
-            TableError: There is no such run, it is open or rolled back already, later runs stand on it,
-                or the versions from before it are not kept any more.
+            TableError: There is no such run, it is open or rolled back already, there are later runs of its source,
+                or the versions from before it were deleted.
         """
         with self._guard.held():
             self._log.close_abandoned()
@@ -236,14 +242,14 @@ class Store(Reader):
     # Writing
 
     def write(self, documents: Sequence[EmbeddedDocument]) -> None:
-        """Put documents with all their chunks into the table, each in the place of what was there of it.
+        """Write documents with all their chunks, and replace earlier versions of them.
 
-        One commit for the chunk table, one for the manifest; give thousands of chunks at once. It may be
-        repeated.
+        This takes one commit for the chunk table and one for the manifest, so write thousands of chunks at once. It may
+        be repeated.
 
         Raises:
-            TableError: Something about a document is wrong, before anything was written; or the commit
-                failed, and then the documents are as they were.
+            TableError: A document is invalid, and nothing was written; or the commit failed, and the documents are as
+                they were.
         """
         with self._guard.held() as alone:
             run, time = self._open_run(), now()
@@ -255,7 +261,7 @@ class Store(Reader):
                 self._manifest.put([each.document for each in marked])
 
     def record(self, documents: Sequence[Document]) -> None:
-        """Put manifest rows alone, of documents without chunks (failed ones) or whose chunks stay.
+        """Write only manifest rows, of documents without chunks (failed ones) or whose chunks stay.
 
         Raises:
             TableError: A document comes twice, or the commit failed.
@@ -266,7 +272,7 @@ class Store(Reader):
             self._manifest.put([replace(each, run_id=run.run_id, updated_at=time) for each in documents])
 
     def remove(self, doc_ids: Iterable[str]) -> None:
-        """Take documents out, chunks and manifest rows."""
+        """Remove documents: their chunks, then their manifest rows."""
         with self._guard.held():
             self._open_run()
             doomed = list(doc_ids)
@@ -274,10 +280,10 @@ class Store(Reader):
             self._manifest.remove(doomed)
 
     def forget(self, run_id: str, source: str, doc_ids: Sequence[str]) -> Run:
-        """Take documents of one source out, in a run of its own, which `roll_back` undoes.
+        """Remove documents of one source, in a run of its own, which `roll_back` undoes.
 
-        Chunks go before manifest rows. If it is killed between, the next run marks the documents stale, and they can
-        be taken out again.
+        Chunks are removed before manifest rows. If it is killed between the two, the next run marks the documents
+        stale, and they can be removed again.
 
         Raises:
             TableError: A run over the source is open, or a commit failed.
@@ -299,10 +305,10 @@ class Store(Reader):
             return self.end_run(counts={"removed": len(doc_ids)})
 
     def copy(self, copies: Mapping[str, Document]) -> None:
-        """Store documents that have the content of others, with the others' chunks and vectors.
+        """Store documents whose content equals that of others, with the chunks and vectors of those.
 
         Args:
-            copies: By `doc_id` of a document of any source, the manifest row of the new one.
+            copies: Manifest rows of the new documents, by the `doc_id` of the document that each copies, of any source.
 
         Raises:
             TableError: Two documents would get one id, or the commit failed.
@@ -310,7 +316,7 @@ class Store(Reader):
         with self._guard.held():
             run, time = self._open_run(), now()
             self._check_source(copies.values())
-            document_table(list(copies.values()))
+            document_table(list(copies.values()))  # refuses ids that come twice, before anything is written
             sizes = {each.doc_id: each.chunks for each in self._manifest.documents()}
             for olds in by_size(copies, sizes):
                 copied = {old: replace(copies[old], run_id=run.run_id, updated_at=time) for old in olds}
@@ -318,17 +324,17 @@ class Store(Reader):
                 self._chunks.replace([each.doc_id for each in copied.values()], rows)
                 self._manifest.put(
                     [
-                        # What is not whole there is read from its file by the next run.
+                        # If the other document is incomplete, the next run reads the file of the new one.
                         new if new.chunks == each.chunks else replace(new, status=STALE)
                         for each, new in zip(copied.values(), counted(copied.values(), rows), strict=True)
                     ]
                 )
 
     def move(self, moves: Mapping[str, Document]) -> None:
-        """Give documents another place (and with it, it may be, another id), keeping chunks and vectors.
+        """Move documents to another path (which may change the id), and keep their chunks and vectors.
 
         Args:
-            moves: By old `doc_id`, the new manifest row.
+            moves: The new manifest rows, by old `doc_id`.
 
         Raises:
             TableError: Two documents would get one id, or the commit failed.
@@ -348,10 +354,10 @@ class Store(Reader):
                 self._manifest.remove([old for old in olds if old not in news])
 
     def reconcile(self) -> list[str]:
-        """Mark as stale the documents whose manifest row and chunks disagree; return their ids.
+        """Mark as stale the documents whose manifest row and chunks do not agree, and return their ids.
 
-        A writer that was killed, or two that wrote one document at once, leave such behind. To mark one
-        too many costs work, and never harm: it is processed again.
+        A killed writer leaves such documents, and so do two writers of one document. A document that is marked by
+        mistake is only processed again.
         """
         with self._guard.held():
             self._chunks.sweep()
@@ -365,16 +371,16 @@ class Store(Reader):
     # Embedding anew
 
     def swap_in(self, run_id: str) -> Run:
-        """Put the tables beside this one (`StoreSpec.staging`) in its place, and drop them.
+        """Replace this table by its staging table (`StoreSpec.staging`), and drop that.
 
-        Until this commits, readers have the old vectors; the run can be rolled back.
+        Readers see the old vectors until this commits. The run can be rolled back.
 
         Args:
-            run_id: Name for this run.
+            run_id: Name of this run.
 
         Raises:
-            TableMissing: There is nothing beside it.
-            TableError: A run is open on either, or a commit failed.
+            TableMissing: There is no staging table.
+            TableError: A run is open on one of the tables, or a commit failed.
         """
         with self._guard.held():
             staging = Store(self.spec.staging)
@@ -428,9 +434,9 @@ class Store(Reader):
         """Run the maintenance that the tables' statistics ask for; call it after every run. See `maintain`.
 
         Args:
-            force: Do all of it, due or not.
+            force: Do all of it, even if it is not due.
             keep: How long versions are kept; runs older than this cannot be rolled back afterwards.
-            memory: Most bytes of memory it may take.
+            memory: Bytes of memory that it may use at most.
             timeout: Seconds after which it is stopped.
 
         Raises:
@@ -487,7 +493,7 @@ def by_size(doc_ids: Iterable[str], sizes: Mapping[str, int]) -> Iterator[list[s
 
 
 def _move_groups(moves: Mapping[str, Document], sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    """Group moves by size, but those that take each other's ids all in one, or the first would bury the next."""
+    """Group moves by size. Moves that take each other's ids are one group, or the first would overwrite the next."""
     targets = {new.doc_id for old, new in moves.items() if new.doc_id != old}
     chained = [
         old for old, new in moves.items() if old in targets or (new.doc_id != old and new.doc_id in moves)
@@ -498,7 +504,7 @@ def _move_groups(moves: Mapping[str, Document], sizes: Mapping[str, int]) -> Ite
 
 
 def _create(spec: StoreSpec, identity: Identity) -> None:
-    """Make the tables that are not there; the chunk table comes last, so where it is, all are."""
+    """Create the tables that do not exist. The chunk table comes last, so if it exists, all do."""
     connection = connect(spec)
     with fsynced(spec):
         create_table(connection, spec, spec.runs_table, schema.RUNS)

@@ -1,8 +1,7 @@
-"""Swapping in a table that was built beside: all documents embedded anew, by another model or chunker.
+"""Swapping: replaces a table by its staging table, in which all documents were embedded again.
 
-Readers see the old vectors until one commit puts the new ones in their place. The old ones stay as a
-version, so a swap can be rolled back like any run. A swap that is killed can be repeated: the table beside
-is dropped last.
+Readers see the old vectors until one commit replaces them. The old vectors stay as a version, so a swap can be rolled
+back like any run. A swap that was killed can be repeated, because the staging table is dropped last.
 """
 
 from __future__ import annotations
@@ -17,30 +16,31 @@ from prefect_ollama.blocks.lance._runs import overlapping
 from prefect_ollama.blocks.lance.commits import connect
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
+# Kind of the run that swaps.
 KIND = "re-embed"
 
 
 def overwrite(spec: StoreSpec, name: str, source: Any) -> None:
-    """Put the rows and the schema of another table in the place of this one's, in one commit, streaming.
+    """Overwrite a table with the rows and the schema of another table, in one commit.
 
     Raises:
-        TableError: The commit failed; the table is as it was, and the table beside it is complete.
+        TableError: The commit failed; the table is as it was, and the staging table is complete.
     """
     migration.rewrite(spec, name, source, source.schema)
 
 
 def drop(spec: StoreSpec) -> None:
-    """Drop a store's tables, as far as they are there."""
+    """Drop the tables of a store that exist."""
     connection = connect(spec)
     for name in (spec.table, spec.documents_table, spec.runs_table):
         connection.drop_table(name, ignore_missing=True)
 
 
 def refuse_undone(target: Run) -> None:
-    """Raise an error if a swap was rolled back before.
+    """Raise an error if a swap was rolled back already.
 
     Raises:
-        TableError: It was.
+        TableError: It was rolled back.
     """
     if target.status == RUN_ROLLED_BACK:
         raise TableError(f"Run {target.run_id!r} is rolled back already.", state=rollback.UNCHANGED)
@@ -56,7 +56,7 @@ def refuse_lost_versions(target: Run, log: list[Run], chunks: set[int], document
         documents: Versions of the manifest that are kept.
 
     Raises:
-        TableError: Later runs stand on the swap, or the versions from before it are not kept any more.
+        TableError: There are later runs, or the versions from before the swap were deleted.
     """
     later = [
         repr(run.run_id)

@@ -48,8 +48,8 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "not normalised": ({"name": "unnormalised"}, "norm"),
     "refuses connections": ({"name": "down"}, "cannot be connected"),
     "huge": ({"name": "huge", "size": 64 * 2**20}, "MiB"),
-    "hangs": ({"name": "hang"}, "silent"),
-    "drips": ({"name": "drip"}, "silent"),
+    "hangs": ({"name": "hang"}, "did not answer in the expected time"),
+    "drips": ({"name": "drip"}, "did not answer in the expected time"),
     "other weights": ({"name": "other_weights"}, "another vector"),
     "wrong order": ({"name": "wrong_order"}, "another vector"),
 }
