@@ -82,6 +82,16 @@ class PrefectOllamaError(Exception):
 
     Attributes:
         lines: Whether a message of this class may have several lines.
+
+    Examples:
+        >>> from prefect_ollama import open_corpus
+        >>> from prefect_ollama.blocks.errors import PrefectOllamaError
+        >>> try:
+        ...     open_corpus("no-such-table")
+        ... except PrefectOllamaError as error:
+        ...     print(error.cause, error.remedy, sep="\\n")
+        There is no table 'no-such-table' in ...
+        ...
     """
 
     lines: ClassVar[bool] = False
@@ -106,7 +116,17 @@ def _restore(
 
 
 class ConfigurationError(PrefectOllamaError):
-    """A block, an option or a parameter cannot work as it is; nothing was started."""
+    """A block, an option or a parameter cannot work as it is; nothing was started.
+
+    Examples:
+        >>> from prefect_ollama import open_corpus
+        >>> from prefect_ollama.blocks.errors import ConfigurationError
+        >>> try:
+        ...     open_corpus("my__table")
+        ... except ConfigurationError as error:
+        ...     print(error.cause)
+        'my__table' names no table: ...
+    """
 
 
 class FolderNotPrivate(ConfigurationError):
@@ -115,6 +135,16 @@ class FolderNotPrivate(ConfigurationError):
     Args:
         folder: The folder.
         why: What makes it so, as the end of a sentence.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from prefect_ollama.blocks.errors import FolderNotPrivate
+        >>> from prefect_ollama.blocks.private_files import check_folder
+        >>> try:
+        ...     check_folder(Path("/srv/shared-cache"))  # others may write to it
+        ... except FolderNotPrivate as error:
+        ...     print(error.remedy)
+        Let it belong to the user that runs this, with mode 0700, or name another folder.
     """
 
     def __init__(self, folder: os.PathLike[str] | str, why: str) -> None:
@@ -136,6 +166,18 @@ class NodeError(PrefectOllamaError):
 
     Attributes:
         kind: Short stable word for figures; each class has its own.
+
+    Examples:
+        >>> from prefect_ollama import open_corpus
+        >>> from prefect_ollama.blocks.errors import ClusterError, NodeError
+        >>> with open_corpus("papers", ["http://down-box:11434", "http://locked-box:11434"]) as corpus:
+        ...     try:
+        ...         corpus.search("harbour tide")
+        ...     except ClusterError as error:
+        ...         for cause in error.causes.values():
+        ...             print(cause.kind, cause.remedy)
+        unreachable Check that it runs and can be reached from here.
+        refused Check its token or password.
     """
 
     kind: ClassVar[str] = "other"
@@ -162,6 +204,17 @@ class NodeUnreachable(NodeError):
     Args:
         silent: True where the connection stands and no answer came in time: the node may be stopped, or slow for a
             moment because other programs use its machine.
+
+    Examples:
+        >>> from prefect_ollama import open_corpus
+        >>> from prefect_ollama.blocks.errors import ClusterError, NodeUnreachable
+        >>> with open_corpus("papers", "http://down-box:11434") as corpus:
+        ...     try:
+        ...         corpus.search("harbour tide")
+        ...     except ClusterError as error:
+        ...         (cause,) = error.causes.values()
+        >>> isinstance(cause, NodeUnreachable), cause.silent
+        (True, False)
     """
 
     kind = "unreachable"
@@ -174,13 +227,37 @@ class NodeUnreachable(NodeError):
 
 
 class NodeBusy(NodeError):
-    """The node has no room now (503, 429); `retry_after` holds its own wish in seconds."""
+    """The node has no room now (503, 429); `retry_after` holds its own wish in seconds.
+
+    Examples:
+        >>> from prefect_ollama import open_corpus
+        >>> from prefect_ollama.blocks.errors import ClusterError, NodeBusy
+        >>> with open_corpus("papers", "http://busy-box:11434") as corpus:
+        ...     try:
+        ...         corpus.search("harbour tide")
+        ...     except ClusterError as error:
+        ...         (cause,) = error.causes.values()
+        >>> isinstance(cause, NodeBusy), cause.status, cause.retry_after
+        (True, 503, 5.0)
+    """
 
     kind = "busy"
 
 
 class NodeFailed(NodeError):
-    """The node answered with a failure of its own: a 5xx, or a runner that crashed under the request."""
+    """The node answered with a failure of its own: a 5xx, or a runner that crashed under the request.
+
+    Examples:
+        >>> from prefect_ollama import open_corpus
+        >>> from prefect_ollama.blocks.errors import ClusterError, NodeFailed
+        >>> with open_corpus("papers", "http://broken-box:11434") as corpus:
+        ...     try:
+        ...         corpus.search("harbour tide")
+        ...     except ClusterError as error:
+        ...         (cause,) = error.causes.values()
+        >>> isinstance(cause, NodeFailed), cause.status
+        (True, 500)
+    """
 
     kind = "failed"
 
@@ -191,6 +268,17 @@ class NodeRefused(NodeError):
     Args:
         model: Where it was refused for the vectors of its model: digest of the model and version of the server, as the
             node gave them. As long as both stay the same the node need not be asked for vectors again.
+
+    Examples:
+        >>> from prefect_ollama import open_corpus
+        >>> from prefect_ollama.blocks.errors import ClusterError, NodeRefused
+        >>> with open_corpus("papers", "http://locked-box:11434") as corpus:
+        ...     try:
+        ...         corpus.search("harbour tide")
+        ...     except ClusterError as error:
+        ...         (cause,) = error.causes.values()
+        >>> isinstance(cause, NodeRefused), cause.status
+        (True, 401)
     """
 
     kind = "refused"
@@ -210,7 +298,19 @@ class NodeRefused(NodeError):
 
 
 class NodeAnswerError(NodeError):
-    """The node answered, and what it answered cannot be believed or used."""
+    """The node answered, and what it answered cannot be believed or used.
+
+    Examples:
+        >>> from prefect_ollama import open_corpus
+        >>> from prefect_ollama.blocks.errors import ClusterError, NodeAnswerError
+        >>> with open_corpus("papers", "http://proxy-box:11434") as corpus:
+        ...     try:
+        ...         corpus.search("harbour tide")
+        ...     except ClusterError as error:
+        ...         (cause,) = error.causes.values()
+        >>> isinstance(cause, NodeAnswerError), cause.remedy
+        (True, 'Look at what answers at its URL.')
+    """
 
     kind = "answer"
 
@@ -220,6 +320,13 @@ class AnswerRejected(NodeAnswerError):
 
     Args:
         cut: True where it was cut because it was too long.
+
+    Examples:
+        >>> import pickle
+        >>> from prefect_ollama.blocks.errors import AnswerRejected
+        >>> error = AnswerRejected("gave an unusable answer: it is no JSON.", node="gpu-box")
+        >>> pickle.loads(pickle.dumps(error)).kind  # it crosses to other processes as it is
+        'rejected'
     """
 
     kind = "rejected"
@@ -236,6 +343,20 @@ class InputRejected(NodeError):
         too_long: True where a text is longer than the model's context.
         most_tokens: Tokens that the node reads of a text, where its refusal says so.
         most_texts: Texts that the node takes in a request, where it refuses the request for their number.
+
+    Examples:
+        >>> import asyncio
+        >>> from prefect_ollama.blocks.errors import InputRejected
+        >>> from prefect_ollama.blocks.nodes import ModelSpec, NodeSpec, open_endpoint
+        >>> async def embed(texts):
+        ...     node = NodeSpec("gpu-box", "http://gpu-box:11434")
+        ...     async with open_endpoint(node, ModelSpec("nomic-embed-text", num_ctx=512)) as endpoint:
+        ...         return await endpoint.embed(texts, timeout=60)
+        >>> try:
+        ...     asyncio.run(embed(["harbour tide", "word " * 5_000]))
+        ... except InputRejected as error:
+        ...     print(error.too_long)
+        True
     """
 
     kind = "input"
@@ -261,6 +382,16 @@ class TextError(PrefectOllamaError):
 
     Args:
         text: The text, of which the message shows the beginning.
+
+    Examples:
+        >>> from prefect_ollama import open_corpus
+        >>> from prefect_ollama.blocks.errors import TextError
+        >>> with open_corpus("papers", "http://gpu-box:11434") as corpus:
+        ...     try:
+        ...         corpus.search("tide \\ud800")
+        ...     except TextError as error:
+        ...         print(error.remedy)
+        Decode its source with errors='replace'.
     """
 
     def __init__(self, cause: str, *, text: str, state: str = "", remedy: str = "") -> None:
@@ -270,7 +401,18 @@ class TextError(PrefectOllamaError):
 
 
 class TextTooLong(TextError):
-    """The text is longer than the model's context. It was not cut; split it and send the parts."""
+    """The text is longer than the model's context. It was not cut; split it and send the parts.
+
+    Examples:
+        >>> from prefect_ollama import open_corpus
+        >>> from prefect_ollama.blocks.errors import TextTooLong
+        >>> with open_corpus("papers", "http://gpu-box:11434") as corpus:
+        ...     try:
+        ...         corpus.search("tide " * 50_000)
+        ...     except TextTooLong as error:
+        ...         print(len(error.text))
+        250000
+    """
 
 
 class ChatError(PrefectOllamaError):
@@ -278,6 +420,19 @@ class ChatError(PrefectOllamaError):
 
     Args:
         request: The end of its last message, of which the message shows the beginning.
+
+    Examples:
+        >>> import asyncio
+        >>> from prefect_ollama.blocks import OllamaCluster
+        >>> from prefect_ollama.blocks.errors import ChatError
+        >>> from prefect_ollama.blocks.nodes import ChatMessage, ChatRequest, verify_chat
+        >>> from prefect_ollama.tasks.dispatch import ChatDispatcher
+        >>> cluster = OllamaCluster(nodes=["http://chat-box:11434"], chat_model="gemma3").to_spec()
+        >>> request = ChatRequest((ChatMessage("user", "Name a colour."),), format={"type": "object"})
+        >>> with ChatDispatcher(asyncio.run(verify_chat(cluster))) as chat:
+        ...     answers = chat.ask([request])
+        >>> isinstance(answers.failures[0], ChatError), answers.failures[0].request
+        (True, 'Name a colour.')
     """
 
     def __init__(self, cause: str, *, request: str, state: str = "", remedy: str = "") -> None:
@@ -292,6 +447,16 @@ class ClusterError(PrefectOllamaError):
     Args:
         left: Texts that remain.
         causes: By name of the node, what is wrong with it.
+
+    Examples:
+        >>> from prefect_ollama import open_corpus
+        >>> from prefect_ollama.blocks.errors import ClusterError
+        >>> with open_corpus("papers", "http://down-box:11434") as corpus:
+        ...     try:
+        ...         corpus.search("harbour tide")
+        ...     except ClusterError as error:
+        ...         print(len(error.causes), error.remedy)
+        1 Repair at least one node and run again.
     """
 
     lines = True
@@ -311,7 +476,19 @@ class ClusterError(PrefectOllamaError):
 
 
 class DocumentError(PrefectOllamaError):
-    """One file cannot be read. `kind` is a short stable word for reports ("encrypted", "junk", …)."""
+    """One file cannot be read. `kind` is a short stable word for reports ("encrypted", "junk", …).
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from prefect_ollama.blocks.errors import DocumentError
+        >>> from prefect_ollama.tasks.parsing import ParseOptions, Parser
+        >>> with Parser() as parser:
+        ...     try:
+        ...         parser.parse(Path("mixed/notes.pdf"), ParseOptions())
+        ...     except DocumentError as error:
+        ...         print(error.kind)
+        not-a-pdf
+    """
 
     def __init__(self, cause: str, *, path: str, kind: str, state: str = "", remedy: str = "") -> None:
         super().__init__(f"{path!r}: {cause}", state=state, remedy=remedy)
@@ -324,6 +501,15 @@ class DocumentsFailed(PrefectOllamaError):
 
     Args:
         paths: These files, by their path within the source.
+
+    Examples:
+        >>> from prefect_ollama.blocks.errors import DocumentsFailed
+        >>> from prefect_ollama.flows import Advanced, ingest_pdfs
+        >>> try:
+        ...     ingest_pdfs("mixed", "http://gpu-box:11434", "mixed", advanced=Advanced(fail_if_files_fail=True))
+        ... except DocumentsFailed as error:
+        ...     print(error.paths)
+        ('notes.pdf',)
     """
 
     def __init__(self, cause: str, *, paths: Sequence[str], state: str = "", remedy: str = "") -> None:
@@ -332,7 +518,18 @@ class DocumentsFailed(PrefectOllamaError):
 
 
 class TableError(PrefectOllamaError):
-    """The LanceDB table cannot take or give what was asked."""
+    """The LanceDB table cannot take or give what was asked.
+
+    Examples:
+        >>> from prefect_ollama import open_corpus
+        >>> from prefect_ollama.blocks.errors import TableError
+        >>> with open_corpus("papers", "http://other-model-box:11434") as corpus:
+        ...     try:
+        ...         corpus.search("harbour tide")
+        ...     except TableError as error:
+        ...         print(error.state)
+        Nothing was searched.
+    """
 
 
 class CacheError(PrefectOllamaError):
@@ -340,6 +537,15 @@ class CacheError(PrefectOllamaError):
 
     Args:
         folder: The folder.
+
+    Examples:
+        >>> from prefect_ollama.blocks.cache import CacheSpec, VectorCache
+        >>> from prefect_ollama.blocks.errors import CacheError
+        >>> try:
+        ...     VectorCache(CacheSpec("papers/tides.pdf")).stats()  # a file, and no folder
+        ... except CacheError as error:
+        ...     print(error.folder.endswith("tides.pdf"))
+        True
     """
 
     def __init__(self, cause: str, *, folder: str, state: str = "", remedy: str = "") -> None:
@@ -353,6 +559,13 @@ class TaskRunLost(PrefectOllamaError):
     Args:
         task_run_id: Id of the Prefect task run.
         task: Name of the task.
+
+    Examples:
+        >>> import pickle, uuid
+        >>> from prefect_ollama.blocks.errors import TaskRunLost
+        >>> error = TaskRunLost("its worker is gone.", task_run_id=uuid.uuid4(), task="parse")
+        >>> pickle.loads(pickle.dumps(error)).task  # it crosses to other processes as it is
+        'parse'
     """
 
     def __init__(
@@ -364,20 +577,73 @@ class TaskRunLost(PrefectOllamaError):
 
 
 class ServerUnavailable(PrefectOllamaError):
-    """The Prefect server that is named does not answer, or a temporary one cannot start. Nothing was done."""
+    """The Prefect server that is named does not answer, or a temporary one cannot start. Nothing was done.
+
+    Examples:
+        >>> from prefect.settings import PREFECT_API_URL, temporary_settings
+        >>> from prefect_ollama.blocks.errors import ServerUnavailable
+        >>> from prefect_ollama.flows import check_nodes
+        >>> with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        ...     try:
+        ...         check_nodes("http://gpu-box:11434")
+        ...     except ServerUnavailable as error:
+        ...         print(error.cause)
+        Prefect's server at http://127.0.0.1:1/api does not answer ...
+    """
 
 
 class ServerLost(PrefectOllamaError):
-    """Prefect's server went away in mid-run and did not come back. What the run did is kept."""
+    """Prefect's server went away in mid-run and did not come back. What the run did is kept.
+
+    Examples:
+        >>> from prefect_ollama.blocks.errors import ServerLost
+        >>> from prefect_ollama.flows import ingest_pdfs
+        >>> try:
+        ...     report = ingest_pdfs("papers", "http://gpu-box:11434", "papers", dry_run=True)
+        ... except ServerLost as error:
+        ...     print(error.remedy)  # all documents are stored
+    """
 
 
 class TableMissing(TableError):
-    """There is no such table (yet)."""
+    """There is no such table (yet).
+
+    Examples:
+        >>> from prefect_ollama import open_corpus
+        >>> from prefect_ollama.blocks.errors import TableMissing
+        >>> try:
+        ...     open_corpus("no-such-table")
+        ... except TableMissing as error:
+        ...     print(error.cause)
+        There is no table 'no-such-table' in ...
+    """
 
 
 class TableDamaged(TableError):
-    """A part of the table is lost or cannot be read. The message names it, and the ways to recover."""
+    """A part of the table is lost or cannot be read. The message names it, and the ways to recover.
+
+    Examples:
+        >>> import shutil
+        >>> from prefect_ollama import open_corpus
+        >>> from prefect_ollama.blocks.errors import TableDamaged
+        >>> shutil.rmtree("copy/papers__documents.lance")
+        >>> try:
+        ...     open_corpus("./copy/papers.lance")
+        ... except TableDamaged as error:
+        ...     print(error.cause)
+        A part is lost: its manifest (papers__documents.lance) cannot be found. ...
+    """
 
 
 class ModelFilesError(PrefectOllamaError):
-    """The embedded model's files are missing, or are not the ones expected."""
+    """The embedded model's files are missing, or are not the ones expected.
+
+    Examples:
+        >>> from prefect_ollama.blocks.embedded import EmbeddedNodes
+        >>> from prefect_ollama.blocks.errors import ModelFilesError
+        >>> try:
+        ...     EmbeddedNodes(1, model_dir="papers").__enter__()
+        ... except ModelFilesError as error:
+        ...     print(error.cause)
+        The model folder ... holds no ...
+    """

@@ -20,7 +20,7 @@ class OpenAICompatibleNode(NodeBlock):
         ```python
         from prefect_ollama.blocks import OpenAICompatibleNode
 
-        OpenAICompatibleNode(url="http://gpu-box:8000/v1", api_key="…").save("vllm-box")
+        OpenAICompatibleNode(url="http://gpu-box:8000/v1", api_key="its-key").save("vllm-box")
 
         node = OpenAICompatibleNode.load("BLOCK_NAME")
         print(node.check())

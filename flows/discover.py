@@ -71,6 +71,11 @@ def discover_nodes(
         ConfigurationError: The networks are too large; nothing was asked.
 
     Requires: the right to scan these networks, and a way there from the machine that runs it.
+
+    Examples:
+        >>> from prefect_ollama.flows import discover_nodes
+        >>> [(found.version, found.models) for found in discover_nodes("192.168.1.20", ports=11434)]
+        [('0.33.0', ('nomic-embed-text:latest',))]
     """
     addresses = addresses_of(list(networks), most=most)
     found = scan_networks(Opaque(addresses), list(ports), count=len(addresses), timeout=timeout)

@@ -83,6 +83,11 @@ def forgettable(
     Raises:
         TableMissing: There is no such table.
         ConfigurationError: The table has no such document.
+
+    Examples:
+        >>> from prefect_ollama.flows import forgettable
+        >>> [document.path for document in forgettable("tides.pdf", "papers").documents]
+        ['tides.pdf']
     """
     store = Store.open(resolve_table(table))
     names = as_source(what)
@@ -133,6 +138,12 @@ def forget(
         TableError: A run over one of the sources is open, or the table cannot be written.
 
     Requires: the table writable on the machine that runs it.
+
+    Examples:
+        >>> from prefect_ollama.flows import forget
+        >>> report = forget("tides.pdf", "papers", dry_run=True)
+        >>> [document.path for document in report.documents]
+        ['tides.pdf']
     """
     refuse_empty_tabs()
     sign_flow_run()

@@ -113,6 +113,14 @@ def ingest_pdfs(
 
     Requires: the folder readable and the table writable on the machine that runs it; a node that can be reached
     from there, or none at all, and then the embedded model.
+
+    Examples:
+        >>> from prefect_ollama.flows import ingest_pdfs
+        >>> report = ingest_pdfs("papers", "http://gpu-box:11434", table="new-papers")
+        >>> report.outcomes()
+        {'stored': 2}
+        >>> [(file.path, file.reason) for file in report.failed]
+        []
     """
     began = time.monotonic()
     keep_home_private()

@@ -44,6 +44,11 @@ def maintain_table(
         TableError: It needed more memory or time than it may take; the table is whole.
 
     Requires: the table writable on the machine that runs it.
+
+    Examples:
+        >>> from prefect_ollama.flows import maintain_table
+        >>> maintain_table("papers").left_over_files
+        0
     """
     refuse_empty_tabs()
     sign_flow_run()

@@ -38,6 +38,13 @@ def check_nodes(cluster: NodesParameter = None, model: ModelParameter = None) ->
         ConfigurationError: A parameter or block cannot work.
 
     Requires: nothing but the nodes themselves.
+
+    Examples:
+        >>> from prefect_ollama.flows import check_nodes
+        >>> for row in check_nodes(["http://gpu-box:11434", "http://down-box:11434"]):
+        ...     print(row.state, row.version)
+        ready 0.33.0
+        left out
     """
     refuse_empty_tabs()
     with running_nodes(cluster, model=model) as spec:

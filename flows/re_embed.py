@@ -77,6 +77,11 @@ def preview_re_embed(table: LanceTable | str | None = None) -> ReEmbedPreview:
 
     Raises:
         TableMissing: There is no such table.
+
+    Examples:
+        >>> from prefect_ollama.flows import preview_re_embed
+        >>> preview_re_embed("papers").documents
+        2
     """
     store = Store.open(resolve_table(table))
     rows = [row for row in store.manifest() if row.status in (STORED, PARTIAL)]
@@ -126,6 +131,12 @@ def re_embed(
         ClusterError: No node works; what was embedded is kept beside.
 
     Requires: the table's sources readable, and twice the table's room for the time it takes.
+
+    Examples:
+        >>> from prefect_ollama.flows import re_embed
+        >>> run = re_embed("papers", "http://gpu-box:11434", "nomic-embed-text")
+        >>> run.kind, run.status
+        ('re-embed', 'done')
     """
     keep_home_private()
     refuse_empty_tabs()
@@ -170,6 +181,12 @@ def re_embed_cost(
     Raises:
         TableMissing: There is no such table.
         ClusterError: No node works.
+
+    Examples:
+        >>> from prefect_ollama.flows import re_embed_cost
+        >>> cost = re_embed_cost("papers", "http://gpu-box:11434")
+        >>> cost.texts > 0
+        True
     """
     return _estimate(table, cluster, model)
 

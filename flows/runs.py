@@ -23,6 +23,11 @@ def runs(table: TableParameter = None) -> list[Run]:
 
     Raises:
         TableMissing: There is no such table.
+
+    Examples:
+        >>> from prefect_ollama.flows import runs
+        >>> [(run.kind, run.status) for run in runs("papers")][:1]
+        [('ingest', 'done')]
     """
     return Store.open(resolve_table(table)).runs()
 
@@ -35,6 +40,12 @@ def preview_roll_back(
     Raises:
         TableMissing: There is no such table.
         TableError: It would be refused, for the reasons of `roll_back`.
+
+    Examples:
+        >>> from prefect_ollama.flows import preview_roll_back, runs
+        >>> last = runs("papers")[-1]
+        >>> preview_roll_back(last.run_id, "papers").removed
+        2
     """
     return Store.open(resolve_table(table)).preview_roll_back(run_id, including_later=including_later)
 
@@ -63,6 +74,12 @@ def roll_back(
         TableError: There is no such run, later runs stand on it, or the versions before it are not kept any more.
 
     Requires: the table writable on the machine that runs it.
+
+    Examples:
+        >>> from prefect_ollama.flows import roll_back, runs
+        >>> last = runs("copied")[-1]
+        >>> roll_back(last.run_id, "copied").kind
+        'roll back'
     """
     refuse_empty_tabs()
     sign_flow_run()

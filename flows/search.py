@@ -72,6 +72,12 @@ def search(
 
     Requires: the table readable on the machine that runs it; for `vector` and `hybrid` a node with the table's
     model, or the embedded model if the table was made with it.
+
+    Examples:
+        >>> from prefect_ollama.flows import search
+        >>> hits = search("Why does the tide rise twice a day?", "http://gpu-box:11434", "papers", limit=1)
+        >>> hits[0].path, hits[0].page_from
+        ('tides.pdf', 1)
     """
     refuse_empty_tabs()
     store = open_for_search(resolve_table(table))

@@ -61,6 +61,12 @@ def tune_nodes(
         ConfigurationError: A parameter or block cannot work.
 
     Requires: the nodes, with nothing else to do meanwhile.
+
+    Examples:
+        >>> from prefect_ollama.flows import tune_nodes
+        >>> (row,) = tune_nodes("http://gpu-box:11434", seconds=1, save=False)
+        >>> row.saved
+        False
     """
     refuse_empty_tabs()
     with running_nodes(cluster, model=model) as spec:

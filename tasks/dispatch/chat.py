@@ -50,6 +50,19 @@ class ChatUnfinished(ClusterError):
     Args:
         answers: What was done before, to be kept by the caller. Requests with neither answer nor failure are those
             that are left.
+
+    Examples:
+        >>> import asyncio
+        >>> from prefect_ollama.blocks import OllamaCluster
+        >>> from prefect_ollama.blocks.nodes import ChatMessage, ChatRequest, verify_chat
+        >>> from prefect_ollama.tasks.dispatch import ChatDispatcher, ChatUnfinished
+        >>> cluster = OllamaCluster(nodes=["http://dying-box:11434"], chat_model="gemma3", give_up_after=1).to_spec()
+        >>> with ChatDispatcher(asyncio.run(verify_chat(cluster))) as chat:
+        ...     try:
+        ...         chat.ask([ChatRequest((ChatMessage("user", "Name a colour."),))])
+        ...     except ChatUnfinished as error:
+        ...         print(error.left)
+        1
     """
 
     def __init__(self, cause: str, *, left: int, answers: ChatAnswers, remedy: str) -> None:

@@ -38,6 +38,19 @@ class Unfinished(ClusterError):
     Args:
         embedded: What was done before, to be kept by the caller. Texts with neither vector nor failure are
             those that are left.
+
+    Examples:
+        >>> import asyncio
+        >>> from prefect_ollama.blocks import OllamaCluster
+        >>> from prefect_ollama.blocks.nodes import verify_cluster
+        >>> from prefect_ollama.tasks.dispatch import Dispatcher, Unfinished
+        >>> cluster = OllamaCluster(nodes=["http://dying-box:11434"], give_up_after=1).to_spec()
+        >>> with Dispatcher(asyncio.run(verify_cluster(cluster))) as dispatcher:
+        ...     try:
+        ...         dispatcher.embed([f"text {number}" for number in range(2_000)])
+        ...     except Unfinished as error:
+        ...         print(error.left > 0, len(error.embedded.vectors))
+        True 2000
     """
 
     def __init__(self, cause: str, *, left: int, embedded: Embedded, remedy: str) -> None:

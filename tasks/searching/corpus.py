@@ -224,6 +224,13 @@ def open_corpus(
         ConfigurationError: A block is missing or wrong, or the place is none.
         TableMissing: There is no such table.
         TableError: It cannot be reached or read.
+
+    Examples:
+        >>> from prefect_ollama import open_corpus
+        >>> with open_corpus("papers", "http://gpu-box:11434") as corpus:
+        ...     (hit,) = corpus.search("Why does the tide rise twice a day?", limit=1)
+        >>> hit.path, hit.page_from
+        ('tides.pdf', 1)
     """
     return Corpus(_spec_of(table), cluster, model=model)
 
