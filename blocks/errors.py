@@ -410,8 +410,8 @@ class TextTooLong(TextError):
         ...     try:
         ...         corpus.search("tide " * 50_000)
         ...     except TextTooLong as error:
-        ...         print(len(error.text))
-        250000
+        ...         print(len(error.text) > 200_000, error.state)
+        True It was not cut.
     """
 
 
