@@ -91,6 +91,11 @@ def table_by_address(named: str | Path | None) -> StoreSpec | None:
     return None
 
 
+def limits_folder(home: Path) -> Path:
+    """Return the folder in which those that use the same nodes see each other: `ollama-nodes` in Prefect's home."""
+    return home / "ollama-nodes"
+
+
 def default_folder(home: Path) -> Path:
     """Return the folder of tables that are named without one: `lancedb` in Prefect's home."""
     return home.expanduser().absolute() / "lancedb"

@@ -10,7 +10,13 @@ from pathlib import Path
 
 from prefect.settings import get_current_settings
 
-from prefect_ollama.blocks.by_address import BLOCK_PREFIX, ResolvedCluster, is_place, place_and_name
+from prefect_ollama.blocks.by_address import (
+    BLOCK_PREFIX,
+    ResolvedCluster,
+    is_place,
+    limits_folder,
+    place_and_name,
+)
 from prefect_ollama.blocks.cache import CacheSpec
 from prefect_ollama.blocks.cluster import DEFAULT_MODEL, OllamaCluster
 from prefect_ollama.blocks.errors import ConfigurationError
@@ -142,7 +148,7 @@ def close_home() -> Path | None:
 
 def shared_limits_folder() -> Path:
     """Where the runs of this machine see who uses the same nodes: the folder `ollama-nodes` of Prefect's home."""
-    return get_current_settings().home / "ollama-nodes"
+    return limits_folder(get_current_settings().home)
 
 
 def _of_nodes(entries: Sequence[str | NodeBlock], model: str | None) -> OllamaCluster:

@@ -10,7 +10,7 @@ from pydantic import Field
 from prefect_ollama.blocks.documents import Found, Hit
 from prefect_ollama.blocks.lance import Mode
 from prefect_ollama.blocks.printable import printable
-from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.blocks.resolve import resolve_table, shared_limits_folder
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import (
     EVERYTHING,
@@ -20,7 +20,7 @@ from prefect_ollama.flows.parameters import (
     TableParameter,
     shown,
 )
-from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
+from prefect_ollama.tasks.dispatch import Asking, Dispatcher, divide_long_words
 from prefect_ollama.tasks.embedding import running_nodes
 from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.query import SearchOptions, embed_question, search_table, show_pages
@@ -85,7 +85,11 @@ def search(
     options = SearchOptions(limit, mode, only.to_filter(source).condition(store.manifest), one_per_document)
     if mode == "text":
         return _answer(question, search_table(opened, None, asked, options), show=show)
-    with running_nodes(cluster, model=model or made.model, count=1) as spec:
+    with (
+        Asking(shared_limits_folder()) as asking,
+        running_nodes(cluster, model=model or made.model, count=1) as spec,
+    ):
+        asking.at([node.url for node in spec.nodes])
         verified = verify_nodes(Opaque(asking_as(spec, made)), len(spec.nodes), made, quick=True)
         with Dispatcher(verified, prepare=divide_long_words) as dispatcher:
             vector = embed_question(asked, Opaque(dispatcher), opened)

@@ -11,13 +11,26 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from prefect_ollama import Corpus, open_corpus
 from prefect_ollama.blocks import LanceTable, OllamaCluster
-from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, TableError, TableMissing, TextError
+from prefect_ollama.blocks.by_address import limits_folder
+from prefect_ollama.blocks.errors import (
+    ClusterError,
+    ConfigurationError,
+    PrefectOllamaError,
+    TableError,
+    TableMissing,
+    TextError,
+)
 from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.setting_files import prefect_home
+from prefect_ollama.tasks.dispatch import Dispatcher
+from prefect_ollama.tasks.dispatch._questions import asked_urls
+from prefect_ollama.tasks.searching import nodes as asking
 from tests.corpus_samples import embedded_document, identity_of, write_table
 from tests.flow_samples import QUERY_PREFIX, requests
 from tests.nodes import Node, nodes, text_hash
@@ -178,3 +191,33 @@ def test_the_command_imports_no_prefect(library: Library, mode: str, tmp_path: P
     assert json.loads(done.stderr.splitlines()[-1]) == [[], False]
     assert "sub/gears.pdf" in {hit["path"] for hit in json.loads(done.stdout)}
     assert "Searching…" in done.stderr
+
+
+def test_runs_are_told_to_hold_back_while_a_question_is_asked(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    folder = limits_folder(prefect_home())
+    seen: dict[str, frozenset[str]] = {}
+    verify, embed = asking.verified, Dispatcher.embed
+
+    def verified(*arguments: Any, **more: Any) -> Any:
+        seen["verified"] = asked_urls(folder)
+        return verify(*arguments, **more)
+
+    def embedded(*arguments: Any, **more: Any) -> Any:
+        seen["embedded"] = asked_urls(folder)
+        return embed(*arguments, **more)
+
+    monkeypatch.setattr(asking, "verified", verified)
+    monkeypatch.setattr(Dispatcher, "embed", embedded)
+    with open_corpus(library.spec.uri, library.node.url) as corpus:
+        assert corpus.search("derailleur", mode="text")
+        assert not seen
+        assert corpus.search("derailleur")
+        assert seen == {"verified": {library.node.url}, "embedded": {library.node.url}}
+        assert asked_urls(folder) == frozenset()
+        library.node.control(faults=["forbidden"])
+        with pytest.raises(PrefectOllamaError):
+            open_corpus(library.spec.uri, library.node.url).search("derailleur")
+        assert asked_urls(folder) == frozenset()

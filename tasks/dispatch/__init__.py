@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from prefect_ollama.tasks.dispatch._questions import Asking
     from prefect_ollama.tasks.dispatch.chat import (
         ChatAnswer,
         ChatAnswers,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.dispatch.stats import DispatchStats, NodeStats
 
 __all__ = [
+    "Asking",
     "ChatAnswer",
     "ChatAnswers",
     "ChatDispatcher",
@@ -41,6 +43,7 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "_questions": ("Asking",),
             "chat": (
                 "ChatAnswer",
                 "ChatAnswers",

@@ -32,10 +32,11 @@ from prefect_ollama.tasks.dispatch import _scheduling as scheduling
 from prefect_ollama.tasks.dispatch._health import Health, as_node_error
 from prefect_ollama.tasks.dispatch._job import Item, Job
 from prefect_ollama.tasks.dispatch._node import OVERDUE, OVERDUE_LEAST, SILENT, SILENT_LEAST, Node, Request
+from prefect_ollama.tasks.dispatch._questions import asked_urls
 from prefect_ollama.tasks.dispatch._queue import Queue
 from prefect_ollama.tasks.dispatch._rate_model import RateModel, Sent
 from prefect_ollama.tasks.dispatch._request_kind import Carried, Findings, Reply, RequestKind
-from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
+from prefect_ollama.tasks.dispatch._shared_limits import SLOT_TIMEOUT_S, SharedLimits
 from prefect_ollama.tasks.dispatch.stats import DispatchStats, Span
 
 # Seconds until an idle node looks for late work again, and a node without a slot asks for one again. No event says
@@ -67,6 +68,8 @@ class Engine:
         self._spans: deque[Span] = deque(maxlen=SPANS_KEPT)
         self._numbers = itertools.count()
         self._shared_limits = shared_limits
+        self._asked_since: dict[str, float] = {}
+        self._question_timer: asyncio.TimerHandle | None = None
         self._lag = LoopLag()
         self._nodes: list[Node] = []
         for node in cluster.nodes:
@@ -89,6 +92,9 @@ class Engine:
         self._jobs.add(job)
         self._lag.start()
         self._health.want(True)
+        if job.urgent:
+            for node in self._nodes:
+                self._take_back_bulk(node, front=True)
         self._queue.put(job.items, front=job.urgent)
         self._soon()
 
@@ -113,8 +119,9 @@ class Engine:
         """Cancel the requests in flight, fail the jobs that are left, and close the connections."""
         self._lag.stop()
         self._fail_all("The dispatcher was closed.", "Open another one for what is left.")
-        if self._timer:
-            self._timer.cancel()
+        for timer in (self._timer, self._question_timer):
+            if timer:
+                timer.cancel()
         tasks: list[asyncio.Task[Reply] | asyncio.Task[None]] = []
         for node in self._nodes:
             tasks += [request.task for request in node.requests]
@@ -160,6 +167,7 @@ class Engine:
         # The order matters. Late texts must be back in the queue before nodes pull. Quarantined texts go before new
         # ones, because their jobs have waited longest. Hedges come last, for nodes that found nothing in the queue.
         self._find_overdue(now)
+        self._hold_back(now)
         self._clear_quarantine(now)
         while (item := self._queue.head()) is not None:
             pulled = scheduling.next_pull(self._nodes, self._queue.units, item, now)
@@ -179,6 +187,35 @@ class Engine:
         self._found(found)
         self._shared_limits.ask_only({node.client.node.url for node in self._nodes if node.refused})
         self._watch(now)
+
+    # ---- questions of other processes
+
+    def _hold_back(self, now: float) -> None:
+        """Send nothing to nodes that a question of another process waits for, and take back what waits there.
+
+        Questions that never end, or whose process is stopped, leave the node a request at a time for bulk work.
+        """
+        asked = asked_urls(self._shared_limits.folder)
+        self._asked_since = {url: self._asked_since.get(url, now) for url in asked}
+        head = self._queue.head()
+        own = head is not None and head.job.urgent
+        for node in self._nodes:
+            since = self._asked_since.get(node.client.node.url)
+            if since is not None:
+                self._take_back_bulk(node, front=not own)
+            for_too_long = since is not None and now - since > SLOT_TIMEOUT_S and not node.requests
+            node.held_back = since is not None and not own and not for_too_long
+        if self._question_timer is None and self._shared_limits.folder is not None:
+            self._question_timer = self._loop.call_later(LOOK_AGAIN, self._guard, self._look_for_questions)
+
+    def _look_for_questions(self) -> None:
+        self._question_timer = None
+        if not self._jobs:
+            return
+        if self._asked_since or asked_urls(self._shared_limits.folder):
+            self._soon()
+        else:
+            self._question_timer = self._loop.call_later(LOOK_AGAIN, self._guard, self._look_for_questions)
 
     def _clear_quarantine(self, now: float) -> None:
         """Reject the texts in quarantine that have failed for good, and send the others to further nodes."""
@@ -435,6 +472,14 @@ class Engine:
         for request in node.requests:
             if request.note.begun is None and not request.overdue:
                 self._take_back(request, front=False)
+                request.give_up()
+
+    def _take_back_bulk(self, node: Node, *, front: bool) -> None:
+        """Take back the bulk work that waits at a node for its turn, so that a question need not wait for it."""
+        for request in node.requests:
+            waits = request.note.begun is None and not request.overdue
+            if waits and request.items and not any(item.job.urgent for item in request.items):
+                self._take_back(request, front=front)
                 request.give_up()
 
     # ---- time

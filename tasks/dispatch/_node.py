@@ -95,6 +95,7 @@ class Node:
             this run was sent.
         refusal: Why the node refused its last probe; None if it did not.
         refused: Whether there was no free slot when one was last asked for.
+        held_back: Whether bulk work waits here for a question of another process.
     """
 
     client: Client
@@ -114,6 +115,7 @@ class Node:
     warm: bool = False
     foreign_in_flight: int = 0
     refused: bool = False
+    held_back: bool = False
     refusal: NodeRefused | None = None
 
     @property
@@ -187,6 +189,7 @@ class Node:
             self.works
             and not self.stalled()
             and not self.refused
+            and not self.held_back
             and len(self.requests) < self.rate_model.limit
         )
 

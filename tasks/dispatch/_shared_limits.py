@@ -107,6 +107,11 @@ class SharedLimits:
         else:
             self._come(folder)
 
+    @property
+    def folder(self) -> Path | None:
+        """The shared folder; None where nothing is shared."""
+        return self._folder
+
     def slots(self, url: str) -> int | None:
         """Return how many requests of its kind a node serves at once; None if no run has measured it."""
         return self._slots().get(self._key(url))

@@ -10,10 +10,11 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from prefect_ollama.blocks.by_address import table_by_address
+from prefect_ollama.blocks.by_address import limits_folder, table_by_address
 from prefect_ollama.blocks.documents import Found
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
 from prefect_ollama.blocks.lance import Mode, StoreSpec
+from prefect_ollama.blocks.setting_files import prefect_home
 from prefect_ollama.tasks.searching.context import Around, with_context
 from prefect_ollama.tasks.searching.filter import Filter
 from prefect_ollama.tasks.searching.opening import open_for_search
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from prefect_ollama.blocks.resolve import Nodes
     from prefect_ollama.blocks.table import LanceTable
-    from prefect_ollama.tasks.dispatch import Dispatcher
+    from prefect_ollama.tasks.dispatch import Asking, Dispatcher
 
 EVERYTHING: Final = Filter()
 
@@ -169,10 +170,15 @@ class Corpus:
         await self.aclose()
 
     def _embed(self, questions: Sequence[str]) -> list[NDArray[np.float32] | PrefectOllamaError | None]:
-        embedded = self._open_nodes().embed(questions, kind="query")
+        from prefect_ollama.tasks.dispatch import Asking
+
+        with Asking(limits_folder(prefect_home())) as asking:
+            nodes = self._open_nodes(asking)
+            asking.at([node.url for node in nodes.cluster.spec.nodes])
+            embedded = nodes.embed(questions, kind="query")
         return [embedded.failures.get(place, embedded.vectors[place]) for place in range(len(questions))]
 
-    def _open_nodes(self) -> Dispatcher:
+    def _open_nodes(self, asking: Asking) -> Dispatcher:
         with self._opening:
             self._refuse_closed()
             if self._nodes is None:
@@ -183,6 +189,7 @@ class Corpus:
                 model = self._model or self._store.identity.model
                 with ExitStack() as opened:
                     spec = opened.enter_context(running_nodes(self._cluster, model=model, count=1))
+                    asking.at([node.url for node in spec.nodes])
                     self._nodes = opened.enter_context(asked_nodes(spec, self._store))
                     self._opened = opened.pop_all()
             return self._nodes
