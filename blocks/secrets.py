@@ -119,5 +119,5 @@ def _find(ticket: str) -> str | None:
 def _unpickled(ticket: str) -> Sealed:
     sealed = Sealed.__new__(Sealed)
     sealed.ticket = ticket
-    sealed._secret_value = MASK  # what pydantic looks at to show it
+    SecretStr.__init__(sealed, MASK)  # what pydantic shows, also of a secret that is empty
     return sealed

@@ -52,7 +52,7 @@ class IngestFuture(PrefectDaskFuture[R]):
         if self._final_state is not None:
             return
         try:
-            final = self._wrapped_future.result(timeout=timeout)
+            final = self.wrapped_future.result(timeout=timeout)
         except (TimeoutError, distributed.TimeoutError):
             return
         except Exception as error:
@@ -80,12 +80,12 @@ class IngestFuture(PrefectDaskFuture[R]):
 
     def release(self) -> None:
         """Drop the result here and, unless another task run still needs it, from the workers' memory."""
-        self._wrapped_future.release()  # type: ignore[no-untyped-call]
+        self.wrapped_future.release()  # type: ignore[no-untyped-call]
         if self._final_state is not None:
             self._final_state.data = None
 
     def _lost(self, error: Exception) -> State[Any]:
-        key = str(self._wrapped_future.key)
+        key = str(self.wrapped_future.key)
         remedy = "Look at the logs above; what was stored before is kept, so the flow can simply run again."
         if isinstance(error, KilledWorker):
             deaths = (

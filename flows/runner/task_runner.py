@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,8 +25,9 @@ from prefect.context import (
 from prefect.settings import get_current_settings
 from prefect.states import Crashed
 from prefect.tasks import MaterializingTask, Task
+from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync
-from prefect_dask.task_runners import DaskTaskRunner
+from prefect_dask.task_runners import DaskTaskRunner, PrefectDaskFuture
 
 from prefect_ollama.flows.runner._external_cluster import named_scheduler, offered, reached, warn_if_open
 from prefect_ollama.flows.runner._local_cluster import WorkerCluster
@@ -95,6 +97,7 @@ class IngestTaskRunner(DaskTaskRunner):
         self._packed: weakref.WeakKeyDictionary[Task[..., Any], bytes] = weakref.WeakKeyDictionary()
         self._worker_secrets: WorkerSecrets | None = None
         self._task_run_states = TaskRunStates()
+        self._while_open = ExitStack()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, IngestTaskRunner) and self._settings() == other._settings()
@@ -134,7 +137,7 @@ class IngestTaskRunner(DaskTaskRunner):
                     self.address = named_scheduler()
                 self.resolved_cluster_class = self._own_cluster  # type: ignore[assignment]
             if self.cluster_class is not None:
-                self._exit_stack.enter_context(without_main())
+                self._while_open.enter_context(without_main())
             with reached(self.address):
                 client = super().client
             if isinstance(self._cluster, WorkerCluster):
@@ -166,7 +169,7 @@ class IngestTaskRunner(DaskTaskRunner):
         if not self._started:
             raise RuntimeError("The task runner must be started before submitting work.")
         client = self.client
-        parameters = self._optimize_futures(parameters)
+        parameters = _unwrapped(parameters)
         inputs = {
             name: collect_task_run_inputs_sync(value, future_cls=distributed.Future)
             | (dependencies or {}).get(name, set())
@@ -192,7 +195,7 @@ class IngestTaskRunner(DaskTaskRunner):
             own=_asset_context(task, task_run_id, inputs),
             task_run_id=task_run_id,
             parameters=parameters,
-            wait_for=self._optimize_futures(wait_for) if wait_for else None,
+            wait_for=_unwrapped(wait_for) if wait_for else None,
             return_type="state",
             dependencies=inputs,
         )
@@ -223,7 +226,8 @@ class IngestTaskRunner(DaskTaskRunner):
             self._cluster.kill_workers()  # who pressed Ctrl-C does not want to wait for what they have under way
         if self._worker_secrets is not None and self._cluster is None:
             self._worker_secrets.end()  # these workers stay
-        super().__exit__(*args)
+        with self._while_open:
+            super().__exit__(*args)
         self._client = None
         for key in left:
             self._task_run_states.report(key, Crashed(message="The flow ended before this task run."))
@@ -256,6 +260,15 @@ class IngestTaskRunner(DaskTaskRunner):
         if not inside_task:
             self._shared = (flow, set(tags), packed)
         return packed
+
+
+def _unwrapped(values: Any) -> Any:
+    """Return the values with Dask's own future in place of each of Prefect's: workers hand results to each other."""
+
+    def unwrap(value: Any) -> Any:
+        return value.wrapped_future if isinstance(value, PrefectDaskFuture) else value
+
+    return visit_collection(values, visit_fn=unwrap, return_data=True)
 
 
 def _restore(cls: type[IngestTaskRunner], settings: dict[str, Any]) -> IngestTaskRunner:
