@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from prefect_ollama.blocks.lance._candidates import Candidates
-from prefect_ollama.blocks.lance._fusion import VECTOR_WEIGHT, fused
+from prefect_ollama.blocks.lance._fusion import SHORT, TEXT_WEIGHT, fused, weight_of_words
 
 
 def candidates(*, all: bool = True, **scores: float) -> Candidates:
@@ -14,7 +14,7 @@ def candidates(*, all: bool = True, **scores: float) -> Candidates:
 
 
 def order(near: Candidates, worded: Candidates) -> str:
-    return "".join(chr(each.row) for each in fused(near, worded))
+    return "".join(chr(each.row) for each in fused(near, worded, 0.4))
 
 
 def test_what_both_find_comes_before_what_one_finds() -> None:
@@ -46,9 +46,17 @@ def test_one_kind_alone_keeps_its_order_and_both_scores_are_told() -> None:
     assert order(Candidates(), near) == "ab"
     first, second = fused(candidates(a=0.9, b=0.5), candidates(all=False, b=2.0))
     assert (first.vector, first.text, second.vector, second.text) == (0.9, None, 0.5, 2.0)
-    assert first.score == pytest.approx(VECTOR_WEIGHT)
+    assert first.score == pytest.approx(1 - TEXT_WEIGHT)
     assert fused(Candidates(), Candidates()) == []
 
 
 def test_equal_scores_are_ordered_by_row() -> None:
     assert order(candidates(b=1.0, a=1.0), Candidates()) == "ab"
+
+
+def test_words_count_less_the_longer_a_question_is() -> None:
+    assert weight_of_words(0) == weight_of_words(SHORT) == TEXT_WEIGHT
+    assert weight_of_words(4 * SHORT) == TEXT_WEIGHT / 4
+    near, worded = candidates(a=0.9, b=0.5, c=0.1), candidates(c=9.0, b=5.0, a=1.0)
+    assert [each.row for each in fused(near, worded, 0.4)] == list(map(ord, "abc"))
+    assert [each.row for each in fused(near, worded, 0.6)] == list(map(ord, "cba"))

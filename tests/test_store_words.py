@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.lance._indices import INDEX_OF_WORDS, ensure_indices
 from prefect_ollama.blocks.lance._words import asked_words, folded, indexed_words
 from prefect_ollama.blocks.lance.maintenance import due
-from tests.store_samples import IDENTITY, embedded, sentences
+from tests.store_samples import IDENTITY, chunk_rows, embedded, sentences
 
 HASH = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 COMPOUND = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft"
@@ -141,3 +142,29 @@ def test_an_index_with_other_options_is_made_anew(tmp_path: Path) -> None:
     (index,) = [each for each in table.list_indices() if each.columns == ["words"]]
     assert INDEX_OF_WORDS.items() <= index.index_details.items()
     assert len(opened.search(text=HASH, mode="text")) == 1
+
+
+def test_words_that_only_the_embedded_text_has_are_found(tmp_path: Path) -> None:
+    """A passage of a report names neither the company nor the year; its context does."""
+    store = Store.open(StoreSpec(str(tmp_path)), identity=IDENTITY, create=True)
+    store.begin_run("run", "papers")
+    document = embedded("a.pdf", ["Net revenue | 17,606", "Revenue of Adobe", "Cost of revenue"])
+    contexts = ["Adobe 2022\n\nNet revenue: 17,606", "Adobe 2022\n\nRevenue of Adobe", ""]
+    chunks = [
+        replace(chunk, embedded_text=text) for chunk, text in zip(document.chunks, contexts, strict=True)
+    ]
+    store.write([replace(document, chunks=chunks)])
+    store.end_run()
+
+    def found(words: str) -> set[int]:
+        return {hit.position for hit in store.search(text=words, mode="text")}
+
+    assert found("adobe") == {0, 1}
+    assert found("2022") == {0, 1}
+    assert found("17,606") == {0}
+    words = [row["words"] for row in chunk_rows(store)]
+    assert sorted(words) == [
+        "cost of revenue",
+        "net revenue 17,606 17 606 adobe 2022",
+        "revenue of adobe 2022",
+    ]

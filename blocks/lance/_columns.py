@@ -110,8 +110,24 @@ def vectors(matrix: NDArray[np.float32]) -> pa.Array:
 
 
 def words_of(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Return the column `words` of chunks with these texts."""
+    """Return the column `words` of chunks with these texts, embedded as they are."""
     return pa.array([indexed_words(text) for text in texts.to_pylist()], TEXT)
+
+
+def _words(batch: Batch) -> pa.Array:
+    """The words of what is shown, then those that only what is embedded has: names of a company, years, a title."""
+    texts = strings([chunk.text for chunk in batch.chunks]).to_pylist()
+    embedded = strings([chunk.embedded_text for chunk in batch.chunks]).to_pylist()
+    return pa.array(list(map(_words_of_chunk, texts, embedded)), TEXT)
+
+
+def _words_of_chunk(text: str, embedded_text: str) -> str:
+    words = indexed_words(text)
+    more = indexed_words(embedded_text.removesuffix(text))
+    if not more:
+        return words
+    known = set(words.split(" "))
+    return " ".join([words, *(word for word in dict.fromkeys(more.split(" ")) if word not in known)])
 
 
 def _of_chunk(attribute: str, kind: pa.DataType) -> Callable[[Batch], pa.Array]:
@@ -200,7 +216,7 @@ CHUNKS: Final = (
     Column(
         "words",
         TEXT,
-        lambda batch: words_of(strings([chunk.text for chunk in batch.chunks])),
+        _words,
         lambda rows, _: words_of(rows["text"]),
     ),
     Column("text_hash", TEXT, lambda batch: pa.array(batch.hashes, TEXT)),

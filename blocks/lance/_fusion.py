@@ -10,9 +10,12 @@ from prefect_ollama.blocks.lance._candidates import Candidates
 
 DEPTH: Final = 150
 """Rows of each kind that are fused: what is far down both lists may come first in their union."""
-VECTOR_WEIGHT: Final = 0.6
-"""Weight of the vectors' scores; the words' have the rest. Both numbers were chosen on SciFact and on `samples/`:
-docs/searching.md has the figures, and those of FinanceBench, which was in sight during the choice."""
+TEXT_WEIGHT: Final = 0.4
+"""Weight of the words' scores for a short question; the vectors' have the rest. docs/searching.md has the figures by
+which these three numbers were chosen."""
+SHORT: Final = 12
+"""Words of a short question. Of a longer one many words tell how to answer and stand in no passage that does, while
+rare ones among them count most: the words' weight falls as the number of words grows."""
 
 
 class Scored(NamedTuple):
@@ -31,8 +34,18 @@ class Scored(NamedTuple):
     text: float | None = None
 
 
-def fused(near: Candidates, worded: Candidates) -> list[Scored]:
+def weight_of_words(words: int) -> float:
+    """Return what the words' scores count, of 1, for a question of so many different words."""
+    return TEXT_WEIGHT * min(1.0, SHORT / max(1, words))
+
+
+def fused(near: Candidates, worded: Candidates, text_weight: float = TEXT_WEIGHT) -> list[Scored]:
     """Return the rows of both, the best first.
+
+    Args:
+        near: Rows by vector.
+        worded: Rows by words.
+        text_weight: What the words' scores count; the vectors' have the rest of 1.
 
     Cosines and BM25 are of unlike scales, and how far apart they lie depends on the question. So each score counts by
     how many standard deviations it is above the mean of all these rows. A row that words did not find has a BM25 of 0
@@ -47,7 +60,7 @@ def fused(near: Candidates, worded: Candidates) -> list[Scored]:
     scored = [
         Scored(
             row,
-            VECTOR_WEIGHT * vector + (1 - VECTOR_WEIGHT) * text,
+            (1 - text_weight) * vector + text_weight * text,
             vectors.get(row),
             texts.get(row),
         )

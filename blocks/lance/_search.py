@@ -18,7 +18,8 @@ from prefect_ollama.blocks.documents import Hit, Place, Region
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance._candidates import Candidates, by_vector, by_words
 from prefect_ollama.blocks.lance._damage import failure
-from prefect_ollama.blocks.lance._fusion import DEPTH, Scored, fused
+from prefect_ollama.blocks.lance._fusion import DEPTH, Scored, fused, weight_of_words
+from prefect_ollama.blocks.lance._words import asked_words
 from prefect_ollama.blocks.lance.filters import both, one_of
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.secrets import harmless
@@ -121,7 +122,8 @@ def _scored(
         waiting = staging.submit(by_words, table, text, count, where)
         near = by_vector(table, vector, count, where, exact=False)
         worded = waiting.result()
-    return fused(near, worded), near.all and worded.all
+    weight = weight_of_words(len(asked_words(text).split()))
+    return fused(near, worded, weight), near.all and worded.all
 
 
 def _pairs(candidates: Candidates) -> Iterator[tuple[int, float]]:
