@@ -1,4 +1,4 @@
-"""The task runner of the flows: Dask workers on this machine, or on a cluster that is there already."""
+"""The task runner of the flows: Dask workers on this machine, or of an existing cluster."""
 
 from typing import TYPE_CHECKING
 

@@ -1,7 +1,7 @@
-"""Dask workers that somebody else started: how a run finds them, and what it may ask of them.
+"""Dask workers that somebody else started: how a run connects to them, and which roles they offer.
 
-Guarantees: a scheduler that does not answer is named, with what to do; nothing is started on it before; the run's log
-warns of a scheduler that answers anyone.
+Guarantees: an error names a scheduler that does not answer, and the remedy, before anything is started on it. The run's
+log warns if anybody may connect to the scheduler.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from prefect_ollama.tasks.prefect_state import run_logger
 
 
 def named_scheduler() -> str | None:
-    """The address in Dask's own setting `scheduler-address`, which the variable `DASK_SCHEDULER_ADDRESS` sets."""
+    """Return Dask's own setting `scheduler-address`, which the variable `DASK_SCHEDULER_ADDRESS` sets."""
     address = dask.config.get("scheduler-address", None)
     return str(address) if address else None
 
 
 @contextlib.contextmanager
 def reached(address: str | None) -> Iterator[None]:
-    """Say what it means that nobody answers at the address of a scheduler.
+    """Explain the error of a scheduler that does not answer at its address.
 
     Raises:
-        ConfigurationError: Nobody does.
+        ConfigurationError: It does not answer.
     """
     try:
         yield
@@ -43,7 +43,7 @@ def reached(address: str | None) -> Iterator[None]:
         ) from error
 
 
-# How the addresses begin of schedulers that let only those in whom they can verify, or that have no port at all.
+# Address schemes of schedulers that authenticate their clients, or that have no port at all.
 SECURE = ("tls://", "wss://", "inproc://")
 
 
@@ -61,12 +61,11 @@ def warn_if_open(client: distributed.Client) -> None:
 
 
 def offered(client: distributed.Client) -> tuple[frozenset[str], int]:
-    """What the workers of a scheduler offer.
+    """Return the roles of a scheduler's workers, and how many parse tasks they run at a time.
 
-    Returns:
-        Names of their Dask resources, and how many parse tasks they run at a time; 1 where there are no workers
-        yet.
+    Roles are names of Dask resources. The number is 1 if there are no workers yet.
     """
+    # -1, because some versions of Dask describe only five workers by default.
     workers = list(client.scheduler_info(n_workers=-1)["workers"].values())
     if not workers and FlowRunContext.get():
         run_logger().warning("The Dask scheduler has no workers: tasks wait until one comes.")

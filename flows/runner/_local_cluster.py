@@ -1,10 +1,14 @@
-"""The Dask workers of a run on this machine: processes with one thread that parse, one process that embeds.
+"""The Dask workers of a run on this machine: processes with one thread that parse, and one process that embeds.
 
-Guarantees: they start while the flow goes on, forked from one process that serves all runs of this process, and do
-not run the user's script again; everything listens on loopback only, and answers only who has the run's certificate;
-no module is imported from a folder that another user of the machine can write to; every process talks to the Prefect
-API that the flow talks to, so that none starts a server of its own; a deadly task does not take others with it;
-closing takes a few seconds at most, even when tasks hang.
+Guarantees:
+
+- Workers start while the flow goes on. They are forked from one process that serves all runs of this process, and do
+  not run the user's script again.
+- All ports listen on loopback only, and accept only clients with the run's certificate.
+- No module is imported from a folder that another user of the machine can write to.
+- Every process uses the Prefect API of the flow, so none starts a server of its own.
+- A task that kills its worker does not fail the tasks that wait behind it.
+- Closing takes a few seconds at most, even when tasks hang.
 """
 
 from __future__ import annotations
@@ -31,18 +35,19 @@ from prefect_ollama.tasks.prefect_state import ROLES, Role
 
 _LOOPBACK = "127.0.0.1"
 
-# Heaps of a worker, which has dozens of threads. By itself glibc gives each its own, up to eight a core, and none
-# hands back what it once took: it held half as much memory again, and its work took longer.
+# Heaps (arenas) of a worker, which has dozens of threads. By default glibc makes up to eight for each core, and
+# hardly returns memory of any: a worker then took half as much memory again, and its work took longer
+# (https://sourceware.org/glibc/manual/latest/html_node/Malloc-Tunable-Parameters.html).
 HEAPS = 2
 
 _M_ARENA_MAX = -8  # malloc.h
 
-# How often worker processes are started that end as they start.
+# How often worker processes that end while they start are started again.
 START_TRIES = 3
 
 _CONFIG = {
-    # These workers serve one run: nobody asks them for pages, metrics or profiles, and what they cost while
-    # tasks wait for nodes should be next to nothing.
+    # These workers serve one run: nobody reads their pages, metrics or profiles, and they should use next to no CPU
+    # while tasks wait for nodes.
     "distributed.worker.http.routes": [],
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
@@ -50,45 +55,45 @@ _CONFIG = {
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.admin.system-monitor.disk": False,
     "distributed.admin.system-monitor.gil.enabled": False,
-    # A worker that is alone at first gets all tasks; those that start a moment later take their share soon.
+    # The first worker gets all tasks, because it is alone; with this the others soon take their share.
     "distributed.scheduler.work-stealing-interval": "100ms",
-    # A machine that slept for an hour is no reason to restart its workers; a nanny sees when one dies.
+    # Workers survive a machine that slept for an hour. A nanny notices when a worker dies.
     "distributed.scheduler.worker-ttl": None,
-    # Where no worker of a role comes up at all, its tasks fail and do not wait for ever.
+    # If no worker of a role starts, its tasks fail, and do not wait for ever.
     "distributed.scheduler.no-workers-timeout": "2 minutes",
 }
 
 
 def _keep_few_heaps() -> None:
-    """Let threads that begin from now on share heaps; where the C library is not glibc, nothing happens."""
+    """Let threads that start from now on share heaps. Does nothing if the C library is not glibc."""
     if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, HEAPS)
 
 
 class _NoPort:
-    """What stands for an HTTP server where none listens: `Client.dashboard_link` asks for its port."""
+    """Takes the place of an HTTP server: `Client.dashboard_link` asks for its port."""
 
     port = 0
 
     def stop(self) -> None:
-        """There is nothing to stop."""
+        """Do nothing."""
 
 
 class _Unseen:
-    """What servers of a run do not do: offer pages by HTTP, or let modules be imported from their scratch folder."""
+    """Base of the Dask servers of a run: they serve no HTTP, and import no modules from their scratch folder."""
 
     services: dict[str, Any]
     local_directory: str
     _updated_sys_path: bool
 
     def start_http_server(self, routes: Any, *_: Any, **__: Any) -> None:
-        """Listen on no port; Dask's own server would, also without a dashboard."""
+        """Open no port. Dask's own method does so even without a dashboard."""
         self.http_application = RoutingApplication(routes)  # type: ignore[no-untyped-call]
         self.services["dashboard"] = _NoPort()
 
     def _leave_path(self) -> None:
-        # Dask puts the folder there for `Client.upload_file`, and leaves it there after some orders of closing.
+        # Dask adds the folder for `Client.upload_file`, and does not always remove it when it closes.
         if self._updated_sys_path:
             with suppress(ValueError):
                 sys.path.remove(self.local_directory)
@@ -98,15 +103,15 @@ class _Unseen:
 class RunWorker(_Unseen, distributed.Worker):
     """A Dask worker with the Prefect settings of the flow.
 
-    The process has the environment of the one it was forked from, as that was when it started; and Prefect, which
-    is imported by now, has read its settings from there. And with Prefect's logging set up, each line that Dask logs
-    about its connections would reach the user.
+    The process has the environment of the process that it was forked from, from the time when that one started.
+    Prefect, which is imported already, has read its settings from there. So both are set again. Dask's log is limited
+    to errors, because Prefect's logging would show the user every line about its connections.
 
     Args:
-        environment: The variables that it is to have, and no others.
+        environment: All variables that the process gets.
         role_key: Its role, and the key of the secrets for that role.
-        args: As Dask's own.
-        kwargs: As Dask's own.
+        args: As for Dask's worker.
+        kwargs: As for Dask's worker.
     """
 
     def __init__(
@@ -126,7 +131,7 @@ class RunWorker(_Unseen, distributed.Worker):
 
 
 class RunNanny(_Unseen, distributed.Nanny):
-    """A Dask nanny whose worker does not wait for running tasks when it is told to stop."""
+    """A Dask nanny whose worker does not wait for running tasks when it stops."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         with dask.config.set(_CONFIG):
@@ -140,16 +145,16 @@ class RunNanny(_Unseen, distributed.Nanny):
             return await super().instantiate()
 
     async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
-        """Stop the worker process, with time to send the logs and states that it still has."""
+        """Stop the worker process, and give it time to send its last logs and states."""
         if self.process is not None:
             await self.process.kill(reason=reason, timeout=max(timeout, 20), executor_wait=False)
 
 
 class RunScheduler(_Unseen, distributed.Scheduler):
-    """A Dask scheduler that blames the death of a worker on the tasks that it ran, not on those that waited.
+    """A Dask scheduler that counts the death of a worker against the tasks that it ran, and not against waiting ones.
 
-    Dask gives up a task after four deaths and counts all that the worker had. With two workers everything moves
-    to the other one at each death, so that one deadly document would take with it all that queue behind it.
+    Dask gives up a task after four deaths of its workers, and counts all tasks that a worker had. With two workers, all
+    tasks move to the other one at each death. So one document that kills its worker would fail all tasks behind it.
     """
 
     def __init__(self, *args: Any, scratch: str, dashboard: bool, **kwargs: Any) -> None:
@@ -166,10 +171,11 @@ class RunScheduler(_Unseen, distributed.Scheduler):
     async def remove_worker(
         self, address: str, *, stimulus_id: str, expected: bool = False, close: bool = True
     ) -> Literal["OK", "already-removed"]:
-        """Take a worker off the books, as Dask does."""
+        """Remove a worker, as Dask does."""
         worker = self.workers.get(address)
         if worker is not None and not expected:
-            # The heartbeat tells what runs; after it, or before the first, a worker takes by priority.
+            # The heartbeat says which tasks run. Since the last heartbeat the worker may have started others, and it
+            # takes them by priority.
             first = sorted(worker.processing, key=lambda task: task.priority or ())[: worker.nthreads]
             for task in worker.processing - worker.executing.keys() - set(first):
                 task.suspicious -= 1
@@ -179,22 +185,22 @@ class RunScheduler(_Unseen, distributed.Scheduler):
 class WorkerCluster(distributed.SpecCluster):
     """`parse-0` … `parse-(n-1)` with one thread each, and `embed` with many; their scheduler is in this process.
 
-    A worker offers its threads as Dask resources under the name of its role, `{"parse": 1}` or
-    `{"embed": threads}`. Workers have no memory limit: Dask would pause a worker at 80 % of its share of the
-    machine and kill it at 95 %, while what bounds memory here is the number of bundles under way.
+    A worker offers its threads as Dask resources under the name of its role, `{"parse": 1}` or `{"embed": threads}`.
+    Workers have no memory limit: Dask would pause a worker at 80 % of its share of the machine, and kill it at 95 %.
+    Memory is bounded here by the number of bundles in progress.
 
     Attributes:
-        keys: By role, the key of the secrets for its workers.
+        keys: The key of the secrets for the workers of each role, by role.
 
     Args:
         parse_processes: Number of worker processes for parse tasks.
         embed_threads: Threads of the one worker process for embed tasks; each mostly waits for nodes.
-        env: Environment variables of the workers, on top of this process's own.
-        dashboard_address: Where to serve Dask's dashboard, as in `"127.0.0.1:8787"`; `None` serves none. It knows no
-            passwords: every user of the machine can read it.
-        security: Certificates for all connections; by default some that are made for this cluster, are kept in memory,
-            and go with it. Whoever connects needs `WorkerCluster.security`.
-        asynchronous: As Dask's own.
+        env: Environment variables of the workers, in addition to those of this process.
+        dashboard_address: Address of Dask's dashboard, such as `"127.0.0.1:8787"`; `None` serves none. It has no
+            passwords, so every user of the machine can read it.
+        security: Certificates for all connections. By default they are made for this cluster and kept in memory only.
+            Other clients need `WorkerCluster.security` to connect.
+        asynchronous: As for Dask's cluster.
     """
 
     def __init__(
@@ -266,7 +272,7 @@ class WorkerCluster(distributed.SpecCluster):
         return started().__await__()
 
     async def __aenter__(self) -> Self:
-        # Not as in SpecCluster, which waits for the workers here.
+        # SpecCluster would wait for the workers here.
         return await self
 
     def new_worker_spec(self) -> dict[str, Any]:
@@ -279,7 +285,7 @@ class WorkerCluster(distributed.SpecCluster):
         return str(super().dashboard_link) if self._dashboard else ""
 
     def kill_workers(self) -> None:
-        """End the worker processes with no time to finish what they have; the cluster is to be closed then."""
+        """Kill the worker processes at once, without time to finish their tasks. Close the cluster afterwards."""
         for nanny in self.workers.values():
             nanny.auto_restart = False
             process = getattr(nanny.process, "process", None)
@@ -288,8 +294,8 @@ class WorkerCluster(distributed.SpecCluster):
                     os.kill(process.pid, signal.SIGKILL)
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
-        # Not as in SpecCluster, which gives up a worker that is not back within 15 seconds; on a busy machine
-        # its nanny takes longer to bring it back.
+        # SpecCluster gives up a worker that is not back within 15 seconds. On a busy machine its nanny takes longer
+        # to restart it.
         super(distributed.SpecCluster, self)._update_worker_status(op, msg)  # type: ignore[no-untyped-call]
 
     async def _correct_state_internal(self) -> None:
@@ -298,12 +304,12 @@ class WorkerCluster(distributed.SpecCluster):
                 await super()._correct_state_internal()
                 return
             except Exception as error:
-                # Nobody awaits this while workers start.
+                # Nobody awaits this while workers start, so the error would be lost.
                 if not left and self.scheduler is not None:
                     logging.getLogger(__name__).error("Not all worker processes could start: %r", error)
-                    # Let tasks fail that have no worker to wait for any more.
+                    # Tasks without a worker fail now, and wait no longer.
                     self.scheduler.no_workers_timeout = 1.0
-                # Those that were killed as they started are started again.
+                # Workers that ended while they started are removed here, so the next attempt starts them again.
                 started = distributed.Status.running
                 self.workers = {
                     name: worker for name, worker in self.workers.items() if worker.status == started

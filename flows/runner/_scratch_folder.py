@@ -1,7 +1,7 @@
-"""The folder in which the Dask processes of one run keep what they write to disk.
+"""The folder for files of the Dask processes of one run.
 
-Guarantees: only the user of the run can enter it, because Dask puts it on `sys.path` of its processes; it goes at the
-end of the run, and that of a killed run at the start of the next one.
+Guarantees: only the user of the run can enter it, because Dask puts it on `sys.path` of its processes. It is removed at
+the end of the run, and the folder of a killed run at the start of the next one.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ class Scratch:
         self._lock: BaseFileLock | None = None
         try:
             base = private_folder(get_current_settings().home / NAME)
-            # Other runs do not remove a folder that is made and not locked yet.
+            # Under this lock no other run removes the new folder before it is locked itself.
             with private_lock(base / _LOCK):
                 _sweep(base)
                 self.path = Path(tempfile.mkdtemp(prefix="run-", dir=base))
                 self._lock = private_lock(self.path / _LOCK)
                 self._lock.acquire()
         except (FolderNotPrivate, OSError):
-            # Such a home belongs to another user. What `mkdtemp` makes is private too, but no later run finds it.
+            # Prefect's home belongs to another user. A folder of `mkdtemp` is private too, but if this run is killed,
+            # no later run removes it.
             self.path = Path(tempfile.mkdtemp(prefix="prefect-ollama-"))
 
     def close(self) -> None:
@@ -55,7 +56,7 @@ class Scratch:
 
 
 def _sweep(base: Path) -> None:
-    """Remove the folders of runs that were killed: the operating system has freed their locks."""
+    """Remove the folders of killed runs, whose locks the operating system has released."""
     for folder in base.glob("run-*"):
         try:
             with private_lock(folder / _LOCK).acquire(timeout=0):

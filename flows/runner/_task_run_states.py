@@ -1,10 +1,10 @@
-"""What the Prefect server knows of task runs, where the workers that ran them can no longer say it.
+"""Report states of task runs to the Prefect server when their workers cannot report them any more.
 
-Guarantees: a task run that was lost is `Crashed` on the server; a temporary server that ends with this process
-has recorded first what the workers told it; one that was away is told again what it has forgotten.
+Guarantees: a task run that was lost is `Crashed` on the server. A temporary server, which ends with this process, has
+recorded all states before. A server that was down gets the states again that it has lost.
 
-States of task runs travel as events, which the server takes in and writes down some seconds later. One that is
-killed forgets what it has not written, and the task run would stay `Running` for ever.
+States of task runs are sent as events, which the server writes to its database some seconds later. A server that is
+killed loses the events that it has not written, and the task run would stay `Running` for ever.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ from prefect.tasks import Task
 from prefect_ollama.flows.runner.server_watch import ServerWatch
 from prefect_ollama.tasks.prefect_state import UNTOLD
 
-# Seconds within which a server writes down what it was told.
+# Seconds within which a server writes the events that it has received.
 LAG: Final = 10.0
 
-# Task runs that the server gives at a time, at most.
+# Task runs in one answer; 200 is the most that Prefect's server returns by default
+# (`PREFECT_SERVER_API_DEFAULT_LIMIT`).
 PAGE: Final = 200
 
 _FINAL = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
@@ -49,11 +50,11 @@ _FINAL = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CA
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a task run ended, as the flow knows it.
+    """The end of a task run, as the flow knows it.
 
     Attributes:
         state: Its final state, without data.
-        at: `time.monotonic()` when the flow learned it.
+        at: `time.monotonic()` when the flow received it.
     """
 
     state: State[Any]
@@ -61,10 +62,9 @@ class Ended:
 
 
 def report(task_run_id: UUID, task: Task[..., Any], state: State[Any]) -> None:
-    """Tell the server of the current context that a task run is in a state, which no worker will.
+    """Report the state of a task run to the server of the current context, in place of its worker.
 
-    A task run that the server has not heard of gets Prefect's plain name, because a name of its own comes from
-    the worker.
+    A task run that the server does not know gets Prefect's default name, because only the worker computes another one.
     """
     with SyncClientContext.get_or_create() as context:
         try:
@@ -82,13 +82,13 @@ def report(task_run_id: UUID, task: Task[..., Any], state: State[Any]) -> None:
 
 
 def tell_again(ended: Mapping[UUID, Ended], *, doubtful: bool) -> None:
-    """Tell a server that stays what it has forgotten of the task runs of the current flow run, all of which are over.
+    """Report again the states that a permanent server has lost of task runs of the current flow run, which all ended.
 
-    Where there is no sign that it forgot anything this asks one question and waits for nothing.
+    If there is no sign of a loss, this sends one request and does not wait.
 
     Args:
-        ended: By id, how task runs ended that the flow knows of.
-        doubtful: Whether the server was away, so that what it does not write down soon is lost.
+        ended: The ends of task runs that the flow knows, by id.
+        doubtful: Whether the server was down, so that states which it does not write soon are lost.
 
     Raises:
         PrefectHTTPStatusError, httpx.HTTPError: The server does not answer.
@@ -110,21 +110,21 @@ def tell_again(ended: Mapping[UUID, Ended], *, doubtful: bool) -> None:
             time.sleep(0.5)
         for run in left:
             known = ended[run.id].state if run.id in ended else unknown
-            # Another id, because an event of the old one may be known and the state in it not.
+            # A new id, because the server may know the event of the old id without having written its state.
             _tell(run, known.model_copy(update={"id": uuid4(), "timestamp": known.timestamp}))
 
 
 def wait_until_recorded(ended: Collection[UUID], *, seconds: float = 10) -> bool:
-    """Wait until a temporary server has recorded how the task runs of the current flow run ended.
+    """Wait until a temporary server has recorded the ends of the task runs of the current flow run.
 
-    A server that stays is not waited for.
+    For a permanent server this returns at once.
 
     Args:
-        ended: Ids of task runs that ended last, whose record shows that the earlier ones are there.
+        ended: Ids of the task runs that ended last. When they are recorded, so are the earlier ones.
         seconds: How long to wait at most.
 
     Returns:
-        Whether all was recorded.
+        Whether all ends were recorded.
 
     Raises:
         PrefectHTTPStatusError, httpx.HTTPError: The server does not answer.
@@ -153,7 +153,7 @@ def _recorded(client: SyncPrefectClient, ended: Collection[UUID]) -> bool:
 
 
 def _unended(client: SyncPrefectClient) -> list[TaskRun]:
-    """Task runs of the current flow run that the server shows as under way."""
+    """Return the task runs of the current flow run that the server shows as unfinished."""
     flow_run_id = _flow_run_id()
     if flow_run_id is None:
         return []
@@ -170,10 +170,10 @@ def _unended(client: SyncPrefectClient) -> list[TaskRun]:
 
 
 def _tell(task_run: TaskRun, state: State[Any]) -> None:
-    # Here, because it is the one thing that no public part of Prefect does.
+    # Imported here, because no public part of Prefect does this; a test holds that the function exists.
     from prefect.utilities.engine import emit_task_run_state_change_event
 
-    # Task runs get their states by events; the later state wins, in whatever order they arrive.
+    # The state with the later time wins, in whatever order the events arrive.
     before, task_run.state = task_run.state, state
     emit_task_run_state_change_event(task_run=task_run, initial_state=before, validated_state=state)
 
@@ -187,15 +187,15 @@ def _flow_run_id() -> UUID | None:
     return context.flow_run.id if context and context.flow_run else None
 
 
-# Task runs that ended last, whose record shows that a server has those of the earlier ones.
+# How many of the last task runs `close` waits for. Events are written in order, so the earlier ones are written too.
 LAST = 64
 
 
 class TaskRunStates:
-    """The task runs of one flow run that were handed to workers.
+    """The task runs of one flow run that were submitted to workers.
 
     Attributes:
-        token: In all their keys, and in no other's.
+        token: Part of all their Dask keys, and of no other keys.
     """
 
     def __init__(self) -> None:
@@ -208,30 +208,28 @@ class TaskRunStates:
         self._logger = get_logger("task_runner.ingest")
 
     def open(self) -> None:
-        """Begin, in the context of the flow run; from now on its server is watched."""
+        """Start in the context of the flow run, and watch its server from now on."""
         self._context = contextvars.copy_context()
         if self._watch is None and FlowRunContext.get():
             self._watch = ServerWatch()
 
     def enter(self, task: Task[..., Any], task_run_id: UUID) -> str:
-        """Return the Dask key of a task run, whose parts Dask's dashboard leaves away but for the task's name."""
+        """Return the Dask key of a task run."""
+        # Dask's dashboard groups keys by their first part, so it shows the name of the task.
         self._tasks[task.name] = task
         return f"{task.name}-{self.token}-{task_run_id}"
 
     def note_end(self, task_run_id: UUID, state: State[Any]) -> None:
-        """Remember how a task run ended."""
-        kept = {
-            "id": state.id,
-            "timestamp": state.timestamp,
-            "data": None,
-        }  # Prefect renews the first two otherwise
+        """Remember the end of a task run."""
+        # `model_copy` of a Prefect state would renew id and time.
+        kept = {"id": state.id, "timestamp": state.timestamp, "data": None}
         self._ended[task_run_id] = Ended(state.model_copy(update=kept), time.monotonic())
 
     def report(self, key: str, state: State[Any]) -> None:
-        """Tell the server that the task run under a key is in `state`, which no worker will."""
+        """Report the state of the task run with this key to the server, in place of its worker."""
         name, token, task_run_id = _parts(key)
         if task_run_id is None or token != self.token or key in self._reported or self._context is None:
-            return  # of another flow on the same workers, or told before
+            return  # it belongs to another flow on the same workers, or was reported before
         self._reported.add(key)
         try:
             self._context.copy().run(report, task_run_id, self._tasks[name], state)
@@ -239,7 +237,7 @@ class TaskRunStates:
             self._logger.warning("Could not report task run %s as %s", task_run_id, state, exc_info=True)
 
     def close(self) -> None:
-        """See to it that the server writes down how all ended."""
+        """Make sure that the server records the ends of all task runs."""
         if self._watch is not None:
             self._watch.close()
         if self._context is None:
@@ -257,6 +255,6 @@ class TaskRunStates:
 
 
 def _parts(key: str) -> tuple[str, str, UUID | None]:
-    """Return name, token and id that a key was made from; the id is `None` in keys of others."""
+    """Return the name, token and id in a key; the id is `None` for keys of others."""
     found = re.fullmatch(r"(.+)-([0-9a-f]{8})-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", key, re.DOTALL)
     return (found[1], found[2], UUID(found[3])) if found else ("", "", None)

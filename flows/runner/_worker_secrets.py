@@ -1,11 +1,11 @@
-"""The way of secrets to Dask workers: into their memory, apart from the tasks that need them.
+"""Send secrets to the memory of Dask workers, apart from the tasks that need them.
 
-Guarantees: a worker has a secret before it gets a task that holds its ticket, also one that starts later or anew; it
-gets only secrets of tasks that run on its role, so that what reads PDFs knows no token of a node; workers that outlive
-the runner forget them at its end.
+Guarantees: a worker has a secret before it gets a task with the secret's ticket, even if the worker starts later or is
+restarted. A worker receives only secrets of tasks for its role, so a process that reads PDFs has no token of a node.
+Workers that outlive the runner drop the secrets at its end.
 
-Dask brings a plugin to every worker. A run's own workers have a key for their role, and what is in the plugin is
-encrypted with it. Workers that somebody else started drop what is not for their role.
+A Dask plugin carries the secrets, and Dask sends a plugin to every worker. A run's own workers have a key for their
+role, and the plugin is encrypted with it. Workers that somebody else started drop secrets of other roles.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class WorkerSecrets:
 
     Args:
         client: The client.
-        name: Name that no other one has.
+        name: A unique name.
         roles: The roles that workers of the client offer.
-        keys: By role, the keys that the workers have; none where others started them.
+        keys: The keys of the workers, by role; none if somebody else started them.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class WorkerSecrets:
         self._plugins: list[str] = []
 
     def of(self, arguments: Mapping[str, Any], role: str | None = None) -> None:
-        """Give the workers of a role the secrets in a task's arguments, by name, which they will be sent next.
+        """Send the secrets in a task's arguments to the workers of a role, before the task itself.
 
         Args:
-            arguments: The arguments.
-            role: Where the task runs; None for anywhere.
+            arguments: The arguments, by name.
+            role: The role of the task; None if it runs anywhere.
         """
         role = role if role in self._roles else None
-        # Mapped tasks share some of their arguments, and to look for secrets costs a millisecond.
+        # Mapped tasks share most of their arguments, and a search for secrets costs a millisecond.
         others = {
             name: each for name, each in arguments.items() if self._looked_at.get((role, name)) is not each
         }
@@ -75,14 +75,14 @@ class WorkerSecrets:
         self._given |= {(role, ticket) for ticket in new}
 
     def end(self) -> None:
-        """Let the workers forget what they were given."""
+        """Let the workers drop the secrets."""
         for name in self._plugins:
-            with contextlib.suppress(OSError, TimeoutError):  # a scheduler that is gone has none to tell
+            with contextlib.suppress(OSError, TimeoutError):  # a scheduler that is gone has no workers left
                 self._client.unregister_worker_plugin(name)  # type: ignore[no-untyped-call]
 
 
 class _Secrets(distributed.WorkerPlugin):
-    """Holds secrets by ticket; Dask brings it to every worker, in its own connections and not in a task."""
+    """Holds secrets by ticket. Dask sends it to every worker, outside of task graphs."""
 
     def __init__(self, name: str, role: str | None, secrets: dict[str, str], key: bytes | None) -> None:
         self.name = name
@@ -106,7 +106,7 @@ class _Secrets(distributed.WorkerPlugin):
 
 
 class _Collector(cloudpickle.Pickler):  # type: ignore[misc]
-    """A pickler that is used for what it sees."""
+    """A pickler that collects the secrets which it meets; its output is dropped."""
 
     def __init__(self) -> None:
         super().__init__(io.BytesIO())
@@ -116,12 +116,12 @@ class _Collector(cloudpickle.Pickler):  # type: ignore[misc]
         if isinstance(obj, Sealed):
             self.found[obj.ticket] = obj.get_secret_value()
         elif isinstance(obj, distributed.Future):
-            return str, ()  # what is in it is with the workers already
+            return str, ()  # the workers have its result already
         return super().reducer_override(obj)
 
 
 def _secrets_in(values: Any) -> dict[str, str]:
-    """Secrets by ticket. What cannot be pickled holds none that a worker could get."""
+    """Return the secrets in values, by ticket. A value that cannot be pickled cannot reach a worker."""
     collector = _Collector()
     with contextlib.suppress(Exception):
         collector.dump(values)

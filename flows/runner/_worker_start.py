@@ -1,7 +1,7 @@
-"""How the processes of a run's Dask workers start: from where they are forked, and what they import.
+"""Start the processes of a run's Dask workers: which process they are forked from, and what they import.
 
-Guarantees: nothing is imported from the working folder, unless it is on the `sys.path` of this process; the file that
-the user runs is not run again.
+Guarantees: nothing is imported from the working folder, unless it is on the `sys.path` of this process. The user's
+script is not run again.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from typing import Any, Final
 import dask.config
 from distributed.utils import get_mp_context
 
+# Dask's setting for the start method of worker processes.
 _METHOD = "distributed.worker.multiprocessing-method"
 
 # How Dask names the processes of its workers (`distributed.nanny.WorkerProcess.start`).
 _WORKER: Final = "Dask Worker process (from Nanny)"
 
+# Keys of `multiprocessing.spawn.get_preparation_data` that make a new process import the main module.
 _MAIN: Final = ("init_main_from_name", "init_main_from_path")
 
+# Keeps the working folder off `sys.path` (https://docs.python.org/3/using/cmdline.html#envvar-PYTHONSAFEPATH).
 _SAFE_PATH: Final = "PYTHONSAFEPATH"
 
 _lock = threading.Lock()
@@ -35,29 +38,29 @@ _preparation_data = spawn.get_preparation_data
 
 
 def start_fork_server() -> None:
-    """Have worker processes forked from one that has imported all of this already, and which starts meanwhile.
+    """Start a process from which worker processes are forked, and which imports their modules while the flow goes on.
 
-    What they import takes 2 to 3 seconds of CPU, each. Nothing that is imported there starts threads which a fork
-    would lose: LanceDB does, and is imported by those who open a table.
+    Without it each worker would import them itself, which takes 2 to 3 CPU-seconds. None of these modules starts
+    threads, which a fork would lose. LanceDB does, so it is imported only when a table is opened.
     """
     if sys.platform != "linux":
         return
     if dask.config.get(_METHOD) == "spawn":
         dask.config.set({_METHOD: "forkserver"})
-        get_mp_context()  # type: ignore[no-untyped-call]  # Dask names what it wants there, once
+        get_mp_context()  # type: ignore[no-untyped-call]  # its first call sets Dask's own list of preloads
         multiprocessing.set_forkserver_preload(["prefect_ollama.flows.ingest"])
     if dask.config.get(_METHOD) == "forkserver":
         with _working_folder_off_path():
-            resource_tracker.ensure_running()  # unblocks the signal, so it comes first
+            resource_tracker.ensure_running()  # it unblocks SIGINT, so it comes before the block below
             with _deaf_to_interrupts():
                 forkserver.ensure_running()
 
 
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    """Have processes that this thread starts meanwhile ignore Ctrl-C, with all that they start in turn.
+    """Let processes that this thread starts meanwhile, and their children, ignore Ctrl-C.
 
-    Ctrl-C in a terminal goes to all of its processes. Only the flow's own is to stop then, and stops the others.
+    A terminal sends Ctrl-C to all of its processes. Only the flow's process should handle it, and then stop the others.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -68,16 +71,16 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 @contextmanager
 def _working_folder_off_path() -> Iterator[None]:
-    """Have Python processes that start meanwhile import nothing from the working folder.
+    """Let Python processes that start meanwhile import nothing from the working folder.
 
-    `multiprocessing` starts its helpers by `python -c`, which puts that folder in front of `sys.path`: in `/tmp`, a
+    `multiprocessing` starts its helpers with `python -c`, which puts that folder first on `sys.path`: in `/tmp`, a
     `lancedb.py` of another user would run. Workers get the `sys.path` of this process afterwards.
     """
     if os.environ.get(_SAFE_PATH):
         yield
         return
-    # Not through `os.environ`: another thread may be reading all of it, and would fail when an entry vanishes.
-    # One at a time: the first of two threads to end would take the variable from the other one's processes.
+    # Not through `os.environ`: another thread may iterate over it, and would fail when an entry is removed.
+    # One thread at a time: the first of two to end would remove the variable for the processes of the other.
     with _starting:
         os.putenv(_SAFE_PATH, "1")
         try:
@@ -88,11 +91,11 @@ def _working_folder_off_path() -> Iterator[None]:
 
 @contextmanager
 def without_main() -> Iterator[None]:
-    """Start Dask workers that do not import the main module while the context lasts; contexts may overlap.
+    """Let Dask workers that start meanwhile not import the main module. Contexts may overlap.
 
-    `multiprocessing` has a new process import the file that the user runs, as `__mp_main__`. A script without
-    `if __name__ == "__main__":` would start its flow in every worker. Dask's workers need nothing of that file: what a
-    task takes from it travels by value (cloudpickle). Other processes that start meanwhile import it as always.
+    `multiprocessing` lets a new process import the user's script as `__mp_main__`. A script without
+    `if __name__ == "__main__":` would start its flow in every worker. Dask's workers do not need the script, because
+    cloudpickle sends its objects by value. Other processes that start meanwhile import it as usual.
     """
     global _leaving_out
     with _lock:

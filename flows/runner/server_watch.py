@@ -1,7 +1,7 @@
-"""Prefect's server as a run sees it: it must be there when the run begins and when it ends.
+"""Watch Prefect's server during a run. The run needs it only at its beginning and at its end.
 
-Guarantees: an outage in between stops nothing, and is told in the run's log; a run that is done does not end before
-the server can be told so, but waits for it for `SERVER_TIMEOUT_S`; then the error says what is kept.
+Guarantees: an outage in between does not stop the run, and is logged. A run that has finished its work waits up to
+`SERVER_TIMEOUT_S` for the server, to report its end; after that the error says what is stored.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from prefect_ollama.blocks.errors import ServerLost
 from prefect_ollama.blocks.periodic import PeriodicThread
 from prefect_ollama.tasks.prefect_state import run_logger
 
-# Seconds that a run which is done waits for a server that does not answer.
+# Seconds that a finished run waits for a server that does not answer.
 SERVER_TIMEOUT_S: Final = 600.0
 
-# Seconds between two looks at the server; to start anew takes one longer than that.
+# Seconds between two checks of the server. A restart of the server takes longer, so none is missed.
 LOOK_EVERY: Final = 3.0
 
+# Seconds that the server has to answer. A healthy one takes milliseconds.
 ANSWER_SECONDS: Final = 5.0
 
 
 class ServerWatch:
-    """Looks at the server until it is closed, and tells the log of the current flow run when it is gone and back.
+    """Checks the server until it is closed, and logs in the current flow run when the server is down and up again.
 
     Attributes:
-        missed: How often the server did not answer. Whatever it was told shortly before may be lost then.
+        missed: How often the server did not answer. It may have lost the states that it received shortly before.
     """
 
     def __init__(self) -> None:
@@ -47,7 +48,7 @@ class ServerWatch:
         ).start()
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         self._thread.end()
 
     @contextlib.contextmanager
@@ -68,16 +69,16 @@ class ServerWatch:
         elif not self._told:
             self._told = True
             self._logger.warning(
-                "Prefect's server does not answer (%s). The run goes on, and tells it later what was done.",
+                "Prefect's server does not answer (%s). The run continues, and reports its results later.",
                 error,
             )
 
 
 def wait_for_server() -> None:
-    """Wait until the server of a run that is done answers; a temporary one, which nobody starts again, is not awaited.
+    """Wait until the server of a finished run answers, except a temporary one, which nobody would start again.
 
     Raises:
-        ServerLost: It did not for `SERVER_TIMEOUT_S`.
+        ServerLost: It did not answer for `SERVER_TIMEOUT_S`.
     """
     deadline = time.monotonic() + SERVER_TIMEOUT_S
     told = False
@@ -88,13 +89,13 @@ def wait_for_server() -> None:
             if time.monotonic() > deadline:
                 raise ServerLost(
                     f"Prefect's server has not answered for {SERVER_TIMEOUT_S / 60:.0f} minutes: {error}.",
-                    state="What the run had to do is done and stored; only Prefect does not know.",
-                    remedy="Start the server; the next run of this flow tells it how this one ended.",
+                    state="The run has done and stored all its work; only Prefect does not know it.",
+                    remedy="Start the server; the next run of this flow reports how this one ended.",
                 ) from error
             if not told:
                 told = True
                 run_logger().warning(
-                    "The run is done, and waits for Prefect's server to tell it so, %.0f minutes at most.",
+                    "The run is done, and waits up to %.0f minutes for Prefect's server, to report its end.",
                     SERVER_TIMEOUT_S / 60,
                 )
             time.sleep(min(1.0, LOOK_EVERY))
@@ -102,7 +103,7 @@ def wait_for_server() -> None:
 
 @contextlib.contextmanager
 def _impatient_client() -> Iterator[SyncPrefectClient]:
-    """A client of the current API that says at once when it is not there."""
+    """Yield a client of the current API that reports at once when the server does not answer."""
     with (
         temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
         get_client(sync_client=True, httpx_settings={"timeout": httpx.Timeout(ANSWER_SECONDS)}) as client,

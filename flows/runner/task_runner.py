@@ -1,8 +1,8 @@
 """The task runner of the ingest flow: Dask, with processes for parsing and threads for embedding.
 
-Guarantees: a task goes to a worker that suits it; a run that submits nothing starts nothing; workers report to
-the API that the flow reports to; leaving the runner stops its workers within seconds, and no task run that they
-had stays `Running` on the server.
+Guarantees: a task runs on a worker of its role. A run that submits no task starts no worker. Workers report to the API
+of the flow. When the runner ends, its workers stop within seconds, and none of their task runs stays `Running` on the
+server.
 """
 
 from __future__ import annotations
@@ -42,26 +42,27 @@ from prefect_ollama.tasks.prefect_state import ROLE_MARK, ROLES
 class IngestTaskRunner(DaskTaskRunner):
     """Runs the tasks of a flow on Dask workers of two roles, `"parse"` and `"embed"`.
 
-    Tasks say by `runs_on` (`prefect_ollama.tasks.prefect_state`) which they need; others run anywhere.
+    A task declares its role with `runs_on` (`prefect_ollama.tasks.prefect_state`); a task without a role runs anywhere.
 
-    With no argument it starts a `WorkerCluster` of its own at the first task, unless Dask's own setting
-    `scheduler-address` (the variable `DASK_SCHEDULER_ADDRESS`) names a scheduler. With that or with `address` it
-    uses the workers there, which need this package installed; a task keeps to its role if one of them offers it as a
-    Dask resource (`dask worker … --resources "parse=1"`) when the runner connects, and runs anywhere otherwise.
+    Without arguments it starts a `WorkerCluster` at the first task, unless Dask's own setting `scheduler-address` (the
+    variable `DASK_SCHEDULER_ADDRESS`) names a scheduler. With that or with `address` it uses the workers of that
+    scheduler, which need this package installed. A task then runs on workers that offer its role as a Dask resource
+    (`dask worker … --resources "parse=1"`) when the runner connects, and anywhere if none does.
 
     Args:
-        parse_processes: Processes for parse tasks, one a CPU if not given; of others' workers, as many as they offer.
+        parse_processes: Processes for parse tasks, by default one for each CPU. External workers decide this
+            themselves.
         embed_threads: Threads for embed tasks, all in one process; each waits for nodes most of the time.
-        address: Address of a Dask scheduler that runs already.
-        cluster_class: Another Dask cluster to start in place of ours, as for `DaskTaskRunner`.
-        cluster_kwargs: Its arguments; without `cluster_class`, further ones of `WorkerCluster`.
+        address: Address of a running Dask scheduler.
+        cluster_class: Another Dask cluster to start in place of `WorkerCluster`, as for `DaskTaskRunner`.
+        cluster_kwargs: Its arguments; without `cluster_class`, further arguments of `WorkerCluster`.
         adapt_kwargs: As for `DaskTaskRunner`.
         client_kwargs: As for `DaskTaskRunner`.
         performance_report_path: As for `DaskTaskRunner`.
 
     Raises:
-        ValueError: A count is below one, `address` comes with arguments for a cluster, or `adapt_kwargs` without
-            `cluster_class` (our own workers are a fixed set).
+        ValueError: A count is below one, `address` comes with arguments for a cluster, or `adapt_kwargs` comes without
+            `cluster_class` (the number of own workers is fixed).
     """
 
     def __init__(
@@ -105,11 +106,11 @@ class IngestTaskRunner(DaskTaskRunner):
     __hash__ = None  # type: ignore[assignment]
 
     def duplicate(self) -> IngestTaskRunner:
-        """Return a runner with the same settings that has not started."""
+        """Return a runner with the same settings, which is not started."""
         return _restore(type(self), self._settings())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Workers get the flow, and the runner with it; what runs stays here, and so do keys that are held in memory.
+        # Workers get the flow and its runner. The running cluster and the keys of its certificates stay here.
         settings = self._settings()
         for name in ("cluster_kwargs", "client_kwargs"):
             settings[name] = {key: each for key, each in settings[name].items() if key != "security"}
@@ -155,13 +156,13 @@ class IngestTaskRunner(DaskTaskRunner):
         wait_for: Iterable[Any] | None = None,
         dependencies: dict[str, set[RunInput]] | None = None,
     ) -> IngestFuture[Any]:
-        """Hand a task to the workers of its role.
+        """Submit a task to the workers of its role.
 
         Args:
             task: The task to run.
-            parameters: Its arguments by name. Futures in them go from worker to worker, past the flow.
+            parameters: Its arguments, by name. Results of futures in them go directly from worker to worker.
             wait_for: Futures to wait for.
-            dependencies: Further task runs that the arguments come from, by name of the argument.
+            dependencies: Further task runs that the arguments depend on, by name of the argument.
 
         Raises:
             RuntimeError: The runner is not started.
@@ -189,7 +190,7 @@ class IngestTaskRunner(DaskTaskRunner):
             key=self._task_run_states.enter(task, task_run_id),
             resources={role: 1} if role in self._roles else None,
             pure=False,
-            fifo_timeout="0 ms",  # first come, first served, also among tasks submitted at a time
+            fifo_timeout="0 ms",  # strictly in the order of submission
             task=self._pack_task(task),
             shared=self._shared_context(),
             own=_asset_context(task, task_run_id, inputs),
