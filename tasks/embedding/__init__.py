@@ -1,4 +1,4 @@
-"""Vectors for texts: from the table, from the cache, or from the nodes that are started here."""
+"""Vectors for texts: from the table, from the cache, or from nodes."""
 
 from typing import TYPE_CHECKING
 

@@ -1,6 +1,6 @@
-"""Claims on texts: of the threads of one process, only one at a time has a text embedded; the others wait for it.
+"""Single flight for texts: only one thread of a process at a time embeds a text, and the others wait for its vector.
 
-Without this, a page that stands in hundreds of files would be embedded once for each bundle under way.
+Without this, a page that is in hundreds of files would be embedded once for each bundle in progress.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ Outcome = Vectors | TextError | None
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """How texts are shared out between this thread and others.
+    """The texts of this thread and of others.
 
     Attributes:
-        mine: By text, what must be given an outcome before the claim ends.
-        others: By text, what another thread has under way. Wait for it after the claim, not within.
+        mine: The texts that this thread must embed, with the futures to set before the claim ends.
+        others: The texts that another thread embeds, with their futures. Wait for them after the claim: two threads
+            that waited within would wait for each other.
     """
 
     mine: dict[str, Future[Outcome]]
@@ -33,7 +34,7 @@ class Reserved:
 
 
 class SingleFlight:
-    """What the threads of this process have under way."""
+    """The texts that threads of this process embed at present."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -41,7 +42,7 @@ class SingleFlight:
 
     @contextmanager
     def of(self, texts: Sequence[str], salt: VectorSalt) -> Iterator[Reserved]:
-        """Claim the texts that nobody has; those left without an outcome at the end are given up."""
+        """Claim the texts that no other thread embeds. Texts without an outcome at the end get None."""
         with self._lock:
             others = {text: self._open[salt, text] for text in texts if (salt, text) in self._open}
             mine: dict[str, Future[Outcome]] = {text: Future() for text in texts if text not in others}

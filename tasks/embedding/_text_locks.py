@@ -1,9 +1,9 @@
-"""Locks on texts between processes: what another run on this host is embedding is not embedded again.
+"""Locks on texts between processes, so that two runs on one host do not embed the same text.
 
-Each text is one byte of one of `FILES` lock files, so that a lock leaves nothing behind: the kernel releases what a
-process held as soon as it ends, however it ends. Threads of one process are kept apart by `SingleFlight`.
+A lock is one byte of one of `FILES` lock files. The kernel releases the locks of a process as soon as it ends,
+however it ends. `SingleFlight` does the same between the threads of one process.
 
-Where the file system or the system has no such locks, nothing is locked: a text may then be embedded twice, and both
+If the system or the file system has no such locks, nothing is locked. A text may then be embedded twice, and both
 vectors are the same.
 """
 
@@ -17,21 +17,21 @@ from pathlib import Path
 from prefect_ollama.blocks.errors import FolderNotPrivate
 from prefect_ollama.blocks.private_files import FILE_MODE, private_folder
 
-# `filelock` locks whole files: each text would leave one behind.
+# `filelock` locks whole files, so it would need one file for each text.
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-# Lock files: the kernel looks through all locks of a file for each one that it sets.
+# Number of lock files: for each new lock the kernel goes through all locks of its file.
 FILES = 64
 
-# Offsets in a file are signed and of 64 bits.
+# Offsets in a file are signed numbers of 64 bits, and offset plus length must not overflow.
 OFFSET_MASK = 2**62 - 1
 
 
 class TextLocks:
-    """The locks that this process holds and asks for in one folder.
+    """The locks of this process in one folder.
 
     Args:
         folder: A folder that all runs on this host share, such as one in the vector cache.
@@ -44,10 +44,10 @@ class TextLocks:
 
     @contextlib.contextmanager
     def hold(self, keys: Mapping[str, bytes]) -> Iterator[set[str]]:
-        """Lock the texts that no other process has locked; yield them, and release at the end what is still held.
+        """Lock the texts that no other process has locked, yield them, and release the rest at the end.
 
         Args:
-            keys: By text, the key of its vector in the cache.
+            keys: The keys of their vectors in the cache, by text.
         """
         held: set[str] = set()
         try:
@@ -59,7 +59,7 @@ class TextLocks:
             self.release(keys[text] for text in held)
 
     def release(self, keys: Iterable[bytes]) -> None:
-        """Let other processes have texts whose vectors can be found in the cache, or that are given up."""
+        """Release the locks of texts whose vectors are in the cache, or that failed."""
         if self._usable:
             for key in keys:
                 file, offset = self._place(key)
@@ -72,7 +72,7 @@ class TextLocks:
             return True
         try:
             file, offset = self._place(key)
-        except (OSError, FolderNotPrivate):  # work that is done twice is no reason to stop
+        except (OSError, FolderNotPrivate):  # without locks a text may be embedded twice, which does no harm
             self._usable = False
             return True
         try:
@@ -87,7 +87,7 @@ class TextLocks:
         number = key[0] % FILES
         if number not in self._files:
             folder = private_folder(self._folder)
-            # Never closed: to close any descriptor of a file drops all of the process's POSIX locks on it.
+            # Never closed: closing any descriptor of a file releases all POSIX locks of the process on it (fcntl(2)).
             self._files[number] = os.open(
                 folder / f"{number:02}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE
             )

@@ -1,4 +1,4 @@
-"""The nodes of a run: those the user names, or, where nobody named any and none answers, the embedded ones."""
+"""The nodes of a run: those that the user names; or embedded nodes, if none is named and none answers on this host."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from prefect_ollama.tasks.prefect_state import run_logger
 if TYPE_CHECKING:
     from prefect_ollama.blocks.resolve import Nodes
 
+# Ollama's name of the model whose weights the embedded node has.
 EMBEDDED_MODEL = "all-minilm"
 
 
@@ -24,16 +25,16 @@ EMBEDDED_MODEL = "all-minilm"
 def running_nodes(
     cluster: Nodes | None, *, model: str | None, pull: bool | None = None, count: int | None = None
 ) -> Iterator[ClusterSpec]:
-    """The cluster to work with, for as long as the context lasts.
+    """Yield the cluster of a run, and stop embedded nodes at the end.
 
     Args:
-        cluster: What the user named, None for nothing.
+        cluster: The cluster or nodes that the user named; None if there are none.
         model: Model to use in place of the cluster's.
-        pull: Whether nodes may download the model, in place of the cluster's own setting.
-        count: How many embedded nodes, if they serve; one a core otherwise.
+        pull: Whether nodes may download the model, in place of the cluster's setting.
+        count: Number of embedded nodes, if they are used; by default one for each core.
 
     Raises:
-        ConfigurationError: What was named cannot be used, or the embedded node lacks the model asked for.
+        ConfigurationError: The named cluster cannot be used, or the embedded node does not have the model.
     """
     resolved = None if model is None else cluster_by_address(cluster, model)
     if resolved is None:

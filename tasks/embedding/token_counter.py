@@ -1,7 +1,7 @@
-"""How the tokens of chunks are counted: chosen when a table is made, and the same as long as it is there.
+"""The way in which tokens of chunks are counted. It is chosen when a table is made, and never changes for that table.
 
-A table's chunks keep their text from run to run only if a sentence always has the same length. So what was chosen
-stands in the table's identity, with the rates that were measured, and is never measured again for it.
+Chunks only keep their text from run to run if a sentence always has the same length. So the choice is part of the
+table's identity, with the measured rates, and the rates are never measured again for the table.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from prefect_ollama.tasks.prefect_state import run_logger
 
 
 def choose_counter(found: Identity | None, cluster: VerifiedCluster) -> str:
-    """Name of how a run counts tokens, for its `ChunkingPlan`.
+    """Return the name of the way in which a run counts tokens, for its `ChunkingPlan`.
 
-    A table keeps its own. For a new one it is the model's tokenizer where that is at hand, else rates by script that
-    one of the nodes is asked for.
+    An existing table keeps its own. A new table uses the model's tokenizer if it is installed, and otherwise rates by
+    script, which are measured with one of the nodes.
 
     Args:
-        found: Identity of the table, None where there is none yet.
-        cluster: The nodes that proved themselves.
+        found: Identity of the table; None if there is no table yet.
+        cluster: The verified nodes.
 
     Raises:
         ClusterError: No node answers any more.
-        ModelFilesError: The table's chunks were counted with a tokenizer that is not at hand here.
+        ModelFilesError: The table's chunks were counted with a tokenizer that is not installed here.
     """
     stored = None if found is None else ChunkingPlan.counter_in(found.chunker)
     if stored == MINILM:
@@ -56,8 +56,8 @@ def _measure(cluster: VerifiedCluster) -> str:
         )
         return rates.name
     run_logger().info(
-        "No node says how many tokens a text has: they are estimated on the long side of any model, and chunks come "
-        "out shorter than asked for."
+        "No node reports how many tokens a text has. So tokens are estimated, rather too many than too few, and chunks "
+        "are shorter than requested."
     )
     return estimate_tokens.name
 

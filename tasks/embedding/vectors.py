@@ -1,7 +1,7 @@
-"""Vectors by text: from the table where a document changed, else from the cache, else from the nodes.
+"""Vectors by text: from the table for documents that changed, then from the cache, then from nodes.
 
-What a node gave is in the cache about a second after it was believed, whatever else its bundle waits for: whoever is
-killed then has no more than some seconds' work done again.
+A vector is in the cache about a second after it was confirmed, even if its bundle waits for others. So a run that was
+killed repeats only some seconds of work.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from prefect_ollama.tasks.planning import Bundle, document_id
 from prefect_ollama.tasks.prefect_state import run_logger
 from prefect_ollama.tasks.reporting import RunStatistics
 
-# Texts that are handed over together; few, because a slow node takes seconds for each.
+# Texts whose vectors are put into the cache together; few, because a slow node takes seconds for each.
 PART = 8
 
-# How often the cache is asked for texts that another run has under way; that run puts them there each second.
+# Seconds between two look-ups in the cache of texts that another run embeds. That run writes each second.
 OTHER_RUN_POLL_S = 0.25
 
-# How long another run may have texts under way without a new vector of them; then they are embedded here as well.
-# A run can be stopped, or wait for nodes that are gone, while the nodes of this one are free.
+# Seconds without a new vector from another run, after which its texts are embedded here too. The other run may be
+# stopped, or wait for nodes that are gone, while the nodes of this run are free.
 OTHER_RUN_PATIENCE_S = 60.0
 
-# A put in the cache is synced to disk: at most so often, a bundle's end apart.
+# Seconds between two writes to the cache, except at a bundle's end: each write is synced to the disk.
 KEEP_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
-    """What a bundle is embedded with, and where its vectors may already be.
+    """The nodes that embed a bundle, and the places where its vectors may be already.
 
     Attributes:
         run_id: The run.
-        cluster: The nodes with their proofs.
-        store: The table, asked for the vectors of documents that changed; None where there is none yet.
-        cache: The cache of vectors; None does without.
-        topic: Where the worker says what the nodes do while it works; None says nothing.
-        shared_folder: Folder in which runs that share nodes see each other; None for a run that is alone.
+        cluster: The verified nodes.
+        store: The table, for vectors of documents that changed; None if there is no table yet.
+        cache: The vector cache; None for none.
+        topic: Topic on which the worker publishes statistics of the nodes; None for none.
+        shared_folder: Folder in which runs that use the same nodes share their limits; None if there are no others.
     """
 
     run_id: str
@@ -63,20 +63,20 @@ class Embedding:
 
     @property
     def dispatcher(self) -> Dispatcher:
-        """The one of this process for this run."""
+        """The dispatcher of this process for this run."""
         return shared_dispatcher(self.cluster, self.run_id, self.shared_folder)
 
     @property
     def salt(self) -> VectorSalt:
-        """What makes a text's vector, apart from the text."""
+        """Everything that determines a vector, except its text."""
         return salt_of(self.cluster, self.cache)
 
 
 def salt_of(cluster: VerifiedCluster, cache: CacheSpec | None) -> VectorSalt:
-    """Return what makes a text's vector apart from the text, with the id that the cache has for the model."""
+    """Return everything that determines a vector except its text, with the cache's id of the model."""
     model, known_as = cluster.spec.model, cluster.reference.id
     if cache is not None:
-        # Without its folder the cache is of no use anyway, and whoever asks it is told why.
+        # If the folder cannot be used, the first look-up in the cache reports why.
         with contextlib.suppress(CacheError):
             known_as = shared_cache(cache).model_id(cluster.reference)
     return VectorSalt(
@@ -89,15 +89,15 @@ class KnownVectors:
 
     Args:
         embedding: Nodes, table and cache.
-        bundle: The bundle; the table is asked about documents of it that are in there already.
+        bundle: The bundle. Vectors of its documents that are in the table already are read from there.
 
     Attributes:
-        vectors: By text.
-        statistics: How many vectors came from where, and the node time of the others.
-        by_node: Texts by the node that embedded them.
-        seconds_of: Seconds of node time by text, until a document takes it.
-        worked: When the first text was handed to nodes and when the last one was done (`time.time()`), None where
-            no node was asked.
+        vectors: The vectors, by text.
+        statistics: Number of vectors by their origin, and the node time of those that nodes made.
+        by_node: Number of texts, by the node that embedded them.
+        seconds_of: Seconds of node time, by text, until they are added to a document.
+        worked: When the first text was given to nodes, and when the last one was done (`time.time()`); None if no node
+            was needed.
     """
 
     def __init__(self, embedding: Embedding, bundle: Bundle) -> None:
@@ -114,10 +114,10 @@ class KnownVectors:
             self._stored = Store.open(embedding.store).vectors_for(ids)
 
     def complete(self, texts: Sequence[str]) -> dict[str, TextError]:
-        """Find or make the vectors of texts; return the errors of those that can't have one.
+        """Find or make the vectors of texts, and return the errors of texts that cannot have one.
 
         Raises:
-            ClusterError: No node worked for too long. The vectors made until then are in the cache.
+            ClusterError: No node worked for too long. The vectors so far are in the cache.
         """
         hashes = {text: text_hash(text) for text in texts if text not in self.vectors} if self._stored else {}
         from_table = {text: self._stored[key] for text, key in hashes.items() if key in self._stored}

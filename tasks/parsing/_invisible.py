@@ -1,7 +1,7 @@
-"""Characters that show nothing: controls, marks that turn the direction of writing, tags, and stray joiners.
+"""Remove invisible characters: controls, marks that change the direction of writing, tags, and stray joiners.
 
-They hide words from a search and text from a reader, and models read them all the same. A joiner stays where its
-script needs it: between the letters of Arabic, Indic and South-East Asian scripts, and within an emoji.
+They hide words from a search and text from a person, but models read them. A joiner stays where its script needs it:
+between letters of Arabic, Indic and South-East Asian scripts, and within an emoji.
 
 Sources: Unicode Technical Report 36 (3.5, 3.6), Unicode Standard Annex 9 (2.1 to 2.6), Unicode Technical Standard 51.
 """
@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from typing import Final
 
-# Characters that may be dropped, as the inside of a class of a regular expression.
+# Characters that may be removed, as the inside of a character class of a regular expression.
 INVISIBLE: Final = (
     r"\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     r"\u202a-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
@@ -24,6 +24,7 @@ _INVISIBLE: Final = re.compile(f"[{INVISIBLE}]")
 _JOINING: Final = re.compile(
     "[\u0600-\u06ff\u0700-\u086f\u08a0-\u0fff\u1000-\u109f\u1780-\u18af\u1900-\u1cff\ua800-\uabff\U00010a00-\U00011fff]"
 )
+# Scripts without spaces, where a zero-width space marks the end of a word.
 _NO_SPACES: Final = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf]")
 _MONGOLIAN: Final = re.compile("[\u1820-\u18aa]")
 _EMOJI: Final = re.compile("[\u2190-\u2bff\u3030\u303d\u3297\u3299\ufe0f\U0001f000-\U0001faff]")
@@ -33,11 +34,11 @@ _IDEOGRAPH: Final = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U000323af
 
 
 def visible(text: str, dropped: Counter[str] | None = None) -> str:
-    """Return a text without characters that show nothing.
+    """Return a text without invisible characters.
 
     Args:
         text: Any text.
-        dropped: What is dropped is counted here as "invisible".
+        dropped: Counts the removed characters as "invisible".
     """
 
     def stays(match: re.Match[str]) -> str:

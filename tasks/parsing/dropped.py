@@ -1,11 +1,11 @@
-"""What parsing leaves out: characters by rule, and the lines that are left out whole."""
+"""The parts of a document that parsing leaves out: characters by rule, and whole lines."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Final, NamedTuple
 
-# Of one file, so many different lines are listed, with so many characters each. The report holds them for every file.
+# Different lines of a file that are listed at most, and their characters. The report holds them for every file.
 _MAX_LINES: Final = 50
 _MAX_LINE_CHARACTERS: Final = 120
 
@@ -15,7 +15,7 @@ class DroppedLine(NamedTuple):
 
     Attributes:
         rule: The rule that left it out ("header", "footer", "page-number" or "table-header").
-        text: What it says; of page numbers, the first one. Long lines are cut.
+        text: Its text; for page numbers, the first one. Long lines are cut.
         times: How often it was left out.
     """
 
@@ -43,8 +43,8 @@ class Dropped:
 
         Args:
             rule: The rule.
-            text: What it says.
-            like: What it is listed as, where many lines of one kind differ; the text itself by default.
+            text: Its text.
+            like: The text under which it is listed, for lines of one kind that differ; by default its own text.
         """
         shown = " ".join((text if like is None else like).split())
         if len(shown) > _MAX_LINE_CHARACTERS:
@@ -53,7 +53,7 @@ class Dropped:
         self.lines[rule, shown] += 1
 
     def listed(self) -> list[DroppedLine]:
-        """Return the lines, the most frequent first; a last entry without text counts those that are too many."""
+        """Return the lines, the most frequent first. A last entry without text counts those beyond the limit."""
         ordered = self.lines.most_common()
         listed = [DroppedLine(rule, text, count) for (rule, text), count in ordered[:_MAX_LINES]]
         if rest := sum(count for _, count in ordered[_MAX_LINES:]):

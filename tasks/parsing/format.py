@@ -1,4 +1,4 @@
-"""What the project must know of a document format: how its files are named and read, by which version of its reader."""
+"""The interface of a document format: suffixes of its files, the module that reads them, and its version."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from prefect_ollama.tasks.parsing.sandbox import ExtraTime
 
 
 class DocumentFormat(ABC):
-    """The parent's half of a format; the other half is the module that reads its files in the sandbox.
+    """The parent's half of a format. The other half is the module that reads its files in the sandbox.
 
     Attributes:
-        suffixes: What the names of its files end in, in lower case (".pdf").
-        version: Version of its reader, from 1 on. Raise it when the same file comes out otherwise: `ingest --reread`
-            then reads unchanged files again.
+        suffixes: Suffixes of its file names, in lower case (".pdf").
+        version: Version of its reader, from 1 on. Raise it when the reader returns another document for the same file;
+            `ingest --reread` then reads unchanged files again.
         module: Full name of the module that reads its files in the child (`sandbox.file_reader`).
     """
 
@@ -27,16 +27,19 @@ class DocumentFormat(ABC):
 
     @abstractmethod
     def request(self, path: Path, options: ParseOptions) -> dict[str, Any]:
-        """Return what its reader is told of a file, as JSON can hold it."""
+        """Return the options with which its reader reads a file, as values for JSON."""
 
     def setup(self, options: ParseOptions) -> dict[str, Any]:
-        """Return what its reader is made with, before the child gives up its rights. Another needs another child."""
+        """Return the argument of `make_reader`, which the child calls before it gives up its rights.
+
+        If it changes, a new child is started.
+        """
         return {}
 
     def extra(self, options: ParseOptions) -> ExtraTime | None:
-        """Return the time for work on a file after all pages were read; None where there is no such work."""
+        """Return the time for extra work on a file after all pages were read; None if there is no such work."""
         return None
 
     def environment(self) -> Mapping[str, str]:
-        """Return variables that its reader needs."""
+        """Return environment variables that its reader needs."""
         return {}

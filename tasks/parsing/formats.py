@@ -1,4 +1,4 @@
-"""The formats that can be read, and the parser of each. To add one, add it to `FORMATS`."""
+"""The formats that can be read, and a parser for each. To add a format, add it to `FORMATS`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefect_ollama.tasks.parsing.parser import Parser
 from prefect_ollama.tasks.parsing.pdf import PDF
 
 FORMATS: Final[Sequence[DocumentFormat]] = (PDF,)
-"""The first one is that of files whose name says nothing: a file that was named by itself may end in anything."""
+"""The first format also reads files with any other suffix, because a user may name a file with any suffix."""
 
 
 def format_of(path: str | Path, formats: Sequence[DocumentFormat] = FORMATS) -> DocumentFormat:
@@ -22,7 +22,7 @@ def format_of(path: str | Path, formats: Sequence[DocumentFormat] = FORMATS) -> 
 
 
 class Parsers:
-    """A parser for each format, made when the first file of the format comes. Not thread-safe.
+    """A parser for each format, made for the first file of the format. Not thread-safe.
 
     Args:
         formats: The formats.

@@ -1,4 +1,4 @@
-"""What a caller may set for parsing, with defaults under which any one file costs a bounded amount."""
+"""The options of parsing. With the defaults, the cost of each file is bounded."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ class ParseOptions:
     """Limits for each file, and how it is read.
 
     Attributes:
-        memory_mb: Memory the parser may take for one file beyond what it needs at rest, in MiB.
-        cpu_seconds: CPU time for one file, in seconds; OCR has a budget of its own.
-        wall_seconds: Time by the clock for one file, in seconds; OCR has a budget of its own.
+        memory_mb: Memory that the parser may use for one file, beyond its memory at rest, in MiB.
+        cpu_seconds: CPU time for one file, in seconds, without OCR.
+        wall_seconds: Time by the clock for one file, in seconds, without OCR.
         output_mb: Text with its positions that one file may yield, in MiB.
         max_pages: Pages that one file may have.
-        passwords: Pairs of a glob pattern (matched with the whole path and with the file name) and a
-            password, for encrypted files. Every password whose pattern fits is tried, in this order.
-        allow_partial: Keep the pages that were read when a limit stopped the parser, instead of refusing
-            the file. The missing pages are listed in `ParsedDocument.problems`.
+        passwords: Pairs of a glob pattern (matched with the whole path and with the file name) and a password, for
+            encrypted files. Every password whose pattern matches is tried, in this order.
+        allow_partial: Keep the pages that were read before a limit stopped the parser, and do not refuse the file. The
+            missing pages are listed in `ParsedDocument.problems`.
         tables: Look for tables on pages that show a sign of one.
-        running_heads: "drop" leaves out running heads and feet that repeat, and page numbers; "keep" keeps all.
-        ocr: "auto" reads pages that have no usable text but a picture of it; "off" only reports them.
+        running_heads: "drop" removes running heads and feet that repeat, and page numbers; "keep" keeps them.
+        ocr: "auto" reads pages that are pictures of text; "off" only reports them.
         ocr_languages: Tesseract's names of the languages on the pages ("eng", "deu", …).
-        ocr_dpi: Resolution at which a page is drawn for OCR. 150 reads 97.6 % of words, 100 reads 95 % in
-            half the time.
+        ocr_dpi: Resolution at which a page is drawn for OCR. 150 reads 97.6 % of words; 100 reads 95 % in half the
+            time.
         ocr_max_pages: Pages of one file that are read by OCR at most.
-        ocr_seconds: Time for all OCR of one file, in seconds, on top of the other limits.
-        tessdata: Folder with Tesseract's language data; found by MuPDF itself when not given.
+        ocr_seconds: Time for all OCR of one file, in seconds, in addition to the other limits.
+        tessdata: Folder with Tesseract's language data; by default MuPDF finds it.
     """
 
     memory_mb: int = 1024
@@ -84,7 +84,7 @@ class ParseOptions:
             )
 
     def passwords_for(self, path: Path) -> tuple[str, ...]:
-        """Give the passwords whose pattern fits the path, in the order of `passwords`."""
+        """Return the passwords whose pattern matches the path, in the order of `passwords`."""
         whole, name = path.as_posix(), path.name
         return tuple(
             secret.get_secret_value()

@@ -1,8 +1,8 @@
-"""A parser that no file can stop: the work is done in a child process, which is watched and replaced.
+"""A parser that survives any file: a child process does the work, and is watched and replaced.
 
-The child is started when the first file comes, reused for the next ones, and replaced when it died, was killed
-at a limit, or grew. Pages arrive one by one, so that those read before a kill are kept where the caller wants
-partial documents. Nothing is ever waited for longer than the limits of `ParseOptions` allow.
+The child is started for the first file, reused for later ones, and replaced after it died, reached a limit, or grew.
+Pages arrive one by one, so pages that were read before the child died are kept if the caller wants partial documents.
+No wait is longer than the limits of `ParseOptions`.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ from prefect_ollama.tasks.parsing.sandbox import (
     Session,
 )
 
-# A child that holds so much more than it did at rest, in MiB, is replaced before the next file.
+# A child that has grown by this many MiB is replaced before the next file.
 _GROWN_MB: Final = 400.0
 
-# CPU seconds that a child has for all its files before the next one takes its place: a hard limit that it cannot
-# raise itself.
+# CPU seconds of a child for all its files, after which it is replaced. It is part of a hard limit, which the child
+# cannot raise itself.
 _CHILD_CPU_SECONDS: Final = 3600.0
 
-# Room among a child's addresses for the file, which may be mapped. A larger file gets a child with more.
+# MiB of address space for a mapped file. A larger file gets a new child with more.
 _FILE_MB: Final = 4096
 
+# O_NONBLOCK: opening a FIFO would otherwise wait for its writer.
 _OPEN: Final = (
     os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 )
@@ -81,7 +82,7 @@ class Parser:
 
     @property
     def unconfined(self) -> tuple[str, ...]:
-        """What of the child's confinement this system does not offer, each with the reason."""
+        """The parts of the child's confinement that this system does not offer, each with the reason."""
         return self._child.unconfined if self._child is not None else ()
 
     def parse(
@@ -91,8 +92,8 @@ class Parser:
 
         Args:
             path: The file; symbolic links are followed, and anything but a regular file is refused.
-            options: Limits and how to read; the defaults when not given.
-            descriptor: The file, opened for reading. The path then only names it: nothing is opened again.
+            options: Limits, and how the file is read.
+            descriptor: The file, opened for reading. The path then only names it, and is not opened.
 
         Raises:
             DocumentError: The file cannot be read within the limits; `kind` is a key of `REMEDIES`.
@@ -154,7 +155,7 @@ class Parser:
         request: dict[str, Any],
         journal: bytes = b"",
     ) -> None:
-        """Let a child do a job, and take leave of it if it is the worse for it."""
+        """Run a session in a child, and discard the child if it may be in a bad state afterwards."""
         try:
             job.run(child, request, journal)
         except BaseException:
@@ -168,11 +169,11 @@ class Parser:
             self.close()
 
     def _ready_child(self, options: ParseOptions, size: int) -> ChildProcess:
-        """A child whose hard limits leave room for this file: the one that is there, or a new one."""
+        """Return a child whose hard limits suffice for this file: the present one, or a new one."""
         extra = self._format.extra(options)
         ceiling = {
             "memory_mb": options.memory_mb + max(_FILE_MB, size // 2**20 + 1),
-            # Once to read, once to make the document after extra work.
+            # Twice the limit of a file: once to read it, and once to make the document after extra work.
             "cpu_seconds": _CHILD_CPU_SECONDS + 2 * options.cpu_seconds + (extra.seconds if extra else 0.0),
             "setup": self._format.setup(options),
         }
@@ -230,7 +231,7 @@ def _opened(path: Path, descriptor: int | None) -> Iterator[int]:
 
 
 def _look(path: Path) -> None:
-    """Refuse at once what is no regular file with content; the child looks again at what it has opened."""
+    """Refuse a path that is no regular file, or an empty one, before a child is asked."""
     try:
         status = path.stat()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What is there, and what has to be done about it. Needs no Prefect."""
+"""Planning: finds the files of a source, and decides what a run does with each of them. Needs no Prefect."""
 
 from typing import TYPE_CHECKING
 

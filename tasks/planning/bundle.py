@@ -1,7 +1,7 @@
-"""Bundles: some documents that together are worth seconds of node time, so that a task run's cost disappears.
+"""Bundles: documents that together take seconds of node time, so that the cost of a task run is small beside it.
 
-How many chunks a file will give is not known before it is parsed. It is estimated from its size, at the mean
-of what this run has seen so far.
+The number of chunks of a file is not known before it is parsed. It is estimated from its size, with the mean of the
+files that this run has parsed so far.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 from prefect_ollama.tasks.planning.source import SourceFile
 
-# Before anything was parsed: what dense text comes to, so that the first bundles are small and soon done.
+# First estimate, before any file was parsed. It is that of dense text, so the first bundles are small and soon done.
 FIRST_CHUNKS_A_BYTE = 1 / 512
 
-# Bytes that the first guess weighs against what is seen.
+# Weight of the first estimate, as if it had been measured with this many bytes.
 FIRST_BYTES = 2**16
 
+# Files in a bundle at most, however small they are.
 MOST_FILES = 500
 
 
@@ -39,12 +40,12 @@ class Bundle:
 
 
 class Bundles:
-    """Cuts a run's files into bundles, one at a time, learning what a byte is worth.
+    """Groups a run's files into bundles, one at a time, and measures how many chunks a byte gives.
 
     Args:
         source: Name of the source.
         files: All files of the run.
-        again: Paths of those that have something in the table or failed before.
+        again: Paths of the files that are in the table already or failed before.
         chunks: Chunks that a bundle should have.
     """
 
@@ -62,16 +63,17 @@ class Bundles:
         return len(self._files)
 
     def learn(self, size: int, chunks: int) -> None:
-        """Note what a parsed bundle of this many bytes gave."""
+        """Add the number of chunks of a parsed bundle with this many bytes."""
         self._bytes += size
         self._chunks += chunks
 
     def next(self) -> Bundle | None:
-        """The next bundle, or None when all files are given out."""
+        """Return the next bundle, or None if no files are left."""
         if not self._files:
             return None
         density = (self._chunks + FIRST_BYTES * FIRST_CHUNKS_A_BYTE) / (self._bytes + FIRST_BYTES)
-        # In steps, so that a run after a crash most likely cuts the same bundles, whose results Prefect has kept.
+        # In powers of two, so that a run after a crash most likely makes the same bundles, and finds their results in
+        # Prefect.
         density = 2.0 ** round(math.log2(density))
         files: list[SourceFile] = []
         expected = 0.0

@@ -21,17 +21,18 @@ from prefect_ollama.blocks.private_files import open_private, private_folder
 MARK: Final = "@"
 """What a source begins with that is such a file."""
 
-# Age at which lists of runs that were killed are deleted.
+# Age at which the lists of killed runs are deleted. A run that lasts longer has read its list at its beginning.
 LEFT_S: Final = 7 * 24 * 3600.0
 
+# The name says how many files are in the list, so a run can be named after it without reading it.
 _KEPT: Final = re.compile(r"(\d+)-files-[0-9a-f]{16}\.list")
 
 
 def unlisted(source: str | Sequence[str]) -> str | list[str] | Sequence[str]:
-    """The source, or the paths of the list that it names.
+    """Return the source, or the paths in the list that it names.
 
     Raises:
-        ConfigurationError: The list cannot be read, or names nothing.
+        ConfigurationError: The list cannot be read, or is empty.
     """
     if not isinstance(source, str) or not source.startswith(MARK) or Path(source).exists():
         return source
@@ -56,7 +57,7 @@ def unlisted(source: str | Sequence[str]) -> str | list[str] | Sequence[str]:
 
 
 def source_display_name(source: str | Sequence[str]) -> str:
-    """What a run over a source is named after: its folder, pattern or file, or how many files it has."""
+    """Return the name of a source in names of runs: its folder, pattern or file, or the number of its files."""
     if not isinstance(source, str):
         return str(source[0]) if len(source) == 1 else f"{len(source):,} files"
     kept = _KEPT.fullmatch(Path(source).name) if source.startswith(MARK) else None
@@ -65,11 +66,11 @@ def source_display_name(source: str | Sequence[str]) -> str:
 
 @contextmanager
 def kept_list(folder: Path, paths: Sequence[str | os.PathLike[str]]) -> Iterator[str]:
-    """Keep a list of paths in a file that nobody else can read, as long as the context lasts.
+    """Write a list of paths into a file that only this user can read, and delete it at the end.
 
     Args:
-        folder: Where; it is made if need be.
-        paths: The paths, of any number.
+        folder: The folder of the file; it is made if it does not exist.
+        paths: The paths.
 
     Yields:
         The source that names the list.

@@ -1,9 +1,8 @@
-"""Open a file of a source once, beneath its folder and without following a link on the way.
+"""Open a file of a source once, below the source's folder and without following links.
 
-Between the scan of a source and the reading of a file somebody may put a link in the file's place, or in the place of
-a folder above it, and so have a file from elsewhere read; or a FIFO, at which an ordinary `open` waits for ever. The
-descriptor that this module gives is that of a regular file beneath the source's folder. Whatever is done with the
-file after that (its hash, its parsing) is done with this descriptor, so that nothing can be swapped in between.
+Between the scan of a source and the reading of a file, somebody may replace the file or a folder above it by a link, so
+that another file is read; or by a FIFO, at which `open` waits for ever. This module returns the descriptor of a regular
+file below the source's folder. The file is hashed and parsed through this descriptor, so it cannot be replaced between.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 
+# O_NONBLOCK: opening a FIFO would wait for its writer.
 _FILE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 # O_PATH needs no right to list the folders on the way, as an ordinary `open` of the file needs none.
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -23,19 +23,19 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 class LinkOnTheWay(OSError):
-    """A link, or something else that is no folder, stands where the scan saw a folder or file of the source."""
+    """A folder or file of the source was replaced by a link, or a folder by something else, after the scan."""
 
 
 class NotRegular(OSError):
-    """It is a folder, FIFO, socket or device."""
+    """The path is a folder, FIFO, socket or device."""
 
 
 @contextmanager
 def opened_beneath(root: str | Path, inside: str | Path) -> Iterator[int]:
-    """Give a descriptor of a regular file beneath a folder; it is closed at the end.
+    """Yield the descriptor of a regular file below a folder, and close it at the end.
 
     Args:
-        root: The folder. Links above it are followed, because whoever named it chose them.
+        root: The folder. Links above it are followed, because the user chose them by naming the folder.
         inside: Path from there to the file, as the scan resolved it: without links and without `..`.
 
     Raises:
@@ -79,7 +79,7 @@ def _open(part: str, flags: int, folder: int) -> int:
 
 
 def hash_descriptor(descriptor: int) -> str:
-    """BLAKE2b-256 of all bytes of an open file, as hex digits.
+    """Return the BLAKE2b-256 hash of an open file, as hex digits.
 
     Raises:
         OSError: It cannot be read.

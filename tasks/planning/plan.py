@@ -1,7 +1,7 @@
-"""The plan: what a run will do with each file, made from the scan and the manifest before anything is touched.
+"""The plan: the action for each file, decided from the scan and the manifest before anything is changed.
 
-Size and time decide where they are as they were; where they differ, the content's hash does. So a run over a
-folder that did not change reads no file, unless `rehash` asks for it.
+A file with the same size and time is unchanged. If they differ, the hash of its content decides. So a run over an
+unchanged folder reads no file, unless `rehash` is set.
 """
 
 from __future__ import annotations
@@ -21,44 +21,44 @@ from prefect_ollama.tasks.planning.source import LISTED, SUFFIXES, Source, Sourc
 
 @dataclass(frozen=True, slots=True)
 class ReaderVersions:
-    """Versions of what makes chunks of a file.
+    """The versions of the code that makes chunks of a file.
 
     Attributes:
-        parser: Of the parser of a file, by its path.
-        chunker: Of the chunker.
+        parser: Returns the version of the parser for a path.
+        chunker: Version of the chunker.
     """
 
     parser: Callable[[str], int]
     chunker: int
 
     def are_newer_than(self, row: Document) -> bool:
-        """Whether a document was read by an earlier parser or chunker, or it is not known by which."""
+        """Return whether an earlier or unknown version of parser or chunker has read a document."""
         return row.parser_version < self.parser(row.path) or row.chunker_version < self.chunker
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will be done.
+    """The actions of a run.
 
     Attributes:
         source: Name of the source.
-        new: Files that the manifest does not have.
-        changed: Files whose content is not what was stored, or that were left in doubt.
+        new: Files that are not in the manifest.
+        changed: Files whose content differs from the stored one, or whose document is stale.
         again: Files that failed before and are tried again.
-        reread: Files that did not change, and are read again because an earlier parser or chunker read them.
-        renamed: By old document id, the manifest row at the new path.
-        moved: By document id in another source, whose file is gone there, the manifest row of a new file with the
-            same content.
-        touched: Manifest rows to write anew for `unchanged` and `failed_before`, whose file has another time
-            and the same content.
-        unchanged: Manifest rows of files that are as they were.
-        failed_before: Manifest rows of files that failed before, did not change, and are left alone.
-        removed: Manifest rows of files that vanished.
-        kept: Manifest rows of files that vanished and stay, because removal is off.
-        refused: Manifest rows of entries that can't be documents.
-        refused_anew: Those among them that the manifest does not have yet.
-        outdated: How many documents stay as an earlier parser or chunker read them.
-        notes: What the user should know of this source and others, a sentence or two each.
+        reread: Unchanged files that are read again because an earlier parser or chunker read them.
+        renamed: Old document ids, each with the manifest row at the new path.
+        moved: Document ids in another source, whose file is gone there, each with the manifest row of a new file with
+            the same content.
+        touched: Manifest rows of `unchanged` and `failed_before` to write again, because the file has a new time and
+            the same content.
+        unchanged: Manifest rows of unchanged files.
+        failed_before: Manifest rows of files that failed before, did not change, and are not tried again.
+        removed: Manifest rows of files that are gone.
+        kept: Manifest rows of files that are gone and whose documents stay, because removal is off.
+        refused: Manifest rows of entries that cannot be documents.
+        refused_anew: The rows of `refused` that are not in the manifest yet.
+        outdated: Number of documents that stay as an earlier parser or chunker read them.
+        notes: Notes for the user about this source and others, one or two sentences each.
     """
 
     source: str
@@ -80,7 +80,7 @@ class Plan:
 
     @property
     def bookkeeping(self) -> bool:
-        """Whether the table has to be told of something besides the files to read."""
+        """Whether the table has to be changed, apart from the files to read."""
         return bool(self.renamed or self.moved or self.touched or self.removed or self.refused_anew)
 
     @property
@@ -91,7 +91,7 @@ class Plan:
         )
 
     def counts(self) -> dict[str, int]:
-        """How many of each."""
+        """Return the number of files or rows of each kind."""
         names = (
             "new",
             "changed",
@@ -119,17 +119,17 @@ def make_plan(
     versions: ReaderVersions = ReaderVersions(lambda _: 0, 0),
     others: Sequence[Document] = (),
 ) -> Plan:
-    """Compare what is there with what is stored.
+    """Compare the files of a source with the manifest.
 
     Args:
         source: The scan.
         manifest: The manifest's rows of this source.
-        remove_missing: Take documents out of the table whose file is gone. Only a whole folder tells that.
-        allow_empty: Allow that this takes out all documents of the source.
-        retry_failed: Try again what failed before, also where it did not change.
-        rehash: Read every file and compare its content's hash, also where size and time are as they were.
-        reread: Read files again that did not change, if an earlier parser or chunker read them.
-        versions: Those of the present parser and chunker.
+        remove_missing: Remove documents whose file is gone. Only a source that is a whole folder shows that.
+        allow_empty: Allow that this removes all documents of the source.
+        retry_failed: Try files again that failed before, even if they did not change.
+        rehash: Read every file and compare the hash of its content, even if size and time are the same.
+        reread: Read unchanged files again if an earlier parser or chunker read them.
+        versions: Versions of the present parsers and chunker.
         others: The manifest's rows of other sources.
 
     Raises:
@@ -154,7 +154,7 @@ def make_plan(
                 continue
             row = replace(row, mtime_ns=file.mtime_ns)
             touched.append(row)
-        elif rehash and _hash(file) != row.content_hash:  # what failed may have no hash, and is read again
+        elif rehash and _hash(file) != row.content_hash:  # a failed file may have no hash, and is read again
             changed.append(file)
             continue
         better = reread and versions.are_newer_than(row)

@@ -1,4 +1,4 @@
-"""Tables and their sources as Prefect's assets: a key is a URI, the same for the same place, with no credentials."""
+"""Tables and their sources as assets of Prefect. The key is a URI: the same for the same place, without credentials."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from prefect_ollama.blocks.lance import StoreSpec
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.tasks.planning import LISTED
 
-# Characters of a key; Prefect takes 512.
+# Characters of a key. Prefect allows 512, and scheme and digest come on top.
 MAX_KEY_CHARACTERS = 400
 
-# Folders of files named one by one that are shown as sources, at most.
+# Folders shown as sources at most, if files were named one by one.
 FOLDERS = 20
 
+# A URI with its scheme, without the part after `+` ("s3+ddb").
 _SCHEME = re.compile(r"([A-Za-z0-9]+)[^:/]*://(.*)", re.DOTALL)
 _UNSAFE = re.compile(r"[^\w\-./~@:=,+()]")
 
 
 def table_asset(place: StoreSpec) -> Asset:
-    """The asset that a table is."""
+    """Return the asset of a table."""
     return Asset(key=_key(str(place)), properties=AssetProperties(name=printable(place.table)))
 
 
 def source_assets(source: str, paths: Iterable[str] = ()) -> list[Asset]:
-    """The assets that a source is: its folder, or the folders of files that were named one by one.
+    """Return the assets of a source: its folder, or the folders of files that were named one by one.
 
     Args:
         source: Name of the source, empty for none.
@@ -43,7 +44,10 @@ def source_assets(source: str, paths: Iterable[str] = ()) -> list[Asset]:
 
 
 def _key(place: str) -> str:
-    """A URI of what Prefect takes in keys. What it does not take becomes `_`, and a digest keeps two places apart."""
+    """Return a URI with the characters that Prefect allows in keys.
+
+    Others become `_`, and a digest then distinguishes places that differ only in those.
+    """
     uri, _, _ = place.partition("?")  # a query may hold a signature
     found = _SCHEME.fullmatch(uri)
     scheme, rest = (found[1].lower(), found[2]) if found else ("file", uri)

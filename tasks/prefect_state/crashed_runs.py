@@ -1,8 +1,8 @@
-"""Flow runs whose process was killed say so in Prefect too: nobody else is left to end them there.
+"""Set flow runs whose process was killed to Crashed in Prefect, because no other process does it.
 
-A flow run is signed with its host and process at its beginning, so that the next one of the same flow on that host
-can tell that it is gone, however early it was killed. Those of other hosts are known by the table's log, once it
-calls them interrupted. With a flow run its task runs end.
+A flow run stores its host and process in its labels at its beginning. So the next run of the same flow on that host
+can see that the process is gone, however early it was killed. A run of another host is recognised once the table's
+log marks it as interrupted. The task runs of a crashed flow run end too.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from prefect_ollama.blocks.documents import RUN_DONE, RUN_INTERRUPTED, Run
 from prefect_ollama.blocks.lance import alive
 from prefect_ollama.tasks.prefect_state.logging import run_logger
 
-# Labels of a flow run, by which its process is known.
+# Labels of a flow run that identify its process.
 HOST, PROCESS = "prefect-ollama.host", "prefect-ollama.process"
 
-# Latest interrupted runs that are looked up.
+# How many of the latest interrupted runs are looked up: earlier ones were settled by the runs since.
 LOOK_BACK: Final = 20
 
-# Runs that the server gives at a time, at most.
+# Runs in one answer: 200 is the most that Prefect's server returns by default.
 PAGE: Final = 200
 
-# A flow run is signed in its first second; one that is this old and is not was killed before.
+# A flow run gets its labels in its first second. One of this age without labels was killed before.
 UNSIGNED: Final = timedelta(minutes=1)
 
 MESSAGE: Final = "Its process ended without a word; a later run took its place."
@@ -56,10 +56,10 @@ _LIVE: Final = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 
 def sign_flow_run(unsigned: timedelta = UNSIGNED) -> None:
-    """Sign the current flow run with its process, and set earlier ones of its flow whose process is gone to Crashed.
+    """Store the process of the current flow run in its labels, and set runs of its flow without a process to Crashed.
 
     Args:
-        unsigned: How old one without a signature must be to count as killed.
+        unsigned: Age at which a run without these labels counts as killed.
 
     Raises:
         httpx.HTTPError: The server does not answer.
@@ -82,13 +82,13 @@ def sign_flow_run(unsigned: timedelta = UNSIGNED) -> None:
 
 
 def settle_interrupted(runs: Sequence[Run]) -> None:
-    """Set what interrupted runs left in Prefect to Crashed, and end the task runs of the last run that ended.
+    """Set the flow runs and task runs of interrupted runs to Crashed, and end task runs of the last run that ended.
 
     Args:
         runs: A table's log.
     """
     interrupted = [run for run in runs if run.status == RUN_INTERRUPTED][-LOOK_BACK:]
-    # What ended just now may only not be written down yet.
+    # Prefect may not have written the states of a run that ended just now.
     long_ago = datetime.now(UTC) - UNSIGNED
     ended = [
         run for run in runs if run.status != RUN_INTERRUPTED and run.ended_at and run.ended_at < long_ago
@@ -115,7 +115,7 @@ def _flow_runs(states: list[StateType], ids: list[UUID] | None = None) -> FlowRu
 
 
 def _ids(runs: Iterable[Run]) -> list[UUID]:
-    """Ids of their flow runs, as far as they were begun by one."""
+    """Return the ids of their flow runs; runs that no flow began have none."""
     found = []
     for run in runs:
         try:
@@ -129,7 +129,8 @@ def _is_gone(other: FlowRun, this: FlowRun, here: str, unsigned: timedelta) -> b
     began = other.start_time or other.created or datetime.now(UTC)
     if HOST in other.labels:
         return not alive(str(other.labels[HOST]), int(other.labels[PROCESS]), here, began)
-    # Whoever else has a flow of this name has other parameters; a deployment's is ended by what started it.
+    # Another project's flow of the same name has other parameters. A deployment's run is ended by the process that
+    # started it.
     ours = other.deployment_id is None and other.parameters.keys() == this.parameters.keys()
     return ours and datetime.now(UTC) - began >= unsigned
 

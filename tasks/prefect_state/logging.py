@@ -1,7 +1,7 @@
-"""This project's own lines in Prefect's logs, and in Python's where there is no run.
+"""Log lines of this project, in Prefect's logs, or in Python's outside of runs.
 
-Guarantees: each has a mark that tells it from Prefect's own; names and words from outside are made printable in it, so
-that none moves the cursor of a terminal or looks like a line of ours.
+Guarantees: each record has a mark that distinguishes it from Prefect's own. Names and texts from outside are made
+printable, so none can move the cursor of a terminal or imitate a log line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OUTSIDE: Final = "prefect_ollama"
 
 def run_logger() -> RunLogger:
     """Return the logger of the flow run or task run that is under way, or `OUTSIDE`; what it logs has the mark."""
-    # Whoever is in a run has loaded Prefect, whose import takes a second.
+    # Prefect is loaded if there is a run. Its import takes a second, so it is not imported here.
     if "prefect.logging" in sys.modules:
         from prefect.exceptions import MissingContextError
         from prefect.logging import get_run_logger
@@ -43,17 +43,17 @@ def run_logger() -> RunLogger:
 
 class _Lines(logging.LoggerAdapter[logging.Logger]):
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Give the record what is known of the run, beside what the caller adds."""
+        """Add the attributes of the run to those that the caller gives."""
         kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
         return msg, kwargs
 
     def log(self, level: int, msg: object, *args: object, **more: Any) -> None:
-        """Log a line; `stacklevel` names the caller's place and not this one."""
+        """Log a line with the place of the caller (`stacklevel`), not of this method."""
         more["stacklevel"] = more.get("stacklevel", 1) + 1
         super().log(level, msg, *map(_shown, args), **more)
 
 
 def _shown(value: object) -> object:
-    # The message of an error of ours is printable, and may have lines.
+    # The message of this project's errors is printable already, and may have several lines.
     outside = isinstance(value, str | PurePath | Exception) and not isinstance(value, PrefectOllamaError)
     return printable(value) if outside else value

@@ -1,7 +1,7 @@
 """Task arguments that Prefect does not search.
 
-Prefect looks for futures in all arguments of a task, through every list and dataclass. For a thousand chunks
-with their rectangles that costs more than to parse them.
+Prefect looks for futures in all arguments of a task, through every list and dataclass. For a thousand chunks with their
+rectangles that takes longer than parsing them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Opaque(Generic[T]):
-    """Holds a value that Prefect hands on without looking into it."""
+    """Holds a value that Prefect passes on without searching it."""
 
     __slots__ = ("content",)
 

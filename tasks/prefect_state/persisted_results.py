@@ -1,8 +1,8 @@
-"""Results of bundles, which Prefect keeps so that they can stand in for the work after a crash.
+"""Results of bundles, which Prefect persists so that a run after a crash does not repeat the work.
 
-Guarantees: what is stored in the table is not kept beside; what no run came back for goes after `RESULTS_KEPT`. That
-holds for folders, Prefect's own and those of `LocalFileSystem` blocks; Prefect deletes none, and in an object store
-only the store's own rules do. Results are pickles, which can run code: none is read from a folder that others can
+Guarantees: a result is deleted once its bundle is in the table, and otherwise after `RESULTS_KEPT`. This holds for
+folders: Prefect's own, and those of `LocalFileSystem` blocks. Prefect itself deletes no results, and in an object store
+only the store's own rules do. Results are pickles, which can run code, so none is read from a folder that others can
 write to, and none that another user wrote.
 """
 
@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 
 class PersistedResults:
-    """The results that Prefect keeps for the current flow run's tasks."""
+    """The results that Prefect persists for the tasks of the current flow run."""
 
     def __init__(self) -> None:
         context = FlowRunContext.get()
@@ -50,18 +50,18 @@ class PersistedResults:
                 )
 
     def of(self, task: Task[P, R]) -> Task[P, R]:
-        """The task as it may run: where results could be another user's, none is kept and none is read."""
+        """Return the task, without persisted results if another user could have written them."""
         if self._trusted:
             return task
         return without_kept_results(task)
 
     def file(self, state: State[Any]) -> Path | None:
-        """The file in which the result of a task run is kept, None where it is in none."""
+        """Return the file with the result of a task run; None if there is none."""
         key = getattr(getattr(state.data, "metadata", None), "storage_key", None)
         return self._folder / key if self._folder is not None and key else None
 
     def sweep(self) -> None:
-        """Delete what is too old to stand in for anything."""
+        """Delete the results that are older than `RESULTS_KEPT`."""
         oldest = time.time() - RESULTS_KEPT.total_seconds()
         for path in self._folder.glob(f"{KEY}*") if self._folder is not None else ():
             with contextlib.suppress(OSError):
@@ -70,12 +70,12 @@ class PersistedResults:
 
 
 def without_kept_results(task: Task[P, R]) -> Task[P, R]:
-    """Return the task so that Prefect neither reads a kept result nor keeps one."""
+    """Return the task with options under which Prefect neither reads nor persists results."""
     return task.with_options(persist_result=False, cache_policy=NO_CACHE)
 
 
 def _close_to_others(folder: Path) -> None:
-    """Let no other user plant a result, and delete those that one did.
+    """Close the folder to other users, and delete results that another user wrote.
 
     Raises:
         FolderNotPrivate: Another user can write there.
@@ -83,7 +83,7 @@ def _close_to_others(folder: Path) -> None:
     """
     if folder == Path(get_current_settings().results.local_storage_path).expanduser().absolute():
         private_folder(folder)
-    else:  # that of a block, whose rights are its owner's to choose
+    else:  # the folder of a block, whose owner chooses its rights
         make_folder(folder)
         check_folder(folder)
     for path in folder.glob(f"{KEY}*"):

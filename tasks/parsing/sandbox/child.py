@@ -1,9 +1,9 @@
-"""The process that touches the file: `python -m prefect_ollama.tasks.parsing.sandbox.child MODULE`.
+"""The process that reads files: `python -m prefect_ollama.tasks.parsing.sandbox.child MODULE`.
 
-MODULE reads the files of one format (`file_reader`). This process takes requests on its standard input and answers on
-its standard output, line by line. Everything that depends on what a file holds is done here, within its limits. It may
-die at any moment, by a limit of its own or by its parent's hand; the lines it wrote until then are whole. It gives up
-all rights that it does not need before the first file comes (see `confinement`).
+MODULE reads the files of one format (`file_reader`). This process reads requests from its standard input and answers
+on its standard output, line by line. All work that depends on the content of a file is done here, within limits. The
+process may end at any moment, by its own limit or by its parent; the lines that it wrote before are complete. Before
+the first file it gives up all rights that it does not need (see `confinement`).
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from prefect_ollama.tasks.parsing.sandbox.talk import Talk
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """What a child may do at most, for all its files. The parent gives it as JSON on the command line.
+    """The hard limits of a child for all its files, and its setup. The parent passes it as JSON on the command line.
 
     Attributes:
-        memory_mb: Memory beyond that at rest, in MiB, the mapped file included; None for no hard limit.
+        memory_mb: Memory beyond that at rest, in MiB, with the mapped file; None for no hard limit.
         cpu_seconds: CPU time of all files together; None for no hard limit.
-        setup: What the reader is made with.
-        descriptors: Number of the socket that open files come over, None where there is none.
+        setup: The argument of `make_reader`.
+        descriptors: Number of the socket over which open files come; None if there is none.
     """
 
     memory_mb: int | None = None
@@ -53,6 +53,7 @@ class _Child:
         self._answers = answers
         self._files = None if ceiling.descriptors is None else socket.socket(fileno=ceiling.descriptors)
         self._reader = reader
+        # Limits come before the confinement, after which this process may not open /proc.
         self._limits = Limits(memory_mb=ceiling.memory_mb, cpu_seconds=ceiling.cpu_seconds)
         self._unconfined = confinement.confine(reader.readable)
 
@@ -75,12 +76,12 @@ class _Child:
             self._limits.apply(
                 cpu=budget.cpu_seconds,
                 wall=budget.wall_seconds,
-                # The file may be mapped, which takes room among the addresses and not in memory.
+                # RLIMIT_AS counts addresses, and a mapped file takes addresses but no memory.
                 memory_mb=budget.memory_mb + size // 2**20 + 1,
             )
             done = self._done(request, None if file is None else file.number, talk)
             self._limits.lift()
-        gc.collect()
+        gc.collect()  # the collector is off while a file is read (see `main`)
         done |= {"cpu_seconds": used_cpu() - cpu, "grown_mb": self._limits.grown_mb}
         talk.say(protocol.DONE, 0, orjson.dumps(done))
 
@@ -97,7 +98,7 @@ class _Child:
             for lines in codec.encoded_pages(document.pages):
                 talk.write(lines)
             return codec.encoded_rest(document)
-        except BrokenPipeError:
+        except BrokenPipeError:  # the parent is gone, and nobody would read a refusal
             raise
         except Exception as error:
             kind, message = self._reader.refusal(error)
@@ -140,18 +141,20 @@ def main(arguments: Sequence[str] = sys.argv[1:]) -> None:
     end_with_parent()
     module, *rest = arguments
     ceiling = Ceiling(**orjson.loads(rest[0])) if rest else Ceiling()
-    # Whatever a library prints must not get between the lines: the pipe moves to a descriptor of its own.
+    # Output of a library must not mix with the protocol, so the pipe moves to another descriptor.
     pipe = os.dup(1)
     with open(os.devnull, "wb") as null:  # noqa: PTH123
         os.dup2(null.fileno(), 1)
     make_reader: MakeReader = import_module(module).make_reader
     reader = make_reader(ceiling.setup)
-    # One file makes next to no garbage in circles; looking for it all the time costs a twentieth of that time.
+    # A file makes hardly any reference cycles, and the collector takes a twentieth of the time. `freeze` also keeps
+    # it from scanning the modules (https://docs.python.org/3/library/gc.html#gc.freeze).
     gc.freeze()
     gc.disable()
     try:
         _Child(sys.stdin.buffer, pipe, ceiling, reader).serve()
     except MemoryError:
+        # At once: to shut down the interpreter would need memory too.
         os._exit(protocol.OUT_OF_MEMORY)
 
 

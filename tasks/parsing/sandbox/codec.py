@@ -1,4 +1,4 @@
-"""A document on its way from the child to its parent: a line for each page, and the rest in the last line."""
+"""Encode a document in the child and decode it in the parent: a line for each page, and the rest in the last line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from prefect_ollama.tasks.parsing.document import Block, Box, Page, ParsedDocument
 from prefect_ollama.tasks.parsing.sandbox import protocol
 
-# Pages that are sent at once: each time wakes the parent up.
+# Pages that are sent together, because each write wakes the parent up.
 _TOGETHER: Final = 32
 
 _Type = TypeVar("_Type")
@@ -36,7 +36,7 @@ def decoded_page(number: int, body: bytes) -> Page:
     """Return a page from the body of its line.
 
     Raises:
-        ProtocolError: It is no page. A file may have taken the child over, so every value is checked.
+        ProtocolError: It is no page. A hostile file may control the child, so the type of every value is checked.
     """
     width, height, ocr, heads, label, blocks = _checked(_page_type(), body)
     made = [
@@ -47,7 +47,7 @@ def decoded_page(number: int, body: bytes) -> Page:
 
 
 def encoded_rest(document: ParsedDocument) -> dict[str, Any]:
-    """Return what there is to a document beside its pages, as JSON can hold it."""
+    """Return everything of a document except its pages, as values for JSON."""
     return {
         "pages": (),
         "page_count": document.page_count,
@@ -63,7 +63,7 @@ def decoded_document(pages: Sequence[Page], body: bytes) -> ParsedDocument:
     """Return a document from its pages and the body of the last line.
 
     Raises:
-        ProtocolError: It is none, or the pages are not in order.
+        ProtocolError: It is no document, or the pages are not in order.
     """
     document = _checked(_document_type(), body)
     bounds = [0, *(page.number for page in pages), document.page_count + 1]

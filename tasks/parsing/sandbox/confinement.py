@@ -1,14 +1,14 @@
-"""Take rights away from the parser process, so that a file that takes it over gains next to nothing.
+"""Take rights away from the parser process, so that a hostile file that controls it gains next to nothing.
 
 `confine` is called once, after all imports and before the first file. From then on the process
 
-- gains no rights by starting a program (`no_new_privs`), and can start none,
-- opens no file but the parser's own code and what its format names, for reading (Landlock),
-- makes no socket, and looks into no other process (seccomp),
+- can start no program, and would gain no rights by one (`no_new_privs`),
+- can open only the parser's own code and the files that its format names, for reading (Landlock),
+- can make no socket, and inspect no other process (seccomp),
 - cannot raise its hard limits (see `limits`).
 
-The file to read comes as an open descriptor. Landlock needs Linux 5.13, seccomp Linux 3.5, on x86-64 or ARM64;
-what the kernel lacks is named, and the parser works without it.
+The file to read comes as an open descriptor. Landlock needs Linux 5.13, and seccomp Linux 3.5, on x86-64 or ARM64. If
+the kernel lacks one of them, the log names it, and the parser works without it.
 
 Sources: https://docs.kernel.org/userspace-api/landlock.html,
 https://docs.kernel.org/userspace-api/seccomp_filter.html. The packages for both on PyPI are pre-releases or need a
@@ -27,6 +27,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+# Constants of <linux/prctl.h>, <linux/seccomp.h> and <linux/landlock.h>.
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_SET_SECCOMP: Final = 22
 _SECCOMP_MODE_FILTER: Final = 2
@@ -36,12 +37,13 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _RULESET_VERSION: Final = 1
 _PATH_BENEATH: Final = 1
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
-# How many of the rights to files each version of Landlock knows, and from which on it handles TCP and scopes.
+# How many file rights each version of Landlock knows, and the versions that added TCP and scopes. A ruleset may only
+# name rights that the kernel knows.
 _FILE_RIGHTS: Final = {1: 13, 2: 14, 3: 15, 4: 15}
 _MOST_FILE_RIGHTS: Final = 16
 _TCP_SINCE, _SCOPES_SINCE = 4, 6
 
-# System calls that no parsing needs, by machine: number of the architecture for seccomp, then the calls.
+# System calls that no parser needs, by machine, with their numbers in <asm/unistd.h>.
 _CALLS: Final = {
     "x86_64": {
         "socket": 41, "connect": 42, "accept": 43, "bind": 49, "listen": 50, "socketpair": 53, "accept4": 288,
@@ -58,26 +60,28 @@ _CALLS: Final = {
         "keyctl": 219, "bpf": 280, "perf_event_open": 241, "userfaultfd": 282, "io_uring_setup": 425,
     },
 }  # fmt: skip
+# Identifies the architecture of a call (<linux/audit.h>): numbers of calls differ between them.
 _AUDIT_ARCH: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _CLONE: Final = {"x86_64": 56, "aarch64": 220}
 _CLONE3: Final = 435
 _CLONE_THREAD: Final = 0x00010000
-# Numbers from here on are those of the x32 interface, by which the same calls could be made.
+# Numbers from here on belong to the x32 interface, which would offer the same calls under other numbers.
 _X32: Final = 0x40000000
 
+# Return values of a seccomp filter, instructions of classic BPF, and offsets in `struct seccomp_data`.
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _LOAD, _EQUAL, _AT_LEAST, _BIT_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER_AT, _ARCH_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
 
 
 def confine(readable: Iterable[str | Path] = ()) -> list[str]:
-    """Take the rights away for good.
+    """Take the rights away, which cannot be undone.
 
     Args:
-        readable: Files and folders that may still be read, beside the code that is loaded.
+        readable: Files and folders that may still be read, in addition to the code that is loaded.
 
     Returns:
-        What could not be done, each with the reason; empty where all was.
+        The parts that could not be done, each with the reason; empty if all were done.
     """
     if sys.platform != "linux":
         return [f"Landlock and seccomp (there are none on {platform.system()})"]
@@ -97,7 +101,7 @@ def confine(readable: Iterable[str | Path] = ()) -> list[str]:
 
 
 def code_folders() -> set[str]:
-    """Folders that hold the interpreter and the modules that are loaded, links resolved."""
+    """Return the folders of the interpreter and of the loaded modules, with links resolved."""
     found = {os.path.realpath(place) for place in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
     for module in list(sys.modules.values()):
         if file := getattr(module, "__file__", None):
@@ -149,7 +153,7 @@ def _seccomp(libc: ctypes.CDLL) -> None:
 
 
 def _filter(machine: str) -> list[bytes]:
-    """The filter as instructions for the kernel: what is not refused is allowed."""
+    """Return the filter as instructions for the kernel. Calls that are not refused are allowed."""
     refuse = _step(_RETURN, _ERRNO | errno.EPERM)
     steps = [
         _step(_LOAD, _ARCH_AT),
@@ -161,8 +165,8 @@ def _filter(machine: str) -> list[bytes]:
         steps += [_step(_AT_LEAST, _X32, 0, 1), refuse]
     for number in _CALLS[machine].values():
         steps += [_step(_EQUAL, number, 0, 1), refuse]
-    # The C library makes threads by `clone3` and takes to `clone` where there is none. The flags of `clone3` lie in
-    # memory, where a filter cannot see whether it is a thread that is asked for, or a process.
+    # A new thread is allowed, and a new process is not. The flags of `clone3` are in memory, which a filter cannot
+    # read, so it is reported as missing. The C library then uses `clone`, whose flags are an argument.
     steps += [_step(_EQUAL, _CLONE3, 0, 1), _step(_RETURN, _ERRNO | errno.ENOSYS)]
     steps += [
         _step(_EQUAL, _CLONE[machine], 0, 3),

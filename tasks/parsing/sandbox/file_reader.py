@@ -1,4 +1,4 @@
-"""What reads the files of one format within the child process."""
+"""The interface of a reader, which reads the files of one format in the child process."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ class FileReader(Protocol):
     """Reads files of one format, one at a time. It is made in the child before the rights are taken away.
 
     Attributes:
-        readable: Files and folders that it opens while it reads, beside the file itself and the code.
+        readable: Files and folders that it opens while it reads, except the file itself and the code.
     """
 
     readable: Sequence[str | Path]
 
     def read(self, file: bytes | int, request: Mapping[str, Any], talk: Talk) -> ParsedDocument:
-        """Read a file and make the document of it.
+        """Read a file, and return it as a document.
 
         Args:
             file: Its path, or its descriptor.
-            request: What the parent's half of the format asks for.
-            talk: Tells the parent how far it is, and what there is so far.
+            request: Options from the parent's half of the format (`DocumentFormat.request`).
+            talk: Reports progress and journal entries to the parent.
         """
         ...
 
     def replay(
         self, journal: Iterator[Line], stopped: tuple[str, str, str], request: Mapping[str, Any], talk: Talk
     ) -> ParsedDocument:
-        """Make the document of what another child, which was stopped, had entered in its journal.
+        """Return the document of the journal of another child, which was stopped.
 
         Args:
-            journal: The entries, to be read to their end.
-            stopped: Why it was stopped: kind, reason and remedy of the problem of each page that it did not get to.
+            journal: The entries; all must be read.
+            stopped: Kind, reason and remedy of the problem of each page that the other child did not reach.
             request: As for `read`.
             talk: As for `read`.
         """
         ...
 
     def refusal(self, error: Exception) -> tuple[str, str]:
-        """Return why an error ends the reading of a file: a key of `REMEDIES`, and a sentence without a full stop."""
+        """Return why a file cannot be read after an error: a key of `REMEDIES`, and a sentence without a full stop."""
         ...
 
 
@@ -72,5 +72,5 @@ class PageDrawer(Protocol):
         ...
 
 
-# What the module of a reader has under the name `make_reader`; it takes the format's `setup`.
+# The type of `make_reader` in the module of a reader. Its argument is the format's `setup`.
 MakeReader = Callable[[Mapping[str, Any]], FileReader]

@@ -1,4 +1,4 @@
-"""Limits that the child process sets on itself for every file, so that it ends even if nobody watches it."""
+"""Limits that the child process sets on itself for each file, so that it ends even if its parent is gone."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import time
 
 try:
     import resource
-except ImportError:  # Windows has none; the parent's clock still holds.
+except ImportError:  # Windows has none; there the parent's clock is the only limit
     resource = None  # type: ignore[assignment]
 
 _MB = 2**20
 
-# Pipes, the file, fonts and language data; many more would let a hostile file hoard them.
+# Enough for pipes, the file, fonts and language data, and too few for a hostile file to exhaust the system's.
 _DESCRIPTORS = 128
 
 
@@ -30,33 +30,33 @@ _STATM = _statm()
 
 
 def used_cpu() -> float:
-    """CPU time of this process so far, in seconds."""
+    """Return the CPU time of this process so far, in seconds."""
     return time.process_time()
 
 
 def held_mb() -> float:
-    """Address space of this process, in MiB; 0 where the system does not tell."""
+    """Return the address space of this process in MiB; 0 if the system does not report it."""
     if _STATM is None:
         return 0.0
-    # Opened once: a confined process opens nothing in /proc.
+    # Opened when this module is imported, because a confined process may not open files in /proc.
     pages = int(os.pread(_STATM, 256, 0).split()[0])
     return pages * os.sysconf("SC_PAGE_SIZE") / _MB
 
 
 class Limits:
-    """Sets and lifts the limits of this process. Memory counts from what it held when this was made.
+    """Sets and lifts the limits of this process. Memory counts from its size when this object is made.
 
     Args:
-        memory_mb: MiB beyond that at rest that no file may have more of. A hard limit: nothing raises it again.
-        cpu_seconds: CPU time of all files together, likewise.
+        memory_mb: Hard limit of memory beyond that at rest, in MiB. The process cannot raise it again.
+        cpu_seconds: Hard limit of the CPU time of all files together.
     """
 
     def __init__(self, *, memory_mb: int | None = None, cpu_seconds: float | None = None) -> None:
         self._at_rest_mb = held_mb()
         if resource is None:
             return
-        _hard(resource.RLIMIT_CORE, 0)
-        _hard(resource.RLIMIT_FSIZE, _MB)
+        _hard(resource.RLIMIT_CORE, 0)  # a core dump would hold the document, and take gigabytes
+        _hard(resource.RLIMIT_FSIZE, _MB)  # the parser writes no files
         _hard(resource.RLIMIT_NOFILE, _DESCRIPTORS)
         if memory_mb is not None and self._at_rest_mb:
             _hard(resource.RLIMIT_AS, int(self._at_rest_mb + memory_mb) * _MB)
@@ -81,11 +81,11 @@ class Limits:
         if resource is None:
             return
         _soft(resource.RLIMIT_CPU, math.ceil(used_cpu() + cpu))
-        # A last resort for a child whose parent was killed: the parent's own clock runs out before.
+        # Ten seconds later than the parent's clock, so it only ends a child whose parent was killed.
         signal.setitimer(signal.ITIMER_REAL, wall + 10)
 
     def lift(self) -> None:
-        """Take the limits away, but for those that nothing honest runs into."""
+        """Lift the limits of one file. The hard limits stay."""
         if resource is None:
             return
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -105,6 +105,6 @@ def _soft(which: int, value: int) -> None:
     hard = resource.getrlimit(which)[1]
     if hard != resource.RLIM_INFINITY and value != resource.RLIM_INFINITY:
         value = min(value, hard)
-    # macOS refuses a limit on the address space; there the CPU limit and the parent's clock remain.
+    # macOS refuses a limit of the address space; there only the CPU limit and the parent's clock hold.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(which, (value, hard))

@@ -1,4 +1,4 @@
-"""What a child process is asked to do with one file, and what that may cost. Pure values."""
+"""The order to read one file, with its limits. Pure values."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one file may cost.
+    """The limits of one file.
 
     Attributes:
         memory_mb: Memory beyond that of the process at rest, in MiB.
-        cpu_seconds: CPU time, in seconds; extra work has time of its own.
-        wall_seconds: Time by the clock, in seconds; extra work has time of its own.
+        cpu_seconds: CPU time, in seconds, without extra work.
+        wall_seconds: Time by the clock, in seconds, without extra work.
         output_mb: Text with its positions that the file may yield, in MiB.
-        allow_partial: Whether pages that were read before a limit was reached make a document.
+        allow_partial: Whether the pages that were read before a limit was reached are kept as a document.
     """
 
     memory_mb: int
@@ -28,13 +28,13 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class ExtraTime:
-    """Time for work that comes after all pages were read and adds to them: to stop it costs nothing of these.
+    """Time for extra work, such as OCR, after all pages were read. If it is stopped, the pages are kept.
 
     Attributes:
-        seconds: How much, in seconds of the CPU and by the clock.
-        kind: Word for the problem of a page that it did not suffice for.
+        seconds: Limit of CPU time and of time by the clock, in seconds.
+        kind: Kind of the problem of a page for which the time did not suffice.
         reason: The same in a sentence.
-        remedy: What to do about it.
+        remedy: How to solve the problem.
     """
 
     seconds: float
@@ -48,10 +48,10 @@ class Order:
     """One file to read.
 
     Attributes:
-        path: The file. Where a descriptor is sent too, the path only names it.
-        budget: What it may cost.
-        request: What the reader of its format is told, as JSON can hold it.
-        extra: Time for extra work; None where the format has none.
+        path: The file. If a descriptor is sent too, the path only names it.
+        budget: Its limits.
+        request: Options for the reader of its format, as values for JSON.
+        extra: Time for extra work; None if the format has none.
     """
 
     path: bytes

@@ -1,4 +1,4 @@
-"""The child process as its parent sees it: two pipes, a clock, and what its end means."""
+"""The child process, seen from its parent: two pipes, a clock, and the cause of its end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import orjson
 from prefect_ollama.blocks.child_processes import start_tied
 from prefect_ollama.tasks.parsing.sandbox import protocol
 
-# To import what reads a format takes half a second; this is for a machine under heavy load.
+# Seconds until the child must be ready. Importing a reader takes half a second; the rest is for a busy machine.
 _START_SECONDS: Final = 60.0
 
 
@@ -30,11 +30,11 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 
-# How often the clock is looked at while a file is read.
+# Seconds between two checks of the clock while a file is read.
 _LOOK_SECONDS: Final = 0.2
 
-# All that a child sees of the environment, beside what its format asks for: what finds Python, its modules and
-# libraries. Keys and tokens of other programs are none of its business.
+# The environment variables of a child, in addition to those of its format: those that locate Python, its modules and
+# libraries. It gets no others, because they hold keys and tokens of other programs.
 _ENVIRONMENT: Final = (
     *("PATH", "LANG", "LC_ALL", "LC_CTYPE", "PYTHONPATH", "PYTHONHOME"),
     *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT"),
@@ -42,20 +42,19 @@ _ENVIRONMENT: Final = (
 
 
 class CannotStart(Exception):
-    """The process ended, or said nothing, before it was ready."""
+    """The process ended or did not answer before it was ready."""
 
 
 class ChildProcess:
-    """A child that is ready for requests, and killed when its time is up.
+    """A child that is ready for requests, and is killed when its time is up.
 
     Args:
         module: The module that reads the files of a format in the child (`file_reader`).
-        ceiling: Limits that the child sets on itself for good; what `child.Ceiling` holds. Without it the child takes
-            the defaults of that.
-        environment: Variables that the child sees beside those that every one needs.
+        ceiling: The fields of `child.Ceiling`: hard limits that the child sets on itself. By default there are none.
+        environment: Environment variables of the child, in addition to those that every child needs.
 
     Attributes:
-        unconfined: What of its confinement the kernel does not offer, each with the reason.
+        unconfined: The parts of the confinement that the kernel does not offer, each with the reason.
     """
 
     def __init__(
@@ -67,17 +66,17 @@ class ChildProcess:
         """Start a child and wait until it is ready.
 
         Raises:
-            CannotStart: It never was.
+            CannotStart: It did not become ready.
         """
-        # Descriptors travel over a socket of their own: a pipe carries bytes alone. Windows has no such sockets.
+        # Descriptors are sent over a socket, because a pipe carries only bytes. Windows has no such sockets.
         self._descriptors: socket.socket | None = None
         theirs: socket.socket | None = None
         if hasattr(socket, "send_fds"):
             self._descriptors, theirs = socket.socketpair()
         given = orjson.dumps({**(ceiling or {}), "descriptors": theirs.fileno() if theirs else None})
-        # A subprocess and not multiprocessing: Dask's workers are daemonic and may have no such children.
-        # -P: the folder the worker runs in must not lend the child its modules.
-        # A session of its own: Ctrl-C is for the parent, which closes the pipe.
+        # A subprocess and not `multiprocessing`, whose daemonic processes, such as Dask's workers, may have no
+        # children. -P: the child must not import modules from the folder in which the worker runs. A session of its
+        # own: Ctrl-C goes to the parent, which closes the pipe.
         self._process = start_tied(
             [
                 sys.executable,
@@ -103,7 +102,8 @@ class ChildProcess:
         self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self._answers: BinaryIO = self._process.stdout  # type: ignore[assignment]
         if hasattr(fcntl, "F_SETPIPE_SZ"):
-            with contextlib.suppress(OSError):  # The user has as many large pipes as allowed.
+            # A large pipe wakes the parent less often. The kernel refuses when the user has too many of them.
+            with contextlib.suppress(OSError):
                 fcntl.fcntl(self._answers.fileno(), fcntl.F_SETPIPE_SZ, protocol.PIPE_BYTES)
         self._lines = protocol.LineReader(self._answers.fileno())
         self._deadline = float("inf")
@@ -130,9 +130,9 @@ class ChildProcess:
         return self._process.pid
 
     def send(self, request: dict[str, Any], journal: bytes = b"", descriptor: int | None = None) -> None:
-        """Send a request, with the journal or the open file that it is about.
+        """Send a request, with a journal or an open file.
 
-        A child that has ended is noticed by `receive`.
+        Errors of the pipe are ignored, because `receive` notices that the child has ended.
         """
         with contextlib.suppress(OSError):
             if descriptor is not None and self._descriptors is not None:
@@ -142,30 +142,30 @@ class ChildProcess:
             self._requests.flush()
 
     def receive(self, limit: int) -> protocol.Line | None:
-        """Wait for a line; None when the child has ended.
+        """Wait for a line, and return it; None if the child has ended.
 
         Raises:
-            protocol.ProtocolError: It sent more than `limit` bytes, or what is no line.
+            protocol.ProtocolError: It sent more than `limit` bytes, or an invalid line.
         """
         try:
             return self._lines.read(limit)
         except protocol.ProtocolError:
             if self.ran_out or self._process.poll() is not None:
-                return None  # Broken off by its death.
+                return None  # the line is incomplete because the child died
             raise
 
     def allow(self, seconds: float) -> None:
-        """Kill it in so many seconds from now, unless told otherwise."""
+        """Kill it in this many seconds from now, unless this or `stop_clock` is called before."""
         self._deadline = time.monotonic() + seconds
         self._busy.set()
 
     def stop_clock(self) -> None:
-        """Let it live as long as it likes."""
+        """Set no limit of time."""
         self._deadline = float("inf")
         self._busy.clear()
 
     def end(self) -> None:
-        """Close its pipe, upon which it ends by itself; kill it if it does not."""
+        """Close its pipe, so that it ends by itself; kill it if it does not."""
         with contextlib.suppress(OSError):
             self._requests.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -173,7 +173,7 @@ class ChildProcess:
         self.kill()
 
     def kill(self) -> None:
-        """Kill it, if it has not ended yet, and take leave of it."""
+        """Kill it if it has not ended yet, and release its pipes."""
         self.stop_clock()
         self._process.kill()
         self._process.wait()
@@ -184,27 +184,28 @@ class ChildProcess:
                 stream.close()
 
     def cause_of_death(self) -> tuple[str, str]:
-        """Say why it ended: a kind ("wall-time", "cpu-time", "memory", "crashed"), and in words."""
+        """Return why it ended: a kind ("wall-time", "cpu-time", "memory", "changed" or "crashed"), and a sentence."""
         try:
             code = self._process.wait(5)
-        except subprocess.TimeoutExpired:  # It closed its pipe and lives on.
+        except subprocess.TimeoutExpired:  # it has closed its pipe without ending
             self._process.kill()
             code = self._process.wait()
         if self.ran_out or code == -_number("SIGALRM"):
             return "wall-time", "it takes longer than allowed"
         if code == -_number("SIGXCPU"):
             return "cpu-time", "it takes more CPU time than allowed"
+        # A mapped file that is cut off while it is read.
         if code == -_number("SIGBUS"):
             return "changed", "the file became shorter while it was read"
         if code == protocol.OUT_OF_MEMORY:
             return "memory", "it takes more memory than allowed"
         if code == -_number("SIGKILL"):
-            return "crashed", "the parser process was killed from outside, for want of memory perhaps"
+            return "crashed", "the parser process was killed from outside, perhaps for lack of memory"
         how = f"by signal {-code}" if code < 0 else f"with exit status {code}"
         return "crashed", f"the parser process ended {how}"
 
     def look_at_clock(self) -> bool:
-        """Kill the child if its time is up; give whether it lives."""
+        """Kill the child if its time is up, and return whether it lives."""
         if time.monotonic() > self._deadline:
             self.ran_out = True
             self._process.kill()
@@ -213,9 +214,9 @@ class ChildProcess:
 
 
 def _watch(reference: weakref.ref[ChildProcess], busy: threading.Event) -> None:
-    """Look at the clock while the child is at work: a thread works where pipes have no time-out, too.
+    """Check the clock while the child works. A thread does it, because pipes have no time-out on all systems.
 
-    It knows the child by a weak reference, so that one that is forgotten and not closed ends all the same.
+    It has only a weak reference to the child, so a child that is not closed is still collected, and ends.
     """
     while True:
         busy.wait(50 * _LOOK_SECONDS)

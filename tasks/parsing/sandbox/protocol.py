@@ -1,11 +1,12 @@
-"""What a parser and its child process say to each other, a line at a time.
+"""The protocol between a parser and its child process: one line for each message.
 
-A line is `kind page body`, the body being JSON and the page counted from 0; a request is one JSON object. Whatever
-a hostile file makes of the child, what it says is only data.
+A line from the child is `kind page body`, where the body is JSON and pages count from 0. A request is one JSON object.
+The parent treats all lines as data, because a hostile file may control the child.
 
-Kinds in capitals are the protocol's own. Those in lower case are entries of the **journal**, and their meaning is the
-format's: what was read, of each page too where the child may have to end before it has made the document. When it dies,
-another one is told the journal and makes of it what the first would have.
+Kinds in capitals belong to the protocol. Kinds in lower case are entries of the **journal**, and each format defines
+its
+own: what was read, page by page if the child may be stopped before the document is complete. When a child dies, another
+one gets the journal, and makes the document that the first child would have made of it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import orjson
 READY: Final = b"READY"  # imported and waiting
 COUNTED: Final = b"COUNTED"  # the file has so many pages
 READ: Final = b"READ"  # pages have been read up to this one
-KEPT: Final = b"KEPT"  # the journal makes a document by now
+KEPT: Final = b"KEPT"  # the journal suffices for a document
 SEEN: Final = b"SEEN"  # all pages were read; what comes now adds to them
 EXTRA: Final = b"EXTRA"  # begins extra work on a page, which has time of its own
 MAKES: Final = b"MAKES"  # all has been read and looked at again; makes the document
@@ -34,15 +35,15 @@ SHORT: Final = 2**24
 # Most bytes of any line.
 MAX_MESSAGE_BYTES: Final = 2**26
 
-# The most that an unprivileged process may ask of Linux for a pipe: some hundred pages.
+# The largest pipe that Linux gives an unprivileged process (`fs.pipe-max-size`, pipe(7)): some hundred pages of text.
 PIPE_BYTES: Final = 2**20
 
-# Exit status of a child that had not even the memory left to say so.
+# Exit status of a child that had no memory left to send an error.
 OUT_OF_MEMORY: Final = 77
 
 
 class ProtocolError(Exception):
-    """A line is longer than allowed, broken off, or no line of this protocol."""
+    """A line is too long, incomplete, or not a line of this protocol."""
 
 
 class Line(NamedTuple):
@@ -53,7 +54,7 @@ class Line(NamedTuple):
     body: bytes
 
     def json(self) -> Any:
-        """Decode the body.
+        """Return the decoded body.
 
         Raises:
             ProtocolError: It is no JSON.
@@ -65,22 +66,22 @@ class Line(NamedTuple):
 
 
 def write_line(kind: bytes, page: int, body: bytes) -> bytes:
-    """Make a line, its end included."""
+    """Return a line with its end."""
     return b"%b %d %b\n" % (kind, page, body)
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write all of it, also where the pipe takes a part at a time."""
+    """Write all data, even if the pipe takes only a part at a time."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
 def read_line(line: bytes) -> Line:
-    """Take a line apart.
+    """Parse a line.
 
     Raises:
-        ProtocolError: It is none of this protocol.
+        ProtocolError: It is not a line of this protocol.
     """
     try:
         kind, page, body = line.split(b" ", 2)
@@ -90,7 +91,7 @@ def read_line(line: bytes) -> Line:
 
 
 class LineReader:
-    """Reads lines from a pipe, as many at a time as have come."""
+    """Reads lines from a pipe, as many at a time as have arrived."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -99,7 +100,7 @@ class LineReader:
         self._rest_bytes = 0
 
     def read(self, limit: int) -> Line | None:
-        """Give the next line; None at the end of the pipe.
+        """Return the next line; None at the end of the pipe.
 
         Raises:
             ProtocolError: It is longer than `limit` bytes, or the pipe ended within it.

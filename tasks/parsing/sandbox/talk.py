@@ -1,4 +1,4 @@
-"""What a reader tells the parent while it reads. Each line is sent at once: what was said before a kill is not lost."""
+"""Messages of a reader to the parent. Each is sent at once, so nothing that was sent is lost if the child is killed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Talk:
 
     Args:
         answers: Descriptor of the pipe.
-        limits: Those of this process.
-        budget: What the file may cost.
+        limits: Limits of this process.
+        budget: Limits of the file.
     """
 
     def __init__(self, answers: int, limits: Limits, budget: Budget) -> None:
@@ -23,34 +23,34 @@ class Talk:
         self._extra = False
 
     def pages(self, count: int) -> None:
-        """Say how many pages the file has."""
+        """Report how many pages the file has."""
         self.say(protocol.COUNTED, count)
 
     def entry(self, kind: bytes, page: int, body: bytes) -> None:
-        """Enter something in the journal. Its kind is the format's own, in lower case."""
+        """Add an entry to the journal. The format defines its kind, in lower case."""
         assert kind.islower()
         self.say(kind, page, body)
 
     def worth_keeping(self) -> None:
-        """Say that the journal makes a document by now, should the reader be stopped."""
+        """Report that the journal suffices for a document, if the reader is stopped from now on."""
         self.say(protocol.KEPT)
 
     def read(self, page: int) -> None:
-        """Say that pages have been read up to this one, counted from 0."""
+        """Report that all pages up to this one were read, counted from 0."""
         self.say(protocol.READ, page)
 
     def all_read(self) -> None:
-        """Say that all pages were read; what comes now adds to them."""
+        """Report that all pages were read; later entries add to them."""
         self.say(protocol.SEEN)
 
     def begin_extra(self, page: int, seconds: float) -> None:
-        """Begin extra work on a page, with so many seconds from now on; the parent keeps its own clock too."""
+        """Begin extra work on a page, with a limit of seconds from now on. The parent also keeps a clock."""
         self._extra = True
         self.say(protocol.EXTRA, page)
         self._limits.time(cpu=seconds, wall=seconds)
 
     def make(self) -> None:
-        """Say that the document is being made. After extra work there is as much time for it as there was to read."""
+        """Report that the document is being made. After extra work, this gets the limits of time of reading again."""
         self.say(protocol.MAKES)
         if self._extra:
             self._limits.time(cpu=self._budget.cpu_seconds, wall=self._budget.wall_seconds)
