@@ -10,6 +10,7 @@ import prefect_ollama
 from prefect_ollama.cache import cache
 from prefect_ollama.documents import documents
 from prefect_ollama.ingest import ingest, re_embed
+from prefect_ollama.mcp import mcp
 from prefect_ollama.node import EXAMPLES as NODE_EXAMPLES
 from prefect_ollama.node import node
 from prefect_ollama.nodes import discover, nodes, tune
@@ -31,6 +32,10 @@ EXAMPLES: dict[Callable[..., int], tuple[str, ...]] = {
     documents: (
         "prefect-ollama documents --table papers --problems",
         "prefect-ollama documents report.pdf --markdown -o report.md",
+    ),
+    mcp: (
+        "prefect-ollama mcp --table papers",
+        "prefect-ollama mcp --table papers --http --port 8765",
     ),
     runs: ("prefect-ollama runs --table papers --limit 5",),
     roll_back: ("prefect-ollama roll-back 0198c2f4-7d1e-7a53-b8e0-5f2a9c6d4e31 --table papers",),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         one_document,
         page_pictures,
     )
-    from prefect_ollama.tasks.searching.filter import Filter
+    from prefect_ollama.tasks.searching.filter import Filter, named
     from prefect_ollama.tasks.searching.nodes import asking_as, refuse_other_vectors, verified
     from prefect_ollama.tasks.searching.opening import open_for_search
     from prefect_ollama.tasks.searching.question import normalised
@@ -32,6 +32,7 @@ __all__ = [
     "compare_rows",
     "described",
     "file_named",
+    "named",
     "normalised",
     "one_document",
     "open_corpus",
@@ -57,7 +58,7 @@ if not TYPE_CHECKING:
                 "one_document",
                 "page_pictures",
             ),
-            "filter": ("Filter",),
+            "filter": ("Filter", "named"),
             "nodes": ("asking_as", "refuse_other_vectors", "verified"),
             "opening": ("open_for_search",),
             "question": ("normalised",),
