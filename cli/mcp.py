@@ -86,8 +86,8 @@ def mcp(
 
 
 def _home_file() -> Path:
-    from prefect_ollama.blocks.by_address import prefect_home
     from prefect_ollama.blocks.private_files import private_folder
+    from prefect_ollama.blocks.setting_files import prefect_home
 
     return private_folder(prefect_home() / "prefect-ollama") / "mcp-token"
 
