@@ -108,6 +108,7 @@ def test_inside_an_async_flow(library: Library) -> None:
     library.check(*asyncio.run(nightly()))
 
 
+@pytest.mark.slow
 def test_from_threads_at_once(library: Library, tmp_path: Path, dask_workers: str) -> None:
     other = Library(tmp_path / "other", dask_workers, library.urls)
     with ThreadPoolExecutor(2) as pool:

@@ -217,6 +217,7 @@ def test_values_that_only_the_block_can_refuse_are_named_when_it_is_loaded(api: 
         assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_be_reached_is_said_to_be(api: Api, tmp_path: Path) -> None:
     code = (
         "from prefect_ollama.blocks import OllamaCluster\n"
@@ -251,6 +252,7 @@ def test_the_form_says_at_the_field_what_is_wrong(api: Api) -> None:
     assert api.form_errors(LanceTable, {"uri": "/data", "table": "two words"}).keys() == {"table"}
 
 
+@pytest.mark.slow
 def test_a_cluster_whose_nodes_were_picked_in_the_form(api: Api, node: Node, name: str) -> None:
     node_id = api.create(OllamaNode, name, {"url": node.url, "token": SECRET})
     picked = {"nodes": [{"$ref": {"block_document_id": node_id}}], "model": "nomic-embed-text"}
@@ -276,6 +278,7 @@ def test_a_cluster_whose_nodes_were_picked_in_the_form(api: Api, node: Node, nam
     ],
     ids=["plain node", "token", "password", "cluster", "plain table", "table"],
 )
+@pytest.mark.slow
 def test_the_form_can_save_again_what_it_shows(api: Api, block: Block, name: str) -> None:
     kind = type(block)
     document_id = str(kind(**{field: getattr(block, field) for field in kind.model_fields}).save(name))
@@ -322,6 +325,7 @@ def test_a_saved_block_is_pickled_without_its_secrets(api: Api, dumps: Any, name
     assert SECRET.encode() not in dumps(changed)
 
 
+@pytest.mark.slow
 def test_no_secret_shows_after_a_run_that_fails(api: Api, node: Node, name: str) -> None:
     ids = {
         "one": OllamaNode(url=node.url, token=SECRET).save(name),

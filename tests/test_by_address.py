@@ -106,6 +106,7 @@ print(json.dumps([found, asked, str(get_current_settings().home)]))
         ),
     ],
 )
+@pytest.mark.slow
 def test_the_home_is_the_one_that_prefect_has(
     files: dict[str, str], environment: dict[str, str], asks: bool, tmp_path: Path
 ) -> None:

@@ -206,6 +206,7 @@ class TestGetAndPut:
 class TestLimit:
     limit = 2 * 1024**2
 
+    @pytest.mark.slow
     def test_the_size_on_disk_stays_below_it(self, folder: Path) -> None:
         cache = VectorCache(CacheSpec(str(folder), self.limit))
         largest = 0
@@ -365,6 +366,7 @@ class TestDamage:
 
     @given(data=st.data())
     @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @pytest.mark.slow
     def test_whatever_happens_to_a_file_no_vector_is_wrong(self, data: st.DataObject) -> None:
         with tempfile.TemporaryDirectory() as name:
             cache = VectorCache(CacheSpec(name, LIMIT))

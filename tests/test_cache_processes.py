@@ -113,6 +113,7 @@ def killed_again_and_again(start: Start, folder: Path, kills: int) -> None:
         assert cache.stats().damaged == 0
 
 
+@pytest.mark.slow
 def test_killed_writers_leave_all_that_they_said_is_there(start: Start, tmp_path: Path) -> None:
     killed_again_and_again(start, tmp_path, kills=8)
 

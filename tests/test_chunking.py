@@ -164,6 +164,7 @@ def _place(whole: str, text: str, at: int) -> int | None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(5, 60))
+@pytest.mark.slow
 def test_an_edit_leaves_distant_chunks_as_they_were(seed: int, place: int) -> None:
     def text(i: int, salt: int) -> str:
         return " ".join(

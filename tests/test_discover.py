@@ -163,6 +163,7 @@ class TestFlow:
         OllamaNode.delete(again[1].name)
         OllamaNode.delete(known)
 
+    @pytest.mark.slow
     def test_a_name_that_is_taken_is_left_alone(
         self, pair: list[Node], monkeypatch: pytest.MonkeyPatch
     ) -> None:

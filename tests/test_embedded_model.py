@@ -39,6 +39,7 @@ def reference() -> BertReference:
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: text[:12] or "empty")
+@pytest.mark.slow
 def test_vectors_are_those_of_an_independent_implementation(
     model: EmbeddingModel, reference: BertReference, text: str
 ) -> None:

@@ -207,6 +207,7 @@ store.forget("killed", "/a", [each.doc_id for each in store.manifest("/a")][:2])
 """
 
 
+@pytest.mark.slow
 def test_a_kill_between_the_two_commits_is_gone_on_with(store: Store, spec: StoreSpec) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, spec.uri], timeout=100, check=False)
     assert done.returncode == -9
@@ -288,6 +289,7 @@ def command(
     )
 
 
+@pytest.mark.slow
 def test_without_a_terminal_it_refuses_and_says_how(
     store: Store, spec: StoreSpec, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,6 +175,7 @@ class TestExposure:
         assert exposes() == "went on"
         assert "did not reach" in caplog.text
 
+    @pytest.mark.slow
     def test_a_gateway_gets_its_user_and_password_and_the_log_does_not(
         self,
         monkeypatch: pytest.MonkeyPatch,

@@ -253,6 +253,7 @@ def test_pages_read_before_a_kill_are_kept_where_the_caller_wants_them(
     assert all(problem.remedy for problem in document.problems)
 
 
+@pytest.mark.slow
 def test_a_page_that_takes_too_much_memory_is_left_out_of_a_partial_document(
     parser: Parser, tmp_path: Path
 ) -> None:

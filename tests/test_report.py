@@ -88,6 +88,7 @@ def test_a_long_reason_is_cut() -> None:
     assert len(shown[-1]) == CELL
 
 
+@pytest.mark.slow
 def test_of_ten_thousand_files_those_that_need_attention_stand_first_and_the_rest_is_counted() -> None:
     files = [FileReport(f"folder/stored-{n}.pdf", "stored", 3, 12, node_seconds=1.5) for n in range(9000)]
     files += [

@@ -194,6 +194,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 def test_hostile_names_are_safe_in_filters(spec: StoreSpec) -> None:
     store = Store.open(spec, identity=IDENTITY, create=True)
     for number, source in enumerate(HOSTILE):

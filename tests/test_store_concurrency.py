@@ -157,6 +157,7 @@ def test_two_writers_of_unlike_contents_leave_whole_documents(
         assert document.content_hash == content or (document.status == STALE and not guarded)
 
 
+@pytest.mark.slow
 def test_several_make_one_table(tmp_path: Path) -> None:
     for attempt in range(5):
         spec, together = StoreSpec(str(tmp_path / f"db{attempt}")), Barrier(4, timeout=WAIT)
@@ -294,6 +295,7 @@ def test_what_two_add_at_once_is_there_once(
     assert {document.status for document in one.manifest()} == {STORED}
 
 
+@pytest.mark.slow
 def test_what_two_added_at_once_is_mended_by_the_next_run_if_both_were_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,9 +94,13 @@ def test_a_liar_in_mid_run_is_found_out_and_costs_seconds(
 
 
 @pytest.mark.parametrize("fault", ["lies_after", "mixes_after"])
-@pytest.mark.parametrize("overtakes", [None, 2, 3, 4, 5])
+@pytest.mark.parametrize(
+    "overtakes", [None, 2, 3, *(pytest.param(each, marks=pytest.mark.slow) for each in (4, 5))]
+)
 @pytest.mark.parametrize(("liar", "after"), list(itertools.product(range(3), (1, 2, 3, 4, 6))))
-@pytest.mark.parametrize(("count", "length"), [(60, 400), (200, 40), (600, 40)])
+@pytest.mark.parametrize(
+    ("count", "length"), [(60, 400), (200, 40), pytest.param(600, 40, marks=pytest.mark.slow)]
+)
 def test_a_liar_whose_requests_overtake_each_other_on_the_way_is_not_believed(
     monkeypatch: pytest.MonkeyPatch,
     count: int,
