@@ -8,6 +8,7 @@ import pytest
 
 from prefect_ollama.blocks.documents import Place
 from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.lance import _candidates as candidates
 from prefect_ollama.blocks.lance.filters import equals
 from tests.store_samples import IDENTITY, embedded, vector_of
 
@@ -65,3 +66,19 @@ def test_as_many_are_found_through_an_index(store: Store) -> None:
     store._chunks.table.create_index("vector", config=config, name="vector_190", replace=True)
     hits = store.search(vector_of(BOILERPLATE), limit=15)
     assert len({hit.text for hit in hits}) == 15
+
+
+@pytest.mark.parametrize("where", ["", "page_from < 1000"])
+def test_as_many_are_found_where_the_nearest_cells_hold_too_few(
+    store: Store, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    from lancedb.index import IvfSq
+
+    for name in ("PROBES_LEAST", "PROBES_MOST"):
+        monkeypatch.setattr(candidates, name, 1)
+    monkeypatch.setattr(candidates, "EXACT_ROWS", 0)
+    config = IvfSq(distance_type="cosine", num_partitions=8)
+    store._chunks.table.create_index("vector", config=config, name="vector_190", replace=True)
+    for mode in ("vector", "hybrid"):
+        hits = store.search(vector_of("x"), text="licence", limit=21, where=where, mode=mode)  # type: ignore[arg-type]
+        assert len({hit.text for hit in hits}) == 21

@@ -164,7 +164,11 @@ def _with_places(table: Any, found: _Found, where: str) -> list[Hit]:
     """Return the hits, each with the other places of its text."""
     if not found:
         return []
-    condition = both(one_of("text_hash", found), "doc_id != ''", where)
+    same_texts = one_of("text_hash", found)
+    # To count rows by the index takes a quarter of the time that it takes to read them, and most texts stand once.
+    if int(table.count_rows(same_texts)) == len(found):
+        return list(found.values())
+    condition = both(same_texts, "doc_id != ''", where)
     columns = ["text_hash", "id", "source", "path", "page_from", "page_to"]
     rows = table.search().where(condition).select(columns).to_arrow().to_pylist()
     others: dict[str, list[Place]] = {text: [] for text in found}
