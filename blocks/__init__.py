@@ -1,5 +1,7 @@
-"""What a user configures. The blocks are imported when they are asked for: an embedded node's process, whose
-code lives here too, needs no Prefect, which costs seconds to import.
+"""Blocks, which users configure, and the rooms below them.
+
+Blocks are imported at their first use: the process of an embedded node, whose code is here too, needs no Prefect, which
+takes seconds to import.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ __all__ = [
 ]
 
 
-# Before anything asks Prefect's server, in every process of ours.
+# In every process of this project, before its first request to Prefect's server.
 keep_local_direct(os.environ.get("PREFECT_API_URL"))
 
 if not TYPE_CHECKING:

@@ -1,7 +1,7 @@
-"""Results that can be awaited: `await` gives the result itself.
+"""Results that can be awaited: `await` returns the result itself.
 
-Flows run to their end before they return, in async code too. So there is nothing to wait for, and who writes `await`
-nevertheless, as for other flows there, gets the same.
+Flows run to their end before they return, in async code too. So there is nothing to wait for, but code that awaits
+them, as it awaits other flows, works too.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 class Awaitable:
-    """Can be awaited, which gives itself."""
+    """Can be awaited, and then returns itself."""
 
     __slots__ = ()
 
     def __await__(self) -> Generator[None, None, Self]:
-        """Return itself, without letting the loop do anything else."""
+        """Return itself, without giving control to the event loop."""
         return self
         yield
 
@@ -30,5 +30,5 @@ class AwaitableList(list[T], Awaitable):
 
 
 def awaited(result: Any) -> Any:
-    """The result; a list as one that can be awaited."""
+    """Return the result; a list becomes one that can be awaited."""
     return AwaitableList(result) if type(result) is list else result

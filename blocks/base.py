@@ -1,4 +1,4 @@
-"""What the blocks share: secrets stay out of errors and pickles."""
+"""The base of all blocks. It keeps secrets out of errors and pickles."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.nodes import proxy_hint
 from prefect_ollama.blocks.secrets import Sealed
 
-# What Prefect takes for the name of a block.
+# The names that Prefect allows for blocks.
 BLOCK_NAME = re.compile(r"[a-z0-9-]+")
 
 
 class StoredBlock(Block, ABC):
-    """A block that is pickled as a reference when it holds secrets and is on the server as it is here.
+    """A block that is pickled as a reference, if it holds secrets and is unchanged since it was saved or loaded.
 
-    Whoever unpickles it (a Dask worker) loads it from the server again. A block that was never saved, or was changed
-    since, has no such place; it is pickled with its secrets sealed, so that it works in this process only and in those
-    that were given them.
+    The process that unpickles it (a Dask worker) loads it from the server again. A block that was never saved, or was
+    changed since, is pickled with sealed secrets. So it works only in this process, and in processes that were given
+    the secrets.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
@@ -48,17 +48,17 @@ class StoredBlock(Block, ABC):
 
     @property
     def name(self) -> str:
-        """Name it is saved under, empty where it is not."""
+        """The name under which it is saved; empty if it is not saved."""
         return self._block_document_name or ""
 
     @property
     def unchanged(self) -> bool:
-        """Whether the server has it as it is here (as far as this process knows)."""
+        """Whether the server has the same values, as far as this process knows."""
         return self._as_saved is not None and self._as_saved == self.__dict__
 
     @property
     def logger(self) -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
-        """The run's logger inside a run, and one of this block's outside."""
+        """The logger of the run, or a logger of this block outside of runs."""
         try:
             return get_run_logger()
         except MissingContextError:
@@ -67,7 +67,7 @@ class StoredBlock(Block, ABC):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name == "_block_document_id":
-            # Prefect sets it when the block was loaded or saved: this is what the server has.
+            # Prefect sets this id when the block is loaded or saved, so these are the values on the server.
             self._as_saved = None if value is None else deepcopy(self.__dict__)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -88,10 +88,10 @@ class StoredBlock(Block, ABC):
 
     @model_serializer(mode="wrap")
     def ser_model(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
-        """Leave empty secret dicts out of what is stored.
+        """Omit empty secret dicts from the stored values.
 
-        Prefect's API shows any such dict as `"********"`, even one that is empty or null; its form then
-        refuses to save the block again, because that is no object.
+        Prefect's API returns any secret dict as `"********"`, even an empty one. Its form then refuses to save the
+        block again, because that is no object.
         """
         data = super().ser_model(handler, info)
         for name in type(self).model_fields:
@@ -102,10 +102,10 @@ class StoredBlock(Block, ABC):
 
     @classmethod
     def made(cls, **values: Any) -> Self:
-        """Make a block that is not saved.
+        """Return a block that is not saved.
 
         Raises:
-            ConfigurationError: A value is wrong; the text says which.
+            ConfigurationError: A value is invalid; the text names it.
         """
         try:
             return cls(**values)
@@ -117,24 +117,24 @@ class StoredBlock(Block, ABC):
 
     @classmethod
     def load_named(cls, name: str, *, hint: str = "") -> Self:
-        """Load a saved block; it waits, also in async code.
+        """Load a saved block. This blocks, also in async code.
 
         Args:
             name: Its name.
-            hint: What else to tell the user if there is none of this name.
+            hint: A further hint in the error if there is no block of this name.
 
         Raises:
-            ConfigurationError: There is none of this name, its values are wrong (the text says which), or the
-                Prefect server can't be reached.
+            ConfigurationError: There is no block of this name, its values are invalid (the text names them), or the
+                Prefect server cannot be reached.
         """
         return cls._loaded(f"named {name!r}", cls._loader_of_name(name), hint)
 
     @classmethod
     def find(cls, named: str | UUID) -> Self | None:
-        """Load a saved block by name or id; None where there is none of this type.
+        """Load a saved block by name or id; return None if there is none of this type.
 
         Raises:
-            ConfigurationError: Its values are wrong, or the Prefect server can't be reached.
+            ConfigurationError: Its values are invalid, or the Prefect server cannot be reached.
         """
         if isinstance(named, UUID):
             return cls._found(f"with id {str(named)!r}", cls._loader_of_id(named))
@@ -148,7 +148,8 @@ class StoredBlock(Block, ABC):
     @classmethod
     def _loader_of_name(cls, name: str) -> Callable[[], Any]:
         def load() -> Any:
-            # Prefect puts the name into a path of its API as it is: `../` in it would ask for something else.
+            # Prefect puts the name into a URL path without escaping it, so `../` in it would request another
+            # resource.
             if not BLOCK_NAME.fullmatch(name):
                 raise ValueError("Unable to find a block whose name no block can have.")
             return cls.load(name, _sync=True)  # type: ignore[call-arg]
@@ -193,8 +194,8 @@ class StoredBlock(Block, ABC):
 
     @classmethod
     def _load_from_block_document(cls, block_document: BlockDocument, validate: bool = True) -> Self:
-        # All ways to load pass here. The server takes values that the block refuses, and Prefect's own
-        # words for that do not say which. Neither does Prefect look whether a block is of the type that is asked for.
+        # Every way to load calls this. The server accepts values that the block refuses, and Prefect's own error does
+        # not name them. Prefect also does not check that a block has the requested type.
         kind = block_document.block_type
         if kind is not None and kind.slug != cls.get_block_type_slug():
             raise ValueError(f"Unable to find a block of the type {cls.get_block_type_slug()!r}.")
@@ -212,7 +213,7 @@ class StoredBlock(Block, ABC):
 
 
 def field_errors(error: ValidationError) -> str:
-    """What is wrong, field by field, in one line and without the values."""
+    """Return the errors of each field in one line, without the values."""
     lines = []
     for each in error.errors(include_url=False, include_input=False, include_context=False):
         where = ".".join(str(part) for part in each["loc"] if isinstance(part, int) or part.isidentifier())
@@ -222,19 +223,19 @@ def field_errors(error: ValidationError) -> str:
 
 
 def refuse_mask(secret: str) -> None:
-    """Refuse what the API shows in place of a secret, as someone copies it from there.
+    """Refuse the mask that Prefect's API shows in place of a secret, because somebody may have copied it.
 
     Raises:
-        ValueError: It is nothing but asterisks.
+        ValueError: It consists of asterisks only.
     """
     if secret and not secret.strip("*"):
         raise ValueError("this is the mask that is shown in place of a secret; write the secret itself")
 
 
 def at(position: int, **more: Any) -> Callable[[dict[str, Any]], None]:
-    """For `json_schema_extra`: the field's place in the form, and no tab "None" beside the value.
+    """Return a function for `json_schema_extra` that sets a field's position in the form.
 
-    The form leaves an empty field out, so a field that may be None needs no way to say so.
+    It also removes the tab "None". The form omits an empty field, so a field that may be None needs no tab for it.
     """
 
     def change(schema: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def blocking(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Return what a coroutine returns. In a thread whose event loop runs, that loop waits."""
+    """Run a coroutine and return its result. An event loop that runs in this thread is blocked meanwhile."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,7 +1,8 @@
-"""Processes that end with the one that started them, however that ends and whatever they are doing.
+"""Child processes that end with their parent, however the parent ends.
 
-Guarantees: on Linux, the kernel kills a process that has called `end_with_parent` as soon as its parent is gone, also
-inside a library that never looks at a pipe or a signal. Elsewhere such a process ends when it next reads its stdin.
+Guarantees: on Linux, the kernel kills a process that has called `end_with_parent` as soon as its parent is gone, even
+if it is inside a library that reads no pipe and handles no signal. On other systems it ends when it next reads its
+stdin.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ _starter: ThreadPoolExecutor | None = None
 def start_tied(command: list[str], **options: Any) -> subprocess.Popen[Any]:
     """Start a process whose program calls `end_with_parent`.
 
-    For the kernel the parent is the thread that started a process, not its process (prctl(2), PR_SET_PDEATHSIG). So a
-    thread starts them that lives as long as this process.
+    For the kernel, the parent is the thread that started a process, and not that thread's process (prctl(2),
+    PR_SET_PDEATHSIG). So a thread that lives as long as this process starts them all.
 
     Args:
         command: As for `subprocess.Popen`.
-        options: As for `subprocess.Popen`. A pipe as stdin tells a process of an end that came before its call.
+        options: As for `subprocess.Popen`. With a pipe as stdin, the child also notices a parent that ended before the
+            child called `end_with_parent`.
 
     Raises:
         OSError: It cannot be started.
@@ -39,7 +41,7 @@ def start_tied(command: list[str], **options: Any) -> subprocess.Popen[Any]:
 
 
 def end_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it ends."""
+    """Let the kernel kill this process when its parent ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 

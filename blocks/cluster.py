@@ -1,7 +1,7 @@
-"""The block `OllamaCluster`: the nodes that serve one model, and what they are told of it.
+"""The block `OllamaCluster`: the nodes that serve one model, and the settings of the model.
 
-Saved nodes are kept in it as names or references, never as copies: a change of a node's block holds for all
-clusters that have it, and no secret of a node is stored here.
+It stores saved nodes as names or references, never as copies. So a change of a node's block applies to all its
+clusters, and no secret of a node is stored here.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ ChatOption = bool | int | float | str | list[str]
 _THINK = {"auto": None, "on": True, "off": False}
 
 _OWN_FIELDS = {
-    "num_ctx": "set by the field 'Context of the chat model'",
+    "num_ctx": "set by the field 'Chat context'",
     "num_predict": "set by each request",
 }
 
 
 class OllamaCluster(StoredBlock):
-    """Nodes that serve one embedding model together, and the model's settings, the same on all of them.
+    """Nodes that serve one embedding model together, with the same settings on all of them.
 
     Example:
         ```python
@@ -78,8 +78,8 @@ class OllamaCluster(StoredBlock):
     nodes: list[NodeEntry] = Field(
         min_length=1,
         title="Nodes",
-        description="The nodes that work together: saved node blocks, or plain URLs of nodes that need no settings of "
-        "their own, such as http://laptop:11434, or http://gpu-box:8000/v1 for a server of the OpenAI API.",
+        description="The nodes that work together: saved node blocks, or URLs of nodes that need no settings of their "
+        "own, such as http://laptop:11434, or http://gpu-box:8000/v1 for a server of the OpenAI API.",
         examples=[["gpu-box", "http://laptop:11434"]],
         json_schema_extra=at(0),
     )
@@ -87,29 +87,29 @@ class OllamaCluster(StoredBlock):
         default=DEFAULT_MODEL,
         min_length=1,
         title="Model",
-        description="Embedding model, by the name it has on the nodes.",
+        description="Name of the embedding model on the nodes.",
         examples=["nomic-embed-text", "mxbai-embed-large", "bge-m3"],
         json_schema_extra=at(1),
     )
     pull: bool = Field(
         default=False,
-        title="Pull the model",
-        description="Let a node that lacks the model download it.",
+        title="Pull model",
+        description="A node without the model may download it.",
         json_schema_extra=at(2),
     )
     document_prefix: str | None = Field(
         default=None,
-        title="Prefix of documents",
-        description="Put before every chunk. Left out, it is what the model was trained with, where that is "
+        title="Document prefix",
+        description="Text before every chunk. By default it is the prefix that the model was trained with, if that is "
         "known; 'none' is no prefix.",
         examples=["search_document: "],
         json_schema_extra=at(3),
     )
     query_prefix: str | None = Field(
         default=None,
-        title="Prefix of queries",
-        description="Put before every question. Left out, it is what the model was trained with, where that is "
-        "known; 'none' is no prefix.",
+        title="Query prefix",
+        description="Text before every question. By default it is the prefix that the model was trained with, if that "
+        "is known; 'none' is no prefix.",
         examples=["search_query: "],
         json_schema_extra=at(4),
     )
@@ -118,7 +118,8 @@ class OllamaCluster(StoredBlock):
         ge=1,
         le=65536,
         title="Dimensions",
-        description="Shorten the vectors to this length, for models made for it. Left out, they stay whole.",
+        description="Shorten the vectors to this length, for models that support it. By default they keep their "
+        "length.",
         json_schema_extra=at(5),
     )
     num_ctx: int | None = Field(
@@ -126,36 +127,36 @@ class OllamaCluster(StoredBlock):
         ge=16,
         le=1048576,
         title="Context",
-        description="Longest text in tokens, the same on all nodes. Left out, it is the model's own, at most "
+        description="Longest text in tokens, the same on all nodes. By default it is the context of the model, at most "
         "2048.",
         json_schema_extra=at(6),
     )
     keep_alive: str = Field(
         default="30m",
-        title="Keep loaded",
-        description="How long a node keeps the model in memory after a request; '-1s' is for ever.",
+        title="Keep model loaded",
+        description="How long a node keeps the model in memory after a request; '-1s' means for ever.",
         examples=["30m", "24h", "-1s"],
         json_schema_extra=at(7),
     )
     accept_other_digest: bool = Field(
         default=False,
         title="Accept other builds",
-        description="Let nodes take part whose model is another build, if it gives the same vectors.",
+        description="Use nodes with another build of the model, if it gives the same vectors.",
         json_schema_extra=at(8),
     )
     give_up_after: float = Field(
         default=120.0,
         gt=0,
         le=86400,
-        title="Time without a node",
-        description="Seconds without any working node after which a run fails.",
+        title="Give up after (s)",
+        description="A run fails after this many seconds without a working node.",
         json_schema_extra=at(9),
     )
     chat_model: str | None = Field(
         default=None,
         title="Chat model",
-        description="Model that answers questions, by the name it has on the nodes. Nodes without it only embed. Left "
-        "out, no node chats, and answers are sentences of the documents.",
+        description="Name on the nodes of the model that answers questions. Nodes without it only embed. By default no "
+        "node chats, and answers are sentences of the documents.",
         examples=["qwen3:8b", "llama3.2", "gemma3:4b"],
         json_schema_extra=at(10),
     )
@@ -163,14 +164,14 @@ class OllamaCluster(StoredBlock):
         default=None,
         ge=512,
         le=1048576,
-        title="Context of the chat model",
-        description="Tokens of the passages and the answer together, the same on all nodes. Left out, it is the "
-        "model's own, at most 8192. A larger one needs more memory on every node.",
+        title="Chat context",
+        description="Tokens of passages and answer together, the same on all nodes. By default it is the context of "
+        "the model, at most 8192. A larger context needs more memory on every node.",
         json_schema_extra=at(11),
     )
     chat_options: dict[str, ChatOption] = Field(
         default_factory=dict,
-        title="Options of the chat model",
+        title="Chat options",
         description="Further options that Ollama gives the model, such as temperature or top_p, with numbers, texts or "
         "lists of texts as values.",
         examples=[{"temperature": 0.2}],
@@ -179,15 +180,15 @@ class OllamaCluster(StoredBlock):
     chat_think: Literal["auto", "on", "off"] = Field(
         default="auto",
         title="Thinking",
-        description="Whether the chat model thinks before it answers: on, off, or auto for what the model does by "
-        "itself. Thinking takes time and tokens.",
+        description="Whether the chat model thinks before it answers: on, off, or auto for the default of the model. "
+        "Thinking takes time and tokens.",
         json_schema_extra=at(13),
     )
     judge_model: str | None = Field(
         default=None,
         title="Judge model",
-        description="Model that judges whether a quote supports a sentence of an answer; it may be the chat model. "
-        "Left out, shared words and embeddings decide, which are right less often.",
+        description="Name of the model that judges whether a quote supports a sentence of an answer; it may be the "
+        "chat model. By default common words and embeddings decide, which are right less often.",
         examples=["qwen3:8b", "bespoke-minicheck"],
         json_schema_extra=at(14),
     )
@@ -233,7 +234,7 @@ class OllamaCluster(StoredBlock):
         if not isinstance(text, str) or not _DURATION.fullmatch(text):
             raise ValueError("write a time with its unit, such as 30m or 24h, or -1s for ever")
         if not re.search(r"[1-9]", text):
-            raise ValueError("a node would load the model anew for every request; write a time above 0")
+            raise ValueError("a node would load the model again for every request; write a time above 0")
         return text
 
     @field_serializer("nodes", mode="plain")
@@ -241,7 +242,7 @@ class OllamaCluster(StoredBlock):
         return [plain(node, info) for node in nodes]
 
     def to_spec(self) -> ClusterSpec:
-        """The cluster as the machinery works with it; saved nodes are loaded from the Prefect server.
+        """Return the cluster as a plain value, with saved nodes loaded from the Prefect server.
 
         Raises:
             ConfigurationError: A node's block is missing or wrong, or two nodes are the same one.
@@ -269,7 +270,7 @@ class OllamaCluster(StoredBlock):
         )
 
     def model_spec(self) -> ModelSpec:
-        """The model with its settings, automatic prefixes filled in."""
+        """Return the model with its settings, and with the default prefixes filled in."""
         automatic = prefixes_of(self.model)
         return ModelSpec(
             name=self.model,
@@ -281,7 +282,7 @@ class OllamaCluster(StoredBlock):
         )
 
     def chat_spec(self) -> ChatModelSpec | None:
-        """Return the chat model with its settings; None where the cluster names none."""
+        """Return the chat model with its settings; None if the cluster has none."""
         if self.chat_model is None:
             return None
         # Lists become tuples, so that the value can be compared and hashed.
@@ -294,9 +295,9 @@ class OllamaCluster(StoredBlock):
         )
 
     def judge_spec(self) -> ChatModelSpec | None:
-        """Return the judge model; None where the cluster names none.
+        """Return the judge model; None if the cluster has none.
 
-        One that is the chat model has its settings, because a node would load it anew for others.
+        If it is the chat model, it has the same settings, because a node would load the model again for others.
         """
         if self.judge_model is None:
             return None
@@ -306,10 +307,10 @@ class OllamaCluster(StoredBlock):
         return ChatModelSpec(self.judge_model, keep_alive=self.keep_alive)
 
     def check(self) -> ClusterCheck:
-        """Let every node prove itself, as before a run, but download nothing.
+        """Verify every node as before a run, but download nothing.
 
-        Nodes that cannot work are rows, not exceptions. From async code it works too, but waits; there,
-        `await acheck()`.
+        A node that cannot work is a row of the result, not an exception. In async code this blocks; use
+        `await acheck()` there.
 
         Raises:
             ConfigurationError: A node's block is missing or wrong, or a CA bundle cannot be read.
@@ -317,24 +318,24 @@ class OllamaCluster(StoredBlock):
         return run_coro_as_sync(self.acheck())
 
     async def acheck(self) -> ClusterCheck:
-        """Let every node prove itself; see `check`."""
+        """Verify every node; see `check`."""
         return await check_cluster(await asyncio.to_thread(self.to_spec))
 
     def _to_block_document(self, *args: Any, **kwargs: Any) -> BlockDocument:
-        # Saving passes here. The serialiser below refuses too, but wrapped in an error of pydantic's.
+        # Every way to save calls this. The serialiser also refuses, but pydantic wraps its error.
         refuse_unsaved(self.nodes)
         return super()._to_block_document(*args, **kwargs)
 
     @classmethod
     async def aregister_type_and_schema(cls, client: PrefectClient | None = None) -> None:
-        """Register the type at the server, and that of the nodes, which its form offers to pick."""
+        """Register the block type on the server, and the types of nodes, which its form offers."""
         for kind in NODE_KINDS:
             await kind.aregister_type_and_schema(client=client)
         await super().aregister_type_and_schema(client=client)
 
     @classmethod
     def register_type_and_schema(cls, *args: Any, **kwargs: Any) -> Any:
-        """Register the type at the server; a coroutine in async code, as with every block."""
+        """Register the block type on the server; a coroutine in async code, as for every block."""
         for kind in NODE_KINDS:
             kind.register_type_and_schema(_sync=True)  # type: ignore[call-arg]
         return super().register_type_and_schema(*args, **kwargs)

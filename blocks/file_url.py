@@ -1,4 +1,4 @@
-"""A folder that may be written as a `file:` URL, for every place where a user names one."""
+"""Folders that a user may write as a `file:` URL."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def is_file_url(text: str) -> bool:
 
 
 def folder_of(text: str) -> str:
-    """Return the path that a text means: that of a `file:` URL decoded, any other as it is.
+    """Return the path of a text: that of a `file:` URL decoded, any other text unchanged.
 
-    A URL has percent signs in place of spaces and other characters, and may name this host (RFC 8089).
+    A URL encodes spaces and other characters with percent signs, and may name this host (RFC 8089).
 
     Raises:
         ValueError: The URL names another host, has no path or has a query, or the path is one of Windows elsewhere.

@@ -1,6 +1,6 @@
-"""Names that a package exports and imports when they are first asked for, as Prefect's own packages do.
+"""Lazy exports: a package imports the modules of its names at their first use, as Prefect's own packages do.
 
-A package then costs nothing to import, and modules that import each other through their packages make no cycle.
+So importing the package costs nothing, and modules that import each other through their packages make no cycle.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ def lazy_exports(
 
     Args:
         package: Full name of the package.
-        homes: Names by the module that defines them; a module is named from the package on, or in full. Modules of
-            the package itself stand under the empty name.
+        homes: Names, by the module that defines them. The module name is relative to the package, or full. Under the
+            empty name are modules of the package that it exports themselves.
     """
     where = {name: home for home, names in homes.items() for name in names}
 
@@ -31,7 +31,7 @@ def lazy_exports(
             return importlib.import_module(f"{package}.{name}")
         module = home if home.startswith("prefect_ollama.") else f"{package}.{home}"
         value = getattr(importlib.import_module(module), name)
-        setattr(sys.modules[package], name, value)  # the next time it is found without this function
+        setattr(sys.modules[package], name, value)  # from now on it is found without this function
         return value
 
     def names() -> list[str]:

@@ -1,4 +1,4 @@
-"""The block `OllamaNode`: one Ollama endpoint, how it is reached and how much it is given at once."""
+"""The block `OllamaNode`: one Ollama server, with address, credentials and limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefect_ollama.blocks.nodes import NodeSpec, base_url
 
 
 class OllamaNode(NodeBlock):
-    """One Ollama server: its address, what it asks for as proof of identity, and how much it is given at once.
+    """One Ollama server: its address, credentials and limits.
 
     Example:
         ```python
@@ -32,27 +32,27 @@ class OllamaNode(NodeBlock):
 
     url: Annotated[str, AfterValidator(base_url)] = Field(
         title="URL",
-        description="Address of the Ollama server, such as http://gpu-box:11434, with the path in front of it if "
-        "it is behind a proxy. A host alone means http and port 11434.",
+        description="Address of the Ollama server, such as http://gpu-box:11434, with a path if it is behind a proxy. "
+        "A host alone means http and port 11434.",
         examples=["http://gpu-box:11434", "https://ai.example.org/ollama"],
         json_schema_extra=at(0, pattern=URL_PATTERN),
     )
     token: SecretStr | None = Field(
         default=None,
         title="Bearer token",
-        description="Token that a proxy before Ollama asks for; it is sent as 'Authorization: Bearer …'.",
+        description="Token for a proxy before Ollama; it is sent as 'Authorization: Bearer …'.",
         json_schema_extra=at(1),
     )
     username: str | None = Field(
         default=None,
         title="User name",
-        description="User name, where a proxy asks for one (HTTP basic authentication).",
+        description="User name for a proxy before Ollama (HTTP basic authentication).",
         json_schema_extra=at(2),
     )
     password: SecretStr | None = Field(
         default=None,
         title="Password",
-        description="Password that belongs to the user name.",
+        description="Password of the user name.",
         json_schema_extra=at(3),
     )
 
@@ -84,5 +84,5 @@ class OllamaNode(NodeBlock):
         return self.token
 
     def to_spec(self, name: str = "") -> NodeSpec:
-        """Return the node as the machinery works with it; see `NodeBlock.to_spec`."""
+        """Return the node as a plain value; see `NodeBlock.to_spec`."""
         return self._spec(name, username=self.username or "", password=self.password)

@@ -1,6 +1,6 @@
-"""An entry in a cluster's list of nodes: the name of a saved node, a reference to one, or a node itself.
+"""An entry in a cluster's list of nodes: the name of a saved node, a reference to one, a URL, or a node itself.
 
-What is stored of it is a name, a URL or a reference, so that no secret of a node is ever copied.
+Only a name, a URL or a reference is stored, so no secret of a node is copied.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NODE_KINDS: Final[tuple[type[NodeBlock], ...]] = (OllamaNode, OpenAICompatibleNo
 
 
 class NodeReference(BaseModel):
-    """A saved node, as the UI writes one that was picked from the list."""
+    """A saved node, as the UI stores one that was picked from the list."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,9 +57,9 @@ def _entry(value: Any) -> Any:
 NodeEntry = Annotated[
     Entry,
     BeforeValidator(_entry),
-    # The form offers saved nodes to pick from, and a line for a name or URL. It takes every picked block for one of the
-    # first type that it offers, so nodes of the other kind are named. Were the block's type itself in
-    # the schema, Prefect would store copies of the nodes with their secrets in clear.
+    # The form offers saved nodes, and a field for a name or URL. It treats every picked block as one of the first
+    # type in this list, so nodes of the other kind are named. With the block's type itself in the schema, Prefect
+    # would store copies of the nodes with their secrets in clear.
     WithJsonSchema(
         {
             "anyOf": [
@@ -76,10 +76,10 @@ NodeEntry = Annotated[
 
 
 def plain(node: Entry, info: SerializationInfo) -> Any:
-    """Return what is stored or shown of an entry: a name, a URL or a reference.
+    """Return the stored form of an entry: a name, a URL or a reference.
 
     Raises:
-        ConfigurationError: It is a node that is not saved, and is asked for with its secrets.
+        ConfigurationError: It is a node that is not saved, and secrets are requested.
     """
     if isinstance(node, NodeReference):
         return {"$ref": {"block_document_id": str(node.block_document_id)}}
@@ -91,10 +91,10 @@ def plain(node: Entry, info: SerializationInfo) -> Any:
 
 
 def refuse_unsaved(nodes: Iterable[Entry]) -> None:
-    """Refuse entries that only exist in this process.
+    """Refuse entries that exist only in this process.
 
     Raises:
-        ConfigurationError: There is one.
+        ConfigurationError: There is such an entry.
     """
     for node in nodes:
         if isinstance(node, NodeBlock):
@@ -107,7 +107,7 @@ def refuse_unsaved(nodes: Iterable[Entry]) -> None:
 
 
 def node_spec(entry: Entry) -> NodeSpec:
-    """Return the node that an entry means; a saved one is loaded from the Prefect server.
+    """Return the node of an entry; a saved node is loaded from the Prefect server.
 
     Raises:
         ConfigurationError: Its block is missing or wrong, or the server cannot be reached.
@@ -126,7 +126,7 @@ def node_spec(entry: Entry) -> NodeSpec:
 
 
 def load_node(name: str) -> NodeBlock:
-    """Load the saved node of this name, of whatever kind; it waits, also in async code.
+    """Load the saved node of this name, of any kind. This blocks, also in async code.
 
     Raises:
         ConfigurationError: There is none or there are several, its values are wrong, or the Prefect server can't be
@@ -158,5 +158,5 @@ def _load_reference(block_document_id: UUID) -> NodeBlock:
 
 
 def _reference_of(node: NodeBlock) -> str:
-    # A name alone means an Ollama node first of all; that of another kind says which it is.
+    # A name alone means an Ollama node, so a node of another kind has its kind before the name.
     return node.name if isinstance(node, OllamaNode) else f"{node.get_block_type_slug()}/{node.name}"

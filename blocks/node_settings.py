@@ -15,14 +15,15 @@ from prefect_ollama.blocks.nodes import NodeSpec, NodeStatus, check_node, short_
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
-# For the form alone, which so tells of most mistakes at the field; the block itself has the last word.
+# Only for the form, which then shows most mistakes at the field. The block itself checks more.
 URL_PATTERN = r"^(https?://)?[^\s/?#@]*[^\s/?#@:](/[^\s?#]*)?$"
 
+# Headers that the HTTP client must set itself.
 _RESERVED_HEADERS = frozenset({"content-type", "content-length", "transfer-encoding", "connection"})
 
 
 class NodeBlock(StoredBlock, ABC):
-    """A node: how it is reached, and how much it is given at once. Each API has a block of its own."""
+    """Base of the blocks of nodes: address, credentials and limits. Each API has a block of its own."""
 
     url: str
     headers: SecretDict = Field(
@@ -35,56 +36,57 @@ class NodeBlock(StoredBlock, ABC):
     ca_bundle: str | None = Field(
         default=None,
         title="CA bundle",
-        description="PEM file with the certificates of a private authority, on every machine where flows run.",
+        description="PEM file with the certificates of a private authority. It must be on every machine where flows "
+        "run.",
         examples=["/etc/ssl/certs/our-ca.pem"],
         json_schema_extra=at(5),
     )
     verify: bool = Field(
         default=True,
-        title="Check the certificate",
-        description="Whether the server's certificate is checked. Off, anyone on the way can read the texts "
-        "and the token; a warning says so at every use.",
+        title="Verify certificate",
+        description="Verify the server's certificate. Without it, anyone on the network path can read texts and token, "
+        "and every use logs a warning.",
         json_schema_extra=at(6),
     )
     connect_timeout: float = Field(
         default=5.0,
         gt=0,
         le=600,
-        title="Time to connect",
-        description="Seconds until a connection must stand.",
+        title="Connect timeout (s)",
+        description="Seconds to wait for a connection.",
         json_schema_extra=at(7),
     )
     read_timeout: float = Field(
         default=300.0,
         gt=0,
         le=86400,
-        title="Time to answer",
-        description="Seconds after which a request is given up and its texts go to another node.",
+        title="Read timeout (s)",
+        description="Seconds to wait for an answer. After that the texts go to another node.",
         json_schema_extra=at(8),
     )
     load_timeout: float = Field(
         default=300.0,
         gt=0,
         le=86400,
-        title="Time to load",
-        description="Seconds that the first request may take, because it loads the model.",
+        title="Load timeout (s)",
+        description="Seconds to wait for the first answer, because the node may have to load the model.",
         json_schema_extra=at(9),
     )
     max_in_flight: int = Field(
         default=16,
         ge=1,
         le=1024,
-        title="Requests at once",
-        description="Requests that may be under way at the same time, at most. The right number is learned "
-        "while it works; this is the limit.",
+        title="Max requests in flight",
+        description="Highest number of requests at the same time. The best number is measured during work; this is its "
+        "limit.",
         json_schema_extra=at(10),
     )
     max_request_texts: int = Field(
         default=128,
         ge=1,
         le=8192,
-        title="Texts in a request",
-        description="Texts that one request may hold, at most.",
+        title="Max texts per request",
+        description="Highest number of texts in one request.",
         json_schema_extra=at(11),
     )
 
@@ -119,30 +121,30 @@ class NodeBlock(StoredBlock, ABC):
                 "the header 'Authorization' stands beside a token or user name; give one of them"
             )
         if self.ca_bundle is not None and not self.verify:
-            raise ValueError("a CA bundle is of no use while the certificate is not checked")
+            raise ValueError("a CA bundle has no effect if the certificate is not verified")
         return self
 
     @abstractmethod
     def bearer(self) -> SecretStr | None:
-        """Return the token that is sent as `Authorization: Bearer …`, None for none."""
+        """Return the token that is sent as `Authorization: Bearer …`; None if there is none."""
 
     def shown_name(self, name: str = "") -> str:
-        """Return the name in reports and errors: this one, else the block's own, else the address."""
+        """Return the name for reports and errors: `name`, or the block's name, or the address."""
         return name or self.name or short_name(self.url)
 
     @abstractmethod
     def to_spec(self, name: str = "") -> NodeSpec:
-        """Return the node as the machinery works with it.
+        """Return the node as a plain value.
 
         Args:
-            name: Name in reports and errors; the block's own, or the address, where it is empty.
+            name: Name for reports and errors; by default the block's name, or the address.
         """
 
     def _spec(self, name: str, **more: Any) -> NodeSpec:
         if self.url.startswith("https:") and not self.verify:
             self.logger.warning(
-                "The certificate of node %r is not checked: anyone on the way to it can read its texts and "
-                "credentials. Name the CA bundle of its authority instead.",
+                "The certificate of node %r is not verified: anyone on the network path can read texts and "
+                "credentials. Set the CA bundle of its authority instead.",
                 self.shown_name(name),
             )
         headers = {key: SecretStr(value) for key, value in self.headers.get_secret_value().items()}
@@ -164,14 +166,14 @@ class NodeBlock(StoredBlock, ABC):
         )
 
     def check(self, name: str = "") -> NodeStatus:
-        """Ask the node who it is. An unreachable node is a result, not an exception.
+        """Ask the node for its version and models. An unreachable node is a result, not an exception.
 
-        From async code it works too, but waits; there, `await acheck()`.
+        In async code this blocks; use `await acheck()` there.
         """
         return run_coro_as_sync(self.acheck(name))
 
     async def acheck(self, name: str = "") -> NodeStatus:
-        """Ask the node who it is; see `check`."""
+        """Ask the node for its version and models; see `check`."""
         return await check_node(self.to_spec(name))
 
 
@@ -179,7 +181,7 @@ def blank_is_none(value: Any) -> Any:
     """Return None for an empty text or secret, and the value otherwise.
 
     Raises:
-        ValueError: It is the mask that is shown in place of a secret.
+        ValueError: It is the mask that Prefect shows in place of a secret.
     """
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if text is None or not text.strip():
@@ -189,7 +191,7 @@ def blank_is_none(value: Any) -> Any:
 
 
 def plain_token(value: SecretStr | None) -> SecretStr | None:
-    """Return a token alone, without the word Bearer before it.
+    """Return a token without the word Bearer before it.
 
     Raises:
         ValueError: It is not one word of plain ASCII characters.

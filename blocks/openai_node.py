@@ -1,4 +1,4 @@
-"""The block `OpenAICompatibleNode`: a server with `/v1/embeddings`, how it is reached, and its limits."""
+"""The block `OpenAICompatibleNode`: a server with `/v1/embeddings`, with address, key and limits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class OpenAICompatibleNode(NodeBlock):
 
     url: Annotated[str, AfterValidator(openai_url)] = Field(
         title="URL",
-        description="Address of the server, as clients of the OpenAI API take it: it ends in /v1, such as "
+        description="Address of the server, as for clients of the OpenAI API. It ends in /v1, such as "
         "http://gpu-box:8000/v1.",
         examples=["http://gpu-box:8000/v1", "https://ai.example.org/llama/v1"],
         json_schema_extra=at(0, pattern=URL_PATTERN),
@@ -44,14 +44,14 @@ class OpenAICompatibleNode(NodeBlock):
     model: str | None = Field(
         default=None,
         title="Model",
-        description="Name that the model has on this server. Left out, it is the cluster's.",
+        description="Name of the model on this server. By default it is the cluster's name of the model.",
         examples=["sentence-transformers/all-MiniLM-L6-v2"],
         json_schema_extra=at(1),
     )
     api_key: SecretStr | None = Field(
         default=None,
         title="API key",
-        description="Key that the server asks for; it is sent as 'Authorization: Bearer …'.",
+        description="Key for the server; it is sent as 'Authorization: Bearer …'.",
         json_schema_extra=at(2),
     )
     context: int | None = Field(
@@ -59,7 +59,8 @@ class OpenAICompatibleNode(NodeBlock):
         ge=64,
         le=1048576,
         title="Context",
-        description="Longest text in tokens that the server reads. Left out, the server is asked; few say nothing.",
+        description="Longest text in tokens that the server reads. By default the server is asked; most servers report "
+        "it.",
         json_schema_extra=at(3),
     )
 
@@ -78,5 +79,5 @@ class OpenAICompatibleNode(NodeBlock):
         return self.api_key
 
     def to_spec(self, name: str = "") -> NodeSpec:
-        """Return the node as the machinery works with it; see `NodeBlock.to_spec`."""
+        """Return the node as a plain value; see `NodeBlock.to_spec`."""
         return self._spec(name, api="openai", model=(self.model or "").strip(), context=self.context)

@@ -1,4 +1,4 @@
-"""Something that is done every few seconds, in a thread of its own, while something else goes on."""
+"""A thread that calls a function every few seconds."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, Self
 
 
 class PeriodicThread:
-    """Call a function again and again in a daemon thread, which has the context variables of the thread that made this.
+    """Calls a function periodically in a daemon thread, with the context variables of the thread that made this.
 
-    Use it as a context, or end it with `end`. What the function raises ends the thread.
+    Use it as a context manager, or end it with `end`. An exception of the function ends the thread.
 
     Args:
-        action: Called every `every_s` seconds, for the first time after as many.
+        action: The function. The first call comes after `every_s` seconds.
         every_s: Seconds from the end of one call to the next one.
         name: Name of the thread.
-        within: Entered by the thread before its first call and left after its last one.
-        last: Whether to call the function once more when the end is asked for.
+        within: A context manager that the thread enters before its first call, and leaves after its last one.
+        last: Whether to call the function once more at the end.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class PeriodicThread:
 
     @property
     def ending(self) -> bool:
-        """Whether the end was asked for."""
+        """Whether `end` was called."""
         return self._end.is_set()
 
     def start(self) -> Self:
@@ -47,7 +47,7 @@ class PeriodicThread:
         return self
 
     def end(self, timeout_s: float = 0.0) -> None:
-        """Ask for the end, and wait so many seconds for a call that is under way."""
+        """End the thread, and wait up to `timeout_s` seconds for a call in progress."""
         self._end.set()
         self._thread.join(timeout_s)
 

@@ -1,9 +1,8 @@
-"""Text from outside, made fit to be shown: names of files and nodes, versions, errors, titles, passages.
+"""Make text from outside safe to show: names of files and nodes, versions, errors, titles, passages.
 
-Guarantees: `printable` leaves nothing in a text that a terminal, a log or a reader's eye takes for something else than
-a character: no control sequence, no change of the direction of writing, no line that looks like one of ours; what it
-returns it returns again unchanged. `escape_markdown` leaves nothing that a Markdown or HTML renderer acts on: no image,
-link, table cell or tag.
+Guarantees: the result of `printable` has only visible characters: no control sequence, no change of the direction of
+writing, no new line that could imitate a log line. Applying it twice changes nothing. The result of `escape_markdown`
+has nothing that a Markdown or HTML renderer acts on: no image, link, table cell or tag.
 
 Sources: Unicode 16, chapter 23 (format characters); Unicode Technical Report 36 (spoofing); ECMA-48 (C0, C1);
 CommonMark 0.31; GitHub Flavored Markdown (tables and autolinks).
@@ -15,7 +14,7 @@ import html
 import re
 from typing import Final
 
-# Characters of a text from outside that are shown, if the place does not ask for fewer.
+# Characters of a text from outside that are shown by default.
 MAX_CHARACTERS: Final = 2000
 
 # Characters of a text from outside in an artifact.
@@ -32,36 +31,36 @@ _IN_A_LINE: Final = re.compile(f"[{_UNSAFE}]")
 _IN_LINES: Final = re.compile(f"(?![\n\t])[{_UNSAFE}]")
 _SHORT: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
-# What CommonMark and the extensions of Prefect's two UIs act on within a line; `$` begins a formula.
+# Characters on which CommonMark and the extensions of Prefect's two UIs act within a line; `$` begins a formula.
 _ACTIVE: Final = re.compile(r"([\\`*_{}\[\]|~$#!])")
 
-# What makes a list, a heading or a rule where a line begins with it.
+# Beginnings of a line that make a list, a heading or a rule.
 _AT_THE_START: Final = re.compile(r"^(?:(\d+)([.)])(?!\S)|()([-+=]))")
 
-# GitHub's extension makes links of bare addresses, also where their characters are escaped. A comment parts the
-# address; it is shown nowhere, and does not come along where the text is copied.
+# GitHub's extension makes links of bare addresses, even if their characters are escaped. An HTML comment within the
+# address prevents that. It is invisible, and is not copied with the text.
 _ADDRESS: Final = re.compile(r"(?i)(?<=[a-z])(?=://)|(?<=www)(?=\.)|(?=@)")
 _PART: Final = "<!-- -->"
 
-# Both of Prefect's UIs cut off a word that is wider than their column, some fifty letters at 1280 pixels, and end lines
-# after `-` and `/`. The second one leaves out the tag for such a place (`<wbr>`) and the first one shows the entity, so
-# it is the character itself: a space without a width.
+# Both of Prefect's UIs cut off a word that is wider than their column, which is some fifty letters at 1280 pixels,
+# and break lines after `-` and `/`. The second UI removes the tag for a possible break (`<wbr>`), and the first one
+# shows the entity as text. So the character itself is inserted, a zero-width space.
 _WIDE_WORD: Final = re.compile(r"([^\s/-]{50})(?=[^\s/-])")
 
-# What `escape_markdown` puts into words of more than 50 letters.
+# A zero-width space, which `escape_markdown` inserts into words of more than 50 letters.
 MAY_BREAK: Final = "\u200b"
 
 
 def printable(text: object, *, lines: bool = False, longest: int = MAX_CHARACTERS) -> str:
-    r"""Return a text with nothing in it but characters that can be seen.
+    r"""Return a text with only visible characters.
 
     Args:
-        text: The text, or what gives it by `str`.
-        lines: Whether it may have several lines; else a new line is shown as `\n`.
-        longest: Characters to keep; what is longer ends in `…`.
+        text: The text, or an object that `str` converts to it.
+        lines: Whether it may have several lines; otherwise a new line is shown as `\n`.
+        longest: Characters to keep; a longer text is cut and ends in `…`.
 
     Returns:
-        The text, with `\x1b`, `\u202e` and so on in place of what cannot be seen.
+        The text, with `\x1b`, `\u202e` and so on in place of invisible characters.
     """
     said = str(text)
     if len(said) > longest:
@@ -70,13 +69,13 @@ def printable(text: object, *, lines: bool = False, longest: int = MAX_CHARACTER
 
 
 def escape_markdown(text: object, *, longest: int = CELL) -> str:
-    """Return Markdown that shows a text as it is, in one line, also within a table or a list.
+    """Return Markdown that shows a text literally in one line, also within a table or a list.
 
-    White space of any kind becomes one space. Whatever else cannot be seen is shown as by `printable`. A very long word
-    gets places at which a line may end.
+    White space of any kind becomes one space. Other invisible characters are shown as by `printable`. A very long word
+    gets places where a line may break.
 
     Args:
-        text: The text, or what gives it by `str`.
+        text: The text, or an object that `str` converts to it.
         longest: Characters of the text to keep.
     """
     shown = printable(" ".join(str(text).split()), longest=longest)
@@ -86,17 +85,17 @@ def escape_markdown(text: object, *, longest: int = CELL) -> str:
 
 
 def escape_html(text: object, *, longest: int = CELL) -> str:
-    """Return HTML that shows a text as it is, in one line.
+    """Return HTML that shows a text literally in one line.
 
     Args:
-        text: The text, or what gives it by `str`.
+        text: The text, or an object that `str` converts to it.
         longest: Characters of the text to keep.
     """
     return html.escape(printable(" ".join(str(text).split()), longest=longest))
 
 
 def escape_json(document: str) -> str:
-    r"""Return a JSON document in which nothing is hidden: what cannot be seen stands as `\u` and four digits.
+    r"""Return a JSON document with invisible characters written as `\u` and four digits.
 
     Args:
         document: JSON; white space between its values stays.

@@ -1,9 +1,9 @@
-"""Folders and files of ours that no other user of the machine may read, write or lock.
+"""Folders and files that no other user of the machine may read, write or lock.
 
-Guarantees: a folder that `private_folder` returns belongs to the user of this process, and nobody else may enter it,
-also where an earlier version left it open; a folder that another user made first is refused, not used.
+Guarantees: a folder from `private_folder` belongs to the user of this process, and no other user may enter it, even
+if an earlier version left it open. A folder that another user made is refused.
 
-Only POSIX systems have the owners and modes that this looks at; elsewhere folders are made and not checked.
+Only POSIX systems have these owners and modes. On other systems folders are made, and not checked.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ ROOT = 0
 
 
 def private_folder(path: Path) -> Path:
-    """Return the folder, made if need be, once only the user of this process can enter it.
+    """Make the folder if it does not exist, close it to other users, and return it.
 
-    Parents that do not exist are made with the same rights. The rights of parents that exist stay as they are. A folder
-    of root's to which nobody else can write is taken as it is.
+    Missing parents are made with the same rights. The rights of existing parents stay. A folder of root to which no
+    other user can write is used unchanged.
 
     Raises:
-        FolderNotPrivate: It belongs to another user, is a link that another user made, or others keep their rights.
+        FolderNotPrivate: It belongs to another user, is a link that another user made, or cannot be closed to others.
         OSError: It cannot be made.
     """
     make_folder(path)
@@ -50,7 +50,7 @@ def private_folder(path: Path) -> Path:
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder and its missing parents for the user of this process alone; one that exists stays as it is.
+    """Make the folder and its missing parents, closed to other users. An existing folder stays unchanged.
 
     Raises:
         OSError: It cannot be made, or is no folder.
@@ -62,19 +62,19 @@ def make_folder(path: Path) -> None:
 
 
 def check_folder(path: Path, *, writing: int = WRITING) -> None:
-    """Look whether what stands in a folder can be believed; nothing is changed.
+    """Check that no other user can have written the files of a folder. This changes nothing.
 
     Args:
         path: The folder.
-        writing: Rights to write that others may not have; of root's folders they may never have one.
+        writing: Rights to write that other users may not have. In folders of root they may have none of them.
 
     Raises:
         FolderNotPrivate: It belongs to another user, is a link that another user made, or others may write to it.
-        OSError: It cannot be looked at.
+        OSError: It cannot be read.
     """
     if os.name != "posix":
         return
-    # A link in a folder where others may write could be changed by them later; one of our own may stand.
+    # Another user could change their own link later. A link of this user is fine, and so is its target.
     for found in (path.lstat(), path.stat()):
         if not _owned(found):
             raise FolderNotPrivate(path, f"it belongs to the user with the id {found.st_uid}")
@@ -84,7 +84,7 @@ def check_folder(path: Path, *, writing: int = WRITING) -> None:
 
 
 def is_ours(found: os.stat_result) -> bool:
-    """Whether a file belongs to the user of this process or to root, as `lstat` found it."""
+    """Return whether a file belongs to the user of this process or to root, by its `lstat`."""
     return os.name != "posix" or _owned(found)
 
 
@@ -93,9 +93,9 @@ def _owned(found: os.stat_result) -> bool:
 
 
 def open_private(path: Path) -> int:
-    """Open a file of ours for reading and writing, made if need be, which others cannot open.
+    """Open a file for reading and writing that others cannot open; make it if it does not exist.
 
-    A file that others could open before is replaced: they may have it open, and hold its lock.
+    A file that others could open before is replaced, because they may have it open and hold its lock.
 
     Returns:
         A file descriptor, which new programs do not inherit.
@@ -126,6 +126,6 @@ def private_lock(path: Path) -> FileLock:
     Raises:
         OSError: The file cannot be made or replaced, is a link, or belongs to another user.
     """
-    # Somebody who could open an earlier file of that name may hold its lock for ever.
+    # This replaces a file that others could open, because they could hold its lock for ever.
     os.close(open_private(path))
     return FileLock(path, mode=FILE_MODE)

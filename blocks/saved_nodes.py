@@ -1,4 +1,4 @@
-"""The nodes that the Prefect server has blocks of, and new ones beside them. No block is ever overwritten here."""
+"""Read and save node blocks on the Prefect server. No block is overwritten here."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
 
 
 def saved_nodes() -> dict[str, str]:
-    """Return all saved nodes of every kind: name to address.
+    """Return the addresses of all saved nodes of every kind, by name.
 
     Raises:
-        ConfigurationError: The Prefect server can't be reached.
+        ConfigurationError: The Prefect server cannot be reached.
     """
     found: dict[str, str] = {}
     for kind in NODE_KINDS:
@@ -37,13 +37,13 @@ def saved_nodes() -> dict[str, str]:
 
 
 def save_node(name: str, url: str) -> bool:
-    """Save a node that needs nothing but its address, unless the name is taken.
+    """Save a node that needs only its address, unless the name is taken.
 
     Returns:
         Whether it was saved.
 
     Raises:
-        ConfigurationError: The Prefect server can't be reached.
+        ConfigurationError: The Prefect server cannot be reached.
     """
     try:
         OllamaNode.made(url=url).save(name, _sync=True)  # type: ignore[call-arg]
@@ -77,12 +77,12 @@ def save_limits(
 
     Args:
         node: The node, as it was read from its block.
-        max_in_flight: Requests at once; None leaves them as they are.
-        max_request_texts: Texts in a request; None leaves them as they are.
+        max_in_flight: Highest number of requests at the same time; None keeps the present one.
+        max_request_texts: Highest number of texts in a request; None keeps the present one.
 
     Raises:
-        ConfigurationError: It has no block, the block is gone or was changed meanwhile, or the Prefect server can't
-            be reached.
+        ConfigurationError: It has no block, the block is gone or was changed meanwhile, or the Prefect server cannot be
+            reached.
     """
     given = {"max_in_flight": max_in_flight, "max_request_texts": max_request_texts}
     limits = {name: value for name, value in given.items() if value is not None}
@@ -102,7 +102,7 @@ def save_limits(
             remedy="Tune the node again.",
         )
     assert now._block_document_id is not None
-    # The server merges these two into what it has, in one transaction.
+    # The server merges these values into its own in one transaction, so another change at the same time is kept.
     update = BlockDocumentUpdate(data=limits, merge_existing_data=True)
     try:
         with get_client(sync_client=True) as client:

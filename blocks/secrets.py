@@ -1,9 +1,8 @@
-"""Secrets as the machinery holds them: they are in the memory of the processes that need them, and nowhere else.
+"""Sealed secrets, which are only in the memory of processes that need them.
 
-Guarantees: a sealed secret is pickled as a ticket, which tells nothing of it, so neither a task's arguments nor
-anything that is kept, logged or cached holds it; another process can open the ticket once it was given the secret
-itself (`give`), and until then using it is an error that says so; `hidden` takes the secrets of this process out of
-any text.
+Guarantees: a sealed secret is pickled as a ticket, from which it cannot be derived. So no task argument, persisted
+result, log or cache holds it. Another process can open the ticket after it was given the secret (`give`); before that,
+using it is an error. `hidden` removes the secrets of this process from any text.
 """
 
 from __future__ import annotations
@@ -18,11 +17,13 @@ from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import ConfigurationError
 
+# The same as pydantic's mask of a `SecretStr`.
 MASK = "**********"
 
-# Characters of a secret that `hidden` looks for at least; a shorter one stands in too many words by chance.
+# Shortest secret that `hidden` looks for; a shorter one is part of too many words by chance.
 SHORTEST = 4
 
+# Tickets are keyed hashes with a random key, so nobody can test guesses of a secret against a ticket.
 _KEY = secrets.token_bytes(32)
 _known: dict[str, str] = {}
 _given: dict[str, Mapping[str, str]] = {}
@@ -44,7 +45,7 @@ class Sealed(SecretStr):
         _known[self.ticket] = value
 
     def get_secret_value(self) -> str:
-        """The secret.
+        """Return the secret.
 
         Raises:
             ConfigurationError: It comes from another process, which did not give it to this one.
@@ -52,8 +53,8 @@ class Sealed(SecretStr):
         value = _find(self.ticket)
         if value is None:
             raise ConfigurationError(
-                "A secret did not come along: what holds it was pickled in another process, and secrets are not.",
-                remedy="Save the block and name it; it is loaded from the Prefect server then.",
+                "A secret is missing: its block was pickled in another process, and secrets are not pickled.",
+                remedy="Save the block and use its name; it is then loaded from the Prefect server.",
             )
         return value
 
@@ -70,18 +71,18 @@ class Sealed(SecretStr):
 
 
 def seal(secret: SecretStr) -> Sealed:
-    """The secret, sealed, and hidden in texts."""
+    """Return the secret sealed, and let `hidden` remove it from texts."""
     sealed = secret if isinstance(secret, Sealed) else Sealed(secret)
     hide(sealed.get_secret_value())
     return sealed
 
 
 def give(giver: str, values: Mapping[str, str]) -> None:
-    """Take in secrets that another process sealed.
+    """Store secrets that another process sealed.
 
     Args:
-        giver: Who gives them; a name to `take_back` them by.
-        values: By ticket.
+        giver: A name under which `take_back` removes them.
+        values: The secrets, by ticket.
     """
     _given[giver] = dict(values)
     for value in values.values():
@@ -89,24 +90,24 @@ def give(giver: str, values: Mapping[str, str]) -> None:
 
 
 def take_back(giver: str) -> None:
-    """Forget what was given."""
+    """Remove the secrets that were stored under a name."""
     _given.pop(giver, None)
 
 
 def hidden(text: str) -> str:
-    """The text with asterisks in place of every secret that this process hides."""
+    """Return the text with asterisks in place of every secret that this process hides."""
     for value in sorted(list(_to_hide), key=len, reverse=True):  # a copy: other threads add to it
         text = text.replace(value, MASK)
     return text
 
 
 def harmless(error: BaseException) -> BaseException | None:
-    """The error, as the cause of another one; None where its text holds a secret, which a traceback would show."""
+    """Return the error for use as a cause; None if its text holds a secret, which a traceback would show."""
     return error if hidden(str(error)) == str(error) else None
 
 
 def hide(secret: str) -> None:
-    """Let `hidden` take this out of texts, and what follows the name of a scheme in it, as in `Bearer …`."""
+    """Let `hidden` remove a secret from texts, with and without a scheme before it, such as `Bearer`."""
     _to_hide.update(each for each in (secret, secret.partition(" ")[2]) if len(each) >= SHORTEST)
 
 
@@ -119,5 +120,5 @@ def _find(ticket: str) -> str | None:
 def _unpickled(ticket: str) -> Sealed:
     sealed = Sealed.__new__(Sealed)
     sealed.ticket = ticket
-    SecretStr.__init__(sealed, MASK)  # what pydantic shows, also of a secret that is empty
+    SecretStr.__init__(sealed, MASK)  # pydantic then shows the mask, even for an empty secret
     return sealed

@@ -1,4 +1,4 @@
-"""The block `LanceTable`: where the searchable table is."""
+"""The block `LanceTable`: the address of a table."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from prefect_ollama.blocks.file_url import folder_of, is_file_url
 from prefect_ollama.blocks.lance import StoreSpec, open_tables
 from prefect_ollama.blocks.secrets import hidden
 
+# Schemes of object stores that LanceDB supports.
 _SCHEMES = ("s3", "s3+ddb", "gs", "az", "abfss", "oss")
 
 
 @dataclass(frozen=True, slots=True)
 class TableCheck:
-    """What is at a table's address.
+    """The result of a check of a table's address.
 
     Attributes:
         uri: Folder or URL of the database.
         table: Name of the table.
-        ok: Whether the place can be read; a table that is not there yet is no fault.
-        exists: Whether the table is there.
-        rows: Chunks in it.
-        documents: Documents in its manifest.
-        versions: Versions that are kept of it.
+        ok: Whether the place can be read. A table that does not exist yet is ok.
+        exists: Whether the table exists.
+        rows: Number of chunks.
+        documents: Number of documents in its manifest.
+        versions: Number of versions that are kept.
         size: Bytes of its newest version.
-        error: Cause and remedy where it is not ok, else empty.
+        error: Cause and remedy if it is not ok, otherwise empty.
     """
 
     uri: str
@@ -49,7 +50,7 @@ class TableCheck:
 
 
 class LanceTable(StoredBlock):
-    """A LanceDB table of chunks, their vectors and the documents they come from.
+    """A LanceDB table with chunks, their vectors, and their documents.
 
     Example:
         ```python
@@ -69,9 +70,9 @@ class LanceTable(StoredBlock):
 
     uri: str = Field(
         min_length=1,
-        title="Place",
-        description="Folder of the database (an absolute path or a file: URL), or the URL of an object store: "
-        "s3://, gs:// or az:// with bucket and path.",
+        title="Folder or URL",
+        description="Folder of the database (an absolute path or a file: URL), or URL of an object store: s3://, gs:// "
+        "or az:// with bucket and path.",
         examples=["/data/lancedb", "s3://our-bucket/lancedb"],
         json_schema_extra=at(0),
     )
@@ -86,7 +87,7 @@ class LanceTable(StoredBlock):
         default_factory=lambda: SecretDict({}),
         title="Storage options",
         description='Keys, region and endpoint of the object store, as JSON: {"region": "…"}. The values are kept '
-        "secret. Left out, those of the environment count.",
+        "secret. By default the values of the environment are used.",
         examples=[{"region": "eu-central-1", "access_key_id": "…", "secret_access_key": "…"}],
         json_schema_extra=at(2),
     )
@@ -100,7 +101,9 @@ class LanceTable(StoredBlock):
         scheme, mark, rest = value.partition("://")
         if not mark:
             if not Path(folder_of(value)).expanduser().is_absolute():
-                raise ValueError("write the folder's whole path; a relative one is another in every process")
+                raise ValueError(
+                    "write an absolute path; a relative path means another folder in every process"
+                )
             return value
         if scheme not in _SCHEMES:
             raise ValueError(f"{scheme}:// is not supported; write a folder, or s3://, gs:// or az://")
@@ -135,14 +138,14 @@ class LanceTable(StoredBlock):
         return SecretDict(texts)
 
     def to_spec(self) -> StoreSpec:
-        """The table's address as the machinery works with it."""
+        """Return the address as a plain value."""
         options = sorted(self.storage_options.get_secret_value().items())
         return StoreSpec(self.uri, self.table, tuple((name, SecretStr(value)) for name, value in options))
 
     def check(self) -> TableCheck:
-        """Look at the table. A place that can't be reached is a result, not an exception.
+        """Check the table. A place that cannot be reached is a result, not an exception.
 
-        In async code `await acheck()`.
+        In async code use `await acheck()`.
         """
         spec = self.to_spec()
         try:
@@ -151,12 +154,12 @@ class LanceTable(StoredBlock):
             return TableCheck(spec.uri, spec.table, ok=False, error=hidden(str(error)))
 
     async def acheck(self) -> TableCheck:
-        """Look at the table; see `check`."""
+        """Check the table; see `check`."""
         return await asyncio.to_thread(self.check)
 
 
 def default_table() -> LanceTable:
-    """The table where none is named: `documents` in the folder `lancedb` of Prefect's home."""
+    """Return the default table: `documents` in the folder `lancedb` of Prefect's home."""
     home: Path = get_current_settings().home
     return LanceTable(uri=str(default_folder(home)), table=DEFAULT_TABLE)
 

@@ -57,7 +57,7 @@ def discover_nodes(
         int, shown("Addresses", "How many addresses the networks may have together.", ge=1, le=2**20)
     ] = 4096,
     timeout: Annotated[
-        float, shown("Time to connect", "Seconds that an address has to take a connection.", gt=0, le=60)
+        float, shown("Connect timeout (s)", "Seconds that an address has to take a connection.", gt=0, le=60)
     ] = 1.0,
 ) -> list[NodeStatus]:
     """Look for Ollama servers in networks, and make blocks of them if you like.

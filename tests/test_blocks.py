@@ -127,7 +127,7 @@ def test_blocks_are_imported_when_asked_for() -> None:
         ({"headers": {"a b": SECRET}}, "headers", "name of a header"),
         ({"headers": {"X-Key": f"{SECRET}\r\nX-Other: 1"}}, "headers", "one line"),
         ({"headers": {"Content-Length": "3"}}, "headers", "client itself"),
-        ({"ca_bundle": "/ca.pem", "verify": False}, "", "of no use"),
+        ({"ca_bundle": "/ca.pem", "verify": False}, "", "has no effect"),
         ({"connect_timeout": 0}, "connect_timeout", "greater than 0"),
         ({"max_in_flight": 0}, "max_in_flight", "greater than or equal to 1"),
     ],
@@ -257,7 +257,7 @@ def test_an_unchecked_certificate_is_warned_of_at_use(
     assert not caplog.records
     with caplog.at_level(logging.WARNING):
         assert block.check("lab").ok
-    assert "certificate of node 'lab' is not checked" in caplog.text
+    assert "certificate of node 'lab' is not verified" in caplog.text
 
 
 # OllamaCluster
@@ -278,7 +278,7 @@ def test_an_unchecked_certificate_is_warned_of_at_use(
         ({"chat_model": "two words"}, "chat_model", "one word"),
         ({"judge_model": "two words"}, "judge_model", "one word"),
         ({"chat_num_ctx": 16}, "chat_num_ctx", "512"),
-        ({"chat_options": {"num_ctx": 4096}}, "chat_options", "Context of the chat model"),
+        ({"chat_options": {"num_ctx": 4096}}, "chat_options", "Chat context"),
         ({"chat_options": {"num_predict": 9}}, "chat_options", "each request"),
         ({"chat_think": "often"}, "chat_think", "'auto', 'on' or 'off'"),
     ],
@@ -553,7 +553,7 @@ def test_a_place_of_another_host_is_refused(uri: str, words: str) -> None:
     ("values", "field", "words"),
     [
         ({"uri": ""}, "uri", "at least 1"),
-        ({"uri": "here/lancedb"}, "uri", "whole path"),
+        ({"uri": "here/lancedb"}, "uri", "absolute path"),
         ({"uri": "ftp://a/b"}, "uri", "s3://"),
         ({"uri": "s3://"}, "uri", "bucket"),
         ({"uri": f"s3://key:{SECRET}@bucket/x"}, "uri", "storage options"),

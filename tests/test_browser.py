@@ -132,7 +132,7 @@ class TestBlocks:
         page.get_by_label("Bearer token").fill("its-token")
         expect(page.get_by_label("Bearer token")).to_have_attribute("type", "password")
         expect(page.get_by_text("Address of the Ollama server")).to_be_visible()
-        expect(page.get_by_label("Requests at once")).to_have_value("16")
+        expect(page.get_by_label("Max requests in flight")).to_have_value("16")
         picture("ui-node", page)
         page.get_by_role("button", name="Save").click()
         page.wait_for_url("**/blocks/block/**")
