@@ -420,6 +420,7 @@ class ChatError(PrefectOllamaError):
 
     Args:
         request: The end of its last message, of which the message shows the beginning.
+        too_long: True where it is longer than the model's context.
 
     Examples:
         >>> import asyncio
@@ -435,10 +436,13 @@ class ChatError(PrefectOllamaError):
         (True, 'Name a colour.')
     """
 
-    def __init__(self, cause: str, *, request: str, state: str = "", remedy: str = "") -> None:
+    def __init__(
+        self, cause: str, *, request: str, too_long: bool = False, state: str = "", remedy: str = ""
+    ) -> None:
         shown = request if len(request) <= 60 else request[:57] + "…"
         super().__init__(f"Chat request {shown!r}: {cause}", state=state, remedy=remedy)
         self.request = request
+        self.too_long = too_long
 
 
 class ClusterError(PrefectOllamaError):

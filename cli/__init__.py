@@ -3,15 +3,19 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prefect_ollama.blocks.documents import CheckedAnswer as CheckedAnswer
     from prefect_ollama.blocks.documents import Found as Found
     from prefect_ollama.blocks.documents import Hit as Hit
+    from prefect_ollama.tasks.answering import AskOptions as AskOptions
     from prefect_ollama.tasks.searching import Corpus as Corpus
     from prefect_ollama.tasks.searching import Filter as Filter
     from prefect_ollama.tasks.searching import open_corpus as open_corpus
 
-__all__ = ["Corpus", "Filter", "Found", "Hit", "open_corpus"]
+__all__ = ["AskOptions", "CheckedAnswer", "Corpus", "Filter", "Found", "Hit", "open_corpus"]
 
 _HOMES = {
+    "AskOptions": "tasks.answering",
+    "CheckedAnswer": "blocks.documents",
     "Corpus": "tasks.searching",
     "Filter": "tasks.searching",
     "Found": "blocks.documents",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from cyclopts import App, Parameter
 
 import prefect_ollama
+from prefect_ollama.ask import ask
 from prefect_ollama.cache import cache
 from prefect_ollama.documents import documents
 from prefect_ollama.ingest import ingest, re_embed
@@ -36,6 +37,10 @@ EXAMPLES: dict[Callable[..., int], tuple[str, ...]] = {
     mcp: (
         "prefect-ollama mcp --table papers",
         "prefect-ollama mcp --table papers --http --port 8765",
+    ),
+    ask: (
+        "prefect-ollama ask 'Why are there two high waters in a day?'",
+        "prefect-ollama ask 'Why are there two high waters in a day?' --cluster home --drafts 3 --json",
     ),
     runs: ("prefect-ollama runs --table papers --limit 5",),
     roll_back: ("prefect-ollama roll-back 0198c2f4-7d1e-7a53-b8e0-5f2a9c6d4e31 --table papers",),

@@ -34,7 +34,8 @@ from prefect_ollama.options import (
 )
 
 if TYPE_CHECKING:
-    from prefect_ollama.blocks.documents import Found
+    from prefect_ollama.blocks.documents import Found, Hit
+    from prefect_ollama.flows.parameters import Only as FlowOnly
     from prefect_ollama.tasks.searching import Filter
 
 SEARCHING = "Searching…"
@@ -151,7 +152,7 @@ def search(
             with Corpus(named_place(uri, table, block), at, model=model) as corpus:
                 answers = corpus.search_all(
                     asked,
-                    only=_filter(only),
+                    only=filter_of(only),
                     one_per_document=per_document,
                     around="section" if section else neighbours,
                     **options,
@@ -163,7 +164,7 @@ def search(
         if show_pages is not None:
             reading = parse_options(True, ("eng",), password_file, ask=ask_password)
             pictures = [
-                _pictures(show_pages, each, number if len(answers) > 1 else 0, reading)
+                write_pictures(show_pages, each, number if len(answers) > 1 else 0, reading)
                 for number, each in enumerate(answers, 1)
             ]
             for each, files in zip(plain, pictures, strict=True):
@@ -195,7 +196,12 @@ def _asked(question: Sequence[str] | None, questions: Path | None) -> list[str]:
     return asked
 
 
-def _filter(only: Only) -> Filter:
+def filter_of(only: Only) -> Filter:
+    """Return the filter of a search that options name.
+
+    Raises:
+        ConfigurationError: `--pages` names no pages.
+    """
     from prefect_ollama.tasks.searching import Filter
 
     return Filter(
@@ -225,30 +231,40 @@ def _pages(text: str | None) -> tuple[int, int] | None:
 
 def _tracked(question: str, nodes: Any, table: Any, model: str | None, only: Only, options: Any) -> Found:
     from prefect_ollama.flows import search as flow
-    from prefect_ollama.flows.parameters import Only as FlowOnly
 
-    pages = _pages(only.pages) or (None, None)
     found: Found = flow(
         question,
         nodes,
         table,
         model,
         source=only.source,
-        only=FlowOnly(
-            documents=list(only.document),
-            since=only.since,
-            until=only.until,
-            first_page=pages[0],
-            last_page=pages[1],
-            title=only.title,
-            author=only.author,
-        ),
+        only=flow_filter(only),
         **options,
     )
     return found
 
 
-def _pictures(folder: Path, found: Found, question: int, options: Any) -> list[list[str]]:
+def flow_filter(only: Only) -> FlowOnly:
+    """Return the filter of a flow that options name; the source is a parameter of its own.
+
+    Raises:
+        ConfigurationError: `--pages` names no pages.
+    """
+    from prefect_ollama.flows.parameters import Only as FlowOnly
+
+    pages = _pages(only.pages) or (None, None)
+    return FlowOnly(
+        documents=list(only.document),
+        since=only.since,
+        until=only.until,
+        first_page=pages[0],
+        last_page=pages[1],
+        title=only.title,
+        author=only.author,
+    )
+
+
+def write_pictures(folder: Path, found: Sequence[Hit], question: int, options: Any) -> list[list[str]]:
     """Write the pages of hits into a folder; return the files of each hit. What cannot be drawn is told on stderr."""
     from prefect_ollama.tasks.searching import page_pictures
 

@@ -2,9 +2,20 @@
 
 from prefect.settings import get_current_settings
 
-from prefect_ollama.blocks.documents import Found, Hit, Place, Region, Run
+from prefect_ollama.blocks.documents import (
+    CheckedAnswer,
+    CheckedSentence,
+    Chunk,
+    Found,
+    Hit,
+    Place,
+    Quote,
+    Region,
+    Run,
+)
 from prefect_ollama.blocks.lance import Maintenance, Undo
 from prefect_ollama.blocks.nodes import NodeStatus, keep_local_direct
+from prefect_ollama.flows.ask import ask
 from prefect_ollama.flows.discover import discover_nodes
 from prefect_ollama.flows.forget import ForgetReport, Forgotten, forget, forgettable
 from prefect_ollama.flows.ingest import ingest_pdfs
@@ -24,6 +35,9 @@ from prefect_ollama.tasks.tuning import Point, Tuning
 __all__ = [
     "Advanced",
     "ChatUnfinished",
+    "CheckedAnswer",
+    "CheckedSentence",
+    "Chunk",
     "Chunking",
     "DroppedLine",
     "FileReport",
@@ -40,6 +54,7 @@ __all__ = [
     "Password",
     "Place",
     "Point",
+    "Quote",
     "ReEmbedCost",
     "ReEmbedPreview",
     "Reading",
@@ -48,6 +63,7 @@ __all__ = [
     "Tuning",
     "Undo",
     "Unfinished",
+    "ask",
     "check_nodes",
     "discover_nodes",
     "forget",

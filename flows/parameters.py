@@ -288,13 +288,17 @@ class Only(_Options):
         title="Documents",
         description="Paths (absolute, or within their source), file names, folders or glob patterns.",
     )
-    since: date | None = Field(
+    since: Annotated[date, Field(title="Day")] | Annotated[None, Field(title="Any day")] = Field(
         None, title="Since", description="Documents of this day or later, by their metadata or file."
     )
-    until: date | None = Field(None, title="Until", description="Documents of this day or earlier.")
-    first_page: int | None = Field(None, ge=1, title="First page", description="Counted from 1.")
-    last_page: int | None = Field(
-        None, ge=1, title="Last page", description="A passage has to stand on one of these pages."
+    until: Annotated[date, Field(title="Day")] | Annotated[None, Field(title="Any day")] = Field(
+        None, title="Until", description="Documents of this day or earlier."
+    )
+    first_page: Annotated[int, Field(ge=1, title="Page")] | Annotated[None, Field(title="Any")] = Field(
+        None, title="First page", description="Counted from 1."
+    )
+    last_page: Annotated[int, Field(ge=1, title="Page")] | Annotated[None, Field(title="Any")] = Field(
+        None, title="Last page", description="A passage has to stand on one of these pages."
     )
     title: str = Field("", title="Title", description="Documents whose title holds this.")
     author: str = Field("", title="Author", description="Documents whose author holds this.")

@@ -41,6 +41,7 @@ COMMANDS = (
     *(
         "ingest",
         "search",
+        "ask",
         "documents",
         "runs",
         "roll-back",

@@ -41,10 +41,15 @@ WITH_PREFECT = (
 )
 
 PUBLIC = {
-    "prefect_ollama": {"Corpus", "Filter", "Found", "Hit", "open_corpus"},
+    "prefect_ollama": {"AskOptions", "CheckedAnswer", "Corpus", "Filter", "Found", "Hit", "open_corpus"},
     "prefect_ollama.flows": {
         "Advanced",
         "ChatUnfinished",
+        "Chunk",
+        "CheckedAnswer",
+        "CheckedSentence",
+        "Quote",
+        "ask",
         "DroppedLine",
         "Forgotten",
         "Hit",

@@ -5,6 +5,15 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from prefect_ollama.blocks.documents.answer import (
+        ANSWER,
+        EXTRACT,
+        NOT_FOUND,
+        AnswerKind,
+        CheckedAnswer,
+        CheckedSentence,
+        Quote,
+    )
     from prefect_ollama.blocks.documents.chunk import Chunk, Region
     from prefect_ollama.blocks.documents.document import (
         FAILED,
@@ -29,8 +38,11 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ANSWER",
+    "EXTRACT",
     "FAILED",
     "IN_TABLE",
+    "NOT_FOUND",
     "PARTIAL",
     "RUN_DONE",
     "RUN_FAILED",
@@ -39,6 +51,9 @@ __all__ = [
     "RUN_RUNNING",
     "STALE",
     "STORED",
+    "AnswerKind",
+    "CheckedAnswer",
+    "CheckedSentence",
     "Chunk",
     "Document",
     "EmbeddedDocument",
@@ -46,6 +61,7 @@ __all__ = [
     "Hit",
     "Identity",
     "Place",
+    "Quote",
     "Region",
     "Run",
     "context_options",
@@ -57,6 +73,15 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "answer": (
+                "ANSWER",
+                "AnswerKind",
+                "CheckedAnswer",
+                "CheckedSentence",
+                "EXTRACT",
+                "NOT_FOUND",
+                "Quote",
+            ),
             "chunk": ("Chunk", "Region"),
             "document": (
                 "Document",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from prefect_ollama.tasks.chunking._sentences import sentences
     from prefect_ollama.tasks.chunking.chunker import CHUNKER_VERSION, chunk_document, renumbered, split_chunk
     from prefect_ollama.tasks.chunking.options import ChunkOptions
     from prefect_ollama.tasks.chunking.tokens import (
@@ -28,6 +29,7 @@ __all__ = [
     "gauge_texts",
     "measured_rates",
     "renumbered",
+    "sentences",
     "split_chunk",
 ]
 
@@ -35,6 +37,7 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "_sentences": ("sentences",),
             "chunker": ("CHUNKER_VERSION", "chunk_document", "renumbered", "split_chunk"),
             "options": ("ChunkOptions",),
             "tokens": ("TokenRates", "at_least", "estimate_tokens", "gauge_texts", "measured_rates"),

@@ -150,6 +150,7 @@ class ChatKind:
             return ChatError(
                 f"its {request.size:,} bytes are longer than the context of {self._verified.model.name!r}.",
                 request=words,
+                too_long=True,
                 state="It was not cut.",
                 remedy="Give it fewer passages, or raise the context of the cluster's chat model.",
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from prefect_ollama.blocks.by_address import limits_folder, table_by_address
-from prefect_ollama.blocks.documents import Found
+from prefect_ollama.blocks.documents import CheckedAnswer, Found
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
 from prefect_ollama.blocks.lance import Mode, StoreSpec
 from prefect_ollama.blocks.setting_files import prefect_home
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from prefect_ollama.blocks.nodes import ClusterSpec
     from prefect_ollama.blocks.resolve import Nodes
     from prefect_ollama.blocks.table import LanceTable
+    from prefect_ollama.tasks.answering import AnswerNodes, AskEvent, AskOptions
     from prefect_ollama.tasks.dispatch import Asking, Dispatcher
 
 EVERYTHING: Final = Filter()
@@ -41,7 +43,9 @@ class Corpus:
     Args:
         table: Where the table is.
         cluster: The nodes, as flows take them.
-        model: Ollama's name of the model; the table's own otherwise.
+        model: Ollama's name of the embedding model; the table's own otherwise.
+        chat_model: Ollama's name of the model that answers; the cluster's own otherwise.
+        judge_model: Ollama's name of the model that judges answers; the cluster's own otherwise.
 
     Raises:
         TableMissing: There is no such table.
@@ -57,12 +61,23 @@ class Corpus:
         ```
     """
 
-    def __init__(self, table: StoreSpec, cluster: Nodes | None = None, *, model: str | None = None) -> None:
+    def __init__(
+        self,
+        table: StoreSpec,
+        cluster: Nodes | None = None,
+        *,
+        model: str | None = None,
+        chat_model: str | None = None,
+        judge_model: str | None = None,
+    ) -> None:
         self._cluster, self._model = cluster, model
+        self._chat_model, self._judge_model = chat_model, judge_model
         self._store = open_for_search(table)
         self._opening = Lock()
         self._opened = ExitStack()
         self._nodes: Dispatcher | None = None
+        self._spec: ClusterSpec | None = None
+        self._answering: AnswerNodes | None = None
         self._closed = False
 
     def search(
@@ -143,6 +158,60 @@ class Corpus:
         """`search_all`, for async code. The options are those of `search_all`."""
         return await asyncio.to_thread(self.search_all, questions, **options)
 
+    def ask(
+        self,
+        question: str,
+        *,
+        mode: Mode = "hybrid",
+        only: Filter = EVERYTHING,
+        options: AskOptions | None = None,
+        listen: Callable[[AskEvent], None] | None = None,
+    ) -> CheckedAnswer:
+        """Answer a question; every sentence of the answer has quotes that were found in the documents.
+
+        Without a chat model these are the sentences of the documents that are nearest to the question.
+
+        Args:
+            question: What you want to know.
+            mode: How passages are searched, as with `search`.
+            only: Which passages may be found.
+            options: How many passages and drafts, and what becomes of sentences that are not supported.
+            listen: Called with each step as it comes, in this thread.
+
+        Raises:
+            ConfigurationError: A parameter cannot work, a filter fits no document, or the corpus is closed.
+            TableError: The nodes do not give the table's vectors, or the table cannot answer.
+            ClusterError: No node works, or none can chat with the chat model.
+            ChatError: No node gave an answer that can be used.
+            TextError: The question cannot be embedded.
+
+        Examples:
+            >>> from prefect_ollama import open_corpus
+            >>> with open_corpus("papers", "http://gpu-box:11434") as corpus:
+            ...     answer = corpus.ask("Why does the tide rise twice a day?")
+            >>> answer.kind, [(quote.path, quote.page_from) for quote in answer.quotes()]
+            ('extract', [('tides.pdf', 1)])
+        """
+        from prefect_ollama.tasks.answering import AskOptions, answer_question, silent
+        from prefect_ollama.tasks.dispatch import Asking
+
+        options = options or AskOptions()
+        with Asking(limits_folder(prefect_home())) as asking:
+            hits = self.search(question, mode=mode, limit=options.passages, only=only)
+            nodes = self._open_answering(asking)
+            return answer_question(
+                normalised(question),
+                hits,
+                nodes,
+                model=self._store.identity.model,
+                options=options,
+                listen=listen or silent,
+            )
+
+    async def aask(self, question: str, **options: Any) -> CheckedAnswer:
+        """`ask`, for async code: other coroutines run meanwhile. The options are those of `ask`."""
+        return await asyncio.to_thread(self.ask, question, **options)
+
     def close(self) -> None:
         """Close connections, and end an embedded node."""
         with self._opening:
@@ -191,8 +260,22 @@ class Corpus:
                     spec = opened.enter_context(running_nodes(self._cluster, model=model, count=1))
                     asking.at([node.url for node in spec.nodes])
                     self._nodes = opened.enter_context(asked_nodes(spec, self._store))
+                    self._spec = spec
                     self._opened = opened.pop_all()
             return self._nodes
+
+    def _open_answering(self, asking: Asking) -> AnswerNodes:
+        nodes = self._open_nodes(asking)
+        asking.at([node.url for node in nodes.cluster.spec.nodes])
+        with self._opening:
+            self._refuse_closed()
+            if self._answering is None:
+                from prefect_ollama.tasks.answering import answering_nodes, with_models
+
+                assert self._spec is not None
+                spec = with_models(self._spec, self._chat_model, self._judge_model)
+                self._answering = self._opened.enter_context(answering_nodes(spec, nodes))
+            return self._answering
 
     def _open_again_if_replaced(self) -> None:
         """Open the table again if `re_embed` has put another one in its place; its nodes may be others then."""
@@ -203,7 +286,7 @@ class Corpus:
                 self._leave_nodes()
 
     def _leave_nodes(self) -> None:
-        self._nodes = None
+        self._nodes = self._answering = None
         self._opened.close()
 
     def _refuse_closed(self) -> None:
@@ -216,6 +299,8 @@ def open_corpus(
     cluster: Nodes | None = None,
     *,
     model: str | None = None,
+    chat_model: str | None = None,
+    judge_model: str | None = None,
 ) -> Corpus:
     """Open a table for questions, without Prefect unless a saved block is named.
 
@@ -225,7 +310,9 @@ def open_corpus(
             home.
         cluster: The nodes that embed questions: a cluster block or its name; URLs, node blocks or their names. None
             means the node that `OLLAMA_HOST` names, else an Ollama on this host, else the embedded model.
-        model: Ollama's name of the model; the table's own otherwise.
+        model: Ollama's name of the embedding model; the table's own otherwise.
+        chat_model: Ollama's name of the model that answers; the cluster's own otherwise.
+        judge_model: Ollama's name of the model that judges answers; the cluster's own otherwise.
 
     Raises:
         ConfigurationError: A block is missing or wrong, or the place is none.
@@ -239,7 +326,7 @@ def open_corpus(
         >>> hit.path, hit.page_from
         ('tides.pdf', 1)
     """
-    return Corpus(_spec_of(table), cluster, model=model)
+    return Corpus(_spec_of(table), cluster, model=model, chat_model=chat_model, judge_model=judge_model)
 
 
 def _spec_of(table: LanceTable | StoreSpec | str | Path | None) -> StoreSpec:

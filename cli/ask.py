@@ -1,0 +1,155 @@
+"""`prefect-ollama ask`: answer a question from a table."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from prefect_ollama.blocks.printable import printable
+from prefect_ollama.console import INCOMPLETE, OK, STARTING, guarded, show
+from prefect_ollama.options import (
+    NORMAL,
+    AskPasswordOption,
+    BlockOption,
+    ClusterOption,
+    JsonOption,
+    Loudness,
+    ModelOption,
+    NodesOption,
+    PasswordFileOption,
+    TableOption,
+    UriOption,
+    named_nodes,
+    named_place,
+    named_table,
+    parse_options,
+)
+from prefect_ollama.search import EVERYTHING, Mode, Only, filter_of, flow_filter, write_pictures
+
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.documents import CheckedAnswer
+    from prefect_ollama.tasks.answering import AskEvent
+
+ASKING = "Searching…"
+
+
+def ask(
+    question: Annotated[
+        list[str],
+        Parameter(
+            help="What you want to know. Without quotes its words are joined; the shell keeps `?` and `*`."
+        ),
+    ],
+    *,
+    node: NodesOption = (),
+    cluster: ClusterOption = None,
+    model: ModelOption = None,
+    chat_model: Annotated[
+        str | None,
+        Parameter(
+            help="Model that answers; the cluster's otherwise. Without one: sentences of the documents."
+        ),
+    ] = None,
+    judge_model: Annotated[
+        str | None,
+        Parameter(
+            help="Model that judges whether quotes prove a sentence; it may be the chat model. The cluster's "
+            "otherwise; without one, shared words and embeddings decide."
+        ),
+    ] = None,
+    uri: UriOption = None,
+    table: TableOption = None,
+    block: BlockOption = None,
+    passages: Annotated[
+        int,
+        Parameter(help="Passages that the model is given at most.", validator=Number(gte=1, lte=100)),
+    ] = 12,
+    drafts: Annotated[
+        int,
+        Parameter(
+            help="Answers that are written at the same time; the one with the most verified content is kept.",
+            validator=Number(gte=1, lte=8),
+        ),
+    ] = 1,
+    mark_unsupported: Annotated[
+        bool, Parameter(negative="", help="Keep sentences that are not supported, and mark them.")
+    ] = False,
+    mode: Annotated[
+        Mode, Parameter(help="How passages are searched: by meaning, by words, or both.")
+    ] = "hybrid",
+    only: Only = EVERYTHING,
+    show_pages: Annotated[
+        Path | None,
+        Parameter(
+            name="--show",
+            help="Folder into which the page of each quote is written as PNG, its passage marked.",
+        ),
+    ] = None,
+    password_file: PasswordFileOption = (),
+    ask_password: AskPasswordOption = False,
+    track: Annotated[
+        bool, Parameter(negative="", help="Record the question as a flow run in Prefect; that takes seconds.")
+    ] = False,
+    json: JsonOption = False,
+    loud: Loudness = NORMAL,
+) -> int:
+    """Answer a question from a table; each sentence has quotes with file and page."""
+
+    def run() -> int:
+        from prefect_ollama import render_answer
+
+        words, at = " ".join(question), named_nodes(node, cluster)
+        models: dict[str, Any] = {"model": model, "chat_model": chat_model, "judge_model": judge_model}
+        found: CheckedAnswer
+        if track:
+            from prefect_ollama.flows import ask as flow
+
+            found = flow(
+                words,
+                at,
+                named_table(uri, table, block),
+                **models,
+                passages=passages,
+                drafts=drafts,
+                mark_unsupported=mark_unsupported,
+                mode=mode,
+                source=only.source,
+                only=flow_filter(only),
+            )
+        else:
+            from prefect_ollama.tasks.answering import AskOptions
+            from prefect_ollama.tasks.searching import Corpus
+
+            with Corpus(named_place(uri, table, block), at, **models) as corpus:
+                found = corpus.ask(
+                    words,
+                    mode=mode,
+                    only=filter_of(only),
+                    options=AskOptions(passages, drafts, mark_unsupported=mark_unsupported),
+                    listen=None if loud.quiet else _tell,
+                )
+        pictures: dict[int, list[str]] = {}
+        if show_pages is not None:
+            reading = parse_options(True, ("eng",), password_file, ask=ask_password)
+            cited = sorted({quote.passage for quote in found.quotes()})
+            files = write_pictures(show_pages, [found.passages[number - 1] for number in cited], 0, reading)
+            pictures = dict(zip(cited, files, strict=True))
+        plain = found.to_dict() | ({"pictures": pictures} if pictures else {})
+        show(plain if json else render_answer.answer(found, pictures), json=json)
+        return OK if found else INCOMPLETE
+
+    return guarded(run, json=json, loud=loud, first=STARTING if track else ASKING, prefect=track)
+
+
+def _tell(event: AskEvent) -> None:
+    """Show a step on stderr; a sentence of a draft is not checked yet, and says so."""
+    shown = {
+        "passages": f"Found {event.text}.",
+        "draft": f"Draft, not checked yet: {event.text}",
+        "judging": f"Judging {event.text}…",
+    }[event.step]
+    print(printable(shown), file=sys.stderr, flush=True)

@@ -1,0 +1,56 @@
+"""How an answer with its quotes looks in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from prefect_ollama.console import line
+
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.documents import CheckedAnswer, CheckedSentence, Quote
+
+NOT_IN_DOCUMENTS = "Not in the documents."
+
+
+def answer(found: CheckedAnswer, pictures: Mapping[int, Sequence[str]]) -> RenderableType:
+    """Return an answer: its sentences, then the quotes that they name, then what was left out.
+
+    Args:
+        found: The answer.
+        pictures: By number of the passage, files with pictures of its pages.
+    """
+    quotes = list(found.quotes())
+    parts: list[RenderableType] = []
+    if not found:
+        parts.append(line(NOT_IN_DOCUMENTS, "bold"))
+    parts += [_sentence(each, quotes) for each in found.sentences]
+    parts.append(Text(""))
+    said = {each.text for each in found.sentences}
+    for number, quote in enumerate(quotes, 1):
+        parts.append(line(f"[{number}] {quote.path}, {_pages(quote)}", "bold"))
+        words = " ".join(quote.text.split())
+        shown: list[RenderableType] = [] if words in said else [line(f"“{words}”")]
+        shown += [line(file, "dim") for file in pictures.get(quote.passage, ())]
+        parts.append(Padding(Group(*shown), (0, 0, 0, 4)))
+    parts += [line(note, "dim") for note in found.notes]
+    if found.dropped:
+        parts.append(line("Left out, because the documents do not support it:", "dim"))
+        parts += [line(f"- {each.text} ({each.reason})", "dim") for each in found.dropped]
+    return Group(*parts)
+
+
+def _sentence(sentence: CheckedSentence, quotes: Sequence[Quote]) -> Text:
+    marks = "".join(f"[{quotes.index(quote) + 1}]" for quote in sentence.quotes)
+    note = "" if sentence.supported else f" (not supported: {sentence.reason})"
+    return line(" ".join(part for part in (sentence.text, marks) if part) + note)
+
+
+def _pages(quote: Quote) -> str:
+    if quote.page_from == quote.page_to:
+        return f"page {quote.page_from}"
+    return f"pages {quote.page_from}-{quote.page_to}"

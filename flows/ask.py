@@ -1,0 +1,150 @@
+"""Answer a question from a table."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Annotated
+
+from prefect.runtime import flow_run
+from pydantic import Field
+
+from prefect_ollama.blocks.documents import CheckedAnswer
+from prefect_ollama.blocks.lance import Mode
+from prefect_ollama.blocks.printable import printable
+from prefect_ollama.blocks.resolve import resolve_table, shared_limits_folder
+from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.parameters import (
+    EVERYTHING,
+    ModelParameter,
+    NodesParameter,
+    Only,
+    TableParameter,
+    shown,
+)
+from prefect_ollama.tasks.answer import judge_answer, show_answer, write_answer
+from prefect_ollama.tasks.answering import (
+    AskOptions,
+    answering_nodes,
+    choose,
+    strength,
+    with_models,
+    without_chat,
+)
+from prefect_ollama.tasks.dispatch import Asking, Dispatcher, divide_long_words
+from prefect_ollama.tasks.embedding import running_nodes
+from prefect_ollama.tasks.prefect_state import Opaque
+from prefect_ollama.tasks.query import SearchOptions, embed_question, search_table
+from prefect_ollama.tasks.searching import asking_as, normalised, open_for_search
+from prefect_ollama.tasks.verify_nodes import verify_nodes
+
+
+def _name() -> str:
+    return printable(f"ask {flow_run.parameters['question']}", longest=200)
+
+
+@flow(
+    name="ask",
+    flow_run_name=unless_named(_name),
+    description="Answer a question from a LanceDB table; every sentence has quotes that were found in the documents.",
+)
+def ask(
+    question: Annotated[str, shown("Question", "What you want to know.", min_length=1)],
+    cluster: NodesParameter = None,
+    table: TableParameter = None,
+    model: ModelParameter = None,
+    chat_model: Annotated[
+        Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="Default")],
+        shown(
+            "Chat model",
+            "Model that answers, by Ollama's name. Without: the cluster's own; without one, the answer is sentences of "
+            "the documents.",
+        ),
+    ] = None,
+    judge_model: Annotated[
+        Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="Default")],
+        shown(
+            "Judge model",
+            "Model that judges whether quotes prove a sentence, by Ollama's name; it may be the chat model. Without: "
+            "the cluster's own; without one, shared words and embeddings decide.",
+        ),
+    ] = None,
+    passages: Annotated[
+        int,
+        shown("Passages", "Passages that the model is given at most, as its context allows.", ge=1, le=100),
+    ] = 12,
+    drafts: Annotated[
+        int,
+        shown(
+            "Drafts",
+            "Answers that are written at the same time; the one with the most verified content is kept.",
+            ge=1,
+            le=8,
+        ),
+    ] = 1,
+    mark_unsupported: Annotated[
+        bool,
+        shown(
+            "Mark unsupported",
+            "Keep sentences that are not supported, and mark them, in place of leaving them out.",
+        ),
+    ] = False,
+    mode: Annotated[
+        Mode,
+        shown("Mode", "How passages are searched: `vector` by meaning, `text` by words, `hybrid` by both."),
+    ] = "hybrid",
+    source: Annotated[
+        Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="All")],
+        shown("Source", "Only documents of this source, as the report names it."),
+    ] = None,
+    only: Annotated[
+        Only, shown("Only", "Which passages may be found; all, where nothing is set.")
+    ] = EVERYTHING,
+) -> CheckedAnswer:
+    """Answer a question from a table; every sentence of the answer has quotes that were found in the documents.
+
+    Returns:
+        The answer, with file, page and words of each quote, and what was left out.
+
+    Raises:
+        ConfigurationError: A parameter or block cannot work, or a filter fits no document.
+        TableError: There is no such table, or it holds vectors of another model than the nodes'.
+        ClusterError: No node works, or none can chat with the chat model.
+        ChatError: No node gave an answer that can be used.
+
+    Requires: the table readable on the machine that runs it; a node with the table's model, or the embedded model if
+    the table was made with it; for answers in own words a node with a chat model.
+
+    Examples:
+        >>> from prefect_ollama.flows import ask
+        >>> answer = ask("Why does the tide rise twice a day?", "http://gpu-box:11434", "papers")
+        >>> answer.kind, [(quote.path, quote.page_from) for quote in answer.quotes()]
+        ('extract', [('tides.pdf', 1)])
+    """
+    refuse_empty_tabs()
+    started = time.monotonic()
+    store = open_for_search(resolve_table(table))
+    opened, made, asked = Opaque(store), store.identity, normalised(question)
+    options = AskOptions(passages, drafts, mark_unsupported=mark_unsupported)
+    searching = SearchOptions(passages, mode, only.to_filter(source).condition(store.manifest))
+    with (
+        Asking(shared_limits_folder()) as asking,
+        running_nodes(cluster, model=model or made.model, count=1) as spec,
+    ):
+        asking.at([node.url for node in spec.nodes])
+        verified = verify_nodes(Opaque(asking_as(spec, made)), len(spec.nodes), made, quick=True)
+        answering = with_models(spec, chat_model, judge_model)
+        with (
+            Dispatcher(verified, prepare=divide_long_words) as dispatcher,
+            answering_nodes(answering, dispatcher) as nodes,
+        ):
+            vector = None if mode == "text" else embed_question(asked, Opaque(dispatcher), opened)
+            hits = search_table(opened, vector, asked, searching)
+            answer = without_chat(asked, hits, nodes, strength(asked, hits, made.model))
+            if answer is None:
+                written = write_answer(asked, Opaque(hits), Opaque(nodes), options)
+                judged = judge_answer(asked, written, Opaque(nodes), made.model)
+                answer = choose(asked, written.content, judged.content, nodes, options)
+    answer = replace(answer, seconds=time.monotonic() - started)
+    show_answer(answer)
+    return answer

@@ -1,0 +1,93 @@
+"""Let the chat model write drafts of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prefect_ollama.blocks.documents import Hit
+from prefect_ollama.blocks.errors import ChatError
+from prefect_ollama.blocks.nodes import ChatRequest
+from prefect_ollama.tasks.answering._prompt import draft_request, fitting
+from prefect_ollama.tasks.answering._reading import complete_sentences
+from prefect_ollama.tasks.answering.options import AskEvent, AskOptions, Listen, silent
+from prefect_ollama.tasks.dispatch import ChatAnswer, ChatDispatcher, ChatRestarted, ChatText
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """What the model wrote.
+
+    Attributes:
+        passages: The passages that it was given, in reading order.
+        values: The drafts, as `_prompt.SCHEMA` describes them.
+        answers: The answers that they came in.
+    """
+
+    passages: tuple[Hit, ...]
+    values: tuple[dict[str, Any], ...]
+    answers: tuple[ChatAnswer, ...]
+
+
+def write_drafts(
+    question: str,
+    hits: Sequence[Hit],
+    chat: ChatDispatcher,
+    options: AskOptions,
+    listen: Listen = silent,
+) -> Drafts:
+    """Return drafts of an answer; several are written at the same time, over all nodes.
+
+    Args:
+        question: The question.
+        hits: The passages, the best first; as many as fit into the model's context are given to it.
+        chat: The nodes with the chat model.
+        options: How to answer.
+        listen: Told of each sentence of a single draft as it comes.
+
+    Raises:
+        ChatError: No node gave a draft that can be used.
+        ClusterError: No node works any more.
+    """
+    model, given = chat.chat.model, list(hits)
+    while True:
+        passages = fitting(question, given, model, options.answer_tokens)
+        requests = [
+            draft_request(question, passages, model, options.answer_tokens, number)
+            for number in range(options.drafts)
+        ]
+        try:
+            answers = [_streamed(requests[0], chat, listen)] if len(requests) == 1 else _all(requests, chat)
+        except ChatError as error:
+            # Lengths are estimates: a tokenizer may make more tokens of these texts.
+            if not error.too_long or len(passages) == 1:
+                raise
+            given = given[: len(passages) // 2]
+            continue
+        return Drafts(passages, tuple(answer.value for answer in answers), tuple(answers))
+
+
+def _streamed(request: ChatRequest, chat: ChatDispatcher, listen: Listen) -> ChatAnswer:
+    text, told = "", 0
+    for event in chat.stream(request):
+        match event:
+            case ChatRestarted():
+                text, told = "", 0
+            case ChatText():
+                text += event.text
+                whole = complete_sentences(text) if "}" in event.text else []
+                for number, sentence in enumerate(whole[told:], told + 1):
+                    listen(AskEvent("draft", sentence, number))
+                told = max(told, len(whole))
+            case ChatAnswer():
+                return event
+    raise AssertionError("A stream ends in its answer, or in an error.")
+
+
+def _all(requests: Sequence[ChatRequest], chat: ChatDispatcher) -> list[ChatAnswer]:
+    found = chat.ask(requests, urgent=True)
+    answers = [answer for answer in found.answers if answer is not None]
+    if not answers:
+        raise found.failures[min(found.failures)]
+    return answers

@@ -1,0 +1,122 @@
+"""Numbers, dates, names and addresses of a sentence have to stand in its quotes.
+
+A model that invents most often invents these, and here no other model is needed to see it. What is checked in which
+language, and what is not, stands in `docs/asking.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import regex
+
+from prefect_ollama.tasks.answering._numbers import NUMBER_WORDS, agrees, dates_in, numbers_in, plain_letters
+from prefect_ollama.tasks.answering._words import FUNCTION_WORDS, folded
+
+_ADDRESS: Final = regex.compile(r"(?:https?://|www\.)\S+|[\w.+-]+@[\w-]+\.[\w.]+", regex.IGNORECASE)
+_NAME: Final = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}'’.&/_-]*")
+_SENTENCE_START: Final = regex.compile(r"(?:^|[.!?:;•]\s+|^[\s\"'“‘«(\[]+)$")
+_GERMAN: Final = frozenset(
+    ("der", "die", "das", "und", "ist", "nicht", "ein", "eine", "mit", "auf", "fur", "von", "wird")
+)
+_GERMAN_WORDS: Final = 2
+"""Function words by which a sentence is taken for a German one, where every noun has a capital."""
+
+
+def unsupported_facts(sentence: str, quotes: Sequence[str], ordinary: Sequence[str] = ()) -> list[str]:
+    """Return the numbers, dates, names and addresses of a sentence that stand in none of its quotes.
+
+    Args:
+        sentence: The sentence.
+        quotes: Its quotes.
+        ordinary: Texts that show which words are no names: those that they write with a small letter.
+    """
+    said = "\n".join(quotes)
+    missing = [each for each in _addresses(sentence) if each not in set(_addresses(said))]
+    rest, dates = dates_in(sentence)
+    quoted_rest, quoted_dates = dates_in(said)
+    missing += [words for words, date in dates if not any(agrees(date, other) for _, other in quoted_dates)]
+    known = set(numbers_in(quoted_rest)) | {
+        str(part) for _, date in quoted_dates for part in date if part is not None
+    }
+    missing += [number for number in numbers_in(rest) if number not in known]
+    missing += _missing_names(rest, said, ordinary)
+    return list(dict.fromkeys(missing))
+
+
+def missing_names(question: str, passages: Sequence[str]) -> list[str]:
+    """Return the names, codes and numbers of a question that stand in none of the passages that it found.
+
+    Its first word has a capital for its place, so it counts only where it is a code, such as `E32`.
+    """
+    rest, _ = dates_in(question)
+    found = "\n".join(passages)
+    known = set(numbers_in(found))
+    first = _NAME.search(rest)
+    names = list(_missing_names(rest, found, passages))
+    if first is not None and not any(each.isdigit() for each in first[0]):
+        names = [each for each in names if each != first[0].strip(".'’_/-&")]
+    return list(dict.fromkeys([*names, *(each for each in numbers_in(rest) if each not in known)]))
+
+
+def _addresses(text: str) -> list[str]:
+    return [each.rstrip(".,;:!?)]}\"'").casefold() for each in _ADDRESS.findall(text)]
+
+
+def _missing_names(sentence: str, said: str, ordinary: Sequence[str]) -> Iterator[str]:
+    """Yield names of a sentence that its quotes do not have: words with a capital, and codes such as `E32`."""
+    quoted = {form for found in _NAME.finditer(plain_letters(said)) for form in _forms(found[0])}
+    small = {
+        folded(found[0])
+        for text in ordinary
+        for found in _NAME.finditer(plain_letters(text))
+        if found[0][:1].islower()
+    }
+    nouns_have_capitals = sum(each in _GERMAN for each in folded(sentence).split()) >= _GERMAN_WORDS
+    for found in _NAME.finditer(sentence):
+        word = found[0].strip(".'’_/-&")
+        if not word or not _is_name(word, nouns_have_capitals):
+            continue
+        forms = _forms(word)
+        starts = bool(_SENTENCE_START.search(sentence[: found.start()])) or found.start() == 0
+        if (
+            forms & quoted
+            or forms & (FUNCTION_WORDS | NUMBER_WORDS)
+            or (starts and _is_ordinary(word, small))
+        ):
+            continue
+        # A compound (`German-speaking`, `AC/DC`) is there if all its parts are.
+        parts = regex.findall(r"[\p{L}\p{N}]+", word)
+        if len(parts) > 1 and all(_forms(part) & quoted for part in parts):
+            continue
+        yield word
+
+
+def _is_ordinary(word: str, small: set[str]) -> bool:
+    """Return whether the first word of a sentence is written small elsewhere, perhaps in another form."""
+    plain = folded(word)
+    if plain.endswith("ly") and len(plain) > 4:
+        return True
+    stem = regex.sub(r"(?:ing|ies|ed|es|s|e|y)$", "", plain)
+    return plain in small or (
+        len(stem) > 1 and any(each.startswith(stem) for each in small if len(each) <= len(plain) + 3)
+    )
+
+
+def _is_name(word: str, nouns_have_capitals: bool) -> bool:
+    letters = [each for each in word if each.isalpha()]
+    if not letters:
+        return False
+    if any(each.isdigit() for each in word):
+        return any(each.isupper() for each in letters)
+    if nouns_have_capitals:
+        return len(letters) > 1 and sum(each.isupper() for each in letters) > 1
+    return letters[0].isupper() and (len(letters) > 1 or word != "I")
+
+
+def _forms(word: str) -> set[str]:
+    """Return how a name may be written: with and without the s of possessive and plural."""
+    bare = folded(word).strip(".'_/-&")
+    bare = bare.removesuffix("'s").removesuffix("'")
+    return {bare, bare.removesuffix("s")} if len(bare) > 3 else {bare}

@@ -1,0 +1,111 @@
+"""Read a draft, and check in code what needs no model: passages, quotes, numbers, dates and names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+import regex
+
+from prefect_ollama.blocks.documents import CheckedSentence, Hit, Quote
+from prefect_ollama.tasks.answering._facts import unsupported_facts
+from prefect_ollama.tasks.answering._normal import Normal, find_quote, normal
+from prefect_ollama.tasks.chunking import sentences
+
+_MARK: Final = regex.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\](?=[\s.,;:!?]|$)")
+"""A reference such as [2], which models add though they were not asked to."""
+
+_SENTENCES: Final = '"sentences"'
+
+
+class Reader:
+    """Reads drafts about the same passages.
+
+    Args:
+        question: The question.
+        passages: The passages that were given to the model.
+    """
+
+    def __init__(self, question: str, passages: tuple[Hit, ...]) -> None:
+        self._passages = passages
+        self._ordinary = [question, *(hit.text for hit in passages)]
+        self._normal: dict[int, Normal] = {}
+
+    def read(self, draft: dict[str, Any]) -> list[CheckedSentence]:
+        """Return the sentences of a draft with the quotes that were found; those that fail a check have a reason."""
+        found: list[CheckedSentence] = []
+        for item in draft["sentences"]:
+            text = " ".join(_MARK.sub("", item["text"]).split())
+            quotes, wrong = self._quotes(item["quotes"])
+            # A model may put several sentences into one; each has to stand by itself.
+            found += [self._checked(each.strip(), quotes, wrong) for each in sentences(text) if each.strip()]
+        return found
+
+    def _checked(self, text: str, quotes: tuple[Quote, ...], wrong: str) -> CheckedSentence:
+        if not quotes:
+            return CheckedSentence(text, reason=wrong or "It has no quote.")
+        missing = unsupported_facts(text, [quote.text for quote in quotes], self._ordinary)
+        if missing:
+            return CheckedSentence(text, quotes, reason=f"Not in its quotes: {', '.join(missing[:8])}.")
+        return CheckedSentence(text, quotes)
+
+    def _quotes(self, given: Sequence[dict[str, Any]]) -> tuple[tuple[Quote, ...], str]:
+        """Return the quotes that stand in their passages, and why others do not count."""
+        found: list[Quote] = []
+        wrong = ""
+        for each in given:
+            number = each["passage"]
+            if not 1 <= number <= len(self._passages):
+                wrong = f"There is no passage {number}."
+                continue
+            place = find_quote(each["quote"], self._normal_of(number))
+            if place is None:
+                wrong = f"Its quote is not in passage {number}."
+                continue
+            text = self._passages[number - 1].text
+            found.append(Quote.of(self._passages, number, *place, context_of(text, *place)))
+        return tuple(dict.fromkeys(found)), wrong
+
+    def _normal_of(self, number: int) -> Normal:
+        if number not in self._normal:
+            self._normal[number] = normal(self._passages[number - 1].text)
+        return self._normal[number]
+
+
+def context_of(text: str, start: int, end: int) -> str:
+    """Return the whole sentences of a text in which the characters from start to end stand.
+
+    A quote may leave out the "not" before it; a judge has to see it.
+    """
+    at, kept = 0, []
+    for sentence in sentences(text):
+        if at < end and at + len(sentence) > start:
+            kept.append(sentence)
+        at += len(sentence)
+    return "".join(kept).strip()
+
+
+def complete_sentences(text: str) -> list[str]:
+    """Return the sentences that are whole in the beginning of a draft, as it streams in."""
+    at = text.find("[", text.find(_SENTENCES) + len(_SENTENCES)) if _SENTENCES in text else -1
+    found: list[str] = []
+    depth, start, quoted, escaped = 0, -1, False, False
+    for place in range(at + 1, len(text)) if at >= 0 else ():
+        character = text[place]
+        if quoted:
+            escaped, quoted = character == "\\" and not escaped, character != '"' or escaped
+        elif character == '"':
+            quoted = True
+        elif character == "{":
+            start, depth = (place if depth == 0 else start), depth + 1
+        elif character == "}":
+            depth -= 1
+            if depth == 0:
+                try:
+                    found.append(str(orjson.loads(text[start : place + 1]).get("text", "")))
+                except orjson.JSONDecodeError:
+                    return found
+        elif character == "]" and depth == 0:
+            break
+    return found

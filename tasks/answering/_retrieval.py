@@ -1,0 +1,72 @@
+"""Whether what was found can hold an answer at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from prefect_ollama.blocks.documents import Hit
+from prefect_ollama.blocks.nodes import full_name
+from prefect_ollama.tasks.answering._facts import missing_names
+from prefect_ollama.tasks.answering._words import content_words
+
+MEASURED_MODEL: Final = "all-minilm"
+"""The embedding model for which the thresholds were measured; others give other cosines."""
+
+COSINE_WEIGHT: Final = 0.6
+
+EXTRACT_THRESHOLD: Final = 0.40
+"""Least strength at which sentences of the documents are shown without a chat model. `python -m benchmarks.answers`
+prints the curve."""
+
+ANSWER_THRESHOLD: Final = 0.25
+"""Least strength at which a chat model is asked. It is lower, because what the model writes is checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """How well passages fit a question.
+
+    Attributes:
+        score: 0 to 1: share of the question's words that the passages have, and the best cosine where the model's
+            cosines are known.
+        missing: Names, codes and numbers of the question that no passage has.
+    """
+
+    score: float
+    missing: tuple[str, ...]
+
+    @property
+    def too_weak_to_extract(self) -> bool:
+        """Whether sentences of the passages cannot be shown as an answer."""
+        return self.score < EXTRACT_THRESHOLD or bool(self.missing)
+
+    @property
+    def too_weak_to_ask(self) -> bool:
+        """Whether it is not worth to ask a chat model."""
+        return self.score < ANSWER_THRESHOLD
+
+
+def is_measured(model: str) -> bool:
+    """Return whether thresholds of cosines hold for an embedding model."""
+    return full_name(model) == full_name(MEASURED_MODEL)
+
+
+def strength(question: str, hits: Sequence[Hit], model: str) -> Strength:
+    """Return how well passages fit a question.
+
+    Args:
+        question: The question.
+        hits: The passages.
+        model: The embedding model that found them.
+    """
+    texts = [" ".join((hit.text, hit.heading, hit.title)) for hit in hits]
+    words = content_words(question)
+    found = set[str]().union(*map(content_words, texts))
+    shared = len(words & found) / len(words) if words else 0.0
+    cosines = [hit.vector_score for hit in hits if hit.vector_score is not None]
+    score = shared
+    if cosines and is_measured(model):
+        score = COSINE_WEIGHT * max(cosines) + (1 - COSINE_WEIGHT) * shared
+    return Strength(score if hits else 0.0, tuple(missing_names(question, texts)))

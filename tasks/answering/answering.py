@@ -1,0 +1,215 @@
+"""Answer a question from passages: write, check, judge, and keep what is supported."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from prefect_ollama.blocks.documents import ANSWER, EXTRACT, NOT_FOUND, CheckedAnswer, CheckedSentence, Hit
+from prefect_ollama.tasks.answering._drafting import Drafts, write_drafts
+from prefect_ollama.tasks.answering._extract import VERBATIM, best_sentences
+from prefect_ollama.tasks.answering._judging import (
+    WORDS,
+    WORDS_AND_EMBEDDINGS,
+    judge_by_model,
+    judge_by_words,
+    pairs_of,
+)
+from prefect_ollama.tasks.answering._prompt import reading_order
+from prefect_ollama.tasks.answering._reading import Reader
+from prefect_ollama.tasks.answering._retrieval import Strength, is_measured, strength
+from prefect_ollama.tasks.answering._words import content_words
+from prefect_ollama.tasks.answering.nodes import AnswerNodes
+from prefect_ollama.tasks.answering.options import AskEvent, AskOptions, Listen, silent
+from prefect_ollama.tasks.dispatch import ChatAnswer
+
+NO_CHAT_MODEL = (
+    "No chat model is configured: these are sentences of the documents, word for word, that are nearest to the "
+    "question. Nobody has checked whether they answer it."
+)
+NO_JUDGE = (
+    "No judge model judged this: shared words and embeddings decided whether quotes support a sentence. They are wrong "
+    "about four times in ten where a sentence differs from its quotes in little."
+)
+WEAK = "What the documents hold has too little in common with the question."
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Drafts whose sentences were judged.
+
+    Attributes:
+        drafts: The sentences of each draft.
+        judged_by: What judged.
+        answers: Answers of the judge model.
+    """
+
+    drafts: tuple[tuple[CheckedSentence, ...], ...]
+    judged_by: str
+    answers: tuple[ChatAnswer, ...] = ()
+
+
+def answer_question(
+    question: str,
+    hits: Sequence[Hit],
+    nodes: AnswerNodes,
+    *,
+    model: str,
+    options: AskOptions,
+    listen: Listen = silent,
+) -> CheckedAnswer:
+    """Answer a question from the passages that were found for it.
+
+    Args:
+        question: The question.
+        hits: The passages, the best first.
+        nodes: The nodes.
+        model: The embedding model that found the passages.
+        options: How to answer.
+        listen: Told of each step as it comes.
+
+    Raises:
+        ChatError: No node gave a draft that can be used.
+        ClusterError: No node works any more.
+        TextError: The question cannot be embedded.
+    """
+    started = time.monotonic()
+    documents = len({hit.doc_id for hit in hits})
+    listen(AskEvent("passages", f"{len(hits)} passages of {documents} documents", len(hits)))
+    found = strength(question, hits, model)
+    if (early := without_chat(question, hits, nodes, found)) is not None:
+        return replace(early, seconds=time.monotonic() - started)
+    assert nodes.chat is not None
+    drafts = write_drafts(question, hits, nodes.chat, options, listen)
+    judged = judge_drafts(question, drafts, nodes, model, listen)
+    answer = choose(question, drafts, judged, nodes, options)
+    return replace(answer, seconds=time.monotonic() - started)
+
+
+def without_chat(
+    question: str, hits: Sequence[Hit], nodes: AnswerNodes, found: Strength
+) -> CheckedAnswer | None:
+    """Return the answer that needs no chat model; None where one has to be asked.
+
+    Args:
+        question: The question.
+        hits: The passages, the best first.
+        nodes: The nodes.
+        found: How well the passages fit.
+
+    Raises:
+        ClusterError: No node works any more.
+        TextError: The question cannot be embedded.
+    """
+    passages = reading_order(hits)
+    if nodes.chat is not None:
+        if found.too_weak_to_ask:
+            name = nodes.chat.chat.model.name
+            return CheckedAnswer(question, NOT_FOUND, passages=passages, notes=(WEAK,), model=name)
+        return None
+    if found.too_weak_to_extract:
+        why = f"No passage has {', '.join(found.missing[:8])}." if found.missing else WEAK
+        return CheckedAnswer(question, NOT_FOUND, passages=passages, notes=(why,), judged_by=VERBATIM)
+    best = best_sentences(question, passages, nodes.embed)
+    return CheckedAnswer(
+        question,
+        EXTRACT if best else NOT_FOUND,
+        tuple(best),
+        passages=passages,
+        notes=(NO_CHAT_MODEL if best else WEAK,),
+        judged_by=VERBATIM,
+    )
+
+
+def judge_drafts(
+    question: str, drafts: Drafts, nodes: AnswerNodes, model: str, listen: Listen = silent
+) -> Judged:
+    """Check the sentences of all drafts in code, and judge what passes; all at the same time.
+
+    Args:
+        question: The question.
+        drafts: The drafts.
+        nodes: The nodes.
+        model: The embedding model of the nodes.
+        listen: Told when the sentences are about to be judged.
+
+    Raises:
+        ClusterError: No node works any more.
+    """
+    reader = Reader(question, drafts.passages)
+    read = [reader.read(value) for value in drafts.values]
+    flat = [sentence for draft in read for sentence in draft]
+    answers: list[ChatAnswer] = []
+    if nodes.judge is None:
+        # The threshold holds for the cosines of one model only; with others shared words judge alone.
+        measured = is_measured(model)
+        judged_by = WORDS_AND_EMBEDDINGS if measured and nodes.embed is not None else WORDS
+        flat = judge_by_words(flat, drafts.passages, nodes.embed if measured else None)
+    else:
+        judged_by = nodes.judge.chat.model.name
+        count = len(pairs_of(flat))
+        listen(AskEvent("judging", f"{count} pairs of a sentence and a quote", count))
+        flat, answers = judge_by_model(flat, drafts.passages, nodes.judge)
+    judged, at = [], 0
+    for draft in read:
+        judged.append(tuple(flat[at : at + len(draft)]))
+        at += len(draft)
+    return Judged(tuple(judged), judged_by, tuple(answers))
+
+
+def choose(
+    question: str,
+    drafts: Drafts,
+    judged: Judged,
+    nodes: AnswerNodes,
+    options: AskOptions,
+) -> CheckedAnswer:
+    """Return the draft with the most verified content as the answer.
+
+    Args:
+        question: The question.
+        drafts: The drafts.
+        judged: The same, judged.
+        nodes: The nodes.
+        options: How to answer.
+    """
+    assert nodes.chat is not None
+    best = max(judged.drafts, key=_verified_content)
+    supported = tuple(each for each in best if each.supported)
+    notes = list(nodes.notes)
+    if nodes.judge is None:
+        notes.append(NO_JUDGE)
+    if not supported:
+        notes = [_nothing_supported(best), *nodes.notes]
+    marked = options.mark_unsupported and bool(supported)
+    everything = (*drafts.answers, *judged.answers)
+    return CheckedAnswer(
+        question,
+        ANSWER if supported else NOT_FOUND,
+        best if marked else supported,
+        () if marked else tuple(each for each in best if not each.supported),
+        drafts.passages,
+        tuple(notes),
+        model=nodes.chat.chat.model.name,
+        judged_by=judged.judged_by,
+        nodes=tuple(sorted({answer.node for answer in everything})),
+        drafts=len(drafts.values),
+        prompt_tokens=sum(answer.prompt_tokens for answer in everything),
+        answer_tokens=sum(answer.answer_tokens for answer in everything),
+    )
+
+
+def _verified_content(draft: Sequence[CheckedSentence]) -> tuple[int, int]:
+    """Return how many different words of content a draft has in supported sentences, and how few sentences are not."""
+    words = set[str]().union(*(content_words(each.text) for each in draft if each.supported))
+    return len(words), -sum(not each.supported for each in draft)
+
+
+def _nothing_supported(draft: Sequence[CheckedSentence]) -> str:
+    if not draft:
+        return "The chat model says that the passages do not hold it."
+    count = len(draft)
+    return (
+        f"The chat model wrote {count} sentence{'s' if count != 1 else ''}, and the documents support none."
+    )

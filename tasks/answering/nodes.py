@@ -1,0 +1,94 @@
+"""The nodes that answer: those that embed, chat and judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+from prefect_ollama.blocks.blocking import blocking
+from prefect_ollama.blocks.errors import ClusterError
+from prefect_ollama.blocks.nodes import ChatModelSpec, ClusterSpec, VerifiedChat, full_name, verify_chat
+from prefect_ollama.tasks.dispatch import ChatDispatcher, Dispatcher
+from prefect_ollama.tasks.prefect_state import run_logger
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerNodes:
+    """The nodes that answer a question.
+
+    Attributes:
+        embed: Those that embed; None where nothing does.
+        chat: Those with the chat model; None where the cluster names none.
+        judge: Those with the judge model; None where shared words and embeddings judge.
+        notes: What a reader of the answer should know of them.
+    """
+
+    embed: Dispatcher | None
+    chat: ChatDispatcher | None = None
+    judge: ChatDispatcher | None = None
+    notes: tuple[str, ...] = ()
+
+
+def with_models(spec: ClusterSpec, chat: str | None, judge: str | None) -> ClusterSpec:
+    """Return a cluster with other models for chat and judging; None leaves those of the cluster.
+
+    A model that the cluster names keeps its settings.
+    """
+    known = {full_name(each.name): each for each in (spec.judge, spec.chat) if each is not None}
+
+    def named(name: str) -> ChatModelSpec:
+        return known.get(full_name(name)) or ChatModelSpec(name, keep_alive=spec.model.keep_alive)
+
+    if chat is not None:
+        spec = replace(spec, chat=named(chat))
+        known = {full_name(chat): named(chat)} | known
+    return spec if judge is None else replace(spec, judge=named(judge))
+
+
+@contextmanager
+def answering_nodes(spec: ClusterSpec, embed: Dispatcher) -> Iterator[AnswerNodes]:
+    """Yield the nodes that answer. Those without the chat model are named in the log, and only embed.
+
+    Args:
+        spec: The cluster.
+        embed: Its nodes, which embed already; chat shares their limits.
+
+    Raises:
+        ClusterError: The cluster names a chat model, and no node can chat with it.
+    """
+    if spec.chat is None:
+        yield AnswerNodes(embed)
+        return
+    notes: list[str] = []
+    with ExitStack() as opened:
+        chat = opened.enter_context(ChatDispatcher(_verified(spec), beside=embed))
+        judge = chat if spec.judge == spec.chat else None
+        if spec.judge is not None and judge is None:
+            try:
+                verified = _verified(replace(spec, chat=spec.judge))
+                judge = opened.enter_context(ChatDispatcher(verified, beside=embed))
+            except ClusterError as error:
+                run_logger().warning("%s", error)
+                notes.append(f"No node can judge with {spec.judge.name!r}.")
+        yield AnswerNodes(embed, chat, judge, tuple(notes))
+
+
+def _verified(spec: ClusterSpec) -> VerifiedChat:
+    logger = run_logger()
+
+    def pulling(node: str, what: str, done: int, total: int) -> None:
+        share = f" {100 * done // total} %" if total else ""
+        logger.info("Node %r: %s%s", node, what, share)
+
+    found = blocking(verify_chat(spec, progress=pulling))
+    for error in found.left_out.values():
+        logger.warning("Only embeds: %s", error)
+    logger.info(
+        "%d of %d nodes chat with %r (context %s tokens)",
+        len(found.models),
+        len(spec.nodes),
+        found.model.name,
+        found.model.num_ctx or "unknown",
+    )
+    return found

@@ -1,0 +1,253 @@
+"""What code checks of an answer without any model: quotes, numbers, dates, names, addresses, negations."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from prefect_ollama.blocks.documents import Hit
+from prefect_ollama.tasks.answering._extract import best_sentences
+from prefect_ollama.tasks.answering._facts import missing_names, unsupported_facts
+from prefect_ollama.tasks.answering._normal import find_quote, normal
+from prefect_ollama.tasks.answering._reading import Reader, complete_sentences, context_of
+from prefect_ollama.tasks.answering._words import contradicts, overlap
+
+PASSAGE = (
+    "The “sea-\nlevel” rose by 3.8 centimetres – not 3,800 – in 1966; it’s a re\u00ad\ncord. "
+    "The ofﬁce of the\n\nharbour measured −5 °C, 10² m and CO₂. Nobody is liable for damage. "
+    "Well-known readings survive. 潮の満ち干は一日に二度ある。"
+)
+
+
+@pytest.mark.parametrize(
+    ("quote", "found"),
+    [
+        ("rose by 3.8 centimetres", "rose by 3.8 centimetres"),
+        ('The "sea-level" rose', "The “sea-\nlevel” rose"),
+        ("sealevel” rose", "sea-\nlevel” rose"),
+        ("the SEALEVEL", None),  # the quotation mark before it is in the passage, and not in the quote
+        ("CENTIMETRES - NOT 3,800 - IN 1966", "centimetres – not 3,800 – in 1966"),
+        ("it's a record.", "it’s a re\u00ad\ncord"),
+        ("The office of the harbour", "The ofﬁce of the\n\nharbour"),
+        ("measured -5 °C", "measured −5 °C"),
+        ("10^2 m and CO2", "10² m and CO₂"),
+        ("wellknown readings", "Well-known readings"),
+        ("潮の満ち干は一日に二度", "潮の満ち干は一日に二度"),
+        ("一日に", "一日に"),
+    ],
+)
+def test_a_quote_is_found_however_it_is_spelled(quote: str, found: str | None) -> None:
+    place = find_quote(quote, normal(PASSAGE))
+    assert (None if place is None else PASSAGE[slice(*place)]) == found
+
+
+@pytest.mark.parametrize(
+    "quote",
+    [
+        "rose by 3.9 centimetres",
+        "rose by 3",  # a part of a number
+        "8 centimetres",
+        "800",
+        "196",
+        "5 °C",  # its sign is left out
+        "102 m",  # 10² is not 102
+        "centi",  # a part of a word
+        "rose … in 1966",
+        "rose by centimetres",
+        "in 1966 rose",
+        "…",
+        '""',
+        "",
+        "   ",
+    ],
+)
+def test_what_does_not_stand_there_is_not_found(quote: str) -> None:
+    assert find_quote(quote, normal(PASSAGE)) is None
+
+
+def test_every_run_of_words_of_a_passage_is_found_where_it_stands() -> None:
+    dice = random.Random(7)
+    words = PASSAGE.split()
+    for _ in range(300):
+        first = dice.randrange(len(words))
+        last = dice.randrange(first, min(first + 9, len(words)))
+        quote = " ".join(words[first : last + 1])
+        # A half of a divided word is another word.
+        if (
+            not any(each.isalnum() for each in quote)
+            or words[first] in ("level”", "cord.")
+            or words[last] in ("“sea-", "re\u00ad")
+        ):
+            continue
+        place = find_quote(quote, normal(PASSAGE))
+        assert place is not None, quote
+        assert normal(PASSAGE[slice(*place)]).text in normal(quote).text
+
+
+def test_the_context_of_a_quote_has_what_it_leaves_out() -> None:
+    text = "It was late. The company is not liable for damage. It paid."
+    place = find_quote("liable for damage", normal(text))
+    assert place is not None
+    assert context_of(text, *place) == "The company is not liable for damage."
+
+
+@pytest.mark.parametrize(
+    ("sentence", "quote"),
+    [
+        ("It has 1282 pages.", "It has 1,282 pages in two columns."),
+        ("It has 1,282 pages.", "It has 1 282 pages."),
+        ("Der Wert ist 3,8.", "a value of 3.80"),
+        ("It took three days.", "after 3 days"),
+        ("It took 42 days.", "after forty-two days"),
+        ("Two hundred and five pages.", "205 pages"),
+        ("It happened on 3 May 2021.", "on 2021-05-03"),
+        ("It happened in May 2021.", "on May 3rd, 2021"),
+        ("It happened in 2021.", "am 3. Mai 2021"),
+        ("It was -5 degrees.", "at −5 °C"),
+        ("It lasted from 5 to 10 days.", "5–10 days"),
+        ("Gutenberg's press stood in Mainz.", "the press of Gutenberg at Mainz"),
+        ("However, it works.", "it works"),
+        ("Copies were sold.", "they sold a copy"),
+        ("See https://example.org/a.", "at https://example.org/a"),
+        ("Méchain took the south.", "MECHAIN took the southern part"),
+        ("Die Wassertemperatur ist nicht von dem Ofen abhängig.", "die Temperatur hängt nicht vom Herd ab"),
+    ],
+)
+def test_facts_that_stand_in_the_quote_pass(sentence: str, quote: str) -> None:
+    assert unsupported_facts(sentence, [quote], [quote]) == []
+
+
+@pytest.mark.parametrize(
+    ("sentence", "quote", "missing"),
+    [
+        ("It rose by 4.8 cm.", "It rose by 3.8 cm.", ["4.8"]),
+        ("It has 1,283 pages.", "It has 1,282 pages.", ["1283"]),
+        ("It has 1234 parts.", "It has 1.234 parts.", ["1234"]),
+        ("It was 5 degrees.", "at −5 °C", ["5"]),
+        ("It took four days.", "It took three days.", ["4"]),
+        ("It happened on 4 May 2021.", "on 3 May 2021", ["4 May 2021"]),
+        ("It happened on 3 June 2021.", "on 3 May 2021", ["3 June 2021"]),
+        ("It happened on 3 May 2021.", "in May 2021", ["3 May 2021"]),
+        ("It happened in 1967.", "in 1966", ["1967"]),
+        ("Einstein built the machine.", "Thomson built the machine.", ["Einstein"]),
+        ("The machine of Kelvin was built.", "The machine of Thomson was built.", ["Kelvin"]),
+        ("Error E33 means a fault.", "Error E32 means a fault.", ["E33"]),
+        ("NATO paid for it.", "The government paid for it.", ["NATO"]),
+        ("Pay at https://evil.example/x.", "Pay at the desk.", ["https://evil.example/x"]),
+        ("Write to me@evil.example.", "Write to the desk.", ["me@evil.example"]),
+    ],
+)
+def test_facts_that_do_not_are_named(sentence: str, quote: str, missing: list[str]) -> None:
+    found = unsupported_facts(sentence, [quote], [quote])
+    assert found[: len(missing)] == missing
+
+
+def test_names_that_a_question_asks_for_have_to_be_found() -> None:
+    passages = ["The code E32 means humidity. Gutenberg lived in Mainz."]
+    assert missing_names("What does E99 mean?", passages) == ["E99"]
+    assert missing_names("What does E32 mean?", passages) == []
+    assert missing_names("Did Gutenberg live in Paris?", passages) == ["Paris"]
+    assert missing_names("Livestock for a book", passages) == []  # a first word has its capital for its place
+
+
+@pytest.mark.parametrize(
+    ("sentence", "quote", "differs"),
+    [
+        ("The company is liable for damage.", "The company is not liable for damage.", True),
+        ("The company is not liable.", "The company is liable.", True),
+        ("The company is not liable.", "The company isn't liable.", False),
+        ("The loaf rose.", "The loaf rose, and nobody ate it.", False),
+        ("Das Brot ist fertig.", "Das Brot ist nicht fertig.", True),
+    ],
+)
+def test_a_negation_on_one_side_alone_is_seen(sentence: str, quote: str, differs: bool) -> None:
+    assert contradicts(sentence, quote) is differs
+
+
+def test_overlap_counts_words_of_content() -> None:
+    assert overlap("The seas are measured.", "Measuring the sea") == pytest.approx(0.5)
+    assert overlap("the of and", "anything") == 0.0
+    assert overlap("潮の満ち干", "潮の満ち干は一日") == pytest.approx(1.0)
+
+
+def hit(text: str, position: int = 0, page: int = 3) -> Hit:
+    return Hit(
+        text,
+        "tides.pdf",
+        "papers",
+        page,
+        page,
+        "Rhythms",
+        1.0,
+        "doc",
+        f"chunk-{position}",
+        position,
+        title="Tides",
+    )
+
+
+def draft(text: str, *quotes: tuple[int, str]) -> dict[str, object]:
+    return {
+        "sentences": [
+            {"text": text, "quotes": [{"passage": number, "quote": quote} for number, quote in quotes]}
+        ]
+    }
+
+
+def test_a_draft_is_read_with_the_words_of_the_passage() -> None:
+    passages = (hit("The Moon pulls the “sea”. It rose by 3.8 cm."), hit("The Sun is far away.", 1))
+    (sentence,) = Reader("", passages).read(
+        draft("The sea is pulled by the Moon [1].", (1, 'Moon pulls the "sea"'))
+    )
+    assert sentence.text == "The sea is pulled by the Moon."
+    (quote,) = sentence.quotes
+    assert (quote.text, quote.page_from, quote.path) == ("Moon pulls the “sea", 3, "tides.pdf")
+    assert passages[0].text[quote.start : quote.end] == quote.text
+    assert sentence.reason == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (draft("The Moon pulls."), "It has no quote."),
+        (draft("The Moon pulls.", (7, "Moon pulls")), "There is no passage 7."),
+        (draft("The Moon pulls.", (0, "Moon pulls")), "There is no passage 0."),
+        (draft("The Moon pulls.", (2, "Moon pulls")), "Its quote is not in passage 2."),
+        (draft("Kepler wrote it.", (1, "The Moon pulls")), "Not in its quotes: Kepler."),
+    ],
+)
+def test_a_sentence_without_proof_says_why(given: dict[str, object], reason: str) -> None:
+    passages = (hit("The Moon pulls the sea."), hit("The Sun is far away.", 1))
+    (sentence,) = Reader("", passages).read(given)
+    assert sentence.reason == reason
+
+
+def test_several_sentences_in_one_are_checked_one_by_one() -> None:
+    passages = (hit("The Moon pulls the sea."),)
+    first, second = Reader("", passages).read(
+        draft("The Moon pulls the sea. Newton knew it in 1687.", (1, "The Moon pulls the sea"))
+    )
+    assert first.reason == ""
+    assert "Newton" in second.reason
+    assert "1687" in second.reason
+
+
+def test_sentences_are_heard_as_they_become_whole() -> None:
+    whole = (
+        '{"sentences": [{"text": "A } \\" [b]", "quotes": []}, {"text": "C", "quotes": [{"passage": 1}]}]}'
+    )
+    heard = [complete_sentences(whole[:end]) for end in range(len(whole) + 1)]
+    assert heard[-1] == ['A } " [b]', "C"]
+    assert {len(each) for each in heard} == {0, 1, 2}
+    assert complete_sentences('{"other": [{"text": "A"}]}') == []
+
+
+def test_without_nodes_the_best_sentences_are_those_with_the_words_of_the_question() -> None:
+    table = "| code | meaning |\n| E31 | Broken sensor of rain |\n| E32 | Humidity fixed at 100 |"
+    passages = (hit("The harbour is quiet. The Moon pulls the sea twice a day."), hit(table, 1))
+    best = best_sentences("How often does the Moon pull the sea?", passages, None)
+    assert best[0].text == "The Moon pulls the sea twice a day."
+    assert best[0].quotes[0].text == passages[0].text[best[0].quotes[0].start : best[0].quotes[0].end]
+    assert best_sentences("What does E32 mean?", passages, None)[0].text == "| E32 | Humidity fixed at 100 |"
+    assert all(each.supported and each.judged_by == "verbatim" for each in best)

@@ -1,0 +1,84 @@
+"""The flow `ask` and its command: what Prefect shows, what a shell prints where, and their exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from prefect_ollama.blocks import LanceTable, OllamaCluster
+from prefect_ollama.blocks.documents import CheckedAnswer, CheckedSentence, Quote
+from prefect_ollama.commands import app
+from prefect_ollama.flows import ask
+from prefect_ollama.tasks.answer import answer_markdown
+from tests.corpus_samples import identity_of, write_table
+from tests.flow_samples import latest_artifact
+from tests.nodes import Node, nodes
+from tests.test_ask import COUNTED, DRAFT, JUDGE, QUESTION, RECEDES, TIDES, YES
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    with nodes({"chat_models": ["qwen3"]}) as (started,):
+        refused = {"text": "It is green.", "quotes": []}
+        script = [{"match": DRAFT, "content": {"sentences": [RECEDES, refused, COUNTED]}}]
+        started.control(chat_script=[*script, {"match": JUDGE, "content": YES}])
+        yield started
+
+
+@pytest.fixture(scope="module")
+def place(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("db")
+    write_table(folder, identity_of(node), {"tides.pdf": TIDES})
+    return folder
+
+
+def test_the_flow_answers_and_shows_the_answer_as_an_artifact(
+    prefect_server: str, node: Node, place: Path
+) -> None:
+    cluster = OllamaCluster(nodes=[node.url], chat_model="qwen3", judge_model="qwen3")
+    answer = ask(QUESTION, cluster, LanceTable(uri=str(place)), drafts=2)
+    assert [each.text for each in answer.sentences] == [RECEDES["text"], COUNTED["text"]]
+    assert answer.drafts == 2
+    shown = latest_artifact(prefect_server, "answer")
+    assert f"{RECEDES['text']} [1]" in shown
+    assert "[2] tides.pdf, page 3: “J. W. Wells counted" in shown
+    assert "## Left out" in shown
+    extract = ask(QUESTION, [node.url], LanceTable(uri=str(place)), mode="text")
+    assert extract.kind == "extract"
+
+
+def test_the_command_prints_the_answer_and_tells_its_steps_on_stderr(
+    node: Node, place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "WARNING")
+    given = ["ask", *QUESTION.split(), "--node", node.url, "--uri", str(place), "--chat-model", "qwen3"]
+    assert app([*given, "--judge-model", "qwen3"], result_action="return_value") == 0
+    out, told = capfd.readouterr()
+    assert "3.8 centimetres in a year. [1]" in " ".join(out.split())
+    assert "[1] tides.pdf, page 2" in out
+    assert "Left out, because the documents do not support it:" in out
+    assert f"Draft, not checked yet: {RECEDES['text']}" in told
+    assert "Judging 2 pairs" in told
+
+    assert app([*given, "--json", "--quiet"], result_action="return_value") == 0
+    out, told = capfd.readouterr()
+    found = orjson.loads(out)
+    assert found["judged_by"] == "words"
+    assert [each["text"] for each in found["dropped"]] == ["It is green."]
+    assert "Draft" not in told
+
+    plain = ["ask", "What does E99 mean?", "--node", node.url, "--uri", str(place)]
+    assert app(plain, result_action="return_value") == 1
+    assert "Not in the documents." in capfd.readouterr().out
+
+
+def test_what_a_document_or_model_writes_is_no_markup() -> None:
+    quote = Quote(1, "<b>x</b>", 0, 8, "a](http://evil.example).pdf", "papers", 1, 1)
+    sentence = CheckedSentence("![x](http://evil.example/?q=1)", (quote,), supported=True)
+    shown = answer_markdown(CheckedAnswer("# Why?", "answer", (sentence,)))
+    assert "](" not in shown.replace("\\](", "")
+    assert "<b>" not in shown
+    assert "# # Why" not in shown
