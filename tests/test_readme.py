@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from prefect_ollama import tasks
 from prefect_ollama.commands import app
 
 ROOT = Path(__file__).parent.parent
@@ -40,6 +41,18 @@ def test_every_page_of_the_docs_is_linked_from_their_index() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
     assert set(re.findall(r"\]\(([^)/#:]+\.md)\)", index)) == pages
+
+
+def test_the_api_reference_has_every_task_and_public_package() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
+    named = set(re.findall(r"^::: (\S+)$", pages, re.M))
+    public = {
+        "prefect_ollama",
+        "prefect_ollama.flows",
+        "prefect_ollama.blocks",
+        "prefect_ollama.blocks.errors",
+    }
+    assert public | {f"prefect_ollama.tasks.{name}" for name in tasks.__all__} <= named
 
 
 def test_the_command_line_takes_the_commands_as_they_stand() -> None:
