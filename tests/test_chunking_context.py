@@ -88,6 +88,33 @@ def test_what_is_embedded_is_never_longer_than_both_limits_allow(tokens: int) ->
         assert words(chunk.to_embed) <= 80 + tokens
 
 
+def test_a_running_head_is_context_where_it_stands_first_too() -> None:
+    head = "Tides of the north, second edition"
+
+    def margin(text: str) -> Block:
+        return Block("margin", text, BOX)
+
+    pages = (
+        Page(1, 600, 800, (prose("Water rises twice a day."), margin(head), margin("Invoice 4711"))),
+        Page(
+            2, 600, 800, (prose("The moon pulls at it."), margin("Page two alone")), heads=(head, "Contents")
+        ),
+        Page(3, 600, 800, (prose("So does the sun."), margin("Contents")), heads=(head,)),
+    )
+    document = ParsedDocument(pages, 3, Metadata(title="Tides"))
+    (chunk,) = chunk_document(document, count_tokens=words)
+    assert head not in chunk.text
+    assert chunk.to_embed.startswith(f"Tides\n{head}\n\nWater rises twice a day.")
+    # What tells pages apart stays, and so does what is no context.
+    assert all(text in chunk.text for text in ("Invoice 4711", "Page two alone", "Contents"))
+    # Without context nothing would be left of it; a table that was made so keeps its chunks.
+    (bare,) = chunk_document(document, ChunkOptions(context_tokens=0), words)
+    assert head in bare.text
+    # A page of nothing but a running head keeps it.
+    alone = ParsedDocument((Page(1, 600, 800, (margin(head),)), *pages[1:]), 3, Metadata(title="Tides"))
+    assert head in chunk_document(alone, count_tokens=words)[0].text
+
+
 def test_no_chunk_is_without_words_or_figures() -> None:
     document = report(prose("— · —"), title="")
     assert chunk_document(document, count_tokens=words) == []

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Final
+
+from prefect_ollama.tasks.parsing import Block, Page, ParsedDocument
 
 # A part of the context takes no more characters than this.
 _LONGEST_PART: Final = 120
@@ -72,7 +74,7 @@ class Context:
         # What matters most comes first, until there is no more room; it is written in the order of the document.
         document = _short(self._document)
         path = [_short(part) for part in about.path]
-        heads = [_short(head) for head in about.heads if not _NAVIGATION.fullmatch(head.strip())]
+        heads = [_short(head) for head in about.heads if _is_informative_head(head)]
         order = [document, _short(about.table), *reversed(path), *heads]
         chosen: set[str] = set()
         room = self._max_tokens
@@ -94,6 +96,30 @@ class Context:
         if part not in self._known:
             self._known[part] = self._count(part) + 1
         return self._known[part]
+
+
+def heads_aside(document: ParsedDocument) -> ParsedDocument:
+    """Take running heads out of the text of the pages where they stand first; they are context as on later pages.
+
+    There they stood between sentences, or at the end of a chunk. A head that tells one page from the others stays in
+    the text, and so does one that no context says, or that is all the text of its page.
+    """
+    repeated = {head for page in document.pages for head in page.heads if _is_informative_head(head)}
+    if not repeated:
+        return document
+    return replace(document, pages=tuple(_without_heads(page, repeated) for page in document.pages))
+
+
+def _without_heads(page: Page, repeated: set[str]) -> Page:
+    def is_head(block: Block) -> bool:
+        return block.kind == "margin" and block.text in repeated
+
+    rest = tuple(block for block in page.blocks if not is_head(block))
+    if len(rest) in (0, len(page.blocks)):
+        return page
+    return replace(
+        page, blocks=rest, heads=(*page.heads, *(block.text for block in page.blocks if is_head(block)))
+    )
 
 
 def document_name(title: str, file: str) -> str:
@@ -123,6 +149,10 @@ def is_informative(title: str) -> bool:
             r"\S+\.(?:pdf|docx?|xlsx?|pptx?|indd|qxd|tex|dvi|ps)", title.strip(), re.IGNORECASE
         )
     )
+
+
+def _is_informative_head(head: str) -> bool:
+    return _NAVIGATION.fullmatch(head.strip()) is None
 
 
 def _words(text: str) -> set[str]:

@@ -26,13 +26,13 @@ from prefect_ollama.tasks.chunking._atoms import (
     make_atoms,
 )
 from prefect_ollama.tasks.chunking._compact import with_numbers
-from prefect_ollama.tasks.chunking._context import Context, Surroundings, document_name
+from prefect_ollama.tasks.chunking._context import Context, Surroundings, document_name, heads_aside
 from prefect_ollama.tasks.chunking._sentences import halves
 from prefect_ollama.tasks.chunking.options import ChunkOptions
 from prefect_ollama.tasks.chunking.tokens import estimate_tokens
 from prefect_ollama.tasks.parsing import ParsedDocument
 
-CHUNKER_VERSION: Final = 3
+CHUNKER_VERSION: Final = 4
 """Changes whenever the same document and options would give other chunks."""
 
 _WEIGHT: Final = {CHAPTER: 1.6, HEADING: 1.5, PARAGRAPH: 0.8, SENTENCE: 0.2, INSIDE: -0.5}
@@ -58,6 +58,8 @@ def chunk_document(
     """
     options = options or ChunkOptions()
     longest = options.max_tokens - options.overlap_tokens
+    if options.context_tokens:
+        document = heads_aside(document)
     write = _Embedded(document, options, count_tokens, name)
     chunks: list[Chunk] = []
     for chapter in _chapters(make_atoms(document, longest, count_tokens), options.min_tokens):
