@@ -1,34 +1,34 @@
-"""Every error this project raises on purpose, in one tree.
+"""All errors that this project raises, in one tree.
 
     PrefectOllamaError
     ├── ConfigurationError        a block, option or parameter cannot work as it is
     │   └── FolderNotPrivate      other users can enter a folder that has to be private
-    ├── NodeError                 one node did not do what was asked (the work can go elsewhere)
+    ├── NodeError                 one node failed on a request (other nodes can do the work)
     │   ├── NodeUnreachable       no connection, reset, time-out
     │   ├── NodeBusy              503 or 429, perhaps with a time to wait
     │   ├── NodeFailed            it answered with a failure of its own (500, a crashed runner)
     │   ├── NodeRefused           401, 403, 404, redirect: no retry on this node will help
-    │   ├── NodeAnswerError       it answered, and the answer cannot be believed
-    │   │   └── AnswerRejected    a chat answer came whole and does not fit what was asked
-    │   └── InputRejected         it says that a text of the request is at fault (split to find it)
+    │   ├── NodeAnswerError       its answer is invalid or wrong
+    │   │   └── AnswerRejected    a complete chat answer does not fit the request
+    │   └── InputRejected         it rejects a text of the request (split the request to find it)
     ├── TextError                 one text cannot be embedded by any node
     │   └── TextTooLong           longer than the model's context; split it, do not cut it
-    ├── ChatError                 one chat request got no answer as it was asked for, from any node
+    ├── ChatError                 one chat request got no usable answer from any node
     ├── ClusterError              the nodes together cannot do the work that is left
-    ├── DocumentError             one file cannot be read (the others go on)
-    ├── DocumentsFailed           files of a run that is told to fail for them are not stored whole
-    ├── TableError                the LanceDB table cannot take or give what was asked
+    ├── DocumentError             one file cannot be read (the others are)
+    ├── DocumentsFailed           files are not stored whole, and the run was set to fail then
+    ├── TableError                the LanceDB table cannot be read or written
     │   ├── TableMissing          there is no such table (yet)
     │   └── TableDamaged          a part of the table is lost or cannot be read
     ├── CacheError                the vector cache cannot be read or written (the work can go on without it)
-    ├── TaskRunLost               a task run ended without a word from the worker that had it
-    ├── ServerUnavailable         there is no Prefect server to run with (nothing was done)
-    ├── ServerLost                Prefect's server went away and did not come back (the work is done)
-    └── ModelFilesError           the embedded model's files are missing or not the ones expected
+    ├── TaskRunLost               the worker of a task run died without reporting its end
+    ├── ServerUnavailable         there is no Prefect server (nothing was done)
+    ├── ServerLost                Prefect's server stopped and did not come back (the work is done)
+    └── ModelFilesError           the embedded model's files are missing or have another content
 
-Each message names the cause, the state that is left behind and what to do next. Names and words from outside are
-made printable in it (`prefect_ollama.blocks.printable`). All of them survive pickling with their attributes, because
-they cross process borders in Dask.
+Each message names the cause, the state and the next step. Names and texts from outside are made printable in it
+(`prefect_ollama.blocks.printable`). Errors keep their attributes when they are pickled, because they cross process
+borders in Dask.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ class PrefectOllamaError(Exception):
     """Root of the tree.
 
     Args:
-        cause: What went wrong, in one sentence.
-        state: What is left behind ("the 512 chunks stored before stay in the table").
-        remedy: What to do next.
+        cause: The cause, in one sentence.
+        state: The state after the error ("the 512 chunks stored before stay in the table").
+        remedy: The next step.
 
     Attributes:
         lines: Whether a message of this class may have several lines.

@@ -1,4 +1,4 @@
-"""`prefect-ollama runs`, `roll-back`, `forget` and `maintain`: what was done to a table, and what to do with it."""
+"""`prefect-ollama runs`, `roll-back`, `forget` and `maintain`: the commands for an existing table."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def runs(
     table: TableOption = None,
     block: BlockOption = None,
     limit: Annotated[
-        int, Parameter(name=["--limit", "-l"], help="Runs to show, the latest.", validator=Number(gte=1))
+        int, Parameter(name=["--limit", "-l"], help="Number of latest runs to show.", validator=Number(gte=1))
     ] = 20,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:
-    """List what runs did to a table, the oldest first."""
+    """List the runs that changed a table, the oldest first."""
 
     def run() -> int:
         from dataclasses import asdict
@@ -53,13 +53,13 @@ def roll_back(
     table: TableOption = None,
     block: BlockOption = None,
     including_later: Annotated[
-        bool, Parameter(negative="", help="Undo the later runs of the same source with it.")
+        bool, Parameter(negative="", help="Also undo later runs of the same source.")
     ] = False,
     yes: YesOption = False,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:
-    """Make a table what it was before a run; other sources stay as they are."""
+    """Restore a table as it was before a run. Other sources do not change."""
 
     def run() -> int:
         from dataclasses import asdict
@@ -95,13 +95,13 @@ def forget(
         Parameter(help="Only documents of this source; `files` for those that were named one by one."),
     ] = None,
     dry_run: Annotated[
-        bool, Parameter(negative="", help="Show what would be done, and touch nothing.")
+        bool, Parameter(negative="", help="Show what would be removed, and change nothing.")
     ] = False,
     yes: YesOption = False,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:
-    """Take documents out of a table. Files are not touched, and `roll-back` undoes it."""
+    """Remove documents from a table. Their files stay, and `roll-back` undoes it."""
 
     def run() -> int:
         from prefect_ollama import render
@@ -125,15 +125,15 @@ def maintain(
     uri: UriOption = None,
     table: TableOption = None,
     block: BlockOption = None,
-    force: Annotated[bool, Parameter(negative="", help="Do all of it, also where nothing is due.")] = False,
+    force: Annotated[bool, Parameter(negative="", help="Do all of it, even if it is not due.")] = False,
     keep_days: Annotated[
         float,
         Parameter(
-            help="Days that old versions stay; older runs can't be rolled back.", validator=Number(gte=0)
+            help="Days to keep old versions; older runs cannot be rolled back.", validator=Number(gte=0)
         ),
     ] = 7.0,
     memory_mb: Annotated[
-        int, Parameter(help="MiB of memory that it may take.", validator=Number(gt=0))
+        int, Parameter(help="MiB of memory that it may use.", validator=Number(gt=0))
     ] = 4096,
     json: JsonOption = False,
     loud: Loudness = NORMAL,

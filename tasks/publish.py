@@ -1,7 +1,7 @@
-"""A run that changed a table is told of: as a materialisation of the asset that the table is, and as an event.
+"""Publish a run that changed a table: as a materialisation of the table's asset, and as an event.
 
-Guarantees: a run that changed nothing in the table is not told of, nor one that writes a table beside, which nobody
-reads yet.
+Guarantees: runs that changed nothing are not published, and neither are runs over a staging table, which nobody reads
+yet.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from prefect_ollama.tasks.prefect_state import table_asset
 
 
 def publish_run(store: Store, run: Run, sources: Sequence[Asset] = ()) -> None:
-    """Tell of a run that ended.
+    """Publish a run that ended.
 
     Args:
         store: The table.
         run: The run.
-        sources: Where the documents come from.
+        sources: The sources of its documents.
     """
     if run.chunks_after in (None, run.chunks_before) or store.spec.is_staging:
         return

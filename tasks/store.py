@@ -1,4 +1,4 @@
-"""Store what was embedded: one writer a run, large commits, documents whole."""
+"""Store embedded bundles. A run has one writer, which commits whole documents, many at a time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from prefect_ollama.blocks.lance import Store
 from prefect_ollama.tasks.embed import EmbeddedBundle
 from prefect_ollama.tasks.prefect_state import Opaque
 
-# A commit of some thousand chunks costs little more than one of ten, and a thousand small ones slow every reader.
+# Chunks after which the writer commits. A commit of some thousand chunks costs little more than one of ten, and a
+# thousand small commits slow every reader.
 COMMIT_CHUNKS = 4096
 
-# A slow run commits at least this often, so that its table fills while it works.
+# Seconds after which a slow run commits what it has, so that its table fills while it works.
 COMMIT_SECONDS = 15.0
 
 
@@ -39,11 +40,11 @@ class Writer:
         self._since = time.monotonic()
 
     def add(self, bundle: EmbeddedBundle, kept: Path | None = None) -> None:
-        """Take a bundle in; commit if enough has come together or enough time has passed.
+        """Add a bundle, and commit if there are enough chunks or enough time has passed.
 
         Args:
             bundle: The bundle.
-            kept: File in which Prefect keeps it; it is of no more use once the bundle is stored, and deleted.
+            kept: File with the result that Prefect persisted. It is deleted after the bundle was stored.
         """
         self._documents += bundle.documents
         self._failed += bundle.failed
@@ -53,11 +54,11 @@ class Writer:
             self.flush()
 
     def add_failed(self, rows: Sequence[Document]) -> None:
-        """Take in files of which nothing is stored; they are committed with the next bundle."""
+        """Add files that failed; they are committed with the next bundle."""
         self._failed += rows
 
     def flush(self) -> None:
-        """Commit what has come together."""
+        """Commit all bundles that were added."""
         if self._documents or self._failed:
             documents, failed = self._documents, self._failed
             store_documents(Opaque(lambda: self._commit(documents, failed)), self._chunks)

@@ -1,4 +1,4 @@
-"""Tune a node, and save what was found, as tasks."""
+"""The tasks that tune a node and save the result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefect_ollama.blocks.saved_nodes import save_limits
 from prefect_ollama.tasks.prefect_state import Opaque, run_logger
 from prefect_ollama.tasks.tuning import Load, Point, Tuning, search, texts_of
 
-# Texts to send in turn: more than any node has under way.
+# Different texts that are sent in turn, more than any node has in flight, so that no text is there twice at once.
 TEXTS = 1024
 
 
@@ -26,18 +26,18 @@ def tune_node(
     seconds: float,
     longest: float,
 ) -> Tuning:
-    """Measure a node until the smallest setting is known under which it does next to all it can.
+    """Measure a node, and find the smallest setting with which it reaches nearly its full rate.
 
     Args:
-        node: The node, which has proven itself.
-        model: The model, its context settled.
-        name: The node's name, for the run's.
+        node: The node, which is verified.
+        model: The model with its final context.
+        name: Name of the node, for the name of the task run.
         tokens: Length of a text.
-        seconds: Time for it.
+        seconds: Time for the measurements.
         longest: Seconds that 95 of 100 requests may take at most.
 
     Raises:
-        NodeError: It failed at a single text.
+        NodeError: The node failed on a single text.
     """
     logger = run_logger()
     spec, prefix = node.content, model.content.document_prefix
@@ -68,16 +68,16 @@ def tune_node(
 
 @task(name="save limits", task_run_name="save limits of {name}", cache_policy=NO_CACHE, persist_result=False)
 def save_tuning(node: Opaque[NodeSpec], *, name: str, in_flight: int | None, texts: int | None) -> str:
-    """Write what was found into the node's block.
+    """Save the measured limits in the node's block.
 
     Args:
         node: The node.
-        name: Its name, for the run's.
-        in_flight: Requests at once; None leaves them as they are.
-        texts: Texts in a request; None leaves them as they are.
+        name: Name of the node, for the name of the task run.
+        in_flight: Highest number of requests in flight; None keeps the present one.
+        texts: Highest number of texts in a request; None keeps the present one.
 
     Returns:
-        Why that could not be done, empty where it was.
+        Why they could not be saved; empty if they were.
     """
     logger = run_logger()
     try:

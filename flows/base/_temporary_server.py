@@ -1,7 +1,7 @@
-"""The server that a flow runs against: there before the flow starts, or an error within seconds that says why not.
+"""Make sure that a flow has a Prefect server before it starts, or raise an error with the reason within seconds.
 
-Prefect starts a temporary server where no API is named. It waits for one that cannot start until a time-out, and what
-that server says of the reason goes to the terminal. So ours is started first, and handed to Prefect.
+Prefect starts a temporary server if no API is configured. If that server cannot start, Prefect waits for a time-out,
+and the reason only goes to the terminal. So this module starts the server first, and passes it to Prefect.
 """
 
 from __future__ import annotations
@@ -37,33 +37,34 @@ from prefect_ollama.flows.base._server_errors import (
     locked,
 )
 
-# Time for a server to start; its first start makes the database, which takes a minute on a slow machine.
+# Seconds for a server to start. The first start creates the database, which takes a minute on a slow machine.
 START_TIMEOUT_S: Final = 120
 
-# Time for which another process may hold the database's lock while the server starts.
+# Seconds for which another process may hold the lock of the database while the server starts.
 LOCKED_S: Final = 10.0
 
-# Time between two looks at that lock.
+# Seconds between two checks of that lock.
 LOOK_S: Final = 2.0
 
-# Starts that are tried where the reason may have passed.
+# How often a start is tried, if its error may be temporary.
 STARTS: Final = 3
 
-# Time for a named server to answer, and then to be asked again.
+# Seconds for a configured server to answer.
 ANSWER_S: Final = 5.0
 
+# Seconds until it is asked again.
 AGAIN_S: Final = 0.5
 
 _lock = threading.Lock()
 
 
 def ensure_server() -> None:
-    """See that Prefect's server is there before a flow starts; start a temporary one where none is named.
+    """Check that Prefect's server answers, or start a temporary one if none is configured.
 
-    Within a flow run nothing is done: the server was there, and what an outage means then is Prefect's to say.
+    Within a flow run this does nothing: the server answered at its start, and Prefect handles later outages.
 
     Raises:
-        ServerUnavailable: The server that is named does not answer, or a temporary one cannot start.
+        ServerUnavailable: The configured server does not answer, or a temporary one cannot start.
     """
     if FlowRunContext.get() is not None:
         return
@@ -88,7 +89,7 @@ def _check_named() -> None:
         for left in reversed(range(STARTS)):
             error = client.api_healthcheck()
             if not isinstance(error, httpx.TransportError):
-                return  # an answer that is an error is for Prefect's engine to tell
+                return  # Prefect's engine reports an answer that is an error
             if not left:
                 raise explain_missing(PREFECT_API_URL.value() or "", error)
             time.sleep(AGAIN_S)
@@ -109,11 +110,11 @@ def _start_temporary() -> None:
 
 
 def _start(server: SubprocessASGIServer, log: IO[bytes]) -> None:
-    """Start a server's process and hand it over once it answers."""
+    """Start the process of a server, and pass it to Prefect once it answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         port: int = listener.getsockname()[1]
         process = subprocess.Popen(
-            # -P: nothing in the user's working folder can stand in for a module.
+            # -P: no file in the user's working folder may be imported in place of a module.
             [
                 sys.executable,
                 "-P",
@@ -126,7 +127,7 @@ def _start(server: SubprocessASGIServer, log: IO[bytes]) -> None:
             stdout=log,
             stderr=log,
             pass_fds=(listener.fileno(),),
-            # A session of its own: Ctrl-C reaches the flow alone, which then tells the server how it ended.
+            # A session of its own: Ctrl-C then reaches only the flow, which reports its end to the server.
             start_new_session=True,
         )
     try:
@@ -146,7 +147,7 @@ def _environment() -> dict[str, str]:
         "PREFECT__SERVER_EPHEMERAL": "1",
         "PREFECT__SERVER_FINAL": "1",
         **get_current_settings().to_environment_variables(exclude_unset=True),
-        # The command line turns Prefect's log off for itself; here it says why a server cannot start.
+        # The command line turns off Prefect's log for its own process. In the server it shows why a start failed.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
     }
 
@@ -158,7 +159,7 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: IO[
     began = time.monotonic()
     looks = 0
     locked_since: float | None = None
-    # The socket listens before the server does: a request waits there, and is refused when the process ends.
+    # The socket already listens, so a request waits for the server, and fails at once when its process ends.
     with httpx.Client(trust_env=False, timeout=1.0) as client:
         while True:
             if process.poll() is not None:
@@ -180,6 +181,6 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: IO[
 
 
 def _tail(log: IO[bytes]) -> str:
-    """The end of what a process wrote; its place in the file, which that process shares, is left alone."""
+    """Return the last output of a process. The file's position, which the process shares, does not change."""
     size = os.fstat(log.fileno()).st_size
     return os.pread(log.fileno(), 16384, max(0, size - 16384)).decode(errors="replace")

@@ -1,7 +1,7 @@
 """The pipeline of a run: bundles are parsed, embedded and stored, all at the same time.
 
-Guarantees: a bounded number of bundles is under way; a file that takes a worker with it takes no other file
-along; when no node is left, what was embedded is stored or in the cache, and the error says what is left to do.
+Guarantees: the number of bundles in progress is bounded. A file that kills its worker fails no other file. If no node
+is left, all vectors so far are in the table or in the cache, and the error says how much work is left.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from prefect_ollama.tasks.planning import Bundle, Bundles, SourceFile, document_
 from prefect_ollama.tasks.prefect_state import Opaque, PersistedResults, without_kept_results
 from prefect_ollama.tasks.store import Writer
 
+# Seconds of node time in a bundle: enough that the cost of its two task runs is small beside it.
 BUNDLE_SECONDS = 3.0
-"""Node time that a bundle should be worth: enough for the cost of two task runs to disappear."""
 
+# Chunks in a bundle: fewer are not worth a task run, more take memory and are stored late.
 BUNDLE_LEAST, BUNDLE_MOST = 64, 1024
-"""Chunks in a bundle: fewer are not worth a task run, more take memory and are late to be stored."""
 
+# Bundles in progress in addition to those that are parsed: the nodes' queue never runs empty, and memory is bounded.
 BUNDLES_AHEAD = 8
-"""Bundles under way on top of those being parsed, so that the nodes' queue stays deep and memory bounded."""
 
 
 def run_bundles(
@@ -47,14 +47,14 @@ def run_bundles(
     *,
     at_last: Callable[[], None] | None = None,
 ) -> None:
-    """Parse, cut, embed and store the files of a run; nodes work while later files are parsed.
+    """Parse, chunk, embed and store the files of a run. Nodes work while later files are parsed.
 
     Args:
         run: The run, begun.
         chunking_plan: How documents become chunks.
-        embedding: What they are embedded with.
-        ahead: Bundles under way at most.
-        at_last: Called when the last bundles are under way.
+        embedding: The nodes, the table and the cache.
+        ahead: Bundles in progress at most.
+        at_last: Called when the last bundles are in progress.
 
     Raises:
         ClusterError: No node is left. What was embedded is stored or in the cache.
@@ -135,7 +135,7 @@ class _Done:
 
 
 class _UnderWay:
-    """Bundles on their way through the workers; they come back in the order in which they are done."""
+    """Bundles in progress on the workers. They come back in the order in which they are done."""
 
     def __init__(
         self, chunking_plan: Opaque[ChunkingPlan], embedding: Opaque[Embedding], kept: PersistedResults
@@ -151,11 +151,11 @@ class _UnderWay:
         return len(self._bundles)
 
     def start(self, bundles: Sequence[Bundle], *, anew: bool = False) -> None:
-        """Hand bundles to the workers.
+        """Submit bundles to the workers.
 
         Args:
             bundles: The bundles.
-            anew: Take no result that Prefect has kept, and keep none.
+            anew: Whether to use no result that Prefect has persisted, and to persist none.
         """
         if not bundles:
             return
@@ -179,9 +179,9 @@ class _UnderWay:
             unparsed = _error(before)
             lost = unparsed or (error if isinstance(error, TaskRunLost) else None)
             if lost is not None and isinstance(lost.__cause__, NoWorkerError | NoValidWorkerError):
-                error, lost = lost, None  # no file is to blame for that
-            # Another run over the same files stored the bundle and deleted its result, after this one found it there
-            # and before it read it. The vectors are in the cache.
+                error, lost = lost, None  # no worker started, which is not the fault of a file
+            # Another run over the same files may have stored the bundle and deleted its result, after this run found
+            # the result and before it read it. The vectors are in the cache.
             vanished = not lost and not isinstance(error, PrefectOllamaError)
             anew = future.task_run_id in self._anew
             done = _Done(bundle, error=error, lost=lost, vanished=vanished and not anew)
@@ -193,7 +193,7 @@ class _UnderWay:
 
 
 def _error(future: IngestFuture[Any]) -> Exception | None:
-    """Why a task run that is over failed, or None."""
+    """Return the error of a task run that has ended; None if it did not fail."""
     result = future.result(raise_on_failure=False)
     return result if isinstance(result, Exception) else None
 
@@ -207,7 +207,7 @@ def _part(bundle: Bundle, file: SourceFile) -> Bundle:
 
 
 def _failed(bundle: Bundle, error: Exception) -> list[Document]:
-    """Manifest rows of a bundle of which nothing came back."""
+    """Return the manifest rows of a bundle that was lost."""
     return [
         Document(
             document_id(bundle.source, file.path),
@@ -227,7 +227,7 @@ def _failed(bundle: Bundle, error: Exception) -> list[Document]:
 
 
 def _told(failed: Sequence[Document], reread: frozenset[str]) -> tuple[Document, ...]:
-    """Say of documents that could not be read again that they are still in the table."""
+    """Add to documents that could not be read again that their earlier version stays in the table."""
     state = "It did not change, and what was read of it before stays in the table."
     return tuple(
         replace(row, reason=f"{row.reason} {state}") if row.path in reread else row for row in failed
@@ -235,11 +235,11 @@ def _told(failed: Sequence[Document], reread: frozenset[str]) -> tuple[Document,
 
 
 def _without(failed: Sequence[Document], reread: frozenset[str]) -> tuple[Document, ...]:
-    """Return the rows to store: a file that did not change keeps what an earlier version read of it."""
+    """Return the rows to store: an unchanged file keeps the document that an earlier parser or chunker made."""
     return tuple(row for row in failed if row.path not in reread)
 
 
 def _bundle_chunks(cluster: VerifiedCluster) -> int:
-    """Chunks that the nodes embed in `BUNDLE_SECONDS`, going by their proofs; a power of two, see `Bundles`."""
+    """Return the chunks that the nodes embed in `BUNDLE_SECONDS`; a power of two, see `Bundles`."""
     rate = sum(verification.texts_per_second for verification in cluster.verifications.values())
     return int(min(max(2 ** round(math.log2(rate * BUNDLE_SECONDS)), BUNDLE_LEAST), BUNDLE_MOST))

@@ -1,4 +1,4 @@
-"""One run, from its plan to its report: what is done with every file, and what the table is told of it."""
+"""One run, from its plan to its report: the outcome of every file, and the run in the table's log."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class IngestRun:
 
     Attributes:
         run_id: Its name in the table's log.
-        plan: What it does.
-        table: Where the table is.
+        plan: Its plan.
+        table: Address of the table.
         began: `time.monotonic()` at its start.
-        timeline: What each node did when, for the report's picture.
-        metrics: Its part in the figures for Prometheus.
+        timeline: Work of each node over time, for the report's chart.
+        metrics: Its metrics for Prometheus.
     """
 
     run_id: str
@@ -60,36 +60,36 @@ class IngestRun:
 
     @property
     def to_do(self) -> int:
-        """Number of files that the run has not come to the end of."""
+        """Number of files without an outcome yet."""
         return sum(file.path not in self._files for file in self.plan.to_read)
 
     @property
     def status(self) -> str:
-        """How it ended; a run that had nothing to write is done."""
+        """Its final status; a run that had nothing to write is done."""
         return self._ended.status if self._ended is not None else RUN_DONE
 
     def done(self) -> Completed:
-        """How far it is; may be called from another thread."""
+        """Return its progress; may be called from another thread."""
         counted = self._statistics
         return Completed(len(self._files), counted.size, counted.chunks, counted.embedded)
 
     def begin(self, store: Store, verified: VerifiedCluster) -> None:
-        """Begin to write, with what needs no reading: files that moved, vanished or can't be documents."""
+        """Begin to write, first the changes that need no reading: files that moved, are gone or cannot be documents."""
         self._proven = verified
         self._begin(store)
 
     def apply(self, store: Store) -> None:
-        """Do what a plan asks for that has nothing to read."""
+        """Carry out a plan without files to read."""
         if self.plan.bookkeeping:
             self._begin(store)
             self.end()
 
     def count(self, bundle: EmbeddedBundle, *, anew: bool) -> None:
-        """Note what became of a bundle.
+        """Note the outcome of a bundle.
 
         Args:
             bundle: The bundle.
-            anew: Whether it was embedded in this run; else an earlier one did it, and this one only stores.
+            anew: Whether this run embedded it. Otherwise an earlier run did, and this one only stores it.
         """
         for each in bundle.documents:
             row = replace(each.document, chunks=len(each.chunks))
@@ -109,7 +109,7 @@ class IngestRun:
             self._worked = min(began, bundle.worked[0]), max(ended, bundle.worked[1])
 
     def note_failed(self, rows: Sequence[Document]) -> None:
-        """Note files of bundles that did not come back."""
+        """Note the files of bundles that were lost."""
         self._statistics += RunStatistics(size=sum(row.size for row in rows))
         self._report_failed(rows, {})
 
@@ -119,12 +119,12 @@ class IngestRun:
         self._failures.end()
 
     def publish(self) -> None:
-        """Tell Prefect of it if it changed the table."""
+        """Publish it in Prefect if it changed the table."""
         if self._ended is not None:
             publish_run(self.store, self._ended, source_assets(self.plan.source, self._planned()))
 
     def report(self, *, model: str, dry_run: bool = False) -> IngestReport:
-        """What was done, or would be."""
+        """Return the report of the run, or of its plan in a dry run."""
         left_out = {name: str(error) for name, error in self._proven.left_out.items()} if self._proven else {}
         files = self._planned() | self._files
         return IngestReport(
@@ -146,7 +146,7 @@ class IngestRun:
         )
 
     def _report_failed(self, rows: Sequence[Document], left_out: Mapping[str, LeftOut]) -> None:
-        """Note files of which nothing is stored."""
+        """Note files that failed."""
         self._files |= {row.path: FileReport.of(row, "failed", left_out.get(row.path)) for row in rows}
         self._failures.tell(rows)
 
@@ -164,7 +164,7 @@ class IngestRun:
             store.move(dict(plan.renamed))
         if plan.moved:
             store.copy(dict(plan.moved))
-        # What is refused now may have been a document before.
+        # A file that is refused now may have been a document before.
         doomed = [row.doc_id for row in (*plan.removed, *plan.refused_anew)]
         if doomed:
             store.remove(doomed)
@@ -188,7 +188,7 @@ class IngestRun:
         }
 
     def _planned(self) -> dict[str, FileReport]:
-        """Every file's fate as planned; of those to read, what they are."""
+        """Return the planned outcome of every file; for files to read, why they are read."""
         plan = self.plan
         to_read: tuple[tuple[Sequence[SourceFile], Outcome], ...] = (
             (plan.new, "new"),

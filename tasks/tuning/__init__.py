@@ -1,4 +1,4 @@
-"""Tuning a node: how many requests of what size it needs to do all it can, measured in a bounded time."""
+"""Tuning a node: measures, in a bounded time, the number and size of requests with which it reaches its full rate."""
 
 from typing import TYPE_CHECKING
 

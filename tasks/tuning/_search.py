@@ -1,7 +1,7 @@
-"""The search over requests in flight and texts in each: a few lines through the field instead of all of it.
+"""The search for the number of requests in flight and of texts in each. It measures few of all combinations.
 
-Guarantees: it ends with the time, but for what is under way then; no setting is tried that is sure to take longer
-than allowed, nor one beyond a setting that did, or that the node refused.
+Guarantees: it ends when its time is over, after the measurement in progress. It tries no setting that is sure to take
+longer than allowed, and none above a setting that took too long or that the node refused.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ from prefect_ollama.tasks.tuning.point import (
     choose,
 )
 
+# The settings that may be tried. They grow by factors, because a rate grows less and less with each further request.
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 IN_FLIGHT = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
-# A larger setting gains something when it is this many times as quick as the best before.
+# A larger setting counts as a gain if its rate is this many times the best so far: less is within the noise.
 GAIN = 1.015
 
-# A step that gained less shows that still larger settings, for which the time did not do, would gain little.
+# If the last step gained less than this, larger settings, for which there was no time, would gain little.
 SMALL_GAIN = 1.1
 
-# Settings in a row that gain nothing, after which still larger ones are not tried.
+# Settings in a row without a gain, after which larger ones are not tried.
 IDLE = 2
 
-# Times that a setting is measured at most.
+# How often a setting is measured at most.
 ENOUGH = 3
 
-# Measurements that the time should do for.
+# Measurements for which the time should suffice; each gets this part of it.
 WINDOWS = 24
 
-# Answers for each request in flight that a measurement takes at least.
+# Answers for each request in flight in a measurement at least.
 ROUNDS = 3
 
-# A setting is sure to take too long when its time, in proportion to a smaller one's, is this many times too long.
+# A setting is sure to take too long if its time, in proportion to a smaller one's, exceeds the limit by this factor.
 SURE = 1.5
 
 
@@ -50,10 +51,10 @@ class Measure(Protocol):
     """Measures a setting over some seconds, longer if a few requests take longer."""
 
     async def __call__(self, in_flight: int, texts: int, *, seconds: float) -> Point:
-        """Return what the node did.
+        """Return the rate and times of the node.
 
         Raises:
-            NodeError: It did not take so much.
+            NodeError: The node refused a request.
         """
         ...
 
@@ -61,20 +62,20 @@ class Measure(Protocol):
 async def search(
     measure: Measure, *, seconds: float, longest: float, now: Callable[[], float] = time.monotonic
 ) -> Tuning:
-    """Find the smallest setting under which a node does next to all it can.
+    """Find the smallest setting with which a node reaches nearly its full rate.
 
-    It goes along the number in flight with small requests, which show soonest how many the node serves at once; along
-    the size with the number found; and back along the number, because fewer of the larger ones may do. What time is
-    left goes into measuring again those settings between which the choice lies.
+    It first raises the number in flight with small requests, which show soonest how many the node serves at once.
+    Then it raises the size with that number, and lowers the number again, because fewer of the larger requests may
+    suffice. The time that is left goes into further measurements of the best settings.
 
     Args:
-        measure: Measures one.
-        seconds: Time for all of it.
+        measure: Measures one setting.
+        seconds: Time for the search.
         longest: Seconds that 95 of 100 requests may take at most.
         now: The clock.
 
     Raises:
-        NodeError: The node takes not even one text at a time.
+        NodeError: The node refuses even a single text.
     """
     field = _Field(measure, seconds, longest, now)
     first = await field.measure(1, 1)
@@ -99,7 +100,7 @@ async def search(
 
 
 class _Field:
-    """What is known of a node so far."""
+    """The measurements of a node so far."""
 
     def __init__(self, measure: Measure, seconds: float, longest: float, now: Callable[[], float]) -> None:
         self.points: dict[tuple[int, int], Point] = {}
@@ -110,23 +111,23 @@ class _Field:
         self._end = now() + seconds
         self._window = seconds / WINDOWS
         self._walls: list[tuple[int, int]] = []
-        self._late = False  # whether the last setting was not measured for want of time
+        self._late = False  # whether there was no time to measure the last setting
 
     @property
     def chosen(self) -> Point:
-        """The one to take, as far as is known."""
+        """The best setting so far."""
         return choose(list(self.points.values()), longest=self._longest)
 
     @property
     def best(self) -> float:
-        """The highest rate that the choice is between, 0 before there is one."""
+        """The highest rate of the candidates, 0 before there is one."""
         if not self.points:
             return 0.0
         left = candidates(list(self.points.values()), longest=self._longest)
         return max(point.texts_per_second for point in left)
 
     async def measure(self, in_flight: int, texts: int) -> Point | None:
-        """Measure a setting, or return what is known of it; None where it can't be had."""
+        """Return the measurement of a setting; None if it is not tried or was refused."""
         known = self.points.get((in_flight, texts))
         return known or await self._ask(in_flight, texts)
 
@@ -134,7 +135,7 @@ class _Field:
         """Measure larger and larger settings as long as they gain something.
 
         Returns:
-            Whether it went as far as there is something to gain; False where the time did not do.
+            False if the time was over before the gain was.
         """
         idle, gain = 0, SMALL_GAIN
         for setting in settings:
@@ -156,7 +157,7 @@ class _Field:
                 return
 
     async def again(self) -> None:
-        """Measure those again that the choice is between, the least known first."""
+        """Measure the best candidates again, those with the fewest measurements first."""
         times = dict.fromkeys(self.points, 1)
         while True:
             near = [
@@ -202,6 +203,6 @@ class _Field:
         expected = min((p.p50 * (in_flight / p.in_flight) * (texts / p.texts) for p in smaller), default=0.0)
         if expected > SURE * self._longest:
             return False
-        # One that takes more than half of the time would leave too little for what is found out after it.
+        # A measurement of more than half of the time left would leave too little for the others.
         self._late = left <= 0 or ROUNDS * expected > left / 2
         return not self._late

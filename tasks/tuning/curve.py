@@ -1,4 +1,4 @@
-"""The curve of a node: its rate over the requests in flight and over the texts in each, the chosen setting framed."""
+"""The chart of a node: its rate over requests in flight and over texts in each; the chosen setting is framed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOM = 1.06
 
 
 def draw_curve(name: str, tuning: Tuning) -> Svg:
-    """Draw it, two halves with one scale. Settings are not to scale: each that was measured has as much room."""
+    """Return the chart: two halves with one scale of the rate. Settings are not to scale, but have equal distances."""
     most = max(point.texts_per_second for point in tuning.points) or 1.0
     wide = (WIDTH - LEFT - GAP - RIGHT) / 2
     picture = Svg(WIDTH, HEIGHT, f"Texts a second of {name}, over requests in flight and over texts in each")

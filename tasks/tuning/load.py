@@ -1,4 +1,4 @@
-"""A steady load on one node: so many requests of so many texts under way at any time."""
+"""A steady load on one node: a fixed number of requests in flight, each with a fixed number of texts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from statistics import median, quantiles
 from prefect_ollama.blocks.nodes import Endpoint
 from prefect_ollama.tasks.tuning.point import Point
 
-# Answers of each lane that a rate is taken over, at least.
+# Answers of each lane in a measurement at least. Fewer would count the time in which the load builds up.
 ROUNDS = 2
 
-# Answers of all lanes together that it is taken over, at least.
+# Answers of all lanes together in a measurement at least, so that the percentiles mean something.
 ANSWERS = 6
 
 
@@ -33,13 +33,13 @@ class Load:
         self._timeout = timeout
 
     async def __call__(self, in_flight: int, texts: int, *, seconds: float) -> Point:
-        """Measure a setting over some seconds, longer if few answers come in them.
+        """Measure a setting over some seconds, or longer if few answers come.
 
-        Each request in flight is a lane, which sends its next request when it has an answer. Its rate is taken from
-        its first answer on, when the node has as much to do as it will have, to its last one before any lane stops.
+        Each request in flight is a lane, which sends its next request when it has an answer. The rate of a lane counts
+        from its first answer, when the node has its full load, to its last answer before any lane stops.
 
         Raises:
-            NodeError: A request failed; none is left under way.
+            NodeError: A request failed; no other request is left in flight.
         """
         loop = asyncio.get_running_loop()
         lanes: list[list[float]] = [[] for _ in range(in_flight)]

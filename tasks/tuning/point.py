@@ -1,32 +1,32 @@
-"""Settings of a node with what it did under them, and which of them to take: the least that loses next to nothing."""
+"""The measured settings of a node, and the choice among them: the smallest setting that loses next to nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# A setting is good enough that reaches this part of the best one's rate.
+# A setting is good enough if it reaches this part of the best rate.
 NEAR = 0.97
 
-# With one request in flight a node has nothing to do while its answer is on the way and read. On a quiet machine
-# that may not show, in a run it does.
+# With one request in flight, a node is idle while its answer is sent and read. That may not show on an idle machine,
+# but it does in a run.
 IN_FLIGHT_LEAST = 2
 
-# Smaller requests gain nothing but shorter waits; they cost this side's time, which a cluster shares.
+# Smaller requests only give shorter waits, and cost CPU time of this process, which serves all nodes of the cluster.
 TEXTS_LEAST = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What a node did under one setting.
+    """The measurement of one setting of a node.
 
     Attributes:
-        in_flight: Requests under way all the time.
-        texts: Texts in each.
-        texts_per_second: Its rate.
+        in_flight: Requests in flight all the time.
+        texts: Texts in each request.
+        texts_per_second: Rate of the node.
         p50: Median seconds of a request.
-        p95: 95th percentile of the same.
-        seconds: Time that the rate was measured over.
+        p95: 95th percentile of the seconds of a request.
+        seconds: Duration of the measurement.
     """
 
     in_flight: int
@@ -43,11 +43,11 @@ class Point:
 
     @property
     def load(self) -> tuple[int, int]:
-        """What a smaller setting has less of: texts under way, then requests."""
+        """The order of settings by size: texts in flight, then requests."""
         return self.in_flight * self.texts, self.in_flight
 
     def joined(self, other: Point) -> Point:
-        """This and another measurement of the same setting as one."""
+        """Return this and another measurement of the same setting as one."""
         seconds = self.seconds + other.seconds
         mine, its = self.seconds / seconds, other.seconds / seconds
         return Point(
@@ -62,14 +62,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What was found of a node.
+    """The result of tuning a node.
 
     Attributes:
-        points: All settings that were measured, in rising order.
-        chosen: The one to take.
-        stopped: What the node said to a setting that it did not take; empty where it took all.
-        in_flight_explored: Whether the time did to find how many requests at once it needs.
-        texts_explored: The same of the texts in each.
+        points: All measured settings, in rising order.
+        chosen: The best setting.
+        stopped: Error of a setting that the node refused; empty if it refused none.
+        in_flight_explored: Whether the time sufficed to find the number of requests in flight.
+        texts_explored: Whether the time sufficed to find the number of texts in a request.
     """
 
     points: tuple[Point, ...]
@@ -85,14 +85,14 @@ class Tuning:
 
 
 def candidates(points: Sequence[Point], *, longest: float) -> list[Point]:
-    """The settings between which the choice is.
+    """Return the settings to choose from.
 
     Args:
-        points: What was measured; at least one.
-        longest: Seconds that 95 of 100 requests may take at most. If all take longer, the shortest is left.
+        points: The measurements; at least one.
+        longest: Seconds that 95 of 100 requests may take at most. If all take longer, only the fastest is left.
     """
     fit = [point for point in points if point.p95 <= longest]
-    # Small requests, and single ones, are for nodes on which more takes too long.
+    # Smaller and single requests are only for nodes on which larger ones take too long.
     for in_flight, texts in (IN_FLIGHT_LEAST, TEXTS_LEAST), (IN_FLIGHT_LEAST, 1), (1, 1):
         if usual := [point for point in fit if point.in_flight >= in_flight and point.texts >= texts]:
             return usual
@@ -100,7 +100,7 @@ def candidates(points: Sequence[Point], *, longest: float) -> list[Point]:
 
 
 def choose(points: Sequence[Point], *, longest: float) -> Point:
-    """The smallest setting that is good enough; see `candidates`."""
+    """Return the smallest setting that is good enough; see `candidates`."""
     left = candidates(points, longest=longest)
     best = max(point.texts_per_second for point in left)
     return min(

@@ -1,12 +1,14 @@
-"""Texts to tune with: plain sentences in ever other order, so that tokenizers have real words to work on.
+"""Texts for tuning: plain sentences in random order, so that tokenizers have real words to work on.
 
-The vectors are thrown away, so what the texts say does not matter, only how long they are and that no two are alike.
+The vectors are dropped, so the content does not matter. But the length does, and no two texts may be equal, because a
+server may cache them.
 """
 
 from __future__ import annotations
 
 import random
 
+# The usual mean for English.
 CHARACTERS_A_TOKEN = 4
 
 _SENTENCES = (
@@ -38,11 +40,11 @@ _SENTENCES = (
 
 
 def texts_of(tokens: int, count: int, *, seed: int = 0) -> list[str]:
-    """Texts of about so many tokens, no two alike.
+    """Return texts of about this many tokens, no two equal.
 
     Args:
-        tokens: Length of each, at four characters a token; within a sentence, it may be a little more or less.
-        count: How many.
+        tokens: Length of each, at four characters a token; it may be a little more or less.
+        count: Number of texts.
         seed: Other seeds give other texts.
     """
     draw = random.Random(seed)

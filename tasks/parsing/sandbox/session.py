@@ -1,7 +1,7 @@
-"""One file on its way through a child: what is said to it, what comes back, and what that says.
+"""The reading of one file by a child process: requests, answers, and the document that they give.
 
-What the child enters in its journal is kept as it was said. Of a child that was stopped another one can make, of that,
-the document that the first would have made of it.
+The parent keeps the journal entries of the child. If the child is stopped, another child gets them, and makes the
+document that the first child would have made.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from prefect_ollama.tasks.parsing.sandbox.process import ChildProcess
 
 
 class Session:
-    """One file: what is said to the child about it, and what comes back."""
+    """The reading of one file: sends requests to a child, and collects its answers."""
 
     def __init__(self, order: Order, descriptor: int | None = None) -> None:
         self._order = order
@@ -39,22 +39,22 @@ class Session:
         self.cpu_seconds = 0.0
 
     def request(self) -> dict[str, Any]:
-        """What the child is asked for."""
+        """Return the request to read the file."""
         order = self._order
-        # Bytes that are no UTF-8 travel as hex digits, which JSON can hold.
+        # As hex digits, because a path may have bytes that are no UTF-8, which JSON cannot hold.
         return {"path": order.path.hex(), "budget": asdict(order.budget), "request": dict(order.request)}
 
     def worth_making(self, kind: str) -> bool:
-        """Whether a document is made of what had been read when the child was stopped.
+        """Return whether the entries of a stopped child are made into a document.
 
-        What was there before extra work always is.
+        Pages that were read before extra work always are.
         """
         if self._making or not self._worth_keeping:
             return False
         return self._extra_until is not None or (self._budget.allow_partial and kind in LIMITS)
 
     def replay(self, kind: str, reason: str) -> tuple[dict[str, Any], bytes]:
-        """What another child is asked for instead, and the journal that it is given."""
+        """Return the request to another child to make the document, and the journal for it."""
         remedy, extra = REMEDIES[kind], self._order.extra
         if self._extra_until is not None and extra is not None and kind == "wall-time":
             kind, reason, remedy = extra.kind, extra.reason, extra.remedy
@@ -62,10 +62,10 @@ class Session:
         return {**self.request(), **stopped}, b"".join(self._journal)
 
     def run(self, child: ChildProcess, request: dict[str, Any], journal: bytes) -> None:
-        """Do what is asked for.
+        """Send a request to a child, and read its answers to the end.
 
         Raises:
-            Stopped: It is refused, or a limit was reached.
+            Stopped: The file is refused, or a limit was reached.
         """
         child.files += 1
         child.allow(self._budget.wall_seconds)
@@ -81,13 +81,13 @@ class Session:
                 self._document = codec.decoded_document(self._pages, line.body)
         except (protocol.ProtocolError, KeyError, TypeError, ValueError) as error:
             raise Stopped("crashed", f"the parser process sent an invalid message ({error})") from error
-        # Where an allocation failed, what a library holds may be half done.
+        # After a failed allocation, the data structures of a library may be incomplete.
         self.child_is_well = refusal is None or refusal.kind != "memory"
         if refusal is not None:
             raise refusal
 
     def document(self, seconds: float) -> ParsedDocument:
-        """The document, after it has been read."""
+        """Return the document, after it was read."""
         assert self._document is not None
         return replace(self._document, seconds=seconds)
 
@@ -122,7 +122,7 @@ class Session:
         return None
 
     def _receive(self, child: ChildProcess) -> protocol.Line:
-        # What is made of the text has as much room again as the text.
+        # The limit counts the text once as it is read, and once more as it is in the document.
         most = self._budget.output_mb * 2**20 * (2 if self._making else 1)
         left = max(0, most - self.received)
         try:
