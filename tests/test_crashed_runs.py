@@ -1,4 +1,4 @@
-"""What Prefect shows of runs that were killed, and of task runs whose end its server forgot or was never told."""
+"""The states in Prefect of killed runs, and of task runs whose end its server lost or never received."""
 
 from __future__ import annotations
 

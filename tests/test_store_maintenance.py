@@ -1,4 +1,4 @@
-"""Upkeep: done when the statistics ask for it, within limits, and nobody's rows change by it."""
+"""Maintenance: it is done when the statistics show that it is due, within limits, and it changes no rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is committed is on the disk: every file of the tables, and the folders that name them, were synced."""
+"""A commit is on the disk: every file of the tables and every folder that names one was synced."""
 
 from __future__ import annotations
 

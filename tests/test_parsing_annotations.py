@@ -1,4 +1,4 @@
-"""What a file holds beside the drawing of its pages: comments are read, and what is not read is named."""
+"""Content of a file besides the drawing of its pages: comments are read, and content that is not read is named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wire client: what it sends, what it believes, and what it makes of each failure."""
+"""The client of Ollama's API: what it sends, which answers it accepts, and which error each failure becomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that share nodes see each other: who has a place, who is next, and what one found out the others know."""
+"""Runs that share nodes: which has a slot, which is next, and measured slots are known to all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proxies of the environment: this host is never asked through one, and a proxy's answer is not the node's."""
+"""Proxies of the environment: no request to this host goes through one, and a proxy's answer is told from a node's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users write as addresses and model names becomes what is meant, as with Ollama itself."""
+"""Addresses and model names that users write are read as Ollama itself reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node that lies, breaks rules or floods us harms nobody but itself: each attack ends as that node's error."""
+"""Hostile answers of nodes: each ends as an error of that node, and harms no other node."""
 
 from __future__ import annotations
 

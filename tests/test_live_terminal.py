@@ -1,4 +1,4 @@
-"""A run in a terminal while it lasts, in a real pseudo-terminal."""
+"""The live view of a run in a terminal, in a real pseudo-terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes prove themselves: who takes part, who does not and why, and who is believed when they differ."""
+"""Verification of nodes: which take part, which do not and why, and which are right if they differ."""
 
 from __future__ import annotations
 

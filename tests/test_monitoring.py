@@ -1,4 +1,4 @@
-"""What is made of the figures that processes post: the nodes now, their course, outages, progress, words."""
+"""Monitoring: the state of nodes, timeline, outages, progress and texts from the statistics that processes publish."""
 
 from __future__ import annotations
 
