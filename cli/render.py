@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from rich import box
@@ -17,80 +17,49 @@ from prefect_ollama.blocks.lance import Maintenance, Undo
 from prefect_ollama.console import line
 from prefect_ollama.fitted import Fitted
 from prefect_ollama.flows import (
-    FileReport,
     ForgetReport,
     IngestReport,
-    NodeReport,
     NodeStatus,
     ReEmbedCost,
     ReEmbedPreview,
 )
+from prefect_ollama.tasks.reporting import Section, found_section, run_sections, short_facts, status_section
 
 PLANNED = 50
-"""Files of a dry run to list."""
+"""Documents to list that are taken out."""
 
-LINES = 10
-"""Lines that parsing left out to list."""
+NUMBERS = ("chunks", "share", "busy s", "errors")
+"""Columns that hold numbers."""
 
 
 def report(what: IngestReport) -> RenderableType:
-    """A run's report: totals, nodes, files that need attention. It fits into 80 columns."""
-    parts: list[RenderableType] = [line(f"{what.source} → {what.table}", "bold"), _totals(what)]
+    """A run's report: totals, files that need attention, nodes. It fits into 80 columns."""
+    parts: list[RenderableType] = [line(f"{what.source} → {what.table}", "bold"), _named(short_facts(what))]
     parts += [line(note, "yellow") for note in what.notes]
-    if what.dry_run:
-        to_do = [file for file in what.files if file.outcome != "unchanged"]
-        parts += [line(f"would be {_PLANNED.get(f.outcome, f.outcome)}: {f.path}") for f in to_do[:PLANNED]]
-        if len(to_do) > PLANNED:
-            parts.append(line(f"… and {len(to_do) - PLANNED} more"))
-    if what.nodes:
-        parts.append(_nodes(what.nodes))
-        parts += [line(f"{node.name}: {told}", "yellow") for node in what.nodes for told in node.told()]
-    if what.failed:
-        parts.append(line("Need attention", "bold"))
-        parts += [_attention(file) for file in what.failed]
-    if noted := [file for file in what.files if file.notes]:
-        parts.append(line("Not read", "bold"))
-        parts += [_noted(file) for file in noted[:PLANNED]]
-        if len(noted) > PLANNED:
-            parts.append(line(f"… and {len(noted) - PLANNED} more; --json lists all (`notes`)"))
-    if lines := [(file.path, each) for file in what.files for each in file.dropped_lines if each.text]:
-        lines.sort(key=lambda each: -each[1].times)
-        parts.append(line("Lines dropped (--running-heads keep keeps them)", "bold"))
-        parts += [line(f"{each.times} × {each.text} ({each.rule}, {path})") for path, each in lines[:LINES]]
-        if len(lines) > LINES:
-            parts.append(line(f"… and {len(lines) - LINES} more; --json lists all (`dropped_lines`)"))
+    for section in run_sections(what):
+        if not section.page_only:
+            parts += _section(section)
     return Group(*parts)
 
 
-_PLANNED = {"new": "stored (new)", "changed": "stored again (changed)", "reread": "read again"}
-
-
-def _totals(what: IngestReport) -> Table:
-    outcomes = ", ".join(f"{count} {name}" for name, count in sorted(what.outcomes().items())) or "none found"
-    rows = {"files": f"{len(what.files)} ({outcomes})"}
-    if not what.dry_run:
-        rows |= {
-            "pages": f"{what.pages}",
-            "chunks": f"{what.chunks}",
-            "embedded": f"{what.embedded}",
-            "reused": f"{what.reused}",
-            "failed": f"{len(what.failed)}",
-            "seconds": f"{what.seconds:.1f}",
-            "chunks/s": f"{what.chunks_per_second:.1f}",
-            "node-seconds": f"{what.node_seconds:.1f}",
-        }
-        if what.dropped:
-            rows["dropped"] = f"{sum(what.dropped.values()):,} characters ({what.dropped_by_rule})"
-        if what.ocr_pages:
-            rows["OCR"] = f"{what.ocr_pages} pages in {what.ocr_seconds:.1f} s"
-        if what.efficiency is not None:
-            rows["efficiency"] = f"{what.efficiency:.0%} of the nodes' own rates"
-        rows |= what.labelled()
-    if what.model:
-        rows["model"] = what.model
-    if what.prompts:
-        rows["prompts"] = what.prompts
-    return _named(rows)
+def _section(section: Section) -> Iterator[RenderableType]:
+    # What somebody has to do something about is shown whole.
+    shown = section.items if section.trouble else section.items[: section.limit]
+    if section.columns:
+        cells = ((item.name, *item.cells) for item in shown)
+        yield Fitted(section.columns, cells, drop=section.drop, numbers=NUMBERS)
+        yield from (line(f"{item.name}: {told}", "yellow") for item in shown for told in item.below)
+    else:
+        if section.title:
+            yield line(section.title, "bold")
+        if section.note:
+            yield line(section.note, "dim")
+        for item in shown:
+            yield line(f"{item.name}{item.separator}{item.text}", "red" if section.trouble else "")
+            if item.below:
+                yield Padding(Group(*map(line, item.below)), (0, 0, 0, 2))
+    if more := section.more(len(shown)):
+        yield line(more)
 
 
 def _named(rows: Mapping[str, str]) -> Table:
@@ -100,25 +69,6 @@ def _named(rows: Mapping[str, str]) -> Table:
     for name, value in rows.items():
         table.add_row(name, line(value))
     return table
-
-
-def _nodes(nodes: Sequence[NodeReport]) -> Fitted:
-    numbers = ("chunks", "share", "busy s", "errors")
-    rows = (
-        (node.name, node.texts, f"{node.share:.0%}", f"{node.busy_seconds:.1f}", sum(node.errors.values()))
-        for node in nodes
-    )
-    return Fitted(("node", *numbers), rows, drop=("busy s", "share"), numbers=numbers)
-
-
-def _noted(file: FileReport) -> RenderableType:
-    return Group(line(file.path), Padding(Group(*map(line, file.notes)), (0, 0, 0, 2)))
-
-
-def _attention(file: FileReport) -> RenderableType:
-    told = [line(f"{file.path} ({file.outcome})", "red")]
-    told += [line(text) for text in (file.reason, file.remedy) if text]
-    return Group(told[0], Padding(Group(*told[1:]), (0, 0, 0, 2)))
 
 
 def forgotten(what: ForgetReport) -> RenderableType:
@@ -171,26 +121,12 @@ def re_embedding(what: ReEmbedPreview, cost: ReEmbedCost) -> RenderableType:
 
 def nodes(rows: Sequence[NodeStatus]) -> RenderableType:
     """Return the nodes and how they are. In 80 columns their names stay whole; digest and version go first."""
-    table = Fitted(
-        ("node", "state", "in memory", "kind", "version", "digest"),
-        ((row.name, row.state, row.in_memory, row.kind, row.version, row.digest[:12]) for row in rows),
-        drop=("digest", "version", "kind"),
-    )
-    return Group(table, *(line(f"{row.name}: {row.error}", "yellow") for row in rows if row.error))
+    return Group(*_section(status_section(rows)))
 
 
 def found(nodes: Sequence[NodeStatus]) -> RenderableType:
-    """The servers that were found. It fits into 80 columns."""
-    if not nodes:
-        return Text("No Ollama server found.")
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for name in ("address", "block", "version", "models"):
-        table.add_column(name, overflow="fold")
-    for node in nodes:
-        block = node.name if node.saved else f"({node.name})"
-        table.add_row(*map(line, (node.url, block, node.version, ", ".join(node.models))))
-    unsaved = [] if all(node.saved for node in nodes) else [line("Names in brackets: not saved yet.", "dim")]
-    return Group(table, *unsaved)
+    """Return the servers that were found. It fits into 80 columns."""
+    return Group(*_section(found_section(nodes)))
 
 
 def runs(found: Sequence[Run]) -> RenderableType:

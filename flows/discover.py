@@ -15,6 +15,7 @@ from prefect_ollama.flows.base import flow, unless_named
 from prefect_ollama.flows.parameters import shown
 from prefect_ollama.tasks.discover import save_nodes, scan_networks
 from prefect_ollama.tasks.prefect_state import Opaque
+from prefect_ollama.tasks.reporting import found_section, section_markdown
 
 
 def _network(text: str) -> str:
@@ -83,23 +84,8 @@ def discover_nodes(
     if save and new:
         found = save_nodes(Opaque(found), count=new)
     create_markdown_artifact(
-        _page(found), key="found-nodes", description=f"Found in {escape_markdown(', '.join(networks))}"
+        section_markdown(found_section(found)),
+        key="found-nodes",
+        description=f"Found in {escape_markdown(', '.join(networks))}",
     )
     return list(found)
-
-
-def _page(nodes: Sequence[NodeStatus]) -> str:
-    """The Markdown of the artifact. A list, because names of models make a table too wide for Prefect's UI."""
-    return "\n\n".join(map(_listed, nodes)) + "\n" if nodes else "No Ollama server found.\n"
-
-
-def _listed(node: NodeStatus) -> str:
-    told = [
-        f"block: {node.name}" if node.saved else f"no block yet; its name could be {node.name}",
-        f"version: {node.version}",
-        f"models: {', '.join(node.models) or 'none'}",
-    ]
-    if node.latency is not None:
-        told.append(f"answers in {1000 * node.latency:.0f} ms")
-    lines = [f"**{escape_markdown(node.url)}**", ""]
-    return "\n".join([*lines, *(f"- {escape_markdown(each)}" for each in told)])

@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
 from prefect_ollama.blocks.errors import ClusterError, NodeError
-from prefect_ollama.blocks.nodes import UNKNOWN, NodeStatus, NodeVerification, join_verification
+from prefect_ollama.blocks.nodes import NodeStatus, NodeVerification, join_verification
 from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, display_name
@@ -16,6 +16,7 @@ from prefect_ollama.tasks.embedding import running_nodes
 from prefect_ollama.tasks.monitoring import settle_nodes
 from prefect_ollama.tasks.node_status import read_node_status
 from prefect_ollama.tasks.prefect_state import Opaque
+from prefect_ollama.tasks.reporting import section_markdown, status_section
 from prefect_ollama.tasks.verify_nodes import verify_nodes
 
 
@@ -67,23 +68,7 @@ def check_nodes(cluster: NodesParameter = None, model: ModelParameter = None) ->
 
 
 def _page(rows: Sequence[NodeStatus], model: str) -> str:
-    """The Markdown of the artifact. A list, because a table of so much is cut off in Prefect's UI."""
+    """The Markdown of the artifact."""
     ready = sum(row.ok for row in rows)
     head = f"{ready} of {len(rows)} nodes serve {escape_markdown(model)}."
-    return "\n\n".join([head, *map(_listed, rows)]) + "\n"
-
-
-def _listed(row: NodeStatus) -> str:
-    rate = f", {row.texts_per_second:.1f} texts/s" if row.texts_per_second else ""
-    facts = {
-        "in memory": row.in_memory,
-        "until": row.loaded_until or UNKNOWN,
-        "kind": row.kind,
-        "version": row.version or UNKNOWN,
-        "digest": row.digest[:12] or UNKNOWN,
-        "models": ", ".join(row.models) or UNKNOWN,
-    }
-    told = [row.error] if row.error else []
-    told += [f"{name}: {value}" for name, value in facts.items()]
-    lines = [f"**{escape_markdown(row.name)}**: {row.state}{rate}", ""]
-    return "\n".join([*lines, *(f"- {escape_markdown(each)}" for each in told)])
+    return f"{head}\n\n{section_markdown(status_section(rows))}\n"

@@ -12,8 +12,9 @@ from markdown_it.token import Token
 
 from prefect_ollama.blocks.printable import CELL, MAY_BREAK
 from prefect_ollama.tasks.parsing import DroppedLine
-from prefect_ollama.tasks.reporting.markdown import ATTENTION, LINES, SOME, report_markdown
+from prefect_ollama.tasks.reporting.markdown import report_markdown
 from prefect_ollama.tasks.reporting.report import CAUSES, FileReport, IngestReport, NodeReport
+from prefect_ollama.tasks.reporting.sections import ATTENTION, LINES, SOME
 
 ODD_NAMES = (
     "a|b.pdf",

@@ -6,7 +6,7 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from prefect_ollama.tasks.reporting.chart_scale import clock, steps
-    from prefect_ollama.tasks.reporting.markdown import report_markdown, run_chart
+    from prefect_ollama.tasks.reporting.markdown import report_markdown, run_chart, section_markdown
     from prefect_ollama.tasks.reporting.report import (
         FileReport,
         IngestReport,
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
         node_reports,
     )
     from prefect_ollama.tasks.reporting.run_statistics import RunStatistics
+    from prefect_ollama.tasks.reporting.sections import (
+        Section,
+        found_section,
+        run_sections,
+        short_facts,
+        status_section,
+    )
     from prefect_ollama.tasks.reporting.svg import FAINT, HUES, INK, TROUBLE, Svg
     from prefect_ollama.tasks.reporting.timeline_chart import draw_timeline
     from prefect_ollama.tasks.reporting.tuning_report import NodeTuning, tuning_markdown
@@ -30,12 +37,18 @@ __all__ = [
     "NodeTuning",
     "Outcome",
     "RunStatistics",
+    "Section",
     "Svg",
     "clock",
     "draw_timeline",
+    "found_section",
     "node_reports",
     "report_markdown",
     "run_chart",
+    "run_sections",
+    "section_markdown",
+    "short_facts",
+    "status_section",
     "steps",
     "tuning_markdown",
 ]
@@ -45,9 +58,10 @@ if not TYPE_CHECKING:
         __name__,
         {
             "chart_scale": ("clock", "steps"),
-            "markdown": ("report_markdown", "run_chart"),
+            "markdown": ("report_markdown", "run_chart", "section_markdown"),
             "report": ("FileReport", "IngestReport", "NodeReport", "Outcome", "node_reports"),
             "run_statistics": ("RunStatistics",),
+            "sections": ("Section", "found_section", "run_sections", "short_facts", "status_section"),
             "svg": ("FAINT", "HUES", "INK", "Svg", "TROUBLE"),
             "timeline_chart": ("draw_timeline",),
             "tuning_report": ("NodeTuning", "tuning_markdown"),

@@ -19,7 +19,12 @@ ROWS = 100
 
 def report_html(report: IngestReport) -> str:
     """Return the report: its totals, the files that need attention, the nodes."""
-    parts = [_table(("", ""), _totals(report))]
+    # Not at the top: a report shows itself as HTML, and the sections need the report's type.
+    from prefect_ollama.tasks.reporting.sections import short_facts
+
+    totals = {"run": report.run_id, "source": report.source, "table": report.table, **short_facts(report)}
+    totals["files"] = f"{len(report.files)} ({report.summary})"
+    parts = [_table(("", ""), list(totals.items()))]
     if report.failed:
         rows = [(file.path, file.outcome, file.reason, file.remedy) for file in report.failed]
         parts.append(_table(("file", "outcome", "reason", "what to do"), rows))
@@ -30,26 +35,6 @@ def report_html(report: IngestReport) -> str:
         ]
         parts.append(_table(("node", "chunks", "share", "errors", "note"), nodes))
     return "\n".join(parts)
-
-
-def _totals(report: IngestReport) -> Sequence[tuple[str, object]]:
-    rows: list[tuple[str, object]] = [
-        ("run", report.run_id),
-        ("source", report.source),
-        ("table", report.table),
-        ("model", report.model or "none"),
-        ("files", f"{len(report.files)} ({report.summary})"),
-    ]
-    if not report.dry_run:
-        rows += [
-            ("pages", report.pages),
-            ("chunks", report.chunks),
-            ("embedded", report.embedded),
-            ("reused", report.reused),
-            ("time", f"{report.seconds:.1f} s, {report.chunks_per_second:.1f} chunks/s"),
-            *report.labelled().items(),
-        ]
-    return rows
 
 
 def _table(names: Sequence[str], rows: Sequence[Iterable[object]]) -> str:

@@ -35,6 +35,8 @@ Outcome = Literal[
 CAUSES = 20
 """Causes of failure of a node to list."""
 
+FAILED: tuple[str, ...] = ("failed", "partial", "failed before")
+
 LEFT: frozenset[str] = frozenset({"new", "changed", "tried again", "reread"})
 
 UP_TO_DATE: frozenset[str] = frozenset({"stored", "unchanged", "renamed", "moved", "removed", "kept"})
@@ -175,7 +177,7 @@ class IngestReport(RunStatistics, Awaitable):
     @property
     def failed(self) -> tuple[FileReport, ...]:
         """Files of which something is missing in the table."""
-        return tuple(file for file in self.files if file.outcome in ("failed", "partial", "failed before"))
+        return tuple(file for file in self.files if file.outcome in FAILED)
 
     @property
     def left(self) -> tuple[FileReport, ...]:

@@ -1,0 +1,246 @@
+"""What a report says, once for all who show it: Prefect as Markdown, the terminal through Rich.
+
+Guarantees: a section has all its items and says how many of them a page lists. Nothing here is escaped or coloured yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+from prefect_ollama.blocks.nodes import NodeStatus
+from prefect_ollama.tasks.reporting.report import FAILED, IngestReport
+
+ATTENTION, SOME, PLANNED, LINES, NODES = 100, 10, 50, 20, 100
+"""Entries that a page lists: files that need attention, of another outcome, of a dry run; dropped lines; nodes."""
+
+_ORDER = (*FAILED, "new", "changed", "tried again", "reread", "stored", "renamed", "moved", "removed")
+
+_PLANNED = {"new": "stored (new)", "changed": "stored again (changed)", "reread": "read again"}
+
+
+class Fact(NamedTuple):
+    """A figure of the whole report, in words, and in several short rows where a narrow table shows it."""
+
+    label: str
+    text: str
+    rows: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One line of a section.
+
+    Attributes:
+        text: What is said.
+        name: What it is said of; empty where the text says it.
+        below: Lines below it.
+        cells: What a table shows of it after the name, where the section has columns.
+    """
+
+    text: str
+    name: str = ""
+    below: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+
+    @property
+    def separator(self) -> str:
+        """What stands between name and text."""
+        return "" if not self.name else " " if self.text.startswith("(") else ": "
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Some items under a title.
+
+    Attributes:
+        title: The title.
+        items: All items.
+        limit: How many of them a page shows.
+        note: A sentence before them.
+        rest: Where the items are that are not shown.
+        columns: Titles of a table of the items, the name's first; empty where they are a list everywhere.
+        drop: Columns that go first where there is no room.
+        spelled: Whether a list has a line for each cell, because the text does not hold them.
+        trouble: Whether somebody has to do something about them.
+        page_only: Whether a terminal leaves it out.
+    """
+
+    title: str
+    items: Sequence[Item]
+    limit: int
+    note: str = ""
+    rest: str = ""
+    columns: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    spelled: bool = False
+    trouble: bool = False
+    page_only: bool = False
+
+    def more(self, shown: int) -> str:
+        """Return what is said of the items that are not shown; empty where all are."""
+        left = len(self.items) - shown
+        return f"… and {left} more. {self.rest}".strip() if left > 0 else ""
+
+
+def headline(report: IngestReport) -> str:
+    """Return what became of the files, as one sentence."""
+    files = len(report.files)
+    if report.dry_run:
+        return f"{len(report.left)} of {count(files, 'file')} would be read"
+    if report.failed or report.left:
+        parts = [f"{len(report.failed)} need attention"] if report.failed else []
+        parts += [f"{len(report.left)} are left to do"] if report.left else []
+        return f"Of {count(files, 'file')} {' and '.join(parts)}"
+    return f"All of {count(files, 'file')} are as they should be" if files else "No files"
+
+
+def run_facts(report: IngestReport) -> Iterator[Fact]:
+    """Yield the figures of a run."""
+    outcomes = ", ".join(f"{number} {name}" for name, number in sorted(report.outcomes().items()))
+    yield Fact("files", f"{len(report.files)} ({outcomes or 'none found'})")
+    if not report.dry_run:
+        yield from _work(report)
+    if report.model:
+        yield Fact("model", report.model)
+
+
+def _work(report: IngestReport) -> Iterator[Fact]:
+    yield Fact("pages", f"{report.pages}")
+    yield Fact("chunks", f"{report.chunks}")
+    yield Fact(
+        "vectors",
+        f"{report.embedded} embedded by nodes, {report.from_cache} from the cache, "
+        f"{report.from_table} from the table, {report.repeated} repeated",
+        {"embedded": f"{report.embedded}", "reused": f"{report.reused}", "failed": f"{len(report.failed)}"},
+    )
+    seconds, node_seconds = f"{report.seconds:.1f}", f"{report.node_seconds:.1f}"
+    rows = {"seconds": seconds, "chunks/s": f"{report.chunks_per_second:.1f}", "node-seconds": node_seconds}
+    yield Fact("time", f"{seconds} s, {rows['chunks/s']} chunks/s, {node_seconds} node-seconds", rows)
+    if report.ocr_pages:
+        yield Fact(
+            "pages read by OCR",
+            f"{report.ocr_pages}, in {report.ocr_seconds:.1f} s of the parsers",
+            {"OCR": f"{report.ocr_pages} pages in {report.ocr_seconds:.1f} s"},
+        )
+    if report.dropped:
+        total = f"{sum(report.dropped.values()):,} characters ({report.dropped_by_rule})"
+        yield Fact("characters dropped", report.dropped_by_rule, {"dropped": total})
+    if report.efficiency is not None:
+        yield Fact("efficiency", f"{report.efficiency:.0%} of the nodes' own rates")
+    if report.prompts:
+        yield Fact("prompts", report.prompts)
+    yield from (Fact(label, text) for label, text in report.labelled().items())
+
+
+def short_facts(report: IngestReport) -> dict[str, str]:
+    """Return the figures of a run for a narrow table."""
+    rows = (fact.rows or {fact.label: fact.text} for fact in run_facts(report))
+    return {label: text for each in rows for label, text in each.items()}
+
+
+def run_sections(report: IngestReport) -> Iterator[Section]:
+    """Yield the sections of a run's report; those without an item are left out."""
+    sections = [_attention(report), _not_read(report), _dropped_lines(report)]
+    sections += [*_files(report), _nodes(report)]
+    return (section for section in sections if section.items)
+
+
+def _attention(report: IngestReport) -> Section:
+    items = [
+        Item(f"({file.outcome})", file.path, tuple(filter(None, (file.reason, file.remedy))))
+        for file in sorted(report.failed, key=lambda file: _ORDER.index(file.outcome))
+    ]
+    return Section(
+        "Need attention",
+        items,
+        ATTENTION,
+        rest="The table's manifest holds all of them with reason and remedy, and so does what the flow returns.",
+        trouble=True,
+    )
+
+
+def _not_read(report: IngestReport) -> Section:
+    files = [file for file in report.files if file.notes]
+    return Section(
+        f"Not read of {count(len(files), 'file')}",
+        [Item(" ".join(file.notes), file.path) for file in files],
+        ATTENTION,
+        rest="What the flow returns (`--json`) holds all of them (`notes`).",
+    )
+
+
+def _dropped_lines(report: IngestReport) -> Section:
+    lines = [(file.path, line) for file in report.files for line in file.dropped_lines if line.text]
+    lines.sort(key=lambda each: -each[1].times)
+    return Section(
+        "Lines dropped",
+        [Item(f"{line.times} × {line.text} ({line.rule}, {path})") for path, line in lines],
+        LINES,
+        "Running heads, feet and page numbers that repeat. The option *Running heads* (`--running-heads keep`) keeps "
+        "them.",
+        "What the flow returns (`--json`) holds them by file (`dropped_lines`).",
+    )
+
+
+def _files(report: IngestReport) -> Iterator[Section]:
+    """Files by outcome; of a dry run, what would be done."""
+    if report.dry_run:
+        to_do = [file for file in report.files if file.outcome != "unchanged"]
+        verbs = [_PLANNED.get(each.outcome, each.outcome) for each in to_do]
+        items = [Item(f"would be {verb}: {each.path}") for verb, each in zip(verbs, to_do, strict=True)]
+        yield Section("To do", items, PLANNED)
+        return
+    for name in _ORDER[len(FAILED) :]:
+        items = [
+            Item(
+                f"{file.path}: {count(file.pages, 'page')}, {count(file.chunks, 'chunk')}, "
+                f"{file.node_seconds:.1f} node-seconds"
+            )
+            for file in report.files
+            if file.outcome == name
+        ]
+        yield Section(f"{name.capitalize()}: {len(items)}", items, SOME, page_only=True)
+
+
+def _nodes(report: IngestReport) -> Section:
+    items = []
+    for node in report.nodes:
+        share, busy, errors = f"{node.share:.0%}", f"{node.busy_seconds:.1f}", sum(node.errors.values())
+        text = f"{count(node.texts, 'chunk')} ({share}), busy for {busy} s, {count(errors, 'error')}"
+        cells = (f"{node.texts}", share, busy, f"{errors}")
+        items.append(Item(text, node.name, tuple(node.told()), cells))
+    columns = ("node", "chunks", "share", "busy s", "errors")
+    return Section("Nodes", items, NODES, columns=columns, drop=("busy s", "share"))
+
+
+def status_section(rows: Sequence[NodeStatus]) -> Section:
+    """Return what is known of the nodes of a cluster."""
+    items = []
+    for row in rows:
+        rate = f", {row.texts_per_second:.1f} texts/s" if row.texts_per_second else ""
+        cells = (row.state, row.in_memory, row.kind, row.version, row.digest[:12], row.loaded_until)
+        below = (row.error,) if row.error else ()
+        items.append(Item(f"{row.state}{rate}", row.name, below, (*cells, ", ".join(row.models))))
+    columns = ("node", "state", "in memory", "kind", "version", "digest", "until", "models")
+    drop = ("models", "until", "digest", "version", "kind")
+    return Section("", items, len(items), columns=columns, drop=drop, spelled=True)
+
+
+def found_section(rows: Sequence[NodeStatus]) -> Section:
+    """Return what is known of the servers that were found."""
+    items = []
+    for row in rows:
+        below = [f"version: {row.version}", f"models: {', '.join(row.models) or 'none'}"]
+        if row.latency is not None:
+            below.append(f"answers in {1000 * row.latency:.0f} ms")
+        text = f"block {row.name}" if row.saved else f"({row.name}), not saved yet"
+        items.append(Item(text, row.url, tuple(below)))
+    return Section("", items, len(items), "" if items else "No Ollama server found.")
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
