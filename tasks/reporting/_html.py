@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from prefect_ollama.blocks.printable import escape_html
+from prefect_ollama.tasks.reporting.sections import short_facts
 
 if TYPE_CHECKING:
     from prefect_ollama.tasks.reporting.report import IngestReport
@@ -19,9 +20,6 @@ ROWS = 100
 
 def report_html(report: IngestReport) -> str:
     """Return the report: its totals, the files that need attention, the nodes."""
-    # Not at the top: a report shows itself as HTML, and the sections need the report's type.
-    from prefect_ollama.tasks.reporting.sections import short_facts
-
     totals = {"run": report.run_id, "source": report.source, "table": report.table, **short_facts(report)}
     totals["files"] = f"{len(report.files)} ({report.summary})"
     parts = [_table(("", ""), list(totals.items()))]

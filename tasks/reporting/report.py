@@ -14,6 +14,7 @@ from prefect_ollama.tasks.parse import LeftOut
 from prefect_ollama.tasks.parsing import DroppedLine
 from prefect_ollama.tasks.reporting._html import report_html
 from prefect_ollama.tasks.reporting.run_statistics import RunStatistics, statistics_dict
+from prefect_ollama.tasks.reporting.sections import FAILED
 
 Outcome = Literal[
     "stored",
@@ -34,8 +35,6 @@ Outcome = Literal[
 
 CAUSES = 20
 """Causes of failure of a node to list."""
-
-FAILED: tuple[str, ...] = ("failed", "partial", "failed before")
 
 LEFT: frozenset[str] = frozenset({"new", "changed", "tried again", "reread"})
 

@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from prefect_ollama.blocks.nodes import NodeStatus
-from prefect_ollama.tasks.reporting.report import FAILED, IngestReport
+
+if TYPE_CHECKING:
+    from prefect_ollama.tasks.reporting.report import IngestReport
 
 ATTENTION, SOME, PLANNED, LINES, NODES = 100, 10, 50, 20, 100
 """Entries that a page lists: files that need attention, of another outcome, of a dry run; dropped lines; nodes."""
+
+FAILED = ("failed", "partial", "failed before")
+"""Outcomes of files of which something is missing in the table."""
 
 _ORDER = (*FAILED, "new", "changed", "tried again", "reread", "stored", "renamed", "moved", "removed")
 

@@ -45,11 +45,6 @@ def is_year(text: str) -> bool:
     return _YEAR.fullmatch(text.strip()) is not None
 
 
-def is_sign(text: str) -> bool:
-    """Whether a cell holds nothing but signs that belong to a number beside it."""
-    return not text.strip() or bool(_OPENING.fullmatch(text.strip()) or _CLOSING.fullmatch(text.strip()))
-
-
 def with_signs(row: Sequence[Word]) -> list[Word]:
     """Give the signs of a row to the numbers that they belong to."""
     if not any("$" in word.text or _CLOSING.match(word.text) or _OPENING.match(word.text) for word in row):

@@ -71,11 +71,6 @@ class Reading:
         ).rstrip(".")
 
     @property
-    def ocr_began(self) -> bool:
-        """Whether OCR has taken time."""
-        return self._ocr_seconds > 0
-
-    @property
     def unreadable(self) -> list[int]:
         """Numbers of the pages that need OCR and have been neither read nor given up."""
         return sorted(number for number in self._unreadable if number + 1 not in self._problems)
