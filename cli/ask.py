@@ -15,8 +15,10 @@ from prefect_ollama.options import (
     NORMAL,
     AskPasswordOption,
     BlockOption,
+    ChatModelOption,
     ClusterOption,
     JsonOption,
+    JudgeModelOption,
     Loudness,
     ModelOption,
     NodesOption,
@@ -48,19 +50,8 @@ def ask(
     node: NodesOption = (),
     cluster: ClusterOption = None,
     model: ModelOption = None,
-    chat_model: Annotated[
-        str | None,
-        Parameter(
-            help="Model that answers; the cluster's otherwise. Without one: sentences of the documents."
-        ),
-    ] = None,
-    judge_model: Annotated[
-        str | None,
-        Parameter(
-            help="Model that judges whether quotes prove a sentence; it may be the chat model. The cluster's "
-            "otherwise; without one, shared words and embeddings decide."
-        ),
-    ] = None,
+    chat_model: ChatModelOption = None,
+    judge_model: JudgeModelOption = None,
     uri: UriOption = None,
     table: TableOption = None,
     block: BlockOption = None,

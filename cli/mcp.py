@@ -15,7 +15,9 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import OK, guarded
 from prefect_ollama.options import (
     BlockOption,
+    ChatModelOption,
     ClusterOption,
+    JudgeModelOption,
     Loudness,
     ModelOption,
     NodesOption,
@@ -35,6 +37,8 @@ def mcp(
     node: NodesOption = (),
     cluster: ClusterOption = None,
     model: ModelOption = None,
+    chat_model: ChatModelOption = None,
+    judge_model: JudgeModelOption = None,
     uri: UriOption = None,
     table: TableOption = None,
     block: BlockOption = None,
@@ -52,7 +56,7 @@ def mcp(
         ),
     ] = None,
 ) -> int:
-    """Serve a table to AI assistants (Model Context Protocol): search, documents, passages and pages, read-only."""
+    """Serve a table to AI assistants (Model Context Protocol), read-only: search, answers, documents, pages."""
 
     def run() -> int:
         try:
@@ -66,7 +70,13 @@ def mcp(
                 remedy="Install it: pip install 'prefect-ollama[mcp]'.",
             ) from None
 
-        with TableReader(named_place(uri, table, block), named_nodes(node, cluster), model=model) as reader:
+        with TableReader(
+            named_place(uri, table, block),
+            named_nodes(node, cluster),
+            model=model,
+            chat_model=chat_model,
+            judge_model=judge_model,
+        ) as reader:
             server = create_server(reader)
             if not http:
                 server.run("stdio")

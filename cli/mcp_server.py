@@ -22,9 +22,10 @@ from mcp_types import ToolAnnotations
 from pydantic import Field
 
 import prefect_ollama
-from prefect_ollama.blocks.documents import Chunk, Document, Hit
+from prefect_ollama.blocks.documents import CheckedAnswer, CheckedSentence, Chunk, Document, Hit
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
 from prefect_ollama.blocks.lance import StoreSpec
+from prefect_ollama.tasks.answering import AskOptions
 from prefect_ollama.tasks.parsing import Parser
 from prefect_ollama.tasks.planning import file_of
 from prefect_ollama.tasks.searching import (
@@ -74,12 +75,23 @@ class TableReader:
 
     Args:
         table: Where the table is.
-        nodes: The nodes that embed questions, as flows take them.
-        model: Ollama's name of the model; the table's own otherwise.
+        nodes: The nodes that embed questions and chat, as flows take them.
+        model: Ollama's name of the embedding model; the table's own otherwise.
+        chat_model: The model that answers; the cluster's otherwise.
+        judge_model: The model that judges sentences; the cluster's otherwise.
     """
 
-    def __init__(self, table: StoreSpec, nodes: Nodes | None = None, *, model: str | None = None) -> None:
-        self._table, self._nodes, self._model = table, nodes, model
+    def __init__(
+        self,
+        table: StoreSpec,
+        nodes: Nodes | None = None,
+        *,
+        model: str | None = None,
+        chat_model: str | None = None,
+        judge_model: str | None = None,
+    ) -> None:
+        self._table, self._nodes = table, nodes
+        self._models = {"model": model, "chat_model": chat_model, "judge_model": judge_model}
         self._opening = Lock()
         self._corpus: Corpus | None = None
 
@@ -98,7 +110,7 @@ class TableReader:
         """
         with self._opening:
             if self._corpus is None:
-                self._corpus = Corpus(self._table, self._nodes, model=self._model)
+                self._corpus = Corpus(self._table, self._nodes, **self._models)
             return self._corpus
 
     def document(self, name: str) -> Document:
@@ -168,6 +180,31 @@ def create_server(reader: TableReader) -> MCPServer:
             )
         )
         return {"hits": [_hit(each) for each in found], "notes": list(found.notes)}
+
+    @server.tool(annotations=READING)
+    async def ask(
+        question: Question,
+        documents: Names = NO_NAMES,
+        passages: Annotated[
+            int, Field(ge=1, le=MOST_HITS, description="Passages that the answer is written from, at most.")
+        ] = 12,
+    ) -> dict[str, Any]:
+        """Answer a question from the documents, each sentence with quotes that were found in them word for word.
+
+        Sentences that their quotes do not support are left out and listed. Kind "extract" means that no chat model is
+        configured: the sentences are the documents' own. Kind "not_found" means that the documents do not hold it.
+        """
+        only = Filter(documents=tuple(documents))
+        answer = await _told(
+            lambda: reader.corpus().ask(question, only=only, options=AskOptions(passages=passages))
+        )
+        return {
+            "kind": answer.kind,
+            "sentences": [_sentence(answer, each) for each in answer.sentences],
+            "left_out": [{"text": each.text, "reason": each.reason} for each in answer.dropped],
+            "judged_by": answer.judged_by,
+            "notes": list(answer.notes),
+        }
 
     @server.tool(annotations=READING)
     async def list_documents(
@@ -255,7 +292,7 @@ def _check_page(row: Document, page: int) -> None:
 
 def _hit(hit: Hit) -> dict[str, Any]:
     return {
-        "passage": f"{hit.doc_id}:{hit.position}",
+        "passage": _passage_id(hit),
         "document": hit.path,
         "source": hit.source,
         "title": hit.title,
@@ -266,6 +303,23 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "text": hit.text,
         "also_in": [{"document": each.path, "page": each.page_from} for each in hit.also_in],
     }
+
+
+def _sentence(answer: CheckedAnswer, sentence: CheckedSentence) -> dict[str, Any]:
+    quotes = [
+        {
+            "text": quote.text,
+            "document": quote.path,
+            "pages": [quote.page_from, quote.page_to],
+            "passage": _passage_id(answer.passages[quote.passage - 1]),
+        }
+        for quote in sentence.quotes
+    ]
+    return {"text": sentence.text, "quotes": quotes}
+
+
+def _passage_id(hit: Hit) -> str:
+    return f"{hit.doc_id}:{hit.position}"
 
 
 def _passage(doc_id: str, chunk: Chunk) -> dict[str, Any]:

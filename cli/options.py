@@ -34,6 +34,17 @@ ModelOption = Annotated[
     str | None,
     Parameter(name=["--model", "-m"], help="Embedding model; the table's or the cluster's otherwise."),
 ]
+ChatModelOption = Annotated[
+    str | None,
+    Parameter(help="Model that answers; the cluster's otherwise. Without one: sentences of the documents."),
+]
+JudgeModelOption = Annotated[
+    str | None,
+    Parameter(
+        help="Model that judges whether quotes prove a sentence; it may be the chat model. The cluster's "
+        "otherwise; without one, shared words and embeddings decide."
+    ),
+]
 UriOption = Annotated[
     str | None,
     Parameter(
