@@ -30,8 +30,9 @@ from prefect_ollama.blocks.nodes import (
 from prefect_ollama.blocks.setting_files import prefect_home
 
 DEFAULT_TABLE: Final = "documents"
+
+# What a text begins with that names a saved table block.
 BLOCK_PREFIX: Final = "block:"
-"""What a text begins with that names a saved table block."""
 
 _TABLE_SUFFIX: Final = ".lance"
 

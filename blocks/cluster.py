@@ -42,8 +42,8 @@ NO_PREFIX = "none"
 _DURATION = re.compile(r"-?(\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))*")
 
 
+# A value of one of Ollama's options.
 ChatOption = bool | int | float | str | list[str]
-"""A value of one of Ollama's options."""
 
 _THINK = {"auto": None, "on": True, "off": False}
 

@@ -68,8 +68,8 @@ __all__ = [
     "TextTooLong",
 ]
 
+# Characters of each part of a message; a cause may name many nodes or files.
 MAX_PART_CHARACTERS = 20_000
-"""Characters of each part of a message; a cause may name many nodes or files."""
 
 
 class PrefectOllamaError(Exception):

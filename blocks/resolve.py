@@ -33,8 +33,8 @@ from prefect_ollama.blocks.private_files import OTHERS, private_folder
 from prefect_ollama.blocks.settings import current_settings
 from prefect_ollama.blocks.table import LanceTable, default_table
 
+# What flows take for their nodes.
 Nodes = OllamaCluster | NodeBlock | str | Sequence[str | NodeBlock]
-"""What flows take for their nodes."""
 
 
 def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -> ResolvedCluster:

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+# Names of the setting `model_dir` in the environment: the present one, and that of earlier versions.
 MODEL_DIR_VARIABLES: Final = ("PREFECT_INTEGRATIONS_OLLAMA_MODEL_DIR", "PREFECT_OLLAMA_MODEL_DIR")
-"""Names of the setting `model_dir` in the environment: the present one, and that of earlier versions."""
 
 _HOME_VARIABLE: Final = "PREFECT_HOME"
 _DEFAULT_HOME: Final = "~/.prefect"

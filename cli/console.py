@@ -24,8 +24,8 @@ OK, INCOMPLETE, USAGE = 0, 1, 2
 
 STARTING: Final = "Starting Prefect…"
 
+# Time for what Prefect's server has not been told when a command is interrupted.
 DRAIN_S: Final = 1.0
-"""Time for what Prefect's server has not been told when a command is interrupted."""
 
 KEPT: Final = "What was stored is kept; run again to go on."
 

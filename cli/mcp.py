@@ -28,8 +28,9 @@ from prefect_ollama.options import (
 )
 
 LOOPBACK: Final = "127.0.0.1"
+
+# Characters of a token: 16 of Base64 hold 96 bits.
 SHORTEST: Final = 16
-"""Characters of a token: 16 of Base64 hold 96 bits."""
 
 
 def mcp(

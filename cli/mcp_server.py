@@ -44,11 +44,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Passages in one answer: 50 of the usual 200 tokens fill a third of a context of 32,000.
 MOST_HITS: Final = 50
-"""Passages in one answer: 50 of the usual 200 tokens fill a third of a context of 32,000."""
 
+# Documents in one answer; the next ones come with `offset`.
 MOST_DOCUMENTS: Final = 200
-"""Documents in one answer; the next ones come with `offset`."""
 
 MOST_AROUND: Final = 20
 

@@ -15,11 +15,11 @@ from prefect_ollama.fitted import Fitted
 if TYPE_CHECKING:
     from prefect_ollama.blocks.documents import Chunk, Document
 
+# Characters of a chunk to show, which is to be seen whole.
 WHOLE: Final = 100_000
-"""Characters of a chunk to show, which is to be seen whole."""
 
+# Characters of a run's name in the table; `prefect-ollama runs` shows all.
 RUN: Final = 8
-"""Characters of a run's name in the table; `prefect-ollama runs` shows all."""
 
 
 def documents(rows: Sequence[Document]) -> RenderableType:

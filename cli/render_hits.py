@@ -14,14 +14,14 @@ from prefect_ollama.console import line
 if TYPE_CHECKING:
     from prefect_ollama.blocks.documents import Found, Hit
 
+# Characters of a passage to show.
 PASSAGE: Final = 400
-"""Characters of a passage to show."""
 
+# Characters of an embedded text to show, which is to be seen whole.
 EMBEDDED: Final = 10_000
-"""Characters of an embedded text to show, which is to be seen whole."""
 
+# Other places of a passage to name.
 OTHER_PLACES: Final = 3
-"""Other places of a passage to name."""
 
 
 def answers(

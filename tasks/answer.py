@@ -21,8 +21,8 @@ from prefect_ollama.tasks.answering import (
 )
 from prefect_ollama.tasks.prefect_state import Opaque
 
+# Key of the artifact.
 ARTIFACT: Final = "answer"
-"""Key of the artifact."""
 
 NOT_IN_DOCUMENTS: Final = "Not in the documents."
 

@@ -19,8 +19,8 @@ CONTEXT_SOURCE = "num_ctx_from"
 NODES = "nodes"
 
 
+# The chunker's version before its options, as tables of earlier versions have it.
 _OWN_VERSION = re.compile(r"^v\d+ ")
-"""The chunker's version before its options, as tables of earlier versions have it."""
 
 
 @dataclass(frozen=True, slots=True)

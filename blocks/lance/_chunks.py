@@ -32,8 +32,10 @@ from prefect_ollama.blocks.lance.spec import StoreSpec
 
 IDS_A_FILTER: Final = 1_000
 _EMPTIED: Final = equals("doc_id", "")
+
+# Texts that are not ASCII alone: versions of Ollama differ in these.
 _MARKED: Final = f"octet_length(text) > character_length(text) AND NOT ({_EMPTIED})"
-"""Texts that are not ASCII alone: versions of Ollama differ in these."""
+
 _NO_IDS: Final = pa.array([], pa.string())
 
 

@@ -8,11 +8,13 @@ from typing import Final, NamedTuple
 
 from prefect_ollama.blocks.lance._candidates import Candidates
 
+# Rows of each kind that are fused: what is far down both lists may come first in their union.
 DEPTH: Final = 150
-"""Rows of each kind that are fused: what is far down both lists may come first in their union."""
+
+# Weight of the words' scores for a short question; the vectors' have the rest. docs/searching.md has the figures
+# by which these three numbers were chosen.
 TEXT_WEIGHT: Final = 0.4
-"""Weight of the words' scores for a short question; the vectors' have the rest. docs/searching.md has the figures by
-which these three numbers were chosen."""
+
 SHORT: Final = 12
 """Words of a short question. Of a longer one many words tell how to answer and stand in no passage that does, while
 rare ones among them count most: the words' weight falls as the number of words grows."""

@@ -35,8 +35,9 @@ LATER_COLUMNS: Final = ("title", "page_label_from", "page_label_to", "embedded_t
 SPARE: Final = 4
 # Where the rows found have too few different texts, as many more are asked for. Most questions need one step.
 DEEPER: Final = 4
+
+# Other places that a hit lists.
 PLACES: Final = 100
-"""Other places that a hit lists."""
 
 
 def search(
@@ -84,8 +85,8 @@ def search(
         ) from harmless(error)
 
 
+# Hits by the hash of their text, the best first.
 _Found = dict[str, Hit]
-"""Hits by the hash of their text, the best first."""
 
 
 def _found(

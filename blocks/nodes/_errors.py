@@ -106,15 +106,15 @@ OPENAI: Final = Dialect(
     forbidden_remedy="Check its API key.",
 )
 
+# TEI's refusal of a request with too many texts, which gateways before it repeat.
 _MOST_TEXTS: Final = re.compile(r"maximum allowed batch size\D{0,3}(\d{1,6})\b", re.IGNORECASE)
-"""TEI's refusal of a request with too many texts, which gateways before it repeat."""
 
+# The limit, as the refusals above name it.
 _MOST_TOKENS: Final = re.compile(
     r"(?:batch size: |max context size \(|available context size \(|context length is |input length is |"
     r"must have less than )(\d{1,8})\b(?! char)",
     re.IGNORECASE,
 )
-"""The limit, as the refusals above name it."""
 
 
 def from_response(

@@ -35,11 +35,11 @@ from prefect_ollama.blocks.nodes.endpoint import DESCRIPTION_TIMEOUT_S, Inventor
 from prefect_ollama.blocks.nodes.running_models import LoadedModel, loaded_models
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec, full_name
 
+# Seconds that a pull may go without progress before it is given up.
 PULL_SILENCE: Final = 300.0
-"""Seconds that a pull may go without progress before it is given up."""
 
+# Seconds that a pull may take in all.
 PULL_TIMEOUT: Final = 24 * 3600.0
-"""Seconds that a pull may take in all."""
 
 T = TypeVar("T")
 

@@ -9,11 +9,11 @@ from typing import Any, Final, Literal, Protocol, Self
 from prefect_ollama.blocks.nodes.endpoint import DESCRIPTION_TIMEOUT_S, NodeModel, Progress
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, NodeSpec
 
+# Tokens of an answer at most, where the caller names no number: a model that repeats itself never ends.
 DEFAULT_ANSWER_TOKENS: Final = 1024
-"""Tokens of an answer at most, where the caller names no number: a model that repeats itself never ends."""
 
+# Called with each piece of the text of an answer as it comes; with an empty one for each of its thinking.
 Heard = Callable[[str], None]
-"""Called with each piece of the text of an answer as it comes; with an empty one for each of its thinking."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from prefect_ollama.blocks.nodes.endpoint import NodeModel, Progress
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ClusterSpec
 from prefect_ollama.blocks.nodes.verification import GRACE, gather_by_node
 
+# Context asked for where the user names none: some twenty passages and an answer. A larger one costs memory on
+# every node, about 0.1 GB for 1,000 tokens of a model with 8 billion parameters.
 CHAT_CONTEXT_CAP: Final = 8192
-"""Context asked for where the user names none: some twenty passages and an answer. A larger one costs memory on every
-node, about 0.1 GB for 1,000 tokens of a model with 8 billion parameters."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

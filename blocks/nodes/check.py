@@ -20,9 +20,9 @@ from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.status import NodeStatus
 from prefect_ollama.blocks.nodes.verification import NodeVerification, verify_cluster
 
+# Seconds that a node of several may take for its answers; one that is busy with texts gives them at once all the
+# same.
 STATUS_TIMEOUT_S: Final = 5.0
-"""Seconds that a node of several may take for its answers; one that is busy with texts gives them at once all the
-same."""
 
 
 @dataclass(frozen=True, slots=True)

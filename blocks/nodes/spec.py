@@ -17,8 +17,8 @@ from prefect_ollama.blocks.secrets import seal
 
 DEFAULT_URL = "http://127.0.0.1:11434"
 
+# The APIs that nodes speak.
 Api = Literal["ollama", "openai"]
-"""The APIs that nodes speak."""
 
 
 @dataclass(frozen=True, slots=True)

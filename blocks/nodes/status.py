@@ -14,8 +14,8 @@ from prefect_ollama.blocks.nodes.verification import NodeVerification
 UNKNOWN: Final = "unknown"
 _MIB: Final = 2**20
 
+# As people read them.
 _API_NAMES: Final[dict[Api, str]] = {"ollama": "Ollama", "openai": "OpenAI API"}
-"""As people read them."""
 
 
 @dataclass(frozen=True, slots=True)

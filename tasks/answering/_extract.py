@@ -16,11 +16,12 @@ from prefect_ollama.tasks.dispatch import Dispatcher
 VERBATIM: Final = "verbatim"
 
 _SHOWN: Final = 4
-_NEAR_BEST: Final = 0.2
-"""How far below the best sentence's score another one may be to be shown beside it."""
 
+# How far below the best sentence's score another one may be to be shown beside it.
+_NEAR_BEST: Final = 0.2
+
+# A longer one is a list; it is divided at its lines, as tables are.
 _SENTENCE_CHARACTERS: Final = 600
-"""A longer one is a list; it is divided at its lines, as tables are."""
 
 _LEAST_WORDS: Final = 3
 _WORDS_WEIGHT: Final = 0.3

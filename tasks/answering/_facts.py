@@ -20,8 +20,9 @@ _SENTENCE_START: Final = regex.compile(r"(?:^|[.!?:;•]\s+|^[\s\"'“‘«(\[]+
 _GERMAN: Final = frozenset(
     ("der", "die", "das", "und", "ist", "nicht", "ein", "eine", "mit", "auf", "fur", "von", "wird")
 )
+
+# Function words by which a sentence is taken for a German one, where every noun has a capital.
 _GERMAN_WORDS: Final = 2
-"""Function words by which a sentence is taken for a German one, where every noun has a capital."""
 
 
 def unsupported_facts(sentence: str, quotes: Sequence[str], ordinary: Sequence[str] = ()) -> list[str]:

@@ -23,8 +23,9 @@ _SIGNS: Final = str.maketrans(
 _CLUSTER = regex.compile(r"\X")
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 _SEEN_SOFT_HYPHEN = regex.compile(r"\u00ad(?=\s)")
+
+# What a model adds to the ends of a quote, or leaves out there.
 _ENDS: Final = " .,;:…\"'"
-"""What a model adds to the ends of a quote, or leaves out there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,9 @@ NUMBER_WORDS: Final = frozenset((*_ORDINARY, *_SCALES))
 _SPELLED: Final = regex.compile(
     rf"\b(?:(?:{'|'.join([*_ORDINARY, *_SCALES])}|one(?=\s+(?:{'|'.join(_SCALES)})))\b(?:-|\s+(?:and\s+)?)?)+"
 )
+
+# Year, month and day.
 Date = tuple[int | None, int, int | None]
-"""Year, month and day."""
 
 
 def dates_in(text: str) -> tuple[str, list[tuple[str, Date]]]:

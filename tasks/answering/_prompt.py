@@ -14,11 +14,11 @@ from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.blocks.nodes import ChatMessage, ChatModelSpec, ChatRequest
 from prefect_ollama.tasks.chunking import estimate_tokens
 
+# Tokens that a model may think, on top of its answer. One that is told nothing may think by itself.
 THINKING_TOKENS: Final = 2048
-"""Tokens that a model may think, on top of its answer. One that is told nothing may think by itself."""
 
+# Tokens of a context that stay free: templates of models add some, and lengths are estimates.
 _MARGIN: Final = 256
-"""Tokens of a context that stay free: templates of models add some, and lengths are estimates."""
 
 _MOST_SENTENCES: Final = 20
 

@@ -13,8 +13,8 @@ from prefect_ollama.tasks.answering._facts import unsupported_facts
 from prefect_ollama.tasks.answering._normal import Normal, find_quote, normal
 from prefect_ollama.tasks.chunking import sentences
 
+# A reference such as [2], which models add though they were not asked to.
 _MARK: Final = regex.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\](?=[\s.,;:!?]|$)")
-"""A reference such as [2], which models add though they were not asked to."""
 
 _SENTENCES: Final = '"sentences"'
 

@@ -38,9 +38,9 @@ _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Kh
 
 _CLAUSE = regex.compile(r"[,;:.!?–—]\s+|\s(?:and|but|because|so that|while|und|aber|weil|mais|et|pero)\s")
 
+# Letters by which long words are compared: `centimetres` and `centimetre`, `measured` and `measures` are then
+# equal.
 _STEM: Final = 5
-"""Letters by which long words are compared: `centimetres` and `centimetre`, `measured` and `measures` are then
-equal."""
 
 
 def folded(text: str) -> str:

@@ -15,8 +15,9 @@ from typing import Final
 
 # Names of columns that are longer than this together, in characters, stand above the rows once.
 _LONGEST_NAMES: Final = 48
+
+# Characters of numbers, with the names of their columns, in a part of a table.
 MAX_NUMBERS = 40
-"""Characters of numbers, with the names of their columns, in a part of a table."""
 
 _CELL: Final = re.compile(r"(?<!\\)\|")
 _RULE: Final = re.compile(r"[|\s:-]+")

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
+# One token for every tokenizer; what a node counts beyond it are marks at the ends of a text.
 ONE_TOKEN: Final = "a"
-"""One token for every tokenizer; what a node counts beyond it are marks at the ends of a text."""
 
+# By what is measured with it, each after what else stands in its texts.
 GAUGES: Final[dict[str, tuple[str, ...]]] = {
     "digit": ("1873 20461 3 59 700 14 2026 88 31415 9 0 62 5000 417 1066 25 38 999",),
     "sign": (", . ; : ( ) - – — ' \" “ ” ’ / % + = * & # @ | [ ] { } < > _ ! ? · • § ° … ,\n.\n|\n",),
@@ -74,4 +75,3 @@ GAUGES: Final[dict[str, tuple[str, ...]]] = {
         "∑ ∂ ≤ ≠ √ ∞ → ⇒ ∈ ∪ ½ ² ⁿ ♠ ☀ 🚲 🌍 𝑥 𝛼 ✓ ■ ─ €",
     ),
 }
-"""By what is measured with it, each after what else stands in its texts."""

@@ -17,15 +17,15 @@ from typing import Final
 
 from prefect_ollama.tasks.chunking._gauge import GAUGES, ONE_TOKEN
 
+# Changes with the texts and the scripts: rates of another version mean something else.
 _VERSION: Final = 1
-"""Changes with the texts and the scripts: rates of another version mean something else."""
 
+# Other texts of a script take more tokens than the one that was measured; most by less than this.
 _MARGIN: Final = 1.2
-"""Other texts of a script take more tokens than the one that was measured; most by less than this."""
 
+# Tokens a character, whatever a node says: a tokenizer that knows nothing of a script counts a whole word of it
+# as one, and one that takes it byte by byte has four for a character at most.
 _LEAST, _MOST = 0.125, 4.0
-"""Tokens a character, whatever a node says: a tokenizer that knows nothing of a script counts a whole word of it
-as one, and one that takes it byte by byte has four for a character at most."""
 
 # What a character counts as, by the first of a range of code points. What stands nowhere else is "other".
 _RANGES: Final = (

@@ -24,26 +24,27 @@ from prefect_ollama.tasks.dispatch._job import Item
 from prefect_ollama.tasks.dispatch._node import Node, Request
 from prefect_ollama.tasks.dispatch._request_kind import Findings, Reply
 
+# A node is checked after this many seconds at the latest, while more work comes.
 EVERY = 3.0
-"""A node is checked after this many seconds at the latest, while more work comes."""
 
+# A node is checked after this much work, at first and, doubling each time, later. A canary costs a tenth of a
+# percent of that. The start is small so that the first vectors are confirmed soon, even if all nodes fail after
+# them.
 FIRST_UNITS, EVERY_UNITS = 6_000.0, 25_000.0
-"""A node is checked after this much work, at first and, doubling each time, later. A canary costs a tenth of a percent
-of that. The start is small so that the first vectors are confirmed soon, even if all nodes fail after them."""
 
+# Least cosine of two nodes' vectors of one chunk. It is lower than the bound of canaries: those identify the
+# model, and this bound only has to find mixed up and corrupted answers.
 SAME_TEXT = 0.999
-"""Least cosine of two nodes' vectors of one chunk. It is lower than the bound of canaries: those identify the model,
-and this bound only has to find mixed up and corrupted answers."""
 
+# Failed checks by other nodes after which an answer is discarded, if its own node no longer works.
 TRIES = 3
-"""Failed checks by other nodes after which an answer is discarded, if its own node no longer works."""
 
+# Answers that are read within this many seconds may have come in the other order: a selector reports sockets that
+# are ready in any order, and on a busy machine they become ready while the process waits for a core.
 READ_TOGETHER_S = 0.02
-"""Answers that are read within this many seconds may have come in the other order: a selector reports sockets that are
-ready in any order, and on a busy machine they become ready while the process waits for a core."""
 
+# Units of a chunk of the usual length, about.
 MEAN_UNITS = 5 * ONE_CANARY
-"""Units of a chunk of the usual length, about."""
 
 
 @dataclass(eq=False, slots=True)

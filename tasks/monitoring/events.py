@@ -20,16 +20,16 @@ from prefect.exceptions import EventTooLarge
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.printable import printable
 
+# What it happened to, and what happened; the feed has `prefect-ollama.` before it.
 EventName = Literal["node.down", "node.back", "document.failed", "run.published"]
-"""What it happened to, and what happened; the feed has `prefect-ollama.` before it."""
 
 PREFIX = "prefect-ollama"
 
+# Characters of a text in an event; what is longer is cut.
 MAX_VALUE_CHARACTERS = 2000
-"""Characters of a text in an event; what is longer is cut."""
 
+# Events that a server gives at a time, at most.
 PAGE = 50
-"""Events that a server gives at a time, at most."""
 
 
 def emit(name: EventName, resource: str, *, label: str = "", **payload: Any) -> Event | None:
@@ -110,8 +110,8 @@ def _resource_id(name: EventName, resource: str) -> str:
 _logger = logging.getLogger(__name__)
 
 
+# Documents that a run tells of one by one.
 MOST: Final = 200
-"""Documents that a run tells of one by one."""
 
 
 class FailureEvents:

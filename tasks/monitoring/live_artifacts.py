@@ -40,20 +40,21 @@ from prefect_ollama.tasks.prefect_state import run_logger
 
 LOOK_EVERY = 0.5
 PUBLISH_EVERY = 4.0
+
+# Seconds from one look at the nodes, one update on the server, one line in the log to the next.
 LOG_EVERY = 30.0
-"""Seconds from one look at the nodes, one update on the server, one line in the log to the next."""
 
+# Seconds that the server may take for an answer.
 ANSWER_WITHIN = 5.0
-"""Seconds that the server may take for an answer."""
 
+# How often the last update is tried on a server that is busy, and seconds from one to the next.
 LAST_TRIES, AGAIN_AFTER = 3, 0.5
-"""How often the last update is tried on a server that is busy, and seconds from one to the next."""
 
+# Seconds after which a server that did not answer is tried again, at most.
 LONGEST_PAUSE = 60.0
-"""Seconds after which a server that did not answer is tried again, at most."""
 
+# Keys of the artifacts.
 PROGRESS, NODES = "ingest-progress", "ingest-nodes"
-"""Keys of the artifacts."""
 
 
 @contextlib.contextmanager

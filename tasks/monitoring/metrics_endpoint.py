@@ -25,20 +25,20 @@ from prefect_ollama.tasks.prefect_state import run_logger
 if TYPE_CHECKING:
     from prefect_ollama.tasks.prefect_state import RunLogger
 
+# What sends figures to a gateway, as `prometheus_client` takes it.
 Handler = Callable[[str, str, float | None, list[tuple[str, str]], bytes], Callable[[], None]]
-"""What sends figures to a gateway, as `prometheus_client` takes it."""
 
+# `9464` or `0.0.0.0:9464` serves on that port, by itself on loopback; `http://host:9091` pushes to a Pushgateway,
+# as a user if the URL has one (`https://user:password@host`).
 VARIABLE: Final = f"{PREFIX}METRICS"
-"""`9464` or `0.0.0.0:9464` serves on that port, by itself on loopback; `http://host:9091`
-pushes to a Pushgateway, as a user if the URL has one (`https://user:password@host`)."""
 
 JOB: Final = "prefect-ollama"
 
+# Seconds between two pushes.
 PUSH_EVERY: Final = 15.0
-"""Seconds between two pushes."""
 
+# Seconds that a gateway may take for an answer.
 ANSWER_WITHIN: Final = 5.0
-"""Seconds that a gateway may take for an answer."""
 
 _LOOPBACK: Final = "127.0.0.1"
 

@@ -15,11 +15,11 @@ from prefect_ollama.blocks.nodes import (
 )
 from prefect_ollama.blocks.periodic import PeriodicThread
 
+# Seconds from one question to the next.
 EVERY = 15.0
-"""Seconds from one question to the next."""
 
+# Seconds that a node may take to answer; one that is busy with texts answers at once all the same.
 STATUS_TIMEOUT_S = 5.0
-"""Seconds that a node may take to answer; one that is busy with texts answers at once all the same."""
 
 
 class ModelMemory:

@@ -19,14 +19,14 @@ from prefect_ollama.tasks.dispatch import NodeStats
 from prefect_ollama.tasks.monitoring.stats_publisher import EVERY
 from prefect_ollama.tasks.monitoring.timeline import Timeline
 
+# Works: has requests in flight; fails: its breaker is not closed; unknown: nothing was heard of it.
 State = Literal["works", "idle", "fails", "unknown"]
-"""Works: has requests in flight; fails: its breaker is not closed; unknown: nothing was heard of it."""
 
+# Seconds after which a process that posts nothing has no more work.
 SILENT = 5.0
-"""Seconds after which a process that posts nothing has no more work."""
 
+# Seconds that "now" is, or as long as two of the node's requests take.
 NOW = 5.0
-"""Seconds that "now" is, or as long as two of the node's requests take."""
 
 LONGEST_NOW = 60.0
 

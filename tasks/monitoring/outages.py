@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+# Seconds that a node must fail before it counts as down.
 DOWN_AFTER = 2.0
-"""Seconds that a node must fail before it counts as down."""
 
+# The same for a node that is only silent: it may wait for a core, as our own processes may.
 SILENT_AFTER = 30.0
-"""The same for a node that is only silent: it may wait for a core, as our own processes may."""
 
+# Seconds that it must work again before it counts as back; each time twice as long as the time before.
 BACK_AFTER = 5.0
-"""Seconds that it must work again before it counts as back; each time twice as long as the time before."""
 
 LONGEST_BACK_AFTER = 300.0
 

@@ -10,15 +10,16 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+# Seconds over which the rate is taken.
 WINDOW = 60.0
-"""Seconds over which the rate is taken."""
 
+# Seconds before anything is said of the end.
 SOONEST = 3.0
-"""Seconds before anything is said of the end."""
 
 FIRST_BYTES_A_TEXT = 512.0
+
+# What a text is worth before anything is known, and the texts that this guess weighs against what is seen.
 FIRST_TEXTS = 64
-"""What a text is worth before anything is known, and the texts that this guess weighs against what is seen."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,11 @@ from typing import Any
 from prefect_ollama.blocks.periodic import PeriodicThread
 from prefect_ollama.tasks.dispatch import DispatchStats
 
+# Seconds from post to post.
 EVERY = 0.5
-"""Seconds from post to post."""
 
+# What is posted, in plain values: `process` (host and id), `at` (a clock of that process), `nodes`.
 Message = dict[str, Any]
-"""What is posted, in plain values: `process` (host and id), `at` (a clock of that process), `nodes`."""
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 FIRST_WIDTH = 0.5
+
+# Beyond these, two become one, so that a run of days takes no more room than one of minutes.
 MOST_COLUMNS = 240
-"""Beyond these, two become one, so that a run of days takes no more room than one of minutes."""
 
 
 class Timeline:

@@ -11,14 +11,14 @@ from prefect_ollama.tasks.monitoring.node_stats import NodeNow
 from prefect_ollama.tasks.monitoring.snapshot import Snapshot
 from prefect_ollama.tasks.reporting import clock
 
+# Nodes that a line of the log names.
 IN_A_LINE = 6
-"""Nodes that a line of the log names."""
 
+# Nodes that the text of the progress names.
 IN_A_TEXT = 20
-"""Nodes that the text of the progress names."""
 
+# Nodes that the list of nodes holds; Prefect's UI shows a longer text slowly.
 IN_A_LIST = 200
-"""Nodes that the list of nodes holds; Prefect's UI shows a longer text slowly."""
 
 
 def how_far(run: Snapshot) -> str:

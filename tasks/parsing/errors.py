@@ -28,8 +28,8 @@ REMEDIES: Final = {
 }
 """What to do next, for every kind of refusal."""
 
+# Kinds that stand for a limit that was reached; what was read before may be kept.
 LIMITS: Final = frozenset({"memory", "cpu-time", "wall-time", "crashed", "too-large"})
-"""Kinds that stand for a limit that was reached; what was read before may be kept."""
 
 
 class Stopped(Exception):

@@ -12,8 +12,8 @@ from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.tasks.planning.source import LISTED, readable, unreadable
 
+# Sources that an error or a note lists.
 NAMED = 5
-"""Sources that an error or a note lists."""
 
 
 def location_of(row: Document) -> str:

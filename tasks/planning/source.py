@@ -24,8 +24,8 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.tasks.parsing import FORMATS
 from prefect_ollama.tasks.planning.opening import opened_beneath
 
+# What the names of documents end in.
 SUFFIXES: Final = tuple(sorted({suffix for each in FORMATS for suffix in each.suffixes}))
-"""What the names of documents end in."""
 
 LISTED = "files"
 """Source name of files that were named one by one; their path is the absolute one."""
@@ -159,8 +159,8 @@ def find_files(source: str | Path | Sequence[str | Path], exclude: Sequence[str]
     raise _missing(path)
 
 
+# Whether a path within a source, with `/`, is left out; a folder's ends in `/`.
 Excluded = Callable[[str], bool]
-"""Whether a path within a source, with `/`, is left out; a folder's ends in `/`."""
 
 
 def _excluded(patterns: Sequence[str]) -> Excluded:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
+# Key of a field's label, in its metadata: every report shows the field under it, unless it is 0.
 LABEL = "label"
-"""Key of a field's label, in its metadata: every report shows the field under it, unless it is 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

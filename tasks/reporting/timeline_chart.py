@@ -9,8 +9,8 @@ from prefect_ollama.tasks.reporting.svg import FAINT, HUES, INK, TROUBLE, Svg
 WIDTH, LEFT, RIGHT, TOP, TALL = 900.0, 56.0, 16.0, 30.0, 200.0
 ROW, KEY = 26.0, 18.0
 
+# Nodes with a colour of their own; the rest share one.
 MOST_NAMED = 7
-"""Nodes with a colour of their own; the rest share one."""
 
 OTHERS = "#8b929c"
 

@@ -12,8 +12,8 @@ from prefect_ollama.blocks.lance import Store
 
 Around = int | Literal["section"]
 
+# Between the headings of a path.
 BELOW = " > "
-"""Between the headings of a path."""
 
 
 def with_context(store: Store, hits: Sequence[Hit], around: Around) -> list[Hit]:

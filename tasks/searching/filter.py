@@ -19,8 +19,9 @@ from prefect_ollama.blocks.lance import folded, one_of
 from prefect_ollama.tasks.planning import documents_named, source_name
 
 SUGGESTED: Final = 3
+
+# Names among which the nearest are looked for: `difflib` takes some 10 µs for each.
 COMPARED: Final = 20_000
-"""Names among which the nearest are looked for: `difflib` takes some 10 µs for each."""
 
 STATE: Final = "Nothing was searched."
 

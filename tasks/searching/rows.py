@@ -13,8 +13,8 @@ ROWS_COMPARED = 24
 """Rows of a table without a fingerprint that an ingest embeds again: among 96 real chunks 44 had other vectors by
 another version of Ollama, and half of these rows are chosen among those that a version can change."""
 
+# The same for a question, which waits for it.
 ROWS_COMPARED_BY_SEARCH = 8
-"""The same for a question, which waits for it."""
 
 
 @dataclass(frozen=True, slots=True)

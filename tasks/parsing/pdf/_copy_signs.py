@@ -8,8 +8,8 @@ from typing import Final
 
 from prefect_ollama.tasks.parsing.pdf._stext import TextBlock
 
+# A copy is no farther away from its text than this, in sizes of the type.
 SHADOW: Final = 0.3
-"""A copy is no farther away from its text than this, in sizes of the type."""
 
 # Lines overlap by so much of their height, and for so long, in sizes of the type.
 _OVERLAP: Final = 0.6

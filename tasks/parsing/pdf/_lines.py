@@ -20,8 +20,8 @@ _NOTHING: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ufffd]*")
 _COLUMN_LINES: Final = 4
 _COLUMN_CHARACTERS: Final = 25
 
+# Left and right edge in points, text.
 LineCell = tuple[float, float, str]
-"""Left and right edge in points, text."""
 
 
 class Lines:

@@ -9,14 +9,14 @@ from typing import Final
 from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Piece, RawPage
 from prefect_ollama.tasks.parsing.pdf._page_number import PageNumber, page_number
 
+# On so many pages a line must stand to be one that repeats.
 MIN_PAGES: Final = 3
-"""On so many pages a line must stand to be one that repeats."""
 
+# Lines stand at one height if they are no farther apart, in tenths of a point.
 SAME_HEIGHT: Final = 40
-"""Lines stand at one height if they are no farther apart, in tenths of a point."""
 
+# Type that is larger than this, in sizes of the text's type, is that of a title.
 TITLE_SIZE: Final = 1.15
-"""Type that is larger than this, in sizes of the text's type, is that of a title."""
 
 # How much of a page at its top and bottom is searched, and for how many pieces.
 _BAND: Final = 0.13

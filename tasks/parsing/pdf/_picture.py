@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from prefect_ollama.tasks.parsing.pdf import mupdf
 
+# Of a picture: a poster at 150 dpi would take gigabytes.
 MAX_PIXELS: Final = 6_000_000
-"""Of a picture: a poster at 150 dpi would take gigabytes."""
 
 COLOUR: Final = (1.0, 0.75, 0.0)
 OPACITY: Final = 0.3
+
+# Points around a rectangle, so that its line does not touch the letters.
 MARGIN: Final = 2.0
-"""Points around a rectangle, so that its line does not touch the letters."""
 
 
 def draw(document: Any, number: int, marks: Sequence[Sequence[float]], dpi: int) -> bytes:

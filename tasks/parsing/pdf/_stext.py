@@ -31,8 +31,9 @@ _EDGES: Final = Struct("@20xf4xf32xP")
 GLYPH: Final = Struct("@6xH4x6f16xf8xP")
 _TEXT: Final = 0  # FZ_STEXT_BLOCK_TEXT
 BOLD: Final = 8  # FZ_STEXT_BOLD
+
+# Lines stand on one baseline if they are no farther apart, in points.
 LEVEL: Final = 0.1
-"""Lines stand on one baseline if they are no farther apart, in points."""
 
 # A line is set in if it begins so much farther in, in sizes of the type.
 _SET_IN: Final = 0.8
@@ -44,9 +45,10 @@ _OTHER_SIZE: Final = 1.1
 MEMORY: Final = (ctypes.c_char * sys.maxsize).from_address(0)
 
 
+# Left, top, right and bottom edge, baseline, size of the type that it begins with, all in points; whether that is
+# bold, and whether the line runs from top to bottom, both 0 for no; address of its first character, 0 where
+# unknown.
 Line = tuple[float, float, float, float, float, float, int, int, int]
-"""Left, top, right and bottom edge, baseline, size of the type that it begins with, all in points; whether that is
-bold, and whether the line runs from top to bottom, both 0 for no; address of its first character, 0 where unknown."""
 
 
 class TextBlock(NamedTuple):

@@ -46,8 +46,8 @@ class Word:
     also: tuple[tuple[int, int], ...] = ()
 
 
+# Left and right edges, in points.
 Columns = list[tuple[float, float]]
-"""Left and right edges, in points."""
 
 
 def columns_of(rows: list[list[Word]]) -> Columns:
