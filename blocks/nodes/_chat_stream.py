@@ -12,12 +12,14 @@ from prefect_ollama.blocks.nodes._disclosure import Disclosure
 from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS, checked, member, parse, whole
 from prefect_ollama.blocks.nodes.chat import ChatReply
 
+# Bounds of the characters of an answer. Few tokens of common vocabularies have more than a dozen characters.
 _CHARACTERS_A_TOKEN: Final = 64
-
-# Characters that an answer of so many tokens may have: few tokens of usual vocabularies have more than a dozen.
 _MORE_CHARACTERS: Final = 64 * 1024
 
+# A larger count of tokens is ignored. No known model has such a context.
 _MOST_PROMPT_TOKENS: Final = 2**24
+
+# Ollama's `done_reason` of an answer that reached its limit of tokens.
 _CUT: Final = "length"
 
 

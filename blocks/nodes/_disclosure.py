@@ -1,8 +1,7 @@
-"""Which of a node's own words may be shown to people.
+"""The parts of a node's answers that errors and logs may quote.
 
-A node that was sent a secret can return it in any form: encoded, reversed, in pieces. No filter finds every form.
-Therefore a node that was sent a secret is quoted only where its words are Ollama's own, or of a shape that
-has no room for a secret.
+A node that got a secret can return it in any form: encoded, reversed, in pieces. No filter finds every form. So such a
+node is quoted only if its words are those of Ollama's source, or have a form that has no room for a secret.
 """
 
 from __future__ import annotations
@@ -61,6 +60,7 @@ _OLLAMAS_WORDS: Final = (
     "internal server error",
     "EOF",
 )
+# A version number has no room for a secret.
 _PLAIN_VERSION: Final = re.compile(r"v?(\d{1,3}(?:\.\d{1,3}){1,3}(?:-rc\d{1,2})?)(?![\w.])")
 
 # Characters of a secret, in any of its forms, that a name must not hold: fewer occur in words by chance.

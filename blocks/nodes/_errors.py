@@ -1,7 +1,7 @@
-"""What a node's refusal means: whose fault it is, and whether another try is worth it.
+"""Turn a node's error response into an error that says what failed, and whether to try again.
 
-Ollama answers 400 for a crashed runner as well as for a text that is too long, so the status alone does
-not tell. The words are those of Ollama's source (server/routes.go, llm/server.go).
+Ollama answers 400 both for a crashed runner and for a text that is too long, so the status alone does not tell. The
+words are those of Ollama's source (server/routes.go, llm/server.go).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from prefect_ollama.blocks.nodes.proxy import Proxy
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How the servers of one API refuse a request.
+    """The error responses of the servers of one API.
 
     Attributes:
         api: Whose API it is, for errors.

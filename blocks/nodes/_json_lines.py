@@ -1,4 +1,4 @@
-"""Lines of JSON that a node sends one after the other (NDJSON), each bounded, and so is their number."""
+"""Read a stream of JSON lines (NDJSON) from a node, with bounds for each line and for the whole stream."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from prefect_ollama.blocks.errors import NodeAnswerError
 from prefect_ollama.blocks.nodes._body import refuse_encoding
 from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS
 
-# Bytes of a whole stream: Ollama sends some 3 KB a second of a download, and a download takes a day at most.
+# Bytes of a whole stream. Ollama sends some 3 KB a second during a download, and a download takes a day at most.
 MOST_STREAM: Final = 256 * 2**20
 
+# Lines and network packets of a whole stream, because each costs time whatever its size.
 MOST_LINES: Final = 4_000_000
 
 

@@ -1,4 +1,4 @@
-"""What a node says about its models: which it has, what they can do, how long a text may be.
+"""Read a node's description of its models: names, capabilities, context and dimension.
 
 Sources: https://docs.ollama.com/api/tags and https://docs.ollama.com/api-reference/show-model-details.
 """
@@ -14,15 +14,15 @@ from typing import Any, Final
 from prefect_ollama.blocks.errors import NodeError, NodeRefused
 from prefect_ollama.blocks.nodes._payload import member, whole
 
+# Bounds of a context in tokens. The shortest of a known model is 77 (CLIP), the longest some ten million.
 LEAST_CONTEXT: Final = 64
-
-# Tokens: the shortest context of a known model is 77 (CLIP), the longest some ten million.
 MOST_CONTEXT: Final = 2**24
 
 # Tokens that the only node of several that gives a context must give at least: a shorter one would cut the texts
 # of the others on one node's word.
 LEAST_LONE_CONTEXT: Final = 256
 
+# Bounds of a list of models, far above those of real servers, so that a hostile node cannot fill the memory.
 _MOST_MODELS: Final = 10_000
 _LONGEST_NAME: Final = 512
 _DIGEST: Final = re.compile(r"(sha256:)?[0-9A-Za-z]{1,128}")
@@ -30,9 +30,11 @@ _DIGEST: Final = re.compile(r"(sha256:)?[0-9A-Za-z]{1,128}")
 _CAPABILITIES: Final = frozenset(
     {"completion", "tools", "insert", "vision", "embedding", "thinking", "image", "audio"}
 )
+# Parts of names of embedding models, which an error about a missing model lists first.
 _EMBEDS: Final = re.compile(r"embed|minilm|bge|e5|gte|nomic|arctic|mxbai|paraphrase", re.IGNORECASE)
 # As GGUF names them; whatever else a node says is repeated nowhere.
 _QUANTIZATION: Final = re.compile(r"B?F(16|32|64)|I?Q[0-9][0-9A-Z_]{0,12}|MXFP4|NVFP4")
+# Models that an error names at most.
 _NAMED: Final = 5
 
 

@@ -1,6 +1,6 @@
-"""What a server of `/v1/embeddings` says of itself. It explains, and identifies nothing: names are free text there.
+"""Read the description of a server with `/v1/embeddings`. It only explains, because names there identify no model.
 
-Each server names its limits in a place of its own:
+Each kind of server reports its limits in another place:
 
 | server    | version               | longest text                               | texts in a request      |
 |-----------|-----------------------|--------------------------------------------|-------------------------|
@@ -25,6 +25,7 @@ from prefect_ollama.blocks.nodes._model_info import LEAST_CONTEXT, MOST_CONTEXT
 from prefect_ollama.blocks.nodes._payload import LIST_BOUNDS, SHOW_BOUNDS, VERSION_BOUNDS, Bounds, whole
 from prefect_ollama.blocks.nodes._transport import Transport
 
+# Names of the servers, for reports.
 LLAMA_CPP: Final = "llama.cpp"
 VLLM: Final = "vLLM"
 TEI: Final = "TEI"
@@ -32,6 +33,7 @@ TEI: Final = "TEI"
 # `owned_by` of a model in `/v1/models`, where it names the server.
 _OWNERS: Final = {"llamacpp": LLAMA_CPP, "vllm": VLLM}
 
+# Bounds of values, far above those of real servers, so that a hostile server cannot fill the memory.
 _LONGEST_NAME: Final = 512
 _MOST_MODELS: Final = 10_000
 _MOST_TEXTS: Final = 1_000_000

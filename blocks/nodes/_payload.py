@@ -1,7 +1,7 @@
-"""JSON of a node becomes plain values of known types, in bounded memory, or an error of that node.
+"""Parse the JSON of a node into values of known types, in bounded memory, or raise an error of that node.
 
-A parsed JSON text can take thirty times the memory of its bytes: `[],` is three bytes and a list of 56. So the
-number of values is counted in the bytes, before anything is parsed.
+Parsed JSON can take thirty times the memory of its text: `[],` has three bytes, and its list takes 56. So the number of
+values is counted in the bytes before anything is parsed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from prefect_ollama.blocks.errors import NodeAnswerError
 
 T = TypeVar("T")
 
+# UTF-8's byte order mark, which JSON parsers refuse.
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -34,8 +35,8 @@ class Bounds:
     values: int
 
 
-# Ollama lists some 450 bytes a model, and shows 20 KB of most models. Licences and templates hold brackets
-# and commas too, so these bounds are far from what is right.
+# Ollama lists some 450 bytes for each model, and shows 20 KB of most models. Licences and templates also have
+# brackets and commas, so these bounds are far above real answers.
 VERSION_BOUNDS: Final = Bounds(64 * 1024, 256, 4096)
 LIST_BOUNDS: Final = Bounds(4 * 1024**2, 50_000, 400_000)
 SHOW_BOUNDS: Final = Bounds(8 * 1024**2, 100_000, 500_000)

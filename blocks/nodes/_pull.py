@@ -1,4 +1,4 @@
-"""The stream in which a node tells how far the download of a model is: lines of JSON, each bounded.
+"""Read the stream in which a node reports the progress of a model's download.
 
 Source: https://docs.ollama.com/api/pull. An error in mid-stream is a line of its own under status 200.
 """
@@ -13,6 +13,7 @@ from prefect_ollama.blocks.errors import NodeFailed
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
 from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS, checked, member, parse, whole
 
+# A larger size of a layer is ignored; no model has a petabyte.
 _MOST_BYTES: Final = 2**50
 
 # Other words are not repeated: they could be anything.

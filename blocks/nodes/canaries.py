@@ -1,11 +1,11 @@
-"""The canary texts: what nodes embed so that their vectors show which model they have.
+"""The canary texts. Nodes embed them, and the vectors show which model a node has.
 
-Each text is there for a difference that was seen between real servers, or is likely. Tokenizers differ in typographic
-marks, accents and symbols (Ollama 0.24 and 0.33 give `“quoted”` vectors of cosine 0.04 to each other), runtimes in long
-words and in texts near the context, and quantizations in all texts.
+Each text is there for a difference that was measured between real servers, or is likely. Tokenizers differ in
+typographic marks, accents and symbols: the vectors of `“quoted”` from Ollama 0.24 and 0.33 have a cosine of 0.04.
+Runtimes differ in long words and in texts near the context, and quantizations in all texts.
 
-Scripts whose vowel signs are marks (Devanagari, Thai) and Hangul are left out: llama.cpp and the tokenizers of the
-original models cut them differently, and most embedding models know none of their words.
+Scripts with vowel signs as marks (Devanagari, Thai) and Hangul are left out: llama.cpp and the tokenizers of the
+original models split them differently, and most embedding models know none of their words.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final
 
+# The material of the long canaries. They are generated, and never change: fingerprints of tables hold their vectors.
 _SYLLABLES: Final = ("tide", "mar", "lon", "gu", "beth", "ras", "ko", "vin", "dal", "esh")
 _LINE: Final = (
     "the ship left port at dawn and the crew saw rain over the hills while a boy sold bread by the bridge"
@@ -25,7 +26,7 @@ def _long_word(letters: int) -> str:
 
 
 def _long_text(words: int) -> str:
-    # The order changes from line to line, so that a node that cuts the text loses something that it has not seen.
+    # The order changes from line to line, so a node that cuts the text loses words in an order that is not repeated.
     return " ".join(_WORDS[(i * (1 + i // len(_WORDS) % 7) + i // 50) % len(_WORDS)] for i in range(words))
 
 
@@ -35,10 +36,10 @@ SHORT: Final = (
     "Zwei Löffel Mehl, ein Ei — für große Kuchen",
     "Interest of 1,250.75 is paid; the principal falls due 2031",
 )
-"""Texts that lie far apart for any model, so that a swap of two shows. They check the order of answers, a node that
-comes back, and measure a first rate. The first travels with requests while nodes work."""
+"""Texts with very different vectors in any model, so that exchanged vectors are noticed. They check the order of
+answers and a node that comes back, and measure a first rate. The first one is sent with requests while nodes work."""
 
-# The check of a node that says it has the build and the version that made the table.
+# The canaries for a node that reports the build and the version with which the table was made.
 QUICK: Final = (
     *SHORT,
     "Каждый прилив записан в журнале. Η θάλασσα είναι ήρεμη σήμερα.",
@@ -46,8 +47,8 @@ QUICK: Final = (
     "البحر هادئ اليوم. הים שקט היום.",
 )
 
-# A word longer than the 100 letters at which tokenizers of the BERT family may give up. Ollama 0.24 tokenizes a
-# word in cubic time, 4,000 letters in 4.2 s; this one takes it 2 ms.
+# A word of more than 100 letters, at which tokenizers of the BERT family may give up. Ollama 0.24 needs cubic time
+# for a word: 4.2 s for 4,000 letters, and 2 ms for this one.
 LONG_WORD: Final = _long_word(300)
 
 # Texts near the limit of a context, by the context in tokens that they need. Their words are single tokens of

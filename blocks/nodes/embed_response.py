@@ -1,4 +1,4 @@
-"""An embedding answer is believed only after it is checked: count, dimension, finite, norm.
+"""Decode an embedding answer and check it: number of vectors, dimension, finite values and norm.
 
 Source of the format: Ollama's API, `POST /api/embed` (https://docs.ollama.com/api/embed).
 """
@@ -18,13 +18,12 @@ from prefect_ollama.blocks.nodes._payload import embed_bounds, parse, whole
 
 Vectors = NDArray[np.float32]
 
-# Tokens of one request that are believed where the texts are not known.
+# A larger count of tokens in an answer is ignored, if the texts are not known.
 MOST_TOKENS = 2**40
 
+# Bounds of the tokens of a text. A character has at most four bytes, and no tokenizer makes more than two tokens of a
+# byte. Models add a few tokens at the ends of a text.
 _TOKENS_A_CHARACTER = 8
-
-# A character has at most four bytes, and no tokenizer makes more than two tokens of a byte; models add a few
-# tokens at the ends of a text.
 _TOKENS_A_TEXT = 64
 
 NORM_TOLERANCE = 0.01
@@ -45,7 +44,7 @@ class Answer:
 
 
 def most_tokens_of(texts: Iterable[str]) -> int:
-    """Return how many tokens texts can have; a node that counts more does not count."""
+    """Return how many tokens texts can have. A larger count of a node is ignored."""
     return sum(_TOKENS_A_CHARACTER * len(text) + _TOKENS_A_TEXT for text in texts)
 
 

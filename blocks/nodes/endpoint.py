@@ -1,7 +1,7 @@
-"""The interface of a node: what the product asks, in plain values that belong to no API.
+"""The interface of a node, with plain values that belong to no API.
 
-Guarantees: a call returns whole, checked values, or raises a `NodeError` that says whose fault it is. An endpoint is
-used and closed in one event loop.
+Guarantees: a call returns complete, checked values, or raises a `NodeError` with the cause. An endpoint is used and
+closed in one event loop.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Progress = Callable[[str, str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class NodeModel:
-    """What a node says of itself and its model; a value is empty or 0 where the node does not say.
+    """A node's description of itself and its model. A value is empty or 0 if the node does not report it.
 
     Attributes:
         version: Version of the server.
@@ -45,7 +45,7 @@ class NodeModel:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What a node has, whatever model it is asked for.
+    """A node's version and models.
 
     Attributes:
         version: Version of the server, empty where it gives none.

@@ -1,7 +1,7 @@
-"""Time in which this process's own event loop did not run: nobody may hold it against a node.
+"""Measure the time in which this process's own event loop did not run, so that it does not count against nodes.
 
-A process that waits for a core, or was stopped, finds all its timers overdue when it runs again, and the answers that
-came meanwhile unread. A deadline that counts such time blames a node for what this machine did.
+When a process runs again after it waited for a core or was stopped, all its timers are overdue, and answers that came
+meanwhile are unread. A deadline that counted this time would blame a node for a delay of this machine.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Self
 
-# Seconds from one look at the clock to the next.
+# Seconds between two checks of the clock.
 TICK_S = 0.1
 
 # Seconds by which a timer is late on any machine.
 NOISE_S = 0.02
 
-# Gaps to keep: those of five minutes at least.
+# Gaps to keep: with one in each tick, those of five minutes. No request is in flight for longer by default.
 KEPT = 3000
 
-# Seconds after which half of the longest gap is forgotten.
+# Half-life of the longest gap in seconds: load of the machine comes and goes.
 HALF_LIFE_S = 10.0
 
 
@@ -44,12 +44,12 @@ class LoopLag:
         self.stop()
 
     def start(self) -> None:
-        """Watch, if it does not yet."""
+        """Start measuring, if it was not started yet."""
         if self._timer is None:
             self._arm()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop measuring."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -70,7 +70,7 @@ class LoopLag:
         return lost
 
     def longest(self) -> float:
-        """Return the seconds of the longest gap of late, older ones fading."""
+        """Return the longest recent gap in seconds. Its weight halves every `HALF_LIFE_S`."""
         now = self._loop.time()
         late = now - self._due if self._timer is not None else 0.0
         return max(late, self._longest * math.exp2(-(now - self._longest_at) / HALF_LIFE_S))

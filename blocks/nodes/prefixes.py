@@ -1,7 +1,7 @@
-"""The prompts that well-known embedding models were trained with, in one table.
+"""The prompts with which well-known embedding models were trained, in one table.
 
-A model trained with prompts finds worse without them, and their text is part of what makes two vectors
-comparable. They are matched by the model's name, so a user can always name others.
+A model that was trained with prompts has worse results without them, and vectors with different prompts are not
+comparable. The prompts are found by the model's name, and users can set others.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 
 class Prefixes(NamedTuple):
-    """What is put before a text, blanks at the end included.
+    """The texts before a document and before a question, with spaces at their end.
 
     Attributes:
         document: Before every chunk.
@@ -26,7 +26,7 @@ NONE: Final = Prefixes()
 _PASSAGES: Final = "Represent this sentence for searching relevant passages: "
 _TASK: Final = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: "
 
-# The first pattern that is found in the name counts. `(?<![a-z0-9])` is the begin of a word.
+# The first pattern that is found in the name counts. `(?<![a-z0-9])` matches the beginning of a word.
 _TABLE: Final[tuple[tuple[str, Prefixes], ...]] = (
     # Nussbaum et al. 2024, section 4.4: https://arxiv.org/abs/2402.01613
     (r"nomic-embed-text", Prefixes("search_document: ", "search_query: ")),
@@ -52,7 +52,7 @@ _TABLE: Final[tuple[tuple[str, Prefixes], ...]] = (
 
 
 def prefixes_of(model: str) -> Prefixes:
-    """Return the prompts of a model by its name; none where it needs none or is not known.
+    """Return the prompts of a model by its name; empty prompts if it needs none or is not known.
 
     Args:
         model: Ollama's name, with or without a namespace before it and a tag after it.

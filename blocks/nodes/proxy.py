@@ -1,7 +1,7 @@
-"""Which proxy of the environment a node is asked through, if any.
+"""The proxy of the environment for requests to a node, if any.
 
-No proxy is meant for this host: loopback and this host's own addresses are always asked directly. Prefect and
-every process that inherits our environment learn that from `NO_PROXY`, see `keep_local_direct`.
+Requests to loopback and to this host's own addresses never use a proxy. For Prefect, and for every process that
+inherits the environment, `NO_PROXY` says so (`keep_local_direct`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from prefect_ollama.blocks.errors import ConfigurationError
 NO_PROXY: Final = "NO_PROXY"
 _LOCAL_NAMES: Final = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 _DIRECT: Final = ("localhost", "127.0.0.1", "::1")
+# Schemes of proxies that the HTTP client supports.
 _SCHEMES: Final = frozenset({"http", "https", "socks5", "socks5h"})
 
 
@@ -41,19 +42,19 @@ class Proxy:
 
     @property
     def words(self) -> str:
-        """How texts name it."""
+        """Its name in messages."""
         return f"the proxy that {self.variable} names"
 
     def remedy(self, host: str) -> str:
-        """What a user can do about it."""
+        """Return the remedy for an error of the proxy."""
         return f"Add {host!r} to {NO_PROXY} to ask the node directly, or correct {self.variable}."
 
 
 def proxy_of(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
-    """The proxy for requests to this URL; None where they go directly.
+    """Return the proxy for requests to this URL; None if they go directly.
 
-    `http_proxy` counts before `HTTP_PROXY`, and `all_proxy` where the URL's scheme has none of its own, as with
-    curl (https://curl.se/docs/manpage.html, "Environment").
+    As with curl, `http_proxy` counts before `HTTP_PROXY`, and `all_proxy` if the URL's scheme has no proxy of its own
+    (https://curl.se/docs/manpage.html, "Environment").
 
     Raises:
         ConfigurationError: A variable names something that is no proxy.

@@ -1,4 +1,4 @@
-"""What a node has in memory, as it says of itself in `/api/ps`. What it does not say is None, never a guess."""
+"""Read the models in a node's memory from `/api/ps`. A value that the node does not report is None, never a guess."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from prefect_ollama.blocks.nodes._model_info import MOST_CONTEXT
 from prefect_ollama.blocks.nodes._payload import whole
 from prefect_ollama.blocks.nodes.spec import full_name
 
+# A longer name is cut, and a larger size is ignored. No model has a petabyte.
 _LONGEST_NAME = 512
 _MOST_BYTES = 2**50
 
-# A time further away than this is what `keep_alive: -1` gives.
+# Ollama reports a time further away than this for `keep_alive: -1`.
 FOR_EVER = timedelta(days=3650)
 
 

@@ -1,9 +1,9 @@
-"""A node proves itself before it gets work: reachable, has the model, and gives the vectors that the others give.
+"""Verify nodes before they get work: a node must answer, have the model, and give the same vectors as the others.
 
-Names and digests lie: two nodes may hold other weights under one name, and two versions of Ollama give other vectors
-for one digest. So every node embeds the same canary texts, and their vectors, its fingerprint, are compared with those
-of the other nodes and of the table. Some are asked for again in another order, which shows a node (or a proxy before
-it) that answers in the wrong order.
+Names and digests do not suffice: nodes may have different weights under one name, and two versions of Ollama give
+different vectors for one digest. So every node embeds the same canary texts. Their vectors are its fingerprint, which
+is compared with those of the other nodes and of the table. Some canaries are sent again in another order, which shows
+a node or proxy that answers in the wrong order.
 """
 
 from __future__ import annotations
@@ -35,37 +35,36 @@ from prefect_ollama.blocks.nodes.spec import ClusterSpec
 
 T = TypeVar("T")
 
-# Whose vectors a node is held against, in an error; the alternative is the table's.
+# Names in errors the vectors with which a node was compared; the alternative is the table's.
 NODES = "the other nodes'"
 
 # Least cosine between two vectors of one text from one node; those of two canaries are far below.
 SAME_ORDER = 0.999
 
-# Context asked for where the user names none: chunks are far shorter, and a larger one costs memory.
+# Context in tokens if the user sets none: chunks are far shorter, and a larger context costs memory.
 CONTEXT_CAP = 2048
 
-# Seconds that a run waits for slower nodes to answer at all, once one has.
+# Seconds that a run waits for slower nodes to answer at all, after the first one has answered.
 GRACE = 2.0
 
+# It waits SLOWER times as long as the first node took, if that is longer, and LONGEST_GRACE times as long at most.
 SLOWER = 3.0
-
-# It waits SLOWER times as long as the first one took, if that is longer, and LONGEST_GRACE times as long at most.
 LONGEST_GRACE = 4.0
 
-# Seconds that it waits for the others' canary vectors, once one node's are there: some load a model first, and
-# the majority of them decides. Those that are later join when they are ready.
+# Seconds that it waits for the canary vectors of other nodes, after those of the first one. Some nodes load the model
+# first, and the majority decides which vectors are right. Later nodes join when they are ready.
 LOAD_GRACE = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NodeVerification:
-    """What a node showed of itself.
+    """The result of verifying a node.
 
     Attributes:
-        node: Its name.
-        version: Version that it gives.
-        digest: SHA-256 of its model's manifest, empty where it gives none.
-        seconds: Time of one request with the texts `SHORT`, model loaded.
+        node: Name of the node.
+        version: Version that it reports.
+        digest: SHA-256 of its model's manifest; empty if it reports none.
+        seconds: Time of one request with the texts `SHORT`, after the model was loaded.
     """
 
     node: str
@@ -75,7 +74,7 @@ class NodeVerification:
 
     @property
     def texts_per_second(self) -> float:
-        """Rate with the texts `SHORT`: a first hint only."""
+        """Rate with the texts `SHORT`, as a first estimate."""
         return len(SHORT) / self.seconds
 
 
