@@ -29,7 +29,7 @@ from prefect_ollama.tasks.parse import ChunkedBundle, ChunkedDocument, LeftOut
 from prefect_ollama.tasks.prefect_state import Opaque, runs_on
 from prefect_ollama.tasks.reporting import RunStatistics
 
-# How long a bundle's result may stand in for the work, as when a run is started again after a crash.
+# How long the result of a bundle is kept, for a run that is started again after a crash.
 RESULTS_KEPT = timedelta(days=7)
 
 # What the keys of results begin with.

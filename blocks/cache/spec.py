@@ -1,4 +1,4 @@
-"""Where a vector cache is and how large it may grow, and what it says of itself. Pure values."""
+"""The address, limit and statistics of a vector cache. Pure values."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class EmbeddedNodes:
         self.stop()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        # -P: nothing in the user's working folder can stand in for a module.
+        # -P: no file in the user's working folder may be imported in place of a module.
         command = [
             sys.executable,
             "-P",

@@ -82,7 +82,7 @@ class _Server(uvicorn.Server):
         if self._stopping is None:
             super().handle_exit(sig, frame)
             return
-        # uvicorn's own would raise the signal again at the end; who is told of it here has its own ways.
+        # uvicorn's own handler would raise the signal again at the end, after `_stopping` has handled it.
         if not self.should_exit:
             self.should_exit = True
             self._stopping()

@@ -61,7 +61,7 @@ class OllamaEndpoint:
         self.disclosure = self._transport.disclosure
 
     async def identify(self, *, pull: bool = False, progress: Progress | None = None) -> NodeModel:
-        """Return what the node says of itself and its model; see `Endpoint.identify`."""
+        """Return the node's description of itself and its model; see `Endpoint.identify`."""
         version = await self.version()
         models = await self.models()
         digest = self._digest(models)

@@ -86,7 +86,7 @@ class OpenAIEndpoint:
         )
 
     async def identify(self, *, pull: bool = False, progress: Progress | None = None) -> NodeModel:
-        """Return what the node says of itself; it downloads nothing. See `Endpoint.identify`."""
+        """Return the node's description of itself, and download nothing; see `Endpoint.identify`."""
         info = await self._info(self.node.load_timeout)
         wanted = self.model.num_ctx
         if wanted and info.context and info.context < wanted:

@@ -106,7 +106,7 @@ class ChatEndpoint(Protocol):
         ...
 
     async def identify(self, *, pull: bool = False, progress: Progress | None = None) -> NodeModel:
-        """Return what the node says of itself and its model.
+        """Return the node's description of itself and its model.
 
         Raises:
             NodeError: It cannot be reached, lacks the model, or the model cannot do what is wanted of it.

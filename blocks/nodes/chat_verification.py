@@ -150,7 +150,7 @@ def other_digest(node: str, found: NodeModel, digest: str, spec: ClusterSpec) ->
 
     Args:
         node: Its name.
-        found: What it says of itself.
+        found: The node's description of itself.
         digest: The digest of the others, empty where they give none.
         spec: The cluster.
     """

@@ -83,7 +83,7 @@ class Endpoint(Protocol):
         ...
 
     async def identify(self, *, pull: bool = False, progress: Progress | None = None) -> NodeModel:
-        """Return what the node says of itself and its model.
+        """Return the node's description of itself and its model.
 
         Args:
             pull: Whether a node that lacks the model may download it, where the API can do that.

@@ -1,4 +1,4 @@
-"""What a run shows while it works: statistics of nodes, progress, events and metrics."""
+"""Monitoring of a run while it works: statistics of nodes, progress, events and metrics."""
 
 from typing import TYPE_CHECKING
 

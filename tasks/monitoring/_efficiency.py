@@ -1,4 +1,4 @@
-"""How much of what its nodes can do a run got out of them."""
+"""The efficiency of a run: the part of its nodes' capacity that it has used."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from prefect_ollama.tasks.dispatch import NodeStats
 def efficiency(
     stats: Iterable[Iterable[NodeStats]], seconds: float, ended: float | None = None
 ) -> float | None:
-    """Texts embedded, as a part of what the same nodes would have embedded in the time had none of them ever waited.
+    """Return the texts embedded, as a part of those that the same nodes could have embedded without ever waiting.
 
-    The ceiling is, for each node that embedded anything, its own mean rate while it had work, as its dispatcher
-    measured it, times the time from the first text handed out to the last vector. So whatever keeps nodes from
-    work lowers it: parsing that does not keep up, the end of a run, a node that is down for a while. A node that left
-    and did not come back could do nothing after that. What a node could do if it were asked in another way, with larger
-    requests for example, is not in it.
+    The capacity of a node is its mean rate while it had work, as its dispatcher measured it, times the time from the
+    first text to the last vector. So everything that keeps nodes from work lowers the efficiency: slow parsing, the end
+    of a run, a node that is down for a while. A node that left for good has no capacity after that. A higher rate with
+    other settings, such as larger requests, does not count.
 
     Args:
-        stats: Last figures of each process.
-        seconds: Time from the first text handed out to the last vector.
-        ended: When the last vector came, by `time.time()`; None takes all nodes as there to the end.
+        stats: Last statistics of each process.
+        seconds: Time from the first text to the last vector.
+        ended: When the last vector came, by `time.time()`; None counts all nodes to the end.
 
     Returns:
-        0 to 1, or None where no node embedded anything.
+        0 to 1, or None if no node embedded anything.
     """
     texts: defaultdict[str, int] = defaultdict(int)
     worked: defaultdict[str, int] = defaultdict(int)
@@ -47,7 +46,7 @@ def efficiency(
 
 
 def _there(gone: list[float | None], seconds: float, ended: float | None) -> float:
-    """Seconds of the run before a node left for good, as the last process saw it."""
+    """Return the seconds of the run before a node left for good, as the last process saw it."""
     since = [each for each in gone if each is not None]
     if ended is None or len(since) < len(gone):
         return seconds

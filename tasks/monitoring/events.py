@@ -1,9 +1,8 @@
-"""The project's events on Prefect's event feed, for automations to act on.
+"""Events on Prefect's event feed, for automations.
 
-Guarantees: an event never fails a run and never waits for the server; each names its resource, so that an
-automation can follow every node and every document by itself; Prefect adds the flow run and its deployment. A node
-that stays down is told of once, and once when it is back, however many runs meet it. Names and words from outside are
-printable.
+Guarantees: an event never fails a run and never waits for the server. Each names its resource, so an automation can
+follow each node and each document. Prefect adds the flow run and its deployment. A node that stays down has one event,
+and one when it is back, in however many runs. Names and texts from outside are printable.
 """
 
 from __future__ import annotations
@@ -20,30 +19,31 @@ from prefect.exceptions import EventTooLarge
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.printable import printable
 
-# What it happened to, and what happened; the feed has `prefect-ollama.` before it.
+# The resource and what happened to it. On the feed, `prefect-ollama.` is before the name.
 EventName = Literal["node.down", "node.back", "document.failed", "run.published"]
 
+# Before the names of all events and resources.
 PREFIX = "prefect-ollama"
 
-# Characters of a text in an event; what is longer is cut.
+# Characters of a text in an event; a longer text is cut, because Prefect refuses large events.
 MAX_VALUE_CHARACTERS = 2000
 
-# Events that a server gives at a time, at most.
+# Events in one answer: Prefect's server returns at most 50.
 PAGE = 50
 
 
 def emit(name: EventName, resource: str, *, label: str = "", **payload: Any) -> Event | None:
-    """Put an event on the feed.
+    """Emit an event.
 
     Args:
-        name: What happened.
-        resource: What it happened to, by a name that stays the same; its id on the feed is
+        name: Name of the event.
+        resource: A permanent name of its resource; the id on the feed is
             `prefect-ollama.<node, document or run>.<resource>`.
-        label: Its name for people, where that is another one.
-        payload: What else there is to say, in plain values for JSON.
+        label: The name of the resource for people, if that differs.
+        payload: Further values, as plain values for JSON.
 
     Returns:
-        The event, or None where there is no feed.
+        The event, or None if there is no feed.
     """
     shown = printable(label or resource)
     about = {"prefect.resource.id": _resource_id(name, resource), "prefect.resource.name": shown}
@@ -61,12 +61,12 @@ def emit(name: EventName, resource: str, *, label: str = "", **payload: Any) -> 
 def settle_nodes(
     ready: Collection[str], down: Mapping[str, str], *, client: SyncPrefectClient | None = None
 ) -> None:
-    """Tell of the nodes that changed since the feed was last told of them.
+    """Emit events for nodes whose state differs from the last event on the feed.
 
     Args:
         ready: Names of the nodes that work.
-        down: Why the others don't, by name.
-        client: Client to ask the feed with; one of its own otherwise.
+        down: Why the other nodes do not work, by name.
+        client: Client for the feed; by default a new one.
     """
     before = _down_before([*ready, *down], client)
     for node, reason in down.items():
@@ -78,13 +78,13 @@ def settle_nodes(
 
 
 def _down_before(nodes: Collection[str], client: SyncPrefectClient | None) -> set[str]:
-    """The nodes that the feed has as down; none where it can't be asked."""
+    """Return the nodes that are down according to the feed; none if the server does not answer."""
     try:
         if client is not None:
             return _down(client, nodes)
         with get_client(sync_client=True) as own:
             return _down(own, nodes)
-    except Exception as error:  # no answer is no reason to fail, whatever the client makes of it
+    except Exception as error:  # monitoring must not fail a run, whatever error the client raises
         _logger.debug("The event feed could not be asked: %r", error)
         return set()
 
@@ -110,7 +110,7 @@ def _resource_id(name: EventName, resource: str) -> str:
 _logger = logging.getLogger(__name__)
 
 
-# Documents that a run tells of one by one.
+# Failed documents of a run with an event of their own; the others are counted in one event.
 MOST: Final = 200
 
 
@@ -127,7 +127,7 @@ class FailureEvents:
         self._more = 0
 
     def tell(self, rows: Iterable[Document]) -> None:
-        """Tell of documents of which something or all is missing in the table."""
+        """Emit events for documents that are not stored, or not whole."""
         for row in rows:
             if self._told >= MOST:
                 self._more += 1
@@ -147,7 +147,7 @@ class FailureEvents:
             )
 
     def end(self) -> None:
-        """Tell how many more there were."""
+        """Emit an event with the number of further failed documents."""
         if self._more:
             label = f"{self._more} more documents"
             emit("document.failed", self._run_id, label=label, run=self._run_id, more=self._more)

@@ -1,8 +1,8 @@
-"""A run as Prefect shows it while it runs: progress, the nodes, its log, and events when a node goes or comes back.
+"""Show a run in Prefect while it runs: progress, nodes, log lines, and events when a node goes down or comes back.
 
-Guarantees: some five calls of Prefect's API in ten seconds, whatever the size of the run; they are made in a thread
-of their own, as is all that may have to wait, so that the run is not slowed; a server that is slow or away fails
-nothing and gets the latest figures when it is back; no thread stays behind.
+Guarantees: a run makes some five calls of Prefect's API in ten seconds, whatever its size. A thread of its own makes
+them, so they do not slow the run. A server that is slow or down fails nothing, and gets the latest figures when it is
+back. The thread ends with the run.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from prefect_ollama.tasks.monitoring.wording import log_line, nodes_list, progre
 from prefect_ollama.tasks.planning import Plan
 from prefect_ollama.tasks.prefect_state import run_logger
 
+# Seconds between two looks at the nodes, two updates on the server, and two log lines.
 LOOK_EVERY = 0.5
 PUBLISH_EVERY = 4.0
-
-# Seconds from one look at the nodes, one update on the server, one line in the log to the next.
 LOG_EVERY = 30.0
 
-# Seconds that the server may take for an answer.
+# Seconds that the server has to answer.
 ANSWER_WITHIN = 5.0
 
-# How often the last update is tried on a server that is busy, and seconds from one to the next.
+# How often the last update is tried on a busy server, and the seconds between. Earlier updates are not repeated,
+# because the next one comes soon.
 LAST_TRIES, AGAIN_AFTER = 3, 0.5
 
-# Seconds after which a server that did not answer is tried again, at most.
+# Longest pause in seconds before a server that did not answer gets another update.
 LONGEST_PAUSE = 60.0
 
 # Keys of the artifacts.
@@ -65,14 +65,14 @@ def watch_run(
     client: distributed.Client | None,
     see: Callable[[Snapshot], None] | None = None,
 ) -> Iterator[RunWatch]:
-    """Show a run for as long as the context lasts.
+    """Show a run until the end of the context.
 
     Args:
-        plan: What the run does.
-        done: Asked for what it has come to the end of, from another thread.
+        plan: The plan of the run.
+        done: Returns the progress; called from another thread.
         verified: The nodes.
-        client: The Dask client of the flow, over which workers say what the nodes do; None hears nothing.
-        see: Called with how it is, twice a second from another thread.
+        client: The Dask client of the flow, over which workers send statistics of the nodes; None receives none.
+        see: Called with a snapshot twice a second, from another thread.
     """
     with contextlib.ExitStack() as stack:
         memory = stack.enter_context(ModelMemory(verified.spec))
@@ -83,11 +83,11 @@ def watch_run(
 
 
 class RunWatch:
-    """One run, watched by a thread that lasts as long as this context.
+    """Watches one run in a thread, which ends with this context.
 
     Attributes:
-        live: Takes what the workers say.
-        topic: Where they say it; None if nobody listens.
+        live: Receives the statistics of the workers.
+        topic: The topic of the statistics; None if nobody receives them.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class RunWatch:
         self._source, self._proven, self._memory = plan.source, verified, memory
         size = sum(file.size for file in plan.to_read)
         self._progress = Progress(len(plan.to_read), size, done)
-        # One that was only late joins when it is ready. If it does not, it counts as down after a while.
+        # A node that was only late joins when it is ready. If it does not, it counts as down after a while.
         self._left_out = {
             name: str(error)
             for name, error in verified.left_out.items()
@@ -120,7 +120,7 @@ class RunWatch:
 
     @property
     def timeline(self) -> Timeline:
-        """What each node did when."""
+        """The work of each node over time."""
         return self.live.timeline
 
     def __enter__(self) -> Self:
@@ -143,7 +143,7 @@ class RunWatch:
         ended, now = self._thread.ending, time.monotonic()
         run = self._look(now, ended=ended)
         for see in self._seen_by:
-            with contextlib.suppress(Exception):  # it shows, and does no work
+            with contextlib.suppress(Exception):  # a display must not fail the run
                 see(run)
         if ended or now >= self._log_at:
             run_logger().info("%s", log_line(run))
@@ -154,7 +154,7 @@ class RunWatch:
 
     def _look(self, now: float, *, ended: bool) -> Snapshot:
         nodes = self.live.nodes()
-        if ended:  # what was still under way when a task ended, nobody waited for
+        if ended:  # nobody waits for requests that were still in flight when a task ended
             nodes = tuple(replace(node, in_flight=0) for node in nodes)
         for node in nodes:
             if node.state != "unknown":
@@ -178,7 +178,7 @@ def _tell(change: Change) -> None:
 
 
 class _Artifacts:
-    """The artifacts of a run, each made once and updated in its place; opened and used in one thread."""
+    """The artifacts of a run. Each is created once and then updated. Opened and used in one thread."""
 
     def __init__(self) -> None:
         self.client: SyncPrefectClient
@@ -187,7 +187,7 @@ class _Artifacts:
         self._again_at = 0.0
 
     def __enter__(self) -> Self:
-        # A client of its own, because the flow's is patient.
+        # A client of its own, because the flow's waits long and tries again.
         self._stack = contextlib.ExitStack()
         made = get_client(httpx_settings={"timeout": ANSWER_WITHIN}, sync_client=True)
         self.client = self._stack.enter_context(made)
@@ -197,16 +197,16 @@ class _Artifacts:
         self._stack.close()
 
     def publish(self, run: Snapshot, memory: Mapping[str, NodeStatus]) -> None:
-        """Bring the artifacts up to date, unless the server failed to answer a moment ago."""
+        """Update the artifacts, unless the server failed to answer a moment ago."""
         now = time.monotonic()
         if now < self._again_at and not run.ended:
             return
         try:
             self._publish(run, memory)
-        except Exception as error:  # whatever the server or the way to it does, the run goes on
-            # That the server is gone is told by who waits for it.
+        except Exception as error:  # monitoring must not fail the run
+            # `server_watch` logs that the server is gone.
             if not self._pause and not isinstance(error, httpx.TransportError):
-                run_logger().warning("Prefect's server does not take what it should show: %s", error)
+                run_logger().warning("Prefect's server refuses the artifacts of the run: %s", error)
             self._pause = min(2 * self._pause or PUBLISH_EVERY, LONGEST_PAUSE)
             self._again_at = now + self._pause
         else:

@@ -1,8 +1,8 @@
-"""What ingest runs do, in Prometheus' figures, as those of a node that all processes of a run have together.
+"""Prometheus metrics of ingest runs. The values of a node are the sums over all processes of a run.
 
-Guarantees: counters only grow, over all runs of this process; gauges are those of the runs under way, and go when they
-end; labels are names of nodes and sources, made printable, and words of ours, never other texts from outside. The
-figures are kept whether they are exposed or not (`metrics_endpoint`).
+Guarantees: counters only grow, over all runs of this process. Gauges belong to the runs in progress, and are removed at
+their end. Labels are printable names of nodes and sources, and fixed words, never other texts from outside. The metrics
+are collected whether they are exposed or not (`metrics_endpoint`).
 """
 
 from __future__ import annotations
@@ -39,11 +39,12 @@ DOCUMENTS = Counter("prefect_ollama_documents", "Documents of runs that ended, b
 PROGRESS = Gauge("prefect_ollama_run_progress_ratio", "Part of its work that a run has done.", ["source"])
 RUNS = Summary("prefect_ollama_run_seconds", "Runs that ended, and how long they took.", ["status"])
 
+# All states of a breaker: the gauge has a value for each.
 STATES = ("closed", "half-open", "open")
 
 
 class RunMetrics:
-    """The part of one run in the figures of its process. One whose context ends without a word has failed."""
+    """The part of one run in the metrics of its process. A run whose context ends without `end` has failed."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -62,7 +63,7 @@ class RunMetrics:
             RUNS.labels(RUN_FAILED).observe(time.monotonic() - self._began)
 
     def see(self, run: Snapshot) -> None:
-        """Take in how the run is at a moment; called from one thread."""
+        """Update the metrics from a snapshot of the run; called from one thread."""
         for node in run.nodes:
             self._see(node, down=node.name in run.down)
         source = printable(run.source)
@@ -72,7 +73,7 @@ class RunMetrics:
             self._forget()
 
     def count(self, bundle: RunStatistics) -> None:
-        """Take in what was counted of a bundle."""
+        """Add the counts of a bundle."""
         origins = {
             "node": bundle.embedded,
             "cache": bundle.from_cache,
@@ -83,7 +84,7 @@ class RunMetrics:
             VECTORS.labels(origin).inc(vectors)
 
     def end(self, report: IngestReport, status: str) -> None:
-        """Take in how the run ended."""
+        """Add the end of the run."""
         self._ended = True
         for outcome, documents in report.outcomes().items():
             DOCUMENTS.labels(outcome).inc(documents)

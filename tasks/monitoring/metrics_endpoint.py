@@ -1,7 +1,7 @@
-"""The way of this process's figures to Prometheus, for whoever asks for it: served, or pushed to a gateway.
+"""Expose the metrics of this process to Prometheus: serve them, or push them to a gateway.
 
-Guarantees: nothing listens and nothing is sent unless the setting `metrics` says where; a port that is taken or a
-gateway that does not answer fails no run, and is told of once in its log, without the user and password in its URL.
+Guarantees: no port is opened and nothing is sent unless the setting `metrics` says where. A port that is in use, or a
+gateway that does not answer, fails no run. It is logged once, without the user and password in its URL.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ _lock = threading.Lock()
 
 @contextlib.contextmanager
 def serve_metrics(source: str) -> Iterator[None]:
-    """Expose the figures of this process while the context lasts, and at its end once more.
+    """Expose the metrics of this process until the end of the context, and once more at its end.
 
-    What is served stays so until the process ends: its port is open for the next run in it.
+    A port stays open until the process ends, for the next run in it.
 
     Args:
-        source: Name of the run's source, which keeps what runs over several sources push apart.
+        source: Name of the run's source, which separates the pushes of runs over several sources.
     """
     where, logger = current_settings().metrics.strip(), run_logger()
     if "://" in where:

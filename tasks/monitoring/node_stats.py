@@ -1,7 +1,7 @@
-"""The nodes as they are now, from what all processes that embed have posted.
+"""The present state of the nodes, from the statistics of all processes that embed.
 
-Guarantees: what a process posted counts once, whatever order it comes in; a process that has gone silent keeps its
-tally, and has nothing in flight any more; what was not posted is not made up.
+Guarantees: each message of a process counts once, in whatever order the messages come. A process that became silent
+keeps its totals, and has nothing in flight. A value that was not sent is never guessed.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from prefect_ollama.tasks.dispatch import NodeStats
 from prefect_ollama.tasks.monitoring.stats_publisher import EVERY
 from prefect_ollama.tasks.monitoring.timeline import Timeline
 
-# Works: has requests in flight; fails: its breaker is not closed; unknown: nothing was heard of it.
+# Works: it has requests in flight. Fails: its breaker is not closed. Unknown: no message about it has come.
 State = Literal["works", "idle", "fails", "unknown"]
 
-# Seconds after which a process that posts nothing has no more work.
+# A process that sends nothing for this many seconds has ended its work: it sends twice a second.
 SILENT = 5.0
 
-# Seconds that "now" is, or as long as two of the node's requests take.
+# Seconds of the present rate, or the time of two requests of the node if that is longer, up to a minute: with less
+# than two requests the rate would jump.
 NOW = 5.0
-
 LONGEST_NOW = 60.0
 
 
@@ -37,21 +37,21 @@ class NodeNow:
 
     Attributes:
         name: Its name.
-        state: How it is.
-        breaker: Of its breaker: closed in any process, else half-open, else open; empty where unknown.
+        state: Its state.
+        breaker: State of its breaker: closed if it is so in any process, else half-open, else open; empty if unknown.
         texts: Texts whose vector came from it.
         share: Part of all texts, 0 to 1.
         now: Texts a second in the last seconds.
         mean: Texts a second while it had work, 0 before its first answer.
-        in_flight: Requests under way.
-        p50: Median seconds of a request, the mean of the processes'.
-        p95: 95th percentile of the same, the largest of the processes'.
-        errors: How many it has had.
-        last_error: Text of the last one, empty for none.
-        requests: How many it has answered.
+        in_flight: Requests in flight.
+        p50: Median seconds of a request, the mean over the processes.
+        p95: 95th percentile of the seconds of a request, the largest of all processes.
+        errors: Number of its errors.
+        last_error: Text of the last error, empty for none.
+        requests: Number of answered requests.
         busy_seconds: Time in which it had work.
-        kinds: `NodeError.kind` to count.
-        silent: Whether nothing but its silence keeps it from work.
+        kinds: Number of errors by `NodeError.kind`.
+        silent: Whether only its silence keeps it from work.
     """
 
     name: str
@@ -206,9 +206,10 @@ class _Tally:
         )
 
 
+# A worker of a later version may send further values.
 _KNOWN = frozenset(field.name for field in fields(NodeStats))
 
 
 def _figures(values: dict[str, Any]) -> NodeStats:
-    """Figures as posted; a worker of a later version may say more than this one knows."""
+    """Return the statistics in a message, without values that this version does not know."""
     return NodeStats(**{name: value for name, value in values.items() if name in _KNOWN})

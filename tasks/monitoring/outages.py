@@ -1,4 +1,4 @@
-"""When a node counts as down, and when as back: not for every short trouble, and not ten times a minute."""
+"""Decide when a node counts as down and when as back, without reports for every short failure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 # Seconds that a node must fail before it counts as down.
 DOWN_AFTER = 2.0
 
-# The same for a node that is only silent: it may wait for a core, as our own processes may.
+# The same for a node that is only silent, because it may wait for a core of its machine.
 SILENT_AFTER = 30.0
 
-# Seconds that it must work again before it counts as back; each time twice as long as the time before.
+# Seconds that it must work again before it counts as back: twice as long after each outage, up to five minutes, so
+# that a node which fails again and again is not reported each time.
 BACK_AFTER = 5.0
 
 LONGEST_BACK_AFTER = 300.0

@@ -1,7 +1,7 @@
-"""How far a run is, and when it will be done, from the work that is left and the rate of the last minute.
+"""The progress of a run, and its expected end, from the work that is left and the rate of the last minute.
 
-A document counts when all of it is embedded. In between, what the nodes have embedded already counts at what a
-text has been worth so far, so that the bar moves while the first bundles are under way.
+A document counts when all of it is embedded. Before that, the texts that nodes have embedded count with the mean
+bytes of a text so far, so that the bar moves while the first bundles are in progress.
 """
 
 from __future__ import annotations
@@ -10,27 +10,26 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Seconds over which the rate is taken.
+# Seconds over which the rate is measured.
 WINDOW = 60.0
 
-# Seconds before anything is said of the end.
+# Seconds before the end is estimated.
 SOONEST = 3.0
 
+# First estimate of the bytes of a file for each text, and its weight, as if it were measured with this many texts.
 FIRST_BYTES_A_TEXT = 512.0
-
-# What a text is worth before anything is known, and the texts that this guess weighs against what is seen.
 FIRST_TEXTS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """What a run has come to the end of.
+    """The completed work of a run.
 
     Attributes:
-        documents: Files, also those that failed.
+        documents: Number of files, also failed ones.
         size: Their bytes.
-        chunks: Chunks of these.
-        embedded: Of them, embedded by nodes in this run.
+        chunks: Their chunks.
+        embedded: Chunks that nodes embedded in this run.
     """
 
     documents: int = 0
@@ -41,15 +40,15 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class ProgressState:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         documents: Files done.
         of_documents: Files in all.
         size: Bytes done.
         of_size: Bytes in all.
-        part: Of the work, 0 to 1; it never goes back.
-        left: Seconds until the end, None where unknown.
+        part: Part of the work that is done, 0 to 1; it never decreases.
+        left: Seconds until the end; None if unknown.
     """
 
     documents: int

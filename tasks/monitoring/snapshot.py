@@ -1,4 +1,4 @@
-"""A run at one moment, for whoever shows it; a program that starts a run can have it shown in its own way."""
+"""A snapshot of a run. A program that starts a run can receive its snapshots, and show them in its own way."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Snapshot:
 
     Attributes:
         source: Name of its source.
-        seconds: Time since its nodes had proven themselves.
-        progress_state: How far it is.
-        nodes: How its nodes are.
-        down: Those that count as down.
-        ended: Whether this is the last one.
+        seconds: Time since its nodes were verified.
+        progress_state: Its progress.
+        nodes: The state of its nodes.
+        down: Names of the nodes that count as down.
+        ended: Whether this is the last snapshot.
     """
 
     source: str
@@ -49,7 +49,7 @@ _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 @contextmanager
 def observed_by(show: Observer) -> Iterator[None]:
-    """Have runs that start in this context shown by `show`, which is called twice a second from another thread."""
+    """Let runs that start in this context call `show` with a snapshot, twice a second from another thread."""
     token = _observer.set(show)
     try:
         yield
@@ -58,5 +58,5 @@ def observed_by(show: Observer) -> Iterator[None]:
 
 
 def observer() -> Observer | None:
-    """Who shows runs of this context."""
+    """Return the function that receives the snapshots of runs in this context."""
     return _observer.get()

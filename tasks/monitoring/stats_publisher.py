@@ -1,7 +1,7 @@
-"""The end of the stream where the nodes are: a process posts what its dispatcher knows while it has work.
+"""Publish the statistics of a process's dispatcher while it has work.
 
-Guarantees: it never makes a task wait, and nothing that goes wrong with it reaches a task; the last post comes
-before the last task ends, so that whoever has seen all tasks end has the last figures; no thread stays behind.
+Guarantees: publishing never makes a task wait, and its errors never reach a task. The last message is sent before the
+last task ends, so the flow has the final statistics when all tasks have ended. No thread is left.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 from prefect_ollama.blocks.periodic import PeriodicThread
 from prefect_ollama.tasks.dispatch import DispatchStats
 
-# Seconds from post to post.
+# Seconds between two messages.
 EVERY = 0.5
 
-# What is posted, in plain values: `process` (host and id), `at` (a clock of that process), `nodes`.
+# A message, in plain values: `process` (host and id), `at` (a clock of that process), `nodes`.
 Message = dict[str, Any]
 
 
@@ -29,12 +29,12 @@ Message = dict[str, Any]
 def publishing(
     key: object, stats: Callable[[], DispatchStats], send: Callable[[Message], None]
 ) -> Iterator[None]:
-    """Post figures for as long as any thread of this process is in such a context with the same key.
+    """Publish statistics as long as any thread of this process is in such a context with the same key.
 
     Args:
-        key: What the figures are of; the first to come brings `stats` and `send`.
-        stats: Gives them.
-        send: Posts them; it must not wait.
+        key: Identifies the statistics. `stats` and `send` of the first context are used.
+        stats: Returns the statistics.
+        send: Sends a message; it must not block.
     """
     with _lock:
         poster = _publishers.get(key)
@@ -59,7 +59,7 @@ class _Publisher:
         self._thread = PeriodicThread(self._post, EVERY, name="stats").start()
 
     def end(self) -> None:
-        """Post for the last time."""
+        """Send the last message."""
         self._thread.end()
         self._post()
 
@@ -67,7 +67,7 @@ class _Publisher:
         try:
             nodes = [asdict(node) for node in self._figures().nodes]
             self._send({"process": process_name(), "at": time.monotonic(), "nodes": nodes})
-        except Exception as error:  # what is only to be looked at stops no work
+        except Exception as error:  # monitoring must not stop work
             logging.getLogger(__name__).debug("Figures could not be posted: %r", error)
 
 

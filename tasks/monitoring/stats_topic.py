@@ -1,7 +1,8 @@
-"""The stream of the nodes' figures, from the Dask workers that embed to the flow, over Dask's own connections.
+"""The topic on which Dask workers send statistics of the nodes to the flow, over Dask's own connections.
 
-So it works wherever the workers are. A topic bears the name of the flow's Dask client, because the scheduler
-forgets what was said to a client some time after it has left: one that lives for years keeps nothing of a run.
+So it works wherever the workers are. The topic has the name of the flow's Dask client, because the scheduler deletes
+the messages for a client some time after the client has left. So a scheduler that runs for years keeps nothing of a
+run.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from prefect_ollama.tasks.monitoring.stats_publisher import publishing
 
 @contextlib.contextmanager
 def subscribed(client: distributed.Client, take: Callable[[Any], None]) -> Iterator[str]:
-    """Hear what workers say while the context lasts.
+    """Receive the messages of workers until the end of the context.
 
     Args:
         client: The flow's Dask client.
-        take: Takes each message, and others that are not of ours, in the client's own thread: it must be quick.
+        take: Called with each message, also with messages of others, in the client's own thread, so it must be quick.
 
     Yields:
-        The topic to say it to.
+        The topic.
     """
     topic = str(client.id)
     client.subscribe_topic(topic, lambda event: take(event[1]))  # type: ignore[no-untyped-call]
@@ -38,10 +39,10 @@ def subscribed(client: distributed.Client, take: Callable[[Any], None]) -> Itera
 
 @contextlib.contextmanager
 def publishing_stats(topic: str | None, dispatcher: Dispatcher) -> Iterator[None]:
-    """Say what a dispatcher's nodes do while the context lasts, which is in a task on a Dask worker.
+    """Publish the statistics of a dispatcher until the end of the context, from a task on a Dask worker.
 
     Args:
-        topic: Where to; None says nothing.
+        topic: The topic; None publishes nothing.
         dispatcher: The dispatcher.
     """
     worker = _worker()

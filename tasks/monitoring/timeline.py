@@ -1,4 +1,4 @@
-"""What each node did when: texts and trouble in columns of time, of which there are never many."""
+"""The work of each node over time: texts and outages, in a bounded number of columns."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 
+# Seconds of a column at first.
 FIRST_WIDTH = 0.5
 
-# Beyond these, two become one, so that a run of days takes no more room than one of minutes.
+# With more columns than this, each two are joined, so that a run of days needs no more memory than one of minutes.
 MOST_COLUMNS = 240
 
 

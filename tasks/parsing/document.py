@@ -95,7 +95,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a document says of itself; empty or None where it says nothing."""
+    """The metadata in a file; empty or None for what it does not have."""
 
     title: str = ""
     author: str = ""
