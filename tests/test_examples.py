@@ -16,6 +16,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dask.config
@@ -25,11 +26,12 @@ from prefect.blocks.core import Block
 import prefect_ollama
 import prefect_ollama.blocks
 import prefect_ollama.flows
-from prefect_ollama.blocks import errors
+from prefect_ollama.blocks import OllamaCluster, OllamaNode, errors
 from tests.flow_samples import MODEL, write_pdf
 from tests.nodes import Node
 from tests.nodes.openai import OpenAIServer
 
+ROOT = Path(__file__).parent.parent
 MODULES = (prefect_ollama, prefect_ollama.flows, prefect_ollama.blocks, errors)
 PUBLIC: dict[str, Any] = {
     f"{module.__name__}.{name}": getattr(module, name) for module in MODULES for name in module.__all__
@@ -49,6 +51,7 @@ SLOW = {"DocumentsFailed", "ServerUnavailable", "Unfinished", "ingest_pdfs", "re
 HOSTS: dict[str, dict[str, Any]] = {
     "gpu-box": {},
     "laptop": {},
+    "new-box": {},
     "other-model-box": {"weights": "b"},
     "busy-box": {"faults": [{"name": "http503", "retry_after": "5"}]},
     "broken-box": {"faults": ["http500"]},
@@ -88,9 +91,7 @@ class World:
         """Return the code of an example with this world's addresses and folders."""
         code = ADDRESS.sub(lambda found: self.url(*found.groups()), code)
         code = code.replace("ports=11434", f"ports={self.url('gpu-box').rpartition(':')[2]}")
-        code = code.replace("192.168.1.20", "127.0.0.1").replace(
-            "/data/lancedb", str(self.folder / "lancedb")
-        )
+        code = code.replace("192.168.1.20", "127.0.0.1").replace("/data/", f"{self.folder}/")
         return code.replace("/srv/shared-cache", str(self.folder / "shared-cache"))
 
 
@@ -111,13 +112,13 @@ def world(
         here = World(folder, opened)
         os.chdir(folder)
         try:
-            prefect_ollama.blocks.OllamaNode(url=here.url("gpu-box")).save("gpu-box", overwrite=True)
+            OllamaNode(url=here.url("gpu-box")).save("gpu-box", overwrite=True)
             for table in ("papers", "copied", "./copy/papers.lance"):
                 prefect_ollama.flows.ingest_pdfs("papers", here.url("gpu-box"), table)
             yield here
         finally:
             os.chdir(before)
-            prefect_ollama.blocks.OllamaNode.delete("gpu-box")
+            OllamaNode.delete("gpu-box")
             for table in ("papers", "copied", "mixed", "new-papers"):
                 for part in (here.home / "lancedb").glob(f"{table}*.lance"):
                     shutil.rmtree(part)
@@ -154,6 +155,38 @@ def test_the_example_runs(name: str, world: World, capsys: pytest.CaptureFixture
     assert not failed, "".join(said)
     sys.stdout.flush()
     capsys.readouterr()
+
+
+PAGES = ("quick-start", "add-a-node", "models", "exclude-files", "s3", "backup", "upgrade", "other-programs")
+CODE = [
+    pytest.param(page, code, id=f"{page}-{number}", marks=pytest.mark.slow if "ingest_pdfs(" in code else ())
+    for page in PAGES
+    for number, code in enumerate(
+        re.findall(
+            r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), re.DOTALL
+        )
+    )
+]
+
+
+@pytest.mark.parametrize(("page", "code"), CODE)
+def test_the_code_of_a_page_for_users_runs(
+    page: str, code: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The nodes that a page does not name are those of the environment.
+    monkeypatch.setenv("OLLAMA_HOST", world.url("gpu-box"))
+    if "run_deployment" in code:
+        # The deployment is not there; a run of it is started in `test_deployments`.
+        monkeypatch.setattr(
+            "prefect.deployments.run_deployment", lambda *_, **__: SimpleNamespace(id="an-id")
+        )
+    if page == "add-a-node":
+        OllamaCluster(nodes=[world.url("laptop")]).save("home", overwrite=True)
+    exec(compile(world.here(code), page, "exec"), {})
+    if page == "add-a-node":
+        assert OllamaCluster.load("home").check().ok
+        OllamaCluster.delete("home")
+        OllamaNode.delete("new-box")
 
 
 def test_examples_name_only_hosts_of_this_world() -> None:
