@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
-# Names of the setting `model_dir` in the environment: the present one, and that of earlier versions.
-MODEL_DIR_VARIABLES: Final = ("PREFECT_INTEGRATIONS_OLLAMA_MODEL_DIR", "PREFECT_OLLAMA_MODEL_DIR")
+# What the names of our settings begin with in the environment: the present prefix, and that of earlier versions.
+PREFIXES: Final = ("PREFECT_INTEGRATIONS_OLLAMA_", "PREFECT_OLLAMA_")
+MODEL_DIR_VARIABLES: Final = tuple(f"{prefix}MODEL_DIR" for prefix in PREFIXES)
 
 _HOME_VARIABLE: Final = "PREFECT_HOME"
 _DEFAULT_HOME: Final = "~/.prefect"
@@ -34,12 +35,29 @@ def embedded_model_dir() -> Path | None:
     Raises:
         ConfigurationError: A setting has a value that it cannot have.
     """
-    named = next(filter(None, map(os.environ.get, MODEL_DIR_VARIABLES)), None)
-    if named is not None or not _may_hold("model_dir"):
-        return Path(named) if named else None
+    named = _setting("model_dir")
+    return Path(named) if named else None
+
+
+def extra_password() -> str | None:
+    """Return the password for encrypted files that a setting gives, if one does.
+
+    Raises:
+        ConfigurationError: A setting has a value that it cannot have.
+    """
+    return _setting("password")
+
+
+def _setting(name: str) -> str | None:
+    for prefix in PREFIXES:
+        if value := os.environ.get(f"{prefix}{name.upper()}"):
+            return value
+    if not _may_hold(name):
+        return None
     from prefect_ollama.blocks.settings import current_settings
 
-    return current_settings().model_dir
+    found = getattr(current_settings(), name)
+    return None if found is None else str(getattr(found, "get_secret_value", lambda: found)())
 
 
 def _may_hold(*words: str) -> bool:

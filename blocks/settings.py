@@ -15,9 +15,9 @@ from pydantic_settings import SettingsConfigDict
 
 from prefect_ollama.blocks.cache import DEFAULT_LIMIT_BYTES, MIN_LIMIT_BYTES
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.setting_files import PREFIXES
 
-PREFIX: Final = "PREFECT_INTEGRATIONS_OLLAMA_"
-"""What the names of the environment variables begin with."""
+PREFIX: Final = PREFIXES[0]
 
 _CONFIG = build_settings_config(("integrations", "ollama"))
 # A variable that is set to nothing must not hide the value of a file.
@@ -26,7 +26,7 @@ _CONFIG["env_ignore_empty"] = True
 
 def _also_named(name: str) -> AliasChoices:
     """Return the names of a setting that earlier versions read as `PREFECT_OLLAMA_…`, the present ones first."""
-    return AliasChoices(AliasPath(name), f"{PREFIX}{name}".lower(), f"prefect_ollama_{name}")
+    return AliasChoices(AliasPath(name), f"{PREFIX}{name}".lower(), f"{PREFIXES[1]}{name}".lower())
 
 
 class OllamaSettings(PrefectBaseSettings):

@@ -205,11 +205,11 @@ def passwords(files: tuple[Path, ...], *, ask: bool) -> list[Password]:
 
 
 def _passwords(files: tuple[Path, ...], *, ask: bool) -> list[str]:
-    from prefect_ollama.blocks.settings import current_settings
+    from prefect_ollama.blocks.setting_files import extra_password
 
     found = [each for file in files for each in lines_of(file, "password")]
-    if (named := current_settings().password) is not None:
-        found.append(named.get_secret_value())
+    if (named := extra_password()) is not None:
+        found.append(named)
     if ask:
         if not sys.stdin.isatty():
             raise ConfigurationError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from prefect.blocks.system import Secret
@@ -209,6 +210,20 @@ class Reading(_Options):
     wall_seconds: float = Field(
         180, gt=0, title="Wall time", description="Seconds by the clock for one file, OCR apart."
     )
+    max_pages: int = Field(50_000, gt=0, title="Max pages", description="Pages that one file may have.")
+    output_mb: int = Field(
+        256, gt=0, title="Max text", description="MiB of text with its positions that one file may yield."
+    )
+    ocr_max_pages: int = Field(
+        200, ge=0, title="OCR pages", description="Pages of one file that are read by OCR at most."
+    )
+    ocr_seconds: float = Field(600, gt=0, title="OCR time", description="Seconds of OCR for one file.")
+    tables: bool = Field(True, title="Tables", description="Read tables as tables, and not as running text.")
+    tessdata: str = Field(
+        "",
+        title="Tesseract data",
+        description="Folder with Tesseract's language data on the machines that parse. Without: the usual places.",
+    )
 
     def to_options(self) -> ParseOptions:
         """The parser's options."""
@@ -222,6 +237,12 @@ class Reading(_Options):
             ocr=self.ocr,
             ocr_languages=tuple(self.ocr_languages),
             ocr_dpi=self.ocr_dpi,
+            max_pages=self.max_pages,
+            output_mb=self.output_mb,
+            ocr_max_pages=self.ocr_max_pages,
+            ocr_seconds=self.ocr_seconds,
+            tables=self.tables,
+            tessdata=Path(self.tessdata) if self.tessdata else None,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import uuid
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from prefect_ollama.blocks import LanceTable, OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.flows import Advanced, Chunking, Password, Reading, check_nodes, ingest_pdfs
 from prefect_ollama.flows.parameters import display_name
+from prefect_ollama.tasks.parsing import ParseOptions
 from tests.nodes import Node
 
 FLOWS: dict[str, Flow[Any, Any]] = {
@@ -155,6 +157,16 @@ def test_wrong_values_are_refused_before_anything_starts(
 ) -> None:
     with pytest.raises(ParameterTypeError, match=words):
         FLOWS[name].validate_parameters(values)
+
+
+def test_the_form_has_every_option_of_the_parser() -> None:
+    names = {each.name for each in dataclasses.fields(ParseOptions)}
+    assert names == Reading.model_fields.keys()
+    values = {"max_pages": 3, "output_mb": 2, "ocr_max_pages": 0, "ocr_seconds": 1.5, "tables": False}
+    values |= {"tessdata": "/data", "memory_mb": 9, "cpu_seconds": 8, "wall_seconds": 7, "ocr_dpi": 99}
+    options = Reading.model_validate(values).to_options()
+    assert {name: getattr(options, name) for name in values} == {**values, "tessdata": Path("/data")}
+    assert Reading().to_options() == ParseOptions()
 
 
 def test_groups_are_refused_where_they_are_made() -> None:

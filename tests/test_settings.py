@@ -121,23 +121,34 @@ def test_a_cache_in_an_object_store_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 FIND = """
 import json, sys
-from prefect_ollama.blocks.setting_files import embedded_model_dir
-print(json.dumps([str(embedded_model_dir()), "prefect" in sys.modules]))
+from prefect_ollama.blocks.setting_files import embedded_model_dir, extra_password
+print(json.dumps([str(embedded_model_dir()), extra_password(), "prefect" in sys.modules]))
 """
 
 
 @pytest.mark.parametrize(
     ("files", "environment", "found"),
     [
-        ({}, {}, ("None", False)),
-        ({}, {MODEL_DIR_VARIABLES[1]: "/earlier"}, ("/earlier", False)),
-        ({}, {MODEL_DIR_VARIABLES[1]: "/earlier", MODEL_DIR_VARIABLES[0]: "/present"}, ("/present", False)),
-        ({"prefect.toml": "[integrations.ollama]\nmodel_dir = '/toml'"}, {}, ("/toml", True)),
-        ({".env": "PREFECT_OLLAMA_MODEL_DIR=/dotenv"}, {}, ("/dotenv", True)),
+        ({}, {}, ("None", None, False)),
+        ({}, {MODEL_DIR_VARIABLES[1]: "/earlier", "PREFECT_OLLAMA_PASSWORD": "x"}, ("/earlier", "x", False)),
+        (
+            {},
+            {MODEL_DIR_VARIABLES[1]: "/earlier", MODEL_DIR_VARIABLES[0]: "/present"},
+            ("/present", None, False),
+        ),
+        (
+            {"prefect.toml": "[integrations.ollama]\nmodel_dir = '/toml'\npassword = 'y'"},
+            {},
+            ("/toml", "y", True),
+        ),
+        ({".env": "PREFECT_OLLAMA_MODEL_DIR=/dotenv"}, {}, ("/dotenv", None, True)),
     ],
 )
-def test_a_process_without_prefect_finds_the_embedded_model(
-    files: Mapping[str, str], environment: Mapping[str, str], found: tuple[str, bool], tmp_path: Path
+def test_a_process_without_prefect_finds_the_embedded_model_and_the_password(
+    files: Mapping[str, str],
+    environment: Mapping[str, str],
+    found: tuple[str, str | None, bool],
+    tmp_path: Path,
 ) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
