@@ -29,6 +29,8 @@ from prefect_ollama.blocks.errors import (
 from prefect_ollama.blocks.nodes._disclosure import OPEN, Disclosure
 from prefect_ollama.blocks.nodes.proxy import Proxy
 
+_CHECK_ADDRESS: Final = "Check the node's URL and path prefix, and that the model is {kind}."
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -45,6 +47,9 @@ class Dialect:
         model_kind: What the model has to be.
         model_option: The option of the command line that names the model.
         wrong_model_words: Parts of a message, in small letters, that say that the model is something else.
+        wrong_model_remedy: What to do about that; `{kind}` is `model_kind`.
+        credentials_remedy: What to do about a 401.
+        no_room_words: Parts of a message, in small letters, that say that requests fill a context that they share.
     """
 
     api: str
@@ -57,6 +62,9 @@ class Dialect:
     model_kind: str = "an embedding model"
     model_option: str = "-m"
     wrong_model_words: tuple[str, ...] = ()
+    wrong_model_remedy: str = _CHECK_ADDRESS
+    credentials_remedy: str = "Check its token or password."
+    no_room_words: tuple[str, ...] = ()
 
 
 OLLAMA: Final = Dialect(
@@ -93,18 +101,26 @@ OPENAI: Final = Dialect(
         "must have less than",
         "context_length_exceeded",
         "exceed_context_size",
-        "context size has been exceeded",
         "exceeds the context",
         "reduce the length of the input",
         "input is too long",
     ),
     # llama-server says 500 of a text that exceeds its batch, TEI 413, FastAPI servers 422.
     input_statuses=frozenset({400, 413, 422, 500}),
-    wrong_model_words=("not support embedding",),
+    # llama-server's refusals, without --embeddings and with --pooling none.
+    wrong_model_words=("not support embedding", "is not oai compatible"),
+    wrong_model_remedy="Check that the model is {kind}, and start its server for embeddings (llama-server: "
+    "--embeddings, and --pooling as the model needs it).",
+    credentials_remedy="Check the API key in the node's block.",
+    # llama-server aborts all its slots with this message if their texts together exceed --ctx-size, which slots share
+    # where --parallel is left out. It says nothing about a single text.
+    no_room_words=("context size has been exceeded",),
     no_model_remedy="Write the name that it has there into the field 'Model' of the node's block, or start its server "
     "with the model.",
     forbidden_remedy="Check its API key.",
 )
+
+_NO_ROOM: Final = "has no room for the requests that it has at once"
 
 # TEI's refusal of a request with too many texts, which gateways before it repeat.
 _MOST_TEXTS: Final = re.compile(r"maximum allowed batch size\D{0,3}(\d{1,6})\b", re.IGNORECASE)
@@ -161,7 +177,7 @@ def from_response(
             f"refuses the credentials ({shown}).",
             node=node,
             status=status,
-            remedy="Check its token or password.",
+            remedy=dialect.credentials_remedy,
         )
     if status == 403:
         return NodeRefused(
@@ -180,11 +196,12 @@ def from_response(
     wrong_model = any(part in words for part in dialect.wrong_model_words)
     # 424 is TEI's, for a model that does not embed.
     if wrong_model or status in (404, 405, 424, 501) or "invalid model name" in words:
+        remedy = dialect.wrong_model_remedy if wrong_model else _CHECK_ADDRESS
         return NodeRefused(
             f"cannot {dialect.use} with {model!r} ({shown}).",
             node=node,
             status=status,
-            remedy=f"Check the node's URL and path prefix, and that the model is {dialect.model_kind}.",
+            remedy=remedy.format(kind=dialect.model_kind),
         )
     if status in (429, 503):
         return NodeBusy(
@@ -192,6 +209,14 @@ def from_response(
             node=node,
             status=status,
             retry_after=retry_after(headers.get("retry-after")),
+        )
+    if status >= 400 and any(part in words for part in dialect.no_room_words):
+        return NodeFailed(
+            f"{_NO_ROOM} ({shown}).",
+            node=node,
+            status=status,
+            remedy="Start its server with a context (llama-server: --ctx-size) of the longest text times the texts "
+            "that it takes at once (--parallel, 4 where it is left out).",
         )
     blames_input = status in dialect.input_statuses
     if blames_input and any(part in words for part in dialect.too_long_words):
@@ -214,6 +239,11 @@ def from_response(
     if blames_input and any(part in words for part in dialect.input_words):
         return InputRejected(f"rejects a text ({shown}).", node=node, status=status)
     return NodeFailed(f"failed ({shown}).", node=node, status=status, remedy="Look into its log.")
+
+
+def no_room(error: NodeError) -> bool:
+    """Return whether a node refused a request only because of the others that it has at the same time."""
+    return _NO_ROOM in error.cause
 
 
 def _from_proxy(node: str, status: int, proxy: Proxy, host: str) -> NodeError:

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from prefect_ollama.blocks.errors import InputRejected, NodeAnswerError, NodeError, NodeFailed, NodeRefused
-from prefect_ollama.blocks.nodes._errors import OPENAI
+from prefect_ollama.blocks.nodes._errors import OPENAI, no_room
 from prefect_ollama.blocks.nodes._model_info import other_models
 from prefect_ollama.blocks.nodes._openai_answer import embedding_bounds, read_embeddings
 from prefect_ollama.blocks.nodes._openai_server import ServerInfo, ask_models, ask_server
@@ -59,6 +59,10 @@ class OpenAIEndpoint:
         self._encoding_works = False
         self._most_texts = 0
         self._asking = asyncio.Lock()
+        self._one_at_a_time = False
+        self._turn = asyncio.Lock()
+        self._together = 0
+        self._alone = asyncio.Event()
 
     @property
     def _name(self) -> str:
@@ -77,13 +81,7 @@ class OpenAIEndpoint:
                     "cuts a text that is longer than the model's context.", node=self.node.name, too_long=True
                 )
             answers.append(answer)
-        if len(answers) == 1:
-            return answers[0]
-        if len({answer.vectors.shape[1] for answer in answers}) != 1:
-            raise NodeAnswerError("answered vectors of unequal length.", node=self.node.name, status=200)
-        return Answer(
-            np.concatenate([answer.vectors for answer in answers]), sum(answer.tokens for answer in answers)
-        )
+        return _joined(answers, self.node)
 
     async def identify(self, *, pull: bool = False, progress: Progress | None = None) -> NodeModel:
         """Return the node's description of itself, and download nothing; see `Endpoint.identify`."""
@@ -100,7 +98,8 @@ class OpenAIEndpoint:
 
     async def build(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> NodeModel:
         """Return name and version of the server; no digest, because none is known. See `Endpoint.build`."""
-        return NodeModel((await ask_server(self._transport, self._name, timeout=timeout)).server, "")
+        info = await ask_server(self._transport, self._name, timeout=timeout)
+        return NodeModel(info.server, "", info.quantization)
 
     async def inventory(self) -> Inventory:
         """Return what the node has; see `Endpoint.inventory`."""
@@ -157,30 +156,57 @@ class OpenAIEndpoint:
         return parts
 
     async def _embed(self, texts: Sequence[str], *, timeout: float, dimension: int | None) -> Answer:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + timeout
+        """Embed texts in one request, and one after the other where the server has no room for all at once."""
+        end = asyncio.get_running_loop().time() + timeout
+        if not self._one_at_a_time:
+            self._together += 1
+            self._alone.clear()
+            try:
+                return await self._divided(texts, end, dimension)
+            except NodeFailed as error:
+                if not no_room(error):
+                    raise
+                self._one_at_a_time = True
+            finally:
+                self._together -= 1
+                if not self._together:
+                    self._alone.set()
+        async with self._turn:
+            await self._alone.wait()  # for requests that went out together with this one
+            return await self._halved(texts, end, dimension)
+
+    async def _halved(self, texts: Sequence[str], end: float, dimension: int | None) -> Answer:
+        """Embed texts while the server has no other request of this endpoint."""
         try:
-            return await self._request(texts, timeout=timeout, dimension=dimension)
-        except InputRejected as error:
-            if error.most_texts and error.most_texts < len(texts):
-                self._most_texts = error.most_texts
-                halves = [
-                    await self._embed(
-                        texts[at : at + error.most_texts], timeout=end - loop.time(), dimension=dimension
-                    )
-                    for at in range(0, len(texts), error.most_texts)
-                ]
-                vectors = np.concatenate([half.vectors for half in halves])
-                return Answer(vectors, sum(half.tokens for half in halves))
-            if error.too_long or not self._may_not_know_base64(error):
-                raise
+            return await self._divided(texts, end, dimension)
         except NodeFailed as error:
-            if not self._may_not_know_base64(error):
+            if not no_room(error) or len(texts) == 1:
+                raise
+        most = self._most_texts = (len(texts) + 1) // 2
+        return _joined([await self._halved(part, end, dimension) for part in _runs(texts, most)], self.node)
+
+    async def _divided(self, texts: Sequence[str], end: float, dimension: int | None) -> Answer:
+        """Embed texts in as many requests as the server's own limit of texts asks for."""
+        try:
+            return await self._in_its_encoding(texts, end, dimension)
+        except InputRejected as error:
+            if not error.most_texts or error.most_texts >= len(texts):
+                raise
+            most = self._most_texts = error.most_texts
+        return _joined([await self._divided(part, end, dimension) for part in _runs(texts, most)], self.node)
+
+    async def _in_its_encoding(self, texts: Sequence[str], end: float, dimension: int | None) -> Answer:
+        loop = asyncio.get_running_loop()
+        try:
+            return await self._request(texts, timeout=max(end - loop.time(), 0.001), dimension=dimension)
+        except (InputRejected, NodeFailed) as error:
+            about_length = isinstance(error, InputRejected) and (error.too_long or error.most_texts)
+            if about_length or not self._may_not_know_base64(error):
                 raise
         # Some servers refuse the encoding. If it was something else, this fails too and says what.
         self._encoding = None
         try:
-            return await self._request(texts, timeout=end - loop.time(), dimension=dimension)
+            return await self._request(texts, timeout=max(end - loop.time(), 0.001), dimension=dimension)
         except NodeError:
             self._encoding = "base64"
             raise
@@ -282,3 +308,17 @@ class OpenAIEndpoint:
                 remedy="Start its server so that it refuses such texts.",
             )
         return replace(info, cuts=True, context=known or answer.tokens // 2)
+
+
+def _runs(texts: Sequence[str], most: int) -> list[Sequence[str]]:
+    return [texts[at : at + most] for at in range(0, len(texts), most)]
+
+
+def _joined(answers: Sequence[Answer], node: NodeSpec) -> Answer:
+    if len(answers) == 1:
+        return answers[0]
+    if len({answer.vectors.shape[1] for answer in answers}) != 1:
+        raise NodeAnswerError("answered vectors of unequal length.", node=node.name, status=200)
+    return Answer(
+        np.concatenate([answer.vectors for answer in answers]), sum(answer.tokens for answer in answers)
+    )

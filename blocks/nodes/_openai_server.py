@@ -39,7 +39,11 @@ _MOST_MODELS: Final = 10_000
 _MOST_TEXTS: Final = 1_000_000
 # Build numbers and versions only: other words could be anything.
 _VERSION: Final = re.compile(r"[bv]?\d[\w.+-]{0,40}")
-_QUANTIZATION: Final = re.compile(r"B?F(16|32|64)|I?Q[0-9][0-9A-Z_]{0,12}|MXFP4|NVFP4")
+# The kinds of weights as llama.cpp words them in `ftype`: `all F32`, `Q8_0`, `Q4_K - Medium`, `IQ4_XS - 4.25 bpw`.
+_QUANTIZATION: Final = re.compile(
+    r"(?:\(guessed\) )?(?:all )?(?P<name>B?F(?:16|32|64)|(?:I|T)?Q[0-9][0-9A-Z_]{0,12}|MXFP4|NVFP4)"
+    r"(?: - (?P<size>Small|Medium|Large)| mix - [\d.]+ bpw| - [\d.]+ bpw(?: ternary)?| MoE)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +111,7 @@ async def ask_server(transport: Transport, model: str, *, timeout: float) -> Ser
     kind = _OWNERS.get(_text(entry.get("owned_by")).lower(), "")
     meta = _object(entry.get("meta"))
     context = _context(entry.get("max_model_len")) or _context(meta.get("n_ctx"))
-    quantization = _text(meta.get("ftype"))
-    info = ServerInfo(
-        kind, names, context, quantization if _QUANTIZATION.fullmatch(quantization) else "", cuts=None
-    )
+    info = ServerInfo(kind, names, context, _quantization(_text(meta.get("ftype"))), cuts=None)
     if kind == VLLM:
         version = await _optional(transport, "version", VERSION_BOUNDS, timeout)
         return _with(transport.disclosure, info, VLLM, version.get("version"), cuts=False)
@@ -162,6 +163,17 @@ async def _optional(transport: Transport, call: str, bounds: Bounds, timeout: fl
         return await transport.object("GET", f"{root}/{call}", bounds, timeout=timeout)
     except NodeError:
         return {}
+
+
+def _quantization(ftype: str) -> str:
+    """Return the short name of a kind of weights, as names of model files have it (`Q4_K_M`); empty for others."""
+    found = _QUANTIZATION.fullmatch(ftype)
+    if found is None:
+        return ""
+    if " mix " in ftype:  # llama.cpp words IQ3_M so
+        return found["name"].replace("_S", "_M")
+    size = (found["size"] or "")[:1]
+    return found["name"] if not size or found["name"] + size == "Q2_KM" else f"{found['name']}_{size}"
 
 
 def _context(value: Any) -> int:

@@ -39,6 +39,7 @@ class OpenAIServer:
         model: Name of its model; llama.cpp and TEI ignore the name that is asked for.
         dimension: Floats of a vector.
         weights: Names the embedding function; other names give other vectors.
+        cosine: Between its vectors and those of the embedding function.
         context: Tokens of a text.
         batch: Physical batch of llama.cpp, which it does not tell.
         cuts: Whether it cuts what is too long.
@@ -55,12 +56,16 @@ class OpenAIServer:
         lists: Whether it has `/v1/models`.
         seconds_a_text: Time that a text takes.
         spoil: Changes the JSON of an answer.
+        shared: Whether the requests that llama.cpp has at once share its context, four texts of each; where they do
+            not fit it aborts them all.
+        recorded: Status and body by path, given in place of its own answers.
     """
 
     kind: Kind = "plain"
     model: str = "nomic-embed-text"
     dimension: int = 16
     weights: str = "a"
+    cosine: float = 1.0
     context: int = 512
     batch: int = 4096
     cuts: bool = False
@@ -79,6 +84,8 @@ class OpenAIServer:
     lists: bool = True
     seconds_a_text: float = 0.0
     spoil: Any = None
+    shared: bool = False
+    recorded: dict[str, tuple[int, Any]] = field(default_factory=dict)
     requests: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     embedded: list[str] = field(default_factory=list)
@@ -117,6 +124,7 @@ class OpenAIServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._lock, self._in_hand, self._aborted = threading.Lock(), 0, 0
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
@@ -137,6 +145,8 @@ class OpenAIServer:
             return 500, {}
         if self.key and authorization != f"Bearer {self.key}":
             return 401, self._error(401, "Invalid API Key")
+        if path in self.recorded:
+            return self.recorded[path]
         match self.kind, path:
             case _, "/v1/models" if self.lists:
                 return 200, {"object": "list", "data": [self._entry()]}
@@ -166,6 +176,8 @@ class OpenAIServer:
         self.requests.append(asked)
         if self.key and authorization != f"Bearer {self.key}":
             return 401, self._error(401, "Invalid API Key")
+        if path in self.recorded:
+            return self.recorded[path]
         texts: list[str] = asked["input"]
         strikes = not self.only_with or any(self.only_with in text for text in texts)
         if self.fail is not None and strikes and self.fails != 0:
@@ -192,7 +204,8 @@ class OpenAIServer:
             " ".join(text.split(" ")[: self.context - 2]) if words(text) > self.context else text
             for text in texts
         ]
-        time.sleep(self.seconds_a_text * len(texts))
+        if not self._fits(texts):
+            return 500, self._error(500, "Context size has been exceeded.")
         self.embedded += texts
         rows = [
             {"object": "embedding", "index": at, "embedding": self._vector(text, asked)}
@@ -212,8 +225,22 @@ class OpenAIServer:
             answer = self.spoil(answer)
         return 200, answer
 
+    def _fits(self, texts: list[str]) -> bool:
+        """Spend the time that the texts take; False where they were aborted meanwhile."""
+        tokens = sum(sorted(map(words, texts))[-4:]) if self.shared else 0
+        with self._lock:
+            before = self._aborted
+            self._in_hand += tokens
+            self._aborted += self._in_hand > self.context
+        time.sleep(self.seconds_a_text * len(texts))
+        with self._lock:
+            self._in_hand -= tokens
+            return self._aborted == before
+
     def _vector(self, text: str, asked: dict[str, Any]) -> Any:
-        vector = (self.scale * expected_vector(text, self.dimension, self.weights)).astype("<f4")
+        vector = (
+            self.scale * expected_vector(text, self.dimension, self.weights, cosine=self.cosine)
+        ).astype("<f4")
         if asked.get("encoding_format") == "base64" and self.base64 == "yes":
             return base64.b64encode(vector.tobytes()).decode()
         return np.asarray(vector)
