@@ -1,7 +1,7 @@
-"""Nodes and tables that are named by their addresses, found without Prefect, whose import takes a second.
+"""Resolve nodes and tables from their addresses without Prefect, whose import takes a second.
 
-Guarantees: what is found here is what `resolve` would find. Where a saved block is named, or where something is wrong,
-nothing is found, and `resolve` loads the block or says what is wrong.
+Guarantees: the result is the same as that of `resolve`. For the name of a saved block, and for an invalid address,
+there is no result, and `resolve` then loads the block or raises the error.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class ResolvedCluster:
 
     Attributes:
         spec: The cluster.
-        configured: Whether anybody named a node. Where not, the one node is an Ollama on this host that may
-            or may not run, and the embedded node may stand in for it.
-        origin: Where it comes from, for people.
+        configured: Whether a node was named. If not, the only node is an Ollama on this host, which may or may not run,
+            and the embedded node may be used in its place.
+        origin: The origin of the nodes, for messages.
     """
 
     spec: ClusterSpec

@@ -115,7 +115,7 @@ def words_of(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def _words(batch: Batch) -> pa.Array:
-    """The words of what is shown, then those that only what is embedded has: names of a company, years, a title."""
+    """Return the words of the shown text, then those that only the embedded text has: company names, years, a title."""
     texts = strings([chunk.text for chunk in batch.chunks]).to_pylist()
     embedded = strings([chunk.embedded_text for chunk in batch.chunks]).to_pylist()
     return pa.array(list(map(_words_of_chunk, texts, embedded)), TEXT)

@@ -1,4 +1,4 @@
-"""Chat: what is asked of a node and what it answers, in plain values that belong to no API."""
+"""Chat requests and answers, as plain values that belong to no API."""
 
 from __future__ import annotations
 

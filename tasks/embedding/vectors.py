@@ -126,7 +126,7 @@ class KnownVectors:
         failures: dict[str, TextError] = {}
         while missing := [text for text in texts if text not in self.vectors and text not in failures]:
             with _single_flight.of(missing, self._embedding.salt) as claimed:
-                # The cache is asked after the claim: whoever had a text before has put it there by then.
+                # The cache is read after the claim: a thread that had a text before has put its vector there by then.
                 self._from_cache(list(claimed.mine))
                 failures |= self._not_cached([text for text in claimed.mine if text not in self.vectors])
                 for text, outcome in claimed.mine.items():

@@ -216,10 +216,10 @@ def _known(refused: Document, row: Document | None) -> bool:
 
 
 def _vanished(source: Source, row: Document) -> bool:
-    """Whether a document's file is gone for sure.
+    """Return whether a document's file is certainly gone.
 
-    A whole folder was looked at, but for the folders in it that can't be read; for a part of it the disk is
-    asked; a list says nothing of others.
+    The scan of a whole folder shows it, except in subfolders that cannot be read. For a pattern the disk is asked. A
+    list of files shows nothing about other files.
     """
     if any(row.path.startswith(f"{folder.path}/") for folder in source.refused):
         return False

@@ -44,8 +44,8 @@ class PersistedResults:
             except (FolderNotPrivate, OSError) as error:
                 self._trusted = False
                 run_logger().warning(
-                    "Results of bundles are not kept, because whoever can write to their folder could have the run "
-                    "execute code: %s A run that is killed finds its vectors in the cache alone.",
+                    "Results of bundles are not kept, because other users can write to their folder, and could let the "
+                    "run execute code: %s After a kill, vectors are only in the cache.",
                     error,
                 )
 

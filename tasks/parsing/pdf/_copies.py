@@ -1,10 +1,10 @@
-"""Text that is drawn several times on one spot, to look bold, outlined or with a shadow, and is read once.
+"""Remove copies of text that is drawn several times in one place, to look bold, outlined or with a shadow.
 
-A copy is a word whose letters all stand beside the same letters of text that was drawn before, each as far away as the
-others, and nearer than any neighbour could. So repetitions that a reader sees are no copies, nor are two texts that are
-drawn over each other.
+A copy is a word whose letters are all beside the same letters of text that was drawn before, all at the same
+distance, and nearer than any following letter could be. So repetitions that a reader sees are no copies, and neither
+are two texts that are drawn over each other.
 
-Most pages have no two lines that overlap, and are not looked at any further.
+Most pages have no lines that overlap, and are not analysed further.
 """
 
 from __future__ import annotations
@@ -19,31 +19,33 @@ from prefect_ollama.tasks.parsing.pdf._glyphs import Glyph, glyphs
 from prefect_ollama.tasks.parsing.pdf._lines import RIGHT_TO_LEFT
 from prefect_ollama.tasks.parsing.pdf._stext import BOLD, Line, TextBlock, block_of
 
-# Lengths are in sizes of the type. A letter is no farther from its copy than this part of its own width: two of one
-# kind side by side are honest.
+# Lengths are in sizes of the type. A letter is at most this part of its width away from its copy, and a little more
+# if the copy is higher or lower. Two equal letters side by side have a larger distance.
 _PART_OF_WIDTH: Final = 0.5
 _PART_IF_HIGHER: Final = 0.8
-# All letters of a word are moved alike.
+# The distances of the letters of a word from their copies differ by at most this.
 _EVENLY: Final = 0.06
+# A letter whose size differs by more than this factor is no copy.
 _OTHER_SIZE: Final = 1.1
-# A word ends where there is more space than this, or where letters stand higher or lower by more.
+# A word ends at a larger space than this, or where letters are higher or lower by more.
 _GAP: Final = 0.25
 _LEVEL: Final = 0.02
-# MuPDF's own measure for a space that is not written.
+# The distance at which MuPDF itself inserts a space.
 _SPACE: Final = 0.15
-# Letters of one page to compare: some hundred times as many as a page of a book has.
+# Letters of a page that are compared at most: some hundred times as many as a page of a book has.
 _MAX_GLYPHS: Final = 200_000
-# Earlier letters of one kind to compare a letter with.
+# Earlier equal letters with which a letter is compared at most, so that the time stays linear.
 _MAX_CANDIDATES: Final = 8
-# Of a line that is bold by its copies, so much has one.
+# A line is bold by its copies if at least this part of it has a copy.
 _MOSTLY: Final = 0.8
-_CELL: Final = 8.0  # points
+# Size in points of the squares by which letters are found.
+_CELL: Final = 8.0
 
 
 def without_copies(blocks: list[TextBlock], text: bytes) -> tuple[list[TextBlock], int]:
-    """Return the blocks of a page without the copies of text, and the number of characters that those have.
+    """Return the blocks of a page without copies of text, and the number of characters in the copies.
 
-    Lines that have a copy all along are bold.
+    Lines with a copy over their whole length are bold.
 
     Args:
         blocks: In the order of the file.

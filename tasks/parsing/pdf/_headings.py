@@ -1,4 +1,4 @@
-"""Which pieces are headings, and of which level: by the file's own outline first, else by their type."""
+"""Find headings and their levels: by the file's own outline first, otherwise by their type."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Piece, RawPage
 from prefect_ollama.tasks.parsing.pdf._paragraph_breaks import BULLETS
 from prefect_ollama.tasks.parsing.pdf._table_header import is_period, is_unit
 
+# Characters of a heading at most. A longer piece in large type is text.
 _LONGEST: Final = 200
+# The number of a section ("2.1"), from whose parts the level follows.
 _NUMBER: Final = re.compile(r"(?:§\s*)?(\d{1,3}(?:\.\d{1,3}){0,5})\.?\s+(?=\S)")
 _LETTERS: Final = re.compile(r"[^\W\d_]")
 _NOT_WORDS: Final = re.compile(r"[\W_]+")
 _PREFIX: Final = re.compile(r"(?:chapter|kapitel|chapitre|part|teil|appendix|anhang|section)?[\divxlc]*")
+# Type that is this many times larger than the text is that of a heading.
 _LARGER: Final = 1.12
-# Bold type of the text's size is a heading up to so many characters, and if no more of them are digits.
+# A bold piece in the size of the text is a heading if it is not longer, in characters, and has a smaller part of
+# digits.
 _LONGEST_BOLD: Final = 150
 _MOST_DIGITS: Final = 0.4
 _BRACKETS: Final = re.compile(r"[(\[].*[)\]]")
@@ -28,9 +32,9 @@ _CONNECTS: Final = re.compile(
 _LOOSE_END: Final = re.compile(
     r"\b(?:the|a|an|of|and|or|to|for|in|on|by|with|from|that|which|our|its|their)$", re.IGNORECASE
 )
-# What stands below tables and pictures, and addresses.
+# Remarks below tables and pictures, and addresses, which are no headings although they may be bold.
 _REMARK: Final = re.compile(r"(?:notes?|sources?)\s*:|\S*@\S+\.\w|.*\s\S+@\S+\.\w", re.IGNORECASE | re.DOTALL)
-# A period by itself, as it stands above a table.
+# A period or date alone, as above a table.
 _DATED: Final = re.compile(r"\b(?:ended|ending|as of|as at|\d{1,2},? (?:19|20)\d\d)\b|\d{4}$", re.IGNORECASE)
 
 
@@ -45,7 +49,7 @@ class _Candidate:
 def find_headings(
     pages: list[RawPage], body_size: int, outline: list[tuple[int, str, int]]
 ) -> dict[int, int]:
-    """Give the level of every heading, 1 for the highest, by `id()` of its piece."""
+    """Return the level of every heading, 1 for the highest, by `id()` of its piece."""
     larger = _LARGER * body_size
     for page in pages:
         if any(piece.size > larger for piece in page.pieces):
@@ -197,7 +201,7 @@ def _key(text: str) -> str:
 
 
 def _same(key: str, wanted: str) -> bool:
-    """Whether they are one title, but for the number or the word "Chapter" before it."""
+    """Return whether they are the same title, without a number or the word "Chapter" before it."""
     if key == wanted:
         return True
     if key.endswith(wanted):

@@ -1,8 +1,8 @@
-"""Words whose letters are set apart, as in many titles: MuPDF takes the space between letters for one between words.
+"""Join words with letter spacing, as in many titles: MuPDF takes the space between letters for a space between words.
 
-Such letters are known by their spaces: within a word all are equally wide, and those between words are wider. Single
-letters that stand by themselves have other spaces: those of the words around them, or those of columns, which are as
-far from each other whatever stands in them.
+Such letters are recognised by their spaces: within a word all spaces are equally wide, and those between words are
+wider. Single letters that are words have other spaces: those of the words around them, or those of columns, whose
+distance does not depend on their content.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from prefect_ollama.tasks.parsing.pdf._lines import RIGHT_TO_LEFT
 from prefect_ollama.tasks.parsing.pdf._stext import LEVEL, Line, TextBlock, block_of
 from prefect_ollama.tasks.parsing.pdf._word_ends import Letter, word_ends
 
-# Lengths are in sizes of the type. Letters that are set apart have more space between them.
+# Lengths are in sizes of the type. Letters with letter spacing have at least this space between them.
 _LEAST: Final = 0.07
-# Fewer letters are no word that is known as one.
+# With fewer letters, a word with letter spacing cannot be recognised by its spaces.
 _MIN_LETTERS: Final = 4
-# What is farther apart is another text beside it.
+# Text that is farther away than this is another text beside it.
 _BESIDE: Final = (3.2, 0.6)
-# Words, and also the spaces and line ends between them, as one byte each; bytes inside a character count for none.
+# Maps text to one byte for each character: 0 for a space or line end, 1 for others. Three single letters in a row
+# then show as `_SINGLES`, which is found much faster than by words.
 _BYTES: Final = bytes(0 if each in b" \n" else 1 for each in range(256))
 _CONTINUED: Final = bytes(range(0x80, 0xC0))
 _SINGLES: Final = b"\0\1\0\1\0\1\0"
 
 
 def without_letter_spacing(blocks: list[TextBlock], text: bytes) -> list[TextBlock]:
-    """Return the blocks of a page with words in place of letters that are set apart.
+    """Return the blocks of a page with words in place of letters with letter spacing.
 
     Args:
         blocks: In the order of the file.
@@ -128,7 +129,7 @@ def _gap(before: Glyph, after: Glyph) -> float:
 
 
 def _runs(letters: Sequence[Letter], gaps: list[float]) -> Iterator[tuple[int, int]]:
-    """Letters that stand apart on both sides and follow each other, as first and last but one."""
+    """Yield runs of letters with space on both sides, each as its first index and the index after its last."""
 
     def is_apart(i: int) -> bool:
         size = min(letters[i].glyph.size, letters[i + 1].glyph.size)

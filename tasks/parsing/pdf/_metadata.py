@@ -1,4 +1,4 @@
-"""What the file says of itself: title, author and dates, in forms that cannot fail."""
+"""The metadata of a file: title, author and dates. Invalid values are ignored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a page shows that it needs beyond the reading of its text: tables, a look at its pictures, or OCR.
+"""Decide whether a page needs more than reading its text: a look at its pictures, or OCR.
 
 Each of these takes longer than reading the page, so none is done without a sign.
 """
@@ -10,32 +10,33 @@ from typing import Final
 
 from prefect_ollama.tasks.parsing.pdf._layout import Piece, RawPage
 
-# A page with fewer characters than this may be a scan, if it holds pictures.
+# A page with fewer characters than this may be a scan, if it has pictures.
 _FEW_IF_ALL_PICTURE: Final = 200
 # A page with fewer characters whose pictures cover more than this share of it is a scan.
 _FEW_CHARACTERS: Final = 20
 _COVERED: Final = 0.5
-# Most scans that were stamped ("Downloaded from …") are nothing but picture.
+# Part of the page that the pictures of a stamped scan ("Downloaded from …") cover: most are one picture.
 _ALL_PICTURE: Final = 0.9
-# U+FFFD, the private use area and controls: what a font without a character map yields.
+# U+FFFD, the private use area and controls, which a font without a character map yields.
 _UNKNOWN: Final = re.compile(rb"\xef(?:\xbf\xbd|[\x80-\xa3])|\xee|[\x00-\x08\x0b-\x1f]")
+# A text is garbled if a larger part of its characters is unknown.
 _GARBLED: Final = 0.2
 _WORDS: Final = re.compile(r"[\W_]+")
 
 
 def is_sparse(text: bytes) -> bool:
-    """Whether a page has so few characters (here as UTF-8) that its pictures may be its content."""
+    """Return whether a page has so few characters (given as UTF-8) that its pictures may be its content."""
     return len(text) < 4 * _FEW_IF_ALL_PICTURE and characters(text) < _FEW_IF_ALL_PICTURE
 
 
 def is_garbled(text: bytes) -> bool:
-    """Whether more of a page's characters (here as UTF-8) than a few have no meaning."""
+    """Return whether more than a few of a page's characters (given as UTF-8) have no meaning."""
     unknown = len(_UNKNOWN.findall(text))
     return unknown > 0 and unknown > _GARBLED * characters(text) >= _GARBLED * _FEW_CHARACTERS
 
 
 def is_mostly_unknown(piece: Piece) -> bool:
-    """Whether a piece says nothing: most pages whose text is garbled have lines in a font that is not."""
+    """Return whether a piece is garbled. Most garbled pages also have lines in a font that is not."""
     text = piece.text
     if piece.table is not None:
         text = " ".join(cell for row in piece.table.rows for cell in row)
@@ -44,7 +45,7 @@ def is_mostly_unknown(piece: Piece) -> bool:
 
 
 def keep_beside(page: RawPage, before: RawPage, why: str) -> None:
-    """Give a page as OCR read it what it had before, and OCR does not see, or may have misread.
+    """Add to a page of OCR the content from before that OCR does not see or may have misread.
 
     Args:
         page: As OCR read it.

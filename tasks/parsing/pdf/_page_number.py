@@ -74,7 +74,7 @@ def printed_number(text: str, value: int) -> str:
 
 
 def _beside(text: str, rows: list[list[Cell]] | None) -> PageNumber | None:
-    """A number that stands apart from a running head on its line."""
+    """Return the number beside a running head on the same line, separated by space; None if there is none."""
     if rows is not None and len(rows) == 1 and len(rows[0]) > 1:
         cells = [" ".join(cell.text.split()) for cell in rows[0]]
         for number, rest in ((cells[0], cells[1:]), (cells[-1], cells[:-1])):

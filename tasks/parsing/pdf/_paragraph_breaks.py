@@ -1,4 +1,4 @@
-"""Where a paragraph, a point of a list or a row of cells begins among the lines of a block."""
+"""Find where a paragraph, a point of a list or a row of cells begins among the lines of a block."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Final
 
 from prefect_ollama.tasks.parsing.pdf._lines import RIGHT_TO_LEFT, Lines
 
+# Signs that begin a point of a list.
 BULLETS: Final = frozenset("•◦‣▪▫■□●○–—-*·➢➤✓∙⁃")
 _NUMBERED: Final = re.compile(r"\(?(?:\d{1,3}|[a-z]|[ivx]{1,4})[.)] ")
 _PARAGRAPH_ENDS: Final = tuple('.!?:;…。！？"”’»)')
 
 
 def borders(lines: Lines) -> Iterator[int]:
-    """Say which lines begin another piece than the line before them."""
+    """Yield the numbers of the lines that begin a new piece."""
     text, sizes, bold, cells = lines.text, lines.size, lines.bold, lines.cells
-    # Right to left, a line begins at its right edge: measured from there, all is as it is from left to right.
+    # A line from right to left begins at its right edge. With mirrored edges, the same rules apply to both.
     if RIGHT_TO_LEFT.search(text[0]):
         begins, ends = [-x for x in lines.x1], [-x for x in lines.x0]
     else:
@@ -33,10 +34,10 @@ def borders(lines: Lines) -> Iterator[int]:
         short = ends[i - 1] < full
         first = text[i][:1]
         if one_type and not short and -step <= moved <= step and first not in BULLETS:
-            continue  # By far the most lines.
+            continue  # most lines end here
         size = sizes[i - 1]
         if text[i - 1].isspace() and not text[i].isspace():
-            border = i - 1 > start  # Word processors put an empty line between paragraphs.
+            border = i - 1 > start  # word processors put an empty line between paragraphs
         elif cells and (i in cells) != (i - 1 in cells):
             border = True
         elif cells and i in cells:
@@ -50,12 +51,12 @@ def borders(lines: Lines) -> Iterator[int]:
         elif centred:
             border = False
         elif moved > 0.8 * size:
-            # In: the first line of a paragraph, unless the piece hangs from a bullet or a number.
+            # Indented: the first line of a paragraph, unless the piece hangs from a bullet or a number.
             border = (short or text[i - 1].rstrip().endswith(_PARAGRAPH_ENDS)) and not (
                 i - 1 == start and _hangs(text[start])
             )
         elif moved < -0.8 * size:
-            # Out: the second line of a paragraph whose first one was set in, or the end of what hung.
+            # Outdented: the second line of a paragraph with an indented first line, or the end of a hanging piece.
             border = i - 1 != start or short
         else:
             ended = text[i - 1].rstrip().endswith(_PARAGRAPH_ENDS)

@@ -1,7 +1,7 @@
-"""The order in which a person reads the pieces of a page, and lines that make one paragraph.
+"""The reading order of the pieces of a page, and lines that make one paragraph.
 
-Most files hold their text in that order already, and then nothing is moved: a page is only taken apart when its
-pieces go back up other than into a column to the right, or when pieces stand side by side row for row.
+Most files have their text in this order already, and then nothing is moved. A page is only analysed if its pieces go
+back up without going into a column to the right, or if pieces are side by side in several rows.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import Final
 from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Cell, Piece, RawPage
 
 _y0, _y1, _x0, _lines = attrgetter("y0"), attrgetter("y1"), attrgetter("x0"), attrgetter("lines")
-# A column is at least this wide, in parts of the width of what stands on the page.
+# Smallest width of a column, as a part of the width of the page's content.
 _COLUMN: Final = 0.15
+# A page is divided into columns and parts at most this often, one within the other. A hostile page could nest for
+# ever.
 _DEEPEST: Final = 12
-# How many rows must stand side by side before they are read row by row.
+# Rows of pieces side by side from which on they are read row by row.
 _ROWS: Final = 3
 
 
@@ -29,7 +31,7 @@ def arrange(page: RawPage) -> None:
     _margins_first_and_last(pieces, int(page.height * SCALE))
     tops = list(map(_y0, pieces))
     if all(map(le, map(_y1, pieces), [top + 30 for top in tops[1:]])):
-        return  # One below the other.
+        return  # one below the other, as on most pages
     rows = _rows(pieces)
     if rows:
         pieces[:] = rows
@@ -38,7 +40,7 @@ def arrange(page: RawPage) -> None:
 
 
 def _margins_first_and_last(pieces: list[Piece], height: int) -> None:
-    """Move a running head that the file holds after the text before it; a foot stays where it is."""
+    """Move a running head before the text, if the file has it after the text. A foot stays."""
     top, bottom = height // 8, height - height // 8
     end = len(pieces)
     while end and pieces[end - 1].lines == 1 and (pieces[end - 1].y1 < top or pieces[end - 1].y0 > bottom):

@@ -1,4 +1,4 @@
-"""Running heads and feet, and page numbers: lines that repeat and say nothing of the page they stand on.
+"""Running heads and feet, and page numbers: lines that repeat and have no content of their page.
 
 A line is left out only if its text is known from another place: page numbers from the number of the page, titles
 from the heading that they repeat, and any other line from its first occurrence, which stays. What tells one page
@@ -29,14 +29,16 @@ from prefect_ollama.tasks.parsing.pdf._margin_lines import (
 from prefect_ollama.tasks.parsing.pdf._page_number import printed_number
 from prefect_ollama.tasks.parsing.pdf._page_numbers import find_page_numbers
 
-# A line that stands on this share of the pages that have a repeated line at its height does not tell them apart.
+# A line is common if it is on this part of the pages with a repeated line at its height. It does not distinguish
+# them.
 _COMMON: Final = 0.8
-# And it stands on this share of all pages: three tables that begin alike have no running head.
+# It must also be on this part of all pages: the same first line of three tables is no running head.
 _MIN_SHARE: Final = 0.1
-# A title with fewer letters and digits is found by chance: a large initial, a year.
+# A title with fewer letters and digits would be found by chance: a large initial, a year.
 _MIN_TITLE: Final = 4
-# A file of no more pages may show a head twice only, on two left or two right pages.
+# In a file with no more pages, a head may be there only twice, on two left or two right pages.
 _SHORT_FILE: Final = 5
+# Everything except letters and digits, which is ignored when lines are compared.
 _NOT_WORDS: Final = re.compile(r"[\W_]+")
 
 
@@ -51,7 +53,7 @@ class _Group:
 def drop_running_heads(
     pages: list[RawPage], body_size: int, titles: Iterable[tuple[str, int]], dropped: Dropped
 ) -> None:
-    """Take running heads, feet and page numbers from the pages, in place, and mark those that stay as such.
+    """Remove running heads, feet and page numbers from the pages, in place, and mark those that stay.
 
     No page loses all of its text.
 

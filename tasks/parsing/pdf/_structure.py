@@ -132,7 +132,7 @@ def _comments(page: RawPage, dropped: Dropped) -> Iterator[Block]:
         return
     text_cleanup = TextCleanup(dropped.characters)
     for x0, y0, x1, y1, said in page.comments:
-        # Its line breaks are those of whoever wrote it: no word is divided at one.
+        # The author of a comment set its line breaks, so no word is divided at one.
         if text := text_cleanup.running(" ".join(said.split())):
             yield Block("comment", text, Box(x0, y0, x1, y1))
 

@@ -1,4 +1,4 @@
-"""The columns of a table, parted by strips in which nothing stands, and which cell stands in which."""
+"""The columns of a table, which are separated by empty strips, and the column of each cell."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prefect_ollama.tasks.parsing.pdf._stext import Line, edges
 
 # With so many rows, one of them may reach over a gap between columns.
 _SOME_ROWS: Final = 3
-# What stands apart stands so far apart, in sizes of the type.
+# Texts with at least this space between them are separate cells, in sizes of the type.
 _APART: Final = 0.2
 
 
@@ -24,13 +24,13 @@ class Word:
         x1: Right edge.
         y0: Top edge.
         y1: Bottom edge.
-        baseline: Where it stands.
+        baseline: Height of its baseline.
         size: Size of its type.
-        text: What it says.
-        place: Number of its block and of its line in that.
+        text: Its text.
+        place: Number of its block, and of its line in the block.
         line: The line.
-        column: Column of the table that it stands in.
-        also: Numbers of block and line of further lines that it is made of.
+        column: Column of the table in which it is.
+        also: Numbers of block and line of further lines that belong to it.
     """
 
     x0: float
@@ -51,12 +51,12 @@ Columns = list[tuple[float, float]]
 
 
 def columns_of(rows: list[list[Word]]) -> Columns:
-    """Columns, from rows of several cells; a few of these may reach over a gap."""
+    """Return the columns of rows with several cells. A few of these rows may cross a gap."""
     rows = [row for row in rows if len(row) > 1]
     cells = [cell for row in rows for cell in row]
     tolerated = max(len(rows) // 4, len(rows) >= _SOME_ROWS)
     columns = _covered(cells, tolerated)
-    # What stands in a gap by itself is a column with few cells.
+    # Cells alone in a gap are a column with few cells.
     alone = [cell for cell in cells if all(cell.x0 >= x1 or cell.x1 <= x0 for x0, x1 in columns)]
     return sorted([*columns, *_covered(alone, 0)])
 

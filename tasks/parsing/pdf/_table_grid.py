@@ -19,25 +19,27 @@ from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Table
 from prefect_ollama.tasks.parsing.pdf._table_columns import Columns, Word, columns_of, placed
 from prefect_ollama.tasks.parsing.pdf._table_header import header_above
 
-# A grid of which fewer cells than this hold text is a frame, not a table.
+# A grid with text in a smaller part of its cells is a frame, not a table.
 _FILLED: Final = 0.4
 # A cell with more characters than this is a column of the page, not of a table.
 _LONGEST_CELL: Final = 600
-# Two columns of lines that are longer than this on average are columns of text.
+# Two columns whose lines have more characters than this on average are columns of text.
 _LONG_LINES: Final = 45
+# A table has no more columns. Text with more gaps side by side is spaced out in another way.
 _MOST_COLUMNS: Final = 30
 # With so many rows, one of them may reach over a gap between columns.
 _SOME_ROWS: Final = 3
-# Lengths from here on are in sizes of the type. What stands apart stands so far apart.
+# Lengths from here on are in sizes of the type. Texts with at least this space between them are separate cells.
 _APART: Final = 0.2
-# Lines are one below the other in a cell, or rows of a table, and not beside each other.
+# Baselines of lines that are one below the other, and not beside each other, differ by at least this.
 _BELOW: Final = 0.9
-# Lines of one cell are not farther apart.
+# Baselines of lines in one cell differ by at most this.
 _LEADING: Final = 1.6
-# Space between rows is so much larger than between the lines of a cell.
+# The space between rows is this many times larger than the space between the lines of a cell.
 _WIDER: Final = 1.12
-# A running head or foot stands in this part of the page at its edge.
+# Part of the page at its top and bottom in which a running head or foot may be.
 _EDGE: Final = 0.1
+# The bullet or number of a list's point, which is no cell of a table.
 _ITEM: Final = re.compile(r"[•◦‣▪▫■□●○–—\-*·➢➤✓∙⁃]|\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,4})[.)]")
 
 
@@ -112,7 +114,7 @@ def _crosses(line: Word, cells: list[Word]) -> bool:
 
 
 def _trimmed(rows: list[list[Word]]) -> list[list[Word]]:
-    """Take away lines by themselves before the first row and after the last, but for further lines of their cells."""
+    """Remove single lines before the first row and after the last, except further lines of their cells."""
     whole = [i for i, row in enumerate(rows) if len(row) > 1]
     start, end = whole[0], whole[-1]
     while end - start > 1 and not _fits(rows[start], rows[start + 1 : end + 1]):

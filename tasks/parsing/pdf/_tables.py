@@ -1,7 +1,7 @@
-"""Tables as text that a model can read: Markdown, one row a line, the header first.
+"""Tables as text that a model can read: Markdown with one row for each line, the header first.
 
-Where lines stand side by side in columns, the lines around are looked at by themselves. A table takes its very lines
-away from the text, so that nothing is lost or doubled.
+If lines are side by side in columns, these lines and those around them are analysed. The lines of a table are removed
+from the text, so that none is lost or there twice.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ from prefect_ollama.tasks.parsing.pdf._table_columns import Word
 from prefect_ollama.tasks.parsing.pdf._table_grid import tables_in
 from prefect_ollama.tasks.parsing.pdf._table_header import header_rows
 
+# As in `_table_grid`.
 _MOST_COLUMNS: Final = 30
-# What shows nothing: white space, invisible characters, and those of a font without a character map.
+# Characters that show nothing: white space, invisible characters, and those of a font without a character map.
 _NOTHING: Final = re.compile(r"[\s\x00-\x1f\x7f-\xa0\u200b-\u200f\ufeff\ufffd\ue000-\uf8ff]*")
+# Rows of a table that are analysed at most. No page has as many, but a hostile one could.
 _MOST_ROWS: Final = 5000
-# Rows of one table may have so much between them, in sizes of the type: cells of several lines.
+# Largest distance between two rows of a table, in sizes of the type, because cells may have several lines.
 _FAR: Final = 12
-# And so much above and below them is looked at for more rows.
+# Distance above and below the rows in which further rows are searched, in sizes of the type.
 _AROUND: Final = 15
 
 
@@ -234,7 +236,7 @@ def join_tables(pages: list[RawPage], body_size: int, dropped: Dropped) -> None:
 
 
 def _at_end(page: RawPage, body_size: int) -> Table | None:
-    """The table that a page ends with, but for footnotes."""
+    """Return the table at the end of a page, before its footnotes; None if there is none."""
     for piece in reversed(page.pieces):
         if piece.table is not None or (piece.size >= NOTE_SIZE * body_size and not piece.margin):
             return piece.table

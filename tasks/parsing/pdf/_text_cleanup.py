@@ -43,7 +43,7 @@ _SPECIAL: Final = re.compile(
     f"[{re.escape(''.join(map(chr, _TABLE)))}{INVISIBLE}{_WIDE}\u0300-\u036f\u0590-\u1cff\ue000-\uf8ff\ufffd"
     "\U000f0000-\U0010ffff]"
 )
-# Bytes of UTF-8 that no Latin, Greek or Cyrillic letter and no sign of punctuation begins with, but for 0xE2.
+# Bytes with which no Latin, Greek or Cyrillic letter begins in UTF-8, and no punctuation mark except those with 0xE2.
 _ODD_BYTES: Final = bytes(
     {0xC2, 0xCC, 0xCD, *range(0xD6, 0xE2), *range(0xE3, 0x100), *range(0x0A), *range(0x0B, 0x20), 0x7F}
 )

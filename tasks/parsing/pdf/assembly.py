@@ -60,7 +60,7 @@ class Reading:
 
     @property
     def metadata(self) -> Metadata:
-        """What the file says of itself."""
+        """The metadata in the file."""
         return read_metadata(self._about.get("metadata", {}))
 
     @property
