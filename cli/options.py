@@ -110,7 +110,7 @@ ContextTokensOption = Annotated[
     int | None,
     Parameter(
         help="Tokens, on top of the max, of title, running heads and headings that are embedded before a chunk and not "
-        "shown, 0 for none; 48 otherwise. A table that was made without stays so until re-embed.",
+        "shown, 0 for none; 48 otherwise. A table keeps that of its chunks until re-embed.",
         validator=Number(gte=0),
     ),
 ]

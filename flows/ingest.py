@@ -218,14 +218,16 @@ def _open(place: StoreSpec) -> Store | None:
 
 
 def _with_context(chunk: ChunkOptions, found: Store | None) -> ChunkOptions:
-    """The sizes of chunks, without context for a table whose chunks were embedded without."""
-    if found is None or not chunk.context_tokens or ChunkingPlan.context_in(found.identity.chunker):
+    """The sizes of chunks, with the context of the table's own chunks where none is asked for in particular."""
+    if found is None or chunk.context_tokens != ChunkOptions().context_tokens:
         return chunk
-    run_logger().info(
-        "The chunks of this table were embedded without title and headings before them, and so are new ones. "
-        "`prefect-ollama re-embed` embeds all of them with context."
-    )
-    return replace(chunk, context_tokens=0)
+    own = ChunkingPlan.context_in(found.identity.chunker)
+    if not own:
+        run_logger().info(
+            "The chunks of this table were embedded without title and headings before them, and so are new ones. "
+            "`prefect-ollama re-embed` embeds all of them with context."
+        )
+    return replace(chunk, context_tokens=own)
 
 
 def _as_before(found: Identity, cluster: Nodes | None, model: str | None, chunk: ChunkOptions) -> bool:

@@ -267,7 +267,7 @@ class Chunking(_Options):
         ge=0,
         title="Context tokens",
         description="Tokens, on top of the max, of what is embedded before a chunk and not shown: title of the "
-        "document, running heads, headings, title of a table. 0 for none. A table that was made without stays so until "
+        "document, running heads, headings, title of a table. 0 for none. A table keeps that of its chunks until "
         "it is embedded again.",
     )
 

@@ -223,6 +223,29 @@ def test_unchanged_files_are_read_by_a_better_parser_if_asked_and_only_what_is_n
     assert content(place) == before
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("tokens", [0, 20])
+def test_a_table_keeps_the_context_that_its_chunks_were_embedded_with(
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path, tokens: int
+) -> None:
+    """Tables of earlier versions have none; nothing of them is embedded again unasked, nor when files are reread."""
+    folder = write_folder(tmp_path / "papers", ["kept"])
+    ingest(str(folder), trio, chunking=Chunking(context_tokens=tokens))
+    before = content(place)
+    assert any(row["embedded_text"] for row in chunks(place)) == bool(tokens)
+
+    lancedb.connect(str(place)).open_table("documents__documents").update(values={"chunker_version": 2})
+    reset(trio)
+    report = ingest(str(folder), trio, advanced=Advanced(use_cache=False), reread=True)
+    assert (outcomes(report), report.embedded) == ({"kept.pdf": "stored"}, 0)
+    assert content(place) == before
+
+    write_pdf(folder / "harbour.pdf", [prose("tide")])
+    assert ingest(str(folder), trio).ok
+    assert any(row["embedded_text"] for row in chunks(place) if row["path"] == "harbour.pdf") == bool(tokens)
+    assert len({row["chunker"] for row in chunks(place)}) == 1
+
+
 def test_a_renamed_file_moves_a_vanished_one_goes_and_no_node_is_asked(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
 ) -> None:
