@@ -75,7 +75,7 @@ def search(
 
     Examples:
         >>> from prefect_ollama.flows import search
-        >>> hits = search("Why does the tide rise twice a day?", "http://gpu-box:11434", "papers", limit=1)
+        >>> hits = search("Why does the tide rise twice a day?", "http://gpu-box:11434", "papers", limit=1, mode="text")
         >>> hits[0].path, hits[0].page_from
         ('tides.pdf', 1)
     """

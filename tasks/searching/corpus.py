@@ -322,7 +322,7 @@ def open_corpus(
     Examples:
         >>> from prefect_ollama import open_corpus
         >>> with open_corpus("papers", "http://gpu-box:11434") as corpus:
-        ...     (hit,) = corpus.search("Why does the tide rise twice a day?", limit=1)
+        ...     (hit,) = corpus.search("Why does the tide rise twice a day?", mode="text", limit=1)
         >>> hit.path, hit.page_from
         ('tides.pdf', 1)
     """
