@@ -111,6 +111,16 @@ def search(
     explain: Annotated[
         bool, Parameter(negative="", help="Show the scores of each passage, and the text that was embedded.")
     ] = False,
+    rerank: Annotated[
+        str | None,
+        Parameter(
+            help="Server (llama-server, vLLM, TEI) that reranks the passages: its URL (http://gpu:8012/v1) or the name of a "
+            "saved OpenAI Compatible Node. If it fails, the order of the search stays."
+        ),
+    ] = None,
+    rerank_timeout: Annotated[
+        float, Parameter(help="Seconds for the answer of --rerank.", validator=Number(gt=0, lte=3600))
+    ] = 10.0,
     show_pages: Annotated[
         Path | None,
         Parameter(
@@ -145,11 +155,13 @@ def search(
                 )
             place = named_table(uri, table, block)
             options |= {"one_per_document": per_document, "show": show_pages is not None}
+            options |= {"reranker": rerank, "rerank_timeout": rerank_timeout}
             answers = [_tracked(asked[0], at, place, model, only, options)]
         else:
-            from prefect_ollama.tasks.searching import Corpus
+            from prefect_ollama.tasks.searching import Corpus, reranker_of
 
-            with Corpus(named_place(uri, table, block), at, model=model) as corpus:
+            ranker = reranker_of(rerank, timeout=rerank_timeout)
+            with Corpus(named_place(uri, table, block), at, model=model, reranker=ranker) as corpus:
                 answers = corpus.search_all(
                     asked,
                     only=filter_of(only),

@@ -23,8 +23,21 @@ from prefect_ollama.flows.parameters import (
 from prefect_ollama.tasks.dispatch import Asking, Dispatcher, divide_long_words
 from prefect_ollama.tasks.embedding import running_nodes
 from prefect_ollama.tasks.prefect_state import Opaque
-from prefect_ollama.tasks.query import SearchOptions, embed_question, search_table, show_pages
-from prefect_ollama.tasks.searching import asking_as, normalised, open_for_search
+from prefect_ollama.tasks.query import (
+    SearchOptions,
+    embed_question,
+    rerank_passages,
+    search_table,
+    show_pages,
+)
+from prefect_ollama.tasks.searching import (
+    RERANK_TIMEOUT_S,
+    Reranker,
+    asking_as,
+    normalised,
+    open_for_search,
+    reranker_of,
+)
 from prefect_ollama.tasks.verify_nodes import verify_nodes
 
 
@@ -59,6 +72,17 @@ def search(
             "Show pages", "Draw the pages, the passages marked, into an artifact; the files must be there."
         ),
     ] = False,
+    reranker: Annotated[
+        Annotated[str, Field(min_length=1, title="Name or URL")] | Annotated[None, Field(title="None")],
+        shown(
+            "Reranker",
+            "Server (llama-server, vLLM, TEI) that reranks the passages: its URL (http://gpu-box:8012/v1) or the name of a "
+            "saved OpenAI Compatible Node. If it fails, the order of the search stays.",
+        ),
+    ] = None,
+    rerank_timeout: Annotated[
+        float, shown("Time to rerank", "Seconds for the reranker's answer.", gt=0, le=3600)
+    ] = RERANK_TIMEOUT_S,
 ) -> Found:
     """Ask a table a question and get the best passages, each with file and page.
 
@@ -82,9 +106,12 @@ def search(
     refuse_empty_tabs()
     store = open_for_search(resolve_table(table))
     opened, made, asked = Opaque(store), store.identity, normalised(question)
-    options = SearchOptions(limit, mode, only.to_filter(source).condition(store.manifest), one_per_document)
+    ranker = reranker_of(reranker, timeout=rerank_timeout)
+    wanted = limit if ranker is None else ranker.candidates(limit)
+    options = SearchOptions(wanted, mode, only.to_filter(source).condition(store.manifest), one_per_document)
     if mode == "text":
-        return _answer(question, search_table(opened, None, asked, options), show=show)
+        found = search_table(opened, None, asked, options)
+        return _answer(question, found, ranker, limit, show=show)
     with (
         Asking(shared_limits_folder()) as asking,
         running_nodes(cluster, model=model or made.model, count=1) as spec,
@@ -93,10 +120,13 @@ def search(
         verified = verify_nodes(Opaque(asking_as(spec, made)), len(spec.nodes), made, quick=True)
         with Dispatcher(verified, prepare=divide_long_words) as dispatcher:
             vector = embed_question(asked, Opaque(dispatcher), opened)
-    return _answer(question, search_table(opened, vector, asked, options), show=show)
+    return _answer(question, search_table(opened, vector, asked, options), ranker, limit, show=show)
 
 
-def _answer(question: str, hits: list[Hit], *, show: bool) -> Found:
+def _answer(question: str, hits: list[Hit], ranker: Reranker | None, limit: int, *, show: bool) -> Found:
+    note = ""
+    if ranker is not None and hits:
+        hits, note = rerank_passages(Opaque(ranker), question, Opaque(hits), limit, len(hits))
     if show and hits:
         show_pages(question, Opaque(hits), len(hits))
-    return Found(hits, question=question)
+    return Found(hits, question=question, notes=[note] if note else ())

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Final
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
@@ -17,7 +17,7 @@ from prefect_ollama.blocks.lance import Mode, Store
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.prefect_state import Opaque
-from prefect_ollama.tasks.searching import page_pictures, refuse_other_vectors
+from prefect_ollama.tasks.searching import Reranker, page_pictures, refuse_other_vectors
 
 SHOWN_PAGES: Final = 10
 """Pages in an artifact: each takes some 100 KB in Prefect's database."""
@@ -76,6 +76,30 @@ def search_table(
 
     query = None if vector is None else np.asarray(vector.content, dtype=np.float32)
     return store.content.search(query, text=question, **asdict(options))
+
+
+@task(
+    name="rerank passages",
+    task_run_name="rerank {count} passages",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def rerank_passages(
+    reranker: Opaque[Reranker], question: str, hits: Opaque[Sequence[Hit]], limit: int, count: int
+) -> tuple[list[Hit], str]:
+    """Order passages anew; return the best ones, and a note if the order of the search stays.
+
+    Args:
+        reranker: The endpoint.
+        question: The question.
+        hits: The passages in the order of the search.
+        limit: How many to return at most.
+        count: How many passages there are, for the run's name.
+    """
+    best, note = reranker.content.reordered(question, hits.content, limit)
+    if note:
+        get_run_logger().warning("%s", note)
+    return best, note
 
 
 @task(

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.nodes.loop_lag import LoopLag, timeout_while_running
     from prefect_ollama.blocks.nodes.prefixes import prefixes_of
     from prefect_ollama.blocks.nodes.proxy import keep_local_direct, proxy_hint
+    from prefect_ollama.blocks.nodes.reranking import rerank
     from prefect_ollama.blocks.nodes.running_models import LoadedModel, find_model
     from prefect_ollama.blocks.nodes.spec import (
         DEFAULT_URL,
@@ -121,6 +122,7 @@ __all__ = [
     "openai_url",
     "prefixes_of",
     "proxy_hint",
+    "rerank",
     "short_name",
     "timeout_while_running",
     "url_from_environment",
@@ -158,6 +160,7 @@ if not TYPE_CHECKING:
             "loop_lag": ("LoopLag", "timeout_while_running"),
             "prefixes": ("prefixes_of",),
             "proxy": ("keep_local_direct", "proxy_hint"),
+            "reranking": ("rerank",),
             "running_models": ("LoadedModel", "find_model"),
             "spec": ("ChatModelSpec", "ClusterSpec", "DEFAULT_URL", "ModelSpec", "NodeSpec", "full_name"),
             "status": ("NodeStatus", "UNKNOWN"),

@@ -19,15 +19,18 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.searching.nodes import asking_as, refuse_other_vectors, verified
     from prefect_ollama.tasks.searching.opening import open_for_search
     from prefect_ollama.tasks.searching.question import normalised
+    from prefect_ollama.tasks.searching.reranker import RERANK_TIMEOUT_S, Reranker, reranker_of
     from prefect_ollama.tasks.searching.rows import ROWS_COMPARED, compare_rows, other_vectors
 
 __all__ = [
     "DPI",
+    "RERANK_TIMEOUT_S",
     "ROWS_COMPARED",
     "Around",
     "Corpus",
     "Filter",
     "PagePicture",
+    "Reranker",
     "asking_as",
     "compare_rows",
     "described",
@@ -40,6 +43,7 @@ __all__ = [
     "other_vectors",
     "page_pictures",
     "refuse_other_vectors",
+    "reranker_of",
     "verified",
     "with_context",
 ]
@@ -62,6 +66,7 @@ if not TYPE_CHECKING:
             "nodes": ("asking_as", "refuse_other_vectors", "verified"),
             "opening": ("open_for_search",),
             "question": ("normalised",),
+            "reranker": ("RERANK_TIMEOUT_S", "Reranker", "reranker_of"),
             "rows": ("ROWS_COMPARED", "compare_rows", "other_vectors"),
         },
     )

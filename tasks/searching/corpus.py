@@ -19,12 +19,14 @@ from prefect_ollama.tasks.searching.context import Around, with_context
 from prefect_ollama.tasks.searching.filter import Filter
 from prefect_ollama.tasks.searching.opening import open_for_search
 from prefect_ollama.tasks.searching.question import normalised
+from prefect_ollama.tasks.searching.reranker import RERANK_TIMEOUT_S, Reranker, reranker_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from prefect_ollama.blocks.nodes import ClusterSpec
+    from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
     from prefect_ollama.blocks.resolve import Nodes
     from prefect_ollama.blocks.table import LanceTable
     from prefect_ollama.tasks.answering import AnswerNodes, AskEvent, AskOptions
@@ -46,6 +48,7 @@ class Corpus:
         model: Ollama's name of the embedding model; the table's own otherwise.
         chat_model: Ollama's name of the model that answers; the cluster's own otherwise.
         judge_model: Ollama's name of the model that judges answers; the cluster's own otherwise.
+        reranker: The endpoint that orders passages anew; None keeps the order of the search.
 
     Raises:
         TableMissing: There is no such table.
@@ -69,9 +72,11 @@ class Corpus:
         model: str | None = None,
         chat_model: str | None = None,
         judge_model: str | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
         self._cluster, self._model = cluster, model
         self._chat_model, self._judge_model = chat_model, judge_model
+        self._reranker = reranker
         self._store = open_for_search(table)
         self._opening = Lock()
         self._opened = ExitStack()
@@ -91,6 +96,8 @@ class Corpus:
         around: Around = 0,
     ) -> Found:
         """Return the passages that answer a question best, the best first.
+
+        If a reranker gives no usable scores, the order of the search stays, and `Found.notes` says so.
 
         Args:
             question: What you want to know.
@@ -144,10 +151,15 @@ class Corpus:
             if isinstance(vector, PrefectOllamaError):
                 answers.append(Found(question=question, error=vector))
                 continue
+            wanted = limit if self._reranker is None else self._reranker.candidates(limit)
             hits = store.search(
-                vector, text=text, limit=limit, mode=mode, where=where, one_per_document=one_per_document
+                vector, text=text, limit=wanted, mode=mode, where=where, one_per_document=one_per_document
             )
-            answers.append(Found(with_context(store, hits, around), question=question))
+            note = ""
+            if self._reranker is not None:
+                hits, note = self._reranker.reordered(question, hits, limit)
+            notes = [note] if note else []
+            answers.append(Found(with_context(store, hits, around), question=question, notes=notes))
         return answers
 
     async def asearch(self, question: str, **options: Any) -> Found:
@@ -301,6 +313,8 @@ def open_corpus(
     model: str | None = None,
     chat_model: str | None = None,
     judge_model: str | None = None,
+    reranker: str | OpenAICompatibleNode | None = None,
+    rerank_timeout: float = RERANK_TIMEOUT_S,
 ) -> Corpus:
     """Open a table for questions, without Prefect unless a saved block is named.
 
@@ -313,6 +327,9 @@ def open_corpus(
         model: Ollama's name of the embedding model; the table's own otherwise.
         chat_model: Ollama's name of the model that answers; the cluster's own otherwise.
         judge_model: Ollama's name of the model that judges answers; the cluster's own otherwise.
+        reranker: A server with `/v1/rerank` that orders passages anew: its URL, an OpenAI Compatible Node or the name
+            of a saved one. None keeps the order of the search.
+        rerank_timeout: Seconds for its answer; after them the order of the search stays.
 
     Raises:
         ConfigurationError: A block is missing or wrong, or the place is none.
@@ -326,7 +343,14 @@ def open_corpus(
         >>> hit.path, hit.page_from
         ('tides.pdf', 1)
     """
-    return Corpus(_spec_of(table), cluster, model=model, chat_model=chat_model, judge_model=judge_model)
+    return Corpus(
+        _spec_of(table),
+        cluster,
+        model=model,
+        chat_model=chat_model,
+        judge_model=judge_model,
+        reranker=reranker_of(reranker, timeout=rerank_timeout),
+    )
 
 
 def _spec_of(table: LanceTable | StoreSpec | str | Path | None) -> StoreSpec:

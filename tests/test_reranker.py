@@ -1,0 +1,228 @@
+"""Passages in the order of an endpoint with `/v1/rerank`, and in that of the search if it fails in any way."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefect_ollama import open_corpus
+from prefect_ollama.blocks import OllamaNode, OpenAICompatibleNode
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.commands import app
+from prefect_ollama.tasks.searching.reranker import RERANKED
+from tests.store_samples import IDENTITY, embedded
+
+TEXTS = [f"The lantern number {number} is lit." for number in range(8)]
+WORDS = "lantern"
+
+
+def scored(texts: list[str]) -> Any:
+    """Score the passages by the number in them, the last in the list first, as llama-server answers."""
+    rows = [{"index": place, "relevance_score": float(text.split()[3])} for place, text in enumerate(texts)]
+    return {"model": "m", "results": sorted(rows, key=lambda row: -row["relevance_score"])}
+
+
+@dataclass
+class Endpoint:
+    """A server with `/v1/rerank` and what it was asked; `answer` makes status and body of the passages."""
+
+    answer: Callable[[list[str]], tuple[int, bytes]] = lambda texts: (200, json.dumps(scored(texts)).encode())
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+    go_on: threading.Event = field(default_factory=threading.Event)
+    url: str = ""
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    made = Endpoint()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            made.asked.append(asked)
+            made.keys.append(self.headers.get("authorization"))
+            status, body = made.answer(asked.get("documents") or asked.get("texts"))
+            if self.path != "/v1/rerank":
+                status = 404
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        made.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield made
+        made.go_on.set()
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> StoreSpec:
+    spec = StoreSpec(str(tmp_path_factory.mktemp("db")), "documents")
+    store = Store.open(spec, identity=IDENTITY, create=True)
+    store.begin_run("r1", "papers")
+    store.write([embedded("a.pdf", TEXTS[:4]), embedded("b.pdf", TEXTS[4:])])
+    store.end_run()
+    return spec
+
+
+def test_passages_come_in_the_order_of_the_endpoint(endpoint: Endpoint, table: StoreSpec) -> None:
+    with open_corpus(table, reranker=endpoint.url) as corpus:
+        found = corpus.search(WORDS, mode="text", limit=3)
+        assert [hit.text for hit in found] == TEXTS[:-4:-1]
+        assert [hit.score for hit in found] == [7.0, 6.0, 5.0]
+        assert found.notes == ()
+        (asked,) = endpoint.asked
+        assert asked["query"] == WORDS
+        assert sorted(asked["documents"]) == sorted(TEXTS)
+        # Each of several questions is scored by itself, and no passages are not sent.
+        assert [len(each) for each in corpus.search_all([WORDS, "number"], mode="text", limit=2)] == [2, 2]
+        assert corpus.search("xylophone", mode="text") == []
+        assert len(endpoint.asked) == 3
+        documents = corpus.search(WORDS, mode="text", one_per_document=True)
+        assert [hit.path for hit in documents] == ["b.pdf", "a.pdf"]
+    assert len(TEXTS) < RERANKED
+
+
+def test_a_server_that_takes_texts_is_asked_for_these(endpoint: Endpoint, table: StoreSpec) -> None:
+    def tei(texts: list[str]) -> tuple[int, bytes]:
+        if "texts" not in endpoint.asked[-1]:
+            return 422, b'{"error": "missing field `texts`"}'
+        rows = [{"index": place, "score": float(text.split()[3])} for place, text in enumerate(texts)]
+        return 200, json.dumps(rows).encode()
+
+    endpoint.answer = tei
+    with open_corpus(table, reranker=endpoint.url) as corpus:
+        found = corpus.search(WORDS, mode="text", limit=2)
+    assert ([hit.text for hit in found], found.notes) == ([TEXTS[7], TEXTS[6]], ())
+
+
+def one_less(texts: list[str]) -> Any:
+    return {"results": scored(texts)["results"][1:]}
+
+
+def changed(**values: Any) -> Callable[[list[str]], Any]:
+    def answer(texts: list[str]) -> Any:
+        rows = scored(texts)["results"]
+        return {"results": [rows[0] | values, *rows[1:]]}
+
+    return answer
+
+
+FAULTS: dict[str, tuple[int, Callable[[list[str]], Any], str]] = {
+    "500": (500, lambda _: {"error": "out of memory"}, "500"),
+    "404": (404, lambda _: {}, "404"),
+    "401": (401, lambda _: {}, "401"),
+    "400 twice": (400, lambda _: {"error": "no"}, "400"),
+    "too few scores": (200, one_less, "7 scores for 8 passages"),
+    "no scores": (200, lambda _: {"results": []}, "0 scores"),
+    "another answer": (200, lambda _: {"data": "hello"}, "no list of scores"),
+    "NaN": (200, lambda texts: json.dumps(changed(relevance_score=float("nan"))(texts)), "JSON"),
+    "infinite": (200, lambda texts: json.dumps(scored(texts)).replace("7.0", "1e999"), "score|JSON"),
+    "null": (200, changed(relevance_score=None), "no finite number"),
+    "true": (200, changed(relevance_score=True), "no finite number"),
+    "a text": (200, changed(relevance_score="0.9"), "no finite number"),
+    "an index out of range": (200, changed(index=8), "does not match"),
+    "a negative index": (200, changed(index=-1), "does not match"),
+    "an index twice": (200, lambda texts: {"results": [scored(texts)["results"][0]] * 8}, "does not match"),
+    "an index of a fraction": (200, changed(index=1.5), "does not match"),
+    "no JSON": (200, lambda _: "<html>", "JSON|list of scores"),
+    "rows that are lists": (200, lambda _: [[0, 1.0]] * 8, "no list of scores"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_order_of_the_search_stays_if_the_endpoint_fails(
+    endpoint: Endpoint, table: StoreSpec, name: str
+) -> None:
+    status, made, told = FAULTS[name]
+
+    def answer(texts: list[str]) -> tuple[int, bytes]:
+        body = made(texts)
+        return status, (body if isinstance(body, str) else json.dumps(body)).encode()
+
+    endpoint.answer = answer
+    with open_corpus(table) as corpus:
+        plain = corpus.search(WORDS, mode="text", limit=3)
+    with open_corpus(table, reranker=endpoint.url) as corpus:
+        found = corpus.search(WORDS, mode="text", limit=3)
+    assert found == plain
+    (note,) = found.notes
+    assert note.startswith("The passages stand in the order of the search, not reranked: ")
+    assert any(each in note for each in told.split("|")), note
+
+
+def test_a_slow_or_absent_endpoint_is_not_waited_for(endpoint: Endpoint, table: StoreSpec) -> None:
+    def slow(texts: list[str]) -> tuple[int, bytes]:
+        endpoint.go_on.wait(60)
+        return 200, b"{}"
+
+    endpoint.answer = slow
+    with open_corpus(table, reranker=endpoint.url, rerank_timeout=0.2) as corpus:
+        found = corpus.search(WORDS, mode="text", limit=3)
+        assert len(found) == 3
+        assert "within 0.2 s" in found.notes[0]
+    with open_corpus(table, reranker="http://127.0.0.1:9/v1") as corpus:
+        found = corpus.search(WORDS, mode="text", limit=3)
+        assert (len(found), len(found.notes)) == (3, 1)
+
+
+def test_a_block_gives_key_and_model(endpoint: Endpoint, table: StoreSpec) -> None:
+    block = OpenAICompatibleNode(url=endpoint.url, model="bge-reranker", api_key="its-key")
+    with open_corpus(table, reranker=block) as corpus:
+        assert corpus.search(WORDS, mode="text", limit=1)[0].text == TEXTS[7]
+    assert endpoint.keys == ["Bearer its-key"]
+    assert endpoint.asked[0]["model"] == "bge-reranker"
+
+
+def test_what_is_no_reranker_is_refused(table: StoreSpec) -> None:
+    for named, told in (
+        ("http://host:99999/v1", "99999"),
+        ("http://user:secret@host/v1?x=1", "is no reranker"),
+        (OllamaNode(url="http://host:11434"), "Ollama does not rerank"),
+    ):
+        with pytest.raises(ConfigurationError, match=told) as caught:
+            open_corpus(table, reranker=named)  # type: ignore[arg-type]
+        assert caught.value.state == "Nothing was searched."
+    with pytest.raises(ConfigurationError, match="within 0 s"):
+        open_corpus(table, reranker="http://host/v1", rerank_timeout=0)
+
+
+def test_the_command_reranks_and_shows_why_not(
+    endpoint: Endpoint, table: StoreSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = ["search", WORDS, "--uri", table.uri, "--mode", "text", "--limit", "2", "--rerank", endpoint.url]
+    assert app([*at, "--json"], result_action="return_value") == 0
+    assert [hit["text"] for hit in json.loads(capsys.readouterr().out)] == [TEXTS[7], TEXTS[6]]
+    endpoint.answer = lambda _: (500, b"{}")
+    assert app(at, result_action="return_value") == 0
+    assert "not reranked" in " ".join(capsys.readouterr().out.split())
+    assert app([*at[:-1], "http://host:99999/v1"], result_action="return_value") == 2
+
+
+def test_many_passages_are_searched_for_a_few(endpoint: Endpoint, tmp_path: Path) -> None:
+    """The best passage may stand far down in the order of the search."""
+    spec = StoreSpec(str(tmp_path), "documents")
+    store = Store.open(spec, identity=IDENTITY, create=True)
+    store.begin_run("r1", "papers")
+    store.write([embedded("a.pdf", [f"The lantern number {number} is lit." for number in range(60)])])
+    store.end_run()
+    with open_corpus(spec, reranker=endpoint.url) as corpus:
+        corpus.search(WORDS, mode="text", limit=1)
+        corpus.search(WORDS, mode="text", limit=45)
+    assert [len(each["documents"]) for each in endpoint.asked] == [RERANKED, 45]
