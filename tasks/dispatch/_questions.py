@@ -109,5 +109,5 @@ def _urls_of(path: Path) -> list[str]:
             fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return [each for each in json.load(file) if isinstance(each, str)]
-        path.unlink(missing_ok=True)  # whoever asked is gone
+        path.unlink(missing_ok=True)  # the process that asked is gone
     return []
