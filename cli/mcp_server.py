@@ -91,7 +91,7 @@ class TableReader:
         judge_model: str | None = None,
     ) -> None:
         self._table, self._nodes = table, nodes
-        self._models = {"model": model, "chat_model": chat_model, "judge_model": judge_model}
+        self._models: dict[str, Any] = {"model": model, "chat_model": chat_model, "judge_model": judge_model}
         self._opening = Lock()
         self._corpus: Corpus | None = None
 

@@ -114,8 +114,8 @@ def search(
     rerank: Annotated[
         str | None,
         Parameter(
-            help="Server (llama-server, vLLM, TEI) that reranks the passages: its URL (http://gpu:8012/v1) or the name of a "
-            "saved OpenAI Compatible Node. If it fails, the order of the search stays."
+            help="Server (llama-server, vLLM, TEI) that reranks the passages: its URL (http://gpu:8012/v1) or the "
+            "name of a saved OpenAI Compatible Node. If it fails, the order of the search stays."
         ),
     ] = None,
     rerank_timeout: Annotated[

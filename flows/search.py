@@ -76,8 +76,8 @@ def search(
         Annotated[str, Field(min_length=1, title="Name or URL")] | Annotated[None, Field(title="None")],
         shown(
             "Reranker",
-            "Server (llama-server, vLLM, TEI) that reranks the passages: its URL (http://gpu-box:8012/v1) or the name of a "
-            "saved OpenAI Compatible Node. If it fails, the order of the search stays.",
+            "Server (llama-server, vLLM, TEI) that reranks the passages: its URL (http://gpu-box:8012/v1) or the "
+            "name of a saved OpenAI Compatible Node. If it fails, the order of the search stays.",
         ),
     ] = None,
     rerank_timeout: Annotated[
