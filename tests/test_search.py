@@ -110,6 +110,16 @@ def test_a_source_can_be_named_and_a_limit_holds(library: Library) -> None:
     assert len(search("gears one two", library.urls, library.table, only=only, one_per_document=True)) == 1
 
 
+def test_without_its_reranker_a_search_keeps_its_order(library: Library) -> None:
+    plain = search("derailleur chain", None, library.table, mode="text", limit=2)
+    found = search(
+        "derailleur chain", None, library.table, mode="text", limit=2, reranker="http://127.0.0.1:9/v1"
+    )
+    assert found == plain
+    (note,) = found.notes
+    assert "not reranked" in note
+
+
 def test_nodes_with_another_model_are_refused(library: Library) -> None:
     for node in library.nodes:
         node.control(models=["bge-m3"], weights="b")
