@@ -68,30 +68,28 @@ def printable(text: object, *, lines: bool = False, longest: int = MAX_CHARACTER
     return (_IN_LINES if lines else _IN_A_LINE).sub(_named, said)
 
 
-def escape_markdown(text: object, *, longest: int = CELL) -> str:
+def escape_markdown(text: object) -> str:
     """Return Markdown that shows a text literally in one line, also within a table or a list.
 
     White space of any kind becomes one space. Other invisible characters are shown as by `printable`. A very long word
-    gets places where a line may break.
+    gets places where a line may break, and a text of more than `CELL` characters is cut.
 
     Args:
         text: The text, or an object that `str` converts to it.
-        longest: Characters of the text to keep.
     """
-    shown = printable(" ".join(str(text).split()), longest=longest)
+    shown = printable(" ".join(str(text).split()), longest=CELL)
     shown = _WIDE_WORD.sub(rf"\1{MAY_BREAK}", shown)
     parts = (_ACTIVE.sub(r"\\\1", html.escape(part, quote=False)) for part in _ADDRESS.split(shown))
     return _AT_THE_START.sub(r"\1\3\\\2\4", _PART.join(parts))
 
 
-def escape_html(text: object, *, longest: int = CELL) -> str:
-    """Return HTML that shows a text literally in one line.
+def escape_html(text: object) -> str:
+    """Return HTML that shows a text literally in one line, cut after `CELL` characters.
 
     Args:
         text: The text, or an object that `str` converts to it.
-        longest: Characters of the text to keep.
     """
-    return html.escape(printable(" ".join(str(text).split()), longest=longest))
+    return html.escape(printable(" ".join(str(text).split()), longest=CELL))
 
 
 def escape_json(document: str) -> str:

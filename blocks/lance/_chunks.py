@@ -226,10 +226,10 @@ class Chunks(VersionedTable):
         return f"table {self._spec.table!r}"
 
 
-def groups(values: Sequence[str], size: int = IDS_A_FILTER) -> Iterator[Sequence[str]]:
+def groups(values: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield the values in groups that a filter can list."""
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
+    for start in range(0, len(values), IDS_A_FILTER):
+        yield values[start : start + IDS_A_FILTER]
 
 
 def _embedded_hashes(batch: pa.RecordBatch) -> list[str]:

@@ -114,14 +114,13 @@ def tell_again(ended: Mapping[UUID, Ended], *, doubtful: bool) -> None:
             _tell(run, known.model_copy(update={"id": uuid4(), "timestamp": known.timestamp}))
 
 
-def wait_until_recorded(ended: Collection[UUID], *, seconds: float = 10) -> bool:
+def wait_until_recorded(ended: Collection[UUID]) -> bool:
     """Wait until a temporary server has recorded the ends of the task runs of the current flow run.
 
     For a permanent server this returns at once.
 
     Args:
         ended: Ids of the task runs that ended last. When they are recorded, so are the earlier ones.
-        seconds: How long to wait at most.
 
     Returns:
         Whether all ends were recorded.
@@ -132,7 +131,7 @@ def wait_until_recorded(ended: Collection[UUID], *, seconds: float = 10) -> bool
     with SyncClientContext.get_or_create() as context:
         if context.client.server_type != ServerType.EPHEMERAL:
             return True
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + LAG
         while not _recorded(context.client, ended):
             if time.monotonic() > deadline:
                 return False
