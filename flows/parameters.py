@@ -79,8 +79,8 @@ SourceParameter = Annotated[
     BeforeValidator(as_source),
     shown(
         "Source",
-        "Folder with PDFs (its folders too), a glob pattern such as `papers/**/*.pdf`, or a list of files. "
-        "`@FILE` names a file with such a list, one path a line.",
+        "Folder with PDFs and subfolders, a glob pattern such as `papers/**/*.pdf`, or a list of files. "
+        "`@FILE` names a file with such a list, one path on each line.",
     ),
 ]
 NodesParameter = Annotated[
@@ -100,8 +100,8 @@ NodesParameter = Annotated[
     shown(
         "Cluster",
         "The nodes that embed: a cluster block or its name; or URLs and names of node blocks. A URL that ends in /v1 "
-        "names a server of the OpenAI API. Without: the node that OLLAMA_HOST names, else an Ollama on this host, else "
-        "the embedded model.",
+        "names a server of the OpenAI API. By default the node that OLLAMA_HOST names, otherwise an Ollama on this "
+        "host, otherwise the embedded model.",
     ),
 ]
 TableParameter = Annotated[
@@ -112,20 +112,22 @@ TableParameter = Annotated[
     shown(
         "Table",
         "A table block; or the name of a table in `lancedb` in Prefect's home, a folder (with a slash in it) or an "
-        "object store's URL, or `block:NAME` for a saved block. Without: `documents` in `lancedb` in Prefect's home.",
+        "object store's URL, or `block:NAME` for a saved block. By default `documents` in `lancedb` in Prefect's home.",
     ),
 ]
 ExcludeParameter = Annotated[
     list[Annotated[str, Field(min_length=1)]],
     shown(
         "Exclude",
-        "Patterns of files and folders to leave out, as in a `.gitignore`: `drafts/`, `*-old.pdf`, `/2019/**`. "
-        "Documents of a folder that are left out leave the table. Hidden files are left out in any case.",
+        "Patterns of files and folders to exclude, as in a `.gitignore`: `drafts/`, `*-old.pdf`, `/2019/**`. "
+        "Excluded documents of a folder are removed from the table. Hidden files are always excluded.",
     ),
 ]
 ModelParameter = Annotated[
     Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="Default")],
-    shown("Model", "Embedding model, by Ollama's name. Without: the table's own, else the cluster's."),
+    shown(
+        "Model", "Embedding model, by Ollama's name. By default the table's model, otherwise the cluster's."
+    ),
 ]
 
 
@@ -154,7 +156,9 @@ class Password(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     pattern: str = Field(
-        "*", title="Pattern", description="Glob pattern of the files it is for, such as `bank/*.pdf`."
+        "*",
+        title="Pattern",
+        description="Glob pattern of the files with this password, such as `bank/*.pdf`.",
     )
     password: Annotated[
         SecretStr,
@@ -174,13 +178,13 @@ class Password(BaseModel):
         ),
     ] = Field(
         title="Password",
-        description="Tried on each encrypted file that fits the pattern. Whoever may see the run in Prefect can "
-        "read one that is written here; a Secret block keeps it.",
+        description="It is tried on each encrypted file that matches the pattern. Everybody who can see the run in "
+        "Prefect can read a password that is written here; a Secret block hides it.",
     )
 
 
 class Reading(_Options):
-    """How files are read, and what one file may cost."""
+    """How files are read, and the limits of each file."""
 
     ocr: Literal["auto", "off"] = Field(
         "auto",
@@ -194,21 +198,21 @@ class Reading(_Options):
     running_heads: Literal["drop", "keep"] = Field(
         "drop",
         title="Running heads",
-        description="Running heads, feet and page numbers that repeat from page to page: `drop` leaves them out and "
-        "lists them in the report, `keep` stores them with every page.",
+        description="Running heads, feet and page numbers that repeat from page to page: `drop` removes them and lists "
+        "them in the report, `keep` stores them with every page.",
     )
     passwords: list[Password] = Field([], title="Passwords", description="For encrypted files.")
     allow_partial: bool = Field(
         False,
         title="Allow partial documents",
-        description="Keep the pages read before a limit stopped the parser.",
+        description="Keep the pages that were read before a limit stopped the parser.",
     )
-    memory_mb: int = Field(1024, gt=0, title="Memory", description="MiB that one file may take.")
+    memory_mb: int = Field(1024, gt=0, title="Memory", description="MiB of memory for one file.")
     cpu_seconds: float = Field(
-        60, gt=0, title="CPU time", description="Seconds of CPU for one file, OCR apart."
+        60, gt=0, title="CPU time", description="Seconds of CPU time for one file, without OCR."
     )
     wall_seconds: float = Field(
-        180, gt=0, title="Wall time", description="Seconds by the clock for one file, OCR apart."
+        180, gt=0, title="Wall time", description="Seconds by the clock for one file, without OCR."
     )
     max_pages: int = Field(50_000, gt=0, title="Max pages", description="Pages that one file may have.")
     output_mb: int = Field(
@@ -247,20 +251,22 @@ class Reading(_Options):
 
 
 class Chunking(_Options):
-    """How documents are cut into chunks, in the model's tokens. Another cut needs another table."""
+    """Sizes of chunks, in the model's tokens. Other sizes need another table."""
 
     target_tokens: int = Field(
-        200, ge=16, title="Target tokens", description="Tokens that a chunk has on average."
+        200, ge=16, title="Target tokens", description="Mean number of tokens in a chunk."
     )
-    max_tokens: int = Field(256, ge=16, title="Max tokens", description="Tokens that no chunk exceeds.")
+    max_tokens: int = Field(
+        256, ge=16, title="Max tokens", description="Highest number of tokens in a chunk."
+    )
     overlap_tokens: int = Field(
         30,
         ge=0,
         title="Overlap tokens",
-        description="Tokens of the last sentences that the next chunk repeats, at most.",
+        description="Highest number of tokens of the last sentences that the next chunk repeats.",
     )
     min_tokens: int = Field(
-        40, ge=0, title="Min tokens", description="A shorter chunk is joined to its neighbour."
+        40, ge=0, title="Min tokens", description="A shorter chunk is joined to the next or previous one."
     )
     context_tokens: int = Field(
         48,
@@ -277,18 +283,18 @@ class Chunking(_Options):
 
 
 class Advanced(_Options):
-    """What is rarely set."""
+    """Options that are rarely set."""
 
     remove_missing: bool = Field(
-        True, title="Remove missing", description="Take documents out of the table whose file is gone."
+        True, title="Remove missing", description="Remove documents from the table whose file is gone."
     )
     allow_empty: bool = Field(
-        False, title="Allow empty", description="Allow that all documents of the source are removed."
+        False, title="Allow empty", description="Allow removing all documents of the source."
     )
     pull: bool = Field(
         False,
         title="Pull",
-        description="Let nodes download the model if they lack it, also where the cluster does not say so.",
+        description="Nodes without the model may download it, even if the cluster does not allow it.",
     )
     fail_if_files_fail: bool = Field(
         False,
@@ -297,12 +303,14 @@ class Advanced(_Options):
         "as Completed, and its message says how many files need attention. Either way all the rest is stored.",
     )
     use_cache: bool = Field(
-        True, title="Use the cache", description="Keep vectors, so that no text is ever embedded twice."
+        True,
+        title="Use the cache",
+        description="Keep vectors in the cache, so that no text is embedded twice.",
     )
 
 
 class Only(_Options):
-    """Which passages a search may find; what is left out lets all through."""
+    """Conditions for the passages of a search; an empty one sets no condition."""
 
     documents: list[Annotated[str, Field(min_length=1)]] = Field(
         [],
@@ -319,10 +327,10 @@ class Only(_Options):
         None, title="First page", description="Counted from 1."
     )
     last_page: Annotated[int, Field(ge=1, title="Page")] | Annotated[None, Field(title="Any")] = Field(
-        None, title="Last page", description="A passage has to stand on one of these pages."
+        None, title="Last page", description="Only passages on these pages are found."
     )
-    title: str = Field("", title="Title", description="Documents whose title holds this.")
-    author: str = Field("", title="Author", description="Documents whose author holds this.")
+    title: str = Field("", title="Title", description="Documents with this text in their title.")
+    author: str = Field("", title="Author", description="Documents with this text in their author.")
 
     def to_options(self) -> Filter:
         """The filter of a search."""

@@ -1,7 +1,7 @@
-"""A document as a row of atoms: the smallest pieces that chunks are made of, each counted once.
+"""Divide a document into atoms: the smallest pieces of chunks, whose tokens are counted once.
 
-An atom is a heading, a sentence (a part of it, where it is too long), or a table (a row of it, where it is too
-long). Joined again with their glue, the atoms are the text of the document.
+An atom is a heading, a sentence (or a part of one that is too long), or a table (or a row of one that is too long).
+Joined with their glue, the atoms are the text of the document.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from prefect_ollama.tasks.chunking._compact import CompactTable, compact
 from prefect_ollama.tasks.chunking._sentences import sentences, short_enough
 from prefect_ollama.tasks.parsing import Block, ParsedDocument
 
-# How good a place is to begin a chunk.
+# The kinds of borders between atoms, from the best to the worst place to begin a chunk.
 CHAPTER: Final = 4
 HEADING: Final = 3
 PARAGRAPH: Final = 2
 SENTENCE: Final = 1
 INSIDE: Final = 0
 
-# A heading is repeated in every chunk of its section if it takes no more than this of it.
+# A heading is repeated in every chunk of its section if it takes at most this part of a chunk.
 _CONTEXT_SHARE: Final = 0.15
 
 
@@ -32,11 +32,11 @@ class Atom:
     """One atom.
 
     Attributes:
-        text: Without white space at its ends; never empty.
-        glue: What stands between the atom before and this one.
-        tokens: Its length, counted by itself.
-        border: How good it is to begin a chunk with it.
-        regions: Where it stands: the lines of its block that it takes up, or all of a table.
+        text: Its text without white space at the ends; never empty.
+        glue: The text between the atom before and this one.
+        tokens: Its own number of tokens.
+        border: The kind of border before it.
+        regions: Its place: the lines of its block that it covers, or the whole of a table.
         path: Headings above it, itself included if it is one.
         is_heading: Whether it is a heading, which stays with what follows.
         context: What a chunk that begins with this atom repeats before it: the heading of its section, or the
@@ -66,7 +66,7 @@ class Atom:
 def make_atoms(document: ParsedDocument, longest: int, count_tokens: Callable[[str], int]) -> list[Atom]:
     """Divide a document into atoms of at most `longest` tokens.
 
-    A footnote or a running head that stands between two parts of a paragraph comes after it.
+    A footnote or a running head between two parts of a paragraph comes after the paragraph.
     """
     found: list[Atom] = []
     path: list[tuple[int, str]] = []
@@ -79,7 +79,7 @@ def make_atoms(document: ParsedDocument, longest: int, count_tokens: Callable[[s
             path.append((block.level, block.text))
             section = _Section(tuple(text for _, text in path), "", 0)
             parts = list(_prose(number, block, section, longest, count_tokens))
-            # A heading that takes up much of a chunk is not worth repeating.
+            # A long heading is not repeated, because it would take too much of each chunk.
             if len(parts) == 1 and parts[0].tokens <= _CONTEXT_SHARE * longest:
                 section = _Section(section.path, f"{block.text}\n\n", parts[0].tokens)
             found += parts
@@ -111,7 +111,7 @@ def _in_order(document: ParsedDocument) -> Iterator[tuple[int, Block]]:
 
 
 def _tables_whole(blocks: Iterator[tuple[int, Block]]) -> Iterator[list[tuple[int, Block]]]:
-    """Put the parts of a table that goes on over pages together; every other block stays by itself."""
+    """Join the parts of a table that continues over pages. Every other block stays alone."""
     whole: list[tuple[int, Block]] = []
     for number, block in blocks:
         if whole and not (block.kind == "table" and block.continues and whole[0][1].kind == "table"):
@@ -156,7 +156,7 @@ def _prose(
 
 
 def _lines(number: int, block: Block, start: int, end: int) -> Region:
-    """The lines of a block that a part of its text stands on."""
+    """Return the lines of a block that a part of its text covers."""
     box = block.box
     if not block.ends:
         return Region(number, *box)
@@ -170,7 +170,7 @@ _WIDE: Final = (("\u2e80", "\u9fff"), ("\uf900", "\uffef"), ("\u0e00", "\u0eff")
 
 
 def _wide(character: str) -> bool:
-    """Whether words of its script stand without spaces between them."""
+    """Return whether its script has no spaces between words."""
     return any(first <= character <= last for first, last in _WIDE)
 
 

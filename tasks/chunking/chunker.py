@@ -1,9 +1,9 @@
-"""Chunks by structure: whole sections, paragraphs and sentences, of about the wanted length, and stable.
+"""Chunk documents by their structure: whole sections, paragraphs and sentences, of about the target length.
 
-A chunk never reaches from one chapter (a heading of the highest level) into another, unless a chapter is too
-short to stand alone. Where a chunk ends is chosen among the borders near the wanted length by how good they are
-and by a hash of what follows, not by where the chunk began: after an edit the borders fall in step again within
-a few chunks, so that all later ones keep their text.
+A chunk never crosses from one chapter (a heading of the highest level) into another, unless a chapter is too short to
+be a chunk. The end of a chunk is chosen among the borders near the target length, by their quality and by a hash of
+the text that follows, and not by the beginning of the chunk. So after an edit the borders are the same again within a
+few chunks, and all later chunks keep their text.
 """
 
 from __future__ import annotations
@@ -35,8 +35,11 @@ from prefect_ollama.tasks.parsing import ParsedDocument
 CHUNKER_VERSION: Final = 4
 """Changes whenever the same document and options would give other chunks."""
 
+# Score of a border by its kind: headings are best, and borders within a sentence are worst.
 _WEIGHT: Final = {CHAPTER: 1.6, HEADING: 1.5, PARAGRAPH: 0.8, SENTENCE: 0.2, INSIDE: -0.5}
+# Weight of the hash of the text after a border. It lets borders fall in the same places again after an edit.
 _HASH_WEIGHT: Final = 0.6
+# Weight of the deviation from the target length, as a part of that length.
 _LENGTH_WEIGHT: Final = 0.8
 
 
@@ -50,11 +53,11 @@ def chunk_document(
     """Divide a document into chunks.
 
     Args:
-        document: As parsed.
-        options: Sizes in tokens; the defaults when not given.
-        count_tokens: Length of a text in the model's tokens; asked once for each sentence, and once more for
-            a chunk that comes near the limit.
-        name: Name of the document's file, which its context says.
+        document: The parsed document.
+        options: Sizes in tokens.
+        count_tokens: Returns the length of a text in the model's tokens. It is called once for each sentence, and once
+            more for a chunk near the limit.
+        name: Name of the document's file, for its context.
     """
     options = options or ChunkOptions()
     longest = options.max_tokens - options.overlap_tokens
@@ -74,7 +77,7 @@ def chunk_document(
 
 
 class _Embedded:
-    """Says what of each chunk is embedded."""
+    """Gives each chunk the text that is embedded."""
 
     def __init__(
         self,
@@ -132,15 +135,15 @@ def _compact(text: str, atoms: list[Atom]) -> str:
 
 
 def _says_something(text: str) -> bool:
-    """Whether a text has a letter or a figure: a chunk of nothing but signs would be found by chance."""
+    """Return whether a text has a letter or a digit. A chunk of signs only would be found by chance."""
     return any(map(str.isalnum, text))
 
 
 def split_chunk(chunk: Chunk) -> list[Chunk]:
-    """Divide a chunk that a node calls too long in two, at the best border near its middle; nothing is lost.
+    """Divide a chunk that is too long for a node into two, at the best border near its middle, without losing text.
 
-    Both parts keep the position of the whole: `renumbered` gives a list of chunks new ones. What is embedded before the
-    text goes before both.
+    Both parts keep the position of the chunk; `renumbered` gives a list of chunks new positions. The context that is
+    embedded before the text is before both parts.
     """
     if len(chunk.text) < 2:
         return [chunk]
@@ -165,7 +168,7 @@ def renumbered(chunks: list[Chunk]) -> list[Chunk]:
 
 
 def _chapters(atoms: list[Atom], min_tokens: int) -> Iterator[list[Atom]]:
-    """Divide at chapters; one that is too short to stand alone goes with the next, or the last with the one before."""
+    """Divide at chapters. A chapter that is too short goes with the next one, and the last with the one before."""
     chapters: list[list[Atom]] = []
     size = 0
     for atom in atoms:
@@ -218,7 +221,7 @@ def _end(atoms: list[Atom], before: list[int], start: int, options: ChunkOptions
             best, best_score = end, score
     if best:
         return best
-    # Nothing good within reach: as much as fits, but no heading without what it heads.
+    # No border qualifies: take as much as fits, but do not end with a heading.
     while last > start + 1 and last < count and atoms[last - 1].is_heading:
         last -= 1
     return last
@@ -249,7 +252,7 @@ def _chunk(atoms: list[Atom], start: int, end: int, overlap_tokens: int) -> Chun
 
 
 def _overlap(atoms: list[Atom], start: int, overlap_tokens: int) -> int:
-    """Where the chunk really begins: some whole sentences before, of the same section."""
+    """Return the first atom of a chunk with its overlap: some whole sentences before it, of the same section."""
     first, tokens = start, 0
     while (
         first > 0
@@ -267,7 +270,7 @@ def _overlap(atoms: list[Atom], start: int, overlap_tokens: int) -> int:
 
 
 def _regions(atoms: list[Atom]) -> tuple[Region, ...]:
-    """One rectangle for each run of lines or blocks that stand one below the other."""
+    """Return one rectangle for each run of lines or blocks that are one below the other."""
     found: list[Region] = []
     for region in (region for atom in atoms for region in atom.regions):
         if found and found[-1] == region:
@@ -294,12 +297,13 @@ def _continues(above: Region, below: Region) -> bool:
 
 
 def _too_long(chunk: Chunk, max_tokens: int, count_tokens: Callable[[str], int]) -> bool:
-    """Whether a chunk exceeds the limit: a tokenizer may count a text longer than the sum of its sentences."""
+    """Return whether a chunk exceeds the limit. A text may have more tokens than its sentences together."""
+    # Counting is slow, so a chunk well below the limit is not counted as a whole.
     return chunk.tokens > 0.8 * max_tokens and count_tokens(chunk.text) > max_tokens
 
 
 def _fitting(chunk: Chunk, max_tokens: int, count_tokens: Callable[[str], int]) -> Iterator[Chunk]:
-    """Make sure of the limit, dividing what exceeds it; a chunk that comes near it is counted as a whole."""
+    """Divide a chunk until no part exceeds the limit. A chunk near the limit is counted as a whole."""
     if chunk.tokens > 0.8 * max_tokens:
         tokens = count_tokens(chunk.text)
         if tokens > max_tokens and len(chunk.text) > 1:

@@ -1,4 +1,4 @@
-"""What a caller may set for chunking."""
+"""The options of chunking."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class ChunkOptions:
     """Sizes of chunks, in the model's tokens.
 
     Attributes:
-        target_tokens: Length that chunks have on average, roughly.
-        max_tokens: Length that no chunk exceeds, overlap included. At most what the model reads.
-        overlap_tokens: A chunk begins with the last whole sentences of the one before, up to this length,
-            where both belong to the same section. 0 for none.
-        min_tokens: A chunk shorter than this is joined to its neighbour, if need be across a heading.
-        context_tokens: Length, on top of `max_tokens`, of what is embedded before a chunk and not shown: title of the
-            document, running heads, headings, title of a table. 0 embeds chunks as they are shown.
+        target_tokens: Approximate mean length of chunks.
+        max_tokens: Length that no chunk exceeds, with its overlap; at most the context of the model.
+        overlap_tokens: A chunk begins with the last whole sentences of the one before, up to this length, if both are
+            in the same section. 0 for none.
+        min_tokens: A shorter chunk is joined to the next or previous one, even across a heading if necessary.
+        context_tokens: Length, in addition to `max_tokens`, of the context that is embedded before a chunk and not
+            shown: title of the document, running heads, headings, title of a table. 0 embeds chunks as they are shown.
     """
 
     target_tokens: int = 200
