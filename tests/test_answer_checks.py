@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from prefect_ollama.tasks.answering._extract import best_sentences
 from prefect_ollama.tasks.answering._facts import missing_names, unsupported_facts
 from prefect_ollama.tasks.answering._normal import find_quote, normal
 from prefect_ollama.tasks.answering._reading import Reader, complete_sentences, context_of
+from prefect_ollama.tasks.answering._retrieval import Strength, strength
 from prefect_ollama.tasks.answering._words import contradicts, overlap
 
 PASSAGE = (
@@ -241,6 +243,22 @@ def test_sentences_are_heard_as_they_become_whole() -> None:
     assert heard[-1] == ['A } " [b]', "C"]
     assert {len(each) for each in heard} == {0, 1, 2}
     assert complete_sentences('{"other": [{"text": "A"}]}') == []
+
+
+def test_weak_passages_are_told_from_strong_ones() -> None:
+    def found(cosine: float, question: str = "Why does the sea rise?", model: str = "all-minilm") -> Strength:
+        return strength(question, [replace(hit("The Moon pulls the sea."), vector_score=cosine)], model)
+
+    assert found(0.05).too_weak_to_ask
+    assert not found(0.3).too_weak_to_ask
+    assert found(0.3).too_weak_to_extract
+    assert not found(0.6).too_weak_to_extract
+    assert found(0.6, "Why does the sea rise in Paris?").too_weak_to_extract
+    # Cosines of other models are not known, and a question in another language shares no word.
+    other = found(0.05, "Warum steigt das Meer?", "bge-m3")
+    assert not other.too_weak_to_ask
+    assert other.too_weak_to_extract
+    assert strength("Why?", [], "bge-m3").too_weak_to_ask
 
 
 def test_without_nodes_the_best_sentences_are_those_with_the_words_of_the_question() -> None:

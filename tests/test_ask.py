@@ -200,7 +200,7 @@ def test_nothing_verified_is_not_in_the_documents(library: Library, sentences: l
 
 def test_weak_retrieval_asks_no_model(library: Library) -> None:
     library.script([RECEDES])
-    answer = ask(library, "Zyzzyva quokka xylophone?")
+    answer = ask(library, "Zyzzyva quokka xylophone?", mode="text")
     assert (answer.kind, answer.sentences) == ("not_found", ())
     assert sum(node.stats()["chat_requests"] for node in library.nodes) == 0
 

@@ -3,7 +3,8 @@
     PREFECT_OLLAMA_TEST_NODES=http://gpu-box:11434,http://laptop:11434 uv run pytest -m real
 
 `PREFECT_OLLAMA_TEST_MODEL` names the model, `all-minilm` without it; every node must have it. Without the first
-variable nothing here is collected. The nodes get some hundred short requests and the sample documents.
+variable nothing here is collected. `PREFECT_OLLAMA_TEST_CHAT_MODEL` names a chat model that at least one node has;
+without it answers are sentences of the documents. The nodes get some hundred short requests and the sample documents.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from prefect_ollama.blocks.nodes.address import base_url
 from prefect_ollama.blocks.nodes.check import check_cluster, check_node
 from prefect_ollama.blocks.nodes.prefixes import prefixes_of
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
-from prefect_ollama.flows import ingest_pdfs, search
+from prefect_ollama.flows import ask, ingest_pdfs, search
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from tests.flow_samples import chunks
 from tests.recorded import VERSIONS, recorded, requests
@@ -39,6 +40,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
 URLS = [base_url(url) for url in os.environ["PREFECT_OLLAMA_TEST_NODES"].split(",") if url.strip()]
 MODEL = os.environ.get("PREFECT_OLLAMA_TEST_MODEL", "all-minilm")
+CHAT_MODEL = os.environ.get("PREFECT_OLLAMA_TEST_CHAT_MODEL") or None
 SAMPLES = Path(__file__).parent.parent / "samples"
 
 NEEDS_TESSERACT = "lamp-scan.pdf"
@@ -214,3 +216,16 @@ def test_a_question_finds_its_passage(table: Path) -> None:
         LanceTable(uri=str(table)),
     )
     assert any(hit.path.endswith("measuring-the-world.pdf") for hit in hits)
+
+
+def test_an_answer_shows_only_what_stands_in_the_documents(table: Path) -> None:
+    cluster = OllamaCluster(nodes=URLS, model=MODEL, chat_model=CHAT_MODEL, judge_model=CHAT_MODEL)
+    for question in ("How fast does the Moon move away from the Earth?", "What is the capital of Mongolia?"):
+        answer = ask(question, cluster, LanceTable(uri=str(table)))
+        assert answer.kind in (("answer", "not_found") if CHAT_MODEL else ("extract", "not_found"))
+        assert bool(answer) == bool(answer.sentences)
+        for sentence in answer.sentences:
+            assert sentence.supported
+            for quote in sentence.quotes:
+                assert answer.passages[quote.passage - 1].text[quote.start : quote.end] == quote.text
+        assert all(each.reason for each in answer.dropped)

@@ -9,7 +9,9 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from prefect_ollama.tasks.answering._drafting import Drafts, write_drafts
-    from prefect_ollama.tasks.answering._retrieval import Strength, strength
+    from prefect_ollama.tasks.answering._judging import SUPPORT_THRESHOLD, support_of_claim
+    from prefect_ollama.tasks.answering._normal import find_quote, normal
+    from prefect_ollama.tasks.answering._retrieval import EXTRACT_THRESHOLD, Strength, strength
     from prefect_ollama.tasks.answering.answering import (
         Judged,
         answer_question,
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.answering.options import AskEvent, AskOptions, Listen, silent
 
 __all__ = [
+    "EXTRACT_THRESHOLD",
+    "SUPPORT_THRESHOLD",
     "AnswerNodes",
     "AskEvent",
     "AskOptions",
@@ -31,9 +35,12 @@ __all__ = [
     "answer_question",
     "answering_nodes",
     "choose",
+    "find_quote",
     "judge_drafts",
+    "normal",
     "silent",
     "strength",
+    "support_of_claim",
     "with_models",
     "without_chat",
     "write_drafts",
@@ -44,7 +51,9 @@ if not TYPE_CHECKING:
         __name__,
         {
             "_drafting": ("Drafts", "write_drafts"),
-            "_retrieval": ("Strength", "strength"),
+            "_judging": ("SUPPORT_THRESHOLD", "support_of_claim"),
+            "_normal": ("find_quote", "normal"),
+            "_retrieval": ("EXTRACT_THRESHOLD", "Strength", "strength"),
             "answering": ("Judged", "answer_question", "choose", "judge_drafts", "without_chat"),
             "nodes": ("AnswerNodes", "answering_nodes", "with_models"),
             "options": ("AskEvent", "AskOptions", "Listen", "silent"),

@@ -30,12 +30,14 @@ class Strength:
 
     Attributes:
         score: 0 to 1: share of the question's words that the passages have, and the best cosine where the model's
-            cosines are known.
+            cosines are known; -1 where there is no passage.
         missing: Names, codes and numbers of the question that no passage has.
+        measured: Whether the best cosine is in the score.
     """
 
     score: float
     missing: tuple[str, ...]
+    measured: bool = False
 
     @property
     def too_weak_to_extract(self) -> bool:
@@ -44,8 +46,11 @@ class Strength:
 
     @property
     def too_weak_to_ask(self) -> bool:
-        """Whether it is not worth to ask a chat model."""
-        return self.score < ANSWER_THRESHOLD
+        """Whether it is not worth to ask a chat model.
+
+        A question in another language than the documents shares no word with them, so words alone do not decide.
+        """
+        return self.score < (ANSWER_THRESHOLD if self.measured else 0.0)
 
 
 def is_measured(model: str) -> bool:
@@ -66,7 +71,6 @@ def strength(question: str, hits: Sequence[Hit], model: str) -> Strength:
     found = set[str]().union(*map(content_words, texts))
     shared = len(words & found) / len(words) if words else 0.0
     cosines = [hit.vector_score for hit in hits if hit.vector_score is not None]
-    score = shared
-    if cosines and is_measured(model):
-        score = COSINE_WEIGHT * max(cosines) + (1 - COSINE_WEIGHT) * shared
-    return Strength(score if hits else 0.0, tuple(missing_names(question, texts)))
+    measured = bool(cosines) and is_measured(model)
+    score = COSINE_WEIGHT * max(cosines) + (1 - COSINE_WEIGHT) * shared if measured else shared
+    return Strength(score if hits else -1.0, tuple(missing_names(question, texts)), measured)

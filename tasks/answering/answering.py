@@ -32,6 +32,9 @@ NO_JUDGE = (
     "No judge model judged this: shared words and embeddings decided whether quotes support a sentence. They are wrong "
     "about four times in ten where a sentence differs from its quotes in little."
 )
+EXTRACT_PASSAGES = 6
+"""Passages whose sentences are looked at without a chat model."""
+
 WEAK = "What the documents hold has too little in common with the question."
 
 
@@ -111,6 +114,8 @@ def without_chat(
     if found.too_weak_to_extract:
         why = f"No passage has {', '.join(found.missing[:8])}." if found.missing else WEAK
         return CheckedAnswer(question, NOT_FOUND, passages=passages, notes=(why,), judged_by=VERBATIM)
+    # Every sentence of them is embedded, which takes the embedded node a second for some fifty.
+    passages = reading_order(hits[:EXTRACT_PASSAGES])
     best = best_sentences(question, passages, nodes.embed)
     return CheckedAnswer(
         question,

@@ -215,7 +215,7 @@ class Corpus:
                 normalised(question),
                 hits,
                 nodes,
-                model=self._store.identity.model,
+                model=self.model,
                 options=options,
                 listen=listen or silent,
             )
@@ -223,6 +223,11 @@ class Corpus:
     async def aask(self, question: str, **options: Any) -> CheckedAnswer:
         """`ask`, for async code: other coroutines run meanwhile. The options are those of `ask`."""
         return await asyncio.to_thread(self.ask, question, **options)
+
+    @property
+    def model(self) -> str:
+        """Ollama's name of the table's embedding model."""
+        return self._store.identity.model
 
     def close(self) -> None:
         """Close connections, and end an embedded node."""

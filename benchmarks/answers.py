@@ -1,0 +1,211 @@
+"""How good answers over `samples/` are: right ones, quotes that were found, refusals; and the curves of thresholds.
+
+`samples/questions.jsonl` holds questions that the samples answer, with a phrase of the answer, and
+`samples/unanswerable.jsonl` those that they do not answer. `samples/claims.jsonl` holds sentences that a quote proves
+or does not prove. Without a chat model the answers are sentences of the documents.
+
+    uv run python -m benchmarks.answers                                 the embedded model, no chat model
+    uv run python -m benchmarks.answers --node URL --chat-model qwen3 --judge-model qwen3
+    uv run python -m benchmarks.answers --table FOLDER/                 a table of the samples that is there
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from prefect_ollama import AskOptions, CheckedAnswer, Corpus, open_corpus
+from prefect_ollama.tasks.answering import (
+    EXTRACT_THRESHOLD,
+    SUPPORT_THRESHOLD,
+    find_quote,
+    normal,
+    strength,
+    support_of_claim,
+)
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+PASSAGES = AskOptions().passages
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A labelled question and its answer; `score` is how well the passages fit, -1 where a name is missing."""
+
+    label: dict[str, Any]
+    answer: CheckedAnswer
+    score: float
+
+    @property
+    def answerable(self) -> bool:
+        return "answer" in self.label
+
+    @property
+    def right(self) -> bool:
+        """Whether the labelled phrase stands in the answer, or in what it quotes on a labelled page."""
+        phrase, file = self.label["answer"], self.label["file"]
+        texts = [each.text for each in self.answer.sentences] + [
+            quote.context
+            for quote in self.answer.quotes()
+            if quote.path == file
+            and set(range(quote.page_from, quote.page_to + 1)) & set(self.label["pages"])
+        ]
+        return any(find_quote(phrase, normal(text)) is not None for text in texts)
+
+
+def lines(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (SAMPLES / name).read_text("utf-8").splitlines()]
+
+
+@contextmanager
+def corpus_of(arguments: argparse.Namespace) -> Iterator[Corpus]:
+    nodes = arguments.cluster or arguments.node or None
+    models = {"chat_model": arguments.chat_model, "judge_model": arguments.judge_model}
+    with tempfile.TemporaryDirectory() as folder:
+        place = arguments.table or f"{folder}/"
+        if arguments.table is None:
+            from prefect_ollama.flows import ingest_pdfs
+
+            ingest_pdfs(str(SAMPLES), nodes, place)
+        with open_corpus(place, nodes, **models) as corpus:
+            yield corpus
+
+
+def ask_all(corpus: Corpus, labels: Sequence[dict[str, Any]], options: AskOptions) -> list[Asked]:
+    found = []
+    for label in labels:
+        question = label["question"]
+        hits = corpus.search(question, limit=PASSAGES)
+        fits = strength(question, hits, corpus.model)
+        found.append(
+            Asked(label, corpus.ask(question, options=options), -1.0 if fits.missing else fits.score)
+        )
+    return found
+
+
+def share(part: int, whole: int) -> str:
+    return f"{part / whole:.3f}" if whole else "–"
+
+
+def refusals(refused: Sequence[bool], answerable: Sequence[bool]) -> tuple[str, str, str]:
+    """Precision and recall of refusals, and the share of answerable questions that are not refused."""
+    right = sum(each and not label for each, label in zip(refused, answerable, strict=True))
+    kept = sum(not each and label for each, label in zip(refused, answerable, strict=True))
+    return (
+        share(right, sum(refused)),
+        share(right, len(answerable) - sum(answerable)),
+        share(kept, sum(answerable)),
+    )
+
+
+def threshold_curve(asked: Sequence[Asked]) -> Table:
+    table = Table(
+        "threshold", "refusals: precision", "recall", "answerable ones kept", title="Weak retrieval"
+    )
+    labels = [each.answerable for each in asked]
+    for at in np.arange(0.20, 0.71, 0.05):
+        chosen = "bold" if abs(at - EXTRACT_THRESHOLD) < 0.001 else ""
+        table.add_row(f"{at:.2f}", *refusals([each.score < at for each in asked], labels), style=chosen)
+    return table
+
+
+def claim_curve(corpus: Corpus) -> Table:
+    claims = lines("claims.jsonl")
+    labels = np.array([each["supported"] for each in claims])
+    table = Table(
+        "threshold", "words", "words and embeddings", title="Claims without a judge model, macro-F1"
+    )
+    scores = []
+    for nodes in (None, corpus._nodes):
+        scores.append(
+            np.array([support_of_claim(each["sentence"], each["quote"], nodes) or 0.0 for each in claims])
+        )
+    for at in np.arange(0.40, 0.96, 0.05):
+        chosen = "bold" if abs(at - SUPPORT_THRESHOLD) < 0.001 else ""
+        table.add_row(f"{at:.2f}", *(f"{macro_f1(each >= at, labels):.3f}" for each in scores), style=chosen)
+    return table
+
+
+def macro_f1(said: Any, labels: Any) -> float:
+    both = []
+    for kind in (True, False):
+        right = int(((said == kind) & (labels == kind)).sum())
+        both.append(2 * right / max(1, int((said == kind).sum()) + int((labels == kind).sum())))
+    return statistics.mean(both)
+
+
+def summary(asked: Sequence[Asked], seconds: float) -> Table:
+    table = Table("measure", "value", title="Answers")
+    answerable = [each for each in asked if each.answerable]
+    shown = [
+        (each.answer, sentence) for each in asked for sentence in each.answer.sentences if sentence.supported
+    ]
+    quoted = sum(
+        bool(sentence.quotes)
+        and all(
+            answer.passages[quote.passage - 1].text[quote.start : quote.end] == quote.text
+            and find_quote(quote.text, normal(answer.passages[quote.passage - 1].text)) is not None
+            for quote in sentence.quotes
+        )
+        for answer, sentence in shown
+    )
+    precision, recall, kept = refusals(
+        [not each.answer for each in asked], [each.answerable for each in asked]
+    )
+    first = asked[0].answer
+    tokens = sum(each.answer.prompt_tokens + each.answer.answer_tokens for each in asked)
+    rows = {
+        "questions (answerable)": f"{len(asked)} ({len(answerable)})",
+        "chat model, judge": f"{first.model or 'none'}, {first.judged_by or 'none'}",
+        "right answers, of answerable": share(sum(each.right for each in answerable), len(answerable)),
+        "answerable ones answered": kept,
+        "shown sentences whose quotes were found": share(quoted, len(shown)),
+        "sentences left out": str(sum(len(each.answer.dropped) for each in asked)),
+        "refusals: precision": precision,
+        "refusals: recall": recall,
+        "seconds a question": f"{seconds / len(asked):.2f}",
+        "tokens a question": f"{tokens / len(asked):.0f}",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--table", help="a table of the samples; without it they are ingested")
+    parser.add_argument("--node", action="append", help="URL of a node; may be given several times")
+    parser.add_argument("--cluster", help="name of a saved cluster block")
+    parser.add_argument("--chat-model")
+    parser.add_argument("--judge-model")
+    parser.add_argument("--drafts", type=int, default=1)
+    parser.add_argument("--questions", type=int, help="so many of each kind only")
+    arguments = parser.parse_args()
+    console = Console()
+    labels = (
+        lines("questions.jsonl")[: arguments.questions] + lines("unanswerable.jsonl")[: arguments.questions]
+    )
+    with corpus_of(arguments) as corpus:
+        started = time.monotonic()
+        asked = ask_all(corpus, labels, AskOptions(drafts=arguments.drafts))
+        console.print(summary(asked, time.monotonic() - started))
+        console.print(threshold_curve(asked))
+        console.print(claim_curve(corpus))
+
+
+if __name__ == "__main__":
+    main()
