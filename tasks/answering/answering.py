@@ -30,7 +30,7 @@ NO_CHAT_MODEL = (
 )
 NO_JUDGE = (
     "No judge model judged this: shared words and embeddings decided whether quotes support a sentence. They are wrong "
-    "about four times in ten where a sentence differs from its quotes in little."
+    "more than one time in three if a sentence differs little from its quotes."
 )
 EXTRACT_PASSAGES = 6
 """Passages whose sentences are looked at without a chat model."""
