@@ -11,6 +11,7 @@ import asyncio
 import functools
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,9 @@ from prefect_ollama.blocks.nodes.fingerprint import (
     compare,
 )
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
-from prefect_ollama.blocks.nodes.verification import verify_again, verify_cluster
+from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_again, verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher
+from prefect_ollama.tasks.searching.rows import RowsCompared, other_vectors
 from tests.nodes import expected_vector
 from tests.nodes.openai import OpenAIServer
 
@@ -279,3 +281,25 @@ def test_a_node_that_comes_back_is_compared_with_its_kind_of_weights() -> None:
         entry["meta"]["ftype"] = "F16"
         with pytest.raises(NodeRefused, match="gives other vectors"):
             ask(server, lambda it: verify_again(it, verified, timeout=20))
+
+
+@pytest.mark.parametrize(
+    ("version", "cause"),
+    [
+        ("llama.cpp b0-unknown", "another server or version (it is llama.cpp b0-unknown now)"),
+        ("llama.cpp", "another server or version (it is llama.cpp now)"),
+        ("0.33.0", "another version of Ollama (it is 0.33.0 now)"),
+        ("", "another version of Ollama:"),
+    ],
+)
+def test_another_tokenizer_is_put_down_to_the_server_that_answers(version: str, cause: str) -> None:
+    reference = Fingerprint.measured(["a"], np.ones((1, 4), np.float32) / 2, version=version)
+    found: Any = SimpleNamespace(
+        identity=SimpleNamespace(dimension=4, model="m"), spec=SimpleNamespace(table="t")
+    )
+    spec = ClusterSpec((NodeSpec("it", "http://it/v1", api="openai"),), ModelSpec("m"))
+    nodes = VerifiedCluster(spec, reference, {})
+    rows = RowsCompared(count=8, wrong=3, cosine=0.5, least=SAME_VECTORS, only_marked=True)
+    error = other_vectors(found, nodes, rows)
+    assert cause in str(error)
+    assert "version of the server that the table was made with" in str(error)

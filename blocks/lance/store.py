@@ -521,7 +521,7 @@ def _refuse_other(spec: StoreSpec, found: Identity, wanted: Identity) -> None:
             f"The vectors of table {spec.table!r} are not comparable with those asked for: "
             f"{listed(differing)}.",
             state="The table was not changed.",
-            remedy="Go back to the model, options and version of Ollama that the table was made with; or store into "
-            "another table; or embed all documents of this one again with `re_embed` (`prefect-ollama re-embed`), "
+            remedy="Go back to the model, options and version of the server that the table was made with; or store "
+            "into another table; or embed all documents of this one again with `re_embed` (`prefect-ollama re-embed`), "
             "which builds the new table beside and swaps at the end.",
         )

@@ -38,7 +38,14 @@ if TYPE_CHECKING:
     )
     from prefect_ollama.blocks.nodes.embed_response import NORM_TOLERANCE, Answer, Vectors
     from prefect_ollama.blocks.nodes.endpoint import Endpoint, Inventory, NodeModel, Progress
-    from prefect_ollama.blocks.nodes.fingerprint import Fingerprint, compare, cosine, digits, least_cosine
+    from prefect_ollama.blocks.nodes.fingerprint import (
+        Fingerprint,
+        compare,
+        cosine,
+        digits,
+        least_cosine,
+        server_of,
+    )
     from prefect_ollama.blocks.nodes.loop_lag import LoopLag, timeout_while_running
     from prefect_ollama.blocks.nodes.prefixes import prefixes_of
     from prefect_ollama.blocks.nodes.proxy import keep_local_direct, proxy_hint
@@ -123,6 +130,7 @@ __all__ = [
     "prefixes_of",
     "proxy_hint",
     "rerank",
+    "server_of",
     "short_name",
     "timeout_while_running",
     "url_from_environment",
@@ -156,7 +164,7 @@ if not TYPE_CHECKING:
             "discovery": ("addresses_of", "block_name", "discover", "free_name", "host_name", "network_of"),
             "embed_response": ("Answer", "NORM_TOLERANCE", "Vectors"),
             "endpoint": ("Endpoint", "Inventory", "NodeModel", "Progress"),
-            "fingerprint": ("Fingerprint", "compare", "cosine", "digits", "least_cosine"),
+            "fingerprint": ("Fingerprint", "compare", "cosine", "digits", "least_cosine", "server_of"),
             "loop_lag": ("LoopLag", "timeout_while_running"),
             "prefixes": ("prefixes_of",),
             "proxy": ("keep_local_direct", "proxy_hint"),

@@ -105,7 +105,7 @@ def refuse_other_vectors(table: Store, nodes: Dispatcher) -> None:
         f"The table was made with {_model(known)}, the nodes have {_model(reference)}, and its vectors are others "
         f"({likeness(result)}): {result.cause}.",
         state="Nothing was searched.",
-        remedy="Bring the nodes to the table's model and version of Ollama, embed the table again with `re_embed` "
+        remedy="Bring the nodes to the table's model and version of the server, embed the table again with `re_embed` "
         "(`prefect-ollama re-embed`), or search by words (mode 'text').",
     )
 

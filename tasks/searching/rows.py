@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import Store
-from prefect_ollama.blocks.nodes import VerifiedCluster, cosine, digits, full_name, least_cosine
+from prefect_ollama.blocks.nodes import VerifiedCluster, cosine, digits, full_name, least_cosine, server_of
 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
 
 ROWS_COMPARED = 24
@@ -75,9 +75,9 @@ def other_vectors(
         cause = f"another model ({reference.dimension} dimensions, not {found.dimension})"
     elif rows.only_marked:
         now = f" (it is {reference.version} now)" if reference.version else ""
-        cause = (
-            f"another version of Ollama{now}: only texts with quotes, dashes, accents or other scripts differ"
-        )
+        ollama = not reference.version or server_of(reference.version).startswith("Ollama")
+        what = "version of Ollama" if ollama else "server or version"
+        cause = f"another {what}{now}: only texts with quotes, dashes, accents or other scripts differ"
     elif rows.cosine >= 0.9:
         cause = "another quantization"
     elif full_name(found.model) == full_name(reference.model):
@@ -88,6 +88,6 @@ def other_vectors(
         f"The nodes give other vectors than table {store.spec.table!r} holds, for {rows.wrong} of {rows.count} of its "
         f"rows (cosine {digits(rows.cosine)}, at least {rows.least:g} expected): {cause}.",
         state=state,
-        remedy="Go back to the model and the version of Ollama that the table was made with, or embed all its "
+        remedy="Go back to the model and the version of the server that the table was made with, or embed all its "
         "documents again with `re_embed` (`prefect-ollama re-embed`).",
     )
