@@ -97,7 +97,8 @@ def _tune(
         )
     except NodeError as error:
         return NodeTuning.failed(node, error)
-    # The best of what was measured may be far from what the node can do, and would hold it there.
+    # A limit that was not explored is not saved: the best measured value may be far below the node's, and would limit
+    # it.
     in_flight = tuning.chosen.in_flight if tuning.in_flight_explored else None
     texts = tuning.chosen.texts if tuning.texts_explored else None
     note, some = "", in_flight is not None or texts is not None
@@ -109,7 +110,7 @@ def _tune(
 
 
 def _late(node: NodeSpec, tuning: Tuning, *, save: bool, seconds: float) -> str:
-    """What the time did not do for, and what that means for the node's limits; empty where it did for all."""
+    """Return which limits there was no time to explore, and which stay; empty if the time sufficed."""
     if tuning.explored:
         return ""
     limits = {

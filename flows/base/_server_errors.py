@@ -1,4 +1,4 @@
-"""Why there is no Prefect server to run against, in words: the cause, and the remedy that fits it."""
+"""The errors of a missing Prefect server, each with its cause and remedy."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_HOME
 from prefect_ollama.blocks.errors import ServerUnavailable
 from prefect_ollama.blocks.nodes import proxy_hint
 
+# A remedy: a database of one's own for Prefect's temporary server.
 OWN_DATABASE: Final = "PREFECT_API_DATABASE_CONNECTION_URL=sqlite+aiosqlite:///{path}"
 
 NOTHING_DONE: Final = "Nothing was done."
 
-# Lines of the server's own words that an error shows.
+# Lines of the server's output that an error shows.
 LAST_LINES: Final = 3
 
-# What two servers say that make the same database at the same time; the second start finds it made.
+# Messages of two servers that create the same database at the same time. A second start finds it created.
 _PASSING: Final = ("already exists", "database is locked", "UNIQUE constraint failed: alembic_version")
 
+# The last line of a Python traceback.
 _ERROR: Final = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Warning|Exit)\b.*")
 
 
 def explain_missing(url: str, error: Exception) -> ServerUnavailable:
-    """The error for a server that is named and does not answer."""
+    """Return the error for a configured server that does not answer."""
     if "PREFECT_API_URL" in os.environ:
         origin = "the environment variable PREFECT_API_URL names it"
         instead = "correct the variable, or unset it"
@@ -46,11 +48,11 @@ def explain_missing(url: str, error: Exception) -> ServerUnavailable:
 
 
 def explain(said: str, *, seconds: float | None = None) -> ServerUnavailable:
-    """The error for a temporary server that did not start.
+    """Return the error for a temporary server that did not start.
 
     Args:
-        said: The end of what it wrote.
-        seconds: Seconds that it was waited for, where it did not end by itself.
+        said: The end of its output.
+        seconds: How long it was waited for; None if its process ended by itself.
     """
     own = " ".join(last_words(said))
     if seconds is not None:

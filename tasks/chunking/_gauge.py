@@ -10,7 +10,7 @@ from typing import Final
 # One token for every tokenizer; what a node counts beyond it are marks at the ends of a text.
 ONE_TOKEN: Final = "a"
 
-# By what is measured with it, each after what else stands in its texts.
+# Texts for each kind of character whose rate they measure. A kind comes after those that its own texts also contain.
 GAUGES: Final[dict[str, tuple[str, ...]]] = {
     "digit": ("1873 20461 3 59 700 14 2026 88 31415 9 0 62 5000 417 1066 25 38 999",),
     "sign": (", . ; : ( ) - – — ' \" “ ” ’ / % + = * & # @ | [ ] { } < > _ ! ? · • § ° … ,\n.\n|\n",),
