@@ -11,9 +11,11 @@ from cyclopts import Parameter
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show, tell_note
 from prefect_ollama.options import (
+    NO_LIMITS,
     NORMAL,
     AskPasswordOption,
     BlockOption,
+    FileLimits,
     JsonOption,
     Loudness,
     OcrLanguageOption,
@@ -54,6 +56,7 @@ def documents(
     ] = None,
     ocr: OcrOption = True,
     ocr_language: OcrLanguageOption = ("eng",),
+    limits: FileLimits = NO_LIMITS,
     password_file: PasswordFileOption = (),
     ask_password: AskPasswordOption = False,
     json: JsonOption = False,
@@ -113,7 +116,7 @@ def documents(
         except TableMissing:
             rows = []  # any file can be read, also where nothing was ingested yet
         file = file_named(name, rows)
-        options = parse_options(ocr, ocr_language, password_file, ask=ask_password)
+        options = parse_options(ocr, ocr_language, password_file, ask=ask_password, limits=limits)
         with Parser(format_of(file)) as parser:
             document = parser.parse(file, options)
         text = to_markdown(document)

@@ -8,12 +8,14 @@ from cyclopts import Parameter
 
 from prefect_ollama.console import INCOMPLETE, KEPT, OK, confirm, guarded, show
 from prefect_ollama.options import (
+    NO_LIMITS,
     NORMAL,
     AskPasswordOption,
     BlockOption,
     ClusterOption,
     ContextTokensOption,
     ExcludeOption,
+    FileLimits,
     JsonOption,
     Loudness,
     MaxTokensOption,
@@ -83,6 +85,7 @@ def ingest(
     ocr: OcrOption = True,
     ocr_language: OcrLanguageOption = ("eng",),
     running_heads: RunningHeadsOption = "drop",
+    limits: FileLimits = NO_LIMITS,
     password_file: PasswordFileOption = (),
     ask_password: AskPasswordOption = False,
     target_tokens: TargetTokensOption = None,
@@ -118,6 +121,7 @@ def ingest(
                     allow_partial=allow_partial,
                     running_heads=running_heads,
                     passwords=passwords(password_file, ask=ask_password),
+                    **limits.given(),
                 ),
                 chunking=chunking(target_tokens, max_tokens, overlap_tokens, min_tokens, context_tokens),
                 advanced=Advanced(
@@ -143,6 +147,7 @@ def re_embed(
     ocr: OcrOption = True,
     ocr_language: OcrLanguageOption = ("eng",),
     running_heads: RunningHeadsOption = "drop",
+    limits: FileLimits = NO_LIMITS,
     password_file: PasswordFileOption = (),
     ask_password: AskPasswordOption = False,
     target_tokens: TargetTokensOption = None,
@@ -180,6 +185,7 @@ def re_embed(
                     allow_partial=allow_partial,
                     running_heads=running_heads,
                     passwords=passwords(password_file, ask=ask_password),
+                    **limits.given(),
                 ),
                 exclude=list(exclude),
                 chunking=chunking(target_tokens, max_tokens, overlap_tokens, min_tokens, context_tokens),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from getpass import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -150,6 +150,47 @@ class Loudness:
 
 NORMAL = Loudness()
 
+ABOVE_0 = Number(gt=0)
+"""Every limit of this kind must let something through."""
+
+
+@Parameter(name="*", help="Limits of one file.")
+@dataclass(frozen=True, slots=True)
+class FileLimits:
+    """Limits of one file. None leaves the default, which the field of the same name in the form `Reading` has."""
+
+    max_pages: Annotated[int | None, Parameter(help="Pages that one file may have.", validator=ABOVE_0)] = (
+        None
+    )
+    output_mb: Annotated[
+        int | None,
+        Parameter(help="MiB of text with its positions that one file may yield.", validator=ABOVE_0),
+    ] = None
+    memory_mb: Annotated[int | None, Parameter(help="MiB of memory for one file.", validator=ABOVE_0)] = None
+    cpu_seconds: Annotated[
+        float | None, Parameter(help="Seconds of CPU time for one file, without OCR.", validator=ABOVE_0)
+    ] = None
+    wall_seconds: Annotated[
+        float | None, Parameter(help="Seconds by the clock for one file, without OCR.", validator=ABOVE_0)
+    ] = None
+    ocr_max_pages: Annotated[
+        int | None,
+        Parameter(help="Pages of one file that are read by OCR at most.", validator=Number(gte=0)),
+    ] = None
+    ocr_seconds: Annotated[
+        float | None, Parameter(help="Seconds of OCR for one file.", validator=ABOVE_0)
+    ] = None
+    ocr_dpi: Annotated[
+        int | None, Parameter(help="Dots per inch for OCR.", validator=Number(gte=50, lte=600))
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the limits that are not None, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+NO_LIMITS = FileLimits()
+
 
 def examples(*lines: str) -> str:
     """Return what a command's help ends in.
@@ -222,7 +263,12 @@ def _passwords(files: tuple[Path, ...], *, ask: bool) -> list[str]:
 
 
 def parse_options(
-    ocr: bool, languages: tuple[str, ...], password_files: tuple[Path, ...], *, ask: bool
+    ocr: bool,
+    languages: tuple[str, ...],
+    password_files: tuple[Path, ...],
+    *,
+    ask: bool,
+    limits: FileLimits = NO_LIMITS,
 ) -> ParseOptions:
     """Return how a file is read by a command that runs no flow.
 
@@ -238,6 +284,7 @@ def parse_options(
         ocr="auto" if ocr else "off",
         ocr_languages=languages,
         passwords=tuple(("*", SecretStr(each)) for each in found),
+        **limits.given(),
     )
 
 

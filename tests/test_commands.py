@@ -33,7 +33,7 @@ from prefect_ollama.flows import Chunking, FileReport, IngestReport, NodeReport,
 from prefect_ollama.options import PASSWORD_VARIABLE, chunking, named_table, passwords
 from prefect_ollama.tasks.parsing import DroppedLine
 from tests.cache_worker import keys_of, vectors_of
-from tests.flow_samples import assert_right, chunks, write_folder
+from tests.flow_samples import assert_right, chunks, write_folder, write_pdf
 from tests.nodes import Node, nodes
 from tests.store_samples import IDENTITY, embedded, sentences
 
@@ -156,6 +156,29 @@ def test_every_command_can_say_less_and_more(path: tuple[str, ...]) -> None:
         found = found[part]
     names = {name for argument in found.assemble_argument_collection() for name in argument.names}
     assert {"--quiet", "-q", "--verbose", "-v", "--json"} <= names
+
+
+def test_ingest_has_every_limit_that_an_error_advises_to_raise(tmp_path: Path) -> None:
+    from prefect_ollama.tasks.parsing import errors
+    from prefect_ollama.tasks.parsing.pdf import assembly, format, reader
+
+    sources = "".join(Path(each.__file__).read_text() for each in (errors, assembly, format, reader))
+    advised = set(re.findall(r"(?:Raise|lower|or) `(\w+)`", sources))
+    assert {"max_pages", "memory_mb", "ocr_seconds", "ocr_dpi"} <= advised
+    for command in ("ingest", "re-embed", "documents"):
+        names = {name for each in app[command].assemble_argument_collection() for name in each.names}
+        assert {f"--{name.replace('_', '-')}" for name in advised} <= names
+
+
+def test_a_limit_of_the_command_line_holds_for_each_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_pdf(tmp_path / "long.pdf", ["one", "two", "three"])
+    arguments = ["documents", str(file), "--uri", str(tmp_path / "db"), "--markdown", "--max-pages", "2"]
+    assert app(arguments, result_action="return_value") != 0
+    assert "Raise `max_pages`" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        app([*arguments[:-1], "0"], result_action="return_value")
 
 
 def test_the_shell_completes_commands_and_options(
