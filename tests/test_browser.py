@@ -170,7 +170,7 @@ class TestRun:
         page.goto(f"/v2/deployments/deployment/{api.deployment('ingest-pdfs/nightly')['id']}")
         page.get_by_role("button", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Custom run").click()
-        expect(page.get_by_text("Folder with PDFs (its folders too)")).to_be_visible()
+        expect(page.get_by_text("Folder with PDFs and subfolders")).to_be_visible()
         page.get_by_label("Run Name").fill("first-run")
         page.get_by_role("tabpanel", name="Folder or pattern").get_by_role("textbox").fill(
             str(place.folder / "papers")

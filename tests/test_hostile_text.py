@@ -107,17 +107,26 @@ def test_what_is_wrong_with_arguments_is_said_in_printable_words(path: tuple[str
     run(*path, EVIL, EVIL, EVIL, f"--limit={EVIL}")
 
 
+SERVERS = (("node",), ("mcp",))
+"""Commands that serve until they are interrupted, and print no JSON."""
+
+NO_TOKEN = ["--http", "--token-file", "/no-such-folder/token"]
+"""Ends `mcp` before it serves."""
+
+
 @pytest.mark.slow  # a flow run for each option of each command
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_option_of_every_command_takes_hostile_text(path: tuple[str, ...], run: Any) -> None:
     required, named = options(path)
     for option in named:
-        if option in ("--mode", "--ocr-language", "--running-heads"):
+        # `mcp` would serve with a token file that it can make; the next test gives it one that it cannot.
+        if option in ("--mode", "--ocr-language", "--running-heads", "--token-file"):
             continue
         node = ["--node", DEAD] if "--node" in named and option not in ("--node", "--cluster") else []
-        for more in ([], ["--json"]) if path != ("node",) else ([],):
-            run(*path, *[EVIL] * required, option, EVIL.replace("\0", ""), *node, *more)
+        ends = NO_TOKEN if path == ("mcp",) else []
+        for more in ([], ["--json"]) if path not in SERVERS else ([],):
+            run(*path, *ends, *[EVIL] * required, option, EVIL.replace("\0", ""), *node, *more)
 
 
 @pytest.fixture(scope="module")
@@ -172,11 +181,12 @@ def test_every_command_shows_hostile_data_as_text(
         "tune": ("--node", node.url, "--seconds", 1),
         "discover": ("127.0.0.1", *ports),
         "node": ("--model-dir", f"/{EVIL}"),
+        "mcp": ("--http", "--token-file", f"/{EVIL}".replace("\0", ""), "--uri", table),
     }
     required, named = options(path)
     place = ["--uri", table] if "--uri" in named else []
     tokens = given.get(path[0], (*[EVIL] * required, *place))
-    for more in ([], ["--json"]) if path != ("node",) else ([],):
+    for more in ([], ["--json"]) if path not in SERVERS else ([],):
         said = run(*path, *tokens, *more)
         if more and said:
             orjson.loads(said)

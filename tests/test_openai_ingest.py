@@ -54,7 +54,7 @@ def test_a_table_is_made_by_nodes_of_both_kinds(dask_workers: str, tmp_path: Pat
         for alone in ("openai-compatible-node/vllm-box", ollama.url):
             write_folder(folder, [f"more-{alone[:4]}"], pages=1)
             assert flow(str(folder), OllamaCluster(nodes=[alone], model=MODEL), table).ok
-            hits = search(prose("doc3 page 2", 300)[:200], OllamaCluster(nodes=[alone], model=MODEL), table)
+            hits = search(prose("doc3 page 2", 300)[:60], OllamaCluster(nodes=[alone], model=MODEL), table)
             assert "doc3.pdf" in {hit.path for hit in hits}
         assert_right(chunks(tmp_path / "db"))
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from prefect_ollama.blocks.errors import ConfigurationError
+
+CONTEXT_TOKENS: Final = 48
+"""The usual length of the context: title, company and period of a report, and the headings above a passage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class ChunkOptions:
     max_tokens: int = 256
     overlap_tokens: int = 30
     min_tokens: int = 40
-    context_tokens: int = 48
+    context_tokens: int = CONTEXT_TOKENS
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap_tokens < self.target_tokens <= self.max_tokens:
@@ -40,10 +44,11 @@ class ChunkOptions:
                 f"target_tokens ({self.target_tokens}).",
                 remedy="40 suits a target of 200.",
             )
-        if not 0 <= self.context_tokens <= self.max_tokens:
+        # The usual context is allowed beside shorter chunks too: who sets only `max_tokens` need not set both.
+        most = max(self.max_tokens, CONTEXT_TOKENS)
+        if not 0 <= self.context_tokens <= most:
             raise ConfigurationError(
-                f"ChunkOptions.context_tokens is {self.context_tokens}, and must lie between 0 and max_tokens "
-                f"({self.max_tokens}).",
+                f"ChunkOptions.context_tokens is {self.context_tokens}, and must lie between 0 and {most}.",
                 remedy="48 suits most documents; 0 embeds chunks as they are shown.",
             )
         if self.max_tokens < 16:
