@@ -262,9 +262,11 @@ def _quantized_alike(found: Fingerprint, known: Fingerprint) -> bool:
 
 def _other_weights(found: Fingerprint, known: Fingerprint) -> str:
     if _quantized_alike(found, known):
+        servers = (server_of(found.version), server_of(known.version))
+        version = f" another version of the server ({servers[0]}, not {servers[1]}),"
         return (
-            f"other weights, or other hardware for the same ones (both say {found.quantization}, and other hardware "
-            "multiplies quantized weights in another way)"
+            f"other weights,{version if all(servers) and len(set(servers)) > 1 else ''} or other hardware for the same "
+            f"ones (both say {found.quantization}, and other hardware multiplies quantized weights in another way)"
         )
     return f"another quantization{_instead(found, known, 'quantization')}"
 
