@@ -183,6 +183,7 @@ def test_a_server_that_forgot_is_told_again(
     recorded(client, recent, "Completed")
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_away_is_named(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_watch, "SERVER_TIMEOUT_S", 0.1)
     monkeypatch.setattr(server_watch, "LOOK_EVERY", 0.01)

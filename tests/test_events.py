@@ -43,6 +43,7 @@ def test_an_event_too_large_for_the_feed_fails_nothing() -> None:
     assert emit("run.published", "r", what=["x" * 1000] * 3000) is None
 
 
+@pytest.mark.slow
 def test_a_node_is_told_of_when_it_changes_and_not_again() -> None:
     left, right = f"left-{uuid4().hex}", f"http://right-{uuid4().hex}:11434"
 

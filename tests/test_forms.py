@@ -221,6 +221,7 @@ def reference(document_id: Any) -> dict[str, Any]:
     return {"$ref": {"block_document_id": str(document_id)}}
 
 
+@pytest.mark.slow
 def test_blocks_that_were_picked_reach_the_flow(prefect_server: str, node: Node) -> None:
     name = f"picked-{uuid.uuid4().hex[:8]}"
     node_id = OllamaNode(url=node.url).save(name)

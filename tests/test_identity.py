@@ -159,6 +159,7 @@ def test_an_update_of_ollama_is_found_in_table_cache_and_search(
         search("light", node.url, LanceTable(uri=str(old)), mode="vector")
 
 
+@pytest.mark.slow
 def test_nodes_that_give_the_tables_vectors_are_preferred(
     ingest: Ingest, node: Node, papers: Path, tmp_path: Path
 ) -> None:

@@ -282,6 +282,7 @@ def test_a_renamed_file_moves_a_vanished_one_goes_and_no_node_is_asked(
     assert ingest(str(folder), trio).outcomes() == {"unchanged": 3}
 
 
+@pytest.mark.slow
 def test_a_text_is_embedded_once_for_all_files_tables_and_runs(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
 ) -> None:
@@ -500,6 +501,7 @@ def test_a_node_killed_in_mid_run_costs_nothing(
     assert lost.note
 
 
+@pytest.mark.slow
 def test_when_all_nodes_are_gone_what_was_embedded_is_kept(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
 ) -> None:
@@ -535,6 +537,7 @@ def served(some: list[Node]) -> list[tuple[str, int]]:
 CANARY_HASHES = {text_hash(prefix + canary) for canary in CANARIES for prefix in ("", PREFIX)}
 
 
+@pytest.mark.slow
 def test_another_model_prompt_or_cut_is_refused_with_the_ways_on(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
 ) -> None:
@@ -691,6 +694,7 @@ def test_hosts_that_share_a_storage_take_each_others_results(
     assert mine.exists()
 
 
+@pytest.mark.slow
 def test_a_kept_result_that_cannot_be_read_is_made_anew(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -844,6 +848,7 @@ def test_two_runs_at_once_double_and_lose_nothing(
     assert {row.status for row in manifest(place).values()} == {"stored"}
 
 
+@pytest.mark.slow
 def test_a_flow_run_that_prefect_tries_again_goes_on(
     dask_workers: str, trio: list[Node], tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -295,6 +295,7 @@ class TestHome:
 
 
 @needs_root
+@pytest.mark.slow
 def test_command_line_imports_nothing_from_the_working_folder(shared: Path, tmp_path: Path) -> None:
     names = ("lancedb", "cyclopts", "prefect", "rich", "httpx")
     code = f"open({str(shared / 'ran')!r}, 'a').write(__name__)"

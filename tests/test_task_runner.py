@@ -507,6 +507,7 @@ class TestLostWorkers:
 
         assert unlucky() == [1, 2]
 
+    @pytest.mark.slow
     def test_what_workers_are_forked_from_may_die(self) -> None:
         @flow(task_runner=IngestTaskRunner(1, 1))
         def unlucky() -> list[int]:

@@ -180,6 +180,7 @@ def test_a_named_server_that_is_there_is_used() -> None:
 
 
 @pytest.mark.parametrize("by_variable", [True, False])
+@pytest.mark.slow
 def test_a_named_server_that_is_not_there_is_named_with_who_names_it(
     by_variable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

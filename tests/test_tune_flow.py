@@ -114,6 +114,7 @@ def test_a_block_that_was_changed_or_deleted_meanwhile_stays_as_it_is(name: str)
         save_limits(spec, max_in_flight=2, max_request_texts=8)
 
 
+@pytest.mark.slow
 def test_what_the_time_did_not_do_for_is_not_saved(name: str) -> None:
     with nodes({"texts_per_second": 3}) as (slow,):
         OllamaNode(url=slow.url, max_in_flight=9, max_request_texts=77).save(name)
