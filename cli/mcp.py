@@ -30,7 +30,7 @@ from prefect_ollama.options import (
 LOOPBACK: Final = "127.0.0.1"
 
 # Characters of a token: 16 of Base64 hold 96 bits.
-SHORTEST: Final = 16
+MIN_TOKEN_CHARACTERS: Final = 16
 
 
 def mcp(
@@ -131,9 +131,9 @@ def _token(file: Path) -> str:
             state="Nothing was started.",
             remedy="Name another file with --token-file.",
         ) from None
-    if len(token) < SHORTEST or not token.isprintable() or " " in token:
+    if len(token) < MIN_TOKEN_CHARACTERS or not token.isprintable() or " " in token:
         raise ConfigurationError(
-            f"{str(file)!r} holds no token of at least {SHORTEST} characters without spaces.",
+            f"{str(file)!r} holds no token of at least {MIN_TOKEN_CHARACTERS} characters without spaces.",
             state="Nothing was started.",
             remedy="Remove the file to have one made, or write a longer one.",
         )

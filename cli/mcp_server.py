@@ -24,7 +24,7 @@ from pydantic import Field
 import prefect_ollama
 from prefect_ollama.blocks.documents import CheckedAnswer, CheckedSentence, Chunk, Document, Hit
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
-from prefect_ollama.blocks.lance import StoreSpec
+from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.tasks.answering import AskOptions
 from prefect_ollama.tasks.parsing import Parser
 from prefect_ollama.tasks.planning import file_of
@@ -113,28 +113,14 @@ class TableReader:
                 self._corpus = Corpus(self._table, self._nodes, **self._models)
             return self._corpus
 
-    def document(self, name: str) -> Document:
-        """Return the document that a name means.
+    def store(self) -> Store:
+        """Return the table as it is now; it may have been replaced since the last call.
 
         Raises:
-            ConfigurationError: There is none, or several.
+            TableMissing: There is no such table yet.
+            TableError: It cannot be reached or read.
         """
-        return one_document(name, open_for_search(self._table).manifest())
-
-    def documents(self, names: Sequence[str] = ()) -> list[Document]:
-        """Return the documents that any of these names means, or all, by source and path.
-
-        Raises:
-            ConfigurationError: A name means no document.
-        """
-        rows = open_for_search(self._table).manifest()
-        found = [row for name in names for row in named(name, rows)] if names else rows
-        unique = {(row.source, row.path): row for row in found}
-        return [unique[key] for key in sorted(unique)]
-
-    def chunks(self, doc_id: str) -> list[Chunk]:
-        """Return the chunks of a document in reading order."""
-        return open_for_search(self._table).chunks_of(doc_id)
+        return open_for_search(self._table)
 
     def close(self) -> None:
         """Close connections, and end an embedded node."""
@@ -174,7 +160,7 @@ def create_server(reader: TableReader) -> MCPServer:
     ) -> dict[str, Any]:
         """Find the passages of the documents that answer a question best, each with file, pages and passage id."""
         only = Filter(documents=tuple(documents), since=since, until=until)
-        found = await _told(
+        found = await _answered(
             lambda: reader.corpus().search(
                 question, mode=mode, limit=limit, only=only, one_per_document=one_per_document
             )
@@ -195,7 +181,7 @@ def create_server(reader: TableReader) -> MCPServer:
         configured: the sentences are the documents' own. Kind "not_found" means that the documents do not hold it.
         """
         only = Filter(documents=tuple(documents))
-        answer = await _told(
+        answer = await _answered(
             lambda: reader.corpus().ask(question, only=only, options=AskOptions(passages=passages))
         )
         return {
@@ -215,7 +201,7 @@ def create_server(reader: TableReader) -> MCPServer:
         ] = 50,
     ) -> dict[str, Any]:
         """List the documents that can be searched, with title, pages, day and state."""
-        rows = await _told(lambda: reader.documents(names))
+        rows = await _answered(lambda: _documents(names, reader.store().manifest()))
         shown = rows[offset : offset + limit]
         return {"total": len(rows), "documents": [_document(row) for row in shown]}
 
@@ -230,8 +216,9 @@ def create_server(reader: TableReader) -> MCPServer:
 
         def read() -> dict[str, Any]:
             doc_id, _, place = passage.rpartition(":")
-            rows = [row for row in reader.documents() if row.doc_id == doc_id]
-            chunks = reader.chunks(doc_id) if rows else []
+            store = reader.store()
+            rows = [row for row in store.manifest() if row.doc_id == doc_id]
+            chunks = store.chunks_of(doc_id) if rows else []
             position = int(place) if place.isascii() and place.isdigit() else -1
             found = [each for each in chunks if abs(each.position - position) <= around]
             if not any(each.position == position for each in found):
@@ -242,7 +229,7 @@ def create_server(reader: TableReader) -> MCPServer:
                 )
             return {**_document(rows[0]), "passages": [_passage(doc_id, each) for each in found]}
 
-        return await _told(read)
+        return await _answered(read)
 
     @server.tool(annotations=READING, structured_output=False)
     async def get_page(
@@ -255,23 +242,24 @@ def create_server(reader: TableReader) -> MCPServer:
         """Read a page of a document as text, or see it as a picture."""
 
         def read() -> Image | str:
-            row = reader.document(document)
+            store = reader.store()
+            row = one_document(document, store.manifest())
             if picture:
                 with Parser() as parser:
                     return Image(data=parser.picture(file_of(row.source, row.path), page), format="png")
             _check_page(row, page)
-            on_page = [each for each in reader.chunks(row.doc_id) if each.page_from <= page <= each.page_to]
+            on_page = [each for each in store.chunks_of(row.doc_id) if each.page_from <= page <= each.page_to]
             where = f"{row.path}, page {page} of {row.pages}"
             if not on_page:
                 return f"{where}: the table holds no text of this page."
             return "\n\n".join([f"{where}:", *(each.text for each in on_page)])
 
-        return await _told(read)
+        return await _answered(read)
 
     return server
 
 
-async def _told(read: Callable[[], T]) -> T:
+async def _answered(read: Callable[[], T]) -> T:
     """Run what blocks in a thread, and turn errors of ours into the tool's answer.
 
     Raises:
@@ -281,6 +269,17 @@ async def _told(read: Callable[[], T]) -> T:
         return await asyncio.to_thread(read)
     except PrefectOllamaError as error:
         raise ToolError(" ".join(filter(None, (error.cause, error.state, error.remedy)))) from error
+
+
+def _documents(names: Sequence[str], rows: Sequence[Document]) -> list[Document]:
+    """Return the documents that any of these names means, or all, by source and path.
+
+    Raises:
+        ConfigurationError: A name means no document.
+    """
+    found = [row for name in names for row in named(name, rows)] if names else rows
+    unique = {(row.source, row.path): row for row in found}
+    return [unique[key] for key in sorted(unique)]
 
 
 def _check_page(row: Document, page: int) -> None:
