@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from prefect_ollama.blocks.lance._candidates import Candidates
-from prefect_ollama.blocks.lance._fusion import SHORT, TEXT_WEIGHT, fused, weight_of_words
+from prefect_ollama.blocks.lance._fusion import SHORT_QUESTION_WORDS, TEXT_WEIGHT, fused, weight_of_words
 
 
 def candidates(*, all: bool = True, **scores: float) -> Candidates:
@@ -55,8 +55,8 @@ def test_equal_scores_are_ordered_by_row() -> None:
 
 
 def test_words_count_less_the_longer_a_question_is() -> None:
-    assert weight_of_words(0) == weight_of_words(SHORT) == TEXT_WEIGHT
-    assert weight_of_words(4 * SHORT) == TEXT_WEIGHT / 4
+    assert weight_of_words(0) == weight_of_words(SHORT_QUESTION_WORDS) == TEXT_WEIGHT
+    assert weight_of_words(4 * SHORT_QUESTION_WORDS) == TEXT_WEIGHT / 4
     near, worded = candidates(a=0.9, b=0.5, c=0.1), candidates(c=9.0, b=5.0, a=1.0)
     assert [each.row for each in fused(near, worded, 0.4)] == list(map(ord, "abc"))
     assert [each.row for each in fused(near, worded, 0.6)] == list(map(ord, "cba"))

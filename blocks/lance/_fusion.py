@@ -15,9 +15,9 @@ DEPTH: Final = 150
 # by which these three numbers were chosen.
 TEXT_WEIGHT: Final = 0.4
 
-SHORT: Final = 12
-"""Words of a short question. Of a longer one many words tell how to answer and stand in no passage that does, while
-rare ones among them count most: the words' weight falls as the number of words grows."""
+SHORT_QUESTION_WORDS: Final = 12
+"""A question of at most so many different words is short. Of a longer one many words tell how to answer and stand in
+no passage that does, while rare ones among them count most: the words' weight falls as the number of words grows."""
 
 
 class Scored(NamedTuple):
@@ -38,21 +38,21 @@ class Scored(NamedTuple):
 
 def weight_of_words(words: int) -> float:
     """Return what the words' scores count, of 1, for a question of so many different words."""
-    return TEXT_WEIGHT * min(1.0, SHORT / max(1, words))
+    return TEXT_WEIGHT * min(1.0, SHORT_QUESTION_WORDS / max(1, words))
 
 
 def fused(near: Candidates, worded: Candidates, text_weight: float = TEXT_WEIGHT) -> list[Scored]:
     """Return the rows of both, the best first.
 
-    Args:
-        near: Rows by vector.
-        worded: Rows by words.
-        text_weight: What the words' scores count; the vectors' have the rest of 1.
-
     Cosines and BM25 are of unlike scales, and how far apart they lie depends on the question. So each score counts by
     how many standard deviations it is above the mean of all these rows. A row that words did not find has a BM25 of 0
     where all that hold a word are known, so that one passage with a rare word stands out; otherwise, and by vector, a
     row that is not among the candidates has the least score of these.
+
+    Args:
+        near: Rows by vector.
+        worded: Rows by words.
+        text_weight: What the words' scores count; the vectors' have the rest of 1.
     """
     vectors = dict(zip(near.rows, near.scores, strict=True))
     texts = dict(zip(worded.rows, worded.scores, strict=True))

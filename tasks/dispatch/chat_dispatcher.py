@@ -118,11 +118,6 @@ class ChatDispatcher:
         """Return the statistics so far, where a text is an answer; `spans` adds the last requests one by one."""
         return self._engine.stats(spans=spans)
 
-    @property
-    def idle(self) -> bool:
-        """Whether no request waits or is in flight."""
-        return self._engine.idle
-
     def close(self) -> None:
         """Cancel what is in flight and close all connections. Waiting callers get a ClusterError."""
         self._engine.close()
