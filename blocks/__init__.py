@@ -36,16 +36,4 @@ __all__ = [
 keep_local_direct(os.environ.get("PREFECT_API_URL"))
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "cluster": ("OllamaCluster",),
-            "node": ("OllamaNode",),
-            "nodes": ("ChatCheck", "ClusterCheck", "LoadedModel", "NodeStatus"),
-            "openai_node": ("OpenAICompatibleNode",),
-            "table": (
-                "LanceTable",
-                "TableCheck",
-            ),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

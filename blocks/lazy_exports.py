@@ -5,32 +5,35 @@ So importing the package costs nothing, and modules that import each other throu
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
-def lazy_exports(
-    package: str, homes: Mapping[str, Sequence[str]]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def lazy_exports(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the `__getattr__` and `__dir__` of a package, see PEP 562.
 
     Args:
         package: Full name of the package.
-        homes: Names, by the module that defines them. The module name is relative to the package, or full. Under the
-            empty name are modules of the package that it exports themselves.
+        file: Its `__init__.py`. Its block `if TYPE_CHECKING:` says which module has which name.
     """
-    where = {name: home for home, names in homes.items() for name in names}
+    where: dict[str, str] = {}
+    # A type checker needs the imports as statements. They are read here, so that nobody has to repeat them as data.
+    for statement in ast.parse(Path(file).read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
+            for each in statement.body:
+                assert isinstance(each, ast.ImportFrom)
+                where |= {alias.name: str(each.module) for alias in each.names}
 
     def load(name: str) -> Any:
         if name not in where:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        home = where[name]
-        if not home:
+        if where[name] == package:
             return importlib.import_module(f"{package}.{name}")
-        module = home if home.startswith("prefect_ollama.") else f"{package}.{home}"
-        value = getattr(importlib.import_module(module), name)
+        value = getattr(importlib.import_module(where[name]), name)
         setattr(sys.modules[package], name, value)  # from now on it is found without this function
         return value
 

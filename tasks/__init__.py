@@ -38,4 +38,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(__name__, {"": __all__})
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -28,11 +28,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "cache": ("VectorCache", "shared_cache"),
-            "keys": ("VectorSalt", "vector_keys"),
-            "spec": ("DEFAULT_LIMIT_BYTES", "MIN_LIMIT_BYTES", "CacheSpec", "CacheStats", "Found"),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -70,32 +70,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "answer": (
-                "ANSWER",
-                "AnswerKind",
-                "CheckedAnswer",
-                "CheckedSentence",
-                "EXTRACT",
-                "NOT_FOUND",
-                "Quote",
-            ),
-            "chunk": ("Chunk", "Region"),
-            "document": (
-                "Document",
-                "EmbeddedDocument",
-                "FAILED",
-                "Hit",
-                "IN_TABLE",
-                "PARTIAL",
-                "Place",
-                "STALE",
-                "STORED",
-            ),
-            "found": ("Found",),
-            "identity": ("Identity", "context_options", "same_cut", "same_options"),
-            "run": ("RUN_DONE", "RUN_FAILED", "RUN_INTERRUPTED", "RUN_ROLLED_BACK", "RUN_RUNNING", "Run"),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -16,11 +16,4 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedNodes", "count_tokens", "serve"]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "nodes": ("EmbeddedNodes",),
-            "server": ("serve",),
-            "tokens": ("count_tokens",),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

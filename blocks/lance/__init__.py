@@ -56,30 +56,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "_search": ("Mode",),
-            "_words": ("folded",),
-            "arrow": ("text_hash",),
-            "commits": ("alive", "open_tables"),
-            "filters": ("glob", "one_of"),
-            "maintenance": ("Maintenance", "MaintenanceProcess", "maintain"),
-            "prefect_ollama.blocks.documents": (
-                "Document",
-                "EmbeddedDocument",
-                "FAILED",
-                "Hit",
-                "Identity",
-                "PARTIAL",
-                "Place",
-                "Run",
-                "STALE",
-                "STORED",
-            ),
-            "rollback": ("Undo",),
-            "spec": ("StoreSpec",),
-            "store": ("Store",),
-            "swap": ("drop",),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

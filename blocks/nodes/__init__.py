@@ -141,44 +141,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "address": (
-                "DEFAULT_PORT",
-                "HOST_VARIABLE",
-                "base_url",
-                "looks_like_address",
-                "names_block",
-                "node_url",
-                "openai_url",
-                "short_name",
-                "url_from_environment",
-            ),
-            "apis": ("open_chat_endpoint", "open_endpoint"),
-            "canaries": ("SHORT",),
-            "chat": ("ChatEndpoint", "ChatLimits", "ChatMessage", "ChatReply", "ChatRequest"),
-            "chat_check": ("ChatCheck", "check_chat"),
-            "chat_verification": ("VerifiedChat", "verify_chat", "verify_chat_again"),
-            "check": ("ClusterCheck", "check_cluster", "check_node", "check_nodes", "join_verification"),
-            "discovery": ("addresses_of", "block_name", "discover", "free_name", "host_name", "network_of"),
-            "embed_response": ("Answer", "NORM_TOLERANCE", "Vectors"),
-            "endpoint": ("Endpoint", "Inventory", "NodeModel", "Progress"),
-            "fingerprint": ("Fingerprint", "compare", "cosine", "digits", "least_cosine", "server_of"),
-            "loop_lag": ("LoopLag", "timeout_while_running"),
-            "prefixes": ("prefixes_of",),
-            "proxy": ("keep_local_direct", "proxy_hint"),
-            "reranking": ("rerank",),
-            "running_models": ("LoadedModel", "find_model"),
-            "spec": ("ChatModelSpec", "ClusterSpec", "DEFAULT_URL", "ModelSpec", "NodeSpec", "full_name"),
-            "status": ("NodeStatus", "UNKNOWN"),
-            "token_count": ("counted_tokens",),
-            "verification": (
-                "NodeVerification",
-                "VerifiedCluster",
-                "likeness",
-                "verify_again",
-                "verify_cluster",
-            ),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -11,10 +11,4 @@ if TYPE_CHECKING:
 __all__ = ["flow", "refuse_empty_tabs", "unless_named"]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "_flow": ("flow", "unless_named"),
-            "form": ("refuse_empty_tabs",),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

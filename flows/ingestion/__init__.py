@@ -11,10 +11,4 @@ if TYPE_CHECKING:
 __all__ = ["BUNDLES_AHEAD", "IngestRun", "run_bundles"]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "pipeline": ("BUNDLES_AHEAD", "run_bundles"),
-            "run": ("IngestRun",),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -12,11 +12,4 @@ if TYPE_CHECKING:
 __all__ = ["Completions", "IngestFuture", "IngestTaskRunner", "wait_for_server"]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "futures": ("Completions", "IngestFuture"),
-            "server_watch": ("wait_for_server",),
-            "task_runner": ("IngestTaskRunner",),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -47,15 +47,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "_drafting": ("Drafts", "write_drafts"),
-            "_judging": ("SUPPORT_THRESHOLD", "support_of_claim"),
-            "_normal": ("find_quote", "normal"),
-            "_retrieval": ("EXTRACT_THRESHOLD", "Strength", "strength"),
-            "answering": ("Judged", "answer_question", "choose", "judge_drafts", "without_chat"),
-            "nodes": ("AnswerNodes", "answering_nodes", "with_models"),
-            "options": ("AskEvent", "AskOptions", "Listen", "silent"),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

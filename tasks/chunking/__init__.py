@@ -34,12 +34,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "_sentences": ("sentences",),
-            "chunker": ("CHUNKER_VERSION", "chunk_document", "renumbered", "split_chunk"),
-            "options": ("ChunkOptions",),
-            "tokens": ("TokenRates", "at_least", "estimate_tokens", "gauge_texts", "measured_rates"),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -40,22 +40,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "_questions": ("Asking",),
-            "chat": (
-                "ChatAnswer",
-                "ChatAnswers",
-                "ChatEvent",
-                "ChatRestarted",
-                "ChatText",
-                "ChatUnfinished",
-            ),
-            "chat_dispatcher": ("ChatDispatcher",),
-            "dispatcher": ("Dispatcher", "shared_dispatcher"),
-            "embedding": ("Embedded", "Unfinished", "estimate_units"),
-            "long_words": ("divide_long_words",),
-            "stats": ("DispatchStats", "NodeStats"),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

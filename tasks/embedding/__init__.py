@@ -12,11 +12,4 @@ if TYPE_CHECKING:
 __all__ = ["Embedding", "KnownVectors", "choose_counter", "running_nodes", "salt_of"]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "start_nodes": ("running_nodes",),
-            "token_counter": ("choose_counter",),
-            "vectors": ("Embedding", "KnownVectors", "salt_of"),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

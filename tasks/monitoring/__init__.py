@@ -48,22 +48,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "_efficiency": ("efficiency",),
-            "events": ("FailureEvents", "PREFIX", "emit", "settle_nodes"),
-            "live_artifacts": ("watch_run",),
-            "metrics": ("RunMetrics",),
-            "metrics_endpoint": ("serve_metrics",),
-            "model_memory": ("ModelMemory",),
-            "node_stats": ("LiveNodes", "NodeNow"),
-            "outages": ("Change", "Outages"),
-            "progress": ("Completed", "Progress", "ProgressState"),
-            "snapshot": ("Snapshot", "observed_by", "observer"),
-            "stats_publisher": ("process_name", "publishing"),
-            "stats_topic": ("publishing_stats",),
-            "timeline": ("Timeline",),
-            "wording": ("state",),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

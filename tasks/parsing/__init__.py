@@ -46,16 +46,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "document": ("Block", "Box", "DocumentParser", "Metadata", "Page", "ParsedDocument", "Problem"),
-            "dropped": ("DroppedLine",),
-            "errors": ("REMEDIES",),
-            "format": ("DocumentFormat",),
-            "formats": ("FORMATS", "Parsers", "format_of"),
-            "markdown": ("to_markdown",),
-            "options": ("ParseOptions",),
-            "parser": ("Parser",),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

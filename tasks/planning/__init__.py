@@ -44,14 +44,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "bundle": ("Bundle", "Bundles"),
-            "forget": ("documents_named", "file_of", "location", "notes_on"),
-            "list_file": ("kept_list", "source_display_name", "unlisted"),
-            "opening": ("LinkOnTheWay", "NotRegular", "hash_descriptor"),
-            "plan": ("Plan", "ReaderVersions", "make_plan"),
-            "source": ("LISTED", "Source", "SourceFile", "document_id", "find_files", "source_name"),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -34,15 +34,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "assets": ("source_assets", "table_asset"),
-            "crashed_runs": ("UNTOLD", "settle_interrupted", "sign_flow_run"),
-            "logging": ("MARK", "OUTSIDE", "RunLogger", "run_logger"),
-            "opaque": ("Opaque",),
-            "persisted_results": ("PersistedResults", "without_kept_results"),
-            "private_home": ("keep_home_private",),
-            "worker_roles": ("ROLES", "ROLE_MARK", "Role", "runs_on"),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -54,16 +54,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "chart_scale": ("clock", "steps"),
-            "markdown": ("report_markdown", "run_chart", "section_markdown"),
-            "report": ("FileReport", "IngestReport", "NodeReport", "Outcome", "node_reports"),
-            "run_statistics": ("RunStatistics",),
-            "sections": ("Section", "found_section", "run_sections", "short_facts", "status_section"),
-            "svg": ("FAINT", "HUES", "INK", "Svg", "TROUBLE"),
-            "timeline_chart": ("draw_timeline",),
-            "tuning_report": ("NodeTuning", "tuning_markdown"),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

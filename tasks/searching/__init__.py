@@ -49,24 +49,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "context": ("Around", "with_context"),
-            "corpus": ("Corpus", "open_corpus"),
-            "documents": (
-                "DPI",
-                "PagePicture",
-                "described",
-                "file_named",
-                "one_document",
-                "page_pictures",
-            ),
-            "filter": ("Filter", "named"),
-            "nodes": ("asking_as", "refuse_other_vectors", "verified"),
-            "opening": ("open_for_search",),
-            "question": ("normalised",),
-            "reranker": ("RERANK_TIMEOUT_S", "Reranker", "reranker_of"),
-            "rows": ("ROWS_COMPARED", "compare_rows", "other_vectors"),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

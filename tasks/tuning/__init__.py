@@ -14,13 +14,4 @@ if TYPE_CHECKING:
 __all__ = ["Load", "Point", "Tuning", "choose", "draw_curve", "search", "texts_of"]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "_search": ("search",),
-            "curve": ("draw_curve",),
-            "load": ("Load",),
-            "point": ("Point", "Tuning", "choose"),
-            "texts": ("texts_of",),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -10,4 +10,4 @@ if TYPE_CHECKING:
 __all__ = ["PDF"]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(__name__, {"format": ("PDF",)})
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -29,15 +29,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "": ("confinement", "protocol"),
-            "limits": ("Limits", "used_cpu"),
-            "order": ("Budget", "ExtraTime", "Order"),
-            "picture": ("PictureSession",),
-            "process": ("CannotStart", "ChildProcess"),
-            "session": ("Session",),
-            "talk": ("Talk",),
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)
