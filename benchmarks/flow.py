@@ -4,7 +4,7 @@
 
 Efficiency is T*/T: T* is the time in which the nodes could embed all chunks at the sum of their own saturated
 rates, each measured alone in the same run; T is from the call of `ingest_pdfs` to its return, with all start-up
-and upkeep, into an empty table and without a cache. A run takes its fixed seconds to start and to end however long
+and maintenance, into an empty table and without a cache. A run takes its fixed seconds to start and to end however long
 it is, so documents are long, as books and manuals are. The second row has nodes that take no time, so the flow
 itself is the limit, and longer documents still.
 

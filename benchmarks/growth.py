@@ -2,12 +2,12 @@
 
     uv run python -m benchmarks.growth [--sizes 1000 10000 50000 200000]
 
-Each size is one `ingest_pdfs` into an empty table, with all that a run does by default (cache, upkeep), by a flow
+Each size is one `ingest_pdfs` into an empty table, with all that a run does by default (cache, maintenance), by a flow
 process of its own with workers of its own, over nodes that take no time to embed. They have done a small run before,
-so that imports do not count. CPU is that of all threads and children, upkeep's too; ours is flow and workers.
+so that imports do not count. CPU is that of all threads and children, maintenance's too; ours is flow and workers.
 
-What a run costs however small it is (its states, its plan, a process for upkeep) weighs more on 1,000 chunks than on
-200,000. So flat is said of further chunks: from one size to the next, the CPU on top over the chunks on top, which
+What a run costs however small it is (its states, its plan, a process for maintenance) weighs more on 1,000 chunks than
+on 200,000. So flat is said of further chunks: from one size to the next, the CPU on top over the chunks on top, which
 must not be over 10 % more than between any two smaller sizes.
 """
 
@@ -46,7 +46,7 @@ def measure(folder: Path, warm: Path, urls: list[str], nodes: list[int], server:
             workers = _heard(flow)
             groups = {"flow": [flow.pid], "server": [server], "nodes": nodes}
             groups |= {name: [pid] for name, pid in workers.items()}
-            with Meter(groups, {"upkeep": "prefect_ollama.blocks.lance.maintenance_process"}) as meter:
+            with Meter(groups, {"maintenance": "prefect_ollama.blocks.lance.maintenance_process"}) as meter:
                 _say(flow)
                 report = _heard(flow)
             _say(flow)
@@ -55,7 +55,7 @@ def measure(folder: Path, warm: Path, urls: list[str], nodes: list[int], server:
         **report,
         "wall": meter.wall,
         "cpu": meter.cpu,
-        "upkeep": meter.ended["flow"],
+        "maintenance": meter.ended["flow"],
         "peak": dict(meter.peak),
         "ours": sum(meter.cpu[name] for name in ("flow", *workers)),
         "workers": list(workers),
@@ -158,15 +158,15 @@ def show(rows: list[dict[str, Any]]) -> bool:
     console = Console(width=140)
     workers = rows[0]["workers"]
     cost = Table(title="CPU milliseconds a chunk", title_justify="left")
-    columns = ("flow", "upkeep", *workers, "ours", "with server", "nodes", "each further", "flat")
+    columns = ("flow", "maintenance", *workers, "ours", "with server", "nodes", "each further", "flat")
     for name in ("chunks", "documents", "s", "chunks/s", *columns):
         cost.add_column(name, justify="right")
     further: list[float] = []
     good = True
     for before, row in zip([None, *rows], rows, strict=False):
         each = {name: 1000 * seconds / row["chunks"] for name, seconds in row["cpu"].items()}
-        each["upkeep"] = 1000 * row["upkeep"] / row["chunks"]
-        each["flow"] -= each["upkeep"]
+        each["maintenance"] = 1000 * row["maintenance"] / row["chunks"]
+        each["flow"] -= each["maintenance"]
         ours = 1000 * row["ours"] / row["chunks"]
         last = verdict = ""
         if before is not None:
@@ -181,7 +181,7 @@ def show(rows: list[dict[str, Any]]) -> bool:
             f"{row['documents']:,}",
             f"{row['wall']:.1f}",
             f"{row['chunks'] / row['wall']:,.0f}",
-            *(f"{each[name]:.2f}" for name in ("flow", "upkeep", *workers)),
+            *(f"{each[name]:.2f}" for name in ("flow", "maintenance", *workers)),
             f"{ours:.2f}",
             f"{ours + each['server']:.2f}",
             f"{each['nodes']:.2f}",
@@ -197,7 +197,7 @@ def show(rows: list[dict[str, Any]]) -> bool:
             f"{row['chunks']:,}",
             *(
                 f"{row['peak'].get(name, 0) / 2**20:,.0f}"
-                for name in ("flow", "upkeep", *workers, "server", "nodes")
+                for name in ("flow", "maintenance", *workers, "server", "nodes")
             ),
         )
     console.print(memory)

@@ -3,7 +3,7 @@
     uv run python -m benchmarks.overhead [--documents 10000]
 
 T* is the time that the nodes need for all chunks at the sum of their rates, T that from the call of `ingest_pdfs` to
-its return, with the start of workers, proofs, parsing, storing and upkeep. The overhead of everything is (T - T*)/T,
+its return, with the start of workers, proofs, parsing, storing and maintenance. The overhead of all is (T - T*)/T,
 and that of Prefect and Dask a part of it. Beside it stands the CPU that these two take, most of it hidden behind the
 nodes' work: all that the server took in the run, and for each task run what an empty one costs flow and workers,
 measured in the same run, over T and the number of cores. Takes six minutes.

@@ -25,7 +25,7 @@ from rich.table import Table
 from prefect_ollama.blocks.child_processes import end_with_parent, start_tied
 from prefect_ollama.blocks.documents import Document, EmbeddedDocument, Identity
 from prefect_ollama.blocks.documents.chunk import Chunk, Region
-from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.lance import Store, StoreSpec, maintain
 
 DIMENSION, MEANING, CENTRES, CHUNKS = 768, 48, 500, 50
 COMMIT, EVERY_S = 4_096, 10.0
@@ -81,8 +81,8 @@ def built(folder: Path, rows: int) -> Store:
         for first in range(0, rows, 10_000):
             store.write(Passages().documents(first, min(10_000, rows - first)))
         store.end_run()
-    for line in store.maintain(memory=8 * 2**30).done:
-        console.print(f"upkeep: {line}", highlight=False)
+    for line in maintain(store.spec, memory=8 * 2**30).done:
+        console.print(f"maintenance: {line}", highlight=False)
     return store
 
 

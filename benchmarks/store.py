@@ -1,4 +1,4 @@
-"""What the store costs: rows a second by the size of a commit, growth to 200,000 rows, reads and upkeep.
+"""What the store costs: rows a second by the size of a commit, growth to 200,000 rows, reads and maintenance.
 
     uv run python -m benchmarks.store [--rows 200000] [--folder FOLDER]
 
@@ -25,7 +25,7 @@ from rich.table import Table
 
 from prefect_ollama.blocks.documents import Document, EmbeddedDocument, Identity
 from prefect_ollama.blocks.documents.chunk import Chunk, Region
-from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.lance import Store, StoreSpec, maintain
 from prefect_ollama.blocks.lance.arrow import chunk_table, stamped
 from prefect_ollama.blocks.lance.maintenance import due
 
@@ -192,7 +192,7 @@ def reads(store: Store, title: str) -> None:
     table.add_row("vectors of 20 documents", median_ms(lambda: store.vectors_for(ids)))
     table.add_row("20 documents replaced, each a chunk shorter", median_ms(lambda: store.write(batch), 3))
     table.add_row("reconcile", median_ms(store.reconcile, 3))
-    table.add_row("asking whether upkeep is due", median_ms(lambda: due(store.spec)))
+    table.add_row("asking whether maintenance is due", median_ms(lambda: due(store.spec)))
     console.print(table)
 
 
@@ -209,12 +209,12 @@ def main() -> None:
         folder = Path(name)
         by_commit_size(folder)
         store = growth(folder / "growth", given.rows)
-        reads(store, f"{store.stats().chunks:,} rows, no upkeep yet")
-        report = store.maintain()
-        console.print(f"upkeep: {report.seconds:.1f} s, {report.peak_bytes / 2**20:,.0f} MB at most")
+        reads(store, f"{store.stats().chunks:,} rows, no maintenance yet")
+        report = maintain(store.spec)
+        console.print(f"maintenance: {report.seconds:.1f} s, {report.peak_bytes / 2**20:,.0f} MB at most")
         for line in report.done:
             console.print(f"  {line}")
-        reads(store, f"{store.stats().chunks:,} rows, after upkeep")
+        reads(store, f"{store.stats().chunks:,} rows, after maintenance")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Upkeep of a table as a task."""
+"""Maintenance of a table as a task."""
 
 from __future__ import annotations
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
 
 from prefect_ollama.blocks.documents import Document, EmbeddedDocument, Identity
 from prefect_ollama.blocks.documents.chunk import Chunk, Region
+from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import Store
 
 DIMENSION = 8
@@ -81,3 +83,12 @@ def document_rows(store: Store) -> list[dict[str, object]]:
     """Return all rows of the manifest in a fixed order, without what differs from run to run."""
     table: pa.Table = store._manifest.rows().drop_columns(["run_id", "updated_at"])
     return table.sort_by("doc_id").to_pylist()
+
+
+def undoable(store: Store) -> set[str]:
+    """Names of the runs that can be rolled back, alone or with later ones."""
+    names = set()
+    for run in store.runs():
+        with suppress(TableError):
+            names |= {run.run_id} & {*store.preview_roll_back(run.run_id, including_later=True).runs}
+    return names

@@ -191,8 +191,8 @@ class TestWorkPool:
         (found,) = blocks(api, "ollama-node")
         assert found["data"]["max_in_flight"] < 16, "what was measured is not saved"
         assert Store.open(stored).identity.chunker != cut
-        upkeep = api.start("maintain-table/weekly", table=table)
-        assert api.reached(upkeep)["state_name"] == "Completed", api.story(upkeep)
+        maintenance = api.start("maintain-table/weekly", table=table)
+        assert api.reached(maintenance)["state_name"] == "Completed", api.story(maintenance)
         for undone in (again, run):
             back = api.start("roll-back/by-hand", run_id=undone, table=table)
             assert api.reached(back)["state_name"] == "Completed", api.story(back)

@@ -1,4 +1,4 @@
-"""Runs, roll back, re-embedding and upkeep, as flows over a real table, server and Dask workers."""
+"""Runs, roll back, re-embedding and maintenance, as flows over a real table, server and Dask workers."""
 
 from __future__ import annotations
 

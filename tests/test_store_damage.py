@@ -14,7 +14,7 @@ import pytest
 
 from prefect_ollama.blocks import LanceTable
 from prefect_ollama.blocks.errors import TableDamaged, TableError, TableMissing
-from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.lance import Store, StoreSpec, maintain
 from prefect_ollama.blocks.lance import _schema as schema
 from prefect_ollama.blocks.lance._damage import kind_of, short
 from prefect_ollama.blocks.lance.commits import connect, create_table
@@ -69,7 +69,7 @@ ACTIONS: dict[str, Callable[[StoreSpec], object]] = {
     "stats": lambda spec: Store.open(spec).stats(),
     "write": lambda spec: write(spec),
     "roll back": lambda spec: Store.open(spec).roll_back("r1", "undo"),
-    "maintain": lambda spec: Store.open(spec).maintain(),
+    "maintain": maintain,
 }
 
 
@@ -176,11 +176,11 @@ def test_a_lost_index_is_made_anew(good: Path, tmp_path: Path) -> None:
     folder = tmp_path / "db"
     shutil.copytree(good, folder)
     spec = StoreSpec(str(folder))
-    Store.open(spec).maintain(force=True)  # now the index has rows
+    maintain(spec, force=True)  # now the index has rows
     shutil.rmtree(folder / "chunks.lance/_indices")
     with pytest.raises(TableDamaged, match=r"Only an index is damaged.*`maintain` with force"):
         Store.open(spec).search(text="says", mode="text")
-    Store.open(spec).maintain(force=True)
+    maintain(spec, force=True)
     assert Store.open(spec).search(text="says", mode="text")
     write(spec)
 

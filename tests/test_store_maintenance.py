@@ -14,9 +14,9 @@ import pytest
 from prefect_ollama.blocks.documents import Document, EmbeddedDocument, Identity
 from prefect_ollama.blocks.documents.chunk import Chunk
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import Store, StoreSpec, maintenance, maintenance_process
+from prefect_ollama.blocks.lance import Store, StoreSpec, maintain, maintenance, maintenance_process
 from prefect_ollama.blocks.lance.filters import equals
-from tests.store_samples import IDENTITY, chunk_rows, document_rows, embedded, sentences, vector_of
+from tests.store_samples import IDENTITY, chunk_rows, document_rows, embedded, sentences, undoable, vector_of
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_nothing_is_due_on_a_small_table(store: Store) -> None:
     assert (before.chunks, before.documents, before.files) == (50, {"stored": 10}, 1)
     assert before.unindexed == {"doc_id": 50, "text_hash": 50, "words": 50}
     assert not before.vectors_indexed
-    assert store.maintain().done == ()
+    assert maintain(store.spec).done == ()
     assert store.stats() == before
 
 
@@ -42,7 +42,7 @@ def test_many_small_commits_become_one_file(store: Store) -> None:
     rows = chunk_rows(store), document_rows(store)
     assert [reason.split()[0] for reason in maintenance.due(store.spec)] == ["chunks", "chunks__documents"]
     reader = Store.open(store.spec)
-    report = store.maintain()
+    report = maintain(store.spec)
     assert len(report.done) == 2
     assert report.peak_bytes > 2**20
     assert store.stats().files == 1
@@ -64,10 +64,10 @@ def test_old_versions_go_and_with_them_the_way_back(store: Store) -> None:
     store.begin_run("r2", "papers")
     store.write([embedded("a.pdf", ["b"], content="c1")])
     store.end_run()
-    store.maintain(force=True)
-    assert store.undoable() == {"r1", "r2"}
-    store.maintain(force=True, keep=timedelta(0))
-    assert store.undoable() == set()
+    maintain(store.spec, force=True)
+    assert undoable(store) == {"r1", "r2"}
+    maintain(store.spec, force=True, keep=timedelta(0))
+    assert undoable(store) == set()
     with pytest.raises(TableError, match="not kept any more"):
         store.roll_back("r2", "undo")
     assert [row["text"] for row in chunk_rows(store)] == ["b"]
@@ -78,7 +78,7 @@ def test_a_tagged_version_stays(store: Store) -> None:
     version = store._chunks.version
     store._chunks.table.tags.create("mine", version)
     store.write([embedded("a.pdf", ["b"], content="c1")])
-    store.maintain(force=True, keep=timedelta(0))
+    maintain(store.spec, force=True, keep=timedelta(0))
     assert version in store._chunks.versions()
 
 
@@ -92,21 +92,21 @@ def test_left_over_files_of_killed_writers_go(store: Store) -> None:
             path.write_bytes(b"half a file")
             os.utime(path, (when, when))
     kept = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert store.maintain().left_over_files == len(names)
+    assert maintain(store.spec).left_over_files == len(names)
     for name in names:
         del kept[folder / name]
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == kept
     assert len(chunk_rows(store)) == 1
 
 
-def test_upkeep_that_lacks_memory_says_so_and_harms_nothing(store: Store) -> None:
+def test_maintenance_that_lacks_memory_says_so_and_harms_nothing(store: Store) -> None:
     store.write([embedded("a.pdf", sentences("a", 50))])
     rows = chunk_rows(store)
     if sys.platform == "linux":
         with pytest.raises(TableError, match="more than 8 MiB of memory and was stopped"):
-            store.maintain(force=True, memory=8 * 2**20)
+            maintain(store.spec, force=True, memory=8 * 2**20)
     with pytest.raises(TableError, match="longer than it was given and was stopped"):
-        store.maintain(force=True, timeout=0.05)
+        maintain(store.spec, force=True, timeout=0.05)
     assert chunk_rows(store) == rows
 
 
@@ -150,9 +150,9 @@ def test_a_large_table_gets_an_index_that_finds_what_is_near(tmp_path: Path) -> 
     exact = near()
     if sys.platform == "linux":
         with pytest.raises(TableError, match="memory and was stopped"):
-            store.maintain(memory=160 * 2**20)  # about what it has when LanceDB is loaded
+            maintain(store.spec, memory=160 * 2**20)  # about what it has when LanceDB is loaded
         assert near() == exact
-    store.maintain()
+    maintain(store.spec)
     assert store.stats().vectors_indexed
     assert maintenance.due(store.spec) == []
     found = near()

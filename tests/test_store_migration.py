@@ -12,14 +12,14 @@ import pytest
 
 from prefect_ollama.blocks.documents.run import RUN_RUNNING
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.lance import Store, StoreSpec, maintain
 from prefect_ollama.blocks.lance import _migration as migration
 from prefect_ollama.blocks.lance import _schema as schema
 from prefect_ollama.blocks.lance.commits import connect
 from prefect_ollama.tasks.chunking import ChunkOptions
 from prefect_ollama.tasks.parse import ChunkingPlan
 from prefect_ollama.tasks.parsing import ParseOptions
-from tests.store_samples import IDENTITY, chunk_rows, embedded, vector_of
+from tests.store_samples import IDENTITY, chunk_rows, embedded, undoable, vector_of
 
 DATA = Path(__file__).parent / "data"
 OLD_TABLES = ["chunks__runs", "chunks__documents", "chunks"]
@@ -91,7 +91,7 @@ def test_a_table_that_a_run_of_an_earlier_version_filled(tmp_path: Path) -> None
     vector = np.asarray(next(iter(rows.values()))["vector"], np.float32)
     assert store.search(vector, limit=1)[0].chunk_id == next(iter(rows))
     assert store.search(text="invoice", mode="text")[0].path == "invoice.pdf"
-    assert store.undoable() == {run.run_id}
+    assert undoable(store) == {run.run_id}
     store.roll_back(run.run_id, "undo")
     assert (chunk_rows(store), store.manifest()) == ([], [])
 
@@ -109,10 +109,10 @@ def test_each_of_the_tables_is_refused_if_a_later_version_wrote_it(tmp_path: Pat
             Store.open(spec, identity=IDENTITY, create=create)
 
 
-def test_upkeep_migrates(old: StoreSpec) -> None:
-    assert any("earlier version" in reason for reason in Store.open(old).maintain().done)
+def test_maintenance_migrates(old: StoreSpec) -> None:
+    assert any("earlier version" in reason for reason in maintain(old).done)
     assert version(old) == []
-    assert Store.open(old).maintain().done == ()
+    assert maintain(old).done == ()
 
 
 @pytest.mark.parametrize("commits", [0, 1, 2])

@@ -11,7 +11,7 @@ import pytest
 from prefect_ollama.blocks.documents import FAILED, EmbeddedDocument
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import Store, StoreSpec
-from tests.store_samples import IDENTITY, document, embedded, sentences
+from tests.store_samples import IDENTITY, document, embedded, sentences, undoable
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_run_of_every_change_is_undone(store: Store) -> None:
     store.end_run()
     assert everything(store) != before
 
-    assert store.undoable() == {"r1", "r2"}
+    assert undoable(store) == {"r1", "r2"}
     undo = store.roll_back("r2", "undo r2")
     assert everything(store) == before
     assert undo.counts == {"restored": 4, "removed": 3}
@@ -56,7 +56,7 @@ def test_a_run_of_every_change_is_undone(store: Store) -> None:
         ("r2", "rolled back"),
         ("undo r2", "done"),
     ]
-    assert store.undoable() == {"r1"}
+    assert undoable(store) == {"r1"}
     for wrong in ("r2", "undo r2", "no such"):
         with pytest.raises(TableError, match=wrong):
             store.roll_back(wrong, "again")
@@ -134,7 +134,7 @@ def test_versions_that_are_gone_are_said_to_be(store: Store) -> None:
     run(store, "r2", embedded("x.pdf", ["2"], content="c1"))
     now = everything(store)
     store._log.put(dataclasses.replace(store.runs()[1], chunks_before=999))
-    assert store.undoable() == {"r1"}
+    assert undoable(store) == {"r1"}
     with pytest.raises(TableError, match="not kept any more"):
         store.roll_back("r2", "undo")
     assert everything(store) == now

@@ -15,9 +15,18 @@ import pytest
 
 from prefect_ollama.blocks.documents import FAILED
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.lance import Store, StoreSpec, maintain
 from prefect_ollama.blocks.lance import _schema as schema
-from tests.store_samples import IDENTITY, chunk_rows, document, document_rows, embedded, sentences, vector_of
+from tests.store_samples import (
+    IDENTITY,
+    chunk_rows,
+    document,
+    document_rows,
+    embedded,
+    sentences,
+    undoable,
+    vector_of,
+)
 
 DATA = Path(__file__).parent / "data"
 
@@ -53,14 +62,14 @@ def test_a_stored_table_is_as_good_as_a_new_one(stored: StoreSpec, tmp_path: Pat
     assert store.search(vector_of("two"), limit=1)[0].path == "été/b.pdf"
     assert store.search(text="東京", mode="text")[0].path == "été/b.pdf"
     assert store.runs()[0].counts == {"documents": 3}
-    assert store.undoable() == {"first", "second"}
+    assert undoable(store) == {"first", "second"}
 
     store.roll_back("second", "undo")
     assert [each.chunks for each in store.manifest() if each.path == "a.pdf"] == [4]
     store.begin_run("third", "papers")
     store.write([embedded("a.pdf", sentences("a", 3), content="c1")])
     store.end_run()
-    store.maintain(force=True)
+    maintain(store.spec, force=True)
     assert (chunk_rows(store), document_rows(store)) == (chunk_rows(fresh), document_rows(fresh))
 
 

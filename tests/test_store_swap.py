@@ -10,9 +10,10 @@ import pytest
 
 from prefect_ollama.blocks.documents import Identity
 from prefect_ollama.blocks.errors import TableError, TableMissing
-from prefect_ollama.blocks.lance import Store, StoreSpec, swap
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.lance import _migration as migration
 from prefect_ollama.blocks.lance._write_lock import WriteLock
-from tests.store_samples import IDENTITY, chunk_rows, document_rows, embedded, sentences, vector_of
+from tests.store_samples import IDENTITY, chunk_rows, document_rows, embedded, sentences, undoable, vector_of
 
 NEW = dataclasses.replace(IDENTITY, model="bge-m3", digest="sha256:9", dimension=12)
 
@@ -62,7 +63,7 @@ def test_a_table_is_swapped_and_swapped_back(store: Store) -> None:
         Store.open(store.spec.staging)
     with pytest.raises(TableError, match="not comparable"):
         Store.open(store.spec, identity=IDENTITY)
-    assert store.undoable() == {"swap"}
+    assert undoable(store) == {"swap"}
     with pytest.raises(TableError, match="not comparable"):
         store.roll_back("first a", "undo")
 
@@ -96,16 +97,16 @@ def test_open_runs_are_in_the_way(store: Store) -> None:
 
 def test_no_run_begins_while_a_table_is_swapped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(store.spec.staging, NEW, "anew")
-    other, overwrite = Store.open(store.spec), swap.overwrite
+    other, rewrite = Store.open(store.spec), migration.rewrite
     monkeypatch.setattr(WriteLock, "_take", lambda self: None)  # as if on another host
 
-    def meanwhile(spec: StoreSpec, name: str, source: Any) -> None:
+    def meanwhile(spec: StoreSpec, name: str, source: Any, schema: Any) -> None:
         if name == spec.table:
             with pytest.raises(TableError, match="'swap' is open"):
                 other.begin_run("meanwhile", "a")
-        overwrite(spec, name, source)
+        rewrite(spec, name, source, schema)
 
-    monkeypatch.setattr(swap, "overwrite", meanwhile)
+    monkeypatch.setattr(migration, "rewrite", meanwhile)
     store.swap_in("swap")
     assert [run.status for run in store.runs()] == ["done", "done", "done", "failed"]
 
@@ -115,14 +116,14 @@ def test_a_swap_that_was_stopped_half_way_can_be_repeated(
 ) -> None:
     staging = fill(store.spec.staging, NEW, "anew")
     expected = all_rows(staging)
-    overwrite = swap.overwrite
+    rewrite = migration.rewrite
 
-    def stop(spec: StoreSpec, name: str, source: Any) -> None:
+    def stop(spec: StoreSpec, name: str, source: Any, schema: Any) -> None:
         if name == spec.documents_table:
             raise KeyboardInterrupt
-        overwrite(spec, name, source)
+        rewrite(spec, name, source, schema)
 
-    monkeypatch.setattr(swap, "overwrite", stop)
+    monkeypatch.setattr(migration, "rewrite", stop)
     with pytest.raises(KeyboardInterrupt):
         store.swap_in("stopped")
     monkeypatch.undo()

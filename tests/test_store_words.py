@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.lance import Store, StoreSpec, maintain
 from prefect_ollama.blocks.lance._indices import INDEX_OF_WORDS, ensure_indices
 from prefect_ollama.blocks.lance._words import asked_words, folded, indexed_words
 from prefect_ollama.blocks.lance.maintenance import due
@@ -136,7 +136,7 @@ def test_an_index_with_other_options_is_made_anew(tmp_path: Path) -> None:
     table.optimize()
     assert opened.search(text=HASH, mode="text") == []
     assert any("other options" in reason for reason in due(opened.spec))
-    opened.maintain()
+    maintain(opened.spec)
     assert due(opened.spec) == []
     assert ensure_indices(table) == []
     (index,) = [each for each in table.list_indices() if each.columns == ["words"]]

@@ -1,13 +1,13 @@
-"""The chunk table: all rows of a document are replaced in one commit, at a cost that hardly grows with it.
+"""The chunk table: all rows of a document are replaced in one commit, at a cost that hardly grows with the table.
 
-LanceDB can delete within a merge (`when_not_matched_by_source_delete`), but then holds, for every row of
-the table, a row as wide as a vector in memory (0.40: 1.2 GB for 150,000 rows of 1,536 floats). So rows
-whose document has no such chunk any more are emptied in the merge that brings the new ones, and deleted in
-the commit after it. An emptied row has no document, no text and a zero vector; a search finds none.
+LanceDB can delete rows within a merge (`when_not_matched_by_source_delete`), but then it keeps as many bytes in memory
+as all vectors of the table have (0.40: 1.2 GB for 150,000 rows of 1,536 floats). So the merge that writes new rows
+only empties the old ones, and the next commit deletes them. An emptied row has no document, no text and a zero vector,
+and no search returns it.
 
-A merge holds the key of every row of the table too. Rows of documents that are not there are therefore
-added, where the writer is alone: LanceDB lets a merge that loses against an add try again, but an add is
-committed whatever came before it, and rows that another added meanwhile would be there twice.
+A merge also keeps the keys of all rows in memory. So a writer that holds the lock adds the rows of new documents, which
+needs no keys. Without the lock it merges: a merge that conflicts is tried again, but LanceDB commits an add in any
+case, and rows that another writer added meanwhile would exist twice.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from prefect_ollama.blocks.documents import Chunk, Region
 from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance._groups import groups
 from prefect_ollama.blocks.lance._schema import upgraded
 from prefect_ollama.blocks.lance._versioned_table import VersionedTable
 from prefect_ollama.blocks.lance.arrow import text_hash, tombstones
@@ -30,7 +31,6 @@ from prefect_ollama.blocks.lance.commits import ATTEMPTS, merge, pause
 from prefect_ollama.blocks.lance.filters import both, equals, one_of
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
-IDS_A_FILTER: Final = 1_000
 _EMPTIED: Final = equals("doc_id", "")
 
 # Texts that are not ASCII alone: versions of Ollama differ in these.
@@ -42,12 +42,10 @@ _NO_IDS: Final = pa.array([], pa.string())
 class Chunks(VersionedTable):
     """The chunk table of a store."""
 
-    _unchanged = "The table was not changed."
-
     def __init__(self, spec: StoreSpec, table: Any) -> None:
         super().__init__(spec, table)
-        # What this alone added since a version, and the version it came to: to look up what a table holds of
-        # documents takes longer, and more memory, the more rows it has that are not indexed yet.
+        # The documents that this object added since a version, while nobody else committed, and the latest version.
+        # A lookup in that earlier version is cheaper: it needs time and memory for each row that is not indexed.
         self._base: Chunks | None = None
         self._added: set[str] = set()
         self._last = 0
@@ -57,25 +55,25 @@ class Chunks(VersionedTable):
         """The schema of the rows."""
         return self.table.schema
 
-    def replace(self, doc_ids: Sequence[str], rows: pa.Table, *, alone: bool = False) -> None:
-        """Make these rows all there is of these documents.
+    def replace(self, doc_ids: Sequence[str], rows: pa.Table, *, locked: bool = False) -> None:
+        """Replace all rows of these documents.
 
         Args:
             doc_ids: The documents.
-            rows: Their rows, of unlike ids.
-            alone: Whether hardly another writer is about (`WriteLock.held`). Only the cost depends on it, and
-                for how long a reader may see what two writers did at once.
+            rows: Their new rows, each with another id.
+            locked: Whether this process holds the lock of the table (`WriteLock.held`). Only the cost depends on it,
+                and how long a reader may see the rows of two writers.
 
         Raises:
             TableError: The commit failed; the documents are as they were.
         """
-        self._commit(self._replace, doc_ids, rows, alone)
+        self._commit(self._replace, doc_ids, rows, locked)
 
     def remove(self, doc_ids: Sequence[str]) -> None:
         """Delete all rows of these documents."""
         for some in groups(doc_ids):
             where = one_of("doc_id", some)
-            if self.table.count_rows(where):  # to delete nothing makes a version too
+            if self.table.count_rows(where):  # deleting nothing would make a version, too
                 self._commit(self.table.delete, where)
 
     def sweep(self) -> None:
@@ -159,9 +157,9 @@ class Chunks(VersionedTable):
                 found[row["doc_id"]] = (row["doc_id"], row["source"], row["path"])
         return list(found.values())
 
-    def _replace(self, doc_ids: Sequence[str], rows: pa.Table, alone: bool) -> None:
+    def _replace(self, doc_ids: Sequence[str], rows: pa.Table, locked: bool) -> None:
         for attempt in range(1, ATTEMPTS + 1):
-            if self._replace_once(doc_ids, rows, alone and attempt == 1):
+            if self._replace_once(doc_ids, rows, locked and attempt == 1):
                 return
             pause(attempt)
         raise TableError(
@@ -170,17 +168,17 @@ class Chunks(VersionedTable):
             remedy="Let one run at a time work on a source.",
         )
 
-    def _replace_once(self, doc_ids: Sequence[str], rows: pa.Table, alone: bool) -> bool:
-        """Replace the documents' rows; return whether there is nothing else of them."""
+    def _replace_once(self, doc_ids: Sequence[str], rows: pa.Table, locked: bool) -> bool:
+        """Replace the documents' rows; return whether the table has no other rows of them."""
         before = self.version
         held = self._ids_at(doc_ids, before)
-        if len(held.unique()) < len(held):  # two added them, each alone by a lock that the other did not see
+        if len(held.unique()) < len(held):  # two writers added them, without seeing the lock of each other
             self.remove(doc_ids)
             held = _NO_IDS
         stale = _without(held, rows["id"])
         if not len(rows) and not len(stale):
             return True
-        if alone and not len(held):
+        if locked and not len(held):
             after = int(self.table.add(rows).version)
             if after == before + 1:
                 self._note_added(doc_ids, before)
@@ -189,13 +187,12 @@ class Chunks(VersionedTable):
             after = int(merge(self.table, "id", pa.concat_tables(parts)).version)
         if len(stale):
             self.table.delete(_EMPTIED)
-        # If others committed meanwhile, it may have been rows of these documents, unknown when those that
-        # are held were looked up. To delete them by their ids would be wrong, for they may have been written
-        # again by now: replacing once more, from what is there then, is right whenever it comes through.
+        # Others may have committed rows of these documents after the lookup above. Deleting those by their ids would be
+        # wrong, because they may have been written again since. Replacing all rows once more is always right.
         return after == before + 1 or len(self.at(after)._ids_of(doc_ids)) == len(rows)
 
     def _ids_at(self, doc_ids: Sequence[str], version: int) -> pa.Array:
-        """Return the ids of the documents' rows at the latest version, which is this one."""
+        """Return the ids of the documents' rows at this version, which is the latest one."""
         if self._base is not None and self._last == version and self._added.isdisjoint(doc_ids):
             return self._base._ids_of(doc_ids)
         return self._ids_of(doc_ids)
@@ -209,7 +206,7 @@ class Chunks(VersionedTable):
 
     @property
     def _embedded(self) -> list[str]:
-        """The column of embedded texts, which a table of an earlier version lacks: there it is the text."""
+        """The column of embedded texts; none in a table of an earlier version, which embedded the texts."""
         return [name for name in ("embedded_text",) if name in self.schema.names]
 
     def _of(self, doc_ids: Sequence[str]) -> Any:
@@ -218,18 +215,6 @@ class Chunks(VersionedTable):
     def _ids_of(self, doc_ids: Sequence[str]) -> pa.Array:
         parts = [self._of(some).select(["id"]).to_arrow()["id"] for some in groups(doc_ids)]
         return pa.concat_arrays([_NO_IDS, *(chunk for part in parts for chunk in part.chunks)])
-
-    def _name(self) -> str:
-        return self._spec.table
-
-    def _called(self) -> str:
-        return f"table {self._spec.table!r}"
-
-
-def groups(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield the values in groups that a filter can list."""
-    for start in range(0, len(values), IDS_A_FILTER):
-        yield values[start : start + IDS_A_FILTER]
 
 
 def _embedded_hashes(batch: pa.RecordBatch) -> list[str]:

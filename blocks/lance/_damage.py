@@ -56,7 +56,7 @@ _RUST: Final = re.compile(
     r",?\s*/\S*\.rs:\d+(?::\d+)?|^(?:(?:lance|external) error: |lanceerror\(\w+\): )+", re.IGNORECASE
 )
 _INDEX_REMEDY: Final = (
-    "Only an index is damaged and nothing is lost: run `maintain` with force, which makes it anew."
+    "Only an index is damaged and nothing is lost: run `maintain` with force, which builds it again."
 )
 _MISSING_FILE: Final = re.compile(r"not found: (.+\.(?:lance|manifest|idx|arrow|bin))\b", re.IGNORECASE)
 
@@ -186,12 +186,14 @@ def missing(spec: StoreSpec, names: Callable[[], Sequence[str]]) -> TableMissing
             cause, remedy="No table is there. Check the URI and the name, or ingest something into it first."
         )
     near = get_close_matches(spec.table, there, NAMED) or there
-    told = ", ".join(map(repr, near[:NAMED])) + (
-        f" and {len(there) - NAMED} more" if len(near) > NAMED else ""
-    )
     return TableMissing(
-        cause, remedy=f"Tables there: {told}. Check the name, or ingest something into it first."
+        cause, remedy=f"Tables there: {_listed(near)}. Check the name, or ingest something into it first."
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(map(repr, names[:NAMED])) + more
 
 
 def _damage(spec: StoreSpec, error: BaseException) -> str:
@@ -209,16 +211,14 @@ def _damage(spec: StoreSpec, error: BaseException) -> str:
         )
     broken = cut_files(spec)
     if broken:
-        more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
-        verb = "is" if len(broken) == 1 else "are"
-        return f"{', '.join(map(repr, broken[:NAMED]))}{more} {verb} cut short, or no file of a table"
+        return f"{_listed(broken)} {'is' if len(broken) == 1 else 'are'} cut short, or no file of a table"
     return short(error)
 
 
 def cut_files(spec: StoreSpec) -> list[str]:
     """Return the files of a local table that do not end as they must, by path within the database."""
     broken = []
-    for name in () if spec.remote else (spec.table, spec.documents_table, spec.runs_table):
+    for name in () if spec.remote else spec.tables:
         folder = Path(spec.uri, f"{name}.lance")
         if folder.is_file():
             broken.append(folder.name)
@@ -252,12 +252,9 @@ def _recovery(spec: StoreSpec) -> str:
             table = lancedb.connect(spec.uri, storage_options=spec.options or None).open_table(name)
             found = set(table.search().select(["source"]).to_arrow()["source"].to_pylist())
             sources = sources or sorted(found - {""})
-    folders = ", ".join(f"{name}.lance" for name in (spec.table, spec.documents_table, spec.runs_table))
-    listed = ", ".join(map(repr, sources[:NAMED])) + (
-        f" and {len(sources) - NAMED} more" if len(sources) > NAMED else ""
-    )
-    again = f"its sources again ({listed})" if sources else "its sources again"
+    folders = ", ".join(f"{name}.lance" for name in spec.tables)
+    again = f"its sources again ({_listed(sources)})" if sources else "its sources again"
     return (
         f"Restore the folder from a backup; or move {folders} out of it and ingest {again}. Vectors come from the "
-        "cache, so little is embedded anew."
+        "cache, so little is embedded again."
     )

@@ -36,10 +36,9 @@ def fsynced(spec: StoreSpec) -> Iterator[None]:
 def _files(spec: StoreSpec) -> set[Path]:
     if spec.remote:
         return set()
-    tables = (spec.table, spec.documents_table, spec.runs_table)
     return {
         Path(folder, name)
-        for table in tables
+        for table in spec.tables
         for folder, _, names in os.walk(Path(spec.uri, f"{table}.lance"))
         for name in names
     }

@@ -60,7 +60,7 @@ def vector_index_due(table: Any) -> bool:
     return rows >= VECTOR_INDEX_ROWS and (index is None or rows >= RETRAIN_GROWTH * index[1])
 
 
-def ensure_indices(chunks: Any, *, anew: bool = False) -> list[str]:
+def ensure_indices(chunks: Any, *, rebuild: bool = False) -> list[str]:
     """Build the indices that every chunk table has, and return the columns that were indexed.
 
     There are trees over `doc_id`, by which documents are replaced, and over `text_hash`, by which a search finds other
@@ -70,12 +70,12 @@ def ensure_indices(chunks: Any, *, anew: bool = False) -> list[str]:
 
     Args:
         chunks: The chunk table.
-        anew: Whether all are built again.
+        rebuild: Whether all are built again.
     """
     from lancedb.index import FTS, BTree
 
     wanted = {"doc_id": BTree(), "text_hash": BTree(), "words": FTS(**INDEX_OF_WORDS)}
-    missing = [column for column in wanted if anew or not _has_index(chunks, column)]
+    missing = [column for column in wanted if rebuild or not _has_index(chunks, column)]
     for column in missing:
         chunks.create_index(column, config=wanted[column], replace=True)
     return missing

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from prefect_ollama.blocks.documents import IN_TABLE, STALE, Document
-from prefect_ollama.blocks.lance._chunks import groups
+from prefect_ollama.blocks.lance._groups import groups
 from prefect_ollama.blocks.lance._schema import DOCUMENTS, upgraded
 from prefect_ollama.blocks.lance._versioned_table import VersionedTable
 from prefect_ollama.blocks.lance.arrow import document_table, documents_from
@@ -18,7 +18,7 @@ from prefect_ollama.blocks.lance.filters import equals, one_of
 class Manifest(VersionedTable):
     """The table of documents of a store."""
 
-    _unchanged = "Nothing was changed."
+    called = "the manifest of table {}"
 
     def documents(self, source: str | None = None) -> list[Document]:
         """Return the documents, of one source or of all."""
@@ -64,9 +64,3 @@ class Manifest(VersionedTable):
             if row["status"] != STALE and held.get(row["doc_id"], {}) != expected:
                 doubtful.append(row["doc_id"])
         return doubtful, [doc_id for doc_id in held if doc_id not in known]
-
-    def _name(self) -> str:
-        return self._spec.documents_table
-
-    def _called(self) -> str:
-        return f"the manifest of table {self._spec.table!r}"

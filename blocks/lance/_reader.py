@@ -1,6 +1,6 @@
 """Reading a store: searches, the manifest, the runs. It needs no right to write.
 
-Every call sees the latest commit. The table may be replaced by one embedded anew while it is open here
+Every call sees the latest commit. The table may be replaced by one with new vectors while it is open here
 (`Store.swap_in`); a search then says so instead of comparing vectors that cannot be compared.
 """
 
@@ -15,9 +15,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from prefect_ollama.blocks.documents import (
-    RUN_DONE,
-    RUN_ROLLED_BACK,
-    RUN_RUNNING,
     Chunk,
     Document,
     Hit,
@@ -27,7 +24,6 @@ from prefect_ollama.blocks.documents import (
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _schema as schema
 from prefect_ollama.blocks.lance import _search as searching
-from prefect_ollama.blocks.lance import rollback, swap
 from prefect_ollama.blocks.lance._chunks import Chunks
 from prefect_ollama.blocks.lance._damage import explained
 from prefect_ollama.blocks.lance._manifest import Manifest
@@ -145,21 +141,6 @@ class Reader:
         with self._explained():
             return self._log.all()
 
-    def undoable(self) -> set[str]:
-        """Return the names of the runs that can be rolled back: whose earlier versions are still kept."""
-        with self._explained():
-            chunks, documents, log = self._chunks.versions(), self._manifest.versions(), self._log.all()
-        swaps = [run.started_at for run in log if run.kind == swap.KIND and run.status == RUN_DONE]
-        return {
-            run.run_id
-            for run in log
-            if run.started_at >= max(swaps, default=run.started_at)
-            and run.kind != rollback.KIND
-            and run.status not in (RUN_ROLLED_BACK, RUN_RUNNING)
-            and run.chunks_before in chunks
-            and run.documents_before in documents
-        }
-
     def _explained(self) -> AbstractContextManager[None]:
         return explained(self.spec, f"Table {self.spec.table!r} cannot be read")
 
@@ -201,5 +182,5 @@ def _difference(name: str, old: object, new: object) -> str:
     if isinstance(old, Fingerprint) and isinstance(new, Fingerprint):
         result = compare(new, old)
         measured = f"cosine {digits(result.cosine)}, at least {result.least:g} expected"
-        return f"the nodes give other vectors ({measured}): {result.cause or 'the table was made anew'}"
+        return f"the nodes give other vectors ({measured}): {result.cause or 'the table was built again'}"
     return f"{name} was {old!r}, is {new!r}"

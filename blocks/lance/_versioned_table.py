@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
 from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.lance._damage import UNCHANGED
 from prefect_ollama.blocks.lance.commits import commit, connect, open_table
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
@@ -14,7 +14,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class VersionedTable(ABC):
+class VersionedTable:
     """One table of a store.
 
     Args:
@@ -22,20 +22,13 @@ class VersionedTable(ABC):
         table: The LanceDB table.
     """
 
-    _unchanged: ClassVar[str]
-    """The state in the error for a version that was deleted."""
+    # What errors call the table, with the name of the store's chunk table for `{}`.
+    called: ClassVar[str] = "table {}"
 
     def __init__(self, spec: StoreSpec, table: Any) -> None:
         self.table = table
         self._spec = spec
-
-    @abstractmethod
-    def _name(self) -> str:
-        """Return the name of the table in its database."""
-
-    @abstractmethod
-    def _called(self) -> str:
-        """Return the name of the table in the middle of a sentence, for errors."""
+        self._called = self.called.format(repr(spec.table))
 
     @property
     def version(self) -> int:
@@ -52,15 +45,15 @@ class VersionedTable(ABC):
         Raises:
             TableError: The version is not kept any more.
         """
-        table = open_table(connect(self._spec), self._spec, self._name())
+        table = open_table(connect(self._spec), self._spec, self.table.name)
         try:
             assert table is not None
             table.checkout(version)
         except (AssertionError, ValueError, RuntimeError, OSError) as error:
             raise TableError(
-                f"Version {version} of {self._called()} is not kept any more.",
-                state=self._unchanged,
-                remedy="Upkeep keeps old versions for as many days as it is told to.",
+                f"Version {version} of {self._called} is not kept any more.",
+                state=UNCHANGED,
+                remedy="Maintenance deletes old versions after seven days, or as many as its option 'keep' says.",
             ) from error
         return type(self)(self._spec, table)
 
@@ -69,7 +62,5 @@ class VersionedTable(ABC):
         self._commit(self.table.restore, version)
 
     def _commit(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        called = self._called()
-        return commit(
-            f"{called[0].upper()}{called[1:]} cannot be written", lambda: action(*args, **kwargs), self._spec
-        )
+        what = f"{self._called[0].upper()}{self._called[1:]} cannot be written"
+        return commit(what, lambda: action(*args, **kwargs), self._spec)

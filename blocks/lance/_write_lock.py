@@ -38,7 +38,7 @@ class WriteLock:
         self._path = None if spec.remote else Path(spec.uri, f".{spec.table}.lock")
         self._threads = threading.RLock()
         self._depth = 0
-        self._alone = False
+        self._locked = False
 
     @contextmanager
     def held(self) -> Iterator[bool]:
@@ -52,18 +52,18 @@ class WriteLock:
         """
         with self._threads:
             if self._depth:
-                yield self._alone
+                yield self._locked
                 return
             lock = self._take()
-            self._depth, self._alone = 1, lock is not None
+            self._depth, self._locked = 1, lock is not None
             try:
                 with (
                     fsynced(self._spec),
                     explained(self._spec, f"Table {self._spec.table!r} cannot be written"),
                 ):
-                    yield self._alone
+                    yield self._locked
             finally:
-                self._depth, self._alone = 0, False
+                self._depth, self._locked = 0, False
                 if lock is not None:
                     lock.release()
 

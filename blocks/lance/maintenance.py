@@ -133,7 +133,7 @@ class MaintenanceProcess:
         self._complained.seek(0)
         lines = hidden(self._complained.read()).strip().splitlines()
         raise TableError(
-            f"Upkeep of table {spec.table!r} {why or f'failed: {lines[-1] if lines else child.returncode}'}"
+            f"Maintenance of table {spec.table!r} {why or f'failed: {lines[-1] if lines else child.returncode}'}"
             f"{' and was stopped.' if why else ''}",
             state="The table is whole; steps that were done stay done.",
             remedy="Give it more of that; until it is done, searches are slower."
@@ -190,7 +190,7 @@ def due(spec: StoreSpec) -> list[str]:
     """Return the reasons why maintenance is due, a phrase for each; empty if it is not due."""
     connection = connect(spec)
     reasons = []
-    for name in (spec.table, spec.documents_table, spec.runs_table):
+    for name in spec.tables:
         table = open_table(connection, spec, name)
         if table is not None:
             small = files_of(table).small
@@ -212,7 +212,7 @@ def delete_left_over_files(spec: StoreSpec, older_than: timedelta = LEFT_OVER) -
     if spec.remote:
         return 0
     oldest, deleted = time.time() - older_than.total_seconds(), 0
-    for name in (spec.table, spec.documents_table, spec.runs_table):
+    for name in spec.tables:
         for path in Path(spec.uri, f"{name}.lance").rglob("*"):
             try:
                 if TEMPORARY.search(path.name) and path.is_file() and path.stat().st_mtime < oldest:

@@ -41,12 +41,12 @@ def run_maintenance(spec: StoreSpec, *, keep: timedelta, force: bool) -> list[st
     """
     done = [f"brought {name} to the present schema" for name in migration.upgrade(spec, WriteLock(spec))]
     connection = connect(spec)
-    for name in (spec.table, spec.documents_table, spec.runs_table):
+    for name in spec.tables:
         table = open_table(connection, spec, name)
         if table is None:
             continue
         if name == spec.table:
-            done += [f"indexed {column}" for column in ensure_indices(table, anew=force)]
+            done += [f"indexed {column}" for column in ensure_indices(table, rebuild=force)]
             # Before files are merged: merging reads the index, and a damaged one would stop it.
             if force and vector_index(table) is not None:
                 done.append(_index_vectors(table))

@@ -6,11 +6,8 @@ back like any run. A swap that was killed can be repeated, because the staging t
 
 from __future__ import annotations
 
-from typing import Any
-
 from prefect_ollama.blocks.documents import RUN_ROLLED_BACK, Run
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import _migration as migration
 from prefect_ollama.blocks.lance import rollback
 from prefect_ollama.blocks.lance._runs import overlapping
 from prefect_ollama.blocks.lance.commits import connect
@@ -20,19 +17,10 @@ from prefect_ollama.blocks.lance.spec import StoreSpec
 KIND = "re-embed"
 
 
-def overwrite(spec: StoreSpec, name: str, source: Any) -> None:
-    """Overwrite a table with the rows and the schema of another table, in one commit.
-
-    Raises:
-        TableError: The commit failed; the table is as it was, and the staging table is complete.
-    """
-    migration.rewrite(spec, name, source, source.schema)
-
-
 def drop(spec: StoreSpec) -> None:
     """Drop the tables of a store that exist."""
     connection = connect(spec)
-    for name in (spec.table, spec.documents_table, spec.runs_table):
+    for name in spec.tables:
         connection.drop_table(name, ignore_missing=True)
 
 
@@ -73,5 +61,5 @@ def refuse_lost_versions(target: Run, log: list[Run], chunks: set[int], document
         raise TableError(
             f"The versions from before run {target.run_id!r} are not kept any more.",
             state=rollback.UNCHANGED,
-            remedy="Upkeep keeps old versions for as many days as it is told to.",
+            remedy="Maintenance deletes old versions after seven days, or as many as its option 'keep' says.",
         )
