@@ -12,23 +12,18 @@ from cyclopts.validators import Number
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.console import INCOMPLETE, OK, STARTING, guarded, show
 from prefect_ollama.options import (
+    NODES,
     NORMAL,
-    AskPasswordOption,
-    BlockOption,
+    PASSWORDS,
+    TABLE,
     ChatModelOption,
-    ClusterOption,
     JsonOption,
     JudgeModelOption,
     Loudness,
-    ModelOption,
-    NodesOption,
-    PasswordFileOption,
-    TableOption,
-    UriOption,
-    named_nodes,
-    named_place,
-    named_table,
-    parse_options,
+    NodeOptions,
+    PasswordOptions,
+    ReadingOptions,
+    TableOptions,
 )
 from prefect_ollama.search import EVERYTHING, Mode, Only, filter_of, flow_filter, write_pictures
 
@@ -47,14 +42,10 @@ def ask(
         ),
     ],
     *,
-    node: NodesOption = (),
-    cluster: ClusterOption = None,
-    model: ModelOption = None,
+    nodes: NodeOptions = NODES,
     chat_model: ChatModelOption = None,
     judge_model: JudgeModelOption = None,
-    uri: UriOption = None,
-    table: TableOption = None,
-    block: BlockOption = None,
+    table: TableOptions = TABLE,
     passages: Annotated[
         int,
         Parameter(help="Passages that the model is given at most.", validator=Number(gte=1, lte=100)),
@@ -80,8 +71,7 @@ def ask(
             help="Folder into which the page of each quote is written as PNG, its passage marked.",
         ),
     ] = None,
-    password_file: PasswordFileOption = (),
-    ask_password: AskPasswordOption = False,
+    passwords: PasswordOptions = PASSWORDS,
     track: Annotated[
         bool, Parameter(negative="", help="Record the question as a flow run in Prefect; that takes seconds.")
     ] = False,
@@ -93,8 +83,8 @@ def ask(
     def run() -> int:
         from prefect_ollama import render_answer
 
-        words, at = " ".join(question), named_nodes(node, cluster)
-        models: dict[str, Any] = {"model": model, "chat_model": chat_model, "judge_model": judge_model}
+        words, at = " ".join(question), nodes.named()
+        models: dict[str, Any] = {"model": nodes.model, "chat_model": chat_model, "judge_model": judge_model}
         found: CheckedAnswer
         if track:
             from prefect_ollama.flows import ask as flow
@@ -102,7 +92,7 @@ def ask(
             found = flow(
                 words,
                 at,
-                named_table(uri, table, block),
+                table.named(),
                 **models,
                 passages=passages,
                 drafts=drafts,
@@ -115,7 +105,7 @@ def ask(
             from prefect_ollama.tasks.answering import AskOptions
             from prefect_ollama.tasks.searching import Corpus
 
-            with Corpus(named_place(uri, table, block), at, **models) as corpus:
+            with Corpus(table.place(), at, **models) as corpus:
                 found = corpus.ask(
                     words,
                     mode=mode,
@@ -125,7 +115,7 @@ def ask(
                 )
         pictures: dict[int, list[str]] = {}
         if show_pages is not None:
-            reading = parse_options(True, ("eng",), password_file, ask=ask_password)
+            reading = ReadingOptions(secrets=passwords).options()
             cited = sorted({quote.passage for quote in found.quotes()})
             files = write_pictures(show_pages, [found.passages[number - 1] for number in cited], 0, reading)
             pictures = dict(zip(cited, files, strict=True))

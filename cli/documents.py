@@ -11,20 +11,13 @@ from cyclopts import Parameter
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show, tell_note
 from prefect_ollama.options import (
-    NO_LIMITS,
     NORMAL,
-    AskPasswordOption,
-    BlockOption,
-    FileLimits,
+    READING,
+    TABLE,
     JsonOption,
     Loudness,
-    OcrLanguageOption,
-    OcrOption,
-    PasswordFileOption,
-    TableOption,
-    UriOption,
-    named_place,
-    parse_options,
+    ReadingOptions,
+    TableOptions,
 )
 
 if TYPE_CHECKING:
@@ -40,9 +33,7 @@ def documents(
         ),
     ] = None,
     *,
-    uri: UriOption = None,
-    table: TableOption = None,
-    block: BlockOption = None,
+    table: TableOptions = TABLE,
     source: Annotated[str | None, Parameter(help="List only documents of this source.")] = None,
     problems: Annotated[
         bool, Parameter(negative="", help="List only documents that are not stored whole.")
@@ -54,18 +45,14 @@ def documents(
     output: Annotated[
         Path | None, Parameter(name=["--output", "-o"], help="File for the Markdown, in place of stdout.")
     ] = None,
-    ocr: OcrOption = True,
-    ocr_language: OcrLanguageOption = ("eng",),
-    limits: FileLimits = NO_LIMITS,
-    password_file: PasswordFileOption = (),
-    ask_password: AskPasswordOption = False,
+    reading: ReadingOptions = READING,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:
     """List what a table holds: documents with pages, chunks, dates, run and problems; or the chunks of one."""
 
     def run() -> int:
-        place = named_place(uri, table, block)
+        place = table.place()
         if not markdown:
             if output is not None:
                 raise ConfigurationError("--output is for --markdown.", remedy="Give both, or neither.")
@@ -116,7 +103,7 @@ def documents(
         except TableMissing:
             rows = []  # any file can be read, also where nothing was ingested yet
         file = file_named(name, rows)
-        options = parse_options(ocr, ocr_language, password_file, ask=ask_password, limits=limits)
+        options = reading.options()
         with Parser(format_of(file)) as parser:
             document = parser.parse(file, options)
         text = to_markdown(document)

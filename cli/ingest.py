@@ -8,34 +8,19 @@ from cyclopts import Parameter
 
 from prefect_ollama.console import INCOMPLETE, KEPT, OK, confirm, guarded, show
 from prefect_ollama.options import (
-    NO_LIMITS,
+    NODES,
     NORMAL,
-    AskPasswordOption,
-    BlockOption,
-    ClusterOption,
-    ContextTokensOption,
+    READING,
+    SIZES,
+    TABLE,
+    ChunkSizes,
     ExcludeOption,
-    FileLimits,
     JsonOption,
     Loudness,
-    MaxTokensOption,
-    MinTokensOption,
-    ModelOption,
-    NodesOption,
-    OcrLanguageOption,
-    OcrOption,
-    OverlapTokensOption,
-    PartialOption,
-    PasswordFileOption,
-    RunningHeadsOption,
-    TableOption,
-    TargetTokensOption,
-    UriOption,
+    NodeOptions,
+    ReadingOptions,
+    TableOptions,
     YesOption,
-    chunking,
-    named_nodes,
-    named_table,
-    passwords,
 )
 
 
@@ -47,12 +32,8 @@ def ingest(
         ),
     ],
     *,
-    node: NodesOption = (),
-    cluster: ClusterOption = None,
-    model: ModelOption = None,
-    uri: UriOption = None,
-    table: TableOption = None,
-    block: BlockOption = None,
+    nodes: NodeOptions = NODES,
+    table: TableOptions = TABLE,
     dry_run: Annotated[
         bool, Parameter(negative="", help="Show what would be done, and touch nothing.")
     ] = False,
@@ -78,21 +59,11 @@ def ingest(
         ),
     ] = False,
     exclude: ExcludeOption = (),
-    allow_partial: PartialOption = False,
     pull: Annotated[
         bool, Parameter(negative="", help="Let nodes download the model if they lack it.")
     ] = False,
-    ocr: OcrOption = True,
-    ocr_language: OcrLanguageOption = ("eng",),
-    running_heads: RunningHeadsOption = "drop",
-    limits: FileLimits = NO_LIMITS,
-    password_file: PasswordFileOption = (),
-    ask_password: AskPasswordOption = False,
-    target_tokens: TargetTokensOption = None,
-    max_tokens: MaxTokensOption = None,
-    overlap_tokens: OverlapTokensOption = None,
-    min_tokens: MinTokensOption = None,
-    context_tokens: ContextTokensOption = None,
+    reading: ReadingOptions = READING,
+    sizes: ChunkSizes = SIZES,
     cache: Annotated[bool, Parameter(help="Keep vectors, so that no text is ever embedded twice.")] = True,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
@@ -101,29 +72,22 @@ def ingest(
 
     def run() -> int:
         from prefect_ollama import render
-        from prefect_ollama.flows import Advanced, Reading, ingest_pdfs
+        from prefect_ollama.flows import Advanced, ingest_pdfs
         from prefect_ollama.live import shown_live
 
         with shown_live(json=json or loud.quiet):
             report = ingest_pdfs(
                 source[0] if len(source) == 1 else source,
-                named_nodes(node, cluster),
-                named_table(uri, table, block),
-                model,
+                nodes.named(),
+                table.named(),
+                nodes.model,
                 dry_run=dry_run,
                 retry_failed=retry_failed,
                 rehash=rehash,
                 reread=reread,
                 exclude=list(exclude),
-                reading=Reading(
-                    ocr="auto" if ocr else "off",
-                    ocr_languages=list(ocr_language),
-                    allow_partial=allow_partial,
-                    running_heads=running_heads,
-                    passwords=passwords(password_file, ask=ask_password),
-                    **limits.given(),
-                ),
-                chunking=chunking(target_tokens, max_tokens, overlap_tokens, min_tokens, context_tokens),
+                reading=reading.form(),
+                chunking=sizes.form(),
                 advanced=Advanced(
                     remove_missing=not keep_missing, allow_empty=allow_empty, pull=pull, use_cache=cache
                 ),
@@ -136,25 +100,11 @@ def ingest(
 
 def re_embed(
     *,
-    node: NodesOption = (),
-    cluster: ClusterOption = None,
-    model: ModelOption = None,
-    uri: UriOption = None,
-    table: TableOption = None,
-    block: BlockOption = None,
+    nodes: NodeOptions = NODES,
+    table: TableOptions = TABLE,
     exclude: ExcludeOption = (),
-    allow_partial: PartialOption = False,
-    ocr: OcrOption = True,
-    ocr_language: OcrLanguageOption = ("eng",),
-    running_heads: RunningHeadsOption = "drop",
-    limits: FileLimits = NO_LIMITS,
-    password_file: PasswordFileOption = (),
-    ask_password: AskPasswordOption = False,
-    target_tokens: TargetTokensOption = None,
-    max_tokens: MaxTokensOption = None,
-    overlap_tokens: OverlapTokensOption = None,
-    min_tokens: MinTokensOption = None,
-    context_tokens: ContextTokensOption = None,
+    reading: ReadingOptions = READING,
+    sizes: ChunkSizes = SIZES,
     yes: YesOption = False,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
@@ -165,30 +115,23 @@ def re_embed(
         from dataclasses import asdict
 
         from prefect_ollama import render
-        from prefect_ollama.flows import Reading, preview_re_embed, re_embed_cost
+        from prefect_ollama.flows import preview_re_embed, re_embed_cost
         from prefect_ollama.flows import re_embed as flow
         from prefect_ollama.live import shown_live
 
-        place, at = named_table(uri, table, block), named_nodes(node, cluster)
+        place, at = table.named(), nodes.named()
         if not yes:
             preview = preview_re_embed(place)
-            if not confirm(render.re_embedding(preview, re_embed_cost(place, at, model)), yes=yes):
+            if not confirm(render.re_embedding(preview, re_embed_cost(place, at, nodes.model)), yes=yes):
                 return INCOMPLETE
         with shown_live(json=json or loud.quiet):
             swap = flow(
                 place,
                 at,
-                model,
-                reading=Reading(
-                    ocr="auto" if ocr else "off",
-                    ocr_languages=list(ocr_language),
-                    allow_partial=allow_partial,
-                    running_heads=running_heads,
-                    passwords=passwords(password_file, ask=ask_password),
-                    **limits.given(),
-                ),
+                nodes.model,
+                reading=reading.form(),
                 exclude=list(exclude),
-                chunking=chunking(target_tokens, max_tokens, overlap_tokens, min_tokens, context_tokens),
+                chunking=sizes.form(),
             )
         show(asdict(swap) if json else render.runs([swap]), json=json)
         return OK

@@ -14,17 +14,13 @@ from cyclopts import Parameter
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import OK, guarded
 from prefect_ollama.options import (
-    BlockOption,
+    NODES,
+    TABLE,
     ChatModelOption,
-    ClusterOption,
     JudgeModelOption,
     Loudness,
-    ModelOption,
-    NodesOption,
-    TableOption,
-    UriOption,
-    named_nodes,
-    named_place,
+    NodeOptions,
+    TableOptions,
 )
 
 LOOPBACK: Final = "127.0.0.1"
@@ -35,14 +31,10 @@ MIN_TOKEN_CHARACTERS: Final = 16
 
 def mcp(
     *,
-    node: NodesOption = (),
-    cluster: ClusterOption = None,
-    model: ModelOption = None,
+    nodes: NodeOptions = NODES,
     chat_model: ChatModelOption = None,
     judge_model: JudgeModelOption = None,
-    uri: UriOption = None,
-    table: TableOption = None,
-    block: BlockOption = None,
+    table: TableOptions = TABLE,
     http: Annotated[
         bool,
         Parameter(negative="", help="Serve over HTTP on loopback, at /mcp, in place of stdin and stdout."),
@@ -72,9 +64,9 @@ def mcp(
             ) from None
 
         with TableReader(
-            named_place(uri, table, block),
-            named_nodes(node, cluster),
-            model=model,
+            table.place(),
+            nodes.named(),
+            model=nodes.model,
             chat_model=chat_model,
             judge_model=judge_model,
         ) as reader:

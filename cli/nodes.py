@@ -9,21 +9,17 @@ from cyclopts.validators import Number
 
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
 from prefect_ollama.options import (
+    NODES,
     NORMAL,
-    ClusterOption,
     JsonOption,
     Loudness,
-    ModelOption,
-    NodesOption,
-    named_nodes,
+    NodeOptions,
 )
 
 
 def nodes(
     *,
-    node: NodesOption = (),
-    cluster: ClusterOption = None,
-    model: ModelOption = None,
+    nodes: NodeOptions = NODES,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:
@@ -33,7 +29,7 @@ def nodes(
         from prefect_ollama import render
         from prefect_ollama.flows import check_nodes
 
-        rows = check_nodes(named_nodes(node, cluster), model)
+        rows = check_nodes(nodes.named(), nodes.model)
         show([row.to_dict() for row in rows] if json else render.nodes(rows), json=json)
         return OK if rows and all(row.ok for row in rows) else INCOMPLETE
 
@@ -42,9 +38,7 @@ def nodes(
 
 def tune(
     *,
-    node: NodesOption = (),
-    cluster: ClusterOption = None,
-    model: ModelOption = None,
+    nodes: NodeOptions = NODES,
     seconds: Annotated[
         float, Parameter(help="Seconds to measure each node.", validator=Number(gte=1, lte=3600))
     ] = 45.0,
@@ -67,7 +61,7 @@ def tune(
         from prefect_ollama.flows import tune_nodes
 
         rows = tune_nodes(
-            named_nodes(node, cluster), model, seconds=seconds, tokens=tokens, longest=longest, save=save
+            nodes.named(), nodes.model, seconds=seconds, tokens=tokens, longest=longest, save=save
         )
         show([row.to_dict() for row in rows] if json else curves.tuning(rows), json=json)
         return OK if rows and all(row.ok for row in rows) else INCOMPLETE

@@ -16,24 +16,9 @@ from prefect_ollama.blocks.errors import ConfigurationError
 if TYPE_CHECKING:
     from prefect_ollama.blocks.lance import StoreSpec
     from prefect_ollama.blocks.table import LanceTable
-    from prefect_ollama.flows import Chunking, Password
+    from prefect_ollama.flows import Chunking, Reading
     from prefect_ollama.tasks.parsing import ParseOptions
 
-NodesOption = Annotated[
-    tuple[str, ...],
-    Parameter(
-        name=["--node", "-n"],
-        show_default=False,
-        help="URL of a node, or name of a saved node block; may be given several times. A URL that ends in /v1 names a "
-        "server of the OpenAI API. "
-        "Without: the node that OLLAMA_HOST names, else an Ollama on this host, else the embedded model.",
-    ),
-]
-ClusterOption = Annotated[str | None, Parameter(help="Name of a saved cluster block, in place of --node.")]
-ModelOption = Annotated[
-    str | None,
-    Parameter(name=["--model", "-m"], help="Embedding model; the table's or the cluster's otherwise."),
-]
 ChatModelOption = Annotated[
     str | None,
     Parameter(help="Model that answers; the cluster's otherwise. Without one: sentences of the documents."),
@@ -43,33 +28,6 @@ JudgeModelOption = Annotated[
     Parameter(
         help="Model that judges whether quotes prove a sentence; it may be the chat model. The cluster's "
         "otherwise; without one, shared words and embeddings decide."
-    ),
-]
-UriOption = Annotated[
-    str | None,
-    Parameter(
-        help="Folder or object store URL of the table's database; `lancedb` in Prefect's home otherwise."
-    ),
-]
-TableOption = Annotated[
-    str | None,
-    Parameter(
-        help="Name of a table in --uri (or in `lancedb` in Prefect's home); without --uri also a folder or URL (with "
-        "a slash in it), or `block:NAME` for a saved table block. `documents` otherwise."
-    ),
-]
-BlockOption = Annotated[
-    str | None, Parameter(help="Name of a saved table block, in place of --uri and --table.")
-]
-PartialOption = Annotated[
-    bool, Parameter(negative="", help="Keep the pages read before a limit stopped the parser.")
-]
-OcrOption = Annotated[bool, Parameter(help="Read pages that are pictures of text.")]
-OcrLanguageOption = Annotated[tuple[str, ...], Parameter(help="Tesseract's name of a language on them.")]
-RunningHeadsOption = Annotated[
-    Literal["drop", "keep"],
-    Parameter(
-        help="Running heads, feet and page numbers that repeat: `drop` lists them in the report, `keep` stores them."
     ),
 ]
 ExcludeOption = Annotated[
@@ -87,44 +45,6 @@ YesOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for programs.")]
-TargetTokensOption = Annotated[
-    int | None, Parameter(help="Tokens that a chunk has on average; 200 otherwise.", validator=Number(gte=16))
-]
-MaxTokensOption = Annotated[
-    int | None, Parameter(help="Tokens that no chunk exceeds; 256 otherwise.", validator=Number(gte=16))
-]
-OverlapTokensOption = Annotated[
-    int | None,
-    Parameter(
-        help="Tokens of the last sentences that the next chunk repeats, at most; 30 otherwise.",
-        validator=Number(gte=0),
-    ),
-]
-MinTokensOption = Annotated[
-    int | None,
-    Parameter(
-        help="Tokens below which a chunk is joined to its neighbour; 40 otherwise.", validator=Number(gte=0)
-    ),
-]
-ContextTokensOption = Annotated[
-    int | None,
-    Parameter(
-        help="Tokens, on top of the max, of title, running heads and headings that are embedded before a chunk and not "
-        "shown, 0 for none; 48 otherwise. A table keeps that of its chunks until re-embed.",
-        validator=Number(gte=0),
-    ),
-]
-PasswordFileOption = Annotated[
-    tuple[Path, ...],
-    Parameter(
-        show_default=False,
-        help="File with passwords of encrypted files, one a line; each is tried on each of these files. May be given "
-        "several times; `-` is stdin. The environment variable PREFECT_INTEGRATIONS_OLLAMA_PASSWORD may hold one more.",
-    ),
-]
-AskPasswordOption = Annotated[
-    bool, Parameter(negative="", help="Ask for a password of encrypted files, and do not show it.")
-]
 
 
 @Parameter(name="*", help="How much the command says on stderr.")
@@ -149,6 +69,161 @@ class Loudness:
 
 
 NORMAL = Loudness()
+
+
+@Parameter(name="*", help="The nodes and the model.")
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """The nodes that a command uses, and their embedding model."""
+
+    node: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name=["--node", "-n"],
+            show_default=False,
+            help="URL of a node, or name of a saved node block; may be given several times. A URL that ends in /v1 "
+            "names a server of the OpenAI API. "
+            "Without: the node that OLLAMA_HOST names, else an Ollama on this host, else the embedded model.",
+        ),
+    ] = ()
+    cluster: Annotated[str | None, Parameter(help="Name of a saved cluster block, in place of --node.")] = (
+        None
+    )
+    model: Annotated[
+        str | None,
+        Parameter(name=["--model", "-m"], help="Embedding model; the table's or the cluster's otherwise."),
+    ] = None
+
+    def named(self) -> str | list[str] | None:
+        """Return the nodes, as flows take them.
+
+        Raises:
+            ConfigurationError: The options name both nodes and a cluster.
+        """
+        if self.node and self.cluster:
+            raise ConfigurationError("--node and --cluster are given both.", remedy="Give one of them.")
+        return self.cluster or (list(self.node) or None)
+
+
+@Parameter(name="*", help="The table.")
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """The table that a command uses."""
+
+    uri: Annotated[
+        str | None,
+        Parameter(
+            help="Folder or object store URL of the table's database; `lancedb` in Prefect's home otherwise."
+        ),
+    ] = None
+    table: Annotated[
+        str | None,
+        Parameter(
+            help="Name of a table in --uri (or in `lancedb` in Prefect's home); without --uri also a folder or URL "
+            "(with a slash in it), or `block:NAME` for a saved table block. `documents` otherwise."
+        ),
+    ] = None
+    block: Annotated[
+        str | None, Parameter(help="Name of a saved table block, in place of --uri and --table.")
+    ] = None
+
+    def named(self) -> LanceTable:
+        """Return the table.
+
+        Raises:
+            ConfigurationError: The options name it twice, it cannot be used, or there is no such block.
+        """
+        from prefect_ollama.blocks.by_address import DEFAULT_TABLE
+        from prefect_ollama.blocks.lance import StoreSpec
+        from prefect_ollama.blocks.resolve import table_of
+        from prefect_ollama.blocks.table import LanceTable
+
+        self._refuse_named_twice()
+        if self.block is not None:
+            return LanceTable.load_named(self.block)
+        if self.uri is None:
+            return table_of(self.table)
+        spec = StoreSpec(self.uri, self.table or DEFAULT_TABLE)
+        return LanceTable.made(uri=spec.uri, table=spec.table)
+
+    def place(self) -> StoreSpec:
+        """Return the address of the table. Prefect, which takes a second to import, is imported only for a block.
+
+        Raises:
+            ConfigurationError: As for `named`.
+        """
+        from prefect_ollama.blocks.by_address import DEFAULT_TABLE, table_by_address
+        from prefect_ollama.blocks.lance import StoreSpec
+
+        self._refuse_named_twice()
+        if self.uri is not None:
+            spec = StoreSpec(self.uri, self.table or DEFAULT_TABLE)
+            if not spec.remote:
+                return spec
+        elif self.block is None and (found := table_by_address(self.table)) is not None:
+            return found
+        return self.named().to_spec()
+
+    def _refuse_named_twice(self) -> None:
+        from prefect_ollama.blocks.by_address import BLOCK_PREFIX, is_place
+
+        uri, table = self.uri, self.table
+        if self.block is not None and (self.uri is not None or self.table is not None):
+            raise ConfigurationError(
+                "--block is given beside --uri or --table.", remedy="Give one or the other."
+            )
+        if uri is not None and table is not None and (is_place(table) or table.startswith(BLOCK_PREFIX)):
+            raise ConfigurationError(
+                f"--uri and --table both name a place: {uri!r} and {table!r}.",
+                remedy="Give the place to --uri and a name to --table, or the place to --table alone.",
+            )
+
+
+PASSWORD_VARIABLE = "PREFECT_INTEGRATIONS_OLLAMA_PASSWORD"
+
+
+@Parameter(name="*", help="Passwords of encrypted files.")
+@dataclass(frozen=True, slots=True)
+class PasswordOptions:
+    """Where passwords of encrypted files come from. None is ever on the command line, which other users can see."""
+
+    password_file: Annotated[
+        tuple[Path, ...],
+        Parameter(
+            show_default=False,
+            help="File with passwords of encrypted files, one a line; each is tried on each of these files. May be "
+            "given several times; `-` is stdin. The environment variable PREFECT_INTEGRATIONS_OLLAMA_PASSWORD may hold "
+            "one more.",
+        ),
+    ] = ()
+    ask_password: Annotated[
+        bool, Parameter(negative="", help="Ask for a password of encrypted files, and do not show it.")
+    ] = False
+
+    def found(self) -> list[str]:
+        """Return the passwords in the files, in the environment, and from the user.
+
+        Raises:
+            ConfigurationError: A file or a setting cannot be read, or there is no terminal to ask at.
+        """
+        from prefect_ollama.blocks.setting_files import extra_password
+
+        found = [each for file in self.password_file for each in lines_of(file, "password")]
+        if (named := extra_password()) is not None:
+            found.append(named)
+        if self.ask_password:
+            if not sys.stdin.isatty():
+                raise ConfigurationError(
+                    "--ask-password needs a terminal.",
+                    state="Nothing was started.",
+                    remedy=f"Use --password-file, or set {PASSWORD_VARIABLE}.",
+                )
+            found.append(getpass("Password of encrypted files: "))
+        return [each for each in dict.fromkeys(found) if each]
+
+
+PASSWORDS = PasswordOptions()
+
 
 ABOVE_0 = Number(gt=0)
 """Every limit of this kind must let something through."""
@@ -192,6 +267,122 @@ class FileLimits:
 NO_LIMITS = FileLimits()
 
 
+@Parameter(name="*", help="How files are read.")
+@dataclass(frozen=True, slots=True)
+class ReadingOptions:
+    """How files are read."""
+
+    allow_partial: Annotated[
+        bool, Parameter(negative="", help="Keep the pages read before a limit stopped the parser.")
+    ] = False
+    ocr: Annotated[bool, Parameter(help="Read pages that are pictures of text.")] = True
+    ocr_language: Annotated[tuple[str, ...], Parameter(help="Tesseract's name of a language on them.")] = (
+        "eng",
+    )
+    running_heads: Annotated[
+        Literal["drop", "keep"],
+        Parameter(
+            help="Running heads, feet and page numbers that repeat: `drop` lists them in the report, `keep` stores "
+            "them."
+        ),
+    ] = "drop"
+    limits: FileLimits = NO_LIMITS
+    secrets: PasswordOptions = PASSWORDS
+
+    def _given(self) -> dict[str, Any]:
+        ocr: dict[str, Any] = {"ocr": "auto" if self.ocr else "off", "ocr_languages": self.ocr_language}
+        kept = {"allow_partial": self.allow_partial, "running_heads": self.running_heads}
+        return ocr | kept | self.limits.given()
+
+    def form(self) -> Reading:
+        """Return the options as flows take them.
+
+        Raises:
+            ConfigurationError: A file of passwords cannot be read, or there is no terminal to ask at.
+        """
+        from pydantic import SecretStr
+
+        from prefect_ollama.flows import Password, Reading
+
+        found = [Password(password=SecretStr(each)) for each in self.secrets.found()]
+        return Reading(**self._given() | {"ocr_languages": list(self.ocr_language)}, passwords=found)
+
+    def options(self) -> ParseOptions:
+        """Return the options of the parser, for a command that runs no flow.
+
+        Raises:
+            ConfigurationError: A file of passwords cannot be read, or there is no terminal to ask at.
+        """
+        from pydantic import SecretStr
+
+        from prefect_ollama.tasks.parsing import ParseOptions
+
+        found = tuple(("*", SecretStr(each)) for each in self.secrets.found())
+        return ParseOptions(**self._given(), passwords=found)
+
+
+@Parameter(name="*", help="Sizes of chunks.")
+@dataclass(frozen=True, slots=True)
+class ChunkSizes:
+    """Sizes of chunks, in tokens. None leaves the default of the flow."""
+
+    target_tokens: Annotated[
+        int | None,
+        Parameter(help="Tokens that a chunk has on average; 200 otherwise.", validator=Number(gte=16)),
+    ] = None
+    max_tokens: Annotated[
+        int | None, Parameter(help="Tokens that no chunk exceeds; 256 otherwise.", validator=Number(gte=16))
+    ] = None
+    overlap_tokens: Annotated[
+        int | None,
+        Parameter(
+            help="Tokens of the last sentences that the next chunk repeats, at most; 30 otherwise.",
+            validator=Number(gte=0),
+        ),
+    ] = None
+    min_tokens: Annotated[
+        int | None,
+        Parameter(
+            help="Tokens below which a chunk is joined to its neighbour; 40 otherwise.",
+            validator=Number(gte=0),
+        ),
+    ] = None
+    context_tokens: Annotated[
+        int | None,
+        Parameter(
+            help="Tokens, on top of the max, of title, running heads and headings that are embedded before a chunk and "
+            "not shown, 0 for none; 48 otherwise. A table keeps that of its chunks until re-embed.",
+            validator=Number(gte=0),
+        ),
+    ] = None
+
+    def form(self) -> Chunking:
+        """Return the sizes as flows take them.
+
+        Raises:
+            ConfigurationError: They do not fit together.
+        """
+        from pydantic import ValidationError
+
+        from prefect_ollama.blocks.base import field_errors
+        from prefect_ollama.flows import Chunking
+
+        try:
+            return Chunking(**{name: size for name, size in asdict(self).items() if size is not None})
+        except ValidationError as error:
+            sizes = ", ".join(
+                f"--{name.replace('_', '-')} {tokens}" for name, tokens in Chunking().model_dump().items()
+            )
+            raise ConfigurationError(
+                f"Chunks cannot have these sizes: {field_errors(error)}.",
+                state="Nothing was started.",
+                remedy=f"Without options they are {sizes}; give all that have to change.",
+            ) from None
+
+
+NODES, TABLE, READING, SIZES = NodeOptions(), TableOptions(), ReadingOptions(), ChunkSizes()
+
+
 def examples(*lines: str) -> str:
     """Return what a command's help ends in.
 
@@ -199,93 +390,6 @@ def examples(*lines: str) -> str:
         lines: Commands as they are typed.
     """
     return "\n".join(["Example:" if len(lines) == 1 else "Examples:", "", *(f"    {line}" for line in lines)])
-
-
-PASSWORD_VARIABLE = "PREFECT_INTEGRATIONS_OLLAMA_PASSWORD"
-
-
-def chunking(
-    target: int | None, most: int | None, overlap: int | None, least: int | None, context: int | None = None
-) -> Chunking:
-    """Return the chunk sizes that options name; the flow's own where they name none.
-
-    Raises:
-        ConfigurationError: They do not fit together.
-    """
-    from pydantic import ValidationError
-
-    from prefect_ollama.blocks.base import field_errors
-    from prefect_ollama.flows import Chunking
-
-    named = {"target_tokens": target, "max_tokens": most, "overlap_tokens": overlap, "min_tokens": least}
-    named["context_tokens"] = context
-    try:
-        return Chunking(**{name: tokens for name, tokens in named.items() if tokens is not None})
-    except ValidationError as error:
-        sizes = ", ".join(
-            f"--{name.replace('_', '-')} {tokens}" for name, tokens in Chunking().model_dump().items()
-        )
-        raise ConfigurationError(
-            f"Chunks cannot have these sizes: {field_errors(error)}.",
-            state="Nothing was started.",
-            remedy=f"Without options they are {sizes}; give all that have to change.",
-        ) from None
-
-
-def passwords(files: tuple[Path, ...], *, ask: bool) -> list[Password]:
-    """Return the passwords that files, the environment and the user give. None is ever on the command line.
-
-    Raises:
-        ConfigurationError: A file or a setting cannot be read, or there is nobody to ask.
-    """
-    from pydantic import SecretStr
-
-    from prefect_ollama.flows import Password
-
-    return [Password(password=SecretStr(each)) for each in _passwords(files, ask=ask)]
-
-
-def _passwords(files: tuple[Path, ...], *, ask: bool) -> list[str]:
-    from prefect_ollama.blocks.setting_files import extra_password
-
-    found = [each for file in files for each in lines_of(file, "password")]
-    if (named := extra_password()) is not None:
-        found.append(named)
-    if ask:
-        if not sys.stdin.isatty():
-            raise ConfigurationError(
-                "--ask-password needs a terminal.",
-                state="Nothing was started.",
-                remedy=f"Use --password-file, or set {PASSWORD_VARIABLE}.",
-            )
-        found.append(getpass("Password of encrypted files: "))
-    return [each for each in dict.fromkeys(found) if each]
-
-
-def parse_options(
-    ocr: bool,
-    languages: tuple[str, ...],
-    password_files: tuple[Path, ...],
-    *,
-    ask: bool,
-    limits: FileLimits = NO_LIMITS,
-) -> ParseOptions:
-    """Return how a file is read by a command that runs no flow.
-
-    Raises:
-        ConfigurationError: A file of passwords cannot be read, or there is nobody to ask.
-    """
-    from pydantic import SecretStr
-
-    from prefect_ollama.tasks.parsing import ParseOptions
-
-    found = _passwords(password_files, ask=ask)
-    return ParseOptions(
-        ocr="auto" if ocr else "off",
-        ocr_languages=languages,
-        passwords=tuple(("*", SecretStr(each)) for each in found),
-        **limits.given(),
-    )
 
 
 def lines_of(file: Path, what: str) -> list[str]:
@@ -307,65 +411,3 @@ def lines_of(file: Path, what: str) -> list[str]:
             remedy=f"Give a text file in UTF-8 with one {what} a line.",
         ) from None
     return text.splitlines()
-
-
-def named_nodes(node: tuple[str, ...], cluster: str | None) -> str | list[str] | None:
-    """What the flows take for the nodes that options name.
-
-    Raises:
-        ConfigurationError: They name both nodes and a cluster.
-    """
-    if node and cluster:
-        raise ConfigurationError("--node and --cluster are given both.", remedy="Give one of them.")
-    return cluster or (list(node) or None)
-
-
-def named_table(uri: str | None, table: str | None, block: str | None) -> LanceTable:
-    """The table that options name.
-
-    Raises:
-        ConfigurationError: They name it twice, or it cannot be used, or there is no such block.
-    """
-    from prefect_ollama.blocks.by_address import DEFAULT_TABLE
-    from prefect_ollama.blocks.lance import StoreSpec
-    from prefect_ollama.blocks.resolve import table_of
-    from prefect_ollama.blocks.table import LanceTable
-
-    _refuse_named_twice(uri, table, block)
-    if block is not None:
-        return LanceTable.load_named(block)
-    if uri is None:
-        return table_of(table)
-    spec = StoreSpec(uri, table or DEFAULT_TABLE)
-    return LanceTable.made(uri=spec.uri, table=spec.table)
-
-
-def named_place(uri: str | None, table: str | None, block: str | None) -> StoreSpec:
-    """The address of the table that options name; Prefect is imported only where it has to be asked.
-
-    Raises:
-        ConfigurationError: As `named_table` does.
-    """
-    from prefect_ollama.blocks.by_address import DEFAULT_TABLE, table_by_address
-    from prefect_ollama.blocks.lance import StoreSpec
-
-    _refuse_named_twice(uri, table, block)
-    if uri is not None:
-        spec = StoreSpec(uri, table or DEFAULT_TABLE)
-        if not spec.remote:
-            return spec
-    elif block is None and (found := table_by_address(table)) is not None:
-        return found
-    return named_table(uri, table, block).to_spec()
-
-
-def _refuse_named_twice(uri: str | None, table: str | None, block: str | None) -> None:
-    from prefect_ollama.blocks.by_address import BLOCK_PREFIX, is_place
-
-    if block is not None and (uri is not None or table is not None):
-        raise ConfigurationError("--block is given beside --uri or --table.", remedy="Give one or the other.")
-    if uri is not None and table is not None and (is_place(table) or table.startswith(BLOCK_PREFIX)):
-        raise ConfigurationError(
-            f"--uri and --table both name a place: {uri!r} and {table!r}.",
-            remedy="Give the place to --uri and a name to --table, or the place to --table alone.",
-        )

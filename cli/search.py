@@ -15,22 +15,17 @@ from cyclopts.validators import Number
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import INCOMPLETE, OK, STARTING, guarded, show, tell_note
 from prefect_ollama.options import (
+    NODES,
     NORMAL,
-    AskPasswordOption,
-    BlockOption,
-    ClusterOption,
+    PASSWORDS,
+    TABLE,
     JsonOption,
     Loudness,
-    ModelOption,
-    NodesOption,
-    PasswordFileOption,
-    TableOption,
-    UriOption,
+    NodeOptions,
+    PasswordOptions,
+    ReadingOptions,
+    TableOptions,
     lines_of,
-    named_nodes,
-    named_place,
-    named_table,
-    parse_options,
 )
 
 if TYPE_CHECKING:
@@ -87,12 +82,8 @@ def search(
     questions: Annotated[
         Path | None, Parameter(help="File with several questions, one a line; `-` is stdin.")
     ] = None,
-    node: NodesOption = (),
-    cluster: ClusterOption = None,
-    model: ModelOption = None,
-    uri: UriOption = None,
-    table: TableOption = None,
-    block: BlockOption = None,
+    nodes: NodeOptions = NODES,
+    table: TableOptions = TABLE,
     limit: Annotated[
         int,
         Parameter(
@@ -128,8 +119,7 @@ def search(
             help="Folder into which the page of each passage is written as PNG, the passage marked.",
         ),
     ] = None,
-    password_file: PasswordFileOption = (),
-    ask_password: AskPasswordOption = False,
+    passwords: PasswordOptions = PASSWORDS,
     track: Annotated[
         bool, Parameter(negative="", help="Record the search as a flow run in Prefect; that takes seconds.")
     ] = False,
@@ -144,7 +134,7 @@ def search(
         asked = _asked(question, questions)
         if neighbours and section:
             raise ConfigurationError("--neighbours and --section are both given.", remedy="Give one of them.")
-        at = named_nodes(node, cluster)
+        at = nodes.named()
         options: dict[str, Any] = {"mode": mode, "limit": limit}
         if track:
             if questions is not None or neighbours or section:
@@ -153,15 +143,15 @@ def search(
                     state="Nothing was searched.",
                     remedy="Leave out the one or the other.",
                 )
-            place = named_table(uri, table, block)
+            place = table.named()
             options |= {"one_per_document": per_document, "show": show_pages is not None}
             options |= {"reranker": rerank, "rerank_timeout": rerank_timeout}
-            answers = [_tracked(asked[0], at, place, model, only, options)]
+            answers = [_tracked(asked[0], at, place, nodes.model, only, options)]
         else:
             from prefect_ollama.tasks.searching import Corpus, reranker_of
 
             ranker = reranker_of(rerank, timeout=rerank_timeout)
-            with Corpus(named_place(uri, table, block), at, model=model, reranker=ranker) as corpus:
+            with Corpus(table.place(), at, model=nodes.model, reranker=ranker) as corpus:
                 answers = corpus.search_all(
                     asked,
                     only=filter_of(only),
@@ -174,7 +164,7 @@ def search(
         plain = [_plain(each) for each in answers]
         pictures: list[list[list[str]]] = [[[] for _ in each] for each in answers]
         if show_pages is not None:
-            reading = parse_options(True, ("eng",), password_file, ask=ask_password)
+            reading = ReadingOptions(secrets=passwords).options()
             pictures = [
                 write_pictures(show_pages, each, number if len(answers) > 1 else 0, reading)
                 for number, each in enumerate(answers, 1)

@@ -10,21 +10,17 @@ from cyclopts.validators import Number
 from prefect_ollama.console import INCOMPLETE, OK, confirm, guarded, show
 from prefect_ollama.options import (
     NORMAL,
-    BlockOption,
+    TABLE,
     JsonOption,
     Loudness,
-    TableOption,
-    UriOption,
+    TableOptions,
     YesOption,
-    named_table,
 )
 
 
 def runs(
     *,
-    uri: UriOption = None,
-    table: TableOption = None,
-    block: BlockOption = None,
+    table: TableOptions = TABLE,
     limit: Annotated[
         int, Parameter(name=["--limit", "-l"], help="Number of latest runs to show.", validator=Number(gte=1))
     ] = 20,
@@ -39,7 +35,7 @@ def runs(
         from prefect_ollama import render
         from prefect_ollama.flows import runs as all_runs
 
-        found = all_runs(named_table(uri, table, block))[-limit:]
+        found = all_runs(table.named())[-limit:]
         show([asdict(each) for each in found] if json else render.runs(found), json=json)
         return OK if found else INCOMPLETE
 
@@ -49,9 +45,7 @@ def runs(
 def roll_back(
     run_id: Annotated[str, Parameter(help="The run to undo, as `runs` names it.")],
     *,
-    uri: UriOption = None,
-    table: TableOption = None,
-    block: BlockOption = None,
+    table: TableOptions = TABLE,
     including_later: Annotated[
         bool, Parameter(negative="", help="Also undo later runs of the same source.")
     ] = False,
@@ -68,7 +62,7 @@ def roll_back(
         from prefect_ollama.flows import preview_roll_back
         from prefect_ollama.flows import roll_back as flow
 
-        place = named_table(uri, table, block)
+        place = table.named()
         preview = preview_roll_back(run_id, place, including_later)
         if not confirm(render.undo(preview), yes=yes):
             return INCOMPLETE
@@ -87,9 +81,7 @@ def forget(
         ),
     ],
     *,
-    uri: UriOption = None,
-    table: TableOption = None,
-    block: BlockOption = None,
+    table: TableOptions = TABLE,
     source: Annotated[
         str | None,
         Parameter(help="Only documents of this source; `files` for those that were named one by one."),
@@ -108,7 +100,7 @@ def forget(
         from prefect_ollama.flows import forget as flow
         from prefect_ollama.flows import forgettable
 
-        place = named_table(uri, table, block)
+        place = table.named()
         report = forgettable(what, place, source)
         if not dry_run:
             if not confirm(render.forgotten(report), yes=yes):
@@ -122,9 +114,7 @@ def forget(
 
 def maintain(
     *,
-    uri: UriOption = None,
-    table: TableOption = None,
-    block: BlockOption = None,
+    table: TableOptions = TABLE,
     force: Annotated[bool, Parameter(negative="", help="Do all of it, even if it is not due.")] = False,
     keep_days: Annotated[
         float,
@@ -146,9 +136,7 @@ def maintain(
         from prefect_ollama import render
         from prefect_ollama.flows import maintain_table
 
-        done = maintain_table(
-            named_table(uri, table, block), force=force, keep_days=keep_days, memory_mb=memory_mb
-        )
+        done = maintain_table(table.named(), force=force, keep_days=keep_days, memory_mb=memory_mb)
         show(asdict(done) if json else render.maintenance(done), json=json)
         return OK
 

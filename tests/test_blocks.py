@@ -30,7 +30,7 @@ from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.nodes import ChatModelSpec, ClusterSpec
 from prefect_ollama.blocks.resolve import resolve_cluster, resolve_table
 from prefect_ollama.blocks.table import default_table
-from prefect_ollama.options import named_table
+from prefect_ollama.options import TableOptions
 from tests.nodes import Node, nodes
 from tests.store_samples import IDENTITY, embedded, sentences
 
@@ -485,7 +485,7 @@ def test_a_table_has_one_name_in_python_and_on_the_command_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     expected = StoreSpec(uri.format(home=os.environ["PREFECT_HOME"], here=tmp_path), table)
-    assert resolve_table(named) == named_table(None, named, None).to_spec() == expected
+    assert resolve_table(named) == TableOptions(table=named).named().to_spec() == expected
 
 
 @pytest.mark.parametrize(
@@ -495,14 +495,14 @@ def test_a_text_that_names_no_table_is_refused(named: str) -> None:
     with pytest.raises(ConfigurationError):
         resolve_table(named)
     with pytest.raises(ConfigurationError):
-        named_table(None, named, None)
+        TableOptions(table=named).named()
 
 
 def test_a_place_is_named_once() -> None:
-    assert named_table("/data", "mine", None).to_spec() == StoreSpec("/data", "mine")
+    assert TableOptions("/data", "mine").named().to_spec() == StoreSpec("/data", "mine")
     for table in ("./mine", "block:mine", "s3://bucket/x"):
         with pytest.raises(ConfigurationError, match="both name a place"):
-            named_table("/data", table, None)
+            TableOptions("/data", table).named()
 
 
 FOLDERS = ["/tmp/my db", "/tmp/50%", "/tmp/a#b?c", "/tmp/café", "/tmp/a%20b", "/tmp/a;b=c&d"]
@@ -514,7 +514,7 @@ def test_a_file_url_is_decoded(folder: str) -> None:
     for written in (url, url.replace("file:", "FILE:"), url.replace("file://", "file://localhost"), folder):
         assert StoreSpec(written).uri == folder
         assert LanceTable(uri=written).to_spec().uri == folder
-        assert named_table(written, None, None).uri == folder
+        assert TableOptions(written).named().uri == folder
         assert CacheSpec(written).folder == folder
     assert not StoreSpec(url).remote
 

@@ -30,7 +30,13 @@ from prefect_ollama.blocks.lance.maintenance import Maintenance
 from prefect_ollama.blocks.nodes import LoadedModel
 from prefect_ollama.commands import app
 from prefect_ollama.flows import Chunking, FileReport, IngestReport, NodeReport, NodeStatus
-from prefect_ollama.options import PASSWORD_VARIABLE, chunking, named_table, passwords
+from prefect_ollama.options import (
+    PASSWORD_VARIABLE,
+    ChunkSizes,
+    PasswordOptions,
+    ReadingOptions,
+    TableOptions,
+)
 from prefect_ollama.tasks.parsing import DroppedLine
 from tests.cache_worker import keys_of, vectors_of
 from tests.flow_samples import assert_right, chunks, write_folder, write_pdf
@@ -201,12 +207,12 @@ def test_the_shell_completes_commands_and_options(
 
 class TestOptions:
     def test_sizes_of_chunks_are_the_flows_unless_they_are_named(self) -> None:
-        assert chunking(None, None, None, None) == Chunking()
-        assert chunking(100, 120, 10, 20) == Chunking(
+        assert ChunkSizes().form() == Chunking()
+        assert ChunkSizes(100, 120, 10, 20).form() == Chunking(
             target_tokens=100, max_tokens=120, overlap_tokens=10, min_tokens=20
         )
         with pytest.raises(ConfigurationError, match=r"grow in this order.*--max-tokens 256"):
-            chunking(300, None, None, None)
+            ChunkSizes(300).form()
         help_of = {each.name: each.parameter.help for each in app["ingest"].assemble_argument_collection()}
         for name, tokens in Chunking().model_dump().items():
             assert f"; {tokens} otherwise" in help_of[f"--{name.replace('_', '-')}"]
@@ -218,7 +224,7 @@ class TestOptions:
         file.write_text("one\n\n two\nthree\n", encoding="utf-8")
         monkeypatch.setenv(PASSWORD_VARIABLE, "four")
         monkeypatch.setattr(sys, "stdin", io.StringIO("five\none\n"))
-        found = passwords((file, Path("-")), ask=False)
+        found = ReadingOptions(secrets=PasswordOptions((file, Path("-")))).form().passwords
         assert [each.password.get_secret_value() for each in found] == [
             "one",
             " two",
@@ -231,12 +237,12 @@ class TestOptions:
 
     def test_a_password_is_asked_of_a_terminal_only(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match=r"needs a terminal.*--password-file"):
-            passwords((), ask=True)
+            PasswordOptions(ask_password=True).found()
         with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
-            passwords((tmp_path / "none",), ask=False)
+            PasswordOptions((tmp_path / "none",)).found()
         (tmp_path / "binary").write_bytes(b"\xff\xfe")
         with pytest.raises(ConfigurationError, match="one password a line"):
-            passwords((tmp_path / "binary",), ask=False)
+            PasswordOptions((tmp_path / "binary",)).found()
 
 
 @pytest.mark.slow  # two commands with a server to ask
@@ -632,7 +638,7 @@ def test_the_commands_of_the_docs_can_be_given() -> None:
         assert called is not None, (page, command)
         table = {name: bound.arguments.get(name) for name in ("uri", "table", "block")}
         if table["block"] is None and not str(table["table"]).startswith("block:"):
-            assert named_table(**table).to_spec()
+            assert TableOptions(**table).named().to_spec()
 
 
 def test_the_tables_that_the_docs_name_are_some() -> None:
@@ -646,12 +652,12 @@ def test_the_tables_that_the_docs_name_are_some() -> None:
     assert {"papers", "invoices", "block:papers"} <= set(named)
     for each in named:
         if not each.startswith("block:"):
-            assert named_table(None, each, None).table == each
+            assert TableOptions(table=each).named().table == each
 
 
 def test_a_saved_table_block_is_found(prefect_server: str, tmp_path: Path) -> None:
     LanceTable(uri=str(tmp_path / "db"), table="papers").save("cli-papers", overwrite=True)
     for options in ((None, None, "cli-papers"), (None, "block:cli-papers", None)):
-        assert named_table(*options).table == "papers"
-    assert named_table("~/x", "t", None).uri == str(Path("~/x").expanduser())
-    assert named_table(None, None, None).table == "documents"
+        assert TableOptions(*options).named().table == "papers"
+    assert TableOptions("~/x", "t").named().uri == str(Path("~/x").expanduser())
+    assert TableOptions().named().table == "documents"
