@@ -636,9 +636,9 @@ def test_the_commands_of_the_docs_can_be_given() -> None:
             continue  # only the name of a command, as in "see `prefect-ollama runs`"
         called, bound, _ = app.parse_args(words, print_error=False, exit_on_error=False)
         assert called is not None, (page, command)
-        table = {name: bound.arguments.get(name) for name in ("uri", "table", "block")}
-        if table["block"] is None and not str(table["table"]).startswith("block:"):
-            assert TableOptions(**table).named().to_spec()
+        table = bound.arguments.get("table", TableOptions())
+        if table.block is None and not str(table.table).startswith("block:"):
+            assert table.named().to_spec()
 
 
 def test_the_tables_that_the_docs_name_are_some() -> None:
