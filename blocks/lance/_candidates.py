@@ -1,6 +1,7 @@
 """Rows that may answer a question, by vector and by words: their row ids and scores, and nothing read but these.
 
-Guarantees: rows that no index covers yet are among them. Where a filter leaves few rows, the nearest vectors are exact.
+Guarantees: rows that no index covers yet are among them, from memory (`FreshRows`) or found by LanceDB. Where a filter
+leaves few rows, the nearest vectors are exact.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from prefect_ollama.blocks.lance._indices import cells_for
+from prefect_ollama.blocks.lance._fresh_rows import LEARNED_FROM, NO_ROWS, Fresh
+from prefect_ollama.blocks.lance._indices import cells_for, vector_index
 from prefect_ollama.blocks.lance._words import asked_words
 
 # Share of the index's cells that a search by vector looks into. Recall of the ten nearest among the 100,000
@@ -45,8 +47,18 @@ class Candidates:
     all: bool = True
 
 
+# Row ids and scores, the best first.
+_Found = tuple[NDArray[np.uint64], NDArray[np.float64]]
+
+
 def by_vector(
-    table: Any, vector: NDArray[np.float32], count: int, where: str, *, exact: bool = True
+    table: Any,
+    vector: NDArray[np.float32],
+    count: int,
+    where: str,
+    *,
+    exact: bool = True,
+    fresh: Fresh | None = None,
 ) -> Candidates:
     """Return the rows whose vectors are nearest by cosine.
 
@@ -56,16 +68,23 @@ def by_vector(
         count: How many.
         where: SQL filter, or empty.
         exact: Whether their order is that of their own vectors, and not of the index's 8 bits.
+        fresh: The rows outside the indices; None where LanceDB shall search them.
     """
+    if fresh is not None and not fresh.everything and vector_index(table) is None:
+        fresh = None
+    if fresh is not None and fresh.everything:
+        return _joined(NO_ROWS, fresh.near(table, vector, count, where), count)
 
     def query() -> Any:
         return table.search(vector).distance_type("cosine")
 
     def indexed(least: int, most: int) -> pa.Table:
         asked = query().minimum_nprobes(least).maximum_nprobes(most)
+        asked = asked if fresh is None else asked.fast_search()
         return _answer(asked.refine_factor(REFINE) if exact else asked, count, where, "_distance")
 
     if where and int(table.count_rows(where)) <= EXACT_ROWS:
+        fresh = None
         found = _answer(query().bypass_vector_index(), count, where, "_distance")
     else:
         probes = min(max(PROBES_LEAST, round(PROBED_SHARE * cells_for(int(table.count_rows())))), PROBES_MOST)
@@ -74,10 +93,13 @@ def by_vector(
         found = indexed(probes, 0 if where else probes)
         if not where and len(found) < count:
             found = indexed(probes, 0)
-    return _candidates(found, 1.0 - found["_distance"].to_numpy().astype(np.float64), count)
+    near = _finite(found, 1.0 - found["_distance"].to_numpy().astype(np.float64))
+    if fresh is None:
+        return _candidates(near, len(found) < count)
+    return _joined(near, fresh.near(table, vector, count, where), count)
 
 
-def by_words(table: Any, text: str, count: int, where: str) -> Candidates:
+def by_words(table: Any, text: str, count: int, where: str, *, fresh: Fresh | None = None) -> Candidates:
     """Return the rows that hold words of a text, by BM25; none where it has no words.
 
     Args:
@@ -85,6 +107,7 @@ def by_words(table: Any, text: str, count: int, where: str) -> Candidates:
         text: The question.
         count: How many.
         where: SQL filter, or empty.
+        fresh: The rows outside the indices; None where LanceDB shall search them.
     """
     from lancedb.query import MatchQuery
 
@@ -93,8 +116,18 @@ def by_words(table: Any, text: str, count: int, where: str) -> Candidates:
     if not asked:
         return Candidates()
     match = MatchQuery(asked, column)  # type: ignore[call-arg]  # its defaults are pydantic's
-    found = _answer(table.search(match, query_type="fts"), count, where, "_score")
-    return _candidates(found, found["_score"].to_numpy().astype(np.float64), count)
+
+    def found(count: int, where: str) -> tuple[pa.Table, _Found]:
+        query = table.search(match, query_type="fts")
+        rows = _answer(query if fresh is None else query.fast_search(), count, where, "_score")
+        return rows, _finite(rows, rows["_score"].to_numpy().astype(np.float64))
+
+    if fresh is None:
+        rows, worded = found(count, where)
+        return _candidates(worded, len(rows) < count)
+    worded = found(max(count, LEARNED_FROM), where)[1]
+    learned = found(LEARNED_FROM, "")[1] if where else worded
+    return _joined(worded, fresh.holding(table, asked, learned, count, where), count)
 
 
 def _answer(query: Any, count: int, where: str, score: str) -> pa.Table:
@@ -103,8 +136,21 @@ def _answer(query: Any, count: int, where: str, score: str) -> pa.Table:
     return query.select([score]).with_row_id(True).limit(count).to_arrow()
 
 
-def _candidates(found: pa.Table, scores: NDArray[np.float64], count: int) -> Candidates:
+def _finite(found: pa.Table, scores: NDArray[np.float64]) -> _Found:
     # The zero vector of a row that is marked for deletion has no distance.
     kept = np.isfinite(scores)
-    rows = found["_rowid"].to_numpy()[kept]
-    return Candidates(tuple(rows.tolist()), tuple(scores[kept].tolist()), len(found) < count)
+    return found["_rowid"].to_numpy()[kept], scores[kept]
+
+
+def _candidates(found: _Found, everything: bool) -> Candidates:
+    rows, scores = found
+    return Candidates(tuple(rows.tolist()), tuple(scores.tolist()), everything)
+
+
+def _joined(indexed: _Found, fresh: _Found, count: int) -> Candidates:
+    """Return the rows of both, the best first. A row that an index covers meanwhile may be in both."""
+    rows = np.concatenate([indexed[0], fresh[0]])
+    scores = np.concatenate([indexed[1], fresh[1]])
+    first = np.unique(rows, return_index=True)[1]
+    order = first[np.lexsort((first, -scores[first]))][:count]
+    return _candidates((rows[order], scores[order]), len(indexed[0]) < count and len(fresh[0]) < count)

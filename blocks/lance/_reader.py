@@ -26,6 +26,7 @@ from prefect_ollama.blocks.lance import _schema as schema
 from prefect_ollama.blocks.lance import _search as searching
 from prefect_ollama.blocks.lance._chunks import Chunks
 from prefect_ollama.blocks.lance._damage import explained
+from prefect_ollama.blocks.lance._fresh_rows import Fresh, FreshRows
 from prefect_ollama.blocks.lance._manifest import Manifest
 from prefect_ollama.blocks.lance._runs import RunLog
 from prefect_ollama.blocks.lance._statistics import Stats, gather
@@ -59,6 +60,7 @@ class Reader:
         self._manifest = Manifest(spec, documents)
         self._log = RunLog(runs)
         self._fixed = connect(spec, fixed=True)
+        self._fresh = FreshRows()
 
     def manifest(self, source: str | None = None) -> list[Document]:
         """Return the documents, of one source or of all."""
@@ -123,6 +125,7 @@ class Reader:
             mode=mode,
             where=condition,
             one_per_document=one_per_document,
+            fresh=self._fresh_of(table),
             spec=self.spec,
         )
 
@@ -161,6 +164,10 @@ class Reader:
             raise missing_table(self.spec)
         self._refuse_swapped(table.schema)
         return table
+
+    def _fresh_of(self, table: Any) -> Fresh | None:
+        with self._explained():
+            return self._fresh.of(table)
 
     def _refuse_swapped(self, found_in: pa.Schema | None = None) -> None:
         found = schema.stored_identity(found_in or self._chunks.schema, self.spec.table)

@@ -18,6 +18,7 @@ from prefect_ollama.blocks.documents import Hit, Place, Region
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance._candidates import Candidates, by_vector, by_words
 from prefect_ollama.blocks.lance._damage import failure
+from prefect_ollama.blocks.lance._fresh_rows import Fresh
 from prefect_ollama.blocks.lance._fusion import DEPTH, Scored, fused, weight_of_words
 from prefect_ollama.blocks.lance._words import asked_words
 from prefect_ollama.blocks.lance.filters import both, one_of
@@ -49,6 +50,7 @@ def search(
     mode: Mode,
     where: str,
     one_per_document: bool = False,
+    fresh: Fresh | None = None,
     spec: StoreSpec | None = None,
 ) -> list[Hit]:
     """Return the passages that answer best, the best first.
@@ -61,6 +63,7 @@ def search(
         mode: `vector` by cosine similarity, `text` by BM25, `hybrid` by the scores of both (`fusion`).
         where: SQL filter, built with `filters`, or empty.
         one_per_document: Whether only the best passage of each document is returned.
+        fresh: The rows outside the table's indices; None where LanceDB shall search them.
         spec: The table's place, with which an error says more.
 
     Raises:
@@ -74,7 +77,8 @@ def search(
     if mode in ("text", "hybrid") and not text.strip():
         raise ConfigurationError(f"A search by {mode!r} needs words.")
     try:
-        return _with_places(table, _found(table, vector, text, limit, mode, where, one_per_document), where)
+        found = _found(table, vector, text, limit, mode, where, one_per_document, fresh)
+        return _with_places(table, found, where)
     except (RuntimeError, ValueError, OSError) as error:
         raise failure(
             "The search failed",
@@ -97,11 +101,12 @@ def _found(
     mode: Mode,
     where: str,
     one_per_document: bool,
+    fresh: Fresh | None,
 ) -> _Found:
     """Return hits of different texts, as many as asked for or there are."""
     count = max(limit + SPARE, DEPTH) if mode == "hybrid" else limit + SPARE
     while True:
-        scored, everything = _scored(table, vector, text, count, mode, where)
+        scored, everything = _scored(table, vector, text, count, mode, where, fresh)
         found = _different(table, scored, limit, one_per_document)
         if len(found) >= limit or everything:
             return found
@@ -109,19 +114,25 @@ def _found(
 
 
 def _scored(
-    table: Any, vector: NDArray[np.float32] | None, text: str, count: int, mode: Mode, where: str
+    table: Any,
+    vector: NDArray[np.float32] | None,
+    text: str,
+    count: int,
+    mode: Mode,
+    where: str,
+    fresh: Fresh | None,
 ) -> tuple[list[Scored], bool]:
     """Return rows, the best first, and whether the table has no others."""
     if mode == "text" or vector is None:
-        worded = by_words(table, text, count, where)
+        worded = by_words(table, text, count, where, fresh=fresh)
         return [Scored(row, score, text=score) for row, score in _pairs(worded)], worded.all
     if mode == "vector":
-        near = by_vector(table, vector, count, where)
+        near = by_vector(table, vector, count, where, fresh=fresh)
         return [Scored(row, score, vector=score) for row, score in _pairs(near)], near.all
     # LanceDB works outside of Python's lock, so each has a core.
     with ThreadPoolExecutor(1) as staging:
-        waiting = staging.submit(by_words, table, text, count, where)
-        near = by_vector(table, vector, count, where, exact=False)
+        waiting = staging.submit(by_words, table, text, count, where, fresh=fresh)
+        near = by_vector(table, vector, count, where, exact=False, fresh=fresh)
         worded = waiting.result()
     weight = weight_of_words(len(asked_words(text).split()))
     return fused(near, worded, weight), near.all and worded.all
