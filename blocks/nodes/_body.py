@@ -1,4 +1,4 @@
-"""Bodies of answers are read as they are sent, never decompressed, and only as far as they are wanted."""
+"""Read bodies of answers: as they are sent, never decompressed, and with a limit."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import httpx
 
 from prefect_ollama.blocks.errors import NodeAnswerError
 
-# Bytes of an error's body that are read.
+# Bytes to read of an error's body: messages are short, and a hostile server could send any amount.
 ERROR_BODY: Final = 16 * 1024
 
-# Pieces that may be small. Further ones must have four bytes on average: each costs the time of thousands of
-# bytes.
+# Pieces that may be small. Further ones must have four bytes on average, because each costs the time of thousands
+# of bytes.
 _SMALL_PIECES: Final = 65_536
 
 
 def refuse_encoding(response: httpx.Response, node: str) -> None:
-    """Refuse a body that is compressed.
+    """Refuse a compressed body.
 
-    We ask for `identity`. A few kilobytes that were compressed twice become gigabytes, which are decoded before any
-    limit can count them.
+    Requests ask for `identity`. A few kilobytes that were compressed twice become gigabytes, which would be decoded
+    before any limit applies.
 
     Raises:
         NodeAnswerError: The body has a content coding.
     """
     if _is_encoded(response):
         raise NodeAnswerError(
-            "compresses its answer, which was not asked for.",
+            "compresses its answer, though the request asks for none.",
             node=node,
             status=response.status_code,
             remedy="Switch compression off in the proxy before it, or let it respect 'Accept-Encoding: identity'.",
@@ -36,7 +36,7 @@ def refuse_encoding(response: httpx.Response, node: str) -> None:
 
 
 async def read_body(response: httpx.Response, limit: int, node: str) -> bytes:
-    """The whole body.
+    """Return the whole body.
 
     Raises:
         NodeAnswerError: It is compressed, longer than `limit` bytes, or sent in millions of tiny pieces.
@@ -57,7 +57,7 @@ async def read_body(response: httpx.Response, limit: int, node: str) -> bytes:
 
 
 async def read_error(response: httpx.Response, node: str) -> bytes:
-    """The beginning of an error's body; nothing of a compressed one."""
+    """Return the beginning of an error's body; nothing of a compressed one."""
     body = bytearray()
     if not _is_encoded(response):
         async for piece in _pieces(response, node):

@@ -13,6 +13,7 @@ import ssl
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Final
 
 import httpx
@@ -43,13 +44,13 @@ class Dialect:
         input_statuses: HTTP statuses under which such a message counts.
         no_model_remedy: What to do about a missing model; `{model}` is its name.
         forbidden_remedy: What to do about a 403 without a message.
-        use: What the model is asked for, as a verb.
+        use: What the model should do, as a verb.
         model_kind: What the model has to be.
         model_option: The option of the command line that names the model.
         wrong_model_words: Parts of a message, in small letters, that say that the model is something else.
         wrong_model_remedy: What to do about that; `{kind}` is `model_kind`.
         credentials_remedy: What to do about a 401.
-        no_room_words: Parts of a message, in small letters, that say that requests fill a context that they share.
+        no_room_words: Parts of a message, in small letters, of a server whose requests fill a context that they share.
     """
 
     api: str
@@ -112,8 +113,8 @@ OPENAI: Final = Dialect(
     wrong_model_remedy="Check that the model is {kind}, and start its server for embeddings (llama-server: "
     "--embeddings, and --pooling as the model needs it).",
     credentials_remedy="Check the API key in the node's block.",
-    # llama-server aborts all its slots with this message if their texts together exceed --ctx-size, which slots share
-    # where --parallel is left out. It says nothing about a single text.
+    # llama-server aborts all its slots with this message if their texts together exceed --ctx-size, which the slots
+    # share by default. It says nothing about a single text.
     no_room_words=("context size has been exceeded",),
     no_model_remedy="Write the name that it has there into the field 'Model' of the node's block, or start its server "
     "with the model.",
@@ -145,18 +146,18 @@ def from_response(
     proxy: Proxy | None = None,
     host: str = "",
 ) -> NodeError:
-    """The error that stands for an answer whose status is not 200.
+    """Return the error for an answer with another status than 200.
 
     Args:
         node: Name of the node.
         status: HTTP status.
         headers: Headers of the answer.
-        body: Its beginning.
-        model: Name of the model that was asked for.
-        dialect: How servers of this API refuse.
+        body: The beginning of its body.
+        model: Name of the requested model.
+        dialect: The error responses of servers of this API.
         disclosure: Which of the node's words may be shown.
-        proxy: The proxy that the request went through, which may have answered in the node's place.
-        host: Host of the node, to name in a remedy about the proxy.
+        proxy: The proxy of the request; the answer may be its own.
+        host: Host of the node, for a remedy about the proxy.
     """
     if proxy is not None and (status == 407 or not _is_ollamas(body)):
         return _from_proxy(node, status, proxy, host)
@@ -164,52 +165,31 @@ def from_response(
     words = said.lower()
     quoted = disclosure.words(said)
     shown = f"{status} {quoted!r}" if quoted else f"{status}"
+    refused = partial(NodeRefused, node=node, status=status)
+    rejected = partial(InputRejected, node=node, status=status)
     if 300 <= status < 400:
         target = disclosure.words(headers.get("location", ""))
-        return NodeRefused(
+        return refused(
             f"redirects to {target!r}." if target else f"redirects to another address ({status}).",
-            node=node,
-            status=status,
             remedy="Put the address that it redirects to into the node's URL.",
         )
     if status in (401, 407) or (status == 403 and said):
-        return NodeRefused(
-            f"refuses the credentials ({shown}).",
-            node=node,
-            status=status,
-            remedy=dialect.credentials_remedy,
-        )
+        return refused(f"refuses the credentials ({shown}).", remedy=dialect.credentials_remedy)
     if status == 403:
-        return NodeRefused(
-            "answers 403 with no word.",
-            node=node,
-            status=status,
-            remedy=dialect.forbidden_remedy,
-        )
+        return refused("answers 403 with no word.", remedy=dialect.forbidden_remedy)
     if status == 404 and "model" in words:
-        return NodeRefused(
-            f"does not have the model {model!r} ({shown}).",
-            node=node,
-            status=status,
-            remedy=dialect.no_model_remedy.format(model=model),
-        )
+        remedy = dialect.no_model_remedy.format(model=model)
+        return refused(f"does not have the model {model!r} ({shown}).", remedy=remedy)
     wrong_model = any(part in words for part in dialect.wrong_model_words)
     # 424 is TEI's, for a model that does not embed.
     if wrong_model or status in (404, 405, 424, 501) or "invalid model name" in words:
         remedy = dialect.wrong_model_remedy if wrong_model else _CHECK_ADDRESS
-        return NodeRefused(
-            f"cannot {dialect.use} with {model!r} ({shown}).",
-            node=node,
-            status=status,
-            remedy=remedy.format(kind=dialect.model_kind),
+        return refused(
+            f"cannot {dialect.use} with {model!r} ({shown}).", remedy=remedy.format(kind=dialect.model_kind)
         )
     if status in (429, 503):
-        return NodeBusy(
-            f"is busy ({shown}).",
-            node=node,
-            status=status,
-            retry_after=retry_after(headers.get("retry-after")),
-        )
+        wait = retry_after(headers.get("retry-after"))
+        return NodeBusy(f"is busy ({shown}).", node=node, status=status, retry_after=wait)
     if status >= 400 and any(part in words for part in dialect.no_room_words):
         return NodeFailed(
             f"{_NO_ROOM} ({shown}).",
@@ -221,23 +201,14 @@ def from_response(
     blames_input = status in dialect.input_statuses
     if blames_input and any(part in words for part in dialect.too_long_words):
         limit = _MOST_TOKENS.search(said)
-        return InputRejected(
-            "says a text is longer than the model's context.",
-            node=node,
-            status=status,
-            too_long=True,
-            most_tokens=int(limit[1]) if limit else None,
-        )
-    if status == 413 or (blames_input and _MOST_TEXTS.search(said)):
-        most = _MOST_TEXTS.search(said)
-        return InputRejected(
-            f"finds the request too large ({shown}).",
-            node=node,
-            status=status,
-            most_texts=int(most[1]) or None if most else None,
-        )
+        most = int(limit[1]) if limit else None
+        return rejected("says a text is longer than the model's context.", too_long=True, most_tokens=most)
+    too_many = _MOST_TEXTS.search(said)
+    if status == 413 or (blames_input and too_many):
+        most = int(too_many[1]) or None if too_many else None
+        return rejected(f"finds the request too large ({shown}).", most_texts=most)
     if blames_input and any(part in words for part in dialect.input_words):
-        return InputRejected(f"rejects a text ({shown}).", node=node, status=status)
+        return rejected(f"rejects a text ({shown}).")
     return NodeFailed(f"failed ({shown}).", node=node, status=status, remedy="Look into its log.")
 
 
@@ -247,7 +218,7 @@ def no_room(error: NodeError) -> bool:
 
 
 def _from_proxy(node: str, status: int, proxy: Proxy, host: str) -> NodeError:
-    """The error of a proxy that answered in the node's place, with words of ours only."""
+    """Return the error of a proxy that answered instead of the node; nothing of its answer is quoted."""
     if status == 407:
         return NodeRefused(
             f"{proxy.words} asks for credentials (407); the node was not reached.",
@@ -262,7 +233,7 @@ def _from_proxy(node: str, status: int, proxy: Proxy, host: str) -> NodeError:
 
 
 def from_exception(node: str, error: Exception, *, proxy: Proxy | None = None, host: str = "") -> NodeError:
-    """The error that stands for a request that got no whole answer; it quotes nothing that the node sent."""
+    """Return the error for a request without a complete answer; nothing that the node sent is quoted."""
     remedy = "Check that it runs and can be reached from here."
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
         return NodeRefused("has a URL that cannot be used.", node=node, remedy="Correct the node's URL.")
@@ -291,7 +262,7 @@ def from_exception(node: str, error: Exception, *, proxy: Proxy | None = None, h
 
 
 def _from_tunnel(node: str, said: str, proxy: Proxy, host: str) -> NodeError:
-    """The error of a proxy that opens no tunnel (CONNECT); the library's text begins with the status."""
+    """Return the error of a proxy that opens no tunnel (CONNECT); httpx's message begins with the status."""
     status = int(said[:3]) if said[:3].isascii() and said[:3].isdigit() else None
     if status is not None:
         return _from_proxy(node, status, proxy, host)
@@ -301,7 +272,7 @@ def _from_tunnel(node: str, said: str, proxy: Proxy, host: str) -> NodeError:
 
 
 def _words_of_system(error: BaseException) -> str:
-    """The operating system's or OpenSSL's own words, else the kind of the error; never bytes of the node."""
+    """Return the message of the operating system or of OpenSSL, or the type of the error; no bytes of the node."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -324,7 +295,7 @@ def _is_ollamas(body: bytes) -> bool:
 
 
 def message_of(body: bytes) -> str:
-    """Return the words of an error body, to look at and not to show.
+    """Return the message of an error body. It may hold secrets, so it must not be shown.
 
     Ollama and TEI give `error`, OpenAI and llama-server `error.message`, older vLLM and TEI's `/v1` `message`, and
     servers on FastAPI `detail`.
@@ -339,14 +310,14 @@ def message_of(body: bytes) -> str:
 
 
 def start_of(body: bytes, disclosure: Disclosure) -> str:
-    """How a body begins that is not what was asked for, as a part of a sentence; empty where it is not shown."""
+    """Return the beginning of an unexpected body for an error, after a colon; empty if it must not be shown."""
     if disclosure.secrets or not body.strip():
         return ""
     return f": {disclosure.words(body[:4096].decode('utf-8', 'replace'))[:60]!r}"
 
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header in either of its forms (RFC 9110, 10.2.3); None where there is none."""
+    """Return the seconds of a Retry-After header in either of its forms (RFC 9110, 10.2.3); None without one."""
     if value is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Ollama's API: one node and one model. Whole, checked answers, or an error that says whose fault it is.
+"""Ollama's API: one node and one model. Answers are complete and checked, or an error names the cause.
 
 Source of the calls: https://docs.ollama.com/api.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final, Self, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeFailed, NodeRefused, NodeUnreachable
 from prefect_ollama.blocks.nodes._errors import OLLAMA, Dialect
@@ -29,27 +29,33 @@ from prefect_ollama.blocks.nodes._payload import (
     member,
 )
 from prefect_ollama.blocks.nodes._pull import PullStep, read_step
-from prefect_ollama.blocks.nodes._transport import Transport, alone
+from prefect_ollama.blocks.nodes._transport import Transport, without_context
 from prefect_ollama.blocks.nodes.embed_response import Answer, most_tokens_of, read_answer
-from prefect_ollama.blocks.nodes.endpoint import DESCRIPTION_TIMEOUT_S, Inventory, NodeModel, Progress
+from prefect_ollama.blocks.nodes.endpoint import (
+    DESCRIPTION_TIMEOUT_S,
+    Endpoint,
+    Inventory,
+    NodeModel,
+    Progress,
+)
 from prefect_ollama.blocks.nodes.running_models import LoadedModel, loaded_models
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec, full_name
 
-# Seconds that a pull may go without progress before it is given up.
+# Seconds without progress after which a pull ends: a registry may be slow, and a stopped one sends nothing.
 PULL_SILENCE: Final = 300.0
 
-# Seconds that a pull may take in all.
+# Seconds for a whole pull: a model of 100 GB over a line of 10 Mbit/s.
 PULL_TIMEOUT: Final = 24 * 3600.0
 
 T = TypeVar("T")
 
 
-class OllamaEndpoint:
-    """Speaks Ollama's API with one node: an `Endpoint`. Use it in one event loop, and close it there.
+class OllamaEndpoint(Endpoint):
+    """Speaks Ollama's API with one node. Use it in one event loop, and close it there.
 
     Args:
         node: The node.
-        model: The model that all calls are about.
+        model: The model of all calls.
     """
 
     dialect: ClassVar[Dialect] = OLLAMA
@@ -115,16 +121,7 @@ class OllamaEndpoint:
         return tuple(model for model in models if model.name in shown)
 
     async def embed(self, texts: Sequence[str], *, timeout: float, dimension: int | None = None) -> Answer:
-        """Embed a list of texts in one request.
-
-        Args:
-            texts: The texts, prompt prefix included; at least one.
-            timeout: Seconds until the whole answer must be there.
-            dimension: Expected length of the vectors, where it is known.
-
-        Raises:
-            NodeError: One of its kinds, see `prefect_ollama.blocks.errors`.
-        """
+        """Embed texts in one request; see `Endpoint.embed`."""
         payload: dict[str, Any] = {
             "model": self.model.name,
             "input": list(texts),
@@ -149,22 +146,22 @@ class OllamaEndpoint:
         )
 
     async def version(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> str:
-        """The version that the node gives, empty where it gives none."""
+        """Return the version that the node reports; empty if it reports none."""
         data = await self._object("GET", "api/version", VERSION_BOUNDS, timeout=timeout)
         return self.disclosure.version(self._checked(read_version, data, "/api/version"))
 
     async def models(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> dict[str, str]:
-        """Name to digest (bare sha256) of every model that the node has; see `disclosure.names` to show them."""
+        """Return the SHA-256 digest of each of its models, by name; show only names that `disclosure.names` returns."""
         data = await self._object("GET", "api/tags", LIST_BOUNDS, timeout=timeout)
         return self._checked(read_models, data, "/api/tags")
 
     async def loaded(self) -> list[dict[str, Any]]:
-        """The models in memory, as `/api/ps` gives them (`size_vram`, `expires_at`, …)."""
+        """Return the models in memory, as `/api/ps` lists them (`size_vram`, `expires_at`, …)."""
         data = await self._object("GET", "api/ps", LIST_BOUNDS)
         return self._checked(_loaded, data, "/api/ps")
 
     async def show(self) -> ModelInfo:
-        """What the node says about the model."""
+        """Return the node's description of the model."""
         data = await self._object("POST", "api/show", SHOW_BOUNDS, {"model": self.model.name})
         return self._checked(read_model_info, data, "/api/show")
 
@@ -172,11 +169,10 @@ class OllamaEndpoint:
         """Let the node download the model.
 
         Args:
-            progress: Called with what it does now, bytes done and bytes in all (0 where unknown).
+            progress: Called with the present step, and the bytes that are done and in all (0 if unknown).
 
         Raises:
-            NodeError: The download failed, or made no progress for five minutes; the node keeps what it had
-                before.
+            NodeError: The download failed, or made no progress for five minutes. The node keeps its other models.
         """
         payload = {"model": self.model.name, "stream": True}
         done = False
@@ -184,7 +180,7 @@ class OllamaEndpoint:
         loop = asyncio.get_running_loop()
         end = loop.time() + PULL_TIMEOUT
         try:
-            with alone():
+            with without_context():
                 async with (
                     asyncio.timeout(PULL_SILENCE) as silence,
                     self._transport.open("POST", "api/pull", payload, model=self.model.name) as response,
@@ -214,12 +210,6 @@ class OllamaEndpoint:
         """Close all connections."""
         await self._transport.aclose()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.aclose()
-
     async def _object(
         self,
         method: str,
@@ -234,7 +224,7 @@ class OllamaEndpoint:
         )
 
     def _check_use(self, shown: ModelInfo) -> None:
-        """Refuse a model that cannot do what this client asks of it."""
+        """Refuse a model that cannot do what this endpoint asks of it."""
         if shown.embeds is False:
             can = f" (it can do {', '.join(shown.capabilities)})" if shown.capabilities else ""
             raise NodeRefused(
@@ -251,7 +241,7 @@ class OllamaEndpoint:
         return next((digest for name, digest in models.items() if full_name(name) == wanted), None)
 
     def _no_model(self, models: Iterable[str]) -> NodeRefused:
-        """Return the error of a node that lacks the model and has these others."""
+        """Return the error of a node that has these models, and not the wanted one."""
         name = self.model.name
         others = other_models(self.disclosure.names(models))
         remedy = f"Run 'ollama pull {name}' there, or allow pulling"

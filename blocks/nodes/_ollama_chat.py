@@ -13,7 +13,7 @@ from prefect_ollama.blocks.nodes._errors import OLLAMA_CHAT, Dialect
 from prefect_ollama.blocks.nodes._json_lines import json_lines
 from prefect_ollama.blocks.nodes._model_info import ModelInfo
 from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
-from prefect_ollama.blocks.nodes._transport import alone
+from prefect_ollama.blocks.nodes._transport import without_context
 from prefect_ollama.blocks.nodes.chat import ChatLimits, ChatReply, ChatRequest, Heard
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ModelSpec, NodeSpec
@@ -49,7 +49,7 @@ class OllamaChat(OllamaEndpoint):
         )
         begun = False  # whether anything of the answer has come
         try:
-            with alone():
+            with without_context():
                 async with (
                     timeout_while_running(limits.first) as restart,
                     self._transport.open(

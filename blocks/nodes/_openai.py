@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 
@@ -23,7 +23,13 @@ from prefect_ollama.blocks.nodes._openai_server import ServerInfo, ask_models, a
 from prefect_ollama.blocks.nodes._transport import Transport
 from prefect_ollama.blocks.nodes.canaries import long_pair
 from prefect_ollama.blocks.nodes.embed_response import Answer, most_tokens_of
-from prefect_ollama.blocks.nodes.endpoint import DESCRIPTION_TIMEOUT_S, Inventory, NodeModel, Progress
+from prefect_ollama.blocks.nodes.endpoint import (
+    DESCRIPTION_TIMEOUT_S,
+    Endpoint,
+    Inventory,
+    NodeModel,
+    Progress,
+)
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 
 # Words of the texts that show what a server does with long texts: as many as the longest context that is asked
@@ -42,12 +48,12 @@ _INFO_SECONDS: Final = 600.0
 _found: dict[tuple[str, str], tuple[float, ServerInfo]] = {}
 
 
-class OpenAIEndpoint:
-    """Speaks OpenAI's API with one node: an `Endpoint`. Use it in one event loop, and close it there.
+class OpenAIEndpoint(Endpoint):
+    """Speaks OpenAI's API with one node. Use it in one event loop, and close it there.
 
     Args:
         node: The node; its URL ends in `/v1`, or whatever the server has in its place.
-        model: The model that all calls are about.
+        model: The model of all calls.
     """
 
     def __init__(self, node: NodeSpec, model: ModelSpec) -> None:
@@ -125,12 +131,6 @@ class OpenAIEndpoint:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._transport.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.aclose()
 
     # ---- one request
 

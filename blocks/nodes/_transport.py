@@ -1,8 +1,8 @@
-"""One persistent HTTP client for one node: whole bodies within their bounds, or an error that says whose fault it is.
+"""One persistent HTTP client for one node. A request returns a complete body, or raises an error that names its cause.
 
-Guarantees: connections are kept alive and reused; bodies are bounded and never decompressed; redirects are refused;
-the proxy is the one that the environment names for the node; every call has a deadline over all of it, because a node
-that drips a byte a second would never trip a read time-out.
+Guarantees: connections are reused; bodies are limited and never decompressed; redirects are refused; the proxy is the
+one that the environment names for the node. A time limit covers a whole call, because a node that sends a byte a second
+would never reach a read time-out.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Transport:
 
     Args:
         node: The node.
-        dialect: The API that it should speak, and how its servers refuse.
+        dialect: The API that it should speak, with its error responses.
 
     Raises:
         ConfigurationError: The CA bundle, or the proxy that the environment names, cannot be used.
@@ -45,7 +45,7 @@ class Transport:
         self._dialect = dialect
         self._proxy = proxy_of(node.url)
         self._host = urlsplit(node.url).hostname or ""
-        # With a transport of its own the client takes no proxy from the environment: `proxy_of` has chosen.
+        # With an explicit transport, httpx takes no proxy from the environment. `proxy_of` has chosen one.
         transport = httpx.AsyncHTTPTransport(
             verify=_tls(node),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None),
@@ -70,10 +70,10 @@ class Transport:
         timeout: float,
         model: str = "",
     ) -> dict[str, Any]:
-        """Return the JSON object of an answer; `model` is the one that was asked for, for errors.
+        """Return the JSON object of an answer; errors name `model`.
 
         Raises:
-            NodeError: No answer in time, another status than 200, or a body that is no such object.
+            NodeError: There is no answer in time, it has another status than 200, or its body is no such object.
         """
         timeout = min(timeout, self.node.read_timeout)
         body = await self.call(method, path, payload, timeout=timeout, limit=bounds.size, model=model)
@@ -107,10 +107,10 @@ class Transport:
         """Return the body of an answer, at most `limit` bytes.
 
         Raises:
-            NodeError: No whole answer within `timeout` seconds, or another status than 200.
+            NodeError: There is no complete answer within `timeout` seconds, or it has another status than 200.
         """
         try:
-            with alone():
+            with without_context():
                 async with (
                     timeout_while_running(timeout),
                     self.open(method, path, payload, model=model) as response,
@@ -128,7 +128,7 @@ class Transport:
     async def open(
         self, method: str, path: str, payload: dict[str, Any] | None, *, model: str = ""
     ) -> AsyncIterator[httpx.Response]:
-        """Yield an answer with status 200, its body still to be read."""
+        """Yield an answer with status 200 before its body is read."""
         content = None if payload is None else orjson.dumps(payload)
         headers = {} if payload is None else {"content-type": "application/json"}
         try:
@@ -148,7 +148,7 @@ class Transport:
                 yield response
         except (NodeError, TimeoutError):
             raise
-        except Exception as error:  # the library lets some of the socket's through, as for a port above 65535
+        except Exception as error:  # httpx does not wrap some errors of sockets, as for a port above 65535
             # A traceback shows the cause's text, and that may quote what the node or a proxy sent.
             quoted = isinstance(error, httpx.ProtocolError | httpx.ProxyError) or self.disclosure.secrets
             cause = None if quoted else harmless(error)
@@ -160,10 +160,10 @@ class Transport:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Take from an error what it was raised within: the HTTP library's errors hold bytes that the node sent.
+def without_context() -> Iterator[None]:
+    """Remove the context of errors, because errors of the HTTP library hold bytes that the node sent.
 
-    A traceback would not show it, but pickles hold it, and errors cross processes.
+    No traceback shows it, but pickles contain it, and errors are sent to other processes.
     """
     try:
         yield
@@ -174,7 +174,7 @@ def alone() -> Iterator[None]:
 
 def _headers(node: NodeSpec) -> dict[str, str]:
     given = {name.lower(): value.get_secret_value() for name, value in node.headers}
-    # Ours come last: what nobody asked for is refused.
+    # This encoding comes last, so that no header of the node's block replaces it.
     return {"user-agent": "prefect-ollama", **given, "accept-encoding": "identity"}
 
 
@@ -196,7 +196,7 @@ def _basic(node: NodeSpec) -> tuple[str, str] | None:
 
 def _tls(node: NodeSpec) -> ssl.SSLContext | bool:
     if not node.url.startswith("https"):
-        # A context costs some 20 ms and no plain connection needs one.
+        # A context costs some 20 ms, and plain connections need none.
         return False
     if not node.verify or not node.ca_bundle:
         return node.verify

@@ -1,7 +1,7 @@
-"""What a user writes for a node's address becomes one base URL, by the rules of Ollama's own `OLLAMA_HOST`.
+"""Convert the address of a node, as users write it, into one base URL, by the rules of Ollama's `OLLAMA_HOST`.
 
-Rules of the variable: https://github.com/ollama/ollama/blob/main/envconfig/config.go (`Host`). What can't be
-a node's address is refused in words that hold no password.
+Rules of the variable: https://github.com/ollama/ollama/blob/main/envconfig/config.go (`Host`). Errors about an address
+contain no password.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ HOST_VARIABLE = "OLLAMA_HOST"
 DEFAULT_PORT = 11434
 
 _PORTS = {"http": 80, "https": 443}
+# Addresses to listen on, with addresses that reach them.
 _HERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
 _HOST = re.compile(r"[^\s/?#@\\:\[\]]+|\[[0-9a-fA-F:.]+(%[\w.-]+)?\]")
+# Users copy the URL of a single call from examples. Its path would be appended twice.
 _CALL = re.compile(r"/(api/[\w-]+|v1(/[\w-]+)?)$")
 _BLOCK = re.compile(r"(ollama-node|openai-compatible-node)/[a-z0-9-]+")
 _OPENAI_CALL = re.compile(r"/(embeddings|models|chat/completions|completions|rerank)$")
@@ -29,13 +31,11 @@ def base_url(text: str) -> str:
     """Return the base URL of a node, without a trailing slash.
 
     Args:
-        text: `http(s)://host`, with a port and a path prefix if need be; or `host` or `host:port`, which
-            mean http and, where there is no port, 11434. An address a server listens on (`0.0.0.0`)
-            becomes the one it can be reached at (`127.0.0.1`).
+        text: `http(s)://host`, with a port and a path prefix if needed; or `host` or `host:port`, which mean http and
+            port 11434 by default. An address to listen on (`0.0.0.0`) becomes one to connect to (`127.0.0.1`).
 
     Raises:
-        ValueError: It is no such address. The text says what to write, and repeats nothing that may be a
-            secret.
+        ValueError: It is no such address. The text says what to write, and quotes nothing that may be a secret.
     """
     scheme, host, port, path = _parts(text)
     if port is not None and not _is_port(port):
@@ -43,20 +43,20 @@ def base_url(text: str) -> str:
     return _join(scheme, host, port, path)
 
 
-# What an address ends in whose server speaks OpenAI's API.
+# The end of addresses of OpenAI's API.
 OPENAI_PATH = "/v1"
 
 
 def is_openai_address(text: str) -> bool:
-    """Whether an address is that of OpenAI's API, and not of Ollama's: it ends in `/v1`."""
+    """Return whether an address is of OpenAI's API and not of Ollama's: it ends in `/v1`."""
     return text.strip().strip("\"'").rstrip("/").endswith(OPENAI_PATH)
 
 
 def openai_url(text: str) -> str:
-    """Return the base URL of a server of OpenAI's API, as clients of that API take it, without a trailing slash.
+    """Return the base URL of a server of OpenAI's API, as clients of that API expect it, without a trailing slash.
 
     Args:
-        text: As for `base_url`; `/v1` is added where there is no path. Without a scheme it means http.
+        text: As for `base_url`; `/v1` is added if there is no path.
 
     Raises:
         ValueError: It is no such address.
@@ -83,16 +83,16 @@ def node_url(text: str) -> str:
 
 
 def url_from_environment(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return the base URL that `OLLAMA_HOST` names, or None where it is unset or empty.
+    """Return the base URL that `OLLAMA_HOST` names; None if it is unset or empty.
 
     Raises:
-        ValueError: It holds no address. A port that is none becomes the default one, as with Ollama itself.
+        ValueError: It is no address. An invalid port becomes the default port, as in Ollama.
     """
     text = environ.get(HOST_VARIABLE, "").strip().strip("\"'")
     if not text:
         return None
     scheme, host, port, path = _parts(text)
-    if port is not None and not _is_port(port):  # nobody can be reached at port 0 either
+    if port is not None and not _is_port(port):  # also port 0, to which no client can connect
         default = str(_PORTS[scheme] if "://" in text else DEFAULT_PORT)
         logger.warning("%s names the port %r; using %s.", HOST_VARIABLE, port, default)
         port = default
@@ -100,24 +100,24 @@ def url_from_environment(environ: Mapping[str, str] = os.environ) -> str | None:
 
 
 def looks_like_address(text: str) -> bool:
-    """Whether a text is meant as an address and not as the name of a block (which has only a-z, 0-9 and -)."""
+    """Return whether a text is an address, and not the name of a block (which has only a-z, 0-9 and -)."""
     if names_block(text):
         return False
     return any(mark in text for mark in ":/.[") or text.strip().lower() == "localhost"
 
 
 def names_block(text: str) -> bool:
-    """Whether a text names a node's block with its type, as Prefect does: `openai-compatible-node/vllm-box`."""
+    """Return whether a text is the name of a node's block with its type: `openai-compatible-node/vllm-box`."""
     return _BLOCK.fullmatch(text.strip()) is not None
 
 
 def short_name(url: str) -> str:
-    """Return a name for a node that has none: its address without the scheme."""
+    """Return the default name of a node: its address without the scheme."""
     return url.split("://", 1)[-1]
 
 
 def _parts(text: str) -> tuple[str, str, str | None, str]:
-    """Scheme, host (IPv6 in brackets), port as written, path without a trailing slash."""
+    """Return scheme, host (IPv6 in brackets), port as written, and path without a trailing slash."""
     text = text.strip().strip("\"'")
     scheme, mark, rest = text.partition("://")
     if not mark:

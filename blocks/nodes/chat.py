@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol, Self
+from typing import Any, Final, Literal, Protocol
 
-from prefect_ollama.blocks.nodes.endpoint import DESCRIPTION_TIMEOUT_S, NodeModel, Progress
-from prefect_ollama.blocks.nodes.spec import ChatModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.endpoint import ModelEndpoint
+from prefect_ollama.blocks.nodes.spec import ChatModelSpec
 
 # Tokens of an answer at most, where the caller names no number: a model that repeats itself never ends.
 DEFAULT_ANSWER_TOKENS: Final = 1024
@@ -26,14 +26,14 @@ class ChatMessage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChatRequest:
-    """What one request asks.
+    """One request.
 
     Attributes:
         messages: The conversation; at least one message.
         format: JSON schema that the answer has to fit; None is free text.
         max_tokens: Tokens of the answer at most, with those of its thinking.
-        options: Options of sampling, such as temperature and seed, on top of those of the model. No node loads the
-            model anew for them.
+        options: Options of sampling, such as temperature and seed, beside those of the model. No node loads the
+            model again for them.
     """
 
     messages: tuple[ChatMessage, ...]
@@ -53,10 +53,10 @@ class ChatReply:
 
     Attributes:
         text: What the model said.
-        thinking: What it thought before, empty where it did not.
-        cut: Whether it ended because it was too long, not because it was done.
-        prompt_tokens: Tokens of the messages, 0 where the node did not say.
-        answer_tokens: Tokens that the model made, 0 where the node did not say.
+        thinking: What it thought before; empty if it did not.
+        cut: Whether it ended at its limit of tokens.
+        prompt_tokens: Tokens of the messages; 0 if the node does not report them.
+        answer_tokens: Tokens that the model wrote; 0 if the node does not report them.
     """
 
     text: str
@@ -68,7 +68,7 @@ class ChatReply:
 
 @dataclass(frozen=True, slots=True)
 class ChatLimits:
-    """How long an answer may keep one waiting.
+    """How long an answer may take.
 
     Attributes:
         first: Seconds until the first piece of it.
@@ -79,15 +79,13 @@ class ChatLimits:
     between: float
 
 
-class ChatEndpoint(Protocol):
-    """One node and one chat model, as the product works with them.
+class ChatEndpoint(ModelEndpoint, Protocol):
+    """One node and one chat model.
 
     Attributes:
-        node: The node.
-        chat_model: The model that all calls are about. It may be replaced between calls.
+        chat_model: The model of all calls. It may be replaced between calls.
     """
 
-    node: NodeSpec
     chat_model: ChatModelSpec
 
     async def chat(
@@ -96,35 +94,11 @@ class ChatEndpoint(Protocol):
         """Return the answer to a request.
 
         Args:
-            request: What is asked.
+            request: The request.
             limits: How long it may take.
-            heard: Told of the answer as it comes.
+            heard: Called with each piece of the answer.
 
         Raises:
-            NodeError: No answer, an answer that broke off, or one that cannot be read.
+            NodeError: There is no answer, it broke off, or it cannot be read.
         """
         ...
-
-    async def identify(self, *, pull: bool = False, progress: Progress | None = None) -> NodeModel:
-        """Return the node's description of itself and its model.
-
-        Raises:
-            NodeError: It cannot be reached, lacks the model, or the model cannot do what is wanted of it.
-        """
-        ...
-
-    async def build(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> NodeModel:
-        """Return digest and version alone.
-
-        Raises:
-            NodeError: It cannot be reached, or lacks the model.
-        """
-        ...
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        ...
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(self, *exc: object) -> None: ...

@@ -1,4 +1,4 @@
-"""Check the chat models of a cluster, before anything is asked of them."""
+"""Check the chat models of a cluster before work starts."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ NO_CHAT_MODEL = (
 
 @dataclass(frozen=True, slots=True)
 class ChatCheck:
-    """What the nodes of a cluster showed of a chat model.
+    """The result of checking a chat model on the nodes of a cluster.
 
     Attributes:
-        model: Name of the model; empty where the cluster names none.
+        model: Name of the model; empty if the cluster names none.
         usable: Whether at least one node can chat with it.
         nodes: Names of these nodes.
-        left_out: By name of the node, why it only embeds.
-        digest: The model's digest, as most nodes have it.
-        context: Tokens of passages and answer together; None where nothing is known.
-        error: Why no node can chat, where none can.
+        left_out: Why a node only embeds, by its name.
+        digest: Digest of the model on most nodes.
+        context: Tokens of passages and answer together; None if unknown.
+        error: Why no node can chat; empty if one can.
     """
 
     model: str

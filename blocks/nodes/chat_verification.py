@@ -110,12 +110,8 @@ async def verify_chat(spec: ClusterSpec, *, progress: Progress | None = None) ->
                 del known[name]
     if known:
         return VerifiedChat(spec, known, left_out)
-    causes = "\n".join(f"  {error}" for error in left_out.values())
-    raise ClusterError(
-        f"No node can chat with {model.name!r}:\n{causes}",
-        causes=left_out,
-        state="Nothing was started.",
-        remedy="Repair at least one node and run again.",
+    raise ClusterError.of_nodes(
+        f"No node can chat with {model.name!r}", left_out, state="Nothing was started."
     )
 
 

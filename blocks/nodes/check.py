@@ -1,6 +1,6 @@
-"""Check nodes and clusters, before anything is begun.
+"""Check nodes and clusters before work starts.
 
-A node that cannot work is a result here, with its cause and the way out, and never an exception.
+A node that cannot work is a result with cause and remedy, and not an exception.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.status import NodeStatus
 from prefect_ollama.blocks.nodes.verification import NodeVerification, verify_cluster
 
-# Seconds that a node of several may take for its answers; one that is busy with texts gives them at once all the
-# same.
+# Seconds in which a node must describe itself, so that a silent node does not delay the others. Nodes answer such
+# calls at once, also while they embed.
 STATUS_TIMEOUT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterCheck:
-    """What the nodes of a cluster showed of themselves.
+    """The result of checking a cluster.
 
     Attributes:
         ok: Whether all nodes may work.
         usable: Whether at least one may.
         model: Name of the model.
-        digest: Its digest, as the working nodes have it.
-        dimension: Floats in a vector, 0 where no node gave one.
-        nodes: A row a node, in the order of the block.
-        error: Why no node may work, where none may.
-        chat: Which nodes can chat with the chat model. A node that cannot only embeds, so `ok` does not count it.
-        judge: The same for the judge model; None where the cluster names none.
+        nodes: The status of each node, in the order of the block.
+        digest: Digest of the model on the working nodes.
+        dimension: Floats in a vector; 0 if no node gave one.
+        error: Why no node may work; empty if one may.
+        chat: Which nodes can chat with the chat model. A node that cannot still embeds, so `ok` ignores it.
+        judge: The same for the judge model; None if the cluster names none.
     """
 
     ok: bool
@@ -53,7 +53,7 @@ class ClusterCheck:
 
 
 async def check_node(spec: NodeSpec) -> NodeStatus:
-    """Ask a node who it is."""
+    """Ask a node for its version and models."""
     status = NodeStatus.of(spec)
     try:
         async with open_endpoint(spec, ModelSpec(name="")) as endpoint:
@@ -63,7 +63,7 @@ async def check_node(spec: NodeSpec) -> NodeStatus:
 
 
 async def _running(endpoint: Endpoint) -> tuple[LoadedModel, ...] | None:
-    """Return what is in its memory; a proxy before it may not let that through."""
+    """Return the models in its memory; None if it does not answer that, as a proxy may refuse the call."""
     try:
         return await endpoint.running()
     except NodeError:
@@ -71,7 +71,7 @@ async def _running(endpoint: Endpoint) -> tuple[LoadedModel, ...] | None:
 
 
 async def check_nodes(nodes: Sequence[NodeSpec]) -> tuple[NodeStatus, ...]:
-    """Ask several nodes at the same time who they are; one that says nothing holds nobody up."""
+    """Ask several nodes at the same time for their version and models. A silent node does not delay the others."""
 
     async def check(node: NodeSpec) -> NodeStatus:
         try:
@@ -90,14 +90,14 @@ def join_verification(
     causes: Mapping[str, NodeError],
     reason: ClusterError | None = None,
 ) -> tuple[NodeStatus, ...]:
-    """Return the statuses of a cluster's nodes with what their verification showed.
+    """Return the statuses of a cluster's nodes with the results of their verification.
 
     Args:
-        statuses: What the nodes say of themselves.
+        statuses: The nodes' descriptions of themselves.
         spec: The cluster.
-        verifications: By node name, of the nodes that may work.
-        causes: By node name, why a node may not.
-        reason: Why no node may, where none may; it stands for a node without a cause of its own.
+        verifications: The nodes that may work, by name.
+        causes: Why a node may not work, by its name.
+        reason: Why no node may work; for nodes without a cause of their own.
     """
     return tuple(
         status.verified(spec.model.name, verifications[status.name])
@@ -108,7 +108,7 @@ def join_verification(
 
 
 async def check_cluster(spec: ClusterSpec) -> ClusterCheck:
-    """Verify every node, as before a run, but download nothing.
+    """Verify every node as before a run, but download nothing.
 
     Raises:
         ConfigurationError: A node's CA bundle cannot be read.

@@ -18,7 +18,7 @@ from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 DESCRIPTION_TIMEOUT_S: Final = 30.0
 
 Progress = Callable[[str, str, int, int], None]
-"""Called with node name, what it does, bytes done, bytes in all."""
+"""Called with the name of the node, its step, and the bytes that are done and in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +58,53 @@ class Inventory:
     latency: float
 
 
-class Endpoint(Protocol):
-    """One node and one model, as the product works with them.
+class ModelEndpoint(Protocol):
+    """One node and one model: what an endpoint for embedding and one for chat have in common.
 
     Attributes:
         node: The node.
-        model: The model that all calls are about. It may be replaced between calls.
     """
 
     node: NodeSpec
+
+    async def identify(self, *, pull: bool = False, progress: Progress | None = None) -> NodeModel:
+        """Return the node's description of itself and its model.
+
+        Args:
+            pull: Whether a node without the model may download it, if the API can do that.
+            progress: Called during the download.
+
+        Raises:
+            NodeError: It cannot be reached, does not have the model, or the model cannot do what is asked of it.
+        """
+        ...
+
+    async def build(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> NodeModel:
+        """Return the same with fewer requests, perhaps only digest and version. Probes call this repeatedly.
+
+        Raises:
+            NodeError: It cannot be reached, or does not have the model.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class Endpoint(ModelEndpoint, Protocol):
+    """One node and one embedding model.
+
+    Attributes:
+        model: The model of all calls. It may be replaced between calls.
+    """
+
     model: ModelSpec
 
     async def embed(self, texts: Sequence[str], *, timeout: float, dimension: int | None = None) -> Answer:
@@ -74,36 +112,16 @@ class Endpoint(Protocol):
 
         Args:
             texts: The texts, prompt prefix included; at least one.
-            timeout: Seconds until the whole answer must be there.
-            dimension: Expected length of the vectors, where it is known.
+            timeout: Seconds for the whole answer.
+            dimension: Expected length of the vectors, if it is known.
 
         Raises:
             NodeError: One of its kinds, see `prefect_ollama.blocks.errors`.
         """
         ...
 
-    async def identify(self, *, pull: bool = False, progress: Progress | None = None) -> NodeModel:
-        """Return the node's description of itself and its model.
-
-        Args:
-            pull: Whether a node that lacks the model may download it, where the API can do that.
-            progress: Told of the download.
-
-        Raises:
-            NodeError: It cannot be reached, lacks the model, or the model cannot embed.
-        """
-        ...
-
-    async def build(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> NodeModel:
-        """Return the same with fewer requests, perhaps with the build alone; a probe asks it again and again.
-
-        Raises:
-            NodeError: It cannot be reached, or lacks the model.
-        """
-        ...
-
     async def inventory(self) -> Inventory:
-        """Return what the node has; no model is needed for it.
+        """Return the node's version and models. This needs no model.
 
         Raises:
             NodeError: It cannot be reached, or does not speak this API.
@@ -115,17 +133,9 @@ class Endpoint(Protocol):
         ...
 
     async def running(self) -> tuple[LoadedModel, ...] | None:
-        """Return the models that it has in memory; None where it does not say.
+        """Return the models in its memory; None if it does not report them.
 
         Raises:
             NodeError: It cannot be reached, or gives no usable answer.
         """
         ...
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        ...
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(self, *exc: object) -> None: ...

@@ -1,7 +1,7 @@
-"""What a node, a model and a cluster are, as plain values that can be pickled and compared.
+"""Nodes, models and clusters, as plain values that can be pickled and compared.
 
-Blocks are what a user edits; these are what the machinery works with. Secrets are sealed: they show in no `repr`,
-log or error text, and are in no pickle.
+Users edit blocks, and the code works with these values. Secrets are sealed: no `repr`, log, error or pickle contains
+them.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ Api = Literal["ollama", "openai"]
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """One endpoint that embeds.
+    """One node: its address, credentials and limits.
 
     Attributes:
         name: Name in reports and errors.
-        url: Base URL, with a path prefix where a proxy wants one, without a trailing slash.
-        api: The API that it speaks: Ollama's, or OpenAI's (`/v1/embeddings`).
-        model: Name of the model at this node, where it is not the cluster's; of OpenAI's API only.
-        context: Longest text in tokens, where the server does not say it; of OpenAI's API only.
+        url: Base URL, with the path prefix of a proxy if it needs one, without a trailing slash.
+        api: Its API: Ollama's, or OpenAI's (`/v1/embeddings`).
+        model: Name of the model at this node, if it differs from the cluster's; for OpenAI's API only.
+        context: Longest text in tokens, if the server does not report it; for OpenAI's API only.
         headers: Headers of every request, as (name, secret value).
         username: User name of HTTP basic authentication.
         password: Its password.
         verify: Whether the TLS certificate is checked.
-        ca_bundle: File with the certificates of a private CA.
-        connect_timeout: Seconds until a connection must stand.
-        read_timeout: Seconds after which a request of a loaded model is given up, whatever it sends.
-        load_timeout: Seconds that the first request may take, because it loads the model.
-        max_in_flight: Requests under way at once, at most.
-        max_request_texts: Texts in one request, at most.
-        block: Name of the block that it is saved as, empty for none.
+        ca_bundle: File with the certificates of a private authority.
+        connect_timeout: Seconds to wait for a connection.
+        read_timeout: Seconds for a whole answer, if the model is loaded.
+        load_timeout: Seconds for the first answer, because the node may have to load the model.
+        max_in_flight: Highest number of requests at the same time.
+        max_request_texts: Highest number of texts in one request.
+        block: Name of its block; empty if it is not saved.
     """
 
     name: str
@@ -63,7 +63,7 @@ class NodeSpec:
 
     @classmethod
     def at(cls, url: str) -> Self:
-        """Return the node at a base URL as `address.node_url` returns it; it is named after its address."""
+        """Return the node at a base URL of `address.node_url`, named after its address."""
         return cls(short_name(url), url, api="openai" if is_openai_address(url) else "ollama")
 
     def __post_init__(self) -> None:
@@ -72,14 +72,15 @@ class NodeSpec:
             object.__setattr__(self, "password", seal(self.password))
 
 
+# Defaults of Ollama, which it adds to a name without them.
 _REGISTRY = "registry.ollama.ai"
 _NAMESPACE = "library"
 
 
 def full_name(model: str) -> str:
-    """Return the name under which Ollama finds a model, so that two names of one model are equal.
+    """Return the normalised name of a model, so that two names of one model are equal.
 
-    Host and namespace have defaults, the tag is `latest` where none is given, and case does not count. Source:
+    Ollama has defaults for host, namespace and tag (`latest`), and ignores case. Source:
     `types/model/name.go` of Ollama (`ParseName`, `DisplayShortest`, `EqualFold`).
     """
     name = model.strip().casefold()
@@ -90,14 +91,14 @@ def full_name(model: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One embedding model and all that decides what vector it gives for a text.
+    """One embedding model, with all settings that determine its vectors.
 
     Attributes:
         name: Ollama's name of it, with or without a tag.
         document_prefix: Put before every chunk.
         query_prefix: Put before every query.
-        dimensions: Cut the vectors to this many (and normalise again); None leaves them whole.
-        num_ctx: Context in tokens, the same on all nodes; None leaves it to the node.
+        dimensions: Length to which the vectors are cut, and then normalised; None for their full length.
+        num_ctx: Context in tokens, the same on all nodes; None for the default of the node.
         keep_alive: How long a node keeps the model loaded after a request (Ollama's duration).
     """
 
@@ -110,9 +111,9 @@ class ModelSpec:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Ollama options, always the same ones: other options make a node load the model again.
+        """Ollama options. They are the same for every request, because a node loads the model again for others.
 
-        `num_batch` follows `num_ctx`, because an encoder can't take a text longer than its batch.
+        `num_batch` equals `num_ctx`, because an encoder cannot read a text that is longer than its batch.
         """
         return {} if self.num_ctx is None else {"num_ctx": self.num_ctx, "num_batch": self.num_ctx}
 
@@ -123,9 +124,9 @@ class ChatModelSpec:
 
     Attributes:
         name: Ollama's name of it, with or without a tag.
-        num_ctx: Context in tokens, the same on all nodes; None leaves it to what the nodes have.
+        num_ctx: Context in tokens, the same on all nodes; None for what the nodes have.
         options: Further Ollama options, as (name, value).
-        think: Whether it thinks before it answers; None leaves that to the model.
+        think: Whether it thinks before it answers; None for the default of the model.
         keep_alive: How long a node keeps the model loaded after a request (Ollama's duration).
     """
 
@@ -137,7 +138,7 @@ class ChatModelSpec:
 
     @property
     def all_options(self) -> dict[str, Any]:
-        """Ollama options, always the same ones: another context makes a node load the model again."""
+        """Ollama options. The context is always the same, because a node loads the model again for another."""
         return dict(self.options) | ({} if self.num_ctx is None else {"num_ctx": self.num_ctx})
 
 
@@ -148,12 +149,11 @@ class ClusterSpec:
     Attributes:
         nodes: The nodes; their names differ.
         model: The model.
-        pull: Whether a node that lacks the model may download it.
-        accept_other_digest: Whether nodes whose model has another digest take part when their vectors
-            are the same.
-        give_up_after: Seconds without any working node after which the work fails.
+        pull: Whether a node without the model may download it.
+        accept_other_digest: Whether to use nodes whose model has another digest and the same vectors.
+        give_up_after: Seconds without a working node after which the work fails.
         chat: The model that answers questions; None for a cluster that only embeds.
-        judge: The model that judges whether quotes support an answer; None where no model does.
+        judge: The model that judges whether quotes support an answer; None for no model.
 
     Raises:
         ConfigurationError: There is no node, or two have one name.

@@ -1,4 +1,4 @@
-"""What is known of one node, as one value for blocks, flows, the command line and live pages."""
+"""The status of one node, as one value for blocks, flows, the command line and live pages."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _API_NAMES: Final[dict[Api, str]] = {"ollama": "Ollama", "openai": "OpenAI API"}
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """How a node is. What it does not say is empty or None.
+    """The status of a node. A value is empty or None if the node does not report it.
 
     Attributes:
         name: Its name.
         url: Its base URL.
-        ok: Whether it answers; of a node of a cluster, whether it may work there.
-        error: Cause and remedy where it is not ok, else empty.
-        api: The API that it speaks.
-        block: Name of the block that it is saved as, empty for none.
-        version: Version that it gives of itself.
-        models: Names of the models that it has.
-        loaded: Models that it has in memory; None where it does not say.
-        latency: Seconds of a small request over a standing connection.
-        model: Name of the model that it should serve, empty where it was not asked for one.
+        ok: Whether it answers; for a node of a cluster, whether it may work there.
+        error: Cause and remedy if it is not ok; otherwise empty.
+        api: Its API.
+        block: Name of its block; empty if it is not saved.
+        version: Version of its server.
+        models: Names of its models.
+        loaded: Models in its memory.
+        latency: Seconds of a small request over an open connection.
+        model: Name of the model that it should serve; empty if no model was requested.
         digest: SHA-256 of that model's manifest.
-        seconds: Seconds of one request with the short canary texts, model loaded.
+        seconds: Seconds of one request with the short canary texts, after the model was loaded.
     """
 
     name: str
@@ -54,17 +54,17 @@ class NodeStatus:
 
     @classmethod
     def of(cls, node: NodeSpec, **known: Any) -> Self:
-        """Return the status of a node of which this is known."""
+        """Return the status of a node, with the values that are known."""
         return cls(node.name, node.url, api=node.api, block=node.block, **known)
 
     def with_inventory(self, found: Inventory, loaded: tuple[LoadedModel, ...] | None) -> Self:
-        """Return it with what the node has."""
+        """Return it with the version and models of the node."""
         return replace(
             self, version=found.version, models=found.models, latency=found.latency, loaded=loaded, ok=True
         )
 
     def verified(self, model: str, verification: NodeVerification) -> Self:
-        """Return it as that of a node that may serve a model."""
+        """Return it for a node that may serve a model."""
         return replace(
             self,
             ok=True,
@@ -76,37 +76,37 @@ class NodeStatus:
         )
 
     def left_out(self, model: str, error: str) -> Self:
-        """Return it as that of a node that may not serve a model, with the reason and what to do."""
+        """Return it for a node that may not serve a model, with cause and remedy."""
         return replace(self, ok=False, error=error, model=model)
 
     @property
     def kind(self) -> str:
-        """The API that it speaks, for people."""
+        """Its API, for people."""
         return _API_NAMES[self.api]
 
     @property
     def state(self) -> str:
-        """In a word: `ready`, or `left out`."""
+        """`ready` or `left out`."""
         return "ready" if self.ok else "left out"
 
     @property
     def saved(self) -> bool:
-        """Whether there is a block of it."""
+        """Whether it is saved as a block."""
         return bool(self.block)
 
     @property
     def texts_per_second(self) -> float:
-        """Rate with the short canary texts, a first hint only; 0 where unknown."""
+        """Rate with the short canary texts, as a first estimate; 0 if unknown."""
         return len(SHORT) / self.seconds if self.seconds else 0.0
 
     @property
     def running(self) -> LoadedModel | None:
-        """The model that it should serve, if it is in its memory."""
+        """The model that it should serve, if that is in its memory."""
         return find_model(self.loaded or (), self.model)
 
     @property
     def memory(self) -> int | None:
-        """Bytes that the model takes in its memory, 0 where it is not loaded."""
+        """Bytes of the model in its memory; 0 if it is not loaded."""
         return None if self.loaded is None else self.running.size if self.running else 0
 
     @property
@@ -116,7 +116,7 @@ class NodeStatus:
 
     @property
     def gpu_memory(self) -> int | None:
-        """Bytes of GPU memory that all its models take."""
+        """Bytes of all its models on GPUs."""
         sizes = [each.vram for each in self.loaded or () if each.vram is not None]
         return sum(sizes) if self.loaded is not None and len(sizes) == len(self.loaded) else None
 
@@ -127,14 +127,14 @@ class NodeStatus:
 
     @property
     def loaded_until(self) -> str:
-        """When it unloads the model if nobody asks for it before, in ISO format; `for ever` if never."""
+        """When it unloads an unused model, in ISO format; `for ever` if never."""
         if self.running is None or self.running.until is None:
             return ""
         return "for ever" if self.running.stays else self.running.until.isoformat(timespec="seconds")
 
     @property
     def in_memory(self) -> str:
-        """Where its model is, for people: `44 MiB, all on the GPU`, `not loaded`, `unknown`."""
+        """Size and place of its model, for people: `44 MiB, all on the GPU`, `not loaded`, `unknown`."""
         if self.memory is None:
             return UNKNOWN
         if not self.memory:

@@ -1,4 +1,4 @@
-"""How many tokens a model's tokenizer makes of some texts, by a node's own count.
+"""Count tokens of texts, as a node counts them.
 
 A node counts all texts of a request together, so each text is a request of its own.
 """
@@ -14,18 +14,20 @@ from prefect_ollama.blocks.nodes.apis import open_endpoint
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.verification import VerifiedCluster
 
+# Requests at the same time: enough to keep a node busy, few beside the work of a run.
 _AT_ONCE: Final = 4
 
 
 async def counted_tokens(cluster: VerifiedCluster, texts: Sequence[str]) -> tuple[str, list[int]] | None:
-    """Name of the quickest node that counts, and the tokens of each text, marks at its ends included if it counts them.
+    """Return the name of the fastest node that counts tokens, and the tokens of each text.
 
     Args:
-        cluster: The nodes that proved themselves.
-        texts: Texts without the model's prompt; none longer than it reads.
+        cluster: The verified nodes.
+        texts: Texts without the model's prompt; none longer than the model's context.
 
     Returns:
-        None where nodes answer, and none says how many tokens it read.
+        The counts, with the marks at the ends of a text if the node counts those; None if the nodes that answer count
+        no tokens.
 
     Raises:
         ClusterError: No node answers.
@@ -44,12 +46,8 @@ async def counted_tokens(cluster: VerifiedCluster, texts: Sequence[str]) -> tupl
             return name, counts
     if len(causes) < len(cluster.verifications):
         return None
-    told = "\n".join(f"  {error}" for error in causes.values())
-    raise ClusterError(
-        f"All nodes failed after they had proved themselves:\n{told}",
-        causes=causes,
-        state="Nothing was stored.",
-        remedy="Mend one of them and run again.",
+    raise ClusterError.of_nodes(
+        "All nodes failed after they were verified", causes, state="Nothing was stored."
     )
 
 

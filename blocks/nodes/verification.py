@@ -258,12 +258,8 @@ async def verify_cluster(
         }
         known_as = chosen.known_as(reference) if reference and wanted else chosen
         return VerifiedCluster(spec, known_as, verifications, left_out)
-    causes = "\n".join(f"  {error}" for error in left_out.values())
-    raise ClusterError(
-        f"No node can embed with {spec.model.name!r}:\n{causes}",
-        causes=left_out,
-        state="Nothing was started.",
-        remedy="Repair at least one node and run again.",
+    raise ClusterError.of_nodes(
+        f"No node can embed with {spec.model.name!r}", left_out, state="Nothing was started."
     )
 
 
