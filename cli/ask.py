@@ -25,10 +25,10 @@ from prefect_ollama.options import (
     ReadingOptions,
     TableOptions,
 )
-from prefect_ollama.search import EVERYTHING, Mode, Only, filter_of, flow_filter, write_pictures
+from prefect_ollama.search import EVERYTHING, Mode, Only, filter_of, flow_filter, write_quotes
 
 if TYPE_CHECKING:
-    from prefect_ollama.blocks.documents import CheckedAnswer
+    from prefect_ollama.blocks.documents import CheckedAnswer, Quote
     from prefect_ollama.tasks.answering import AskEvent
 
 ASKING = "Searching…"
@@ -68,7 +68,7 @@ def ask(
         Path | None,
         Parameter(
             name="--show",
-            help="Folder into which the page of each quote is written as PNG, its passage marked.",
+            help="Folder into which the page of each quote is written as PNG, the words of the quote marked.",
         ),
     ] = None,
     passwords: PasswordOptions = PASSWORDS,
@@ -100,6 +100,7 @@ def ask(
                 mode=mode,
                 source=only.source,
                 only=flow_filter(only),
+                show=show_pages is not None,
             )
         else:
             from prefect_ollama.tasks.answering import AskOptions
@@ -113,13 +114,19 @@ def ask(
                     options=AskOptions(passages, drafts, mark_unsupported=mark_unsupported),
                     listen=None if loud.quiet else _tell,
                 )
-        pictures: dict[int, list[str]] = {}
+        pictures: dict[Quote, list[str]] = {}
         if show_pages is not None:
+<<<<<<< HEAD
             reading = ReadingOptions(secrets=passwords).options()
             cited = sorted({quote.passage for quote in found.quotes()})
             files = write_pictures(show_pages, [found.passages[number - 1] for number in cited], 0, reading)
             pictures = dict(zip(cited, files, strict=True))
         plain = found.to_dict() | ({"pictures": pictures} if pictures else {})
+=======
+            reading = parse_options(True, ("eng",), password_file, ask=ask_password)
+            pictures = write_quotes(show_pages, found, reading)
+        plain = render_answer.plain(found, pictures)
+>>>>>>> 7ab60b8 (Mark the words of quotes on pages, and share limits of chat with processes)
         show(plain if json else render_answer.answer(found, pictures), json=json)
         return OK if found else INCOMPLETE
 

@@ -14,13 +14,29 @@ from cyclopts import Parameter
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import OK, guarded
 from prefect_ollama.options import (
+<<<<<<< HEAD
     NODES,
     TABLE,
+=======
+    AskPasswordOption,
+    BlockOption,
+>>>>>>> 7ab60b8 (Mark the words of quotes on pages, and share limits of chat with processes)
     ChatModelOption,
     JudgeModelOption,
     Loudness,
+<<<<<<< HEAD
     NodeOptions,
     TableOptions,
+=======
+    ModelOption,
+    NodesOption,
+    PasswordFileOption,
+    TableOption,
+    UriOption,
+    named_nodes,
+    named_place,
+    parse_options,
+>>>>>>> 7ab60b8 (Mark the words of quotes on pages, and share limits of chat with processes)
 )
 
 LOOPBACK: Final = "127.0.0.1"
@@ -34,7 +50,15 @@ def mcp(
     nodes: NodeOptions = NODES,
     chat_model: ChatModelOption = None,
     judge_model: JudgeModelOption = None,
+<<<<<<< HEAD
     table: TableOptions = TABLE,
+=======
+    uri: UriOption = None,
+    table: TableOption = None,
+    block: BlockOption = None,
+    password_file: PasswordFileOption = (),
+    ask_password: AskPasswordOption = False,
+>>>>>>> 7ab60b8 (Mark the words of quotes on pages, and share limits of chat with processes)
     http: Annotated[
         bool,
         Parameter(negative="", help="Serve over HTTP on loopback, at /mcp, in place of stdin and stdout."),
@@ -63,12 +87,19 @@ def mcp(
                 remedy="Install it: pip install 'prefect-ollama[mcp]'.",
             ) from None
 
+        if not http and Path("-") in password_file:
+            raise ConfigurationError(
+                "--password-file - reads passwords from stdin, which belongs to the client.",
+                state="Nothing was started.",
+                remedy="Name a file, or serve with --http.",
+            )
         with TableReader(
             table.place(),
             nodes.named(),
             model=nodes.model,
             chat_model=chat_model,
             judge_model=judge_model,
+            reading=parse_options(True, ("eng",), password_file, ask=ask_password),
         ) as reader:
             server = create_server(reader)
             if not http:

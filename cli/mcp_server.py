@@ -12,6 +12,7 @@ import asyncio
 import hmac
 from collections.abc import Callable, Sequence
 from datetime import date
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
 
@@ -25,12 +26,13 @@ import prefect_ollama
 from prefect_ollama.blocks.documents import CheckedAnswer, CheckedSentence, Chunk, Document, Hit
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
 from prefect_ollama.blocks.lance import Store, StoreSpec
-from prefect_ollama.tasks.answering import AskOptions
-from prefect_ollama.tasks.parsing import Parser
+from prefect_ollama.tasks.answering import AskOptions, find_quote, normal
+from prefect_ollama.tasks.parsing import ParseOptions, Parser, Quoted, format_of
 from prefect_ollama.tasks.planning import file_of
 from prefect_ollama.tasks.searching import (
     Corpus,
     Filter,
+    QuoteDrawer,
     described,
     named,
     one_document,
@@ -79,6 +81,7 @@ class TableReader:
         model: Ollama's name of the embedding model; the table's own otherwise.
         chat_model: The model that answers; the cluster's otherwise.
         judge_model: The model that judges sentences; the cluster's otherwise.
+        reading: Limits and passwords for files whose pages are drawn.
     """
 
     def __init__(
@@ -89,8 +92,10 @@ class TableReader:
         model: str | None = None,
         chat_model: str | None = None,
         judge_model: str | None = None,
+        reading: ParseOptions | None = None,
     ) -> None:
         self._table, self._nodes = table, nodes
+        self.reading = reading or ParseOptions()
         self._models: dict[str, Any] = {"model": model, "chat_model": chat_model, "judge_model": judge_model}
         self._opening = Lock()
         self._corpus: Corpus | None = None
@@ -238,15 +243,22 @@ def create_server(reader: TableReader) -> MCPServer:
         picture: Annotated[
             bool, Field(description="Return the page as a picture (PNG) in place of its text.")
         ] = False,
+        quote: Annotated[
+            str,
+            Field(description="Words of the page to mark in the picture, as `ask` quotes them. Empty: none."),
+        ] = "",
     ) -> Any:
-        """Read a page of a document as text, or see it as a picture."""
+        """Read a page of a document as text, or see it as a picture, on request with the words of a quote marked."""
 
-        def read() -> Image | str:
+        def read() -> Image | str | list[Image | str]:
             store = reader.store()
             row = one_document(document, store.manifest())
             if picture:
-                with Parser() as parser:
-                    return Image(data=parser.picture(file_of(row.source, row.path), page), format="png")
+                file = file_of(row.source, row.path)
+                if quote:
+                    return _marked(row, file, page, quote, store.chunks_of(row.doc_id), reader.reading)
+                with Parser(format_of(file)) as parser:
+                    return Image(data=parser.picture(file, page, options=reader.reading), format="png")
             _check_page(row, page)
             on_page = [each for each in store.chunks_of(row.doc_id) if each.page_from <= page <= each.page_to]
             where = f"{row.path}, page {page} of {row.pages}"
@@ -287,6 +299,32 @@ def _check_page(row: Document, page: int) -> None:
         raise ConfigurationError(
             f"{row.path!r} has no page {page}.", remedy=f"Its pages go from 1 to {row.pages}."
         )
+
+
+def _marked(
+    row: Document, file: Path, page: int, quote: str, chunks: Sequence[Chunk], reading: ParseOptions
+) -> list[Image | str]:
+    """Return a page with the words of a quote marked, and a note if only its passage is.
+
+    Raises:
+        ConfigurationError: No passage of this page holds the quote.
+        DocumentError: The page cannot be drawn.
+    """
+    _check_page(row, page)
+    for chunk in chunks:
+        if (
+            chunk.page_from <= page <= chunk.page_to
+            and (place := find_quote(quote, normal(chunk.text))) is not None
+        ):
+            with QuoteDrawer(reading) as drawer:
+                (drawn,) = drawer.drawn(file, [page], chunk.regions, Quoted.of(chunk.text, *place))
+            picture = Image(data=drawn.png, format="png")
+            return [drawn.note, picture] if drawn.note else [picture]
+    raise ConfigurationError(
+        f"{row.path!r} has no passage on page {page} with these words.",
+        state="Nothing was drawn.",
+        remedy="Give words as `ask` quotes them, and their page, or leave `quote` empty.",
+    )
 
 
 def _hit(hit: Hit) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -16,6 +17,9 @@ from prefect_ollama.options import (
     NodeOptions,
 )
 
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.nodes import NodeStatus
+
 
 def nodes(
     *,
@@ -23,7 +27,7 @@ def nodes(
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:
-    """Check the nodes: reachable, model there and loaded, vectors equal."""
+    """Check the nodes: reachable, model there and loaded, vectors equal, and which of them chat and judge."""
 
     def run() -> int:
         from prefect_ollama import render
@@ -31,9 +35,14 @@ def nodes(
 
         rows = check_nodes(nodes.named(), nodes.model)
         show([row.to_dict() for row in rows] if json else render.nodes(rows), json=json)
-        return OK if rows and all(row.ok for row in rows) else INCOMPLETE
+        return OK if rows and all(row.ok for row in rows) and _can_answer(rows) else INCOMPLETE
 
     return guarded(run, json=json, loud=loud)
+
+
+def _can_answer(rows: Sequence[NodeStatus]) -> bool:
+    """Return whether at least one node can chat with each chat model that the cluster names."""
+    return not (all(row.chat_error for row in rows) or all(row.judge_error for row in rows))
 
 
 def tune(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -17,12 +17,26 @@ if TYPE_CHECKING:
 NOT_IN_DOCUMENTS = "Not in the documents."
 
 
-def answer(found: CheckedAnswer, pictures: Mapping[int, Sequence[str]]) -> RenderableType:
+def plain(found: CheckedAnswer, pictures: Mapping[Quote, Sequence[str]]) -> dict[str, Any]:
+    """Return an answer as plain values, for JSON; each quote with its `pictures`.
+
+    Args:
+        found: The answer.
+        pictures: By quote, files with pictures of its pages; empty where none were made.
+    """
+    values = found.to_dict()
+    for sentence, shown in zip(found.sentences, values["sentences"], strict=True):
+        for quote, each in zip(sentence.quotes, shown["quotes"], strict=True):
+            each["pictures"] = list(pictures.get(quote, ()))
+    return values
+
+
+def answer(found: CheckedAnswer, pictures: Mapping[Quote, Sequence[str]]) -> RenderableType:
     """Return an answer: its sentences, then the quotes that they name, then what was left out.
 
     Args:
         found: The answer.
-        pictures: By number of the passage, files with pictures of its pages.
+        pictures: By quote, files with pictures of its pages.
     """
     quotes = list(found.quotes())
     parts: list[RenderableType] = []
@@ -32,10 +46,10 @@ def answer(found: CheckedAnswer, pictures: Mapping[int, Sequence[str]]) -> Rende
     parts.append(Text(""))
     said = {each.text for each in found.sentences}
     for number, quote in enumerate(quotes, 1):
-        parts.append(line(f"[{number}] {quote.path}, {_pages(quote)}", "bold"))
+        parts.append(line(f"[{number}] {quote.path}, {quote.pages}", "bold"))
         words = " ".join(quote.text.split())
         shown: list[RenderableType] = [] if words in said else [line(f"“{words}”")]
-        shown += [line(file, "dim") for file in pictures.get(quote.passage, ())]
+        shown += [line(file, "dim") for file in pictures.get(quote, ())]
         parts.append(Padding(Group(*shown), (0, 0, 0, 4)))
     parts += [line(note, "dim") for note in found.notes]
     if found.dropped:
@@ -48,9 +62,3 @@ def _sentence(sentence: CheckedSentence, quotes: Sequence[Quote]) -> Text:
     marks = "".join(f"[{quotes.index(quote) + 1}]" for quote in sentence.quotes)
     note = "" if sentence.supported else f" (not supported: {sentence.reason})"
     return line(" ".join(part for part in (sentence.text, marks) if part) + note)
-
-
-def _pages(quote: Quote) -> str:
-    if quote.page_from == quote.page_to:
-        return f"page {quote.page_from}"
-    return f"pages {quote.page_from}-{quote.page_to}"

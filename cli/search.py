@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -29,7 +30,7 @@ from prefect_ollama.options import (
 )
 
 if TYPE_CHECKING:
-    from prefect_ollama.blocks.documents import Found, Hit
+    from prefect_ollama.blocks.documents import CheckedAnswer, Found, Hit, Quote
     from prefect_ollama.flows.parameters import Only as FlowOnly
     from prefect_ollama.tasks.searching import Filter
 
@@ -271,23 +272,55 @@ def write_pictures(folder: Path, found: Sequence[Hit], question: int, options: A
     from prefect_ollama.tasks.searching import page_pictures
 
     files: list[list[str]] = [[] for _ in found]
-    try:
-        folder = folder.expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
+    with writable(folder) as place:
         for picture in page_pictures(found, options):
             if picture.note:
                 tell_note(f"No picture of {found[picture.hit].path!r}, page {picture.page}: {picture.note}")
                 continue
             name = picture_name(found[picture.hit].path, picture.hit + 1, picture.page, question)
-            (folder / name).write_bytes(picture.png)
-            files[picture.hit].append(str(folder / name))
+            (place / name).write_bytes(picture.png)
+            files[picture.hit].append(str(place / name))
+    return files
+
+
+def write_quotes(folder: Path, answer: CheckedAnswer, options: Any) -> dict[Quote, list[str]]:
+    """Write the pages of an answer's quotes into a folder, the words marked; return the files of each quote.
+
+    What cannot be drawn or marked is told on stderr.
+    """
+    from prefect_ollama.tasks.searching import QuoteDrawer
+
+    files: dict[Quote, list[str]] = {}
+    with writable(folder) as place, QuoteDrawer(options) as drawer:
+        for number, quote in enumerate(answer.quotes(), 1):
+            files[quote] = []
+            for marked in drawer.pages(quote, answer.passages[quote.passage - 1]):
+                if marked.note:
+                    tell_note(f"Quote [{number}], {quote.path!r}, page {marked.page}: {marked.note}")
+                if marked.png:
+                    name = picture_name(quote.path, number, marked.page)
+                    (place / name).write_bytes(marked.png)
+                    files[quote].append(str(place / name))
+    return files
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[Path]:
+    """Yield a folder for pictures, made if it does not exist.
+
+    Raises:
+        ConfigurationError: It cannot be made or written to.
+    """
+    try:
+        folder = folder.expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
     except OSError as error:
         raise ConfigurationError(
             f"{str(folder)!r} cannot be written to: {error.strerror}.",
             state="The search was done.",
             remedy="Name a folder that you may write to.",
         ) from None
-    return files
 
 
 def picture_name(path: str, rank: int, page: int, question: int = 0) -> str:

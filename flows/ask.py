@@ -9,7 +9,7 @@ from typing import Annotated
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from prefect_ollama.blocks.documents import CheckedAnswer
+from prefect_ollama.blocks.documents import CheckedAnswer, Quote
 from prefect_ollama.blocks.lance import Mode
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table, shared_limits_folder
@@ -22,7 +22,7 @@ from prefect_ollama.flows.parameters import (
     TableParameter,
     shown,
 )
-from prefect_ollama.tasks.answer import judge_answer, show_answer, write_answer
+from prefect_ollama.tasks.answer import draw_quotes, judge_answer, show_answer, write_answer
 from prefect_ollama.tasks.answering import (
     AskOptions,
     answering_nodes,
@@ -35,7 +35,7 @@ from prefect_ollama.tasks.dispatch import Asking, Dispatcher, divide_long_words
 from prefect_ollama.tasks.embedding import running_nodes
 from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.query import SearchOptions, embed_question, search_table
-from prefect_ollama.tasks.searching import asking_as, normalised, open_for_search
+from prefect_ollama.tasks.searching import MarkedPage, asking_as, normalised, open_for_search
 from prefect_ollama.tasks.verify_nodes import verify_nodes
 
 
@@ -100,6 +100,13 @@ def ask(
     only: Annotated[
         Only, shown("Only", "Which passages may be found; all, where nothing is set.")
     ] = EVERYTHING,
+    show: Annotated[
+        bool,
+        shown(
+            "Show pages",
+            "Draw the pages of the quotes into the artifact, their words marked; the files must be there.",
+        ),
+    ] = False,
 ) -> CheckedAnswer:
     """Answer a question from a table; every sentence of the answer has quotes that were found in the documents.
 
@@ -146,5 +153,6 @@ def ask(
                 judged = judge_answer(asked, written, Opaque(nodes), made.model)
                 answer = choose(asked, written.content, judged.content, nodes, options)
     answer = replace(answer, seconds=time.monotonic() - started)
-    show_answer(answer)
+    pages: dict[Quote, list[MarkedPage]] = draw_quotes(Opaque(answer)).content if show and answer else {}
+    show_answer(answer, Opaque(pages))
     return answer

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
 from prefect_ollama.blocks.errors import ClusterError, NodeError
-from prefect_ollama.blocks.nodes import NodeStatus, NodeVerification, join_verification
+from prefect_ollama.blocks.nodes import ChatCheck, NodeStatus, NodeVerification, join_verification
 from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, display_name
 from prefect_ollama.tasks.embedding import running_nodes
 from prefect_ollama.tasks.monitoring import settle_nodes
-from prefect_ollama.tasks.node_status import read_node_status
+from prefect_ollama.tasks.node_status import check_models_for_chat, read_node_status
 from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.reporting import section_markdown, status_section
 from prefect_ollama.tasks.verify_nodes import verify_nodes
@@ -27,10 +28,12 @@ def _name() -> str:
 @flow(
     name="check-nodes",
     flow_run_name=unless_named(_name),
-    description="Check that every node is reachable, has the model, and gives equal vectors; load the model.",
+    description="Check that every node is reachable, has the models, and gives equal vectors; load the model.",
 )
 def check_nodes(cluster: NodesParameter = None, model: ModelParameter = None) -> list[NodeStatus]:
     """Check that every node is reachable, has the model, and gives the same vectors as the others. Loads the model.
+
+    If the cluster names a chat model or a judge model, each row says whether the node can chat with it.
 
     Returns:
         A row a node.
@@ -58,8 +61,20 @@ def check_nodes(cluster: NodesParameter = None, model: ModelParameter = None) ->
         except ClusterError as error:
             causes, reason = error.causes, error
         looks = read_node_status(Opaque(spec), len(spec.nodes))
+        chat, judge = ChatCheck("", usable=False), None
+        if spec.chat is not None or spec.judge is not None:
+            chat, judge = check_models_for_chat(Opaque(spec), len(spec.nodes))
     name = spec.model.name
-    rows = list(join_verification(looks, spec, verifications, causes, reason))
+    rows = [
+        replace(
+            row,
+            chat_model=chat.model,
+            chat_error=chat.error_of(row.name),
+            judge_model=judge.model if judge else "",
+            judge_error=judge.error_of(row.name) if judge else "",
+        )
+        for row in join_verification(looks, spec, verifications, causes, reason)
+    ]
     settle_nodes([row.name for row in rows if row.ok], {row.name: row.error for row in rows if not row.ok})
     create_markdown_artifact(
         _page(rows, name), key="nodes", description=f"Nodes that serve {escape_markdown(name)}"
@@ -71,4 +86,10 @@ def _page(rows: Sequence[NodeStatus], model: str) -> str:
     """The Markdown of the artifact."""
     ready = sum(row.ok for row in rows)
     head = f"{ready} of {len(rows)} nodes serve {escape_markdown(model)}."
+    for verb, chosen, errors in (
+        ("chat", rows[0].chat_model, [row.chat_error for row in rows]),
+        ("judge", rows[0].judge_model, [row.judge_error for row in rows]),
+    ):
+        if chosen:
+            head += f" {errors.count('')} of {len(rows)} can {verb} with {escape_markdown(chosen)}."
     return f"{head}\n\n{section_markdown(status_section(rows))}\n"

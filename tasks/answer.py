@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from prefect_ollama.blocks.documents import CheckedAnswer, Hit
+from prefect_ollama.blocks.documents import CheckedAnswer, Hit, Quote
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.tasks.answering import (
     AnswerNodes,
@@ -20,11 +22,15 @@ from prefect_ollama.tasks.answering import (
     write_drafts,
 )
 from prefect_ollama.tasks.prefect_state import Opaque
+from prefect_ollama.tasks.query import SHOWN_DPI, SHOWN_PAGES
+from prefect_ollama.tasks.searching import MarkedPage, QuoteDrawer
 
 # Key of the artifact.
 ARTIFACT: Final = "answer"
 
 NOT_IN_DOCUMENTS: Final = "Not in the documents."
+
+NO_PAGES: Final[Mapping[Quote, Sequence[MarkedPage]]] = MappingProxyType({})
 
 
 @task(
@@ -58,16 +64,44 @@ def judge_answer(
     return Opaque(judge_drafts(question, drafts.content, nodes.content, model))
 
 
+@task(
+    name="draw quotes",
+    task_run_name="draw the pages of the quotes",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def draw_quotes(answer: Opaque[CheckedAnswer]) -> Opaque[dict[Quote, list[MarkedPage]]]:
+    """Draw the pages of an answer's quotes, the words marked; the first `SHOWN_PAGES` of them.
+
+    Args:
+        answer: The answer; the files that it quotes have to be readable here.
+    """
+    drawn: dict[Quote, list[MarkedPage]] = {}
+    with QuoteDrawer(dpi=SHOWN_DPI) as drawer:
+        for quote in answer.content.quotes():
+            room = SHOWN_PAGES - sum(len(pages) for pages in drawn.values())
+            if room > 0:
+                drawn[quote] = drawer.pages(quote, answer.content.passages[quote.passage - 1])[:room]
+    return Opaque(drawn)
+
+
 @task(name="show answer", task_run_name="show the answer", cache_policy=NO_CACHE, persist_result=False)
-def show_answer(answer: CheckedAnswer) -> None:
-    """Show an answer with its quotes as an artifact of the run."""
+def show_answer(answer: CheckedAnswer, pages: Opaque[Mapping[Quote, Sequence[MarkedPage]]]) -> None:
+    """Show an answer with its quotes, and pictures of their pages, as an artifact of the run."""
     create_markdown_artifact(
-        answer_markdown(answer), key=ARTIFACT, description=f"Answer to: {escape_markdown(answer.question)}"
+        answer_markdown(answer, pages.content),
+        key=ARTIFACT,
+        description=f"Answer to: {escape_markdown(answer.question)}",
     )
 
 
-def answer_markdown(answer: CheckedAnswer) -> str:
-    """Return an answer as Markdown: sentences, quotes with file and page, and what was left out."""
+def answer_markdown(answer: CheckedAnswer, pages: Mapping[Quote, Sequence[MarkedPage]] = NO_PAGES) -> str:
+    """Return an answer as Markdown: sentences, quotes with file and page, and what was left out.
+
+    Args:
+        answer: The answer.
+        pages: Pictures of the pages of its quotes.
+    """
     quotes = list(answer.quotes())
     parts = [f"# {escape_markdown(answer.question)}"]
     parts += [NOT_IN_DOCUMENTS] if not answer else []
@@ -76,8 +110,14 @@ def answer_markdown(answer: CheckedAnswer) -> str:
         note = "" if sentence.supported else f" (not supported: {escape_markdown(sentence.reason)})"
         parts.append(f"{escape_markdown(sentence.text)}{marks}{note}")
     for number, quote in enumerate(quotes, 1):
-        where = f"{escape_markdown(quote.path)}, page {quote.page_from}"
+        where = f"{escape_markdown(quote.path)}, {quote.pages}"
         parts.append(f"[{number}] {where}: “{escape_markdown(' '.join(quote.text.split()))}”")
+        for page in pages.get(quote, ()):
+            if page.note:
+                parts.append(f"Page {page.page}: {escape_markdown(page.note)}")
+            if page.png:
+                data = base64.b64encode(page.png).decode()
+                parts.append(f"![quote {number} on page {page.page}](data:image/png;base64,{data})")
     parts += [escape_markdown(note) for note in answer.notes]
     if answer.dropped:
         parts.append("## Left out")

@@ -6,7 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.utilities.asyncutils import run_coro_as_sync
 
-from prefect_ollama.blocks.nodes import ClusterSpec, NodeStatus, check_nodes
+from prefect_ollama.blocks.nodes import ChatCheck, ClusterSpec, NodeStatus, check_chat_models, check_nodes
 from prefect_ollama.tasks.prefect_state import Opaque
 
 
@@ -25,3 +25,20 @@ def read_node_status(cluster: Opaque[ClusterSpec], count: int) -> tuple[NodeStat
     """
     statuses: tuple[NodeStatus, ...] = run_coro_as_sync(check_nodes(cluster.content.nodes))
     return statuses
+
+
+@task(
+    name="check chat models",
+    task_run_name="check the chat models of {count} nodes",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def check_models_for_chat(cluster: Opaque[ClusterSpec], count: int) -> tuple[ChatCheck, ChatCheck | None]:
+    """Ask every node whether it can chat with the cluster's chat model and judge model. Nothing is downloaded.
+
+    Args:
+        cluster: The nodes.
+        count: How many they are, for the run's name.
+    """
+    found: tuple[ChatCheck, ChatCheck | None] = run_coro_as_sync(check_chat_models(cluster.content))
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +16,10 @@ from prefect_ollama.commands import app
 from prefect_ollama.flows import ask
 from prefect_ollama.tasks.answer import answer_markdown
 from tests.corpus_samples import identity_of, write_table
-from tests.flow_samples import latest_artifact
+from tests.flow_samples import latest_artifact, write_pdf
 from tests.nodes import Node, nodes
 from tests.test_ask import COUNTED, DRAFT, JUDGE, QUESTION, RECEDES, TIDES, YES
+from tests.test_pictures import marked
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +76,48 @@ def test_the_command_prints_the_answer_and_tells_its_steps_on_stderr(
     plain = ["ask", "What does E99 mean?", "--node", node.url, "--uri", str(place)]
     assert app(plain, result_action="return_value") == 1
     assert "Not in the documents." in capfd.readouterr().out
+
+
+def test_the_words_of_each_quote_are_marked_on_pictures_of_their_pages(
+    prefect_server: str, node: Node, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    papers = tmp_path / "papers"
+    write_pdf(papers / "tides.pdf", TIDES)
+    write_table(tmp_path / "db", identity_of(node), {"tides.pdf": TIDES}, source=str(papers))
+    given = [
+        "ask",
+        *QUESTION.split(),
+        "--node",
+        node.url,
+        "--uri",
+        str(tmp_path / "db"),
+        "--chat-model",
+        "qwen3",
+    ]
+    given += ["--show", str(tmp_path / "pictures")]
+    assert app([*given, "--json", "--quiet"], result_action="return_value") == 0
+    found = orjson.loads(capfd.readouterr().out)
+    files = [file for each in found["sentences"] for quote in each["quotes"] for file in quote["pictures"]]
+    assert [Path(file).name for file in files] == ["01-tides-page-2.png", "02-tides-page-3.png"]
+    assert all(marked(Path(file).read_bytes()).any() for file in files)
+    assert app(given, result_action="return_value") == 0
+    assert "02-tides-page-3.png" in "".join(capfd.readouterr().out.split())
+
+    ask(
+        QUESTION,
+        OllamaCluster(nodes=[node.url], chat_model="qwen3"),
+        LanceTable(uri=str(tmp_path / "db")),
+        show=True,
+    )
+    shown = latest_artifact(prefect_server, "answer")
+    pictures = re.findall(r"!\[quote (\d) on page (\d)\]\(data:image/png;base64,([^)]+)\)", shown)
+    assert [(quote, page) for quote, page, _ in pictures] == [("1", "2"), ("2", "3")]
+    assert all(marked(base64.b64decode(data)).any() for *_, data in pictures)
+    (papers / "tides.pdf").unlink()
+    assert app([*given, "--json"], result_action="return_value") == 0
+    out, told = capfd.readouterr()
+    assert not any(quote["pictures"] for each in orjson.loads(out)["sentences"] for quote in each["quotes"])
+    assert "no such file" in told
 
 
 def test_what_a_document_or_model_writes_is_no_markup() -> None:

@@ -221,3 +221,23 @@ def test_runs_are_told_to_hold_back_while_a_question_is_asked(
         with pytest.raises(PrefectOllamaError):
             open_corpus(library.spec.uri, library.node.url).search("derailleur")
         assert asked_urls(folder) == frozenset()
+
+
+def test_a_question_that_is_answered_is_announced_once(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    folder = limits_folder(prefect_home())
+    announced: list[int] = []
+    embed = Dispatcher.embed
+
+    def embedded(*arguments: Any, **more: Any) -> Any:
+        announced.append(len(list(folder.glob("*.question"))))
+        return embed(*arguments, **more)
+
+    monkeypatch.setattr(Dispatcher, "embed", embedded)
+    with open_corpus(library.spec.uri, library.node.url) as corpus:
+        assert corpus.ask("Which part is the derailleur?")
+    # The question, then the sentences of what was found for it.
+    assert announced
+    assert set(announced) == {1}

@@ -14,18 +14,23 @@ from typing import Any
 import anyio
 import httpx
 import httpx2
+import pymupdf
 import pytest
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import StoreSpec
+from prefect_ollama.commands import app
 from prefect_ollama.mcp import _token
 from prefect_ollama.mcp_server import TableReader, create_server, http_app
+from prefect_ollama.tasks.parsing import ParseOptions
 from tests.corpus_samples import identity_of, write_table
 from tests.flow_samples import write_pdf
 from tests.nodes import Node, nodes
+from tests.test_pictures import marked
 
 TIDES = [
     "The harbour tide rises twice a day.",
@@ -52,11 +57,18 @@ def table(tmp_path_factory: pytest.TempPathFactory, node: Node) -> StoreSpec:
     return write_table(place / "db", identity_of(node), documents, source=str(papers))
 
 
-def call(table: StoreSpec, tool: str, *, node: Node | None = None, **arguments: Any) -> Any:
+def call(
+    table: StoreSpec,
+    tool: str,
+    *,
+    node: Node | None = None,
+    reading: ParseOptions | None = None,
+    **arguments: Any,
+) -> Any:
     """Call a tool of a server in this process, and return the SDK's result."""
 
     async def run() -> Any:
-        with TableReader(table, node.url if node else None) as reader:
+        with TableReader(table, node.url if node else None, reading=reading) as reader:
             async with Client(create_server(reader)) as client:
                 return await client.call_tool(tool, arguments)
 
@@ -123,6 +135,42 @@ def test_a_page_is_text_or_a_picture(table: StoreSpec) -> None:
     (picture,) = call(table, "get_page", document="tides.pdf", page=2, picture=True).content
     assert picture.mime_type == "image/png"
     assert base64.b64decode(picture.data).startswith(b"\x89PNG")
+
+
+def test_a_quote_is_marked_on_the_picture_of_its_page(table: StoreSpec) -> None:
+    asked = {"document": "tides.pdf", "page": 2, "picture": True}
+    (plain,) = call(table, "get_page", **asked).content
+    (picture,) = call(table, "get_page", **asked, quote="MOON pulls  the").content
+    assert not marked(base64.b64decode(plain.data)).any()
+    assert marked(base64.b64decode(picture.data)).any()
+    refused = call(table, "get_page", **asked, quote="the sea pulls the moon")
+    assert refused.is_error
+    assert "with these words" in refused.content[0].text
+
+
+def test_pages_of_encrypted_files_are_drawn_with_a_password(tmp_path: Path, node: Node) -> None:
+    papers = tmp_path / "papers"
+    lock = {"encryption": pymupdf.PDF_ENCRYPT_AES_256, "owner_pw": "o", "user_pw": "sesame"}
+    write_pdf(papers / "locked.pdf", TIDES, **lock)
+    table = write_table(tmp_path / "db", identity_of(node), {"locked.pdf": TIDES}, source=str(papers))
+    asked = {"document": "locked.pdf", "page": 2, "picture": True}
+    refused = call(table, "get_page", **asked)
+    assert refused.is_error
+    assert "password" in refused.content[0].text
+    reading = ParseOptions(passwords=(("*", SecretStr("sesame")),))
+    for quote in ("", TIDES[1]):
+        (picture,) = call(table, "get_page", reading=reading, **asked, quote=quote).content
+        assert marked(base64.b64decode(picture.data)).any() == bool(quote)
+
+
+def test_the_command_takes_passwords_but_not_from_the_clients_stdin(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["mcp", "--uri", str(tmp_path / "db")]
+    assert app([*given, "--password-file=-"], result_action="return_value") == 2
+    assert "belongs to the client" in capsys.readouterr().err
+    assert app([*given, "--password-file", str(tmp_path / "gone")], result_action="return_value") == 2
+    assert "gone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

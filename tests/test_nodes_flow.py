@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from prefect import flow
 
 from prefect_ollama.blocks import OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.commands import app
 from prefect_ollama.flows import check_nodes
 from prefect_ollama.tasks.embedding.start_nodes import EMBEDDED_MODEL, running_nodes
 from tests import feed
@@ -97,6 +99,37 @@ def test_each_node_that_can_not_work_has_its_own_cause(trio: list[Node], dead_po
     first, second = check_nodes([trio[2].url, other.url])
     assert (first.ok, second.ok) == (True, False)
     assert second.error
+
+
+def test_each_row_says_whether_the_node_can_chat_and_judge(
+    prefect_server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with nodes({"chat_models": ["qwen3"]}, {}) as pair:
+        named = [node.url.removeprefix("http://") for node in pair]
+        OllamaCluster(nodes=[node.url for node in pair], chat_model="qwen3", judge_model="bespoke").save(
+            "chatting", overwrite=True
+        )
+        able, unable = check_nodes("chatting")
+        assert (able.ok, unable.ok) == (True, True)
+        assert (able.chat_model, able.chat_error) == ("qwen3", "")
+        assert "does not have the model 'qwen3'" in unable.chat_error
+        assert "'bespoke'" in able.judge_error
+        assert "'bespoke'" in unable.judge_error
+        shown = latest_artifact(prefect_server, "nodes")
+        assert "1 of 2 can chat with qwen3. 0 of 2 can judge with bespoke." in shown
+        assert re.findall(r"chats with: (.*)", shown) == ["qwen3", "no"]
+        assert "Cannot judge with bespoke" in shown
+
+        # No node can judge, so the command says by its status that the cluster cannot do all that it names.
+        assert app(["nodes", "--cluster", "chatting", "--json"], result_action="return_value") == 1
+        rows = json.loads(capsys.readouterr().out)
+        assert [(row["name"], row["ok"], bool(row["chat_note"])) for row in rows] == [
+            (named[0], True, False),
+            (named[1], True, True),
+        ]
+        OllamaCluster(nodes=[node.url for node in pair], chat_model="qwen3").save("chatting", overwrite=True)
+        assert app(["nodes", "--cluster", "chatting"], result_action="return_value") == 0
+        assert "qwen3" in capsys.readouterr().out
 
 
 def test_a_node_that_is_left_out_and_then_ready_again_is_told_of() -> None:

@@ -42,6 +42,13 @@ class Quote:
     page_to: int
     context: str = ""
 
+    @property
+    def pages(self) -> str:
+        """The pages of the passage in words: "page 3" or "pages 3-4"."""
+        if self.page_from == self.page_to:
+            return f"page {self.page_from}"
+        return f"pages {self.page_from}-{self.page_to}"
+
     @classmethod
     def of(cls, passages: tuple[Hit, ...], number: int, start: int, end: int, context: str) -> Quote:
         """Return the words of a passage between two places.

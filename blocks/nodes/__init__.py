@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.nodes.apis import open_chat_endpoint, open_endpoint
     from prefect_ollama.blocks.nodes.canaries import SHORT
     from prefect_ollama.blocks.nodes.chat import ChatEndpoint, ChatLimits, ChatMessage, ChatReply, ChatRequest
-    from prefect_ollama.blocks.nodes.chat_check import ChatCheck, check_chat
+    from prefect_ollama.blocks.nodes.chat_check import ChatCheck, check_chat, check_chat_models
     from prefect_ollama.blocks.nodes.chat_verification import VerifiedChat, verify_chat, verify_chat_again
     from prefect_ollama.blocks.nodes.check import (
         ClusterCheck,
@@ -104,6 +104,7 @@ __all__ = [
     "base_url",
     "block_name",
     "check_chat",
+    "check_chat_models",
     "check_cluster",
     "check_node",
     "check_nodes",

@@ -36,6 +36,25 @@ class ChatCheck:
     context: int | None = None
     error: str = ""
 
+    def error_of(self, node: str) -> str:
+        """Return why a node cannot chat with the model, and what to do; empty where it can, or no model is named."""
+        return "" if not self.model or node in self.nodes else self.left_out.get(node, self.error)
+
+
+async def check_chat_models(spec: ClusterSpec) -> tuple[ChatCheck, ChatCheck | None]:
+    """Ask every node whether it can chat with the chat model and the judge model of a cluster, but download nothing.
+
+    Returns:
+        The check of the chat model, and that of the judge model; None where the cluster names none.
+
+    Raises:
+        ConfigurationError: A node's CA bundle cannot be read.
+    """
+    chat = await check_chat(spec, spec.chat)
+    if spec.judge is None:
+        return chat, None
+    return chat, chat if spec.judge == spec.chat else await check_chat(spec, spec.judge)
+
 
 async def check_chat(spec: ClusterSpec, model: ChatModelSpec | None) -> ChatCheck:
     """Ask every node whether it can chat with a model, but download nothing.

@@ -12,7 +12,7 @@ from typing import Final
 
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, NodeError, NodeRefused
 from prefect_ollama.blocks.nodes.apis import open_endpoint
-from prefect_ollama.blocks.nodes.chat_check import ChatCheck, check_chat
+from prefect_ollama.blocks.nodes.chat_check import ChatCheck, check_chat_models
 from prefect_ollama.blocks.nodes.endpoint import Endpoint
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 from prefect_ollama.blocks.nodes.running_models import LoadedModel
@@ -113,10 +113,7 @@ async def check_cluster(spec: ClusterSpec) -> ClusterCheck:
     Raises:
         ConfigurationError: A node's CA bundle cannot be read.
     """
-    found, chat = await asyncio.gather(_check_embedding(spec), check_chat(spec, spec.chat))
-    judge = None
-    if spec.judge is not None:
-        judge = chat if spec.judge == spec.chat else await check_chat(spec, spec.judge)
+    found, (chat, judge) = await asyncio.gather(_check_embedding(spec), check_chat_models(spec))
     return replace(found, chat=chat, judge=judge)
 
 

@@ -36,6 +36,11 @@ class NodeStatus:
         model: Name of the model that it should serve; empty if no model was requested.
         digest: SHA-256 of that model's manifest.
         seconds: Seconds of one request with the short canary texts, after the model was loaded.
+        chat_model: Name of the cluster's chat model; empty where it names none or the node was not asked.
+        chat_error: Why the node cannot chat with it, and what to do; else empty. Such a node only embeds, so `ok` does
+            not count it.
+        judge_model: Name of the cluster's judge model, as for the chat model.
+        judge_error: Why the node cannot judge with it; else empty.
     """
 
     name: str
@@ -51,6 +56,10 @@ class NodeStatus:
     model: str = ""
     digest: str = ""
     seconds: float | None = None
+    chat_model: str = ""
+    chat_error: str = ""
+    judge_model: str = ""
+    judge_error: str = ""
 
     @classmethod
     def of(cls, node: NodeSpec, **known: Any) -> Self:
@@ -165,4 +174,8 @@ class NodeStatus:
             "context": self.context,
             "loaded_until": self.loaded_until,
             "note": self.error,
+            "chat_model": self.chat_model,
+            "chat_note": self.chat_error,
+            "judge_model": self.judge_model,
+            "judge_note": self.judge_error,
         }

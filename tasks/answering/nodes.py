@@ -7,8 +7,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from prefect_ollama.blocks.blocking import blocking
+from prefect_ollama.blocks.by_address import limits_folder
 from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.nodes import ChatModelSpec, ClusterSpec, VerifiedChat, full_name, verify_chat
+from prefect_ollama.blocks.setting_files import prefect_home
 from prefect_ollama.tasks.dispatch import ChatDispatcher, Dispatcher
 from prefect_ollama.tasks.prefect_state import run_logger
 
@@ -52,7 +54,7 @@ def answering_nodes(spec: ClusterSpec, embed: Dispatcher) -> Iterator[AnswerNode
 
     Args:
         spec: The cluster.
-        embed: Its nodes, which embed already; chat shares their limits.
+        embed: Its nodes, which embed already; chat shares their limits, and those of other processes on this machine.
 
     Raises:
         ClusterError: The cluster names a chat model, and no node can chat with it.
@@ -62,12 +64,14 @@ def answering_nodes(spec: ClusterSpec, embed: Dispatcher) -> Iterator[AnswerNode
         return
     notes: list[str] = []
     with ExitStack() as opened:
-        chat = opened.enter_context(ChatDispatcher(_verified(spec), beside=embed))
+        # Other processes ask and judge on the same nodes. Together they keep the nodes' limits.
+        shared = limits_folder(prefect_home())
+        chat = opened.enter_context(ChatDispatcher(_verified(spec), shared, beside=embed))
         judge = chat if spec.judge == spec.chat else None
         if spec.judge is not None and judge is None:
             try:
                 verified = _verified(replace(spec, chat=spec.judge))
-                judge = opened.enter_context(ChatDispatcher(verified, beside=embed))
+                judge = opened.enter_context(ChatDispatcher(verified, shared, beside=embed))
             except ClusterError as error:
                 run_logger().warning("%s", error)
                 notes.append(f"No node can judge with {spec.judge.name!r}.")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.parsing.markdown import to_markdown
     from prefect_ollama.tasks.parsing.options import ParseOptions
     from prefect_ollama.tasks.parsing.parser import Parser
+    from prefect_ollama.tasks.parsing.quoted import Quoted, QuotePicture
 
 __all__ = [
     "FORMATS",
@@ -41,6 +42,8 @@ __all__ = [
     "Parser",
     "Parsers",
     "Problem",
+    "QuotePicture",
+    "Quoted",
     "format_of",
     "to_markdown",
 ]

@@ -23,6 +23,7 @@ from prefect_ollama.tasks.parsing.errors import REMEDIES, Stopped
 from prefect_ollama.tasks.parsing.format import DocumentFormat
 from prefect_ollama.tasks.parsing.options import ParseOptions
 from prefect_ollama.tasks.parsing.pdf import PDF
+from prefect_ollama.tasks.parsing.quoted import Quoted, QuotePicture
 from prefect_ollama.tasks.parsing.sandbox import (
     Budget,
     CannotStart,
@@ -125,11 +126,49 @@ class Parser:
         Raises:
             DocumentError: The page cannot be drawn within the limits, or pages of this format are not drawn.
         """
+        return self._draw(path, page, marks, options, dpi, None).png
+
+    def quote_picture(
+        self,
+        path: Path,
+        page: int,
+        regions: Sequence[Region],
+        quoted: Quoted,
+        options: ParseOptions | None = None,
+        *,
+        dpi: int = 110,
+    ) -> QuotePicture:
+        """Return a page as PNG, with the words of a quote marked; no picture where the page has none of them.
+
+        Args:
+            path: The file; symbolic links are followed, and anything but a regular file is refused.
+            page: Counted from 1.
+            regions: Where the passage of the quote stands; words elsewhere are not marked.
+            quoted: The words.
+            options: Limits and passwords; the defaults when not given.
+            dpi: Resolution; lower for a page that is very large.
+
+        Raises:
+            DocumentError: The page cannot be drawn within the limits, or pages of this format are not drawn.
+        """
+        job = self._draw(path, page, regions, options, dpi, quoted)
+        return QuotePicture(job.png, job.share)
+
+    def _draw(
+        self,
+        path: Path,
+        page: int,
+        marks: Sequence[Region],
+        options: ParseOptions | None,
+        dpi: int,
+        quoted: Quoted | None,
+    ) -> PictureSession:
         options = options or ParseOptions()
         with _opened(path, None) as file:
-            job = PictureSession(self._order(path, options), file, page=page, marks=marks, dpi=dpi)
+            order = self._order(path, options)
+            job = PictureSession(order, file, page=page, marks=marks, dpi=dpi, quoted=quoted)
             self._run(job, self._ready_child(options, os.fstat(file).st_size), job.request())
-        return job.png
+        return job
 
     def _read(self, path: Path, options: ParseOptions, descriptor: int) -> Session:
         size = os.fstat(descriptor).st_size

@@ -227,9 +227,20 @@ def status_section(rows: Sequence[NodeStatus]) -> Section:
     for row in rows:
         rate = f", {row.texts_per_second:.1f} texts/s" if row.texts_per_second else ""
         cells = (row.state, row.in_memory, row.kind, row.version, row.digest[:12], row.loaded_until)
-        below = (row.error,) if row.error else ()
-        items.append(Item(f"{row.state}{rate}", row.name, below, (*cells, ", ".join(row.models))))
-    columns = ("node", "state", "in memory", "kind", "version", "digest", "until", "models")
+        below = [row.error] if row.error else []
+        chats = []
+        for verb, model, error in (
+            ("chat", row.chat_model, row.chat_error),
+            ("judge", row.judge_model, row.judge_error),
+        ):
+            chats += [] if not model else ["no" if error else model]
+            below += [f"Cannot {verb} with {model}: {error}"] if error else []
+        items.append(
+            Item(f"{row.state}{rate}", row.name, tuple(below), (*cells, *chats, ", ".join(row.models)))
+        )
+    named = {"chats with": rows and rows[0].chat_model, "judges with": rows and rows[0].judge_model}
+    roles = [column for column, model in named.items() if model]
+    columns = ("node", "state", "in memory", "kind", "version", "digest", "until", *roles, "models")
     drop = ("models", "until", "digest", "version", "kind")
     return Section("", items, len(items), columns=columns, drop=drop, spelled=True)
 

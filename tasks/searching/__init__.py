@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.searching.nodes import asking_as, refuse_other_vectors, verified
     from prefect_ollama.tasks.searching.opening import open_for_search
     from prefect_ollama.tasks.searching.question import normalised
+    from prefect_ollama.tasks.searching.quote_pictures import MarkedPage, QuoteDrawer
     from prefect_ollama.tasks.searching.reranker import RERANK_TIMEOUT_S, Reranker, reranker_of
     from prefect_ollama.tasks.searching.rows import ROWS_COMPARED, compare_rows, other_vectors
 
@@ -29,7 +30,9 @@ __all__ = [
     "Around",
     "Corpus",
     "Filter",
+    "MarkedPage",
     "PagePicture",
+    "QuoteDrawer",
     "Reranker",
     "asking_as",
     "compare_rows",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -140,12 +140,24 @@ class Corpus:
             TableError: The nodes do not give the table's vectors, or the table cannot answer.
             ClusterError: No node works.
         """
+        return self._search_all(questions, None, mode, limit, only, one_per_document, around)
+
+    def _search_all(
+        self,
+        questions: Sequence[str],
+        asking: Asking | None,
+        mode: Mode,
+        limit: int,
+        only: Filter,
+        one_per_document: bool = False,
+        around: Around = 0,
+    ) -> list[Found]:
         self._open_again_if_replaced()
         store, asked = self._store, [normalised(each) for each in questions]
         where = only.condition(store.manifest)
         vectors: Sequence[NDArray[np.float32] | PrefectOllamaError | None] = [None] * len(questions)
         if mode != "text":
-            vectors = self._embed(asked)
+            vectors = self._embed(asked, asking)
         answers = []
         for question, text, vector in zip(questions, asked, vectors, strict=True):
             if isinstance(vector, PrefectOllamaError):
@@ -209,7 +221,9 @@ class Corpus:
 
         options = options or AskOptions()
         with Asking(limits_folder(prefect_home())) as asking:
-            hits = self.search(question, mode=mode, limit=options.passages, only=only)
+            (hits,) = self._search_all([question], asking, mode, options.passages, only)
+            if hits.error is not None:
+                raise hits.error
             nodes = self._open_answering(asking)
             return answer_question(
                 normalised(question),
@@ -255,10 +269,13 @@ class Corpus:
     ) -> None:
         await self.aclose()
 
-    def _embed(self, questions: Sequence[str]) -> list[NDArray[np.float32] | PrefectOllamaError | None]:
+    def _embed(
+        self, questions: Sequence[str], known: Asking | None
+    ) -> list[NDArray[np.float32] | PrefectOllamaError | None]:
+        """Embed questions. Runs are told to hold back meanwhile, if they have not been told already."""
         from prefect_ollama.tasks.dispatch import Asking
 
-        with Asking(limits_folder(prefect_home())) as asking:
+        with Asking(limits_folder(prefect_home())) if known is None else nullcontext(known) as asking:
             nodes = self._open_nodes(asking)
             asking.at([node.url for node in nodes.cluster.spec.nodes])
             embedded = nodes.embed(questions, kind="query")

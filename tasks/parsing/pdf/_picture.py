@@ -17,6 +17,17 @@ OPACITY: Final = 0.3
 MARGIN: Final = 2.0
 
 
+def numbered(document: Any, number: int) -> Any:
+    """Return a page of a document, counted from 0.
+
+    Raises:
+        Refused: There is no such page.
+    """
+    if not 0 <= number < document.page_count:
+        raise mupdf.Refused("page", f"it has no page {number + 1}, it has {document.page_count}")
+    return document[number]
+
+
 def draw(document: Any, number: int, marks: Sequence[Sequence[float]], dpi: int) -> bytes:
     """Return a page as PNG.
 
@@ -32,9 +43,7 @@ def draw(document: Any, number: int, marks: Sequence[Sequence[float]], dpi: int)
     Raises:
         Refused: There is no such page.
     """
-    if not 0 <= number < document.page_count:
-        raise mupdf.Refused("page", f"it has no page {number + 1}, it has {document.page_count}")
-    page = document[number]
+    page = numbered(document, number)
     width, height = max(page.rect.width, 1.0), max(page.rect.height, 1.0)
     scale = min(dpi / 72, (MAX_PIXELS / (width * height)) ** 0.5)
     matrix = mupdf.pymupdf.Matrix(scale, scale)

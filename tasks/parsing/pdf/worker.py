@@ -8,7 +8,8 @@ from typing import Any
 
 from prefect_ollama.tasks.parsing.document import ParsedDocument
 from prefect_ollama.tasks.parsing.pdf import mupdf
-from prefect_ollama.tasks.parsing.pdf._picture import draw
+from prefect_ollama.tasks.parsing.pdf._picture import draw, numbered
+from prefect_ollama.tasks.parsing.pdf._quote import places_of
 from prefect_ollama.tasks.parsing.pdf.assembly import Reading, from_journal
 from prefect_ollama.tasks.parsing.pdf.page_text import Pages
 from prefect_ollama.tasks.parsing.pdf.reader import Reader
@@ -59,10 +60,14 @@ class PdfReader:
         page: int,
         marks: Sequence[Sequence[float]],
         dpi: int,
-    ) -> bytes:
-        """Return a page, counted from 0, as PNG with rectangles marked; raise what `refusal` explains."""
+        quoted: Mapping[str, Any] | None = None,
+    ) -> tuple[bytes, float]:
+        """Return a page as PNG with rectangles or a quote marked, and its share; raise what `refusal` explains."""
         with mupdf.opened(file, request["passwords"]) as document:
-            return draw(document, page, marks, dpi)
+            if quoted is None:
+                return draw(document, page, marks, dpi), 0.0
+            places, share = places_of(numbered(document, page), marks, quoted)
+            return (draw(document, page, places, dpi) if places else b""), share
 
     def refusal(self, error: Exception) -> tuple[str, str]:
         """Return the kind and the reason of an error."""

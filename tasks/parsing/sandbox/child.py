@@ -119,9 +119,11 @@ class _Child:
             talk.say(protocol.FAILED, 0, orjson.dumps(failure))
             return {}
         file, drawn = bytes.fromhex(request["path"]) if descriptor is None else descriptor, request["draw"]
-        png = self._reader.draw(file, request["request"], drawn["page"], drawn["marks"], drawn["dpi"])
+        png, share = self._reader.draw(
+            file, request["request"], drawn["page"], drawn["marks"], drawn["dpi"], drawn["quoted"]
+        )
         talk.say(protocol.PICTURE, drawn["page"], binascii.b2a_base64(png, newline=False))
-        return {}
+        return {"share": share}
 
     def _journal(self, lines: int) -> Iterator[protocol.Line]:
         for _ in range(lines):

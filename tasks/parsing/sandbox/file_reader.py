@@ -59,8 +59,9 @@ class PageDrawer(Protocol):
         page: int,
         marks: Sequence[Sequence[float]],
         dpi: int,
-    ) -> bytes:
-        """Return a page as PNG.
+        quoted: Mapping[str, Any] | None = None,
+    ) -> tuple[bytes, float]:
+        """Return a page as PNG, and the share of a quote that is marked on it; no picture where that is none.
 
         Args:
             file: Its path, or its descriptor.
@@ -68,6 +69,7 @@ class PageDrawer(Protocol):
             page: Counted from 0.
             marks: Rectangles (x0, y0, x1, y1) to mark, in points from the top left of the page as it is shown.
             dpi: Resolution.
+            quoted: Words to mark within the rectangles, the fields of `Quoted`; None marks the rectangles.
         """
         ...
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from prefect_ollama.blocks.documents import Region
 from prefect_ollama.tasks.parsing.errors import REMEDIES, Stopped
+from prefect_ollama.tasks.parsing.quoted import Quoted
 from prefect_ollama.tasks.parsing.sandbox import protocol
 from prefect_ollama.tasks.parsing.sandbox.order import Order
 from prefect_ollama.tasks.parsing.sandbox.process import ChildProcess
@@ -23,6 +24,11 @@ class PictureSession:
         page: Counted from 1.
         marks: Rectangles of this page to mark.
         dpi: Resolution.
+        quoted: Words to mark within the rectangles; None marks the rectangles.
+
+    Attributes:
+        png: The picture; empty where the page has none of the words.
+        share: Share of the words' letters that are marked.
     """
 
     def __init__(
@@ -33,14 +39,17 @@ class PictureSession:
         page: int,
         marks: Sequence[Region],
         dpi: int,
+        quoted: Quoted | None = None,
     ) -> None:
         self._order, self._descriptor = order, descriptor
         self._drawn = {
             "page": page - 1,
             "marks": [[each.x0, each.y0, each.x1, each.y1] for each in marks if each.page == page],
             "dpi": dpi,
+            "quoted": None if quoted is None else asdict(quoted),
         }
         self.png = b""
+        self.share = 0.0
         self.received = 0
         self.child_is_well = False
         self.grown_mb = 0.0
@@ -79,6 +88,7 @@ class PictureSession:
                     refusal = Stopped(failure["kind"], str(failure["message"]))
                 elif line.kind == protocol.DONE:
                     done = line.json()
+                    self.share = float(done.get("share", 0.0))
                     self.grown_mb, self.cpu_seconds = float(done["grown_mb"]), float(done["cpu_seconds"])
                     break
         except (protocol.ProtocolError, KeyError, TypeError, ValueError) as error:

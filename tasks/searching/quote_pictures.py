@@ -1,0 +1,106 @@
+"""The pages of quotes as pictures, with the words of each quote marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from prefect_ollama.blocks.documents import Hit, Quote, Region
+from prefect_ollama.blocks.errors import DocumentError
+from prefect_ollama.tasks.parsing import DocumentFormat, ParseOptions, Parser, Quoted, format_of
+from prefect_ollama.tasks.planning import file_of
+from prefect_ollama.tasks.searching.documents import DPI
+
+PASSAGE_MARKED: Final = "The words of the quote are not in the text of the page; its whole passage is marked."
+PART_MARKED: Final = "A part of the quote's words is not in the text of the page, and is not marked."
+
+# Share of letters from which a quote counts as marked whole: a raised figure may be spelled another way on the page.
+_WHOLE: Final = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedPage:
+    """A page on which a quote stands.
+
+    Attributes:
+        page: Counted from 1.
+        png: The picture; empty where it could not be drawn.
+        note: What is not marked, or why there is no picture; else empty.
+    """
+
+    page: int
+    png: bytes = b""
+    note: str = ""
+
+
+class QuoteDrawer:
+    """Draws pages with quotes marked. A context manager; files are read in child processes.
+
+    Args:
+        options: Limits and passwords for the files.
+        dpi: Resolution.
+    """
+
+    def __init__(self, options: ParseOptions | None = None, *, dpi: int = DPI) -> None:
+        self._options, self._dpi = options, dpi
+        self._opened = ExitStack()
+        self._parsers: dict[DocumentFormat, Parser] = {}
+
+    def __enter__(self) -> QuoteDrawer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def pages(self, quote: Quote, passage: Hit) -> list[MarkedPage]:
+        """Return the pages on which a quote stands, with its words marked.
+
+        A page whose text does not hold them, for example a scanned one, has the whole passage marked, and a note.
+
+        Args:
+            quote: The quote.
+            passage: Its passage.
+        """
+        pages = sorted({region.page for region in passage.regions}) or [passage.page_from]
+        quoted = Quoted.of(passage.text, quote.start, quote.end)
+        try:
+            return self.drawn(file_of(passage.source, passage.path), pages, passage.regions, quoted)
+        except DocumentError as error:
+            return [MarkedPage(pages[0], note=str(error))]
+
+    def drawn(
+        self, file: Path, pages: Sequence[int], regions: Sequence[Region], quoted: Quoted
+    ) -> list[MarkedPage]:
+        """Return those pages of a file that hold words of a quote; if none does, all, with the regions marked.
+
+        Args:
+            file: The file.
+            pages: Pages that may hold them, counted from 1.
+            regions: Where the passage of the quote stands.
+            quoted: The words.
+
+        Raises:
+            DocumentError: A page cannot be drawn.
+        """
+        parser, options, dpi = self._parser(file), self._options, self._dpi
+        found = [
+            (page, parser.quote_picture(file, page, regions, quoted, options, dpi=dpi)) for page in pages
+        ]
+        whole = [each for each in found if each[1].share >= _WHOLE]
+        marked = whole[:1] or [each for each in found if each[1].png]
+        if marked:
+            note = "" if sum(each.share for _, each in marked) >= _WHOLE else PART_MARKED
+            return [MarkedPage(page, each.png, note) for page, each in marked]
+        return [
+            MarkedPage(page, parser.picture(file, page, regions, options, dpi=dpi), PASSAGE_MARKED)
+            for page in pages
+        ]
+
+    def _parser(self, file: Path) -> Parser:
+        format = format_of(file)
+        if format not in self._parsers:
+            self._parsers[format] = self._opened.enter_context(Parser(format))
+        return self._parsers[format]
