@@ -116,17 +116,9 @@ def ask(
                 )
         pictures: dict[Quote, list[str]] = {}
         if show_pages is not None:
-<<<<<<< HEAD
             reading = ReadingOptions(secrets=passwords).options()
-            cited = sorted({quote.passage for quote in found.quotes()})
-            files = write_pictures(show_pages, [found.passages[number - 1] for number in cited], 0, reading)
-            pictures = dict(zip(cited, files, strict=True))
-        plain = found.to_dict() | ({"pictures": pictures} if pictures else {})
-=======
-            reading = parse_options(True, ("eng",), password_file, ask=ask_password)
             pictures = write_quotes(show_pages, found, reading)
         plain = render_answer.plain(found, pictures)
->>>>>>> 7ab60b8 (Mark the words of quotes on pages, and share limits of chat with processes)
         show(plain if json else render_answer.answer(found, pictures), json=json)
         return OK if found else INCOMPLETE
 

@@ -14,29 +14,16 @@ from cyclopts import Parameter
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import OK, guarded
 from prefect_ollama.options import (
-<<<<<<< HEAD
     NODES,
+    PASSWORDS,
     TABLE,
-=======
-    AskPasswordOption,
-    BlockOption,
->>>>>>> 7ab60b8 (Mark the words of quotes on pages, and share limits of chat with processes)
     ChatModelOption,
     JudgeModelOption,
     Loudness,
-<<<<<<< HEAD
     NodeOptions,
+    PasswordOptions,
+    ReadingOptions,
     TableOptions,
-=======
-    ModelOption,
-    NodesOption,
-    PasswordFileOption,
-    TableOption,
-    UriOption,
-    named_nodes,
-    named_place,
-    parse_options,
->>>>>>> 7ab60b8 (Mark the words of quotes on pages, and share limits of chat with processes)
 )
 
 LOOPBACK: Final = "127.0.0.1"
@@ -50,15 +37,8 @@ def mcp(
     nodes: NodeOptions = NODES,
     chat_model: ChatModelOption = None,
     judge_model: JudgeModelOption = None,
-<<<<<<< HEAD
     table: TableOptions = TABLE,
-=======
-    uri: UriOption = None,
-    table: TableOption = None,
-    block: BlockOption = None,
-    password_file: PasswordFileOption = (),
-    ask_password: AskPasswordOption = False,
->>>>>>> 7ab60b8 (Mark the words of quotes on pages, and share limits of chat with processes)
+    passwords: PasswordOptions = PASSWORDS,
     http: Annotated[
         bool,
         Parameter(negative="", help="Serve over HTTP on loopback, at /mcp, in place of stdin and stdout."),
@@ -87,9 +67,9 @@ def mcp(
                 remedy="Install it: pip install 'prefect-ollama[mcp]'.",
             ) from None
 
-        if not http and Path("-") in password_file:
+        if not http and Path("-") in passwords.password_file:
             raise ConfigurationError(
-                "--password-file - reads passwords from stdin, which belongs to the client.",
+                "--password-file=- reads passwords from stdin, which belongs to the client.",
                 state="Nothing was started.",
                 remedy="Name a file, or serve with --http.",
             )
@@ -99,7 +79,7 @@ def mcp(
             model=nodes.model,
             chat_model=chat_model,
             judge_model=judge_model,
-            reading=parse_options(True, ("eng",), password_file, ask=ask_password),
+            reading=ReadingOptions(secrets=passwords).options(),
         ) as reader:
             server = create_server(reader)
             if not http:

@@ -192,8 +192,8 @@ class PasswordOptions:
         Parameter(
             show_default=False,
             help="File with passwords of encrypted files, one a line; each is tried on each of these files. May be "
-            "given several times; `-` is stdin. The environment variable PREFECT_INTEGRATIONS_OLLAMA_PASSWORD may hold "
-            "one more.",
+            "given several times; `--password-file=-` reads stdin. The environment variable "
+            "PREFECT_INTEGRATIONS_OLLAMA_PASSWORD may hold one more.",
         ),
     ] = ()
     ask_password: Annotated[

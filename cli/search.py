@@ -81,7 +81,7 @@ def search(
     ] = None,
     *,
     questions: Annotated[
-        Path | None, Parameter(help="File with several questions, one a line; `-` is stdin.")
+        Path | None, Parameter(help="File with several questions, one a line; `--questions=-` reads stdin.")
     ] = None,
     nodes: NodeOptions = NODES,
     table: TableOptions = TABLE,
