@@ -225,8 +225,8 @@ class PasswordOptions:
 PASSWORDS = PasswordOptions()
 
 
+# Every limit of this kind must let something through.
 ABOVE_0 = Number(gt=0)
-"""Every limit of this kind must let something through."""
 
 
 @Parameter(name="*", help="Limits of one file.")

@@ -25,11 +25,11 @@ from prefect_ollama.flows import (
 )
 from prefect_ollama.tasks.reporting import Section, found_section, run_sections, short_facts, status_section
 
+# Documents to list that are taken out.
 PLANNED = 50
-"""Documents to list that are taken out."""
 
+# Columns that hold numbers.
 NUMBERS = ("chunks", "share", "busy s", "errors")
-"""Columns that hold numbers."""
 
 
 def report(what: IngestReport) -> RenderableType:

@@ -6,12 +6,10 @@ import time
 from dataclasses import replace
 from typing import Annotated
 
-from prefect.runtime import flow_run
 from pydantic import Field
 
 from prefect_ollama.blocks.documents import CheckedAnswer, Quote
 from prefect_ollama.blocks.lance import Mode
-from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table, shared_limits_folder
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import (
@@ -39,13 +37,9 @@ from prefect_ollama.tasks.searching import MarkedPage, asking_as, normalised, op
 from prefect_ollama.tasks.verify_nodes import verify_nodes
 
 
-def _name() -> str:
-    return printable(f"ask {flow_run.parameters['question']}", longest=200)
-
-
 @flow(
     name="ask",
-    flow_run_name=unless_named(_name),
+    flow_run_name=unless_named(lambda given: f"ask {given['question']}"),
     description="Answer a question from a LanceDB table; every sentence has quotes that were found in the documents.",
 )
 def ask(

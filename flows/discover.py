@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from prefect.artifacts import create_markdown_artifact
-from prefect.runtime import flow_run
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from prefect_ollama.blocks.nodes import DEFAULT_PORT, NodeStatus, addresses_of, network_of
-from prefect_ollama.blocks.printable import escape_markdown, printable
+from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.flows.base import flow, unless_named
 from prefect_ollama.flows.parameters import shown
 from prefect_ollama.tasks.discover import save_nodes, scan_networks
@@ -27,13 +26,9 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | int) else value
 
 
-def _name() -> str:
-    return printable(f"look for nodes in {', '.join(_as_list(flow_run.parameters['networks']))}", longest=200)
-
-
 @flow(
     name="discover-nodes",
-    flow_run_name=unless_named(_name),
+    flow_run_name=unless_named(lambda given: f"look for nodes in {', '.join(_as_list(given['networks']))}"),
     description="Look for Ollama servers in networks that you name, and make blocks of them if you like.",
 )
 def discover_nodes(

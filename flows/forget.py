@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from prefect.context import FlowRunContext
-from prefect.runtime import flow_run
 from pydantic import BeforeValidator, Field
 
 from prefect_ollama.blocks.documents import Document, Run
 from prefect_ollama.blocks.lance import Store
-from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
@@ -95,10 +93,9 @@ def forgettable(
     return _report(store, documents, notes, dry_run=True)
 
 
-def _name() -> str:
-    what = flow_run.parameters["what"]
-    told = what if isinstance(what, str) else what[0] if len(what) == 1 else f"{len(what)} names"
-    return printable(f"forget {told}", longest=200)
+def _name(given: Mapping[str, Any]) -> str:
+    what = given["what"]
+    return f"forget {what if isinstance(what, str) else what[0] if len(what) == 1 else f'{len(what)} names'}"
 
 
 @flow(

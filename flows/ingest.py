@@ -10,14 +10,13 @@ from typing import Annotated
 import distributed
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
-from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from prefect_ollama.blocks.documents import Identity, context_options, same_cut, same_options
 from prefect_ollama.blocks.errors import DocumentsFailed, ServerLost, TableError, TableMissing
 from prefect_ollama.blocks.lance import MaintenanceProcess, Store, StoreSpec
 from prefect_ollama.blocks.nodes import VerifiedCluster, full_name
-from prefect_ollama.blocks.printable import escape_markdown, printable
+from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.blocks.resolve import (
     Nodes,
     default_cache,
@@ -58,13 +57,9 @@ from prefect_ollama.tasks.scan import plan_source
 from prefect_ollama.tasks.verify_nodes import identity_for, verify_nodes
 
 
-def _name() -> str:
-    return printable(f"ingest {source_display_name(flow_run.parameters['source'])}", longest=200)
-
-
 @flow(
     name="ingest-pdfs",
-    flow_run_name=unless_named(_name),
+    flow_run_name=unless_named(lambda given: f"ingest {source_display_name(given['source'])}"),
     description="Bring a LanceDB table in step with a folder of PDFs, embedded by all nodes of a cluster.",
     task_runner=IngestTaskRunner(),  # type: ignore[arg-type]  # TaskRunner is invariant in its future
 )

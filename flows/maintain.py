@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from prefect.runtime import flow_run
-
 from prefect_ollama.blocks.lance import Maintenance
-from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import TableParameter, shown, table_display_name
@@ -18,13 +15,9 @@ KEEP_DAYS = 7.0
 MEMORY_MB = 4096
 
 
-def _name() -> str:
-    return printable(f"maintain {table_display_name(flow_run.parameters['table'])}", longest=200)
-
-
 @flow(
     name="maintain-table",
-    flow_run_name=unless_named(_name),
+    flow_run_name=unless_named(lambda given: f"maintain {table_display_name(given['table'])}"),
     description="Optimise a LanceDB table, bring its indices up to date, clean up.",
 )
 def maintain_table(

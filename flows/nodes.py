@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from prefect.artifacts import create_markdown_artifact
-from prefect.runtime import flow_run
 
 from prefect_ollama.blocks.errors import ClusterError, NodeError
 from prefect_ollama.blocks.nodes import ChatCheck, NodeStatus, NodeVerification, join_verification
-from prefect_ollama.blocks.printable import escape_markdown, printable
+from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, display_name
 from prefect_ollama.tasks.embedding import running_nodes
@@ -21,13 +20,9 @@ from prefect_ollama.tasks.reporting import section_markdown, status_section
 from prefect_ollama.tasks.verify_nodes import verify_nodes
 
 
-def _name() -> str:
-    return printable(f"check {display_name(flow_run.parameters['cluster'])}", longest=200)
-
-
 @flow(
     name="check-nodes",
-    flow_run_name=unless_named(_name),
+    flow_run_name=unless_named(lambda given: f"check {display_name(given['cluster'])}"),
     description="Check that every node is reachable, has the models, and gives equal vectors; load the model.",
 )
 def check_nodes(cluster: NodesParameter = None, model: ModelParameter = None) -> list[NodeStatus]:

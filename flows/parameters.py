@@ -231,23 +231,11 @@ class Reading(_Options):
 
     def to_options(self) -> ParseOptions:
         """The parser's options."""
-        return ParseOptions(
-            memory_mb=self.memory_mb,
-            cpu_seconds=self.cpu_seconds,
-            wall_seconds=self.wall_seconds,
-            passwords=tuple((each.pattern, each.password) for each in self.passwords),
-            allow_partial=self.allow_partial,
-            running_heads=self.running_heads,
-            ocr=self.ocr,
-            ocr_languages=tuple(self.ocr_languages),
-            ocr_dpi=self.ocr_dpi,
-            max_pages=self.max_pages,
-            output_mb=self.output_mb,
-            ocr_max_pages=self.ocr_max_pages,
-            ocr_seconds=self.ocr_seconds,
-            tables=self.tables,
-            tessdata=Path(self.tessdata) if self.tessdata else None,
-        )
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        given["ocr_languages"] = tuple(self.ocr_languages)
+        given["passwords"] = tuple((each.pattern, each.password) for each in self.passwords)
+        given["tessdata"] = Path(self.tessdata) if self.tessdata else None
+        return ParseOptions(**given)
 
 
 class Chunking(_Options):

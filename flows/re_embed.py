@@ -6,14 +6,12 @@ from dataclasses import dataclass
 
 from prefect.assets import Asset
 from prefect.context import FlowRunContext
-from prefect.runtime import flow_run
 from prefect.types import SecretDict
 
 from prefect_ollama.blocks.documents import PARTIAL, STORED, Document, Run
 from prefect_ollama.blocks.errors import TableError, TableMissing
 from prefect_ollama.blocks.lance import Store, StoreSpec, drop
 from prefect_ollama.blocks.nodes import VerifiedCluster, compare
-from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import Nodes, default_cache, resolve_table
 from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
@@ -43,10 +41,6 @@ from prefect_ollama.tasks.publish import publish_run
 from prefect_ollama.tasks.re_embed_cost import ReEmbedCost, estimate_cost
 from prefect_ollama.tasks.reporting import IngestReport
 from prefect_ollama.tasks.verify_nodes import verify_nodes
-
-
-def _cost_name() -> str:
-    return f"cost of {table_display_name(flow_run.parameters['table'])}"[:200]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +90,9 @@ def preview_re_embed(table: LanceTable | str | None = None) -> ReEmbedPreview:
     )
 
 
-def _name() -> str:
-    return printable(f"re-embed {table_display_name(flow_run.parameters['table'])}", longest=200)
-
-
 @flow(
     name="re-embed",
-    flow_run_name=unless_named(_name),
+    flow_run_name=unless_named(lambda given: f"re-embed {table_display_name(given['table'])}"),
     description="Embed all documents of a LanceDB table anew, and swap them in when all are there.",
 )
 def re_embed(
@@ -193,7 +183,7 @@ def re_embed_cost(
 
 @flow(
     name="re-embed-cost",
-    flow_run_name=unless_named(_cost_name),
+    flow_run_name=unless_named(lambda given: f"cost of {table_display_name(given['table'])}"),
     description="Show what it costs to embed a LanceDB table anew: texts, time, and what is in the cache.",
 )
 def _estimate(

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from prefect.context import FlowRunContext
-from prefect.runtime import flow_run
 
 from prefect_ollama.blocks.documents import Run
 from prefect_ollama.blocks.lance import Store, Undo
-from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
@@ -50,12 +48,10 @@ def preview_roll_back(
     return Store.open(resolve_table(table)).preview_roll_back(run_id, including_later=including_later)
 
 
-def _name() -> str:
-    return printable(f"roll back {flow_run.parameters['run_id']}", longest=200)
-
-
 @flow(
-    name="roll-back", flow_run_name=unless_named(_name), description="Make a table what it was before a run."
+    name="roll-back",
+    flow_run_name=unless_named(lambda given: f"roll back {given['run_id']}"),
+    description="Make a table what it was before a run.",
 )
 def roll_back(
     run_id: Annotated[str, shown("Run", "The run to undo, as its report names it.", min_length=1)],

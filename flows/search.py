@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from prefect.runtime import flow_run
 from pydantic import Field
 
 from prefect_ollama.blocks.documents import Found, Hit
 from prefect_ollama.blocks.lance import Mode
-from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.resolve import resolve_table, shared_limits_folder
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import (
@@ -41,11 +39,11 @@ from prefect_ollama.tasks.searching import (
 from prefect_ollama.tasks.verify_nodes import verify_nodes
 
 
-def _name() -> str:
-    return printable(f"search {flow_run.parameters['question']}", longest=200)
-
-
-@flow(name="search", flow_run_name=unless_named(_name), description="Ask a LanceDB table a question.")
+@flow(
+    name="search",
+    flow_run_name=unless_named(lambda given: f"search {given['question']}"),
+    description="Ask a LanceDB table a question.",
+)
 def search(
     question: Annotated[str, shown("Question", "What you want to know.", min_length=1)],
     cluster: NodesParameter = None,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from prefect.artifacts import create_markdown_artifact
-from prefect.runtime import flow_run
 
 from prefect_ollama.blocks.errors import ClusterError, NodeError
 from prefect_ollama.blocks.nodes import NodeSpec, VerifiedCluster
-from prefect_ollama.blocks.printable import escape_markdown, printable
+from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, display_name, shown
 from prefect_ollama.tasks.embedding import running_nodes
@@ -20,13 +19,9 @@ from prefect_ollama.tasks.tuning import Tuning
 from prefect_ollama.tasks.verify_nodes import verify_nodes
 
 
-def _name() -> str:
-    return printable(f"tune {display_name(flow_run.parameters['cluster'])}", longest=200)
-
-
 @flow(
     name="tune-nodes",
-    flow_run_name=unless_named(_name),
+    flow_run_name=unless_named(lambda given: f"tune {display_name(given['cluster'])}"),
     description="Measure how many requests of what size each node needs to do all it can, and save it.",
 )
 def tune_nodes(

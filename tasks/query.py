@@ -19,12 +19,12 @@ from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.searching import Reranker, page_pictures, refuse_other_vectors
 
+# Pages in an artifact: each takes some 100 KB in Prefect's database.
 SHOWN_PAGES: Final = 10
-"""Pages in an artifact: each takes some 100 KB in Prefect's database."""
 
 SHOWN_DPI: Final = 72
+# Key of the artifact.
 PAGES: Final = "search-pages"
-"""Key of the artifact."""
 
 
 @task(name="embed question", task_run_name="embed the question", cache_policy=NO_CACHE, persist_result=False)

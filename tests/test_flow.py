@@ -31,11 +31,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path / "home"
 
 
-def _name() -> str:
-    return "from the parameters"
-
-
-@flow(name="names", flow_run_name=unless_named(_name))
+@flow(name="names", flow_run_name=unless_named(lambda given: "from the parameters"))
 def names() -> str:
     return str(flow_run.name)
 

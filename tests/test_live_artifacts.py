@@ -115,7 +115,7 @@ def test_a_run_shows_its_progress_its_nodes_and_its_course(
     for node in report.nodes:
         mine = str(listed.data).split(f"**{escape_markdown(node.name)}**: ")[1].split("**")[0]
         assert f"share {node.share:.0%}, in flight 0, breaker closed" in mine
-        assert re.search(r"VRAM [0-9.]+ [MG]iB, model 100% on GPU", mine)
+        assert re.search(r"VRAM [0-9,]+ MiB, model [0-9,]+ MiB, all on the GPU", mine)
         assert re.search(r"seconds of a request: p50 [0-9.]+, p95 [0-9.]+", mine)
         assert escape_markdown(node.name) in str(progress.description)
 

@@ -34,11 +34,10 @@ from prefect_ollama.tasks.monitoring.wording import (
     how_far,
     how_fast,
     log_line,
-    node_rows,
-    nodes_list,
+    nodes_section,
     progress_text,
 )
-from prefect_ollama.tasks.reporting import draw_timeline
+from prefect_ollama.tasks.reporting import draw_timeline, section_markdown
 from tests.nodes import nodes
 
 GIB = 2**30
@@ -339,18 +338,25 @@ def test_a_run_in_words() -> None:
     ]
     gpu = NodeStatus("gpu", model="m", loaded=(LoadedModel("m", 6 * GIB, 6 * GIB),))
     cpu = NodeStatus("cpu", model="m", loaded=(LoadedModel("m", 6 * GIB, 0),))
-    told = nodes_list(run, {"gpu": gpu})
-    assert "**gpu**: works, 18.0 texts/s" in told
-    assert "VRAM 6.0 GiB, model 100% on GPU" in told
-    assert "errors 3, last error: Node 'gone': no" in told
-    rows = node_rows(run, {"gpu": gpu, "cpu": cpu})
-    assert [row["state"] for row in rows] == ["works", "works", "down", "unknown"]
-    assert [row["VRAM"] for row in rows] == ["6.0 GiB", "0 MiB", "unknown", "unknown"]
-    assert [row["model"] for row in rows] == ["100% on GPU", "in RAM", "unknown", "unknown"]
-    assert (rows[2]["errors"], rows[2]["breaker"], rows[2]["last error"]) == (3, "open", "Node 'gone': no")
-    assert set(rows[3].values()) == {"new", "unknown", ""}
-    assert orjson.loads(orjson.dumps(rows)) == rows
-    assert node_rows(replace(run, down=frozenset()), {})[2]["state"] == "rests"
+    told = section_markdown(nodes_section(run, {"gpu": gpu}))
+    assert told.startswith("110 texts embedded, 22 texts/s.\n\n- **gpu**: works, 18.0 texts/s\n  - share 82%")
+    assert "VRAM 6,144 MiB, model 6,144 MiB, all on the GPU" in told
+    items = nodes_section(run, {"gpu": gpu, "cpu": cpu}).items
+    assert [item.text.split(",")[0] for item in items] == ["works", "works", "down", "unknown"]
+    assert [item.below[2] for item in items] == [
+        "VRAM 6,144 MiB, model 6,144 MiB, all on the GPU",
+        "VRAM 0 MiB, model 6,144 MiB, none on a GPU",
+        *["VRAM unknown, model unknown"] * 2,
+    ]
+    assert items[2].below[0].endswith("breaker open")
+    assert items[2].below[3] == "errors 3, last error: Node 'gone': no"
+    assert items[3].below == (
+        "share unknown, in flight unknown, breaker unknown",
+        "seconds of a request: p50 unknown, p95 unknown",
+        "VRAM unknown, model unknown",
+        "errors unknown, last error: none",
+    )
+    assert nodes_section(replace(run, down=frozenset()), {}).items[2].text.startswith("rests")
 
 
 def test_the_picture_of_a_run_shows_every_node_and_its_trouble() -> None:

@@ -21,6 +21,7 @@ from prefect.utilities.callables import get_call_parameters
 
 from prefect_ollama.blocks.awaited import awaited
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.printable import printable
 from prefect_ollama.flows.base._temporary_server import ensure_server
 from prefect_ollama.tasks.planning import kept_list
 
@@ -30,6 +31,9 @@ R = TypeVar("R")
 # Length of a list of paths above which it goes by a file. Prefect's API takes 512 KiB for all parameters
 # together.
 LIST_BYTES: Final = 64 * 1024
+
+# Characters of a run's name. Prefect's UI cuts longer ones off.
+MAX_NAME_CHARACTERS: Final = 200
 
 # The parameter that takes a list of paths.
 _SOURCE: Final = "source"
@@ -92,12 +96,19 @@ else:
         return lambda function: Flow(function, **settings)
 
 
-def unless_named(name: Callable[[], str]) -> Callable[[], str]:
-    """The name of a run: the one that the user gave it, else what `name` returns."""
+def unless_named(name: Callable[[Mapping[str, Any]], str]) -> Callable[[], str]:
+    """Return the function with which Prefect names a run.
+
+    Args:
+        name: Returns the name of a run that the user has not named, from the run's parameters.
+    """
 
     def chosen() -> str:
-        given = flow_run.name
-        return given if given and not _is_generated(given) else name()
+        own = str(flow_run.name or "")
+        if own and not _is_generated(own):
+            return own
+        # Prefect shows it in one line, and parameters are text from outside.
+        return printable(name(flow_run.parameters), longest=MAX_NAME_CHARACTERS)
 
     return chosen
 

@@ -24,10 +24,10 @@ from prefect_ollama.tasks.dispatch import ChatAnswer, ChatDispatcher, Dispatcher
 WORDS: Final = "words"
 WORDS_AND_EMBEDDINGS: Final = "words and embeddings"
 
+# Least mean of word overlap and cosine, or least word overlap alone, at which quotes support a sentence. Measured with
+# the embedded model on `samples/claims.jsonl`, whose claims are near the quotes whether they follow or not: macro-F1 is
+# 0.65, and 0.64 for word overlap alone.
 SUPPORT_THRESHOLD: Final = 0.75
-"""Least mean of word overlap and cosine, or least word overlap alone, at which quotes support a sentence. Measured with
-the embedded model on `samples/claims.jsonl`, whose claims are near the quotes whether they follow or not: macro-F1 is
-0.65, and 0.64 for word overlap alone."""
 
 _JUDGE_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
@@ -46,8 +46,8 @@ Answer {"supported": true} only if everything that the sentence states follows f
 does not follow, or if the quotes say something else or the opposite, answer {"supported": false}. Your own knowledge \
 does not count."""
 
+# A sentence that no document supports.
 _CONTROL: Final = "The committee of seven painters met on a frozen lake to tax the price of umbrellas."
-"""A sentence that no document supports."""
 
 _ADDRESSES_MODEL: Final = regex.compile(
     r"\b(?:ignor\w*|disregard\w*|instruct\w*|prompt\w*|assistant|system message|language model|chatbot|AI|GPT|LLM|"

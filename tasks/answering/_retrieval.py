@@ -11,17 +11,17 @@ from prefect_ollama.blocks.nodes import full_name
 from prefect_ollama.tasks.answering._facts import missing_names
 from prefect_ollama.tasks.answering._words import content_words
 
+# The embedding model for which the thresholds were measured; others give other cosines.
 MEASURED_MODEL: Final = "all-minilm"
-"""The embedding model for which the thresholds were measured; others give other cosines."""
 
 COSINE_WEIGHT: Final = 0.6
 
+# Least strength at which sentences of the documents are shown without a chat model. `python -m benchmarks.answers`
+# prints the curve.
 EXTRACT_THRESHOLD: Final = 0.40
-"""Least strength at which sentences of the documents are shown without a chat model. `python -m benchmarks.answers`
-prints the curve."""
 
+# Least strength at which a chat model is asked. It is lower, because what the model writes is checked.
 ANSWER_THRESHOLD: Final = 0.25
-"""Least strength at which a chat model is asked. It is lower, because what the model writes is checked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,8 @@ NO_JUDGE = (
     "No judge model judged this: shared words and embeddings decided whether quotes support a sentence. They are wrong "
     "more than one time in three if a sentence differs little from its quotes."
 )
+# Passages whose sentences are looked at without a chat model.
 EXTRACT_PASSAGES = 6
-"""Passages whose sentences are looked at without a chat model."""
 
 WEAK = "What the documents hold has too little in common with the question."
 

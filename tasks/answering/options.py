@@ -62,8 +62,8 @@ class AskEvent:
     count: int = 0
 
 
+# Called with each step as it comes, in the thread that asks.
 Listen = Callable[[AskEvent], None]
-"""Called with each step as it comes, in the thread that asks."""
 
 
 def silent(event: AskEvent) -> None:

@@ -7,8 +7,8 @@ from typing import Final
 
 from prefect_ollama.blocks.errors import ConfigurationError
 
+# The usual length of the context: title, company and period of a report, and the headings above a passage.
 CONTEXT_TOKENS: Final = 48
-"""The usual length of the context: title, company and period of a report, and the headings above a passage."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ import uuid
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from prefect_ollama.blocks.errors import FolderNotPrivate
@@ -76,9 +75,7 @@ class Asking:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file >= 0:
             for path in (self._path, self._path.with_suffix(".new")):
                 with suppress(OSError):

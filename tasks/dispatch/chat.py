@@ -82,5 +82,5 @@ class ChatRestarted:
     """The pieces so far count no more: their node failed, and another one answers from the beginning."""
 
 
+# What is heard of an answer; the last event is the answer.
 ChatEvent = ChatText | ChatRestarted | ChatAnswer
-"""What is heard of an answer; the last event is the answer."""

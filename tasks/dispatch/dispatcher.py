@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, as_completed
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self
 
 from prefect_ollama.blocks.errors import ClusterError
@@ -139,9 +138,7 @@ class Dispatcher:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _submit(self, texts: Sequence[str], kind: Kind) -> EmbeddingJob:

@@ -11,7 +11,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
@@ -34,9 +33,10 @@ from prefect_ollama.tasks.monitoring.progress import Completed, Progress
 from prefect_ollama.tasks.monitoring.snapshot import Snapshot, observer
 from prefect_ollama.tasks.monitoring.stats_topic import subscribed
 from prefect_ollama.tasks.monitoring.timeline import Timeline
-from prefect_ollama.tasks.monitoring.wording import log_line, nodes_list, progress_text
+from prefect_ollama.tasks.monitoring.wording import log_line, nodes_section, progress_text
 from prefect_ollama.tasks.planning import Plan
 from prefect_ollama.tasks.prefect_state import run_logger
+from prefect_ollama.tasks.reporting import section_markdown
 
 # Seconds between two looks at the nodes, two updates on the server, and two log lines.
 LOOK_EVERY = 0.5
@@ -127,9 +127,7 @@ class RunWatch:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._thread.end(3 * ANSWER_WITHIN)
 
     @contextlib.contextmanager
@@ -216,9 +214,8 @@ class _Artifacts:
         for left in reversed(range(LAST_TRIES if run.ended else 1)):
             try:
                 self._put(PROGRESS, "progress", round(100 * run.progress_state.part, 1), progress_text(run))
-                self._put(
-                    NODES, "markdown", nodes_list(run, memory), f"Nodes of {escape_markdown(run.source)}"
-                )
+                page = section_markdown(nodes_section(run, memory))
+                self._put(NODES, "markdown", page, f"Nodes of {escape_markdown(run.source)}")
                 return
             except httpx.HTTPStatusError:
                 if not left:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Self
 
 from prometheus_client import Counter, Gauge, Summary
@@ -56,9 +55,7 @@ class RunMetrics:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if not self._ended:
             RUNS.labels(RUN_FAILED).observe(time.monotonic() - self._began)
 

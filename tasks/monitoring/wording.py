@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from prefect_ollama.blocks.nodes import UNKNOWN, NodeStatus
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.tasks.monitoring.node_stats import NodeNow
 from prefect_ollama.tasks.monitoring.snapshot import Snapshot
-from prefect_ollama.tasks.reporting import clock
+from prefect_ollama.tasks.reporting import Item, Section, clock
 
 # Nodes that a line of the log names.
 IN_A_LINE = 6
@@ -66,33 +65,31 @@ def progress_text(run: Snapshot) -> str:
     return f"{escape_markdown(head)}\n\n{listed}"
 
 
-def nodes_list(run: Snapshot, memory: Mapping[str, NodeStatus]) -> str:
-    """Return a list of the nodes as Markdown, with all that is known of each.
+def nodes_section(run: Snapshot, memory: Mapping[str, NodeStatus]) -> Section:
+    """Return all that is known of the nodes.
 
     Args:
         run: The run.
         memory: What the nodes have in memory, by name.
     """
-    rows = node_rows(run, memory)
-    parts = [f"{how_fast(run)}."]
-    parts += [_listed(row) for row in rows[:IN_A_LIST]]
-    if len(rows) > IN_A_LIST:
-        parts.append(f"{len(rows) - IN_A_LIST} more")
-    return "\n\n".join(parts) + "\n"
+    items = [_item(node, run, memory.get(node.name, NodeStatus(node.name))) for node in run.nodes]
+    return Section("", items, IN_A_LIST, note=f"{how_fast(run)}.")
 
 
-def _listed(row: Mapping[str, Any]) -> str:
-    shown = {name: escape_markdown(value) for name, value in row.items()}
-    return "\n".join(
-        [
-            f"**{shown['node']}**: {shown['state']}, {shown['texts/s']} texts/s",
-            "",
-            f"- share {shown['share']}, in flight {shown['in flight']}, breaker {shown['breaker']}",
-            f"- seconds of a request: p50 {shown['p50 s']}, p95 {shown['p95 s']}",
-            f"- VRAM {shown['VRAM']}, model {shown['model']}",
-            f"- errors {shown['errors']}, last error: {shown['last error'] or 'none'}",
-        ]
+def _item(node: NodeNow, run: Snapshot, status: NodeStatus) -> Item:
+    rate, share, in_flight, errors = UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN
+    if node.breaker:  # otherwise no process has sent its statistics yet
+        rate, share = f"{node.now:.1f}", f"{node.share:.0%}"
+        in_flight, errors = f"{node.in_flight}", f"{node.errors}"
+    p50, p95 = (f"{seconds:.3f}" if seconds else UNKNOWN for seconds in (node.p50, node.p95))
+    vram = UNKNOWN if status.gpu_memory is None else f"{status.gpu_memory / 2**20:,.0f} MiB"
+    below = (
+        f"share {share}, in flight {in_flight}, breaker {node.breaker or UNKNOWN}",
+        f"seconds of a request: p50 {p50}, p95 {p95}",
+        f"VRAM {vram}, model {status.in_memory}",
+        f"errors {errors}, last error: {node.last_error or 'none'}",
     )
+    return Item(f"{state(node, run)}, {rate} texts/s", node.name, below)
 
 
 def _first(run: Snapshot, most: int) -> tuple[list[NodeNow], int]:
@@ -115,49 +112,11 @@ def _state_first(node: NodeNow, run: Snapshot) -> str:
     return f"{state(node, run)}{rate}: {node.name}"
 
 
-def node_rows(run: Snapshot, memory: Mapping[str, NodeStatus]) -> list[dict[str, Any]]:
-    """Return a row for each node, in plain values."""
-    return [_row(node, run, memory.get(node.name, NodeStatus(node.name))) for node in run.nodes]
-
-
 def state(node: NodeNow, run: Snapshot) -> str:
     """Return how a node is, in a word."""
     if node.name in run.down:
         return "down"
     return "rests" if node.state == "fails" else node.state
-
-
-def _row(node: NodeNow, run: Snapshot, memory: NodeStatus) -> dict[str, Any]:
-    heard = bool(node.breaker)
-    return {
-        "node": node.name,
-        "state": state(node, run),
-        "share": f"{node.share:.0%}" if heard else UNKNOWN,
-        "texts/s": round(node.now, 1) if heard else UNKNOWN,
-        "in flight": node.in_flight if heard else UNKNOWN,
-        "p50 s": round(node.p50, 3) if node.p50 else UNKNOWN,
-        "p95 s": round(node.p95, 3) if node.p95 else UNKNOWN,
-        "errors": node.errors if heard else UNKNOWN,
-        "breaker": node.breaker or UNKNOWN,
-        "VRAM": UNKNOWN if memory.gpu_memory is None else _vram(memory.gpu_memory),
-        "model": _residency(memory),
-        "last error": node.last_error,
-    }
-
-
-def _residency(memory: NodeStatus) -> str:
-    if memory.loaded is None:
-        return UNKNOWN
-    if memory.running is None:
-        return "not in memory"
-    on_gpu = memory.running.on_gpu
-    if on_gpu is None:
-        return "in memory"
-    return "in RAM" if on_gpu == 0 else f"{on_gpu:.0%} on GPU"
-
-
-def _vram(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 def _size(done: int, whole: int) -> str:

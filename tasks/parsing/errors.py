@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+# What to do next, for every kind of refusal.
 REMEDIES: Final = {
     "missing": "It is dropped from the table at the next run unless it comes back.",
     "not-a-file": "Only regular files are read; move it out of the folder, or leave it out (`exclude`).",
@@ -26,7 +27,6 @@ REMEDIES: Final = {
     "parser": "Run `python -m prefect_ollama.tasks.parsing.sandbox.child prefect_ollama.tasks.parsing.pdf.worker` on "
     "this host to see why it does not start.",
 }
-"""What to do next, for every kind of refusal."""
 
 # Kinds that stand for a limit that was reached; what was read before may be kept.
 LIMITS: Final = frozenset({"memory", "cpu-time", "wall-time", "crashed", "too-large"})

@@ -11,8 +11,8 @@ from prefect_ollama.tasks.parsing.format import DocumentFormat
 from prefect_ollama.tasks.parsing.parser import Parser
 from prefect_ollama.tasks.parsing.pdf import PDF
 
+# The first format also reads files with any other suffix, because a user may name a file with any suffix.
 FORMATS: Final[Sequence[DocumentFormat]] = (PDF,)
-"""The first format also reads files with any other suffix, because a user may name a file with any suffix."""
 
 
 def format_of(path: str | Path, formats: Sequence[DocumentFormat] = FORMATS) -> DocumentFormat:

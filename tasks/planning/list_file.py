@@ -18,8 +18,8 @@ from typing import Final
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.private_files import open_private, private_folder
 
+# What a source begins with that is such a file.
 MARK: Final = "@"
-"""What a source begins with that is such a file."""
 
 # Age at which the lists of killed runs are deleted. A run that lasts longer has read its list at its beginning.
 LEFT_S: Final = 7 * 24 * 3600.0

@@ -27,8 +27,8 @@ from prefect_ollama.tasks.planning.opening import opened_beneath
 # What the names of documents end in.
 SUFFIXES: Final = tuple(sorted({suffix for each in FORMATS for suffix in each.suffixes}))
 
+# Source name of files that were named one by one; their path is the absolute one.
 LISTED = "files"
-"""Source name of files that were named one by one; their path is the absolute one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from prefect_ollama.blocks.printable import printable
 
 RunLogger = logging.LoggerAdapter[logging.Logger]
 
+# Attribute that the log records of this project have.
 MARK: Final = "prefect_ollama"
-"""Attribute that the log records of this project have."""
 
+# Name of the logger for what is done outside of runs.
 OUTSIDE: Final = "prefect_ollama"
-"""Name of the logger for what is done outside of runs."""
 
 
 def run_logger() -> RunLogger:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     )
     from prefect_ollama.tasks.reporting.run_statistics import RunStatistics
     from prefect_ollama.tasks.reporting.sections import (
+        Item,
         Section,
         found_section,
         run_sections,
@@ -33,6 +34,7 @@ __all__ = [
     "TROUBLE",
     "FileReport",
     "IngestReport",
+    "Item",
     "NodeReport",
     "NodeTuning",
     "Outcome",

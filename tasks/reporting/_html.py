@@ -14,8 +14,8 @@ from prefect_ollama.tasks.reporting.sections import short_facts
 if TYPE_CHECKING:
     from prefect_ollama.tasks.reporting.report import IngestReport
 
+# Rows of a table at most.
 ROWS = 100
-"""Rows of a table at most."""
 
 
 def report_html(report: IngestReport) -> str:

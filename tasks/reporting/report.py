@@ -16,6 +16,7 @@ from prefect_ollama.tasks.reporting._html import report_html
 from prefect_ollama.tasks.reporting.run_statistics import RunStatistics, statistics_dict
 from prefect_ollama.tasks.reporting.sections import FAILED
 
+# What became of a file. The last four are those that a dry run would read, or a run that failed did not get to.
 Outcome = Literal[
     "stored",
     "partial",
@@ -31,10 +32,9 @@ Outcome = Literal[
     "tried again",
     "reread",
 ]
-"""What became of a file. The last four are those that a dry run would read, or a run that failed did not get to."""
 
+# Causes of failure of a node to list.
 CAUSES = 20
-"""Causes of failure of a node to list."""
 
 LEFT: frozenset[str] = frozenset({"new", "changed", "tried again", "reread"})
 

@@ -15,11 +15,11 @@ from prefect_ollama.blocks.nodes import NodeStatus
 if TYPE_CHECKING:
     from prefect_ollama.tasks.reporting.report import IngestReport
 
+# Entries that a page lists: files that need attention, of another outcome, of a dry run; dropped lines; nodes.
 ATTENTION, SOME, PLANNED, LINES, NODES = 100, 10, 50, 20, 100
-"""Entries that a page lists: files that need attention, of another outcome, of a dry run; dropped lines; nodes."""
 
+# Outcomes of files of which something is missing in the table.
 FAILED = ("failed", "partial", "failed before")
-"""Outcomes of files of which something is missing in the table."""
 
 _ORDER = (*FAILED, "new", "changed", "tried again", "reread", "stored", "renamed", "moved", "removed")
 

@@ -12,16 +12,16 @@ from typing import Literal
 
 from prefect_ollama.blocks.printable import printable
 
+# Text and axes: contrast of about 4 to white and to Prefect's dark ground.
 INK = "#757d89"
-"""Text and axes: contrast of about 4 to white and to Prefect's dark ground."""
 
+# Lines that should not draw the eye; with `opacity`.
 FAINT = "#9aa2ad"
-"""Lines that should not draw the eye; with `opacity`."""
 
 TROUBLE = "#d9534f"
 
+# One a thing; beyond the last they begin anew.
 HUES = ("#4a86c5", "#d9892b", "#4fa66a", "#a274c4", "#c96a8b", "#2fa3a8", "#a08a3c", "#7f8fa6")
-"""One a thing; beyond the last they begin anew."""
 
 
 class Svg:

@@ -14,8 +14,8 @@ from prefect_ollama.tasks.parsing import DocumentFormat, ParseOptions, Parser, f
 from prefect_ollama.tasks.planning import file_of, location
 from prefect_ollama.tasks.searching.filter import day_of, named
 
+# Dots per inch of a page's picture: a page of A4 has 910 by 1,286 of them.
 DPI = 110
-"""Dots per inch of a page's picture: a page of A4 has 910 by 1,286 of them."""
 
 
 @dataclass(frozen=True, slots=True)

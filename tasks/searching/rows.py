@@ -9,9 +9,9 @@ from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import VerifiedCluster, cosine, digits, full_name, least_cosine, server_of
 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
 
+# Rows of a table without a fingerprint that an ingest embeds again: among 96 real chunks 44 had other vectors by
+# another version of Ollama, and half of these rows are chosen among those that a version can change.
 ROWS_COMPARED = 24
-"""Rows of a table without a fingerprint that an ingest embeds again: among 96 real chunks 44 had other vectors by
-another version of Ollama, and half of these rows are chosen among those that a version can change."""
 
 # The same for a question, which waits for it.
 ROWS_COMPARED_BY_SEARCH = 8

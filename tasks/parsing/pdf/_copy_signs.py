@@ -18,8 +18,8 @@ _baseline = itemgetter(4)
 _LETTER: Final = r"([^\W\d_])"
 _DOUBLED: Final = re.compile(rf"{_LETTER}\1{_LETTER}\2{_LETTER}\3|{_LETTER}\4\4{_LETTER}\5\5")
 
+# Number of a block and of a line in it.
 Place = tuple[int, int]
-"""Number of a block and of a line in it."""
 
 
 def suspicious_lines(blocks: list[TextBlock], text: bytes) -> set[Place]:

@@ -27,10 +27,7 @@ _LONGEST_CELL: Final = 600
 _LONG_LINES: Final = 45
 # A table has no more columns. Text with more gaps side by side is spaced out in another way.
 _MOST_COLUMNS: Final = 30
-# With so many rows, one of them may reach over a gap between columns.
-_SOME_ROWS: Final = 3
-# Lengths from here on are in sizes of the type. Texts with at least this space between them are separate cells.
-_APART: Final = 0.2
+# Lengths from here on are in sizes of the type.
 # Baselines of lines that are one below the other, and not beside each other, differ by at least this.
 _BELOW: Final = 0.9
 # Baselines of lines in one cell differ by at most this.

@@ -20,7 +20,6 @@ from prefect_ollama.tasks.parsing.pdf._structure import build_pages
 
 _REPAIR: Final = "Open and save the file with a PDF viewer, or get a fresh copy."
 _OCR: Final = "See whether the page shows in a PDF viewer; raise the limits if it does."
-_OCR_TIME: Final = "Raise `ocr_seconds`, or lower `ocr_dpi`."
 
 
 class AssembledDocument(NamedTuple):

@@ -29,8 +29,8 @@ PICTURE: Final = b"PICTURE"  # a page as PNG, in Base64
 FAILED: Final = b"FAILED"  # the whole file: kind, message
 DONE: Final = b"DONE"  # what else there is to the document; CPU seconds, memory
 
+# Most bytes of a line that holds no page.
 SHORT: Final = 2**24
-"""Most bytes of a line that holds no page."""
 
 # Most bytes of any line.
 MAX_MESSAGE_BYTES: Final = 2**26
