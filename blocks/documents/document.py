@@ -117,7 +117,8 @@ class Hit:
         page_from: First page, counted from 1.
         page_to: Last page.
         heading: Headings above the passage.
-        score: The larger the better: by the mode of the search cosine similarity, BM25, or both fused.
+        score: The larger the better: by the mode of the search cosine similarity, BM25, or both fused, less what a
+            passage close to a better one on the same page loses.
         doc_id: The document.
         chunk_id: The chunk.
         position: The chunk's place in the document, counted from 0.
