@@ -25,16 +25,16 @@ cache = App(
 @cache.default
 def look(*, folder: FolderOption = None, json: JsonOption = False, loud: Loudness = NORMAL) -> int:
     """Show what the vector cache holds."""
-    return _told(folder, empty=False, json=json, loud=loud)
+    return _show_stats(folder, empty=False, json=json, loud=loud)
 
 
 @cache.command(help_epilogue=examples("prefect-ollama cache clear"))
 def clear(*, folder: FolderOption = None, json: JsonOption = False, loud: Loudness = NORMAL) -> int:
     """Empty the vector cache, and show what it held. Runs may go on meanwhile; they embed again what they need."""
-    return _told(folder, empty=True, json=json, loud=loud)
+    return _show_stats(folder, empty=True, json=json, loud=loud)
 
 
-def _told(folder: str | None, *, empty: bool, json: bool, loud: Loudness) -> int:
+def _show_stats(folder: str | None, *, empty: bool, json: bool, loud: Loudness) -> int:
     def run() -> int:
         from dataclasses import asdict
 

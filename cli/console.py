@@ -24,7 +24,7 @@ OK, INCOMPLETE, USAGE = 0, 1, 2
 
 STARTING: Final = "Starting Prefect…"
 
-# Time for what Prefect's server has not been told when a command is interrupted.
+# Seconds to send logs and states to Prefect's server after an interruption.
 DRAIN_S: Final = 1.0
 
 KEPT: Final = "What was stored is kept; run again to go on."
@@ -110,7 +110,7 @@ def guarded(
     kept: str = "",
     prefect: bool = True,
 ) -> int:
-    """Run a command and return its exit status; errors of ours are told in words, with no traceback.
+    """Run a command and return its exit status; errors of ours are shown as text, without a traceback.
 
     Args:
         run: The command.
@@ -123,9 +123,9 @@ def guarded(
     try:
         if not loud.quiet:
             print(first, file=sys.stderr, flush=True)
-        return _told(run, json=json, loud=loud, prefect=prefect)
+        return _with_errors_shown(run, json=json, loud=loud, prefect=prefect)
     except BaseException:
-        # Whatever came of the interruption on its way up, the user asked for it.
+        # Any error after an interruption is its consequence, so the user sees no traceback.
         if stopping.status is None:
             raise
         stopping.wait_until_told()
@@ -144,8 +144,8 @@ def _drain() -> None:
             getattr(loaded, name).drain_all(timeout=DRAIN_S)
 
 
-def _told(run: Callable[[], int], *, json: bool, loud: Loudness, prefect: bool) -> int:
-    """Run a command and tell its errors."""
+def _with_errors_shown(run: Callable[[], int], *, json: bool, loud: Loudness, prefect: bool) -> int:
+    """Run a command, and show its errors on stderr."""
     try:
         _show_lines(loud, prefect=prefect)
         return run()

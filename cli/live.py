@@ -123,10 +123,10 @@ def _cells(node: NodeNow, run: Snapshot) -> list[Text]:
     cells = [line(node.name), line(how, _STYLES[how])]
     if not node.breaker:
         return [*cells, *(Text() for _ in range(5))]
-    told = (
+    values = (
         f"{node.now:,.0f}",
         f"{node.share:.0%}",
         str(node.in_flight),
         clock(node.p95) if node.p95 else "",
     )
-    return [*cells, *map(line, told), line(node.errors or "", "yellow")]
+    return [*cells, *map(line, values), line(node.errors or "", "yellow")]

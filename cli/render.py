@@ -48,7 +48,7 @@ def _section(section: Section) -> Iterator[RenderableType]:
     if section.columns:
         cells = ((item.name, *item.cells) for item in shown)
         yield Fitted(section.columns, cells, drop=section.drop, numbers=NUMBERS)
-        yield from (line(f"{item.name}: {told}", "yellow") for item in shown for told in item.below)
+        yield from (line(f"{item.name}: {text}", "yellow") for item in shown for text in item.below)
     else:
         if section.title:
             yield line(section.title, "bold")
@@ -138,24 +138,24 @@ def runs(found: Sequence[Run]) -> RenderableType:
         when = _time(run.started_at)
         if run.ended_at is not None:
             when += f", {(run.ended_at - run.started_at).total_seconds():.1f} s"
-        told = [f"{run.kind} of {run.source}" if run.source else run.kind, f"{when}, on {run.host}"]
+        lines = [f"{run.kind} of {run.source}" if run.source else run.kind, f"{when}, on {run.host}"]
         if run.counts:
-            told.append(
+            lines.append(
                 ", ".join(f"{count:g} {name.replace('_', ' ')}" for name, count in run.counts.items())
             )
         parts.append(line(f"{run.run_id} ({run.status})", "bold"))
-        parts.append(Padding(Group(*map(line, told)), (0, 0, 0, 3), expand=False))
+        parts.append(Padding(Group(*map(line, lines)), (0, 0, 0, 3), expand=False))
     return Group(*parts)
 
 
 def maintenance(what: Maintenance) -> RenderableType:
     """Return what maintenance did, as a table."""
-    told = [f"{step[:1].upper()}{step[1:]}." for step in what.done] or ["Nothing was due."]
+    lines = [f"{step[:1].upper()}{step[1:]}." for step in what.done] or ["Nothing was due."]
     if what.left_over_files:
-        told.append(f"Deleted {what.left_over_files} files that killed writers left.")
+        lines.append(f"Deleted {what.left_over_files} files that killed writers left.")
     if what.peak_bytes:
-        told.append(f"It took {what.seconds:.1f} s and {what.peak_bytes / 2**20:.0f} MiB of memory.")
-    return Group(*map(line, told))
+        lines.append(f"It took {what.seconds:.1f} s and {what.peak_bytes / 2**20:.0f} MiB of memory.")
+    return Group(*map(line, lines))
 
 
 def cache(stats: CacheStats, *, emptied: bool) -> RenderableType:

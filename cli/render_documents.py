@@ -46,8 +46,8 @@ def documents(rows: Sequence[Document]) -> RenderableType:
         ]
     wrong = [row for row in rows if row.reason]
     for row in wrong:
-        told = [line(text) for text in (row.reason, row.remedy) if text]
-        parts += [line(f"{row.path} ({row.status})", "red"), Padding(Group(*told), (0, 0, 0, 2))]
+        lines = [line(text) for text in (row.reason, row.remedy) if text]
+        parts += [line(f"{row.path} ({row.status})", "red"), Padding(Group(*lines), (0, 0, 0, 2))]
     stored = sum(row.chunks > 0 for row in rows)
     pages, count = sum(row.pages for row in rows), sum(row.chunks for row in rows)
     parts.append(
@@ -64,7 +64,7 @@ def chunks(document: Document, parts: Sequence[Chunk], *, prefix: str) -> Render
         parts: Its chunks, in reading order.
         prefix: The prompt that the table puts before each text.
     """
-    told = [line(f"{document.path} ({document.status})", "bold")]
+    lines = [line(f"{document.path} ({document.status})", "bold")]
     about = [
         document.title,
         document.author,
@@ -72,11 +72,11 @@ def chunks(document: Document, parts: Sequence[Chunk], *, prefix: str) -> Render
         f"{len(parts)} chunks",
         _day(document),
     ]
-    told.append(line(", ".join(filter(None, about)), "dim"))
-    told += [line(text, "yellow") for text in (document.reason, document.remedy) if text]
+    lines.append(line(", ".join(filter(None, about)), "dim"))
+    lines += [line(text, "yellow") for text in (document.reason, document.remedy) if text]
     if prefix:
-        told.append(line(f"Before each embedded text stands the prompt {prefix!r}.", "dim"))
-    shown: list[RenderableType] = [*told]
+        lines.append(line(f"Before each embedded text stands the prompt {prefix!r}.", "dim"))
+    shown: list[RenderableType] = [*lines]
     for each in parts:
         head = f"{each.position}. page {each.page_from}"
         head += f"-{each.page_to}" if each.page_to != each.page_from else ""

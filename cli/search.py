@@ -268,7 +268,7 @@ def flow_filter(only: Only) -> FlowOnly:
 
 
 def write_pictures(folder: Path, found: Sequence[Hit], question: int, options: Any) -> list[list[str]]:
-    """Write the pages of hits into a folder; return the files of each hit. What cannot be drawn is told on stderr."""
+    """Write the pages of hits into a folder, and return the files of each hit. Failed pages are named on stderr."""
     from prefect_ollama.tasks.searching import page_pictures
 
     files: list[list[str]] = [[] for _ in found]

@@ -102,8 +102,8 @@ def ingest_pdfs(
         ConfigurationError: A parameter or block cannot work; nothing was started.
         TableError: The table holds vectors of another model, chunker or prompt, or cannot be written.
         ClusterError: No node works. What was stored and embedded before is kept.
-        DocumentsFailed: Files are not stored whole, and the run was told to fail for them; all the rest is done.
-        ServerLost: Prefect's server went away in mid-run and did not come back; all the rest is done.
+        DocumentsFailed: Files are not stored whole, and `fail_if_files_fail` is set; the rest is done.
+        ServerLost: Prefect's server failed during the run, and did not come back; the rest is done.
         ModelFilesError: The table's chunks were counted with the embedded model's tokenizer, and it is not here.
 
     Requires: the folder readable and the table writable on the machine that runs it; a node that can be reached
@@ -313,11 +313,11 @@ def _maintain(place: StoreSpec, maintenance_process: MaintenanceProcess) -> None
             Opaque(place), Opaque(maintenance_process), force=False, keep_days=KEEP_DAYS, memory_mb=MEMORY_MB
         )
     except TableError as error:
-        run_logger().warning("The table could not be looked after: %s", error)
+        run_logger().warning("The maintenance of the table failed: %s", error)
 
 
 def _published(run: IngestRun, model: str) -> IngestReport:
-    """Tell Prefect what was done, once its server is there to be told."""
+    """Publish the run in Prefect, once its server answers, and return the report."""
     report = run.report(model=model)
     run.metrics.end(report, run.status)
     wait_for_server()

@@ -1,4 +1,4 @@
-"""What runs did to a table, and the way back."""
+"""List the runs that changed a table, and roll them back."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def search_table(
 def rerank_passages(
     reranker: Opaque[Reranker], question: str, hits: Opaque[Sequence[Hit]], limit: int, count: int
 ) -> tuple[list[Hit], str]:
-    """Order passages anew; return the best ones, and a note if the order of the search stays.
+    """Reorder passages; return the best ones, and a note if the order of the search stays.
 
     Args:
         reranker: The endpoint.

@@ -85,10 +85,10 @@ def save_tuning(node: Opaque[NodeSpec], *, name: str, in_flight: int | None, tex
     except ConfigurationError as error:
         logger.warning("%s", error)
         return str(error)
-    told = {"requests at once": in_flight, "texts in a request": texts}
+    limits = {"requests at once": in_flight, "texts in a request": texts}
     logger.info(
         "%s: saved %s",
         name,
-        " and ".join(f"{count} {what}" for what, count in told.items() if count is not None),
+        " and ".join(f"{count} {what}" for what, count in limits.items() if count is not None),
     )
     return ""

@@ -122,7 +122,7 @@ def test_a_run_shows_its_progress_its_nodes_and_its_course(
     (page,) = found["ingest-report"]
     assert report.efficiency is not None
     assert 0 < report.efficiency <= 1
-    assert f"The nodes gave {report.efficiency:.0%} of what they can" in str(page.data)
+    assert f"Efficiency {report.efficiency:.0%}: the part of the texts" in str(page.data)
     picture = re.search(r"!\[[^]]*\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)", str(page.data))
     assert picture is not None
     drawn = "".join(ElementTree.fromstring(base64.b64decode(picture[1])).itertext())

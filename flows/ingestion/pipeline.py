@@ -58,13 +58,13 @@ def run_bundles(
 
     Raises:
         ClusterError: No node is left. What was embedded is stored or in the cache.
-        Exception: Whatever else a task failed with that is not about a file.
+        Exception: A task failed, and no file is the cause.
     """
     plan = run.plan
     reread = frozenset(file.path for file in plan.reread)
     again = frozenset(file.path for file in (*plan.changed, *plan.again)) | reread
     bundles = Bundles(plan.source, plan.to_read, again, _bundle_chunks(embedding.cluster))
-    # As a run that is gone on with cuts it: then Prefect has kept the results of the same bundles.
+    # Cut bundles exactly as an interrupted run did, so that its persisted results match.
     bundles.learn(sum(row.size for row in plan.unchanged), sum(row.chunks for row in plan.unchanged))
     kept = PersistedResults()
     under_way = _UnderWay(Opaque(chunking_plan), Opaque(embedding), kept)
@@ -81,20 +81,20 @@ def run_bundles(
             bundles.learn(
                 done.result.statistics.size, sum(len(each.chunks) for each in done.result.documents)
             )
-            result = replace(done.result, failed=_told(done.result.failed, reread))
-            run.count(result, anew=not done.cached)
+            result = replace(done.result, failed=_with_state(done.result.failed, reread))
+            run.count(result, embedded_now=not done.cached)
             writer.add(replace(result, failed=_without(result.failed, reread)), done.kept)
         elif stopped is not None:
-            pass  # its files are left to do
+            pass  # its files stay for the next run
         elif done.vanished:
-            under_way.start([done.bundle], anew=True)
+            under_way.start([done.bundle], fresh=True)
         elif done.lost is None:
             stopped = done.error
         elif len(done.bundle.files) > 1:
-            # One of its files took the worker with it; alone, it takes no other along.
+            # One of its files killed the worker. In a bundle of its own it fails no other file.
             under_way.start([_part(done.bundle, file) for file in done.bundle.files])
         else:
-            failed = _told(_failed(done.bundle, done.lost), reread)
+            failed = _with_state(_failed(done.bundle, done.lost), reread)
             run.note_failed(failed)
             writer.add_failed(_without(failed, reread))
     writer.flush()
@@ -113,15 +113,15 @@ def run_bundles(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Done:
-    """A bundle that has come back.
+    """A bundle that is done.
 
     Attributes:
         bundle: The bundle.
-        result: What became of it; None where it failed.
+        result: Its documents; None if it failed.
         cached: Whether the result is one that Prefect had kept from an earlier run.
         kept: The file in which Prefect keeps the result.
         error: Why it failed.
-        lost: The same, where the files may be at fault: they could not be parsed, or took a worker with them.
+        lost: The same, if a file may be the cause: it could not be parsed, or killed its worker.
         vanished: Whether the result that Prefect kept could not be read.
     """
 
@@ -135,40 +135,40 @@ class _Done:
 
 
 class _UnderWay:
-    """Bundles in progress on the workers. They come back in the order in which they are done."""
+    """Bundles in progress on the workers, in the order in which they end."""
 
     def __init__(
         self, chunking_plan: Opaque[ChunkingPlan], embedding: Opaque[Embedding], kept: PersistedResults
     ) -> None:
-        self._cutting = chunking_plan
+        self._chunking_plan = chunking_plan
         self._embedding = embedding
         self._kept = kept
         self._done: Completions[Any] = Completions()
         self._bundles: dict[Any, tuple[Bundle, IngestFuture[Any]]] = {}
-        self._anew: set[Any] = set()
+        self._fresh: set[Any] = set()
 
     def __len__(self) -> int:
         return len(self._bundles)
 
-    def start(self, bundles: Sequence[Bundle], *, anew: bool = False) -> None:
+    def start(self, bundles: Sequence[Bundle], *, fresh: bool = False) -> None:
         """Submit bundles to the workers.
 
         Args:
             bundles: The bundles.
-            anew: Whether to use no result that Prefect has persisted, and to persist none.
+            fresh: Whether to use no result that Prefect has persisted, and to persist none.
         """
         if not bundles:
             return
         parsed = parse_bundle.map(
-            [Opaque(bundle) for bundle in bundles], chunking_plan=unmapped(self._cutting)
+            [Opaque(bundle) for bundle in bundles], chunking_plan=unmapped(self._chunking_plan)
         )
-        task = without_kept_results(embed_bundle) if anew else self._kept.of(embed_bundle)
+        task = without_kept_results(embed_bundle) if fresh else self._kept.of(embed_bundle)
         embedded = task.map(parsed, embedding=unmapped(self._embedding))
         for bundle, before, after in zip(bundles, parsed, embedded, strict=True):
             self._bundles[after.task_run_id] = (bundle, before)  # type: ignore[assignment]
             self._done.add(after)  # type: ignore[arg-type]
-            if anew:
-                self._anew.add(after.task_run_id)
+            if fresh:
+                self._fresh.add(after.task_run_id)
 
     def next(self) -> _Done:
         future = next(self._done)
@@ -183,8 +183,8 @@ class _UnderWay:
             # Another run over the same files may have stored the bundle and deleted its result, after this run found
             # the result and before it read it. The vectors are in the cache.
             vanished = not lost and not isinstance(error, PrefectOllamaError)
-            anew = future.task_run_id in self._anew
-            done = _Done(bundle, error=error, lost=lost, vanished=vanished and not anew)
+            vanished = vanished and future.task_run_id not in self._fresh
+            done = _Done(bundle, error=error, lost=lost, vanished=vanished)
         else:
             done = _Done(bundle, result, future.state.name == "Cached", self._kept.file(future.state))
         future.release()
@@ -226,7 +226,7 @@ def _failed(bundle: Bundle, error: Exception) -> list[Document]:
     ]
 
 
-def _told(failed: Sequence[Document], reread: frozenset[str]) -> tuple[Document, ...]:
+def _with_state(failed: Sequence[Document], reread: frozenset[str]) -> tuple[Document, ...]:
     """Add to documents that could not be read again that their earlier version stays in the table."""
     state = "It did not change, and what was read of it before stays in the table."
     return tuple(

@@ -84,23 +84,23 @@ class IngestRun:
             self._begin(store)
             self.end()
 
-    def count(self, bundle: EmbeddedBundle, *, anew: bool) -> None:
+    def count(self, bundle: EmbeddedBundle, *, embedded_now: bool) -> None:
         """Note the outcome of a bundle.
 
         Args:
             bundle: The bundle.
-            anew: Whether this run embedded it. Otherwise an earlier run did, and this one only stores it.
+            embedded_now: Whether this run embedded it. Otherwise an earlier run did, and this one only stores it.
         """
         for each in bundle.documents:
             row = replace(each.document, chunks=len(each.chunks))
             outcome: Outcome = "partial" if row.status == PARTIAL else "stored"
             self._files[row.path] = FileReport.of(row, outcome, bundle.left_out.get(row.path))
-        counted = bundle.statistics if anew else bundle.statistics.of_an_earlier_run()
+        counted = bundle.statistics if embedded_now else bundle.statistics.of_an_earlier_run()
         self._statistics += counted
         self.metrics.count(counted)
         self._report_failed(bundle.failed, bundle.left_out)
         self._failures.tell(each.document for each in bundle.documents if each.document.status == PARTIAL)
-        if not anew:
+        if not embedded_now:
             return
         self._by_node.update(bundle.by_node)
         self._figures[bundle.worker] = bundle.nodes

@@ -41,7 +41,7 @@ class ServerWatch:
         self.missed = 0
         self._logger = run_logger()
         self._gone: float | None = None
-        self._told = False
+        self._warned = False
         self._client: SyncPrefectClient
         self._thread = PeriodicThread(
             self._look, LOOK_EVERY, name="server watch", within=self._connected
@@ -59,15 +59,15 @@ class ServerWatch:
     def _look(self) -> None:
         error = self._client.api_healthcheck()
         if error is None:
-            if self._told and self._gone is not None:
+            if self._warned and self._gone is not None:
                 self._logger.info("Prefect's server is back after %.0f s.", time.monotonic() - self._gone)
-            self._gone, self._told = None, False
+            self._gone, self._warned = None, False
             return
         self.missed += 1
         if self._gone is None:
             self._gone = time.monotonic()
-        elif not self._told:
-            self._told = True
+        elif not self._warned:
+            self._warned = True
             self._logger.warning(
                 "Prefect's server does not answer (%s). The run continues, and reports its results later.",
                 error,
@@ -81,7 +81,7 @@ def wait_for_server() -> None:
         ServerLost: It did not answer for `SERVER_TIMEOUT_S`.
     """
     deadline = time.monotonic() + SERVER_TIMEOUT_S
-    told = False
+    warned = False
     with _impatient_client() as client:
         if client.server_type == ServerType.EPHEMERAL:
             return
@@ -92,8 +92,8 @@ def wait_for_server() -> None:
                     state="The run has done and stored all its work; only Prefect does not know it.",
                     remedy="Start the server; the next run of this flow reports how this one ended.",
                 ) from error
-            if not told:
-                told = True
+            if not warned:
+                warned = True
                 run_logger().warning(
                     "The run is done, and waits up to %.0f minutes for Prefect's server, to report its end.",
                     SERVER_TIMEOUT_S / 60,

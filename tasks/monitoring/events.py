@@ -123,16 +123,16 @@ class FailureEvents:
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
-        self._told = 0
+        self._emitted = 0
         self._more = 0
 
     def tell(self, rows: Iterable[Document]) -> None:
         """Emit events for documents that are not stored, or not whole."""
         for row in rows:
-            if self._told >= MOST:
+            if self._emitted >= MOST:
                 self._more += 1
                 continue
-            self._told += 1
+            self._emitted += 1
             emit(
                 "document.failed",
                 row.doc_id,

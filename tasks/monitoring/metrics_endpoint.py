@@ -95,15 +95,15 @@ def _pushed(gateway: str, handler: Handler, source: str, logger: RunLogger) -> I
             return hidden(str(error))
         return ""
 
-    told = False
+    warned = False
 
-    def push_and_tell_once() -> None:
-        nonlocal told
-        if (error := push()) and not told:
-            told = True
+    def push_and_warn_once() -> None:
+        nonlocal warned
+        if (error := push()) and not warned:
+            warned = True
             logger.warning("Metrics do not reach %s: %s. The run goes on.", gateway, error)
 
-    thread = PeriodicThread(push_and_tell_once, PUSH_EVERY, name="metrics").start()
+    thread = PeriodicThread(push_and_warn_once, PUSH_EVERY, name="metrics").start()
     try:
         yield
     finally:

@@ -134,14 +134,14 @@ class LiveNodes:
         process.nodes |= nodes
 
     def _node(self, name: str, total: int, now: float) -> NodeNow:
-        told = [
+        known = [
             (process, process.nodes[name]) for process in self._processes.values() if name in process.nodes
         ]
-        if not told:
+        if not known:
             return NodeNow(name, "unknown")
-        told.sort(key=lambda each: each[0].heard)
-        active = [node for process, node in told if now - process.heard < SILENT]
-        stats = [node for _, node in told]
+        known.sort(key=lambda each: each[0].heard)
+        active = [node for process, node in known if now - process.heard < SILENT]
+        stats = [node for _, node in known]
         states = {node.state for node in active or stats[-1:]}
         breaker = next(state for state in ("closed", "half-open", "open") if state in states)
         in_flight = sum(node.in_flight for node in active)

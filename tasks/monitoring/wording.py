@@ -41,8 +41,8 @@ def log_line(run: Snapshot) -> str:
     """Return how far and how fast a run is, with the state and the rate of each node, or its share at the end."""
     some, more = _first(run, IN_A_LINE)
     named = [f"{node.name} {node.share:.0%}" if run.ended else _briefly(node, run) for node in some]
-    told = ", ".join([*named, *([f"{more} more"] if more else [])])
-    return f"{how_far(run)}; {how_fast(run)}" + (f" ({told})" if told else "")
+    states = ", ".join([*named, *([f"{more} more"] if more else [])])
+    return f"{how_far(run)}; {how_fast(run)}" + (f" ({states})" if states else "")
 
 
 def progress_text(run: Snapshot) -> str:

@@ -1,6 +1,6 @@
-"""The report of a run as HTML, which a notebook shows as tables.
+"""The report of a run as HTML tables, for notebooks.
 
-Guarantees: what comes from outside shows as the text it is; the length is bounded however many files a run has.
+Guarantees: text from outside is escaped. The length is bounded, whatever the number of files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROWS = 100
 
 
 def report_html(report: IngestReport) -> str:
-    """Return the report: its totals, the files that need attention, the nodes."""
+    """Return tables of the totals, the files that need attention, and the nodes."""
     totals = {"run": report.run_id, "source": report.source, "table": report.table, **short_facts(report)}
     totals["files"] = f"{len(report.files)} ({report.summary})"
     parts = [_table(("", ""), list(totals.items()))]

@@ -1,19 +1,20 @@
-"""Scales: where an axis has its marks, and how times are written beside them."""
+"""The marks of an axis, and times as text."""
 
 from __future__ import annotations
 
 import math
 
+# Round times in seconds: 30 s, 5 min, 1 h. Multiples of ten seconds would give marks such as 16 min 40 s.
 _CLOCK = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
 
 def steps(most: float, *, about: int = 5, time: bool = False) -> list[float]:
-    """Round values from 0 to at most `most`.
+    """Return round values from 0 to at most `most`.
 
     Args:
-        most: The largest value to be shown, above 0.
-        about: How many there should be, roughly.
-        time: Whether these are seconds, which are round where a clock's are.
+        most: The largest value of the axis, above 0.
+        about: Approximate number of values.
+        time: Whether the values are seconds; round ones are then minutes, hours and days.
     """
     rough = most / about
     if time and rough >= 1:
@@ -25,7 +26,7 @@ def steps(most: float, *, about: int = 5, time: bool = False) -> list[float]:
 
 
 def clock(seconds: float) -> str:
-    """A time for people: `0.5 s`, `42 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    """Return a time as text: `0.5 s`, `42 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
     if seconds < 10:
         return f"{round(seconds, 1):g} s"
     whole = round(seconds)

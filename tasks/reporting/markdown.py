@@ -1,9 +1,8 @@
-"""The report of a run as a page: the Markdown that Prefect's UI shows as an artifact.
+"""The report of a run as Markdown, which Prefect's UI shows as an artifact.
 
-Guarantees: its length is bounded however many files a run has, files that need attention stand first; what comes
-from outside, such as a file's name, a reason or a node's words, shows as the text it is and never as Markdown or
-HTML. Only numbers stand in tables: both of Prefect's UIs cut a table off that is wider than their column of text, which
-a long name makes it, and fold a list.
+Guarantees: the length is bounded, whatever the number of files. Files that need attention come first. Text from
+outside, such as file names and errors of nodes, is escaped. Names are in lists, not in tables: both of Prefect's UIs
+cut off a table that is wider than their column of text, and fold a list.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def report_markdown(report: IngestReport, *, picture: str = "") -> str:
 
     Args:
         report: The report.
-        picture: Markdown that shows the run over time, put below its totals; empty for none.
+        picture: Markdown with the chart of the run, below its totals; empty for none.
     """
     parts = [
         f"## {headline(report)}",
@@ -35,7 +34,7 @@ def report_markdown(report: IngestReport, *, picture: str = "") -> str:
         "\n".join(f"- **{fact.label}**: {escape_markdown(fact.text)}" for fact in run_facts(report)),
         picture,
         *map(section_markdown, run_sections(report)),
-        *_way_back(report),
+        *_roll_back(report),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -57,7 +56,7 @@ def _item(item: Item, columns: Sequence[str]) -> str:
     return "\n  - ".join([said, *map(escape_markdown, (*item.below, *cells))])
 
 
-def _way_back(report: IngestReport) -> Iterator[str]:
+def _roll_back(report: IngestReport) -> Iterator[str]:
     if not report.version:
         return
     uri, _, table = report.table.rpartition("/")
@@ -71,35 +70,35 @@ def _way_back(report: IngestReport) -> Iterator[str]:
         *([] if usual else ["--table", table]),
     ]
     place = repr(uri) if usual else f"LanceTable(uri={uri!r}, table={table!r})"
-    yield "### The way back"
+    yield "### Roll back"
     yield (
-        f"The table is at version {report.version}. To make it what it was before this run, start the flow "
+        f"The table is at version {report.version}. To restore it as it was before this run, start the flow "
         f"`roll-back` in the UI with `{report.run_id}` as *Run*, or"
     )
     yield _fenced("sh", shlex.join(command))
     yield _fenced("python", f"roll_back({report.run_id!r}, {place})")
     if "://" in uri:
-        yield "A table that needs storage options is named by its block instead (`--block`, or its name)."
+        yield "If the table needs storage options, name its block instead (`--block`, or its name)."
 
 
 def _fenced(language: str, code: str) -> str:
-    """A block of code in a fence longer than any that the code holds."""
+    # The fence is longer than any run of backticks in the code, which would end it.
     longest = max((len(ticks) for ticks in re.findall("`+", code)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{printable(code, lines=True)}\n{fence}"
 
 
 def run_chart(report: IngestReport, timeline: Timeline | None) -> str:
-    """Markdown that shows how a run went.
+    """Return the chart of a run as Markdown.
 
-    The picture is in the text itself, so that it lasts as long as the artifact and needs nothing from elsewhere.
+    The picture is a `data:` URI, so it exists as long as the artifact and loads nothing.
 
     Args:
         report: The report.
-        timeline: What each node did when, None where nobody watched.
+        timeline: The work of each node over time; None if the run was not watched.
 
     Returns:
-        The Markdown, empty where no node embedded anything.
+        The Markdown; empty if no node embedded anything.
     """
     parts: list[str] = []
     picture = draw_timeline(timeline) if timeline is not None else None
@@ -107,7 +106,7 @@ def run_chart(report: IngestReport, timeline: Timeline | None) -> str:
         parts.append(f"![Texts a second over the run, by node]({picture.uri()})")
     if report.efficiency is not None:
         parts.append(
-            f"The nodes gave {report.efficiency:.0%} of what they can: of the texts that they would have embedded at "
-            "their own rates, had none of them waited from the first text to the last."
+            f"Efficiency {report.efficiency:.0%}: the part of the texts that the nodes would have embedded at their "
+            "own rates without ever waiting, from the first text to the last."
         )
     return "\n\n".join(parts)

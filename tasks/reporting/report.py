@@ -1,4 +1,4 @@
-"""What a run did, for people and for programs: every file's fate, and every node's share."""
+"""The report of a run: the outcome of each file, and the share of each node."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prefect_ollama.tasks.reporting._html import report_html
 from prefect_ollama.tasks.reporting.run_statistics import RunStatistics, statistics_dict
 from prefect_ollama.tasks.reporting.sections import FAILED
 
-# What became of a file. The last four are those that a dry run would read, or a run that failed did not get to.
+# The outcome of a file. The last four are of files that a dry run would read, or that a failed run did not reach.
 Outcome = Literal[
     "stored",
     "partial",
@@ -33,29 +33,31 @@ Outcome = Literal[
     "reread",
 ]
 
-# Causes of failure of a node to list.
+# Causes of failure that the report lists for each node, so that its length is bounded.
 CAUSES = 20
 
+# Files that are left to do.
 LEFT: frozenset[str] = frozenset({"new", "changed", "tried again", "reread"})
 
+# Files whose document in the table agrees with the file, or is removed with it.
 UP_TO_DATE: frozenset[str] = frozenset({"stored", "unchanged", "renamed", "moved", "removed", "kept"})
 
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What became of one file.
+    """The outcome of one file.
 
     Attributes:
         path: Path within the source.
-        outcome: In a word.
-        pages: Its pages.
-        chunks: Its chunks in the table.
+        outcome: The outcome.
+        pages: Number of pages.
+        chunks: Number of its chunks in the table.
         reason: Why it failed or is partial.
         remedy: What to do about it.
-        node_seconds: Node time that went into it.
-        notes: What of it was not read, such as attached files, though the file is stored.
-        dropped_lines: Lines that parsing left out on purpose, with rule and count; a last one without text counts those
-            that are not listed.
+        node_seconds: Time that nodes spent on it, in seconds.
+        notes: Parts of a stored file that were not read, such as attached files.
+        dropped_lines: Lines that parsing left out on purpose, with rule and count. A last line without text counts
+            those that are not listed.
     """
 
     path: str
@@ -70,7 +72,13 @@ class FileReport:
 
     @classmethod
     def of(cls, row: Document, outcome: Outcome, left_out: LeftOut | None = None) -> FileReport:
-        """The report of a manifest row, with what of the file is not in its chunks."""
+        """Return the report of a manifest row.
+
+        Args:
+            row: The row.
+            outcome: The outcome.
+            left_out: The parts of the file that are not in its chunks.
+        """
         left_out = left_out or LeftOut()
         return cls(
             row.path,
@@ -87,15 +95,15 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """What one node did.
+    """The work of one node.
 
     Attributes:
         name: Its name.
-        texts: Chunks whose vector came from it.
+        texts: Number of chunks whose vector came from it.
         share: Part of all chunks that nodes embedded, 0 to 1.
-        busy_seconds: Time in which it had work.
-        texts_per_second: Mean over its busy time.
-        errors: Cause to count.
+        busy_seconds: Time in which it had work, in seconds.
+        texts_per_second: Mean rate while it had work.
+        errors: Number of errors by cause.
         note: Why it was left out, or its last error.
     """
 
@@ -107,10 +115,10 @@ class NodeReport:
     errors: dict[str, int]
     note: str = ""
 
-    def told(self) -> list[str]:
-        """Return a line for each cause of failure with its count, most frequent first, and why it was left out.
+    def error_lines(self) -> list[str]:
+        """Return a line for each cause of failure with its count, the most frequent first, and why it was left out.
 
-        The last error stands there with what to do about it.
+        The line of the last error also has its remedy.
         """
         lines: list[str] = []
         last = self.note
@@ -127,24 +135,24 @@ class NodeReport:
 
 @dataclass(frozen=True, slots=True)
 class IngestReport(RunStatistics, Awaitable):
-    """What a run did, with what it counted (`RunStatistics`).
+    """The report of a run, with its counters (`RunStatistics`).
 
     Attributes:
         run_id: Name of the run; `roll_back` takes it.
         source: Name of the source.
         table: Where the table is.
-        model: The model that embedded.
-        dry_run: Whether this is only what would be done.
-        files: One for each file, by path.
-        version: Version of the chunk table after it; 0 where the run changed nothing that anybody reads.
-        seconds: Time of the run.
-        efficiency: Texts that nodes embedded, as a part of what they would have at their own rates had none of them
-            waited (`efficiency` of `prefect_ollama.tasks.monitoring`); None where no node embedded anything.
-        nodes: What each node did.
-        outdated: Documents that stay as an earlier parser or chunker read them; `reread` reads them again.
-        notes: What else to know of the source: that others overlap it, that it was moved, or is empty.
-        document_prefix: Prompt that stands before each passage when it is embedded.
-        query_prefix: Prompt that stands before each question.
+        model: The embedding model.
+        dry_run: Whether the run only planned.
+        files: The outcome of each file, by path.
+        version: Version of the chunk table after the run; 0 if the run did not change it.
+        seconds: Time of the run, in seconds.
+        efficiency: Part of the nodes' capacity that the run used, 0 to 1, see `tasks.monitoring.efficiency`; None if no
+            node embedded anything.
+        nodes: The work of each node.
+        outdated: Number of documents that stay as an earlier parser or chunker read them; `reread` reads them again.
+        notes: Notes about the source: other sources overlap it, it was moved, or it is empty.
+        document_prefix: Prompt before each passage that is embedded.
+        query_prefix: Prompt before each question.
     """
 
     run_id: str
@@ -164,28 +172,28 @@ class IngestReport(RunStatistics, Awaitable):
 
     @property
     def prompts(self) -> str:
-        """The prompts of the table, for people; empty where it has none."""
+        """The prompts of the table as text; empty if it has none."""
         parts = ((self.document_prefix, "passages"), (self.query_prefix, "questions"))
         return ", ".join(f"{prompt!r} before {what}" for prompt, what in parts if prompt)
 
     @property
     def ok(self) -> bool:
-        """Whether every file is stored whole or was up to date."""
+        """Whether every file is stored whole or was up to date, or the run only planned."""
         return all(file.outcome in UP_TO_DATE for file in self.files) or self.dry_run
 
     @property
     def failed(self) -> tuple[FileReport, ...]:
-        """Files of which something is missing in the table."""
+        """Files that are not in the table, or not whole."""
         return tuple(file for file in self.files if file.outcome in FAILED)
 
     @property
     def left(self) -> tuple[FileReport, ...]:
-        """Files that the run did not get to, or a dry run would read."""
+        """Files that the run did not reach, or a dry run would read."""
         return tuple(file for file in self.files if file.outcome in LEFT)
 
     @property
     def summary(self) -> str:
-        """What became of the files, in a few words: `126 stored, 9 need attention`."""
+        """The outcomes in a few words: `126 stored, 9 need attention`."""
         parts = [f"{count} {name}" for name, count in self.outcomes().items() if name in UP_TO_DATE]
         if self.left:
             parts.append(f"{len(self.left)} {'would be read' if self.dry_run else 'left to do'}")
@@ -203,11 +211,11 @@ class IngestReport(RunStatistics, Awaitable):
         return dict(Counter(file.outcome for file in self.files))
 
     def _repr_html_(self) -> str:
-        """The report as a notebook shows it."""
+        """Return the report as HTML, for a notebook."""
         return report_html(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {
             **statistics_dict(self),
             "ok": self.ok,
@@ -219,12 +227,12 @@ class IngestReport(RunStatistics, Awaitable):
 def node_reports(
     by_node: Counter[str], stats: Iterable[Iterable[NodeStats]], left_out: dict[str, str]
 ) -> tuple[NodeReport, ...]:
-    """What each node did, over all processes that had work for it.
+    """Return the work of each node, over all processes that used it.
 
     Args:
-        by_node: Chunks by node.
-        stats: Last figures of each process.
-        left_out: By node, why it was left out at the start.
+        by_node: Number of chunks by node.
+        stats: Last statistics of each process.
+        left_out: Why nodes were left out at the start, by name.
     """
     merged: dict[str, NodeReport] = {}
     total = by_node.total() or 1

@@ -1,7 +1,6 @@
-"""What a run counts, as one value that is added up: of a document, of a bundle, of a run.
+"""The counters of a run as one value, which can be added: of a document, a bundle, a run.
 
-A new counter is a field here, with its label for people, and a place that sets it. The JSON output and all reports show
-it then.
+A new counter needs a field with a label here, and the code that sets it. The JSON output and all reports then show it.
 """
 
 from __future__ import annotations
@@ -17,21 +16,20 @@ LABEL = "label"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStatistics:
-    """Counters of a part of a run; those of all its parts are their sum.
+    """Counters of a run or a part of it. The counters of a run are the sum of those of its parts.
 
     Attributes:
         size: Bytes of the files that were read.
         pages: Pages of the files that were read.
         chunks: Chunks that were stored.
-        embedded: Of these, embedded by nodes in this run.
-        reused: Of these, with a vector that was there: in the cache, in the table, or of the same text elsewhere
-            in the run.
-        from_cache: Texts whose vector the cache gave.
-        from_table: Texts whose vector the table gave, because it stood in the document before.
-        ocr_pages: Pages that were read from a picture of them.
-        ocr_seconds: Time that this took, of all parsers together.
+        embedded: Chunks that nodes embedded in this run.
+        reused: Chunks with a known vector: from the cache, the table, or an equal text elsewhere in the run.
+        from_cache: Texts with a vector from the cache.
+        from_table: Texts with a vector from the table, because they were in the document before.
+        ocr_pages: Pages that were read by OCR.
+        ocr_seconds: Time of OCR, of all parsers together, in seconds.
         dropped: Characters that parsing left out, by rule ("header", "page-number", "hyphen", …).
-        node_seconds: Node time.
+        node_seconds: Time that nodes spent, in seconds.
     """
 
     size: int = field(default=0, metadata={LABEL: "bytes read"})
@@ -47,31 +45,31 @@ class RunStatistics:
     node_seconds: float = 0.0
 
     def __add__(self, other: RunStatistics) -> RunStatistics:
-        """Return the sums, field by field; what is counted by name is added by name."""
+        """Return the sums, field by field. Counters by name are added by name."""
         mine, theirs = self.counters(), other.counters()
         return RunStatistics(**{name: _sum(value, theirs[name]) for name, value in mine.items()})
 
     def counters(self) -> dict[str, Any]:
-        """Return the counters by name. A report of a run holds more than these, and they alone are returned."""
+        """Return the counters by name, without the other fields of a report."""
         return {each.name: getattr(self, each.name) for each in fields(RunStatistics)}
 
     def of_an_earlier_run(self) -> Self:
-        """Return the same for a run that only stores what an earlier one embedded: all its vectors were there."""
+        """Return the counters for a run that only stores the vectors of an earlier run, as reused ones."""
         reused = self.embedded + self.reused
         return replace(self, embedded=0, reused=reused, from_cache=0, from_table=0, node_seconds=0.0)
 
     @property
     def repeated(self) -> int:
-        """Chunks whose vector was that of an equal text elsewhere in the run, or of an earlier run."""
+        """Chunks with the vector of an equal text elsewhere in the run, or of an earlier run."""
         return max(self.reused - self.from_cache - self.from_table, 0)
 
     @property
     def dropped_by_rule(self) -> str:
-        """What parsing left out, in words, the most frequent rule first."""
+        """The characters that parsing left out, as text by rule, the most frequent rule first."""
         return ", ".join(f"{rule} {count:,}" for rule, count in Counter(self.dropped).most_common())
 
     def labelled(self) -> dict[str, str]:
-        """Return the counters that have a label, in words, without those that are 0."""
+        """Return the counters with a label as text, without those that are 0."""
         values = {
             each.metadata[LABEL]: getattr(self, each.name) for each in fields(RunStatistics) if each.metadata
         }
@@ -79,7 +77,7 @@ class RunStatistics:
 
 
 def statistics_dict(of: RunStatistics) -> dict[str, Any]:
-    """Return a value with its counters as plain values, its own fields first."""
+    """Return plain values: first the fields of a subclass, then the counters."""
     values = asdict(of)
     counters = of.counters().keys()
     own = {name: value for name, value in values.items() if name not in counters}

@@ -1,6 +1,6 @@
-"""What a report says, once for all who show it: Prefect as Markdown, the terminal through Rich.
+"""The content of reports, which Prefect shows as Markdown and the terminal through Rich.
 
-Guarantees: a section has all its items and says how many of them a page lists. Nothing here is escaped or coloured yet.
+Guarantees: a section has all its items, and the number of them that a page lists. No text is escaped or coloured yet.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Entries that a page lists: files that need attention, of another outcome, of a dry run; dropped lines; nodes.
 ATTENTION, SOME, PLANNED, LINES, NODES = 100, 10, 50, 20, 100
 
-# Outcomes of files of which something is missing in the table.
+# Outcomes of files that are not in the table, or not whole.
 FAILED = ("failed", "partial", "failed before")
 
 _ORDER = (*FAILED, "new", "changed", "tried again", "reread", "stored", "renamed", "moved", "removed")
@@ -27,7 +27,7 @@ _PLANNED = {"new": "stored (new)", "changed": "stored again (changed)", "reread"
 
 
 class Fact(NamedTuple):
-    """A figure of the whole report, in words, and in several short rows where a narrow table shows it."""
+    """A value of the whole report as text, and as several short rows for a narrow table."""
 
     label: str
     text: str
@@ -39,10 +39,10 @@ class Item:
     """One line of a section.
 
     Attributes:
-        text: What is said.
-        name: What it is said of; empty where the text says it.
+        text: The text.
+        name: Name of the file or node; empty if the text has it.
         below: Lines below it.
-        cells: What a table shows of it after the name, where the section has columns.
+        cells: Cells of a table after the name, if the section has columns.
     """
 
     text: str
@@ -52,7 +52,7 @@ class Item:
 
     @property
     def separator(self) -> str:
-        """What stands between name and text."""
+        """The text between name and text."""
         return "" if not self.name else " " if self.text.startswith("(") else ": "
 
 
@@ -64,13 +64,13 @@ class Section:
         title: The title.
         items: All items.
         limit: How many of them a page shows.
-        note: A sentence before them.
-        rest: Where the items are that are not shown.
-        columns: Titles of a table of the items, the name's first; empty where they are a list everywhere.
-        drop: Columns that go first where there is no room.
-        spelled: Whether a list has a line for each cell, because the text does not hold them.
-        trouble: Whether somebody has to do something about them.
-        page_only: Whether a terminal leaves it out.
+        note: Text before them.
+        rest: Where to find the items that are not shown.
+        columns: Titles of a table of the items, first that of the name; empty if they are always a list.
+        drop: Columns to leave out, in this order, if the terminal is too narrow.
+        spelled: Whether a list has a line for each cell, because the text does not have its content.
+        trouble: Whether the user has to do something about the items.
+        page_only: Whether a terminal leaves the section out.
     """
 
     title: str
@@ -85,13 +85,13 @@ class Section:
     page_only: bool = False
 
     def more(self, shown: int) -> str:
-        """Return what is said of the items that are not shown; empty where all are."""
+        """Return the line about the items that are not shown; empty if all are."""
         left = len(self.items) - shown
         return f"… and {left} more. {self.rest}".strip() if left > 0 else ""
 
 
 def headline(report: IngestReport) -> str:
-    """Return what became of the files, as one sentence."""
+    """Return the outcome of the files as one sentence."""
     files = len(report.files)
     if report.dry_run:
         return f"{len(report.left)} of {count(files, 'file')} would be read"
@@ -103,7 +103,7 @@ def headline(report: IngestReport) -> str:
 
 
 def run_facts(report: IngestReport) -> Iterator[Fact]:
-    """Yield the figures of a run."""
+    """Yield the values of a run."""
     outcomes = ", ".join(f"{number} {name}" for name, number in sorted(report.outcomes().items()))
     yield Fact("files", f"{len(report.files)} ({outcomes or 'none found'})")
     if not report.dry_run:
@@ -141,13 +141,13 @@ def _work(report: IngestReport) -> Iterator[Fact]:
 
 
 def short_facts(report: IngestReport) -> dict[str, str]:
-    """Return the figures of a run for a narrow table."""
+    """Return the values of a run for a narrow table, by label."""
     rows = (fact.rows or {fact.label: fact.text} for fact in run_facts(report))
     return {label: text for each in rows for label, text in each.items()}
 
 
 def run_sections(report: IngestReport) -> Iterator[Section]:
-    """Yield the sections of a run's report; those without an item are left out."""
+    """Yield the sections of a run's report that have items."""
     sections = [_attention(report), _not_read(report), _dropped_lines(report)]
     sections += [*_files(report), _nodes(report)]
     return (section for section in sections if section.items)
@@ -216,13 +216,13 @@ def _nodes(report: IngestReport) -> Section:
         share, busy, errors = f"{node.share:.0%}", f"{node.busy_seconds:.1f}", sum(node.errors.values())
         text = f"{count(node.texts, 'chunk')} ({share}), busy for {busy} s, {count(errors, 'error')}"
         cells = (f"{node.texts}", share, busy, f"{errors}")
-        items.append(Item(text, node.name, tuple(node.told()), cells))
+        items.append(Item(text, node.name, tuple(node.error_lines()), cells))
     columns = ("node", "chunks", "share", "busy s", "errors")
     return Section("Nodes", items, NODES, columns=columns, drop=("busy s", "share"))
 
 
 def status_section(rows: Sequence[NodeStatus]) -> Section:
-    """Return what is known of the nodes of a cluster."""
+    """Return the status of the nodes of a cluster."""
     items = []
     for row in rows:
         rate = f", {row.texts_per_second:.1f} texts/s" if row.texts_per_second else ""
@@ -246,7 +246,7 @@ def status_section(rows: Sequence[NodeStatus]) -> Section:
 
 
 def found_section(rows: Sequence[NodeStatus]) -> Section:
-    """Return what is known of the servers that were found."""
+    """Return the status of servers that were found."""
     items = []
     for row in rows:
         below = [f"version: {row.version}", f"models: {', '.join(row.models) or 'none'}"]

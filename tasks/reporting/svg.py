@@ -1,7 +1,7 @@
-"""One SVG picture, built from above to below.
+"""An SVG picture, drawn from top to bottom.
 
-A picture inside an artifact is an image to the browser: it can't know whether the page around it is light or dark.
-So it has no ground of its own, and every colour stands out from both.
+The picture in an artifact cannot know whether the page is light or dark. So it has no background, and every colour has
+enough contrast to both.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from prefect_ollama.blocks.printable import printable
 # Text and axes: contrast of about 4 to white and to Prefect's dark ground.
 INK = "#757d89"
 
-# Lines that should not draw the eye; with `opacity`.
+# Grid lines; drawn with `opacity`.
 FAINT = "#9aa2ad"
 
 TROUBLE = "#d9534f"
 
-# One a thing; beyond the last they begin anew.
+# Colours of nodes, in this order; after the last, the first one follows.
 HUES = ("#4a86c5", "#d9892b", "#4fa66a", "#a274c4", "#c96a8b", "#2fa3a8", "#a08a3c", "#7f8fa6")
 
 
 class Svg:
-    """A picture under way. Lengths are in its own units, from the upper left corner.
+    """A picture that is being drawn. Lengths are in its own units, from the top left corner.
 
     Args:
         width: Its width.
         height: Its height.
-        title: What it shows, for who cannot see it.
+        title: Its content, for screen readers.
     """
 
     def __init__(self, width: float, height: float, title: str) -> None:
@@ -90,7 +90,7 @@ class Svg:
         stroke: str = "none",
         width: float = 1.0,
     ) -> None:
-        """Draw a line through some points, or fill what it goes around."""
+        """Draw a line through points, or fill the area inside."""
         x, y = points[0]
         through = [f"M{_n(x)} {_n(y)}"]
         for to_x, to_y in points[1:]:
@@ -105,16 +105,16 @@ class Svg:
         self._parts.append(f'<path d="{"".join(through)}" fill="{fill}"{lined}/>')
 
     def __str__(self) -> str:
-        """The picture as the text of an SVG file."""
+        """Return the text of an SVG file."""
         return "\n".join([*self._parts, "</svg>", ""])
 
     def uri(self) -> str:
-        """The picture as a `data:` URI, for an image in Markdown or HTML."""
+        """Return a `data:` URI, for an image in Markdown or HTML."""
         return "data:image/svg+xml;base64," + base64.b64encode(str(self).encode()).decode()
 
 
 def _n(value: float) -> str:
-    """A number in few characters."""
+    # A tenth of a unit is not visible, and short numbers halve the size of the artifact.
     return f"{value:.1f}".removesuffix(".0")
 
 

@@ -1,4 +1,4 @@
-"""The picture of a run: how many texts a second, from which nodes, and when one of them did not work."""
+"""The chart of a run: texts a second by node, and the times in which a node did not work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from prefect_ollama.tasks.monitoring import Timeline
 from prefect_ollama.tasks.reporting.chart_scale import clock, steps
 from prefect_ollama.tasks.reporting.svg import FAINT, HUES, INK, TROUBLE, Svg
 
+# Width of the picture, its margins, and the height of the curves, in units of the picture.
 WIDTH, LEFT, RIGHT, TOP, TALL = 900.0, 56.0, 16.0, 30.0, 200.0
+# Height of the line of a node that did not work, and of a line of the legend.
 ROW, KEY = 26.0, 18.0
 
 # Nodes with a colour of their own; the rest share one.
@@ -16,13 +18,13 @@ OTHERS = "#8b929c"
 
 
 def draw_timeline(timeline: Timeline) -> Svg | None:
-    """Throughput over time, stacked by node, with shares, and a line below for each node that had trouble.
+    """Draw the throughput over time, stacked by node, with shares, and a line for each node that did not work.
 
     Args:
-        timeline: What the nodes did.
+        timeline: The work of the nodes.
 
     Returns:
-        The picture, or None where no node embedded anything.
+        The picture; None if no node embedded anything.
     """
     names = timeline.nodes
     if not names:
@@ -67,7 +69,7 @@ def draw_timeline(timeline: Timeline) -> Svg | None:
 
 
 def _steps(rates: list[float], timeline: Timeline, across: float, up: float) -> list[tuple[float, float]]:
-    """The upper edge of columns; the last one may be cut short."""
+    # The last column ends with the run, and so may be narrower.
     points: list[tuple[float, float]] = []
     for column, rate in enumerate(rates):
         begin, end = column * timeline.width, min((column + 1) * timeline.width, timeline.end)

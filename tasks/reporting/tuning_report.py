@@ -1,4 +1,4 @@
-"""What tuning found of the nodes, for programs and, as a page with a picture of each, for people."""
+"""The results of tuning: values for programs, and Markdown with a chart of each node."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from prefect_ollama.tasks.tuning import Point, Tuning, draw_curve
 
 @dataclass(frozen=True, slots=True)
 class NodeTuning:
-    """What was found of one node.
+    """The result of tuning one node.
 
     Attributes:
         name: Its name.
-        url: Its address.
-        in_flight: Requests at once that it needs, 0 where it could not be measured.
-        request_texts: Texts in each of them.
-        texts_per_second: Its rate with these.
-        p95: Seconds in which 95 of 100 such requests are answered.
-        in_flight_before: Requests at once that it was allowed until now.
-        request_texts_before: Texts in a request until now.
-        points: Everything that was measured.
-        saved: Whether it stands in the node's block now.
-        note: Why it does not, what the node said to more, or why it could not be measured.
+        url: Its URL.
+        in_flight: Best number of requests at once; 0 if it could not be measured.
+        request_texts: Best number of texts in a request.
+        texts_per_second: Its rate with these numbers.
+        p95: 95th percentile of the seconds of such a request.
+        in_flight_before: Limit of requests at once before.
+        request_texts_before: Limit of texts in a request before.
+        points: All measurements.
+        saved: Whether the numbers were saved in the node's block.
+        note: Why they were not saved, why the node refused more, or why it could not be measured.
     """
 
     name: str
@@ -43,7 +43,7 @@ class NodeTuning:
 
     @classmethod
     def of(cls, node: NodeSpec, tuning: Tuning, *, saved: bool, note: str) -> Self:
-        """What was found of a node that could be measured."""
+        """Return the result of a node that could be measured."""
         chosen = tuning.chosen
         refused = f"More was refused: {tuning.stopped}" if tuning.stopped else ""
         return cls(
@@ -62,7 +62,7 @@ class NodeTuning:
 
     @classmethod
     def failed(cls, node: NodeSpec, cause: Exception) -> Self:
-        """A node that could not be measured."""
+        """Return the result of a node that could not be measured."""
         return cls(node.name, node.url, note=str(cause))
 
     @property
@@ -72,19 +72,19 @@ class NodeTuning:
 
     @property
     def tuning(self) -> Tuning | None:
-        """What was measured, and which of it was chosen."""
+        """The measurements, and which of them was chosen."""
         chosen = next(
             (point for point in self.points if point.setting == (self.in_flight, self.request_texts)), None
         )
         return Tuning(self.points, chosen) if chosen is not None else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {**asdict(self), "ok": self.ok}
 
 
 def tuning_markdown(rows: Sequence[NodeTuning], model: str) -> str:
-    """Return the page: a list of the nodes, then a picture of each and all that was measured of it."""
+    """Return the page: a list of the nodes, then a chart and the measurements of each."""
     lines = [
         f"Model {escape_markdown(model)}. The setting in the frame is the smallest that reaches 97 % of the best.",
         "",

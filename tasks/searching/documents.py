@@ -63,7 +63,7 @@ def page_pictures(
 ) -> Iterator[PagePicture]:
     """Yield the pages of hits, with the passages marked.
 
-    A page that cannot be drawn, because its file is gone for example, is told with its reason.
+    A page that cannot be drawn, because its file is gone for example, has a note with the reason.
 
     Args:
         hits: The hits.

@@ -17,7 +17,7 @@ def open_for_search(spec: StoreSpec) -> Store:
     store = Store.open(spec)
     try:
         if store.upgrade():
-            run_logger().info("The table is of an earlier version; its words were indexed anew.")
+            run_logger().info("The table is of an earlier version; its words were indexed again.")
     except TableError as error:
         run_logger().warning("Some words are not found: %s", error)
     return store

@@ -13,7 +13,7 @@ CHARACTERS_A_TOKEN = 4
 
 _SENTENCES = (
     "The gauge stands on the third pier and is read every morning before the ferry leaves.",
-    "Nobody has moved the ladder since the roof was mended in the autumn of the wet year.",
+    "Nobody has moved the ladder since the roof was repaired in the autumn of the wet year.",
     "If the pressure falls below two bar, close the valve and wait until the needle rests.",
     "Bread that has proved overnight in a cool room tastes better than any that was hurried.",
     "Of the forty households that were asked, thirty-one had at least one bicycle in use.",
@@ -35,7 +35,7 @@ _SENTENCES = (
     "Measured at noon, the shadow of the tower was a little shorter than the tower is tall.",
     "He answered that a promise made in a hurry should be kept slowly and with great care.",
     "Sow the beans when the soil is warm, a thumb deep, and keep the birds away for a week.",
-    "All doors of the archive lock by themselves, so carry the key even for a short errand.",
+    "All doors of the archive lock by themselves, so carry the key even for a short way.",
 )
 
 

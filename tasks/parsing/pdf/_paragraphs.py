@@ -65,7 +65,7 @@ def read_page(
 
 
 def of_one_size(blocks: list[TextBlock]) -> list[TextBlock]:
-    """Take all type that is not much larger or smaller for one size: OCR measures every line anew."""
+    """Take all type that is not much larger or smaller for one size: OCR measures every line by itself."""
     sizes = sorted(line[5] for block in blocks for line in block.lines)
     if not sizes:
         return blocks

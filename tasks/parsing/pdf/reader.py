@@ -27,8 +27,7 @@ from prefect_ollama.tasks.parsing.sandbox import Talk
 
 # A file of which so many pages fail before one is read is not worth trying any further.
 _HOPELESS: Final = 100
-# How far reading has come is said after every so many pages, where there are more than a few: to be told wakes the
-# parent up.
+# Pages between two reports of progress, and the pages up to which each is reported: a report wakes up the parent.
 _EVERY: Final = 10
 _FEW: Final = 20
 
