@@ -162,10 +162,10 @@ def test_every_cause_of_a_nodes_failures_stands_there_with_its_count() -> None:
     ]
     assert items(report_markdown(report(nodes=(node,))))[-3:] == node.error_lines()
     many = NodeReport("a", 0, 0.0, 0.0, 0.0, {f"cause {number}": 1 for number in range(CAUSES + 5)})
-    assert len(many.told()) == CAUSES + 1
-    assert many.told()[-1] == "5 × 5 other causes"
+    assert len(many.error_lines()) == CAUSES + 1
+    assert many.error_lines()[-1] == "5 × 5 other causes"
     left_out = NodeReport("a", 0, 0.0, 0.0, 0.0, {}, "It lacks the model.")
-    assert left_out.told() == ["It lacks the model."]
+    assert left_out.error_lines() == ["It lacks the model."]
 
 
 def test_what_was_left_out_of_files_that_are_stored_is_listed_and_bounded() -> None:
