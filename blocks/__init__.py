@@ -1,7 +1,7 @@
-"""Blocks, which users configure, and the rooms below them.
+"""Blocks, which users configure, and the packages below them.
 
-Blocks are imported at their first use: the process of an embedded node, whose code is here too, needs no Prefect, which
-takes seconds to import.
+Blocks are imported at their first use: the process of an embedded node, whose code is also here, needs no Prefect, and
+its import takes seconds.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 from uuid import UUID
 
 import httpx
-from prefect.blocks.core import Block
+from prefect.blocks.core import Block, schema_extra
 from prefect.client.schemas.objects import BlockDocument
 from prefect.exceptions import MissingContextError, PrefectException
 from prefect.logging import get_logger, get_run_logger
@@ -34,6 +34,20 @@ from prefect_ollama.blocks.secrets import Sealed
 BLOCK_NAME = re.compile(r"[a-z0-9-]+")
 
 
+def _form(schema: dict[str, Any], model: type[Block]) -> None:
+    """Complete the schema of a block's form, without the tab "None" of fields that may be empty.
+
+    The form omits an empty field, so such a tab would only be a second way to leave a field empty.
+    """
+    schema_extra(schema, model)
+    for position, field in enumerate(schema["properties"].values()):
+        if field.get("default", ...) is None:
+            del field["default"]
+        for kind in field.pop("anyOf", []):
+            field.update({} if kind == {"type": "null"} else kind)
+        field["position"] = position
+
+
 class StoredBlock(Block, ABC):
     """A block that is pickled as a reference, if it holds secrets and is unchanged since it was saved or loaded.
 
@@ -42,7 +56,7 @@ class StoredBlock(Block, ABC):
     the secrets.
     """
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True, json_schema_extra=_form)
 
     _as_saved: dict[str, Any] | None = PrivateAttr(None)
 
@@ -230,23 +244,6 @@ def refuse_mask(secret: str) -> None:
     """
     if secret and not secret.strip("*"):
         raise ValueError("this is the mask that is shown in place of a secret; write the secret itself")
-
-
-def at(position: int, **more: Any) -> Callable[[dict[str, Any]], None]:
-    """Return a function for `json_schema_extra` that sets a field's position in the form.
-
-    It also removes the tab "None". The form omits an empty field, so a field that may be None needs no tab for it.
-    """
-
-    def change(schema: dict[str, Any]) -> None:
-        kinds = [kind for kind in schema.pop("anyOf", []) if kind != {"type": "null"}]
-        if schema.get("default", ...) is None:
-            del schema["default"]
-        for kind in kinds:
-            schema.update(kind)
-        schema.update(more, position=position)
-
-    return change
 
 
 def _is_secret(value: Any) -> bool:

@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import BlockDocument
 from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import Field, HttpUrl, SerializationInfo, field_serializer, field_validator
 
-from prefect_ollama.blocks.base import StoredBlock, at
+from prefect_ollama.blocks.base import StoredBlock
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.node_reference import (
     NODE_KINDS,
@@ -81,7 +81,6 @@ class OllamaCluster(StoredBlock):
         description="The nodes that work together: saved node blocks, or URLs of nodes that need no settings of their "
         "own, such as http://laptop:11434, or http://gpu-box:8000/v1 for a server of the OpenAI API.",
         examples=[["gpu-box", "http://laptop:11434"]],
-        json_schema_extra=at(0),
     )
     model: str = Field(
         default=DEFAULT_MODEL,
@@ -89,13 +88,11 @@ class OllamaCluster(StoredBlock):
         title="Model",
         description="Name of the embedding model on the nodes.",
         examples=["nomic-embed-text", "mxbai-embed-large", "bge-m3"],
-        json_schema_extra=at(1),
     )
     pull: bool = Field(
         default=False,
         title="Pull model",
         description="A node without the model may download it.",
-        json_schema_extra=at(2),
     )
     document_prefix: str | None = Field(
         default=None,
@@ -103,7 +100,6 @@ class OllamaCluster(StoredBlock):
         description="Text before every chunk. By default it is the prefix that the model was trained with, if that is "
         "known; 'none' is no prefix.",
         examples=["search_document: "],
-        json_schema_extra=at(3),
     )
     query_prefix: str | None = Field(
         default=None,
@@ -111,7 +107,6 @@ class OllamaCluster(StoredBlock):
         description="Text before every question. By default it is the prefix that the model was trained with, if that "
         "is known; 'none' is no prefix.",
         examples=["search_query: "],
-        json_schema_extra=at(4),
     )
     dimensions: int | None = Field(
         default=None,
@@ -120,7 +115,6 @@ class OllamaCluster(StoredBlock):
         title="Dimensions",
         description="Shorten the vectors to this length, for models that support it. By default they keep their "
         "length.",
-        json_schema_extra=at(5),
     )
     num_ctx: int | None = Field(
         default=None,
@@ -129,20 +123,17 @@ class OllamaCluster(StoredBlock):
         title="Context",
         description="Longest text in tokens, the same on all nodes. By default it is the context of the model, at most "
         "2048.",
-        json_schema_extra=at(6),
     )
     keep_alive: str = Field(
         default="30m",
         title="Keep model loaded",
         description="How long a node keeps the model in memory after a request; '-1s' means for ever.",
         examples=["30m", "24h", "-1s"],
-        json_schema_extra=at(7),
     )
     accept_other_digest: bool = Field(
         default=False,
         title="Accept other builds",
         description="Use nodes with another build of the model, if it gives the same vectors.",
-        json_schema_extra=at(8),
     )
     give_up_after: float = Field(
         default=120.0,
@@ -150,7 +141,6 @@ class OllamaCluster(StoredBlock):
         le=86400,
         title="Give up after (s)",
         description="A run fails after this many seconds without a working node.",
-        json_schema_extra=at(9),
     )
     chat_model: str | None = Field(
         default=None,
@@ -158,7 +148,6 @@ class OllamaCluster(StoredBlock):
         description="Name on the nodes of the model that answers questions. Nodes without it only embed. By default no "
         "node chats, and answers are sentences of the documents.",
         examples=["qwen3:8b", "llama3.2", "gemma3:4b"],
-        json_schema_extra=at(10),
     )
     chat_num_ctx: int | None = Field(
         default=None,
@@ -167,7 +156,6 @@ class OllamaCluster(StoredBlock):
         title="Chat context",
         description="Tokens of passages and answer together, the same on all nodes. By default it is the context of "
         "the model, at most 8192. A larger context needs more memory on every node.",
-        json_schema_extra=at(11),
     )
     chat_options: dict[str, ChatOption] = Field(
         default_factory=dict,
@@ -175,14 +163,12 @@ class OllamaCluster(StoredBlock):
         description="Further options that Ollama gives the model, such as temperature or top_p, with numbers, texts or "
         "lists of texts as values.",
         examples=[{"temperature": 0.2}],
-        json_schema_extra=at(12),
     )
     chat_think: Literal["auto", "on", "off"] = Field(
         default="auto",
         title="Thinking",
         description="Whether the chat model thinks before it answers: on, off, or auto for the default of the model. "
         "Thinking takes time and tokens.",
-        json_schema_extra=at(13),
     )
     judge_model: str | None = Field(
         default=None,
@@ -190,7 +176,6 @@ class OllamaCluster(StoredBlock):
         description="Name of the model that judges whether a quote supports a sentence of an answer; it may be the "
         "chat model. By default common words and embeddings decide, which are right less often.",
         examples=["qwen3:8b", "bespoke-minicheck"],
-        json_schema_extra=at(14),
     )
 
     @field_validator("nodes", mode="before")

@@ -6,7 +6,6 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr, field_validator, model_validator
 
-from prefect_ollama.blocks.base import at
 from prefect_ollama.blocks.node_settings import URL_PATTERN, NodeBlock, blank_is_none, plain_token
 from prefect_ollama.blocks.nodes import NodeSpec, base_url
 
@@ -35,25 +34,22 @@ class OllamaNode(NodeBlock):
         description="Address of the Ollama server, such as http://gpu-box:11434, with a path if it is behind a proxy. "
         "A host alone means http and port 11434.",
         examples=["http://gpu-box:11434", "https://ai.example.org/ollama"],
-        json_schema_extra=at(0, pattern=URL_PATTERN),
+        json_schema_extra={"pattern": URL_PATTERN},
     )
     token: SecretStr | None = Field(
         default=None,
         title="Bearer token",
         description="Token for a proxy before Ollama; it is sent as 'Authorization: Bearer …'.",
-        json_schema_extra=at(1),
     )
     username: str | None = Field(
         default=None,
         title="User name",
         description="User name for a proxy before Ollama (HTTP basic authentication).",
-        json_schema_extra=at(2),
     )
     password: SecretStr | None = Field(
         default=None,
         title="Password",
         description="Password of the user name.",
-        json_schema_extra=at(3),
     )
 
     @field_validator("token", "username", "password", mode="after")

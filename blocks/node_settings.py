@@ -10,7 +10,7 @@ from prefect.types import SecretDict
 from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from prefect_ollama.blocks.base import StoredBlock, at, refuse_mask
+from prefect_ollama.blocks.base import StoredBlock, refuse_mask
 from prefect_ollama.blocks.nodes import NodeSpec, NodeStatus, check_node, short_name
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -31,7 +31,6 @@ class NodeBlock(StoredBlock, ABC):
         title="Headers",
         description='Further headers for every request, as JSON: {"X-Api-Key": "…"}. The values are kept secret.',
         examples=[{"X-Api-Key": "…"}],
-        json_schema_extra=at(4),
     )
     ca_bundle: str | None = Field(
         default=None,
@@ -39,14 +38,12 @@ class NodeBlock(StoredBlock, ABC):
         description="PEM file with the certificates of a private authority. It must be on every machine where flows "
         "run.",
         examples=["/etc/ssl/certs/our-ca.pem"],
-        json_schema_extra=at(5),
     )
     verify: bool = Field(
         default=True,
         title="Verify certificate",
         description="Verify the server's certificate. Without it, anyone on the network path can read texts and token, "
         "and every use logs a warning.",
-        json_schema_extra=at(6),
     )
     connect_timeout: float = Field(
         default=5.0,
@@ -54,7 +51,6 @@ class NodeBlock(StoredBlock, ABC):
         le=600,
         title="Connect timeout (s)",
         description="Seconds to wait for a connection.",
-        json_schema_extra=at(7),
     )
     read_timeout: float = Field(
         default=300.0,
@@ -62,7 +58,6 @@ class NodeBlock(StoredBlock, ABC):
         le=86400,
         title="Read timeout (s)",
         description="Seconds to wait for an answer. After that the texts go to another node.",
-        json_schema_extra=at(8),
     )
     load_timeout: float = Field(
         default=300.0,
@@ -70,7 +65,6 @@ class NodeBlock(StoredBlock, ABC):
         le=86400,
         title="Load timeout (s)",
         description="Seconds to wait for the first answer, because the node may have to load the model.",
-        json_schema_extra=at(9),
     )
     max_in_flight: int = Field(
         default=16,
@@ -79,7 +73,6 @@ class NodeBlock(StoredBlock, ABC):
         title="Max requests in flight",
         description="Highest number of requests at the same time. The best number is measured during work; this is its "
         "limit.",
-        json_schema_extra=at(10),
     )
     max_request_texts: int = Field(
         default=128,
@@ -87,7 +80,6 @@ class NodeBlock(StoredBlock, ABC):
         le=8192,
         title="Max texts per request",
         description="Highest number of texts in one request.",
-        json_schema_extra=at(11),
     )
 
     @field_validator("ca_bundle", mode="after")

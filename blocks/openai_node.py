@@ -6,7 +6,6 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr, field_validator
 
-from prefect_ollama.blocks.base import at
 from prefect_ollama.blocks.node_settings import URL_PATTERN, NodeBlock, blank_is_none, plain_token
 from prefect_ollama.blocks.nodes import NodeSpec, openai_url
 
@@ -39,20 +38,18 @@ class OpenAICompatibleNode(NodeBlock):
         description="Address of the server, as for clients of the OpenAI API. It ends in /v1, such as "
         "http://gpu-box:8000/v1.",
         examples=["http://gpu-box:8000/v1", "https://ai.example.org/llama/v1"],
-        json_schema_extra=at(0, pattern=URL_PATTERN),
+        json_schema_extra={"pattern": URL_PATTERN},
     )
     model: str | None = Field(
         default=None,
         title="Model",
         description="Name of the model on this server. By default it is the cluster's name of the model.",
         examples=["sentence-transformers/all-MiniLM-L6-v2"],
-        json_schema_extra=at(1),
     )
     api_key: SecretStr | None = Field(
         default=None,
         title="API key",
         description="Key for the server; it is sent as 'Authorization: Bearer …'.",
-        json_schema_extra=at(2),
     )
     context: int | None = Field(
         default=None,
@@ -61,7 +58,6 @@ class OpenAICompatibleNode(NodeBlock):
         title="Context",
         description="Longest text in tokens that the server reads. By default the server is asked; most servers report "
         "it.",
-        json_schema_extra=at(3),
     )
 
     @field_validator("model", "api_key", mode="after")

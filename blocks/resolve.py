@@ -1,7 +1,4 @@
-"""From whatever a user names as nodes or table to what the machinery works with.
-
-What nobody named is said to be so.
-"""
+"""Resolve what a user names as nodes or table: blocks, names of blocks, addresses, or nothing for the defaults."""
 
 from __future__ import annotations
 
@@ -33,20 +30,20 @@ from prefect_ollama.blocks.private_files import OTHERS, private_folder
 from prefect_ollama.blocks.settings import current_settings
 from prefect_ollama.blocks.table import LanceTable, default_table
 
-# What flows take for their nodes.
+# The types that flows accept for their nodes.
 Nodes = OllamaCluster | NodeBlock | str | Sequence[str | NodeBlock]
 
 
 def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -> ResolvedCluster:
-    """Find the nodes to work with. Nothing is asked of them yet; saved blocks are loaded.
+    """Return the nodes to work with. Saved blocks are loaded; no request is sent to a node.
 
     Args:
-        cluster: A cluster block or its name; one node block or URL, or several of them and names of saved
-            node blocks. None means the node that `OLLAMA_HOST` names, else an Ollama on this host.
-        model: Model to use in place of the cluster's.
+        cluster: A cluster block or its name; a node block or URL; or a list of node blocks, URLs and names of saved
+            node blocks. None for the node that `OLLAMA_HOST` names, or an Ollama on this host.
+        model: Model to use instead of the cluster's.
 
     Raises:
-        ConfigurationError: A block is missing or wrong, a URL or `OLLAMA_HOST` is none, or a list is empty.
+        ConfigurationError: A block is missing or invalid, a URL or `OLLAMA_HOST` is no address, or a list is empty.
     """
     if isinstance(cluster, OllamaCluster):
         name = f"cluster {cluster.name!r}" if cluster.name else "the cluster given"
@@ -72,34 +69,32 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
             state="Nothing was started.",
             remedy="Correct it, unset it, or name the nodes.",
         ) from None
-    if url is not None:
-        return ResolvedCluster(_of_nodes([url], model).to_spec(), True, HOST_VARIABLE)
-    return ResolvedCluster(_of_nodes([DEFAULT_URL], model).to_spec(), False, "this host")
+    spec = _of_nodes([url or DEFAULT_URL], model).to_spec()
+    return ResolvedCluster(spec, url is not None, HOST_VARIABLE if url else "this host")
 
 
 def resolve_table(table: LanceTable | str | Path | None = None) -> StoreSpec:
-    """Find the table to work with; it need not be there yet.
+    """Return the address of a table, which need not exist yet.
 
     Args:
-        table: A table block; or a text, which means the same in Python, in forms and on the command line, see
-            `table_of`. None means the table of `default_table`.
+        table: A table block, or a text as for `table_of`. None for the table of `default_table`.
 
     Raises:
-        ConfigurationError: There is no such block, its values are wrong, or the place is none.
+        ConfigurationError: There is no such block, its values are invalid, or the text is no folder or URL.
     """
     return (table if isinstance(table, LanceTable) else table_of(table)).to_spec()
 
 
 def table_of(named: str | Path | None = None) -> LanceTable:
-    """Return the table that a text names.
+    """Return the table that a text names. Texts mean the same in Python, in forms and on the command line.
 
     Args:
-        named: A name: the table of this name in the default folder. With a slash or backslash in it, a folder or an
-            object store's URL: the table `documents` there; one that ends in `.lance` is the table itself.
-            `block:NAME`: the saved table block of this name. None: `default_table`.
+        named: A name, for the table of this name in the default folder. A folder or an object store's URL, which has a
+            slash or backslash, for the table `documents` there; with `.lance` at its end, for the table itself.
+            `block:NAME` for the saved table block of this name. None for `default_table`.
 
     Raises:
-        ConfigurationError: There is no such block, its values are wrong, or the place is none.
+        ConfigurationError: There is no such block, its values are invalid, or the text is no folder or URL.
     """
     if named is None:
         return default_table()
@@ -120,10 +115,10 @@ def table_of(named: str | Path | None = None) -> LanceTable:
 
 
 def default_cache() -> CacheSpec:
-    """Return the vector cache of the flows on this machine, as the settings name it.
+    """Return the vector cache of the flows on this machine, from the settings.
 
     Raises:
-        ConfigurationError: A setting has a value that it cannot have.
+        ConfigurationError: A setting is invalid.
     """
     settings = current_settings()
     folder = settings.cache_folder or str(get_current_settings().home / "ollama-vectors")
@@ -131,7 +126,7 @@ def default_cache() -> CacheSpec:
 
 
 def close_home() -> Path | None:
-    """Let nobody else enter Prefect's home, which holds its database with all blocks, results, tables and caches.
+    """Close Prefect's home to other users: it has Prefect's database with all blocks, results, tables and caches.
 
     Returns:
         The home, if others could enter it before.
@@ -147,7 +142,7 @@ def close_home() -> Path | None:
 
 
 def shared_limits_folder() -> Path:
-    """Where the runs of this machine see who uses the same nodes: the folder `ollama-nodes` of Prefect's home."""
+    """Return the folder of the limits that runs on this machine share: `ollama-nodes` in Prefect's home."""
     return limits_folder(get_current_settings().home)
 
 

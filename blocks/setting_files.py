@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-# What the names of our settings begin with in the environment: the present prefix, and that of earlier versions.
+# Prefixes of our settings in the environment: the present one, and that of earlier versions.
 PREFIXES: Final = ("PREFECT_INTEGRATIONS_OLLAMA_", "PREFECT_OLLAMA_")
 MODEL_DIR_VARIABLES: Final = tuple(f"{prefix}MODEL_DIR" for prefix in PREFIXES)
 
@@ -30,20 +30,20 @@ def prefect_home() -> Path:
 
 
 def embedded_model_dir() -> Path | None:
-    """Return the folder of the embedded model's files that a setting names, if one does.
+    """Return the folder of the embedded model's files from the settings; None if they name none.
 
     Raises:
-        ConfigurationError: A setting has a value that it cannot have.
+        ConfigurationError: A setting is invalid.
     """
     named = _setting("model_dir")
     return Path(named) if named else None
 
 
 def extra_password() -> str | None:
-    """Return the password for encrypted files that a setting gives, if one does.
+    """Return the password for encrypted files from the settings; None if they give none.
 
     Raises:
-        ConfigurationError: A setting has a value that it cannot have.
+        ConfigurationError: A setting is invalid.
     """
     return _setting("password")
 

@@ -79,7 +79,7 @@ def current_settings() -> OllamaSettings:
     """Return the settings as they are now, so that a process may change its environment after the import.
 
     Raises:
-        ConfigurationError: One has a value that it cannot have.
+        ConfigurationError: One is invalid.
     """
     try:
         return OllamaSettings()

@@ -11,7 +11,7 @@ from prefect.settings import get_current_settings
 from prefect.types import SecretDict
 from pydantic import Field, HttpUrl, SecretStr, field_validator
 
-from prefect_ollama.blocks.base import StoredBlock, at, refuse_mask
+from prefect_ollama.blocks.base import StoredBlock, refuse_mask
 from prefect_ollama.blocks.by_address import DEFAULT_TABLE, default_folder
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.blocks.file_url import folder_of, is_file_url
@@ -74,14 +74,13 @@ class LanceTable(StoredBlock):
         description="Folder of the database (an absolute path or a file: URL), or URL of an object store: s3://, gs:// "
         "or az:// with bucket and path.",
         examples=["/data/lancedb", "s3://our-bucket/lancedb"],
-        json_schema_extra=at(0),
     )
     table: str = Field(
         default=DEFAULT_TABLE,
         title="Table",
         description="Name of the table in the database: letters, digits, '_', '-' and '.'.",
         examples=["documents", "papers"],
-        json_schema_extra=at(1, pattern=r"^(?!.*__)[A-Za-z0-9_][A-Za-z0-9_.-]*$"),
+        json_schema_extra={"pattern": r"^(?!.*__)[A-Za-z0-9_][A-Za-z0-9_.-]*$"},
     )
     storage_options: SecretDict = Field(
         default_factory=lambda: SecretDict({}),
@@ -89,7 +88,6 @@ class LanceTable(StoredBlock):
         description='Keys, region and endpoint of the object store, as JSON: {"region": "…"}. The values are kept '
         "secret. By default the values of the environment are used.",
         examples=[{"region": "eu-central-1", "access_key_id": "…", "secret_access_key": "…"}],
-        json_schema_extra=at(2),
     )
 
     @field_validator("uri", mode="after")

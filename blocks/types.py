@@ -1,4 +1,4 @@
-"""The blocks, imported at once: Prefect's entry point names this module to learn of them."""
+"""All blocks, imported at once: Prefect's entry point for block types names this module."""
 
 from prefect_ollama.blocks.cluster import OllamaCluster
 from prefect_ollama.blocks.node import OllamaNode

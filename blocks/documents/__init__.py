@@ -1,4 +1,4 @@
-"""Documents, their chunks, runs over them and what makes vectors comparable, as plain values."""
+"""Documents, chunks, runs, answers, and the identity of vectors, as plain values."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""An answer whose every sentence names the passages that support it, word for word."""
+"""Answers to questions. Each sentence has quotes, word for word, from the passages that support it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from prefect_ollama.blocks.awaited import Awaitable
 from prefect_ollama.blocks.documents.document import Hit
 
+# Kinds of an answer: written by a chat model, sentences of the documents, or none.
 ANSWER: Final = "answer"
 EXTRACT: Final = "extract"
 NOT_FOUND: Final = "not_found"
@@ -18,18 +19,18 @@ AnswerKind = Literal["answer", "extract", "not_found"]
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """Words of a passage, as they stand in it.
+    """Words of a passage, unchanged.
 
     Attributes:
         passage: Number of the passage in `CheckedAnswer.passages`, counted from 1.
         text: The words; `passages[passage - 1].text[start:end]`.
-        start: Where they begin in the passage, in characters.
-        end: Where they end.
+        start: Character of the passage at which they begin.
+        end: Character after their last one.
         path: The document's path within its source.
         source: The document's source.
         page_from: First page of the passage, counted from 1.
         page_to: Last page.
-        context: The sentences of the passage in which the words stand.
+        context: The sentences of the passage around the words.
     """
 
     passage: int
@@ -51,41 +52,24 @@ class Quote:
 
     @classmethod
     def of(cls, passages: tuple[Hit, ...], number: int, start: int, end: int, context: str) -> Quote:
-        """Return the words of a passage between two places.
-
-        Args:
-            passages: The passages of an answer.
-            number: Of the passage, counted from 1.
-            start: Where the words begin.
-            end: Where they end.
-            context: The sentences around them.
-        """
+        """Return the characters `start` to `end` of the passage with this number, counted from 1."""
         hit = passages[number - 1]
-        return cls(
-            number,
-            hit.text[start:end],
-            start,
-            end,
-            hit.path,
-            hit.source,
-            hit.page_from,
-            hit.page_to,
-            context,
-        )
+        words = hit.text[start:end]
+        return cls(number, words, start, end, hit.path, hit.source, hit.page_from, hit.page_to, context)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedSentence:
-    """One sentence of an answer, and what the checks found.
+    """One sentence of an answer, with the results of its checks.
 
     Attributes:
         text: The sentence.
-        quotes: What supports it; each was found in its passage.
+        quotes: Its support; each quote was found in its passage.
         supported: Whether all checks passed.
-        reason: Why not, where one did not.
-        judged_by: What judged whether the quotes support it: a judge model's name, "words and embeddings", or
-            "verbatim" for a sentence of a document. Empty where an earlier check failed.
-        score: Score of words and embeddings, 0 to 1; None where they did not judge.
+        reason: The check that failed, for people; empty if none did.
+        judged_by: Who judged whether the quotes support it: a judge model's name, "words and embeddings", or
+            "verbatim" for a sentence of a document. Empty if an earlier check failed.
+        score: Score of words and embeddings, 0 to 1; None if they did not judge.
     """
 
     text: str
@@ -102,19 +86,19 @@ class CheckedAnswer(Awaitable):
 
     Attributes:
         question: The question.
-        kind: "answer" for one that a chat model wrote, "extract" for sentences of the documents, "not_found" where the
-            documents do not hold it.
-        sentences: What is shown, in order.
-        dropped: Sentences of the chosen draft that are not supported, with the reason of each.
-        passages: What was given to the model, in reading order.
-        notes: What a reader should know of it, a sentence each.
-        model: The chat model, empty where there was none.
-        judged_by: What judged support: a judge model's name, "words and embeddings", or "verbatim".
-        nodes: Nodes that answered or judged.
-        drafts: How many drafts were usable.
-        seconds: From the question to the checked answer.
-        prompt_tokens: Tokens that chat models read for it, as far as nodes said.
-        answer_tokens: Tokens that chat models wrote for it.
+        kind: "answer" if a chat model wrote it, "extract" for sentences of the documents, "not_found" if the documents
+            do not answer the question.
+        sentences: The sentences to show, in order.
+        dropped: Sentences of the chosen draft that are not supported, each with its reason.
+        passages: The passages that the model read, in reading order.
+        notes: Notes for the reader, a sentence each.
+        model: The chat model; empty if there was none.
+        judged_by: Who judged support: a judge model's name, "words and embeddings", or "verbatim".
+        nodes: Names of the nodes that answered or judged.
+        drafts: Number of usable drafts.
+        seconds: Time from the question to the checked answer.
+        prompt_tokens: Tokens that chat models read, as far as nodes report them.
+        answer_tokens: Tokens that chat models wrote.
     """
 
     question: str
@@ -132,19 +116,18 @@ class CheckedAnswer(Awaitable):
     answer_tokens: int = 0
 
     def __bool__(self) -> bool:
-        """Return whether the documents hold an answer."""
+        """Return whether the documents answer the question."""
         return self.kind != NOT_FOUND
 
     @property
     def text(self) -> str:
-        """The sentences that are shown, without their quotes."""
+        """The sentences to show, without their quotes."""
         return " ".join(each.text for each in self.sentences)
 
     def quotes(self) -> Iterator[Quote]:
-        """Yield the different quotes of the sentences that are shown, in order of their first use."""
+        """Yield the different quotes of the sentences to show, in order of first use."""
         yield from dict.fromkeys(quote for sentence in self.sentences for quote in sentence.quotes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        plain = asdict(self)
-        return {**plain, "text": self.text}
+        return {**asdict(self), "text": self.text}

@@ -1,4 +1,4 @@
-"""A chunk: the piece of a document that is embedded, stored and found. Pure values."""
+"""A chunk: the part of a document that is embedded, stored and found."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class Chunk:
     """One chunk of one document.
 
     Attributes:
-        text: The text itself, without a prompt prefix.
-        position: Place in the document, counted from 0, without gaps.
-        page_from: First page it stands on, counted from 1.
-        page_to: Last page it stands on.
-        heading: Path of headings above it, joined by " > "; empty where there is none.
-        regions: Where it stands on its pages, one or more rectangles a page.
-        tokens: Length in the model's tokens, counted or estimated on the safe side.
-        embedded_text: What is embedded in place of the text, without a prompt prefix; empty where that is the text.
-        page_label_from: Number that is printed on the first page ("iv", "F-3"); empty where it is not known.
-        page_label_to: Number that is printed on the last page.
+        text: Its text, without a prompt prefix.
+        position: Number in the document, counted from 0, without gaps.
+        page_from: Its first page, counted from 1.
+        page_to: Its last page.
+        heading: The headings above it, joined by " > "; empty if there are none.
+        regions: Its rectangles on the pages, one or more for each page.
+        tokens: Length in the model's tokens: counted, or estimated and then never too low.
+        embedded_text: The text that is embedded instead, without a prompt prefix; empty if `text` is embedded.
+        page_label_from: Number printed on the first page ("iv", "F-3"); empty if unknown.
+        page_label_to: Number printed on the last page.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""What goes into a table and comes out of it: documents, their chunks with vectors, and hits."""
+"""Documents as a table stores them, with chunks and vectors, and the hits of a search."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from prefect_ollama.blocks.documents.chunk import Chunk, Region
 
+# Status of a document, see `Document.status`.
 STORED: Final = "stored"
 PARTIAL: Final = "partial"
 FAILED: Final = "failed"
 STALE: Final = "stale"
 
+# Status of documents that have chunks in the table.
 IN_TABLE: Final = (STORED, PARTIAL)
 
 
@@ -25,27 +27,27 @@ class Document:
     """One row of the manifest.
 
     Attributes:
-        doc_id: Key of the document, the same for the same file of the same source.
-        source: Name of the folder, list or glob it came from.
+        doc_id: Key of the document, which a file of a source keeps.
+        source: Name of its folder, list or glob pattern.
         path: Path within the source, with `/`.
-        status: `stored` (all of it is in the chunk table), `partial` (what could be read is), `failed`
-            (nothing is), or `stale` (an interrupted run left it in doubt: process it again).
+        status: `stored` (all of it is in the chunk table), `partial` (its readable part is), `failed` (nothing is), or
+            `stale` (an interrupted run may have left it incomplete, so it must be processed again).
         size: Bytes.
         mtime_ns: Time of the last change, in nanoseconds since 1970.
         content_hash: Hash of the file's bytes.
-        kind: Short stable word for the failure ("encrypted", "junk", …), else empty.
+        kind: Short stable word for the failure ("encrypted", "junk", …); empty without one.
         reason: Why it failed or is partial, for people.
-        remedy: What to do about it.
-        pages: Pages in the file.
-        chunks: Rows in the chunk table; `Store.write` counts them.
-        tokens: Tokens in those; `Store.write` counts them.
-        title: From the file's metadata, as are `author`, `created` and `modified`.
-        author: Author, empty where unknown.
-        created: When the document was made, or None.
-        modified: When the document was last changed, or None.
-        node_seconds: Time that nodes spent on its chunks, in seconds.
-        parser_version: Version of the parser that read it; 0 where it is not known.
-        chunker_version: Version of the chunker that cut it; 0 where it is not known.
+        remedy: The next step for the user.
+        pages: Number of pages.
+        chunks: Number of rows in the chunk table; `Store.write` sets it.
+        tokens: Tokens of these rows; `Store.write` sets it.
+        title: Title, from the metadata of the file, as are `author`, `created` and `modified`.
+        author: Author; empty if unknown.
+        created: When the document was made; None if unknown.
+        modified: When the document was last changed; None if unknown.
+        node_seconds: Seconds that nodes needed for its chunks.
+        parser_version: Version of the parser that read it; 0 if unknown.
+        chunker_version: Version of the chunker that cut it; 0 if unknown.
         run_id: The run that wrote this row; the store sets it.
         updated_at: When this row was written; the store sets it.
     """
@@ -81,7 +83,7 @@ class EmbeddedDocument:
     Attributes:
         document: Its manifest row.
         chunks: All its chunks, in order of position.
-        vectors: float32, shape (chunks, dimension), row by row the vectors of the chunks.
+        vectors: float32, shape (chunks, dimension), in the order of the chunks.
     """
 
     document: Document
@@ -91,14 +93,7 @@ class EmbeddedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a passage stands.
-
-    Attributes:
-        source: The document's source.
-        path: The document's path within its source.
-        page_from: First page, counted from 1.
-        page_to: Last page.
-    """
+    """The place of a passage: source, path within it, and pages, counted from 1."""
 
     source: str
     path: str
@@ -108,7 +103,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One passage that a search found. It is one hit also where it stands in several places.
+    """One passage that a search found. A text in several places is one hit.
 
     Attributes:
         text: The passage.
@@ -117,21 +112,21 @@ class Hit:
         page_from: First page, counted from 1.
         page_to: Last page.
         heading: Headings above the passage.
-        score: The larger the better: by the mode of the search cosine similarity, BM25, or both fused, less what a
-            passage close to a better one on the same page loses.
-        doc_id: The document.
-        chunk_id: The chunk.
-        position: The chunk's place in the document, counted from 0.
+        score: The larger the better: cosine similarity, BM25, or both fused, by the mode of the search; lower for a
+            passage that is close to a better one on the same page.
+        doc_id: Key of the document.
+        chunk_id: Key of the chunk.
+        position: Number of the chunk in the document, counted from 0.
         regions: Rectangles on the pages.
-        title: The document's title; empty where it is not known.
-        page_label_from: Number that is printed on the first page ("iv", "F-3"); empty where it is not known.
-        page_label_to: Number that is printed on the last page.
-        also_in: Other places with the same text, in order of source, path and page; the first hundred.
-        copies: How many other places there are.
-        vector_score: Cosine similarity; None where the passage was not found by vector.
-        text_score: BM25; None where it was not found by words.
-        around: On request the chunks around it or of its whole section, itself among them, in reading order.
-        embedded_text: What was embedded in place of the text; empty where that is the text.
+        title: The document's title; empty if unknown.
+        page_label_from: Number printed on the first page ("iv", "F-3"); empty if unknown.
+        page_label_to: Number printed on the last page.
+        also_in: Other places of the text, in order of source, path and page; the first hundred.
+        copies: Number of other places.
+        vector_score: Cosine similarity; None if the vector did not find it.
+        text_score: BM25; None if the words did not find it.
+        around: On request, the chunks around it or of its section, with itself, in reading order.
+        embedded_text: The text that was embedded instead; empty if `text` was embedded.
     """
 
     text: str

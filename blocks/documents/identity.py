@@ -1,4 +1,4 @@
-"""What makes the vectors of a table comparable. Pure values, no behaviour."""
+"""The identity of vectors: only vectors of one identity can be compared."""
 
 from __future__ import annotations
 
@@ -10,33 +10,29 @@ from typing import Any
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.nodes import Fingerprint, full_name
 
+# Names of options in `Identity.options`, and the value of the second one, see there. Tables store them.
 CONTEXT = "num_ctx"
-
-
 CONTEXT_SOURCE = "num_ctx_from"
-
-
 NODES = "nodes"
 
-
-# The chunker's version before its options, as tables of earlier versions have it.
+# The chunker's version, which tables of earlier versions have before its options.
 _OWN_VERSION = re.compile(r"^v\d+ ")
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What makes two vectors comparable; a table holds vectors of one identity only.
+    """The identity of the vectors in a table. All of them have the same one.
 
     Attributes:
-        model: Name of the model, for people: the fingerprint decides.
-        digest: Digest of the model's weights, for people too. It decides where a table has no fingerprint yet.
+        model: Name of the model, for people. The fingerprint decides.
+        digest: Digest of the model's weights. It decides only for a table without a fingerprint.
         dimension: Floats in a vector.
-        document_prefix: Prompt put before each chunk.
-        query_prefix: Prompt put before each question.
-        options: Options that change vectors (`num_ctx`), as sorted pairs; empty where they are not known.
-            `num_ctx_from` is `nodes` where nobody chose the context and it followed the nodes'.
-        chunker: Options of the chunker. Its version is not compared: each document has its own. Tables of earlier
-            versions have it before the options (`v2 target=…`).
+        document_prefix: Prompt before each chunk.
+        query_prefix: Prompt before each question.
+        options: Options that change vectors (`num_ctx`), as sorted pairs; empty if unknown. `num_ctx_from` is `nodes`
+            if the context is that of the nodes, because nobody chose one.
+        chunker: Options of the chunker. Its version is not compared, because each document stores its own. Tables of
+            earlier versions have it before the options (`v2 target=…`).
         fingerprint: Canary vectors of the model; None in a table of an earlier version.
     """
 
@@ -56,15 +52,15 @@ class Identity:
 
     @property
     def chosen_context(self) -> int | None:
-        """The context in tokens that the user chose when the table was made; None if nobody did."""
+        """The context in tokens that the user chose for the table; None if nobody chose one."""
         options = dict(self.options)
         return None if CONTEXT not in options or CONTEXT_SOURCE in options else int(options[CONTEXT])
 
     def differences(self, other: Identity) -> dict[str, tuple[Any, Any]]:
-        """Return what differs, field by field, as (mine, other's).
+        """Return the fields that differ, each with the value here and the other one.
 
-        Where both have a fingerprint it decides, and name and digest are no difference by themselves. Where one has
-        none, the digest decides, and the name if there is no digest.
+        If both have a fingerprint, it decides, and another name or digest is no difference. Otherwise the digest
+        decides, or the name if there is no digest.
         """
         differing = {
             each.name: (getattr(self, each.name), getattr(other, each.name))
@@ -103,8 +99,8 @@ def context_options(chosen: int | None, settled: int | None) -> tuple[tuple[str,
     """Return the options of an identity for a context in tokens.
 
     Args:
-        chosen: What the user asked for.
-        settled: What nodes are asked for: the shortest of their contexts where the user chose none.
+        chosen: The context that the user chose.
+        settled: The context of requests. It is the shortest one of the nodes, if the user chose none.
     """
     if chosen is not None:
         return ((CONTEXT, str(chosen)),)
@@ -117,10 +113,10 @@ def same_cut(one: str, other: str) -> bool:
 
 
 def same_options(one: tuple[tuple[str, str], ...], other: tuple[tuple[str, str], ...]) -> bool:
-    """Return whether vectors made with one set of options compare with those of the other.
+    """Return whether vectors with these two sets of options can be compared.
 
-    A context that was chosen has to stay. One that followed the nodes may change with them, or the table could not be
-    used any more after a node came or went: no text is cut to it, and a text that is too long for it has no vector.
+    A chosen context must stay. The context of the nodes may change with them; otherwise a table could not be used after
+    a node was added or removed. No text is cut to the context, and a text that is longer has no vector.
     """
     mine, others = dict(one), dict(other)
     contexts = mine.pop(CONTEXT, None), others.pop(CONTEXT, None)

@@ -1,4 +1,4 @@
-"""A run over a table, as its log keeps it. Pure values, no behaviour."""
+"""A run over a table, as its log stores it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,11 @@ from typing import Final
 
 from prefect_ollama.blocks.awaited import Awaitable
 
+# Status of a run. The log of runs stores these words.
 RUN_RUNNING: Final = "running"
-
-
 RUN_DONE: Final = "done"
-
-
 RUN_FAILED: Final = "failed"
-
-
 RUN_INTERRUPTED: Final = "interrupted"
-
-
 RUN_ROLLED_BACK: Final = "rolled back"
 
 
@@ -29,21 +22,21 @@ class Run(Awaitable):
     """One run over a table.
 
     Attributes:
-        run_id: Name of the run, as the caller gave it.
-        kind: What it did: `ingest`, `roll back`, ….
-        source: The source whose documents it changed; a run touches those of one source only.
+        run_id: Name of the run, from its caller.
+        kind: Kind of its work: `ingest`, `roll back`, ….
+        source: The source of the documents that it changed. A run changes documents of one source only.
         status: `running`, `done`, `failed`, `interrupted` or `rolled back`.
         started_at: When it began.
-        ended_at: When it ended, or was found to be interrupted, or None.
+        ended_at: When it ended or was found to be interrupted; None while it runs.
         chunks_before: Version of the chunk table when it began.
         documents_before: Version of the manifest when it began.
-        chunks_after: Version of the chunk table when it ended, or None.
-        documents_after: Version of the manifest when it ended, or None.
-        host: Host it ran on.
-        pid: Process it ran in.
-        counts: What it did in figures, as the caller gave them.
-        model: Fingerprint of the model that embedded, with what nodes said of it; empty where no node was asked, and
-            in runs of earlier versions.
+        chunks_after: Version of the chunk table when it ended; None while it runs.
+        documents_after: Version of the manifest when it ended; None while it runs.
+        host: Name of its host.
+        pid: Id of its process.
+        counts: Its results in numbers, from its caller.
+        model: Fingerprint of the embedding model, with the nodes' description of it; empty without nodes, and in runs
+            of earlier versions.
     """
 
     run_id: str

@@ -1,7 +1,7 @@
-"""The embedded node: all-MiniLM-L6-v2 on onnxruntime behind Ollama's own HTTP API. Imports no Prefect.
+"""The embedded node: all-MiniLM-L6-v2 on onnxruntime, behind Ollama's HTTP API. It imports no Prefect.
 
-`EmbeddedNodes` runs nodes for the length of a `with` block, `serve` runs one in this process,
-`count_tokens` counts tokens as they do.
+`EmbeddedNodes` runs nodes during a `with` block, `serve` runs one in this process, and `count_tokens` counts tokens as
+nodes do.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,6 @@
-"""A node that belongs to the process that started it (`nodes.EmbeddedNodes`), and ends with it.
+"""The process of one embedded node. It ends with the process that started it (`nodes.EmbeddedNodes`).
 
-It reports its URL on stdout as one line, and reads stdin only to learn that its owner is gone: the
-pipe closes whichever way the owner ends.
+It prints its URL as one line. It reads stdin only to notice the end of its owner, which closes the pipe in any case.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from prefect_ollama.blocks.embedded.server import serve
 
 
 def main(threads: str, model_dir: str) -> None:
-    """Serve on a free loopback port until the owner closes stdin, or is gone."""
+    """Serve on a free loopback port until the owner closes stdin or ends."""
     owner = os.getppid()
     threading.Thread(target=_end_with_stdin, daemon=True).start()
-    # A process forked off the owner holds the pipe open; so its id is watched as well.
+    # A process that the owner forked keeps the pipe open, so the id of the parent is watched too.
     threading.Thread(target=_end_with_process, args=(owner,), daemon=True).start()
     serve(port=0, threads=int(threads), model_dir=model_dir, ready=lambda url: print(url, flush=True))
 
 
 def _end_with_stdin() -> None:
     sys.stdin.buffer.read()
-    os._exit(0)  # nothing here needs an orderly end: no state, and nobody waits for an answer
+    os._exit(0)  # an orderly end is not needed: there is no state, and nobody waits for an answer
 
 
 def _end_with_process(owner: int) -> None:

@@ -1,7 +1,7 @@
-"""Ollama's HTTP API, as much of it as an embedding model needs, over the one model `all-minilm`.
+"""The part of Ollama's HTTP API that an embedding model needs, for the one model `all-minilm`.
 
-Answers, status codes and messages are Ollama's own, so that any of its clients works unchanged. Any
-other path (pull, generate, `/v1`, …) is answered with 404, as Ollama answers one it does not know.
+Answers, status codes and messages are those of Ollama, so its clients work unchanged. The answer to any other path
+(pull, generate, `/v1`, …) is 404, as from Ollama for a path that it does not know.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from prefect_ollama.blocks.embedded._request import NAMES, EmbedRequest, Refused
 from prefect_ollama.blocks.embedded._worker import EmbeddingWorker, InputTooLong
 from prefect_ollama.blocks.embedded.tokens import CONTEXT
 
-#: Says that this is no Ollama, and still parses as a version, by SemVer and by PEP 440.
+# Shows that this is not Ollama, and is a valid version by SemVer and by PEP 440.
 VERSION = f"0.0.0+prefect-ollama.{__version__}"
 
 _DETAILS = {
@@ -43,11 +43,11 @@ _DETAILS = {
 
 
 def create_app(model: EmbeddingModel, *, loopback: bool) -> Starlette:
-    """The ASGI application of one node.
+    """Return the ASGI application of one node.
 
     Args:
         model: The loaded model.
-        loopback: Whether the node listens on loopback only: then it also refuses foreign Host headers.
+        loopback: Whether the node listens on loopback only. Then it refuses foreign Host headers, too.
     """
     node = _Node(model)
     routes = [
@@ -67,7 +67,7 @@ def create_app(model: EmbeddingModel, *, loopback: bool) -> Starlette:
 
 
 class _Node:
-    """The routes' handlers."""
+    """The handlers of the routes."""
 
     def __init__(self, model: EmbeddingModel) -> None:
         self._worker = EmbeddingWorker(model)
@@ -98,7 +98,7 @@ class _Node:
         return _json({"models": [self._entry | {"modified_at": self._modified}]})
 
     async def ps(self, request: Request) -> Response:
-        # Loaded as long as the node runs, in main memory, whatever keep_alive a request names.
+        # The model stays in main memory while the node runs, whatever `keep_alive` a request has.
         loaded = {"expires_at": "9999-12-31T23:59:59Z", "size_vram": 0, "context_length": CONTEXT}
         return _json({"models": [self._entry | loaded]})
 
@@ -142,7 +142,7 @@ class _Node:
             "model": asked.model,
             "embeddings": result.vectors,
             "total_duration": time.perf_counter_ns() - began,
-            # The model is loaded before the node listens; as with Ollama, never 0.
+            # The model was loaded before the node listened. Ollama never sends 0 here.
             "load_duration": parsed - began,
             "prompt_eval_count": result.tokens,
         }
@@ -158,7 +158,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     response = _json({"error": str(error)}, error.status)
     if error.status in (408, 413):
-        response.headers["connection"] = "close"  # else the rest of the body would be read
+        response.headers["connection"] = "close"  # otherwise the rest of the body would be read
     return response
 
 
@@ -171,6 +171,6 @@ async def _no_such_path(request: Request, error: Exception) -> Response:
 
 
 def _json(value: Any, status: int = 200) -> Response:
-    # float32 is printed as the shortest text that gives the same float32 again.
+    # A float32 becomes the shortest text from which the same float32 can be read.
     content = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(content, status, media_type="application/json; charset=utf-8")

@@ -1,11 +1,11 @@
-"""The model as an ONNX graph: BERT encoder, mean pooling, L2 normalisation, one text a run.
+"""The model as an ONNX graph: BERT encoder, mean pooling and L2 normalisation, for one text.
 
-The graph is built in memory at each start and holds no weights: every initializer points into
-`model.safetensors`, where tensors lie as ONNX wants them (float32, little-endian, row-major). So
-building costs milliseconds, nothing is written to disk, and node processes share the file's pages.
+The graph is built in memory at each start, and has no weights: its initializers refer to tensors in
+`model.safetensors`, which have the layout of ONNX (float32, little-endian, row-major). So building takes milliseconds,
+nothing is written to the disk, and the processes of nodes share the memory of the file.
 
-Architecture: Devlin et al., 2019 (arXiv:1810.04805); pooling as in Reimers and Gurevych, 2019
-(arXiv:1908.10084), over all tokens, [CLS] and [SEP] included.
+Architecture: Devlin et al., 2019 (arXiv:1810.04805). Pooling: Reimers and Gurevych, 2019 (arXiv:1908.10084), over all
+tokens with [CLS] and [SEP].
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 INPUT = "ids"
 OUTPUT = "embedding"
-#: Counts up when the graph computes something else, so that vectors of old and new graphs never mix.
+# Raised when the graph computes other vectors, so that vectors of two graphs are never mixed.
 GRAPH_VERSION = 1
 
 
 def build_graph(weights: Path, config: dict[str, Any]) -> bytes:
-    """Build the serialised ONNX model for one text.
+    """Return the serialised ONNX model for one text.
 
-    Its input `ids` is int64 [tokens]; its output `embedding` is float32 [hidden_size] of length 1. No
-    attention mask: a text alone has no padding.
+    Its input `ids` is int64 of shape (tokens,). Its output `embedding` is float32 of shape (hidden_size,) and norm 1.
+    There is no attention mask, because a single text has no padding.
 
     Args:
-        weights: The `model.safetensors`; the runtime has to look for its name in its folder.
+        weights: The `model.safetensors`. The runtime must search for its name in its folder.
         config: The parsed `config.json`.
     """
     graph = _Builder(weights)
@@ -38,7 +38,7 @@ def build_graph(weights: Path, config: dict[str, Any]) -> bytes:
     first, second = graph.constant("first", [0]), graph.constant("second", [1])
 
     def linear(x: str, name: str) -> str:
-        # PyTorch stores [out, in].
+        # PyTorch stores weights as (out, in).
         return graph.node("Gemm", x, graph.tensor(f"{name}.weight"), graph.tensor(f"{name}.bias"), transB=1)
 
     def residual(x: str, y: str, name: str) -> str:
@@ -48,12 +48,12 @@ def build_graph(weights: Path, config: dict[str, Any]) -> bytes:
     words = graph.node("Gather", graph.tensor("embeddings.word_embeddings.weight"), INPUT)
     places = graph.tensor("embeddings.position_embeddings.weight")
     places = graph.node("Slice", places, first, graph.node("Shape", INPUT))
-    # A text alone is all "sentence A": type 0.
+    # BERT distinguishes two sentences by types. A single text is the first one: type 0.
     kind = graph.node("Slice", graph.tensor("embeddings.token_type_embeddings.weight"), first, second)
     x = residual(graph.node("Add", words, kind), places, "embeddings")
     for layer in range(config["num_hidden_layers"]):
         name = f"encoder.layer.{layer}"
-        # onnxruntime's fused attention; it scales by 1/sqrt(head size) and wants a batch axis.
+        # onnxruntime's fused attention, which scales by 1/sqrt(head size), needs a batch axis.
         qkv = [
             graph.node("Unsqueeze", linear(x, f"{name}.attention.self.{part}"), first)
             for part in ("query", "key", "value")
@@ -69,10 +69,11 @@ def build_graph(weights: Path, config: dict[str, Any]) -> bytes:
 
 
 class _Builder:
-    """Collects nodes and initializers; tensors are named as in the safetensors file."""
+    """Collects nodes and initializers. Tensors keep their names in the safetensors file."""
 
     def __init__(self, weights: Path) -> None:
-        # The safetensors format: header length (uint64), JSON header, raw tensors.
+        # The safetensors format: length of the header (uint64), JSON header, raw tensors
+        # (https://huggingface.co/docs/safetensors).
         with weights.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             self._header: dict[str, Any] = json.loads(file.read(length))

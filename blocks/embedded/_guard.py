@@ -1,7 +1,7 @@
-"""Keeps web pages away from the node, and bounds what it reads.
+"""Refuse requests of web pages, and limit the size of requests.
 
-A browser lets any page send requests to this host. It names the page in `Origin`; a page whose own name resolves to
-this host (DNS rebinding) shows in `Host`. Ollama refuses both with an empty 403, and so does the node.
+A browser lets any page send requests to this host. The header `Origin` names the page, and `Host` shows a page whose
+name resolves to this host (DNS rebinding). Ollama refuses both with an empty 403, and so does the node.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from prefect_ollama.blocks.embedded._request import Refused
 
-# Bytes of one request. 8,192 texts of 4 KB, the most that a node's block allows in one, take this.
+# Bytes of one request: 8,192 texts, the most that a node's block allows, of 4 KB each.
 MOST_BODY: Final = 32 * 2**20
 
-# Bytes of all requests that are read or served at the same time.
+# Bytes of all requests that are read or served at the same time: eight of the largest.
 MOST_BODIES: Final = 256 * 2**20
 
-# Seconds in which a request's body must arrive.
+# Seconds in which the body of a request must arrive, so that slow clients cannot keep memory for ever.
 BODY_TIMEOUT_S: Final = 60.0
 
 
 class Guard:
-    """Refuses what a foreign web page sends, before anything of it is read.
+    """Refuses requests of foreign web pages before it reads their bodies.
 
     Args:
-        app: What requests are passed on to.
-        loopback: Whether the node listens on loopback only: then it also refuses a foreign Host header.
+        app: The application that gets the other requests.
+        loopback: Whether the node listens on loopback only. Then foreign Host headers are refused, too.
     """
 
     def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
@@ -58,17 +58,17 @@ class Guard:
 
 
 class Bodies:
-    """Reads bodies of requests; all together they take no more than a bounded amount of memory."""
+    """Reads bodies of requests, in at most `MOST_BODIES` bytes of memory together."""
 
     def __init__(self) -> None:
         self._bytes = 0
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """The whole body of a request, which counts as taken until the context ends.
+        """Yield the whole body of a request. Its memory counts until the context ends.
 
         Raises:
-            Refused: It is too large, too slow, or too much with those of the others.
+            Refused: It is too large or too slow, or all bodies together are too large.
         """
         length = request.headers.get("content-length", "")
         if length.isdigit() and (len(length) > 12 or int(length) > MOST_BODY):
@@ -90,7 +90,7 @@ class Bodies:
 
     def _take(self, size: int) -> None:
         if self._bytes + size > MOST_BODIES:
-            # Ollama's words, with its two blanks, for a queue that is full.
+            # Ollama's message for a full queue, with its two spaces.
             raise Refused(503, "server busy, please try again.  maximum pending requests exceeded")
         self._bytes += size
 
@@ -104,13 +104,13 @@ def _host_of(url: str) -> str | None:
 
 
 def _is_own_page(origin: str) -> bool:
-    """Whether an `Origin` is a page of this host, by Ollama's default list (envconfig, `AllowedOrigins`)."""
+    """Return whether an `Origin` is a page of this host, by Ollama's default list (envconfig, `AllowedOrigins`)."""
     host = _host_of(origin) if origin.startswith(("http://", "https://")) else None
     return host in ("localhost", "127.0.0.1", "0.0.0.0", "::1")
 
 
 def _is_local(host: str | None) -> bool:
-    """Whether a host is this one or in its private network, by Ollama's own rule (server/routes.go, `allowedHost`)."""
+    """Return whether a host is local, by Ollama's rule (server/routes.go, `allowedHost`)."""
     if host is None:
         return False
     try:

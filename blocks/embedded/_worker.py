@@ -1,7 +1,7 @@
-"""One thread that embeds, first come first served. The event loop stays free while it works.
+"""One thread that embeds requests in order (FIFO), while the event loop stays free.
 
-A request is served whole before the next begins. Between two texts it is asked whether anyone still
-waits for it, so a client that went away costs at most the text under way.
+A request is served completely before the next one. Before each text the thread checks whether its client still waits,
+so a client that disconnects costs at most one text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class InputTooLong(Exception):
-    """A text is longer than the context, and was not to be cut."""
+    """A text is longer than the context, and the request forbids to cut it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Embedded:
     """The answer to one request.
 
     Attributes:
-        vectors: float32, one of length 1 for each text, in their order.
-        tokens: Tokens of all texts together, after cutting.
+        vectors: float32 of norm 1, one for each text, in their order.
+        tokens: Tokens of all texts together, after cuts.
     """
 
     vectors: list[npt.NDArray[np.float32]]
@@ -43,7 +43,7 @@ class EmbeddingWorker:
     """Runs the model for many requests, one text at a time.
 
     Args:
-        model: The loaded model. Nothing else may run it meanwhile.
+        model: The loaded model, which nothing else may run.
     """
 
     def __init__(self, model: EmbeddingModel) -> None:
@@ -52,7 +52,7 @@ class EmbeddingWorker:
         self._closing = threading.Event()
 
     async def embed(self, request: EmbedRequest) -> Embedded:
-        """Embed the texts of one request. Cancelling this takes what is left of them out of the queue.
+        """Embed the texts of one request. Cancelling this also cancels its remaining texts.
 
         Raises:
             InputTooLong: A text is longer than the context, and the request forbids to cut it.
@@ -60,7 +60,7 @@ class EmbeddingWorker:
         unwanted = threading.Event()
 
         def work() -> Embedded:
-            # All are encoded first, so that a request with one text too long costs no forward pass.
+            # All texts are encoded first, so that a request with a text that is too long costs no forward pass.
             ids = [self._encode(text, request) for text in self._while_wanted(request.texts, unwanted)]
             vectors = [self._model.embed(each) for each in self._while_wanted(ids, unwanted)]
             return Embedded([_cut(each, request.dimension) for each in vectors], sum(map(len, ids)))
@@ -71,7 +71,7 @@ class EmbeddingWorker:
             unwanted.set()
 
     def close(self) -> None:
-        """Stop after the text under way; what is queued is dropped."""
+        """Stop after the present text, and drop the queue."""
         self._closing.set()
         self._thread.shutdown(cancel_futures=True)
 

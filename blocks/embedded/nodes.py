@@ -1,6 +1,6 @@
-"""Embedded nodes for the length of a `with` block: each a process of its own on a loopback port.
+"""Embedded nodes during a `with` block. Each is a process that listens on a loopback port.
 
-They end with the block, and with this process, in whatever way that ends.
+They end with the block, and with this process, however it ends.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from prefect_ollama.blocks.embedded._weights import find_model_files
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError
 
-#: Nodes started where no number is named: memory bandwidth, not cores, is what more of them share.
+# Nodes that are started by default at most, because more of them share the bandwidth of the memory.
 _MOST_BY_DEFAULT = 4
-#: Seconds a node is given to end by itself.
+# Seconds in which a node may end by itself, before it is killed.
 _GRACE = 5.0
 
 
@@ -28,10 +27,10 @@ class EmbeddedNodes:
     """Runs embedded nodes.
 
     Args:
-        count: How many; where it is None, one for each core this process may use, at most four.
-        model_dir: Folder of the model's files; see `weights` for where they are looked for without it.
+        count: Number of nodes; None for one for each core that this process may use, at most four.
+        model_dir: Folder of the model's files; None for the places of `_weights`.
         threads: Threads of one forward pass in each node.
-        ready_within: Seconds all of them together are given to become ready.
+        ready_within: Seconds in which all nodes together must become ready.
 
     Example:
         >>> with EmbeddedNodes(2) as nodes:
@@ -62,14 +61,14 @@ class EmbeddedNodes:
         return self._urls
 
     def start(self) -> Self:
-        """Start the nodes and wait until every one takes requests.
+        """Start the nodes, and wait until all of them accept requests.
 
         Raises:
-            ModelFilesError: The model's files are missing, or are not the ones expected.
-            ClusterError: A node ended or was not ready in time; none is left running.
+            ModelFilesError: The model's files are missing, or have other contents than expected.
+            ClusterError: A node ended or was not ready in time. All nodes were ended.
         """
-        # Here, so that a download happens once, shows its progress, and raises its own error. The
-        # nodes find the same files again, and check what they load.
+        # Done here, so that a download happens once, shows its progress, and raises its own error. The nodes find the
+        # same files again, and check them.
         find_model_files(self._model_dir)
         deadline = time.monotonic() + self._ready_within
         try:
@@ -86,7 +85,7 @@ class EmbeddedNodes:
         return self
 
     def stop(self) -> None:
-        """End the nodes; returns when all are gone. A request under way is cut off."""
+        """End the nodes, and wait for their end. Requests in progress are cut off."""
         self._urls = ()
         for process in self._processes:
             assert process.stdin is not None
@@ -103,9 +102,7 @@ class EmbeddedNodes:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -118,7 +115,7 @@ class EmbeddedNodes:
             str(self._threads),
             str(self._model_dir or ""),
         ]
-        # A session of its own: Ctrl-C reaches this process alone, which then ends the nodes in order.
+        # Nodes have their own session, so that Ctrl-C reaches this process only, which then ends them in order.
         return subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
@@ -142,14 +139,14 @@ class EmbeddedNodes:
 
 
 def _first_line(process: subprocess.Popen[bytes]) -> queue.SimpleQueue[str]:
-    """A queue that receives the first line of the process, empty if it ends without one."""
+    """Return a queue that gets the first line of the process; an empty one if it ends without a line."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def read() -> None:
         assert process.stdout is not None
         with process.stdout as stdout:
             lines.put(stdout.readline().decode().strip())
-            stdout.read()  # to the end, so that no write of the node ever blocks
+            stdout.read()  # to the end, so that the node never waits for a reader
 
     threading.Thread(target=read, daemon=True).start()
     return lines

@@ -1,4 +1,4 @@
-"""Runs one node in this process, until it is told to stop."""
+"""Run one node in this process, until a signal stops it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from prefect_ollama.blocks.embedded._app import create_app
 from prefect_ollama.blocks.embedded._model import EmbeddingModel
 from prefect_ollama.blocks.errors import ConfigurationError
 
-#: Seconds an idle connection is kept. Ollama keeps it for ever; a client must not find it closed.
+# Seconds until an idle connection is closed. Ollama never closes it, and clients may rely on that.
 _KEEP_ALIVE = 24 * 3600
-#: Connections at once; a further one is answered with 503.
+# Connections at the same time; the answer to a further one is 503.
 _MOST_CONNECTIONS = 512
-#: Bytes of a request's head.
+# Bytes of the headers of a request.
 _MOST_HEAD = 64 * 1024
-#: Seconds that requests under way are given when the node is told to stop.
+# Seconds in which requests in progress may end after the signal.
 _GRACE = 5
 
 
@@ -37,17 +37,17 @@ def serve(
     """Serve the embedded model over Ollama's HTTP API, until SIGINT or SIGTERM.
 
     Args:
-        host: Address or name to listen on. Beyond loopback anyone who reaches it can use it: there are
-            no keys, as with Ollama.
+        host: Address or name to listen on. If it is not loopback, anyone who reaches it can use the node: like Ollama,
+            it has no keys.
         port: TCP port; 0 for a free one.
         threads: Threads of one forward pass. To use more cores, run more nodes.
-        model_dir: Folder of the model's files; see `weights` for where they are looked for without it.
-        ready: Called with the node's URL as soon as requests are taken.
-        stopping: Called when the first signal comes, which then is not raised again at the end.
+        model_dir: Folder of the model's files; None for the places of `_weights`.
+        ready: Called with the node's URL as soon as it accepts requests.
+        stopping: Called at the first signal, which is then not raised again at the end.
 
     Raises:
-        ModelFilesError: The model's files are missing, or are not the ones expected.
-        ConfigurationError: The port is none or taken, the address is none of this host, or less than one thread.
+        ModelFilesError: The model's files are missing, or have other contents than expected.
+        ConfigurationError: The port or the address cannot be used, or there is less than one thread.
     """
     with _listen(host, port) as listener:
         address, bound = listener.getsockname()[:2]
@@ -56,29 +56,28 @@ def serve(
             app,
             log_level="warning",
             access_log=False,
-            http="h11",  # the one whose bound for heads can be set
+            http="h11",  # the implementation whose limit for headers can be set
             h11_max_incomplete_event_size=_MOST_HEAD,
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=_GRACE,
         )
         if ready is not None:
-            # The socket listens: a request that comes now waits for the loop, which starts next.
+            # The socket listens already. A request that comes now waits for the event loop, which starts next.
             ready(f"http://[{address}]:{bound}" if ":" in address else f"http://{address}:{bound}")
-        # uvicorn stops in good order, then passes on the signal that stopped it.
+        # uvicorn stops in order, and then raises the signal again.
         with suppress(KeyboardInterrupt):
             _Server(config, stopping).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """Says so when it begins to stop."""
+    """A server that calls a function when it begins to stop."""
 
     def __init__(self, config: uvicorn.Config, stopping: Callable[[], None] | None) -> None:
         super().__init__(config)
         self._stopping = stopping
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop."""
         if self._stopping is None:
             super().handle_exit(sig, frame)
             return

@@ -1,4 +1,4 @@
-"""Counts and encodes text as the embedded model does. Needs the tokenizer's file, not the weights."""
+"""Count and encode text as the embedded model does. This needs the tokenizer's file, and not the weights."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tokenizers import Tokenizer
 
 from prefect_ollama.blocks.embedded._weights import TOKENIZER, find_model_file
 
-#: Length of the model's position table, in tokens with [CLS] and [SEP].
+# Longest text in tokens, with [CLS] and [SEP]: the length of the model's table of positions.
 CONTEXT = 512
 
-#: Letters of a word that is still cut into pieces; the file says 100, and longer words are unknown to it. Ollama has no
-#: such limit. This library's search takes cubic time: 0.1 s for a word of 1,000 letters, 3 s for 4,000.
+# Letters of a word that is still cut into pieces; the file says 100, and longer words are unknown to it. Ollama has no
+# such limit. This library's search takes cubic time: 0.1 s for a word of 1,000 letters, 3 s for 4,000.
 LONGEST_WORD = 1_000
 
 
@@ -26,19 +26,19 @@ class WordPiece:
 
     def __init__(self, file: Path) -> None:
         self._tokenizer = Tokenizer.from_file(str(file))
-        # The file asks to cut at 128 tokens and to pad up to 128; neither is wanted.
+        # The file sets a cut at 128 tokens, and padding to 128. Texts must be whole, and padding only costs time.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.model.max_input_chars_per_word = LONGEST_WORD
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of the whole text, with [CLS] in front and [SEP] at the end."""
+        """Return the token ids of the whole text, with [CLS] before and [SEP] after it."""
         return list(self._tokenizer.encode(text).ids)
 
     def count(self, text: str) -> int:
-        """Number of tokens of the whole text, [CLS] and [SEP] included, as `prompt_eval_count` counts.
+        """Return the number of tokens of the whole text, with [CLS] and [SEP], as `prompt_eval_count` counts them.
 
-        A lone surrogate, which no request can carry, counts as a question mark would.
+        A lone surrogate, which no request can contain, counts as a question mark.
         """
         return len(self._tokenizer.encode(text.encode("utf-8", "replace").decode()))
 
@@ -49,11 +49,11 @@ def _shared() -> WordPiece:
 
 
 def count_tokens(text: str) -> int:
-    """Number of the embedded model's tokens in a text, [CLS] and [SEP] included.
+    """Return the number of the embedded model's tokens in a text, with [CLS] and [SEP].
 
     A text of up to `CONTEXT` tokens is embedded whole. The first call loads the tokenizer.
 
     Raises:
-        ModelFilesError: The tokenizer's file is missing, or is not the one expected.
+        ModelFilesError: The tokenizer's file is missing, or has another content than expected.
     """
     return _shared().count(text)
