@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import re
 from abc import ABC
-from collections.abc import Callable
 from copy import deepcopy
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 from uuid import UUID
 
 import httpx
@@ -17,6 +16,7 @@ from prefect.exceptions import MissingContextError, PrefectException
 from prefect.logging import get_logger, get_run_logger
 from prefect.types import SecretDict
 from pydantic import (
+    BeforeValidator,
     ConfigDict,
     PrivateAttr,
     SecretStr,
@@ -46,6 +46,10 @@ def _form(schema: dict[str, Any], model: type[Block]) -> None:
         for kind in field.pop("anyOf", []):
             field.update({} if kind == {"type": "null"} else kind)
         field["position"] = position
+
+
+# Names and secret values; the form sends null for an empty field.
+Secrets = Annotated[SecretDict, BeforeValidator(lambda value: {} if value is None else value)]
 
 
 class StoredBlock(Block, ABC):
@@ -130,58 +134,22 @@ class StoredBlock(Block, ABC):
             ) from None
 
     @classmethod
-    def load_named(cls, name: str, *, hint: str = "") -> Self:
-        """Load a saved block. This blocks, also in async code.
+    def load_saved(cls, named: str | UUID, *, hint: str = "") -> Self:
+        """Load a saved block by its name or id. This blocks, also in async code.
 
         Args:
-            name: Its name.
-            hint: A further hint in the error if there is no block of this name.
+            named: Its name or id.
+            hint: A further hint in the error if there is no such block.
 
         Raises:
-            ConfigurationError: There is no block of this name, its values are invalid (the text names them), or the
-                Prefect server cannot be reached.
+            ConfigurationError: There is no such block, its values are invalid (the text names them), or the Prefect
+                server cannot be reached.
         """
-        return cls._loaded(f"named {name!r}", cls._loader_of_name(name), hint)
-
-    @classmethod
-    def find(cls, named: str | UUID) -> Self | None:
-        """Load a saved block by name or id; return None if there is none of this type.
-
-        Raises:
-            ConfigurationError: Its values are invalid, or the Prefect server cannot be reached.
-        """
-        if isinstance(named, UUID):
-            return cls._found(f"with id {str(named)!r}", cls._loader_of_id(named))
-        return cls._found(f"named {named!r}", cls._loader_of_name(named))
-
-    @classmethod
-    def load_by_id(cls, block_document_id: UUID) -> Self:
-        """Load a saved block by its id; see `load_named`."""
-        return cls._loaded(f"with id {str(block_document_id)!r}", cls._loader_of_id(block_document_id))
-
-    @classmethod
-    def _loader_of_name(cls, name: str) -> Callable[[], Any]:
-        def load() -> Any:
-            # Prefect puts the name into a URL path without escaping it, so `../` in it would request another
-            # resource.
-            if not BLOCK_NAME.fullmatch(name):
-                raise ValueError("Unable to find a block whose name no block can have.")
-            return cls.load(name, _sync=True)  # type: ignore[call-arg]
-
-        return load
-
-    @classmethod
-    def _loader_of_id(cls, block_document_id: UUID) -> Callable[[], Any]:
-        reference = {"block_document_id": str(block_document_id)}
-        return lambda: cls.load_from_ref(reference, _sync=True)  # type: ignore[call-arg]
-
-    @classmethod
-    def _loaded(cls, which: str, load: Callable[[], Any], hint: str = "") -> Self:
-        block = cls._found(which, load)
+        block = cls.find(named)
         if block is None:
             kind = cls.get_block_type_name()
             raise ConfigurationError(
-                f"There is no {kind} block {which}.",
+                f"There is no {kind} block {_which(named)}.",
                 state="Nothing was started.",
                 remedy=f"Make it in the Prefect UI (Blocks, +, {kind}), or in Python with "
                 f"`{cls.__name__}(…).save(…)`.{hint}",
@@ -189,22 +157,36 @@ class StoredBlock(Block, ABC):
         return block
 
     @classmethod
-    def _found(cls, which: str, load: Callable[[], Any]) -> Self | None:
-        kind = cls.get_block_type_name()
+    def find(cls, named: str | UUID) -> Self | None:
+        """Load a saved block by its name or id; return None if there is none of this type.
+
+        Raises:
+            ConfigurationError: Its values are invalid, or the Prefect server cannot be reached.
+        """
         try:
-            block: Self = load()
+            block: Self = cls._read(named)
         except ValueError as error:
             if "Unable to find" not in str(error):
                 raise
             return None
         except (PrefectException, httpx.HTTPError, RuntimeError, OSError) as error:
             raise ConfigurationError(
-                f"The {kind} block {which} cannot be loaded from the Prefect server ({error}).",
+                f"The {cls.get_block_type_name()} block {_which(named)} cannot be loaded from the Prefect server "
+                f"({error}).",
                 state="Nothing was started.",
                 remedy="Check PREFECT_API_URL and that the server runs. Without a server, name nodes by URLs."
                 + proxy_hint(),
             ) from error
         return block
+
+    @classmethod
+    def _read(cls, named: str | UUID) -> Any:
+        if isinstance(named, UUID):
+            return cls.load_from_ref({"block_document_id": str(named)}, _sync=True)  # type: ignore[call-arg]
+        # Prefect puts the name into a URL path without escaping it, so `../` in it would request another resource.
+        if not BLOCK_NAME.fullmatch(named):
+            raise ValueError("Unable to find a block whose name no block can have.")
+        return cls.load(named, _sync=True)  # type: ignore[call-arg]
 
     @classmethod
     def _load_from_block_document(cls, block_document: BlockDocument, validate: bool = True) -> Self:
@@ -265,4 +247,8 @@ def _opened(value: Any) -> Any:
 
 
 def _load_by_id(cls: type[StoredBlock], block_document_id: UUID) -> StoredBlock:
-    return cls.load_by_id(block_document_id)
+    return cls.load_saved(block_document_id)
+
+
+def _which(named: str | UUID) -> str:
+    return f"with id {str(named)!r}" if isinstance(named, UUID) else f"named {named!r}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.file_url import folder_of, is_file_url
+from prefect_ollama.blocks.file_url import absolute_place, is_file_url
 from prefect_ollama.blocks.lance import StoreSpec
 from prefect_ollama.blocks.nodes import (
     DEFAULT_URL,
@@ -93,7 +93,7 @@ def table_by_address(named: str | Path | None) -> StoreSpec | None:
 
 
 def limits_folder(home: Path) -> Path:
-    """Return the folder in which those that use the same nodes see each other: `ollama-nodes` in Prefect's home."""
+    """Return the folder of the limits that processes on this machine share: `ollama-nodes` in Prefect's home."""
     return home / "ollama-nodes"
 
 
@@ -103,34 +103,21 @@ def default_folder(home: Path) -> Path:
 
 
 def place_and_name(text: str) -> tuple[str, str]:
-    """Return folder or URL, and table, of a text that names a place; it may end in the table's own folder.
+    """Return folder or URL, and table, of a text that names a place. It may end with the folder of the table.
 
     Raises:
-        ConfigurationError: It is no place of this host.
+        ConfigurationError: It is no folder of this host.
     """
     place = text.rstrip("/\\")
     if not place.endswith(_TABLE_SUFFIX):
-        return _absolute(text), DEFAULT_TABLE
+        return absolute_place(text), DEFAULT_TABLE
     folder, _, name = place.removesuffix(_TABLE_SUFFIX).rpartition("/")
-    return _absolute(folder or "."), name
+    return absolute_place(folder or "."), name
 
 
 def is_place(text: str) -> bool:
-    """Whether a text names a folder or an object store, and not a table of the default folder."""
+    """Return whether a text names a folder or an object store, and not a table of the default folder."""
     return any(mark in text for mark in "/\\") or text in (".", "..", "~") or is_file_url(text)
-
-
-def _absolute(place: str) -> str:
-    if "://" in place and not is_file_url(place):
-        return place
-    try:
-        return str(Path(folder_of(place)).expanduser().absolute())
-    except (ValueError, RuntimeError) as error:
-        raise ConfigurationError(
-            f"The table's place cannot be used: {error}.",
-            state="Nothing was started.",
-            remedy="Give a folder of this host, or an object store's URL.",
-        ) from None
 
 
 def _is_word(model: str) -> bool:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from prefect_ollama.blocks.errors import ConfigurationError
+
 _FILE = re.compile("file:", re.IGNORECASE)
+# A drive with a path, or a network share.
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 def is_file_url(text: str) -> bool:
-    """Whether a text is a `file:` URL."""
+    """Return whether a text is a `file:` URL."""
     return _FILE.match(text) is not None
 
 
@@ -43,3 +46,21 @@ def folder_of(text: str) -> str:
     if os.name != "nt" and _WINDOWS.match(path.lstrip("/") if is_file_url(text) else path):
         raise ValueError(f"{str(PurePath(path))!r} is a path of Windows; write a path of this host")
     return path
+
+
+def absolute_place(place: str) -> str:
+    """Return the absolute path of a table's folder, or the URL of an object store unchanged.
+
+    Raises:
+        ConfigurationError: It is no folder of this host.
+    """
+    if "://" in place and not is_file_url(place):
+        return place
+    try:
+        return str(Path(folder_of(place)).expanduser().absolute())
+    except (ValueError, RuntimeError) as error:
+        raise ConfigurationError(
+            f"The place of the table cannot be used: {error}.",
+            state="Nothing was started.",
+            remedy="Give a folder of this host, or an object store's URL.",
+        ) from None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field, HttpUrl, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, HttpUrl, SecretStr, model_validator
 
-from prefect_ollama.blocks.node_settings import URL_PATTERN, NodeBlock, blank_is_none, plain_token
+from prefect_ollama.blocks.node_settings import URL_PATTERN, NodeBlock, OptionalSecret, OptionalText, Token
 from prefect_ollama.blocks.nodes import NodeSpec, base_url
 
 
@@ -36,31 +36,21 @@ class OllamaNode(NodeBlock):
         examples=["http://gpu-box:11434", "https://ai.example.org/ollama"],
         json_schema_extra={"pattern": URL_PATTERN},
     )
-    token: SecretStr | None = Field(
+    token: Token = Field(
         default=None,
         title="Bearer token",
         description="Token for a proxy before Ollama; it is sent as 'Authorization: Bearer …'.",
     )
-    username: str | None = Field(
+    username: OptionalText = Field(
         default=None,
         title="User name",
         description="User name for a proxy before Ollama (HTTP basic authentication).",
     )
-    password: SecretStr | None = Field(
+    password: OptionalSecret = Field(
         default=None,
         title="Password",
         description="Password of the user name.",
     )
-
-    @field_validator("token", "username", "password", mode="after")
-    @classmethod
-    def _blank_is_none(cls, value: Any) -> Any:
-        return blank_is_none(value)
-
-    @field_validator("token", mode="after")
-    @classmethod
-    def _token_alone(cls, value: SecretStr | None) -> SecretStr | None:
-        return plain_token(value)
 
     @model_validator(mode="after")
     def _one_way_in(self) -> OllamaNode:

@@ -119,7 +119,7 @@ def node_spec(entry: Entry) -> NodeSpec:
     if names_block(entry):
         slug, _, name = entry.partition("/")
         kind = next(kind for kind in NODE_KINDS if kind.get_block_type_slug() == slug)
-        return kind.load_named(name).to_spec()
+        return kind.load_saved(name).to_spec()
     if looks_like_address(entry):
         return NodeSpec.at(entry)
     return load_node(entry).to_spec(entry)
@@ -154,7 +154,7 @@ def load_node(name: str) -> NodeBlock:
 def _load_reference(block_document_id: UUID) -> NodeBlock:
     found = (kind.find(block_document_id) for kind in NODE_KINDS)
     block = next((node for node in found if node is not None), None)
-    return OllamaNode.load_by_id(block_document_id) if block is None else block
+    return OllamaNode.load_saved(block_document_id) if block is None else block
 
 
 def _reference_of(node: NodeBlock) -> str:

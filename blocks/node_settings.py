@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Annotated, Any
 
 from prefect.types import SecretDict
 from prefect.utilities.asyncutils import run_coro_as_sync
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
-from prefect_ollama.blocks.base import StoredBlock, refuse_mask
+from prefect_ollama.blocks.base import Secrets, StoredBlock, refuse_mask
 from prefect_ollama.blocks.nodes import NodeSpec, NodeStatus, check_node, short_name
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -22,17 +22,51 @@ URL_PATTERN = r"^(https?://)?[^\s/?#@]*[^\s/?#@:](/[^\s?#]*)?$"
 _RESERVED_HEADERS = frozenset({"content-type", "content-length", "transfer-encoding", "connection"})
 
 
+def blank_is_none(value: Any) -> Any:
+    """Return None for an empty text or secret, and the value otherwise.
+
+    Raises:
+        ValueError: It is the mask that Prefect shows in place of a secret.
+    """
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if text is None or not text.strip():
+        return None
+    refuse_mask(text)
+    return value
+
+
+def plain_token(value: SecretStr | None) -> SecretStr | None:
+    """Return a token without the word Bearer before it.
+
+    Raises:
+        ValueError: It is not one word of plain ASCII characters.
+    """
+    if value is None:
+        return None
+    token = value.get_secret_value().strip()
+    token = token[len("bearer ") :].strip() if token.lower().startswith("bearer ") else token
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError("the token must be one word of plain ASCII characters")
+    return SecretStr(token)
+
+
+# Fields that the form sends as an empty text if a user empties them.
+OptionalText = Annotated[str | None, AfterValidator(blank_is_none)]
+OptionalSecret = Annotated[SecretStr | None, AfterValidator(blank_is_none)]
+Token = Annotated[OptionalSecret, AfterValidator(plain_token)]
+
+
 class NodeBlock(StoredBlock, ABC):
     """Base of the blocks of nodes: address, credentials and limits. Each API has a block of its own."""
 
     url: str
-    headers: SecretDict = Field(
+    headers: Secrets = Field(
         default_factory=lambda: SecretDict({}),
         title="Headers",
         description='Further headers for every request, as JSON: {"X-Api-Key": "…"}. The values are kept secret.',
         examples=[{"X-Api-Key": "…"}],
     )
-    ca_bundle: str | None = Field(
+    ca_bundle: OptionalText = Field(
         default=None,
         title="CA bundle",
         description="PEM file with the certificates of a private authority. It must be on every machine where flows "
@@ -81,16 +115,6 @@ class NodeBlock(StoredBlock, ABC):
         title="Max texts per request",
         description="Highest number of texts in one request.",
     )
-
-    @field_validator("ca_bundle", mode="after")
-    @classmethod
-    def _no_file(cls, value: Any) -> Any:
-        return blank_is_none(value)
-
-    @field_validator("headers", mode="before")
-    @classmethod
-    def _no_headers(cls, value: Any) -> Any:
-        return {} if value is None else value
 
     @field_validator("headers", mode="after")
     @classmethod
@@ -167,31 +191,3 @@ class NodeBlock(StoredBlock, ABC):
     async def acheck(self, name: str = "") -> NodeStatus:
         """Ask the node for its version and models; see `check`."""
         return await check_node(self.to_spec(name))
-
-
-def blank_is_none(value: Any) -> Any:
-    """Return None for an empty text or secret, and the value otherwise.
-
-    Raises:
-        ValueError: It is the mask that Prefect shows in place of a secret.
-    """
-    text = value.get_secret_value() if isinstance(value, SecretStr) else value
-    if text is None or not text.strip():
-        return None
-    refuse_mask(text)
-    return value
-
-
-def plain_token(value: SecretStr | None) -> SecretStr | None:
-    """Return a token without the word Bearer before it.
-
-    Raises:
-        ValueError: It is not one word of plain ASCII characters.
-    """
-    if value is None:
-        return None
-    token = value.get_secret_value().strip()
-    token = token[len("bearer ") :].strip() if token.lower().startswith("bearer ") else token
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise ValueError("the token must be one word of plain ASCII characters")
-    return SecretStr(token)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field, HttpUrl, SecretStr, field_validator
+from pydantic import AfterValidator, Field, HttpUrl, SecretStr
 
-from prefect_ollama.blocks.node_settings import URL_PATTERN, NodeBlock, blank_is_none, plain_token
+from prefect_ollama.blocks.node_settings import URL_PATTERN, NodeBlock, OptionalText, Token
 from prefect_ollama.blocks.nodes import NodeSpec, openai_url
 
 
@@ -40,13 +40,13 @@ class OpenAICompatibleNode(NodeBlock):
         examples=["http://gpu-box:8000/v1", "https://ai.example.org/llama/v1"],
         json_schema_extra={"pattern": URL_PATTERN},
     )
-    model: str | None = Field(
+    model: OptionalText = Field(
         default=None,
         title="Model",
         description="Name of the model on this server. By default it is the cluster's name of the model.",
         examples=["sentence-transformers/all-MiniLM-L6-v2"],
     )
-    api_key: SecretStr | None = Field(
+    api_key: Token = Field(
         default=None,
         title="API key",
         description="Key for the server; it is sent as 'Authorization: Bearer …'.",
@@ -59,16 +59,6 @@ class OpenAICompatibleNode(NodeBlock):
         description="Longest text in tokens that the server reads. By default the server is asked; most servers report "
         "it.",
     )
-
-    @field_validator("model", "api_key", mode="after")
-    @classmethod
-    def _blank_is_none(cls, value: Any) -> Any:
-        return blank_is_none(value)
-
-    @field_validator("api_key", mode="after")
-    @classmethod
-    def _key_alone(cls, value: SecretStr | None) -> SecretStr | None:
-        return plain_token(value)
 
     def bearer(self) -> SecretStr | None:
         """Return the API key."""

@@ -15,7 +15,8 @@ from prefect_ollama.blocks.by_address import (
     place_and_name,
 )
 from prefect_ollama.blocks.cache import CacheSpec
-from prefect_ollama.blocks.cluster import DEFAULT_MODEL, OllamaCluster
+from prefect_ollama.blocks.cluster import OllamaCluster
+from prefect_ollama.blocks.cluster_settings import DEFAULT_MODEL
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import StoreSpec
 from prefect_ollama.blocks.node_settings import NodeBlock
@@ -50,7 +51,7 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
         return ResolvedCluster(_with_model(cluster, model).to_spec(), True, name)
     if isinstance(cluster, str) and not (looks_like_address(cluster) or names_block(cluster)):
         hint = f" If {cluster!r} is a node, name it in a list; if it is a host, write http://{cluster}:11434."
-        loaded = OllamaCluster.load_named(cluster, hint=hint)
+        loaded = OllamaCluster.load_saved(cluster, hint=hint)
         return ResolvedCluster(_with_model(loaded, model).to_spec(), True, f"cluster {cluster!r}")
     if cluster is not None:
         entries = [cluster] if isinstance(cluster, str | NodeBlock) else list(cluster)
@@ -100,7 +101,7 @@ def table_of(named: str | Path | None = None) -> LanceTable:
         return default_table()
     text = str(named).strip()
     if text.startswith(BLOCK_PREFIX):
-        return LanceTable.load_named(text.removeprefix(BLOCK_PREFIX).strip())
+        return LanceTable.load_saved(text.removeprefix(BLOCK_PREFIX).strip())
     if not (isinstance(named, Path) or is_place(text)):
         try:
             return LanceTable.made(uri=default_table().uri, table=text)

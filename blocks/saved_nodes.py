@@ -93,7 +93,7 @@ def save_limits(
             f"The node {node.name!r} is no saved block, so nothing was saved.",
             remedy=f"Make one of it in the Prefect UI, or in Python with `{kind.__name__}({values}).save(…)`.",
         )
-    now = kind.load_named(node.block)
+    now = kind.load_saved(node.block)
     changed = [name for name in ("url", *limits) if getattr(now, name) != getattr(node, name)]
     if changed:
         raise ConfigurationError(

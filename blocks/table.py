@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from prefect.settings import get_current_settings
 from prefect.types import SecretDict
 from pydantic import Field, HttpUrl, SecretStr, field_validator
 
-from prefect_ollama.blocks.base import StoredBlock, refuse_mask
+from prefect_ollama.blocks.base import Secrets, StoredBlock, refuse_mask
 from prefect_ollama.blocks.by_address import DEFAULT_TABLE, default_folder
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.blocks.file_url import folder_of, is_file_url
@@ -82,7 +82,7 @@ class LanceTable(StoredBlock):
         examples=["documents", "papers"],
         json_schema_extra={"pattern": r"^(?!.*__)[A-Za-z0-9_][A-Za-z0-9_.-]*$"},
     )
-    storage_options: SecretDict = Field(
+    storage_options: Secrets = Field(
         default_factory=lambda: SecretDict({}),
         title="Storage options",
         description='Keys, region and endpoint of the object store, as JSON: {"region": "…"}. The values are kept '
@@ -118,11 +118,6 @@ class LanceTable(StoredBlock):
             return StoreSpec("/", value).table
         except ConfigurationError as error:
             raise ValueError(f"{error.cause} {error.remedy}".rstrip(".")) from None
-
-    @field_validator("storage_options", mode="before")
-    @classmethod
-    def _no_options(cls, value: Any) -> Any:
-        return {} if value is None else value
 
     @field_validator("storage_options", mode="after")
     @classmethod

@@ -140,7 +140,7 @@ class TableOptions:
 
         self._refuse_named_twice()
         if self.block is not None:
-            return LanceTable.load_named(self.block)
+            return LanceTable.load_saved(self.block)
         if self.uri is None:
             return table_of(self.table)
         spec = StoreSpec(self.uri, self.table or DEFAULT_TABLE)

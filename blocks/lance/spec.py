@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.file_url import folder_of, is_file_url
+from prefect_ollama.blocks.file_url import absolute_place, is_file_url
 from prefect_ollama.blocks.secrets import Sealed, seal
 
 # Between the name of a table and the kind of the tables that belong to it, so it may not be in a table's name.
@@ -59,16 +58,7 @@ class StoreSpec:
             for name, value in self.storage_options
         )
         object.__setattr__(self, "storage_options", tuple(sealed))
-        if not self.remote:
-            try:
-                folder = Path(folder_of(self.uri)).expanduser().absolute()
-            except (ValueError, RuntimeError) as error:
-                raise ConfigurationError(
-                    f"The table's URI cannot be used: {error}.",
-                    state="Nothing was started.",
-                    remedy="Give a folder of this host, or an object store's URL.",
-                ) from None
-            object.__setattr__(self, "uri", str(folder))
+        object.__setattr__(self, "uri", absolute_place(self.uri))
 
     @property
     def remote(self) -> bool:

@@ -18,8 +18,7 @@ from prefect_ollama.blocks.nodes._payload import member, whole
 LEAST_CONTEXT: Final = 64
 MOST_CONTEXT: Final = 2**24
 
-# Tokens that the only node of several that gives a context must give at least: a shorter one would cut the texts
-# of the others on one node's word.
+# Shortest context that a single node may set for all: a shorter one would limit the texts of the other nodes.
 LEAST_LONE_CONTEXT: Final = 256
 
 # Bounds of a list of models, far above those of real servers, so that a hostile node cannot fill the memory.
@@ -32,22 +31,22 @@ _CAPABILITIES: Final = frozenset(
 )
 # Parts of names of embedding models, which an error about a missing model lists first.
 _EMBEDS: Final = re.compile(r"embed|minilm|bge|e5|gte|nomic|arctic|mxbai|paraphrase", re.IGNORECASE)
-# As GGUF names them; whatever else a node says is repeated nowhere.
+# Names of quantizations in GGUF files. Any other value is ignored.
 _QUANTIZATION: Final = re.compile(r"B?F(16|32|64)|I?Q[0-9][0-9A-Z_]{0,12}|MXFP4|NVFP4")
-# Models that an error names at most.
+# Models that an error lists at most.
 _NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What `/api/show` says about a model.
+    """A model in `/api/show`. A value is empty or 0 if the node reports none, or an impossible one.
 
     Attributes:
-        capabilities: Of Ollama's known ones; empty where it says none.
-        embeds: Whether it embeds; None where it says no capabilities.
-        context: Longest text in tokens, 0 where it gives none that a model can have.
-        dimension: Floats of a vector, 0 where it gives none.
-        quantization: Of the weights ("F16", "Q8_0"), empty where it gives none that could be one.
+        capabilities: Its capabilities that Ollama knows.
+        embeds: Whether it embeds; None if no capabilities are reported.
+        context: Longest text in tokens.
+        dimension: Floats in a vector.
+        quantization: Of the weights ("F16", "Q8_0").
     """
 
     capabilities: tuple[str, ...] = ()
@@ -58,7 +57,7 @@ class ModelInfo:
 
 
 def read_version(data: dict[str, Any]) -> str:
-    """The version in an answer of `/api/version`, empty where there is none.
+    """Return the version in an answer of `/api/version`; empty if there is none.
 
     Raises:
         ValueError: It is no text.
@@ -67,7 +66,7 @@ def read_version(data: dict[str, Any]) -> str:
 
 
 def read_models(data: dict[str, Any]) -> dict[str, str]:
-    """Name to digest of the models that an answer of `/api/tags` lists; an empty digest where it gives none.
+    """Return the digests of the models in an answer of `/api/tags`, by name; empty if it reports none.
 
     Raises:
         ValueError: It is no list of models.
@@ -91,7 +90,7 @@ def read_models(data: dict[str, Any]) -> dict[str, str]:
 
 
 def read_model_info(data: dict[str, Any]) -> ModelInfo:
-    """What an answer of `/api/show` says.
+    """Return the model in an answer of `/api/show`.
 
     Raises:
         ValueError: Its capabilities are no list of texts, or its model information is no object.
@@ -111,19 +110,17 @@ def read_model_info(data: dict[str, Any]) -> ModelInfo:
 
 
 def settle_context(contexts: Mapping[str, int], *, cap: int) -> tuple[int | None, dict[str, NodeError]]:
-    """The context that all nodes are asked for, and the nodes that must not take part for theirs.
+    """Return the context for all nodes, and the errors of the nodes with a shorter one.
 
-    The most frequent value counts. Among equally frequent ones the largest does, because Ollama itself limits
-    a context to what the model has, and a small one would shorten the texts of all nodes. So no single node
-    decides for several.
+    It is the most frequent context, so that no single node decides for several. Of equally frequent ones it is the
+    largest: Ollama limits a context to that of the model, and a small one would shorten the texts of all nodes.
 
     Args:
-        contexts: By node name, in tokens; 0 where a node gave no plausible one.
-        cap: Most tokens that are asked for.
+        contexts: Context of each node in tokens, by name; 0 if it reports no possible one.
+        cap: Largest context to use.
 
     Returns:
-        Tokens, or None where no node gave a context; and by name the error of each node that gave less than
-        the majority.
+        The context in tokens, None if no node reports one; and the errors by name.
     """
     given = {name: min(context, cap) for name, context in contexts.items() if context}
     if len(given) == 1 and len(contexts) > 1 and min(given.values()) < LEAST_LONE_CONTEXT:
@@ -146,7 +143,7 @@ def settle_context(contexts: Mapping[str, int], *, cap: int) -> tuple[int | None
 
 
 def other_models(names: list[str]) -> str:
-    """A sentence that names a node's models, embedding models first; empty where it has none to name."""
+    """Return a sentence that lists the models of a node, embedding models first; empty without models."""
     if not names:
         return ""
     plain = sorted({name.removesuffix(":latest") for name in names}, key=lambda n: (not _EMBEDS.search(n), n))
@@ -155,7 +152,7 @@ def other_models(names: list[str]) -> str:
 
 
 def _of_architecture(info: dict[str, Any], name: str, least: int, most: int) -> int:
-    """The member of the model's own architecture; of the first one that has it where none is named."""
+    """Return a number of the model's architecture, or of the first one with such a number if none is named."""
     architecture = info.get("general.architecture")
     keys = [key for key in info if key.endswith(f".{name}")]
     own = f"{architecture}.{name}"

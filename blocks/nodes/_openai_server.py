@@ -1,4 +1,4 @@
-"""Read the description of a server with `/v1/embeddings`. It only explains, because names there identify no model.
+"""Read how a server with `/v1/embeddings` describes itself. This only informs, because names there identify no model.
 
 Each kind of server reports its limits in another place:
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeRefused
@@ -30,16 +30,16 @@ LLAMA_CPP: Final = "llama.cpp"
 VLLM: Final = "vLLM"
 TEI: Final = "TEI"
 
-# `owned_by` of a model in `/v1/models`, where it names the server.
+# Values of `owned_by` in `/v1/models` that name a server.
 _OWNERS: Final = {"llamacpp": LLAMA_CPP, "vllm": VLLM}
 
 # Bounds of values, far above those of real servers, so that a hostile server cannot fill the memory.
 _LONGEST_NAME: Final = 512
 _MOST_MODELS: Final = 10_000
 _MOST_TEXTS: Final = 1_000_000
-# Build numbers and versions only: other words could be anything.
+# Build numbers and versions. Other text is not shown, because a hostile server may send anything.
 _VERSION: Final = re.compile(r"[bv]?\d[\w.+-]{0,40}")
-# The kinds of weights as llama.cpp words them in `ftype`: `all F32`, `Q8_0`, `Q4_K - Medium`, `IQ4_XS - 4.25 bpw`.
+# Names of quantizations in `ftype` of llama.cpp: `all F32`, `Q8_0`, `Q4_K - Medium`, `IQ4_XS - 4.25 bpw`.
 _QUANTIZATION: Final = re.compile(
     r"(?:\(guessed\) )?(?:all )?(?P<name>B?F(?:16|32|64)|(?:I|T)?Q[0-9][0-9A-Z_]{0,12}|MXFP4|NVFP4)"
     r"(?: - (?P<size>Small|Medium|Large)| mix - [\d.]+ bpw| - [\d.]+ bpw(?: ternary)?| MoE)?"
@@ -48,15 +48,15 @@ _QUANTIZATION: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What a server says. A value is empty, 0 or None where it does not say.
+    """The description of a server. A value is empty, 0 or None if the server does not report it.
 
     Attributes:
         server: Its name and version ("vLLM 0.9.1").
         models: Names of its models.
         context: Longest text in tokens.
         quantization: Of the model's weights.
-        most_texts: Texts that it takes in a request.
-        cuts: Whether it cuts texts that are too long; None where that is not known.
+        most_texts: Highest number of texts in a request.
+        cuts: Whether it cuts texts that are too long; None if unknown.
     """
 
     server: str = ""
@@ -68,10 +68,10 @@ class ServerInfo:
 
 
 async def ask_models(transport: Transport, *, timeout: float) -> list[Mapping[str, Any]]:
-    """Return the entries of `/v1/models`; those that are no objects are left out.
+    """Return the entries of `/v1/models` that are objects.
 
     Raises:
-        NodeError: It cannot be reached, refuses, or answers something else.
+        NodeError: The server cannot be reached, refuses, or answers something else.
     """
     data = await transport.object("GET", "models", LIST_BOUNDS, timeout=timeout)
     entries = data.get("data")
@@ -86,12 +86,12 @@ async def ask_models(transport: Transport, *, timeout: float) -> list[Mapping[st
 
 
 async def ask_server(transport: Transport, model: str, *, timeout: float) -> ServerInfo:
-    """Ask a server what it is. What it does not answer stays unknown.
+    """Ask a server for its name, version, models and limits. What it does not report stays unknown.
 
     Args:
-        transport: The way to it.
+        transport: The transport to it.
         model: Name of the model.
-        timeout: Seconds for each of at most three requests.
+        timeout: Seconds for each of at most two requests.
 
     Raises:
         NodeError: It cannot be reached, or refuses the credentials.
@@ -103,7 +103,7 @@ async def ask_server(transport: Transport, model: str, *, timeout: float) -> Ser
     except NodeRefused as error:
         if error.status not in (404, 405, 501):
             raise
-        entries = []  # a gateway may let embeddings alone through
+        entries = []  # a gateway may forward embeddings only
     names = tuple(name for entry in entries if (name := _text(entry.get("id"))))
     entry = next(
         (each for each in entries if each.get("id") == model), entries[0] if len(entries) == 1 else {}
@@ -112,52 +112,36 @@ async def ask_server(transport: Transport, model: str, *, timeout: float) -> Ser
     meta = _object(entry.get("meta"))
     context = _context(entry.get("max_model_len")) or _context(meta.get("n_ctx"))
     info = ServerInfo(kind, names, context, _quantization(_text(meta.get("ftype"))), cuts=None)
+    shown = transport.disclosure
     if kind == VLLM:
-        version = await _optional(transport, "version", VERSION_BOUNDS, timeout)
-        return _with(transport.disclosure, info, VLLM, version.get("version"), cuts=False)
+        found = await _optional(transport, "version", VERSION_BOUNDS, timeout)
+        return replace(info, server=_server(shown, VLLM, found.get("version")), cuts=False)
     if kind == LLAMA_CPP:
-        props = await _optional(transport, "props", SHOW_BOUNDS, timeout)
-        settings = _object(props.get("default_generation_settings"))
-        return _with(
-            transport.disclosure,
-            info,
-            LLAMA_CPP,
-            props.get("build_info"),
-            cuts=False,
-            context=_context(settings.get("n_ctx")),
-        )
+        found = await _optional(transport, "props", SHOW_BOUNDS, timeout)
+        context = _context(_object(found.get("default_generation_settings")).get("n_ctx")) or info.context
+        name = _server(shown, LLAMA_CPP, found.get("build_info"))
+        return replace(info, server=name, context=context, cuts=False)
     found = await _optional(transport, "info", VERSION_BOUNDS, timeout)
     if "max_client_batch_size" not in found:
         return info
     auto = found.get("auto_truncate")
-    return _with(
-        transport.disclosure,
+    return replace(
         info,
-        TEI,
-        found.get("version"),
-        context=_context(found.get("max_input_length")),
+        server=_server(shown, TEI, found.get("version")),
+        context=_context(found.get("max_input_length")) or info.context,
         most_texts=whole(found.get("max_client_batch_size"), most=_MOST_TEXTS) or 0,
         cuts=auto if isinstance(auto, bool) else None,
     )
 
 
-def _with(
-    disclosure: Disclosure,
-    info: ServerInfo,
-    server: str,
-    version: Any,
-    *,
-    cuts: bool | None,
-    context: int = 0,
-    most_texts: int = 0,
-) -> ServerInfo:
+def _server(disclosure: Disclosure, name: str, version: Any) -> str:
+    """Return the name of a server, with its version if it may be shown."""
     given = _VERSION.match(disclosure.version(_text(version)))
-    shown = f"{server} {given[0]}" if given else server
-    return ServerInfo(shown, info.models, context or info.context, info.quantization, most_texts, cuts)
+    return f"{name} {given[0]}" if given else name
 
 
 async def _optional(transport: Transport, call: str, bounds: Bounds, timeout: float) -> Mapping[str, Any]:
-    """Return what a call beside `/v1` answers, nothing where it fails: it only explains."""
+    """Return the answer of a call beside `/v1`; nothing if it fails, because it only informs."""
     root = transport.node.url.removesuffix("/v1")
     try:
         return await transport.object("GET", f"{root}/{call}", bounds, timeout=timeout)
@@ -166,11 +150,11 @@ async def _optional(transport: Transport, call: str, bounds: Bounds, timeout: fl
 
 
 def _quantization(ftype: str) -> str:
-    """Return the short name of a kind of weights, as names of model files have it (`Q4_K_M`); empty for others."""
+    """Return the short name of a quantization, as in names of model files (`Q4_K_M`); empty for unknown ones."""
     found = _QUANTIZATION.fullmatch(ftype)
     if found is None:
         return ""
-    if " mix " in ftype:  # llama.cpp words IQ3_M so
+    if " mix " in ftype:  # llama.cpp describes IQ3_M in this way
         return found["name"].replace("_S", "_M")
     size = (found["size"] or "")[:1]
     return found["name"] if not size or found["name"] + size == "Q2_KM" else f"{found['name']}_{size}"

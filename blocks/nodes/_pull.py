@@ -1,6 +1,6 @@
-"""Read the stream in which a node reports the progress of a model's download.
+"""Read the stream with the progress of a model's download.
 
-Source: https://docs.ollama.com/api/pull. An error in mid-stream is a line of its own under status 200.
+Source: https://docs.ollama.com/api/pull. A failure during the download is a line of the stream, under status 200.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS, checked, member, p
 # A larger size of a layer is ignored; no model has a petabyte.
 _MOST_BYTES: Final = 2**50
 
-# Other words are not repeated: they could be anything.
+# Patterns of Ollama's messages, and the text to show. Other messages are not shown, because they could hold secrets.
 _STEPS: Final = (
     (re.compile(r"pulling manifest"), "pulling manifest"),
     (re.compile(r"pulling [0-9a-f]{6,64}"), "pulling a layer"),
@@ -32,9 +32,9 @@ class PullStep:
     """A line of the stream.
 
     Attributes:
-        what: What the node does, in Ollama's words; `pulling` where it uses others.
-        done: Bytes of the layer that are there.
-        total: Bytes of the layer, 0 where unknown.
+        what: The present step; `pulling` for an unknown message.
+        done: Bytes of the layer that are downloaded.
+        total: Bytes of the layer; 0 if unknown.
     """
 
     what: str
@@ -43,11 +43,11 @@ class PullStep:
 
 
 def read_step(line: bytes, *, node: str, model: str, disclosure: Disclosure) -> PullStep:
-    """What a line says.
+    """Return the step of a line.
 
     Raises:
-        NodeFailed: It says that the download failed.
-        NodeAnswerError: It is no line of Ollama's.
+        NodeFailed: The download failed.
+        NodeAnswerError: It is no line of such a stream.
     """
 
     def read(text: bytes) -> PullStep:

@@ -1,4 +1,4 @@
-"""Which endpoint belongs to which API."""
+"""Open the endpoint for a node's API."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ModelSpec, NodeSpec
 
 
 def open_endpoint(node: NodeSpec, model: ModelSpec) -> Endpoint:
-    """Return an endpoint that speaks the node's API. Use it in one event loop, and close it there.
-
-    Args:
-        node: The node.
-        model: The model that all calls are about.
+    """Return an endpoint for embedding with a model. Use it in one event loop, and close it there.
 
     Raises:
         ConfigurationError: The node's CA bundle, or a proxy that the environment names, cannot be used.
@@ -29,19 +25,15 @@ def open_endpoint(node: NodeSpec, model: ModelSpec) -> Endpoint:
 
 
 def open_chat_endpoint(node: NodeSpec, model: ChatModelSpec) -> ChatEndpoint:
-    """Return an endpoint that chats over the node's API. Use it in one event loop, and close it there.
-
-    Args:
-        node: The node.
-        model: The chat model that all calls are about.
+    """Return an endpoint for chat with a model. Use it in one event loop, and close it there.
 
     Raises:
         ConfigurationError: The node's CA bundle, or a proxy that the environment names, cannot be used.
-        NodeRefused: Nothing can be asked for chat over its API.
+        NodeRefused: Chat over its API is not supported.
     """
     if node.api == "openai":
         raise NodeRefused(
-            "embeds over the OpenAI API, and chat is asked over Ollama's API alone.",
+            "has the OpenAI API, and chat works over Ollama's API only.",
             node=node.name,
             remedy="Add an Ollama node that has the chat model.",
         )

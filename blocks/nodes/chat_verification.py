@@ -1,7 +1,7 @@
-"""Before a node gets chat requests it shows that it has the model, and that the model can chat and think as is wanted.
+"""Verify nodes before they get chat requests: a node must have the model, and the model must chat, and think if needed.
 
-Digests must agree, as for embedding: another build gives other answers. What a model says cannot be compared, so each
-answer is checked by itself.
+Digests must agree, as for embedding, because another build gives other answers. Answers of models cannot be compared,
+so each answer is checked separately.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from prefect_ollama.blocks.nodes.endpoint import NodeModel, Progress
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ClusterSpec
 from prefect_ollama.blocks.nodes.verification import GRACE, gather_by_node
 
-# Context asked for where the user names none: some twenty passages and an answer. A larger one costs memory on
-# every node, about 0.1 GB for 1,000 tokens of a model with 8 billion parameters.
+# Context if the user sets none: some twenty passages and an answer. A larger one costs memory on every node, about
+# 0.1 GB for 1,000 tokens of a model with 8 billion parameters.
 CHAT_CONTEXT_CAP: Final = 8192
 
 
@@ -31,8 +31,8 @@ class VerifiedChat:
 
     Attributes:
         spec: The cluster, with the chat model's context settled.
-        models: By node name, what those nodes say of themselves that may work at once.
-        left_out: By node name, why a node does not (yet) take part.
+        models: The descriptions of the nodes that may chat at once, by name.
+        left_out: Why a node does not chat (yet), by its name.
     """
 
     spec: ClusterSpec
@@ -46,7 +46,7 @@ class VerifiedChat:
 
     @property
     def digest(self) -> str:
-        """Its digest, as most nodes have it; empty where they give none."""
+        """Its digest on most nodes; empty if they report none."""
         return _majority(self.models)
 
 
@@ -66,15 +66,15 @@ def chat_model_of(spec: ClusterSpec) -> ChatModelSpec:
 
 
 async def verify_chat(spec: ClusterSpec, *, progress: Progress | None = None) -> VerifiedChat:
-    """Ask all nodes at the same time whether they can chat.
+    """Verify all nodes for chat at the same time.
 
     Args:
         spec: The cluster.
-        progress: Told of downloads, where `spec.pull` allows them.
+        progress: Called during downloads, if `spec.pull` allows them.
 
     Raises:
         ConfigurationError: The cluster names no chat model.
-        ClusterError: No node can chat; the text names each one's cause.
+        ClusterError: No node can chat; the text has the cause of each.
     """
     model = chat_model_of(spec)
     left_out: dict[str, NodeError] = {}
@@ -118,16 +118,16 @@ async def verify_chat(spec: ClusterSpec, *, progress: Progress | None = None) ->
 async def verify_chat_again(
     client: ChatEndpoint, known: VerifiedChat, *, timeout: float, refused: NodeRefused | None = None
 ) -> None:
-    """Look whether a node that failed, or was not there at the start, may chat beside the others (again).
+    """Verify a node that failed, or was not there at the start, so that it may chat (again).
 
     Args:
         client: The node's client.
         known: The cluster.
-        timeout: Seconds of each call.
-        refused: Why it was refused before. As long as its digest and version stay the same it is refused again.
+        timeout: Seconds for each call.
+        refused: Why it was refused before. While its digest and version stay the same, it is refused again.
 
     Raises:
-        NodeError: It may not.
+        NodeError: It may not chat.
     """
     name = client.node.name
     found = await client.build(timeout=timeout)
@@ -142,14 +142,7 @@ async def verify_chat_again(
 
 
 def other_digest(node: str, found: NodeModel, digest: str, spec: ClusterSpec) -> NodeRefused | None:
-    """Return why a node must not chat beside the others, None where it may.
-
-    Args:
-        node: Its name.
-        found: The node's description of itself.
-        digest: The digest of the others, empty where they give none.
-        spec: The cluster.
-    """
+    """Return the error of a node whose digest is not that of the others (empty if unknown); None if it may chat."""
     if spec.accept_other_digest or not digest or not found.digest or found.digest == digest:
         return None
     return NodeRefused(
@@ -161,7 +154,7 @@ def other_digest(node: str, found: NodeModel, digest: str, spec: ClusterSpec) ->
 
 
 def _majority(known: Mapping[str, NodeModel]) -> str:
-    """The digest that most nodes have; among equally frequent ones the first configured node's."""
+    """Return the digest of most nodes; if several are equally frequent, that of the first configured node."""
     digests = Counter(each.digest for each in known.values() if each.digest)
     return max(digests, key=lambda digest: digests[digest], default="")
 

@@ -1,7 +1,7 @@
-"""Looks for Ollama servers in networks that somebody names.
+"""Find Ollama servers in networks that the user names.
 
-Guarantees: no address but those is touched, and none more than by one connection and, where somebody listens, Ollama's
-three questions that change nothing; a bounded number is asked at a time, and each has little time to answer.
+Guarantees: only these addresses get connections. Each gets one, and if a server listens, three requests that change
+nothing. The number of connections at the same time and the time for each are limited.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 from prefect_ollama.blocks.nodes.spec import NodeSpec
 from prefect_ollama.blocks.nodes.status import NodeStatus
 
-# Addresses that are asked at the same time.
+# Connections at the same time: few enough for the limit of open files, which is 256 on some systems.
 AT_ONCE = 128
 
-# Seconds that a server which takes the connection has for all its answers.
+# Seconds in which a server that accepts the connection must give all its answers.
 HOST_TIMEOUT_S = 5.0
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def network_of(text: str) -> Network:
-    """The network that a text names, such as `192.168.1.0/24`; an address alone is a network of one.
+    """Return the network that a text names, such as `192.168.1.0/24`. A single address is a network of one.
 
     Raises:
         ValueError: It names none.
@@ -45,14 +45,10 @@ def network_of(text: str) -> Network:
 
 
 def addresses_of(networks: Sequence[str], *, most: int) -> list[str]:
-    """All addresses of hosts in the networks, each once.
-
-    Args:
-        networks: As for `network_of`.
-        most: How many they may be together.
+    """Return all addresses of hosts in the networks, each once, and at most `most` of them.
 
     Raises:
-        ConfigurationError: One is no network, or they are larger than that.
+        ConfigurationError: A text is no network, or there are more addresses.
     """
     try:
         parsed = [network_of(text) for text in networks]
@@ -69,15 +65,12 @@ def addresses_of(networks: Sequence[str], *, most: int) -> list[str]:
 
 
 async def discover(addresses: Sequence[str], ports: Sequence[int], *, timeout: float) -> list[NodeStatus]:
-    """Ask all addresses at all ports whether an Ollama server is there.
+    """Return the Ollama servers at these addresses and ports, in the order of the addresses.
 
     Args:
         addresses: The addresses.
-        ports: The ports.
-        timeout: Seconds until a connection must stand.
-
-    Returns:
-        Those that answer as Ollama does, in the order of the addresses.
+        ports: The ports of each.
+        timeout: Seconds to wait for a connection.
     """
     room = asyncio.Semaphore(AT_ONCE)
 
@@ -90,7 +83,7 @@ async def discover(addresses: Sequence[str], ports: Sequence[int], *, timeout: f
 
 
 async def host_name(url: str) -> str:
-    """The name that the network's name service has for a server's address, empty where it has none in time."""
+    """Return the name of a server's host from the name service; empty if there is none in time."""
     host = url.split("://", 1)[-1].rpartition(":")[0].strip("[]")
     try:
         async with timeout_while_running(HOST_TIMEOUT_S):
@@ -101,14 +94,14 @@ async def host_name(url: str) -> str:
 
 
 def block_name(url: str, host: str, taken: Collection[str]) -> str:
-    """A name for the block of a server, which no other block has.
+    """Return a new name for the block of a server.
 
-    It is the first part of the host's name, `ollama-10-0-0-7` where it has none, and the port where it is not Ollama's.
+    It is the first part of the host's name, or `ollama-10-0-0-7` without one, with the port if that is not Ollama's.
 
     Args:
-        url: Its address.
-        host: Name of its host, empty for none.
-        taken: Names that other blocks have.
+        url: Address of the server.
+        host: Name of its host; empty if unknown.
+        taken: Names of other blocks.
     """
     address, _, port = url.split("://", 1)[-1].rpartition(":")
     first = host.partition(".")[0].lower()
@@ -119,13 +112,13 @@ def block_name(url: str, host: str, taken: Collection[str]) -> str:
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """The name, with a number after it if need be."""
+    """Return the name, with a number after it if it is taken."""
     numbered = (f"{name}-{number}" for number in itertools.count(2))
     return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
 async def _ask(address: str, port: int, timeout: float) -> NodeStatus | None:
-    # First the bare connection: most addresses have nobody, and this costs least.
+    # First only a connection: most addresses have no server, and this costs least.
     try:
         async with timeout_while_running(timeout):
             _, writer = await asyncio.open_connection(address, port)

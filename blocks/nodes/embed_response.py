@@ -26,8 +26,8 @@ MOST_TOKENS = 2**40
 _TOKENS_A_CHARACTER = 8
 _TOKENS_A_TEXT = 64
 
+# Difference of a norm from 1. Ollama sends normalised vectors; rounding to float32, also by a proxy, changes far less.
 NORM_TOLERANCE = 0.01
-"""Ollama normalises what it sends; float32 and a proxy's rounding stay far within this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Answer:
 
     Attributes:
         vectors: float32 of shape (texts, dimension), each of norm 1.
-        tokens: Tokens that the node counted over all texts, 0 where it did not say.
+        tokens: Tokens of all texts, as the node counts them; 0 if it does not.
     """
 
     vectors: Vectors
@@ -44,7 +44,7 @@ class Answer:
 
 
 def most_tokens_of(texts: Iterable[str]) -> int:
-    """Return how many tokens texts can have. A larger count of a node is ignored."""
+    """Return how many tokens texts can have at most."""
     return sum(_TOKENS_A_CHARACTER * len(text) + _TOKENS_A_TEXT for text in texts)
 
 
@@ -61,15 +61,15 @@ def read_answer(
 
     Args:
         body: The JSON text.
-        count: How many texts were sent.
-        dimension: Expected length of a vector; None takes what the first one has.
+        count: Number of texts.
+        dimension: Expected length of a vector; None for that of the first one.
         node: Name of the node, for errors.
         disclosure: Which of the node's words may be shown.
-        most_tokens: Tokens that the texts can have; a count above it is no count.
+        most_tokens: Highest possible number of tokens.
 
     Raises:
-        NodeAnswerError: It is no JSON, has another count or dimension, a vector that is not finite or
-            whose norm is not 1, or counts tokens that the texts cannot have.
+        NodeAnswerError: It is no JSON, has another number of vectors, another dimension, a vector that is not finite or
+            not of norm 1, or an impossible number of tokens.
     """
 
     def unbelievable(what: str) -> NodeAnswerError:

@@ -139,36 +139,36 @@ async def canary_vectors(
 async def verify_again(
     client: Endpoint, known: VerifiedCluster, *, timeout: float, refused: NodeRefused | None = None
 ) -> float:
-    """Let a node that failed, or was not there at the start, show that it may work beside the others (again).
+    """Verify a node that failed, or was not there at the start, so that it may work with the others (again).
 
     Args:
         client: The node's client.
-        known: The cluster, with the reference that it is held against.
+        known: The cluster, with the reference for the comparison.
         timeout: Seconds for each request.
-        refused: Why it was refused before. If that was for its vectors, it has to embed nothing until its digest or its
-            version is another one.
+        refused: Why it was refused before. If that was for its vectors, it embeds nothing until its digest or version
+            changes.
 
     Returns:
-        Seconds of one request with the texts `SHORT`, model loaded.
+        Seconds of one request with the texts `SHORT`, after the model was loaded.
 
     Raises:
-        NodeError: It may not.
+        NodeError: It may not work.
     """
     name = client.node.name
     build = await client.build(timeout=timeout)
     digest, version = build.build
-    # Without a digest nothing tells that the model is still the same.
+    # Without a digest, nothing shows that the model is still the same.
     if refused is not None and digest and refused.model == build.build:
         raise refused
     if not known.spec.accept_other_digest and (reason := _other_digest(name, digest, known.reference)):
         raise reason
-    # A node that was there at the start was compared in full then, unless it was updated since.
+    # A node that was verified at the start had all canaries then, unless it was updated since.
     verification = known.verifications.get(name)
     texts: Sequence[str] = SHORT
     if verification is None or (verification.digest, verification.version) != (digest, version):
         texts = full_set(known.spec.model.num_ctx)
     texts, vectors, seconds = await canary_vectors(client, texts, timeout=timeout)
-    # What describes the model in full is not asked for again; the same build has the same weights.
+    # The full description of the model is not requested again, because the same build has the same weights.
     same_build = bool(digest) and build.build == (known.reference.digest, known.reference.version)
     quantization = known.reference.quantization if same_build else build.quantization
     found = Fingerprint.measured(
@@ -191,21 +191,21 @@ async def verify_cluster(
     quick: bool = False,
     progress: Progress | None = None,
 ) -> VerifiedCluster:
-    """Let every node prove itself, all at the same time.
+    """Verify all nodes at the same time.
 
-    Nodes that cannot be reached yet, or need longer than the others, are left out with the reason and may
-    join while the work runs.
+    Nodes that cannot be reached yet, or need longer than the others, are left out with the reason. They may join during
+    the work.
 
     Args:
         spec: The cluster.
-        reference: The fingerprint of a table. Nodes that give its vectors are taken, and the others left out. If
-            there is no such node, or no table, the majority of the nodes decides (the first configured one where
-            there is none); so look whether the id of the result's reference is this one's.
-        quick: Whether nodes that name the reference's digest and version are asked for a part of the canaries only.
-        progress: Told of downloads, where `spec.pull` allows them.
+        reference: The fingerprint of a table. Nodes with its vectors are used, and the others left out. If there is no
+            such node, or no table, the majority of the nodes decides (or the first configured one). So compare the id
+            of the result's reference with this one.
+        quick: Whether nodes with the reference's digest and version embed only a part of the canaries.
+        progress: Called during downloads, if `spec.pull` allows them.
 
     Raises:
-        ClusterError: No node can do the work; the text names each one's cause.
+        ClusterError: No node can work; the text has the cause of each.
     """
     clients = [open_endpoint(node, spec.model) for node in spec.nodes]
     try:
@@ -264,7 +264,7 @@ async def verify_cluster(
 
 
 def majority(prints: Sequence[Fingerprint]) -> Fingerprint:
-    """Return the fingerprint that most nodes share; among equals the first configured one's."""
+    """Return the fingerprint of most nodes; if several are equally frequent, that of the first configured node."""
 
     def followers(candidate: Fingerprint) -> int:
         return sum(
@@ -277,14 +277,14 @@ def majority(prints: Sequence[Fingerprint]) -> Fingerprint:
 def differs(
     node: str, found: Fingerprint, reference: Fingerprint, spec: ClusterSpec, whose: str = NODES
 ) -> NodeRefused | None:
-    """Return why a node must not work with the reference's vectors, or None.
+    """Return why a node must not work, None if it may.
 
     Args:
         node: Its name.
         found: Its fingerprint.
-        reference: What its vectors must be.
+        reference: The fingerprint that it must have.
         spec: The cluster.
-        whose: Whose vectors the reference's are, for the error. The digest has to be that of the other nodes only.
+        whose: Owner of the reference, for the error. Digests are compared with those of other nodes only.
     """
     result = compare(found, reference)
     if not result.same:
@@ -300,7 +300,7 @@ def differs(
 
 
 def likeness(result: Comparison) -> str:
-    """Return what a comparison measured, for people: `cosine 0.9995, at least 0.99995 expected`."""
+    """Return the result of a comparison for people: `cosine 0.9995, at least 0.99995 expected`."""
     return f"cosine {digits(result.cosine)}, at least {result.least:g} expected"
 
 
@@ -337,10 +337,11 @@ def _fingerprint(says: NodeModel, model: str, texts: Sequence[str], vectors: Vec
 async def gather_by_node(
     work: Mapping[str, Coroutine[Any, Any, T]], left_out: dict[str, NodeError], *, grace: float | None
 ) -> dict[str, T]:
-    """Return results by name; failures, and what is not there `grace` seconds after the first success, left out.
+    """Return the results by node name. Failures, and nodes without a result in time, are added to `left_out`.
 
-    The wait is longer where the first success took long, and time in which our own loop did not run does not count: on
-    a machine under load every node is slow.
+    A result is in time until `grace` seconds after the first success; None waits for all. The wait is longer if the
+    first success took long. Time in which our own event loop did not run does not count, because on a busy machine
+    every node seems slow.
     """
     tasks = {asyncio.ensure_future(coroutine): name for name, coroutine in work.items()}
     done: dict[str, T] = {}
