@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, TypeVar
 
 from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeFailed, NodeRefused, NodeUnreachable
-from prefect_ollama.blocks.nodes._errors import OLLAMA, Dialect
+from prefect_ollama.blocks.nodes._dialects import OLLAMA, Dialect
 from prefect_ollama.blocks.nodes._json_lines import json_lines
 from prefect_ollama.blocks.nodes._model_info import (
     ModelInfo,

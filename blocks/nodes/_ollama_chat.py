@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 
 from prefect_ollama.blocks.errors import NodeRefused, NodeUnreachable
 from prefect_ollama.blocks.nodes._chat_stream import ChatStream
-from prefect_ollama.blocks.nodes._errors import OLLAMA_CHAT, Dialect
+from prefect_ollama.blocks.nodes._dialects import OLLAMA_CHAT, Dialect
 from prefect_ollama.blocks.nodes._json_lines import json_lines
 from prefect_ollama.blocks.nodes._model_info import ModelInfo
 from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint

@@ -18,8 +18,9 @@ import httpx
 import orjson
 
 from prefect_ollama.blocks.errors import ConfigurationError, NodeAnswerError, NodeError, NodeUnreachable
-from prefect_ollama.blocks.nodes import _errors as faults
+from prefect_ollama.blocks.nodes import _errors as errors
 from prefect_ollama.blocks.nodes._body import read_body, read_error
+from prefect_ollama.blocks.nodes._dialects import Dialect
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
 from prefect_ollama.blocks.nodes._payload import Bounds, parse
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
@@ -39,7 +40,7 @@ class Transport:
         ConfigurationError: The CA bundle, or the proxy that the environment names, cannot be used.
     """
 
-    def __init__(self, node: NodeSpec, dialect: faults.Dialect) -> None:
+    def __init__(self, node: NodeSpec, dialect: Dialect) -> None:
         self.node = node
         self.disclosure = Disclosure.of(node)
         self._dialect = dialect
@@ -82,7 +83,7 @@ class Transport:
         except ValueError:
             data = None
         if not isinstance(data, dict):
-            start = faults.start_of(body, self.disclosure)
+            start = errors.start_of(body, self.disclosure)
             remedy = "Check the node's URL and path prefix."
             if self._proxy:
                 remedy += f" It was asked through {self._proxy.words}. {self._proxy.remedy(self._host)}"
@@ -134,7 +135,7 @@ class Transport:
         try:
             async with self._http.stream(method, path, content=content, headers=headers) as response:
                 if response.status_code != 200:
-                    raise faults.from_response(
+                    raise errors.from_response(
                         self.node.name,
                         response.status_code,
                         response.headers,
@@ -152,7 +153,7 @@ class Transport:
             # A traceback shows the cause's text, and that may quote what the node or a proxy sent.
             quoted = isinstance(error, httpx.ProtocolError | httpx.ProxyError) or self.disclosure.secrets
             cause = None if quoted else harmless(error)
-            raise faults.from_exception(self.node.name, error, proxy=self._proxy, host=self._host) from cause
+            raise errors.from_exception(self.node.name, error, proxy=self._proxy, host=self._host) from cause
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from prefect_ollama.blocks.errors import InputRejected, NodeAnswerError, NodeError, NodeFailed
-from prefect_ollama.blocks.nodes._errors import OPENAI
+from prefect_ollama.blocks.nodes._dialects import OPENAI
 from prefect_ollama.blocks.nodes._payload import Bounds, parse
 from prefect_ollama.blocks.nodes._transport import Transport
 from prefect_ollama.blocks.nodes.spec import NodeSpec

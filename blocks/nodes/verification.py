@@ -9,10 +9,8 @@ a node or proxy that answers in the wrong order.
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,18 +20,15 @@ from prefect_ollama.blocks.errors import (
     NodeAnswerError,
     NodeError,
     NodeRefused,
-    NodeUnreachable,
 )
+from prefect_ollama.blocks.nodes._gather import GRACE, gather_by_node
 from prefect_ollama.blocks.nodes._model_info import settle_context
 from prefect_ollama.blocks.nodes.apis import open_endpoint
 from prefect_ollama.blocks.nodes.canaries import QUICK, SHORT, full_set
 from prefect_ollama.blocks.nodes.embed_response import Vectors
 from prefect_ollama.blocks.nodes.endpoint import Endpoint, NodeModel, Progress
 from prefect_ollama.blocks.nodes.fingerprint import Comparison, Fingerprint, compare, digits
-from prefect_ollama.blocks.nodes.loop_lag import LoopLag
 from prefect_ollama.blocks.nodes.spec import ClusterSpec
-
-T = TypeVar("T")
 
 # Names in errors the vectors with which a node was compared; the alternative is the table's.
 NODES = "the other nodes'"
@@ -44,15 +39,8 @@ SAME_ORDER = 0.999
 # Context in tokens if the user sets none: chunks are far shorter, and a larger context costs memory.
 CONTEXT_CAP = 2048
 
-# Seconds that a run waits for slower nodes to answer at all, after the first one has answered.
-GRACE = 2.0
-
-# It waits SLOWER times as long as the first node took, if that is longer, and LONGEST_GRACE times as long at most.
-SLOWER = 3.0
-LONGEST_GRACE = 4.0
-
-# Seconds that it waits for the canary vectors of other nodes, after those of the first one. Some nodes load the model
-# first, and the majority decides which vectors are right. Later nodes join when they are ready.
+# Seconds that a run waits for the canary vectors of other nodes, after those of the first one. Some nodes load the
+# model first, and the majority decides which vectors are right. Later nodes join when they are ready.
 LOAD_GRACE = 5.0
 
 
@@ -332,48 +320,3 @@ def _fingerprint(says: NodeModel, model: str, texts: Sequence[str], vectors: Vec
         version=says.version,
         quantization=says.quantization,
     )
-
-
-async def gather_by_node(
-    work: Mapping[str, Coroutine[Any, Any, T]], left_out: dict[str, NodeError], *, grace: float | None
-) -> dict[str, T]:
-    """Return the results by node name. Failures, and nodes without a result in time, are added to `left_out`.
-
-    A result is in time until `grace` seconds after the first success; None waits for all. The wait is longer if the
-    first success took long. Time in which our own event loop did not run does not count, because on a busy machine
-    every node seems slow.
-    """
-    tasks = {asyncio.ensure_future(coroutine): name for name, coroutine in work.items()}
-    done: dict[str, T] = {}
-    pending = set(tasks)
-    limit: float | None = None
-    loop = asyncio.get_running_loop()
-    began = first = loop.time()
-    with LoopLag() as lag:
-        while pending:
-            waited = loop.time() - first - lag.since(first)
-            left = math.inf if limit is None else limit - waited
-            timeout = None if limit is None else left if left > 0.001 else 0.0
-            finished, pending = await asyncio.wait(
-                pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in finished:
-                try:
-                    done[tasks[task]] = task.result()
-                except NodeError as error:
-                    left_out[tasks[task]] = error
-            if done and grace is not None and limit is None:
-                first = loop.time()
-                limit = max(grace, min(SLOWER * (first - began), LONGEST_GRACE * grace))
-            if not finished and limit is not None and timeout == 0.0:
-                for task in pending:
-                    task.cancel()
-                    left_out[tasks[task]] = NodeUnreachable(
-                        f"was not ready {limit:.0f} s after the first node was.",
-                        node=tasks[task],
-                        silent=True,
-                        remedy="It joins when it is.",
-                    )
-                await asyncio.gather(*pending, return_exceptions=True)
-                break
-    return done

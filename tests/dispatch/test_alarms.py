@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from prefect_ollama.blocks.errors import NodeError
-from prefect_ollama.blocks.nodes.verification import gather_by_node
+from prefect_ollama.blocks.nodes._gather import gather_by_node
 from prefect_ollama.tasks.dispatch import Dispatcher
 from tests.dispatch.samples import DIMENSION, check, proven, some
 from tests.dispatch.virtual import VirtualLoop, VirtualNode, embed

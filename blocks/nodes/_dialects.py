@@ -1,0 +1,101 @@
+"""The error messages of servers, by their API: how they refuse a text, a model or credentials.
+
+Sources: server/routes.go and llm/server.go of Ollama, tools/server of llama.cpp, vLLM, and router/src of TEI.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+# Remedy of most refusals of a model.
+CHECK_ADDRESS: Final = "Check the node's URL and path prefix, and that the model is {kind}."
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The error responses of the servers of one API.
+
+    Attributes:
+        api: Whose API it is, for errors.
+        input_words: Parts of a message, in small letters, that blame a text.
+        too_long_words: Parts of a message, in small letters, that call a text too long.
+        input_statuses: HTTP statuses under which such a message counts.
+        no_model_remedy: What to do about a missing model; `{model}` is its name.
+        forbidden_remedy: What to do about a 403 without a message.
+        use: What the model should do, as a verb.
+        model_kind: What the model has to be.
+        model_option: The option of the command line that names the model.
+        wrong_model_words: Parts of a message, in small letters, that say that the model is something else.
+        wrong_model_remedy: What to do about that; `{kind}` is `model_kind`.
+        credentials_remedy: What to do about a 401.
+        no_room_words: Parts of a message, in small letters, of a server whose requests fill a context that they share.
+    """
+
+    api: str
+    input_words: tuple[str, ...]
+    too_long_words: tuple[str, ...]
+    input_statuses: frozenset[int]
+    no_model_remedy: str
+    forbidden_remedy: str
+    use: str = "embed"
+    model_kind: str = "an embedding model"
+    model_option: str = "-m"
+    wrong_model_words: tuple[str, ...] = ()
+    wrong_model_remedy: str = CHECK_ADDRESS
+    credentials_remedy: str = "Check its token or password."
+    no_room_words: tuple[str, ...] = ()
+
+
+OLLAMA: Final = Dialect(
+    api="Ollama",
+    input_words=("input content cannot be empty", "invalid input"),
+    too_long_words=("exceeds the context length", "input length exceeds", "too large to process"),
+    input_statuses=frozenset({400}),
+    no_model_remedy="Run 'ollama pull {model}' there, or allow pulling.",
+    forbidden_remedy="Check its token; or Ollama is bound to loopback and refuses a foreign Host header: "
+    "set OLLAMA_HOST=0.0.0.0 there.",
+)
+
+OLLAMA_CHAT: Final = replace(
+    OLLAMA,
+    use="chat",
+    model_kind="a chat model",
+    model_option="--chat-model",
+    wrong_model_words=("does not support chat", "does not support thinking", "does not support generate"),
+)
+
+OPENAI: Final = Dialect(
+    api="the OpenAI API",
+    # llama-server, vLLM, TEI, in this order; gateways repeat these words.
+    input_words=("content cannot be empty", "must not be empty", "cannot be empty", "invalid input"),
+    # llama-server's three refusals; vLLM's, old and new; TEI's; OpenAI's own code; other servers.
+    too_long_words=(
+        "too large to process",
+        "larger than the max context",
+        "exceeds the available context",
+        "maximum context length",
+        "maximum embedding input length",
+        "maximum model length",
+        "max context",
+        "must have less than",
+        "context_length_exceeded",
+        "exceed_context_size",
+        "exceeds the context",
+        "reduce the length of the input",
+        "input is too long",
+    ),
+    # llama-server says 500 of a text that exceeds its batch, TEI 413, FastAPI servers 422.
+    input_statuses=frozenset({400, 413, 422, 500}),
+    # llama-server's refusals, without --embeddings and with --pooling none.
+    wrong_model_words=("not support embedding", "is not oai compatible"),
+    wrong_model_remedy="Check that the model is {kind}, and start its server for embeddings (llama-server: "
+    "--embeddings, and --pooling as the model needs it).",
+    credentials_remedy="Check the API key in the node's block.",
+    # llama-server aborts all its slots with this message if their texts together exceed --ctx-size, which the slots
+    # share by default. It says nothing about a single text.
+    no_room_words=("context size has been exceeded",),
+    no_model_remedy="Write the name that it has there into the field 'Model' of the node's block, or start its server "
+    "with the model.",
+    forbidden_remedy="Check its API key.",
+)

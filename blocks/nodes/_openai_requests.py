@@ -1,0 +1,166 @@
+"""Requests to `/v1/embeddings`: texts are sent in as many requests as the server accepts.
+
+The server's refusals show its limits: the texts of a request, the room for requests at the same time, and whether it
+knows the encoding base64, which is a third of the size of a list of numbers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from prefect_ollama.blocks.errors import InputRejected, NodeAnswerError, NodeError, NodeFailed
+from prefect_ollama.blocks.nodes._errors import no_room
+from prefect_ollama.blocks.nodes._openai_answer import embedding_bounds, read_embeddings
+from prefect_ollama.blocks.nodes._transport import Transport
+from prefect_ollama.blocks.nodes.embed_response import Answer, most_tokens_of
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted for texts.
+
+    Attributes:
+        model: Name of the model at the server.
+        dimension: Expected length of the vectors; None if unknown.
+        cut_to: Length to which vectors are cut; None for their full length.
+        end: When the answer must be complete, by the clock of the event loop.
+    """
+
+    model: str
+    dimension: int | None
+    cut_to: int | None
+    end: float
+
+
+class EmbeddingRequests:
+    """Sends texts to one server, and remembers its limits.
+
+    Args:
+        transport: The transport to the server.
+
+    Attributes:
+        most_texts: Highest number of texts that it accepts in a request; 0 if unknown.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.most_texts = 0
+        self._encoding: str | None = "base64"
+        self._encoding_works = False
+        self._one_at_a_time = False
+        self._turn = asyncio.Lock()
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+
+    async def embed(self, texts: Sequence[str], wanted: Wanted) -> Answer:
+        """Return the vectors of texts. If the server has no room for several requests, they are sent one by one.
+
+        Raises:
+            NodeError: One of its kinds, see `prefect_ollama.blocks.errors`.
+        """
+        if not self._one_at_a_time:
+            self._in_flight += 1
+            self._idle.clear()
+            try:
+                return await self._within_limit(texts, wanted)
+            except NodeFailed as error:
+                if not no_room(error):
+                    raise
+                self._one_at_a_time = True
+            finally:
+                self._in_flight -= 1
+                if not self._in_flight:
+                    self._idle.set()
+        async with self._turn:
+            await self._idle.wait()  # for the requests that were sent before
+            return await self._halved(texts, wanted)
+
+    async def _halved(self, texts: Sequence[str], wanted: Wanted) -> Answer:
+        """Embed texts while the server has no other request of this endpoint; half of them if there is no room."""
+        try:
+            return await self._within_limit(texts, wanted)
+        except NodeFailed as error:
+            if not no_room(error) or len(texts) == 1:
+                raise
+        most = self.most_texts = (len(texts) + 1) // 2
+        return self.joined([await self._halved(part, wanted) for part in _runs(texts, most)])
+
+    async def _within_limit(self, texts: Sequence[str], wanted: Wanted) -> Answer:
+        """Embed texts in as many requests as the server's limit of texts demands."""
+        try:
+            return await self._encoded(texts, wanted)
+        except InputRejected as error:
+            if not error.most_texts or error.most_texts >= len(texts):
+                raise
+            most = self.most_texts = error.most_texts
+        return self.joined([await self._within_limit(part, wanted) for part in _runs(texts, most)])
+
+    async def _encoded(self, texts: Sequence[str], wanted: Wanted) -> Answer:
+        """Embed texts in one request, and again without an encoding if the server may not know it."""
+        try:
+            return await self.send(texts, wanted)
+        except (InputRejected, NodeFailed) as error:
+            about_length = isinstance(error, InputRejected) and (error.too_long or error.most_texts)
+            untested = self._encoding is not None and not self._encoding_works
+            if about_length or not untested or error.status not in (400, 422):
+                raise
+        # If the encoding is not the cause, this fails too, with the right error.
+        self._encoding = None
+        try:
+            return await self.send(texts, wanted)
+        except NodeError:
+            self._encoding = "base64"
+            raise
+
+    async def send(self, texts: Sequence[str], wanted: Wanted) -> Answer:
+        """Send one request with all texts.
+
+        Raises:
+            NodeError: One of its kinds, see `prefect_ollama.blocks.errors`.
+        """
+        payload: dict[str, Any] = {"model": wanted.model, "input": list(texts)}
+        if encoding := self._encoding:
+            payload["encoding_format"] = encoding
+        # `dimensions` is not sent: some servers ignore it and some refuse it, and a cut here gives the same vectors.
+        body = await self._transport.call(
+            "POST",
+            "embeddings",
+            payload,
+            timeout=max(wanted.end - asyncio.get_running_loop().time(), 0.001),
+            limit=embedding_bounds(len(texts), None if wanted.cut_to else wanted.dimension).size,
+            model=wanted.model,
+        )
+        answer = read_embeddings(
+            body,
+            count=len(texts),
+            dimension=wanted.dimension,
+            node=self._transport.node.name,
+            disclosure=self._transport.disclosure,
+            most_tokens=most_tokens_of(texts),
+            cut_to=wanted.cut_to,
+        )
+        self._encoding_works = self._encoding_works or encoding is not None
+        return answer
+
+    def joined(self, answers: Sequence[Answer]) -> Answer:
+        """Return several answers as one.
+
+        Raises:
+            NodeAnswerError: Their vectors differ in length.
+        """
+        if len(answers) == 1:
+            return answers[0]
+        if len({answer.vectors.shape[1] for answer in answers}) != 1:
+            node = self._transport.node.name
+            raise NodeAnswerError("answered vectors of unequal length.", node=node, status=200)
+        vectors = np.concatenate([answer.vectors for answer in answers])
+        return Answer(vectors, sum(answer.tokens for answer in answers))
+
+
+def _runs(texts: Sequence[str], most: int) -> list[Sequence[str]]:
+    return [texts[at : at + most] for at in range(0, len(texts), most)]
