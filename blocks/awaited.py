@@ -20,6 +20,7 @@ class Awaitable:
     def __await__(self) -> Generator[None, None, Self]:
         """Return itself, without giving control to the event loop."""
         return self
+        # Makes this a generator, which `__await__` must return. It is never reached.
         yield
 
 

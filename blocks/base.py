@@ -89,6 +89,7 @@ class StoredBlock(Block, ABC):
             self._as_saved = None if value is None else deepcopy(self.__dict__)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
+        # The other process loads the block from the server, so the pickle needs no secret.
         if self.unchanged and any(_is_secret(value) for value in self.__dict__.values()):
             return _load_by_id, (type(self), self._block_document_id)
         return super().__reduce_ex__(protocol)

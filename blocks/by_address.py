@@ -29,11 +29,13 @@ from prefect_ollama.blocks.nodes import (
 )
 from prefect_ollama.blocks.setting_files import prefect_home
 
+# Name of the table if only a folder is named.
 DEFAULT_TABLE: Final = "documents"
 
 # What a text begins with that names a saved table block.
 BLOCK_PREFIX: Final = "block:"
 
+# End of the name of a folder in which LanceDB stores a table.
 _TABLE_SUFFIX: Final = ".lance"
 
 
@@ -64,12 +66,14 @@ def cluster_by_address(cluster: Any, model: str) -> ResolvedCluster | None:
     if not isinstance(entries, Sequence) or not _is_word(model):
         return None
     origin = HOST_VARIABLE if cluster is None else "the nodes given"
+    # An invalid address has no result here, so that `resolve` raises the error.
     with suppress(ValueError):
         if cluster is None:
             entries = [url_from_environment() or ""]
         elif not entries or not all(isinstance(each, str) and looks_like_address(each) for each in entries):
             return None
         urls = [node_url(each) for each in entries if each]
+        # `resolve` raises the error for a node that is named twice.
         if len(set(urls)) < len(urls):
             return None
         found = tuple(NodeSpec.at(url) for url in urls)

@@ -15,8 +15,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+# From linux/prctl.h. Python has no function for it.
+_PR_SET_PDEATHSIG: Final = 1
 
+# One thread for all processes, which lives as long as this process (see `start_tied`).
 _starter: ThreadPoolExecutor | None = None
 
 

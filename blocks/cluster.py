@@ -157,6 +157,7 @@ class OllamaCluster(EmbeddingCluster):
     @classmethod
     async def aregister_type_and_schema(cls, client: PrefectClient | None = None) -> None:
         """Register the block type on the server, and the types of nodes, which its form offers."""
+        # The form of the cluster offers blocks of nodes, so their types must exist on the server.
         for kind in NODE_KINDS:
             await kind.aregister_type_and_schema(client=client)
         await super().aregister_type_and_schema(client=client)

@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from prefect_ollama.blocks.errors import ConfigurationError
 
+# Schemes are not case-sensitive (RFC 3986, 3.1).
 _FILE = re.compile("file:", re.IGNORECASE)
 # A drive with a path, or a network share.
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")

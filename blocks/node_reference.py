@@ -37,6 +37,7 @@ def _entry(value: Any) -> Any:
     if isinstance(value, Mapping) and "$ref" in value:
         return NodeReference.model_validate(value["$ref"])
     if isinstance(value, NodeBlock):
+        # A node that was changed since it was saved cannot be referenced: the saved one is another.
         return _reference_of(value) if value.name and value.unchanged else value
     if isinstance(value, NodeReference):
         return value

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator, model_va
 from prefect_ollama.blocks.base import Secrets, StoredBlock, refuse_mask
 from prefect_ollama.blocks.nodes import NodeSpec, NodeStatus, check_node, short_name
 
+# A token of RFC 9110 (5.6.2).
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 # Only for the form, which then shows most mistakes at the field. The block itself checks more.

@@ -34,6 +34,7 @@ class PeriodicThread:
         self._action, self._every_s, self._within, self._last = action, every_s, within, last
         self._end = threading.Event()
         context = contextvars.copy_context()
+        # A daemon, so that the end of the process does not wait for it.
         self._thread = threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True)
 
     @property

@@ -23,8 +23,10 @@ OTHERS = 0o077
 # The rights of others to write.
 WRITING = 0o022
 
+# Rights of the owner alone.
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
+# The user id of root, who can read and write every file anyway.
 ROOT = 0
 
 

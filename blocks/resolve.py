@@ -49,6 +49,7 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
     if isinstance(cluster, OllamaCluster):
         name = f"cluster {cluster.name!r}" if cluster.name else "the cluster given"
         return ResolvedCluster(_with_model(cluster, model).to_spec(), True, name)
+    # A name alone is that of a cluster. It may be meant as a node or a host, so the error says how to write those.
     if isinstance(cluster, str) and not (looks_like_address(cluster) or names_block(cluster)):
         hint = f" If {cluster!r} is a node, name it in a list; if it is a host, write http://{cluster}:11434."
         loaded = OllamaCluster.load_saved(cluster, hint=hint)
@@ -62,6 +63,7 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
                 remedy="Name a node, or leave the list out to use the Ollama of this host.",
             )
         return ResolvedCluster(_of_nodes(entries, model).to_spec(), True, "the nodes given")
+    # Nothing is named: the node of the environment, or an Ollama on this host.
     try:
         url = url_from_environment()
     except ValueError as error:

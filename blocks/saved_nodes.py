@@ -94,6 +94,7 @@ def save_limits(
             remedy=f"Make one of it in the Prefect UI, or in Python with `{kind.__name__}({values}).save(…)`.",
         )
     now = kind.load_saved(node.block)
+    # Limits that were measured for other settings must not replace the user's change.
     changed = [name for name in ("url", *limits) if getattr(now, name) != getattr(node, name)]
     if changed:
         raise ConfigurationError(

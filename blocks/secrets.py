@@ -25,6 +25,7 @@ SHORTEST = 4
 
 # Tickets are keyed hashes with a random key, so nobody can test guesses of a secret against a ticket.
 _KEY = secrets.token_bytes(32)
+# Secrets by ticket: those of this process, those that others gave it, and those that `hidden` removes from texts.
 _known: dict[str, str] = {}
 _given: dict[str, Mapping[str, str]] = {}
 _to_hide: set[str] = set()

@@ -17,6 +17,7 @@ from prefect_ollama.blocks.cache import DEFAULT_LIMIT_BYTES, MIN_LIMIT_BYTES
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.setting_files import PREFIXES
 
+# The present prefix, which errors show.
 PREFIX: Final = PREFIXES[0]
 
 _CONFIG = build_settings_config(("integrations", "ollama"))

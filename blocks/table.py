@@ -143,6 +143,7 @@ class LanceTable(StoredBlock):
         spec = self.to_spec()
         try:
             return _look(spec)
+        # LanceDB has several types of errors, and texts of object stores may repeat keys.
         except (TableError, RuntimeError, ValueError, OSError) as error:
             return TableCheck(spec.uri, spec.table, ok=False, error=hidden(str(error)))
 

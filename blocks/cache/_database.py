@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+# Names of the database, of the journal that SQLite writes beside it, and of the file of `files_lock`.
 NAME: Final = "vectors.sqlite"
 JOURNAL: Final = f"{NAME}-journal"
 LOCK: Final = "vectors.lock"

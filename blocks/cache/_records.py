@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from prefect_ollama.blocks.nodes import NORM_TOLERANCE, Vectors
 
+# Bytes of a CRC-32. It finds damage by chance; `_folder` keeps other users from forging vectors.
 CHECK_BYTES = 4
 
 

@@ -23,6 +23,8 @@ RECORD_OVERHEAD_BYTES: Final = 80
 # more.
 PAGE_BYTES: Final = 16384
 
+# AUTOINCREMENT never uses an id twice, so a block gets no records of another time. It keeps the last id in
+# `sqlite_sequence`, from which `insert` derives the blocks.
 _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS vectors (id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL,"
     " dimension INTEGER NOT NULL, record BLOB NOT NULL, UNIQUE (key, dimension))",

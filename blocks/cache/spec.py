@@ -14,11 +14,11 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.file_url import folder_of
 from prefect_ollama.blocks.nodes import Vectors
 
+# A smaller file has hardly more than the empty tables.
 MIN_LIMIT_BYTES: Final = 1024**2
-"""Less holds hardly more than the empty tables."""
 
+# Room for 1.3 million vectors of 768 floats.
 DEFAULT_LIMIT_BYTES: Final = 4 * 1024**3
-"""1.3 million vectors of 768 floats."""
 
 
 @dataclass(frozen=True, slots=True)

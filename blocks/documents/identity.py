@@ -71,9 +71,11 @@ class Identity:
             differing.pop("fingerprint", None)
             if (self.digest and "digest" not in differing) or full_name(self.model) == full_name(other.model):
                 differing.pop("model", None)
+        # The same vectors: name and digest only describe the model.
         elif "fingerprint" not in differing:
             differing.pop("digest", None)
             differing.pop("model", None)
+        # Other vectors under one name: the fingerprint is the difference, and the name is none.
         elif full_name(self.model) == full_name(other.model):
             differing.pop("model", None)
         if same_cut(self.chunker, other.chunker):

@@ -32,6 +32,7 @@ from prefect_ollama.blocks.embedded.tokens import CONTEXT
 # Shows that this is not Ollama, and is a valid version by SemVer and by PEP 440.
 VERSION = f"0.0.0+prefect-ollama.{__version__}"
 
+# The fields of Ollama's description of a model, for clients that read them.
 _DETAILS = {
     "parent_model": "",
     "format": "safetensors",

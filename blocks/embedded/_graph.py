@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+# Names of the input and the output of the graph.
 INPUT = "ids"
 OUTPUT = "embedding"
 # Raised when the graph computes other vectors, so that vectors of two graphs are never mixed.

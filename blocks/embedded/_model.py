@@ -19,6 +19,7 @@ from prefect_ollama.blocks.embedded._weights import SHA256, find_model_files
 from prefect_ollama.blocks.embedded.tokens import CONTEXT, WordPiece
 from prefect_ollama.blocks.errors import ConfigurationError
 
+# Floats in a vector of this model.
 DIMENSION = 384
 
 # Identity of the vectors: SHA-256 of the hashes of the model's files and of the graph's version.

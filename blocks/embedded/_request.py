@@ -11,6 +11,7 @@ import orjson
 from prefect_ollama.blocks.embedded._model import DIMENSION
 from prefect_ollama.blocks.embedded.tokens import CONTEXT
 
+# Names under which clients can request the model; the same as in Ollama's library.
 MODEL = "all-minilm"
 NAMES = (MODEL, f"{MODEL}:latest")
 
@@ -20,10 +21,12 @@ MOST_TEXTS = 10_000
 # Lists and objects of a request. A parsed list takes some twenty times the memory of its two bytes in JSON.
 _MOST_CONTAINERS = 1000
 
+# A JSON string, perhaps without its end. Possessive quantifiers, because a client may send any number of quotes.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
 # Ollama's rules for names of models: host with port, namespace, name, tag (types/model/name.go).
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _VALID_NAME = re.compile(rf"({_PART}(:\d+)?/)?({_PART}/)?{_PART}(:{_PART})?")
+# Ollama limits a host to 350 characters, and each other part of a name to 80.
 _LONGEST_NAME = 350
 # Ollama raises a smaller num_ctx to this, which is two tokens between [CLS] and [SEP].
 _LEAST_CONTEXT = 4

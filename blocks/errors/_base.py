@@ -41,6 +41,7 @@ class PrefectOllamaError(Exception):
         )
         super().__init__(" ".join(part for part in (self.cause, self.state, self.remedy) if part))
 
+    # The default would call `__init__` with the whole message as its cause, and lose the other arguments.
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, self.__dict__)
 

@@ -31,6 +31,7 @@ class NodeError(PrefectOllamaError):
         refused Check its token or password.
     """
 
+    # Statistics, events and metrics contain these words, so they must not change.
     kind: ClassVar[str] = "other"
 
     def __init__(

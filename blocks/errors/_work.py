@@ -95,6 +95,7 @@ class ClusterError(PrefectOllamaError):
         1 Repair at least one node and run again.
     """
 
+    # One line for the cause of each node.
     lines = True
 
     def __init__(

@@ -31,11 +31,13 @@ from prefect_ollama.blocks.lance.commits import ATTEMPTS, merge, pause
 from prefect_ollama.blocks.lance.filters import both, equals, one_of
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
+# Rows that a merge emptied; the next commit deletes them.
 _EMPTIED: Final = equals("doc_id", "")
 
 # Texts that are not ASCII alone: versions of Ollama differ in these.
 _MARKED: Final = f"octet_length(text) > character_length(text) AND NOT ({_EMPTIED})"
 
+# The type is needed to join it with other arrays.
 _NO_IDS: Final = pa.array([], pa.string())
 
 

@@ -21,9 +21,12 @@ from numpy.typing import NDArray
 from prefect_ollama.blocks.documents import Chunk, EmbeddedDocument, Identity
 from prefect_ollama.blocks.lance._words import indexed_words
 
+# Name of the column of vectors. Its metadata has the fingerprint of the model.
 VECTOR: Final = "vector"
 TEXT: Final = pa.string()
+# Microseconds are the precision of Python's `datetime`.
 UTC: Final = pa.timestamp("us", tz="UTC")
+# A rectangle on a page in points. float32 is exact enough for places on a page, and halves the size.
 REGION: Final = pa.struct(
     [
         pa.field("page", pa.int32(), nullable=False),
@@ -34,6 +37,7 @@ REGION: Final = pa.struct(
     ]
 )
 REGIONS: Final = pa.list_(pa.field("item", REGION, nullable=False))
+# LanceDB's mark of a primary key. It does not enforce it, but detects two inserts of one key.
 _PRIMARY: Final = {b"lance-schema:unenforced-primary-key": b"true"}
 
 

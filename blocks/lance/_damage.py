@@ -95,6 +95,7 @@ def failure(
     kind = kind_of(error)
     if kind == "damaged" and spec is not None:
         return damaged(spec, f"{what}: {_damage(spec, error)}", state=state)
+    # Failures with one cure, whatever was done.
     causes = {
         "rights": (
             "the user of this process has no right to (permission denied)",
@@ -131,6 +132,7 @@ def explained(spec: StoreSpec, what: str) -> Iterator[None]:
     except PrefectOllamaError:
         raise
     except (RuntimeError, OSError, ValueError, pa.ArrowException) as error:
+        # Errors of other libraries are faults of this program, and keep their traceback.
         if kind_of(error) == "other" and "lance" not in str(error).lower():
             raise
         raise failure(

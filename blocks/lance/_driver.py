@@ -13,6 +13,7 @@ from threading import RLock
 from types import ModuleType
 from typing import Any, Final
 
+# The package that LanceDB imports for catalogues.
 CATALOGUE_CLIENT: Final = "lance_namespace_urllib3_client"
 
 _lock = RLock()

@@ -15,9 +15,9 @@ DEPTH: Final = 150
 # by which these three numbers were chosen.
 TEXT_WEIGHT: Final = 0.4
 
+# Most different words of a short question. Many words of a longer one say how to answer, and are in no passage that
+# answers, but BM25 counts rare ones most. So the weight of words falls with their number.
 SHORT_QUESTION_WORDS: Final = 12
-"""A question of at most so many different words is short. Of a longer one many words tell how to answer and stand in
-no passage that does, while rare ones among them count most: the words' weight falls as the number of words grows."""
 
 
 class Scored(NamedTuple):

@@ -61,6 +61,7 @@ class Manifest(VersionedTable):
             known.add(row["doc_id"])
             stored = row["status"] in IN_TABLE and row["chunks"] > 0
             expected = {row["content_hash"]: row["chunks"]} if stored else {}
+            # Stale documents are marked already.
             if row["status"] != STALE and held.get(row["doc_id"], {}) != expected:
                 doubtful.append(row["doc_id"])
         return doubtful, [doc_id for doc_id in held if doc_id not in known]

@@ -44,6 +44,7 @@ def outdated(connection: Any, spec: StoreSpec) -> list[tuple[Any, pa.Schema]]:
     chunks = open_table(connection, spec, spec.table)
     if chunks is None:
         return []
+    # In the order of writing. The chunk table is last, because its schema shows that everything is done.
     wanted = {
         spec.runs_table: schema.RUNS,
         spec.documents_table: schema.DOCUMENTS,

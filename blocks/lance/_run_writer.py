@@ -131,6 +131,7 @@ class RunWriter(Reader):
         with self._guard.held():
             self._open_run()
             doomed = list(doc_ids)
+            # If this is killed between the two, the next run finds manifest rows without chunks, and marks them stale.
             self._chunks.remove(doomed)
             self._manifest.remove(doomed)
 
@@ -204,6 +205,7 @@ class RunWriter(Reader):
                 rows = self._chunks.rows_of(olds)
                 news = [each.doc_id for each in moved.values()]
                 readdressed_rows = readdressed(rows, moved)
+                # One commit removes the old ids and adds the new ones, so no reader sees a document twice.
                 self._chunks.replace(list(dict.fromkeys([*olds, *news])), readdressed_rows)
                 self._manifest.put(counted(moved.values(), readdressed_rows))
                 self._manifest.remove([old for old in olds if old not in news])

@@ -91,6 +91,7 @@ class RunLog:
         mine = _started(MIGRATE, MIGRATE, "", 0, 0)
         while True:
             for run in self.all():
+                # A killed migration would block all others.
                 if run.run_id == MIGRATE and _is_abandoned(run):
                     self.release(run)
             commit("The table cannot be brought to the present schema", lambda: self._insert(_rows([mine])))
@@ -100,6 +101,7 @@ class RunLog:
 
     def release(self, run: Run) -> None:
         """Remove a migration from the log, if it is still the same one."""
+        # Another process may have logged its own migration under this name meanwhile.
         same = both(equals("run_id", run.run_id), equals("host", run.host), f"pid = {run.pid}")
         commit("The log of runs cannot be written", lambda: self._table.delete(same))
 

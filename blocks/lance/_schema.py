@@ -54,10 +54,12 @@ def chunk_schema(identity: Identity) -> pa.Schema:
     )
 
 
+# The schema of the manifest.
 DOCUMENTS: Final = pa.schema(
     [each.field for each in columns.DOCUMENTS], metadata={_KEY: json.dumps({"schema": DOCUMENTS_VERSION})}
 )
 
+# The schema of the log of runs.
 RUNS: Final = pa.schema(
     [each.field for each in columns.RUNS], metadata={_KEY: json.dumps({"schema": RUNS_VERSION})}
 )

@@ -36,6 +36,7 @@ class Stats:
 def gather(chunks: Any, manifest: Any) -> Stats:
     """Return the statistics of a chunk table and its manifest."""
     files = files_of(chunks)
+    # Grouped by Arrow, so that a large manifest makes no Python objects.
     counted = (
         manifest.search().select(["status"]).to_arrow().group_by("status").aggregate([([], "count_all")])
     )

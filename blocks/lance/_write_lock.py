@@ -37,7 +37,8 @@ class WriteLock:
         self._spec = spec
         self._path = None if spec.remote else Path(spec.uri, f".{spec.table}.lock")
         self._threads = threading.RLock()
-        self._depth = 0
+        # Whether this object holds the lock, or tried to in vain (then `_locked` is False).
+        self._held = False
         self._locked = False
 
     @contextmanager
@@ -51,11 +52,11 @@ class WriteLock:
             TableError: LanceDB failed meanwhile.
         """
         with self._threads:
-            if self._depth:
+            if self._held:
                 yield self._locked
                 return
             lock = self._take()
-            self._depth, self._locked = 1, lock is not None
+            self._held, self._locked = True, lock is not None
             try:
                 with (
                     fsynced(self._spec),
@@ -63,7 +64,7 @@ class WriteLock:
                 ):
                     yield self._locked
             finally:
-                self._depth, self._locked = 0, False
+                self._held = self._locked = False
                 if lock is not None:
                     lock.release()
 

@@ -28,6 +28,7 @@ UNCHANGED = "Nothing of this batch was written."
 
 def text_hash(text: str) -> str:
     """Return the hash by which equal texts are recognised: 128 bits of BLAKE2b, in hex."""
+    # Texts of files may have lone surrogates, which plain UTF-8 refuses.
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -87,6 +88,7 @@ def readdressed(rows: pa.Table, moved: Mapping[str, Document]) -> pa.Table:
     """
     olds = rows["doc_id"].to_pylist()
     hashes = rows["text_hash"].to_pylist()
+    # Rows of one document are adjacent, as `groupby` needs them.
     places = [list(places) for _, places in groupby(range(len(olds)), key=olds.__getitem__)]
     ids = [
         chunk_id
@@ -177,6 +179,7 @@ def _matrix(documents: Sequence[EmbeddedDocument], identity: Identity) -> NDArra
     vectors = np.ascontiguousarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.einsum("ij,ij->i", vectors, vectors)
+    # A vector that overflows in float32 is broken, too.
     bad = np.flatnonzero(~(np.isfinite(squares) & (squares > 0)))
     if bad.size:
         places = [(each.document, place) for each in documents for place in range(len(each.chunks))]

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 def quote(value: str) -> str:
     """Return a value as an SQL string literal, whatever characters it holds."""
+    # In SQL, two quotes within a literal stand for one. There is no other escape.
     return "'" + value.replace("'", "''") + "'"
 
 

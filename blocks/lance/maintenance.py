@@ -119,6 +119,7 @@ class MaintenanceProcess:
             child.stdin.close()
         while child.poll() is None:
             peak = max(peak, _memory_of(child.pid))
+            # The peak is measured from outside, because LanceDB allocates without Python.
             if peak > memory:
                 why = f"took more than {memory / 2**20:.0f} MiB of memory"
             elif time.monotonic() > deadline:
@@ -218,6 +219,7 @@ def delete_left_over_files(spec: StoreSpec, older_than: timedelta = LEFT_OVER) -
                 if TEMPORARY.search(path.name) and path.is_file() and path.stat().st_mtime < oldest:
                     path.unlink()
                     deleted += 1
+            # Its writer has renamed it, or another process has deleted it.
             except FileNotFoundError:
                 continue
     return deleted

@@ -108,6 +108,7 @@ def main() -> None:
     end_with_parent()
     driver.load()  # takes two seconds, in which the run that started this process goes on
     order = json.load(sys.stdin)
+    # They come over the pipe, because other users can see the arguments of a process.
     options = tuple((name, SecretStr(value)) for name, value in order["storage_options"].items())
     spec = StoreSpec(order["uri"], order["table"], options)
     try:

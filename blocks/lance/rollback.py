@@ -20,7 +20,6 @@ from prefect_ollama.blocks.lance._runs import overlapping
 UNCHANGED = "Nothing was rolled back."
 
 # Kind of the run that undoes another one.
-
 KIND = "roll back"
 
 

@@ -64,6 +64,7 @@ class Store(RunWriter):
         if identity is not None:
             _refuse_other(spec, store.identity, identity)
             store.upgrade()
+            # A table of an earlier version gets the fingerprint of the first run that writes to it.
             if create and store.identity.fingerprint is None and identity.fingerprint is not None:
                 store._keep_model(identity)
         return store
@@ -183,6 +184,7 @@ class Store(RunWriter):
                 )
                 try:
                     refuse_open_runs(self.spec, [each for each in self._log.all() if each.run_id != run_id])
+                    # The chunk table first, as in every commit.
                     rows = staging._chunks.table
                     migration.rewrite(self.spec, self.spec.table, rows, rows.schema)
                     self.identity = staging.identity
@@ -193,6 +195,7 @@ class Store(RunWriter):
                     self._logged_end(run, RUN_FAILED, {})
                     raise
                 ended = self._logged_end(run, RUN_DONE, {"chunks": staging.stats().chunks})
+                # Last, so that a swap that was killed can be repeated.
                 swap.drop(self.spec.staging)
                 return ended
 

@@ -85,6 +85,7 @@ class ChatStream:
         self._text.append(text)
         self._thinking.append(thinking)
         self._characters += len(text) + len(thinking)
+        # Not every server keeps to the limit of tokens, and some count none. Characters bound the memory in any case.
         if self._characters > self._max_tokens * _CHARACTERS_A_TOKEN + _MORE_CHARACTERS:
             raise NodeAnswerError(
                 f"answers far more than the {self._max_tokens:,} tokens that were asked for.",

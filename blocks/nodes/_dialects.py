@@ -47,6 +47,7 @@ class Dialect:
     no_room_words: tuple[str, ...] = ()
 
 
+# Ollama answers 400 for a text that is too long and for a crashed runner. So the message decides.
 OLLAMA: Final = Dialect(
     api="Ollama",
     input_words=("input content cannot be empty", "invalid input"),
@@ -57,6 +58,7 @@ OLLAMA: Final = Dialect(
     "set OLLAMA_HOST=0.0.0.0 there.",
 )
 
+# The same server with another use: chat models are missing or unsuitable in other ways.
 OLLAMA_CHAT: Final = replace(
     OLLAMA,
     use="chat",
@@ -65,6 +67,7 @@ OLLAMA_CHAT: Final = replace(
     wrong_model_words=("does not support chat", "does not support thinking", "does not support generate"),
 )
 
+# One dialect for all servers with this API, because a gateway may hide which server answers.
 OPENAI: Final = Dialect(
     api="the OpenAI API",
     # llama-server, vLLM, TEI, in this order; gateways repeat these words.

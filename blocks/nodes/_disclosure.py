@@ -19,6 +19,7 @@ from prefect_ollama.blocks.secrets import hidden
 # Characters of a node's words that are shown at most.
 LONGEST_QUOTE = 200
 
+# Shown instead of a version that may hold a secret.
 UNKNOWN_VERSION: Final = "unknown"
 
 # Words of the sources of Ollama (server/routes.go, llm/server.go, runner), llama-server, vLLM and TEI, shown as they

@@ -122,12 +122,14 @@ class OllamaEndpoint(Endpoint):
 
     async def embed(self, texts: Sequence[str], *, timeout: float, dimension: int | None = None) -> Answer:
         """Embed texts in one request; see `Endpoint.embed`."""
+        # Without `truncate: false` Ollama cuts long texts silently.
         payload: dict[str, Any] = {
             "model": self.model.name,
             "input": list(texts),
             "truncate": False,
             "keep_alive": self.model.keep_alive,
         }
+        # The same options in each request, because Ollama loads the model again for others.
         if self.model.options:
             payload["options"] = self.model.options
         if self.model.dimensions:

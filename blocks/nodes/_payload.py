@@ -104,6 +104,7 @@ def member(data: dict[str, Any], name: str, kind: type[T], default: T) -> T:
     return value
 
 
+# Names of JSON types in errors.
 _NAMES: Final = {dict: "object", list: "list", str: "text", int: "whole number"}
 
 

@@ -49,6 +49,7 @@ class Transport:
         # With an explicit transport, httpx takes no proxy from the environment. `proxy_of` has chosen one.
         transport = httpx.AsyncHTTPTransport(
             verify=_tls(node),
+            # Callers limit their requests (`max_in_flight`), and connections stay open: a new one costs a round trip.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None),
             proxy=_proxy(self._proxy.url) if self._proxy else None,
         )

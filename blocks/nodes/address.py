@@ -14,15 +14,19 @@ from collections.abc import Mapping
 
 logger = logging.getLogger(__name__)
 
+# Ollama's variable for the address of its server, which its clients read too.
 HOST_VARIABLE = "OLLAMA_HOST"
 DEFAULT_PORT = 11434
 
+# The default ports of the schemes.
 _PORTS = {"http": 80, "https": 443}
 # Addresses to listen on, with addresses that reach them.
 _HERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
+# A host name, or an IPv6 address in brackets, perhaps with a zone.
 _HOST = re.compile(r"[^\s/?#@\\:\[\]]+|\[[0-9a-fA-F:.]+(%[\w.-]+)?\]")
 # Users copy the URL of a single call from examples. Its path would be appended twice.
 _CALL = re.compile(r"/(api/[\w-]+|v1(/[\w-]+)?)$")
+# The name of a block with its type before it.
 _BLOCK = re.compile(r"(ollama-node|openai-compatible-node)/[a-z0-9-]+")
 _OPENAI_CALL = re.compile(r"/(embeddings|models|chat/completions|completions|rerank)$")
 

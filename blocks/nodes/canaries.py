@@ -30,14 +30,14 @@ def _long_text(words: int) -> str:
     return " ".join(_WORDS[(i * (1 + i // len(_WORDS) % 7) + i // 50) % len(_WORDS)] for i in range(words))
 
 
+# Texts with very different vectors in any model, so that exchanged vectors are noticed. They check the order of answers
+# and a node that comes back, and measure a first rate. The first one is sent with requests while nodes work.
 SHORT: Final = (
     "“Café” – the harbour’s log of one tide…",
     "def area(r): return {3.14159 * r**2}  # x >= 0",
     "Zwei Löffel Mehl, ein Ei — für große Kuchen",
     "Interest of 1,250.75 is paid; the principal falls due 2031",
 )
-"""Texts with very different vectors in any model, so that exchanged vectors are noticed. They check the order of
-answers and a node that comes back, and measure a first rate. The first one is sent with requests while nodes work."""
 
 # The canaries for a node that reports the build and the version with which the table was made.
 QUICK: Final = (

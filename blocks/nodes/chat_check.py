@@ -9,6 +9,7 @@ from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.nodes.chat_verification import verify_chat
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ClusterSpec
 
+# The cause in a check of a cluster without a chat model, which is no fault.
 NO_CHAT_MODEL = (
     "The cluster names no chat model: its nodes only embed, and answers are sentences of the documents."
 )

@@ -136,6 +136,7 @@ async def _check_embedding(spec: ClusterSpec) -> ClusterCheck:
 
 
 def _words(error: Exception | None, cluster: ClusterSpec) -> str:
+    # A check downloads nothing, but a run may.
     pulls = {node.name for node in cluster.nodes if node.api == "ollama"} if cluster.pull else ()
     if isinstance(error, NodeRefused) and error.status == 404 and error.node in pulls:
         return f"{error.cause} A run lets it download the model first."

@@ -79,11 +79,13 @@ def read_answer(
     try:
         data = parse(body, bounds)
     except ValueError as error:
+        # A body that begins as JSON is a broken answer. Any other body is not from an embedding server.
         if body.lstrip()[:1] == b"{":
             raise unbelievable(f"answered {error}.") from None
         data = None
     if not isinstance(data, dict) or "embeddings" not in data:
         raise unbelievable(f"answered something that is no embedding{start_of(body, disclosure)}.")
+    # A wrong count would distort the measured rate of the node, so the answer is refused.
     rows, counted = data["embeddings"], data.get("prompt_eval_count")
     tokens = 0 if counted is None else whole(counted, most=most_tokens)
     if tokens is None:

@@ -293,6 +293,7 @@ def _instead(found: Fingerprint, known: Fingerprint, what: str) -> str:
 
 
 def _checked(vector: NDArray[np.float16]) -> Vectors:
+    # 16 bits change a norm by less than a thousandth. Any other norm shows other data.
     norm = float(np.linalg.norm(vector.astype(np.float64)))
     if not len(vector) or not 0.9 < norm < 1.1:  # NaN is refused too
         raise ValueError("a vector of a fingerprint is not of norm 1")

@@ -83,6 +83,7 @@ class LoopLag:
         now = self._loop.time()
         late = now - self._due
         if late > NOISE_S:
+            # A gap that is longer than the faded earlier one replaces it.
             if late > self.longest() or not self._longest:
                 self._longest, self._longest_at = late, now
             self._gaps.append((now, late))
@@ -108,6 +109,7 @@ async def timeout_while_running(seconds: float) -> AsyncIterator[Callable[[float
 
     def arm() -> None:
         nonlocal timer
+        # Short steps, because a single timer would also run while this process is stopped.
         step = min(left, TICK_S)
         timer = loop.call_later(step, tick, step, loop.time() + step)
 

@@ -18,8 +18,11 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 
 from prefect_ollama.blocks.errors import ConfigurationError
 
+# Hosts that are asked directly, read by Python, curl and most other programs.
 NO_PROXY: Final = "NO_PROXY"
+# Names of loopback in common `/etc/hosts` files.
 _LOCAL_NAMES: Final = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
+# What `keep_local_direct` adds: `NO_PROXY` has no pattern for all of loopback.
 _DIRECT: Final = ("localhost", "127.0.0.1", "::1")
 # Schemes of proxies that the HTTP client supports.
 _SCHEMES: Final = frozenset({"http", "https", "socks5", "socks5h"})

@@ -54,6 +54,7 @@ async def rerank(node: NodeSpec, question: str, passages: Sequence[str], *, time
 
     try:
         try:
+            # TEI knows `texts` only, and the other servers `documents`. Nothing else shows which server it is.
             body = await ask("documents")
         except NodeError as error:
             if error.status not in (400, 422) or not isinstance(error, InputRejected | NodeFailed):

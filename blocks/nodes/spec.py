@@ -15,6 +15,7 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.nodes.address import is_openai_address, short_name
 from prefect_ollama.blocks.secrets import seal
 
+# The address at which Ollama listens by default.
 DEFAULT_URL = "http://127.0.0.1:11434"
 
 # The APIs that nodes speak.

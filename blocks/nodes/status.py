@@ -11,6 +11,7 @@ from prefect_ollama.blocks.nodes.running_models import LoadedModel, find_model
 from prefect_ollama.blocks.nodes.spec import Api, NodeSpec
 from prefect_ollama.blocks.nodes.verification import NodeVerification
 
+# Shown for what a node does not report.
 UNKNOWN: Final = "unknown"
 _MIB: Final = 2**20
 

@@ -233,6 +233,7 @@ async def verify_cluster(
         if node.name in measured
     }
     if prints:
+        # The table decides if a node has its vectors. Otherwise the majority does, also among nodes of other models.
         wanted = [each for each in prints.values() if reference and compare(each, reference).same]
         chosen = majority(wanted or list(prints.values()))
         for name, found in list(prints.items()):
