@@ -56,7 +56,7 @@ class ResolvedCluster:
 
 
 def cluster_by_address(cluster: Any, model: str) -> ResolvedCluster | None:
-    """Return the nodes that URLs name, or, where none is named, `OLLAMA_HOST` or an Ollama on this host.
+    """Return the nodes of these URLs; without URLs, that of `OLLAMA_HOST`, or an Ollama on this host.
 
     Args:
         cluster: A URL or several; None for nothing. Anything else is not found.

@@ -70,7 +70,7 @@ class Models:
         return known.fingerprint.id
 
     def _find(self, fingerprint: Fingerprint) -> _Known | None:
-        """The earliest of the known models that has these vectors."""
+        """Return the earliest known model with these vectors."""
         names = self._names()
         for name in names - self._read.keys():
             self._read[name] = self._load(name)

@@ -49,7 +49,7 @@ def unpack(
 
     Args:
         keys: One for each record.
-        records: As they were read; what is no record of that dimension counts as damaged.
+        records: The values that were read. A value that is no record of this dimension counts as damaged.
         dimension: Floats in a vector.
 
     Returns:

@@ -49,7 +49,7 @@ def rows(name: str) -> int:
 
 
 def read(path: Path, batch: int) -> Iterator[tuple[int, list[tuple[bytes, bytes]]]]:
-    """Yield dimension and unchecked records, with their keys, in batches; nothing where the keys are damaged.
+    """Yield dimension and unchecked records, with their keys, in batches; nothing if the keys are damaged.
 
     Raises:
         OSError: It is gone, or cannot be read.

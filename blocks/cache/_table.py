@@ -56,7 +56,7 @@ def check(connection: sqlite3.Connection) -> None:
 def find(
     connection: sqlite3.Connection, keys: Sequence[bytes], dimension: int
 ) -> list[tuple[int, object] | None]:
-    """Return id and record under each key, None where there is none."""
+    """Return id and record of each key; None if there is none."""
     query = "SELECT id, record FROM vectors WHERE key = ? AND dimension = ?"
     return [connection.execute(query, (key, dimension)).fetchone() for key in keys]
 
@@ -163,7 +163,7 @@ def clear(connection: sqlite3.Connection) -> None:
 def shrink(connection: sqlite3.Connection) -> None:
     """Give the free pages back to the file system."""
     for _ in range(_number(connection, "PRAGMA freelist_count")):
-        # Each step of the statement gives back one page, and `execute` takes one step where there are no rows.
+        # Each step of the statement gives back one page, and `execute` alone takes one step only.
         connection.execute("PRAGMA incremental_vacuum").fetchall()
 
 
@@ -173,7 +173,7 @@ class Usage:
 
     Attributes:
         entries: Records.
-        oldest: When the least recently used block was used, in seconds since the epoch; None where there is none.
+        oldest: When the least recently used block was used, in seconds since the epoch; None without blocks.
         newest: The same of the most recently used one.
     """
 
@@ -204,7 +204,7 @@ def everything(connection: sqlite3.Connection, batch: int) -> Iterable[list[tupl
 
 
 def _pages(connection: sqlite3.Connection) -> int:
-    """Pages in use."""
+    """Return the number of pages in use."""
     return _number(connection, "PRAGMA page_count") - _number(connection, "PRAGMA freelist_count")
 
 

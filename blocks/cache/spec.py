@@ -26,8 +26,8 @@ class CacheSpec:
     """Address of a vector cache: it can be pickled and opened again in another process or on another host.
 
     Attributes:
-        folder: A folder of this host, or one that hosts share. It is made absolute, and made at the first
-            write.
+        folder: A folder of this host, or one that hosts share. The path becomes absolute, and the first write makes the
+            folder.
         limit_bytes: Size on disk above which the vectors that were not used for the longest time are evicted.
 
     Raises:
@@ -57,16 +57,16 @@ class CacheSpec:
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
-    """What a vector cache holds.
+    """The size of a vector cache.
 
     Attributes:
         folder: Where it is.
         entries: Vectors on disk.
-        bytes: Their size on disk, with damaged files.
+        bytes: Size on disk, with damaged files.
         limit_bytes: What `bytes` may reach.
         damaged: Files that were set aside; they are removed after a week, or when room is needed.
-        oldest: When the vectors were last used that are evicted next; None where there are none.
-        newest: When any were last used.
+        oldest: When the vectors that are evicted next were last used; None without vectors.
+        newest: When any vector was last used.
     """
 
     folder: str
@@ -80,11 +80,11 @@ class CacheStats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """What the cache had of the keys it was asked for.
+    """The vectors that the cache has of some keys.
 
     Attributes:
-        mask: bool of shape (keys,), true where the vector was there.
-        vectors: float32 of shape (hits, dimension), in the order of the keys, each checked.
+        mask: bool of shape (keys,), true for keys with a vector.
+        vectors: float32 of shape (found keys, dimension), in the order of the keys, each checked.
     """
 
     mask: NDArray[np.bool_]

@@ -1,4 +1,4 @@
-"""The columns of the three tables, each described once: its name, its type, and where its values come from.
+"""The columns of the three tables, each described once: its name, its type, and the source of its values.
 
 A column is nullable only where a value may truly be missing. The key of each table is marked as its primary key:
 LanceDB then notices two writers that insert the same key, and lets one of them try again.
@@ -71,7 +71,7 @@ class Column:
     Attributes:
         name: Its name.
         kind: Its type; None for the vector, whose type depends on the table's dimension.
-        fill: Its values for a batch of documents, of this type; None where rows are dataclasses with such a field.
+        fill: Its values for a batch of documents, of this type; None if rows are dataclasses with such a field.
         older: Its values for rows of an earlier version that lack it, given these rows and the titles of documents by
             `doc_id`. None for the empty value of its type.
         key: Whether it is the table's key.
@@ -161,7 +161,7 @@ def _of_identity(attribute: str) -> Callable[[Batch], pa.Array]:
 
 
 def _chunker(batch: Batch) -> pa.Array:
-    """Version and options of the chunker, for people; documents that were cut elsewhere have no version."""
+    """Return version and options of the chunker, for people. Documents from another chunker have no version."""
     options = batch.identity.chunker
     values = [
         f"v{each.document.chunker_version} {options}" if each.document.chunker_version else options

@@ -83,14 +83,14 @@ def short(error: BaseException) -> str:
 def failure(
     what: str, error: BaseException, spec: StoreSpec | None, *, state: str = UNCHANGED, remedy: str = ""
 ) -> TableError:
-    """Return the error that says why something failed, with the remedy that fits.
+    """Return the error for a failure, with its cause and remedy.
 
     Args:
-        what: What could not be done, a sentence without its end ("Table 'x' cannot be opened").
-        error: What LanceDB said.
-        spec: The table, where it is known.
-        state: What is left behind.
-        remedy: What to do where the cause is none of those known here.
+        what: The failed operation, a sentence without a full stop ("Table 'x' cannot be opened").
+        error: The error of LanceDB.
+        spec: The table; None if unknown.
+        state: The state after the failure.
+        remedy: The next step for a cause that is not known here.
     """
     kind = kind_of(error)
     if kind == "damaged" and spec is not None:
@@ -122,7 +122,7 @@ def damaged(spec: StoreSpec, cause: str, *, state: str = UNCHANGED) -> TableDama
 
 @contextmanager
 def explained(spec: StoreSpec, what: str) -> Iterator[None]:
-    """Turn a failure of LanceDB within into an error that says what is wrong (see `failure`).
+    """Turn a failure of LanceDB in this context into an error with its cause (see `failure`).
 
     Raises:
         TableError: The table cannot be read or written.
@@ -141,10 +141,10 @@ def explained(spec: StoreSpec, what: str) -> Iterator[None]:
 
 
 def refuse_incomplete(spec: StoreSpec, chunks: Any | None, documents: Any | None, runs: Any | None) -> None:
-    """Raise an error if some of the three tables are lost that belong together; none being there is no damage.
+    """Raise an error if some of the three tables of a store are lost. If all are missing, there is no damage.
 
-    They are made in the order runs, documents, chunks, and no run is logged before all are there. So what a creation
-    that was killed left is told from a table that lost a part.
+    They are created in the order runs, documents, chunks, and no run is logged before all exist. So a creation that was
+    killed can be distinguished from a table that lost a part.
 
     Raises:
         TableDamaged: A part is lost.
@@ -170,7 +170,7 @@ def refuse_incomplete(spec: StoreSpec, chunks: Any | None, documents: Any | None
 
 
 def missing(spec: StoreSpec, names: Callable[[], Sequence[str]]) -> TableMissing:
-    """Return the error of a table that is not there, which names those that are.
+    """Return the error for a table that does not exist, with the names of those that exist.
 
     Args:
         spec: The table.
@@ -199,7 +199,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _damage(spec: StoreSpec, error: BaseException) -> str:
-    """What is damaged: the file that an error names, or those that the disk shows to be."""
+    """Return the damaged files: the one that the error names, or those that are damaged on the disk."""
     found = _MISSING_FILE.search(_RUST.sub("", str(error)))
     if found:
         path = Path("/", found[1])
@@ -240,7 +240,7 @@ def _ends_well(path: Path) -> bool:
 
 
 def _rows_left(spec: StoreSpec, name: str) -> bool:
-    """Whether a local table that cannot be found has left files of rows."""
+    """Return whether files of rows are left of a local table that cannot be found."""
     folder = Path(spec.uri, f"{name}.lance")
     return not spec.remote and (folder.is_file() or any(folder.glob("data/*.lance")))
 

@@ -1,4 +1,4 @@
-"""Put what was found by vector and by words into one order, by their scores."""
+"""Fuse the results of a search by vector and of one by words into one order, by their scores."""
 
 from __future__ import annotations
 

@@ -36,10 +36,10 @@ PATIENCE_S: Final = 60.0
 
 
 def outdated(connection: Any, spec: StoreSpec) -> list[tuple[Any, pa.Schema]]:
-    """Return those of a store's tables that have not the present schema, each with the schema it should have.
+    """Return the tables of a store without the present schema, each with the schema that it should have.
 
     Raises:
-        TableError: The chunk table is none of this project's, or a later version wrote it.
+        TableError: The chunk table is not one of this project, or a later version wrote it.
     """
     chunks = open_table(connection, spec, spec.table)
     if chunks is None:
@@ -100,8 +100,8 @@ def _claimed(spec: StoreSpec, log: RunLog) -> Iterator[None]:
             raise TableError(
                 f"Process {run.pid} on host {run.host!r} is bringing table {spec.table!r} to the present schema.",
                 state="This process changed nothing.",
-                remedy="Wait for its end and run it again. Of one that was killed on another host this is noticed a "
-                "day after it began.",
+                remedy="Wait for its end and run it again. If that process was killed on another host, this one can "
+                "continue a day after it began.",
             )
         pause(attempt)
         attempt += 1
@@ -128,7 +128,7 @@ def rewrite_outdated(spec: StoreSpec) -> list[str]:
 
 
 def _titles(connection: Any, spec: StoreSpec) -> dict[str, str]:
-    """Titles of the documents, by `doc_id`."""
+    """Return the titles of the documents, by `doc_id`."""
     manifest = open_table(connection, spec, spec.documents_table)
     if manifest is None:
         return {}

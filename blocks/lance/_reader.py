@@ -40,8 +40,8 @@ class Reader:
     """The three tables of a store, open for reading.
 
     Attributes:
-        spec: Where it is.
-        identity: What its vectors are.
+        spec: Its address.
+        identity: The identity of its vectors.
 
     Raises:
         TableMissing: There is no such table.
@@ -135,7 +135,7 @@ class Reader:
             return self._chunks.chunks_of(doc_id)
 
     def stats(self) -> Stats:
-        """Return what is in the tables, in figures."""
+        """Return the statistics of the tables."""
         with self._explained():
             return gather(self._chunks.table, self._manifest.table)
 
@@ -154,7 +154,7 @@ class Reader:
             return schema.stored_identity(self._chunks.schema, self.spec.table) != self.identity
 
     def _snapshot(self) -> Any:
-        """Return the chunk table at its latest version, where it stays.
+        """Return the chunk table, fixed at its latest version.
 
         The connection keeps what it has read of the indices, so this costs 0.3 ms. Several threads may ask.
         """

@@ -116,7 +116,7 @@ class RunWriter(Reader):
                 self._manifest.put([each.document for each in marked])
 
     def record(self, documents: Sequence[Document]) -> None:
-        """Write only manifest rows, of documents without chunks (failed ones) or whose chunks stay.
+        """Write manifest rows only: of failed documents, or of documents whose chunks stay.
 
         Raises:
             TableError: A document comes twice, or the commit failed.

@@ -34,7 +34,7 @@ _KEY: Final = b"prefect_ollama"
 
 
 def model_metadata(identity: Identity) -> dict[str, str]:
-    """Return the metadata of the vector field: the model's fingerprint and the options, none where it has none."""
+    """Return the metadata of the vector field: the model's fingerprint and the options; empty without a fingerprint."""
     if identity.fingerprint is None:
         return {}
     values = {"fingerprint": identity.fingerprint.to_json(), "options": identity.options}

@@ -73,7 +73,7 @@ def connect(spec: StoreSpec, *, fixed: bool = False) -> Any:
 
 
 def open_table(connection: Any, spec: StoreSpec, name: str) -> Any | None:
-    """Return the table of this name, or None where there is none."""
+    """Return the table of this name; None if there is none."""
     try:
         return connection.open_table(name)
     except Exception as error:

@@ -34,7 +34,7 @@ from prefect_ollama.blocks.lance.spec import StoreSpec
 
 
 def run_maintenance(spec: StoreSpec, *, keep: timedelta, force: bool) -> list[str]:
-    """Optimise the tables and bring the indices up to date; return what was done.
+    """Optimise the tables, update the indices, and return the steps that were done.
 
     Raises:
         TableError: A table cannot be written.

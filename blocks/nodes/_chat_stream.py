@@ -24,13 +24,13 @@ _CUT: Final = "length"
 
 
 class ChatStream:
-    """Puts an answer together, line by line.
+    """Assembles an answer from the lines of a stream.
 
     Args:
         node: Name of the node, for errors.
         model: Name of the model, for errors.
         max_tokens: Tokens that the answer may have.
-        disclosure: Which of the node's words may be shown in errors.
+        disclosure: Which messages of the node may be shown in errors.
     """
 
     def __init__(self, *, node: str, model: str, max_tokens: int, disclosure: Disclosure) -> None:
@@ -44,16 +44,16 @@ class ChatStream:
         self._reply: ChatReply | None = None
 
     def feed(self, line: bytes) -> str:
-        """Take in a line, and return the piece of text that it adds.
+        """Add a line, and return its piece of text.
 
         Raises:
-            NodeFailed: It says that the node failed.
-            NodeAnswerError: It is no line of such an answer, or the answer is longer than was allowed.
+            NodeFailed: The node failed.
+            NodeAnswerError: It is no line of such an answer, or the answer is too long.
         """
         return checked(self._read, line, node=self._node, call="/api/chat")
 
     def finished(self) -> bool:
-        """Return whether the answer is whole."""
+        """Return whether the answer is complete."""
         return self._reply is not None
 
     def whole(self) -> ChatReply:

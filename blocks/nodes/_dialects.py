@@ -88,7 +88,7 @@ OPENAI: Final = Dialect(
         "reduce the length of the input",
         "input is too long",
     ),
-    # llama-server says 500 of a text that exceeds its batch, TEI 413, FastAPI servers 422.
+    # llama-server answers 500 for a text that exceeds its batch, TEI 413, FastAPI servers 422.
     input_statuses=frozenset({400, 413, 422, 500}),
     # llama-server's refusals, without --embeddings and with --pooling none.
     wrong_model_words=("not support embedding", "is not oai compatible"),

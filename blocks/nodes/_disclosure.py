@@ -74,10 +74,10 @@ _FRAGMENT: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Disclosure:
-    """What may be shown of one node's words.
+    """Decides which messages of one node may be shown.
 
     Attributes:
-        secrets: What was sent to it; empty where nothing secret was.
+        secrets: The secrets that were sent to it.
     """
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
@@ -85,7 +85,7 @@ class Disclosure:
 
     @classmethod
     def of(cls, node: NodeSpec) -> Self:
-        """The rule for a node that gets the headers and the password of its configuration."""
+        """Return the rules for a node that gets the headers and the password of its block."""
         secrets = [value.get_secret_value() for _, value in node.headers]
         if node.password is not None:
             password = node.password.get_secret_value()
@@ -94,14 +94,14 @@ class Disclosure:
         return cls(tuple(secrets), frozenset(form for secret in secrets for form in _forms(secret)))
 
     def words(self, said: str) -> str:
-        """Its words, at most 200 characters; only Ollama's own known words where it was sent a secret."""
+        """Return a message of the node, at most 200 characters; only known messages if it was sent a secret."""
         if not self.secrets:
             return hidden(said).strip()[:LONGEST_QUOTE]
         lowered = said.lower()
         return next((words for words in _OLLAMAS_WORDS if words.lower() in lowered), "")
 
     def version(self, said: str) -> str:
-        """A version; where it was sent a secret, only its numbers, as in `0.33.0-rc2`, or `unknown`."""
+        """Return a version; if it was sent a secret, only numbers as in `0.33.0-rc2`, or `unknown`."""
         if not self.secrets or not said:
             return hidden(said).strip()[:64]
         plain = _PLAIN_VERSION.match(said)
@@ -110,7 +110,7 @@ class Disclosure:
         return plain[1]
 
     def names(self, names: Iterable[str]) -> list[str]:
-        """Those of these names that hold no piece of a secret; none, if they do together."""
+        """Return the names without a piece of a secret; none if all together contain one."""
         given = [hidden(name)[:LONGEST_QUOTE] for name in names]
         if not self.secrets:
             return given
@@ -128,7 +128,7 @@ OPEN: Final = Disclosure()
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """A secret as it may come back, letters and digits only, and each form reversed."""
+    """Yield the forms in which a node may return a secret, letters and digits only, each also reversed."""
     data = secret.encode("utf-8", "surrogatepass")
     plain = [secret, secret.partition(" ")[2], quote(data, safe=""), data.hex()]
     # Base64 of a text depends on what stands before it: three alignments.

@@ -1,4 +1,4 @@
-"""Turn a node's error response into an error that says what failed, and whether to try again.
+"""Turn a node's error response into an error with its cause, which also shows whether to try again.
 
 Ollama answers 400 both for a crashed runner and for a text that is too long, so the status alone does not tell. The
 words are those of Ollama's source (server/routes.go, llm/server.go).

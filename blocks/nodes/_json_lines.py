@@ -22,12 +22,12 @@ async def json_lines(response: httpx.Response, node: str, while_doing: str) -> A
     """Yield the lines of a stream, each within its bounds; the last one may lack its end.
 
     Args:
-        response: The response, its body still to be read.
+        response: The response, before its body is read.
         node: Name of the node, for errors.
-        while_doing: When that was, as the end of a sentence, for errors.
+        while_doing: The operation, as the end of a sentence, for errors.
 
     Raises:
-        NodeAnswerError: The stream is compressed, or a line or the whole of it is too long.
+        NodeAnswerError: The stream is compressed, or a line or the whole stream is too long.
     """
 
     def too_long(what: str) -> NodeAnswerError:

@@ -18,7 +18,7 @@ from prefect_ollama.blocks.nodes.chat import ChatLimits, ChatReply, ChatRequest,
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ModelSpec, NodeSpec
 
-# Seconds that the end of a response may take after the end of its answer: then the connection can be used again.
+# Seconds to wait for the end of a response after its answer is complete, so that the connection can be used again.
 END_TIMEOUT_S: Final = 2.0
 
 
@@ -27,7 +27,7 @@ class OllamaChat(OllamaEndpoint):
 
     Args:
         node: The node.
-        chat_model: The model that all calls are about.
+        chat_model: The model of all calls.
     """
 
     dialect: ClassVar[Dialect] = OLLAMA_CHAT
@@ -76,7 +76,7 @@ class OllamaChat(OllamaEndpoint):
         return stream.whole()
 
     def _check_use(self, shown: ModelInfo) -> None:
-        """Refuse a model that cannot chat, or cannot think where it is to."""
+        """Refuse a model that cannot chat, or that cannot think if it should."""
         model, can = self.chat_model, shown.capabilities
         if can and "completion" not in can:
             raise NodeRefused(

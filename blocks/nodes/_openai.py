@@ -67,7 +67,7 @@ class OpenAIEndpoint(Endpoint):
         return self.node.model or self.model.name
 
     async def embed(self, texts: Sequence[str], *, timeout: float, dimension: int | None = None) -> Answer:
-        """Return the vectors of texts, in several requests where the server takes fewer texts; see `Endpoint.embed`."""
+        """Return the vectors of texts, in several requests if the server accepts fewer; see `Endpoint.embed`."""
         wanted = self._wanted(timeout, dimension)
         info = await self._info(timeout)
         answers = []

@@ -47,15 +47,16 @@ def read_embeddings(
 
     Args:
         body: The JSON text.
-        count: How many texts were sent.
-        dimension: Expected length of a vector, after the cut; None takes what the first one has.
+        count: Number of texts.
+        dimension: Expected length of a vector, after the cut; None for that of the first one.
         node: Name of the node, for errors.
-        disclosure: Which of the node's words may be shown.
-        most_tokens: Tokens that the texts can have; a count above it is no count.
+        disclosure: Which messages of the node may be shown.
+        most_tokens: Highest possible number of tokens.
         cut_to: Floats of each vector to keep; None keeps all.
 
     Raises:
-        NodeAnswerError: It is no such answer, has another count or dimension, or a vector that is not finite or zero.
+        NodeAnswerError: It is no such answer, has another number of vectors, another dimension, or a vector that is zero
+            or not finite.
     """
 
     def unusable(what: str, remedy: str = "Look at what answers at its URL.") -> NodeAnswerError:
@@ -88,7 +89,7 @@ def read_embeddings(
 
 
 def _ordered(rows: list[dict[str, Any]], unusable: Callable[..., NodeAnswerError]) -> list[dict[str, Any]]:
-    """Return the rows in the order of the texts. A server that numbers none of them sends them in that order."""
+    """Return the rows in the order of the texts. A server without indices sends them in this order."""
     if all(row.get("index") is None for row in rows):
         return rows
     indices = [index for row in rows if type(index := row.get("index")) is int]
@@ -103,7 +104,7 @@ def _ordered(rows: list[dict[str, Any]], unusable: Callable[..., NodeAnswerError
 
 
 def _matrix(given: list[Any], unusable: Callable[..., NodeAnswerError]) -> Vectors:
-    """Return float32 of shape (texts, dimension) of vectors that came as base64 or as lists."""
+    """Return vectors in base64 or in lists as float32 of shape (texts, dimension)."""
     try:
         with np.errstate(all="ignore"):  # a number beyond float32 becomes Inf, and its norm tells
             rows = [
@@ -125,7 +126,7 @@ def _matrix(given: list[Any], unusable: Callable[..., NodeAnswerError]) -> Vecto
 
 
 def _normalised(vectors: Vectors, unusable: Callable[..., NodeAnswerError]) -> Vectors:
-    """Return the vectors with norm 1. Servers of this API normalise or not, as the model and their options say."""
+    """Return the vectors with norm 1. Whether servers normalise depends on the model and their options."""
     with np.errstate(all="ignore"):
         norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     least, most = _NORM_RANGE

@@ -22,7 +22,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How large an answer may be.
+    """The largest size of an answer.
 
     Attributes:
         size: Bytes.
@@ -42,7 +42,7 @@ LIST_BOUNDS: Final = Bounds(4 * 1024**2, 50_000, 400_000)
 SHOW_BOUNDS: Final = Bounds(8 * 1024**2, 100_000, 500_000)
 LINE_BOUNDS: Final = Bounds(64 * 1024, 256, 4096)
 
-# Floats of a vector where it is not known how many there must be; the largest models have 8,192.
+# Floats of a vector of unknown length at most; the largest models have 8,192.
 MOST_DIMENSIONS: Final = 16_384
 
 # A float takes 12 bytes as Ollama writes it, and 25 as a double; the rest is for indentation.
@@ -50,7 +50,7 @@ _BYTES_A_FLOAT: Final = 48
 
 
 def embed_bounds(count: int, dimension: int | None) -> Bounds:
-    """Bounds of an answer of `/api/embed` with so many vectors of that length (None: any model's)."""
+    """Return the bounds of an answer of `/api/embed` with so many vectors of that length (None: any model's)."""
     floats = count * (dimension or MOST_DIMENSIONS)
     return Bounds(64 * 1024 + floats * _BYTES_A_FLOAT, count + 64, floats + count + 256)
 
@@ -59,7 +59,7 @@ def parse(body: bytes, bounds: Bounds) -> Any:
     """Parse a JSON text.
 
     Raises:
-        ValueError: It is none, or has more values than `bounds` allows. The text says which, and quotes nothing.
+        ValueError: It is invalid, or has more values than `bounds` allows. The text quotes nothing of it.
     """
     body = body.removeprefix(_BOM)
     if body.count(b"[") + body.count(b"{") > bounds.containers or body.count(b",") > bounds.values:
@@ -91,7 +91,7 @@ def checked(read: Callable[[Any], T], data: Any, *, node: str, call: str) -> T:
 
 
 def member(data: dict[str, Any], name: str, kind: type[T], default: T) -> T:
-    """A member of a JSON object, `default` where it is missing or null.
+    """Return a member of a JSON object; `default` if it is missing or null.
 
     Raises:
         ValueError: It has another type.
@@ -99,7 +99,7 @@ def member(data: dict[str, Any], name: str, kind: type[T], default: T) -> T:
     value = data.get(name)
     if value is None:
         return default
-    if type(value) is not kind:  # a bool is an int to Python, and none to Ollama
+    if type(value) is not kind:  # in Python a bool is an int, in JSON it is not
         raise ValueError(f"a {name!r} that is no {_NAMES.get(kind, kind.__name__)}")
     return value
 
@@ -109,5 +109,5 @@ _NAMES: Final = {dict: "object", list: "list", str: "text", int: "whole number"}
 
 
 def whole(value: Any, *, most: int) -> int | None:
-    """A whole number from 0 to `most`; None for anything else."""
+    """Return a whole number from 0 to `most`; None for any other value."""
     return value if type(value) is int and 0 <= value <= most else None

@@ -27,7 +27,7 @@ CHAT_CONTEXT_CAP: Final = 8192
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VerifiedChat:
-    """A cluster with what is known of its nodes' chat model at the start of a run.
+    """A cluster with the verification of its nodes' chat model at the start of a run.
 
     Attributes:
         spec: The cluster, with the chat model's context settled.

@@ -64,7 +64,7 @@ def read_answer(
         count: Number of texts.
         dimension: Expected length of a vector; None for that of the first one.
         node: Name of the node, for errors.
-        disclosure: Which of the node's words may be shown.
+        disclosure: Which messages of the node may be shown.
         most_tokens: Highest possible number of tokens.
 
     Raises:

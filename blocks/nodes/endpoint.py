@@ -39,7 +39,7 @@ class NodeModel:
 
     @property
     def build(self) -> tuple[str, str]:
-        """Digest and version: while a node names the same ones, its vectors stay the same too."""
+        """Digest and version. While both stay the same, the vectors do too."""
         return self.digest, self.version
 
 
@@ -48,9 +48,9 @@ class Inventory:
     """A node's version and models.
 
     Attributes:
-        version: Version of the server, empty where it gives none.
-        models: Names of its models, those that may be shown.
-        latency: Seconds of a small request over a standing connection.
+        version: Version of the server; empty if it reports none.
+        models: Names of its models that may be shown.
+        latency: Seconds of a small request over an open connection.
     """
 
     version: str

@@ -67,18 +67,18 @@ _PLAIN: Final = frozenset(map(canary_name, (SHORT[3], LONG_WORD, *(text for _, t
 
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
-    """The vectors of canary texts, and what the node that gave them says of its model.
+    """The vectors of canary texts, with the node's description of its model.
 
-    Two are equal if they have one id. `measured` gives an id; a caller that finds the vectors to be those of a known
-    fingerprint goes on with the id of that one (`known_as`).
+    Two are equal if they have one id. `measured` gives an id. If the vectors are those of a known fingerprint, its id
+    is used instead (`known_as`).
 
     Attributes:
-        id: Name of it, 16 hex digits.
+        id: Its name, 16 hex digits.
         vectors: By the canary's name, float32 of shape (dimension,).
-        model: Name of the model, as it was asked for.
-        digest: SHA-256 of the model's manifest, empty where the node gives none.
-        version: Version of the server, empty where it gives none; with the server's name if that is not Ollama.
-        quantization: Of the weights ("F16", "Q8_0"), empty where the node does not say.
+        model: Name of the requested model.
+        digest: SHA-256 of the model's manifest; empty if unknown.
+        version: Version of the server, with its name if that is not Ollama; empty if unknown.
+        quantization: Of the weights ("F16", "Q8_0"); empty if unknown.
 
     Raises:
         ValueError: There is no vector, or they differ in length.
@@ -120,7 +120,7 @@ class Fingerprint:
 
     @cached_property
     def says(self) -> tuple[str, ...]:
-        """What is known of the model, for people."""
+        """The description of the model, for people."""
         known = (
             self.model,
             self.quantization,
@@ -138,11 +138,11 @@ class Fingerprint:
         return self.vectors[canary_name(text)]
 
     def comparable(self, other: Fingerprint) -> bool:
-        """Whether the two have a canary in common; another version of this package may know others."""
+        """Return whether the two have a canary in common. Another version of this package may have others."""
         return not self.vectors.keys().isdisjoint(other.vectors)
 
     def known_as(self, other: Fingerprint) -> Fingerprint:
-        """Return these vectors under the id of the fingerprint that they were found to be."""
+        """Return these vectors under the id of an equal fingerprint."""
         return replace(self, id=other.id)
 
     def to_json(self) -> str:
@@ -182,13 +182,12 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How alike two fingerprints are.
+    """The comparison of two fingerprints.
 
     Attributes:
-        cosine: The least over the canaries that both have; 0 where none can be compared.
-        least: What it has to be at least.
-        cause: Why they differ, as far as it can be told ("another quantization (Q8_0, not F16)"); empty if they are
-            the same.
+        cosine: The lowest cosine of the common canaries; 0 if none can be compared.
+        least: The lowest allowed one.
+        cause: Why they differ, as far as known ("another quantization (Q8_0, not F16)"); empty if they are the same.
     """
 
     cosine: float
@@ -227,7 +226,7 @@ def compare(found: Fingerprint, known: Fingerprint) -> Comparison:
 
 
 def least_cosine(found: Fingerprint, known: Fingerprint) -> float:
-    """Return the cosine that vectors of one model have at least, by what is said of the two builds."""
+    """Return the lowest cosine for vectors of one model, by the descriptions of the two builds."""
     quantized = _quantized_alike(found, known)
     if not found.digest or not known.digest:
         return SAME_QUANTIZED_VECTORS if quantized else SAME_VECTORS
@@ -287,7 +286,7 @@ def _other_tokenizer(found: Fingerprint, known: Fingerprint) -> str:
 
 
 def _instead(found: Fingerprint, known: Fingerprint, what: str) -> str:
-    """` (Q8_0, not F16)`, or nothing where they are the same or one is unknown."""
+    """Return ` (Q8_0, not F16)`; empty if they are the same or one is unknown."""
     mine, other = getattr(found, what), getattr(known, what)
     return f" ({mine}, not {other})" if mine and other and mine != other else ""
 

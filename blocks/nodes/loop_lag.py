@@ -98,7 +98,7 @@ async def timeout_while_running(seconds: float) -> AsyncIterator[Callable[[float
         seconds: The limit.
 
     Yields:
-        What sets the limit anew, to so many seconds from now.
+        A function that sets the limit again, to so many seconds from now.
 
     Raises:
         TimeoutError: The block took longer.

@@ -89,7 +89,7 @@ def proxy_of(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
 
 
 def is_this_host(host: str) -> bool:
-    """Whether a host name or address is loopback or one of this host's own."""
+    """Return whether a host name or address is loopback or one of this host."""
     host = host.rstrip(".").lower().strip("[]").partition("%")[0]
     address = _address(host)
     if address is None:
@@ -122,14 +122,14 @@ def keep_local_direct(*urls: str | None, environ: MutableMapping[str, str] = os.
 
 
 def proxy_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """The variables of the environment that name a proxy for HTTP."""
+    """Return the variables of the environment that name a proxy for HTTP."""
     found = (_named(scheme, environ) for scheme in ("http", "https"))
     return list(dict.fromkeys(each.variable for each in found if each is not None))
 
 
 @functools.lru_cache(maxsize=256)
 def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether an interface of this host has the address: only then can a socket be bound to it."""
+    """Return whether an interface of this host has the address. Only then a socket can be bound to it."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -140,7 +140,7 @@ def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 
 def proxy_hint(environ: Mapping[str, str] = os.environ) -> str:
-    """A sentence for errors of requests that Prefect sends; empty where the environment names no proxy."""
+    """Return a sentence for errors of Prefect's requests; empty if the environment names no proxy."""
     variables = proxy_variables(environ)
     if not variables:
         return ""

@@ -25,16 +25,16 @@ _BYTES_A_SCORE: Final = 512
 
 
 async def rerank(node: NodeSpec, question: str, passages: Sequence[str], *, timeout: float) -> list[float]:
-    """Return how well each passage answers a question: the larger the better, on a scale of the model's own.
+    """Return a score of each passage for a question: the larger the better, on the scale of the model.
 
     Args:
         node: The endpoint; its URL ends in `/v1`.
         question: The question.
         passages: The passages, at least one.
-        timeout: Seconds until the whole answer must be there.
+        timeout: Seconds for the whole answer.
 
     Raises:
-        NodeError: It does not answer in time, refuses, or answers anything but one finite score for each passage.
+        NodeError: It does not answer in time, refuses, or does not answer one finite score for each passage.
     """
     transport = Transport(node, OPENAI)
     size = sum(len(each.encode("utf-8", "replace")) for each in passages)

@@ -49,7 +49,7 @@ class LoadedModel:
 
 
 def loaded_models(entries: Sequence[Any]) -> tuple[LoadedModel, ...]:
-    """The models that `/api/ps` lists (https://docs.ollama.com/api/ps); what is no entry is left out."""
+    """Return the models that `/api/ps` lists (https://docs.ollama.com/api/ps), without invalid entries."""
     return tuple(
         LoadedModel(
             name=_name(entry.get("name")) or _name(entry.get("model")),
@@ -64,7 +64,7 @@ def loaded_models(entries: Sequence[Any]) -> tuple[LoadedModel, ...]:
 
 
 def find_model(models: Sequence[LoadedModel], name: str) -> LoadedModel | None:
-    """The model of this name, with or without a tag, if it is among them."""
+    """Return the model of this name, with or without a tag; None if it is not among them."""
     return next((model for model in models if full_name(model.name) == full_name(name)), None)
 
 

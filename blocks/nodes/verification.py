@@ -68,7 +68,7 @@ class NodeVerification:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VerifiedCluster:
-    """A cluster with what is known of its nodes at the start of a run.
+    """A cluster with the verification of its nodes at the start of a run.
 
     Attributes:
         spec: The cluster, with the model's context settled.
