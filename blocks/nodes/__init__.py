@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.nodes.apis import open_chat_endpoint, open_endpoint
     from prefect_ollama.blocks.nodes.canaries import SHORT
     from prefect_ollama.blocks.nodes.chat import ChatEndpoint, ChatLimits, ChatMessage, ChatReply, ChatRequest
-    from prefect_ollama.blocks.nodes.chat_check import ChatCheck, check_chat, check_chat_models
+    from prefect_ollama.blocks.nodes.chat_check import ChatCheck, check_chat_models
     from prefect_ollama.blocks.nodes.chat_verification import VerifiedChat, verify_chat, verify_chat_again
     from prefect_ollama.blocks.nodes.check import (
         ClusterCheck,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         network_of,
     )
     from prefect_ollama.blocks.nodes.embed_response import NORM_TOLERANCE, Answer, Vectors
-    from prefect_ollama.blocks.nodes.endpoint import Endpoint, Inventory, NodeModel, Progress
+    from prefect_ollama.blocks.nodes.endpoint import Endpoint
     from prefect_ollama.blocks.nodes.fingerprint import (
         Fingerprint,
         compare,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.nodes.prefixes import prefixes_of
     from prefect_ollama.blocks.nodes.proxy import keep_local_direct, proxy_hint
     from prefect_ollama.blocks.nodes.reranking import rerank
-    from prefect_ollama.blocks.nodes.running_models import LoadedModel, find_model
+    from prefect_ollama.blocks.nodes.running_models import LoadedModel
     from prefect_ollama.blocks.nodes.spec import (
         DEFAULT_URL,
         ChatModelSpec,
@@ -88,22 +88,18 @@ __all__ = [
     "ClusterSpec",
     "Endpoint",
     "Fingerprint",
-    "Inventory",
     "LoadedModel",
     "LoopLag",
     "ModelSpec",
-    "NodeModel",
     "NodeSpec",
     "NodeStatus",
     "NodeVerification",
-    "Progress",
     "Vectors",
     "VerifiedChat",
     "VerifiedCluster",
     "addresses_of",
     "base_url",
     "block_name",
-    "check_chat",
     "check_chat_models",
     "check_cluster",
     "check_node",
@@ -113,7 +109,6 @@ __all__ = [
     "counted_tokens",
     "digits",
     "discover",
-    "find_model",
     "free_name",
     "full_name",
     "host_name",

@@ -55,8 +55,8 @@ def read_embeddings(
         cut_to: Floats of each vector to keep; None keeps all.
 
     Raises:
-        NodeAnswerError: It is no such answer, has another number of vectors, another dimension, or a vector that is zero
-            or not finite.
+        NodeAnswerError: It is no such answer, has another number of vectors, another dimension, or a zero or
+            infinite vector.
     """
 
     def unusable(what: str, remedy: str = "Look at what answers at its URL.") -> NodeAnswerError:

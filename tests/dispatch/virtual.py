@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from prefect_ollama.blocks.errors import NodeUnreachable
-from prefect_ollama.blocks.nodes import NodeModel
 from prefect_ollama.blocks.nodes.canaries import CANARIES, SHORT
 from prefect_ollama.blocks.nodes.embed_response import Answer, Vectors
+from prefect_ollama.blocks.nodes.endpoint import NodeModel
 from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.verification import NodeVerification, VerifiedCluster

@@ -17,11 +17,11 @@ from prefect_ollama.blocks.nodes import (
     ChatRequest,
     ClusterSpec,
     ModelSpec,
-    NodeModel,
     NodeSpec,
     VerifiedChat,
 )
 from prefect_ollama.blocks.nodes.chat import Heard
+from prefect_ollama.blocks.nodes.endpoint import NodeModel
 from prefect_ollama.tasks.dispatch import ChatAnswers, DispatchStats, _chat_kind
 from prefect_ollama.tasks.dispatch._chat_job import ChatJob
 from prefect_ollama.tasks.dispatch._chat_kind import ChatKind
