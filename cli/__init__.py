@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AskOptions", "CheckedAnswer", "Corpus", "Filter", "Found", "Hit", "open_corpus"]
 
+# Packages that define the names. Written out, because `lazy_exports` would import the package of blocks.
 _HOMES = {
     "AskOptions": "tasks.answering",
     "CheckedAnswer": "blocks.documents",

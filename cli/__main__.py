@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cyclopts import CycloptsError
     from rich.panel import Panel
 
+# Exit status for wrong usage, as of most programs.
 USAGE = 2
 
 

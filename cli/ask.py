@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.documents import CheckedAnswer, Quote
     from prefect_ollama.tasks.answering import AskEvent
 
+# The first line, before slow imports: a user who sees nothing for a second starts the command again.
 ASKING = "Searching…"
 
 

@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+# Exit statuses.
 OK, INCOMPLETE, USAGE = 0, 1, 2
 
+# Importing Prefect takes a second or two, so this line comes first.
 STARTING: Final = "Starting Prefect…"
 
 # Seconds to send logs and states to Prefect's server after an interruption.
 DRAIN_S: Final = 1.0
 
+# Shown after an interruption, so that nobody starts from the beginning.
 KEPT: Final = "What was stored is kept; run again to go on."
 
 # Whoever set one of these wants Prefect's own log.

@@ -108,6 +108,7 @@ def documents(
             document = parser.parse(file, options)
         text = to_markdown(document)
         if output is None:
+            # As bytes, because the encoding of a terminal may lack characters of the document.
             sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
             sys.stdout.buffer.flush()
         else:

@@ -26,6 +26,7 @@ MOST_NODES = 12
 # Columns of the bar.
 BAR = 24
 
+# Colours only add to the word beside them, for terminals and readers without colours.
 _STYLES = {"works": "green", "idle": "dim", "rests": "yellow", "down": "red", "unknown": "dim"}
 
 
@@ -61,6 +62,7 @@ class RunProgress(Progress):
 
     def show(self, run: Snapshot) -> None:
         """Show a run as it is now."""
+        # After a signal the terminal belongs to the lines about the end.
         if run.ended or stopping.status is not None:
             self.stop()
             return
@@ -115,6 +117,7 @@ def _columns() -> tuple[ProgressColumn, ...]:
     )
 
 
+# Columns that are aligned to the right.
 _NUMBERS = ("done", "texts/s", "share", "in flight", "p95", "errors")
 
 

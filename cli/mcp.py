@@ -26,6 +26,7 @@ from prefect_ollama.options import (
     TableOptions,
 )
 
+# The server has no TLS, so only this machine may reach it.
 LOOPBACK: Final = "127.0.0.1"
 
 # Characters of a token: 16 of Base64 hold 96 bits.
@@ -120,6 +121,7 @@ def _token(file: Path) -> str:
             with os.fdopen(open_private(file), "w", encoding="ascii") as made:
                 made.write(f"{secrets.token_urlsafe(32)}\n")
             print(f"The token is in {str(file)!r}.", file=sys.stderr, flush=True)
+        # Who can read the token can read all documents of the table.
         if os.name == "posix" and file.stat().st_mode & OTHERS:
             raise ConfigurationError(
                 f"{str(file)!r} can be read by others.",

@@ -179,6 +179,7 @@ class TableOptions:
             )
 
 
+# Of the settings of this project (`blocks/settings.py`); errors and help name it.
 PASSWORD_VARIABLE = "PREFECT_INTEGRATIONS_OLLAMA_PASSWORD"
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from prefect_ollama.flows.parameters import Only as FlowOnly
     from prefect_ollama.tasks.searching import Filter
 
+# The first line, before slow imports.
 SEARCHING = "Searching…"
 
 # The same as `blocks.lance.Mode`, which takes a second to import.
@@ -160,6 +161,7 @@ def search(
                     around="section" if section else neighbours,
                     **options,
                 )
+        # One question fails the command; of several, each has its own error in the output.
         if questions is None and answers[0].error is not None:
             raise answers[0].error
         plain = [_plain(each) for each in answers]

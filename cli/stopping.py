@@ -25,8 +25,10 @@ GRACE_S: Final = 3.5
 # Time for the live display to leave the screen before the first line is written.
 HOOK_S: Final = 0.7
 
+# Seconds until an interruption that Python could not raise is raised again.
 AGAIN_S: Final = 0.05
 
+# Rich hides the cursor while it shows a display, and cannot show it again in a process that ends at once.
 _SHOW_CURSOR: Final = b"\x1b[?25h"
 
 

@@ -154,6 +154,7 @@ def forget(
     assert context is not None
     assert context.flow_run is not None
     runs: list[Run] = []
+    # A run for each source, because a run can be rolled back only for one source.
     for name in dict.fromkeys(row.source for row in documents):
         rows = [row for row in documents if row.source == name]
         run_id = str(context.flow_run.id) + (f"-{len(runs) + 1}" if runs else "")

@@ -118,6 +118,7 @@ def ingest_pdfs(
         []
     """
     began = time.monotonic()
+    # First of all, because what follows may write into Prefect's home.
     keep_home_private()
     refuse_empty_tabs()
     sign_flow_run()
@@ -127,6 +128,7 @@ def ingest_pdfs(
     cache = default if advanced.use_cache else None
     found = _open(place)
     run_id = _run_id()
+    # A new table has files to read for sure, so the process of the workers starts while the source is scanned.
     if found is None and not dry_run and (runner := _runner()):
         runner.prepare()
     if found is not None and not dry_run and needs_recovery(found):
@@ -145,6 +147,7 @@ def ingest_pdfs(
     wanted = model or (found.identity.model if found is not None and not has_own_model(cluster) else None)
     if dry_run:
         return _ended(run.report(dry_run=True, model=wanted or ""), advanced)
+    # From here on the run changes the table, and so appears in metrics.
     with serve_metrics(plan.source), run.metrics:
         parse, chunk = reading.to_options(), _with_context(chunking.to_options(), found)
         if not plan.to_read and (found is None or _as_before(found.identity, cluster, wanted, chunk)):
@@ -156,6 +159,7 @@ def ingest_pdfs(
             running_nodes(cluster, model=wanted, pull=advanced.pull or None) as spec,
             MaintenanceProcess() as maintenance_process,
         ):
+            # Workers start meanwhile, see `_start_workers`.
             verified = verify_nodes(Opaque(spec), len(spec.nodes), found.identity if found else None)
             chunking_plan = ChunkingPlan(
                 parse, chunk, choose_counter(found.identity if found else None, verified)
@@ -173,6 +177,7 @@ def ingest_pdfs(
                 _dismiss_workers()
             except BaseException as error:
                 run.end(status="failed")
+                # After Ctrl-C nobody waits for a report. After an error it shows what is stored.
                 if isinstance(error, Exception):
                     with contextlib.suppress(ServerLost):
                         _published(run, spec.model.name)

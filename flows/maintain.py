@@ -11,7 +11,9 @@ from prefect_ollama.flows.parameters import TableParameter, shown, table_display
 from prefect_ollama.tasks.maintain import maintain_store
 from prefect_ollama.tasks.prefect_state import Opaque, sign_flow_run
 
+# Days in which a run can be rolled back. Old versions take disk space until then.
 KEEP_DAYS = 7.0
+# MiB of memory; docs/table.md has what tables of several sizes take.
 MEMORY_MB = 4096
 
 

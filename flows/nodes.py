@@ -55,6 +55,7 @@ def check_nodes(cluster: NodesParameter = None, model: ModelParameter = None) ->
             verifications, causes = dict(verified.verifications), dict(verified.left_out)
         except ClusterError as error:
             causes, reason = error.causes, error
+        # After the verification, which has loaded the model, so that the status shows how it is loaded.
         looks = read_node_status(Opaque(spec), len(spec.nodes))
         chat, judge = ChatCheck("", usable=False), None
         if spec.chat is not None or spec.judge is not None:

@@ -338,7 +338,9 @@ class Only(_Options):
         )
 
 
+# Pages are 32-bit integers in the table.
 LAST_PAGE = 2**31 - 1
+# Defaults are made once. Prefect shows them in the form, and pydantic copies them.
 EVERYTHING = Only()
 DEFAULT_READING = Reading()
 DEFAULT_CHUNKING = Chunking()

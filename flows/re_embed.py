@@ -136,6 +136,7 @@ def re_embed(
     before = [row for row in store.manifest() if row.status in (STORED, PARTIAL)]
     wanted = _model(store, cluster, model)
     run_logger().info("%s", _cost(store, cluster, wanted, place.staging))
+    # Beside the old table, and under the same name each time, so that an interrupted run finds its own work again.
     staging = LanceTable(
         uri=place.uri,
         table=place.staging.table,
@@ -149,11 +150,13 @@ def re_embed(
             wanted,
             reading=reading,
             chunking=chunking,
+            # A file that failed in an interrupted attempt may be readable now.
             retry_failed=True,
             exclude=exclude,
         )
         for source in _sources(before)
     ]
+    # Before the swap: a document that is lost here would be gone for readers.
     _refuse_losses(before, reports)
     context = FlowRunContext.get()
     assert context is not None

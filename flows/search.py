@@ -114,6 +114,7 @@ def search(
         Asking(shared_limits_folder()) as asking,
         running_nodes(cluster, model=model or made.model, count=1) as spec,
     ):
+        # Runs of other processes then leave room for the question at these nodes.
         asking.at([node.url for node in spec.nodes])
         verified = verify_nodes(Opaque(asking_as(spec, made)), len(spec.nodes), made, quick=True)
         with Dispatcher(verified, prepare=divide_long_words) as dispatcher:

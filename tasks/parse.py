@@ -45,7 +45,9 @@ from prefect_ollama.tasks.planning import (
 from prefect_ollama.tasks.prefect_state import Opaque, run_logger, runs_on
 from prefect_ollama.tasks.reporting import RunStatistics
 
+# Name of the tokenizer of the embedded model, in the identity of a chunker.
 MINILM = "all-minilm"
+# Prefixes of the options in the identity of a chunker. Tables hold them, so they stay as they are.
 _TOKENS = "tokens="
 _CONTEXT = "context="
 

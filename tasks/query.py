@@ -22,6 +22,7 @@ from prefect_ollama.tasks.searching import Reranker, page_pictures, refuse_other
 # Pages in an artifact: each takes some 100 KB in Prefect's database.
 SHOWN_PAGES: Final = 10
 
+# Dots per inch: less than for files, because Prefect keeps artifacts in its database.
 SHOWN_DPI: Final = 72
 # Key of the artifact.
 PAGES: Final = "search-pages"

@@ -19,6 +19,7 @@ from prefect_ollama.blocks.nodes import proxy_hint
 # A remedy: a database of one's own for Prefect's temporary server.
 OWN_DATABASE: Final = "PREFECT_API_DATABASE_CONNECTION_URL=sqlite+aiosqlite:///{path}"
 
+# Each error here comes before the flow starts.
 NOTHING_DONE: Final = "Nothing was done."
 
 # Lines of the server's output that an error shows.

@@ -133,9 +133,11 @@ def _start(server: SubprocessASGIServer, log: IO[bytes]) -> None:
     try:
         _wait_until_it_answers(process, port, log)
     except BaseException:
+        # A server that nobody knows of would keep the database locked.
         process.kill()
         process.wait()
         raise
+    # Prefect asks this object for its temporary server, and finds it started.
     server.port, server.server_process, server.running = port, process, True
     atexit.register(server.stop)
 

@@ -98,6 +98,7 @@ def run_bundles(
             run.note_failed(failed)
             writer.add_failed(_without(failed, reread))
     writer.flush()
+    # Results of stored bundles are not needed any more, and hold the text of documents.
     kept.sweep()
     if isinstance(stopped, ClusterError):
         raise ClusterError(
@@ -187,6 +188,7 @@ class _UnderWay:
             done = _Done(bundle, error=error, lost=lost, vanished=vanished)
         else:
             done = _Done(bundle, result, future.state.name == "Cached", self._kept.file(future.state))
+        # Otherwise the worker keeps the vectors in memory until the end of the run.
         future.release()
         before.release()
         return done

@@ -160,6 +160,7 @@ class IngestRun:
         model = str(self._proven.reference) if self._proven is not None else ""
         store.begin_run(self.run_id, plan.source, model=model)
         settle_interrupted(store.runs())
+        # Renamed documents move before others are removed: a new file may have the old path of another.
         if plan.renamed:
             store.move(dict(plan.renamed))
         if plan.moved:

@@ -33,6 +33,7 @@ from prefect_ollama.flows.runner._scratch_folder import Scratch
 from prefect_ollama.flows.runner._worker_start import start_fork_server, without_main
 from prefect_ollama.tasks.prefect_state import ROLES, Role
 
+# Dask listens on all interfaces by default; workers of one machine need none of them.
 _LOOPBACK = "127.0.0.1"
 
 # Heaps (arenas) of a worker, which has dozens of threads. By default glibc makes up to eight for each core, and
@@ -45,6 +46,7 @@ _M_ARENA_MAX = -8  # malloc.h
 # How often worker processes that end while they start are started again.
 START_TRIES = 3
 
+# Settings of Dask for the workers of a run.
 _CONFIG = {
     # These workers serve one run: nobody reads their pages, metrics or profiles, and they should use next to no CPU
     # while tasks wait for nodes.

@@ -19,6 +19,7 @@ from prefect_ollama.blocks.private_files import private_folder, private_lock
 # The folder of Prefect's home that holds one folder for each run.
 NAME = "ollama-scratch"
 
+# The base folder and the folder of each run have a lock of this name.
 _LOCK = "lock"
 
 

@@ -45,6 +45,7 @@ LAG: Final = 10.0
 # (`PREFECT_SERVER_API_DEFAULT_LIMIT`).
 PAGE: Final = 200
 
+# States after which a task run does not change any more.
 _FINAL = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 
 

@@ -139,6 +139,7 @@ class IngestTaskRunner(DaskTaskRunner):
                 self.resolved_cluster_class = self._own_cluster  # type: ignore[assignment]
             if self.cluster_class is not None:
                 self._while_open.enter_context(without_main())
+            # An error with the address, in place of a time-out of Dask.
             with reached(self.address):
                 client = super().client
             if isinstance(self._cluster, WorkerCluster):
@@ -183,6 +184,7 @@ class IngestTaskRunner(DaskTaskRunner):
             self._roles,
             self._cluster.keys if isinstance(self._cluster, WorkerCluster) else None,
         )
+        # Before the task, because a worker that starts it at once has to find them.
         self._worker_secrets.of(parameters, role)
         task_run_id = uuid4()
         dask_future = client.submit(
@@ -227,6 +229,7 @@ class IngestTaskRunner(DaskTaskRunner):
             self._cluster.kill_workers()  # who pressed Ctrl-C does not want to wait for what they have under way
         if self._worker_secrets is not None and self._cluster is None:
             self._worker_secrets.end()  # these workers stay
+        # The states are reported after the workers are gone, so that none reports another one later.
         with self._while_open:
             super().__exit__(*args)
         self._client = None

@@ -103,6 +103,7 @@ def _in_order(document: ParsedDocument) -> Iterator[tuple[int, Block]]:
             if block.kind in ("note", "margin"):
                 notes.append((page.number, block))
                 continue
+            # A note at the foot of a page would divide a paragraph that continues on the next page.
             if notes and not block.continues:
                 yield from notes
                 notes.clear()

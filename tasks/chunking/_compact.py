@@ -19,8 +19,11 @@ _LONGEST_NAMES: Final = 48
 # Characters of numbers, with the names of their columns, in a part of a table.
 MAX_NUMBERS = 40
 
+# A pipe within a cell is escaped, and does not end it.
 _CELL: Final = re.compile(r"(?<!\\)\|")
+# The line below the header. It has only these characters, and is written for readers of Markdown alone.
 _RULE: Final = re.compile(r"[|\s:-]+")
+# Cells with a dash or a dot stand for "no value". They would spend tokens and say nothing.
 _NOTHING: Final = re.compile(r"[\W_]*")
 
 

@@ -16,7 +16,9 @@ from prefect_ollama.tasks.parsing import Block, Page, ParsedDocument
 
 # A part of the context takes no more characters than this.
 _LONGEST_PART: Final = 120
+# Words are compared without signs, so that "2023-24" and "2023/24" are the same.
 _WORD: Final = re.compile(r"[^\W_]+")
+# Signs that stand for spaces in names of files.
 _SEPARATORS: Final = re.compile(r"[\s_.,+\-–—]+")
 # Titles and names that programs give, and that say nothing of a document.
 _GENERIC: Final = re.compile(

@@ -16,6 +16,8 @@ _END: Final = re.compile(
     r"""[.!?…؟۔।॥።]+["'”’»)\]]*\s+(?=["'“‘«(\[¿¡]*[^\W_a-zß-öø-ÿ])"""
     r"""|[。！？｡]+[”’」』）】]*\s*"""
 )
+# A full stop after these ends no sentence. The list has those that documents use often; a wrong division costs
+# little, because chunks hold several sentences.
 _ABBREVIATION: Final = re.compile(
     r"(?:^|[\s(\[])(?:[A-Z]|[A-Za-z]\.[A-Za-z]|Dr|Mr|Mrs|Ms|Prof|St|Figs?|Eqs?|No|Nr|[Vv]ol|Sec|Ch|pp?|cf"
     r"|vs|al|approx|resp|ca|bzw|vgl|Abb|Tab|Inc|Ltd|Co|Jr|Sr|Art|Bd|Hrsg|eds?|[Rr]efs?)\.$"

@@ -28,6 +28,7 @@ except ImportError:  # Windows
 
 logger = logging.getLogger(__name__)
 
+# The suffix tells files of questions from those of runs (`_shared_limits.SUFFIX`) in the shared folder.
 SUFFIX: Final = ".question"
 NONE: Final[frozenset[str]] = frozenset()
 

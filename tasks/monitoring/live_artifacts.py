@@ -134,6 +134,7 @@ class RunWatch:
     def _connected(self) -> Iterator[None]:
         # A retry would come later than the next update.
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), self._artifacts:
+            # Here and not in `__init__`, because it asks the server, which must not delay the run.
             settle_nodes(list(self._proven.verifications), self._left_out, client=self._artifacts.client)
             yield
 

@@ -19,23 +19,28 @@ from prefect_ollama.tasks.monitoring.node_stats import NodeNow
 from prefect_ollama.tasks.monitoring.snapshot import Snapshot
 from prefect_ollama.tasks.reporting import IngestReport, RunStatistics
 
+# Names and units follow https://prometheus.io/docs/practices/naming/. Prometheus adds `_total` to counters.
 TEXTS = Counter("prefect_ollama_node_texts", "Texts whose vector came from the node.", ["node"])
 REQUESTS = Counter("prefect_ollama_node_requests", "Requests that the node answered.", ["node"])
 ERRORS = Counter("prefect_ollama_node_errors", "Errors of the node, by kind.", ["node", "kind"])
 BUSY = Counter("prefect_ollama_node_busy_seconds", "Time in which the node had work.", ["node"])
+# Gauges are sums over the runs of this process, because several flows may run in it.
 IN_FLIGHT = Gauge(
     "prefect_ollama_node_in_flight", "Requests that the node has and has not answered.", ["node"]
 )
+# A value for each state, because Prometheus has no texts as values.
 BREAKER = Gauge(
     "prefect_ollama_node_breaker", "1 for the state that the node's breaker is in.", ["node", "state"]
 )
 DOWN = Gauge("prefect_ollama_node_down", "1 where the node counts as down.", ["node"])
+# Percentiles and no histogram: workers send percentiles, from which no histogram can be made.
 LATENCY = Gauge(
     "prefect_ollama_node_request_seconds", "Percentiles of the node's last requests.", ["node", "percentile"]
 )
 VECTORS = Counter("prefect_ollama_vectors", "Vectors of chunks, by where they came from.", ["origin"])
 DOCUMENTS = Counter("prefect_ollama_documents", "Documents of runs that ended, by outcome.", ["outcome"])
 PROGRESS = Gauge("prefect_ollama_run_progress_ratio", "Part of its work that a run has done.", ["source"])
+# A summary has count and sum, from which Prometheus makes the mean time of any period.
 RUNS = Summary("prefect_ollama_run_seconds", "Runs that ended, and how long they took.", ["status"])
 
 # All states of a breaker: the gauge has a value for each.

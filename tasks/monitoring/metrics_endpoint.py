@@ -32,6 +32,7 @@ Handler = Callable[[str, str, float | None, list[tuple[str, str]], bytes], Calla
 # as a user if the URL has one (`https://user:password@host`).
 VARIABLE: Final = f"{PREFIX}METRICS"
 
+# The job label of pushed metrics.
 JOB: Final = "prefect-ollama"
 
 # Seconds between two pushes.
@@ -40,6 +41,7 @@ PUSH_EVERY: Final = 15.0
 # Seconds that a gateway may take for an answer.
 ANSWER_WITHIN: Final = 5.0
 
+# Metrics name nodes and folders, so other hosts see them only if the user names an address.
 _LOOPBACK: Final = "127.0.0.1"
 
 _served: set[tuple[str, int]] = set()

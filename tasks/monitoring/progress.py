@@ -88,6 +88,7 @@ class Progress:
             part = 1.0
         else:
             part = min((done.size + min(ahead, 0.95 * (whole - done.size))) / whole, 1.0)
+        # A bar that goes back looks broken, and the estimate of a text's bytes may sink.
         self._part = max(self._part, part)
         self._seen.append((now, self._part))
         while len(self._seen) > 2 and self._seen[1][0] < now - WINDOW:

@@ -60,6 +60,7 @@ class _Publisher:
 
     def end(self) -> None:
         """Send the last message."""
+        # After the thread has ended, so that no older message follows this one.
         self._thread.end()
         self._post()
 

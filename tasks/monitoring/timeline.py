@@ -79,6 +79,7 @@ class Timeline:
 
     def _reach(self, end: float) -> None:
         self.end = max(self.end, end)
+        # In steps of two, so that old columns can be joined without their single values.
         while self.end / self.width > MOST_COLUMNS:
             self.width *= 2
             for name, texts in self._texts.items():

@@ -99,6 +99,7 @@ def _first(run: Snapshot, most: int) -> tuple[list[NodeNow], int]:
     return nodes[:most], max(len(nodes) - most, 0)
 
 
+# States that come first in a line, because the line has room for a few nodes only.
 _TROUBLE = ("down", "rests")
 
 

@@ -19,6 +19,7 @@ INVISIBLE: Final = (
     r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U0001fffe\U0001ffff\U0002fffe\U0002ffff\U000e0000-\U000e0fff"
 )
 
+# One search over the text finds the few candidates; only these are looked at with their neighbours.
 _INVISIBLE: Final = re.compile(f"[{INVISIBLE}]")
 # Scripts whose letters change their shape beside a joiner, or that put no space between words.
 _JOINING: Final = re.compile(
@@ -26,10 +27,13 @@ _JOINING: Final = re.compile(
 )
 # Scripts without spaces, where a zero-width space marks the end of a word.
 _NO_SPACES: Final = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf]")
+# Mongolian has variation selectors of its own, which change the shape of a letter.
 _MONGOLIAN: Final = re.compile("[\u1820-\u18aa]")
+# A zero-width joiner between two of these makes one picture of them, such as a family.
 _EMOJI: Final = re.compile("[\u2190-\u2bff\u3030\u303d\u3297\u3299\ufe0f\U0001f000-\U0001faff]")
 # What may have a variant of its shape: signs, and characters of East Asia.
 _VARIED: Final = re.compile("[\xa9\xae\u203c-\u9fff\uf900-\ufaff\U0001f000-\U0001faff\U00020000-\U000323af]")
+# Variation selectors 17 to 256 choose among shapes of an ideograph (Unicode Technical Standard 37).
 _IDEOGRAPH: Final = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
 
 

@@ -9,6 +9,7 @@ from prefect_ollama.tasks.parsing.document import Block, ParsedDocument
 
 # What would be read as a heading, a list, a quotation, a rule or code at the beginning of a line, and HTML anywhere.
 _LINE_START = re.compile(r"^(\s*)([#>+*-]|\d+[.)])(?=\s)|^(\s*)(`{3,}|~{3,}|(?:[-*_]\s*){3,}$|=+\s*$)")
+# Only a tag begins so; a bare "<" before a space or a number stays readable.
 _HTML = re.compile(r"<(?=[A-Za-z/!?])")
 
 

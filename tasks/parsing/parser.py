@@ -195,6 +195,7 @@ class Parser:
         try:
             job.run(child, request, journal)
         except BaseException:
+            # Its memory may be damaged, or it may still work on the file.
             if not job.child_is_well:
                 self._discard()
             raise

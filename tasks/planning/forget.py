@@ -105,6 +105,7 @@ def named(source: str) -> str:
 
 def _meant(name: str, manifest: Sequence[Document]) -> list[Document]:
     forms = _forms(name)
+    # From the most exact meaning to the widest, so that a source is never taken for a folder above it.
     whole = [row for row in manifest if row.source in forms]
     if whole:
         return whole

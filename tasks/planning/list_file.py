@@ -45,6 +45,7 @@ def unlisted(source: str | Sequence[str]) -> str | list[str] | Sequence[str]:
             state="Nothing was changed.",
             remedy=f"Name a file with one path a line after {MARK!r}.",
         ) from None
+    # A path may hold a line break, so a NUL anywhere means that NULs divide. Notepad writes a byte order mark.
     parts = data.split(b"\0") if b"\0" in data else data.removeprefix(b"\xef\xbb\xbf").splitlines()
     paths = [os.fsdecode(part) for part in parts if part.strip()]
     if not paths:

@@ -19,6 +19,7 @@ from pathlib import Path, PurePath
 _FILE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 # O_PATH needs no right to list the folders on the way, as an ordinary `open` of the file needs none.
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+# Windows has no such flag.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 

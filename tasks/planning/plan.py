@@ -167,6 +167,7 @@ def make_plan(
             again.append(file)
         else:
             failed_before.append(row)
+    # Renames are found before moves: a file of the same source is the more likely origin.
     renamed, new = _find_renamed(source, new, gone)
     gone_on = {old for old, _ in renamed}
     gone = [row for row in gone if row.doc_id not in gone_on]

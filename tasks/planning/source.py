@@ -79,7 +79,9 @@ def document_id(source: str, path: str) -> str:
     return hashlib.blake2b(f"{source}\0{path}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+# A name that holds such text itself is escaped as well, so that each name in the table is unambiguous.
 _LOOKS_ESCAPED = re.compile(r"\\x[0-9a-f]{2}")
+# What `readable` writes for bytes that are no UTF-8, and for its own backslash.
 _ESCAPES = re.compile(rb"\\\\|\\x[0-9a-f]{2}")
 
 

@@ -21,6 +21,7 @@ FOLDERS = 20
 
 # A URI with its scheme, without the part after `+` ("s3+ddb").
 _SCHEME = re.compile(r"([A-Za-z0-9]+)[^:/]*://(.*)", re.DOTALL)
+# Characters that Prefect does not allow in keys of assets.
 _UNSAFE = re.compile(r"[^\w\-./~@:=,+()]")
 
 

@@ -51,7 +51,9 @@ UNSIGNED: Final = timedelta(minutes=1)
 MESSAGE: Final = "Its process ended without a word; a later run took its place."
 UNTOLD: Final = "The flow went on after it; Prefect's server was not told in time how it ended."
 
+# States of a run that has not ended.
 _GOING: Final = [kind for kind in StateType if kind not in TERMINAL_STATES]
+# States in which a process should be there. Scheduled and paused runs have none, and are left alone.
 _LIVE: Final = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 

@@ -12,6 +12,7 @@ Role = Literal["parse", "embed"]
 #: Parse tasks are CPU-bound in code that is not thread-safe; embed tasks wait for nodes.
 ROLES: Final[tuple[Role, ...]] = ("parse", "embed")
 
+# Kept on the function, because Prefect copies tasks (`with_options`) and drops unknown attributes.
 ROLE_MARK: Final = "__prefect_ollama_role__"
 
 

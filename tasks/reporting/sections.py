@@ -21,8 +21,10 @@ ATTENTION, SOME, PLANNED, LINES, NODES = 100, 10, 50, 20, 100
 # Outcomes of files that are not in the table, or not whole.
 FAILED = ("failed", "partial", "failed before")
 
+# Sections of files come in this order: first those that need attention.
 _ORDER = (*FAILED, "new", "changed", "tried again", "reread", "stored", "renamed", "moved", "removed")
 
+# Verbs of a dry run; other outcomes are verbs already ("renamed").
 _PLANNED = {"new": "stored (new)", "changed": "stored again (changed)", "reread": "read again"}
 
 

@@ -152,6 +152,7 @@ class Corpus:
         one_per_document: bool = False,
         around: Around = 0,
     ) -> list[Found]:
+        # Also where vectors are not needed: a replaced table has other rows.
         self._open_again_if_replaced()
         store, asked = self._store, [normalised(each) for each in questions]
         where = only.condition(store.manifest)

@@ -73,6 +73,7 @@ def page_pictures(
     with ExitStack() as opened:
         parsers: dict[DocumentFormat, Parser] = {}
         for number, hit in enumerate(hits):
+            # Hits of earlier versions have no regions.
             pages = sorted({region.page for region in hit.regions}) or [hit.page_from]
             for page in pages:
                 try:

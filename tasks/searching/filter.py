@@ -18,11 +18,13 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import folded, one_of
 from prefect_ollama.tasks.planning import documents_named, source_name
 
+# Names that an error suggests; more are hard to read.
 SUGGESTED: Final = 3
 
 # Names among which the nearest are looked for: `difflib` takes some 10 µs for each.
 COMPARED: Final = 20_000
 
+# All errors of a filter come before the search.
 STATE: Final = "Nothing was searched."
 
 
@@ -87,6 +89,7 @@ class Filter:
                     state=STATE,
                     remedy=found[0].remedy,
                 )
+            # A condition that lets all through would only make the search slower.
             if len(fitting) < sum(row.chunks > 0 for row in rows):
                 parts.append(one_of("doc_id", fitting))
         if self.pages is not None:

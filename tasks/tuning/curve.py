@@ -7,7 +7,9 @@ from collections.abc import Callable
 from prefect_ollama.tasks.reporting import FAINT, HUES, INK, Svg, steps
 from prefect_ollama.tasks.tuning.point import Point, Tuning
 
+# Size of the chart in units of SVG; the UI scales it to the width of its column.
 WIDTH, HEIGHT = 760.0, 300.0
+# Margins for the labels of the axes, and the gap between the two halves of the chart.
 LEFT, GAP, RIGHT, TOP, BOTTOM = 56.0, 100.0, 84.0, 40.0, 46.0
 
 # Height above the highest rate, as part of it.

@@ -16,15 +16,21 @@ from prefect_ollama.tasks.parsing.pdf.mupdf import mupdf, pymupdf, raw
 
 # Of one page, and of one file.
 _MAX_ANNOTATIONS: Final = 10_000
+# Names of attached files that are read; a hostile file may have millions.
 _MAX_NAMES: Final = 1_000
+# Characters of a name in the report.
 _MAX_NAME: Final = 120
+# Characters of one comment; only a hostile file has a longer one.
 _MAX_COMMENT: Final = 100_000
 # PDF 32000-1, 12.5.3: what is hidden from every reader.
 _HIDDEN: Final = 2
 # 12.7.4.3: the value of a field for passwords.
 _PASSWORD: Final = 1 << 13
+# These hold sounds, films and models, in which there is no text to read.
 _MEDIA: Final = frozenset({"Sound", "Movie", "RichMedia", "Screen", "3D"})
+# Comments are compared with the page by letters and digits, because spaces and line breaks differ.
 _WORDS: Final = re.compile(r"\W+")
+# Rich text of a comment is XHTML (PDF 32000-1, 12.7.3.4), of which only the words are kept.
 _MARKUP: Final = re.compile(r"<[^<>]*>")
 
 

@@ -15,6 +15,7 @@ SHADOW: Final = 0.3
 _OVERLAP: Final = 0.6
 _LENGTH: Final = 0.4
 _baseline = itemgetter(4)
+# Each letter drawn twice or thrice in a row shows as doubled letters in the text.
 _LETTER: Final = r"([^\W\d_])"
 _DOUBLED: Final = re.compile(rf"{_LETTER}\1{_LETTER}\2{_LETTER}\3|{_LETTER}\4\4{_LETTER}\5\5")
 

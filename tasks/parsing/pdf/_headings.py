@@ -16,8 +16,11 @@ from prefect_ollama.tasks.parsing.pdf._table_header import is_period, is_unit
 _LONGEST: Final = 200
 # The number of a section ("2.1"), from whose parts the level follows.
 _NUMBER: Final = re.compile(r"(?:§\s*)?(\d{1,3}(?:\.\d{1,3}){0,5})\.?\s+(?=\S)")
+# A heading has at least two letters; numbers and signs alone are labels of pictures or pages.
 _LETTERS: Final = re.compile(r"[^\W\d_]")
+# Titles of the outline and of the page differ in spaces and signs.
 _NOT_WORDS: Final = re.compile(r"[\W_]+")
+# The outline may leave out the number of a chapter, or have one that the page does not show.
 _PREFIX: Final = re.compile(r"(?:chapter|kapitel|chapitre|part|teil|appendix|anhang|section)?[\divxlc]*")
 # Type that is this many times larger than the text is that of a heading.
 _LARGER: Final = 1.12
@@ -25,10 +28,13 @@ _LARGER: Final = 1.12
 # digits.
 _LONGEST_BOLD: Final = 150
 _MOST_DIGITS: Final = 0.4
+# Text in brackets is a unit or a remark ("(in millions)").
 _BRACKETS: Final = re.compile(r"[(\[].*[)\]]")
+# Bold words between two lines of a table or a title page, which head nothing.
 _CONNECTS: Final = re.compile(
     r"(?:and|or|und|oder|et|ou|y|o|and/or|continued|total|by|to|note|see)\W*", re.IGNORECASE
 )
+# A line that ends so continues on the next line, so it is a line of a paragraph.
 _LOOSE_END: Final = re.compile(
     r"\b(?:the|a|an|of|and|or|to|for|in|on|by|with|from|that|which|our|its|their)$", re.IGNORECASE
 )

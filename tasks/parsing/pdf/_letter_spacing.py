@@ -25,7 +25,9 @@ _BESIDE: Final = (3.2, 0.6)
 # Maps text to one byte for each character: 0 for a space or line end, 1 for others. Three single letters in a row
 # then show as `_SINGLES`, which is found much faster than by words.
 _BYTES: Final = bytes(0 if each in b" \n" else 1 for each in range(256))
+# Bytes of UTF-8 within a character, which are removed, so that each character is one byte.
 _CONTINUED: Final = bytes(range(0x80, 0xC0))
+# A space, a character, three times: three single letters.
 _SINGLES: Final = b"\0\1\0\1\0\1\0"
 
 

@@ -12,6 +12,7 @@ from prefect_ollama.tasks.parsing.pdf._stext import LEVEL, Line, TextBlock
 
 # Type is no larger than this part of the height of its line only where a small raised sign begins it.
 _SMALL: Final = 0.55
+# Hebrew, Arabic and related scripts. Their lines begin at the right edge.
 RIGHT_TO_LEFT: Final = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 # What a cell may not be made of alone: frames are drawn with letters that show as these.
 _NOTHING: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ufffd]*")

@@ -21,6 +21,7 @@ _ALL_PICTURE: Final = 0.9
 _UNKNOWN: Final = re.compile(rb"\xef(?:\xbf\xbd|[\x80-\xa3])|\xee|[\x00-\x08\x0b-\x1f]")
 # A text is garbled if a larger part of its characters is unknown.
 _GARBLED: Final = 0.2
+# Text of OCR and of the page are compared by letters and digits, because OCR sees other spaces.
 _WORDS: Final = re.compile(r"[\W_]+")
 
 

@@ -7,13 +7,18 @@ from typing import Final, NamedTuple
 
 from prefect_ollama.tasks.parsing.pdf._layout import Cell
 
+# "Page" in languages of Europe and East Asia. In others a number alone is still found.
 _LABEL: Final = (
     r"(?:pages?|pg\.?|p\.|seite|s\.|pág(?:ina|\.)|pagina|side|sida|strona|str\.|страница|стр\.|第)"
 )
+# Number of pages after the page number, as in "3 of 12".
 _OF: Final = r"(?:\s*(?:of|out of|/|von|sur|de|di|af|av|z|из)\s*(?P<of>\d{1,5})|\s*[頁页]|\s*ページ)?"
+# Roman numbers are those of prefaces, so they have no D and M.
 _VALUE: Final = r"(?P<value>\d{1,5}|[ivxlc]{1,8})"
+# Signs around a page number, as in "- 12 -".
 _FRAME: Final = r"[\s\-–—·|•~<>\[\]()/]*"
 _ALONE: Final = re.compile(f"{_FRAME}(?P<label>{_LABEL})?{_FRAME}{_VALUE}{_OF}{_FRAME}", re.IGNORECASE)
+# Within a longer line only the unambiguous words count: "p." and "s." may be initials.
 _LABELLED: Final = re.compile(
     rf"{_FRAME}(?<!\w)(?P<label>pages?|seite|página|pagina|страница)\s*(?P<value>\d{{1,5}}){_OF}(?!\w){_FRAME}",
     re.IGNORECASE,
@@ -28,7 +33,9 @@ _MIN_LETTERS: Final = 12
 _MAX_CHARACTERS: Final = 200
 # A longer line without a digit holds no number: "page xxxviii" between dashes.
 _MAX_ROMAN: Final = 20
+# A quick test: most lines at the edge of a page have no digit, and are not searched further.
 _DIGIT: Final = re.compile(r"\d")
+# No page has a number of 500 or more in Roman digits.
 _ROMAN: Final = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
 
 

@@ -10,7 +10,9 @@ from prefect_ollama.tasks.parsing.pdf._lines import RIGHT_TO_LEFT, Lines
 
 # Signs that begin a point of a list.
 BULLETS: Final = frozenset("•◦‣▪▫■□●○–—-*·➢➤✓∙⁃")
+# A point of a numbered list: 1. a) (iv).
 _NUMBERED: Final = re.compile(r"\(?(?:\d{1,3}|[a-z]|[ivx]{1,4})[.)] ")
+# Characters with which a sentence may end. A paragraph that ends without one continues.
 _PARAGRAPH_ENDS: Final = tuple('.!?:;…。！？"”’»)')
 
 

@@ -10,7 +10,9 @@ from prefect_ollama.tasks.parsing.pdf import mupdf
 # Of a picture: a poster at 150 dpi would take gigabytes.
 MAX_PIXELS: Final = 6_000_000
 
+# Amber, as of a marker pen.
 COLOUR: Final = (1.0, 0.75, 0.0)
+# Text has to stay readable below the mark.
 OPACITY: Final = 0.3
 
 # Points around a rectangle, so that its line does not touch the letters.

@@ -24,6 +24,7 @@ _BLOCK: Final = Struct("@i4x4fP32xP")
 _LINE: Final = Struct("@B11x4fP16xP")
 # struct fz_stext_char: flags, baseline, size; and its code, next character.
 _CHAR: Final = Struct("@6xH8xf32xf")
+# The code of a character and the pointer to the next, for the comparison with the binding.
 _LINK: Final = Struct("@i60xP")
 # Left edge, right edge, next character.
 _EDGES: Final = Struct("@20xf4xf32xP")

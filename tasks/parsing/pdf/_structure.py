@@ -20,7 +20,9 @@ from prefect_ollama.tasks.parsing.pdf._table_title import table_title
 from prefect_ollama.tasks.parsing.pdf._tables import as_markdown, join_tables, tables_of_rows
 from prefect_ollama.tasks.parsing.pdf._text_cleanup import TextCleanup, keeps_hyphen
 
+# The sign with which a footnote begins.
 _NOTE: Final = re.compile(r"[\d*†‡§¶¹²³⁰-⁹]")
+# A paragraph that ends so does not continue on the next page.
 _SENTENCE_ENDS: Final = (".", "!", "?", ":", "…", "。", "！", "？", ".”", ".’", ".)", '."', ".»")
 
 
@@ -50,9 +52,11 @@ def build_pages(
     if not running_heads:
         titles = [(title, 0), *((name, page - 1) for _, name, page in outline)]
         drop_running_heads(raw, body_size, titles, dropped)
+    # After running heads are gone: one between two parts of a table would keep them apart.
     for page in raw:
         join_parts(page)
     join_tables(raw, body_size, dropped)
+    # After tables, whose cells in bold type are no headings.
     levels = find_headings(raw, body_size, outline)
     blocks_of = [_blocks(page, body_size, levels, dropped.characters) for page in raw]
     _join(blocks_of, dropped.characters)

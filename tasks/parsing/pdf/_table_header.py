@@ -18,24 +18,30 @@ _MOST_LINES: Final = 6
 _FAR: Final = 2.4
 # Lines of one cell are no farther apart.
 _LEADING: Final = 1.35
+# Characters of a cell of a header. A longer line is a sentence above the table.
 _LONGEST_CELL: Final = 60
 # A table with more rows of header than these has no header but groups of rows.
 _MOST_ROWS: Final = 6
 
+# English names, in full and abbreviated.
 _MONTH: Final = (
     "(?:jan|febr?|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)(?:\\.|uary|ch|il|e|y|ust|tember|ober|ember)?"
 )
+# Words of English reports that name a period. Years alone are found in any language.
 _PERIOD: Final = re.compile(
     rf"\b(?:years?|quarters?|months?|weeks?|periods?|fiscal|ended|ending|as of|as at|{_MONTH}|"
     r"Q[1-4]|[1-4]Q|H[12]|FY|full.year|actual|budget|forecast|change|variance)\b",
     re.IGNORECASE,
 )
+# Words and signs that name a unit.
 _UNIT: Final = re.compile(
     r"\b(?:in|amounts?|dollars?|euros?|pounds?|millions?|thousands?|billions?|per share|per cent|percent(?:age)?|"
     r"unaudited|audited|mio|mrd|mn|bn)\b|[%$€£¥]",
     re.IGNORECASE,
 )
+# A line about units without brackets begins so: "In thousands of euros".
 _IN: Final = re.compile(r"(?:amounts |dollars |expressed )?in ", re.IGNORECASE)
+# Most reports set units in brackets.
 _BRACKETS: Final = re.compile(r"[(\[].*[)\]]")
 
 

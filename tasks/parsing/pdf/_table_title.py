@@ -19,6 +19,7 @@ _LEADS: Final = ":"
 _NAVIGATION: Final = re.compile(
     r"(?:back to )?(?:table of )?contents|(?:general )?index.{0,40}", re.IGNORECASE
 )
+# A line that ends so is a sentence, and no title.
 _ENDS: Final = (".", ";", ",", "!", "?")
 
 

@@ -63,6 +63,7 @@ def find_tables(blocks: list[TextBlock], rows: list[Row], height: float) -> Sequ
 
 def _groups(rows: list[Row]) -> list[list[Row]]:
     groups: list[list[Row]] = []
+    # Only the last rows of a group are compared, so that the time stays linear.
     for row in sorted(rows[:_MOST_ROWS], key=lambda row: row.y0):
         for group in groups:
             size = row.size

@@ -23,12 +23,14 @@ _SPELLED_OUT: Final = {
     )
     if unicodedata.normalize("NFKC", chr(code)) != chr(code)
 }
+# All characters of white space (Unicode category Zs, tabs and line breaks) become one kind of space.
 _SPACES: Final = dict.fromkeys(
     (0x09, 0x0B, 0x0C, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000),
     " ",
 )
 # Bullets as Word and others draw them, from fonts of signs that have no Unicode.
 _BULLETS: Final = {0xF0B7: "•", 0xF0A7: "▪", 0xF0D8: "➢", 0xF0FC: "✓", 0xF0A8: "□", 0xF02D: "–", 0xF06E: "■"}
+# One translation for all replacements, because `str.translate` runs at the speed of C.
 _TABLE: Final = {**_SPELLED_OUT, **_SPACES, **_BULLETS}
 # They say nothing: what a font without a character map yields.
 _UNKNOWN: Final = re.compile(
@@ -37,6 +39,7 @@ _UNKNOWN: Final = re.compile(
 )
 # Signs of scripts that put no space between words, where a line break stands for nothing.
 _WIDE: Final = r"\u2e80-\u312f\u3190-\u9fff\uf900-\ufaff\uff00-\uffef\u0e00-\u0eff"
+# A line break between two such characters is removed; elsewhere it becomes a space.
 _WIDE_BREAK: Final = re.compile(f"(?<=[{_WIDE}])\\s*\n\\s*(?=[{_WIDE}])")
 # What no plain prose of Western scripts holds; curly quotes, dashes and accented letters are plain.
 _SPECIAL: Final = re.compile(
@@ -47,15 +50,18 @@ _SPECIAL: Final = re.compile(
 _ODD_BYTES: Final = bytes(
     {0xC2, 0xCC, 0xCD, *range(0xD6, 0xE2), *range(0xE3, 0x100), *range(0x0A), *range(0x0B, 0x20), 0x7F}
 )
+# Signs with the first byte 0xE2 that are changed or dropped: spaces, marks, ideographs.
 _ODD_SIGNS: Final = re.compile(
     rb"\xe2(?:\x80[\x80-\x8f\xa8-\xaf]|\x81[\x9f-\xaf]|\xba|\xbb|\xbc|\xbd|\xbe|\xbf)"
 )
 # Stands for a line break that no space is put for; as a character it would show nothing.
 _GLUED: Final = "\r"
+# A hyphen, a soft hyphen or U+2010 at the end of a line.
 _HYPHEN: Final = re.compile(r"[-‐\xad] ?\n\s*")
 # What is written with a hyphen anyway: compounds, abbreviations (ISO-standard), and the names of files, products
 # and addresses, which are other ones without it.
 _KEPT_WORDS: Final = frozenset({"self", "well"})
+# A hyphen before the one at the end of the line, a digit or a sign of addresses and file names.
 _KEPT_HYPHEN: Final = re.compile(r"\b(?:self|well)$|[-‐]\w+$|[\d/@_:\\]|\.\w", re.IGNORECASE)
 # Characters before a hyphen that are looked at.
 _WORD: Final = 40

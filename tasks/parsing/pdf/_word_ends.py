@@ -24,6 +24,7 @@ _MOSTLY: Final = 0.85
 _MANY: Final = 4
 # Widths of letters that differ less tell nothing.
 _UNEVEN: Final = 0.04
+# Other signs, such as operators, are those of formulas, whose letters are no word.
 _ALLOWED: Final = re.compile(r"[\w.,:;!?'’\"“”&/()\-–—]")
 
 

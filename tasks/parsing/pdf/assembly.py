@@ -18,6 +18,7 @@ from prefect_ollama.tasks.parsing.pdf._not_read import not_on_pages
 from prefect_ollama.tasks.parsing.pdf._page_kind import is_mostly_unknown, keep_beside
 from prefect_ollama.tasks.parsing.pdf._structure import build_pages
 
+# Remedies for pages that were not read. They advise only what a user without this project's options can do.
 _REPAIR: Final = "Open and save the file with a PDF viewer, or get a fresh copy."
 _OCR: Final = "See whether the page shows in a PDF viewer; raise the limits if it does."
 

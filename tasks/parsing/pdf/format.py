@@ -11,10 +11,12 @@ from prefect_ollama.tasks.parsing.format import DocumentFormat
 from prefect_ollama.tasks.parsing.options import ParseOptions
 from prefect_ollama.tasks.parsing.sandbox import ExtraTime
 
+# Options that the child needs. Limits of memory and time are applied by the sandbox.
 _REQUESTED: Final = (
     *("max_pages", "allow_partial", "tables", "running_heads"),
     *("ocr", "ocr_languages", "ocr_dpi", "ocr_max_pages", "ocr_seconds"),
 )
+# Tesseract's own variable for the folder of its language data.
 _TESSERACT_DATA: Final = "TESSDATA_PREFIX"
 
 

@@ -22,6 +22,7 @@ sys.modules["pymupdf.layout"] = sys.modules["pymupdf4llm"] = None  # type: ignor
 pymupdf: Any = importlib.import_module("pymupdf")
 mupdf: Any = importlib.import_module("pymupdf.mupdf")
 
+# Entries of an outline. A hostile file may have one that loops.
 _LONGEST_OUTLINE: Final = 100_000
 
 
@@ -33,6 +34,7 @@ class Refused(Exception):
         self.kind = kind
 
 
+# Only the text of MuPDF's errors tells that memory ran out.
 _OUT_OF_MEMORY: Final = ("malloc", "calloc", "realloc", "out of memory", "memoryerror", "bad_alloc")
 
 

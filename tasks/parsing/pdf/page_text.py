@@ -33,8 +33,11 @@ def _options(flags: int) -> Any:
     return options
 
 
+# Made once, because every page needs them.
 _PLAIN: Final[Any] = _zoomed(1.0)
+# CLIP leaves out text outside of the page, which no reader sees.
 _TEXT: Final[Any] = _options(mupdf.FZ_STEXT_CLIP)
+# To find pictures, a page is read a second time, so it is done only for pages with little text.
 _PICTURES: Final[Any] = _options(mupdf.FZ_STEXT_CLIP | mupdf.FZ_STEXT_PRESERVE_IMAGES)
 _OCR: Final[Any] = _options(0)
 

@@ -89,6 +89,7 @@ class Reader:
     def _page(self, document: Any, number: int) -> None:
         try:
             with self._pages.text(document, number) as (width, height, blocks, text):
+                # Copies first: they would look like letters that are set apart.
                 blocks, copied = without_copies(blocks, text)
                 blocks = without_letter_spacing(blocks, text)
                 lines = lines_of(blocks)
