@@ -33,7 +33,13 @@ from prefect_ollama.tasks.dispatch import Asking, Dispatcher, divide_long_words
 from prefect_ollama.tasks.embedding import running_nodes
 from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.query import SearchOptions, embed_question, search_table
-from prefect_ollama.tasks.searching import MarkedPage, asking_as, normalised, open_for_search
+from prefect_ollama.tasks.searching import (
+    MarkedPage,
+    asking_as,
+    normalised,
+    open_for_search,
+    question_note,
+)
 from prefect_ollama.tasks.verify_nodes import verify_nodes
 
 
@@ -146,7 +152,9 @@ def ask(
                 written = write_answer(asked, Opaque(hits), Opaque(nodes), options)
                 judged = judge_answer(asked, written, Opaque(nodes), made.model)
                 answer = choose(asked, written.content, judged.content, nodes, options)
-    answer = replace(answer, seconds=time.monotonic() - started)
+    said = "" if mode == "text" else question_note(asked, verified)
+    notes = (*([said] if said else []), *answer.notes)
+    answer = replace(answer, notes=notes, seconds=time.monotonic() - started)
     pages: dict[Quote, list[MarkedPage]] = draw_quotes(Opaque(answer)).content if show and answer else {}
     show_answer(answer, Opaque(pages))
     return answer

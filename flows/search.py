@@ -34,6 +34,7 @@ from prefect_ollama.tasks.searching import (
     asking_as,
     normalised,
     open_for_search,
+    question_note,
     reranker_of,
 )
 from prefect_ollama.tasks.verify_nodes import verify_nodes
@@ -119,13 +120,16 @@ def search(
         verified = verify_nodes(Opaque(asking_as(spec, made)), len(spec.nodes), made, quick=True)
         with Dispatcher(verified, prepare=divide_long_words) as dispatcher:
             vector = embed_question(asked, Opaque(dispatcher), opened)
-    return _answer(question, search_table(opened, vector, asked, options), ranker, limit, show=show)
+    found, said = search_table(opened, vector, asked, options), question_note(asked, verified)
+    return _answer(question, found, ranker, limit, show=show, said=said)
 
 
-def _answer(question: str, hits: list[Hit], ranker: Reranker | None, limit: int, *, show: bool) -> Found:
+def _answer(
+    question: str, hits: list[Hit], ranker: Reranker | None, limit: int, *, show: bool, said: str = ""
+) -> Found:
     note = ""
     if ranker is not None and hits:
         hits, note = rerank_passages(Opaque(ranker), question, Opaque(hits), limit, len(hits))
     if show and hits:
         show_pages(question, Opaque(hits), len(hits))
-    return Found(hits, question=question, notes=[note] if note else ())
+    return Found(hits, question=question, notes=[each for each in (said, note) if each])

@@ -71,7 +71,7 @@ class BundlePolicy(CachePolicy):
     Without a cache of vectors there is none of bundles either.
     """
 
-    version: int = 4
+    version: int = 5
     key_storage: Any = None
     isolation_level: Any = None
     lock_manager: Any = None

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
 from prefect_ollama.blocks.errors import (
+    AnswerRejected,
     ClusterError,
     ConfigurationError,
     InputRejected,
@@ -20,12 +22,15 @@ from prefect_ollama.blocks.errors import (
     NodeUnreachable,
 )
 from prefect_ollama.blocks.nodes import ChatLimits, ChatMessage, ChatReply, ChatRequest
+from prefect_ollama.blocks.nodes._dialects import OLLAMA_CHAT
+from prefect_ollama.blocks.nodes._errors import from_response
 from prefect_ollama.blocks.nodes._ollama_chat import OllamaChat
 from prefect_ollama.blocks.nodes.chat_verification import verify_chat
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ClusterSpec, ModelSpec, NodeSpec
 from tests.nodes import Node, nodes
 
 MODEL = "gemma3"
+CHAT = {"paths": ["/api/chat"]}
 PATIENT = ChatLimits(first=30.0, between=30.0)
 SCHEMA = {
     "type": "object",
@@ -121,6 +126,44 @@ def test_an_answer_that_breaks_off_is_an_error_of_its_node(
     assert words in str(caught.value)
     node.heal()
     assert ask(node)[0].text
+
+
+@pytest.mark.parametrize("piece", ["rain", "    ", " \n\t "], ids=["a word", "blanks", "mixed blanks"])
+def test_a_model_that_repeats_itself_is_no_fault_of_its_node(node: Node, piece: str) -> None:
+    """Real servers of 0.13 and 0.33 end the stream after 31 equal tokens, with status 200 and no last line."""
+    node.control(
+        chat_script=[{"content": piece * 60}], faults=[{"name": "short_body", "after_tokens": 32} | CHAT]
+    )
+    with pytest.raises(AnswerRejected, match="repeated itself until Ollama ended"):
+        ask(node)
+    node.control(faults=[{"name": "short_body", "after_tokens": 20} | CHAT])
+    with pytest.raises(NodeFailed, match="broke off in the middle"):
+        ask(node)
+
+
+@pytest.mark.parametrize(
+    ("said", "limit"),
+    [
+        ("the input length exceeds the context length", None),
+        (
+            '{"error":{"code":400,"message":"request (10742 tokens) exceeds the available context size (8192 tokens), '
+            'try increasing it","type":"exceed_context_size_error","n_prompt_tokens":10742,"n_ctx":8192}}',
+            8192,
+        ),
+        (
+            "the prompt is longer than the context length currently available to the model; shorten the prompt, adjust "
+            "the context length in settings, or use a model with a longer context length",
+            None,
+        ),
+    ],
+    ids=["0.13.5", "0.33", "0.33 with a template"],
+)
+def test_a_prompt_that_a_real_server_refuses_is_too_long(said: str, limit: int | None) -> None:
+    """The first two are recorded, of 0.13.5 and 0.33.0-rc2; the third is from llm/llama_server.go of 0.33."""
+    body = orjson.dumps({"error": said})
+    error = from_response("n0", 400, httpx.Headers(), body, model="m", dialect=OLLAMA_CHAT)
+    assert isinstance(error, InputRejected)
+    assert (error.too_long, error.most_tokens) == (True, limit)
 
 
 def test_the_first_token_and_each_next_one_have_limits_of_their_own(node: Node) -> None:

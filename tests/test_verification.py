@@ -10,9 +10,18 @@ import numpy as np
 import pytest
 
 from prefect_ollama.blocks.errors import ClusterError, NodeRefused
-from prefect_ollama.blocks.nodes.canaries import CANARIES, LONG_TEXTS, LONG_WORD, QUICK, SHORT, full_set
+from prefect_ollama.blocks.nodes.canaries import (
+    CANARIES,
+    LONG_TEXTS,
+    LONG_WORD,
+    QUICK,
+    SCRIPT_TEXTS,
+    SHORT,
+    full_set,
+)
 from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.status import NodeStatus
 from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher
 from tests.nodes import Node, expected_vector, nodes, text_hash
@@ -35,7 +44,7 @@ def test_equal_nodes_take_part() -> None:
     assert not cluster.left_out
     assert cluster.spec.model.num_ctx == 2048
     assert cluster.reference.dimension == DIMENSION
-    assert len(cluster.reference.vectors) == len(full_set(512)) == len(CANARIES) - 1
+    assert len(cluster.reference.vectors) == len(full_set(512)) == len(CANARIES) - 1 + len(SCRIPT_TEXTS)
     for text in full_set(512):
         vector = cluster.reference.canary(text)
         np.testing.assert_allclose(vector, expected_vector(text, DIMENSION), atol=1e-5)
@@ -100,6 +109,51 @@ def test_another_digest_with_equal_vectors_is_the_users_choice() -> None:
             made[2].control(cosine=cosine)
             cluster = verify(made, accept_other_digest=True)
             assert "another quantization" in str(cluster.left_out["n2"])
+
+
+def test_scripts_that_nodes_tokenize_in_unlike_ways_are_named() -> None:
+    """Such a node works, because all other texts have equal vectors; who reads its status or digest knows."""
+    other = HEALTHY | {"tokenizer": "llama.cpp", "digest": "f" * 64}
+    with nodes(HEALTHY, HEALTHY, other) as made:
+        assert "but for texts in Hangul (cosine 0." in str(verify(made).left_out["n2"])
+        cluster = verify(made, accept_other_digest=True)
+        assert not cluster.left_out
+        assert cluster.other_scripts == {"Hangul"}
+        assert {name for name, each in cluster.verifications.items() if each.other_scripts} == {"n2"}
+        status = NodeStatus("n2").verified("m", cluster.verifications["n2"])
+        assert status.ok
+        assert status.note.startswith("Its vectors of texts in Hangul (cosine 0.")
+        # The table decides which of them differs.
+        table = verify(made[2:]).reference
+        again = verify(made, reference=table, accept_other_digest=True)
+        assert again.reference == table
+        assert {name for name, each in again.verifications.items() if each.other_scripts} >= {"n0", "n1"}
+
+
+def test_a_table_made_before_scripts_were_measured_stays_usable() -> None:
+    with nodes(HEALTHY | {"tokenizer": "llama.cpp"}) as made:
+        vectors = np.stack([expected_vector(text, DIMENSION) for text in CANARIES])
+        cluster = verify(made, reference=Fingerprint.measured(CANARIES, vectors))
+        assert not cluster.left_out
+        assert not cluster.other_scripts
+
+
+def test_texts_in_such_scripts_accuse_no_node() -> None:
+    """The nodes check each other by texts of the run, of which these have other vectors on each."""
+    korean = [f"오늘 바다는 잔잔하다 {number}" for number in range(300)]
+    other = HEALTHY | {"tokenizer": "llama.cpp", "texts_per_second": 150.0}
+    with nodes(HEALTHY | {"texts_per_second": 250.0}, other) as made:
+        cluster = verify(made)
+        assert set(cluster.verifications) == {"n0", "n1"}
+        with Dispatcher(cluster) as dispatcher:
+            embedded = dispatcher.embed(korean)
+            assert not embedded.failures
+            for node in dispatcher.stats().nodes:
+                assert not node.errors, node
+        for text, name, vector in zip(korean, embedded.nodes, embedded.vectors, strict=True):
+            tokenizer = "llama.cpp" if name == "n1" else "0.33"
+            expected = expected_vector(text, DIMENSION, tokenizer=tokenizer)
+            np.testing.assert_allclose(vector, expected, atol=1e-5)
 
 
 def test_without_digests_vectors_decide() -> None:

@@ -15,7 +15,7 @@ import os
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Final
 
@@ -47,7 +47,7 @@ class Models:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._read: dict[str, _Known | None] = {}
-        self._found: dict[str, _Known] = {}
+        self._found: dict[tuple[str, str], _Known] = {}
 
     def id_of(self, fingerprint: Fingerprint) -> str:
         """Return the id under which the cache keeps this model's vectors, and make it known if it is new.
@@ -55,28 +55,34 @@ class Models:
         Raises:
             CacheError: The folder cannot be read, or the model is new and cannot be written.
         """
-        known = self._found.get(fingerprint.id)
+        # Nodes that give a table's vectors in all but some scripts go by the table's id, and are other models here.
+        key = fingerprint.id, fingerprint.measured_id
+        known = self._found.get(key)
         if known is None or not self._folder.path(known.name).exists():
             # If the folder was emptied meanwhile, this process keeps its id: tasks in flight already use it.
             made = fingerprint if known is None else known.fingerprint
             known = self._find(fingerprint)
             if known is None:
-                self._write(made)
+                taken = {each.fingerprint.id for each in self._here()}
+                self._write(replace(made, id=token_hex(8)) if made.id in taken else made)
                 # Another process may have written the model since; all must use the same id.
                 known = self._find(fingerprint)
             if known is None:
                 raise self._folder.error("reading what was written", OSError("it is gone"))
-            self._found[fingerprint.id] = known
+            self._found[key] = known
         return known.fingerprint.id
 
     def _find(self, fingerprint: Fingerprint) -> _Known | None:
         """Return the earliest known model with these vectors."""
+        return next((known for known in self._here() if _same(fingerprint, known.fingerprint)), None)
+
+    def _here(self) -> list[_Known]:
+        """Return the models whose files are in the folder, the earliest first."""
         names = self._names()
         for name in names - self._read.keys():
             self._read[name] = self._load(name)
         here = [known for name, known in self._read.items() if known is not None and name in names]
-        here.sort(key=lambda known: (known.time_ns, known.name))
-        return next((known for known in here if compare(fingerprint, known.fingerprint).same), None)
+        return sorted(here, key=lambda known: (known.time_ns, known.name))
 
     def _names(self) -> set[str]:
         return set(self._folder.ours(lambda name: _NAME.fullmatch(name) is not None))
@@ -113,3 +119,9 @@ class Models:
             with suppress(OSError):
                 if time.time() - self._folder.path(name).stat().st_mtime > TEMPORARY_AGE:
                     self._folder.path(name).unlink()
+
+
+def _same(one: Fingerprint, other: Fingerprint) -> bool:
+    """Whether two models give the same vectors for texts in all scripts: the cache does not know what a text holds."""
+    compared = compare(one, other)
+    return compared.same and not compared.scripts

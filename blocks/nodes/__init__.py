@@ -45,12 +45,14 @@ if TYPE_CHECKING:
         digits,
         least_cosine,
         server_of,
+        unlike_scripts,
     )
     from prefect_ollama.blocks.nodes.loop_lag import LoopLag, timeout_while_running
     from prefect_ollama.blocks.nodes.prefixes import prefixes_of
     from prefect_ollama.blocks.nodes.proxy import keep_local_direct, proxy_hint
     from prefect_ollama.blocks.nodes.reranking import rerank
     from prefect_ollama.blocks.nodes.running_models import LoadedModel
+    from prefect_ollama.blocks.nodes.scripts import SCRIPTS, scripts_in
     from prefect_ollama.blocks.nodes.spec import (
         DEFAULT_URL,
         ChatModelSpec,
@@ -74,6 +76,7 @@ __all__ = [
     "DEFAULT_URL",
     "HOST_VARIABLE",
     "NORM_TOLERANCE",
+    "SCRIPTS",
     "SHORT",
     "UNKNOWN",
     "Answer",
@@ -126,9 +129,11 @@ __all__ = [
     "prefixes_of",
     "proxy_hint",
     "rerank",
+    "scripts_in",
     "server_of",
     "short_name",
     "timeout_while_running",
+    "unlike_scripts",
     "url_from_environment",
     "verify_again",
     "verify_chat",

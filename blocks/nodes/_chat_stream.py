@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from prefect_ollama.blocks.errors import NodeAnswerError, NodeFailed
+from prefect_ollama.blocks.errors import AnswerRejected, NodeAnswerError, NodeFailed
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
 from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS, checked, member, parse, whole
 from prefect_ollama.blocks.nodes.chat import ChatReply
@@ -21,6 +21,11 @@ _MOST_PROMPT_TOKENS: Final = 2**24
 
 # Ollama's `done_reason` of an answer that reached its limit of tokens.
 _CUT: Final = "length"
+
+
+# Equal pieces after which Ollama ends the stream, with neither an error nor a last line (`tokenRepeat > 30` in
+# llm/server.go of 0.13 and llm/llama_server.go of 0.33). A model in a JSON schema may add blanks without end.
+_REPEATED: Final = 30
 
 
 class ChatStream:
@@ -60,13 +65,21 @@ class ChatStream:
         """Return the answer.
 
         Raises:
+            AnswerRejected: The model repeated itself, and Ollama ended its answer.
             NodeFailed: The stream ended before the answer did.
         """
+        if self._reply is None and self._repeated():
+            raise AnswerRejected("repeated itself until Ollama ended its answer.", node=self._node)
         if self._reply is None:
             raise NodeFailed(
                 "broke off in the middle of an answer.", node=self._node, remedy="Look into its log."
             )
         return self._reply
+
+    def _repeated(self) -> bool:
+        """Return whether the last pieces are one token again and again, spaces around it aside."""
+        last = [*zip(self._text, self._thinking, strict=True)][-_REPEATED:]
+        return len(last) == _REPEATED and len({(text or thinking).strip() for text, thinking in last}) == 1
 
     def _read(self, line: bytes) -> str:
         event = parse(line, LINE_BOUNDS)

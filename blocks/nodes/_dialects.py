@@ -51,7 +51,16 @@ class Dialect:
 OLLAMA: Final = Dialect(
     api="Ollama",
     input_words=("input content cannot be empty", "invalid input"),
-    too_long_words=("exceeds the context length", "input length exceeds", "too large to process"),
+    # Ollama's own words, then those of llama-server in the answer to a chat request, then of Ollama's other runners.
+    too_long_words=(
+        "exceeds the context length",
+        "input length exceeds",
+        "too large to process",
+        "exceeds the available context",
+        "exceed_context_size",
+        "longer than the context length",
+        "maximum context length",
+    ),
     input_statuses=frozenset({400}),
     no_model_remedy="Run 'ollama pull {model}' there, or allow pulling.",
     forbidden_remedy="Check its token; or Ollama is bound to loopback and refuses a foreign Host header: "

@@ -4,14 +4,16 @@ Each text is there for a difference that was measured between real servers, or i
 typographic marks, accents and symbols: the vectors of `“quoted”` from Ollama 0.24 and 0.33 have a cosine of 0.04.
 Runtimes differ in long words and in texts near the context, and quantizations in all texts.
 
-Scripts with vowel signs as marks (Devanagari, Thai) and Hangul are left out: llama.cpp and the tokenizers of the
-original models split them differently, and most embedding models know none of their words.
+Scripts with vowel signs as marks (Devanagari, Thai) and Hangul are no canaries: llama.cpp and the tokenizers of the
+original models split them differently. Their texts are measured with the canaries (`scripts`) and compared by script.
 """
 
 from __future__ import annotations
 
 from hashlib import blake2b
 from typing import Final
+
+from prefect_ollama.blocks.nodes.scripts import SCRIPTS
 
 # The material of the long canaries. They are generated, and never change: fingerprints of tables hold their vectors.
 _SYLLABLES: Final = ("tide", "mar", "lon", "gu", "beth", "ras", "ko", "vin", "dal", "esh")
@@ -55,16 +57,19 @@ LONG_WORD: Final = _long_word(300)
 # common vocabularies. 512 is the shortest context of the models in Ollama's library.
 LONG_TEXTS: Final = ((512, _long_text(400)), (256, _long_text(190)))
 
-# All canary texts.
+# Texts that show how scripts are tokenized.
+SCRIPT_TEXTS: Final = tuple(script.text for script in SCRIPTS)
+
+# All canary texts; a model that agrees in these is the same, whatever it does with scripts.
 CANARIES: Final = (*QUICK, LONG_WORD, *(text for _, text in LONG_TEXTS))
 
 
 def full_set(context: int | None) -> tuple[str, ...]:
-    """Return the canaries of a model with this context, in tokens; None is unknown and taken for 512."""
+    """Return the texts to measure for a model with this context, in tokens; None is unknown and taken for 512."""
     known = 512 if context is None else context
     if known < 2 * 128:  # the long word takes some 130 tokens
-        return QUICK
-    return (*QUICK, LONG_WORD, next(text for needed, text in LONG_TEXTS if known >= needed))
+        return (*QUICK, *SCRIPT_TEXTS)
+    return (*QUICK, *SCRIPT_TEXTS, LONG_WORD, next(text for needed, text in LONG_TEXTS if known >= needed))
 
 
 def long_pair(words: int) -> tuple[str, str]:

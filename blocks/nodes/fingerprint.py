@@ -22,7 +22,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefect_ollama.blocks.nodes.canaries import LONG_TEXTS, LONG_WORD, SHORT, canary_name
+from prefect_ollama.blocks.nodes.scripts import SCRIPTS, in_words
 from prefect_ollama.blocks.nodes.spec import full_name
 
 if TYPE_CHECKING:
@@ -52,7 +53,11 @@ SAME_VECTORS: Final = 0.99995
 # and 0.9996 over those of `SHORT`. tests/test_llama_server.py has the vectors.
 SAME_QUANTIZED_VECTORS: Final = 0.9997
 
-# Least cosine of two quantizations of one model; 4 bits give 0.98 and more, other models 0.5 and less.
+# Least cosine of a text in a script that both servers tokenize alike. Equal tokens give 0.9995 and more, also with
+# quantized weights on other hardware. Unlike tokens give 0.78 (Hangul), 0.88 (Bengali, Tamil), 0.97 (Devanagari).
+SAME_TOKENS: Final = 0.999
+
+# Least cosine of two quantizations of one model; Q4_0 gave 0.92 on a real server, other models give 0.5 and less.
 _QUANTIZED: Final = 0.9
 
 # Names of quantizations as GGUF has them: Q8_0, Q4_K_M, IQ4_NL, MXFP4; F16, BF16 and F32 are none.
@@ -60,6 +65,9 @@ _QUANTIZATION: Final = re.compile("[IT]?Q[0-9]|(MX|NV)FP4", re.IGNORECASE)
 
 # Servers other than Ollama that name themselves, perhaps without a version.
 SERVERS: Final = frozenset({"llama.cpp", "vLLM", "TEI"})
+
+# By the name under which the vector of a script's text is kept.
+_SCRIPT_OF: Final = {canary_name(script.text): script.name for script in SCRIPTS}
 
 # Canaries of ASCII letters, digits and full stops, which all tokenizers of a model cut alike.
 _PLAIN: Final = frozenset(map(canary_name, (SHORT[3], LONG_WORD, *(text for _, text in LONG_TEXTS))))
@@ -129,6 +137,13 @@ class Fingerprint:
         )
         return tuple(each for each in known if each)
 
+    @cached_property
+    def measured_id(self) -> str:
+        """A name of the vectors themselves, also where the id is that of a known fingerprint."""
+        names = sorted(self.vectors)
+        vectors = b"".join(name.encode() + self.vectors[name].tobytes() for name in names)
+        return blake2b(vectors, digest_size=8).hexdigest()
+
     def canary(self, text: str) -> Vectors:
         """Return the vector of a canary text, shape (dimension,).
 
@@ -188,11 +203,14 @@ class Comparison:
         cosine: The lowest cosine of the common canaries; 0 if none can be compared.
         least: The lowest allowed one.
         cause: Why they differ, as far as known ("another quantization (Q8_0, not F16)"); empty if they are the same.
+        scripts: Scripts in which they differ though they are the same, with the cosine of a text; only of those that
+            both measured.
     """
 
     cosine: float
     least: float
     cause: str = ""
+    scripts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def same(self) -> bool:
@@ -210,11 +228,13 @@ def compare(found: Fingerprint, known: Fingerprint) -> Comparison:
         for name, vector in found.vectors.items()
         if name in known.vectors
     }
+    scripts = {_SCRIPT_OF[name]: cosines.pop(name) for name in _SCRIPT_OF if name in cosines}
     if not cosines:
         return Comparison(0.0, least, "other canary texts, of another version of prefect-ollama")
     worst = min(cosines.values())
     if worst >= least:
-        return Comparison(worst, least)
+        unlike = {script: value for script, value in scripts.items() if value < SAME_TOKENS}
+        return Comparison(worst, least, scripts=unlike)
     plain = min((value for name, value in cosines.items() if name in _PLAIN), default=worst)
     if plain >= _QUANTIZED > worst:
         return Comparison(worst, least, _other_tokenizer(found, known))
@@ -253,6 +273,11 @@ def server_of(version: str) -> str:
 def digits(value: float) -> str:
     """Return a cosine for people: as many digits as tell it from 1."""
     return f"{value:.4f}" if value < 0.999 else f"{value:.7f}"
+
+
+def unlike_scripts(scripts: Mapping[str, float]) -> str:
+    """Return scripts in which two models differ, for people: `texts in Hangul and Tamil (cosine 0.7752)`."""
+    return f"texts in {in_words(scripts)} (cosine {digits(min(scripts.values()))})"
 
 
 def _quantized_alike(found: Fingerprint, known: Fingerprint) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
 from prefect_ollama.blocks.nodes.canaries import SHORT
 from prefect_ollama.blocks.nodes.endpoint import Inventory
+from prefect_ollama.blocks.nodes.fingerprint import unlike_scripts
 from prefect_ollama.blocks.nodes.running_models import LoadedModel, find_model
 from prefect_ollama.blocks.nodes.spec import Api, NodeSpec
 from prefect_ollama.blocks.nodes.verification import NodeVerification
@@ -42,6 +44,7 @@ class NodeStatus:
             not count it.
         judge_model: Name of the cluster's judge model, as for the chat model.
         judge_error: Why the node cannot judge with it; else empty.
+        other_scripts: Scripts in which its vectors are not the table's or the other nodes', with the cosine of a text.
     """
 
     name: str
@@ -61,6 +64,7 @@ class NodeStatus:
     chat_error: str = ""
     judge_model: str = ""
     judge_error: str = ""
+    other_scripts: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, node: NodeSpec, **known: Any) -> Self:
@@ -83,11 +87,22 @@ class NodeStatus:
             version=self.version or verification.version,
             digest=verification.digest,
             seconds=verification.seconds,
+            other_scripts=dict(verification.other_scripts),
         )
 
     def left_out(self, model: str, error: str) -> Self:
         """Return it for a node that may not serve a model, with cause and remedy."""
         return replace(self, ok=False, error=error, model=model)
+
+    @property
+    def note(self) -> str:
+        """What to know of it: why it is left out, or in which scripts its vectors are other ones."""
+        if self.error or not self.other_scripts:
+            return self.error
+        return (
+            f"Its vectors of {unlike_scripts(self.other_scripts)} are not the other nodes': its tokenizer cuts them in "
+            "another way. Use nodes of one kind for documents in these scripts."
+        )
 
     @property
     def kind(self) -> str:
@@ -174,7 +189,7 @@ class NodeStatus:
             "vram": self.vram,
             "context": self.context,
             "loaded_until": self.loaded_until,
-            "note": self.error,
+            "note": self.note,
             "chat_model": self.chat_model,
             "chat_note": self.chat_error,
             "judge_model": self.judge_model,

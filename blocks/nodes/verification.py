@@ -9,7 +9,7 @@ a node or proxy that answers in the wrong order.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -27,7 +27,7 @@ from prefect_ollama.blocks.nodes.apis import open_endpoint
 from prefect_ollama.blocks.nodes.canaries import QUICK, SHORT, full_set
 from prefect_ollama.blocks.nodes.embed_response import Vectors
 from prefect_ollama.blocks.nodes.endpoint import Endpoint, NodeModel, Progress
-from prefect_ollama.blocks.nodes.fingerprint import Comparison, Fingerprint, compare, digits
+from prefect_ollama.blocks.nodes.fingerprint import Comparison, Fingerprint, compare, digits, unlike_scripts
 from prefect_ollama.blocks.nodes.spec import ClusterSpec
 
 # Names in errors the vectors with which a node was compared; the alternative is the table's.
@@ -53,12 +53,15 @@ class NodeVerification:
         version: Version that it reports.
         digest: SHA-256 of its model's manifest; empty if it reports none.
         seconds: Time of one request with the texts `SHORT`, after the model was loaded.
+        other_scripts: Scripts in which its vectors are not the table's or the other nodes', because its tokenizer
+            is another one, with the cosine of a text.
     """
 
     node: str
     version: str
     digest: str
     seconds: float
+    other_scripts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def texts_per_second(self) -> float:
@@ -82,6 +85,11 @@ class VerifiedCluster:
     reference: Fingerprint
     verifications: Mapping[str, NodeVerification]
     left_out: Mapping[str, NodeError] = field(default_factory=dict)
+
+    @property
+    def other_scripts(self) -> frozenset[str]:
+        """Scripts in which a node gives other vectors than the table or another node."""
+        return frozenset(name for each in self.verifications.values() for name in each.other_scripts)
 
 
 async def canary_vectors(
@@ -241,8 +249,11 @@ async def verify_cluster(
             if reason := reason or differs(name, found, chosen, spec):
                 left_out[name] = reason
                 del prints[name]
+        against = [chosen, *([reference] if reference is not None and wanted else [])]
         verifications = {
-            name: NodeVerification(name, found.version, found.digest, measured[name][2])
+            name: NodeVerification(
+                name, found.version, found.digest, measured[name][2], _other_scripts(found, against)
+            )
             for name, found in prints.items()
         }
         known_as = chosen.known_as(reference) if reference and wanted else chosen
@@ -284,13 +295,23 @@ def differs(
             remedy="Bring it to the same model and the same version of its server, or take it out of the cluster.",
         )
     if whose == NODES and not spec.accept_other_digest:
-        return _other_digest(node, found.digest, reference, likeness(result), found.version)
+        unlike = f", but for {unlike_scripts(result.scripts)}" if result.scripts else ""
+        return _other_digest(node, found.digest, reference, f"{likeness(result)}{unlike}", found.version)
     return None
 
 
 def likeness(result: Comparison) -> str:
     """Return the result of a comparison for people: `cosine 0.9995, at least 0.99995 expected`."""
     return f"cosine {digits(result.cosine)}, at least {result.least:g} expected"
+
+
+def _other_scripts(found: Fingerprint, known: Iterable[Fingerprint]) -> dict[str, float]:
+    """Return the scripts in which a node differs from one of these, with the lowest cosine."""
+    scripts: dict[str, float] = {}
+    for each in known:
+        for name, value in compare(found, each).scripts.items():
+            scripts[name] = min(value, scripts.get(name, 1.0))
+    return scripts
 
 
 def _other_digest(

@@ -103,8 +103,12 @@ class Breaker:
             if all(error.cause != said.cause for said in self._silences):
                 self._silences.append(error)
             self.last = error
-        elif self.state == "closed" or error.cause not in self.errors:  # probes say the same again and again
+        elif self.state == "closed" or error.cause not in self.errors:
             self.note(error)
+        else:
+            self.last = (
+                error  # probes say the same again and again: it counts once, and is the newest all the same
+            )
         self.state = "open"
         longest = UNREACHABLE_WAIT if isinstance(error, NodeUnreachable) else LONGEST_WAIT
         wait = min(FIRST_WAIT * 2.0**self._row, longest)

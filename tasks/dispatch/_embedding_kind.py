@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect_ollama.blocks.errors import InputRejected, NodeError, NodeRefused, TextError, TextTooLong
 from prefect_ollama.blocks.nodes import (
+    SCRIPTS,
     SHORT,
     Answer,
     Endpoint,
@@ -63,7 +64,11 @@ class EmbeddingKind:
 
     def answer_check(self, nodes: Sequence[Node], now: float) -> AnswerCheck:
         """Return the check that compares vectors with canaries and with other nodes."""
-        return Verification(nodes, self._cluster.reference, now)
+        cluster = self._cluster
+        complete = len(cluster.verifications) == len(cluster.spec.nodes)
+        # A node that joins later may differ in any script.
+        other = cluster.other_scripts if complete else [script.name for script in SCRIPTS]
+        return Verification(nodes, cluster.reference, now, other)
 
     def send(
         self, client: Endpoint, payloads: Sequence[str], *, timeout: float, progress: Callable[[float], None]

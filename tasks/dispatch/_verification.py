@@ -18,7 +18,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from prefect_ollama.blocks.errors import NodeAnswerError
-from prefect_ollama.blocks.nodes import SHORT, Answer, Fingerprint, Vectors, cosine, least_cosine
+from prefect_ollama.blocks.nodes import SHORT, Answer, Fingerprint, Vectors, cosine, least_cosine, scripts_in
 from prefect_ollama.tasks.dispatch._checks import ONE_CANARY, CarriedChecks, Check
 from prefect_ollama.tasks.dispatch._job import Item
 from prefect_ollama.tasks.dispatch._node import Node, Request
@@ -86,9 +86,13 @@ class Verification:
         nodes: All nodes.
         reference: The fingerprint of the model.
         now: The time.
+        other_scripts: Scripts in which nodes differ. Texts in them check no node.
     """
 
-    def __init__(self, nodes: Sequence[Node], reference: Fingerprint, now: float) -> None:
+    def __init__(
+        self, nodes: Sequence[Node], reference: Fingerprint, now: float, other_scripts: Collection[str] = ()
+    ) -> None:
+        self._other_scripts = other_scripts
         self._canaries = [reference.canary(text) for text in SHORT]
         self._least = least_cosine(reference, reference)
         self._pages = {node: _Page(now) for node in nodes}
@@ -247,17 +251,26 @@ class Verification:
                 self._uncheck(page.checks)
                 page.checks.clear()
             for request in self._unchecked(node):
-                if node.works and (by is None or by is node or request in self._tries or _most(by) < 2):
+                alike = [] if by is None else self._alike(request)
+                able = bool(alike) and by is not None and _most(by) >= 2
+                if node.works and (by is None or by is node or request in self._tries or not able):
                     alone.add(node)
-                elif by is not None and _most(by) < 2:
+                elif by is not None and not able:
                     self._lost.append((node, self.discard_unverified(node)))  # nobody can check it
                     break
                 elif by is not None and len(self._pages[by].checks) < _most(by) - 1:
-                    index = self._tries.get(request, 0) % len(request.items)
+                    index = alike[self._tries.get(request, 0) % len(alike)]
                     check = self._checks[request] = Check(node, request, index)
                     self._pages[by].checks.append(check)
                     page.since(now)
         return alone
+
+    def _alike(self, request: Request) -> list[int]:
+        """Return the positions of a request's texts that all nodes tokenize alike: only these can be compared."""
+        if not self._other_scripts:
+            return list(range(len(request.items)))
+        texts = [str(item.payload) for item in request.items]
+        return [at for at, text in enumerate(texts) if not scripts_in(text, self._other_scripts)]
 
     def _unchecked(self, node: Node) -> list[Request]:
         """Return the requests that no check confirms, done or under way; the last ones first."""

@@ -19,7 +19,7 @@ import numpy as np
 from prefect_ollama.blocks.cache import CacheSpec, Found, VectorCache, VectorSalt, shared_cache, vector_keys
 from prefect_ollama.blocks.errors import CacheError, ClusterError, TextError
 from prefect_ollama.blocks.lance import Store, StoreSpec, text_hash
-from prefect_ollama.blocks.nodes import Vectors, VerifiedCluster
+from prefect_ollama.blocks.nodes import Vectors, VerifiedCluster, scripts_in, unlike_scripts
 from prefect_ollama.tasks.dispatch import Dispatcher, Embedded, shared_dispatcher
 from prefect_ollama.tasks.embedding._single_flight import SingleFlight
 from prefect_ollama.tasks.embedding._text_locks import TextLocks
@@ -106,6 +106,7 @@ class KnownVectors:
         self.by_node: Counter[str] = Counter()
         self.seconds_of: dict[str, float] = {}
         self.worked: tuple[float, float] | None = None
+        self._warned: set[tuple[str, tuple[str, ...]]] = set()
         self._embedding = embedding
         self._cache: VectorCache | None = None if embedding.cache is None else shared_cache(embedding.cache)
         self._stored: Mapping[str, Vectors] = {}
@@ -224,6 +225,7 @@ class KnownVectors:
                 made[texts[index]] = embedded.vectors[index]
                 self.seconds_of[texts[index]] = embedded.node_seconds / len(done)
             self.by_node.update(name for name in embedded.nodes if name)
+            self._note_other_tokens(texts, embedded)
             self.statistics += RunStatistics(node_seconds=embedded.node_seconds)
         self.vectors |= made
         if self._cache is not None and made:
@@ -232,6 +234,24 @@ class KnownVectors:
             except CacheError as error:
                 self._without_cache(error)
         return made
+
+    def _note_other_tokens(self, texts: Sequence[str], embedded: Embedded) -> None:
+        """Count the texts in scripts in which the node that embedded them differs, and name the first of each kind."""
+        for text, node in zip(texts, embedded.nodes, strict=True):
+            verification = self._embedding.cluster.verifications.get(node)
+            scripts = scripts_in(text, verification.other_scripts) if verification is not None else ()
+            if verification is None or not scripts:
+                continue
+            self.statistics += RunStatistics(other_tokens=1)
+            if (node, scripts) not in self._warned:
+                self._warned.add((node, scripts))
+                run_logger().warning(
+                    "Node %r tokenizes %s in another way than the table's or the other nodes, and a chunk of this "
+                    "bundle holds such text. Its vector was stored, but compares badly with those of other nodes. Use "
+                    "nodes of one kind for such documents.",
+                    node,
+                    unlike_scripts({name: verification.other_scripts[name] for name in scripts}),
+                )
 
     def _without_cache(self, error: CacheError) -> None:
         run_logger().warning("This bundle goes on without the cache: %s", error)

@@ -30,6 +30,7 @@ class RunStatistics:
         ocr_seconds: Time of OCR, of all parsers together, in seconds.
         dropped: Characters that parsing left out, by rule ("header", "page-number", "hyphen", …).
         node_seconds: Time that nodes spent, in seconds.
+        other_tokens: Chunks in a script that their node tokenizes in another way than the table's or other nodes.
     """
 
     size: int = field(default=0, metadata={LABEL: "bytes read"})
@@ -43,6 +44,9 @@ class RunStatistics:
     ocr_seconds: float = 0.0
     dropped: Mapping[str, int] = field(default_factory=dict)
     node_seconds: float = 0.0
+    other_tokens: int = field(
+        default=0, metadata={LABEL: "chunks in a script that their node tokenizes in another way"}
+    )
 
     def __add__(self, other: RunStatistics) -> RunStatistics:
         """Return the sums, field by field. Counters by name are added by name."""

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
         page_pictures,
     )
     from prefect_ollama.tasks.searching.filter import Filter, named
-    from prefect_ollama.tasks.searching.nodes import asking_as, refuse_other_vectors, verified
+    from prefect_ollama.tasks.searching.nodes import (
+        asking_as,
+        question_note,
+        refuse_other_vectors,
+        verified,
+    )
     from prefect_ollama.tasks.searching.opening import open_for_search
     from prefect_ollama.tasks.searching.question import normalised
     from prefect_ollama.tasks.searching.quote_pictures import MarkedPage, QuoteDrawer
@@ -45,6 +50,7 @@ __all__ = [
     "open_for_search",
     "other_vectors",
     "page_pictures",
+    "question_note",
     "refuse_other_vectors",
     "reranker_of",
     "verified",

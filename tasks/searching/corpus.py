@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -171,7 +172,7 @@ class Corpus:
             note = ""
             if self._reranker is not None:
                 hits, note = self._reranker.reordered(question, hits, limit)
-            notes = [note] if note else []
+            notes = [each for each in (self._script_note(text, mode), note) if each]
             answers.append(Found(with_context(store, hits, around), question=question, notes=notes))
         return answers
 
@@ -226,7 +227,7 @@ class Corpus:
             if hits.error is not None:
                 raise hits.error
             nodes = self._open_answering(asking)
-            return answer_question(
+            answer = answer_question(
                 normalised(question),
                 hits,
                 nodes,
@@ -234,6 +235,7 @@ class Corpus:
                 options=options,
                 listen=listen or silent,
             )
+            return replace(answer, notes=(*hits.notes, *answer.notes)) if hits.notes else answer
 
     async def aask(self, question: str, **options: Any) -> CheckedAnswer:
         """`ask`, for async code: other coroutines run meanwhile. The options are those of `ask`."""
@@ -279,6 +281,14 @@ class Corpus:
             asking.at([node.url for node in nodes.cluster.spec.nodes])
             embedded = nodes.embed(questions, kind="query")
         return [embedded.failures.get(place, embedded.vectors[place]) for place in range(len(questions))]
+
+    def _script_note(self, question: str, mode: Mode) -> str:
+        nodes = self._nodes
+        if mode == "text" or nodes is None or question.isascii():
+            return ""
+        from prefect_ollama.tasks.searching.nodes import question_note
+
+        return question_note(question, nodes.cluster)
 
     def _open_nodes(self, asking: Asking) -> Dispatcher:
         with self._opening:

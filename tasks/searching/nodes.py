@@ -16,6 +16,8 @@ from prefect_ollama.blocks.nodes import (
     VerifiedCluster,
     compare,
     likeness,
+    scripts_in,
+    unlike_scripts,
     verify_cluster,
 )
 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
@@ -107,6 +109,21 @@ def refuse_other_vectors(table: Store, nodes: Dispatcher) -> None:
         state="Nothing was searched.",
         remedy="Bring the nodes to the table's model and version of the server, embed the table again with `re_embed` "
         "(`prefect-ollama re-embed`), or search by words (mode 'text').",
+    )
+
+
+def question_note(question: str, nodes: VerifiedCluster) -> str:
+    """Return what to know of the nodes' vectors for the scripts of a question; empty where there is nothing."""
+    other = {
+        name: value for each in nodes.verifications.values() for name, value in each.other_scripts.items()
+    }
+    found = {name: other[name] for name in scripts_in(question, sorted(other))}
+    if not found:
+        return ""
+    return (
+        f"The nodes' vectors of {unlike_scripts(found)} are not those of the table or of each other, because "
+        "tokenizers differ: passages may be missing. Search by words (mode 'text'), or embed the table again "
+        "with `re_embed`."
     )
 
 

@@ -40,7 +40,8 @@ class Settings:
         capabilities: what `/api/show` says.
         dimension: floats a vector.
         weights: names the embedding function; other names give other vectors.
-        tokenizer: "0.24" gives other vectors to texts that are not ASCII, as Ollama 0.24 does beside 0.33.
+        tokenizer: "0.24" gives other vectors to texts that are not ASCII, as Ollama 0.24 does beside 0.33; "llama.cpp"
+            to texts with Hangul alone, as Ollama 0.33 does beside the tokenizers of the original models.
         cosine: of this node's vectors to the true ones of `weights`; below 1 is another quantisation.
         pool: 0 gives each text a vector of its own; n takes one of n ready-made ones by the text's hash,
             which is nearly free of cost.

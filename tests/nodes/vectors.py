@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 CHARACTERS_A_TOKEN = 4
+HANGUL = re.compile("[\uac00-\ud7a3]")
 
 
 def tokens(text: str, characters: float = CHARACTERS_A_TOKEN) -> int:
@@ -45,6 +47,8 @@ def expected_vector(
     The keyword arguments are those of `Settings`.
     """
     if tokenizer == "0.24" and not text.isascii():
+        weights = f"{weights}\0{tokenizer}"
+    if tokenizer == "llama.cpp" and HANGUL.search(text):
         weights = f"{weights}\0{tokenizer}"
     if pool:
         return _pooled(int.from_bytes(text_digest(text)) % pool, dimension, weights)
