@@ -77,6 +77,7 @@ def cluster_by_address(cluster: Any, model: str) -> ResolvedCluster | None:
         if len(set(urls)) < len(urls):
             return None
         found = tuple(NodeSpec.at(url) for url in urls)
+        # Nothing is named, not even in the environment.
         here = (NodeSpec.at(DEFAULT_URL),)
         automatic = prefixes_of(model)
         spec = ClusterSpec(found or here, ModelSpec(model, automatic.document, automatic.query))

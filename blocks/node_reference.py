@@ -34,6 +34,7 @@ Entry = str | NodeReference | NodeBlock
 
 
 def _entry(value: Any) -> Any:
+    # The form stores a block that was picked in this way.
     if isinstance(value, Mapping) and "$ref" in value:
         return NodeReference.model_validate(value["$ref"])
     if isinstance(value, NodeBlock):

@@ -125,6 +125,7 @@ class NodeBlock(StoredBlock, ABC):
                 raise ValueError(f"{name!r} cannot be the name of a header")
             if name.lower() in _RESERVED_HEADERS:
                 raise ValueError(f"the header {name!r} is set by the client itself")
+            # The HTTP client would refuse such a value only when it sends a request.
             if not isinstance(content, str) or not content.isascii() or not content.isprintable():
                 raise ValueError(f"the value of header {name!r} must be one line of plain ASCII characters")
             refuse_mask(content)

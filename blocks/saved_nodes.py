@@ -48,6 +48,7 @@ def save_node(name: str, url: str) -> bool:
     try:
         OllamaNode.made(url=url).save(name, _sync=True)  # type: ignore[call-arg]
     except ValueError as error:
+        # Prefect has no type for this error.
         if "already in use" not in str(error):
             raise
         return False
@@ -60,6 +61,7 @@ def _address(value: object) -> str:
     try:
         return node_url(str(value))
     except ValueError:
+        # The server also stores invalid addresses.
         return ""
 
 

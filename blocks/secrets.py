@@ -62,6 +62,7 @@ class Sealed(SecretStr):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Sealed) and self.ticket == other.ticket:
             return True
+        # Each process has its own key, so tickets of one secret may differ.
         return isinstance(other, SecretStr) and self.get_secret_value() == other.get_secret_value()
 
     def __hash__(self) -> int:

@@ -105,6 +105,7 @@ class LanceTable(StoredBlock):
             return value
         if scheme not in _SCHEMES:
             raise ValueError(f"{scheme}:// is not supported; write a folder, or s3://, gs:// or az://")
+        # In an `abfss://` URL the part before `@` is the container.
         if "@" in rest.split("/", 1)[0] and not scheme.startswith("abfs"):
             raise ValueError("the URL must hold no credentials; put them into the storage options")
         if not rest.strip("/"):
@@ -126,6 +127,7 @@ class LanceTable(StoredBlock):
         for name, content in value.get_secret_value().items():
             if isinstance(content, dict | list) or content is None:
                 raise ValueError(f"the option {name!r} must be a text")
+            # LanceDB accepts texts only, and JSON also has numbers and booleans.
             texts[name] = str(content).lower() if isinstance(content, bool) else str(content)
             refuse_mask(texts[name])
         return SecretDict(texts)

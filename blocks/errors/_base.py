@@ -49,6 +49,7 @@ class PrefectOllamaError(Exception):
 def _restore(
     cls: type[PrefectOllamaError], args: tuple[Any, ...], state: dict[str, Any]
 ) -> PrefectOllamaError:
+    # Without `__init__`, because the parts of the message are complete and printable already.
     error = cls.__new__(cls)
     error.args = args
     error.__dict__.update(state)

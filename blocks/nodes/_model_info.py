@@ -123,6 +123,7 @@ def settle_context(contexts: Mapping[str, int], *, cap: int) -> tuple[int | None
         The context in tokens, None if no node reports one; and the errors by name.
     """
     given = {name: min(context, cap) for name, context in contexts.items() if context}
+    # One node of several could be wrong, or hostile.
     if len(given) == 1 and len(contexts) > 1 and min(given.values()) < LEAST_LONE_CONTEXT:
         return None, {}
     if not given:

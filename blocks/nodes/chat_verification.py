@@ -105,6 +105,7 @@ async def verify_chat(spec: ClusterSpec, *, progress: Progress | None = None) ->
         spec = replace(spec, chat=replace(model, num_ctx=settled))
     else:
         for name, found in list(known.items()):
+            # Ollama would use the shorter context of the model without an error.
             if found.context and found.context < model.num_ctx:
                 left_out[name] = _short_context(name, found.context, model)
                 del known[name]

@@ -236,6 +236,7 @@ def compare(found: Fingerprint, known: Fingerprint) -> Comparison:
         unlike = {script: value for script, value in scripts.items() if value < SAME_TOKENS}
         return Comparison(worst, least, scripts=unlike)
     plain = min((value for name, value in cosines.items() if name in _PLAIN), default=worst)
+    # Only texts with marks differ, so the weights are the same and the tokenizers are not.
     if plain >= _QUANTIZED > worst:
         return Comparison(worst, least, _other_tokenizer(found, known))
     if worst >= _QUANTIZED:

@@ -167,6 +167,7 @@ def _excepted(host: str, port: int | None, environ: Mapping[str, str]) -> bool:
     if not text.strip():
         return False
     target = f"[{host}]" if ":" in host else host
+    # Python knows names and their suffixes. It knows no networks, which many programs accept in `NO_PROXY`.
     if proxy_bypass_environment(f"{target}:{port}" if port else target, {"no": text}):
         return True
     address = _address(host)

@@ -42,6 +42,7 @@ async def counted_tokens(cluster: VerifiedCluster, texts: Sequence[str]) -> tupl
         except NodeError as error:
             causes[name] = error
             continue
+        # A node that does not count tokens answers 0.
         if all(counts):
             return name, counts
     if len(causes) < len(cluster.verifications):
