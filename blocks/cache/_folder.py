@@ -23,11 +23,6 @@ TEMPORARY_AGE: Final = 3600.0
 DAMAGED_AGE: Final = 7 * 24 * 3600.0
 
 
-def is_gone(error: OSError) -> bool:
-    """Return whether the file does not exist any more. NFS reports ESTALE for that."""
-    return error.errno in (errno.ENOENT, errno.ESTALE)
-
-
 class Folder:
     """The folder of one cache.
 
@@ -80,7 +75,8 @@ class Folder:
             with os.scandir(self._path) as entries:
                 return [entry.name for entry in entries if wanted(entry.name) and _is_entry_ours(entry)]
         except OSError as error:
-            if not is_gone(error):
+            # NFS reports ESTALE for a file that is gone.
+            if error.errno not in (errno.ENOENT, errno.ESTALE):
                 raise self.error("listing it", error) from error
             return []
 

@@ -93,8 +93,7 @@ class Store(RunWriter):
             log, target = self._log.all(), self._log.find(run_id)
             chunks = int(self._chunks.table.count_rows())
             if target.kind == swap.KIND:
-                swap.refuse_undone(target)
-                swap.refuse_lost_versions(target, log, self._chunks.versions(), self._manifest.versions())
+                swap.refuse_undoing(target, log, self._chunks.versions(), self._manifest.versions())
                 then = int(self._chunks.at(target.chunks_before).table.count_rows())
                 return Undo(str(self.spec), (run_id,), "", swap=True, chunks_now=chunks, chunks_then=then)
             undone = rollback.runs_to_undo(target, log, including_later=including_later)
@@ -201,8 +200,7 @@ class Store(RunWriter):
 
     def _swap_back(self, target: Run, as_run: str) -> Run:
         refuse_open_runs(self.spec, self._log.all())
-        swap.refuse_undone(target)
-        swap.refuse_lost_versions(target, self._log.all(), self._chunks.versions(), self._manifest.versions())
+        swap.refuse_undoing(target, self._log.all(), self._chunks.versions(), self._manifest.versions())
         run = self._log.begin(as_run, "", rollback.KIND, self._chunks.version, self._manifest.version)
         self._chunks.restore(target.chunks_before)
         self._manifest.restore(target.documents_before)

@@ -24,17 +24,7 @@ def drop(spec: StoreSpec) -> None:
         connection.drop_table(name, ignore_missing=True)
 
 
-def refuse_undone(target: Run) -> None:
-    """Raise an error if a swap was rolled back already.
-
-    Raises:
-        TableError: It was rolled back.
-    """
-    if target.status == RUN_ROLLED_BACK:
-        raise TableError(f"Run {target.run_id!r} is rolled back already.", state=rollback.UNCHANGED)
-
-
-def refuse_lost_versions(target: Run, log: list[Run], chunks: set[int], documents: set[int]) -> None:
+def refuse_undoing(target: Run, log: list[Run], chunks: set[int], documents: set[int]) -> None:
     """Raise an error if a swap cannot be undone.
 
     Args:
@@ -44,8 +34,10 @@ def refuse_lost_versions(target: Run, log: list[Run], chunks: set[int], document
         documents: Versions of the manifest that are kept.
 
     Raises:
-        TableError: There are later runs, or the versions from before the swap were deleted.
+        TableError: It is rolled back already, there are later runs, or the versions from before it were deleted.
     """
+    if target.status == RUN_ROLLED_BACK:
+        raise TableError(f"Run {target.run_id!r} is rolled back already.", state=rollback.UNCHANGED)
     later = [
         repr(run.run_id)
         for run in overlapping(target, log)
