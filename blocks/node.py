@@ -61,7 +61,7 @@ class OllamaNode(NodeBlock):
         named = {name.lower() for name in self.headers.get_secret_value()}
         if "authorization" in named and self.username is not None:
             raise ValueError(
-                "the header 'Authorization' stands beside a token or user name; give one of them"
+                "there are both a header 'Authorization' and a token or user name; give one of them"
             )
         return self
 

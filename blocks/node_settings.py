@@ -136,7 +136,7 @@ class NodeBlock(StoredBlock, ABC):
         named = {name.lower() for name in self.headers.get_secret_value()}
         if "authorization" in named and self.bearer() is not None:
             raise ValueError(
-                "the header 'Authorization' stands beside a token or user name; give one of them"
+                "there are both a header 'Authorization' and a token or user name; give one of them"
             )
         if self.ca_bundle is not None and not self.verify:
             raise ValueError("a CA bundle has no effect if the certificate is not verified")

@@ -163,7 +163,7 @@ def clear(connection: sqlite3.Connection) -> None:
 def shrink(connection: sqlite3.Connection) -> None:
     """Give the free pages back to the file system."""
     for _ in range(_number(connection, "PRAGMA freelist_count")):
-        # Each step of the statement gives back one page, and `execute` alone takes one step only.
+        # Each step of the statement gives back one page, and without `fetchall` there is only one step.
         connection.execute("PRAGMA incremental_vacuum").fetchall()
 
 

@@ -34,7 +34,7 @@ from prefect_ollama.blocks.lance.spec import StoreSpec
 # Rows that a merge emptied; the next commit deletes them.
 _EMPTIED: Final = equals("doc_id", "")
 
-# Texts that are not ASCII alone: versions of Ollama differ in these.
+# Texts with characters outside ASCII: versions of Ollama differ in these.
 _MARKED: Final = f"octet_length(text) > character_length(text) AND NOT ({_EMPTIED})"
 
 # The type is needed to join it with other arrays.
@@ -114,7 +114,7 @@ class Chunks(VersionedTable):
     def sample(self, count: int) -> list[tuple[str, NDArray[np.float32]]]:
         """Return embedded text and vector, shape (dimension,), of some rows.
 
-        Half of them are not of ASCII alone, if there are such.
+        Half of them have characters outside ASCII, if there are such.
         """
         total = int(self.table.count_rows())
         wanted = min(count, total)

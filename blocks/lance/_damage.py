@@ -162,11 +162,11 @@ def refuse_incomplete(spec: StoreSpec, chunks: Any | None, documents: Any | None
             spec.documents_table: "its manifest",
             spec.runs_table: "its log of runs",
         }
-        told = "; ".join(
+        parts_lost = "; ".join(
             f"{parts[name]} ({name}.lance) {'have files, but no version' if name in remains else 'cannot be found'}"
             for name in lost
         )
-        raise damaged(spec, f"A part is lost: {told}")
+        raise damaged(spec, f"A part is lost: {parts_lost}")
 
 
 def missing(spec: StoreSpec, names: Callable[[], Sequence[str]]) -> TableMissing:

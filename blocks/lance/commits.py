@@ -183,7 +183,7 @@ class Files:
 
 
 def files_of(table: Any) -> Files:
-    """Return the figures of a table's files, from its own statistics."""
+    """Return the numbers and sizes of a table's files, from its own statistics."""
     stats = table.stats()  # a dict, whatever its annotation says (LanceDB 0.40)
     fragments = stats["fragment_stats"]
     return Files(fragments["num_fragments"], fragments["num_small_fragments"], stats["total_bytes"])

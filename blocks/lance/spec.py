@@ -28,7 +28,7 @@ class StoreSpec:
     Attributes:
         uri: A local folder, also as a `file:` URL, or the URL of an object store (`s3://…`, `gs://…`, `az://…`).
             A relative path is made absolute, because LanceDB takes names such as `db_x` for its cloud.
-        table: Name of the chunk table; two more tables stand beside it under names that begin with it.
+        table: Name of the chunk table; the names of the two other tables begin with it.
         storage_options: Names and values for the object store. Some are secrets, so all are sealed, and `repr` omits
             them. `options` returns the plain values.
 

@@ -231,5 +231,5 @@ def _refuse_other(spec: StoreSpec, found: Identity, wanted: Identity) -> None:
             state="The table was not changed.",
             remedy="Go back to the model, options and version of the server that the table was made with; or store "
             "into another table; or embed all documents of this one again with `re_embed` (`prefect-ollama re-embed`), "
-            "which builds the new table beside and swaps at the end.",
+            "which builds a new table and replaces this one at the end.",
         )

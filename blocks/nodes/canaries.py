@@ -73,9 +73,9 @@ def full_set(context: int | None) -> tuple[str, ...]:
 
 
 def long_pair(words: int) -> tuple[str, str]:
-    """Return two texts of this many words, which differ in the words of their last quarter alone.
+    """Return two texts of this many words, which differ in their last quarter only.
 
-    A node that cuts both before that quarter gives them one vector.
+    A node that cuts both before that quarter gives them the same vector.
     """
     head = _long_text(words - words // 4)
     tails = (" ".join(["def area return value"] * (words // 16 + 1)), "Mehl Ei Kuchen " * (words // 12 + 1))
