@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
 from pydantic import BeforeValidator, Field
 
 from prefect_ollama.blocks.documents import Document, Run
@@ -150,14 +150,11 @@ def forget(
         run_logger().warning("%s", note)
     if dry_run:
         return _report(store, documents, notes, dry_run=True)
-    context = FlowRunContext.get()
-    assert context is not None
-    assert context.flow_run is not None
     runs: list[Run] = []
     # A run for each source, because a run can be rolled back only for one source.
     for name in dict.fromkeys(row.source for row in documents):
         rows = [row for row in documents if row.source == name]
-        run_id = str(context.flow_run.id) + (f"-{len(runs) + 1}" if runs else "")
+        run_id = str(flow_run.id) + (f"-{len(runs) + 1}" if runs else "")
         runs.append(store.forget(run_id, name, [row.doc_id for row in rows]))
         run_logger().info("Took %d documents of %s out of the table", len(rows), name)
         publish_run(store, runs[-1], source_assets(name, (row.path for row in rows)))

@@ -10,6 +10,7 @@ from typing import Annotated
 import distributed
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from prefect_ollama.blocks.documents import Identity, context_options, same_cut, same_options
@@ -192,7 +193,7 @@ def _ended(report: IngestReport, advanced: Advanced) -> IngestReport:
     Of a flow run that is tried again it is returned bare, with no message for the state: after a state, Prefect 3.9
     raises the error of the first try although the second went well (`FlowRunEngine.result`).
     """
-    again = _tries() > 1
+    again = flow_run.run_count > 1
     if advanced.fail_if_files_fail and report.failed and not report.dry_run:
         error = DocumentsFailed(
             f"{len(report.failed)} of {len(report.files)} files are not stored whole, the first: "
@@ -298,17 +299,8 @@ def _dismiss_workers() -> None:
 
 
 def _run_id() -> str:
-    context = FlowRunContext.get()
-    assert context is not None
-    assert context.flow_run is not None
-    tries = _tries()
-    return str(context.flow_run.id) + (f"-{tries}" if tries > 1 else "")
-
-
-def _tries() -> int:
-    """How many times Prefect has started this flow run, this time included."""
-    context = FlowRunContext.get()
-    return context.flow_run.run_count if context is not None and context.flow_run is not None else 1
+    # Names of runs are unique in a table's log, so a second try of a flow run needs another one.
+    return f"{flow_run.id}-{flow_run.run_count}" if flow_run.run_count > 1 else str(flow_run.id)
 
 
 def _maintain(place: StoreSpec, maintenance_process: MaintenanceProcess) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prefect.assets import Asset
-from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
 from prefect.types import SecretDict
 
 from prefect_ollama.blocks.documents import PARTIAL, STORED, Document, Run
@@ -158,10 +158,7 @@ def re_embed(
     ]
     # Before the swap: a document that is lost here would be gone for readers.
     _refuse_losses(before, reports)
-    context = FlowRunContext.get()
-    assert context is not None
-    assert context.flow_run is not None
-    swapped = store.swap_in(str(context.flow_run.id))
+    swapped = store.swap_in(str(flow_run.id))
     publish_run(store, swapped, _assets(before))
     return swapped
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
 
 from prefect_ollama.blocks.documents import Run
 from prefect_ollama.blocks.lance import Store, Undo
@@ -79,10 +79,8 @@ def roll_back(
     """
     refuse_empty_tabs()
     sign_flow_run()
-    context = FlowRunContext.get()
-    name = str(context.flow_run.id) if context and context.flow_run else f"undo-{run_id}"
     store = Store.open(resolve_table(table))
-    undone = store.roll_back(run_id, name, including_later=including_later)
+    undone = store.roll_back(run_id, str(flow_run.id or f"undo-{run_id}"), including_later=including_later)
     run_logger().info("Rolled back %s: %s", run_id, dict(undone.counts))
     publish_run(store, undone, source_assets(undone.source))
     return undone

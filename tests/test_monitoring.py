@@ -87,7 +87,6 @@ def test_nodes_are_added_up_over_processes_whose_clocks_differ() -> None:
     assert (a.in_flight, b.in_flight) == (4, 2)
     assert a.now == pytest.approx(40)
     assert b.now == pytest.approx(5)
-    assert a.mean == pytest.approx(50)  # both processes kept it busy, for 16 s in all
     assert (a.state, a.breaker, a.p50, a.p95) == ("works", "closed", 0.5, 1.0)
     assert (never.state, never.breaker, never.texts) == ("unknown", "", 0)
     assert live.timeline.nodes == ["a", "b"]

@@ -42,7 +42,6 @@ class NodeNow:
         texts: Texts whose vector came from it.
         share: Part of all texts, 0 to 1.
         now: Texts a second in the last seconds.
-        mean: Texts a second while it had work, 0 before its first answer.
         in_flight: Requests in flight.
         p50: Median seconds of a request, the mean over the processes.
         p95: 95th percentile of the seconds of a request, the largest of all processes.
@@ -60,7 +59,6 @@ class NodeNow:
     texts: int = 0
     share: float = 0.0
     now: float = 0.0
-    mean: float = 0.0
     in_flight: int = 0
     p50: float = 0.0
     p95: float = 0.0
@@ -157,7 +155,6 @@ class LiveNodes:
             texts=tally.texts,
             share=tally.texts / total,
             now=tally.rate(now, min(max(NOW, 2 * p50), LONGEST_NOW)),
-            mean=sum(node.texts + node.wasted for node in stats) / busy if busy else 0.0,
             in_flight=in_flight,
             p50=p50,
             p95=max(node.p95 for node in stats),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Piece, RawPage
+from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Piece, RawPage, letters_and_digits
 from prefect_ollama.tasks.parsing.pdf._paragraph_breaks import BULLETS
 from prefect_ollama.tasks.parsing.pdf._table_header import is_period, is_unit
 
@@ -18,8 +18,6 @@ _LONGEST: Final = 200
 _NUMBER: Final = re.compile(r"(?:§\s*)?(\d{1,3}(?:\.\d{1,3}){0,5})\.?\s+(?=\S)")
 # A heading has at least two letters; numbers and signs alone are labels of pictures or pages.
 _LETTERS: Final = re.compile(r"[^\W\d_]")
-# Titles of the outline and of the page differ in spaces and signs.
-_NOT_WORDS: Final = re.compile(r"[\W_]+")
 # The outline may leave out the number of a chapter, or have one that the page does not show.
 _PREFIX: Final = re.compile(r"(?:chapter|kapitel|chapitre|part|teil|appendix|anhang|section)?[\divxlc]*")
 # Type that is this many times larger than the text is that of a heading.
@@ -177,7 +175,7 @@ def _by_outline(pages: list[RawPage], outline: list[tuple[int, str, int]]) -> di
     """Find the pieces on their pages that the outline names."""
     wanted: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
     for level, title, number in outline:
-        key = _key(title)
+        key = letters_and_digits(title)
         if key:
             wanted[number - 1].append((key, level))
     found: dict[int, int] = {}
@@ -188,7 +186,7 @@ def _by_outline(pages: list[RawPage], outline: list[tuple[int, str, int]]) -> di
         longest = 1.5 * max(len(key) for key, _ in entries) + 40
         lasts = {key[-1] for key, _ in entries}
         keys = [
-            (_key(piece.text), piece)
+            (letters_and_digits(piece.text), piece)
             for piece in page.pieces
             if len(piece.text) <= longest
             and piece.lines <= 4
@@ -200,10 +198,6 @@ def _by_outline(pages: list[RawPage], outline: list[tuple[int, str, int]]) -> di
             if same:  # Rather the heading than a running head that repeats it.
                 found[id(max(same, key=lambda piece: piece.size))] = min(level, 6)
     return found
-
-
-def _key(text: str) -> str:
-    return _NOT_WORDS.sub("", text).casefold()
 
 
 def _same(key: str, wanted: str) -> bool:

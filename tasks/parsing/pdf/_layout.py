@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+# Everything except letters and digits: spaces and signs differ between a page, its outline, OCR and comments.
+_NOT_WORDS: Final = re.compile(r"[\W_]+")
 # Coordinates and sizes of pieces are whole numbers: tenths of a point.
 SCALE: Final = 10.0
 # Footnotes are set in type smaller than this part of that of the text.
@@ -162,6 +164,11 @@ class RawPage:
     def characters(self) -> int:
         """Characters on the page, white space not counted."""
         return sum(len("".join(piece.text.split())) for piece in self.pieces)
+
+
+def letters_and_digits(text: str) -> str:
+    """Return a text without spaces, signs and case, to compare it with another one."""
+    return _NOT_WORDS.sub("", text).casefold()
 
 
 def table_piece(table: Table) -> Piece:

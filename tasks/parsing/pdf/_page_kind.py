@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from prefect_ollama.tasks.parsing.pdf._layout import Piece, RawPage
+from prefect_ollama.tasks.parsing.pdf._layout import Piece, RawPage, letters_and_digits
 
 # A page with fewer characters than this may be a scan, if it has pictures.
 _FEW_IF_ALL_PICTURE: Final = 200
@@ -21,8 +21,6 @@ _ALL_PICTURE: Final = 0.9
 _UNKNOWN: Final = re.compile(rb"\xef(?:\xbf\xbd|[\x80-\xa3])|\xee|[\x00-\x08\x0b-\x1f]")
 # A text is garbled if a larger part of its characters is unknown.
 _GARBLED: Final = 0.2
-# Text of OCR and of the page are compared by letters and digits, because OCR sees other spaces.
-_WORDS: Final = re.compile(r"[\W_]+")
 
 
 def is_sparse(text: bytes) -> bool:
@@ -56,13 +54,11 @@ def keep_beside(page: RawPage, before: RawPage, why: str) -> None:
     """
     page.comments, page.files, page.hidden = before.comments, before.files, before.hidden
     if why == "scanned":
-        read = "".join(_WORDS.sub("", piece.text) for piece in page.pieces).casefold()
+        read = "".join(letters_and_digits(piece.text) for piece in page.pieces)
         page.pieces += [
             piece
             for piece in before.pieces
-            if piece.text
-            and _WORDS.sub("", piece.text).casefold() not in read
-            and not is_mostly_unknown(piece)
+            if piece.text and letters_and_digits(piece.text) not in read and not is_mostly_unknown(piece)
         ]
 
 

@@ -7,7 +7,6 @@ from another, such as the number of an invoice, stays on every page.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 from prefect_ollama.tasks.parsing.dropped import Dropped
-from prefect_ollama.tasks.parsing.pdf._layout import RawPage
+from prefect_ollama.tasks.parsing.pdf._layout import RawPage, letters_and_digits
 from prefect_ollama.tasks.parsing.pdf._margin_lines import (
     MIN_PAGES,
     SAME_HEIGHT,
@@ -38,8 +37,6 @@ _MIN_SHARE: Final = 0.1
 _MIN_TITLE: Final = 4
 # In a file with no more pages, a head may be there only twice, on two left or two right pages.
 _SHORT_FILE: Final = 5
-# Everything except letters and digits, which is ignored when lines are compared.
-_NOT_WORDS: Final = re.compile(r"[\W_]+")
 
 
 @dataclass(slots=True)
@@ -207,6 +204,5 @@ def _on_like_pages(group: _Group, count: int) -> bool:
     )
 
 
-@lru_cache(maxsize=4096)
-def _words(text: str) -> str:
-    return _NOT_WORDS.sub("", text).casefold()
+# The same few lines are compared on every page.
+_words: Final = lru_cache(maxsize=4096)(letters_and_digits)

@@ -22,7 +22,7 @@ from prefect_ollama.tasks.parsing.pdf._layout import (
     Table,
     table_piece,
 )
-from prefect_ollama.tasks.parsing.pdf._stext import TextBlock
+from prefect_ollama.tasks.parsing.pdf._stext import TextBlock, block_of
 from prefect_ollama.tasks.parsing.pdf._table_columns import Word
 from prefect_ollama.tasks.parsing.pdf._table_grid import tables_in
 from prefect_ollama.tasks.parsing.pdf._table_header import header_rows
@@ -132,23 +132,11 @@ def _without(
             if k < len(block.lines) and (i, k) not in taken:
                 continue
             if k > start:
-                yield _part(block, start, k)
+                part = block_of(block.lines[start:k], block.texts[start:k])
+                yield part._replace(even=block.even)
             if (i, k) in at:
                 yield at[i, k]
             start = k + 1
-
-
-def _part(block: TextBlock, start: int, end: int) -> TextBlock:
-    lines = block.lines[start:end]
-    return TextBlock(
-        min(line[0] for line in lines),
-        min(line[1] for line in lines),
-        max(line[2] for line in lines),
-        max(line[3] for line in lines),
-        lines,
-        block.texts[start:end],
-        block.even,
-    )
 
 
 def tables_of_rows(page: RawPage) -> None:
