@@ -13,11 +13,11 @@ DEPTH: Final = 150
 
 # Weight of the words' scores for a short question; the vectors' have the rest. docs/searching.md has the figures
 # by which these three numbers were chosen.
-TEXT_WEIGHT: Final = 0.4
+TEXT_WEIGHT: Final = 0.45
 
 # Most different words of a short question. Many words of a longer one say how to answer, and are in no passage that
 # answers, but BM25 counts rare ones most. So the weight of words falls with their number.
-SHORT_QUESTION_WORDS: Final = 12
+SHORT_QUESTION_WORDS: Final = 11
 
 
 class Scored(NamedTuple):
