@@ -92,5 +92,5 @@ def api_proxy(api_url: str) -> Iterator[ApiProxy]:
 
         asyncio.run_coroutine_threadsafe(end(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(240)
         loop.close()

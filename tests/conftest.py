@@ -17,7 +17,8 @@ os.environ.update(
     PREFECT_PROFILES_PATH=str(Path(_HOME.name) / "profiles.toml"),
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
     DO_NOT_TRACK="1",
-    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="60",
+    # A server that starts is awaited; the bound only ends the wait for one that never does.
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="240",
     # One write a second instead of one for each event and five seconds of delay.
     PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE="100",
     PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE="50",
@@ -89,5 +90,5 @@ def dask_workers(prefect_server: str) -> Iterator[str]:
         WorkerCluster(1, 8, env=env, security=security) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        client.wait_for_workers(2, timeout=120)
+        client.wait_for_workers(2, timeout=240)
         yield cluster.scheduler_address

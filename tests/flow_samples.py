@@ -113,6 +113,6 @@ def reset(nodes: Iterable[Node]) -> None:
 
 def latest_artifact(server: str, key: str) -> str:
     """What the newest artifact of this key shows: Markdown, or a table as JSON."""
-    answer = httpx.get(f"{server}/artifacts/{key}/latest", trust_env=False, timeout=30)
+    answer = httpx.get(f"{server}/artifacts/{key}/latest", trust_env=False, timeout=240)
     assert answer.is_success, answer.text
     return str(answer.json()["data"])

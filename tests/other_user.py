@@ -27,7 +27,7 @@ def as_other(script: str, *arguments: str | Path) -> str:
         cwd="/",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

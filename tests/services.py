@@ -8,35 +8,26 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
-R = TypeVar("R")
+from tests.nodes.ports import bound
+from tests.waiting import until
 
 BIN = Path(sys.executable).parent
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
+    """A port that no client gets for its own end before a server listens there."""
+    with bound() as free:
         return int(free.getsockname()[1])
-
-
-def until(read: Callable[[], R | None], *, seconds: float = 120, why: Callable[[], str] = str) -> R:
-    """What `read` gives as soon as it gives something; `why` tells what went wrong if it never does."""
-    deadline = time.monotonic() + seconds
-    while not (found := read()):
-        assert time.monotonic() < deadline, why()
-        time.sleep(0.1)
-    return found
 
 
 @dataclass
@@ -72,14 +63,14 @@ class Service:
         """End it as systemd and Docker do: it alone is asked, and may look after its own."""
         assert self.process is not None
         self.process.terminate()
-        self.process.wait(60)
+        self.process.wait(240)
 
     def kill(self) -> None:
         """All of its group at once, as when the power fails."""
         assert self.process is not None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(30)
+        self.process.wait(240)
 
 
 @dataclass
@@ -133,7 +124,7 @@ class Place:
             if service.running():
                 service.process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    service.process.wait(30)
+                    service.process.wait(240)
             service.kill()
 
 
@@ -210,7 +201,7 @@ def prefect_server(place: Place, *command: str, **env: str) -> Iterator[tuple[Ap
     with (
         place.serving("server", *start, env={"PREFECT_SERVER_UI_API_URL": url, **env}) as service,
         httpx.Client(
-            base_url=url, timeout=30
+            base_url=url, timeout=240
         ) as client,  # closed first: the server waits for open connections
     ):
         api = Api(client)

@@ -49,7 +49,7 @@ class Terminal:
     def _text(self) -> str:
         return self._said.decode(errors="replace")
 
-    def wait_for(self, is_there: Callable[[str], bool], *, seconds: float = 90) -> float:
+    def wait_for(self, is_there: Callable[[str], bool], *, seconds: float = 240) -> float:
         """Wait until what was written is as wanted; return how many seconds after the start that was."""
         with self._news:
             self._news.wait_for(lambda: is_there(self._text()) or self._over, timeout=seconds)
@@ -90,6 +90,6 @@ class Terminal:
     ) -> None:
         if self.process.poll() is None:
             os.killpg(self.process.pid, 9)
-            self.process.wait(30)
+            self.process.wait(240)
         os.close(self._theirs)
         os.close(self._ours)

@@ -23,7 +23,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_ollama.tasks.monitoring.events import PREFIX, EventName
 from tests import services
-from tests.services import BIN, Place, until
+from tests.services import BIN, Place
+from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "deployments" / "automations").glob("*.yaml"))

@@ -36,7 +36,7 @@ class Api:
     """The server as the UI speaks with it."""
 
     def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, trust_env=False, timeout=30)
+        self.http = httpx.Client(base_url=url, trust_env=False, timeout=240)
 
     def post(self, path: str, body: Any = None) -> Any:
         return call(self.http, "POST", path, json=body or {}).json()
@@ -75,7 +75,7 @@ class Api:
 @pytest.fixture(scope="module")
 def api(prefect_server: str) -> Api:
     register = [sys.executable, "-m", "prefect", "block", "register", "-m", "prefect_ollama.blocks"]
-    done = subprocess.run(register, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(register, capture_output=True, text=True, timeout=240, check=True)
     assert "4 blocks" in done.stdout, done.stdout
     return Api(prefect_server)
 
@@ -129,7 +129,7 @@ def test_saved_blocks_are_found_by_slug_through_the_entry_point(api: Api, name: 
     LanceTable(uri=str(tmp_path), table="papers").save(name)
     code = f"from prefect.blocks.core import Block; print(Block.load('lance-table/{name}').table)"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=True, cwd=tmp_path
     )
     assert done.stdout.strip() == "papers"
 
@@ -229,7 +229,7 @@ def test_a_server_that_cannot_be_reached_is_said_to_be(api: Api, tmp_path: Path)
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
         env={**os.environ, **settings},
         cwd=tmp_path,

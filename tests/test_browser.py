@@ -19,7 +19,8 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_play
 from tests.flow_samples import manifest, write_folder
 from tests.nodes import Node, nodes
 from tests.raw_node import RawNode, answer
-from tests.services import BIN, Api, Place, prefect_server, until
+from tests.services import BIN, Api, Place, prefect_server
+from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"

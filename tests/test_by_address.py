@@ -120,7 +120,7 @@ def test_the_home_is_the_one_that_prefect_has(
         env={"HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin", **environment},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     found, asked, home = json.loads(done.stdout.splitlines()[-1])

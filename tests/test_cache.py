@@ -160,7 +160,7 @@ class TestGetAndPut:
         barrier = threading.Barrier(4)
 
         def work(start: int) -> None:
-            barrier.wait(30)
+            barrier.wait(240)
             for first in range(start, start + 60, 3):
                 assert_holds(cache, fill(cache, range(first, first + 6)))
 
@@ -497,7 +497,7 @@ class TestEarlierFormat:
 
         def work(_: int) -> None:
             each = again(cache)
-            barrier.wait(30)
+            barrier.wait(240)
             self.assert_all(each)
 
         with ThreadPoolExecutor(4) as pool:
@@ -522,7 +522,7 @@ class TestEarlierFormat:
             "Path.unlink = killed\n"
             "VectorCache(CacheSpec(sys.argv[1])).stats()\n"
         )
-        done = subprocess.run([sys.executable, "-c", code, str(earlier), str(step)], timeout=60, check=False)
+        done = subprocess.run([sys.executable, "-c", code, str(earlier), str(step)], timeout=240, check=False)
         assert done.returncode == -signal.SIGKILL
         assert len(files(earlier, ".segment")) == 4 - step
         self.assert_all(cache)

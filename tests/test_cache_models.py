@@ -76,7 +76,7 @@ def test_processes_that_meet_a_model_at_once_agree(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
     for process in at_once:
-        process.communicate("go\n", timeout=60)
+        process.communicate("go\n", timeout=240)
         assert process.returncode == 0
     assert 1 <= len(models(tmp_path)) <= len(at_once)
     assert len({cache(tmp_path).model_id(fingerprint(cosine=1 - k * 1e-7)) for k in range(6)}) == 1

@@ -100,7 +100,7 @@ def command(*arguments: object, cwd: Path, **env: str) -> subprocess.CompletedPr
         env={**os.environ, "COLUMNS": "80", **env},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=240,
     )
 
 
@@ -201,7 +201,7 @@ def test_the_shell_completes_commands_and_options(
         ("search --li", {"--limit"}),
         ("ingest --max", {"--max-tokens"}),
     ):
-        done = subprocess.run(["bash", "-c", ask.format(typed)], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(["bash", "-c", ask.format(typed)], capture_output=True, text=True, timeout=240)
         assert words <= set(done.stdout.split()), done.stderr
 
 
@@ -457,7 +457,7 @@ def test_a_fresh_machine_needs_nothing(hostile: Path, tmp_path: Path) -> None:
 
     def run(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-m", "prefect_ollama", *map(str, arguments)]
-        return subprocess.run(line, cwd=hostile, env=fresh | env, capture_output=True, text=True, timeout=180)
+        return subprocess.run(line, cwd=hostile, env=fresh | env, capture_output=True, text=True, timeout=240)
 
     done = run("ingest", samples / "tides.pdf")
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.context import FlowRunContext
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Failed, Pending, Running, State
 
@@ -28,6 +30,7 @@ from prefect_ollama.flows.runner import server_watch
 from prefect_ollama.flows.runner._task_run_states import Ended, report, tell_again
 from prefect_ollama.tasks.prefect_state.crashed_runs import HOST, PROCESS, settle_interrupted, sign_flow_run
 from tests import dask_tasks as tasks
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -78,16 +81,15 @@ def state_of(client: SyncPrefectClient, flow_run_id: UUID) -> str:
 
 def recorded(client: SyncPrefectClient, task_run_id: UUID, name: str) -> State[Any]:
     """The state of a task run, once the server has written down one of this name."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
+
+    def read() -> State[Any] | None:
+        with contextlib.suppress(ObjectNotFound):
             state = client.read_task_run(task_run_id).state
-        except Exception:
-            state = None
-        if state is not None and state.name == name:
-            return state
-        assert time.monotonic() < deadline, state
-        time.sleep(0.1)
+            if state is not None and state.name == name:
+                return state
+        return None
+
+    return until(read, why=lambda: f"the task run never was {name}")
 
 
 class TestSigned:
@@ -197,9 +199,7 @@ def test_a_server_that_stays_away_is_named(prefect_server: str, monkeypatch: pyt
             with pytest.raises(ServerLost, match="has not answered") as caught:
                 server_watch.wait_for_server()
             seen.update(error=caught.value, watch=watch)
-            deadline = time.monotonic() + 20
-            while watch.missed < 3 and time.monotonic() < deadline:
-                time.sleep(0.01)
+            until(lambda: watch.missed >= 3)
             watch.close()
 
     waits()

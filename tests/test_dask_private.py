@@ -62,7 +62,7 @@ def cluster(prefect_server: str) -> Iterator[WorkerCluster]:
         WorkerCluster(1, 1, env={"PREFECT_API_URL": prefect_server}) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
-        client.wait_for_workers(2, timeout=120)
+        client.wait_for_workers(2, timeout=240)
         yield cluster
 
 
@@ -170,7 +170,7 @@ class TestScratch:
             "import os, signal; from prefect_ollama.flows.runner._scratch_folder import Scratch\n"
             "print(Scratch().path, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
         assert done.returncode == -signal.SIGKILL
         left = Path(done.stdout.strip())
         assert left.exists()

@@ -21,7 +21,8 @@ import prefect_ollama.flows
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from tests.flow_samples import manifest, write_folder
 from tests.nodes import Node, nodes
-from tests.services import BIN, Api, Place, Service, prefect_server, until
+from tests.services import BIN, Api, Place, Service, prefect_server
+from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
 DEPLOYMENTS = ROOT / "deployments"
@@ -83,7 +84,7 @@ def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:
     assert verify, "apt-get install systemd"
     copy = tmp_path / unit.name
     copy.write_text(text.replace("/opt/prefect-ollama/bin", str(BIN)), encoding="utf-8")
-    done = subprocess.run([verify, "verify", copy], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([verify, "verify", copy], capture_output=True, text=True, timeout=240)
     assert (done.returncode, done.stderr) == (0, "")
 
 

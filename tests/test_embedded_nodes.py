@@ -71,7 +71,7 @@ def test_nodes_end_when_their_owner_is_killed(how: str) -> None:
     node = next(process for process in family if "prefect_ollama.blocks.embedded" in process.cmdline())
     owner.kill()
     owner.communicate()
-    psutil.wait_procs([node], timeout=20)
+    psutil.wait_procs([node], timeout=240)
     assert not node.is_running()
     for process in family:
         if process.is_running():
@@ -133,7 +133,7 @@ def test_serve_stops_in_good_order(number: signal.Signals) -> None:
     assert process.stdout is not None
     assert httpx.get(process.stdout.readline().strip()).text == "Ollama is running"
     process.send_signal(number)
-    rest, _ = process.communicate(timeout=30)
+    rest, _ = process.communicate(timeout=240)
     assert rest == ("done\n" if number == signal.SIGINT else "")
     assert process.returncode == (0 if number == signal.SIGINT else -number)
 

@@ -37,7 +37,7 @@ TOO_LONG = "word " * 511
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[httpx.Client]:
-    with EmbeddedNodes(1) as nodes, httpx.Client(base_url=nodes.urls[0], timeout=30) as client:
+    with EmbeddedNodes(1) as nodes, httpx.Client(base_url=nodes.urls[0], timeout=240) as client:
         yield client
 
 
@@ -276,7 +276,7 @@ def test_a_host_header_that_is_none_or_two_is_refused(node: httpx.Client, hosts:
 
 def raw(node: httpx.Client, request: bytes) -> bytes:
     """What the node answers to bytes; it may close before it has read them all."""
-    with socket.create_connection((node.base_url.host, node.base_url.port), timeout=30) as connection:
+    with socket.create_connection((node.base_url.host, node.base_url.port), timeout=240) as connection:
         with contextlib.suppress(OSError):
             connection.sendall(request)
         answer = b""
@@ -405,7 +405,7 @@ def test_the_command_names_a_port_that_it_cannot_have() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for port, words in ((taken.getsockname()[1], "another program listens there"), (70000, "is no port")):
             command = (sys.executable, "-m", "prefect_ollama", "node", "--port", str(port))
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=240)
             assert done.returncode == 2
             assert words in done.stderr
             assert "Traceback" not in done.stderr
@@ -429,7 +429,7 @@ class WatchedModel(EmbeddingModel):
 
     def embed(self, ids: list[int]) -> npt.NDArray[np.float32]:
         self.began.set()
-        assert self.may_go_on.wait(30)
+        assert self.may_go_on.wait(240)
         self.embedded.append(ids)
         return super().embed(ids)
 
@@ -444,11 +444,11 @@ def watched() -> Iterator[tuple[WatchedModel, httpx.Client]]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with httpx.Client(base_url=url, timeout=30) as client:
+        with httpx.Client(base_url=url, timeout=240) as client:
             yield model, client
         model.may_go_on.set()
         server.should_exit = True
-        thread.join(30)
+        thread.join(240)
         assert not thread.is_alive()
 
 
@@ -456,7 +456,7 @@ def test_answers_other_requests_while_it_embeds(watched: tuple[WatchedModel, htt
     model, client = watched
     with ThreadPoolExecutor(1) as pool:
         long = pool.submit(embed, client, "a text")
-        assert model.began.wait(30)
+        assert model.began.wait(240)
         assert client.get("/api/ps").status_code == 200
         assert embed(client, "x", truncate="no").status_code == 400
         assert not long.done()
@@ -468,7 +468,7 @@ def test_serves_one_request_whole_before_the_next(watched: tuple[WatchedModel, h
     model, client = watched
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(embed, client, ["one", "one", "one"])
-        assert model.began.wait(30)
+        assert model.began.wait(240)
         second = pool.submit(embed, client, "two")
         model.may_go_on.set()
         assert (first.result().status_code, second.result().status_code) == (200, 200)
@@ -481,7 +481,7 @@ def test_a_client_that_goes_away_frees_the_node(watched: tuple[WatchedModel, htt
     body = json.dumps({"model": "all-minilm", "input": [FITS] * 200})
     gone = http.client.HTTPConnection(client.base_url.host, client.base_url.port)
     gone.request("POST", "/api/embed", body)
-    assert model.began.wait(30)
+    assert model.began.wait(240)
     gone.close()
     model.may_go_on.set()
     assert embed(client, "a text").status_code == 200
@@ -497,5 +497,5 @@ def test_stops_without_working_off_the_queue(
     waiting = http.client.HTTPConnection(client.base_url.host, client.base_url.port)
     waiting.request("POST", "/api/embed", body)
     request.addfinalizer(waiting.close)
-    assert model.began.wait(30)
+    assert model.began.wait(240)
     # The fixture stops the node now, and fails if it does not end in time.

@@ -209,7 +209,7 @@ store.forget("killed", "/a", [each.doc_id for each in store.manifest("/a")][:2])
 
 @pytest.mark.slow
 def test_a_kill_between_the_two_commits_is_gone_on_with(store: Store, spec: StoreSpec) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, spec.uri], timeout=100, check=False)
+    done = subprocess.run([sys.executable, "-c", KILLED, spec.uri], timeout=240, check=False)
     assert done.returncode == -9
     assert len(chunk_rows(store)) == 12
     assert len(store.manifest("/a")) == 3
@@ -283,7 +283,7 @@ def command(
         stdin=stdin,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=240,
         check=False,
         **more,
     )
@@ -332,7 +332,7 @@ def test_at_a_terminal_it_asks(store: Store, spec: StoreSpec, answer: bytes, lef
     while b"[y/N]" not in said:
         said += os.read(ours, 4096)
     os.write(ours, answer)
-    out, _ = process.communicate(timeout=100)
+    out, _ = process.communicate(timeout=240)
     os.close(ours)
     assert process.returncode == (0 if left == 3 else 1)
     assert b"would be taken out" in said

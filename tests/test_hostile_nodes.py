@@ -32,9 +32,10 @@ from prefect_ollama.blocks.nodes.check import check_node
 from prefect_ollama.blocks.nodes.discovery import discover
 from prefect_ollama.blocks.nodes.running_models import loaded_models
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
-from prefect_ollama.blocks.nodes.verification import verify_cluster
+from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_cluster
 from tests.nodes import Node, expected_vector
 from tests.raw_node import RawNode, Reply, answer, chunked
+from tests.waiting import all_nodes_awaited
 
 T = TypeVar("T")
 MODEL = ModelSpec("m")
@@ -55,6 +56,11 @@ def ask(
 
     with RawNode(replies) as raw:
         return asyncio.run(run(raw.url))
+
+
+def verified(*nodes: NodeSpec) -> VerifiedCluster:
+    with all_nodes_awaited():
+        return asyncio.run(verify_cluster(ClusterSpec(nodes, MODEL)))
 
 
 def unit(floats: int) -> list[float]:
@@ -306,7 +312,7 @@ def test_one_malformed_answer_leaves_the_healthy_node_to_work(path: str, body: A
     }
     with Node(models=["m"], dimension=16) as good, RawNode(replies) as bad:
         each = (NodeSpec("bad", bad.url), NodeSpec("good", good.url))
-        proven = asyncio.run(verify_cluster(ClusterSpec(each, MODEL)))
+        proven = verified(*each)
     assert set(proven.verifications) == {"good"}
     error = proven.left_out["bad"]
     assert type(error) is NodeAnswerError
@@ -584,7 +590,7 @@ def test_the_vectors_of_a_hostile_neighbour_do_not_matter() -> None:
             }
             with RawNode(replies) as bad:
                 each = (NodeSpec("bad", bad.url), NodeSpec("good", good.url))
-                proven = asyncio.run(verify_cluster(ClusterSpec(each, MODEL)))
+                proven = verified(*each)
             assert set(proven.verifications) == {"good"}
             np.testing.assert_allclose(
                 proven.reference.canary(SHORT[0]), expected_vector(SHORT[0], 16), atol=1e-5

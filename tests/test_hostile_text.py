@@ -200,7 +200,7 @@ def test_json_says_the_same_as_the_table(run: Any, table: Path) -> None:
 
 
 def artifacts(api: str) -> list[dict[str, Any]]:
-    return httpx.post(f"{api}/artifacts/filter", json={"sort": "CREATED_DESC"}, timeout=60).json()
+    return httpx.post(f"{api}/artifacts/filter", json={"sort": "CREATED_DESC"}, timeout=240).json()
 
 
 def assert_plain(markdown: str) -> None:
@@ -266,8 +266,8 @@ def test_no_secret_in_any_form_and_no_hostile_name_reaches_what_prefect_shows(
     EventsWorker.drain_all()
     made = artifacts(prefect_server)[:5]
     assert {"ingest-report", "ingest-nodes", "ingest-progress", "nodes"} <= {each["key"] for each in made}
-    events = httpx.post(f"{prefect_server}/events/filter", json={"limit": 50}, timeout=60).text
-    logs = httpx.post(f"{prefect_server}/logs/filter", json={"limit": 200}, timeout=60).text
+    events = httpx.post(f"{prefect_server}/events/filter", json={"limit": 50}, timeout=240).text
+    logs = httpx.post(f"{prefect_server}/logs/filter", json={"limit": 200}, timeout=240).text
     assert report.failed
     for artifact in made:
         assert_plain(str(artifact["description"]))

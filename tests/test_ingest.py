@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ import pymupdf
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import TaskRun
 from prefect.client.schemas.sorting import TaskRunSort
 from prefect.filesystems import LocalFileSystem
 from prefect.settings import PREFECT_DEFAULT_RESULT_STORAGE_BLOCK, PREFECT_HOME, temporary_settings
@@ -55,6 +55,7 @@ from tests.flow_samples import (
 )
 from tests.killing import killed_as_they_start
 from tests.nodes import Node, nodes, poison, text_hash
+from tests.waiting import all_nodes_awaited, until
 
 PARSER_VERSION = format_of("a.pdf").version
 
@@ -84,7 +85,7 @@ def trio(running: list[Node]) -> list[Node]:
 def home(tmp_path: Path) -> Iterator[Path]:
     """A Prefect home of the test's own: its cache of vectors is empty."""
     home = tmp_path / "home"
-    with temporary_settings(updates={PREFECT_HOME: home}):
+    with temporary_settings(updates={PREFECT_HOME: home}), all_nodes_awaited():
         yield home
 
 
@@ -625,18 +626,18 @@ def test_a_list_of_files_and_a_pattern_name_their_sources(
 
 def states(report: IngestReport, count: int) -> list[tuple[str, str]]:
     """Name and state of the task runs of a run, once the server knows so many that have ended."""
-    deadline = time.monotonic() + 20
     flow_run = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(report.run_id)]))
-    while True:
+    runs: list[TaskRun] = []
+
+    def ended() -> list[tuple[str, str]] | None:
         with get_client(sync_client=True) as client:
-            runs = client.read_task_runs(
+            runs[:] = client.read_task_runs(
                 flow_run_filter=flow_run, sort=TaskRunSort.EXPECTED_START_TIME_ASC, limit=200
             )
-        ended = [(run.name, run.state_name or "") for run in runs if run.state and run.state.is_final()]
-        if len(ended) >= count:
-            return ended
-        assert time.monotonic() < deadline, f"{len(ended)} of {count} task runs have ended: {runs}"
-        time.sleep(0.1)
+        found = [(run.name, run.state_name or "") for run in runs if run.state and run.state.is_final()]
+        return found if len(found) >= count else None
+
+    return until(ended, why=lambda: f"fewer than {count} task runs have ended: {runs}")
 
 
 def test_what_was_embedded_and_not_stored_is_cached(
@@ -745,7 +746,7 @@ def test_a_killed_run_is_gone_on_with(
         node.control(texts_per_second=15)
     process = start(folder, place, trio, home, dask_workers)
     try:
-        trio[0].wait(timeout=60, texts_answered=40)
+        trio[0].wait(texts_answered=40)
     finally:
         process.kill()
         process.communicate()
@@ -786,7 +787,7 @@ def test_two_runs_at_once_over_one_folder_leave_what_one_leaves(
     shutil.rmtree(folder)
     write_folder(folder, [f"doc{n}" for n in range(6)], words=300)
     processes = [start(folder, place, trio, home, dask_workers, guarded=guarded) for _ in range(2)]
-    outputs = [process.communicate(timeout=100)[0] for process in processes]
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert all(orjson.loads(output)["ok"] for output in outputs)
     assert ingest(str(folder), trio).outcomes() == {"unchanged": 6}
@@ -806,7 +807,7 @@ def test_a_text_that_another_run_is_embedding_is_not_embedded_again(
         node.control(texts_per_second=4)
     processes = [start(folder, tmp_path / f"table{n}", trio, home, "-") for n in range(2)]
     try:
-        trio[0].wait(timeout=120, texts_answered=12)
+        trio[0].wait(texts_answered=12)
         if killed:
             processes[0].kill()
         outputs = [process.communicate(timeout=300)[0] for process in processes]
@@ -837,7 +838,7 @@ def test_two_runs_at_once_double_and_lose_nothing(
         for name in ("first", "second")
     ]
     processes = [start(folder, place, trio, home, dask_workers) for folder in folders]
-    outputs = [process.communicate(timeout=100)[0] for process in processes]
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     reports = [orjson.loads(output) for output in outputs]
     assert [report["outcomes"] for report in reports] == [{"stored": 6}] * 2
@@ -898,7 +899,7 @@ def test_a_file_that_kills_its_worker_takes_no_other_along(
         WorkerCluster(1, 4, env={"PREFECT_API_URL": prefect_server}) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
-        client.wait_for_workers(2, timeout=100)
+        client.wait_for_workers(2, timeout=240)
         client.register_plugin(Deadly("deadly.pdf"))
         flow = ingest_pdfs.with_options(task_runner=reaching(cluster))
         report = flow(str(folder), [node.url for node in trio], LanceTable(uri=str(place)))

@@ -6,7 +6,6 @@ import base64
 import logging
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from tests import feed
 from tests.api_proxy import api_proxy
 from tests.flow_samples import write_folder
 from tests.nodes import Node, nodes
+from tests.waiting import until
 
 UNLIKE = ({"texts_per_second": 80}, {"texts_per_second": 40}, {"texts_per_second": 20, "slots": 2})
 
@@ -73,13 +73,13 @@ def artifacts(report: IngestReport) -> dict[str, list[Artifact]]:
 def task_runs(report: IngestReport, last: str) -> list[TaskRun]:
     """The task runs of a run, once that of the last task is there: a server writes them down a moment later."""
     this = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(report.run_id)]))
-    deadline = time.monotonic() + 20
     with get_client(sync_client=True) as client:
-        while True:
+
+        def read() -> list[TaskRun] | None:
             found = client.read_task_runs(flow_run_filter=this)
-            if any(run.name.startswith(last) for run in found) or time.monotonic() > deadline:
-                return found
-            time.sleep(0.1)
+            return found if any(run.name.startswith(last) for run in found) else None
+
+        return until(read)
 
 
 def left_behind() -> list[str]:

@@ -86,7 +86,7 @@ def terminal() -> Iterator[Callable[[], str]]:
     reader.start()
 
     def said() -> str:
-        reader.join(20)
+        reader.join(240)
         return b"".join(got).decode()
 
     before, sys.stderr = sys.stderr, os.fdopen(theirs, "w", buffering=1)

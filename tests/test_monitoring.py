@@ -39,6 +39,7 @@ from prefect_ollama.tasks.monitoring.wording import (
 )
 from prefect_ollama.tasks.reporting import draw_timeline, section_markdown
 from tests.nodes import nodes
+from tests.waiting import until
 
 GIB = 2**30
 
@@ -286,11 +287,7 @@ def test_memory_is_asked_of_all_nodes_and_none_is_waited_for() -> None:
         running[2].kill()
         specs = tuple(NodeSpec(name, node.url) for name, node in zip("abc", running, strict=True))
         with ModelMemory(ClusterSpec(specs, model)) as memory:
-            waited = threading.Event()
-            for _ in range(200):
-                if memory.nodes:
-                    break
-                waited.wait(0.05)
+            until(lambda: memory.nodes)
         assert memory.nodes.keys() == {"a", "b", "c"}
         assert memory.nodes["c"] == NodeStatus.of(specs[2], model=model.name)
     assert not [thread for thread in threading.enumerate() if thread.name == "memory"]
@@ -409,7 +406,7 @@ def test_figures_are_posted_while_any_task_works_and_once_more_at_its_end() -> N
 
     with publishing("run", lambda: DispatchStats((node,), 0), send):
         with publishing("run", lambda: DispatchStats((), 0), lambda what: sent.clear()):
-            assert came.wait(10)
+            assert came.wait(240)
         node = stats("a", 2)
     count = len(sent)
     assert [each["name"] for each in sent[-1]["nodes"]] == ["a"]
@@ -418,7 +415,7 @@ def test_figures_are_posted_while_any_task_works_and_once_more_at_its_end() -> N
     assert sent == orjson.loads(orjson.dumps(sent))
     for thread in threading.enumerate():
         if thread.name == "stats":
-            thread.join(10)
+            thread.join(240)
     assert len(sent) == count
 
 

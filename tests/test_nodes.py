@@ -58,7 +58,7 @@ def node(shared: Node) -> Iterator[Node]:
 
 
 # One client for all: making one costs more than most of these tests. It keeps no connection.
-HTTP = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0), timeout=20)
+HTTP = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0), timeout=240)
 
 
 def embed(node: Node, texts: Any = TEXTS, *, timeout: float = 20, **more: Any) -> httpx.Response:
@@ -194,7 +194,7 @@ def test_keep_alive_pipelining_and_chunks(node: Node) -> None:
         b"%x\r\n%b\r\n%x;e=1\r\n%b\r\n0\r\n\r\n"
     ) % (half, body[:half], len(body) - half, body[half:])
     before = node.stats()["connections"]
-    with socket.create_connection(("127.0.0.1", node.port), timeout=20) as sock:
+    with socket.create_connection(("127.0.0.1", node.port), timeout=240) as sock:
         sock.sendall(whole + whole + chunked)
         answer = b"".join(iter(lambda: sock.recv(65536), b""))
     assert answer.count(b"HTTP/1.1 200 OK") == 3
@@ -205,7 +205,7 @@ def test_keep_alive_pipelining_and_chunks(node: Node) -> None:
 
 def test_idle_connections_are_closed_if_asked(node: Node) -> None:
     node.control(idle_timeout=0.01)
-    with socket.create_connection(("127.0.0.1", node.port), timeout=20) as sock:
+    with socket.create_connection(("127.0.0.1", node.port), timeout=240) as sock:
         assert sock.recv(1) == b""
 
 
@@ -537,7 +537,7 @@ def test_no_node_outlives_its_parent() -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as parent:
         assert parent.stdout is not None
         port = int(parent.stdout.readline())
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+        with socket.create_connection(("127.0.0.1", port), timeout=240) as sock:
             parent.kill()
             assert sock.recv(1) == b""
 

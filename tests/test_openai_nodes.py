@@ -36,6 +36,7 @@ from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_clu
 from prefect_ollama.tasks.dispatch import Dispatcher
 from tests.nodes import Node, expected_vector, nodes
 from tests.nodes.openai import Kind, OpenAIServer
+from tests.waiting import all_nodes_awaited
 
 MODEL = "nomic-embed-text"
 TEXTS = [f"The tide of day {number} is in the log." for number in range(5)]
@@ -87,7 +88,8 @@ def cluster(*given: OpenAIServer | Node, **more: Any) -> ClusterSpec:
 
 def prove(*given: OpenAIServer | Node, **more: Any) -> VerifiedCluster:
     """The same, proven."""
-    return asyncio.run(verify_cluster(cluster(*given, **more)))
+    with all_nodes_awaited():
+        return asyncio.run(verify_cluster(cluster(*given, **more)))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from pydantic import SecretStr
 from prefect_ollama.blocks.errors import ConfigurationError, DocumentError
 from prefect_ollama.tasks.parsing import REMEDIES, ParsedDocument, ParseOptions, Parser
 from tests import hostile
+from tests.waiting import until
 
 TIGHT = ParseOptions(memory_mb=100, cpu_seconds=1, wall_seconds=30)
 # For what takes much memory: that takes a second, more on a busy machine.
@@ -285,9 +285,7 @@ def test_a_child_that_does_nothing_at_all_is_killed_when_its_time_is_up(
 
     def stop_it_once_it_works() -> None:
         before = _ticks(pid)
-        deadline = time.monotonic() + 20
-        while _ticks(pid) < before + 5 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: _ticks(pid) >= before + 5)
         os.kill(pid, signal.SIGSTOP)
 
     helper = threading.Thread(target=stop_it_once_it_works)
@@ -355,10 +353,7 @@ def test_the_child_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         parent.kill()
-    deadline = time.monotonic() + 20
-    while _alive(child) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _alive(child)
+    until(lambda: not _alive(child))
 
 
 def _alive(pid: int) -> bool:

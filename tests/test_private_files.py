@@ -306,7 +306,7 @@ def test_command_line_imports_nothing_from_the_working_folder(shared: Path, tmp_
         env=os.environ | {"PREFECT_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert not (shared / "ran").exists()

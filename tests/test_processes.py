@@ -16,7 +16,7 @@ import pytest
 
 from tests.flow_samples import write_folder
 from tests.nodes import nodes
-from tests.services import until
+from tests.waiting import until
 
 MARK = "PREFECT_OLLAMA_TEST_MARK"
 
@@ -83,14 +83,14 @@ class Run:
     def ends(self) -> int:
         """Wait until it and all that it started have ended; return its exit status."""
         status = self.process.wait(240)
-        until(lambda: not self.processes(), seconds=60, why=lambda: f"left: {self.shown()}\n{self.said}")
+        until(lambda: not self.processes(), why=lambda: f"left: {self.shown()}\n{self.said}")
         return status
 
     def kill(self) -> None:
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        self.process.wait(30)
+        self.process.wait(240)
 
 
 @contextlib.contextmanager
@@ -169,7 +169,7 @@ def test_process_that_is_busy_in_a_library_ends_with_its_parent() -> None:
         try:
             assert poll == "None"
             parent.kill()
-            until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, seconds=30)
+            until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
         finally:
             with contextlib.suppress(psutil.Error):
                 child.kill()

@@ -160,7 +160,7 @@ def test_the_root_package_imports_the_rest_when_it_is_asked_for() -> None:
         "from prefect_ollama import open_corpus\n"
         "print(json.dumps([before, callable(open_corpus), 'prefect' in sys.modules]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [[], True, False]
 
@@ -212,7 +212,7 @@ def test_rooms_work_without_prefect_and_dask() -> None:
         [sys.executable, "-c", code, json.dumps([*wanted, "prefect_ollama.node"])],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         cwd=ROOT / "samples",
     )
     assert done.returncode == 0, done.stderr

@@ -169,7 +169,7 @@ def test_the_order_of_the_search_stays_if_the_endpoint_fails(
 
 def test_a_slow_or_absent_endpoint_is_not_waited_for(endpoint: Endpoint, table: StoreSpec) -> None:
     def slow(texts: list[str]) -> tuple[int, bytes]:
-        endpoint.go_on.wait(60)
+        endpoint.go_on.wait(240)
         return 200, b"{}"
 
     endpoint.answer = slow

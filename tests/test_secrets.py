@@ -83,7 +83,7 @@ for given in (False, True, False):
 """
     arguments = [sys.executable, "-c", program, str(tmp_path / "spec"), ticket]
     said = subprocess.run(
-        arguments, input=TOKEN + "\n", capture_output=True, text=True, timeout=60, check=True
+        arguments, input=TOKEN + "\n", capture_output=True, text=True, timeout=240, check=True
     )
     shown, before, given, after = said.stdout.splitlines()
     assert MASK in shown
@@ -167,7 +167,7 @@ class TestWorkers:
             WorkerCluster(1, 1, env={"PREFECT_API_URL": prefect_server}) as cluster,
             distributed.Client(cluster, set_as_default=False) as client,
         ):
-            client.wait_for_workers(2, timeout=120)
+            client.wait_for_workers(2, timeout=240)
             worker_secrets = WorkerSecrets(client, "test-run", ROLES, cluster.keys if own else None)
             worker_secrets.of({"a": for_nodes}, "embed")
             worker_secrets.of({"a": for_all}, None)

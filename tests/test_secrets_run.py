@@ -159,7 +159,7 @@ def on_the_server(url: str) -> str:
     assert APILogWorker.drain_all(timeout=30)
     EventsWorker.drain_all()
     told = {}
-    with httpx.Client(base_url=url, trust_env=False, timeout=60) as api:
+    with httpx.Client(base_url=url, trust_env=False, timeout=240) as api:
         for what in ("flow_runs", "task_runs", "logs", "artifacts", "events", "block_documents"):
             answer = api.post(f"/{what}/filter", json={})
             assert answer.is_success, answer.text
@@ -255,7 +255,7 @@ def test_a_run_whose_workers_die_shows_no_secret(
         WorkerCluster(1, 4, env={"PREFECT_API_URL": prefect_server}) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
-        client.wait_for_workers(2, timeout=100)
+        client.wait_for_workers(2, timeout=240)
         client.register_plugin(Deadly("deadly.pdf"))
         flow = ingest_pdfs.with_options(task_runner=reaching(cluster))
         report = flow(str(folder), configured(gang, secret), table, reading=reading)

@@ -158,7 +158,7 @@ def test_a_process_without_prefect_finds_the_embedded_model_and_the_password(
         env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", **environment},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     assert tuple(json.loads(done.stdout.splitlines()[-1])) == found

@@ -71,7 +71,7 @@ def assert_ended(place: Place, terminal: Terminal, status: int) -> None:
     assert "Traceback" not in said
     assert "Error" not in said
     assert terminal.is_sane()
-    _, alive = psutil.wait_procs(place.left(), timeout=20)
+    _, alive = psutil.wait_procs(place.left(), timeout=240)
     assert not alive
 
 
@@ -91,9 +91,9 @@ PHASES: dict[str, Callable[[str], bool]] = {
 @pytest.mark.parametrize("phase", PHASES)
 def test_ctrl_c_in_an_ingest(place: Place, phase: str) -> None:
     with place.ingest() as terminal:
-        terminal.wait_for(PHASES[phase], seconds=200)
+        terminal.wait_for(PHASES[phase])
         terminal.press(CTRL_C)
-        terminal.wait_for(lambda said: "Stopping…" in said, seconds=30)
+        terminal.wait_for(lambda said: "Stopping…" in said)
         assert_ended(place, terminal, 130)
         if phase == "while nodes work":
             assert "What was stored is kept; run again to go on." in terminal.said
@@ -105,13 +105,13 @@ def test_ctrl_c_in_an_ingest(place: Place, phase: str) -> None:
 @pytest.mark.timeout(240)
 def test_sigterm_and_a_second_signal(place: Place) -> None:
     with place.ingest() as terminal:
-        terminal.wait_for(works, seconds=200)
+        terminal.wait_for(works)
         terminal.process.send_signal(signal.SIGTERM)
         assert_ended(place, terminal, 143)
     with place.ingest() as terminal:
-        terminal.wait_for(works, seconds=200)
+        terminal.wait_for(works)
         terminal.press(CTRL_C)
-        terminal.wait_for(lambda said: "Stopping…" in said, seconds=30)
+        terminal.wait_for(lambda said: "Stopping…" in said)
         terminal.press(CTRL_C)
         assert_ended(place, terminal, 130)
 
@@ -126,7 +126,7 @@ def test_ctrl_c_in_other_commands(place: Place, command: tuple[str, ...]) -> Non
     with place.terminal(*command) as terminal:
         terminal.wait_for(lambda said: "…" in said)
         terminal.press(CTRL_C)
-        terminal.wait_for(lambda said: "Stopping…" in said, seconds=30)
+        terminal.wait_for(lambda said: "Stopping…" in said)
         assert_ended(place, terminal, 130)
 
 
@@ -167,7 +167,7 @@ def hung(grace: float) -> subprocess.Popen[str]:
 def test_what_does_not_end_is_ended() -> None:
     process = hung(0.2)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert (process.returncode, out, err) == (130, "not yet\n", "Stopping…\n")
 
 
@@ -177,7 +177,7 @@ def test_a_second_signal_ends_at_once() -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "not yet\n"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 143
     assert "Stopping…" in err
     assert "Stopped at once" in err
@@ -200,7 +200,7 @@ except KeyboardInterrupt:
 
 
 def test_an_interruption_that_python_cannot_raise_is_raised_after_it() -> None:
-    done = subprocess.run([sys.executable, "-c", UNRAISED], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", UNRAISED], capture_output=True, text=True, timeout=240)
     assert done.returncode == 130
     assert "Exception ignored" not in done.stderr
 
@@ -211,6 +211,6 @@ def test_the_first_line_comes_before_prefect_is_imported() -> None:
         "import sys, prefect_ollama.commands; print(*sorted(name.partition('.')[0] for name in sys.modules))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=True
     )
     assert not {"prefect", "lancedb", "numpy", "pyarrow", "httpx", "pydantic"} & set(done.stdout.split())

@@ -269,7 +269,7 @@ def test_wrong_rights_are_told_as_such(good: Path, tmp_path: Path) -> None:
             [sys.executable, "-c", READ, str(folder), str(warm), *names],
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=240,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()

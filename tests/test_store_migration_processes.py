@@ -32,7 +32,7 @@ def migrate(spec: StoreSpec, *how: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "tests.migration_process", spec.uri, *how],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         input="\n",
     )
 
@@ -81,7 +81,7 @@ def test_of_processes_that_begin_at_once_one_migrates_and_nothing_is_lost(
     for process in processes:
         assert process.stdout is not None
         assert not how or process.stdout.readline() == "ready\n"
-    printed = [process.communicate("\n", timeout=120)[0] for process in processes]
+    printed = [process.communicate("\n", timeout=240)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     rewrites = [text.count("after rewrite") for text in printed]
     assert sorted(rewrites) == [0, 0, 2]
@@ -119,7 +119,7 @@ except TableError as error:
             path.chmod(0o755 if path.is_dir() else 0o644)
         (folder / "db").chmod(0o755)
         done = subprocess.run(
-            [sys.executable, program, spec.uri], capture_output=True, text=True, timeout=120
+            [sys.executable, program, spec.uri], capture_output=True, text=True, timeout=240
         )
         printed = done.stdout.splitlines()
         assert done.returncode == 0, done.stderr

@@ -11,9 +11,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from contextvars import ContextVar
 from pathlib import Path
@@ -44,17 +43,9 @@ from prefect_ollama.tasks.prefect_state.worker_roles import runs_on
 from tests import dask_tasks as tasks
 from tests.certificates import reaching, trusted
 from tests.killing import fork_servers, killed_as_they_start, workers_of
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
-
-
-def eventually(read: Callable[[], Any], *, seconds: float = 20) -> Any:
-    """Return what `read` returns as soon as it is true; the server records task runs about a second late."""
-    deadline = time.monotonic() + seconds
-    while not (found := read()):
-        assert time.monotonic() < deadline, "the server did not record it"
-        time.sleep(0.05)
-    return found
 
 
 def task_runs(flow_run_id: Any, *, count: int) -> list[TaskRun]:
@@ -70,7 +61,7 @@ def task_runs(flow_run_id: Any, *, count: int) -> list[TaskRun]:
         ended = [run for run in runs if run.state and run.state.is_final()]
         return ended if len(ended) == count else None
 
-    return eventually(read)
+    return until(read)
 
 
 def children() -> dict[int, list[str]]:
@@ -92,7 +83,7 @@ def cluster(prefect_server: str) -> Iterator[WorkerCluster]:
         WorkerCluster(1, 4, env={"PREFECT_API_URL": prefect_server}, security=security) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
-        client.wait_for_workers(2, timeout=120)
+        client.wait_for_workers(2, timeout=240)
         yield cluster
 
 
@@ -266,7 +257,7 @@ class TestOwnWorkers:
                 )
             return {f"parsing number {n}" for n in range(6)} <= {log.message for log in found}
 
-        assert eventually(read)
+        assert until(read)
 
 
 class TestForeignWorkers:
@@ -282,11 +273,11 @@ class TestForeignWorkers:
 
         thread = threading.Thread(target=slow, daemon=True)
         thread.start()
-        eventually(started.exists)
+        until(started.exists)
         quick = tasks.small.with_options(task_runner=runner)
         assert quick(3) == 6
         stop.touch()
-        thread.join(60)
+        thread.join(240)
         assert [run.state_name for run in task_runs(seen["id"], count=1)] == ["Completed"]
 
     def test_task_submits_tasks(self, runner: IngestTaskRunner) -> None:
@@ -350,7 +341,7 @@ class TestForeignWorkers:
             WorkerCluster(1, 1) as cluster,
             distributed.Client(cluster, set_as_default=False) as client,
         ):
-            client.wait_for_workers(2, timeout=120)
+            client.wait_for_workers(2, timeout=240)
 
             @flow(task_runner=reaching(cluster))
             def ask() -> dict[str, Any]:
@@ -387,7 +378,7 @@ class TestWhereFlowsRun:
             target=lambda: found.append(tasks.small.with_options(task_runner=runner)(3)), daemon=True
         )
         thread.start()
-        thread.join(60)
+        thread.join(240)
         assert found == [6]
 
     def test_subflow(self, runner: IngestTaskRunner) -> None:
@@ -428,7 +419,7 @@ class TestMemory:
                     most = max(most, sum(len(keys) for keys in client.has_what().values()))
             for done in window:
                 done.release()
-            eventually(lambda: not client.who_has())
+            until(lambda: not client.who_has())
             return most
 
         # Three under way, each with what it is made from.
@@ -526,7 +517,7 @@ class TestLostWorkers:
         seen: list[int] = []
         assert unlucky() == [1, 2, 3]
         assert len(seen) >= 2
-        assert eventually(lambda: not any(psutil.pid_exists(pid) for pid in seen)), "they went with the run"
+        assert until(lambda: not any(psutil.pid_exists(pid) for pid in seen)), "they went with the run"
 
     def test_workers_that_cannot_start_do_not_hang_the_flow(self, monkeypatch: pytest.MonkeyPatch) -> None:
         @flow(task_runner=IngestTaskRunner(1, 1))
@@ -559,7 +550,7 @@ def test_what_workers_are_forked_from_has_nothing_that_a_fork_would_lose() -> No
         "print('lancedb' in sys.modules, threading.active_count())"
     )
     said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=True
     )
     assert said.stdout.split() == ["False", "1"]
 
@@ -582,7 +573,7 @@ class TestLeaving:
         def fails_in_the_midst() -> None:
             seen["id"] = flow_run.id
             seen["futures"] = tasks.hangs.map(started)
-            eventually(lambda: all(path.exists() for path in started))
+            until(lambda: all(path.exists() for path in started))
             raise LookupError("enough")
 
         before = set(children())
@@ -608,7 +599,7 @@ def test_temporary_server_serves_workers_and_keeps_what_they_told_it(tmp_path: P
         env=environment,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=240,
     )
     output = done.stdout + done.stderr
     assert done.returncode == 0, output

@@ -59,7 +59,7 @@ def start(home: Path, **env: str) -> subprocess.CompletedProcess[str]:
         env=clean | {"PREFECT_HOME": str(home), "PREFECT_SERVER_EPHEMERAL_ENABLED": "true", **env},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=240,
     )
 
 
@@ -118,7 +118,7 @@ def test_two_that_make_the_same_database_at_once_both_start(home: Path) -> None:
         subprocess.Popen([sys.executable, "-c", STARTS], env=env, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=110)[0] for process in both]
+    said = [process.communicate(timeout=240)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert all("EPHEMERAL" in each for each in said)
 
@@ -229,7 +229,7 @@ def test_a_temporary_server_ends_with_its_process(home: Path, how: str) -> None:
     watched = os.pidfd_open(server)
     if how == "is killed":
         process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=240)
 
     async def gone() -> None:
         ended = asyncio.Event()

@@ -25,6 +25,7 @@ from prefect_ollama.tasks.chunking import (
 from prefect_ollama.tasks.parse import MINILM, ChunkingPlan
 from prefect_ollama.tasks.parsing import Block, Box, Page, ParsedDocument, ParseOptions
 from tests.nodes import Node, nodes, tokens
+from tests.waiting import all_nodes_awaited
 
 TEXTS = Path(__file__).parents[1] / "samples/make/texts"
 ENGLISH = ("bicycle-gears", "line-telemetry", "measuring", "printing-press", "tides", "weather-station")
@@ -127,7 +128,8 @@ def test_a_cut_is_told_apart_by_its_rates_and_gives_them_back() -> None:
 
 def verified(*some: Node) -> VerifiedCluster:
     specs = tuple(NodeSpec(f"node-{number}", node.url) for number, node in enumerate(some))
-    return asyncio.run(verify_cluster(ClusterSpec(specs, ModelSpec("nomic-embed-text"))))
+    with all_nodes_awaited():
+        return asyncio.run(verify_cluster(ClusterSpec(specs, ModelSpec("nomic-embed-text"))))
 
 
 def test_a_node_that_counts_is_asked_and_the_next_one_where_it_fails_or_does_not_say() -> None:

@@ -24,7 +24,9 @@ from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.status import NodeStatus
 from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher
+from tests.dispatch.samples import spec
 from tests.nodes import Node, expected_vector, nodes, text_hash
+from tests.waiting import all_nodes_awaited
 
 DIMENSION = 32
 HEALTHY = {"dimension": DIMENSION}
@@ -33,8 +35,9 @@ HEALTHY = {"dimension": DIMENSION}
 def verify(made: Sequence[Node], *, model: str = "nomic-embed-text", **changes: Any) -> VerifiedCluster:
     options = {name: changes.pop(name) for name in ("reference", "quick", "progress") if name in changes}
     each = tuple(NodeSpec(name=f"n{i}", url=node.url) for i, node in enumerate(made))
-    spec = ClusterSpec(each, ModelSpec(model), **changes)
-    return asyncio.run(verify_cluster(spec, **options))
+    cluster = ClusterSpec(each, ModelSpec(model), **changes)
+    with all_nodes_awaited():
+        return asyncio.run(verify_cluster(cluster, **options))
 
 
 def test_equal_nodes_take_part() -> None:
@@ -279,7 +282,7 @@ def test_a_node_that_loads_for_long_joins_while_the_work_runs() -> None:
     with nodes(
         HEALTHY | {"texts_per_second": 100}, HEALTHY | {"load_seconds": 6.5, "texts_per_second": 100}
     ) as made:
-        cluster = verify(made)
+        cluster = asyncio.run(verify_cluster(spec(made)))
         assert "was not ready" in str(cluster.left_out["n1"])
         with Dispatcher(cluster) as dispatcher:
             for _ in range(12):

@@ -13,6 +13,7 @@ from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher, Embedded, NodeStats
 from tests.nodes import Node, expected_vector
+from tests.waiting import all_nodes_awaited
 
 DIMENSION = 32
 RATE = 400.0
@@ -41,8 +42,9 @@ def spec(
 
 
 def proven(made: Sequence[Node], **changes: Any) -> VerifiedCluster:
-    """The same, proven."""
-    return asyncio.run(verify_cluster(spec(made, **changes)))
+    """The same, proven. A node that hangs is waited for, too."""
+    with all_nodes_awaited():
+        return asyncio.run(verify_cluster(spec(made, **changes)))
 
 
 def check(texts: Sequence[str], embedded: Embedded, *, failed: Sequence[int] = ()) -> None:

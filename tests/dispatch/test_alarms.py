@@ -12,8 +12,9 @@ import pytest
 
 from prefect_ollama.blocks.errors import NodeError
 from prefect_ollama.blocks.nodes._gather import gather_by_node
+from prefect_ollama.blocks.nodes.verification import verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher
-from tests.dispatch.samples import DIMENSION, check, proven, some
+from tests.dispatch.samples import DIMENSION, check, some, spec
 from tests.dispatch.virtual import VirtualLoop, VirtualNode, embed
 from tests.nodes import nodes
 
@@ -91,7 +92,7 @@ def load() -> Iterator[None]:
 def test_under_load_no_healthy_node_is_said_to_fail() -> None:
     quick, slow = {"texts_per_second": 100.0}, {"texts_per_second": 40.0}
     with nodes(*({"dimension": DIMENSION, **each} for each in (quick, slow, slow, slow))) as made:
-        cluster = proven(made)
+        cluster = asyncio.run(verify_cluster(spec(made)))
         assert not cluster.left_out
         with Dispatcher(cluster) as dispatcher:
             for _ in range(3):

@@ -17,7 +17,7 @@ from prefect_ollama.tasks.dispatch import Dispatcher, Unfinished, shared_dispatc
 from prefect_ollama.tasks.dispatch import dispatcher as dispatcher_module
 from tests.dispatch.samples import DIMENSION, check, of, proven, some, spec
 from tests.nodes import Node, expected_vector
-from tests.services import until
+from tests.waiting import until
 
 
 def test_no_text_and_one_text(trio: list[Node]) -> None:
@@ -55,9 +55,9 @@ def test_threads_and_event_loops_at_once(trio: list[Node]) -> None:
         loops = [pool.submit(asyncio.run, gather()) for _ in range(2)]
         threads = [pool.submit(dispatcher.embed, texts) for texts in jobs]
         for texts, future in zip(jobs, threads, strict=True):
-            check(texts, future.result(timeout=60))
+            check(texts, future.result(timeout=240))
         for loop in loops:
-            loop.result(timeout=60)
+            loop.result(timeout=240)
 
 
 def test_a_cancelled_caller_leaves_no_work_behind(trio: list[Node]) -> None:
@@ -97,7 +97,7 @@ def test_cancelled_at_once(trio: list[Node]) -> None:
         texts = some(100)
         check(texts, dispatcher.embed(texts))
         # A request that was cancelled is counted until its connection is closed.
-        until(lambda: all(node.in_flight == 0 for node in dispatcher.stats().nodes) or None, seconds=20)
+        until(lambda: all(node.in_flight == 0 for node in dispatcher.stats().nodes) or None)
         assert not any(node.errors for node in dispatcher.stats().nodes)
 
 
@@ -120,7 +120,7 @@ def test_close_ends_callers_with_what_was_done(trio: list[Node]) -> None:
         dispatcher.embed(["too late"])
     assert dispatcher.stats().nodes
     for node in trio:
-        node.wait(timeout=5)
+        node.wait()
     assert not [thread for thread in threading.enumerate() if thread.name == "dispatcher"]
 
 
@@ -173,7 +173,7 @@ def test_a_query_overtakes_documents(trio: list[Node]) -> None:
         check(query, dispatcher.embed(query, kind="query"))
         assert trio[0].stats()["texts_answered"] < 1200
         assert not future.done()
-        check(documents, future.result(timeout=60))
+        check(documents, future.result(timeout=240))
 
 
 def test_a_cluster_travels_to_workers(trio: list[Node]) -> None:
@@ -202,7 +202,7 @@ def test_shared_dispatchers_of_old_runs_are_closed_when_idle(
             future = pool.submit(first.embed, texts)
             trio[0].wait(answered=1)
             second = shared_dispatcher(cluster, "run 2")  # the first is busy: it stays
-            check(texts, future.result(timeout=30))
+            check(texts, future.result(timeout=240))
         third = shared_dispatcher(cluster, "run 3")
         assert third not in (first, second)
         for closed in (first, second):

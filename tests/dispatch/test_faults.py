@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 
 from prefect_ollama.blocks.errors import NodeRefused
+from prefect_ollama.blocks.nodes.verification import verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher, Unfinished
 from prefect_ollama.tasks.dispatch import _breaker as breaker
-from tests.dispatch.samples import DIMENSION, check, of, proven, some
+from tests.dispatch.samples import DIMENSION, check, of, proven, some, spec
 from tests.nodes import Node, expected_vector, text_hash
 
 # What the figures must say of a node with the fault.
@@ -144,7 +146,7 @@ def test_a_node_that_lies_and_then_dies_is_found_out(trio: list[Node], fault: st
         future = pool.submit(dispatcher.embed, texts)
         trio[1].wait(answered=3)
         trio[1].kill()
-        check(texts, future.result(timeout=60))
+        check(texts, future.result(timeout=240))
         assert any(cause in said for said in of(dispatcher, "n1").errors)
 
 
@@ -176,7 +178,7 @@ def test_an_answer_that_comes_after_the_last_node_failed_does_not_keep_the_run_f
         trio[0].control(faults=[{"name": "http500", "after_requests": 3}])
         future = pool.submit(dispatcher.embed, texts)
         with pytest.raises(Unfinished, match="500") as caught:
-            future.result(timeout=30)
+            future.result(timeout=240)
         # What came of it was never checked, because the node failed for good.
         assert caught.value.left == len(texts)
 
@@ -193,7 +195,7 @@ def test_all_nodes_gone_for_good_end_the_run_with_what_was_done(trio: list[Node]
         for node in trio:
             node.kill()
         with pytest.raises(Unfinished) as caught:
-            future.result(timeout=30)
+            future.result(timeout=240)
         error = caught.value
         for name in ("n0", "n1", "n2"):
             assert f"Node {name!r}" in str(error)
@@ -220,7 +222,7 @@ def test_all_nodes_gone_for_a_while_and_back(trio: list[Node]) -> None:
             node.kill()
         for node in trio:
             node.restart()
-        check(texts, future.result(timeout=60))
+        check(texts, future.result(timeout=240))
 
 
 def test_a_killed_node_comes_back_and_works_again(trio: list[Node]) -> None:
@@ -229,7 +231,7 @@ def test_a_killed_node_comes_back_and_works_again(trio: list[Node]) -> None:
         future = pool.submit(dispatcher.embed, texts)
         trio[1].wait(answered=3)
         trio[1].kill()
-        check(texts, future.result(timeout=30))
+        check(texts, future.result(timeout=240))
         trio[1].restart()
         for _ in range(20):
             texts = some(200)
@@ -248,7 +250,7 @@ def test_a_node_that_comes_back_with_other_weights_stays_out(trio: list[Node]) -
         trio[1].wait(answered=3)
         trio[1].control(weights="b", faults=["down"])
         trio[1].control(faults=[])
-        check(texts, future.result(timeout=30))
+        check(texts, future.result(timeout=240))
         texts = some(400)
         check(texts, dispatcher.embed(texts))
         assert "another model" in of(dispatcher, "n1").last_error
@@ -296,14 +298,14 @@ def test_a_slow_down_to_a_tenth_delays_nothing_that_others_can_do(trio: list[Nod
         future = pool.submit(dispatcher.embed, texts)
         trio[0].wait(answered=3)
         trio[0].control(speed=0.02)
-        embedded = future.result(timeout=60)
+        embedded = future.result(timeout=240)
         check(texts, embedded)
         assert embedded.nodes.count("n0") < 300
 
 
 def test_a_node_that_hangs_from_the_start_delays_nothing(trio: list[Node]) -> None:
     trio[1].control(faults=[{"name": "hang", "paths": ["*"]}])
-    cluster = proven(trio)
+    cluster = asyncio.run(verify_cluster(spec(trio)))
     assert set(cluster.verifications) == {"n0", "n2"}
     assert "was not ready" in str(cluster.left_out["n1"])
     with Dispatcher(cluster) as dispatcher:

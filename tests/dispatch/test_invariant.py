@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from prefect_ollama.blocks.errors import ClusterError, TextTooLong
+from prefect_ollama.blocks.nodes.verification import verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher, Embedded, Unfinished
-from tests.dispatch.samples import DIMENSION, proven, some
+from tests.dispatch.samples import DIMENSION, some, spec
 from tests.nodes import NAMES, Node, expected_vector, nodes
 
 MOST = 4
@@ -134,7 +136,7 @@ def test_every_text_has_one_right_vector_or_an_error_of_its_own(farm: list[Node]
     for i in case.long & set(range(len(texts))):
         texts[i] += "LONG" * 2 * CONTEXT
     try:
-        cluster = proven(made, give_up_after=3.0, max_request_texts=case.most)
+        cluster = asyncio.run(verify_cluster(spec(made, give_up_after=3.0, max_request_texts=case.most)))
     except ClusterError:
         return
     for node, during in zip(made, case.during, strict=True):
@@ -147,7 +149,7 @@ def test_every_text_has_one_right_vector_or_an_error_of_its_own(farm: list[Node]
         futures = [pool.submit(dispatcher.embed, job) for job in jobs]
         for job, future in zip(jobs, futures, strict=True):
             try:
-                embedded, left = future.result(timeout=60), 0
+                embedded, left = future.result(timeout=240), 0
             except Unfinished as error:
                 embedded, left = error.embedded, error.left
                 assert left > 0

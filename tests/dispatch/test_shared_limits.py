@@ -166,7 +166,7 @@ def test_two_processes_ask_no_more_of_nodes_than_one(tmp_path: Path) -> None:
                 run.stdin.write(b"\n")
                 run.stdin.flush()
             for run in started:
-                run.communicate(timeout=60)
+                run.communicate(timeout=240)
             assert [run.returncode for run in started] == [0, 0]
             return [node.stats()["max_in_flight"] for node in made]
 

@@ -7,6 +7,7 @@ import http.client
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,13 +19,17 @@ from urllib.parse import urlencode
 
 import orjson
 
+from tests.nodes.ports import bound
 from tests.nodes.settings import FIXED, Settings
 
 if TYPE_CHECKING:
     from tests.nodes.tls import Certificates
 
 ROOT = Path(__file__).parents[2]
-READY_SECONDS = 60.0
+READY_SECONDS = 240.0
+
+# What is awaited happens by an event; these bounds only end a wait for what never comes.
+WAIT_SECONDS = 240.0
 
 
 class Node:
@@ -49,6 +54,7 @@ class Node:
         self.settings = Settings(**settings)
         self.port = 0
         self._control_port = 0
+        self._held: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -71,6 +77,10 @@ class Node:
     def start(self) -> Self:
         """Start the process; `ready()` waits for it. A node that was started before gets its port again."""
         assert not self.alive, "the node is running"
+        if self._held is None:
+            # Its port stays its own between `kill()` and `restart()`.
+            self._held = bound(self.port)
+            self.port = self._held.getsockname()[1]
         settings = orjson.dumps(self.settings.as_dict())
         self._process = subprocess.Popen(
             (sys.executable, "-m", "tests.nodes.server", "--port", str(self.port), "--settings", settings),
@@ -128,7 +138,7 @@ class Node:
         """Begin counting anew."""
         self._call("POST", "/_reset")
 
-    def wait(self, timeout: float = 10.0, **counts: float) -> dict[str, Any]:
+    def wait(self, timeout: float = WAIT_SECONDS, **counts: float) -> dict[str, Any]:
         """Wait until each count named, as `requests=5`, is reached, and return the stats.
 
         Raises:
@@ -149,6 +159,9 @@ class Node:
     def stop(self) -> None:
         """End it, if it runs."""
         self._end(signal.SIGKILL)
+        if self._held is not None:
+            self._held.close()
+            self._held = None
         if self.certificates is not None:
             self.certificates.remove()
 
@@ -183,7 +196,7 @@ class Node:
                     pipe.close()
 
     def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout: float = 10.0
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout: float = WAIT_SECONDS
     ) -> tuple[int, dict[str, Any]]:
         connection = http.client.HTTPConnection("127.0.0.1", self._control_port, timeout=timeout)
         with contextlib.closing(connection):

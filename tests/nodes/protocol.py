@@ -139,13 +139,15 @@ class Site:
         self.connections: set[Connection] = set()
         self.opened = 0
         self.idle_timeout: float | None = None
+        self.closed = False
 
     def __call__(self) -> Connection:
         """A new connection: the protocol factory."""
         return Connection(self)
 
     def abort(self) -> None:
-        """Break all connections, as when the process dies."""
+        """Break all connections, as when the process dies, and those that are being opened."""
+        self.closed = True
         for connection in list(self.connections):
             connection.transport.abort()
 
@@ -171,6 +173,9 @@ class Connection(asyncio.Protocol):
         """A client has come."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        if self.site.closed:
+            transport.abort()
+            return
         self.site.connections.add(self)
         self.site.opened += 1
         self._wait_idle()

@@ -9,7 +9,7 @@ that no node outlives its parent. The control port answers also while the node i
 
 - `POST /_control`: JSON object of settings to change; `faults` replaces all faults.
 - `GET /_stats`, and `POST /_reset` to begin counting anew.
-- `GET /_wait?requests=5&timeout=10`: the stats, as soon as each number named is reached; 408 if it isn't.
+- `GET /_wait?requests=5&timeout=240`: the stats, as soon as each number named is reached; 408 if it isn't.
 """
 
 from __future__ import annotations
@@ -28,36 +28,9 @@ import orjson
 
 from tests.nodes.api import Api
 from tests.nodes.faults import STATES, Armed, Fault
+from tests.nodes.ports import bound
 from tests.nodes.protocol import Exchange, Site
 from tests.nodes.settings import Settings
-
-HOST = "127.0.0.1"
-# Below Linux's ephemeral range (32768 and up): no client's own port can take ours while we are down, nor can
-# a client that knocks at a closed port connect to itself.
-PORTS = range(15000, 32000)
-
-
-def listen(port: int) -> socket.socket:
-    """A listening socket on that port, or on a free one for 0.
-
-    Raises:
-        OSError: when the port is taken.
-    """
-    tried = 0
-    while True:
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind((HOST, port or random.choice(PORTS)))
-            sock.listen(512)
-        except OSError:
-            sock.close()
-            tried += 1
-            if port or tried > 200:
-                raise
-        else:
-            sock.setblocking(False)
-            return sock
 
 
 class NodeServer:
@@ -68,8 +41,9 @@ class NodeServer:
         self.api = Api(settings, on_request=self._arm_states)
         self.site = Site(self.api.handle)
         self.port = 0
-        self._server: asyncio.Server | None = None
-        self._wanted = False
+        self._sock: socket.socket | None = None
+        self._listening = False
+        self._accepting: set[asyncio.Task[object]] = set()
         self._ssl: ssl.SSLContext | None = None
         if settings.certificate:
             self._ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -78,34 +52,45 @@ class NodeServer:
         self._states: dict[Armed, list[asyncio.Handle]] = {}
         self._loop = asyncio.get_running_loop()
 
-    async def start(self, port: int) -> None:
+    def start(self, port: int) -> None:
         """Listen, with the faults of the settings set."""
-        self._up(listen(port))
-        await asyncio.sleep(0)
+        self._sock = bound(port)
+        self.port = self._sock.getsockname()[1]
+        self._up()
         self._set_faults()
         self._apply()
 
-    def _up(self, sock: socket.socket | None = None) -> None:
-        if self._wanted:
-            return
-        self._wanted = True
-        if sock is None:
-            sock = listen(self.port)
-        self.port = sock.getsockname()[1]
-        coroutine = self._loop.create_server(self.site, sock=sock, ssl=self._ssl, backlog=512)
-        task = self._loop.create_task(coroutine)
-        task.add_done_callback(self._is_up)
+    # Up and down take effect at once: a test that was told that the node is down must not be served any more.
+    # `asyncio.Server` starts in a later turn of the loop, and cannot be stopped before. Bound, the port stays ours.
 
-    def _is_up(self, task: asyncio.Task[asyncio.Server]) -> None:
-        self._server = task.result()
-        if not self._wanted:
-            self._down()
+    def _up(self) -> None:
+        if not self._listening:
+            assert self._sock is not None
+            self._listening = True
+            self.site.closed = False
+            self._sock.listen(512)
+            self._loop.add_reader(self._sock, self._accept)
+
+    def _accept(self) -> None:
+        assert self._sock is not None
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            while True:
+                taken, _ = self._sock.accept()
+                taken.setblocking(False)
+                task = self._loop.create_task(self._serve(taken))
+                self._accepting.add(task)
+                task.add_done_callback(self._accepting.discard)
+
+    async def _serve(self, taken: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the client left, or broke off the handshake
+            await self._loop.connect_accepted_socket(self.site, taken, ssl=self._ssl)
 
     def _down(self) -> None:
-        self._wanted = False
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listening:
+            assert self._sock is not None
+            self._listening = False
+            self._loop.remove_reader(self._sock)
+            self._sock.shutdown(socket.SHUT_RDWR)
         self.site.abort()
 
     def _apply(self) -> None:
@@ -192,7 +177,7 @@ class NodeServer:
                 exchange.reply_json({})
             case "/_wait":
                 wishes = {name: float(value) for name, value in parse_qsl(exchange.query)}
-                timeout = wishes.pop("timeout", 10.0)
+                timeout = wishes.pop("timeout", 240.0)
                 task = self._loop.create_task(self._wait(exchange, wishes, timeout))
                 exchange.gone = task.cancel  # type: ignore[assignment]
             case _:
@@ -200,7 +185,7 @@ class NodeServer:
 
     async def _wait(self, exchange: Exchange, wishes: dict[str, float], timeout: float) -> None:
         def reached() -> bool:
-            counts = self.api.counts() | {"listening": int(self._server is not None)}
+            counts = self.api.counts() | {"listening": int(self._listening)}
             return all(counts[name] >= value for name, value in wishes.items())
 
         try:
@@ -221,7 +206,7 @@ class NodeServer:
             **self.api.counts(),
             "connections": self.site.opened,
             "open_connections": len(self.site.connections),
-            "listening": int(self._server is not None),
+            "listening": int(self._listening),
             "paths": self.api.paths,
             "served": {digest.hex(): count for digest, count in self.api.served.items()},
             "faults": {armed.fault.name: armed.hits for armed in self.api.faults},
@@ -240,8 +225,8 @@ async def main() -> None:
     arguments = parser.parse_args()
     loop = asyncio.get_running_loop()
     node = NodeServer(Settings(**orjson.loads(arguments.settings)))
-    await node.start(arguments.port)
-    control = await loop.create_server(Site(node.control), sock=listen(0))
+    node.start(arguments.port)
+    control = await loop.create_server(Site(node.control), sock=bound())
     over = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), over.set)
     ports = {"port": node.port, "control": control.sockets[0].getsockname()[1]}
