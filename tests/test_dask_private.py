@@ -207,7 +207,6 @@ def run_script(command: list[str], folder: Path, text: str = "", **env: str) -> 
 
 
 @pytest.mark.slow  # worker processes start
-@pytest.mark.timeout(300)
 @needs_root
 def test_modules_that_another_user_left_do_not_run(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
@@ -225,7 +224,6 @@ def test_modules_that_another_user_left_do_not_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # worker processes start, each time
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("way", ["script", "module", "stdin", "notebook", "guarded"])
 def test_script_runs_once(tmp_path: Path, way: str) -> None:
     text = GUARDED if way == "guarded" else UNGUARDED

@@ -350,7 +350,6 @@ def node() -> Iterator[Node]:
 
 
 @pytest.mark.usefixtures("home")
-@pytest.mark.timeout(300)
 @pytest.mark.slow
 def test_nothing_is_doubled_and_nothing_stays(dask_workers: str, node: Node, tmp_path: Path) -> None:
     """Overlapping sources, a single file that is deleted, and a folder that is moved."""

@@ -204,7 +204,6 @@ def test_both_ways_to_the_command_line(elsewhere: Elsewhere) -> None:
     run(elsewhere.script, "ingest", "--no-such-option", cwd=elsewhere.folder, env=elsewhere.env, status=2)
 
 
-@pytest.mark.timeout(300)
 def test_it_works_among_modules_named_as_its_folders(elsewhere: Elsewhere) -> None:
     """Flow, Dask workers, parser and embedded nodes are processes of their own; none may take a user's module."""
     papers = elsewhere.folder / "papers"

@@ -33,7 +33,6 @@ def rows(table: LanceTable) -> dict[str, set[str]]:
 
 
 @pytest.mark.slow  # four flow runs, each with Dask workers of its own
-@pytest.mark.timeout(300)
 def test_a_run_is_rolled_back_and_a_table_embedded_anew(tmp_path: Path) -> None:
     papers = tmp_path / "papers"
     papers.mkdir()

@@ -235,7 +235,6 @@ def test_runs_with_errors_show_no_secret(
 
 
 @pytest.mark.slow  # workers of its own, two of which die
-@pytest.mark.timeout(300)
 def test_a_run_whose_workers_die_shows_no_secret(
     prefect_server: str,
     secret: Secrets,

@@ -87,7 +87,6 @@ PHASES: dict[str, Callable[[str], bool]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("phase", PHASES)
 def test_ctrl_c_in_an_ingest(place: Place, phase: str) -> None:
     with place.ingest() as terminal:
@@ -102,7 +101,6 @@ def test_ctrl_c_in_an_ingest(place: Place, phase: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_sigterm_and_a_second_signal(place: Place) -> None:
     with place.ingest() as terminal:
         terminal.wait_for(works)

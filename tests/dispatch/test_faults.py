@@ -294,11 +294,9 @@ def test_a_node_that_flaps_every_second_breaks_nothing(trio: list[Node]) -> None
 
 def test_a_slow_down_to_a_tenth_delays_nothing_that_others_can_do(trio: list[Node]) -> None:
     texts = some(1200)
-    with Dispatcher(proven(trio)) as dispatcher, ThreadPoolExecutor() as pool:
-        future = pool.submit(dispatcher.embed, texts)
-        trio[0].wait(answered=3)
-        trio[0].control(speed=0.02)
-        embedded = future.result(timeout=240)
+    with Dispatcher(proven(trio)) as dispatcher:
+        trio[0].control(faults=[{"name": "slow", "factor": 0.02, "after_requests": 3}])
+        embedded = dispatcher.embed(texts)
         check(texts, embedded)
         assert embedded.nodes.count("n0") < 300
 
