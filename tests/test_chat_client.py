@@ -28,6 +28,7 @@ from prefect_ollama.blocks.nodes._ollama_chat import OllamaChat
 from prefect_ollama.blocks.nodes.chat_verification import verify_chat
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ClusterSpec, ModelSpec, NodeSpec
 from tests.nodes import Node, nodes
+from tests.waiting import all_nodes_awaited, last_to_answer
 
 MODEL = "gemma3"
 CHAT = {"paths": ["/api/chat"]}
@@ -225,6 +226,16 @@ def test_nodes_that_cannot_chat_are_left_out_with_the_reason() -> None:
         assert "does not have the model 'gemma3'" in str(found.left_out["n4"])
         accepted = asyncio.run(verify_chat(cluster(made, accept_other_digest=True)))
         assert sorted(accepted.models) == ["n0", "n1", "n2"]
+
+
+def test_among_equals_the_first_configured_node_decides_also_if_it_answers_last() -> None:
+    chats = {"chat_models": [MODEL]}
+    with (
+        all_nodes_awaited(),
+        nodes(chats | {"digest": "f" * 64}, chats) as made,
+        last_to_answer(made[0], after=made[1], calls=3),
+    ):
+        assert list(asyncio.run(verify_chat(cluster(made))).models) == ["n0"]
 
 
 def test_a_model_that_cannot_think_is_left_out_where_it_is_to(node: Node) -> None:

@@ -26,7 +26,7 @@ from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_clu
 from prefect_ollama.tasks.dispatch import Dispatcher
 from tests.dispatch.samples import spec
 from tests.nodes import Node, expected_vector, nodes, text_hash
-from tests.waiting import all_nodes_awaited
+from tests.waiting import all_nodes_awaited, last_to_answer
 
 DIMENSION = 32
 HEALTHY = {"dimension": DIMENSION}
@@ -251,11 +251,16 @@ def test_no_node_at_all_names_each_cause() -> None:
     down, refusing, hanging = (
         {"faults": [{"name": name, "paths": ["*"]}]} for name in ("down", "html", "close")
     )
-    each = [HEALTHY | down, HEALTHY | refusing, HEALTHY | hanging]
-    with nodes(*each) as made, pytest.raises(ClusterError) as caught:
+    each = [HEALTHY | refusing, HEALTHY | down, HEALTHY | hanging]
+    with (
+        nodes(*each) as made,
+        last_to_answer(made[0], after=made[2], calls=1),
+        pytest.raises(ClusterError) as caught,
+    ):
         verify(made)
     said = str(caught.value)
-    for name, cause in (("n0", "cannot be connected"), ("n1", "not Ollama's"), ("n2", "broke off")):
+    assert list(caught.value.causes) == ["n0", "n1", "n2"]
+    for name, cause in (("n0", "not Ollama's"), ("n1", "cannot be connected"), ("n2", "broke off")):
         line = next(line for line in said.splitlines() if f"Node '{name}'" in line)
         assert cause in line
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
 from unittest import mock
+
+if TYPE_CHECKING:
+    from tests.nodes import Node
 
 R = TypeVar("R")
 
@@ -30,7 +34,27 @@ def all_nodes_awaited() -> Iterator[None]:
     Who is late is left out in a real run, and joins when it is ready. A test that says which nodes take part means
     those that would in time.
     """
-    from prefect_ollama.blocks.nodes import verification
+    from prefect_ollama.blocks.nodes import chat_verification, verification
 
-    with mock.patch.multiple(verification, GRACE=60.0, LOAD_GRACE=60.0):
+    with (
+        mock.patch.multiple(verification, GRACE=60.0, LOAD_GRACE=60.0),
+        mock.patch.object(chat_verification, "GRACE", 60.0),
+    ):
         yield
+
+
+@contextlib.contextmanager
+def last_to_answer(node: Node, *, after: Node, calls: int) -> Iterator[None]:
+    """Let a node answer nothing before another one has had so many requests."""
+
+    def thaw() -> None:
+        try:
+            after.wait(calls=calls)
+        finally:
+            node.thaw()
+
+    node.freeze()
+    with ThreadPoolExecutor(1) as pool:
+        thawed = pool.submit(thaw)
+        yield
+        thawed.result()

@@ -23,11 +23,11 @@ LONGEST_GRACE = 4.0
 async def gather_by_node(
     work: Mapping[str, Coroutine[Any, Any, T]], left_out: dict[str, NodeError], *, grace: float | None
 ) -> dict[str, T]:
-    """Return the results by node name. Failures, and nodes without a result in time, are added to `left_out`.
+    """Return the results by node name, in the order of `work`.
 
-    A result is in time until `grace` seconds after the first success; None waits for all. The wait is longer if the
-    first success took long. Time in which our own event loop did not run does not count, because on a busy machine
-    every node seems slow.
+    Failures, and nodes without a result in time, are added to `left_out`. A result is in time until `grace` seconds
+    after the first success; None waits for all. The wait is longer if the first success took long. Time in which our
+    own event loop did not run does not count, because on a busy machine every node seems slow.
     """
     tasks = {asyncio.ensure_future(coroutine): name for name, coroutine in work.items()}
     done: dict[str, T] = {}
@@ -62,4 +62,5 @@ async def gather_by_node(
                     )
                 await asyncio.gather(*pending, return_exceptions=True)
                 break
-    return done
+    # Nodes answer in any order; who decides among equals must not depend on it.
+    return {name: done[name] for name in work if name in done}

@@ -110,9 +110,9 @@ async def verify_chat(spec: ClusterSpec, *, progress: Progress | None = None) ->
                 left_out[name] = _short_context(name, found.context, model)
                 del known[name]
     if known:
-        return VerifiedChat(spec, known, left_out)
+        return VerifiedChat(spec, known, spec.in_order(left_out))
     raise ClusterError.of_nodes(
-        f"No node can chat with {model.name!r}", left_out, state="Nothing was started."
+        f"No node can chat with {model.name!r}", spec.in_order(left_out), state="Nothing was started."
     )
 
 

@@ -6,14 +6,17 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.nodes.address import is_openai_address, short_name
 from prefect_ollama.blocks.secrets import seal
+
+T = TypeVar("T")
 
 # The address at which Ollama listens by default.
 DEFAULT_URL = "http://127.0.0.1:11434"
@@ -176,3 +179,10 @@ class ClusterSpec:
             raise ConfigurationError(
                 f"Several nodes are named {', '.join(map(repr, twice))}.", remedy="Give each its own name."
             )
+
+    def in_order(self, by_node: Mapping[str, T]) -> dict[str, T]:
+        """Return what is known by node name, in the order in which the nodes are configured.
+
+        Nodes answer in any order. What people read, and who decides among equals, must not depend on it.
+        """
+        return {node.name: by_node[node.name] for node in self.nodes if node.name in by_node}

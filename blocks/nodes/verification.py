@@ -257,9 +257,11 @@ async def verify_cluster(
             for name, found in prints.items()
         }
         known_as = chosen.known_as(reference) if reference and wanted else chosen
-        return VerifiedCluster(spec, known_as, verifications, left_out)
+        return VerifiedCluster(spec, known_as, verifications, spec.in_order(left_out))
     raise ClusterError.of_nodes(
-        f"No node can embed with {spec.model.name!r}", left_out, state="Nothing was started."
+        f"No node can embed with {spec.model.name!r}",
+        spec.in_order(left_out),
+        state="Nothing was started.",
     )
 
 

@@ -64,6 +64,15 @@ def test_others_get_longer_where_the_first_node_took_long_itself() -> None:
     assert "was not ready 8 s after" in str(left_out(10.0, 19.0)["second"])
 
 
+def test_results_are_in_the_order_of_the_nodes_whoever_answers_first() -> None:
+    async def gathered() -> dict[str, None]:
+        work = {"slow": asyncio.sleep(1.0), "quick": asyncio.sleep(0.5)}
+        return await gather_by_node(work, {}, grace=2.0)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        assert list(runner.run(gathered())) == ["slow", "quick"]
+
+
 def test_a_stop_of_our_own_process_leaves_no_node_out() -> None:
     async def gathered() -> dict[str, NodeError]:
         left_out: dict[str, NodeError] = {}

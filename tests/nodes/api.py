@@ -79,6 +79,7 @@ class Api:
             "queued": self.service.queued,
             "loads": self._models.loads,
             "hits": sum(armed.hits for armed in self.faults),
+            "calls": sum(self.paths.values()),
         }
 
     def handle(self, exchange: Exchange) -> None:

@@ -129,8 +129,8 @@ class Node:
         `requests` and `texts` received by /api/embed; `answered` requests; `texts_answered` rightly, with
         `served` {text_hash: times}; `cancelled` (client left); `in_flight`, `in_service`, `queued` now and
         `max_in_flight`, `max_in_service`; `connections` opened, `open_connections`; `loads` of the model;
-        `paths` {path: calls}; `faults` {name: hits}; `hits` of all; `listening` 0 or 1; `busy`: (slot, begin,
-        end, texts) of each service in seconds of `time.monotonic()`; `now` in the same.
+        `paths` {path: calls}; `faults` {name: hits}; `hits` of all; `calls` of all paths; `listening` 0 or 1; `busy`:
+        (slot, begin, end, texts) of each service in seconds of `time.monotonic()`; `now` in the same.
         """
         return self._call("GET", "/_stats")[1]
 
