@@ -93,11 +93,7 @@ def escape_html(text: object) -> str:
 
 
 def escape_json(document: str) -> str:
-    r"""Return a JSON document with invisible characters written as `\u` and four digits.
-
-    Args:
-        document: JSON; white space between its values stays.
-    """
+    r"""Return a JSON document with invisible characters written as `\u` and four digits."""
     return _IN_LINES.sub(_as_json, document)
 
 

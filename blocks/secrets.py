@@ -32,11 +32,7 @@ _to_hide: set[str] = set()
 
 
 class Sealed(SecretStr):
-    """A secret that is pickled as a ticket.
-
-    Args:
-        secret: The secret.
-    """
+    """A secret that is pickled as a ticket."""
 
     def __init__(self, secret: str | SecretStr) -> None:
         value = secret.get_secret_value() if isinstance(secret, SecretStr) else secret

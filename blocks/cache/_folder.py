@@ -24,11 +24,7 @@ DAMAGED_AGE: Final = 7 * 24 * 3600.0
 
 
 class Folder:
-    """The folder of one cache.
-
-    Args:
-        spec: Where it is.
-    """
+    """The folder of one cache."""
 
     def __init__(self, spec: CacheSpec) -> None:
         self.spec = spec

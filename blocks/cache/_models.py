@@ -38,11 +38,7 @@ class _Known:
 
 
 class Models:
-    """The known models of one folder.
-
-    Args:
-        folder: The cache's.
-    """
+    """The known models of one folder."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder

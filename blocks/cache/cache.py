@@ -52,11 +52,7 @@ def shared_cache(spec: CacheSpec) -> VectorCache:
 
 
 class VectorCache:
-    """The cache in one folder. Opening it touches nothing.
-
-    Args:
-        spec: Where it is and how large it may be.
-    """
+    """The cache in one folder. Opening it touches nothing."""
 
     def __init__(self, spec: CacheSpec) -> None:
         self.spec = spec

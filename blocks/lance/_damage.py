@@ -170,12 +170,7 @@ def refuse_incomplete(spec: StoreSpec, chunks: Any | None, documents: Any | None
 
 
 def missing(spec: StoreSpec, names: Callable[[], Sequence[str]]) -> TableMissing:
-    """Return the error for a table that does not exist, with the names of those that exist.
-
-    Args:
-        spec: The table.
-        names: Returns the names of the tables of the database.
-    """
+    """Return the error for a table that does not exist, with the names of those that exist."""
     cause = f"There is no table {spec.table!r} in {spec.uri!r}."
     if not spec.remote and not Path(spec.uri).is_dir():
         what = "is a file" if Path(spec.uri).exists() else "is not there"

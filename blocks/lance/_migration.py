@@ -61,10 +61,6 @@ def outdated(connection: Any, spec: StoreSpec) -> list[tuple[Any, pa.Schema]]:
 def upgrade(spec: StoreSpec, guard: WriteLock) -> list[str]:
     """Migrate a store's tables to the present schema and index them; return the names of those that were rewritten.
 
-    Args:
-        spec: The store.
-        guard: Its lock.
-
     Raises:
         TableError: A run is open on the table, another process migrates it for longer than `PATIENCE_S`, or a table
             cannot be written; it is as it was.

@@ -97,11 +97,6 @@ def is_ours(schema: pa.Schema) -> bool:
 def refuse_newer(schema: pa.Schema, known: int, table: str) -> None:
     """Raise an error if a later version of this project wrote a table.
 
-    Args:
-        schema: The table's.
-        known: The latest version of it that is known here.
-        table: Its name.
-
     Raises:
         TableError: A later version wrote it.
     """

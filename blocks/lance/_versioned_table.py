@@ -15,12 +15,7 @@ T = TypeVar("T")
 
 
 class VersionedTable:
-    """One table of a store.
-
-    Args:
-        spec: The store.
-        table: The LanceDB table.
-    """
+    """One table of a store."""
 
     # What errors call the table, with the name of the store's chunk table for `{}`.
     called: ClassVar[str] = "table {}"

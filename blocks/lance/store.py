@@ -161,9 +161,6 @@ class Store(RunWriter):
 
         Readers see the old vectors until this commits. The run can be rolled back.
 
-        Args:
-            run_id: Name of this run.
-
         Raises:
             TableMissing: There is no staging table.
             TableError: A run is open on one of the tables, or a commit failed.

@@ -27,12 +27,6 @@ def drop(spec: StoreSpec) -> None:
 def refuse_undoing(target: Run, log: list[Run], chunks: set[int], documents: set[int]) -> None:
     """Raise an error if a swap cannot be undone.
 
-    Args:
-        target: The run that swapped.
-        log: All runs.
-        chunks: Versions of the chunk table that are kept.
-        documents: Versions of the manifest that are kept.
-
     Raises:
         TableError: It is rolled back already, there are later runs, or the versions from before it were deleted.
     """

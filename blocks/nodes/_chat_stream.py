@@ -29,14 +29,7 @@ _REPEATED: Final = 30
 
 
 class ChatStream:
-    """Assembles an answer from the lines of a stream.
-
-    Args:
-        node: Name of the node, for errors.
-        model: Name of the model, for errors.
-        max_tokens: Tokens that the answer may have.
-        disclosure: Which messages of the node may be shown in errors.
-    """
+    """Assembles an answer from the lines of a stream."""
 
     def __init__(self, *, node: str, model: str, max_tokens: int, disclosure: Disclosure) -> None:
         self._node = node

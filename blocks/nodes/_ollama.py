@@ -51,12 +51,7 @@ T = TypeVar("T")
 
 
 class OllamaEndpoint(Endpoint):
-    """Speaks Ollama's API with one node. Use it in one event loop, and close it there.
-
-    Args:
-        node: The node.
-        model: The model of all calls.
-    """
+    """Speaks Ollama's API with one node. Use it in one event loop, and close it there."""
 
     dialect: ClassVar[Dialect] = OLLAMA
 

@@ -23,12 +23,7 @@ END_TIMEOUT_S: Final = 2.0
 
 
 class OllamaChat(OllamaEndpoint):
-    """One Ollama server and one chat model: a `ChatEndpoint`. Use it in one event loop, and close it there.
-
-    Args:
-        node: The node.
-        chat_model: The model of all calls.
-    """
+    """One Ollama server and one chat model: a `ChatEndpoint`. Use it in one event loop, and close it there."""
 
     dialect: ClassVar[Dialect] = OLLAMA_CHAT
 

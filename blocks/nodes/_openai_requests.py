@@ -40,9 +40,6 @@ class Wanted:
 class EmbeddingRequests:
     """Sends texts to one server, and remembers its limits.
 
-    Args:
-        transport: The transport to the server.
-
     Attributes:
         most_texts: Highest number of texts that it accepts in a request; 0 if unknown.
     """

@@ -32,10 +32,6 @@ from prefect_ollama.blocks.secrets import harmless, hide
 class Transport:
     """Sends requests to one node. Use it in one event loop, and close it there.
 
-    Args:
-        node: The node.
-        dialect: The API that it should speak, with its error responses.
-
     Raises:
         ConfigurationError: The CA bundle, or the proxy that the environment names, cannot be used.
     """

@@ -60,10 +60,6 @@ async def check_chat_models(spec: ClusterSpec) -> tuple[ChatCheck, ChatCheck | N
 async def check_chat(spec: ClusterSpec, model: ChatModelSpec | None) -> ChatCheck:
     """Ask every node whether it can chat with a model, but download nothing.
 
-    Args:
-        spec: The cluster.
-        model: The chat model or the judge model of the cluster.
-
     Raises:
         ConfigurationError: A node's CA bundle cannot be read.
     """

@@ -55,11 +55,7 @@ class LoopLag:
             self._timer = None
 
     def since(self, then: float) -> float:
-        """Return the seconds since a moment in which the loop did not run.
-
-        Args:
-            then: The moment, by the loop's clock.
-        """
+        """Return the seconds since a moment in which the loop did not run."""
         lost = 0.0
         for end, seconds in reversed(self._gaps):
             if end <= then:
@@ -93,9 +89,6 @@ class LoopLag:
 @contextlib.asynccontextmanager
 async def timeout_while_running(seconds: float) -> AsyncIterator[Callable[[float], None]]:
     """Limit a block as `asyncio.timeout` does, by the time in which the loop ran.
-
-    Args:
-        seconds: The limit.
 
     Yields:
         A function that sets the limit again, to so many seconds from now.
