@@ -107,8 +107,9 @@ def search(
     rerank: Annotated[
         str | None,
         Parameter(
-            help="Server (llama-server, vLLM, TEI) that reranks the passages: its URL (http://gpu:8012/v1) or the "
-            "name of a saved OpenAI Compatible Node. If it fails, the order of the search stays."
+            help="What reranks the passages: URLs of servers (llama-server, vLLM, TEI; http://gpu:8012/v1) or names "
+            "of saved OpenAI Compatible Nodes, separated by commas; or `judge` for the judge or chat model of the "
+            "nodes, `judge:MODEL` for another one. If it fails, the order of the search stays."
         ),
     ] = None,
     rerank_timeout: Annotated[

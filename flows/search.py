@@ -8,6 +8,7 @@ from pydantic import Field
 
 from prefect_ollama.blocks.documents import Found, Hit
 from prefect_ollama.blocks.lance import Mode
+from prefect_ollama.blocks.nodes import ClusterSpec
 from prefect_ollama.blocks.resolve import resolve_table, shared_limits_folder
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import (
@@ -75,8 +76,9 @@ def search(
         Annotated[str, Field(min_length=1, title="Name or URL")] | Annotated[None, Field(title="None")],
         shown(
             "Reranker",
-            "Server (llama-server, vLLM, TEI) that reranks the passages: its URL (http://gpu-box:8012/v1) or the "
-            "name of a saved OpenAI Compatible Node. If it fails, the order of the search stays.",
+            "What reranks the passages: URLs of servers (llama-server, vLLM, TEI; http://gpu-box:8012/v1) or names of "
+            "saved OpenAI Compatible Nodes, separated by commas; or `judge` for the judge or chat model of the nodes, "
+            "`judge:MODEL` for another one. If it fails, the order of the search stays.",
         ),
     ] = None,
     rerank_timeout: Annotated[
@@ -108,7 +110,7 @@ def search(
     ranker = reranker_of(reranker, timeout=rerank_timeout)
     wanted = limit if ranker is None else ranker.candidates(limit)
     options = SearchOptions(wanted, mode, only.to_filter(source).condition(store.manifest), one_per_document)
-    if mode == "text":
+    if mode == "text" and (ranker is None or not ranker.judges):
         found = search_table(opened, None, asked, options)
         return _answer(question, found, ranker, limit, show=show)
     with (
@@ -119,17 +121,38 @@ def search(
         asking.at([node.url for node in spec.nodes])
         verified = verify_nodes(Opaque(asking_as(spec, made)), len(spec.nodes), made, quick=True)
         with Dispatcher(verified, prepare=divide_long_words) as dispatcher:
-            vector = embed_question(asked, Opaque(dispatcher), opened)
-    found, said = search_table(opened, vector, asked, options), question_note(asked, verified)
+            nodes = Opaque(dispatcher)
+            vector = None if mode == "text" else embed_question(asked, nodes, opened)
+            said = "" if mode == "text" else question_note(asked, verified)
+            if ranker is not None and ranker.judges:
+                found = search_table(opened, vector, asked, options)
+                return _answer(question, found, ranker, limit, show=show, said=said, nodes=nodes, spec=spec)
+    found = search_table(opened, vector, asked, options)
     return _answer(question, found, ranker, limit, show=show, said=said)
 
 
 def _answer(
-    question: str, hits: list[Hit], ranker: Reranker | None, limit: int, *, show: bool, said: str = ""
+    question: str,
+    hits: list[Hit],
+    ranker: Reranker | None,
+    limit: int,
+    *,
+    show: bool,
+    said: str = "",
+    nodes: Opaque[Dispatcher] | None = None,
+    spec: ClusterSpec | None = None,
 ) -> Found:
     note = ""
     if ranker is not None and hits:
-        hits, note = rerank_passages(Opaque(ranker), question, Opaque(hits), limit, len(hits))
+        hits, note = rerank_passages(
+            Opaque(ranker),
+            question,
+            Opaque(hits),
+            limit,
+            len(hits),
+            nodes,
+            None if spec is None else Opaque(spec),
+        )
     if show and hits:
         show_pages(question, Opaque(hits), len(hits))
     return Found(hits, question=question, notes=[each for each in (said, note) if each])

@@ -13,11 +13,13 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from prefect_ollama.blocks.documents import Hit
+from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.lance import Mode, Store
+from prefect_ollama.blocks.nodes import ClusterSpec
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.prefect_state import Opaque
-from prefect_ollama.tasks.searching import Reranker, page_pictures, refuse_other_vectors
+from prefect_ollama.tasks.searching import Reranker, not_reordered, page_pictures, refuse_other_vectors
 
 # Pages in an artifact: each takes some 100 KB in Prefect's database.
 SHOWN_PAGES: Final = 10
@@ -86,18 +88,31 @@ def search_table(
     persist_result=False,
 )
 def rerank_passages(
-    reranker: Opaque[Reranker], question: str, hits: Opaque[Sequence[Hit]], limit: int, count: int
+    reranker: Opaque[Reranker],
+    question: str,
+    hits: Opaque[Sequence[Hit]],
+    limit: int,
+    count: int,
+    nodes: Opaque[Dispatcher] | None = None,
+    cluster: Opaque[ClusterSpec] | None = None,
 ) -> tuple[list[Hit], str]:
     """Reorder passages; return the best ones, and a note if the order of the search stays.
 
     Args:
-        reranker: The endpoint.
+        reranker: What scores them.
         question: The question.
         hits: The passages in the order of the search.
         limit: How many to return at most.
         count: How many passages there are, for the run's name.
+        nodes: The nodes as they embed, if one of their chat models judges.
+        cluster: The same nodes with their chat models.
     """
-    best, note = reranker.content.reordered(question, hits.content, limit)
+    judging = (None, None) if cluster is None or nodes is None else (cluster.content, nodes.content)
+    try:
+        with reranker.content.opened(*judging) as score:
+            best, note = reranker.content.reordered(question, hits.content, limit, score)
+    except ClusterError as error:
+        best, note = not_reordered(hits.content, limit, error)
     if note:
         get_run_logger().warning("%s", note)
     return best, note

@@ -1,10 +1,13 @@
-"""Passages in the order of an endpoint with `/v1/rerank`, and in that of the search if it fails in any way."""
+"""Passages in the order of a reranker or a judge, and in that of the search if it fails in any way."""
 
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,46 +16,66 @@ from typing import Any
 import pytest
 
 from prefect_ollama import open_corpus
-from prefect_ollama.blocks import OllamaNode, OpenAICompatibleNode
+from prefect_ollama.blocks import OllamaCluster, OllamaNode, OpenAICompatibleNode
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.commands import app
 from prefect_ollama.tasks.searching.reranker import RERANKED
+from tests.corpus_samples import identity_of, write_table
+from tests.nodes import Node, nodes
 from tests.store_samples import IDENTITY, embedded
 
 TEXTS = [f"The lantern number {number} is lit." for number in range(8)]
 WORDS = "lantern"
 
 
+def number_in(text: str) -> float:
+    return float(*re.findall(r"number (\d+)", text) or [0])
+
+
 def scored(texts: list[str]) -> Any:
     """Score the passages by the number in them, the last in the list first, as llama-server answers."""
-    rows = [{"index": place, "relevance_score": float(text.split()[3])} for place, text in enumerate(texts)]
+    rows = [{"index": place, "relevance_score": number_in(text)} for place, text in enumerate(texts)]
     return {"model": "m", "results": sorted(rows, key=lambda row: -row["relevance_score"])}
 
 
 @dataclass
 class Endpoint:
-    """A server with `/v1/rerank` and what it was asked; `answer` makes status and body of the passages."""
+    """A server that reranks, and what it was asked; `answer` makes status and body of the passages."""
 
     answer: Callable[[list[str]], tuple[int, bytes]] = lambda texts: (200, json.dumps(scored(texts)).encode())
     asked: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     go_on: threading.Event = field(default_factory=threading.Event)
+    path: str = "/v1/rerank"
     url: str = ""
 
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture
+def other() -> Iterator[Endpoint]:
+    with serving() as made:
+        yield made
+
+
+@contextmanager
+def serving() -> Iterator[Endpoint]:
     made = Endpoint()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            made.asked.append(asked)
-            made.keys.append(self.headers.get("authorization"))
-            status, body = made.answer(asked.get("documents") or asked.get("texts"))
-            if self.path != "/v1/rerank":
-                status = 404
+            if self.path == made.path:
+                made.asked.append(asked)
+                made.keys.append(self.headers.get("authorization"))
+                status, body = made.answer(asked.get("documents") or asked.get("texts"))
+            else:
+                status, body = 404, b""
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
@@ -99,17 +122,65 @@ def test_passages_come_in_the_order_of_the_endpoint(endpoint: Endpoint, table: S
     assert len(TEXTS) < RERANKED
 
 
-def test_a_server_that_takes_texts_is_asked_for_these(endpoint: Endpoint, table: StoreSpec) -> None:
+@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank"])
+def test_a_server_that_takes_texts_is_asked_for_these(
+    endpoint: Endpoint, table: StoreSpec, path: str
+) -> None:
     def tei(texts: list[str]) -> tuple[int, bytes]:
         if "texts" not in endpoint.asked[-1]:
             return 422, b'{"error": "missing field `texts`"}'
-        rows = [{"index": place, "score": float(text.split()[3])} for place, text in enumerate(texts)]
+        rows = [{"index": place, "score": number_in(text)} for place, text in enumerate(texts)]
         return 200, json.dumps(rows).encode()
 
-    endpoint.answer = tei
-    with open_corpus(table, reranker=endpoint.url) as corpus:
+    endpoint.answer, endpoint.path = tei, path
+    with open_corpus(table, reranker=endpoint.url.removesuffix("/v1")) as corpus:
         found = corpus.search(WORDS, mode="text", limit=2)
-    assert ([hit.text for hit in found], found.notes) == ([TEXTS[7], TEXTS[6]], ())
+        assert ([hit.text for hit in found], found.notes) == ([TEXTS[7], TEXTS[6]], ())
+        assert endpoint.asked[-1]["truncate"] is True
+        asked = len(endpoint.asked)
+        assert corpus.search(WORDS, mode="text", limit=1).notes == ()
+        assert len(endpoint.asked) == asked + 1  # its form is known by now
+
+
+def test_another_server_scores_if_one_fails(endpoint: Endpoint, other: Endpoint, table: StoreSpec) -> None:
+    for failure in (lambda _: (500, b"{}"), lambda texts: (200, json.dumps(one_less(texts)).encode())):
+        endpoint.answer = failure
+        for named in ([endpoint.url, other.url], f"{other.url}, {endpoint.url}"):
+            with open_corpus(table, reranker=named) as corpus:
+                for _ in range(3):
+                    found = corpus.search(WORDS, mode="text", limit=2)
+                    assert ([hit.text for hit in found], found.notes) == ([TEXTS[7], TEXTS[6]], ())
+    assert other.asked
+
+
+def test_a_server_that_works_again_is_used_again(endpoint: Endpoint, table: StoreSpec) -> None:
+    works, endpoint.answer = endpoint.answer, lambda _: (503, b"{}")
+    with open_corpus(table, reranker=endpoint.url) as corpus:
+        assert corpus.search(WORDS, mode="text", limit=2).notes
+        endpoint.answer = works
+        for _ in range(20):  # it rests for a moment, which a question waits for, but not long
+            found = corpus.search(WORDS, mode="text", limit=2)
+            if not found.notes:
+                break
+        assert [hit.text for hit in found] == [TEXTS[7], TEXTS[6]]
+
+
+def test_questions_of_several_threads_go_to_all_servers(
+    endpoint: Endpoint, other: Endpoint, table: StoreSpec
+) -> None:
+    both = threading.Barrier(2, timeout=30)
+
+    def together(texts: list[str]) -> tuple[int, bytes]:
+        both.wait()  # each server has a question, at the same time
+        return 200, json.dumps(scored(texts)).encode()
+
+    endpoint.answer = other.answer = together
+    with (
+        open_corpus(table, reranker=[endpoint.url, other.url], rerank_timeout=30) as corpus,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        found = list(pool.map(lambda words: corpus.search(words, mode="text", limit=1), [WORDS, "number"]))
+    assert [(each[0].text, each.notes) for each in found] == [(TEXTS[7], ())] * 2
 
 
 def one_less(texts: list[str]) -> Any:
@@ -226,3 +297,86 @@ def test_many_passages_are_searched_for_a_few(endpoint: Endpoint, tmp_path: Path
         corpus.search(WORDS, mode="text", limit=1)
         corpus.search(WORDS, mode="text", limit=45)
     assert [len(each["documents"]) for each in endpoint.asked] == [RERANKED, 45]
+
+
+# A chat model as the judge
+
+
+@pytest.fixture(scope="module")
+def judges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StoreSpec, list[Node]]]:
+    with nodes({"chat_models": ["qwen3", "judge"]}, {"chat_models": ["qwen3", "judge"]}) as started:
+        place = tmp_path_factory.mktemp("judged")
+        yield write_table(place, identity_of(started[0]), {"a.pdf": TEXTS}), started
+
+
+def judged(spec: StoreSpec, started: list[Node], named: str = "judge", **more: Any) -> Any:
+    values = {"chat_model": "qwen3", "chat_think": "off"} | more.pop("cluster", {})
+    cluster = OllamaCluster(nodes=[node.url for node in started], give_up_after=1, **values)
+    with open_corpus(spec, cluster, reranker=named, **more) as corpus:
+        return corpus.search(WORDS, mode="text", limit=3)
+
+
+def points(number: int) -> dict[str, Any]:
+    return {"match": TEXTS[number][:-1], "content": {"score": number}}
+
+
+@pytest.mark.parametrize("named", ["judge", "judge:judge"])
+def test_a_chat_model_of_the_nodes_judges(judges: tuple[StoreSpec, list[Node]], named: str) -> None:
+    spec, started = judges
+    for node in started:
+        node.heal()
+        node.reset()
+        node.control(chat_script=[points(number) for number in range(8)])
+    found = judged(spec, started, named)
+    assert ([hit.text for hit in found], found.notes) == (TEXTS[:-4:-1], ())
+    assert [hit.score for hit in found] == [7.0, 6.0, 5.0]
+    counts = [node.stats()["chat_answered"] for node in started]
+    assert sum(counts) >= len(TEXTS)
+    assert all(counts)  # over all nodes
+
+
+def test_a_passage_that_the_judge_cannot_score_comes_last(judges: tuple[StoreSpec, list[Node]]) -> None:
+    spec, started = judges
+    for node in started:
+        node.heal()
+        bad = {"match": TEXTS[7][:-1], "content": {"score": 11}}
+        node.control(chat_script=[bad, *(points(number) for number in range(7))])
+    found = judged(spec, started)
+    assert [hit.text for hit in found] == [TEXTS[6], TEXTS[5], TEXTS[4]]
+    assert found.notes == ("1 of 8 passages have no score of the judge, and come last.",)
+
+
+@pytest.mark.parametrize(
+    ("named", "settings", "told"),
+    [
+        ("judge", {"chat_model": None}, "No chat model is named"),
+        ("judge:absent", {}, "absent"),
+        ("judge", {}, "unusable answer"),
+    ],
+)
+def test_the_order_of_the_search_stays_without_a_judge(
+    judges: tuple[StoreSpec, list[Node]], named: str, settings: dict[str, Any], told: str
+) -> None:
+    spec, started = judges
+    for node in started:
+        node.heal()
+        node.control(chat_script=[{"match": "lantern", "content": {"score": "high"}}])
+    with open_corpus(spec) as corpus:
+        plain = corpus.search(WORDS, mode="text", limit=3)
+    found = judged(spec, started, named, cluster=settings)
+    assert found == plain
+    (note,) = found.notes
+    assert note.startswith("The passages stand in the order of the search, not reranked: ")
+    assert told in note
+
+
+def test_a_slow_judge_is_not_waited_for(judges: tuple[StoreSpec, list[Node]]) -> None:
+    spec, started = judges
+    for node in started:
+        node.heal()
+        node.control(answer_tokens_per_second=0.01)
+    found = judged(spec, started, rerank_timeout=0.3)
+    assert len(found) == 3
+    assert "within 0.3 s" in found.notes[0]
+    for node in started:
+        node.control(answer_tokens_per_second=10_000)

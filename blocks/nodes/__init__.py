@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.nodes.loop_lag import LoopLag, timeout_while_running
     from prefect_ollama.blocks.nodes.prefixes import prefixes_of
     from prefect_ollama.blocks.nodes.proxy import keep_local_direct, proxy_hint
-    from prefect_ollama.blocks.nodes.reranking import rerank
+    from prefect_ollama.blocks.nodes.reranking import RerankEndpoint
     from prefect_ollama.blocks.nodes.running_models import LoadedModel
     from prefect_ollama.blocks.nodes.scripts import SCRIPTS, scripts_in
     from prefect_ollama.blocks.nodes.spec import (
@@ -97,6 +97,7 @@ __all__ = [
     "NodeSpec",
     "NodeStatus",
     "NodeVerification",
+    "RerankEndpoint",
     "Vectors",
     "VerifiedChat",
     "VerifiedCluster",
@@ -128,7 +129,6 @@ __all__ = [
     "openai_url",
     "prefixes_of",
     "proxy_hint",
-    "rerank",
     "scripts_in",
     "server_of",
     "short_name",

@@ -1,20 +1,24 @@
-"""An endpoint with `/v1/rerank`, which scores how well passages answer a question.
+"""A server that scores how well passages answer a question.
 
-llama.cpp's `llama-server --reranking`, vLLM and others take `documents` and answer `results` with `relevance_score`;
-TEI takes `texts` and answers a list with `score`. Sources: https://github.com/ggml-org/llama.cpp/tree/master/tools/server
-and https://huggingface.github.io/text-embeddings-inference.
+There are two forms of the API. llama.cpp's `llama-server --reranking`, vLLM and others serve `/v1/rerank`, take
+`documents` and answer `results` with `relevance_score`. TEI serves `/rerank`, takes `texts` and answers a list with
+`score`. The first request finds out which form a server has.
+Sources: https://github.com/ggml-org/llama.cpp/tree/master/tools/server and
+https://huggingface.github.io/text-embeddings-inference.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from prefect_ollama.blocks.errors import InputRejected, NodeAnswerError, NodeError, NodeFailed
+from prefect_ollama.blocks.errors import NodeAnswerError, NodeError
 from prefect_ollama.blocks.nodes._dialects import OPENAI
 from prefect_ollama.blocks.nodes._payload import Bounds, parse
 from prefect_ollama.blocks.nodes._transport import Transport
+from prefect_ollama.blocks.nodes.address import OPENAI_PATH
 from prefect_ollama.blocks.nodes.spec import NodeSpec
 
 # A server may repeat the passages in its answer, and JSON may write a byte of them as `\u0000`.
@@ -23,46 +27,87 @@ _BYTES_A_BYTE: Final = 6
 # What stands around a score: its index, its name, indentation.
 _BYTES_A_SCORE: Final = 512
 
+# Statuses with which a server says that it has no such path, or takes no such fields.
+_OTHER_FORM: Final = (400, 404, 405, 422)
 
-async def rerank(node: NodeSpec, question: str, passages: Sequence[str], *, timeout: float) -> list[float]:
-    """Return a score of each passage for a question: the larger the better, on the scale of the model.
+
+class _Form(NamedTuple):
+    """A form of the API: whether the path is below `/v1`, the name of the passages, and further fields."""
+
+    below_v1: bool
+    passages: str
+    fields: dict[str, Any]
+
+
+# TEI refuses a passage that is longer than the model's context, unless it may cut it.
+_FORMS: Final = (
+    _Form(True, "documents", {"return_documents": False}),
+    _Form(True, "texts", {"truncate": True}),
+    _Form(False, "texts", {"truncate": True}),
+)
+
+
+class RerankEndpoint:
+    """One server that reranks. Use it in one event loop, and close it there.
 
     Args:
-        node: The endpoint; its URL ends in `/v1`.
-        question: The question.
-        passages: The passages, at least one.
-        timeout: Seconds for the whole answer.
-
-    Raises:
-        NodeError: It does not answer in time, refuses, or does not answer one finite score for each passage.
+        node: The server; its URL ends in `/v1`, also if the server has its path beside that.
     """
-    transport = Transport(node, OPENAI)
-    size = sum(len(each.encode("utf-8", "replace")) for each in passages)
-    # Brackets and commas of repeated passages count too.
-    bounds = Bounds(
-        64 * 1024 + size * _BYTES_A_BYTE + len(passages) * _BYTES_A_SCORE,
-        64 + size + 4 * len(passages),
-        256 + size + 16 * len(passages),
-    )
-    asked = {"query": question, "return_documents": False} | ({"model": node.model} if node.model else {})
 
-    async def ask(name: str) -> bytes:
-        payload = asked | {name: list(passages)}
-        return await transport.call(
-            "POST", "rerank", payload, timeout=timeout, limit=bounds.size, model=node.model
+    def __init__(self, node: NodeSpec) -> None:
+        self.node = node
+        self._transport = Transport(node, OPENAI)
+        self._form: _Form | None = None
+
+    async def rerank(self, question: str, passages: Sequence[str], *, timeout: float) -> list[float]:
+        """Return how well each passage answers a question: the larger the better, on a scale of the model's own.
+
+        Args:
+            question: The question.
+            passages: The passages, at least one.
+            timeout: Seconds until the whole answer must be there.
+
+        Raises:
+            NodeError: It does not answer in time, refuses, or answers anything but one finite score for each passage.
+        """
+        size = sum(len(each.encode("utf-8", "replace")) for each in passages)
+        # Brackets and commas of repeated passages count too.
+        bounds = Bounds(
+            64 * 1024 + size * _BYTES_A_BYTE + len(passages) * _BYTES_A_SCORE,
+            64 + size + 4 * len(passages),
+            256 + size + 16 * len(passages),
         )
+        loop = asyncio.get_running_loop()
+        end, refusals = loop.time() + timeout, []
+        for form in (self._form,) if self._form else _FORMS:
+            try:
+                body = await self._ask(form, question, passages, bounds, end - loop.time())
+            except NodeError as error:
+                if error.status not in _OTHER_FORM:
+                    raise
+                refusals.append(error)
+                continue
+            scores = _scores(body, bounds, len(passages), self.node.name)
+            self._form = form
+            return scores
+        self._form = None  # another server may be there by the next question
+        # That a path is missing says less than why a request to another one was refused.
+        raise min(refusals, key=lambda error: error.status in (404, 405))
 
-    try:
-        try:
-            # TEI knows `texts` only, and the other servers `documents`. Nothing else shows which server it is.
-            body = await ask("documents")
-        except NodeError as error:
-            if error.status not in (400, 422) or not isinstance(error, InputRejected | NodeFailed):
-                raise
-            body = await ask("texts")
-        return _scores(body, bounds, len(passages), node.name)
-    finally:
-        await transport.aclose()
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+    async def _ask(
+        self, form: _Form, question: str, passages: Sequence[str], bounds: Bounds, timeout: float
+    ) -> bytes:
+        payload = {"query": question, form.passages: list(passages), **form.fields}
+        if self.node.model:
+            payload["model"] = self.node.model
+        path = "rerank" if form.below_v1 else f"{self.node.url.rstrip('/').removesuffix(OPENAI_PATH)}/rerank"
+        return await self._transport.call(
+            "POST", path, payload, timeout=max(timeout, 0.0), limit=bounds.size, model=self.node.model
+        )
 
 
 def _scores(body: bytes, bounds: Bounds, count: int, node: str) -> list[float]:

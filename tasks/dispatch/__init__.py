@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.dispatch.dispatcher import Dispatcher, shared_dispatcher
     from prefect_ollama.tasks.dispatch.embedding import Embedded, Unfinished, estimate_units
     from prefect_ollama.tasks.dispatch.long_words import divide_long_words
+    from prefect_ollama.tasks.dispatch.rerank_dispatcher import RerankDispatcher
     from prefect_ollama.tasks.dispatch.stats import DispatchStats, NodeStats
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Dispatcher",
     "Embedded",
     "NodeStats",
+    "RerankDispatcher",
     "Unfinished",
     "divide_long_words",
     "estimate_units",

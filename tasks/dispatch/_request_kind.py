@@ -1,7 +1,7 @@
 """The interface of a kind of request: the cost of a payload, how it is sent, and how answers are checked.
 
 Queue, scheduling, breaker, hedging and shared limits use only these interfaces. The kinds are embedding
-(`_embedding_kind`) and chat (`_chat_kind`).
+(`_embedding_kind`), chat (`_chat_kind`) and reranking (`_rerank_kind`).
 """
 
 from __future__ import annotations

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.searching.opening import open_for_search
     from prefect_ollama.tasks.searching.question import normalised
     from prefect_ollama.tasks.searching.quote_pictures import MarkedPage, QuoteDrawer
-    from prefect_ollama.tasks.searching.reranker import RERANK_TIMEOUT_S, Reranker, reranker_of
+    from prefect_ollama.tasks.searching.reranker import (
+        RERANK_TIMEOUT_S,
+        Reranker,
+        not_reordered,
+        reranker_of,
+    )
     from prefect_ollama.tasks.searching.rows import ROWS_COMPARED, compare_rows, other_vectors
 
 __all__ = [
@@ -45,6 +50,7 @@ __all__ = [
     "file_named",
     "named",
     "normalised",
+    "not_reordered",
     "one_document",
     "open_corpus",
     "open_for_search",

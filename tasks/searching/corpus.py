@@ -12,15 +12,21 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from prefect_ollama.blocks.by_address import limits_folder, table_by_address
-from prefect_ollama.blocks.documents import CheckedAnswer, Found
-from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
+from prefect_ollama.blocks.documents import CheckedAnswer, Found, Hit
+from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, PrefectOllamaError
 from prefect_ollama.blocks.lance import Mode, StoreSpec
 from prefect_ollama.blocks.setting_files import prefect_home
 from prefect_ollama.tasks.searching.context import Around, with_context
 from prefect_ollama.tasks.searching.filter import Filter
 from prefect_ollama.tasks.searching.opening import open_for_search
 from prefect_ollama.tasks.searching.question import normalised
-from prefect_ollama.tasks.searching.reranker import RERANK_TIMEOUT_S, Reranker, reranker_of
+from prefect_ollama.tasks.searching.reranker import (
+    RERANK_TIMEOUT_S,
+    Reranker,
+    Score,
+    not_reordered,
+    reranker_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +55,7 @@ class Corpus:
         model: Ollama's name of the embedding model; the table's own otherwise.
         chat_model: Ollama's name of the model that answers; the cluster's own otherwise.
         judge_model: Ollama's name of the model that judges answers; the cluster's own otherwise.
-        reranker: The endpoint that orders passages anew; None keeps the order of the search.
+        reranker: What orders passages anew; None keeps the order of the search.
 
     Raises:
         TableMissing: There is no such table.
@@ -84,6 +90,8 @@ class Corpus:
         self._nodes: Dispatcher | None = None
         self._spec: ClusterSpec | None = None
         self._answering: AnswerNodes | None = None
+        self._ranking = ExitStack()
+        self._score: Score | None = None
         self._closed = False
 
     def search(
@@ -171,7 +179,7 @@ class Corpus:
             )
             note = ""
             if self._reranker is not None:
-                hits, note = self._reranker.reordered(question, hits, limit)
+                hits, note = self._reordered(self._reranker, question, hits, limit)
             notes = [each for each in (self._script_note(text, mode), note) if each]
             answers.append(Found(with_context(store, hits, around), question=question, notes=notes))
         return answers
@@ -307,6 +315,28 @@ class Corpus:
                     self._opened = opened.pop_all()
             return self._nodes
 
+    def _reordered(
+        self, reranker: Reranker, question: str, hits: Sequence[Hit], limit: int
+    ) -> tuple[list[Hit], str]:
+        from prefect_ollama.tasks.dispatch import Asking
+
+        with Asking(limits_folder(prefect_home())) as asking:
+            try:
+                score = self._open_reranker(reranker, asking)
+            except ClusterError as error:
+                return not_reordered(hits, limit, error)
+            return reranker.reordered(question, hits, limit, score)
+
+    def _open_reranker(self, reranker: Reranker, asking: Asking) -> Score:
+        nodes = self._open_nodes(asking) if reranker.judges else None
+        if nodes is not None:
+            asking.at([node.url for node in nodes.cluster.spec.nodes])
+        with self._opening:
+            self._refuse_closed()
+            if self._score is None:
+                self._score = self._ranking.enter_context(reranker.opened(self._spec, nodes))
+            return self._score
+
     def _open_answering(self, asking: Asking) -> AnswerNodes:
         nodes = self._open_nodes(asking)
         asking.at([node.url for node in nodes.cluster.spec.nodes])
@@ -329,7 +359,8 @@ class Corpus:
                 self._leave_nodes()
 
     def _leave_nodes(self) -> None:
-        self._nodes = self._answering = None
+        self._nodes = self._answering = self._score = None
+        self._ranking.close()
         self._opened.close()
 
     def _refuse_closed(self) -> None:
@@ -344,7 +375,7 @@ def open_corpus(
     model: str | None = None,
     chat_model: str | None = None,
     judge_model: str | None = None,
-    reranker: str | OpenAICompatibleNode | None = None,
+    reranker: str | OpenAICompatibleNode | Sequence[str | OpenAICompatibleNode] | None = None,
     rerank_timeout: float = RERANK_TIMEOUT_S,
 ) -> Corpus:
     """Open a table for questions, without Prefect unless a saved block is named.
@@ -358,8 +389,9 @@ def open_corpus(
         model: Ollama's name of the embedding model; the table's own otherwise.
         chat_model: Ollama's name of the model that answers; the cluster's own otherwise.
         judge_model: Ollama's name of the model that judges answers; the cluster's own otherwise.
-        reranker: A server with `/v1/rerank` that orders passages anew: its URL, an OpenAI Compatible Node or the name
-            of a saved one. None keeps the order of the search.
+        reranker: What orders passages anew: URLs of servers that rerank, OpenAI Compatible Nodes or names of saved
+            ones, one or several with the same model; or `judge` for the judge or chat model of the nodes,
+            `judge:MODEL` for another one. None keeps the order of the search.
         rerank_timeout: Seconds for its answer; after them the order of the search stays.
 
     Raises:

@@ -1,72 +1,129 @@
-"""Order passages anew by a model that reads question and passage together."""
+"""Order passages anew by a model that reads question and passage together: a reranker, or a chat model as the judge."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from prefect_ollama.blocks.blocking import blocking
+from prefect_ollama.blocks.by_address import limits_folder
 from prefect_ollama.blocks.documents import Hit
-from prefect_ollama.blocks.errors import ConfigurationError, NodeError
+from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
 from prefect_ollama.blocks.nodes import NodeSpec, looks_like_address, openai_url, short_name
+from prefect_ollama.blocks.setting_files import prefect_home
 
 if TYPE_CHECKING:
+    from prefect_ollama.blocks.nodes import ClusterSpec
     from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
+    from prefect_ollama.tasks.dispatch import Dispatcher
 
 # Passages that are scored, or as many as are asked for. Each costs the endpoint one pass of its model.
 RERANKED: Final = 30
 
 RERANK_TIMEOUT_S: Final = 10.0
 
+JUDGE: Final = "judge"
+"""Names the cluster's judge or chat model as the reranker; `judge:MODEL` names another model."""
+
+Score = Callable[[str, Sequence[str], float], Sequence[float | None]]
+"""Scores passages for a question within some seconds; None for a passage without a score."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reranker:
-    """An endpoint that scores passages.
+    """What scores passages.
 
     Attributes:
-        node: The endpoint; its URL ends in `/v1`.
+        nodes: The servers that rerank; empty if a chat model judges.
+        judge: The chat model that judges; empty for the cluster's own.
         timeout: Seconds for an answer. After them the order of the search stays.
     """
 
-    node: NodeSpec
+    nodes: tuple[NodeSpec, ...]
+    judge: str = ""
     timeout: float = RERANK_TIMEOUT_S
+
+    @property
+    def judges(self) -> bool:
+        """Whether a chat model of the cluster judges."""
+        return not self.nodes
 
     def candidates(self, limit: int) -> int:
         """Return how many passages to search for where so many are asked for."""
         return max(limit, RERANKED)
 
-    def reordered(self, question: str, hits: Sequence[Hit], limit: int) -> tuple[list[Hit], str]:
-        """Return the best passages, and a note where the endpoint gave no usable scores: empty where it did.
+    @contextmanager
+    def opened(self, cluster: ClusterSpec | None = None, embed: Dispatcher | None = None) -> Iterator[Score]:
+        """Yield what scores passages.
 
-        What is scored is what was embedded, with its context. `Hit.score` becomes the endpoint's score.
+        Args:
+            cluster: The nodes, if a chat model judges.
+            embed: The same nodes as they embed; chat shares their limits.
+
+        Raises:
+            ClusterError: No node can chat with the model that judges.
+        """
+        # A search without a reranker need not wait for the HTTP client's import.
+        if self.judges:
+            from prefect_ollama.tasks.searching.judge import judging
+
+            assert cluster is not None
+            with judging(cluster, self.judge, embed) as score:
+                yield score
+            return
+        from prefect_ollama.tasks.dispatch import RerankDispatcher
+
+        with RerankDispatcher(self.nodes, limits_folder(prefect_home())) as dispatcher:
+            yield lambda question, passages, timeout: dispatcher.scores(question, passages, timeout=timeout)
+
+    def reordered(
+        self, question: str, hits: Sequence[Hit], limit: int, score: Score
+    ) -> tuple[list[Hit], str]:
+        """Return the best passages, and a note where there were no usable scores: empty where there were.
+
+        What is scored is what was embedded, with its context. `Hit.score` becomes the new score. Passages without a
+        score come last, in the order of the search.
 
         Args:
             question: The question.
-            hits: Passages in the order of the search, which stays where the endpoint fails.
+            hits: Passages in the order of the search, which stays where the reranker fails.
             limit: How many to return at most.
+            score: What `opened` yields.
         """
         if not hits:
             return [], ""
-        # A search without a reranker need not wait for the HTTP client's import.
-        from prefect_ollama.blocks.nodes import rerank
-
-        passages = [hit.embedded_text or hit.text for hit in hits]
+        passages = [_unicode(hit.embedded_text or hit.text) for hit in hits]
         try:
-            scores = blocking(rerank(self.node, question, passages, timeout=self.timeout))
-        except NodeError as error:
-            return list(hits[:limit]), f"The passages stand in the order of the search, not reranked: {error}"
-        order = sorted(range(len(hits)), key=lambda place: (-scores[place], place))
-        return [replace(hits[place], score=scores[place]) for place in order[:limit]], ""
+            scores = score(_unicode(question), passages, self.timeout)
+        except PrefectOllamaError as error:
+            return not_reordered(hits, limit, error)
+        known = {place: value for place, value in enumerate(scores) if value is not None}
+        order = sorted(known, key=lambda place: (-known[place], place))
+        best = [replace(hits[place], score=known[place]) for place in order]
+        rest = [hit for place, hit in enumerate(hits) if place not in known]
+        note = (
+            f"{len(rest)} of {len(hits)} passages have no score of the judge, and come last." if rest else ""
+        )
+        return [*best, *rest][:limit], note
+
+
+def not_reordered(hits: Sequence[Hit], limit: int, error: PrefectOllamaError) -> tuple[list[Hit], str]:
+    """Return the best passages in the order of the search, and a note that says why."""
+    return list(hits[:limit]), f"The passages stand in the order of the search, not reranked: {error}"
 
 
 def reranker_of(
-    named: str | OpenAICompatibleNode | None, *, timeout: float = RERANK_TIMEOUT_S
+    named: str | OpenAICompatibleNode | Sequence[str | OpenAICompatibleNode] | None,
+    *,
+    timeout: float = RERANK_TIMEOUT_S,
 ) -> Reranker | None:
-    """Return the reranker that a URL, a saved block's name or a block means; None for None.
+    """Return the reranker that is named; None for None.
 
     Args:
-        named: A URL that ends in `/v1`, the name of a saved OpenAI Compatible Node, or such a block.
+        named: URLs of servers that rerank, names of saved OpenAI Compatible Nodes, or such blocks: one, or several
+            with the same model, also separated by commas. Or `judge` for the cluster's judge or chat model,
+            `judge:MODEL` for another one.
         timeout: Seconds for an answer.
 
     Raises:
@@ -80,23 +137,47 @@ def reranker_of(
             state="Nothing was searched.",
             remedy="Give a time-out above 0.",
         )
+    if isinstance(named, str):
+        word, _, model = named.strip().partition(":")
+        if word == JUDGE:
+            return Reranker((), model.strip(), timeout)
+        several: Sequence[str | OpenAICompatibleNode] = [
+            each.strip() for each in named.split(",") if each.strip()
+        ]
+    else:
+        several = named if isinstance(named, Sequence) else [named]
+    nodes = {node.name: node for node in map(_node_of, several)}
+    if not nodes:
+        raise _no_reranker(str(named), "it names no server")
+    return Reranker(tuple(nodes.values()), timeout=timeout)
+
+
+def _node_of(named: str | OpenAICompatibleNode) -> NodeSpec:
     if isinstance(named, str) and looks_like_address(named):
         try:
             url = openai_url(named)
         except ValueError as error:
             raise _no_reranker(named, str(error)) from None
-        return Reranker(NodeSpec(short_name(url), url, api="openai"), timeout)
+        return NodeSpec(short_name(url), url, api="openai")
     from prefect_ollama.blocks.node_reference import node_spec
 
-    node = node_spec(named.strip() if isinstance(named, str) else named)
+    node = node_spec(named)
     if node.api != "openai":
-        raise _no_reranker(node.name, "it is an Ollama node, and Ollama does not rerank")
-    return Reranker(node, timeout)
+        raise _no_reranker(
+            node.name, "it is an Ollama node, and Ollama does not rerank; its chat model can (`judge`)"
+        )
+    return node
+
+
+def _unicode(text: str) -> str:
+    # A question may hold half of a surrogate pair, which no JSON can carry.
+    return text.encode("utf-8", "replace").decode()
 
 
 def _no_reranker(name: str, why: str) -> ConfigurationError:
     return ConfigurationError(
         f"{name!r} is no reranker: {why}.",
         state="Nothing was searched.",
-        remedy="Name a server that reranks, such as http://gpu-box:8012/v1, or a saved OpenAI Compatible Node.",
+        remedy="Name a server that reranks, such as http://gpu-box:8012/v1, a saved OpenAI Compatible Node, or "
+        "`judge` for the chat model of the nodes.",
     )

@@ -1,0 +1,161 @@
+"""Reranking as a kind of request: one question with all its passages goes to one node, because scores of unlike nodes
+do not compare. The client checks each answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from prefect_ollama.blocks.errors import (
+    AnswerRejected,
+    ClusterError,
+    NodeAnswerError,
+    NodeError,
+    NodeRefused,
+    PrefectOllamaError,
+)
+from prefect_ollama.blocks.nodes import NodeSpec, RerankEndpoint
+from prefect_ollama.tasks.dispatch._job import Item, Job
+from prefect_ollama.tasks.dispatch._node import Node
+from prefect_ollama.tasks.dispatch._unchecked import Unchecked
+
+# As for the units of texts that are embedded (`estimate_units`).
+BYTES_A_TOKEN: Final = 4.0
+
+# Assumed work and time of a node's first request: 30 passages of 200 tokens. It is the same for all nodes, so that each
+# gets work and is measured.
+FIRST_UNITS: Final = 6_000.0
+FIRST_SECONDS: Final = 1.0
+
+# What a node that failed has to score before it gets work again.
+PROBE: Final = ("Which town is named?", ("The town of Oban lies on a bay.", "Ropes are made of hemp."))
+
+
+@dataclass(frozen=True, slots=True)
+class RerankRequest:
+    """A question and the passages that are scored."""
+
+    question: str
+    passages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reranked:
+    """The scores of a request's passages, in their order."""
+
+    scores: list[float]
+    tokens: int = 0
+
+
+class RerankJob(Job[list[float]]):
+    """One question with its passages. The future has their scores, or the error of the last node that failed."""
+
+    def __init__(self, request: RerankRequest) -> None:
+        self._scores: list[float] = []
+        self._error: PrefectOllamaError | None = None
+        super().__init__([request], urgent=True, limit=1)
+
+    def cost(self, payload: RerankRequest) -> float:
+        """Return the tokens of all pairs of question and passage."""
+        sizes = [len(payload.question) + len(passage) for passage in payload.passages]
+        return max(1.0, sum(sizes) / BYTES_A_TOKEN)
+
+    def prepared(self, payload: RerankRequest) -> RerankRequest:
+        """Return the request as it is."""
+        return payload
+
+    def keep(self, index: int, result: list[float], node: str) -> None:
+        """Keep the scores."""
+        self._scores = result
+
+    def keep_error(self, index: int, error: PrefectOllamaError) -> None:
+        """Keep the error."""
+        self._error = error
+
+    def charge(self, seconds: float, tokens: int) -> None:
+        """Do nothing: nobody asks for the cost of one question."""
+
+    def close(self) -> None:
+        """Set the scores or the error, once there is one."""
+        if self._error is not None and not self.future.done():
+            self.future.set_exception(self._error)
+        super().close()
+
+    def result(self) -> list[float]:
+        """Return the scores."""
+        return self._scores
+
+    def unfinished(self, why: str, remedy: str) -> ClusterError:
+        """Return why no node has scored the passages."""
+        return ClusterError(why, left=self.left, state="The passages have no scores.", remedy=remedy)
+
+
+class RerankKind:
+    """Reranking.
+
+    Attributes:
+        name: Reranking has slots of its own.
+        first_units: Units of the first request, whose time is assumed.
+        loads: True: a node may load its model at the first request.
+        work: For the error of nodes that do nothing.
+    """
+
+    name = "rerank"
+    first_units = FIRST_UNITS
+    loads = True
+    work = "reranked"
+
+    def connect(self, node: NodeSpec) -> RerankEndpoint:
+        """Return a client of a node."""
+        return RerankEndpoint(node)
+
+    def proven_seconds(self, node: str) -> float | None:
+        """Return a guess: the check of each answer is enough, so every node may work at once."""
+        return FIRST_SECONDS
+
+    def left_out(self, node: str) -> NodeError | None:
+        """Return None: no node is left out."""
+        return None
+
+    def most_items(self, node: NodeSpec) -> int:
+        """Return 1: a question goes out alone."""
+        return 1
+
+    def answer_check(self, nodes: Sequence[Node], now: float) -> Unchecked:
+        """Return a check that confirms every answer: the client has checked it."""
+        return Unchecked(1)
+
+    async def send(
+        self,
+        client: RerankEndpoint,
+        payloads: Sequence[RerankRequest],
+        *,
+        timeout: float,
+        progress: Callable[[float], None],
+    ) -> Reranked:
+        """Send a question with its passages."""
+        [request] = payloads
+        try:
+            return Reranked(await client.rerank(request.question, request.passages, timeout=timeout))
+        except NodeAnswerError as error:
+            # It says nothing about the next question, so another node is tried, and this one is not probed.
+            raise AnswerRejected(error.cause, node=client.node.name) from None
+
+    def actual_units(self, reply: Reranked, estimated: float) -> float:
+        """Return the estimate."""
+        return estimated
+
+    def results(self, reply: Reranked) -> tuple[list[float]]:
+        """Return the scores."""
+        return (reply.scores,)
+
+    async def probe(self, client: RerankEndpoint, *, timeout: float, refused: NodeRefused | None) -> float:
+        """Let the node score two passages."""
+        question, passages = PROBE
+        await client.rerank(question, passages, timeout=timeout)
+        return FIRST_SECONDS
+
+    def final_error(self, item: Item, errors: Sequence[NodeError]) -> NodeError:
+        """Return the last error of a node."""
+        return errors[-1]
