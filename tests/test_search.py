@@ -54,7 +54,8 @@ def library(dask_workers: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
         folder / "sub" / "gears.pdf",
         [prose("gears one"), "The derailleur moves the chain sideways. " + prose("gears two")],
     )
-    with nodes({}, {}) as running:
+    chatting = {"chat_models": ["qwen3"]}
+    with nodes(chatting, chatting) as running:
         library = Library(folder, place, running)
         plain = OllamaCluster(nodes=library.urls, document_prefix="none", query_prefix="none")
         flow = ingest_pdfs.with_options(task_runner=IngestTaskRunner(address=dask_workers))
@@ -118,6 +119,23 @@ def test_without_its_reranker_a_search_keeps_its_order(library: Library) -> None
     assert found == plain
     (note,) = found.notes
     assert "not reranked" in note
+
+
+def test_a_chat_model_of_the_nodes_judges_passages(library: Library) -> None:
+    for node in library.nodes:
+        right, wrong = (
+            {"match": word, "content": {"score": score}} for word, score in (("chain", 9), ("", 1))
+        )
+        node.control(chat_script=[right, wrong])
+    found = search("gears", library.urls, library.table, limit=2, reranker="judge:qwen3")
+    assert ("derailleur" in found[0].text, [hit.score for hit in found], found.notes) == (
+        True,
+        [9.0, 1.0],
+        (),
+    )
+    words = search("gears", library.urls, library.table, mode="text", reranker="judge")
+    assert words
+    assert "No chat model is named" in words.notes[0]
 
 
 def test_nodes_with_another_model_are_refused(library: Library) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from prefect_ollama.blocks.blocking import blocking
+from prefect_ollama.blocks.by_address import limits_folder
 from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.nodes import (
     ChatMessage,
@@ -20,6 +21,7 @@ from prefect_ollama.blocks.nodes import (
     full_name,
     verify_chat,
 )
+from prefect_ollama.blocks.setting_files import prefect_home
 from prefect_ollama.tasks.dispatch import ChatDispatcher, Dispatcher
 from prefect_ollama.tasks.searching.reranker import Score
 
@@ -68,7 +70,7 @@ def judging(cluster: ClusterSpec, model: str, embed: Dispatcher | None) -> Itera
             remedy="Name one with `judge:MODEL`, or in the cluster.",
         )
     verified = blocking(verify_chat(replace(cluster, chat=known[0])))
-    with ChatDispatcher(verified, beside=embed) as chat:
+    with ChatDispatcher(verified, limits_folder(prefect_home()), beside=embed) as chat:
 
         def score(question: str, passages: Sequence[str], timeout: float) -> list[float | None]:
             requests = [_request(question, passage) for passage in passages]
