@@ -198,7 +198,9 @@ class Engine:
         asked = asked_urls(self._shared_limits.folder)
         self._asked_since = {url: self._asked_since.get(url, now) for url in asked}
         head = self._queue.head()
-        own = head is not None and head.job.urgent
+        # A question whose requests have failed once waits in quarantine; it must not hold itself back.
+        waiting = (*self._queue.quarantine, *([] if head is None else [head]))
+        own = any(item.job.urgent for item in waiting)
         for node in self._nodes:
             since = self._asked_since.get(node.client.node.url)
             if since is not None:
