@@ -131,7 +131,7 @@ def guarded(
         # Any error after an interruption is its consequence, so the user sees no traceback.
         if stopping.status is None:
             raise
-        stopping.wait_until_told()
+        stopping.wait_until_announced()
         _tell("Interrupted.", kept, "")
         _drain()
         return stopping.status

@@ -23,7 +23,7 @@ RUN: Final = 8
 
 
 def documents(rows: Sequence[Document]) -> RenderableType:
-    """The documents of a table, source by source, with what is wrong with some. It fits into 80 columns."""
+    """Return the documents of a table by source, and the problems of some. It fits into 80 columns."""
     if not rows:
         return Text("No documents.")
     parts: list[RenderableType] = []
@@ -57,7 +57,7 @@ def documents(rows: Sequence[Document]) -> RenderableType:
 
 
 def chunks(document: Document, parts: Sequence[Chunk], *, prefix: str) -> RenderableType:
-    """A document and its chunks, each with the text that was embedded where that is another one.
+    """Return a document and its chunks, each with the embedded text if that differs.
 
     Args:
         document: The document.

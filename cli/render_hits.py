@@ -27,7 +27,7 @@ OTHER_PLACES: Final = 3
 def answers(
     found: Sequence[Found], *, explain: bool = False, pictures: Sequence[Sequence[Sequence[str]]] = ()
 ) -> RenderableType:
-    """Several questions, each with its passages; of one alone the passages.
+    """Return the passages of several questions, each below its question; of one question only the passages.
 
     Args:
         found: What each question found.
@@ -40,8 +40,8 @@ def answers(
     parts: list[RenderableType] = []
     for each, files in zip(found, drawn, strict=True):
         parts.append(line(each.question, "bold underline"))
-        told = hits(each, explain=explain, pictures=files) if each.error is None else line(each.error, "red")
-        parts += [told, *_notes(each), Text()]
+        shown = hits(each, explain=explain, pictures=files) if each.error is None else line(each.error, "red")
+        parts += [shown, *_notes(each), Text()]
     return Group(*parts)
 
 
@@ -52,23 +52,23 @@ def _notes(found: Found) -> list[Text]:
 def hits(
     found: Sequence[Hit], *, explain: bool = False, pictures: Sequence[Sequence[str]] = ()
 ) -> RenderableType:
-    """Passages, the best first."""
+    """Return passages, the best first."""
     if not found:
         return Text("Nothing found.")
     parts: list[RenderableType] = []
     for number, hit in enumerate(found, 1):
         parts.append(line(f"{number}. {hit.path}, {_pages(hit)} ({hit.score:.3f})", "bold"))
-        told = [line(hit.title, "dim")] if hit.title else []
-        told += [line(hit.heading, "dim")] if hit.heading else []
+        about = [line(hit.title, "dim")] if hit.title else []
+        about += [line(hit.heading, "dim")] if hit.heading else []
         if hit.around:
-            told += [
+            about += [
                 line(_whole(each.text), "" if each.position == hit.position else "dim") for each in hit.around
             ]
         else:
-            told.append(line(_begin(hit.text)))
-        told += [line(file, "green") for file in (pictures[number - 1] if pictures else ())]
+            about.append(line(_begin(hit.text)))
+        about += [line(file, "green") for file in (pictures[number - 1] if pictures else ())]
         others = [line(f"also in {_others(hit)}", "dim")] if hit.copies else []
-        parts.append(Padding(Group(*told, *others, *(_explained(hit) if explain else [])), (0, 0, 1, 3)))
+        parts.append(Padding(Group(*about, *others, *(_explained(hit) if explain else [])), (0, 0, 1, 3)))
     return Group(*parts)
 
 
@@ -93,11 +93,11 @@ def _begin(text: str) -> str:
 
 def _explained(hit: Hit) -> list[Text]:
     scores = {"by vector": hit.vector_score, "by words": hit.text_score}
-    told = ", ".join(
+    parts = ", ".join(
         f"{name} {'not found' if score is None else f'{score:.3f}'}" for name, score in scores.items()
     )
     return [
-        line(f"score {hit.score:.3f} ({told})", "cyan"),
+        line(f"score {hit.score:.3f} ({parts})", "cyan"),
         line(f"embedded: {_whole(hit.embedded_text or hit.text)}", "cyan", longest=EMBEDDED),
     ]
 

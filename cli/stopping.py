@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM on the command line: said at once, over within seconds, whatever the process is doing.
+"""Ctrl-C and SIGTERM on the command line: a message at once, and the end of the process within seconds.
 
-Python runs a signal's handler only between two of its own instructions, and a call into a library may last. So the
-signal is also read from a pipe by a thread, which says so at once and ends the process where nothing else does.
+Python runs the handler of a signal only between two of its own instructions, and a call into a library may take long.
+So a thread also reads the signal from a socket, shows the message, and ends the process if nothing else does.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Stopping:
     """Handles the signals of one process; `install` it once, in the main thread.
 
     Attributes:
-        status: The exit status that the first signal asks for, None as long as none came.
-        at_stop: Called, by a thread of its own, when the first signal comes and before anything is written.
+        status: The exit status of the first signal; None before it.
+        at_stop: Called in a thread of its own at the first signal, before the message.
     """
 
     def __init__(self) -> None:
         self.status: int | None = None
         self.at_stop: Callable[[], None] | None = None
-        self._again, self._told = threading.Event(), threading.Event()
+        self._again, self._announced = threading.Event(), threading.Event()
         self._raised = self._over = False
         self._ours = 0  # signals that this sent itself and that have not been read
 
@@ -67,7 +67,7 @@ class Stopping:
         self._over = True
         if self.status is None:
             return
-        self.wait_until_told()
+        self.wait_until_announced()
         # The interpreter's own end waits for threads and frees what libraries hold, which took ten seconds. What has to
         # be done at the end, such as to stop Prefect's server, is registered here.
         atexit._run_exitfuncs()
@@ -76,9 +76,9 @@ class Stopping:
                 stream.flush()
         os._exit(self.status)
 
-    def wait_until_told(self) -> None:
-        """Wait until the user has been told that the command stops."""
-        self._told.wait(2 * HOOK_S)
+    def wait_until_announced(self) -> None:
+        """Wait until the message is shown."""
+        self._announced.wait(2 * HOOK_S)
 
     def _interrupt(self, number: int, _: Any) -> None:
         self.note(number)
@@ -120,7 +120,7 @@ class Stopping:
             hook.start()
             hook.join(HOOK_S)
         _say("Stopping…")
-        self._told.set()
+        self._announced.set()
         if self._again.wait(GRACE_S):
             _say("Stopped at once; what was under way is left as it is.")
         self.end()
@@ -140,7 +140,7 @@ def _say(line: str) -> None:
 
 
 def _be_quiet(unraised: Callable[[Any], None]) -> None:
-    """Let threads and objects that are cut off say nothing of it: the user knows why."""
+    """Suppress messages of threads and objects that the interruption ends: the user knows the cause."""
     threading.excepthook = lambda _: None
     sys.unraisablehook = unraised
     if (warnings := sys.modules.get("warnings")) is not None:

@@ -1,7 +1,7 @@
-"""Embed a bundle's chunks: what is known already is taken from the table or the cache, the rest goes to the nodes.
+"""Embed the chunks of a bundle: known vectors come from the table or the cache, the others from the nodes.
 
-A document leaves here with a vector for each of its chunks. A chunk that a node calls too long is split, never
-cut; one that no node can embed is left out of its document and named there.
+Each chunk gets a vector. A chunk that is too long for a node is split, and never cut. A chunk that no node can embed is
+left out, and its document names it.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class EmbeddedBundle:
     """A bundle ready to be stored.
 
     Attributes:
-        number: The bundle's.
-        documents: Those that go into the table.
-        failed: Manifest rows of those that do not.
-        statistics: What was counted, with the bytes of all its files.
-        left_out: What of a file is not in its chunks, by its path; without files that have all.
+        number: Number of the bundle.
+        documents: The documents to store.
+        failed: Manifest rows of the documents that failed.
+        statistics: The counters, with the bytes of all files.
+        left_out: The parts of files that are not in their chunks, by path.
         by_node: Chunks by node.
         worked: When nodes had work for it, see `KnownVectors`.
         worker: Host and process that embedded it.
-        nodes: Figures of that process's nodes at its end.
+        nodes: Statistics of the nodes in that process when the bundle was done.
     """
 
     number: int
@@ -65,12 +65,13 @@ class EmbeddedBundle:
 
 @dataclass
 class BundlePolicy(CachePolicy):
-    """A bundle's result is the same for the same documents, texts and model; `version` tells apart ours.
+    """The key of a bundle's result: documents, texts and model.
 
-    What changed or failed before is never answered from here: it is tried again to see whether it still fails.
-    Without a cache of vectors there is none of bundles either.
+    Changed files and files that failed before never use the result of another run. Without a cache of vectors, no
+    results are used.
     """
 
+    # Raise it when the same input gives another result, so that results of earlier versions are not used.
     version: int = 5
     key_storage: Any = None
     isolation_level: Any = None
@@ -79,7 +80,7 @@ class BundlePolicy(CachePolicy):
     def compute_key(
         self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
     ) -> str | None:
-        """Key of a task run, from what goes into it."""
+        """Return the key of a task run, from its arguments; None to run it in any case."""
         chunked: ChunkedBundle = inputs["parsed"].content
         embedding: Embedding = inputs["embedding"].content
         if embedding.cache is None:
@@ -87,6 +88,7 @@ class BundlePolicy(CachePolicy):
         digest = hashlib.blake2b(digest_size=32)
 
         def feed(text: str) -> None:
+            # The length first, so that no two lists of texts give the same bytes.
             data = text.encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "big") + data)
 
@@ -127,7 +129,7 @@ def _name() -> str:
 )
 @runs_on("embed")
 def embed_bundle(parsed: Opaque[ChunkedBundle], embedding: Opaque[Embedding]) -> Opaque[EmbeddedBundle]:
-    """Give every chunk of a bundle its vector.
+    """Embed all chunks of a bundle.
 
     Args:
         parsed: The bundle, parsed and cut into chunks.
@@ -145,6 +147,7 @@ def _embed(chunked: ChunkedBundle, embedding: Embedding) -> EmbeddedBundle:
     known = KnownVectors(embedding, chunked.bundle)
     pending = list(chunked.documents)
     failures: dict[str, TextError] = {}
+    # Each round splits the chunks that were too long, until all fit or fail. It ends, because parts become shorter.
     while True:
         texts = {chunk.to_embed for each in pending for chunk in each.chunks}
         new = known.complete(sorted(texts - failures.keys()))
@@ -194,7 +197,7 @@ def _split(each: ChunkedDocument, too_long: set[str]) -> ChunkedDocument:
 def _assemble(
     each: ChunkedDocument, known: KnownVectors, failures: Mapping[str, TextError]
 ) -> tuple[EmbeddedDocument | None, Document | None]:
-    """A document with the vectors of its chunks, or the manifest row of one that has none."""
+    """Return a document with the vectors of its chunks, or the manifest row of a failed one."""
     row = each.document
     if row.status == FAILED:
         return None, row

@@ -31,8 +31,8 @@ def maintain_store(
 
     Args:
         store: The table.
-        maintenance_process: The process that is to do it, where one may have been started ahead.
-        force: Do all of it, due or not.
+        maintenance_process: The process that does it, if one was started ahead.
+        force: Do all of it, even if it is not due.
         keep_days: Days that old versions stay.
         memory_mb: MiB that it may take.
 

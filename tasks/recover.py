@@ -1,4 +1,4 @@
-"""Clean up after runs over a table that came to no good end, before the next one looks at what is there."""
+"""Clean up after failed and killed runs of a table, before the next run reads it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KIND = "recover"
 
 
 def needs_recovery(store: Store) -> bool:
-    """Whether the last run over a table failed, or one's process was killed: documents may be in doubt."""
+    """Return whether the last run failed, or the process of a run was killed, so that documents may be incomplete."""
     log = store.runs()
     return bool(log) and (
         log[-1].status not in (RUN_DONE, RUN_ROLLED_BACK, RUN_RUNNING) or any(map(_abandoned, log))
@@ -25,11 +25,11 @@ def needs_recovery(store: Store) -> bool:
 
 @task(name="recover", task_run_name="recover from the last run", cache_policy=NO_CACHE, persist_result=False)
 def recover_store(store: Opaque[Store], run_id: str) -> None:
-    """Mark documents that are in doubt, so that they are processed again, and end the runs that no one else will.
+    """Mark documents that may be incomplete as stale, so that they are read again, and end runs without a process.
 
     Args:
         store: The table.
-        run_id: Name for this in the table's log.
+        run_id: Name of this run in the table's log.
     """
     table = store.content
     table.begin_run(run_id, "", kind=KIND)
@@ -37,7 +37,7 @@ def recover_store(store: Opaque[Store], run_id: str) -> None:
     table.end_run(counts={"stale": len(stale)})
     settle_interrupted(table.runs())
     run_logger().info(
-        "The last run came to no good end; %d documents are in doubt and done again", len(stale)
+        "The last run failed or was killed; %d documents may be incomplete and are read again", len(stale)
     )
 
 

@@ -1,4 +1,4 @@
-"""Look at the source and the manifest, and plan the run."""
+"""Compare a source with the manifest, and plan the run."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def plan_source(
     reread: bool = False,
     exclude: Sequence[str] = (),
 ) -> Opaque[Plan]:
-    """Find the source's files and decide what to do with each. Reads files only to tell renamed from new.
+    """Find the files of a source, and decide what to do with each. Files are read only to recognise renamed ones.
 
     Args:
-        source: What the user named; `@FILE` stands for the list in that file.
-        store: The table, None where there is none yet.
+        source: The source, as the user named it; `@FILE` names a file with a list.
+        store: The table; None if it does not exist yet.
         remove_missing: As for `make_plan`.
         allow_empty: As for `make_plan`; then a folder that the table knows may also be gone itself.
         retry_failed: As for `make_plan`.
@@ -89,7 +89,7 @@ def plan_source(
 def _with_way_out(
     error: ConfigurationError, source: str | Sequence[str], rows: Sequence[Document]
 ) -> ConfigurationError:
-    """The error of a source that is not there; where the table knows it, with the way to take it out."""
+    """Return the error of a missing source. If the table has documents of it, the remedy says how to remove them."""
     if not isinstance(source, str) or Path(source).expanduser().exists():
         return error
     try:
@@ -104,7 +104,7 @@ def _with_way_out(
 
 
 def _vanished_source(source: str | Sequence[str], table: Store) -> Source | None:
-    """The source that a folder was which is gone and known to the table; None for every other."""
+    """Return the source of a folder that does not exist any more, if the table has documents of it; else None."""
     if not isinstance(source, str) or (folder := Path(source).expanduser()).exists():
         return None
     name = source_name(folder)

@@ -1,4 +1,4 @@
-"""Store embedded bundles. A run has one writer, which commits whole documents, many at a time."""
+"""Store embedded bundles. A run has one writer, which commits many whole documents at a time."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ class Writer:
         if self._documents or self._failed:
             documents, failed = self._documents, self._failed
             store_documents(Opaque(lambda: self._commit(documents, failed)), self._chunks)
+            # After the commit: a run that is killed before it finds the results again.
             for path in self._kept:
                 with contextlib.suppress(OSError):
                     path.unlink()
@@ -72,7 +73,7 @@ class Writer:
         if documents:
             self._store.write(documents)
         if failed:
-            # What failed has nothing in the table, also where an earlier version of it had.
+            # A file that failed has no chunks in the table, even if an earlier version of it had some.
             self._store.remove([row.doc_id for row in failed])
             self._store.record(failed)
 
@@ -83,11 +84,11 @@ def _name() -> str:
 
 @task(name="store", task_run_name=_name, cache_policy=NO_CACHE, persist_result=False)
 def store_documents(commit: Opaque[Callable[[], None]], chunks: int) -> None:
-    """Commit some documents.
+    """Commit documents.
 
     Args:
-        commit: What does it.
-        chunks: How many chunks that are, for the run's name.
+        commit: Commits them.
+        chunks: Number of their chunks, for the name of the task run.
 
     Raises:
         TableError: The commit failed; the documents are as they were before.

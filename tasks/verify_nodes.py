@@ -1,4 +1,4 @@
-"""Let the nodes prove themselves before a run, and hold them against the table that is there."""
+"""Verify the nodes before a run, and compare their vectors with those of the table."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from prefect_ollama.tasks.searching import ROWS_COMPARED, compare_rows, other_ve
 def verify_nodes(
     cluster: Opaque[ClusterSpec], count: int, table: Identity | None = None, *, quick: bool = False
 ) -> VerifiedCluster:
-    """Let every node of a cluster prove itself; those that can't are named in the log and left out.
+    """Verify every node of a cluster. Nodes that fail are left out, and named in the log.
 
     Args:
         cluster: The nodes.
-        count: How many they are, for the run's name.
-        table: What the vectors of the table are; nodes that give these are preferred.
+        count: Number of nodes, for the name of the task run.
+        table: Identity of the table's vectors; nodes that give these are preferred.
         quick: Whether a part of the canaries is enough for nodes that name the table's digest and version.
 
     Raises:
-        ClusterError: No node can do the work.
+        ClusterError: No node passed.
     """
     return verified(cluster.content, count, table, quick=quick)
 
 
 def identity_for(store: Store, wanted: Identity, proven: VerifiedCluster) -> Identity:
-    """Return the identity with which a run goes on with a table, if the nodes give the table's vectors.
+    """Return the identity with which a run opens a table.
 
-    Digest and name of the model are then the table's: other ones may give the same vectors. Where the nodes give other
-    vectors the identity is returned as it is, and opening the table with it says so.
+    If the nodes give the table's vectors, digest and name of the model are those of the table: other ones may give the
+    same vectors. Otherwise the identity is unchanged, and opening the table with it raises the error.
 
     Args:
         store: The table.
-        wanted: What the run makes: the nodes' model, prompts and chunker.
-        proven: The nodes.
+        wanted: Identity of the run: the nodes' model, prompts and chunker.
+        proven: The verified nodes.
 
     Raises:
         TableError: The table has no fingerprint, and the nodes give other vectors for its rows.

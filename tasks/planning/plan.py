@@ -168,7 +168,7 @@ def make_plan(
         else:
             failed_before.append(row)
     # Renames are found before moves: a file of the same source is the more likely origin.
-    renamed, new = _find_renamed(source, new, gone)
+    renamed, new = _paired(source, new, gone)
     gone_on = {old for old, _ in renamed}
     gone = [row for row in gone if row.doc_id not in gone_on]
     moved, new = _find_moved(source, new, others)
@@ -230,17 +230,11 @@ def _vanished(source: Source, row: Document) -> bool:
     return named and Path(source.name).is_dir() and not (Path(source.name) / row.path).exists()
 
 
-def _find_renamed(
-    source: Source, new: Iterable[SourceFile], gone: Iterable[Document]
-) -> tuple[list[tuple[str, Document]], list[SourceFile]]:
-    """Pair new files with vanished documents of the same source."""
-    return _paired(source, new, gone)
-
-
 def _find_moved(
     source: Source, new: Iterable[SourceFile], others: Iterable[Document]
 ) -> tuple[list[tuple[str, Document]], list[SourceFile]]:
     """Pair new files with documents of other sources whose file is gone, as after a folder was moved."""
+    # The size first, because asking the disk for every document of other sources would take seconds.
     sizes = {file.size for file in new}
     gone = (row for row in others if row.size in sizes and not os.path.lexists(location_of(row)))
     pairs, left = _paired(source, new, gone)
@@ -272,7 +266,7 @@ def _paired(
 
 
 def _hash(file: SourceFile) -> str:
-    """The content's hash; empty for what can't be read, which parsing then names."""
+    """Return the hash of the content; empty if it cannot be read. Parsing then reports the reason."""
     try:
         with file.opened() as descriptor:
             return hash_descriptor(descriptor)

@@ -1,4 +1,4 @@
-"""What stands around a hit: the passages before and after it, or its whole section."""
+"""The passages around a hit: those before and after it, or its section."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from prefect_ollama.blocks.lance import Store
 
 Around = int | Literal["section"]
 
-# Between the headings of a path.
+# Between the headings of a path, as the chunker writes them.
 BELOW = " > "
 
 
 def with_context(store: Store, hits: Sequence[Hit], around: Around) -> list[Hit]:
-    """Return hits with what stands around them (`Hit.around`), in reading order, themselves among it.
+    """Return hits with the passages around them (`Hit.around`), in reading order, the hit included.
 
     Args:
         store: The table.
@@ -39,7 +39,7 @@ def with_context(store: Store, hits: Sequence[Hit], around: Around) -> list[Hit]
 def _around(hit: Hit, chunks: Sequence[Chunk], around: Around) -> Sequence[Chunk]:
     if around != "section":
         return [each for each in chunks if abs(each.position - hit.position) <= around]
-    # Another section of this name elsewhere in the document is another one.
+    # Only passages next to each other: another section may have the same heading.
     place = next((at for at, each in enumerate(chunks) if each.position == hit.position), None)
     if place is None:  # the document was changed meanwhile
         return []

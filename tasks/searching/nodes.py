@@ -1,4 +1,4 @@
-"""The nodes that embed questions: verified, and known to give the vectors of the table that is asked."""
+"""The nodes that embed questions. They are verified, and give the vectors of the table."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from prefect_ollama.tasks.searching.rows import ROWS_COMPARED_BY_SEARCH, compare
 def verified(
     cluster: ClusterSpec, count: int, table: Identity | None = None, *, quick: bool = False
 ) -> VerifiedCluster:
-    """Let every node of a cluster prove itself; those that can't are named in the log and left out.
+    """Verify every node of a cluster. Nodes that fail are left out, and named in the log.
 
     Args:
         cluster: The nodes.
-        count: How many they are.
-        table: What the vectors of the table are; nodes that give these are preferred.
+        count: Number of nodes.
+        table: Identity of the table's vectors; nodes that give these are preferred.
         quick: Whether a part of the canaries is enough for nodes that name the table's digest and version.
 
     Raises:
-        ClusterError: No node can do the work.
+        ClusterError: No node passed.
     """
     logger = run_logger()
 
@@ -61,7 +61,8 @@ def verified(
 
 
 def asking_as(cluster: ClusterSpec, table: Identity) -> ClusterSpec:
-    """Return a cluster that embeds questions as the table's chunks were embedded, whatever it does with new ones."""
+    """Return a cluster with the prompts, dimension and context of a table, to embed questions to it."""
+    # A cluster that is configured for another table would else embed questions in another way.
     model = replace(
         cluster.model,
         document_prefix=table.document_prefix,
@@ -88,13 +89,14 @@ def asked_nodes(cluster: ClusterSpec, store: Store) -> Iterator[Dispatcher]:
 
 
 def refuse_other_vectors(table: Store, nodes: Dispatcher) -> None:
-    """Refuse nodes whose vectors do not compare with the table's.
+    """Refuse nodes that do not give the vectors of a table.
 
     Raises:
-        TableError: They do not.
+        TableError: The nodes give other vectors.
         ClusterError: No node works any more.
     """
     reference, known = nodes.cluster.reference, table.identity.fingerprint
+    # Tables of the first versions have no fingerprint, so some of their rows are embedded again.
     if known is None or not known.comparable(reference):
         rows = compare_rows(table, nodes, ROWS_COMPARED_BY_SEARCH)
         if rows.wrong:

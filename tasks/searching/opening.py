@@ -8,7 +8,7 @@ from prefect_ollama.tasks.prefect_state import run_logger
 
 
 def open_for_search(spec: StoreSpec) -> Store:
-    """Open a table; one of an earlier version gets the words that it is searched by, where it can be written to.
+    """Open a table. A table of an earlier version gets its index of words, if it can be written.
 
     Raises:
         TableMissing: There is no such table.
@@ -18,6 +18,6 @@ def open_for_search(spec: StoreSpec) -> Store:
     try:
         if store.upgrade():
             run_logger().info("The table is of an earlier version; its words were indexed again.")
-    except TableError as error:
+    except TableError as error:  # without the right to write, the search by vectors still works
         run_logger().warning("Some words are not found: %s", error)
     return store

@@ -1,4 +1,4 @@
-"""A question is written as the table's texts are, before it is embedded."""
+"""Normalise a question like the texts of the table, before it is embedded."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from prefect_ollama.blocks.errors import ConfigurationError
 
 
 def normalised(question: str) -> str:
-    """Return a question with letters and accents composed (NFC), as those of all passages are, and trimmed.
+    """Return a question in Unicode NFC, like all passages, without spaces at its ends.
 
-    Models give other vectors for composed and decomposed letters, and keyboards write both. Words are compared in any
-    case and spelling (`blocks.lance._words`), so nothing else is changed for them.
+    Models give other vectors for composed and decomposed letters, and keyboards write both. The search by words ignores
+    case and accents (`blocks.lance._words`), so it needs no other change.
 
     Raises:
         ConfigurationError: It is empty.

@@ -19,14 +19,14 @@ ROWS_COMPARED_BY_SEARCH = 8
 
 @dataclass(frozen=True, slots=True)
 class RowsCompared:
-    """How rows of a table compare with what the nodes give for their texts.
+    """The comparison of rows of a table with the vectors that nodes give for their texts.
 
     Attributes:
-        count: Rows that were embedded again.
-        wrong: Of these, how many the nodes give another vector.
-        cosine: The least.
-        least: What it has to be at least.
-        only_marked: Whether all wrong ones hold letters or marks that are not ASCII.
+        count: Number of rows that were embedded again.
+        wrong: Number of these with another vector.
+        cosine: Lowest cosine.
+        least: Lowest cosine that counts as equal.
+        only_marked: Whether all rows with another vector have characters that are not ASCII.
     """
 
     count: int
@@ -37,9 +37,9 @@ class RowsCompared:
 
 
 def compare_rows(store: Store, dispatcher: Dispatcher, count: int) -> RowsCompared:
-    """Embed some of a table's rows again, and compare.
+    """Embed some rows of a table again, and compare the vectors.
 
-    So a table that has no fingerprint yet shows whether the nodes give its vectors.
+    This shows for a table without a fingerprint whether the nodes give its vectors.
 
     Raises:
         ClusterError: No node works any more.
@@ -56,6 +56,7 @@ def compare_rows(store: Store, dispatcher: Dispatcher, count: int) -> RowsCompar
         for at, (text, stored) in enumerate(rows)
         if at not in embedded.failures
     }
+    # `not >=`, because the cosine of a damaged vector is NaN.
     wrong = [text for text, value in cosines.items() if not value >= least]
     return RowsCompared(
         count=len(cosines),
@@ -69,7 +70,8 @@ def compare_rows(store: Store, dispatcher: Dispatcher, count: int) -> RowsCompar
 def other_vectors(
     store: Store, cluster: VerifiedCluster, rows: RowsCompared, *, state: str = "The table was not changed."
 ) -> TableError:
-    """Return the error where the nodes give other vectors for rows of a table than are stored."""
+    """Return the error of nodes that give other vectors for rows of a table than are stored."""
+    # From the most certain cause to the least: only the dimension and the name are facts, the rest is a guess.
     found, reference = store.identity, cluster.reference
     if found.dimension != reference.dimension:
         cause = f"another model ({reference.dimension} dimensions, not {found.dimension})"
