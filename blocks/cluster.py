@@ -11,7 +11,14 @@ from pydantic import Field, HttpUrl, field_validator
 
 from prefect_ollama.blocks.cluster_settings import EmbeddingCluster
 from prefect_ollama.blocks.node_reference import NODE_KINDS
-from prefect_ollama.blocks.nodes import ChatModelSpec, ClusterCheck, ClusterSpec, check_cluster, full_name
+from prefect_ollama.blocks.nodes import (
+    ChatModelSpec,
+    ClusterCheck,
+    ClusterSpec,
+    check_cluster,
+    full_name,
+    other_chats,
+)
 
 # A value of one of Ollama's options.
 ChatOption = bool | int | float | str | list[str]
@@ -83,12 +90,24 @@ class OllamaCluster(EmbeddingCluster):
         "chat model. By default common words and embeddings decide, which are right less often.",
         examples=["qwen3:8b", "bespoke-minicheck"],
     )
+    other_chat_models: list[str] = Field(
+        default_factory=list,
+        title="Other chat models",
+        description="Names of further models that answer, on nodes without the chat model: each uses the first one "
+        "that it has, with the same context, options and thinking. So unlike nodes work on one question.",
+        examples=[["llama3.2", "gemma3:1b"]],
+    )
 
     @field_validator("chat_model", "judge_model", mode="after")
     @classmethod
     def _other_model_name(cls, value: str | None) -> str | None:
         # A form sends an empty text for a field that was emptied.
         return None if value is None or not value.strip() else cls._model_name(value)
+
+    @field_validator("other_chat_models", mode="after")
+    @classmethod
+    def _other_chat_model_names(cls, value: list[str]) -> list[str]:
+        return [cls._model_name(each) for each in value if each.strip()]
 
     @field_validator("chat_options", mode="after")
     @classmethod
@@ -112,6 +131,7 @@ class OllamaCluster(EmbeddingCluster):
             give_up_after=self.give_up_after,
             chat=self.chat_spec(),
             judge=self.judge_spec(),
+            other_chats=self.other_chat_specs(),
         )
 
     def chat_spec(self) -> ChatModelSpec | None:
@@ -126,6 +146,11 @@ class OllamaCluster(EmbeddingCluster):
         return ChatModelSpec(
             self.chat_model, self.chat_num_ctx, options, _THINK[self.chat_think], keep_alive=self.keep_alive
         )
+
+    def other_chat_specs(self) -> tuple[ChatModelSpec, ...]:
+        """Return the models that answer on nodes without the chat model, with its settings; none without one."""
+        chat = self.chat_spec()
+        return () if chat is None else other_chats(chat, self.other_chat_models)
 
     def judge_spec(self) -> ChatModelSpec | None:
         """Return the judge model; None if the cluster has none.

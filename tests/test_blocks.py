@@ -277,6 +277,7 @@ def test_an_unchecked_certificate_is_warned_of_at_use(
         ({"give_up_after": -1}, "give_up_after", "greater than 0"),
         ({"chat_model": "two words"}, "chat_model", "one word"),
         ({"judge_model": "two words"}, "judge_model", "one word"),
+        ({"other_chat_models": ["two words"]}, "other_chat_models", "one word"),
         ({"chat_num_ctx": 16}, "chat_num_ctx", "512"),
         ({"chat_options": {"num_ctx": 4096}}, "chat_options", "Chat context"),
         ({"chat_options": {"num_predict": 9}}, "chat_options", "each request"),
@@ -327,6 +328,9 @@ def test_a_chat_model_has_settings_of_its_own() -> None:
         "qwen3", 4096
     )
     assert spec(judge_model="llama3.2").judge == ChatModelSpec("llama3.2")
+    assert full.other_chats == spec(other_chat_models=["llama3.2"]).other_chats == ()
+    several = spec(chat_model="qwen3", chat_num_ctx=4096, other_chat_models=["llama3.2", " ", "qwen3:latest"])
+    assert several.other_chats == (ChatModelSpec("llama3.2", 4096),)
     assert pickle.loads(pickle.dumps(full)) == full
     assert hash(full.chat)
 

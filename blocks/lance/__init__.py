@@ -5,9 +5,21 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from prefect_ollama.blocks.documents import (
+        FAILED,
+        PARTIAL,
+        STALE,
+        STORED,
+        Document,
+        EmbeddedDocument,
+        Hit,
+        Identity,
+        Place,
+        Run,
+    )
     from prefect_ollama.blocks.lance._search import Mode
     from prefect_ollama.blocks.lance._words import folded
-    from prefect_ollama.blocks.lance.arrow import text_hash
+    from prefect_ollama.blocks.lance.arrow import chunk_ids, text_hash
     from prefect_ollama.blocks.lance.commits import alive, open_tables
     from prefect_ollama.blocks.lance.filters import glob, one_of
     from prefect_ollama.blocks.lance.maintenance import Maintenance, MaintenanceProcess, maintain
@@ -17,13 +29,24 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.lance.swap import drop
 
 __all__ = [
+    "FAILED",
+    "PARTIAL",
+    "STALE",
+    "STORED",
+    "Document",
+    "EmbeddedDocument",
+    "Hit",
+    "Identity",
     "Maintenance",
     "MaintenanceProcess",
     "Mode",
+    "Place",
+    "Run",
     "Store",
     "StoreSpec",
     "Undo",
     "alive",
+    "chunk_ids",
     "drop",
     "folded",
     "glob",

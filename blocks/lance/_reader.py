@@ -139,6 +139,14 @@ class Reader:
         with self._explained():
             return gather(self._chunks.table, self._manifest.table)
 
+    @property
+    def version(self) -> str:
+        """Name of what the tables hold now. Another commit has another one, also after the table was made anew."""
+        with self._explained():
+            runs = self._log.all()
+            last = runs[-1].run_id if runs else ""
+            return f"{self.spec} {self._chunks.version} {self._manifest.version} {last}"
+
     def runs(self) -> list[Run]:
         """Return all runs, the oldest first."""
         with self._explained():

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         ModelSpec,
         NodeSpec,
         full_name,
+        other_chats,
     )
     from prefect_ollama.blocks.nodes.status import UNKNOWN, NodeStatus
     from prefect_ollama.blocks.nodes.token_count import counted_tokens
@@ -127,6 +128,7 @@ __all__ = [
     "open_chat_endpoint",
     "open_endpoint",
     "openai_url",
+    "other_chats",
     "prefixes_of",
     "proxy_hint",
     "scripts_in",

@@ -66,7 +66,7 @@ async def check_chat(spec: ClusterSpec, model: ChatModelSpec | None) -> ChatChec
     if model is None:
         return ChatCheck("", usable=False, error=NO_CHAT_MODEL)
     try:
-        verified = await verify_chat(replace(spec, chat=model, pull=False))
+        verified = await verify_chat(replace(spec, chat=model, other_chats=(), pull=False))
     except ClusterError as error:
         causes = {name: str(cause) for name, cause in error.causes.items()}
         return ChatCheck(model.name, usable=False, left_out=causes, error=str(error))

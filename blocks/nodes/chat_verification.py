@@ -33,11 +33,13 @@ class VerifiedChat:
         spec: The cluster, with the chat model's context settled.
         models: The descriptions of the nodes that may chat at once, by name.
         left_out: Why a node does not chat (yet), by its name.
+        others: The models of nodes that answer with another one than the chat model, by name of the node.
     """
 
     spec: ClusterSpec
     models: Mapping[str, NodeModel]
     left_out: Mapping[str, NodeError] = field(default_factory=dict)
+    others: Mapping[str, ChatModelSpec] = field(default_factory=dict)
 
     @property
     def model(self) -> ChatModelSpec:
@@ -47,7 +49,25 @@ class VerifiedChat:
     @property
     def digest(self) -> str:
         """Its digest on most nodes; empty if they report none."""
-        return _majority(self.models)
+        return self.digest_of(self.model.name)
+
+    def model_of(self, node: str) -> ChatModelSpec:
+        """Return the model with which a node answers.
+
+        Args:
+            node: Its name.
+        """
+        return self.others.get(node, self.model)
+
+    def digest_of(self, model: str) -> str:
+        """Return the digest of a model on most of the nodes that answer with it; empty if they report none.
+
+        Args:
+            model: Its name.
+        """
+        return _majority(
+            {node: found for node, found in self.models.items() if self.model_of(node).name == model}
+        )
 
 
 def chat_model_of(spec: ClusterSpec) -> ChatModelSpec:
@@ -68,6 +88,8 @@ def chat_model_of(spec: ClusterSpec) -> ChatModelSpec:
 async def verify_chat(spec: ClusterSpec, *, progress: Progress | None = None) -> VerifiedChat:
     """Verify all nodes for chat at the same time.
 
+    A node that refuses the chat model, because it lacks it for example, is asked for the cluster's other models.
+
     Args:
         spec: The cluster.
         progress: Called during downloads, if `spec.pull` allows them.
@@ -76,7 +98,36 @@ async def verify_chat(spec: ClusterSpec, *, progress: Progress | None = None) ->
         ConfigurationError: The cluster names no chat model.
         ClusterError: No node can chat; the text has the cause of each.
     """
-    model = chat_model_of(spec)
+    model, known, left_out = await _verify_model(spec, chat_model_of(spec), progress)
+    models, others = [model], dict[str, ChatModelSpec]()
+    for other in spec.other_chats:
+        asked = [each for each in spec.nodes if isinstance(left_out.get(each.name), NodeRefused)]
+        if not asked:
+            break
+        # To download every model to every node is not what `pull` asks for.
+        rest = replace(spec, nodes=tuple(asked), pull=False)
+        other, found, refused = await _verify_model(rest, other, None)
+        if found:
+            models.append(other)
+        others |= dict.fromkeys(found, other)
+        known |= found
+        left_out = {name: refused.get(name, error) for name, error in left_out.items() if name not in found}
+    if known:
+        # A request may go to any of them, so it has to fit into the shortest context.
+        contexts = [each.num_ctx for each in models if each.num_ctx is not None]
+        shortest = min(contexts, default=None)
+        others = {name: replace(each, num_ctx=shortest) for name, each in others.items()}
+        spec = replace(spec, chat=replace(model, num_ctx=shortest))
+        return VerifiedChat(spec, spec.in_order(known), spec.in_order(left_out), others)
+    raise ClusterError.of_nodes(
+        f"No node can chat with {model.name!r}", spec.in_order(left_out), state="Nothing was started."
+    )
+
+
+async def _verify_model(
+    spec: ClusterSpec, model: ChatModelSpec, progress: Progress | None
+) -> tuple[ChatModelSpec, dict[str, NodeModel], dict[str, NodeError]]:
+    """Return a model with its context settled, the nodes that can chat with it, and why the others cannot."""
     left_out: dict[str, NodeError] = {}
     clients = []
     for node in spec.nodes:
@@ -102,18 +153,13 @@ async def verify_chat(spec: ClusterSpec, *, progress: Progress | None = None) ->
         settled, short = settle_context(contexts, cap=CHAT_CONTEXT_CAP)
         left_out |= short
         known = {name: each for name, each in known.items() if name not in short}
-        spec = replace(spec, chat=replace(model, num_ctx=settled))
-    else:
-        for name, found in list(known.items()):
-            # Ollama would use the shorter context of the model without an error.
-            if found.context and found.context < model.num_ctx:
-                left_out[name] = _short_context(name, found.context, model)
-                del known[name]
-    if known:
-        return VerifiedChat(spec, known, spec.in_order(left_out))
-    raise ClusterError.of_nodes(
-        f"No node can chat with {model.name!r}", spec.in_order(left_out), state="Nothing was started."
-    )
+        return replace(model, num_ctx=settled), known, left_out
+    for name, found in list(known.items()):
+        # Ollama would use the shorter context of the model without an error.
+        if found.context and found.context < model.num_ctx:
+            left_out[name] = _short_context(name, found.context, model)
+            del known[name]
+    return model, known, left_out
 
 
 async def verify_chat_again(
@@ -134,7 +180,8 @@ async def verify_chat_again(
     found = await client.build(timeout=timeout)
     if refused is not None and refused.model == found.build:
         raise refused
-    if (reason := other_digest(name, found, known.digest, known.spec)) is not None:
+    digest = known.digest_of(known.model_of(name).name)
+    if (reason := other_digest(name, found, digest, known.spec)) is not None:
         raise reason
     if name not in known.models:
         found = await client.identify()

@@ -6,8 +6,8 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import SecretStr
@@ -146,6 +146,18 @@ class ChatModelSpec:
         return dict(self.options) | ({} if self.num_ctx is None else {"num_ctx": self.num_ctx})
 
 
+def other_chats(chat: ChatModelSpec, names: Iterable[str]) -> tuple[ChatModelSpec, ...]:
+    """Return further chat models with the settings of one; a model that is named twice counts once.
+
+    Args:
+        chat: The one.
+        names: Their names.
+    """
+    found = {full_name(name): replace(chat, name=name) for name in reversed(list(names))}
+    found.pop(full_name(chat.name), None)
+    return tuple(reversed(found.values()))
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
     """Nodes that serve one model.
@@ -158,6 +170,7 @@ class ClusterSpec:
         give_up_after: Seconds without a working node after which the work fails.
         chat: The model that answers questions; None for a cluster that only embeds.
         judge: The model that judges whether quotes support an answer; None for no model.
+        other_chats: Models that answer on nodes without the chat model; a node uses the first one that it has.
 
     Raises:
         ConfigurationError: There is no node, or two have one name.
@@ -170,6 +183,7 @@ class ClusterSpec:
     give_up_after: float = 120.0
     chat: ChatModelSpec | None = None
     judge: ChatModelSpec | None = None
+    other_chats: tuple[ChatModelSpec, ...] = ()
 
     def __post_init__(self) -> None:
         names = [node.name for node in self.nodes]

@@ -9,14 +9,21 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from prefect_ollama.tasks.answering._drafting import Drafts, write_drafts
-    from prefect_ollama.tasks.answering._judging import SUPPORT_THRESHOLD, support_of_claim
+    from prefect_ollama.tasks.answering._extract import VERBATIM, sentence_places
+    from prefect_ollama.tasks.answering._facts import unsupported_facts
+    from prefect_ollama.tasks.answering._judging import NO_JUDGEMENT, SUPPORT_THRESHOLD, support_of_claim
     from prefect_ollama.tasks.answering._normal import find_quote, normal
+    from prefect_ollama.tasks.answering._prompt import answer_room, fitting
+    from prefect_ollama.tasks.answering._reading import Reader
     from prefect_ollama.tasks.answering._retrieval import EXTRACT_THRESHOLD, Strength, strength
     from prefect_ollama.tasks.answering.answering import (
+        NO_JUDGE,
+        WEAK,
         Judged,
         answer_question,
         choose,
         judge_drafts,
+        judge_sentences,
         without_chat,
     )
     from prefect_ollama.tasks.answering.nodes import AnswerNodes, answering_nodes, with_models
@@ -24,23 +31,33 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXTRACT_THRESHOLD",
+    "NO_JUDGE",
+    "NO_JUDGEMENT",
     "SUPPORT_THRESHOLD",
+    "VERBATIM",
+    "WEAK",
     "AnswerNodes",
     "AskEvent",
     "AskOptions",
     "Drafts",
     "Judged",
     "Listen",
+    "Reader",
     "Strength",
     "answer_question",
+    "answer_room",
     "answering_nodes",
     "choose",
     "find_quote",
+    "fitting",
     "judge_drafts",
+    "judge_sentences",
     "normal",
+    "sentence_places",
     "silent",
     "strength",
     "support_of_claim",
+    "unsupported_facts",
     "with_models",
     "without_chat",
     "write_drafts",

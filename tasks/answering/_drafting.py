@@ -12,7 +12,7 @@ from prefect_ollama.blocks.nodes import ChatRequest
 from prefect_ollama.tasks.answering._prompt import draft_request, fitting
 from prefect_ollama.tasks.answering._reading import complete_sentences
 from prefect_ollama.tasks.answering.options import AskEvent, AskOptions, Listen, silent
-from prefect_ollama.tasks.dispatch import ChatAnswer, ChatDispatcher, ChatRestarted, ChatText
+from prefect_ollama.tasks.dispatch import ChatAnswer, ChatRestarted, ChatText, Chatting
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Drafts:
 def write_drafts(
     question: str,
     hits: Sequence[Hit],
-    chat: ChatDispatcher,
+    chat: Chatting,
     options: AskOptions,
     listen: Listen = silent,
 ) -> Drafts:
@@ -68,7 +68,7 @@ def write_drafts(
         return Drafts(passages, tuple(answer.value for answer in answers), tuple(answers))
 
 
-def _streamed(request: ChatRequest, chat: ChatDispatcher, listen: Listen) -> ChatAnswer:
+def _streamed(request: ChatRequest, chat: Chatting, listen: Listen) -> ChatAnswer:
     text, told = "", 0
     for event in chat.stream(request):
         match event:
@@ -85,7 +85,7 @@ def _streamed(request: ChatRequest, chat: ChatDispatcher, listen: Listen) -> Cha
     raise AssertionError("A stream ends in its answer, or in an error.")
 
 
-def _all(requests: Sequence[ChatRequest], chat: ChatDispatcher) -> list[ChatAnswer]:
+def _all(requests: Sequence[ChatRequest], chat: Chatting) -> list[ChatAnswer]:
     found = chat.ask(requests, urgent=True)
     answers = [answer for answer in found.answers if answer is not None]
     if not answers:

@@ -41,12 +41,7 @@ def best_sentences(
         ClusterError: No node works any more.
         TextError: The question cannot be embedded.
     """
-    places = [
-        (number, start, end)
-        for number, hit in enumerate(passages, 1)
-        for start, end in _sentences(hit.text)
-        if len(hit.text[start:end].split()) >= _LEAST_WORDS or not hit.text[start:end].isascii()
-    ]
+    places = sentence_places(passages)
     texts = [passages[number - 1].text[start:end] for number, start, end in places]
     scores = _scores(question, texts, nodes)
     found: list[CheckedSentence] = []
@@ -63,6 +58,16 @@ def best_sentences(
             )
         )
     return found
+
+
+def sentence_places(passages: Sequence[Hit]) -> list[tuple[int, int, int]]:
+    """Return the sentences of passages: number of the passage, counted from 1, and where they begin and end in it."""
+    return [
+        (number, start, end)
+        for number, hit in enumerate(passages, 1)
+        for start, end in _sentences(hit.text)
+        if len(hit.text[start:end].split()) >= _LEAST_WORDS or not hit.text[start:end].isascii()
+    ]
 
 
 def _sentences(text: str) -> Sequence[tuple[int, int]]:

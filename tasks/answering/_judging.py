@@ -19,10 +19,13 @@ from prefect_ollama.blocks.documents import CheckedSentence, Hit, Quote
 from prefect_ollama.blocks.nodes import ChatMessage, ChatRequest
 from prefect_ollama.tasks.answering._facts import unsupported_facts
 from prefect_ollama.tasks.answering._words import contradicts, overlap
-from prefect_ollama.tasks.dispatch import ChatAnswer, ChatDispatcher, Dispatcher
+from prefect_ollama.tasks.dispatch import ChatAnswer, Chatting, Dispatcher
 
 WORDS: Final = "words"
 WORDS_AND_EMBEDDINGS: Final = "words and embeddings"
+
+# Reason of a sentence whose quotes no node judged.
+NO_JUDGEMENT: Final = "The judge gave no answer."
 
 # Least mean of word overlap and cosine, or least word overlap alone, at which quotes support a sentence. Measured with
 # the embedded model on `samples/claims.jsonl`, whose claims are near the quotes whether they follow or not: macro-F1 is
@@ -91,7 +94,7 @@ def pairs_of(checked: Sequence[CheckedSentence]) -> list[_Pair]:
 
 
 def judge_by_model(
-    checked: Sequence[CheckedSentence], passages: Sequence[Hit], judge: ChatDispatcher
+    checked: Sequence[CheckedSentence], passages: Sequence[Hit], judge: Chatting
 ) -> tuple[list[CheckedSentence], list[ChatAnswer]]:
     """Let a judge model say of each sentence whether its quotes prove it; all pairs at the same time over all nodes.
 
@@ -167,7 +170,7 @@ def _decided(place: int, sentence: CheckedSentence, said: dict[_Pair, bool], mod
     ):
         reason = "Its quote gives the judge instructions, which the judge followed."
     elif not any(_Pair(place, quotes) in said for quotes in (*((n,) for n in everything), everything)):
-        reason = "The judge gave no answer."
+        reason = NO_JUDGEMENT
     else:
         reason = "The judge says that its quotes do not prove it."
     return replace(sentence, reason=reason, judged_by=model)

@@ -145,22 +145,45 @@ def judge_drafts(
     reader = Reader(question, drafts.passages)
     read = [reader.read(value) for value in drafts.values]
     flat = [sentence for draft in read for sentence in draft]
-    answers: list[ChatAnswer] = []
-    if nodes.judge is None:
-        # The threshold holds for the cosines of one model only; with others shared words judge alone.
-        measured = is_measured(model)
-        judged_by = WORDS_AND_EMBEDDINGS if measured and nodes.embed is not None else WORDS
-        flat = judge_by_words(flat, drafts.passages, nodes.embed if measured else None)
-    else:
-        judged_by = nodes.judge.chat.model.name
-        count = len(pairs_of(flat))
-        listen(AskEvent("judging", f"{count} pairs of a sentence and a quote", count))
-        flat, answers = judge_by_model(flat, drafts.passages, nodes.judge)
+    flat, judged_by, answers = judge_sentences(flat, drafts.passages, nodes, model, listen)
     judged, at = [], 0
     for draft in read:
         judged.append(tuple(flat[at : at + len(draft)]))
         at += len(draft)
     return Judged(tuple(judged), judged_by, tuple(answers))
+
+
+def judge_sentences(
+    sentences: Sequence[CheckedSentence],
+    passages: Sequence[Hit],
+    nodes: AnswerNodes,
+    model: str,
+    listen: Listen = silent,
+) -> tuple[list[CheckedSentence], str, list[ChatAnswer]]:
+    """Judge whether the quotes of sentences prove them; all at the same time.
+
+    Args:
+        sentences: The sentences; those with a reason are not judged.
+        passages: The passages that their quotes name.
+        nodes: The nodes.
+        model: The embedding model of the nodes.
+        listen: Told when the sentences are about to be judged.
+
+    Returns:
+        The sentences in their order, what judged, and the answers of the judge model.
+
+    Raises:
+        ClusterError: No node works any more.
+    """
+    if nodes.judge is None:
+        # The threshold holds for the cosines of one model only; with others shared words judge alone.
+        measured = is_measured(model)
+        judged_by = WORDS_AND_EMBEDDINGS if measured and nodes.embed is not None else WORDS
+        return judge_by_words(sentences, passages, nodes.embed if measured else None), judged_by, []
+    count = len(pairs_of(sentences))
+    listen(AskEvent("judging", f"{count} pairs of a sentence and a quote", count))
+    judged, answers = judge_by_model(sentences, passages, nodes.judge)
+    return judged, nodes.judge.chat.model.name, answers
 
 
 def choose(
@@ -180,7 +203,8 @@ def choose(
         options: How to answer.
     """
     assert nodes.chat is not None
-    best = max(judged.drafts, key=_verified_content)
+    number = max(range(len(judged.drafts)), key=lambda each: _verified_content(judged.drafts[each]))
+    best = judged.drafts[number]
     supported = tuple(each for each in best if each.supported)
     notes = list(nodes.notes)
     if nodes.judge is None:
@@ -196,7 +220,7 @@ def choose(
         () if marked else tuple(each for each in best if not each.supported),
         drafts.passages,
         tuple(notes),
-        model=nodes.chat.chat.model.name,
+        model=nodes.chat.chat.model_of(drafts.answers[number].node).name,
         judged_by=judged.judged_by,
         nodes=tuple(sorted({answer.node for answer in everything})),
         drafts=len(drafts.values),

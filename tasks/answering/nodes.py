@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from prefect_ollama.blocks.blocking import blocking
 from prefect_ollama.blocks.by_address import limits_folder
-from prefect_ollama.blocks.errors import ClusterError
-from prefect_ollama.blocks.nodes import ChatModelSpec, ClusterSpec, VerifiedChat, full_name, verify_chat
+from prefect_ollama.blocks.errors import ClusterError, ConfigurationError
+from prefect_ollama.blocks.nodes import (
+    ChatModelSpec,
+    ClusterSpec,
+    VerifiedChat,
+    full_name,
+    other_chats,
+    verify_chat,
+)
 from prefect_ollama.blocks.setting_files import prefect_home
-from prefect_ollama.tasks.dispatch import ChatDispatcher, Dispatcher
+from prefect_ollama.tasks.dispatch import ChatDispatcher, Chatting, Dispatcher
 from prefect_ollama.tasks.prefect_state import run_logger
 
 
@@ -27,15 +34,26 @@ class AnswerNodes:
     """
 
     embed: Dispatcher | None
-    chat: ChatDispatcher | None = None
-    judge: ChatDispatcher | None = None
+    chat: Chatting | None = None
+    judge: Chatting | None = None
     notes: tuple[str, ...] = ()
 
 
-def with_models(spec: ClusterSpec, chat: str | None, judge: str | None) -> ClusterSpec:
+def with_models(
+    spec: ClusterSpec, chat: str | None, judge: str | None, others: Sequence[str] = ()
+) -> ClusterSpec:
     """Return a cluster with other models for chat and judging; None leaves those of the cluster.
 
     A model that the cluster names keeps its settings.
+
+    Args:
+        spec: The cluster.
+        chat: The chat model.
+        judge: The model that judges.
+        others: Models that answer on nodes without the chat model; empty leaves those of the cluster.
+
+    Raises:
+        ConfigurationError: Other models are named, and no chat model.
     """
     known = {full_name(each.name): each for each in (spec.judge, spec.chat) if each is not None}
 
@@ -45,6 +63,15 @@ def with_models(spec: ClusterSpec, chat: str | None, judge: str | None) -> Clust
     if chat is not None:
         spec = replace(spec, chat=named(chat))
         known = {full_name(chat): named(chat)} | known
+    if others and spec.chat is None:
+        raise ConfigurationError(
+            "Other chat models are named, and no chat model.",
+            state="Nothing was asked.",
+            remedy="Name the first of them as the chat model.",
+        )
+    if spec.chat is not None:
+        names = others or [each.name for each in spec.other_chats]
+        spec = replace(spec, other_chats=other_chats(spec.chat, names))
     return spec if judge is None else replace(spec, judge=named(judge))
 
 
@@ -67,10 +94,11 @@ def answering_nodes(spec: ClusterSpec, embed: Dispatcher) -> Iterator[AnswerNode
         # Other processes ask and judge on the same nodes. Together they keep the nodes' limits.
         shared = limits_folder(prefect_home())
         chat = opened.enter_context(ChatDispatcher(_verified(spec), shared, beside=embed))
-        judge = chat if spec.judge == spec.chat else None
+        # A node that answers with another model than the judge model may not judge.
+        judge = chat if spec.judge == spec.chat and not chat.chat.others else None
         if spec.judge is not None and judge is None:
             try:
-                verified = _verified(replace(spec, chat=spec.judge))
+                verified = _verified(replace(spec, chat=spec.judge, other_chats=()))
                 judge = opened.enter_context(ChatDispatcher(verified, shared, beside=embed))
             except ClusterError as error:
                 run_logger().warning("%s", error)

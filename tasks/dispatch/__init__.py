@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         ChatEvent,
         ChatRestarted,
         ChatText,
+        Chatting,
         ChatUnfinished,
     )
     from prefect_ollama.tasks.dispatch.chat_dispatcher import ChatDispatcher
@@ -30,6 +31,7 @@ __all__ = [
     "ChatRestarted",
     "ChatText",
     "ChatUnfinished",
+    "Chatting",
     "DispatchStats",
     "Dispatcher",
     "Embedded",

@@ -69,6 +69,7 @@ class ChatJob(Job[ChatAnswers]):
         urgent: Whether they go before all others.
         answer_tokens: Mean number of tokens of the answers so far.
         tell: Called with the events of the only request, if its caller streams.
+        avoid: Names of nodes that get none of them, as long as another node works.
 
     Raises:
         ConfigurationError: The format of a request is no JSON schema.
@@ -81,13 +82,14 @@ class ChatJob(Job[ChatAnswers]):
         urgent: bool,
         answer_tokens: float = FIRST_ANSWER_TOKENS,
         tell: Tell | None = None,
+        avoid: frozenset[str] = frozenset(),
     ) -> None:
         self._answer_tokens = answer_tokens
         self._answers: list[ChatAnswer | None] = [None] * len(requests)
         self._failures: dict[int, ChatError] = {}
         self._stream = None if tell is None else AnswerStream(tell)
         self._checks = _checks(requests)
-        super().__init__(requests, urgent=urgent, limit=1)
+        super().__init__(requests, urgent=urgent, limit=1, avoid=avoid)
         self.may_hedge = tell is None  # two nodes at once would stream the same answer twice
         for item in self.items:
             if (error := _no_unicode(item.payload)) is not None:

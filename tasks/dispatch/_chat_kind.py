@@ -44,7 +44,7 @@ SANITY: Final = ChatRequest((ChatMessage("user", "Answer with one word."),), max
 
 
 class ChatKind:
-    """Chat with one model.
+    """Chat; each node with the chat model that it has.
 
     Args:
         verified: The verified nodes.
@@ -68,7 +68,7 @@ class ChatKind:
 
     def connect(self, node: NodeSpec) -> ChatEndpoint:
         """Return a client of a node."""
-        return open_chat_endpoint(node, self._verified.model)
+        return open_chat_endpoint(node, self._verified.model_of(node.name))
 
     def proven_seconds(self, node: str) -> float | None:
         """Return a guess for a node that may work at once, None for others."""

@@ -95,6 +95,9 @@ class Engine:
         if job.urgent:
             for node in self._nodes:
                 self._take_back_bulk(node, front=True)
+        if job.avoid:  # who may answer depends on the item, as with those that failed
+            for item in job.items:
+                self._queue.put_in_quarantine(item)
         self._queue.put(job.items, front=job.urgent)
         self._soon()
 
@@ -416,7 +419,7 @@ class Engine:
     def _put_back(self, items: Iterable[Item], *, quarantine: bool = False, front: bool = True) -> None:
         items = list(items)
         for item in items:
-            if quarantine or item.failures:
+            if quarantine or item.failures or item.job.avoid:
                 self._queue.put_in_quarantine(item)
         self._queue.put(items, front=front)
 

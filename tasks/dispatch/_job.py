@@ -80,6 +80,7 @@ class Job(ABC, Generic[R]):
         payloads: The payloads.
         urgent: Whether they go before all others.
         limit: Items that a request may hold.
+        avoid: Names of nodes that get none of them, as long as another node works.
 
     Attributes:
         may_hedge: Whether an idle node may repeat a request that another node has.
@@ -87,7 +88,10 @@ class Job(ABC, Generic[R]):
         future: Gets the result, or the error of a job that could not be finished.
     """
 
-    def __init__(self, payloads: Sequence[Any], *, urgent: bool, limit: int) -> None:
+    def __init__(
+        self, payloads: Sequence[Any], *, urgent: bool, limit: int, avoid: frozenset[str] = frozenset()
+    ) -> None:
+        self.avoid = avoid
         self.items = [Item(self, index, payload, limit) for index, payload in enumerate(payloads)]
         self.urgent = urgent
         self.may_hedge = True

@@ -45,6 +45,8 @@ def may_try(item: Item, node: Node, nodes: Sequence[Node], now: float, *, others
         now: The time.
         others_wait: Whether other texts wait.
     """
+    if not _is_allowed(item, node, nodes, now):
+        return False
     failure = item.failures.get(node.name)
     if failure is None:
         return True
@@ -80,4 +82,19 @@ def _is_final(error: NodeError) -> bool:
 
 def _untried(item: Item, nodes: Sequence[Node], now: float) -> bool:
     """Return whether a node that works, or soon may, has not failed on the text yet."""
-    return any((node.works or node.breaker.resting(now)) and node.name not in item.failures for node in nodes)
+    return any(
+        _may_work(node, now) and node.name not in item.failures and _is_allowed(item, node, nodes, now)
+        for node in nodes
+    )
+
+
+def _is_allowed(item: Item, node: Node, nodes: Sequence[Node], now: float) -> bool:
+    """Return whether a node may get a text at all: one that its job avoids may not, while another one works."""
+    avoid = item.job.avoid
+    return node.name not in avoid or not any(
+        _may_work(other, now) for other in nodes if other.name not in avoid
+    )
+
+
+def _may_work(node: Node, now: float) -> bool:
+    return node.works or node.breaker.resting(now)

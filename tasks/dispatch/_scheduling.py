@@ -58,6 +58,8 @@ def to_hedge(node: Node, nodes: Sequence[Node], now: float) -> Request | None:
             items = request.open_items
             if not items or any(item.copies != 1 or not item.job.may_hedge for item in items):
                 continue
+            if any(node.name in item.job.avoid for item in items):
+                continue
             # Some milliseconds on top, because a factor alone means nothing for times near 0.
             mine = batch_size.finish(node.load(now), sum(item.units for item in items)) + 0.002
             due = other.rate_model.due(now, request.note) if other.works else math.inf

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from prefect_ollama.blocks.errors import ChatError, ClusterError
+from prefect_ollama.blocks.nodes import ChatRequest, VerifiedChat
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +86,17 @@ class ChatRestarted:
 
 # What is heard of an answer; the last event is the answer.
 ChatEvent = ChatText | ChatRestarted | ChatAnswer
+
+
+class Chatting(Protocol):
+    """What chats over nodes: a `ChatDispatcher`, or one with limits."""
+
+    @property
+    def chat(self) -> VerifiedChat:
+        """The nodes."""
+
+    def ask(self, requests: Sequence[ChatRequest], *, urgent: bool = False) -> ChatAnswers:
+        """Send requests, and return one answer or one error for each, in order."""
+
+    def stream(self, request: ChatRequest) -> Iterator[ChatEvent]:
+        """Send one request, and yield its answer as it comes; the last event is the whole answer."""

@@ -39,25 +39,35 @@ class ChatDispatcher:
         thread = EngineThread() if beside is None else beside.engine.thread
         self._engine = thread.open(self._kind, chat.spec, shared_folder)
 
-    def ask(self, requests: Sequence[ChatRequest], *, urgent: bool = False) -> ChatAnswers:
+    def ask(
+        self,
+        requests: Sequence[ChatRequest],
+        *,
+        urgent: bool = False,
+        avoid: frozenset[str] = frozenset(),
+        timeout: float | None = None,
+    ) -> ChatAnswers:
         """Send requests, and wait for all answers. May be called from many threads at once.
 
         Args:
             requests: The requests.
             urgent: Whether they go before all other work, because a person waits for the answers.
+            avoid: Names of nodes that get none of the requests, as long as another node works.
+            timeout: Seconds after which the requests are dropped; None waits for all answers.
 
         Returns:
             One answer or one error for every request, in order.
 
         Raises:
             ConfigurationError: The format of a request is no JSON schema.
+            TimeoutError: The answers took longer than `timeout`.
             ChatUnfinished: No node worked for the cluster's `give_up_after`, or the dispatcher was closed; the answers
                 until then are in its `answers`.
             ClusterError: The dispatcher was closed before.
         """
-        job = self._submit(requests, urgent=urgent)
+        job = self._submit(requests, urgent=urgent, avoid=avoid)
         try:
-            return job.future.result()
+            return job.future.result(timeout)
         except BaseException:
             self._engine.cancel(job)
             raise
@@ -133,8 +143,10 @@ class ChatDispatcher:
         *,
         urgent: bool,
         tell: Callable[[Any], None] | None = None,
+        avoid: frozenset[str] = frozenset(),
     ) -> ChatJob:
-        job = ChatJob(list(requests), urgent=urgent, answer_tokens=self._kind.answer_tokens, tell=tell)
+        tokens = self._kind.answer_tokens
+        job = ChatJob(list(requests), urgent=urgent, answer_tokens=tokens, tell=tell, avoid=avoid)
         self._engine.submit(job)
         return job
 

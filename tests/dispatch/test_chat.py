@@ -6,6 +6,7 @@ import asyncio
 import pickle
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from prefect_ollama.blocks.nodes import (
     ModelSpec,
     NodeSpec,
     VerifiedChat,
+    other_chats,
     verify_chat,
     verify_cluster,
 )
@@ -142,6 +144,76 @@ def test_a_node_that_gives_unusable_answers_goes_on_working(trio: list[Node]) ->
     assert first.state == "closed"
     assert first.kinds == {"rejected": 3}
     assert first.texts > 0
+
+
+def test_nodes_that_are_avoided_answer_only_where_no_other_works(trio: list[Node]) -> None:
+    chats = verified(trio)
+    with ChatDispatcher(chats) as chat:
+        found = check(chat.ask(questions(12), avoid=frozenset({"n0", "n2"})), 12)
+        assert {answer.node for answer in found} == {"n1"}
+        trio[1].control(faults=[{"name": "bad_json", "times": 2}])
+        found = check(chat.ask(questions(6), avoid=frozenset({"n0", "n2"})), 6)
+        assert {answer.node for answer in found} == {"n1"}
+        # A request that the only allowed node never answers well ends, and waits for nobody.
+        trio[1].control(faults=["bad_json"])
+        assert set(chat.ask(questions(2), avoid=frozenset({"n0", "n2"})).failures) == {0, 1}
+        trio[1].control(faults=["down"])
+        found = check(chat.ask(questions(6), avoid=frozenset({"n0", "n1"})), 6)
+        assert {answer.node for answer in found} == {"n2"}
+        check(chat.ask(questions(6), avoid=frozenset({"n1"})), 6)
+    with ChatDispatcher(verified(trio[:1])) as chat:
+        check(chat.ask(questions(3), avoid=frozenset({"n0"})), 3)
+
+
+def test_a_node_that_dies_is_replaced_by_an_avoided_one(trio: list[Node]) -> None:
+    chats = verified(trio[:2])
+    for node in trio:
+        node.control(answer_tokens_per_second=20)
+    with ChatDispatcher(chats) as chat:
+        strike = threading.Thread(
+            target=lambda: (trio[1].wait(chat_tokens=2), trio[1].control(faults=["down"]))
+        )
+        strike.start()
+        found = check(chat.ask(questions(2), avoid=frozenset({"n0"})), 2)
+        strike.join()
+    assert "n0" in {answer.node for answer in found}
+
+
+def test_requests_are_dropped_after_their_time(trio: list[Node]) -> None:
+    chats = verified(trio[:1])
+    trio[0].control(answer_tokens_per_second=0.01)
+    with ChatDispatcher(chats) as chat:
+        with pytest.raises(TimeoutError):
+            chat.ask(questions(1), timeout=0.2)
+        trio[0].wait(chat_cancelled=1)
+        trio[0].control(answer_tokens_per_second=2000)
+        check(chat.ask(questions(1), timeout=60), 1)
+
+
+def test_nodes_without_the_chat_model_answer_with_another_one() -> None:
+    settings = [{**QUICK, "chat_models": models} for models in (["gemma3"], ["llama3.2", "tiny"], ["tiny"])]
+    with nodes(*settings, {"dimension": 32}) as made:
+        made[2].control(chat_context=4096)
+        spec = cluster(made)
+        others = other_chats(ChatModelSpec(MODEL, options=(("top_k", 5),)), ["llama3.2", "tiny", MODEL])
+        assert [each.name for each in others] == ["llama3.2", "tiny"]
+        found = asyncio.run(verify_chat(replace(spec, other_chats=others)))
+        assert [found.model_of(f"n{number}").name for number in range(3)] == ["gemma3", "llama3.2", "tiny"]
+        assert set(found.left_out) == {"n3"}
+        assert {found.model_of(f"n{number}").num_ctx for number in range(3)} == {4096}
+        assert found.digest_of("tiny") != found.digest_of("gemma3")
+        with ChatDispatcher(found) as chat:
+            answers = check(chat.ask(questions(30)), 30)
+            assert {answer.node for answer in answers} == {"n0", "n1", "n2"}
+            # A node that failed is compared with the nodes that have its own model.
+            made[2].control(faults=[{"name": "http500", "times": 1, "paths": ["/api/chat"]}])
+            check(chat.ask(questions(30)), 30)
+            assert {check(chat.ask(questions(1), avoid=frozenset({"n0", "n1"})), 1)[0].node} == {"n2"}
+        # Where no node has the chat model, the others are enough.
+        alone = asyncio.run(verify_chat(replace(spec, nodes=spec.nodes[1:], other_chats=others)))
+        assert set(alone.models) == {"n1", "n2"}
+        with pytest.raises(ClusterError, match="No node can chat with 'gemma3'"):
+            asyncio.run(verify_chat(replace(spec, nodes=spec.nodes[3:], other_chats=others)))
 
 
 def test_a_node_that_dies_in_mid_answer_is_done_without(trio: list[Node]) -> None:
