@@ -16,6 +16,7 @@ from prefect_ollama.node import EXAMPLES as NODE_EXAMPLES
 from prefect_ollama.node import node
 from prefect_ollama.nodes import discover, nodes, tune
 from prefect_ollama.options import examples
+from prefect_ollama.research import research, summarize
 from prefect_ollama.search import search
 from prefect_ollama.table import forget, maintain, roll_back, runs
 
@@ -43,6 +44,14 @@ EXAMPLES: dict[Callable[..., int], tuple[str, ...]] = {
     ask: (
         "prefect-ollama ask 'Why are there two high waters in a day?'",
         "prefect-ollama ask 'Why are there two high waters in a day?' --cluster home --drafts 3 --json",
+    ),
+    research: (
+        "prefect-ollama research 'What makes the tide?' --cluster home -o a.md",
+        "prefect-ollama research 'What makes the tide?' --max-seconds 300 --json",
+    ),
+    summarize: (
+        "prefect-ollama summarize tides.pdf --cluster home",
+        "prefect-ollama summarize reports --pages 1-20 --json",
     ),
     runs: ("prefect-ollama runs --table papers --limit 5",),
     roll_back: ("prefect-ollama roll-back 0198c2f4-7d1e-7a53-b8e0-5f2a9c6d4e31 --table papers",),

@@ -4,6 +4,7 @@ from prefect.settings import get_current_settings
 
 from prefect_ollama.blocks.documents import (
     CheckedAnswer,
+    CheckedReport,
     CheckedSentence,
     Chunk,
     Found,
@@ -11,6 +12,8 @@ from prefect_ollama.blocks.documents import (
     Place,
     Quote,
     Region,
+    ReportPart,
+    ReportStep,
     Run,
 )
 from prefect_ollama.blocks.lance import Maintenance, Undo
@@ -21,10 +24,12 @@ from prefect_ollama.flows.forget import ForgetReport, Forgotten, forget, forgett
 from prefect_ollama.flows.ingest import ingest_pdfs
 from prefect_ollama.flows.maintain import maintain_table
 from prefect_ollama.flows.nodes import check_nodes
-from prefect_ollama.flows.parameters import Advanced, Chunking, Only, Password, Reading
+from prefect_ollama.flows.parameters import Advanced, Chunking, Limits, Only, Password, Reading
 from prefect_ollama.flows.re_embed import ReEmbedPreview, preview_re_embed, re_embed, re_embed_cost
+from prefect_ollama.flows.research import research
 from prefect_ollama.flows.runs import preview_roll_back, roll_back, runs
 from prefect_ollama.flows.search import search
+from prefect_ollama.flows.summarize import summarize
 from prefect_ollama.flows.tune import tune_nodes
 from prefect_ollama.tasks.dispatch import ChatUnfinished, Unfinished
 from prefect_ollama.tasks.parsing import DroppedLine
@@ -36,6 +41,7 @@ __all__ = [
     "Advanced",
     "ChatUnfinished",
     "CheckedAnswer",
+    "CheckedReport",
     "CheckedSentence",
     "Chunk",
     "Chunking",
@@ -46,6 +52,7 @@ __all__ = [
     "Found",
     "Hit",
     "IngestReport",
+    "Limits",
     "Maintenance",
     "NodeReport",
     "NodeStatus",
@@ -59,6 +66,8 @@ __all__ = [
     "ReEmbedPreview",
     "Reading",
     "Region",
+    "ReportPart",
+    "ReportStep",
     "Run",
     "Tuning",
     "Undo",
@@ -74,9 +83,11 @@ __all__ = [
     "preview_roll_back",
     "re_embed",
     "re_embed_cost",
+    "research",
     "roll_back",
     "runs",
     "search",
+    "summarize",
     "tune_nodes",
 ]
 

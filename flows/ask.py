@@ -6,17 +6,18 @@ import time
 from dataclasses import replace
 from typing import Annotated
 
-from pydantic import Field
-
 from prefect_ollama.blocks.documents import CheckedAnswer, Quote
 from prefect_ollama.blocks.lance import Mode
 from prefect_ollama.blocks.resolve import resolve_table, shared_limits_folder
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import (
     EVERYTHING,
+    ChatModelParameter,
+    JudgeModelParameter,
     ModelParameter,
     NodesParameter,
     Only,
+    PassageSourceParameter,
     TableParameter,
     shown,
 )
@@ -53,22 +54,8 @@ def ask(
     cluster: NodesParameter = None,
     table: TableParameter = None,
     model: ModelParameter = None,
-    chat_model: Annotated[
-        Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="Default")],
-        shown(
-            "Chat model",
-            "Model that answers, by Ollama's name. Without: the cluster's own; without one, the answer is sentences of "
-            "the documents.",
-        ),
-    ] = None,
-    judge_model: Annotated[
-        Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="Default")],
-        shown(
-            "Judge model",
-            "Model that judges whether quotes prove a sentence, by Ollama's name; it may be the chat model. Without: "
-            "the cluster's own; without one, shared words and embeddings decide.",
-        ),
-    ] = None,
+    chat_model: ChatModelParameter = None,
+    judge_model: JudgeModelParameter = None,
     passages: Annotated[
         int,
         shown("Passages", "Passages that the model is given at most, as its context allows.", ge=1, le=100),
@@ -93,10 +80,7 @@ def ask(
         Mode,
         shown("Mode", "How passages are searched: `vector` by meaning, `text` by words, `hybrid` by both."),
     ] = "hybrid",
-    source: Annotated[
-        Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="All")],
-        shown("Source", "Only documents of this source, as the report names it."),
-    ] = None,
+    source: PassageSourceParameter = None,
     only: Annotated[
         Only, shown("Only", "Which passages may be found; all, where nothing is set.")
     ] = EVERYTHING,

@@ -36,6 +36,7 @@ from prefect_ollama.blocks.secrets import seal
 from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.tasks.chunking import ChunkOptions
 from prefect_ollama.tasks.parsing import ParseOptions
+from prefect_ollama.tasks.researching import Bounds
 from prefect_ollama.tasks.searching import Filter
 
 
@@ -127,6 +128,44 @@ ModelParameter = Annotated[
     Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="Default")],
     shown(
         "Model", "Embedding model, by Ollama's name. By default the table's model, otherwise the cluster's."
+    ),
+]
+
+
+ChatModelParameter = Annotated[
+    Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="Default")],
+    shown(
+        "Chat model",
+        "Model that answers, by Ollama's name. Without: the cluster's own; without one, the answer is sentences of "
+        "the documents.",
+    ),
+]
+OtherChatModelsParameter = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    shown(
+        "Other chat models",
+        "Models that answer on nodes without the chat model; each node uses the first one that it has. Empty: those "
+        "of the cluster.",
+    ),
+]
+JudgeModelParameter = Annotated[
+    Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="Default")],
+    shown(
+        "Judge model",
+        "Model that judges whether quotes prove a sentence, by Ollama's name; it may be the chat model. Without: "
+        "the cluster's own; without one, shared words and embeddings decide.",
+    ),
+]
+PassageSourceParameter = Annotated[
+    Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="All")],
+    shown("Source", "Only documents of this source, as the report names it."),
+]
+FileParameter = Annotated[
+    Annotated[str, Field(min_length=1, title="File")] | Annotated[None, Field(title="None")],
+    BeforeValidator(_as_text),
+    shown(
+        "File",
+        "Markdown file on the machine that runs it, into which the report is written; an existing one is replaced.",
     ),
 ]
 
@@ -297,6 +336,36 @@ class Advanced(_Options):
     )
 
 
+class Limits(_Options):
+    """How much a research or a summary may take. Where a limit ends it, what was found until then is reported."""
+
+    steps: int = Field(
+        60,
+        ge=3,
+        le=10_000,
+        title="Steps",
+        description="Calls of chat models at most: each draft, round of judging, round of criticism and text is one.",
+    )
+    tokens: int = Field(
+        200_000,
+        ge=1_000,
+        le=100_000_000,
+        title="Tokens",
+        description="Tokens that chat models read and write at most.",
+    )
+    seconds: float = Field(
+        900,
+        ge=1,
+        le=86_400,
+        title="Seconds",
+        description="Seconds by the clock at most, from the first step on.",
+    )
+
+    def to_options(self) -> Bounds:
+        """The limits of a report."""
+        return Bounds(self.steps, self.tokens, self.seconds)
+
+
 class Only(_Options):
     """Conditions for the passages of a search; an empty one sets no condition."""
 
@@ -345,7 +414,10 @@ EVERYTHING = Only()
 DEFAULT_READING = Reading()
 DEFAULT_CHUNKING = Chunking()
 DEFAULT_ADVANCED = Advanced()
+DEFAULT_LIMITS = Limits()
+NO_MODELS: list[str] = []
 
+BoundsParameter = Annotated[Limits, shown("Limits", "Steps, tokens and seconds at most.")]
 ReadingParameter = Annotated[Reading, shown("Reading", "How files are read, and what one file may cost.")]
 ChunkingParameter = Annotated[
     Chunking,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from prefect_ollama.blocks.documents.found import Found
     from prefect_ollama.blocks.documents.identity import Identity, context_options, same_cut, same_options
+    from prefect_ollama.blocks.documents.report import Bound, CheckedReport, ReportPart, ReportStep
     from prefect_ollama.blocks.documents.run import (
         RUN_DONE,
         RUN_FAILED,
@@ -50,7 +51,9 @@ __all__ = [
     "RUN_RUNNING",
     "STALE",
     "STORED",
+    "Bound",
     "CheckedAnswer",
+    "CheckedReport",
     "CheckedSentence",
     "Chunk",
     "Document",
@@ -61,6 +64,8 @@ __all__ = [
     "Place",
     "Quote",
     "Region",
+    "ReportPart",
+    "ReportStep",
     "Run",
     "context_options",
     "same_cut",

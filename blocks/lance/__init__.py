@@ -5,18 +5,6 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from prefect_ollama.blocks.documents import (
-        FAILED,
-        PARTIAL,
-        STALE,
-        STORED,
-        Document,
-        EmbeddedDocument,
-        Hit,
-        Identity,
-        Place,
-        Run,
-    )
     from prefect_ollama.blocks.lance._search import Mode
     from prefect_ollama.blocks.lance._words import folded
     from prefect_ollama.blocks.lance.arrow import chunk_ids, text_hash
@@ -29,19 +17,9 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.lance.swap import drop
 
 __all__ = [
-    "FAILED",
-    "PARTIAL",
-    "STALE",
-    "STORED",
-    "Document",
-    "EmbeddedDocument",
-    "Hit",
-    "Identity",
     "Maintenance",
     "MaintenanceProcess",
     "Mode",
-    "Place",
-    "Run",
     "Store",
     "StoreSpec",
     "Undo",

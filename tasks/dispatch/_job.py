@@ -80,7 +80,7 @@ class Job(ABC, Generic[R]):
         payloads: The payloads.
         urgent: Whether they go before all others.
         limit: Items that a request may hold.
-        avoid: Names of nodes that get none of them, as long as another node works.
+        avoid: Names of nodes that get an item only if no other node works, or each other one failed on it.
 
     Attributes:
         may_hedge: Whether an idle node may repeat a request that another node has.

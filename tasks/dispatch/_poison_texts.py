@@ -89,10 +89,15 @@ def _untried(item: Item, nodes: Sequence[Node], now: float) -> bool:
 
 
 def _is_allowed(item: Item, node: Node, nodes: Sequence[Node], now: float) -> bool:
-    """Return whether a node may get a text at all: one that its job avoids may not, while another one works."""
+    """Return whether a node may get a text at all.
+
+    One that its job avoids may not, as long as another one works that has not failed on the text.
+    """
     avoid = item.job.avoid
     return node.name not in avoid or not any(
-        _may_work(other, now) for other in nodes if other.name not in avoid
+        _may_work(other, now) and other.name not in item.failures
+        for other in nodes
+        if other.name not in avoid
     )
 
 

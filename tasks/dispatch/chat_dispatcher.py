@@ -52,7 +52,7 @@ class ChatDispatcher:
         Args:
             requests: The requests.
             urgent: Whether they go before all other work, because a person waits for the answers.
-            avoid: Names of nodes that get none of the requests, as long as another node works.
+            avoid: Names of nodes that get a request only if no other node works, or each other one failed on it.
             timeout: Seconds after which the requests are dropped; None waits for all answers.
 
         Returns:

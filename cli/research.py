@@ -1,0 +1,189 @@
+"""`prefect-ollama research` and `prefect-ollama summarize`: reports over all nodes, with quotes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from prefect_ollama.console import INCOMPLETE, OK, guarded, show
+from prefect_ollama.options import (
+    NODES,
+    NORMAL,
+    TABLE,
+    ChatModelOption,
+    JsonOption,
+    JudgeModelOption,
+    Loudness,
+    NodeOptions,
+    TableOptions,
+)
+from prefect_ollama.search import EVERYTHING, Mode, Only, flow_filter
+
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.documents import CheckedReport
+
+KEPT = "Steps that were done are cached; run again to go on."
+
+OtherChatModelsOption = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--other-chat-model",
+        show_default=False,
+        help="Model that answers on nodes without the chat model; may be given several times, and each node uses the "
+        "first one that it has. The cluster's otherwise.",
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    Parameter(
+        name=["--output", "-o"],
+        help="Markdown file for the report, besides what is printed; an existing one is replaced.",
+    ),
+]
+
+
+@Parameter(name="*", help="How much it may take. Where a limit ends it, what was found until then is shown.")
+@dataclass(frozen=True, slots=True)
+class MostOf:
+    """How much a report may take."""
+
+    max_steps: Annotated[
+        int, Parameter(help="Calls of chat models at most.", validator=Number(gte=3, lte=10_000))
+    ] = 60
+    max_tokens: Annotated[
+        int,
+        Parameter(
+            help="Tokens that chat models read and write at most.",
+            validator=Number(gte=1_000, lte=100_000_000),
+        ),
+    ] = 200_000
+    max_seconds: Annotated[
+        float, Parameter(help="Seconds by the clock at most.", validator=Number(gte=1, lte=86_400))
+    ] = 900.0
+
+
+DEFAULT_MOST = MostOf()
+
+
+def research(
+    question: Annotated[
+        list[str],
+        Parameter(
+            help="What you want to know. Without quotes its words are joined; the shell keeps `?` and `*`."
+        ),
+    ],
+    *,
+    nodes: NodeOptions = NODES,
+    chat_model: ChatModelOption = None,
+    other_chat_model: OtherChatModelsOption = (),
+    judge_model: JudgeModelOption = None,
+    table: TableOptions = TABLE,
+    parts: Annotated[
+        int,
+        Parameter(
+            help="Smaller questions into which the question is split at most; 1 does not split it.",
+            validator=Number(gte=1, lte=12),
+        ),
+    ] = 5,
+    passages: Annotated[
+        int,
+        Parameter(
+            help="Passages of each part that a model is given at most.", validator=Number(gte=1, lte=100)
+        ),
+    ] = 12,
+    most: MostOf = DEFAULT_MOST,
+    mode: Annotated[
+        Mode, Parameter(help="How passages are searched: by meaning, by words, or both.")
+    ] = "hybrid",
+    only: Only = EVERYTHING,
+    output: OutputOption = None,
+    json: JsonOption = False,
+    loud: Loudness = NORMAL,
+) -> int:
+    """Research a question in parts over all nodes; a critic checks the findings, and each sentence has quotes."""
+
+    def run() -> int:
+        from prefect_ollama.flows import research as flow
+
+        report: CheckedReport = flow(
+            " ".join(question),
+            nodes.named(),
+            table.named(),
+            nodes.model,
+            chat_model,
+            list(other_chat_model),
+            judge_model,
+            parts,
+            passages,
+            mode=mode,
+            **_common(most, only, output),
+        )
+        return _shown(report, json=json)
+
+    return guarded(run, json=json, loud=loud, kept=KEPT)
+
+
+def summarize(
+    documents: Annotated[
+        list[str] | None,
+        Parameter(
+            help="Documents to summarise: paths, file names, folders or quoted glob patterns. Without: all that the "
+            "other options let through."
+        ),
+    ] = None,
+    *,
+    nodes: NodeOptions = NODES,
+    chat_model: ChatModelOption = None,
+    other_chat_model: OtherChatModelsOption = (),
+    judge_model: JudgeModelOption = None,
+    table: TableOptions = TABLE,
+    sentences: Annotated[
+        int, Parameter(help="Sentences at most without a chat model.", validator=Number(gte=1, lte=50))
+    ] = 8,
+    most: MostOf = DEFAULT_MOST,
+    only: Only = EVERYTHING,
+    output: OutputOption = None,
+    json: JsonOption = False,
+    loud: Loudness = NORMAL,
+) -> int:
+    """Summarise documents over all nodes; each sentence has its page and a quote."""
+
+    def run() -> int:
+        from prefect_ollama.flows import summarize as flow
+
+        wanted = replace(only, document=(*(documents or ()), *only.document))
+        report: CheckedReport = flow(
+            cluster=nodes.named(),
+            table=table.named(),
+            model=nodes.model,
+            chat_model=chat_model,
+            other_chat_models=list(other_chat_model),
+            judge_model=judge_model,
+            sentences=sentences,
+            **_common(most, wanted, output),
+        )
+        return _shown(report, json=json)
+
+    return guarded(run, json=json, loud=loud, kept=KEPT)
+
+
+def _common(most: MostOf, only: Only, output: Path | None) -> dict[str, Any]:
+    from prefect_ollama.flows import Limits
+
+    return {
+        "limits": Limits(steps=most.max_steps, tokens=most.max_tokens, seconds=most.max_seconds),
+        "source": only.source,
+        "only": flow_filter(only),
+        "file": None if output is None else str(output),
+    }
+
+
+def _shown(report: CheckedReport, *, json: bool) -> int:
+    from prefect_ollama import render_report
+
+    show(report.to_dict() if json else render_report.report(report), json=json)
+    return OK if report else INCOMPLETE

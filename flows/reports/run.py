@@ -1,0 +1,261 @@
+"""One report under way: parts run in parallel over all nodes, and what they found becomes one text.
+
+Guarantees: a part that fails does not end the others. The text holds verified findings alone. All that was dropped is
+in the report with its reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from prefect.tasks import Task
+
+from prefect_ollama.blocks.documents import (
+    ANSWER,
+    NOT_FOUND,
+    CheckedAnswer,
+    CheckedReport,
+    CheckedSentence,
+    Hit,
+    ReportPart,
+    ReportStep,
+)
+from prefect_ollama.blocks.errors import ClusterError, PrefectOllamaError
+from prefect_ollama.blocks.printable import printable
+from prefect_ollama.tasks.answering import NO_JUDGE
+from prefect_ollama.tasks.prefect_state import Opaque, PersistedResults
+from prefect_ollama.tasks.research import (
+    Workplace,
+    judge_draft,
+    judge_synthesis,
+    refute_findings,
+    write_draft,
+    write_synthesis,
+)
+from prefect_ollama.tasks.researching import Done, Findings, groups_that_fit, merged
+
+NOT_DONE = "The limit of {bound} ended the run before this part was done."
+NO_SYNTHESIS = "These are the findings themselves, because {why}."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    title: str
+    last: Any
+
+
+class ReportRun:
+    """The steps of a report within a flow run.
+
+    Args:
+        question: What the report is about, as its title.
+        task: What its text has to do, as the chat model is told.
+        at: Table and nodes.
+    """
+
+    def __init__(self, question: str, task: str, at: Workplace) -> None:
+        self._question, self._task = question, task
+        self._at, self._content = Opaque(at), at
+        self._kept = PersistedResults()
+        self._submitted: list[tuple[str, Any]] = []
+        self._parts: list[_Part] = []
+        self._started = time.monotonic()
+
+    def step(self, task: Task[..., Any], name: str, *args: Any, **more: Any) -> Any:
+        """Submit a step, and return its future.
+
+        Args:
+            task: The task.
+            name: What the step is called in the report.
+            args: Further arguments of the task, before table and nodes.
+            more: Further arguments by name.
+        """
+        shown = printable(name, longest=200)
+        future = self._kept.of(task).submit(shown, *args, at=self._at, **more)
+        self._submitted.append((shown, future))
+        return future
+
+    def part(self, label: str, title: str, question: str, passages: Any, *, found: bool) -> None:
+        """Submit the steps of a part: a draft, its judgement and its criticism.
+
+        Args:
+            label: What its steps are called after ("part 2").
+            title: Its title in the report.
+            question: What its sentences have to say.
+            passages: Its passages, or the future of them.
+            found: Whether a search found them.
+        """
+        draft = self.step(write_draft, f"Draft of {label}", question, passages, found=found)
+        judged = self.step(judge_draft, f"Judge {label}", question, draft)
+        self._parts.append(_Part(title, self.step(refute_findings, f"Refute {label}", judged)))
+
+    def report(self) -> CheckedReport:
+        """Wait for the parts, write the text, and return the report.
+
+        Raises:
+            ClusterError: No node works any more, and nothing was found before.
+        """
+        outcomes = [_outcome(part.last, self._submitted) for part in self._parts]
+        all_of = merged([each if isinstance(each, Findings) else Findings(()) for each in outcomes])
+        errors = [each for each in outcomes if isinstance(each, PrefectOllamaError)]
+        if not all_of.findings and errors and len(errors) == len(outcomes):
+            raise next((each for each in errors if isinstance(each, ClusterError)), errors[0])
+        parts = tuple(
+            ReportPart(part.title, found.supported, found.dropped, _note(outcome))
+            for part, found, outcome in zip(self._parts, all_of.parts, outcomes, strict=True)
+        )
+        sentences, dropped, why = self._synthesis(all_of.findings, all_of.passages)
+        shown = sentences or all_of.findings
+        notes = [NO_SYNTHESIS.format(why=why)] if shown and not sentences else []
+        return self.finished(
+            CheckedAnswer(
+                self._question,
+                ANSWER if shown else NOT_FOUND,
+                tuple(shown),
+                tuple(dropped),
+                all_of.passages,
+                (*notes, *self._notes(all_of.parts)),
+                judged_by=next((each.judged_by for each in all_of.parts if each.judged_by), ""),
+            ),
+            parts,
+        )
+
+    def finished(self, answer: CheckedAnswer, parts: tuple[ReportPart, ...] = ()) -> CheckedReport:
+        """Return the report of an answer with all steps so far.
+
+        Args:
+            answer: The answer.
+            parts: What its parts found.
+        """
+        steps = tuple(
+            made for name, future in self._submitted if (made := _report_step(name, future)) is not None
+        )
+        budget = None if self._content.steps is None else self._content.steps.budget
+        ended_by = "" if budget is None else budget.ended_by
+        if budget is not None and ended_by:
+            open_parts = sum(part.note == NOT_DONE.format(bound=ended_by) for part in parts)
+            limit = getattr(budget.bounds, ended_by)
+            done = f"; {open_parts} of {len(parts)} parts were not done" if open_parts else ""
+            answer = replace(
+                answer, notes=(f"The limit of {limit:,} {ended_by} ended the run early{done}.", *answer.notes)
+            )
+        self._kept.sweep()
+        return CheckedReport(
+            replace(
+                answer,
+                model=", ".join(sorted({name for each in steps for name in each.models})),
+                nodes=tuple(sorted({node for each in steps for node in each.nodes})),
+                seconds=time.monotonic() - self._started,
+                prompt_tokens=sum(each.prompt_tokens for each in steps if not each.cached),
+                answer_tokens=sum(each.answer_tokens for each in steps if not each.cached),
+            ),
+            parts,
+            steps,
+            ended_by,
+        )
+
+    def _synthesis(
+        self, findings: Sequence[CheckedSentence], passages: tuple[Hit, ...]
+    ) -> tuple[list[CheckedSentence], list[CheckedSentence], str]:
+        """Return the sentences of the text, those that were dropped, and why there are none.
+
+        Findings that do not fit into one context are put together in groups, and the texts of the groups again.
+        """
+        dropped: list[CheckedSentence] = []
+        if not findings:
+            return [], dropped, "nothing was found"
+        assert self._content.nodes.chat is not None
+        model, level = self._content.nodes.chat.chat.model, 1
+        while True:
+            groups = groups_that_fit(self._task, findings, model)
+            judged = []
+            for number, group in enumerate(groups, 1):
+                label = "synthesis" if len(groups) == 1 else f"synthesis {level}.{number}"
+                cited = Opaque(passages)
+                written = self.step(write_synthesis, f"Write {label}", self._task, Opaque(group), cited)
+                judged.append(self.step(judge_synthesis, f"Judge {label}", written, cited))
+            outcomes = [_outcome(each, self._submitted) for each in judged]
+            texts = [each for each in outcomes if isinstance(each, tuple)]
+            if len(texts) < len(groups):  # a group that is left out would leave out what it found
+                return (
+                    [],
+                    dropped,
+                    next(map(_why, (each for each in outcomes if not isinstance(each, tuple)))),
+                )
+            kept = [sentence for text in texts for sentence in text if sentence.supported]
+            dropped += [sentence for text in texts for sentence in text if not sentence.supported]
+            if len(groups) == 1 or not kept:
+                return kept, dropped, "no sentence of the synthesis was supported"
+            if len(kept) >= len(findings):
+                return kept, dropped, ""
+            findings, level = kept, level + 1
+
+    def _notes(self, parts: Sequence[Findings]) -> list[str]:
+        notes = list(self._content.nodes.notes)
+        if self._content.nodes.judge is None:
+            notes.append(NO_JUDGE)
+        return [*dict.fromkeys(each.note for each in parts if each.note and each.supported), *notes]
+
+
+def _outcome(future: Any, submitted: Sequence[tuple[str, Any]]) -> Any:
+    """Return the value of a step; the limit that did not allow it; or the error of it or of a step before it."""
+    future.wait()
+    if future.state.is_completed():
+        done: Done[Any] = future.result().content
+        return done.bound if done.value is None else done.value
+    if future.state.is_failed() or future.state.is_crashed():
+        return _error(future)
+    # A step before it failed, so Prefect did not run it.
+    place = next(at for at, (_, each) in enumerate(submitted) if each is future)
+    return next(
+        (
+            _error(each)
+            for _, each in reversed(submitted[:place])
+            if each.state.is_failed() or each.state.is_crashed()
+        ),
+        PrefectOllamaError("A step before it was not run."),
+    )
+
+
+def _error(future: Any) -> Exception:
+    error = future.result(raise_on_failure=False)
+    if not isinstance(error, PrefectOllamaError):
+        raise error
+    return error
+
+
+def _note(outcome: Any) -> str:
+    if isinstance(outcome, Findings):
+        if outcome.supported:
+            return ""
+        return outcome.note or "All that was written about it was dropped."
+    return NOT_DONE.format(bound=outcome) if isinstance(outcome, str) else str(outcome)
+
+
+def _why(outcome: Any) -> str:
+    if isinstance(outcome, str):
+        return f"the limit of {outcome} ended the run before the synthesis was done"
+    return f"no synthesis could be written ({outcome.cause})"
+
+
+def _report_step(name: str, future: Any) -> ReportStep | None:
+    if future.state.is_failed() or future.state.is_crashed():
+        return ReportStep(name, note=str(_error(future)))
+    if not future.state.is_completed():
+        return None  # it was not run, because a step before it failed
+    done: Done[Any] = future.result().content
+    cost = done.cost
+    note = f"Not done: the limit of {done.bound}." if done.bound else ""
+    return ReportStep(
+        name,
+        cost.nodes,
+        cost.models,
+        round(cost.seconds, 3),
+        cost.prompt_tokens,
+        cost.answer_tokens,
+        future.state.name == "Cached",
+        note,
+    )

@@ -1,0 +1,136 @@
+"""Research a question over all nodes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect_ollama.blocks.documents import CheckedReport
+from prefect_ollama.blocks.lance import Mode
+from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.parameters import (
+    DEFAULT_LIMITS,
+    EVERYTHING,
+    NO_MODELS,
+    BoundsParameter,
+    ChatModelParameter,
+    FileParameter,
+    JudgeModelParameter,
+    ModelParameter,
+    NodesParameter,
+    Only,
+    OtherChatModelsParameter,
+    PassageSourceParameter,
+    TableParameter,
+    shown,
+)
+from prefect_ollama.flows.reports import ReportRun, opened_workplace
+from prefect_ollama.tasks.query import SearchOptions
+from prefect_ollama.tasks.research import Workplace, choose_sentences, find_passages, split_question
+from prefect_ollama.tasks.research_report import show_report, write_report
+from prefect_ollama.tasks.researching import check_output
+from prefect_ollama.tasks.searching import normalised, open_for_search
+
+# What the text has to do, before the question.
+TASK = "Answer this question: "
+
+
+@flow(
+    name="research",
+    flow_run_name=unless_named(lambda given: f"research {given['question']}"),
+    description="Research a question in parts over all nodes with a chat model; every sentence has verified quotes.",
+)
+def research(
+    question: Annotated[str, shown("Question", "What you want to know.", min_length=1)],
+    cluster: NodesParameter = None,
+    table: TableParameter = None,
+    model: ModelParameter = None,
+    chat_model: ChatModelParameter = None,
+    other_chat_models: OtherChatModelsParameter = NO_MODELS,
+    judge_model: JudgeModelParameter = None,
+    parts: Annotated[
+        int,
+        shown(
+            "Parts",
+            "Smaller questions into which the question is split at most; 1 does not split it.",
+            ge=1,
+            le=12,
+        ),
+    ] = 5,
+    passages: Annotated[
+        int,
+        shown(
+            "Passages",
+            "Passages of each part that a model is given at most, as its context allows.",
+            ge=1,
+            le=100,
+        ),
+    ] = 12,
+    limits: BoundsParameter = DEFAULT_LIMITS,
+    mode: Annotated[
+        Mode,
+        shown("Mode", "How passages are searched: `vector` by meaning, `text` by words, `hybrid` by both."),
+    ] = "hybrid",
+    source: PassageSourceParameter = None,
+    only: Annotated[
+        Only, shown("Only", "Which passages may be found; all, where nothing is set.")
+    ] = EVERYTHING,
+    file: FileParameter = None,
+) -> CheckedReport:
+    """Research a question: its parts in parallel over all nodes, and a text from findings that a critic confirmed.
+
+    Returns:
+        The report: the text with file, page and words of each quote, the parts, what was dropped, and the steps.
+
+    Raises:
+        ConfigurationError: A parameter or block cannot work, a filter fits no document, or the file cannot be written.
+        TableError: There is no such table, or it holds vectors of another model than the nodes'.
+        ClusterError: No node works, or none can chat with a chat model.
+        ChatError: No node gave an answer that can be used, for any part.
+
+    Requires: the table readable on the machine that runs it; a node with the table's model, or the embedded model if
+    the table was made with it; for a text in own words nodes with a chat model.
+
+    Examples:
+        >>> from prefect_ollama.flows import research
+        >>> report = research("Why does the tide rise twice a day?", "http://gpu-box:11434", "papers")
+        >>> report.answer.kind, [(quote.path, quote.page_from) for quote in report.answer.quotes()]
+        ('extract', [('tides.pdf', 1)])
+    """
+    refuse_empty_tabs()
+    output = None if file is None else check_output(file)
+    store = open_for_search(resolve_table(table))
+    asked = normalised(question)
+    searching = SearchOptions(passages, mode, only.to_filter(source).condition(store.manifest))
+    with opened_workplace(
+        store,
+        cluster,
+        model=model,
+        chat_model=chat_model,
+        other_chat_models=other_chat_models,
+        judge_model=judge_model,
+        searching=searching,
+        bounds=limits.to_options(),
+    ) as at:
+        report = _researched(asked, at, parts)
+    show_report(report)
+    if output is not None:
+        write_report(report, output)
+    return report
+
+
+def _researched(question: str, at: Workplace, most: int) -> CheckedReport:
+    run = ReportRun(question, TASK + question, at)
+    if at.steps is None:
+        found = run.step(find_passages, "Find passages", question)
+        chosen = run.step(choose_sentences, "Choose sentences", question, found)
+        return run.finished(chosen.result().content.value)
+    questions: tuple[str, ...] = (question,)
+    if most > 1:
+        split = run.step(split_question, "Split the question", question, most)
+        questions = split.result().content.value or questions
+    for number, part in enumerate(questions, 1):
+        label = f"part {number}"
+        found = run.step(find_passages, f"Find passages of {label}", part)
+        run.part(label, part, part, found, found=True)
+    return run.report()

@@ -1,0 +1,157 @@
+"""Summarise a document or a folder over all nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from prefect_ollama.blocks.documents import EXTRACT, NOT_FOUND, CheckedAnswer, CheckedReport, Hit
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.parameters import (
+    DEFAULT_LIMITS,
+    EVERYTHING,
+    NO_MODELS,
+    BoundsParameter,
+    ChatModelParameter,
+    FileParameter,
+    JudgeModelParameter,
+    ModelParameter,
+    NodesParameter,
+    Only,
+    OtherChatModelsParameter,
+    PassageSourceParameter,
+    TableParameter,
+    shown,
+)
+from prefect_ollama.flows.reports import ReportRun, opened_workplace
+from prefect_ollama.tasks.answering import VERBATIM
+from prefect_ollama.tasks.prefect_state import Opaque
+from prefect_ollama.tasks.query import SearchOptions
+from prefect_ollama.tasks.research import Workplace, choose_central_sentences
+from prefect_ollama.tasks.research_report import show_report, write_report
+from prefect_ollama.tasks.researching import Done, check_output, passages_of, windows_of
+from prefect_ollama.tasks.searching import open_for_search
+
+# What a model is asked about each window.
+WINDOW = (
+    "What do these passages say? Give their main statements in the order of the passages and in their language, with "
+    "results, numbers, names and dates."
+)
+
+# What the text has to do.
+TASK = (
+    "Summarise the findings in their order: first what the documents are about, then their main statements."
+)
+
+NO_CHAT_MODEL = (
+    "No chat model is configured: these are sentences of the documents, word for word, that are nearest to what each "
+    "document is about by their embeddings. They are no summary in own words."
+)
+
+
+def _name(given: Mapping[str, Any]) -> str:
+    only = given["only"]
+    names = only.documents if isinstance(only, Only) else only.get("documents", [])
+    return f"summarize {', '.join(names) or given.get('source') or 'all documents'}"
+
+
+@flow(
+    name="summarize",
+    flow_run_name=unless_named(_name),
+    description="Summarise documents over all nodes with a chat model; every sentence has its page and a quote.",
+)
+def summarize(
+    only: Annotated[
+        Only, shown("Only", "Which documents and pages are summarised; all, where nothing is set.")
+    ] = EVERYTHING,
+    cluster: NodesParameter = None,
+    table: TableParameter = None,
+    model: ModelParameter = None,
+    chat_model: ChatModelParameter = None,
+    other_chat_models: OtherChatModelsParameter = NO_MODELS,
+    judge_model: JudgeModelParameter = None,
+    sentences: Annotated[int, shown("Sentences", "Sentences at most without a chat model.", ge=1, le=50)] = 8,
+    limits: BoundsParameter = DEFAULT_LIMITS,
+    source: PassageSourceParameter = None,
+    file: FileParameter = None,
+) -> CheckedReport:
+    """Summarise a document, a folder or a whole table: windows in parallel over all nodes, then one text from findings.
+
+    Returns:
+        The report: the text with file, page and words of each quote, the windows, what was dropped, and the steps.
+
+    Raises:
+        ConfigurationError: A parameter or block cannot work, a filter fits no document, or the file cannot be written.
+        TableError: There is no such table, or it holds vectors of another model than the nodes'.
+        ClusterError: No node works, or none can chat with a chat model.
+        ChatError: No node gave an answer that can be used, for any window.
+
+    Requires: the table readable on the machine that runs it; a node with the table's model, or the embedded model if
+    the table was made with it; for a text in own words nodes with a chat model.
+
+    Examples:
+        >>> from prefect_ollama.flows import Only, summarize
+        >>> report = summarize(Only(documents=["tides.pdf"]), "http://gpu-box:11434", "papers")
+        >>> report.answer.kind, [(quote.path, quote.page_from) for quote in report.answer.quotes()]
+        ('extract', [('tides.pdf', 1)])
+    """
+    refuse_empty_tabs()
+    output = None if file is None else check_output(file)
+    store = open_for_search(resolve_table(table))
+    wanted = only.to_filter(source)
+    documents = passages_of(store, wanted.documents_of(store.manifest()), wanted.pages)
+    if not documents:
+        raise ConfigurationError(
+            "No passage of the table fits the filter.",
+            state="Nothing was asked.",
+            remedy="`prefect-ollama documents` lists what the table has.",
+        )
+    with opened_workplace(
+        store,
+        cluster,
+        model=model,
+        chat_model=chat_model,
+        other_chat_models=other_chat_models,
+        judge_model=judge_model,
+        searching=SearchOptions(limit=1, mode="text"),
+        bounds=limits.to_options(),
+    ) as at:
+        report = _summarised(_title(documents), documents, at, sentences)
+    show_report(report)
+    if output is not None:
+        write_report(report, output)
+    return report
+
+
+def _title(documents: list[tuple[Hit, ...]]) -> str:
+    if len(documents) == 1:
+        return f"Summary of {documents[0][0].path}"
+    return f"Summary of {len(documents)} documents"
+
+
+def _summarised(title: str, documents: list[tuple[Hit, ...]], at: Workplace, most: int) -> CheckedReport:
+    run = ReportRun(title, TASK, at)
+    if at.steps is None:
+        passages = tuple(hit for document in documents for hit in document)
+        chosen = run.step(choose_central_sentences, "Choose central sentences", Opaque(documents), most)
+        found = chosen.result().content.value
+        return run.finished(
+            CheckedAnswer(
+                title,
+                EXTRACT if found else NOT_FOUND,
+                found,
+                passages=passages,
+                notes=(NO_CHAT_MODEL,) if found else ("The documents have no sentence.",),
+                judged_by=VERBATIM,
+            )
+        )
+    assert at.nodes.chat is not None
+    windows = windows_of(documents, WINDOW, at.nodes.chat.chat.model, at.steps.options.answer_tokens)
+    # First windows of all documents come first: where a limit ends the run, each document was begun.
+    for number in sorted(range(len(windows)), key=lambda each: (windows[each].turn, each)):
+        window = windows[number]
+        passages_known = Opaque(Done(window.passages))
+        run.part(f"window {number + 1}", window.title, WINDOW, passages_known, found=False)
+    return run.report()

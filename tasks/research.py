@@ -1,0 +1,283 @@
+"""The steps of a research or a summary, as tasks that Prefect shows and caches.
+
+A result is taken from an earlier run where nothing that decides it has changed: the table, the models and their builds,
+the options, and what the steps before it gave.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import CachePolicy
+from prefect.context import TaskRunContext
+from prefect.transactions import get_transaction
+
+from prefect_ollama.blocks.documents import CheckedAnswer, CheckedSentence, Hit
+from prefect_ollama.blocks.lance import Store
+from prefect_ollama.tasks.answering import AnswerNodes, strength, without_chat
+from prefect_ollama.tasks.dispatch import Dispatcher
+from prefect_ollama.tasks.embed import KEY, RESULTS_KEPT
+from prefect_ollama.tasks.prefect_state import Opaque, run_logger
+from prefect_ollama.tasks.query import SearchOptions
+from prefect_ollama.tasks.researching import Cost, Done, Draft, Findings, Steps, central_sentences
+
+T = TypeVar("T")
+
+# Raise it when a step gives another result for the same input.
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Workplace:
+    """What all steps of one report work with.
+
+    Attributes:
+        store: The table.
+        nodes: The nodes.
+        searching: How passages are found.
+        salt: All that decides the result of a step besides its own input: see `docs/research.md`.
+        steps: The steps that ask chat models; None without a chat model.
+    """
+
+    store: Store
+    nodes: AnswerNodes
+    searching: SearchOptions
+    salt: str
+    steps: Steps | None = None
+
+
+@dataclass
+class StepPolicy(CachePolicy):
+    """The result of a step is the same for the same input and `Workplace.salt`; `version` tells apart ours."""
+
+    version: int = VERSION
+    key_storage: Any = None
+    isolation_level: Any = None
+    lock_manager: Any = None
+
+    def compute_key(
+        self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
+    ) -> str | None:
+        """Return the key of a task run; None for one whose input is missing, because a limit ended a step before it."""
+        digest = hashlib.blake2b(digest_size=32)
+        for name, value in sorted(inputs.items()):
+            if name == "name":  # how the step is called in the report decides nothing
+                continue
+            content = value.content if isinstance(value, Opaque) else value
+            if isinstance(content, Workplace):
+                content = content.salt
+            elif isinstance(content, Done):
+                if content.value is None:
+                    return None
+                content = content.value
+            data = f"{name} {content!r}".encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8, "big") + data)
+        return f"{KEY}{task_ctx.task.name.replace(' ', '-')}-{self.version}-{digest.hexdigest()}"
+
+
+def _kept(done: Done[T]) -> Opaque[Done[T]]:
+    """Return the result of a step to Prefect, which caches it only if it is whole."""
+    transaction = get_transaction()
+    if transaction is not None and not (done.whole and done.value is not None):
+        transaction.write_on_commit = False
+    return Opaque(done)
+
+
+_SETTINGS: Final[dict[str, Any]] = {
+    "task_run_name": "{name}",
+    "cache_policy": StepPolicy(),
+    "cache_expiration": RESULTS_KEPT,
+    "persist_result": True,
+    "cache_result_in_memory": False,
+    "retries": 0,
+}
+
+
+@task(name="split question", **_SETTINGS)
+def split_question(
+    name: str, question: str, most: int, at: Opaque[Workplace]
+) -> Opaque[Done[tuple[str, ...]]]:
+    """Split a question into parts.
+
+    Raises:
+        ClusterError: No node works any more.
+    """
+    steps = at.content.steps
+    assert steps is not None
+    done = steps.split(question, most)
+    for number, part in enumerate(done.value or (), 1):
+        run_logger().info("Part %d: %s", number, part)
+    return _kept(done)
+
+
+@task(name="find passages", **_SETTINGS)
+def find_passages(name: str, question: str, at: Opaque[Workplace]) -> Opaque[Done[tuple[Hit, ...]]]:
+    """Find the passages for a question.
+
+    Raises:
+        TextError: The question cannot be embedded.
+        ClusterError: No node works any more.
+        TableError: The table cannot answer.
+    """
+    what, vector = at.content, None
+    if what.searching.mode != "text":
+        assert what.nodes.embed is not None
+        embedded = what.nodes.embed.embed([question], kind="query")
+        for error in embedded.failures.values():
+            raise error
+        vector = np.asarray(embedded.vectors[0], dtype=np.float32)
+    options = what.searching
+    hits = what.store.search(
+        vector, text=question, limit=options.limit, mode=options.mode, where=options.where
+    )
+    run_logger().info("%s: %d passages of %d documents", name, len(hits), len({hit.doc_id for hit in hits}))
+    return _kept(Done(tuple(hits)))
+
+
+@task(name="write draft", **_SETTINGS)
+def write_draft(
+    name: str, question: str, passages: Opaque[Done[tuple[Hit, ...]]], at: Opaque[Workplace], found: bool
+) -> Opaque[Done[Draft]]:
+    """Let a chat model write sentences about passages, each with quotes.
+
+    Raises:
+        ChatError: No node gave a draft that can be used.
+        ClusterError: No node works any more.
+    """
+    steps, hits = at.content.steps, passages.content
+    assert steps is not None
+    if hits.value is None:
+        return _kept(Done(None, bound=hits.bound))
+    done = steps.draft(question, hits.value, found=found)
+    _tell(name, done.cost, "" if done.value is None else done.value.note)
+    return _kept(done)
+
+
+@task(name="judge draft", **_SETTINGS)
+def judge_draft(
+    name: str, question: str, draft: Opaque[Done[Draft]], at: Opaque[Workplace]
+) -> Opaque[Done[Findings]]:
+    """Check the sentences of a draft, and judge whether their quotes prove them.
+
+    Raises:
+        ClusterError: No node works any more.
+    """
+    steps, given = at.content.steps, draft.content
+    assert steps is not None
+    if given.value is None:
+        return _kept(Done(None, bound=given.bound))
+    done = steps.judge(question, given.value)
+    _tell_findings(name, done)
+    return _kept(done)
+
+
+@task(name="refute findings", **_SETTINGS)
+def refute_findings(
+    name: str, findings: Opaque[Done[Findings]], at: Opaque[Workplace]
+) -> Opaque[Done[Findings]]:
+    """Let a critic on another node try to refute findings against their passages.
+
+    Raises:
+        ClusterError: No node works any more.
+    """
+    steps, given = at.content.steps, findings.content
+    assert steps is not None
+    if given.value is None:
+        return _kept(Done(None, bound=given.bound))
+    done = steps.criticise(given.value)
+    _tell_findings(name, done)
+    return _kept(done)
+
+
+@task(name="write synthesis", **_SETTINGS)
+def write_synthesis(
+    name: str,
+    what: str,
+    findings: Opaque[Sequence[CheckedSentence]],
+    passages: Opaque[tuple[Hit, ...]],
+    at: Opaque[Workplace],
+) -> Opaque[Done[tuple[CheckedSentence, ...]]]:
+    """Let a chat model write a text from verified findings alone.
+
+    Raises:
+        ChatError: No node gave a text that can be used.
+        ClusterError: No node works any more.
+    """
+    steps = at.content.steps
+    assert steps is not None
+    done = steps.synthesise(what, findings.content, passages.content)
+    _tell(name, done.cost, f"{len(done.value or ())} sentences")
+    return _kept(done)
+
+
+@task(name="judge synthesis", **_SETTINGS)
+def judge_synthesis(
+    name: str,
+    sentences: Opaque[Done[tuple[CheckedSentence, ...]]],
+    passages: Opaque[tuple[Hit, ...]],
+    at: Opaque[Workplace],
+) -> Opaque[Done[tuple[CheckedSentence, ...]]]:
+    """Judge whether the quotes of a synthesis prove its sentences.
+
+    Raises:
+        ClusterError: No node works any more.
+    """
+    steps, given = at.content.steps, sentences.content
+    assert steps is not None
+    if given.value is None:
+        return _kept(Done(None, bound=given.bound))
+    done = steps.judge_synthesis(given.value, passages.content)
+    kept = sum(each.supported for each in done.value or ())
+    _tell(name, done.cost, f"{kept} of {len(given.value)} sentences supported")
+    return _kept(done)
+
+
+@task(name="choose sentences", **_SETTINGS)
+def choose_sentences(
+    name: str, question: str, passages: Opaque[Done[tuple[Hit, ...]]], at: Opaque[Workplace]
+) -> Opaque[Done[CheckedAnswer]]:
+    """Choose the sentences of passages that are nearest to a question, where there is no chat model.
+
+    Raises:
+        ClusterError: No node works any more.
+    """
+    hits = passages.content.value or ()
+    found = without_chat(
+        question, hits, at.content.nodes, strength(question, hits, at.content.store.identity.model)
+    )
+    assert found is not None
+    return _kept(Done(found))
+
+
+@task(name="choose central sentences", **_SETTINGS)
+def choose_central_sentences(
+    name: str, documents: Opaque[Sequence[tuple[Hit, ...]]], most: int, at: Opaque[Workplace]
+) -> Opaque[Done[tuple[CheckedSentence, ...]]]:
+    """Choose the sentences of documents that are nearest to what each is about, where there is no chat model.
+
+    Raises:
+        ClusterError: No node works any more.
+    """
+    nodes = at.content.nodes.embed
+    assert isinstance(nodes, Dispatcher)
+    passages = tuple(hit for document in documents.content for hit in document)
+    return _kept(Done(central_sentences(documents.content, passages, nodes, most)))
+
+
+def _tell(name: str, cost: Cost, note: str) -> None:
+    by = f" by {', '.join(cost.nodes)}" if cost.nodes else ""
+    tokens = cost.prompt_tokens + cost.answer_tokens
+    run_logger().info("%s%s: %s tokens, %.1f s. %s", name, by, f"{tokens:,}", cost.seconds, note)
+
+
+def _tell_findings(name: str, done: Done[Findings]) -> None:
+    if done.value is None:
+        run_logger().info("%s: the limit of %s is reached.", name, done.bound)
+    else:
+        kept, gone = len(done.value.supported), len(done.value.dropped)
+        _tell(name, done.cost, f"{kept} findings kept, {gone} dropped")

@@ -1,0 +1,37 @@
+"""Reports over all nodes: parts are drafted, judged and criticised in parallel, then one text is written from the rest.
+
+Needs no Prefect.
+"""
+
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from prefect_ollama.tasks.researching._central import central_sentences
+    from prefect_ollama.tasks.researching._synthesis import groups_that_fit
+    from prefect_ollama.tasks.researching.bounds import Bounds, Budget
+    from prefect_ollama.tasks.researching.file import check_output, write_file
+    from prefect_ollama.tasks.researching.merging import merged
+    from prefect_ollama.tasks.researching.steps import Cost, Done, Draft, Findings, Steps
+    from prefect_ollama.tasks.researching.windows import passages_of, windows_of
+
+__all__ = [
+    "Bounds",
+    "Budget",
+    "Cost",
+    "Done",
+    "Draft",
+    "Findings",
+    "Steps",
+    "central_sentences",
+    "check_output",
+    "groups_that_fit",
+    "merged",
+    "passages_of",
+    "windows_of",
+    "write_file",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -1,0 +1,58 @@
+"""Split a question into parts that can be researched at the same time."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from prefect_ollama.tasks.dispatch import Chatting
+from prefect_ollama.tasks.researching._request import json_request
+
+# Characters of a part at most: a longer one is no question.
+_PART_CHARACTERS: Final = 500
+_TOKENS: Final = 512
+
+_INSTRUCTIONS: Final = """You split a question into smaller questions, which are then looked up in documents one by one.
+The user message is JSON with the question and the number of parts at most.
+Answer with JSON: a list of questions in the language of the question. Each can be understood without the others and \
+names what it asks about. Together they ask for all that the question asks for, and for nothing else. Use few parts: \
+a question about one thing has one part, the question itself. Do not answer anything."""
+
+
+def split_question(question: str, chat: Chatting, most: int) -> tuple[str, ...]:
+    """Return the parts of a question, different from each other; the question itself where no model gives any.
+
+    Args:
+        question: The question.
+        chat: The nodes with the chat model.
+        most: Parts at most.
+
+    Raises:
+        BoundReached: A limit does not allow it.
+        ClusterError: No node works any more.
+    """
+    if most == 1:
+        return (question,)
+    content = {"question": question, "parts": most}
+    request = json_request(_INSTRUCTIONS, content, _schema(most), chat.chat.model, _TOKENS)
+    (answer,) = chat.ask([request], urgent=True).answers
+    said = () if answer is None else answer.value["questions"]
+    parts: dict[str, str] = {}
+    for part in (" ".join(each.split()) for each in said):
+        if part:
+            parts.setdefault(part.casefold(), part)
+    return tuple(parts.values())[:most] or (question,)
+
+
+def _schema(most: int) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {
+            "questions": {
+                "type": "array",
+                "maxItems": most,
+                "items": {"type": "string", "maxLength": _PART_CHARACTERS},
+            }
+        },
+        "required": ["questions"],
+        "additionalProperties": False,
+    }

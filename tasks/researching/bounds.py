@@ -1,0 +1,152 @@
+"""The limits of a research: steps, tokens and seconds."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from prefect_ollama.blocks.documents import Bound
+from prefect_ollama.blocks.errors import ConfigurationError
+
+# Share of tokens and of seconds that only the synthesis may use, so that what was found is also written down.
+LAST_SHARE: Final = 0.25
+
+# Steps that only the synthesis may use: to write it, and to judge it.
+LAST_STEPS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much a research may take.
+
+    Attributes:
+        steps: Calls of chat models at most. To judge all sentences of a draft is one call.
+        tokens: Tokens that chat models read and write at most.
+        seconds: Seconds by the clock at most, from the first step on.
+
+    Raises:
+        ConfigurationError: A number is out of its limits.
+    """
+
+    steps: int = 60
+    tokens: int = 200_000
+    seconds: float = 900.0
+
+    def __post_init__(self) -> None:
+        limits: dict[str, tuple[float, float, float]] = {
+            "steps": (self.steps, 3, 10_000),
+            "tokens": (self.tokens, 1_000, 100_000_000),
+            "seconds": (self.seconds, 1, 86_400),
+        }
+        for name, (value, least, most) in limits.items():
+            if not least <= value <= most:
+                raise ConfigurationError(
+                    f"The limit of {name} is {value:,}.",
+                    state="Nothing was asked.",
+                    remedy=f"Give a number from {least:,} to {most:,}.",
+                )
+
+
+class BoundReached(Exception):
+    """A limit allows no further step.
+
+    Args:
+        bound: The limit.
+    """
+
+    def __init__(self, bound: Bound) -> None:
+        super().__init__(bound)
+        self.bound = bound
+
+
+class Budget:
+    """What is left of the limits. Several threads may use it.
+
+    A step reserves the tokens that it may need at most, and gives back what it did not need. So the limit of tokens
+    holds also while many steps are under way.
+
+    Args:
+        bounds: The limits.
+        clock: Seconds, by any clock.
+
+    Attributes:
+        bounds: The limits.
+        steps: Steps that were begun.
+        tokens: Tokens that were used.
+    """
+
+    def __init__(self, bounds: Bounds, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.bounds = bounds
+        self.steps = 0
+        self.tokens = 0
+        self._ended_by: Bound = ""
+        self._clock = clock
+        self._start = clock()
+        self._reserved = 0
+        self._changed = threading.Condition()
+
+    @property
+    def ended_by(self) -> Bound:
+        """The limit that refused the first step; empty where none did."""
+        return self._ended_by
+
+    def seconds_left(self, *, last: bool) -> float:
+        """Return the seconds that a step may take.
+
+        Args:
+            last: Whether it is a step of the synthesis.
+        """
+        share = 1.0 if last else 1.0 - LAST_SHARE
+        return self._start + share * self.bounds.seconds - self._clock()
+
+    def reserve(self, tokens: int, *, last: bool) -> None:
+        """Begin a step. It waits where steps under way may still give back the tokens that it needs.
+
+        Args:
+            tokens: Tokens that it may use at most.
+            last: Whether it is a step of the synthesis.
+
+        Raises:
+            BoundReached: A limit does not allow it.
+        """
+        share = 1.0 if last else 1.0 - LAST_SHARE
+        most_tokens = int(share * self.bounds.tokens)
+        most_steps = self.bounds.steps - (0 if last else LAST_STEPS)
+        with self._changed:
+            while True:
+                left = self.seconds_left(last=last)
+                if left <= 0:
+                    raise self._reached("seconds")
+                if self.steps >= most_steps:
+                    raise self._reached("steps")
+                if self.tokens + self._reserved + tokens <= most_tokens:
+                    break
+                if self.tokens + tokens > most_tokens or not self._reserved:
+                    raise self._reached("tokens")
+                self._changed.wait(left)
+            self.steps += 1
+            self._reserved += tokens
+
+    def settle(self, reserved: int, used: int) -> None:
+        """End a step.
+
+        Args:
+            reserved: Tokens that it reserved.
+            used: Tokens that it used.
+        """
+        with self._changed:
+            self._reserved -= reserved
+            self.tokens += used
+            self._changed.notify_all()
+
+    def timed_out(self) -> BoundReached:
+        """Return the error of a step that took longer than it may."""
+        with self._changed:
+            return self._reached("seconds")
+
+    def _reached(self, bound: Bound) -> BoundReached:
+        self._ended_by = self._ended_by or bound
+        return BoundReached(bound)

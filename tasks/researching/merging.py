@@ -1,0 +1,58 @@
+"""Bring the findings of several parts together: one list of passages, and no finding twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from prefect_ollama.blocks.documents import CheckedSentence, Hit
+from prefect_ollama.tasks.researching.steps import Findings
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """Findings of several parts, whose quotes name passages of one list.
+
+    Attributes:
+        passages: The passages.
+        parts: For each part its findings and what was dropped there.
+        findings: The different findings of all parts, in order.
+    """
+
+    passages: tuple[Hit, ...]
+    parts: tuple[Findings, ...]
+    findings: tuple[CheckedSentence, ...]
+
+
+def merged(parts: Sequence[Findings]) -> Merged:
+    """Return the findings of all parts. A passage that several parts found is there once.
+
+    Args:
+        parts: The parts, each with passages of its own.
+    """
+    places: dict[str, int] = {}
+    passages: list[Hit] = []
+    renumbered: list[Findings] = []
+    for part in parts:
+        numbers = []
+        for hit in part.passages:
+            if hit.chunk_id not in places:
+                passages.append(hit)
+                places[hit.chunk_id] = len(passages)
+            numbers.append(places[hit.chunk_id])
+        renumbered.append(
+            replace(
+                part,
+                supported=tuple(_renumbered(each, numbers) for each in part.supported),
+                dropped=tuple(_renumbered(each, numbers) for each in part.dropped),
+            )
+        )
+    different = {
+        each.text.casefold(): each for part in reversed(renumbered) for each in reversed(part.supported)
+    }
+    return Merged(tuple(passages), tuple(renumbered), tuple(reversed(different.values())))
+
+
+def _renumbered(sentence: CheckedSentence, numbers: Sequence[int]) -> CheckedSentence:
+    quotes = tuple(replace(quote, passage=numbers[quote.passage - 1]) for quote in sentence.quotes)
+    return replace(sentence, quotes=quotes)

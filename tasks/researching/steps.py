@@ -1,0 +1,275 @@
+"""The steps of a report, as functions: what each needs, what it gives, and what it cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from prefect_ollama.blocks.documents import Bound, CheckedSentence, Hit
+from prefect_ollama.tasks.answering import (
+    NO_JUDGEMENT,
+    WEAK,
+    AnswerNodes,
+    AskOptions,
+    Drafts,
+    judge_drafts,
+    judge_sentences,
+    strength,
+    write_drafts,
+)
+from prefect_ollama.tasks.dispatch import ChatDispatcher
+from prefect_ollama.tasks.researching._criticism import criticise
+from prefect_ollama.tasks.researching._splitting import split_question
+from prefect_ollama.tasks.researching._synthesis import write_synthesis
+from prefect_ollama.tasks.researching.bounded_chat import BoundedChat
+from prefect_ollama.tasks.researching.bounds import BoundReached, Budget
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a step cost.
+
+    Attributes:
+        seconds: Time by the clock.
+        nodes: Nodes that answered.
+        models: Models that answered.
+        prompt_tokens: Tokens that they read.
+        answer_tokens: Tokens that they wrote.
+    """
+
+    seconds: float = 0.0
+    nodes: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[T]):
+    """The result of a step.
+
+    Attributes:
+        value: What it gave; None where a limit did not allow it.
+        cost: What it cost.
+        bound: The limit, where one did not allow it.
+        whole: Whether every request of it was answered. A result that is not whole is not kept for later runs.
+    """
+
+    value: T | None
+    cost: Cost = Cost()
+    bound: Bound = ""
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a model wrote about the passages of a part.
+
+    Attributes:
+        drafts: The draft, with its passages; without a draft where the passages are too weak.
+        author: The node that wrote it; empty where none did.
+        note: Why there is none.
+    """
+
+    drafts: Drafts
+    author: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Sentences about the passages of a part, checked.
+
+    Attributes:
+        passages: The passages that quotes name.
+        supported: Sentences that passed the checks so far.
+        dropped: The others, with their reason.
+        author: The node that wrote them.
+        judged_by: What judged them.
+        note: What a reader should know of them.
+    """
+
+    passages: tuple[Hit, ...]
+    supported: tuple[CheckedSentence, ...] = ()
+    dropped: tuple[CheckedSentence, ...] = ()
+    author: str = ""
+    judged_by: str = ""
+    note: str = ""
+
+
+SAME_NODE = "The critic was on the node that wrote the findings, because no other node answered."
+
+
+class Steps:
+    """The steps of one report over the same nodes and limits. Several threads may use it.
+
+    Args:
+        nodes: The nodes; they chat.
+        model: The embedding model that finds passages.
+        budget: What is left of the limits.
+        options: How drafts are written.
+    """
+
+    def __init__(self, nodes: AnswerNodes, model: str, budget: Budget, options: AskOptions) -> None:
+        self.nodes, self.model, self.budget, self.options = nodes, model, budget, options
+
+    def split(self, question: str, most: int) -> Done[tuple[str, ...]]:
+        """Split a question into parts.
+
+        Args:
+            question: The question.
+            most: Parts at most.
+
+        Raises:
+            ClusterError: No node works any more.
+        """
+        chat = self._chat()
+        return _done([chat], lambda: split_question(question, chat, most), whole=lambda _: bool(chat.answers))
+
+    def draft(self, question: str, passages: Sequence[Hit], *, found: bool) -> Done[Draft]:
+        """Write sentences about passages.
+
+        Args:
+            question: What they have to say.
+            passages: The passages, the best first.
+            found: Whether a search found them, so that they may have nothing to do with the question.
+
+        Raises:
+            ChatError: No node gave a draft that can be used.
+            ClusterError: No node works any more.
+        """
+        if not passages or (found and strength(question, passages, self.model).too_weak_to_ask):
+            return Done(Draft(Drafts(tuple(passages), (), ()), note=WEAK))
+        chat = self._chat()
+
+        def write() -> Draft:
+            drafts = write_drafts(question, passages, chat, self.options)
+            return Draft(drafts, drafts.answers[0].node)
+
+        return _done([chat], write)
+
+    def judge(self, question: str, draft: Draft) -> Done[Findings]:
+        """Check the sentences of a draft, and judge whether their quotes prove them.
+
+        Args:
+            question: What they have to say.
+            draft: The draft.
+
+        Raises:
+            ClusterError: No node works any more.
+        """
+        passages = draft.drafts.passages
+        if not draft.drafts.values:
+            return Done(Findings(passages, note=draft.note))
+        chats, nodes = self._judging()
+
+        def judge() -> Findings:
+            judged = judge_drafts(question, draft.drafts, nodes, self.model)
+            (each,) = judged.drafts
+            supported = tuple(sentence for sentence in each if sentence.supported)
+            dropped = tuple(sentence for sentence in each if not sentence.supported)
+            note = "" if each else "The chat model says that the passages do not hold it."
+            return Findings(passages, supported, dropped, draft.author, judged.judged_by, note)
+
+        return _done(chats, judge, whole=lambda found: _all_judged(found.dropped))
+
+    def criticise(self, found: Findings) -> Done[Findings]:
+        """Let a critic try to refute findings, on another node than the one that wrote them, if there is one.
+
+        Args:
+            found: The findings.
+
+        Raises:
+            ClusterError: No node works any more.
+        """
+        if not found.supported:
+            return Done(found)
+        chat = self._chat(avoid=frozenset((found.author,)))
+
+        def refute() -> Findings:
+            result = criticise(found.supported, found.passages, chat)
+            same = any(answer.node == found.author for answer in result.answers)
+            return replace(
+                found,
+                supported=result.confirmed,
+                dropped=(*found.dropped, *result.dropped),
+                note=SAME_NODE if same else "",
+            )
+
+        return _done([chat], refute, whole=lambda _: len(chat.answers) == len(found.supported))
+
+    def synthesise(
+        self, task: str, findings: Sequence[CheckedSentence], passages: Sequence[Hit]
+    ) -> Done[tuple[CheckedSentence, ...]]:
+        """Write a text from verified findings; its sentences are checked in code, and not judged yet.
+
+        Args:
+            task: What the text has to do.
+            findings: The findings.
+            passages: The passages that their quotes name.
+
+        Raises:
+            ChatError: No node gave a text that can be used.
+            ClusterError: No node works any more.
+        """
+        chat = self._chat(last=True)
+        return _done([chat], lambda: write_synthesis(task, findings, passages, chat))
+
+    def judge_synthesis(
+        self, sentences: Sequence[CheckedSentence], passages: Sequence[Hit]
+    ) -> Done[tuple[CheckedSentence, ...]]:
+        """Judge whether the quotes of a synthesis prove its sentences.
+
+        Args:
+            sentences: The sentences; those with a reason are not judged.
+            passages: The passages that their quotes name.
+
+        Raises:
+            ClusterError: No node works any more.
+        """
+        chats, nodes = self._judging(last=True)
+        return _done(
+            chats,
+            lambda: tuple(judge_sentences(sentences, passages, nodes, self.model)[0]),
+            whole=_all_judged,
+        )
+
+    def _chat(self, *, last: bool = False, avoid: frozenset[str] = frozenset()) -> BoundedChat:
+        assert isinstance(self.nodes.chat, ChatDispatcher)
+        return BoundedChat(self.nodes.chat, self.budget, last=last, avoid=avoid)
+
+    def _judging(self, *, last: bool = False) -> tuple[list[BoundedChat], AnswerNodes]:
+        if self.nodes.judge is None:
+            return [], self.nodes
+        assert isinstance(self.nodes.judge, ChatDispatcher)
+        judge = BoundedChat(self.nodes.judge, self.budget, last=last)
+        return [judge], replace(self.nodes, judge=judge)
+
+
+def _done(
+    chats: Sequence[BoundedChat], work: Callable[[], T], whole: Callable[[T], bool] = lambda _: True
+) -> Done[T]:
+    started = time.monotonic()
+    value: T | None = None
+    bound: Bound = ""
+    try:
+        value = work()
+    except BoundReached as reached:
+        bound = reached.bound
+    answers = [(chat.chat.model_of(answer.node).name, answer) for chat in chats for answer in chat.answers]
+    cost = Cost(
+        time.monotonic() - started,
+        tuple(sorted({answer.node for _, answer in answers})),
+        tuple(sorted({model for model, _ in answers})),
+        sum(answer.prompt_tokens for _, answer in answers),
+        sum(answer.answer_tokens for _, answer in answers),
+    )
+    return Done(value, cost, bound, value is not None and whole(value))
+
+
+def _all_judged(sentences: Sequence[CheckedSentence]) -> bool:
+    return not any(each.reason == NO_JUDGEMENT for each in sentences)
