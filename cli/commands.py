@@ -73,6 +73,7 @@ app = App(
     default_parameter=Parameter(negative_iterable=()),
     help_epilogue=f"{examples('prefect-ollama ingest ~/papers', 'prefect-ollama --install-completion')}\n\n{STATUS}",
 )
+# In the order of the dictionary, which is that of the help.
 for each, lines in EXAMPLES.items():
     app.command(each, help_epilogue=f"{examples(*lines)}\n\n{STATUS}")
 app.command(node, help_epilogue=NODE_EXAMPLES)

@@ -90,6 +90,7 @@ def confirm(preview: RenderableType, *, yes: bool) -> bool:
 
     console = Console(stderr=True, highlight=False)
     console.print(preview)
+    # In a script nobody would answer, and the command would wait for ever.
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ConfigurationError(
             "This changes the table, and there is no terminal to ask at.",
@@ -98,6 +99,7 @@ def confirm(preview: RenderableType, *, yes: bool) -> bool:
         )
     console.print("Go on? [y/N] ", end="", markup=False)
     sys.stderr.flush()
+    # Everything else is a no, also the end of the input.
     agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
     if not agreed:
         console.print("Nothing was changed.")

@@ -77,6 +77,7 @@ def ingest(
 
         with shown_live(json=json or loud.quiet):
             report = ingest_pdfs(
+                # One word may be a folder or a pattern; several are files that the shell has listed.
                 source[0] if len(source) == 1 else source,
                 nodes.named(),
                 table.named(),
@@ -120,6 +121,7 @@ def re_embed(
         from prefect_ollama.live import shown_live
 
         place, at = table.named(), nodes.named()
+        # The cost is measured on the nodes, which takes seconds, so `--yes` skips it.
         if not yes:
             preview = preview_re_embed(place)
             if not confirm(render.re_embedding(preview, re_embed_cost(place, at, nodes.model)), yes=yes):

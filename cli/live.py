@@ -55,6 +55,7 @@ class RunProgress(Progress):
 
     def __init__(self, console: Console) -> None:
         self._run: Snapshot | None = None  # before `Progress`, which asks for what to show
+        # Transient: the report that follows has the same values.
         super().__init__(
             *_columns(), console=console, auto_refresh=False, transient=True, redirect_stdout=False
         )

@@ -59,6 +59,7 @@ def mcp(
     def run() -> int:
         try:
             from prefect_ollama.mcp_server import TableReader, create_server, http_app
+        # The package `mcp` is optional, because few users need the server.
         except ModuleNotFoundError as error:
             if error.name not in ("mcp", "mcp_types"):
                 raise

@@ -287,6 +287,7 @@ class ReadingOptions:
             "them."
         ),
     ] = "drop"
+    # Groups within this group, so that a command can also have one of them alone.
     limits: FileLimits = NO_LIMITS
     secrets: PasswordOptions = PASSWORDS
 

@@ -140,6 +140,7 @@ def search(
         at = nodes.named()
         options: dict[str, Any] = {"mode": mode, "limit": limit}
         if track:
+            # The flow `search` has no such parameters.
             if questions is not None or neighbours or section:
                 raise ConfigurationError(
                     "--track records one question, and without --neighbours and --section.",
@@ -328,6 +329,7 @@ def writable(folder: Path) -> Iterator[Path]:
 
 def picture_name(path: str, rank: int, page: int, question: int = 0) -> str:
     """Return the name of a picture's file: rank, the document's own name in plain characters, page."""
+    # A document's name may hold any character; the name of a file on this machine may not.
     stem = re.sub(r"[^\w.-]+", "-", Path(path).stem).strip("-.")[:60] or "document"
     return f"{f'{question}-' if question else ''}{rank:02}-{stem}-page-{page}.png"
 

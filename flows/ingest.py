@@ -132,6 +132,7 @@ def ingest_pdfs(
     # A new table has files to read for sure, so the process of the workers starts while the source is scanned.
     if found is None and not dry_run and (runner := _runner()):
         runner.prepare()
+    # Before the plan, which reads the manifest that this repairs.
     if found is not None and not dry_run and needs_recovery(found):
         recover_store(Opaque(found), f"{run_id}-recover")
     plan = plan_source(
@@ -151,6 +152,7 @@ def ingest_pdfs(
     # From here on the run changes the table, and so appears in metrics.
     with serve_metrics(plan.source), run.metrics:
         parse, chunk = reading.to_options(), _with_context(chunking.to_options(), found)
+        # Nothing to read: no node is asked and no worker starts.
         if not plan.to_read and (found is None or _as_before(found.identity, cluster, wanted, chunk)):
             if found is not None:
                 run.apply(found)

@@ -175,6 +175,7 @@ class _Options(BaseModel):
 
     @model_validator(mode="after")
     def _can_work(self) -> Self:
+        # Here and not in the task, so that the form shows the error before the run starts.
         try:
             self.to_options()
         except ConfigurationError as error:
@@ -199,6 +200,7 @@ class Password(BaseModel):
         title="Pattern",
         description="Glob pattern of the files with this password, such as `bank/*.pdf`.",
     )
+    # Sealed, so that it crosses Dask as a ticket and no task graph holds it.
     password: Annotated[
         SecretStr,
         BeforeValidator(_of_secret),
@@ -395,6 +397,7 @@ class Only(_Options):
 
     def to_filter(self, source: str | None) -> Filter:
         """The filter of a search, in this source alone if it is named."""
+        # One of the two may be empty: from a page on, or up to a page.
         pages = (self.first_page or 1, self.last_page or LAST_PAGE)
         return Filter(
             source=source,

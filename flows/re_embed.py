@@ -135,6 +135,7 @@ def re_embed(
     store = Store.open(place)
     before = [row for row in store.manifest() if row.status in (STORED, PARTIAL)]
     wanted = _model(store, cluster, model)
+    # Before the work, so that a user can stop an expensive one.
     run_logger().info("%s", _cost(store, cluster, wanted, place.staging))
     # Beside the old table, and under the same name each time, so that an interrupted run finds its own work again.
     staging = LanceTable(

@@ -199,6 +199,7 @@ def _chunk_file(
             parsed = parser.parse(path, chunking_plan.parse, descriptor=descriptor)
             _report_unconfined(parser)
             row = replace(row, content_hash=hash_descriptor(descriptor))
+    # Each cause has a kind of its own, because its remedy differs.
     except LinkOnTheWay:
         reason = "a link was put in its place after the source was searched; it was not followed."
         return ChunkedDocument(_failed(row, "outside", reason)), 0.0
@@ -251,6 +252,7 @@ def _described(row: Document, parsed: ParsedDocument, chunks: tuple[Chunk, ...])
         where = f"pages {_ranges(pages)}: " if pages else ""
         reasons = "; ".join(dict.fromkeys(problem.reason for problem in unread))
         remedies = " ".join(dict.fromkeys(problem.remedy for problem in unread if problem.remedy))
+        # A file without any chunk is not in the table, so it is not partial.
         status = PARTIAL if chunks else FAILED
         row = replace(row, status=status, kind=unread[0].kind, reason=where + reasons, remedy=remedies)
     elif not chunks:
@@ -265,6 +267,7 @@ def _described(row: Document, parsed: ParsedDocument, chunks: tuple[Chunk, ...])
 
 
 def _no_text(parsed: ParsedDocument) -> str:
+    # A font without a character map yields such characters; an empty page yields none.
     unknown = parsed.dropped.get("unknown", 0) + parsed.dropped.get("invisible", 0)
     if unknown:
         return f"it holds no text but {unknown:,} characters that show nothing or have no meaning."
@@ -287,6 +290,7 @@ _thread = threading.local()
 
 def _parsers() -> Parsers:
     """The parsers of this thread: their child processes are kept for the next bundle, and end with this process."""
+    # By thread, because a parser reads one file at a time; a worker that parses has one thread.
     if not hasattr(_thread, "parsers"):
         _thread.parsers = Parsers()
     parsers: Parsers = _thread.parsers

@@ -27,6 +27,7 @@ def publish_run(store: Store, run: Run, sources: Sequence[Asset] = ()) -> None:
         run: The run.
         sources: The sources of its documents.
     """
+    # Automations should not start for a run that changed nothing, or for a table that nobody reads.
     if run.chunks_after in (None, run.chunks_before) or store.spec.is_staging:
         return
     stats = store.stats()
@@ -44,6 +45,7 @@ def publish_run(store: Store, run: Run, sources: Sequence[Asset] = ()) -> None:
         **run.counts,
     }
     asset = table_asset(store.spec)
+    # Made here and not as a decorator, because the key of the asset is known only now.
     publish = materialize(
         asset,
         by=PREFIX,

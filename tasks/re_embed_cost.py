@@ -76,8 +76,10 @@ def estimate_cost(store: Opaque[Store], verified: VerifiedCluster, cache: CacheS
     model = verified.spec.model
     salt = salt_of(verified, cache)
     units_per_second, texts_per_second = _rate(table, verified, cache, salt)
+    # Keys and not texts: 32 bytes for each, whatever the length of a text.
     seen: set[bytes] = set()
     cached, units = 0, 0.0
+    # In batches, because the texts of a large table do not fit into memory.
     for batch in table.texts():
         keys = vector_keys(salt, batch)
         new = {key: text for key, text in zip(keys, batch, strict=True) if key not in seen}
@@ -110,10 +112,12 @@ def _rate(
     with Dispatcher(verified, prepare=divide_long_words) as dispatcher:
         began = time.monotonic()
         embedded = dispatcher.embed(texts)
+        # A clock of a coarse resolution may not have moved.
         seconds = max(time.monotonic() - began, 1e-6)
     done = [at for at in range(len(texts)) if at not in embedded.failures]
     if cache is not None and done:
         try:
+            # The sample is not embedded for nothing: the run finds these vectors in the cache.
             keys = vector_keys(salt, [texts[at] for at in done])
             shared_cache(cache).put(keys, embedded.vectors[done])
         except CacheError:

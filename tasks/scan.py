@@ -62,6 +62,7 @@ def plan_source(
     """
     source = unlisted(source)
     table = store.content
+    # Only if the user allows it: a folder may be gone because its disk is not mounted.
     found = _vanished_source(source, table) if allow_empty and table is not None else None
     rows = table.manifest() if table is not None else []
     try:

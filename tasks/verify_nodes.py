@@ -52,6 +52,7 @@ def identity_for(store: Store, wanted: Identity, proven: VerifiedCluster) -> Ide
     known_as = replace(wanted, digest=found.digest, model=found.model)
     if found.fingerprint is not None and found.fingerprint.comparable(proven.reference):
         return known_as if found.fingerprint == wanted.fingerprint else wanted
+    # Nodes are not asked if the table cannot be opened in any case.
     if found.differences(known_as):
         return wanted
     with Dispatcher(proven) as dispatcher:

@@ -131,6 +131,7 @@ _words: frozenset[str] = frozenset()
 def _is_long(source: Any) -> bool:
     if not isinstance(source, list | tuple):
         return False
+    # Stops at the limit: a list may have a million paths.
     total = 0
     for each in source:
         total += len(str(each)) + 3

@@ -215,6 +215,7 @@ class WorkerCluster(distributed.SpecCluster):
         security: Security | None = None,
         asynchronous: bool = False,
     ) -> None:
+        # First of all: it imports modules while the rest is set up.
         start_fork_server()
         security = security or Security.temporary()  # type: ignore[no-untyped-call]
         self.keys: dict[str, bytes] = {role: Fernet.generate_key() for role in ROLES}

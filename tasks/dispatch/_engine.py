@@ -120,6 +120,7 @@ class Engine:
 
     async def aclose(self) -> None:
         """Cancel the requests in flight, fail the jobs that are left, and close the connections."""
+        # First the jobs, so that no caller waits for the end of the connections.
         self._lag.stop()
         self._fail_all("The dispatcher was closed.", "Open another one for what is left.")
         for timer in (self._timer, self._question_timer):
@@ -131,6 +132,7 @@ class Engine:
             tasks += [node.probe] if node.probe else []
         for task in tasks:
             task.cancel()
+        # Errors of requests that nobody waits for any more are dropped here.
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(node.client.aclose() for node in self._nodes))
         self._shared_limits.close()
@@ -314,6 +316,7 @@ class Engine:
         self._soon()
 
     def _arrived(self, node: Node, request: Request, reply: Reply, now: float) -> None:
+        # The node has counted the tokens; the estimate was only needed to send.
         request.note.units = self._kind.actual_units(reply, request.note.units)
         busy = node.rate_model.finished(now, request.note, lag=self._lag.since(request.note.at))
         node.busy += busy
@@ -514,6 +517,7 @@ class Engine:
             self._timer = self._loop.call_at(max(moment, now + 0.001), self._guard, self._pump)
 
     def _fail_all(self, why: str, remedy: str) -> None:
+        # What is done already stays with each job.
         for job in self._jobs:
             job.fail(why, remedy)
         self._jobs.clear()

@@ -133,6 +133,7 @@ class Node:
         begun = request.note.begun
         if begun is None or request.overdue:
             return math.inf
+        # From the time when it was begun, because a request that waits at the node is not late.
         limit = self._limit(request, begun, OVERDUE, OVERDUE_LEAST)
         if not self.warm:
             limit = max(limit, LOADING_OVERDUE_S)
@@ -154,6 +155,7 @@ class Node:
         The expected time includes a larger request before it, and requests of other runs.
         """
         begun = [each for each in self.requests if each.note.begun is not None]
+        # The node may work on a larger request first, whatever was sent first.
         longest = max([request, *begun], key=lambda each: each.note.units)
         silence = self.rate_model.silence(now)
         silence -= self.lag.since(now - silence)
@@ -197,6 +199,7 @@ class Node:
         """Take a slot for another request, shared with all that use the node; return whether there was one."""
         node = self.client.node
         slot = self.shared_limits.take(node.url, node.max_in_flight, urgent=urgent)
+        # The highest number is kept as long as a request is there that may wait for those of others.
         self.foreign_in_flight = max(slot.others, self.foreign_in_flight if self.requests else 0)
         self.refused = not slot.taken
         if slot.others and slot.slots is not None and self.rate_model.probing_slots:
@@ -238,6 +241,7 @@ class Node:
             busy_seconds=self.busy,
             texts_per_second=(self.texts + self.wasted) / self.busy if self.busy else 0.0,
             p50=median(times) if times else 0.0,
+            # Percentiles of one value are not defined in `statistics`; then it is the value itself.
             p95=quantiles(times, n=20)[-1] if len(times) > 1 else sum(times),
             errors=dict(self.breaker.errors),
             kinds=dict(self.breaker.kinds),

@@ -98,7 +98,9 @@ class SharedLimits:
         self._beside = [] if beside is None else beside
         self._beside.append(self)
         self._folder = folder
+        # Only nodes with a request in flight or waiting are in it, so the files stay short.
         self._mine: dict[str, Usage] = {}
+        # The file is written only when its content changes.
         self._written = b""
         self._lock = self._file = -1
         self._path = Path()

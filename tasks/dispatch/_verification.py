@@ -132,6 +132,7 @@ class Verification:
         if due and quickest is not None and _much_quicker(quickest, node, now):
             due = False
             self._plan(now, [node])
+        # At the end of the work no later request could carry checks, so the quickest node carries them now.
         if last:
             self._plan(now)
             due = due or node is quickest
@@ -181,6 +182,7 @@ class Verification:
         if request.items and request.items[0].job.urgent:
             found.confirmed.append((node, request, answer))
             return found
+        # Held until a check confirms it: a node may give wrong vectors without any error.
         page = self._pages[node]
         if request.items:
             page.held[request] = answer

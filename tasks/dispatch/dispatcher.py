@@ -144,6 +144,7 @@ class Dispatcher:
     def _submit(self, texts: Sequence[str], kind: Kind) -> EmbeddingJob:
         model = self.cluster.spec.model
         prefix = model.query_prefix if kind == "query" else model.document_prefix
+        # The largest of all nodes; each node takes as many of these as its own limit allows.
         most = max(node.max_request_texts for node in self.cluster.spec.nodes)
         dimension = self.cluster.reference.dimension
         job = EmbeddingJob(
@@ -178,6 +179,7 @@ def shared_dispatcher(cluster: VerifiedCluster, key: object, shared_folder: Path
         if not _shared:
             atexit.register(_close_shared)
         if key not in _shared:
+            # A copy of the list, because entries are deleted on the way.
             for other, (dispatcher, used) in list(_shared.items()):
                 if dispatcher.idle and now - used > SHARED_SECONDS:
                     del _shared[other]

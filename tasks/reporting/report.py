@@ -235,12 +235,14 @@ def node_reports(
         left_out: Why nodes were left out at the start, by name.
     """
     merged: dict[str, NodeReport] = {}
+    # 1, so that the shares are 0 if no node embedded anything.
     total = by_node.total() or 1
     for process in stats:
         for node in process:
             before = merged.get(node.name)
             errors = Counter(node.errors) + Counter(before.errors if before else {})
             busy = node.busy_seconds + (before.busy_seconds if before else 0.0)
+            # From the stored bundles and not from the statistics, which also count vectors that were not used.
             texts = by_node[node.name]
             note = node.last_error or (before.note if before else "")
             merged[node.name] = NodeReport(

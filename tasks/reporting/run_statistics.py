@@ -50,6 +50,7 @@ class RunStatistics:
 
     def __add__(self, other: RunStatistics) -> RunStatistics:
         """Return the sums, field by field. Counters by name are added by name."""
+        # Of a report only the counters are added, and the sum is no report.
         mine, theirs = self.counters(), other.counters()
         return RunStatistics(**{name: _sum(value, theirs[name]) for name, value in mine.items()})
 

@@ -94,6 +94,7 @@ class Svg:
         x, y = points[0]
         through = [f"M{_n(x)} {_n(y)}"]
         for to_x, to_y in points[1:]:
+            # Horizontal and vertical lines are half as long in the text; steps have only these.
             if _n(to_x) != _n(x) and _n(to_y) != _n(y):
                 through.append(f"L{_n(to_x)} {_n(to_y)}")
             elif _n(to_x) != _n(x):

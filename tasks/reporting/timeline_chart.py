@@ -39,6 +39,7 @@ def draw_timeline(timeline: Timeline) -> Svg | None:
     troubled = timeline.troubled
     below = TOP + TALL + 28 + ROW * len(troubled)
     out = Svg(WIDTH, below + KEY * len(layers) + 8, "Texts a second over the run, by node")
+    # The scale of the rate is that of the highest column of all nodes together.
     most = max(sum(column) for column in zip(*layers.values(), strict=True))
     across = (WIDTH - LEFT - RIGHT) / timeline.end
     up = TALL / most
@@ -58,6 +59,7 @@ def draw_timeline(timeline: Timeline) -> Svg | None:
     for number, name in enumerate(troubled):
         top = bottom + 24 + ROW * number
         out.text(LEFT, top + 10, f"{name} did not work", size=11)
+        # At least one and a half units wide, so that a short outage in a run of days is visible.
         for begin, end in timeline.trouble(name):
             out.rect(LEFT + begin * across, top + 14, max((end - begin) * across, 1.5), 8, TROUBLE)
     whole = sum(totals.values())

@@ -95,6 +95,7 @@ def tuning_markdown(rows: Sequence[NodeTuning], model: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+# A list and not a table, because both of Prefect's UIs cut off tables with long names.
 def _listed(row: NodeTuning) -> str:
     note = f"\n  - {escape_markdown(row.note)}" if row.note else ""
     if not row.ok:

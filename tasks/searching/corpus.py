@@ -163,6 +163,7 @@ class Corpus:
     ) -> list[Found]:
         # Also where vectors are not needed: a replaced table has other rows.
         self._open_again_if_replaced()
+        # Taken once: another thread may open the table again meanwhile.
         store, asked = self._store, [normalised(each) for each in questions]
         where = only.condition(store.manifest)
         vectors: Sequence[NDArray[np.float32] | PrefectOllamaError | None] = [None] * len(questions)

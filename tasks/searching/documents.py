@@ -78,6 +78,7 @@ def page_pictures(
             for page in pages:
                 try:
                     file = file_of(hit.source, hit.path)
+                    # One parser for all hits of a format: its process takes half a second to start.
                     if (format := format_of(file)) not in parsers:
                         parsers[format] = opened.enter_context(Parser(format))
                     png = parsers[format].picture(file, page, hit.regions, options, dpi=dpi)

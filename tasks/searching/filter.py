@@ -162,6 +162,7 @@ def named(name: str, rows: Sequence[Document]) -> Sequence[Document]:
     Raises:
         ConfigurationError: There is none; the nearest names are suggested.
     """
+    # The name of a file is the most frequent use, and is found without asking the disk.
     if found := [row for row in rows if PurePath(row.path).name == name]:
         return found
     try:
@@ -191,5 +192,6 @@ def nearest_names(name: str, known: Iterable[str]) -> list[str]:
     by_form = {folded(each): each for each in list(dict.fromkeys(known))[:COMPARED] if each}
     wanted = folded(name)
     inside = [each for form, each in by_form.items() if wanted and wanted in form]
+    # `difflib` finds misspelled names, and the list before it names that hold a part.
     close = [by_form[form] for form in get_close_matches(wanted, list(by_form), SUGGESTED, cutoff=0.5)]
     return list(dict.fromkeys([*close, *sorted(inside, key=len)]))[:SUGGESTED]
