@@ -14,17 +14,15 @@ from prefect_ollama.console import INCOMPLETE, OK, STARTING, guarded, show
 from prefect_ollama.options import (
     NODES,
     NORMAL,
-    PASSWORDS,
     TABLE,
     ChatModelOption,
     JsonOption,
     JudgeModelOption,
     Loudness,
     NodeOptions,
-    PasswordOptions,
-    ReadingOptions,
     TableOptions,
 )
+from prefect_ollama.reading_options import PASSWORDS, PasswordOptions, ReadingOptions
 from prefect_ollama.search import EVERYTHING, Mode, Only, filter_of, flow_filter, write_quotes
 
 if TYPE_CHECKING:

@@ -10,15 +10,8 @@ from cyclopts import Parameter
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show, tell_note
-from prefect_ollama.options import (
-    NORMAL,
-    READING,
-    TABLE,
-    JsonOption,
-    Loudness,
-    ReadingOptions,
-    TableOptions,
-)
+from prefect_ollama.options import NORMAL, TABLE, JsonOption, Loudness, TableOptions
+from prefect_ollama.reading_options import READING, ReadingOptions
 
 if TYPE_CHECKING:
     from prefect_ollama.blocks.lance import StoreSpec

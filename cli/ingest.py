@@ -10,18 +10,15 @@ from prefect_ollama.console import INCOMPLETE, KEPT, OK, confirm, guarded, show
 from prefect_ollama.options import (
     NODES,
     NORMAL,
-    READING,
-    SIZES,
     TABLE,
-    ChunkSizes,
     ExcludeOption,
     JsonOption,
     Loudness,
     NodeOptions,
-    ReadingOptions,
     TableOptions,
     YesOption,
 )
+from prefect_ollama.reading_options import READING, SIZES, ChunkSizes, ReadingOptions
 
 
 def ingest(

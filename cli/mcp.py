@@ -15,16 +15,14 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import OK, guarded
 from prefect_ollama.options import (
     NODES,
-    PASSWORDS,
     TABLE,
     ChatModelOption,
     JudgeModelOption,
     Loudness,
     NodeOptions,
-    PasswordOptions,
-    ReadingOptions,
     TableOptions,
 )
+from prefect_ollama.reading_options import PASSWORDS, PasswordOptions, ReadingOptions
 
 # The server has no TLS, so only this machine may reach it.
 LOOPBACK: Final = "127.0.0.1"

@@ -18,16 +18,14 @@ from prefect_ollama.console import INCOMPLETE, OK, STARTING, guarded, show, tell
 from prefect_ollama.options import (
     NODES,
     NORMAL,
-    PASSWORDS,
     TABLE,
     JsonOption,
     Loudness,
     NodeOptions,
-    PasswordOptions,
-    ReadingOptions,
     TableOptions,
     lines_of,
 )
+from prefect_ollama.reading_options import PASSWORDS, PasswordOptions, ReadingOptions
 
 if TYPE_CHECKING:
     from prefect_ollama.blocks.documents import CheckedAnswer, Found, Hit, Quote

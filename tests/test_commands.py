@@ -30,13 +30,8 @@ from prefect_ollama.blocks.lance.maintenance import Maintenance
 from prefect_ollama.blocks.nodes import LoadedModel
 from prefect_ollama.commands import app
 from prefect_ollama.flows import Chunking, FileReport, IngestReport, NodeReport, NodeStatus
-from prefect_ollama.options import (
-    PASSWORD_VARIABLE,
-    ChunkSizes,
-    PasswordOptions,
-    ReadingOptions,
-    TableOptions,
-)
+from prefect_ollama.options import TableOptions
+from prefect_ollama.reading_options import PASSWORD_VARIABLE, ChunkSizes, PasswordOptions, ReadingOptions
 from prefect_ollama.tasks.parsing import DroppedLine
 from tests.cache_worker import keys_of, vectors_of
 from tests.flow_samples import assert_right, chunks, write_folder, write_pdf

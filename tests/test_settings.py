@@ -15,7 +15,7 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.resolve import default_cache
 from prefect_ollama.blocks.setting_files import MODEL_DIR_VARIABLES
 from prefect_ollama.blocks.settings import PREFIX, OllamaSettings, current_settings
-from prefect_ollama.options import PASSWORD_VARIABLE
+from prefect_ollama.reading_options import PASSWORD_VARIABLE
 from prefect_ollama.tasks.monitoring.metrics_endpoint import VARIABLE as METRICS_VARIABLE
 from tests.test_public_api import ROOT, modules
 
