@@ -59,7 +59,15 @@ class Passages:
         made = []
         for start in range(0, rows, CHUNKS):
             chunks = [
-                Chunk(text, place, place // 3 + 1, place // 3 + 1, "Part > Section", REGIONS, 200)
+                Chunk(
+                    text,
+                    place,
+                    place // 3 + 1,
+                    place // 3 + 1,
+                    "Part > Section",
+                    region(first + start + place),
+                    200,
+                )
                 for place, text in enumerate(texts[start : start + CHUNKS])
             ]
             number = first + start
@@ -70,7 +78,10 @@ class Passages:
         return made
 
 
-REGIONS = (Region(1, 72, 72, 523, 300),)
+def region(number: int) -> tuple[Region, ...]:
+    """Return a rectangle that few other passages have."""
+    top = 72.0 + number * 7.3 % 600
+    return (Region(number % CHUNKS // 3 + 1, 72, top, 523, top + 60 + number % 40),)
 
 
 def built(folder: Path, rows: int) -> Store:
