@@ -165,6 +165,7 @@ class TestScratch:
                 found = folder.stat()
                 assert (found.st_uid, found.st_mode & 0o777) == (os.geteuid(), 0o700)
 
+    @pytest.mark.slow
     def test_goes_with_its_run_and_that_of_a_killed_run_with_the_next(self) -> None:
         code = (
             "import os, signal; from prefect_ollama.flows.runner._scratch_folder import Scratch\n"

@@ -132,6 +132,7 @@ def test_each_row_says_whether_the_node_can_chat_and_judge(
         assert "qwen3" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_node_that_is_left_out_and_then_ready_again_is_told_of() -> None:
     with nodes({}, {}) as pair:
 
