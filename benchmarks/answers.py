@@ -7,15 +7,19 @@ or does not prove. Without a chat model the answers are sentences of the documen
     uv run python -m benchmarks.answers                                 the embedded model, no chat model
     uv run python -m benchmarks.answers --node URL --chat-model qwen3 --judge-model qwen3
     uv run python -m benchmarks.answers --table FOLDER/                 a table of the samples that is there
+    uv run python -m benchmarks.answers --fit                           also fit the weights of the chance again
+
+Questions are halved by a hash of their words. Weights and thresholds are chosen on the calibration half; the figures of
+the other half are those that count.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,10 +32,13 @@ from rich.table import Table
 
 from prefect_ollama import AskOptions, CheckedAnswer, Corpus, open_corpus
 from prefect_ollama.tasks.answering import (
+    EXTRACT_PASSAGES,
     EXTRACT_THRESHOLD,
     SUPPORT_THRESHOLD,
+    best_sentences,
     find_quote,
     normal,
+    reading_order,
     strength,
     support_of_claim,
 )
@@ -42,11 +49,15 @@ PASSAGES = AskOptions().passages
 
 @dataclass(frozen=True)
 class Asked:
-    """A labelled question and its answer; `score` is how well the passages fit, -1 where a name is missing."""
+    """A labelled question and its answer."""
 
     label: dict[str, Any]
     answer: CheckedAnswer
-    score: float
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it is in the half on which nothing was chosen."""
+        return bool(hashlib.sha256(self.label["question"].encode()).digest()[0] & 1)
 
     @property
     def answerable(self) -> bool:
@@ -84,15 +95,7 @@ def corpus_of(arguments: argparse.Namespace) -> Iterator[Corpus]:
 
 
 def ask_all(corpus: Corpus, labels: Sequence[dict[str, Any]], options: AskOptions) -> list[Asked]:
-    found = []
-    for label in labels:
-        question = label["question"]
-        hits = corpus.search(question, limit=PASSAGES)
-        fits = strength(question, hits, corpus.model)
-        found.append(
-            Asked(label, corpus.ask(question, options=options), -1.0 if fits.missing else fits.score)
-        )
-    return found
+    return [Asked(label, corpus.ask(label["question"], options=options)) for label in labels]
 
 
 def share(part: int, whole: int) -> str:
@@ -110,15 +113,56 @@ def refusals(refused: Sequence[bool], answerable: Sequence[bool]) -> tuple[str, 
     )
 
 
-def threshold_curve(asked: Sequence[Asked]) -> Table:
+def threshold_curve(asked: Sequence[Asked], name: str) -> Table:
     table = Table(
-        "threshold", "refusals: precision", "recall", "answerable ones kept", title="Weak retrieval"
+        "threshold", "refusals: precision", "recall", "answerable ones kept", title=f"Weak retrieval, {name}"
     )
-    labels = [each.answerable for each in asked]
-    for at in np.arange(0.20, 0.71, 0.05):
+    known = [each for each in asked if each.answer.chance is not None]
+    labels = [each.answerable for each in known]
+    for at in np.arange(0.30, 0.81, 0.05):
         chosen = "bold" if abs(at - EXTRACT_THRESHOLD) < 0.001 else ""
-        table.add_row(f"{at:.2f}", *refusals([each.score < at for each in asked], labels), style=chosen)
+        refused = [(each.answer.chance or 0.0) < at for each in known]
+        table.add_row(f"{at:.2f}", *refusals(refused, labels), style=chosen)
     return table
+
+
+def fitted(corpus: Corpus, asked: Sequence[Asked], penalty: float = 5.0) -> Table:
+    """Fit the logistic model of the chance on the calibration half, by Newton's method with an L2 penalty."""
+    rows = []
+    for each in asked:
+        question = each.label["question"]
+        hits = corpus.search(question, limit=PASSAGES)
+        fits = strength(question, hits, corpus.model)
+        best = best_sentences(question, reading_order(hits[:EXTRACT_PASSAGES]), corpus._nodes)
+        rows.append((fits.shared, best.nearest or 0.0, float(bool(fits.missing))))
+    labels = np.array([each.answerable for each in asked], float)
+    held_out = np.array([each.held_out for each in asked])
+    values = np.array(rows)
+    mean, spread = values[~held_out].mean(0), values[~held_out].std(0) + 1e-9
+    known = np.c_[(values - mean) / spread, np.ones(len(values))]
+    chosen, wanted = known[~held_out], labels[~held_out]
+    weights = np.zeros(known.shape[1])
+    ridge = penalty * np.diag([1.0, 1.0, 1.0, 1e-9])
+    for _ in range(50):
+        chance = 1 / (1 + np.exp(-chosen @ weights))
+        slope = chosen.T @ (chance - wanted) + ridge @ weights
+        weights -= np.linalg.solve((chosen.T * (chance * (1 - chance))) @ chosen + ridge, slope)
+    raw = weights[:-1] / spread
+    table = Table("weight", "value", title="Fitted on the calibration half")
+    for name, value in zip(("shared", "nearest", "missing"), raw, strict=True):
+        table.add_row(name, f"{value:.2f}")
+    table.add_row("bias", f"{weights[-1] - raw @ mean:.2f}")
+    for name, half in (("calibration", ~held_out), ("held out", held_out)):
+        table.add_row(
+            f"area under the curve, {name}", f"{_area(known[half] @ weights, labels[half] > 0):.3f}"
+        )
+    return table
+
+
+def _area(scores: Any, answerable: Any) -> float:
+    """Chance that an answerable question has a higher score than one that is not."""
+    pairs = scores[answerable][:, None] - scores[~answerable][None, :]
+    return float((pairs > 0).mean() + 0.5 * (pairs == 0).mean())
 
 
 def claim_curve(corpus: Corpus) -> Table:
@@ -146,8 +190,20 @@ def macro_f1(said: Any, labels: Any) -> float:
     return statistics.mean(both)
 
 
-def summary(asked: Sequence[Asked], seconds: float) -> Table:
-    table = Table("measure", "value", title="Answers")
+def summary(asked: Sequence[Asked]) -> Table:
+    halves = {
+        "calibration": [each for each in asked if not each.held_out],
+        "held out": [each for each in asked if each.held_out],
+        "all": asked,
+    }
+    found = {name: figures(half) for name, half in halves.items() if half}
+    table = Table("measure", *found, title="Answers")
+    for measure in found["all"]:
+        table.add_row(measure, *(each[measure] for each in found.values()))
+    return table
+
+
+def figures(asked: Sequence[Asked]) -> dict[str, str]:
     answerable = [each for each in asked if each.answerable]
     shown = [
         (each.answer, sentence) for each in asked for sentence in each.answer.sentences if sentence.supported
@@ -166,7 +222,7 @@ def summary(asked: Sequence[Asked], seconds: float) -> Table:
     )
     first = asked[0].answer
     tokens = sum(each.answer.prompt_tokens + each.answer.answer_tokens for each in asked)
-    rows = {
+    return {
         "questions (answerable)": f"{len(asked)} ({len(answerable)})",
         "chat model, judge": f"{first.model or 'none'}, {first.judged_by or 'none'}",
         "right answers, of answerable": share(sum(each.right for each in answerable), len(answerable)),
@@ -175,12 +231,9 @@ def summary(asked: Sequence[Asked], seconds: float) -> Table:
         "sentences left out": str(sum(len(each.answer.dropped) for each in asked)),
         "refusals: precision": precision,
         "refusals: recall": recall,
-        "seconds a question": f"{seconds / len(asked):.2f}",
+        "seconds a question": f"{statistics.mean(each.answer.seconds for each in asked):.2f}",
         "tokens a question": f"{tokens / len(asked):.0f}",
     }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    return table
 
 
 def main() -> None:
@@ -193,6 +246,7 @@ def main() -> None:
     parser.add_argument("--chat-model")
     parser.add_argument("--judge-model")
     parser.add_argument("--drafts", type=int, default=1)
+    parser.add_argument("--fit", action="store_true", help="fit the weights of the chance again")
     parser.add_argument("--questions", type=int, help="so many of each kind only")
     arguments = parser.parse_args()
     console = Console()
@@ -200,10 +254,12 @@ def main() -> None:
         lines("questions.jsonl")[: arguments.questions] + lines("unanswerable.jsonl")[: arguments.questions]
     )
     with corpus_of(arguments) as corpus:
-        started = time.monotonic()
         asked = ask_all(corpus, labels, AskOptions(drafts=arguments.drafts))
-        console.print(summary(asked, time.monotonic() - started))
-        console.print(threshold_curve(asked))
+        console.print(summary(asked))
+        for name, held_out in (("calibration half", False), ("held-out half", True)):
+            console.print(threshold_curve([each for each in asked if each.held_out == held_out], name))
+        if arguments.fit:
+            console.print(fitted(corpus, asked))
         console.print(claim_curve(corpus))
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from prefect_ollama.blocks.documents import Hit
+from prefect_ollama.blocks.errors import TextError
 from prefect_ollama.tasks.answering._extract import best_sentences
 from prefect_ollama.tasks.answering._facts import missing_names, unsupported_facts
 from prefect_ollama.tasks.answering._normal import find_quote, normal
 from prefect_ollama.tasks.answering._reading import Reader, complete_sentences, context_of
 from prefect_ollama.tasks.answering._retrieval import Strength, strength
 from prefect_ollama.tasks.answering._words import contradicts, overlap
+from prefect_ollama.tasks.dispatch import Embedded
 
 PASSAGE = (
     "The “sea-\nlevel” rose by 3.8 centimetres – not 3,800 – in 1966; it’s a re\u00ad\ncord. "
@@ -251,21 +256,75 @@ def test_weak_passages_are_told_from_strong_ones() -> None:
 
     assert found(0.05).too_weak_to_ask
     assert not found(0.3).too_weak_to_ask
-    assert found(0.3).too_weak_to_extract
-    assert not found(0.6).too_weak_to_extract
-    assert found(0.6, "Why does the sea rise in Paris?").too_weak_to_extract
+    assert found(0.3).too_weak_to_extract(0.1)
+    assert not found(0.6).too_weak_to_extract(0.6)
+    assert found(0.6, "Why does the sea rise in Paris?").too_weak_to_extract(0.6)
+    assert found(0.6, "Why does the boat sink?").chance(0.6) < found(0.6).chance(0.6) < found(0.6).chance(0.7)
     # Cosines of other models are not known, and a question in another language shares no word.
     other = found(0.05, "Warum steigt das Meer?", "bge-m3")
     assert not other.too_weak_to_ask
-    assert other.too_weak_to_extract
+    assert other.too_weak_to_extract(0.9)
+    assert found(0.05, "Which sea?", "bge-m3").chance(0.9) == 1.0
     assert strength("Why?", [], "bge-m3").too_weak_to_ask
 
 
 def test_without_nodes_the_best_sentences_are_those_with_the_words_of_the_question() -> None:
     table = "| code | meaning |\n| E31 | Broken sensor of rain |\n| E32 | Humidity fixed at 100 |"
     passages = (hit("The harbour is quiet. The Moon pulls the sea twice a day."), hit(table, 1))
-    best = best_sentences("How often does the Moon pull the sea?", passages, None)
+    found = best_sentences("How often does the Moon pull the sea?", passages, None)
+    assert found.nearest is None
+    best = found.sentences
     assert best[0].text == "The Moon pulls the sea twice a day."
     assert best[0].quotes[0].text == passages[0].text[best[0].quotes[0].start : best[0].quotes[0].end]
-    assert best_sentences("What does E32 mean?", passages, None)[0].text == "| E32 | Humidity fixed at 100 |"
+    assert (
+        best_sentences("What does E31 mean?", passages, None).sentences[0].text
+        == "| E31 | Broken sensor of rain |"
+    )
     assert all(each.supported and each.judged_by == "verbatim" for each in best)
+
+
+def test_the_next_sentence_is_shown_too_and_a_heading_is_not() -> None:
+    text = (
+        "The Moon\n\nThe Moon pulls the sea twice a day. It takes 12.4 hours. "
+        + "The harbour is quiet. " * 20
+    )
+    passages = (replace(hit(text), heading="Tides > The Moon"),)
+    first, *others = best_sentences("Does the Moon pull the sea?", passages, None).sentences
+    assert first.text == "The Moon pulls the sea twice a day. It takes 12.4 hours."
+    (quote,) = first.quotes
+    assert text[quote.start : quote.end] == quote.text
+    assert not any("12.4" in each.text for each in others)
+
+
+class Vectors:
+    """Nodes that give set vectors."""
+
+    def __init__(self, vectors: dict[str, tuple[float, float]], failing: str = "") -> None:
+        self.vectors, self.failing = vectors, failing
+
+    def embed(self, texts: Sequence[str], *, kind: str = "document") -> Embedded:
+        failures = {at: TextError("x", text=text) for at, text in enumerate(texts) if text == self.failing}
+        vectors = np.array([self.vectors[text] for text in texts], np.float32)
+        vectors[list(failures)] = np.nan  # as a dispatcher gives them
+        return Embedded(vectors, failures, (), 0, 0)
+
+
+def test_a_sentence_is_nearer_with_its_neighbours_and_its_passage() -> None:
+    one, two = "It rises twice here.", "It falls twice here."
+    near, far = "The sea is wide there.", "The bread is brown there."
+    nodes: Any = Vectors({"Why?": (1, 0), one: (0.6, 0.8), two: (0.6, 0.8), near: (1, 0), far: (0, 1)})
+    passages = (hit(f"{one} {near}"), hit(f"{two} {far}", 1))
+    found = best_sentences("Why?", passages, nodes)
+    scores = {
+        each.quotes[0].start + 100 * each.quotes[0].passage: each.score or 0 for each in found.sentences
+    }
+    assert found.sentences[0].text == near
+    assert found.nearest == pytest.approx(0.894, abs=0.01)
+    beside = next(each for each in found.sentences if each.text.startswith(one))
+    assert all(each.score < (beside.score or 0) for each in found.sentences if each.text.startswith(two)), (
+        scores
+    )
+    strong = best_sentences("Why?", (passages[0], replace(passages[1], vector_score=0.9)), nodes).sentences
+    assert strong[0].score > found.sentences[0].score  # type: ignore[operator]
+    nodes.failing = near
+    assert best_sentences("Why?", passages, nodes).sentences[0].text != near

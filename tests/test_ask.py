@@ -215,6 +215,21 @@ def test_what_one_node_fails_on_another_one_answers(library: Library, fault: str
             answer = corpus.ask(QUESTION, options=AskOptions(drafts=2 if fault == "stall" else 1))
             assert [each.text for each in answer.sentences] == [RECEDES["text"], COUNTED["text"]]
             assert not answer.dropped
+    # The test says nothing if the node that fails was never asked.
+    assert library.nodes[0].stats()["chat_requests"] > 0
+
+
+@pytest.mark.parametrize("fault", ["error_line", "malformed_line"])
+def test_a_draft_that_breaks_off_is_heard_again_from_its_beginning(library: Library, fault: str) -> None:
+    library.script([RECEDES, COUNTED])
+    for node in library.nodes:
+        node.control(faults=[{"name": fault, "times": 1}])
+    heard: list[AskEvent] = []
+    with library.open(chat_options={"seed": 4}) as corpus:
+        answer = corpus.ask(QUESTION, listen=heard.append)
+    assert [each.text for each in answer.sentences] == [RECEDES["text"], COUNTED["text"]]
+    drafts = [(each.count, each.text) for each in heard if each.step == "draft"]
+    assert drafts[-2:] == [(1, RECEDES["text"]), (2, COUNTED["text"])]
 
 
 def test_an_answer_that_no_node_gives_is_an_error(library: Library) -> None:

@@ -11,15 +11,22 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
-from tests.flow_samples import manifest, write_folder
-from tests.nodes import Node, nodes
+from prefect_ollama.blocks.documents import Chunk, EmbeddedDocument, Region
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.tasks.parsing import Parser
+from tests.corpus_samples import identity_of
+from tests.flow_samples import PREFIX, manifest, write_folder
+from tests.nodes import Node, expected_vector, nodes
 from tests.raw_node import RawNode, answer
 from tests.services import BIN, Api, Place, prefect_server
+from tests.store_samples import document
 from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
@@ -263,6 +270,65 @@ class TestRun:
         width, height = chart.evaluate("image => [image.naturalWidth, image.clientHeight]")
         assert width > 0
         assert height > 100
+
+
+def tides_table(folder: Path, node: Node) -> str:
+    """Write a table of one paragraph of `samples/tides.pdf`, and return its folder."""
+    with Parser() as parser:
+        parsed = parser.parse(ROOT / "samples" / "tides.pdf")
+    number, block = next(
+        (page.number, block) for page in parsed.pages for block in page.blocks if "3.8 centi" in block.text
+    )
+    chunk = Chunk(block.text, 0, number, number, "Tides and the Earth", (Region(number, *block.box),), 120)
+    vector = np.array([expected_vector(PREFIX + block.text)], np.float32)
+    store = Store.open(StoreSpec(str(folder), "documents"), identity=identity_of(node), create=True)
+    store.begin_run("write the tides", str(ROOT / "samples"))
+    row = document("tides.pdf", str(ROOT / "samples"), pages=parsed.page_count)
+    store.write([EmbeddedDocument(row, [chunk], vector)])
+    store.end_run()
+    return str(folder)
+
+
+class TestAnswer:
+    def test_the_artifact_shows_sentences_quotes_and_marked_pages(
+        self, page: Page, api: Api, place: Place, picture: Picture
+    ) -> None:
+        sentences = [
+            {
+                "text": "The Moon recedes by 3.8 centimetres in a year.",
+                "quotes": [{"passage": 1, "quote": "the Moon, which recedes by 3.8 centimetres in a year"}],
+            },
+            {
+                "text": "The days grow longer by two milliseconds in a century.",
+                "quotes": [
+                    {"passage": 1, "quote": "days grow longer, by roughly two milliseconds in a century"}
+                ],
+            },
+            {"text": "The Moon will leave in 50,000 years.", "quotes": []},
+        ]
+        with nodes({"chat_models": ["qwen3"]}) as (node,):
+            node.control(
+                chat_script=[
+                    {"match": "numbered passages", "content": {"sentences": sentences}},
+                    {"match": "whether a quote", "content": {"supported": True}},
+                ]
+            )
+            # Playwright runs an event loop in this thread, and verifying a node needs one of its own.
+            with ThreadPoolExecutor() as thread:
+                table = thread.submit(tides_table, place.folder / "tides", node).result()
+            question = "How fast does the Moon recede from the Earth?"
+            given = ("--node", node.url, "--uri", table, "--chat-model", "qwen3", "--judge-model", "qwen3")
+            shown = ("--track", "--show", place.folder / "pictures")
+            place.run(BIN / "prefect-ollama", "ask", question, *given, *shown)
+        found = api.post("/artifacts/filter", artifacts={"key": {"any_": ["answer"]}})
+        page.goto(f"/v2/artifacts/artifact/{found[0]['id']}")
+        expect(page.get_by_role("heading", name=question)).to_be_visible()
+        expect(page.get_by_text("The Moon recedes by 3.8 centimetres in a year. [1]").first).to_be_visible()
+        expect(page.get_by_text("The Moon will leave in 50,000 years.").first).to_be_attached()
+        marked = page.get_by_alt_text("quote 1 on page 4")
+        expect(marked).to_be_visible()
+        assert marked.evaluate("image => image.naturalWidth") > 400
+        picture("ui-answer", page)
 
 
 def whole_in_sight(page: Page, what: Locator) -> None:

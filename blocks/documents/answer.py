@@ -99,6 +99,7 @@ class CheckedAnswer(Awaitable):
         seconds: Time from the question to the checked answer.
         prompt_tokens: Tokens that chat models read, as far as nodes report them.
         answer_tokens: Tokens that chat models wrote.
+        chance: Chance, 0 to 1, that the passages hold an answer; None if a chat model decides it.
     """
 
     question: str
@@ -114,6 +115,7 @@ class CheckedAnswer(Awaitable):
     seconds: float = 0.0
     prompt_tokens: int = 0
     answer_tokens: int = 0
+    chance: float | None = None
 
     def __bool__(self) -> bool:
         """Return whether the documents answer the question."""

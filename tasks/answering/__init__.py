@@ -9,14 +9,15 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from prefect_ollama.tasks.answering._drafting import Drafts, write_drafts
-    from prefect_ollama.tasks.answering._extract import VERBATIM, sentence_places
+    from prefect_ollama.tasks.answering._extract import VERBATIM, Extract, best_sentences, sentence_places
     from prefect_ollama.tasks.answering._facts import unsupported_facts
     from prefect_ollama.tasks.answering._judging import NO_JUDGEMENT, SUPPORT_THRESHOLD, support_of_claim
     from prefect_ollama.tasks.answering._normal import find_quote, normal
-    from prefect_ollama.tasks.answering._prompt import answer_room, fitting
+    from prefect_ollama.tasks.answering._prompt import answer_room, fitting, reading_order
     from prefect_ollama.tasks.answering._reading import Reader
     from prefect_ollama.tasks.answering._retrieval import EXTRACT_THRESHOLD, Strength, strength
     from prefect_ollama.tasks.answering.answering import (
+        EXTRACT_PASSAGES,
         NO_JUDGE,
         WEAK,
         Judged,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.answering.options import AskEvent, AskOptions, Listen, silent
 
 __all__ = [
+    "EXTRACT_PASSAGES",
     "EXTRACT_THRESHOLD",
     "NO_JUDGE",
     "NO_JUDGEMENT",
@@ -40,6 +42,7 @@ __all__ = [
     "AskEvent",
     "AskOptions",
     "Drafts",
+    "Extract",
     "Judged",
     "Listen",
     "Reader",
@@ -47,12 +50,14 @@ __all__ = [
     "answer_question",
     "answer_room",
     "answering_nodes",
+    "best_sentences",
     "choose",
     "find_quote",
     "fitting",
     "judge_drafts",
     "judge_sentences",
     "normal",
+    "reading_order",
     "sentence_places",
     "silent",
     "strength",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -16,9 +17,20 @@ MEASURED_MODEL: Final = "all-minilm"
 
 COSINE_WEIGHT: Final = 0.6
 
-# Least strength at which sentences of the documents are shown without a chat model. `python -m benchmarks.answers`
-# prints the curve.
-EXTRACT_THRESHOLD: Final = 0.40
+# Least chance at which sentences of the documents are shown without a chat model. `python -m benchmarks.answers` prints
+# the curve. It is the one with the highest recall of refusals at a precision of 0.8 on the calibration half.
+EXTRACT_THRESHOLD: Final = 0.50
+
+# The same for the share of the question's words, where no cosine is known.
+WORDS_THRESHOLD: Final = 0.40
+
+# The chance that passages hold an answer is a logistic model with these weights. They were fitted with an L2 penalty
+# of 5 on the calibration half of the questions over `samples/` (`python -m benchmarks.answers --fit`); the area under
+# the curve is 0.83 on either half.
+_BIAS: Final = -2.32
+_SHARED_WEIGHT: Final = 1.18
+_NEAREST_WEIGHT: Final = 4.40
+_MISSING_WEIGHT: Final = -2.07
 
 # Least strength at which a chat model is asked. It is lower, because what the model writes is checked.
 ANSWER_THRESHOLD: Final = 0.25
@@ -33,16 +45,33 @@ class Strength:
             cosines are known; -1 where there is no passage.
         missing: Names, codes and numbers of the question that no passage has.
         measured: Whether the best cosine is in the score.
+        shared: Share of the question's words that the passages have.
     """
 
     score: float
     missing: tuple[str, ...]
     measured: bool = False
+    shared: float = 0.0
 
-    @property
-    def too_weak_to_extract(self) -> bool:
-        """Whether sentences of the passages cannot be shown as an answer."""
-        return self.score < EXTRACT_THRESHOLD or bool(self.missing)
+    def chance(self, nearest: float | None) -> float:
+        """Return the chance, 0 to 1, that sentences of the passages answer the question.
+
+        Without known cosines it is the share of words, and 0 if a name, code or number of the question is missing.
+
+        Args:
+            nearest: Best cosine of the question and a sentence with its neighbours; None where nothing was embedded.
+        """
+        if not self.measured or nearest is None:
+            return 0.0 if self.missing else self.score
+        weighed = (
+            _SHARED_WEIGHT * self.shared + _NEAREST_WEIGHT * nearest + _MISSING_WEIGHT * bool(self.missing)
+        )
+        return 1 / (1 + math.exp(-(weighed + _BIAS)))
+
+    def too_weak_to_extract(self, nearest: float | None) -> bool:
+        """Return whether sentences of the passages cannot be shown as an answer; `nearest` is as for `chance`."""
+        known = self.measured and nearest is not None
+        return self.chance(nearest) < (EXTRACT_THRESHOLD if known else WORDS_THRESHOLD)
 
     @property
     def too_weak_to_ask(self) -> bool:
@@ -73,4 +102,4 @@ def strength(question: str, hits: Sequence[Hit], model: str) -> Strength:
     cosines = [hit.vector_score for hit in hits if hit.vector_score is not None]
     measured = bool(cosines) and is_measured(model)
     score = COSINE_WEIGHT * max(cosines) + (1 - COSINE_WEIGHT) * shared if measured else shared
-    return Strength(score if hits else -1.0, tuple(missing_names(question, texts)), measured)
+    return Strength(score if hits else -1.0, tuple(missing_names(question, texts)), measured, shared)

@@ -33,7 +33,7 @@ NO_JUDGE = (
     "more than one time in three if a sentence differs little from its quotes."
 )
 # Passages whose sentences are looked at without a chat model.
-EXTRACT_PASSAGES = 6
+EXTRACT_PASSAGES = 8
 
 WEAK = "What the documents hold has too little in common with the question."
 
@@ -111,19 +111,23 @@ def without_chat(
             name = nodes.chat.chat.model.name
             return CheckedAnswer(question, NOT_FOUND, passages=passages, notes=(WEAK,), model=name)
         return None
-    if found.too_weak_to_extract:
-        why = f"No passage has {', '.join(found.missing[:8])}." if found.missing else WEAK
-        return CheckedAnswer(question, NOT_FOUND, passages=passages, notes=(why,), judged_by=VERBATIM)
     # Every sentence of them is embedded, which takes the embedded node a second for some fifty.
     passages = reading_order(hits[:EXTRACT_PASSAGES])
     best = best_sentences(question, passages, nodes.embed)
+    chance = round(found.chance(best.nearest), 4)
+    if not best.sentences or found.too_weak_to_extract(best.nearest):
+        why = f"No passage has {', '.join(found.missing[:8])}." if found.missing else WEAK
+        return CheckedAnswer(
+            question, NOT_FOUND, passages=passages, notes=(why,), judged_by=VERBATIM, chance=chance
+        )
     return CheckedAnswer(
         question,
-        EXTRACT if best else NOT_FOUND,
-        tuple(best),
+        EXTRACT,
+        best.sentences,
         passages=passages,
-        notes=(NO_CHAT_MODEL if best else WEAK,),
+        notes=(NO_CHAT_MODEL,),
         judged_by=VERBATIM,
+        chance=chance,
     )
 
 

@@ -106,22 +106,24 @@ def chat(
     made: Sequence[VirtualChatNode],
     count: int,
     *,
-    prompt: int = 300,
+    prompt: tuple[int, int] = (300, 300),
     answer: tuple[int, int] = (3, 40),
+    urgent: bool = False,
     seed: int = 1,
 ) -> ChatOutcome:
-    """Send requests of one prompt length and unlike answers to virtual nodes.
+    """Send requests with unlike prompts and answers to virtual nodes.
 
     Args:
         patch: Takes the virtual clients away at its end.
         made: The nodes.
         count: Requests.
-        prompt: Tokens of each prompt.
+        prompt: Least and most tokens of a prompt.
         answer: Least and most tokens of an answer.
+        urgent: Whether they go before other work, as those of `ask` do.
         seed: Of the dice that choose the lengths of answers.
     """
     dice = random.Random(seed)
-    texts = [f"{number} ".ljust(prompt * BYTES_A_TOKEN, "x") for number in range(count)]
+    texts = [f"{number} ".ljust(dice.randint(*prompt) * BYTES_A_TOKEN, "x") for number in range(count)]
     VirtualChatClient.lengths = {text: dice.randint(*answer) for text in texts}
     VirtualChatClient.nodes = {f"n{place}": node for place, node in enumerate(made)}
     patch.setattr(_chat_kind, "open_chat_endpoint", VirtualChatClient)
@@ -132,7 +134,7 @@ def chat(
 
     async def run() -> ChatOutcome:
         dispatch = Engine(ChatKind(verified), spec, SharedLimits(None))
-        job = ChatJob(requests, urgent=False)
+        job = ChatJob(requests, urgent=urgent)
         dispatch.add(job)
         answers = await asyncio.wrap_future(job.future)
         seconds = asyncio.get_running_loop().time()
@@ -140,7 +142,8 @@ def chat(
         await dispatch.aclose()
         answered = sum(VirtualChatClient.lengths.values())
         # What each node would take for all of it, at its own rates.
-        alone = [node.seconds(prompt * count, answered) / node.slots for node in made]
+        prompts = sum(map(len, texts)) // BYTES_A_TOKEN
+        alone = [node.seconds(prompts, answered) / node.slots for node in made]
         return ChatOutcome(answers, seconds, 1 / sum(1 / each for each in alone), stats)
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
