@@ -249,6 +249,30 @@ def test_headings_of_one_size_take_their_level_from_their_numbers(
     ]
 
 
+def test_sentences_of_an_annex_in_larger_type_are_no_headings(
+    parser: Parser, make: Callable[..., Path]
+) -> None:
+    """The type of most text is that of the report; an attached contract may be set larger as a whole."""
+    body = f"<p>{prose('body', 12)}</p>"
+    annex = (
+        "<h2>Annex A. Terms</h2>"
+        "<h3>5. Tax Withholding.</h3>"
+        "<h3>6. Compliance with Applicable Laws and Regulations of the Company.</h3>"
+        "<h3>“Holder” means the person who has the award of the notice.</h3>"
+        "<h3>(d) The holder pays the price in cash or by cheque;</h3>"
+        "<h3>What does the holder pay for a share?</h3>"
+    )
+    css = "h2 {font-size: 17px} h3 {font-size: 14px; font-weight: normal}"
+    document = parser.parse(make(html(f"{body}{annex}{body}", css=css)))
+    assert texts(document, "heading") == [
+        "Annex A. Terms",
+        "5. Tax Withholding.",
+        "6. Compliance with Applicable Laws and Regulations of the Company.",
+        "What does the holder pay for a share?",
+    ]
+    assert "“Holder” means the person" in " ".join(texts(document))
+
+
 def test_the_outline_of_the_file_comes_before_the_type(parser: Parser, tmp_path: Path) -> None:
     path = tmp_path / "outline.pdf"
     with pymupdf.open() as document:

@@ -36,6 +36,12 @@ _CONNECTS: Final = re.compile(
 _LOOSE_END: Final = re.compile(
     r"\b(?:the|a|an|of|and|or|to|for|in|on|by|with|from|that|which|our|its|their)$", re.IGNORECASE
 )
+# A sentence has so many words, and so great a share of them begins in lower case. Attached contracts may be set in
+# larger type than the report, and their sentences head nothing. Headings may end with a full stop, too ("5. Tax
+# Withholding.", "13. Compliance with Applicable Laws and Regulations.").
+_SENTENCE_WORDS: Final = 6
+_SENTENCE_LOWER: Final = 0.45
+_SENTENCE_END: Final = re.compile(r"[.;,][\"'”’)\]]*\s*$")
 # Remarks below tables and pictures, and addresses, which are no headings although they may be bold.
 _REMARK: Final = re.compile(r"(?:notes?|sources?)\s*:|\S*@\S+\.\w|.*\s\S+@\S+\.\w", re.IGNORECASE | re.DOTALL)
 # A period or date alone, as above a table.
@@ -125,11 +131,19 @@ def _candidates(pages: list[RawPage], body_size: int) -> Iterator[_Candidate]:
                 continue
             if size <= larger and (piece.lines > 2 or not _may_head(text)):
                 continue
-            if is_unit(text) or text[:1] in BULLETS or _REMARK.match(text):
+            if is_unit(text) or text[:1] in BULLETS or _REMARK.match(text) or _is_sentence(text):
                 continue
             number = _NUMBER.match(text)
             depth = number[1].count(".") + 1 if number else 1
             yield _Candidate(page.number, piece, (size if size > larger else 0, depth))
+
+
+def _is_sentence(text: str) -> bool:
+    """Whether a text in larger type is a sentence or an item of a list, by its end and its words."""
+    words = text.split()
+    if len(words) < _SENTENCE_WORDS or not _SENTENCE_END.search(text):
+        return False
+    return sum(word[:1].islower() for word in words) >= _SENTENCE_LOWER * len(words)
 
 
 def _may_head(text: str) -> bool:
