@@ -176,6 +176,17 @@ def test_lancedb_searches_what_cannot_be_held(
     assert {hit.path for hit in found} == {hit.path for hit in expected}
 
 
+def test_a_version_that_maintenance_deletes_meanwhile_stops_no_search(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Store.open(store.spec)
+    table = reader._snapshot()
+    last = int(table.version)
+    monkeypatch.setattr(type(table), "list_versions", lambda _: [{"version": last}, {"version": 0}])
+    assert {hit.path for hit in asked(reader, "text")} == {hit.path for hit in asked(store, "text")}
+    assert reader._fresh_of(reader._snapshot()) is None
+
+
 def test_fresh_rows_are_found_beside_an_index_of_vectors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

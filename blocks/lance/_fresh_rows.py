@@ -328,7 +328,10 @@ def _first_fresh(table: Any) -> int | None:
     versions = sorted((int(each["version"]) for each in table.list_versions()), reverse=True)
     try:
         for version in [each for each in versions if each < at][:VERSIONS]:
-            table.checkout(version)
+            try:
+                table.checkout(version)
+            except (ValueError, RuntimeError, OSError):  # maintenance has just deleted it, and all before it
+                return None
             if _unindexed(table) == 0:
                 return _next_fragment(table) << _PLACE_BITS
         return None
