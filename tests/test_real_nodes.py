@@ -199,7 +199,7 @@ def test_every_vector_of_the_table_is_that_of_a_direct_request(table: Path) -> N
     rows = chunks(table)
     prefix = prefixes_of(MODEL).document
     stored = np.array([row["vector"] for row in rows], np.float32)
-    texts = [prefix + row["text"] for row in rows]
+    texts = [prefix + (row["embedded_text"] or row["text"]) for row in rows]
     # The nodes take turns, so that each is asked for its part.
     expected = np.empty_like(stored)
     for turn, url in enumerate(URLS):

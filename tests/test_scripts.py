@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from prefect_ollama import __version__
 from prefect_ollama.blocks.cache import CacheSpec, VectorCache
+from prefect_ollama.blocks.embedded._app import VERSION
 from prefect_ollama.blocks.embedded._model import EmbeddingModel
 from prefect_ollama.blocks.nodes.canaries import full_set
 from prefect_ollama.blocks.nodes.fingerprint import SAME_BUILD, SAME_VECTORS, Fingerprint, compare
@@ -53,6 +56,13 @@ def test_ollama_passes_for_the_embedded_model_in_all_but_some_scripts() -> None:
     assert set(result.scripts) == UNLIKE
     assert result.scripts["Hangul"] == pytest.approx(0.775, abs=0.002)
     assert result.scripts["Devanagari"] == pytest.approx(0.965, abs=0.002)
+
+
+def test_the_embedded_node_is_not_called_ollama() -> None:
+    found = replace(embedded(), version=VERSION)
+    assert repr(found).endswith(f"embedded node {__version__})")
+    cause = compare(real()[OLD, "F16"], found).cause
+    assert cause.startswith(f"another server or version (Ollama {OLD}, not embedded node {__version__})")
 
 
 def test_real_versions_with_one_digest_are_two_models() -> None:

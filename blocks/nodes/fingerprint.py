@@ -66,6 +66,9 @@ _QUANTIZATION: Final = re.compile("[IT]?Q[0-9]|(MX|NV)FP4", re.IGNORECASE)
 # Servers other than Ollama that name themselves, perhaps without a version.
 SERVERS: Final = frozenset({"llama.cpp", "vLLM", "TEI"})
 
+# The embedded node's version, before that of this package (`blocks/embedded/_app.py`).
+_EMBEDDED: Final = "0.0.0+prefect-ollama."
+
 # By the name under which the vector of a script's text is kept.
 _SCRIPT_OF: Final = {canary_name(script.text): script.name for script in SCRIPTS}
 
@@ -267,7 +270,12 @@ def cosine(a: Vectors, b: Vectors) -> float:
 
 
 def server_of(version: str) -> str:
-    """Return name and version of a server for people; a version without a name is Ollama's, also in old tables."""
+    """Return name and version of a server for people; a version without a name is Ollama's, also in old tables.
+
+    The embedded node answers as Ollama does, with a version that names this package.
+    """
+    if version.startswith(_EMBEDDED):
+        return f"embedded node {version.removeprefix(_EMBEDDED)}"
     return version if not version or " " in version or version in SERVERS else f"Ollama {version}"
 
 
