@@ -7,6 +7,7 @@ the options, and what the steps before it gave.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -124,7 +125,7 @@ def find_passages(name: str, question: str, at: Opaque[Workplace]) -> Opaque[Don
         ClusterError: No node works any more.
         TableError: The table cannot answer.
     """
-    what, vector = at.content, None
+    what, vector, started = at.content, None, time.monotonic()
     if what.searching.mode != "text":
         assert what.nodes.embed is not None
         embedded = what.nodes.embed.embed([question], kind="query")
@@ -136,7 +137,7 @@ def find_passages(name: str, question: str, at: Opaque[Workplace]) -> Opaque[Don
         vector, text=question, limit=options.limit, mode=options.mode, where=options.where
     )
     run_logger().info("%s: %d passages of %d documents", name, len(hits), len({hit.doc_id for hit in hits}))
-    return _kept(Done(tuple(hits)))
+    return _kept(Done(tuple(hits), Cost(time.monotonic() - started)))
 
 
 @task(name="write draft", **_SETTINGS)
@@ -246,12 +247,12 @@ def choose_sentences(
     Raises:
         ClusterError: No node works any more.
     """
-    hits = passages.content.value or ()
+    hits, started = passages.content.value or (), time.monotonic()
     found = without_chat(
         question, hits, at.content.nodes, strength(question, hits, at.content.store.identity.model)
     )
     assert found is not None
-    return _kept(Done(found))
+    return _kept(Done(found, Cost(time.monotonic() - started)))
 
 
 @task(name="choose central sentences", **_SETTINGS)
@@ -263,10 +264,11 @@ def choose_central_sentences(
     Raises:
         ClusterError: No node works any more.
     """
-    nodes = at.content.nodes.embed
+    nodes, started = at.content.nodes.embed, time.monotonic()
     assert isinstance(nodes, Dispatcher)
     passages = tuple(hit for document in documents.content for hit in document)
-    return _kept(Done(central_sentences(documents.content, passages, nodes, most)))
+    found = central_sentences(documents.content, passages, nodes, most)
+    return _kept(Done(found, Cost(time.monotonic() - started)))
 
 
 def _tell(name: str, cost: Cost, note: str) -> None:
