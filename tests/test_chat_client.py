@@ -131,7 +131,7 @@ def test_an_answer_that_breaks_off_is_an_error_of_its_node(
 
 @pytest.mark.parametrize("piece", ["rain", "    ", " \n\t "], ids=["a word", "blanks", "mixed blanks"])
 def test_a_model_that_repeats_itself_is_no_fault_of_its_node(node: Node, piece: str) -> None:
-    """Real servers of 0.13 and 0.33 end the stream after 31 equal tokens, with status 200 and no last line."""
+    """A real server of 0.33 ends the stream after 31 equal tokens, with status 200 and no last line."""
     node.control(
         chat_script=[{"content": piece * 60}], faults=[{"name": "short_body", "after_tokens": 32} | CHAT]
     )
