@@ -85,6 +85,7 @@ class ChatJob(Job[ChatAnswers]):
         avoid: frozenset[str] = frozenset(),
     ) -> None:
         self._answer_tokens = answer_tokens
+        self._lengths: list[int] = []
         self._answers: list[ChatAnswer | None] = [None] * len(requests)
         self._failures: dict[int, ChatError] = {}
         self._stream = None if tell is None else AnswerStream(tell)
@@ -98,6 +99,17 @@ class ChatJob(Job[ChatAnswers]):
     def cost(self, payload: ChatRequest) -> float:
         """Return the units of a request: a token of an answer is one."""
         return prompt_units(payload) + min(self._answer_tokens, payload.max_tokens)
+
+    def revalue(self) -> bool:
+        """Estimate the open requests by the mean length of this job's answers, where it has changed by a tenth."""
+        mean = sum(self._lengths) / len(self._lengths) if self._lengths else self._answer_tokens
+        if abs(mean - self._answer_tokens) <= 0.1 * self._answer_tokens:
+            return False
+        self._answer_tokens = mean
+        for item in self.items:
+            if not item.done:
+                item.units = self.cost(item.payload)
+        return True
 
     def prepared(self, payload: ChatRequest) -> SentChat:
         """Return the request as it goes out now."""
@@ -115,6 +127,8 @@ class ChatJob(Job[ChatAnswers]):
             reply.prompt_tokens,
             reply.answer_tokens,
         )
+        if reply.answer_tokens:
+            self._lengths.append(reply.answer_tokens)
         result.sent.attempt.finish(reply.text)
 
     def keep_error(self, index: int, error: PrefectOllamaError) -> None:

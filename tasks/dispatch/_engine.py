@@ -250,11 +250,9 @@ class Engine:
         self._close(refused)
 
     def _hedge(self, now: float) -> None:
-        """Let idle nodes repeat requests that are expected late elsewhere, while the queue has no work for them."""
-        for node in self._nodes:
-            request = scheduling.to_hedge(node, self._nodes, now)
-            if request is None:
-                continue
+        """Let nodes with a free slot repeat requests that are expected late elsewhere."""
+        while found := scheduling.to_hedge(self._nodes, now):
+            node, request = found
             items = request.open_items
             if node.take_slot(urgent=any(item.job.urgent for item in items)):
                 self._send(node, items, now, hedge=True)
@@ -356,7 +354,19 @@ class Engine:
             item.job.charge(seconds, tokens)
             jobs.add(item.job)
             self._contradict(item, node)
+        for job in jobs:
+            if job.revalue():
+                self._revalue(job)
         self._close(jobs)
+
+    def _revalue(self, job: Job[Any]) -> None:
+        """Follow the changed estimates of a job, in the queue and in flight."""
+        self._queue.recount()
+        for node in self._nodes:
+            for request in node.requests:
+                if any(item.job is job for item in request.items):
+                    units = sum(item.units for item in request.items)
+                    request.note.units = max(units, request.note.heard)
 
     def _discard_unverified(self, node: Node, error: NodeError) -> None:
         """Discard the unconfirmed answers of a node, and take back its requests in flight."""
@@ -506,7 +516,7 @@ class Engine:
                 self._fail_all(why, "Repair at least one node and run again.")
                 return
             moments.append(end)
-        if self._jobs and any(node.works and not node.requests for node in self._nodes):
+        if self._jobs and any(node.works and node.has_free_slot for node in self._nodes):
             moments.append(now + LOOK_AGAIN)  # it may repeat a request that becomes late
         if any(node.refused for node in self._nodes):
             moments.append(now + LOOK_AGAIN)

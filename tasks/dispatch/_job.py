@@ -126,6 +126,10 @@ class Job(ABC, Generic[R]):
     def unfinished(self, why: str, remedy: str) -> ClusterError:
         """Return the error of a job that ends with items left; it carries the results so far."""
 
+    def revalue(self) -> bool:
+        """Estimate the work of open items by the answers so far; return whether an estimate changed."""
+        return False
+
     def settle(self, item: Item, result: Any, node: str) -> None:
         """Give an item its result."""
         self.keep(item.index, result, node)

@@ -195,6 +195,11 @@ class Node:
             and len(self.requests) < self.rate_model.limit
         )
 
+    @property
+    def has_free_slot(self) -> bool:
+        """Whether it would serve another request at once."""
+        return len(self.requests) < self.rate_model.slots
+
     def take_slot(self, *, urgent: bool) -> bool:
         """Take a slot for another request, shared with all that use the node; return whether there was one."""
         node = self.client.node

@@ -39,6 +39,10 @@ class Queue:
         """Units of work in the queue."""
         return self._units
 
+    def recount(self) -> None:
+        """Sum the work up again: estimates of items have changed."""
+        self._units = sum(item.units for item in self._line)
+
     def put(self, items: Iterable[Item], *, front: bool) -> None:
         """Queue the items that are neither answered, nor queued, nor in flight."""
         wait = [item for item in items if not (item.answered or item.waiting or item.copies)]

@@ -36,6 +36,10 @@ PAUSE_HALF_LIFE_S = 60.0
 # from canary texts, which are short, and may be far off for long requests.
 GROWTH = 12.0
 
+# A request whose parts show more work than was estimated has this many times that work, by estimate: nothing tells how
+# much of it is left, and "none" would say that it ends now.
+LONGER = 1.2
+
 
 @dataclass(slots=True, eq=False)
 class Sent:
@@ -45,11 +49,13 @@ class Sent:
         at: When it was sent.
         units: Its work.
         begun: When a slot took it up, as far as one can tell from here; None while it waits for one.
+        heard: Work that the parts of its answer have shown; 0 before the first one.
     """
 
     at: float
     units: float
     begun: float | None = None
+    heard: float = 0.0
 
 
 class RateModel:
@@ -140,12 +146,19 @@ class RateModel:
             note: The request.
             units: Work that the part shows; a request turns out larger than was estimated, and never smaller.
         """
-        note.units = max(note.units, units)
+        note.heard = units
+        note.units = max(note.units, LONGER * units)
         self._heard, self._silent = now, 0.0
         if note.begun is None and note in self._sent:
             note.begun = now
             self._seen_at_once = max(self._seen_at_once, len(self._serving))
             self.slots = min(max(self.slots, self._seen_at_once), self._most)
+        if self._guess and note.begun == note.at and now > note.at:
+            # The rate shows long before the first answer ends, and other nodes may wait for what it says.
+            self._fit = _Fit()
+            self._fit.add(units, now - note.at, 1.0)
+        if len(self._wave) == self._wave_size and all(each.heard for each in self._wave):
+            self._end_wave()  # all are served at once, and whether one more is, the next one shows
 
     def finished(self, now: float, note: Sent, *, lag: float = 0.0) -> float:
         """Learn from an answer.
@@ -164,6 +177,8 @@ class RateModel:
         if not self._guess:
             self._note_pause(now, note)
         self._largest = max(self._largest, note.units)
+        if note.heard and self._wave_size:
+            self._end_wave()  # those not heard by now have waited
         if note in self._wave and len(self._wave) == self._wave_size:
             self._wave[note] = now - note.at
             self._wave_lag = max(self._wave_lag, lag)
@@ -273,8 +288,10 @@ class RateModel:
         ends: dict[Sent, float] = {}
         for note in self._sent:
             if note.begun is not None:
-                # A late request is expected to need as much again as it is late: nothing better is known of it.
-                ends[note] = abs(note.begun + self.expected(note.units) - now)
+                late = now - note.begun - self.expected(note.units)
+                # A late request is expected to need as much again as it is late, or as it has taken where no answer
+                # has shown the rate: nothing better is known of it.
+                ends[note] = max(-late, now - note.begun if self._guess else late)
         free = [*ends.values(), *[0.0] * (self.slots - len(ends))]
         heapq.heapify(free)
         for note in self._sent:
@@ -289,6 +306,10 @@ class RateModel:
             self._fit = _Fit()
         # With several slots, that many requests run in the same time, so each of them counts for less of it.
         self._fit.add(units, seconds, math.exp(-seconds / self.slots / MEMORY))
+
+    def _end_wave(self) -> None:
+        """Measure the slots by what is heard, and not by the times of a wave."""
+        self._wave, self._wave_size = {}, 0
 
     def _judge_wave(self) -> None:
         """Count the slots from a wave of requests sent together, once all of it is back."""

@@ -44,25 +44,40 @@ def next_pull(nodes: Sequence[Node], queued: float, item: Item, now: float) -> t
     return best
 
 
-def to_hedge(node: Node, nodes: Sequence[Node], now: float) -> Request | None:
-    """Return the request that an idle node would finish well before the node that has it.
+def to_hedge(nodes: Sequence[Node], now: float) -> tuple[Node, Request] | None:
+    """Return a request that another node would finish well before the node that has it, and that node.
+
+    Args:
+        nodes: All nodes.
+        now: The time.
 
     Returns:
-        None if the node is not idle, or there is no such request.
+        The latest such request, and the node that would finish it first and serve it at once; None if there is none.
     """
-    if node.requests or not node.has_room():
+    load_of = {node: node.load(now) for node in nodes if node.works and not node.stalled()}
+    if not any(node.has_free_slot and node.has_room() for node in load_of):
         return None
-    best: tuple[float, Request] | None = None
-    for other in nodes:
-        for request in other.requests:
+    best: tuple[float, Node, Request] | None = None
+    for holder in nodes:
+        for request in holder.requests:
             items = request.open_items
             if not items or any(item.copies != 1 or not item.job.may_hedge for item in items):
                 continue
-            if any(node.name in item.job.avoid for item in items):
+            units = sum(item.units for item in items)
+            finish_of = {
+                node: batch_size.finish(load, units)
+                for node, load in load_of.items()
+                if node is not holder and not any(node.name in item.job.avoid for item in items)
+            }
+            if not finish_of:
                 continue
+            first = min(finish_of, key=lambda node: finish_of[node])
+            # A slower node would only keep a copy from the one that is free soon.
+            if not first.has_free_slot or not first.has_room():
+                continue
+            due = holder.rate_model.due(now, request.note) if holder.works else math.inf
             # Some milliseconds on top, because a factor alone means nothing for times near 0.
-            mine = batch_size.finish(node.load(now), sum(item.units for item in items)) + 0.002
-            due = other.rate_model.due(now, request.note) if other.works else math.inf
-            if due > HEDGE_GAIN * mine + 0.005 and (best is None or due > best[0]):
-                best = (due, request)
-    return best[1] if best is not None else None
+            late = due > HEDGE_GAIN * (finish_of[first] + 0.002) + 0.005
+            if late and (best is None or due > best[0]):
+                best = due, first, request
+    return None if best is None else best[1:]

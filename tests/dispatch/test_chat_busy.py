@@ -9,6 +9,8 @@ from tests.dispatch.virtual_chat import VirtualChatNode, chat
 FOUR = ((4000.0, 120.0), (2000.0, 60.0), (900.0, 30.0), (400.0, 12.0))
 """Tokens a second of prompts and of answers."""
 
+EIGHT = (*FOUR, (3000.0, 90.0), (1500.0, 45.0), (700.0, 20.0), (300.0, 10.0))
+
 
 @pytest.mark.parametrize("slots", [1, 4])
 @pytest.mark.parametrize("order", [0, 1, 2, 3])
@@ -21,6 +23,20 @@ def test_short_requests_keep_unlike_nodes_busy(
     assert all(answer is not None for answer in outcome.answers.answers)
     assert outcome.possible / outcome.seconds >= 0.90
     assert sum(node.texts for node in outcome.stats.nodes) == 400
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("count", "nodes", "answer", "least"),
+    [(300, 8, (60, 400), 0.85), (300, 8, (6, 10), 0.85), (60, 4, (6, 10), 0.75), (60, 4, (60, 400), 0.75)],
+)
+def test_answers_of_any_length_keep_many_slots_busy(
+    monkeypatch: pytest.MonkeyPatch, count: int, nodes: int, answer: tuple[int, int], least: float, seed: int
+) -> None:
+    made = [VirtualChatNode(prompt, said, 4) for prompt, said in EIGHT[:nodes]]
+    outcome = chat(monkeypatch, made, count, prompt=(200, 500), answer=answer, urgent=True, seed=seed)
+    assert not outcome.answers.failures
+    assert outcome.possible / outcome.seconds >= least
 
 
 def test_long_answers_are_not_taken_for_silence(monkeypatch: pytest.MonkeyPatch) -> None:
