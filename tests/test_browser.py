@@ -151,10 +151,10 @@ class TestBlocks:
     def test_a_cluster_takes_the_block_and_a_url(self, page: Page, api: Api, pair: list[Node]) -> None:
         page.goto("/v2/blocks/catalog/ollama-cluster/create")
         page.get_by_label("Name", exact=True).fill("home")
-        page.get_by_role("button", name="Add item").click()
+        page.get_by_role("button", name="Add item").first.click()
         page.get_by_role("button", name="Select a block").click()
         page.get_by_role("option", name="gpu-box").click()
-        page.get_by_role("button", name="Add item").click()
+        page.get_by_role("button", name="Add item").first.click()
         page.get_by_role("tab", name="Name or URL").last.click()
         page.get_by_role("tabpanel", name="Name or URL").get_by_role("textbox").fill(pair[1].url)
         page.get_by_role("button", name="Save").click()

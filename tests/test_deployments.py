@@ -234,7 +234,7 @@ class TestWorkPool:
         node.control(texts_per_second=2)
         node.reset()
         killed = api.start("ingest-pdfs/nightly", **ask)
-        node.wait(texts_answered=12, timeout=300)  # eight are canaries: it is at work
+        node.wait(texts_answered=12, timeout=300)  # the run has begun to ask it
         assert worker.process is not None
         below = psutil.Process(worker.process.pid).children(recursive=True)
         worker.kill()

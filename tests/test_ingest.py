@@ -29,7 +29,7 @@ from pydantic import SecretStr
 from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, TableError, TaskRunLost
 from prefect_ollama.blocks.lance import Store, StoreSpec
-from prefect_ollama.blocks.nodes.canaries import CANARIES
+from prefect_ollama.blocks.nodes.canaries import CANARIES, SCRIPT_TEXTS
 from prefect_ollama.flows import Advanced, Chunking, IngestReport, Password, Reading, ingest_pdfs
 from prefect_ollama.flows.runner._local_cluster import START_TRIES, WorkerCluster
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
@@ -535,7 +535,9 @@ def served(some: list[Node]) -> list[tuple[str, int]]:
     return [pair for node in some for pair in node.stats()["served"].items()]
 
 
-CANARY_HASHES = {text_hash(prefix + canary) for canary in CANARIES for prefix in ("", PREFIX)}
+CANARY_HASHES = {
+    text_hash(prefix + canary) for canary in (*CANARIES, *SCRIPT_TEXTS) for prefix in ("", PREFIX)
+}
 
 
 @pytest.mark.slow
@@ -746,7 +748,7 @@ def test_a_killed_run_is_gone_on_with(
         node.control(texts_per_second=15)
     process = start(folder, place, trio, home, dask_workers)
     try:
-        trio[0].wait(texts_answered=40)
+        trio[0].wait(texts_answered=100)  # some 40 prove what it is and how it counts tokens
     finally:
         process.kill()
         process.communicate()

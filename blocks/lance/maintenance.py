@@ -204,7 +204,7 @@ def due(spec: StoreSpec) -> list[str]:
     return reasons
 
 
-def delete_left_over_files(spec: StoreSpec) -> int:
+def delete_left_over_files(spec: StoreSpec, older_than: timedelta = LEFT_OVER) -> int:
     """Delete temporary files that killed writers left in the tables' folders, and return how many.
 
     LanceDB writes to `.tmp…`, or to the file's name followed by `#1`, and renames the file. Its own clean-up does not
@@ -212,7 +212,7 @@ def delete_left_over_files(spec: StoreSpec) -> int:
     """
     if spec.remote:
         return 0
-    oldest, deleted = time.time() - LEFT_OVER.total_seconds(), 0
+    oldest, deleted = time.time() - older_than.total_seconds(), 0
     for name in spec.tables:
         for path in Path(spec.uri, f"{name}.lance").rglob("*"):
             try:

@@ -15,7 +15,7 @@ from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 
 from prefect_ollama.blocks.lance import StoreSpec
 from prefect_ollama.blocks.lance.maintenance import TEMPORARY, delete_left_over_files
-from prefect_ollama.blocks.nodes.canaries import CANARIES
+from prefect_ollama.blocks.nodes.canaries import CANARIES, SCRIPT_TEXTS
 from prefect_ollama.tasks.chunking import gauge_texts
 from tests.crash.world import Undisturbed, World
 from tests.flow_samples import PREFIX
@@ -62,9 +62,9 @@ class Outcome:
         return now
 
 
-_CANARIES = {text_hash(prefix + canary) for canary in CANARIES for prefix in ("", PREFIX)} | {
-    text_hash(text) for text in gauge_texts()
-}
+_CANARIES = {
+    text_hash(prefix + canary) for canary in (*CANARIES, *SCRIPT_TEXTS) for prefix in ("", PREFIX)
+} | {text_hash(text) for text in gauge_texts()}
 
 
 def served(world: World) -> dict[str, int]:
