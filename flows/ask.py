@@ -109,8 +109,9 @@ def ask(
     Examples:
         >>> from prefect_ollama.flows import ask
         >>> answer = ask("Why does the tide rise twice a day?", "http://gpu-box:11434", "papers")
-        >>> answer.kind, [(quote.path, quote.page_from) for quote in answer.quotes()]
-        ('extract', [('tides.pdf', 1)])
+        >>> quote = next(answer.quotes())
+        >>> answer.kind, quote.path, quote.page_from
+        ('extract', 'tides.pdf', 1)
     """
     refuse_empty_tabs()
     started = time.monotonic()

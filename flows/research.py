@@ -94,8 +94,9 @@ def research(
     Examples:
         >>> from prefect_ollama.flows import research
         >>> report = research("Why does the tide rise twice a day?", "http://gpu-box:11434", "papers")
-        >>> report.answer.kind, [(quote.path, quote.page_from) for quote in report.answer.quotes()]
-        ('extract', [('tides.pdf', 1)])
+        >>> quote = next(report.answer.quotes())
+        >>> report.answer.kind, quote.path, quote.page_from
+        ('extract', 'tides.pdf', 1)
     """
     refuse_empty_tabs()
     output = None if file is None else check_output(file)

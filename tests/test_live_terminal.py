@@ -22,8 +22,8 @@ from prefect_ollama.tasks.monitoring import NodeNow, ProgressState, Snapshot, ob
 from tests.flow_samples import write_folder
 from tests.nodes import nodes
 
-GPU = NodeNow("gpu", "works", "closed", 1900, 0.95, 380.4, 390.0, 3, 0.5, 1.25)
-GONE = NodeNow("mini", "fails", "open", 100, 0.05, 0.0, 20.0, 0, 2.0, 3.0, 1, "Node 'mini': gone")
+GPU = NodeNow("gpu", "works", "closed", 1900, 0.95, 380.4, 3, 0.5, 1.25)
+GONE = NodeNow("mini", "fails", "open", 100, 0.05, 0.0, 0, 2.0, 3.0, 1, "Node 'mini': gone")
 RUN = Snapshot(
     "/papers",
     65.0,
