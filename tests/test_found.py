@@ -8,12 +8,14 @@ import pickle
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from prefect_ollama import Corpus, Filter, Found
 from prefect_ollama.blocks.documents import Chunk, EmbeddedDocument, Region
+from prefect_ollama.blocks.documents import found as _found
 from prefect_ollama.blocks.errors import ConfigurationError, TextError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.commands import app
@@ -225,3 +227,15 @@ def test_the_command_says_what_is_wrong(
     assert status == 2
     assert told in error
     assert out == ""
+
+
+class _Earlier:
+    """Pickles as `Found` did when it named a function."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _found._restore, ([], "q", ("n",), None)
+
+
+def test_a_result_that_an_earlier_version_pickled_can_be_read() -> None:
+    found = pickle.loads(pickle.dumps(_Earlier()))
+    assert (type(found), list(found), found.question, found.notes) == (Found, [], "q", ("n",))

@@ -28,3 +28,10 @@ class Found(AwaitableList[Hit]):
     ) -> None:
         super().__init__(hits)
         self.question, self.notes, self.error = question, tuple(notes), error
+
+
+# Results of searches that Prefect keeps from earlier versions name this function in their pickles.
+def _restore(
+    hits: list[Hit], question: str, notes: tuple[str, ...], error: PrefectOllamaError | None
+) -> Found:
+    return Found(hits, question=question, notes=notes, error=error)
