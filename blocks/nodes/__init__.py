@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     )
     from prefect_ollama.blocks.nodes.apis import open_chat_endpoint, open_endpoint
     from prefect_ollama.blocks.nodes.canaries import SHORT
-    from prefect_ollama.blocks.nodes.chat import ChatEndpoint, ChatLimits, ChatMessage, ChatReply, ChatRequest
+    from prefect_ollama.blocks.nodes.chat import (
+        ChatEndpoint,
+        ChatLimits,
+        ChatMessage,
+        ChatReply,
+        ChatRequest,
+        json_request,
+    )
     from prefect_ollama.blocks.nodes.chat_check import ChatCheck, check_chat_models
     from prefect_ollama.blocks.nodes.chat_verification import VerifiedChat, verify_chat, verify_chat_again
     from prefect_ollama.blocks.nodes.check import (
@@ -118,6 +125,7 @@ __all__ = [
     "full_name",
     "host_name",
     "join_verification",
+    "json_request",
     "keep_local_direct",
     "least_cosine",
     "likeness",

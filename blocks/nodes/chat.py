@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
+import orjson
+
 from prefect_ollama.blocks.nodes.endpoint import ModelEndpoint
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec
 
@@ -45,6 +47,37 @@ class ChatRequest:
     def size(self) -> int:
         """Bytes of all messages in UTF-8."""
         return sum(len(each.content.encode("utf-8", "surrogatepass")) for each in self.messages)
+
+
+def json_request(
+    instructions: str,
+    content: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    model: ChatModelSpec,
+    max_tokens: int,
+    *,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> ChatRequest:
+    """Return a request whose data cannot leave their place, because they travel as JSON.
+
+    Args:
+        instructions: What the model has to do.
+        content: The data.
+        schema: JSON schema of the answer.
+        model: The chat model; its own options win over temperature and seed.
+        max_tokens: Tokens of the answer at most, with those of its thinking.
+        temperature: How varied answers are; 0 gives the most likely one.
+        seed: Of the dice of the model.
+    """
+    own = dict(model.options)
+    options = {"temperature": temperature, "seed": seed}
+    return ChatRequest(
+        (ChatMessage("system", instructions), ChatMessage("user", orjson.dumps(content).decode())),
+        format=schema,
+        max_tokens=max_tokens,
+        options={name: value for name, value in options.items() if name not in own},
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
-import orjson
 import regex
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit, Quote
-from prefect_ollama.blocks.nodes import ChatMessage, ChatRequest
+from prefect_ollama.blocks.nodes import json_request
 from prefect_ollama.tasks.answering._facts import unsupported_facts
 from prefect_ollama.tasks.answering._words import contradicts, overlap
 from prefect_ollama.tasks.dispatch import ChatAnswer, Chatting, Dispatcher
@@ -38,7 +37,6 @@ _JUDGE_SCHEMA: Final[dict[str, Any]] = {
     "required": ["supported"],
     "additionalProperties": False,
 }
-_OPTIONS: Final = {"temperature": 0.0, "seed": 0}
 _JUDGE_TOKENS: Final = 64
 _JUDGE_THINKING_TOKENS: Final = 1024
 
@@ -114,9 +112,10 @@ def judge_by_model(
         return list(checked), []
     model = judge.chat.model
     tokens = _JUDGE_TOKENS + (0 if model.think is False else _JUDGE_THINKING_TOKENS)
-    options = {name: value for name, value in _OPTIONS.items() if name not in dict(model.options)}
     requests = [
-        replace(_request(checked[pair.sentence], pair, passages), max_tokens=tokens, options=options)
+        json_request(
+            _INSTRUCTIONS, _content(checked[pair.sentence], pair, passages), _JUDGE_SCHEMA, model, tokens
+        )
         for pair in pairs
     ]
     answers = judge.ask(requests, urgent=True).answers
@@ -132,17 +131,13 @@ def judge_by_model(
     return judged, [answer for answer in answers if answer is not None]
 
 
-def _request(sentence: CheckedSentence, pair: _Pair, passages: Sequence[Hit]) -> ChatRequest:
+def _content(sentence: CheckedSentence, pair: _Pair, passages: Sequence[Hit]) -> dict[str, Any]:
     quotes = []
     for number in pair.quotes:
         quote = sentence.quotes[number]
         hit = passages[quote.passage - 1]
         quotes.append({"document": hit.title or hit.path, "heading": hit.heading, "text": _shown(quote)})
-    content = {"sentence": _CONTROL if pair.control else sentence.text, "quotes": quotes}
-    return ChatRequest(
-        (ChatMessage("system", _INSTRUCTIONS), ChatMessage("user", orjson.dumps(content).decode())),
-        format=_JUDGE_SCHEMA,
-    )
+    return {"sentence": _CONTROL if pair.control else sentence.text, "quotes": quotes}
 
 
 def _shown(quote: Quote) -> str:

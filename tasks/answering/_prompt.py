@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from prefect_ollama.blocks.documents import Hit
-from prefect_ollama.blocks.nodes import ChatMessage, ChatModelSpec, ChatRequest
+from prefect_ollama.blocks.nodes import ChatModelSpec, ChatRequest, json_request
 from prefect_ollama.tasks.chunking import estimate_tokens
 
 # Tokens that a model may think, on top of its answer. One that is told nothing may think by itself.
@@ -108,16 +108,14 @@ def draft_request(
         number: Of the draft, from 0. Later ones are more varied.
     """
     content = {"question": question, "passages": [_passage(at, hit) for at, hit in enumerate(passages, 1)]}
-    own = dict(model.options)
-    options = {"temperature": 0.0 if number == 0 else 0.7, "seed": number}
-    return ChatRequest(
-        (
-            ChatMessage("system", _INSTRUCTIONS),
-            ChatMessage("user", orjson.dumps(content).decode()),
-        ),
-        format=SCHEMA,
-        max_tokens=answer_room(model, answer_tokens),
-        options={name: value for name, value in options.items() if name not in own},
+    return json_request(
+        _INSTRUCTIONS,
+        content,
+        SCHEMA,
+        model,
+        answer_room(model, answer_tokens),
+        temperature=0.0 if number == 0 else 0.7,
+        seed=number,
     )
 
 

@@ -106,9 +106,8 @@ class Breaker:
         elif self.state == "closed" or error.cause not in self.errors:
             self.note(error)
         else:
-            self.last = (
-                error  # probes say the same again and again: it counts once, and is the newest all the same
-            )
+            # Probes say the same again and again: it counts once, and is the newest all the same.
+            self.last = error
         self.state = "open"
         longest = UNREACHABLE_WAIT if isinstance(error, NodeUnreachable) else LONGEST_WAIT
         wait = min(FIRST_WAIT * 2.0**self._row, longest)

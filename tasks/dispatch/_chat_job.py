@@ -85,7 +85,6 @@ class ChatJob(Job[ChatAnswers]):
         avoid: frozenset[str] = frozenset(),
     ) -> None:
         self._answer_tokens = answer_tokens
-        self._lengths: list[int] = []
         self._answers: list[ChatAnswer | None] = [None] * len(requests)
         self._failures: dict[int, ChatError] = {}
         self._stream = None if tell is None else AnswerStream(tell)
@@ -102,7 +101,8 @@ class ChatJob(Job[ChatAnswers]):
 
     def revalue(self) -> bool:
         """Estimate the open requests by the mean length of this job's answers, where it has changed by a tenth."""
-        mean = sum(self._lengths) / len(self._lengths) if self._lengths else self._answer_tokens
+        lengths = [each.answer_tokens for each in self._answers if each is not None and each.answer_tokens]
+        mean = sum(lengths) / len(lengths) if lengths else self._answer_tokens
         if abs(mean - self._answer_tokens) <= 0.1 * self._answer_tokens:
             return False
         self._answer_tokens = mean
@@ -127,8 +127,6 @@ class ChatJob(Job[ChatAnswers]):
             reply.prompt_tokens,
             reply.answer_tokens,
         )
-        if reply.answer_tokens:
-            self._lengths.append(reply.answer_tokens)
         result.sent.attempt.finish(reply.text)
 
     def keep_error(self, index: int, error: PrefectOllamaError) -> None:

@@ -3,7 +3,8 @@
 A request costs an overhead and a time for each unit. Both are fitted to the requests so far. Older requests fade, so
 the model follows a node that slows down or recovers. The number of requests that a node serves at once (its slots) is
 measured with waves: of four, eight or sixteen requests sent together, those beyond the slots come back later. A number
-that an earlier run measured is only checked, with one request more. Rates and slots together say when each slot will
+that an earlier run measured is only checked, with one request more. Answers that stream show rate and slots with
+their first tokens. Rates and slots together say when each slot will
 be free. Source for learning rates from the work itself: weighted factoring (Hummel et al. 1996,
 doi:10.1145/237502.237576).
 """
@@ -157,7 +158,7 @@ class RateModel:
             # The rate shows long before the first answer ends, and other nodes may wait for what it says.
             self._fit = _Fit()
             self._fit.add(units, now - note.at, 1.0)
-        if len(self._wave) == self._wave_size and all(each.heard for each in self._wave):
+        if self._wave and len(self._wave) == self._wave_size and all(each.heard for each in self._wave):
             self._end_wave()  # all are served at once, and whether one more is, the next one shows
 
     def finished(self, now: float, note: Sent, *, lag: float = 0.0) -> float:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit
+from prefect_ollama.blocks.nodes import json_request
+from prefect_ollama.tasks.answering import answer_room
 from prefect_ollama.tasks.dispatch import ChatAnswer, Chatting
-from prefect_ollama.tasks.researching._request import json_request
 
 CONFIRMED: Final = "confirmed"
 REFUTED: Final = "refuted"
@@ -67,7 +68,8 @@ def criticise(findings: Sequence[CheckedSentence], passages: Sequence[Hit], chat
         return Criticism()
     model = chat.chat.model
     requests = [
-        json_request(_INSTRUCTIONS, _shown(each, passages), _SCHEMA, model, _TOKENS) for each in findings
+        json_request(_INSTRUCTIONS, _shown(each, passages), _SCHEMA, model, answer_room(model, _TOKENS))
+        for each in findings
     ]
     answers = chat.ask(requests, urgent=True).answers
     confirmed, dropped = [], []

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from prefect_ollama.blocks.nodes import json_request
+from prefect_ollama.tasks.answering import answer_room
 from prefect_ollama.tasks.dispatch import Chatting
-from prefect_ollama.tasks.researching._request import json_request
 
 # Characters of a part at most: a longer one is no question.
 _PART_CHARACTERS: Final = 500
@@ -33,7 +34,9 @@ def split_question(question: str, chat: Chatting, most: int) -> tuple[str, ...]:
     if most == 1:
         return (question,)
     content = {"question": question, "parts": most}
-    request = json_request(_INSTRUCTIONS, content, _schema(most), chat.chat.model, _TOKENS)
+    request = json_request(
+        _INSTRUCTIONS, content, _schema(most), chat.chat.model, answer_room(chat.chat.model, _TOKENS)
+    )
     (answer,) = chat.ask([request], urgent=True).answers
     said = () if answer is None else answer.value["questions"]
     parts: dict[str, str] = {}

@@ -8,11 +8,10 @@ from typing import Any, Final
 import orjson
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit
-from prefect_ollama.blocks.nodes import ChatModelSpec
+from prefect_ollama.blocks.nodes import ChatModelSpec, json_request
 from prefect_ollama.tasks.answering import answer_room, unsupported_facts
 from prefect_ollama.tasks.chunking import estimate_tokens, sentences
 from prefect_ollama.tasks.dispatch import Chatting
-from prefect_ollama.tasks.researching._request import json_request
 
 _TOKENS: Final = 1024
 _MOST_SENTENCES: Final = 16
@@ -91,7 +90,9 @@ def write_synthesis(
         ClusterError: No node works any more.
     """
     content = {"task": task, "findings": [_plain(number, each) for number, each in enumerate(findings, 1)]}
-    request = json_request(_INSTRUCTIONS, content, _SCHEMA, chat.chat.model, _TOKENS)
+    request = json_request(
+        _INSTRUCTIONS, content, _SCHEMA, chat.chat.model, answer_room(chat.chat.model, _TOKENS)
+    )
     found = chat.ask([request], urgent=True)
     for error in found.failures.values():
         raise error

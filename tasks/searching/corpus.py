@@ -55,7 +55,7 @@ class Corpus:
         model: Ollama's name of the embedding model; the table's own otherwise.
         chat_model: Ollama's name of the model that answers; the cluster's own otherwise.
         judge_model: Ollama's name of the model that judges answers; the cluster's own otherwise.
-        reranker: What orders passages anew; None keeps the order of the search.
+        reranker: What orders passages again; None keeps the order of the search.
 
     Raises:
         TableMissing: There is no such table.
@@ -390,7 +390,7 @@ def open_corpus(
         model: Ollama's name of the embedding model; the table's own otherwise.
         chat_model: Ollama's name of the model that answers; the cluster's own otherwise.
         judge_model: Ollama's name of the model that judges answers; the cluster's own otherwise.
-        reranker: What orders passages anew: URLs of servers that rerank, OpenAI Compatible Nodes or names of saved
+        reranker: What orders passages again: URLs of servers that rerank, OpenAI Compatible Nodes or names of saved
             ones, one or several with the same model; or `judge` for the judge or chat model of the nodes,
             `judge:MODEL` for another one. None keeps the order of the search.
         rerank_timeout: Seconds for its answer; after them the order of the search stays.

@@ -1,4 +1,4 @@
-"""Order passages anew by a model that reads question and passage together: a reranker, or a chat model as the judge."""
+"""Order passages again by a model that reads question and passage together: a reranker, or a chat model that judges."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ RERANKED: Final = 30
 
 RERANK_TIMEOUT_S: Final = 10.0
 
+# Names the cluster's judge or chat model as the reranker; `judge:MODEL` names another model.
 JUDGE: Final = "judge"
-"""Names the cluster's judge or chat model as the reranker; `judge:MODEL` names another model."""
 
+# Scores passages for a question within some seconds; None for a passage without a score.
 Score = Callable[[str, Sequence[str], float], Sequence[float | None]]
-"""Scores passages for a question within some seconds; None for a passage without a score."""
 
 
 @dataclass(frozen=True, slots=True)
