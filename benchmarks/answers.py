@@ -1,7 +1,8 @@
 """How good answers over `samples/` are: right ones, quotes that were found, refusals; and the curves of thresholds.
 
 `samples/questions.jsonl` holds questions that the samples answer, with a phrase of the answer, and
-`samples/unanswerable.jsonl` those that they do not answer. `samples/claims.jsonl` holds sentences that a quote proves
+`samples/unanswerable.jsonl` those that they do not answer. `samples/fresh.jsonl` holds both kinds; its questions were
+written after the weights and thresholds were chosen. `samples/claims.jsonl` holds sentences that a quote proves
 or does not prove. Without a chat model the answers are sentences of the documents.
 
     uv run python -m benchmarks.answers                                 the embedded model, no chat model
@@ -9,8 +10,8 @@ or does not prove. Without a chat model the answers are sentences of the documen
     uv run python -m benchmarks.answers --table FOLDER/                 a table of the samples that is there
     uv run python -m benchmarks.answers --fit                           also fit the weights of the chance again
 
-Questions are halved by a hash of their words. Weights and thresholds are chosen on the calibration half; the figures of
-the other half are those that count.
+The first two files are halved by a hash of the question. Weights and thresholds are chosen on the calibration half.
+The figures of the fresh questions are those that count: nothing may be chosen on them.
 """
 
 from __future__ import annotations
@@ -45,19 +46,22 @@ from prefect_ollama.tasks.answering import (
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 PASSAGES = AskOptions().passages
+PARTS = ("calibration", "held out", "fresh")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A labelled question and its answer."""
+    """A labelled question and its answer.
+
+    Attributes:
+        label: The question, and either a phrase of its answer with file and pages, or a kind.
+        part: `calibration`, `held out` or `fresh`.
+        answer: What was answered.
+    """
 
     label: dict[str, Any]
+    part: str
     answer: CheckedAnswer
-
-    @property
-    def held_out(self) -> bool:
-        """Whether it is in the half on which nothing was chosen."""
-        return bool(hashlib.sha256(self.label["question"].encode()).digest()[0] & 1)
 
     @property
     def answerable(self) -> bool:
@@ -80,6 +84,18 @@ def lines(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (SAMPLES / name).read_text("utf-8").splitlines()]
 
 
+def labelled(limit: int | None) -> list[tuple[dict[str, Any], str]]:
+    """Return the labelled questions, each with the name of its part; with a limit, so many of each kind and file."""
+    found = []
+    for label in lines("questions.jsonl")[:limit] + lines("unanswerable.jsonl")[:limit]:
+        odd = hashlib.sha256(label["question"].encode()).digest()[0] & 1
+        found.append((label, "held out" if odd else "calibration"))
+    fresh = lines("fresh.jsonl")
+    for answerable in (True, False):
+        found += [(label, "fresh") for label in fresh if ("answer" in label) == answerable][:limit]
+    return found
+
+
 @contextmanager
 def corpus_of(arguments: argparse.Namespace) -> Iterator[Corpus]:
     nodes = arguments.cluster or arguments.node or None
@@ -94,8 +110,8 @@ def corpus_of(arguments: argparse.Namespace) -> Iterator[Corpus]:
             yield corpus
 
 
-def ask_all(corpus: Corpus, labels: Sequence[dict[str, Any]], options: AskOptions) -> list[Asked]:
-    return [Asked(label, corpus.ask(label["question"], options=options)) for label in labels]
+def ask_all(corpus: Corpus, labels: Sequence[tuple[dict[str, Any], str]], options: AskOptions) -> list[Asked]:
+    return [Asked(label, part, corpus.ask(label["question"], options=options)) for label, part in labels]
 
 
 def share(part: int, whole: int) -> str:
@@ -128,6 +144,7 @@ def threshold_curve(asked: Sequence[Asked], name: str) -> Table:
 
 def fitted(corpus: Corpus, asked: Sequence[Asked], penalty: float = 5.0) -> Table:
     """Fit the logistic model of the chance on the calibration half, by Newton's method with an L2 penalty."""
+    asked = [each for each in asked if each.part != "fresh"]
     rows = []
     for each in asked:
         question = each.label["question"]
@@ -136,7 +153,7 @@ def fitted(corpus: Corpus, asked: Sequence[Asked], penalty: float = 5.0) -> Tabl
         best = best_sentences(question, reading_order(hits[:EXTRACT_PASSAGES]), corpus._nodes)
         rows.append((fits.shared, best.nearest or 0.0, float(bool(fits.missing))))
     labels = np.array([each.answerable for each in asked], float)
-    held_out = np.array([each.held_out for each in asked])
+    held_out = np.array([each.part == "held out" for each in asked])
     values = np.array(rows)
     mean, spread = values[~held_out].mean(0), values[~held_out].std(0) + 1e-9
     known = np.c_[(values - mean) / spread, np.ones(len(values))]
@@ -191,14 +208,10 @@ def macro_f1(said: Any, labels: Any) -> float:
 
 
 def summary(asked: Sequence[Asked]) -> Table:
-    halves = {
-        "calibration": [each for each in asked if not each.held_out],
-        "held out": [each for each in asked if each.held_out],
-        "all": asked,
-    }
-    found = {name: figures(half) for name, half in halves.items() if half}
+    parts = {part: [each for each in asked if each.part == part] for part in PARTS}
+    found = {part: figures(those) for part, those in parts.items() if those}
     table = Table("measure", *found, title="Answers")
-    for measure in found["all"]:
+    for measure in next(iter(found.values())):
         table.add_row(measure, *(each[measure] for each in found.values()))
     return table
 
@@ -250,14 +263,11 @@ def main() -> None:
     parser.add_argument("--questions", type=int, help="so many of each kind only")
     arguments = parser.parse_args()
     console = Console()
-    labels = (
-        lines("questions.jsonl")[: arguments.questions] + lines("unanswerable.jsonl")[: arguments.questions]
-    )
     with corpus_of(arguments) as corpus:
-        asked = ask_all(corpus, labels, AskOptions(drafts=arguments.drafts))
+        asked = ask_all(corpus, labelled(arguments.questions), AskOptions(drafts=arguments.drafts))
         console.print(summary(asked))
-        for name, held_out in (("calibration half", False), ("held-out half", True)):
-            console.print(threshold_curve([each for each in asked if each.held_out == held_out], name))
+        for part in PARTS[:2]:
+            console.print(threshold_curve([each for each in asked if each.part == part], f"{part} half"))
         if arguments.fit:
             console.print(fitted(corpus, asked))
         console.print(claim_curve(corpus))

@@ -12,9 +12,16 @@ import pytest
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 FILES = sorted(SAMPLES.glob("*.pdf"))
-QUESTIONS: list[dict[str, Any]] = [
-    json.loads(line) for line in (SAMPLES / "questions.jsonl").read_text(encoding="utf-8").splitlines()
-]
+
+
+def labels(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (SAMPLES / name).read_text(encoding="utf-8").splitlines()]
+
+
+QUESTIONS = labels("questions.jsonl")
+UNANSWERABLE = labels("unanswerable.jsonl")
+FRESH = [label for label in labels("fresh.jsonl") if "answer" in label]
+FRESH_UNANSWERABLE = [label for label in labels("fresh.jsonl") if "answer" not in label]
 PAGES = {
     "agpl-3.pdf": 15,
     "bicycle-gears.pdf": 5,
@@ -34,12 +41,16 @@ PAGES = {
 }
 
 
-def plain(text: str) -> str:
-    """Ligatures apart, hyphens at line ends joined, white space and case gone."""
+def spaced(text: str) -> str:
+    """Ligatures apart, hyphens at line ends joined, case gone, white space single."""
     text = unicodedata.normalize("NFKC", text)
     text = re.sub(r"[-\u00ad\u2010]\n", "", text)
-    text = text.replace("’", "'")
-    return re.sub(r"\s+", "", text).casefold()
+    return " ".join(text.replace("’", "'").split()).casefold()
+
+
+def plain(text: str) -> str:
+    """The same without white space."""
+    return spaced(text).replace(" ", "")
 
 
 def readable(page: pymupdf.Page) -> str:
@@ -92,7 +103,7 @@ def test_the_kinds_that_the_readme_promises_are_there() -> None:
         assert len(list(invoice[1].widgets())) == 6
 
 
-@pytest.mark.parametrize("question", QUESTIONS, ids=lambda q: q["question"][:60])
+@pytest.mark.parametrize("question", QUESTIONS + FRESH, ids=lambda q: q["question"][:60])
 def test_the_answer_stands_on_the_pages_of_the_label(question: dict[str, Any]) -> None:
     assert set(question) - {"ocr"} == {"question", "answer", "file", "pages", "language", "kind"}
     assert question["pages"]
@@ -107,7 +118,7 @@ def test_the_answer_stands_on_the_pages_of_the_label(question: dict[str, Any]) -
 
 def test_the_answer_of_a_scan_stands_in_its_source() -> None:
     source = plain((SAMPLES / "make" / "texts" / "scan-log.md").read_text(encoding="utf-8"))
-    scanned = [question for question in QUESTIONS if question.get("ocr")]
+    scanned = [question for question in QUESTIONS + FRESH if question.get("ocr")]
     assert scanned
     for question in scanned:
         assert question["file"] == "lamp-scan.pdf"
@@ -123,6 +134,34 @@ def test_the_set_is_large_and_mixed_enough() -> None:
     assert kinds["paraphrase"] >= 30
     assert kinds["table"] >= 8
     assert kinds["fact"] >= 15
+
+
+def test_the_fresh_questions_are_many_mixed_and_not_the_old_ones() -> None:
+    assert len(FRESH) >= 60
+    assert {question["file"] for question in FRESH} == set(PAGES)
+    kinds = Counter(question["kind"] for question in FRESH)
+    assert kinds["paraphrase"] >= 30
+    assert kinds["table"] >= 8
+    assert len(FRESH_UNANSWERABLE) >= 60
+    kinds = Counter(question["kind"] for question in FRESH_UNANSWERABLE)
+    assert set(kinds) == {"attribute", "year", "entity", "premise", "follow-up", "off-topic"}
+    assert min(kinds.values()) >= 10
+    every = [each["question"] for each in QUESTIONS + UNANSWERABLE + FRESH + FRESH_UNANSWERABLE]
+    assert len({plain(question) for question in every}) == len(every)
+
+
+def test_the_documents_lack_the_words_of_answers_to_unanswerable_questions() -> None:
+    texts: dict[str, str] = {}
+    for path in FILES:
+        with pymupdf.open(path) as document:
+            texts[path.stem] = spaced("\n".join(readable(page) for page in document))
+    texts["lamp-scan"] = spaced((SAMPLES / "make" / "texts" / "scan-log.md").read_text(encoding="utf-8"))
+    for question in FRESH_UNANSWERABLE:
+        assert set(question) == {"question", "kind", "topic", "language", "absent"}
+        assert question["absent"]
+        where = texts.values() if question["topic"] == "none" else [texts[question["topic"]]]
+        for word in question["absent"]:
+            assert not any(spaced(word) in text for text in where), (question["question"], word)
 
 
 def test_making_them_again_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
