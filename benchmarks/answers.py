@@ -150,7 +150,7 @@ def fitted(corpus: Corpus, asked: Sequence[Asked], penalty: float = 5.0) -> Tabl
         question = each.label["question"]
         hits = corpus.search(question, limit=PASSAGES)
         fits = strength(question, hits, corpus.model)
-        best = best_sentences(question, reading_order(hits[:EXTRACT_PASSAGES]), corpus._nodes)
+        best = best_sentences(question, reading_order(hits[:EXTRACT_PASSAGES]), corpus._open.nodes)
         rows.append((fits.shared, best.nearest or 0.0, float(bool(fits.missing))))
     labels = np.array([each.answerable for each in asked], float)
     held_out = np.array([each.part == "held out" for each in asked])
@@ -189,7 +189,7 @@ def claim_curve(corpus: Corpus) -> Table:
         "threshold", "words", "words and embeddings", title="Claims without a judge model, macro-F1"
     )
     scores = []
-    for nodes in (None, corpus._nodes):
+    for nodes in (None, corpus._open.nodes):
         scores.append(
             np.array([support_of_claim(each["sentence"], each["quote"], nodes) or 0.0 for each in claims])
         )

@@ -148,7 +148,7 @@ async def measure_async(
             break
         size = larger
     # One step more in flight costs a saturated node nothing and covers the way there and back. And the best of
-    # several noisy figures is too high: measure it anew.
+    # several noisy figures is too high: measure it again.
     in_flight = min(2 * in_flight, IN_FLIGHT[-1])
     return Saturated(await _trial(target, size, in_flight, seconds), size, in_flight)
 

@@ -54,7 +54,7 @@ async def connections() -> Table:
             for _ in range(REQUESTS // many):
                 await asyncio.gather(*(client.embed(texts, timeout=TIMEOUT) for _ in range(many)))
 
-    async def anew(node: Node) -> None:
+    async def new_client(node: Node) -> None:
         for _ in range(REQUESTS):
             async with httpx.AsyncClient() as each:
                 await each.post(f"{node.url}/api/embed", json=body)
@@ -62,7 +62,7 @@ async def connections() -> Table:
     ways: dict[str, Callable[[Node], Awaitable[None]]] = {
         "ours, one after the other": lambda node: in_flight(node, 1),
         "ours, four in flight": lambda node: in_flight(node, 4),
-        "a new client for each request": anew,
+        "a new client for each request": new_client,
     }
     with Node(dimension=16, pool=8) as node:
         opened = 0

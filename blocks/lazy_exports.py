@@ -16,6 +16,9 @@ from typing import Any
 def lazy_exports(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the `__getattr__` and `__dir__` of a package, see PEP 562.
 
+    Where the package has no `__all__` of its own, it has all these names in it. The public packages write theirs
+    down, because type checkers of other projects read it there.
+
     Args:
         package: Full name of the package.
         file: Its `__init__.py`. Its block `if TYPE_CHECKING:` says which module has which name.
@@ -29,6 +32,8 @@ def lazy_exports(package: str, file: str) -> tuple[Callable[[str], Any], Callabl
                 where |= {alias.name: str(each.module) for alias in each.names}
 
     def load(name: str) -> Any:
+        if name == "__all__":
+            return sorted(where)
         if name not in where:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         if where[name] == package:

@@ -107,7 +107,7 @@ def re_embed(
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:
-    """Embed all documents of a table anew, beside it, and swap them in when all are there."""
+    """Embed all documents of a table again, beside it, and swap them in when all are there."""
 
     def run() -> int:
         from dataclasses import asdict

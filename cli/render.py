@@ -105,7 +105,7 @@ def undo(what: Undo) -> RenderableType:
 def re_embedding(what: ReEmbedPreview, cost: ReEmbedCost) -> RenderableType:
     """What re-embedding would do, and what it would cost."""
     return Group(
-        line(f"Re-embedding would embed all of {what.table} anew", "bold"),
+        line(f"Re-embedding would embed all of {what.table} again", "bold"),
         line(
             f"{what.documents} documents of {len(what.sources)} sources are read again: {what.chunks} chunks, "
             f"{what.tokens} tokens."

@@ -48,9 +48,8 @@ from prefect_ollama.tasks.chunking import ChunkOptions
 from prefect_ollama.tasks.embedding import Embedding, choose_counter, running_nodes
 from prefect_ollama.tasks.maintain import maintain_store
 from prefect_ollama.tasks.monitoring import serve_metrics, watch_run
-from prefect_ollama.tasks.parse import ChunkingPlan
 from prefect_ollama.tasks.parsing import ParseOptions
-from prefect_ollama.tasks.planning import source_display_name
+from prefect_ollama.tasks.planning import ChunkingPlan, source_display_name
 from prefect_ollama.tasks.prefect_state import Opaque, keep_home_private, run_logger, sign_flow_run
 from prefect_ollama.tasks.recover import needs_recovery, recover_store
 from prefect_ollama.tasks.reporting import IngestReport, report_markdown, run_chart

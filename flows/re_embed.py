@@ -1,4 +1,4 @@
-"""Embed all documents of a table anew: with another model, prompt or chunker."""
+"""Embed all documents of a table again: with another model, prompt or chunker."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def preview_re_embed(table: LanceTable | str | None = None) -> ReEmbedPreview:
 @flow(
     name="re-embed",
     flow_run_name=unless_named(lambda given: f"re-embed {table_display_name(given['table'])}"),
-    description="Embed all documents of a LanceDB table anew, and swap them in when all are there.",
+    description="Embed all documents of a LanceDB table again, and swap them in when all are there.",
 )
 def re_embed(
     table: TableParameter = None,
@@ -103,7 +103,7 @@ def re_embed(
     chunking: ChunkingParameter = DEFAULT_CHUNKING,
     exclude: ExcludeParameter = [],  # noqa: B006  # pydantic copies it, and the form shows it as it stands
 ) -> Run:
-    """Embed all documents of a table anew, with another model, prompt or chunker.
+    """Embed all documents of a table again, with another model, prompt or chunker.
 
     Where no model is named it is the table's own: so a table is repaired whose nodes give other vectors now, as after
     an update of Ollama. The log shows the cost before the work begins (`re_embed_cost` shows it alone).
@@ -185,7 +185,7 @@ def re_embed_cost(
 @flow(
     name="re-embed-cost",
     flow_run_name=unless_named(lambda given: f"cost of {table_display_name(given['table'])}"),
-    description="Show what it costs to embed a LanceDB table anew: texts, time, and what is in the cache.",
+    description="Show what it costs to embed a LanceDB table again: texts, time, and what is in the cache.",
 )
 def _estimate(
     table: TableParameter = None, cluster: NodesParameter = None, model: ModelParameter = None

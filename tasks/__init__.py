@@ -6,6 +6,7 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from prefect_ollama.tasks import (
+        answer,
         discover,
         embed,
         maintain,
@@ -15,27 +16,12 @@ if TYPE_CHECKING:
         query,
         re_embed_cost,
         recover,
+        research,
+        research_report,
         scan,
         store,
         tune,
         verify_nodes,
     )
-
-__all__ = [
-    "discover",
-    "embed",
-    "maintain",
-    "node_status",
-    "parse",
-    "publish",
-    "query",
-    "re_embed_cost",
-    "recover",
-    "scan",
-    "store",
-    "tune",
-    "verify_nodes",
-]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

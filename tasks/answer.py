@@ -9,7 +9,6 @@ from typing import Final
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 
 from prefect_ollama.blocks.documents import CheckedAnswer, Hit, Quote
 from prefect_ollama.blocks.printable import escape_markdown
@@ -21,11 +20,11 @@ from prefect_ollama.tasks.answering import (
     judge_drafts,
     write_drafts,
 )
-from prefect_ollama.tasks.prefect_state import Opaque
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
 from prefect_ollama.tasks.query import SHOWN_DPI, SHOWN_PAGES
 from prefect_ollama.tasks.searching import MarkedPage, QuoteDrawer
 
-# Key of the artifact.
+# Key of the artifact, one for all answers, so that Prefect's page of artifacts shows the last one with its history.
 ARTIFACT: Final = "answer"
 
 NOT_IN_DOCUMENTS: Final = "Not in the documents."
@@ -33,12 +32,7 @@ NOT_IN_DOCUMENTS: Final = "Not in the documents."
 NO_PAGES: Final[Mapping[Quote, Sequence[MarkedPage]]] = MappingProxyType({})
 
 
-@task(
-    name="write drafts",
-    task_run_name="write {options.drafts} drafts",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@task(name="write drafts", task_run_name="write {options.drafts} drafts", **UNCACHED)
 def write_answer(
     question: str, hits: Opaque[Sequence[Hit]], nodes: Opaque[AnswerNodes], options: AskOptions
 ) -> Opaque[Drafts]:
@@ -52,7 +46,7 @@ def write_answer(
     return Opaque(write_drafts(question, hits.content, nodes.content.chat, options))
 
 
-@task(name="judge drafts", task_run_name="judge the drafts", cache_policy=NO_CACHE, persist_result=False)
+@task(name="judge drafts", task_run_name="judge the drafts", **UNCACHED)
 def judge_answer(
     question: str, drafts: Opaque[Drafts], nodes: Opaque[AnswerNodes], model: str
 ) -> Opaque[Judged]:
@@ -64,12 +58,7 @@ def judge_answer(
     return Opaque(judge_drafts(question, drafts.content, nodes.content, model))
 
 
-@task(
-    name="draw quotes",
-    task_run_name="draw the pages of the quotes",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@task(name="draw quotes", task_run_name="draw the pages of the quotes", **UNCACHED)
 def draw_quotes(answer: Opaque[CheckedAnswer]) -> Opaque[dict[Quote, list[MarkedPage]]]:
     """Draw the pages of an answer's quotes, the words marked; the first `SHOWN_PAGES` of them.
 
@@ -78,6 +67,7 @@ def draw_quotes(answer: Opaque[CheckedAnswer]) -> Opaque[dict[Quote, list[Marked
     """
     drawn: dict[Quote, list[MarkedPage]] = {}
     with QuoteDrawer(dpi=SHOWN_DPI) as drawer:
+        # In the order of the answer, so that its first sentences have their pictures.
         for quote in answer.content.quotes():
             room = SHOWN_PAGES - sum(len(pages) for pages in drawn.values())
             if room > 0:
@@ -85,7 +75,7 @@ def draw_quotes(answer: Opaque[CheckedAnswer]) -> Opaque[dict[Quote, list[Marked
     return Opaque(drawn)
 
 
-@task(name="show answer", task_run_name="show the answer", cache_policy=NO_CACHE, persist_result=False)
+@task(name="show answer", task_run_name="show the answer", **UNCACHED)
 def show_answer(answer: CheckedAnswer, pages: Opaque[Mapping[Quote, Sequence[MarkedPage]]]) -> None:
     """Show an answer with its quotes, and pictures of their pages, as an artifact of the run."""
     create_markdown_artifact(
@@ -116,6 +106,7 @@ def answer_markdown(answer: CheckedAnswer, pages: Mapping[Quote, Sequence[Marked
             if page.note:
                 parts.append(f"Page {page.page}: {escape_markdown(page.note)}")
             if page.png:
+                # In the text itself, so that it exists as long as the artifact, and loads nothing from elsewhere.
                 data = base64.b64encode(page.png).decode()
                 parts.append(f"![quote {number} on page {page.page}](data:image/png;base64,{data})")
     parts += [escape_markdown(note) for note in answer.notes]

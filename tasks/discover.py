@@ -7,17 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.utilities.asyncutils import run_coro_as_sync
 
 from prefect_ollama.blocks.nodes import NodeStatus, block_name, discover, free_name, host_name
 from prefect_ollama.blocks.saved_nodes import save_node, saved_nodes
-from prefect_ollama.tasks.prefect_state import Opaque, run_logger
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, run_logger
 
 
-@task(
-    name="scan networks", task_run_name="scan {count} addresses", cache_policy=NO_CACHE, persist_result=False
-)
+@task(name="scan networks", task_run_name="scan {count} addresses", **UNCACHED)
 def scan_networks(
     addresses: Opaque[list[str]], ports: Sequence[int], *, count: int, timeout: float
 ) -> tuple[NodeStatus, ...]:
@@ -37,6 +34,7 @@ def scan_networks(
         found = await discover(addresses.content, ports, timeout=timeout)
         return list(zip(found, await asyncio.gather(*(host_name(each.url) for each in found)), strict=True))
 
+    # Before the scan, which takes seconds or minutes, so that a server that does not answer is known at once.
     names = saved_nodes()
     by_url = {url: name for name, url in names.items()}
     taken = set(names)
@@ -51,7 +49,7 @@ def scan_networks(
     return tuple(nodes)
 
 
-@task(name="save nodes", task_run_name="save {count} nodes", cache_policy=NO_CACHE, persist_result=False)
+@task(name="save nodes", task_run_name="save {count} nodes", **UNCACHED)
 def save_nodes(nodes: Opaque[tuple[NodeStatus, ...]], *, count: int) -> tuple[NodeStatus, ...]:
     """Make a block of each node that has none. A name that was taken meanwhile gets a number.
 
@@ -65,6 +63,7 @@ def save_nodes(nodes: Opaque[tuple[NodeStatus, ...]], *, count: int) -> tuple[No
     done = []
     for node in nodes.content:
         name = node.name
+        # The server decides who gets a name, because another scan may save nodes at the same time.
         while not node.saved and not save_node(name, node.url):
             name = free_name(node.name, {*saved_nodes(), name})
         if not node.saved:

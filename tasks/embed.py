@@ -73,9 +73,6 @@ class BundlePolicy(CachePolicy):
 
     # Raise it when the same input gives another result, so that results of earlier versions are not used.
     version: int = 5
-    key_storage: Any = None
-    isolation_level: Any = None
-    lock_manager: Any = None
 
     def compute_key(
         self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
@@ -83,6 +80,7 @@ class BundlePolicy(CachePolicy):
         """Return the key of a task run, from its arguments; None to run it in any case."""
         chunked: ChunkedBundle = inputs["parsed"].content
         embedding: Embedding = inputs["embedding"].content
+        # Who wants no cache wants every text embedded in this run.
         if embedding.cache is None:
             return None
         digest = hashlib.blake2b(digest_size=32)
@@ -124,7 +122,9 @@ def _name() -> str:
     cache_policy=BundlePolicy(),
     cache_expiration=RESULTS_KEPT,
     persist_result=True,
+    # The vectors of all bundles would otherwise stay in memory until the run ends.
     cache_result_in_memory=False,
+    # The dispatcher has already tried every node. Zero and not the default, which a user's settings may raise.
     retries=0,
 )
 @runs_on("embed")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
 from prefect_ollama.blocks.lance import Maintenance, MaintenanceProcess, StoreSpec, maintain
 from prefect_ollama.blocks.printable import printable
-from prefect_ollama.tasks.prefect_state import Opaque, run_logger
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, run_logger
 
 
 def _name() -> str:
@@ -18,7 +17,7 @@ def _name() -> str:
     return printable(f"maintain {store.table}", longest=200)
 
 
-@task(name="maintain table", task_run_name=_name, cache_policy=NO_CACHE, persist_result=False)
+@task(name="maintain table", task_run_name=_name, **UNCACHED)
 def maintain_store(
     store: Opaque[StoreSpec],
     maintenance_process: Opaque[MaintenanceProcess] | None = None,

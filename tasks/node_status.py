@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.utilities.asyncutils import run_coro_as_sync
 
 from prefect_ollama.blocks.nodes import ChatCheck, ClusterSpec, NodeStatus, check_chat_models, check_nodes
-from prefect_ollama.tasks.prefect_state import Opaque
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
 
 
-@task(
-    name="read node status",
-    task_run_name="read the status of {count} nodes",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@task(name="read node status", task_run_name="read the status of {count} nodes", **UNCACHED)
 def read_node_status(cluster: Opaque[ClusterSpec], count: int) -> tuple[NodeStatus, ...]:
     """Ask every node what it has. One that can't be asked is a row with its cause.
 
@@ -27,12 +21,7 @@ def read_node_status(cluster: Opaque[ClusterSpec], count: int) -> tuple[NodeStat
     return statuses
 
 
-@task(
-    name="check chat models",
-    task_run_name="check the chat models of {count} nodes",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@task(name="check chat models", task_run_name="check the chat models of {count} nodes", **UNCACHED)
 def check_models_for_chat(cluster: Opaque[ClusterSpec], count: int) -> tuple[ChatCheck, ChatCheck | None]:
     """Ask every node whether it can chat with the cluster's chat model and judge model. Nothing is downloaded.
 

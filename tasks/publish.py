@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from prefect.assets import Asset, add_asset_metadata, materialize
-from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
 from prefect_ollama.blocks.documents import Run
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.tasks.monitoring import PREFIX, emit
-from prefect_ollama.tasks.prefect_state import table_asset
+from prefect_ollama.tasks.prefect_state import UNCACHED, table_asset
 
 
 def publish_run(store: Store, run: Run, sources: Sequence[Asset] = ()) -> None:
@@ -47,13 +46,7 @@ def publish_run(store: Store, run: Run, sources: Sequence[Asset] = ()) -> None:
     asset = table_asset(store.spec)
     # Made here and not as a decorator, because the key of the asset is known only now.
     publish = materialize(
-        asset,
-        by=PREFIX,
-        name="publish",
-        task_run_name=_name,
-        asset_deps=list(sources),
-        cache_policy=NO_CACHE,
-        persist_result=False,
+        asset, by=PREFIX, name="publish", task_run_name=_name, asset_deps=list(sources), **UNCACHED
     )(_publish)
     publish(asset.key, about)
     emit(

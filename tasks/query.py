@@ -10,7 +10,6 @@ from typing import Final
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 
 from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.blocks.errors import ClusterError
@@ -18,7 +17,7 @@ from prefect_ollama.blocks.lance import Mode, Store
 from prefect_ollama.blocks.nodes import ClusterSpec
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.tasks.dispatch import Dispatcher
-from prefect_ollama.tasks.prefect_state import Opaque
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
 from prefect_ollama.tasks.searching import Reranker, not_reordered, page_pictures, refuse_other_vectors
 
 # Pages in an artifact: each takes some 100 KB in Prefect's database.
@@ -26,11 +25,11 @@ SHOWN_PAGES: Final = 10
 
 # Dots per inch: less than for files, because Prefect keeps artifacts in its database.
 SHOWN_DPI: Final = 72
-# Key of the artifact.
+# Key of the artifact, one for all searches.
 PAGES: Final = "search-pages"
 
 
-@task(name="embed question", task_run_name="embed the question", cache_policy=NO_CACHE, persist_result=False)
+@task(name="embed question", task_run_name="embed the question", **UNCACHED)
 def embed_question(
     question: str, dispatcher: Opaque[Dispatcher], store: Opaque[Store]
 ) -> Opaque[list[float]]:
@@ -43,6 +42,7 @@ def embed_question(
     refuse_other_vectors(store.content, dispatcher.content)
     nodes = dispatcher.content
     embedded = nodes.embed([question], kind="query")
+    # There is one text, so there is one error at most.
     for error in embedded.failures.values():
         raise error
     return Opaque(embedded.vectors[0].tolist())
@@ -65,12 +65,7 @@ class SearchOptions:
     one_per_document: bool = False
 
 
-@task(
-    name="search table",
-    task_run_name="search {options.limit} passages, {options.mode}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@task(name="search table", task_run_name="search {options.limit} passages, {options.mode}", **UNCACHED)
 def search_table(
     store: Opaque[Store], vector: Opaque[list[float]] | None, question: str, options: SearchOptions
 ) -> list[Hit]:
@@ -81,12 +76,7 @@ def search_table(
     return store.content.search(query, text=question, **asdict(options))
 
 
-@task(
-    name="rerank passages",
-    task_run_name="rerank {count} passages",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@task(name="rerank passages", task_run_name="rerank {count} passages", **UNCACHED)
 def rerank_passages(
     reranker: Opaque[Reranker],
     question: str,
@@ -118,12 +108,7 @@ def rerank_passages(
     return best, note
 
 
-@task(
-    name="show pages",
-    task_run_name="show the pages of {count} passages",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@task(name="show pages", task_run_name="show the pages of {count} passages", **UNCACHED)
 def show_pages(question: str, hits: Opaque[Sequence[Hit]], count: int) -> None:
     """Draw the pages of passages, marked, into an artifact of the run; the first `SHOWN_PAGES` of them.
 

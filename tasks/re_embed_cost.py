@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from prefect_ollama.blocks.cache import CacheSpec, VectorSalt, shared_cache, vector_keys
 from prefect_ollama.blocks.documents import STORED
@@ -16,7 +15,7 @@ from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import VerifiedCluster
 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words, estimate_units
 from prefect_ollama.tasks.embedding import salt_of
-from prefect_ollama.tasks.prefect_state import Opaque
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
 
 # Texts that are embedded for each node to measure the rate; they are in the cache afterwards.
 SAMPLE_OF_NODE = 12
@@ -64,7 +63,7 @@ class ReEmbedCost:
         return f"Table {self.table}, {self.documents:,} documents: {self.work}"
 
 
-@task(name="estimate the cost", cache_policy=NO_CACHE, persist_result=False)
+@task(name="estimate the cost", **UNCACHED)
 def estimate_cost(store: Opaque[Store], verified: VerifiedCluster, cache: CacheSpec | None) -> ReEmbedCost:
     """Measure the nodes' rate on some of a table's texts, and count what they would have to embed.
 
@@ -131,11 +130,12 @@ def _there(cache: CacheSpec | None, keys: list[bytes], dimension: int) -> np.nda
         return np.zeros(len(keys), np.bool_)
     try:
         return shared_cache(cache).holds(keys, dimension)
-    except CacheError:
+    except CacheError:  # then nothing is reused, and the estimate is for all texts
         return np.zeros(len(keys), np.bool_)
 
 
 def _span(seconds: float) -> str:
+    # Two digits are all that an estimate has.
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

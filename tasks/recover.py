@@ -5,11 +5,10 @@ from __future__ import annotations
 import socket
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from prefect_ollama.blocks.documents import RUN_DONE, RUN_ROLLED_BACK, RUN_RUNNING, Run
 from prefect_ollama.blocks.lance import Store, alive
-from prefect_ollama.tasks.prefect_state import Opaque, run_logger, settle_interrupted
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, run_logger, settle_interrupted
 
 # Kind of the run, in the table's log, that cleans up after others.
 KIND = "recover"
@@ -23,7 +22,7 @@ def needs_recovery(store: Store) -> bool:
     )
 
 
-@task(name="recover", task_run_name="recover from the last run", cache_policy=NO_CACHE, persist_result=False)
+@task(name="recover", task_run_name="recover from the last run", **UNCACHED)
 def recover_store(store: Opaque[Store], run_id: str) -> None:
     """Mark documents that may be incomplete as stale, so that they are read again, and end runs without a process.
 
@@ -32,6 +31,7 @@ def recover_store(store: Opaque[Store], run_id: str) -> None:
         run_id: Name of this run in the table's log.
     """
     table = store.content
+    # A run of its own, so that the table's log shows what it marked.
     table.begin_run(run_id, "", kind=KIND)
     stale = table.reconcile()
     table.end_run(counts={"stale": len(stale)})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -28,8 +28,9 @@ from prefect_ollama.tasks.query import SearchOptions
 from prefect_ollama.tasks.researching import Cost, Done, Draft, Findings, Steps, central_sentences
 
 T = TypeVar("T")
+U = TypeVar("U")
 
-# Raise it when a step gives another result for the same input.
+# Raise it when a step gives another result for the same input, so that results of earlier versions are not used.
 VERSION: Final = 1
 
 
@@ -51,15 +52,18 @@ class Workplace:
     salt: str
     steps: Steps | None = None
 
+    @property
+    def chat_steps(self) -> Steps:
+        """The steps that ask chat models, where the caller knows that there are some."""
+        assert self.steps is not None
+        return self.steps
+
 
 @dataclass
 class StepPolicy(CachePolicy):
     """The result of a step is the same for the same input and `Workplace.salt`; `version` tells apart ours."""
 
     version: int = VERSION
-    key_storage: Any = None
-    isolation_level: Any = None
-    lock_manager: Any = None
 
     def compute_key(
         self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
@@ -76,17 +80,42 @@ class StepPolicy(CachePolicy):
                 if content.value is None:
                     return None
                 content = content.value
+            # The values of steps are frozen dataclasses, whose text names every field. The length divides the parts.
             data = f"{name} {content!r}".encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "big") + data)
         return f"{KEY}{task_ctx.task.name.replace(' ', '-')}-{self.version}-{digest.hexdigest()}"
 
 
+def _after(before: Done[T], step: Callable[[T], Done[U]]) -> Done[U]:
+    """Return the result of a step; the limit that ended the step before, where that one has no result."""
+    return Done(None, bound=before.bound) if before.value is None else step(before.value)
+
+
+def _noted(name: str, done: Done[T], note: Callable[[T], str]) -> Opaque[Done[T]]:
+    """Log what a step cost and gave, and return its result to Prefect."""
+    if done.value is None:
+        run_logger().info("%s: the limit of %s is reached.", name, done.bound)
+    else:
+        cost = done.cost
+        by = f" by {', '.join(cost.nodes)}" if cost.nodes else ""
+        tokens = cost.prompt_tokens + cost.answer_tokens
+        run_logger().info(
+            "%s%s: %s tokens, %.1f s. %s", name, by, f"{tokens:,}", cost.seconds, note(done.value)
+        )
+    return _kept(done)
+
+
 def _kept(done: Done[T]) -> Opaque[Done[T]]:
     """Return the result of a step to Prefect, which caches it only if it is whole."""
     transaction = get_transaction()
+    # Otherwise a node that was down for a moment would leave its gap in all later reports.
     if transaction is not None and not (done.whole and done.value is not None):
         transaction.write_on_commit = False
     return Opaque(done)
+
+
+def _count(found: Findings) -> str:
+    return f"{len(found.supported)} findings kept, {len(found.dropped)} dropped"
 
 
 _SETTINGS: Final[dict[str, Any]] = {
@@ -95,6 +124,7 @@ _SETTINGS: Final[dict[str, Any]] = {
     "cache_expiration": RESULTS_KEPT,
     "persist_result": True,
     "cache_result_in_memory": False,
+    # The dispatcher has already asked other nodes.
     "retries": 0,
 }
 
@@ -108,9 +138,7 @@ def split_question(
     Raises:
         ClusterError: No node works any more.
     """
-    steps = at.content.steps
-    assert steps is not None
-    done = steps.split(question, most)
+    done = at.content.chat_steps.split(question, most)
     for number, part in enumerate(done.value or (), 1):
         run_logger().info("Part %d: %s", number, part)
     return _kept(done)
@@ -150,13 +178,9 @@ def write_draft(
         ChatError: No node gave a draft that can be used.
         ClusterError: No node works any more.
     """
-    steps, hits = at.content.steps, passages.content
-    assert steps is not None
-    if hits.value is None:
-        return _kept(Done(None, bound=hits.bound))
-    done = steps.draft(question, hits.value, found=found)
-    _tell(name, done.cost, "" if done.value is None else done.value.note)
-    return _kept(done)
+    steps = at.content.chat_steps
+    done = _after(passages.content, lambda hits: steps.draft(question, hits, found=found))
+    return _noted(name, done, lambda draft: draft.note)
 
 
 @task(name="judge draft", **_SETTINGS)
@@ -168,13 +192,8 @@ def judge_draft(
     Raises:
         ClusterError: No node works any more.
     """
-    steps, given = at.content.steps, draft.content
-    assert steps is not None
-    if given.value is None:
-        return _kept(Done(None, bound=given.bound))
-    done = steps.judge(question, given.value)
-    _tell_findings(name, done)
-    return _kept(done)
+    steps = at.content.chat_steps
+    return _noted(name, _after(draft.content, lambda written: steps.judge(question, written)), _count)
 
 
 @task(name="refute findings", **_SETTINGS)
@@ -186,13 +205,7 @@ def refute_findings(
     Raises:
         ClusterError: No node works any more.
     """
-    steps, given = at.content.steps, findings.content
-    assert steps is not None
-    if given.value is None:
-        return _kept(Done(None, bound=given.bound))
-    done = steps.criticise(given.value)
-    _tell_findings(name, done)
-    return _kept(done)
+    return _noted(name, _after(findings.content, at.content.chat_steps.criticise), _count)
 
 
 @task(name="write synthesis", **_SETTINGS)
@@ -209,11 +222,8 @@ def write_synthesis(
         ChatError: No node gave a text that can be used.
         ClusterError: No node works any more.
     """
-    steps = at.content.steps
-    assert steps is not None
-    done = steps.synthesise(what, findings.content, passages.content)
-    _tell(name, done.cost, f"{len(done.value or ())} sentences")
-    return _kept(done)
+    done = at.content.chat_steps.synthesise(what, findings.content, passages.content)
+    return _noted(name, done, lambda written: f"{len(written)} sentences")
 
 
 @task(name="judge synthesis", **_SETTINGS)
@@ -228,14 +238,13 @@ def judge_synthesis(
     Raises:
         ClusterError: No node works any more.
     """
-    steps, given = at.content.steps, sentences.content
-    assert steps is not None
-    if given.value is None:
-        return _kept(Done(None, bound=given.bound))
-    done = steps.judge_synthesis(given.value, passages.content)
-    kept = sum(each.supported for each in done.value or ())
-    _tell(name, done.cost, f"{kept} of {len(given.value)} sentences supported")
-    return _kept(done)
+    steps = at.content.chat_steps
+    done = _after(sentences.content, lambda written: steps.judge_synthesis(written, passages.content))
+    return _noted(
+        name,
+        done,
+        lambda judged: f"{sum(each.supported for each in judged)} of {len(judged)} sentences supported",
+    )
 
 
 @task(name="choose sentences", **_SETTINGS)
@@ -269,17 +278,3 @@ def choose_central_sentences(
     passages = tuple(hit for document in documents.content for hit in document)
     found = central_sentences(documents.content, passages, nodes, most)
     return _kept(Done(found, Cost(time.monotonic() - started)))
-
-
-def _tell(name: str, cost: Cost, note: str) -> None:
-    by = f" by {', '.join(cost.nodes)}" if cost.nodes else ""
-    tokens = cost.prompt_tokens + cost.answer_tokens
-    run_logger().info("%s%s: %s tokens, %.1f s. %s", name, by, f"{tokens:,}", cost.seconds, note)
-
-
-def _tell_findings(name: str, done: Done[Findings]) -> None:
-    if done.value is None:
-        run_logger().info("%s: the limit of %s is reached.", name, done.bound)
-    else:
-        kept, gone = len(done.value.supported), len(done.value.dropped)
-        _tell(name, done.cost, f"{kept} findings kept, {gone} dropped")

@@ -8,30 +8,25 @@ from typing import Final
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 
 from prefect_ollama.blocks.documents import CheckedReport, CheckedSentence, Quote, ReportPart, ReportStep
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.tasks.answer import answer_markdown
+from prefect_ollama.tasks.prefect_state import UNCACHED
 from prefect_ollama.tasks.researching import write_file
 
-# Key of the artifact.
+# Key of the artifact, one for all reports.
 ARTIFACT: Final = "report"
 
 
-@task(name="show report", task_run_name="show the report", cache_policy=NO_CACHE, persist_result=False)
+@task(name="show report", task_run_name="show the report", **UNCACHED)
 def show_report(report: CheckedReport) -> None:
     """Show a report with its quotes and steps as an artifact of the run."""
     title = escape_markdown(report.answer.question)
     create_markdown_artifact(report_markdown(report), key=ARTIFACT, description=f"Report: {title}")
 
 
-@task(
-    name="write report",
-    task_run_name="write the report to a file",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@task(name="write report", task_run_name="write the report to a file", **UNCACHED)
 def write_report(report: CheckedReport, file: Path) -> None:
     """Write a report into a Markdown file, which is replaced as a whole.
 
@@ -75,6 +70,7 @@ def _steps(steps: Sequence[ReportStep]) -> str:
     rows = ["| step | node | model | seconds | tokens read | tokens written | note |"]
     rows.append("|---|---|---|---:|---:|---:|---|")
     for each in steps:
+        # A step from the cache cost nothing in this run, so its note is about that.
         note = "From the cache." if each.cached else each.note
         cells = (each.name, ", ".join(each.nodes), ", ".join(each.models), f"{each.seconds:.1f}")
         numbers = (f"{each.prompt_tokens:,}", f"{each.answer_tokens:,}")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
 from prefect_ollama.blocks.documents import Document
@@ -26,14 +25,14 @@ from prefect_ollama.tasks.planning import (
     source_name,
     unlisted,
 )
-from prefect_ollama.tasks.prefect_state import Opaque, run_logger
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, run_logger
 
 
 def _name() -> str:
     return printable(f"plan {source_display_name(task_run.parameters['source'])}", longest=200)
 
 
-@task(name="plan", task_run_name=_name, cache_policy=NO_CACHE, persist_result=False)
+@task(name="plan", task_run_name=_name, **UNCACHED)
 def plan_source(
     source: str | Sequence[str],
     store: Opaque[Store | None],
@@ -64,6 +63,7 @@ def plan_source(
     table = store.content
     # Only if the user allows it: a folder may be gone because its disk is not mounted.
     found = _vanished_source(source, table) if allow_empty and table is not None else None
+    # All sources and not only this one, because files may have moved from another, or be in both.
     rows = table.manifest() if table is not None else []
     try:
         found = found or find_files(source, exclude)
@@ -91,6 +91,7 @@ def _with_way_out(
     error: ConfigurationError, source: str | Sequence[str], rows: Sequence[Document]
 ) -> ConfigurationError:
     """Return the error of a missing source. If the table has documents of it, the remedy says how to remove them."""
+    # Something is there, so the error is another one, such as missing rights.
     if not isinstance(source, str) or Path(source).expanduser().exists():
         return error
     try:

@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
 from prefect_ollama.blocks.documents import Document, EmbeddedDocument
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.tasks.embed import EmbeddedBundle
-from prefect_ollama.tasks.prefect_state import Opaque
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
 
 # Chunks after which the writer commits. A commit of some thousand chunks costs little more than one of ten, and a
 # thousand small commits slow every reader.
@@ -73,7 +72,8 @@ class Writer:
         if documents:
             self._store.write(documents)
         if failed:
-            # A file that failed has no chunks in the table, even if an earlier version of it had some.
+            # A file that failed has no chunks in the table, even if an earlier version of it had some: answers from it
+            # would cite what the file does not say any more.
             self._store.remove([row.doc_id for row in failed])
             self._store.record(failed)
 
@@ -82,7 +82,7 @@ def _name() -> str:
     return f"store {task_run.parameters['chunks']} chunks"
 
 
-@task(name="store", task_run_name=_name, cache_policy=NO_CACHE, persist_result=False)
+@task(name="store", task_run_name=_name, **UNCACHED)
 def store_documents(commit: Opaque[Callable[[], None]], chunks: int) -> None:
     """Commit documents.
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.utilities.asyncutils import run_coro_as_sync
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.nodes import ModelSpec, NodeSpec, open_endpoint
 from prefect_ollama.blocks.saved_nodes import save_limits
-from prefect_ollama.tasks.prefect_state import Opaque, run_logger
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, run_logger
 from prefect_ollama.tasks.tuning import Load, Point, Tuning, search, texts_of
 
 # Different texts that are sent in turn, more than any node has in flight, so that no text is there twice at once.
 TEXTS = 1024
 
 
-@task(name="tune node", task_run_name="tune {name}", cache_policy=NO_CACHE, persist_result=False)
+@task(name="tune node", task_run_name="tune {name}", **UNCACHED)
 def tune_node(
     node: Opaque[NodeSpec],
     model: Opaque[ModelSpec],
@@ -50,6 +49,7 @@ def tune_node(
 
             async def measure(in_flight: int, texts: int, *, seconds: float) -> Point:
                 point = await load(in_flight, texts, seconds=seconds)
+                # Each one at once, because the search takes minutes and shows nothing else.
                 logger.info(
                     "%s: %d × %d texts in flight: %.1f texts/s, p95 %.2f s",
                     name,
@@ -66,7 +66,7 @@ def tune_node(
     return tuned
 
 
-@task(name="save limits", task_run_name="save limits of {name}", cache_policy=NO_CACHE, persist_result=False)
+@task(name="save limits", task_run_name="save limits of {name}", **UNCACHED)
 def save_tuning(node: Opaque[NodeSpec], *, name: str, in_flight: int | None, texts: int | None) -> str:
     """Save the measured limits in the node's block.
 
@@ -83,6 +83,7 @@ def save_tuning(node: Opaque[NodeSpec], *, name: str, in_flight: int | None, tex
     try:
         save_limits(node.content, max_in_flight=in_flight, max_request_texts=texts)
     except ConfigurationError as error:
+        # What was measured is worth minutes, so the report shows it with the reason, and the run does not fail.
         logger.warning("%s", error)
         return str(error)
     limits = {"requests at once": in_flight, "texts in a request": texts}

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from prefect_ollama.blocks.documents import Identity
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import ClusterSpec, VerifiedCluster
 from prefect_ollama.tasks.dispatch import Dispatcher
-from prefect_ollama.tasks.prefect_state import Opaque, run_logger
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, run_logger
 from prefect_ollama.tasks.searching import ROWS_COMPARED, compare_rows, other_vectors, verified
 
 
-@task(name="verify nodes", task_run_name="verify {count} nodes", cache_policy=NO_CACHE, persist_result=False)
+@task(name="verify nodes", task_run_name="verify {count} nodes", **UNCACHED)
 def verify_nodes(
     cluster: Opaque[ClusterSpec], count: int, table: Identity | None = None, *, quick: bool = False
 ) -> VerifiedCluster:
@@ -50,6 +49,7 @@ def identity_for(store: Store, wanted: Identity, proven: VerifiedCluster) -> Ide
     """
     found = store.identity
     known_as = replace(wanted, digest=found.digest, model=found.model)
+    # The fingerprint is exact and costs nothing; only tables of the first versions have none.
     if found.fingerprint is not None and found.fingerprint.comparable(proven.reference):
         return known_as if found.fingerprint == wanted.fingerprint else wanted
     # Nodes are not asked if the table cannot be opened in any case.

@@ -38,7 +38,7 @@ collect_ignore = [] if os.environ.get("PREFECT_OLLAMA_TEST_NODES") else ["test_r
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--pictures", action="store_true", help="make the screenshots in docs/images anew")
+    parser.addoption("--pictures", action="store_true", help="make the screenshots in docs/images again")
 
 
 @pytest.fixture(autouse=True)

@@ -106,7 +106,7 @@ def times_embedded(nodes: Iterable[Node], texts: Iterable[str]) -> list[int]:
 
 
 def reset(nodes: Iterable[Node]) -> None:
-    """Begin counting anew."""
+    """Begin to count from zero."""
     for node in nodes:
         node.reset()
 

@@ -1,7 +1,7 @@
 """Prefect's UI in a real browser, as somebody sees it who never opens this project's code.
 
 A server with its UI and the deployments of `deployments/`, served by one process; Debian's Chromium, driven by
-Playwright. `uv run pytest -m browser --pictures` makes the pictures in `docs/images/` anew.
+Playwright. `uv run pytest -m browser --pictures` makes the pictures in `docs/images/` again.
 """
 
 from __future__ import annotations

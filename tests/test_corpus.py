@@ -134,7 +134,7 @@ def test_nodes_with_other_vectors_are_refused(library: Library) -> None:
             with pytest.raises(TableError, match="its vectors are others"):
                 corpus.search("tide")
         library.node.control(weights="a")
-        assert corpus.search("tide")  # what failed is tried anew
+        assert corpus.search("tide")  # what failed is tried again
 
 
 def test_a_table_that_is_not_there_is_not_made(tmp_path: Path) -> None:

@@ -313,9 +313,9 @@ def test_a_text_is_embedded_once_for_all_files_tables_and_runs(
     ]
 
     shutil.rmtree(place)
-    anew = ingest(str(folder), trio, advanced=Advanced(use_cache=False))
+    again = ingest(str(folder), trio, advanced=Advanced(use_cache=False))
     assert min(times_embedded(trio, texts)) >= 1
-    assert anew.embedded + anew.reused == len(rows)
+    assert again.embedded + again.reused == len(rows)
 
 
 def test_prefect_keeps_no_result_of_what_is_stored(
@@ -698,7 +698,7 @@ def test_hosts_that_share_a_storage_take_each_others_results(
 
 
 @pytest.mark.slow
-def test_a_kept_result_that_cannot_be_read_is_made_anew(
+def test_a_kept_result_that_cannot_be_read_is_made_again(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another run that stored the same bundle may delete its result after this run has found it there."""

@@ -30,7 +30,7 @@ from prefect_ollama.tasks.parsing import (
 )
 from prefect_ollama.tasks.parsing.pdf import PDF
 from prefect_ollama.tasks.parsing.sandbox import codec, protocol
-from prefect_ollama.tasks.planning import Bundle, SourceFile
+from prefect_ollama.tasks.planning import Bundle, ChunkingPlan, SourceFile
 from prefect_ollama.tasks.prefect_state import Opaque
 from tests.text_format import TextFormat
 
@@ -188,7 +188,7 @@ def test_its_documents_are_chunked_like_any_other(tmp_path: Path, monkeypatch: p
     parsers = Parsers((PDF, TEXT))
     monkeypatch.setattr(parse, "_parsers", lambda: parsers)
     monkeypatch.setattr(parse, "_report_unconfined", lambda _: None)
-    plan = parse.ChunkingPlan(ParseOptions(), ChunkOptions())
+    plan = ChunkingPlan(ParseOptions(), ChunkOptions())
     bundle = Bundle(1, str(tmp_path), (file,))
     try:
         done = parse.parse_bundle.fn(Opaque(bundle), Opaque(plan)).content

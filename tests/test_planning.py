@@ -25,7 +25,7 @@ from prefect_ollama.tasks.planning import (
     hash_descriptor,
     make_plan,
 )
-from prefect_ollama.tasks.planning.source import document_id, readable
+from prefect_ollama.tasks.planning.path_names import document_id, readable
 
 
 def fill(folder: Path, *names: str) -> None:
@@ -438,7 +438,7 @@ class TestPlan:
         (tmp_path / "in" / "away.pdf").symlink_to(tmp_path / "outside.pdf")
         source = find_files(tmp_path / "in")
         plan = make_plan(source, stored(source))
-        assert plan.refused_anew == plan.refused == source.refused
+        assert plan.newly_refused == plan.refused == source.refused
         assert plan.bookkeeping
         plan = make_plan(source, [*stored(source), *source.refused])
         assert plan.refused == source.refused

@@ -155,7 +155,7 @@ def test_what_changes_a_table_is_an_asset_of_its_sources_and_an_event(
 
 
 @pytest.mark.slow  # two flow runs, one with Dask workers of its own
-def test_a_table_that_is_embedded_anew_is_told_of_once_it_is_swapped_in(
+def test_a_table_that_is_embedded_again_is_told_of_once_it_is_swapped_in(
     prefect_server: str, dask_workers: str, node: Node, tmp_path: Path
 ) -> None:
     place = tmp_path / "db"

@@ -171,7 +171,7 @@ def test_what_the_critic_does_not_confirm_is_dropped_and_listed(
 
 
 @pytest.mark.slow
-def test_another_table_or_model_or_option_is_asked_anew(
+def test_another_table_or_model_or_option_is_asked_again(
     prefect_server: str, pair: list[Node], place: LanceTable
 ) -> None:
     scripts(pair, draft_for(QUESTION, RECEDES), synthesis=[text_of(RECEDES["text"], 1)])

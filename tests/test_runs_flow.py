@@ -33,7 +33,7 @@ def rows(table: LanceTable) -> dict[str, set[str]]:
 
 
 @pytest.mark.slow  # four flow runs, each with Dask workers of its own
-def test_a_run_is_rolled_back_and_a_table_embedded_anew(tmp_path: Path) -> None:
+def test_a_run_is_rolled_back_and_a_table_embedded_again(tmp_path: Path) -> None:
     papers = tmp_path / "papers"
     papers.mkdir()
     pdf(papers / "a.pdf", "The harbour is quiet")

@@ -260,6 +260,6 @@ def test_a_run_whose_workers_die_shows_no_secret(
         report = flow(str(folder), configured(gang, secret), table, reading=reading)
     assert "worker processes died" in {file.path: file.reason for file in report.failed}["deadly.pdf"]
     assert {file.path: file.outcome for file in report.files}["open.pdf"] == "stored", (
-        "a worker that starts anew has the password"
+        "a worker that starts again has the password"
     )
     nowhere(secret, prefect_server, sent, home, place, caplog.text, report, reading)

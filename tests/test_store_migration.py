@@ -17,8 +17,8 @@ from prefect_ollama.blocks.lance import _migration as migration
 from prefect_ollama.blocks.lance import _schema as schema
 from prefect_ollama.blocks.lance.commits import connect
 from prefect_ollama.tasks.chunking import ChunkOptions
-from prefect_ollama.tasks.parse import ChunkingPlan
 from prefect_ollama.tasks.parsing import ParseOptions
+from prefect_ollama.tasks.planning import ChunkingPlan
 from tests.store_samples import IDENTITY, chunk_rows, embedded, undoable, vector_of
 
 DATA = Path(__file__).parent / "data"

@@ -1,4 +1,4 @@
-"""Embedding anew: built beside, swapped in by one commit, and back again if need be."""
+"""Embedding again: built beside, swapped in by one commit, and back again if need be."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def test_folding_comes_to_an_end(text: str) -> None:
         assert folded(unicodedata.normalize(form, text)) == once
 
 
-def test_an_index_with_other_options_is_made_anew(tmp_path: Path) -> None:
+def test_an_index_with_other_options_is_made_again(tmp_path: Path) -> None:
     from lancedb.index import FTS
 
     opened = Store.open(StoreSpec(str(tmp_path)), identity=IDENTITY, create=True)

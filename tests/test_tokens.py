@@ -22,8 +22,8 @@ from prefect_ollama.tasks.chunking import (
     gauge_texts,
     measured_rates,
 )
-from prefect_ollama.tasks.parse import MINILM, ChunkingPlan
 from prefect_ollama.tasks.parsing import Block, Box, Page, ParsedDocument, ParseOptions
+from prefect_ollama.tasks.planning import MINILM, ChunkingPlan
 from tests.nodes import Node, nodes, tokens
 from tests.waiting import all_nodes_awaited
 

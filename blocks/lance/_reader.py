@@ -141,7 +141,7 @@ class Reader:
 
     @property
     def version(self) -> str:
-        """Name of what the tables hold now. Another commit has another one, also after the table was made anew."""
+        """Name of what the tables hold now. Another commit has another one, also after the table was made again."""
         with self._explained():
             runs = self._log.all()
             last = runs[-1].run_id if runs else ""

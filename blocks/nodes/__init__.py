@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ChatMessage,
         ChatReply,
         ChatRequest,
+        json_object,
         json_request,
     )
     from prefect_ollama.blocks.nodes.chat_check import ChatCheck, check_chat_models
@@ -125,6 +126,7 @@ __all__ = [
     "full_name",
     "host_name",
     "join_verification",
+    "json_object",
     "json_request",
     "keep_local_direct",
     "least_cosine",

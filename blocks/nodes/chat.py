@@ -49,6 +49,17 @@ class ChatRequest:
         return sum(len(each.content.encode("utf-8", "surrogatepass")) for each in self.messages)
 
 
+def json_object(**properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON schema of an object that has all of these properties and no others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [*properties],
+        # Without this a model may add properties until its tokens are used up.
+        "additionalProperties": False,
+    }
+
+
 def json_request(
     instructions: str,
     content: Mapping[str, Any],

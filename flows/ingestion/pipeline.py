@@ -23,9 +23,9 @@ from prefect_ollama.flows.runner import Completions, IngestFuture
 from prefect_ollama.tasks.chunking import CHUNKER_VERSION
 from prefect_ollama.tasks.embed import EmbeddedBundle, embed_bundle
 from prefect_ollama.tasks.embedding import Embedding
-from prefect_ollama.tasks.parse import ChunkingPlan, parse_bundle
+from prefect_ollama.tasks.parse import parse_bundle
 from prefect_ollama.tasks.parsing import format_of
-from prefect_ollama.tasks.planning import Bundle, Bundles, SourceFile, document_id
+from prefect_ollama.tasks.planning import Bundle, Bundles, ChunkingPlan, SourceFile, document_id
 from prefect_ollama.tasks.prefect_state import Opaque, PersistedResults, without_kept_results
 from prefect_ollama.tasks.store import Writer
 

@@ -166,12 +166,12 @@ class IngestRun:
         if plan.moved:
             store.copy(dict(plan.moved))
         # A file that is refused now may have been a document before.
-        doomed = [row.doc_id for row in (*plan.removed, *plan.refused_anew)]
+        doomed = [row.doc_id for row in (*plan.removed, *plan.newly_refused)]
         if doomed:
             store.remove(doomed)
-        if plan.touched or plan.refused_anew:
-            store.record([*plan.touched, *plan.refused_anew])
-        self._failures.tell(plan.refused_anew)
+        if plan.touched or plan.newly_refused:
+            store.record([*plan.touched, *plan.newly_refused])
+        self._failures.tell(plan.newly_refused)
 
     def _efficiency(self) -> float | None:
         if self._worked is None:

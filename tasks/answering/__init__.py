@@ -29,44 +29,5 @@ if TYPE_CHECKING:
     )
     from prefect_ollama.tasks.answering.nodes import AnswerNodes, answering_nodes, with_models
     from prefect_ollama.tasks.answering.options import AskEvent, AskOptions, Listen, silent
-
-__all__ = [
-    "EXTRACT_PASSAGES",
-    "EXTRACT_THRESHOLD",
-    "NO_JUDGE",
-    "NO_JUDGEMENT",
-    "SUPPORT_THRESHOLD",
-    "VERBATIM",
-    "WEAK",
-    "AnswerNodes",
-    "AskEvent",
-    "AskOptions",
-    "Drafts",
-    "Extract",
-    "Judged",
-    "Listen",
-    "Reader",
-    "Strength",
-    "answer_question",
-    "answer_room",
-    "answering_nodes",
-    "best_sentences",
-    "choose",
-    "find_quote",
-    "fitting",
-    "judge_drafts",
-    "judge_sentences",
-    "normal",
-    "reading_order",
-    "sentence_places",
-    "silent",
-    "strength",
-    "support_of_claim",
-    "unsupported_facts",
-    "with_models",
-    "without_chat",
-    "write_drafts",
-]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -73,9 +73,11 @@ def _streamed(request: ChatRequest, chat: Chatting, listen: Listen) -> ChatAnswe
     for event in chat.stream(request):
         match event:
             case ChatRestarted():
+                # Another node writes the answer from its beginning, in other words.
                 text, told = "", 0
             case ChatText():
                 text += event.text
+                # Only a brace can end a sentence. Reading all of the text after each token would take quadratic time.
                 whole = complete_sentences(text) if "}" in event.text else []
                 for number, sentence in enumerate(whole[told:], told + 1):
                     listen(AskEvent("draft", sentence, number))
@@ -87,6 +89,7 @@ def _streamed(request: ChatRequest, chat: Chatting, listen: Listen) -> ChatAnswe
 
 def _all(requests: Sequence[ChatRequest], chat: Chatting) -> list[ChatAnswer]:
     found = chat.ask(requests, urgent=True)
+    # One usable draft is enough; the best of those that came is chosen.
     answers = [answer for answer in found.answers if answer is not None]
     if not answers:
         raise found.failures[min(found.failures)]

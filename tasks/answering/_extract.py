@@ -18,6 +18,7 @@ from prefect_ollama.tasks.dispatch import Dispatcher
 
 VERBATIM: Final = "verbatim"
 
+# Places that are shown at most. Nobody has checked them, so a reader must be able to look at them all.
 _SHOWN: Final = 4
 
 # How far below the best score another sentence may be to be shown beside it.
@@ -30,6 +31,7 @@ _SENTENCE_CHARACTERS: Final = 600
 # words of the question.
 _WITH_NEXT_CHARACTERS: Final = 400
 
+# Words from which a sentence may be shown; shorter ones are headings, labels and numbers of lists.
 _LEAST_WORDS: Final = 3
 
 # Weights of a score; the rest is for the words, and for the names and numbers that the question asks for. They were
@@ -171,6 +173,7 @@ def _scores(
         raise error
     embedded = nodes.embed(texts)
     vectors = np.array(embedded.vectors, np.float32)
+    # A sentence that no node can embed counts by its words alone.
     vectors[sorted(embedded.failures)] = 0.0
     own = vectors @ np.asarray(asked.vectors[0])
     around = _with_neighbours(places, vectors) @ np.asarray(asked.vectors[0])

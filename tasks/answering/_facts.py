@@ -17,6 +17,7 @@ from prefect_ollama.tasks.answering._words import FUNCTION_WORDS, folded
 _ADDRESS: Final = regex.compile(r"(?:https?://|www\.)\S+|[\w.+-]+@[\w-]+\.[\w.]+", regex.IGNORECASE)
 _NAME: Final = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}'’.&/_-]*")
 _SENTENCE_START: Final = regex.compile(r"(?:^|[.!?:;•]\s+|^[\s\"'“‘«(\[]+)$")
+# Frequent words of German. Some are words or parts of names elsewhere, such as "die" and "von", so one is not enough.
 _GERMAN: Final = frozenset(
     ("der", "die", "das", "und", "ist", "nicht", "ein", "eine", "mit", "auf", "fur", "von", "wird")
 )
@@ -97,6 +98,7 @@ def _missing_names(sentence: str, said: str, ordinary: Sequence[str]) -> Iterato
 def _is_ordinary(word: str, small: set[str]) -> bool:
     """Return whether the first word of a sentence is written small elsewhere, perhaps in another form."""
     plain = folded(word)
+    # English adverbs often begin a sentence, and the passages may not have them.
     if plain.endswith("ly") and len(plain) > 4:
         return True
     stem = regex.sub(r"(?:ing|ies|ed|es|s|e|y)$", "", plain)

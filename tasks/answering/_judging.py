@@ -15,7 +15,7 @@ import numpy as np
 import regex
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit, Quote
-from prefect_ollama.blocks.nodes import json_request
+from prefect_ollama.blocks.nodes import json_object, json_request
 from prefect_ollama.tasks.answering._facts import unsupported_facts
 from prefect_ollama.tasks.answering._words import contradicts, overlap
 from prefect_ollama.tasks.dispatch import ChatAnswer, Chatting, Dispatcher
@@ -31,12 +31,8 @@ NO_JUDGEMENT: Final = "The judge gave no answer."
 # 0.65, and 0.64 for word overlap alone.
 SUPPORT_THRESHOLD: Final = 0.75
 
-_JUDGE_SCHEMA: Final[dict[str, Any]] = {
-    "type": "object",
-    "properties": {"supported": {"type": "boolean"}},
-    "required": ["supported"],
-    "additionalProperties": False,
-}
+_JUDGE_SCHEMA: Final = json_object(supported={"type": "boolean"})
+# Tokens of a judgement, which has some ten, and of the thinking of a model before it.
 _JUDGE_TOKENS: Final = 64
 _JUDGE_THINKING_TOKENS: Final = 1024
 
@@ -50,6 +46,8 @@ does not count."""
 # A sentence that no document supports.
 _CONTROL: Final = "The committee of seven painters met on a frozen lake to tax the price of umbrellas."
 
+# Words of a quote that may talk to a model. A wrong match costs one more request, a missed one an unnoticed attack, so
+# common words such as `answer` and `true` are among them.
 _ADDRESSES_MODEL: Final = regex.compile(
     r"\b(?:ignor\w*|disregard\w*|instruct\w*|prompt\w*|assistant|system message|language model|chatbot|AI|GPT|LLM|"
     r"supported|answer|respond|reply|output|judge|true|yes|you must|you are|"
@@ -80,6 +78,7 @@ def pairs_of(checked: Sequence[CheckedSentence]) -> list[_Pair]:
     for place, sentence in enumerate(checked):
         if sentence.reason:
             continue
+        # Each by itself, so that a quote that proves nothing is not shown beside one that does.
         each = [(number,) for number in range(len(sentence.quotes))]
         together = [tuple(range(len(sentence.quotes)))] if len(sentence.quotes) > 1 else []
         pairs += [_Pair(place, quotes) for quotes in (*each, *together)]

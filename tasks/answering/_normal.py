@@ -21,6 +21,7 @@ _SIGNS: Final = str.maketrans(
 )
 
 _CLUSTER = regex.compile(r"\X")
+# Scripts without spaces between words, in which a quote may begin and end between any two signs.
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 _SEEN_SOFT_HYPHEN = regex.compile(r"\u00ad(?=\s)")
 

@@ -66,9 +66,8 @@ def dates_in(text: str) -> tuple[str, list[tuple[str, Date]]]:
     found: list[tuple[str, Date]] = []
     plain = plain_letters(text)
     lower = plain.lower()
-    if len(lower) != len(
-        plain
-    ):  # a few letters become two; then places in the one are not those in the other
+    # A few letters become two in small letters; then places in the one text are not those in the other.
+    if len(lower) != len(plain):
         lower = plain
     for pattern in _DATES:
         for match in list(pattern.finditer(lower)):
@@ -79,6 +78,7 @@ def dates_in(text: str) -> tuple[str, list[tuple[str, Date]]]:
                 continue
             year = int(parts["y"]) if parts.get("y") else None
             start, end = match.span()
+            # Blanks in its place, so that no later pattern reads a part of the date as another date or number.
             found.append((plain[start:end], (year, month, day)))
             lower = lower[:start] + " " * (end - start) + lower[end:]
             plain = plain[:start] + " " * (end - start) + plain[end:]

@@ -67,6 +67,7 @@ class Reader:
             found.append(Quote.of(self._passages, number, *place, context_of(text, *place)))
         return tuple(dict.fromkeys(found)), wrong
 
+    # Kept, because all quotes of all drafts are looked up in the same few passages.
     def _normal_of(self, number: int) -> Normal:
         if number not in self._normal:
             self._normal[number] = normal(self._passages[number - 1].text)

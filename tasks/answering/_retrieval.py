@@ -15,6 +15,7 @@ from prefect_ollama.tasks.answering._words import content_words
 # The embedding model for which the thresholds were measured; others give other cosines.
 MEASURED_MODEL: Final = "all-minilm"
 
+# Weight of the best cosine in a strength; the rest is for the question's words.
 COSINE_WEIGHT: Final = 0.6
 
 # Least chance at which sentences of the documents are shown without a chat model. `python -m benchmarks.answers` prints

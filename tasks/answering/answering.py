@@ -148,6 +148,7 @@ def judge_drafts(
     """
     reader = Reader(question, drafts.passages)
     read = [reader.read(value) for value in drafts.values]
+    # All drafts in one call, so that no node waits for the end of another draft's judging.
     flat = [sentence for draft in read for sentence in draft]
     flat, judged_by, answers = judge_sentences(flat, drafts.passages, nodes, model, listen)
     judged, at = [], 0
@@ -207,6 +208,7 @@ def choose(
         options: How to answer.
     """
     assert nodes.chat is not None
+    # The first draft wins a tie: it is written at temperature 0.
     number = max(range(len(judged.drafts)), key=lambda each: _verified_content(judged.drafts[each]))
     best = judged.drafts[number]
     supported = tuple(each for each in best if each.supported)

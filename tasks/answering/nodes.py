@@ -19,7 +19,7 @@ from prefect_ollama.blocks.nodes import (
 )
 from prefect_ollama.blocks.setting_files import prefect_home
 from prefect_ollama.tasks.dispatch import ChatDispatcher, Chatting, Dispatcher
-from prefect_ollama.tasks.prefect_state import run_logger
+from prefect_ollama.tasks.prefect_state import download_log, run_logger
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,7 @@ def answering_nodes(spec: ClusterSpec, embed: Dispatcher) -> Iterator[AnswerNode
                 verified = _verified(replace(spec, chat=spec.judge, other_chats=()))
                 judge = opened.enter_context(ChatDispatcher(verified, shared, beside=embed))
             except ClusterError as error:
+                # An answer without a judge model is better than none: words judge it, and the answer says so.
                 run_logger().warning("%s", error)
                 notes.append(f"No node can judge with {spec.judge.name!r}.")
         yield AnswerNodes(embed, chat, judge, tuple(notes))
@@ -108,12 +109,7 @@ def answering_nodes(spec: ClusterSpec, embed: Dispatcher) -> Iterator[AnswerNode
 
 def _verified(spec: ClusterSpec) -> VerifiedChat:
     logger = run_logger()
-
-    def pulling(node: str, what: str, done: int, total: int) -> None:
-        share = f" {100 * done // total} %" if total else ""
-        logger.info("Node %r: %s%s", node, what, share)
-
-    found = blocking(verify_chat(spec, progress=pulling))
+    found = blocking(verify_chat(spec, progress=download_log()))
     for error in found.left_out.values():
         logger.warning("Only embeds: %s", error)
     logger.info(

@@ -8,6 +8,7 @@ from typing import Final
 
 from prefect_ollama.blocks.errors import ConfigurationError
 
+# Bounds against slips of the keyboard: each draft, and each long prompt, keeps a node busy.
 MOST_PASSAGES: Final = 100
 MOST_DRAFTS: Final = 8
 

@@ -8,8 +8,5 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.embedding.start_nodes import running_nodes
     from prefect_ollama.tasks.embedding.token_counter import choose_counter
     from prefect_ollama.tasks.embedding.vectors import Embedding, KnownVectors, salt_of
-
-__all__ = ["Embedding", "KnownVectors", "choose_counter", "running_nodes", "salt_of"]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

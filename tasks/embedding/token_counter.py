@@ -12,7 +12,7 @@ from prefect_ollama.blocks.documents import Identity
 from prefect_ollama.blocks.errors import ModelFilesError
 from prefect_ollama.blocks.nodes import VerifiedCluster, counted_tokens, full_name
 from prefect_ollama.tasks.chunking import estimate_tokens, gauge_texts, measured_rates
-from prefect_ollama.tasks.parse import MINILM, ChunkingPlan
+from prefect_ollama.tasks.planning import MINILM, ChunkingPlan
 from prefect_ollama.tasks.prefect_state import run_logger
 
 

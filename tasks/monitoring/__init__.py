@@ -19,33 +19,5 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.monitoring.stats_topic import publishing_stats
     from prefect_ollama.tasks.monitoring.timeline import Timeline
     from prefect_ollama.tasks.monitoring.wording import state
-
-__all__ = [
-    "PREFIX",
-    "Change",
-    "Completed",
-    "FailureEvents",
-    "LiveNodes",
-    "ModelMemory",
-    "NodeNow",
-    "Outages",
-    "Progress",
-    "ProgressState",
-    "RunMetrics",
-    "Snapshot",
-    "Timeline",
-    "efficiency",
-    "emit",
-    "observed_by",
-    "observer",
-    "process_name",
-    "publishing",
-    "publishing_stats",
-    "serve_metrics",
-    "settle_nodes",
-    "state",
-    "watch_run",
-]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, Final, Literal
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -80,10 +81,8 @@ def settle_nodes(
 def _down_before(nodes: Collection[str], client: SyncPrefectClient | None) -> set[str]:
     """Return the nodes that are down according to the feed; none if the server does not answer."""
     try:
-        if client is not None:
-            return _down(client, nodes)
-        with get_client(sync_client=True) as own:
-            return _down(own, nodes)
+        with get_client(sync_client=True) if client is None else nullcontext(client) as asked:
+            return _down(asked, nodes)
     except Exception as error:  # monitoring must not fail a run, whatever error the client raises
         _logger.debug("The event feed could not be asked: %r", error)
         return set()

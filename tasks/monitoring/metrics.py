@@ -8,7 +8,6 @@ are collected whether they are exposed or not (`metrics_endpoint`).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import Self
 
 from prometheus_client import Counter, Gauge, Summary
@@ -119,9 +118,5 @@ class RunMetrics:
     def _forget(self) -> None:
         for gauge in self._set:
             self._show(gauge, 0.0)
-        _remove(PROGRESS, self._sources)
-
-
-def _remove(gauge: Gauge, labels: Iterable[str]) -> None:
-    for label in labels:
-        gauge.remove(label)
+        for source in self._sources:
+            PROGRESS.remove(source)

@@ -26,13 +26,11 @@ class Change:
         node: Its name.
         down: Whether it went.
         reason: Why, as far as the node said.
-        seconds: How long it has failed, or worked again, by now.
     """
 
     node: str
     down: bool
     reason: str
-    seconds: float
 
 
 class Outages:
@@ -82,7 +80,7 @@ class Outages:
         else:
             return None
         del self._since[node]
-        return Change(node, fails, reason, lasted)
+        return Change(node, fails, reason)
 
     def _patience(self, node: str) -> float:
         return min(BACK_AFTER * 2.0 ** max(self._times.get(node, 0) - 1, 0), LONGEST_BACK_AFTER)

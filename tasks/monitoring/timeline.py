@@ -30,7 +30,7 @@ class Timeline:
     def add(self, node: str, begin: float, end: float, texts: float) -> None:
         """Note texts that a node embedded at some time between two moments; they are spread over it."""
         begin = max(min(begin, end - 1e-3), 0.0)
-        self._reach(end)
+        self.reach(end)
         first, last = int(begin / self.width), int(end / self.width)
         for column in range(first, last + 1):
             inside = min(end, (column + 1) * self.width) - max(begin, column * self.width)
@@ -38,12 +38,22 @@ class Timeline:
 
     def note_trouble(self, node: str, begin: float, end: float) -> None:
         """Note that a node did not work between two moments."""
-        self._reach(end)
+        self.reach(end)
         self._trouble[node].update(range(int(max(begin, 0.0) / self.width), int(end / self.width) + 1))
 
     def reach(self, end: float) -> None:
         """Note that this much time has passed."""
-        self._reach(end)
+        self.end = max(self.end, end)
+        # In steps of two, so that old columns can be joined without their single values.
+        while self.end / self.width > MOST_COLUMNS:
+            self.width *= 2
+            for name, texts in self._texts.items():
+                halved: defaultdict[int, float] = defaultdict(float)
+                for column, count in texts.items():
+                    halved[column // 2] += count
+                self._texts[name] = halved
+            for name, columns in self._trouble.items():
+                self._trouble[name] = {column // 2 for column in columns}
 
     @property
     def nodes(self) -> list[str]:
@@ -76,16 +86,3 @@ class Timeline:
                 begin = spans.pop()[0]
             spans.append((begin, end))
         return spans
-
-    def _reach(self, end: float) -> None:
-        self.end = max(self.end, end)
-        # In steps of two, so that old columns can be joined without their single values.
-        while self.end / self.width > MOST_COLUMNS:
-            self.width *= 2
-            for name, texts in self._texts.items():
-                halved: defaultdict[int, float] = defaultdict(float)
-                for column, count in texts.items():
-                    halved[column // 2] += count
-                self._texts[name] = halved
-            for name, columns in self._trouble.items():
-                self._trouble[name] = {column // 2 for column in columns}

@@ -6,42 +6,12 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from prefect_ollama.tasks.planning.bundle import Bundle, Bundles
+    from prefect_ollama.tasks.planning.chunking_plan import MINILM, ChunkingPlan
     from prefect_ollama.tasks.planning.forget import documents_named, file_of, location, notes_on
     from prefect_ollama.tasks.planning.list_file import kept_list, source_display_name, unlisted
     from prefect_ollama.tasks.planning.opening import LinkOnTheWay, NotRegular, hash_descriptor
+    from prefect_ollama.tasks.planning.path_names import LISTED, document_id, source_name
     from prefect_ollama.tasks.planning.plan import Plan, ReaderVersions, make_plan
-    from prefect_ollama.tasks.planning.source import (
-        LISTED,
-        Source,
-        SourceFile,
-        document_id,
-        find_files,
-        source_name,
-    )
-
-__all__ = [
-    "LISTED",
-    "Bundle",
-    "Bundles",
-    "LinkOnTheWay",
-    "NotRegular",
-    "Plan",
-    "ReaderVersions",
-    "Source",
-    "SourceFile",
-    "document_id",
-    "documents_named",
-    "file_of",
-    "find_files",
-    "hash_descriptor",
-    "kept_list",
-    "location",
-    "make_plan",
-    "notes_on",
-    "source_display_name",
-    "source_name",
-    "unlisted",
-]
-
-if not TYPE_CHECKING:
+    from prefect_ollama.tasks.planning.source import Source, SourceFile, find_files
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -18,7 +18,7 @@ FIRST_CHUNKS_A_BYTE = 1 / 512
 # Weight of the first estimate, as if it had been measured with this many bytes.
 FIRST_BYTES = 2**16
 
-# Files in a bundle at most, however small they are.
+# Files in a bundle at most, however small they are: if its worker dies, each of them gets a bundle of its own.
 MOST_FILES = 500
 
 
@@ -79,6 +79,7 @@ class Bundles:
         expected = 0.0
         while self._files and len(files) < MOST_FILES:
             more = 1.0 + self._files[-1].size * density
+            # A single file may be larger than a bundle should be; it is not divided.
             if files and expected + more > self._wanted:
                 break
             files.append(self._files.pop())

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.tasks.planning.source import LISTED, readable, unreadable
+from prefect_ollama.tasks.planning.path_names import LISTED, readable, unreadable
 
-# Sources that an error or a note lists.
+# Sources that an error or a note lists, so that it stays readable for a table of hundreds.
 NAMED = 5
 
 
@@ -131,7 +131,7 @@ def _forms(name: str) -> set[str]:
     path = Path(name).expanduser()
     try:
         resolved = path.resolve()
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError):  # such as a loop of links
         resolved = path.absolute()
     return {readable(form) for form in (name, name.rstrip("/") or name, str(path.absolute()), str(resolved))}
 

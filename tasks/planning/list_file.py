@@ -79,6 +79,7 @@ def kept_list(folder: Path, paths: Sequence[str | os.PathLike[str]]) -> Iterator
     Raises:
         ConfigurationError: The file cannot be written.
     """
+    # NULs and not line breaks, which may be in a path. Random, because several runs may start at once.
     path = folder / f"{len(paths)}-files-{secrets.token_hex(8)}.list"
     data = b"".join(os.fsencode(each) + b"\0" for each in paths)
     try:

@@ -7,16 +7,18 @@ unchanged folder reads no file, unless `rehash` is set.
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prefect_ollama.blocks.documents import FAILED, PARTIAL, STALE, Document
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.tasks.planning.forget import location_of, named
+from prefect_ollama.tasks.planning._notes import empty_note, moved_notes, outdated_note, overlap_notes
+from prefect_ollama.tasks.planning.forget import location_of
 from prefect_ollama.tasks.planning.opening import hash_descriptor
-from prefect_ollama.tasks.planning.source import LISTED, SUFFIXES, Source, SourceFile, document_id
+from prefect_ollama.tasks.planning.path_names import LISTED, document_id
+from prefect_ollama.tasks.planning.source import Source, SourceFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Plan:
         removed: Manifest rows of files that are gone.
         kept: Manifest rows of files that are gone and whose documents stay, because removal is off.
         refused: Manifest rows of entries that cannot be documents.
-        refused_anew: The rows of `refused` that are not in the manifest yet.
+        newly_refused: The rows of `refused` that are not in the manifest yet.
         outdated: Number of documents that stay as an earlier parser or chunker read them.
         notes: Notes for the user about this source and others, one or two sentences each.
     """
@@ -74,14 +76,14 @@ class Plan:
     removed: tuple[Document, ...] = ()
     kept: tuple[Document, ...] = ()
     refused: tuple[Document, ...] = ()
-    refused_anew: tuple[Document, ...] = ()
+    newly_refused: tuple[Document, ...] = ()
     outdated: int = 0
     notes: tuple[str, ...] = ()
 
     @property
     def bookkeeping(self) -> bool:
         """Whether the table has to be changed, apart from the files to read."""
-        return bool(self.renamed or self.moved or self.touched or self.removed or self.refused_anew)
+        return bool(self.renamed or self.moved or self.touched or self.removed or self.newly_refused)
 
     @property
     def to_read(self) -> tuple[SourceFile, ...]:
@@ -92,19 +94,9 @@ class Plan:
 
     def counts(self) -> dict[str, int]:
         """Return the number of files or rows of each kind."""
-        names = (
-            "new",
-            "changed",
-            "again",
-            "reread",
-            "renamed",
-            "moved",
-            "unchanged",
-            "failed_before",
-            "removed",
-            "kept",
-        )
-        return {name: len(getattr(self, name)) for name in (*names, "refused")}
+        # `touched` and `newly_refused` are parts of others.
+        names = "new changed again reread renamed moved unchanged failed_before removed kept refused"
+        return {name: len(getattr(self, name)) for name in names.split()}
 
 
 def make_plan(
@@ -145,6 +137,7 @@ def make_plan(
         if row is None:
             new.append(file)
             continue
+        # A run was killed while it wrote the document, so a part of it may be missing.
         if row.status == STALE:
             changed.append(file)
             continue
@@ -172,12 +165,14 @@ def make_plan(
     gone_on = {old for old, _ in renamed}
     gone = [row for row in gone if row.doc_id not in gone_on]
     moved, new = _find_moved(source, new, others)
+    # Renamed and moved documents keep their chunks, so an earlier parser may have made them.
     taken_over = [row for _, row in (*renamed, *moved) if versions.are_newer_than(row)]
     if reread:
         files = {file.path: file for file in source.files}
         read_again += [files[row.path] for row in taken_over]
         taken_over = []
     outdated = sum(map(versions.are_newer_than, (*unchanged, *failed_before, *taken_over)))
+    # Rows of failed files have no chunks, so nothing is lost with them.
     lost = [row for row in gone if row.status != FAILED]
     left = sum(row.status != FAILED for row in manifest) - len(lost)
     if lost and remove_missing and not left and not new and not moved and not allow_empty:
@@ -201,13 +196,13 @@ def make_plan(
         removed=tuple(gone) if remove_missing else (),
         kept=() if remove_missing else tuple(gone),
         refused=source.refused,
-        refused_anew=tuple(row for row in source.refused if not _known(row, stored.get(row.path))),
+        newly_refused=tuple(row for row in source.refused if not _known(row, stored.get(row.path))),
         outdated=outdated,
         notes=(
-            *_empty_note(source),
-            *_moved_notes(moved, others),
-            *_overlap_notes(source, others),
-            *_outdated_note(outdated),
+            *empty_note(source),
+            *moved_notes(moved, others),
+            *overlap_notes(source, others),
+            *outdated_note(outdated),
         ),
     )
 
@@ -238,6 +233,7 @@ def _find_moved(
     sizes = {file.size for file in new}
     gone = (row for row in others if row.size in sizes and not os.path.lexists(location_of(row)))
     pairs, left = _paired(source, new, gone)
+    # The time of nodes stays with the old document, so that it is not counted twice.
     return [(old, replace(row, node_seconds=0.0)) for old, row in pairs], left
 
 
@@ -272,50 +268,3 @@ def _hash(file: SourceFile) -> str:
             return hash_descriptor(descriptor)
     except OSError:
         return ""
-
-
-def _empty_note(source: Source) -> Iterator[str]:
-    if not source.files and not source.refused:
-        yield (
-            f"There is no PDF in {source.name!r} or in the folders in it, hidden and excluded ones left aside. Files "
-            f"count as PDFs whose name ends in {', '.join(map(repr, SUFFIXES))}."
-        )
-
-
-def _outdated_note(count: int) -> Iterator[str]:
-    if count:
-        yield (
-            f"{count} of the documents were read by an earlier version of the parser or the chunker. They stay as they "
-            "are. To read them again, run with `reread` (on the command line `--reread`); only chunks whose text "
-            "comes out otherwise are embedded."
-        )
-
-
-def _moved_notes(moved: Sequence[tuple[str, Document]], others: Sequence[Document]) -> Iterator[str]:
-    rows = {row.doc_id: row for row in others}
-    old = [rows[doc_id] for doc_id, _ in moved]
-    for source, count in sorted(Counter(row.source for row in old).items()):
-        what = source if source != LISTED else location_of(next(row for row in old if row.source == LISTED))
-        more = " (and of each other file)" if source == LISTED and count > 1 else ""
-        yield (
-            f"{count} of the files have the content of documents of {named(source)} that are gone there; their chunks "
-            f"and vectors were reused. The old documents stay in the table until you `forget` {what!r}{more}."
-        )
-
-
-def _overlap_notes(source: Source, others: Sequence[Document]) -> Iterator[str]:
-    """Notes on files that another source has too: a folder within a folder, a file within a folder."""
-    here = {_real(source.name, file.location) for file in source.files}
-    there = Counter(
-        row.source for row in others if row.status != FAILED and _real(row.source, location_of(row)) in here
-    )
-    for name, count in sorted(there.items()):
-        yield (
-            f"{count} of the files are in the table under the source {named(name)} too. A search shows each passage "
-            "once; to store it once, `forget` one of the two sources."
-        )
-
-
-def _real(source: str, location: str) -> str:
-    """The path by which a file is known in a folder, whose name is resolved already."""
-    return os.path.realpath(location) if source == LISTED else location

@@ -8,9 +8,7 @@ not. Nothing is opened here but folders.
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,14 +19,12 @@ from pathspec import GitIgnoreSpec
 
 from prefect_ollama.blocks.documents import FAILED, Document
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.tasks.parsing import FORMATS
+from prefect_ollama.tasks.parsing import FORMATS, REMEDIES
 from prefect_ollama.tasks.planning.opening import opened_beneath
+from prefect_ollama.tasks.planning.path_names import LISTED, document_id, readable, source_name
 
-# What the names of documents end in.
+# What the names of documents end in. The content decides later whether a file is what its name says.
 SUFFIXES: Final = tuple(sorted({suffix for each in FORMATS for suffix in each.suffixes}))
-
-# Source name of files that were named one by one; their path is the absolute one.
-LISTED = "files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,45 +70,6 @@ class Source:
     refused: tuple[Document, ...] = ()
 
 
-def document_id(source: str, path: str) -> str:
-    """Key of a document: the same for the same path of the same source."""
-    return hashlib.blake2b(f"{source}\0{path}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-# A name that holds such text itself is escaped as well, so that each name in the table is unambiguous.
-_LOOKS_ESCAPED = re.compile(r"\\x[0-9a-f]{2}")
-# What `readable` writes for bytes that are no UTF-8, and for its own backslash.
-_ESCAPES = re.compile(rb"\\\\|\\x[0-9a-f]{2}")
-
-
-def readable(text: str) -> str:
-    r"""The text with bytes that are no UTF-8, which neither a table nor JSON can hold, written as `\xff`.
-
-    Two texts never become one, since documents are known by them. So where a text needs this, or looks as if it had
-    been through it, each of its own backslashes is doubled.
-    """
-    if _LOOKS_ESCAPED.search(text) or any("\ud800" <= character <= "\udfff" for character in text):
-        text = text.replace("\\", "\\\\")
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def unreadable(text: str) -> str:
-    """Return the text that `readable` was given: bytes that are no UTF-8 as lone surrogates."""
-    if not _LOOKS_ESCAPED.search(text):
-        return text
-    raw = _ESCAPES.sub(lambda found: _unescaped(found[0]), text.encode("utf-8", "surrogateescape"))
-    return raw.decode("utf-8", "surrogateescape")
-
-
-def _unescaped(escape: bytes) -> bytes:
-    return b"\\" if escape == b"\\\\" else bytes([int(escape[2:], 16)])
-
-
-def source_name(folder: Path) -> str:
-    """Name of the source that a folder is."""
-    return readable(str(folder.resolve()))
-
-
 def find_files(source: str | Path | Sequence[str | Path], exclude: Sequence[str] = ()) -> Source:
     """Find the documents of a source.
 
@@ -141,6 +98,7 @@ def find_files(source: str | Path | Sequence[str | Path], exclude: Sequence[str]
     if path.exists() or path.is_symlink():
         return _listed([path], excluded)
     if glob.has_magic(str(path)):
+        # The part before the pattern is the source, so that documents keep their paths when the pattern changes.
         before = list(_before_magic(path))
         fixed = Path(*before).absolute()
         if not fixed.is_dir():
@@ -234,26 +192,13 @@ def _gathered(root: Path, found: Iterator[tuple[Path, OSError | None]], *, whole
             real = location.resolve()
             # Not only where the entry itself is a link: a pattern such as `*/*.pdf` passes through linked folders.
             if not real.is_relative_to(root):
-                refused.append(
-                    _refusal(
-                        name,
-                        path,
-                        "outside",
-                        "a link leads from it to a file outside of the source.",
-                        "Copy the file into the source, or name its own folder as a source.",
-                    )
-                )
+                reason = "a link leads from it to a file outside of the source."
+                refused.append(_refusal(name, path, "outside", reason, REMEDIES["outside"]))
                 continue
         except OSError as failed:
-            refused.append(
-                _refusal(
-                    name,
-                    path,
-                    "unreadable",
-                    f"it cannot be read ({failed.strerror or failed}).",
-                    "Give the user that runs the flow the right to read it, or repair the link.",
-                )
-            )
+            reason = f"it cannot be read ({failed.strerror or failed})."
+            remedy = "Give the user that runs the flow the right to read it, or repair the link."
+            refused.append(_refusal(name, path, "unreadable", reason, remedy))
             continue
         inside = str(real.relative_to(root))
         files.append(SourceFile(str(location), path, stat.st_size, stat.st_mtime_ns, str(root), inside))
@@ -269,6 +214,7 @@ def _listed(paths: Sequence[Path], excluded: Excluded) -> Source:
     for each in paths:
         location = each.expanduser().absolute()
         path = readable(location.as_posix())
+        # A user's list may name a file twice; two documents of one path would have one id.
         if path in seen:
             continue
         seen.add(path)
@@ -286,15 +232,11 @@ def _listed(paths: Sequence[Path], excluded: Excluded) -> Source:
             refused.append(_refusal(LISTED, path, "unreadable", reason, "Check the path."))
             continue
         if location.is_dir():
-            refused.append(
-                _refusal(
-                    LISTED,
-                    path,
-                    "not-a-file",
-                    "it is a folder in a list of files.",
-                    "Name the folder alone, in a run of its own.",
-                )
+            reason, remedy = (
+                "it is a folder in a list of files.",
+                "Name the folder alone, in a run of its own.",
             )
+            refused.append(_refusal(LISTED, path, "not-a-file", reason, remedy))
             continue
         files[path] = SourceFile(
             str(location), path, stat.st_size, stat.st_mtime_ns, str(real.parent), real.name
@@ -303,12 +245,5 @@ def _listed(paths: Sequence[Path], excluded: Excluded) -> Source:
 
 
 def _refusal(source: str, path: str, kind: str, reason: str, remedy: str) -> Document:
-    return Document(
-        document_id(source, path),
-        source,
-        path,
-        FAILED,
-        kind=kind,
-        reason=f"{path!r}: {reason}",
-        remedy=remedy,
-    )
+    reason = f"{path!r}: {reason}"
+    return Document(document_id(source, path), source, path, FAILED, kind=kind, reason=reason, remedy=remedy)

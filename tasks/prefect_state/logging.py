@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -39,6 +39,18 @@ def run_logger() -> RunLogger:
             assert isinstance(logger, logging.LoggerAdapter)
             return _Lines(logger.logger, {**(logger.extra or {}), MARK: True})
     return _Lines(logging.getLogger(OUTSIDE), {MARK: True})
+
+
+def download_log() -> Callable[[str, str, int, int], None]:
+    """Return a function that logs how far a node is with a model: its name, the step, bytes done and in all (or 0)."""
+    # Taken here, because the function may be called in another thread, where Prefect knows of no run.
+    logger = run_logger()
+
+    def log(node: str, what: str, done: int, total: int) -> None:
+        share = f" {100 * done // total} %" if total else ""
+        logger.info("Node %r: %s%s", node, what, share)
+
+    return log
 
 
 class _Lines(logging.LoggerAdapter[logging.Logger]):

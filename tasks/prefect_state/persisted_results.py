@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.filesystems import LocalFileSystem
@@ -24,6 +23,7 @@ from prefect_ollama.blocks.errors import FolderNotPrivate
 from prefect_ollama.blocks.private_files import check_folder, is_ours, make_folder, private_folder
 from prefect_ollama.tasks.embed import KEY, RESULTS_KEPT
 from prefect_ollama.tasks.prefect_state.logging import run_logger
+from prefect_ollama.tasks.prefect_state.uncached import UNCACHED
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,7 +71,7 @@ class PersistedResults:
 
 def without_kept_results(task: Task[P, R]) -> Task[P, R]:
     """Return the task with options under which Prefect neither reads nor persists results."""
-    return task.with_options(persist_result=False, cache_policy=NO_CACHE)
+    return task.with_options(**UNCACHED)
 
 
 def _close_to_others(folder: Path) -> None:

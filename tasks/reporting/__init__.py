@@ -26,34 +26,5 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.reporting.svg import FAINT, HUES, INK, TROUBLE, Svg
     from prefect_ollama.tasks.reporting.timeline_chart import draw_timeline
     from prefect_ollama.tasks.reporting.tuning_report import NodeTuning, tuning_markdown
-
-__all__ = [
-    "FAINT",
-    "HUES",
-    "INK",
-    "TROUBLE",
-    "FileReport",
-    "IngestReport",
-    "Item",
-    "NodeReport",
-    "NodeTuning",
-    "Outcome",
-    "RunStatistics",
-    "Section",
-    "Svg",
-    "clock",
-    "draw_timeline",
-    "found_section",
-    "node_reports",
-    "report_markdown",
-    "run_chart",
-    "run_sections",
-    "section_markdown",
-    "short_facts",
-    "status_section",
-    "steps",
-    "tuning_markdown",
-]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -15,23 +15,5 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.researching.merging import merged
     from prefect_ollama.tasks.researching.steps import Cost, Done, Draft, Findings, Steps
     from prefect_ollama.tasks.researching.windows import passages_of, windows_of
-
-__all__ = [
-    "Bounds",
-    "Budget",
-    "Cost",
-    "Done",
-    "Draft",
-    "Findings",
-    "Steps",
-    "central_sentences",
-    "check_output",
-    "groups_that_fit",
-    "merged",
-    "passages_of",
-    "windows_of",
-    "write_file",
-]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -42,6 +42,7 @@ def central_sentences(
     ]
     texts = [passages[number - 1].text[start:end] for number, start, end in places]
     embedded = nodes.embed(texts)
+    # What no node can embed is left out, and fails nothing.
     good = [at for at in range(len(places)) if at not in embedded.failures]
     owner = np.repeat(np.arange(len(documents)), [len(each) for each in documents])
     vectors: dict[int, NDArray[np.float32]] = {at: np.asarray(embedded.vectors[at]) for at in good}
@@ -52,6 +53,7 @@ def central_sentences(
             mean = np.mean([vectors[at] for at in own], axis=0)
             mean /= np.linalg.norm(mean) or 1.0
             ranked.append(sorted(((float(vectors[at] @ mean), at) for at in own), key=lambda each: -each[0]))
+    # In turns, so that a long document does not take the places of all the short ones.
     chosen: dict[int, float] = {}
     while len(chosen) < most and any(ranked):
         for candidates in ranked:

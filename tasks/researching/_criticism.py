@@ -7,25 +7,22 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit
-from prefect_ollama.blocks.nodes import json_request
+from prefect_ollama.blocks.nodes import json_object, json_request
 from prefect_ollama.tasks.answering import answer_room
 from prefect_ollama.tasks.dispatch import ChatAnswer, Chatting
 
 CONFIRMED: Final = "confirmed"
 REFUTED: Final = "refuted"
 
+# Tokens of a criticism: one sentence and a word. A longer reason is not read in a report.
 _TOKENS: Final = 256
 _REASON_CHARACTERS: Final = 400
 
-_SCHEMA: Final[dict[str, Any]] = {
-    "type": "object",
-    "properties": {
-        "reason": {"type": "string", "maxLength": _REASON_CHARACTERS},
-        "verdict": {"enum": [CONFIRMED, REFUTED, "unclear"]},
-    },
-    "required": ["reason", "verdict"],
-    "additionalProperties": False,
-}
+# The reason comes first: a model that has to give one before its verdict reads the passages first.
+_SCHEMA: Final = json_object(
+    reason={"type": "string", "maxLength": _REASON_CHARACTERS},
+    verdict={"enum": [CONFIRMED, REFUTED, "unclear"]},
+)
 
 _INSTRUCTIONS: Final = """You are a critic: you try to refute a finding about documents.
 The user message is JSON with the finding, its quotes and the whole passages from which the quotes come. Quotes and \
@@ -74,6 +71,7 @@ def criticise(findings: Sequence[CheckedSentence], passages: Sequence[Hit], chat
     answers = chat.ask(requests, urgent=True).answers
     confirmed, dropped = [], []
     for finding, answer in zip(findings, answers, strict=True):
+        # Only "confirmed" keeps a finding: without an answer nobody has tried to refute it.
         if answer is not None and answer.value["verdict"] == CONFIRMED:
             confirmed.append(finding)
         else:
@@ -84,6 +82,7 @@ def criticise(findings: Sequence[CheckedSentence], passages: Sequence[Hit], chat
 
 
 def _shown(finding: CheckedSentence, passages: Sequence[Hit]) -> dict[str, Any]:
+    # Whole passages, because what limits a quote often stands before or behind it. Several quotes share a passage.
     numbers = dict.fromkeys(quote.passage for quote in finding.quotes)
     return {
         "finding": finding.text,

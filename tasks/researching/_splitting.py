@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from prefect_ollama.blocks.nodes import json_request
+from prefect_ollama.blocks.nodes import json_object, json_request
 from prefect_ollama.tasks.answering import answer_room
 from prefect_ollama.tasks.dispatch import Chatting
 
@@ -33,29 +33,15 @@ def split_question(question: str, chat: Chatting, most: int) -> tuple[str, ...]:
     """
     if most == 1:
         return (question,)
-    content = {"question": question, "parts": most}
-    request = json_request(
-        _INSTRUCTIONS, content, _schema(most), chat.chat.model, answer_room(chat.chat.model, _TOKENS)
-    )
+    content, model = {"question": question, "parts": most}, chat.chat.model
+    part = {"type": "string", "maxLength": _PART_CHARACTERS}
+    schema = json_object(questions={"type": "array", "maxItems": most, "items": part})
+    request = json_request(_INSTRUCTIONS, content, schema, model, answer_room(model, _TOKENS))
     (answer,) = chat.ask([request], urgent=True).answers
     said = () if answer is None else answer.value["questions"]
+    # Small models repeat a question with other capitals; each part costs a search, a draft and two rounds of checks.
     parts: dict[str, str] = {}
-    for part in (" ".join(each.split()) for each in said):
-        if part:
-            parts.setdefault(part.casefold(), part)
+    for text in (" ".join(each.split()) for each in said):
+        if text:
+            parts.setdefault(text.casefold(), text)
     return tuple(parts.values())[:most] or (question,)
-
-
-def _schema(most: int) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {
-            "questions": {
-                "type": "array",
-                "maxItems": most,
-                "items": {"type": "string", "maxLength": _PART_CHARACTERS},
-            }
-        },
-        "required": ["questions"],
-        "additionalProperties": False,
-    }

@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit
-from prefect_ollama.blocks.nodes import ChatModelSpec, json_request
+from prefect_ollama.blocks.nodes import ChatModelSpec, json_object, json_request
 from prefect_ollama.tasks.answering import answer_room, unsupported_facts
 from prefect_ollama.tasks.chunking import estimate_tokens, sentences
 from prefect_ollama.tasks.dispatch import Chatting
@@ -19,26 +19,10 @@ _MOST_SENTENCES: Final = 16
 # Tokens of a context that stay free: templates of models add some, and lengths are estimates.
 _MARGIN: Final = 256
 
-_SCHEMA: Final[dict[str, Any]] = {
-    "type": "object",
-    "properties": {
-        "sentences": {
-            "type": "array",
-            "maxItems": _MOST_SENTENCES,
-            "items": {
-                "type": "object",
-                "properties": {
-                    "text": {"type": "string"},
-                    "findings": {"type": "array", "maxItems": 6, "items": {"type": "integer"}},
-                },
-                "required": ["text", "findings"],
-                "additionalProperties": False,
-            },
-        }
-    },
-    "required": ["sentences"],
-    "additionalProperties": False,
-}
+_SENTENCE: Final = json_object(
+    text={"type": "string"}, findings={"type": "array", "maxItems": 6, "items": {"type": "integer"}}
+)
+_SCHEMA: Final = json_object(sentences={"type": "array", "maxItems": _MOST_SENTENCES, "items": _SENTENCE})
 
 _INSTRUCTIONS: Final = """You write a text from findings about documents, and from nothing else.
 The user message is JSON with a task and numbered findings, each with quotes from documents. Findings and quotes are \
@@ -65,6 +49,7 @@ def groups_that_fit(
     left = 0
     for finding in findings:
         size = estimate_tokens(orjson.dumps(_plain(1, finding)).decode())
+        # A finding that is too long for any context still gets a group: the estimate may be too high.
         if not groups or (size > left and model.num_ctx is not None):
             groups.append([])
             left = free
@@ -98,6 +83,7 @@ def write_synthesis(
         raise error
     (answer,) = found.answers
     assert answer is not None
+    # Words that passages write small are no names, also at the beginning of a sentence.
     ordinary = [task, *(hit.text for hit in passages)]
     return tuple(
         _checked(text.strip(), item["findings"], findings, ordinary)

@@ -54,6 +54,7 @@ class BoundedChat:
         prompts = [sum(estimate_tokens(each.content) for each in request.messages) for request in requests]
         most = sum(prompts) + sum(request.max_tokens for request in requests)
         self._budget.reserve(most, last=self._last)
+        # A step that fails before its answers are counted gives back all that it reserved.
         used = 0
         try:
             found = self._inner.ask(

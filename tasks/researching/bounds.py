@@ -36,6 +36,7 @@ class Bounds:
     seconds: float = 900.0
 
     def __post_init__(self) -> None:
+        # With fewer than three steps, none would be left beside those that are kept for the synthesis.
         limits: dict[str, tuple[float, float, float]] = {
             "steps": (self.steps, 3, 10_000),
             "tokens": (self.tokens, 1_000, 100_000_000),
@@ -124,6 +125,7 @@ class Budget:
                     raise self._reached("steps")
                 if self.tokens + self._reserved + tokens <= most_tokens:
                     break
+                # Nothing that is given back can make room for this step.
                 if self.tokens + tokens > most_tokens or not self._reserved:
                     raise self._reached("tokens")
                 self._changed.wait(left)
@@ -148,5 +150,6 @@ class Budget:
             return self._reached("seconds")
 
     def _reached(self, bound: Bound) -> BoundReached:
+        # The first one is the cause; the steps after it fail for what it took.
         self._ended_by = self._ended_by or bound
         return BoundReached(bound)

@@ -38,12 +38,14 @@ def write_file(file: Path, text: str) -> None:
     Raises:
         ConfigurationError: It cannot be written; the file is as it was.
     """
+    # In the same folder: a rename is atomic only within one file system. Two runs may write the same report at once.
     beside = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
     try:
         try:
             with beside.open("x", encoding="utf-8", errors="backslashreplace") as opened:
                 opened.write(text)
                 opened.flush()
+                # Otherwise some file systems have the new name and no content after a power failure.
                 os.fsync(opened.fileno())
             beside.replace(file)
         finally:

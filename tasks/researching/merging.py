@@ -47,6 +47,7 @@ def merged(parts: Sequence[Findings]) -> Merged:
                 dropped=tuple(_renumbered(each, numbers) for each in part.dropped),
             )
         )
+    # Reversed twice, so that of equal sentences the first one stays, at its place.
     different = {
         each.text.casefold(): each for part in reversed(renumbered) for each in reversed(part.supported)
     }

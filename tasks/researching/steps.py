@@ -142,6 +142,7 @@ class Steps:
             ChatError: No node gave a draft that can be used.
             ClusterError: No node works any more.
         """
+        # As `ask` does: no model should be tempted to write about passages that hold no answer.
         if not passages or (found and strength(question, passages, self.model).too_weak_to_ask):
             return Done(Draft(Drafts(tuple(passages), (), ()), note=WEAK))
         chat = self._chat()
@@ -188,6 +189,7 @@ class Steps:
         """
         if not found.supported:
             return Done(found)
+        # Another node often has another model, which does not share the mistakes of the one that wrote them.
         chat = self._chat(avoid=frozenset((found.author,)))
 
         def refute() -> Findings:
@@ -231,6 +233,7 @@ class Steps:
         Raises:
             ClusterError: No node works any more.
         """
+        # From the share of the synthesis: a text that nobody judged cannot be shown as proved.
         chats, nodes = self._judging(last=True)
         return _done(
             chats,
@@ -259,6 +262,7 @@ def _done(
     try:
         value = work()
     except BoundReached as reached:
+        # The end of a limit is no failure: the report is made from the parts that are done.
         bound = reached.bound
     answers = [(chat.chat.model_of(answer.node).name, answer) for chat in chats for answer in chat.answers]
     cost = Cost(

@@ -52,6 +52,7 @@ def passages_of(
     for document in sorted(documents, key=lambda each: (each.source, each.path)):
         chunks = store.chunks_of(document.doc_id)
         ids = chunk_ids(document.doc_id, [text_hash(chunk.text) for chunk in chunks])
+        # A passage that crosses the first or last page is read whole.
         hits = tuple(
             _hit(document, chunk, chunk_id)
             for chunk, chunk_id in zip(chunks, ids, strict=True)
@@ -88,6 +89,7 @@ def windows_of(
         if shared:
             windows.append(Window(tuple(shared), 0))
             shared = []
+        # A long document is cut by what fits, and its last window is not filled up with the next document.
         rest, turn = list(hits), 0
         while (size := fit(rest)) < len(rest):
             windows.append(Window(tuple(rest[:size]), turn))
@@ -109,7 +111,7 @@ def _hit(document: Document, chunk: Chunk, chunk_id: str) -> Hit:
         chunk.page_from,
         chunk.page_to,
         chunk.heading,
-        0.0,
+        0.0,  # nothing was searched, so there is no score
         document.doc_id,
         chunk_id,
         chunk.position,

@@ -32,36 +32,5 @@ if TYPE_CHECKING:
         reranker_of,
     )
     from prefect_ollama.tasks.searching.rows import ROWS_COMPARED, compare_rows, other_vectors
-
-__all__ = [
-    "DPI",
-    "RERANK_TIMEOUT_S",
-    "ROWS_COMPARED",
-    "Around",
-    "Corpus",
-    "Filter",
-    "MarkedPage",
-    "PagePicture",
-    "QuoteDrawer",
-    "Reranker",
-    "asking_as",
-    "compare_rows",
-    "described",
-    "file_named",
-    "named",
-    "normalised",
-    "not_reordered",
-    "one_document",
-    "open_corpus",
-    "open_for_search",
-    "other_vectors",
-    "page_pictures",
-    "question_note",
-    "refuse_other_vectors",
-    "reranker_of",
-    "verified",
-    "with_context",
-]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -32,6 +32,7 @@ def with_context(store: Store, hits: Sequence[Hit], around: Around) -> list[Hit]
         raise ConfigurationError(f"There are no {around} passages around a hit.", remedy="Give 0 or more.")
     if not around:
         return list(hits)
+    # Several hits of one document are usual, so each document is read once.
     documents = {doc_id: store.chunks_of(doc_id) for doc_id in {hit.doc_id for hit in hits}}
     return [replace(hit, around=tuple(_around(hit, documents[hit.doc_id], around))) for hit in hits]
 

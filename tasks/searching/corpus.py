@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from prefect_ollama.blocks.by_address import limits_folder, table_by_address
 from prefect_ollama.blocks.documents import CheckedAnswer, Found, Hit
-from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, PrefectOllamaError
+from prefect_ollama.blocks.errors import ClusterError, PrefectOllamaError
 from prefect_ollama.blocks.lance import Mode, StoreSpec
 from prefect_ollama.blocks.setting_files import prefect_home
+from prefect_ollama.tasks.searching._connections import Connections
 from prefect_ollama.tasks.searching.context import Around, with_context
 from prefect_ollama.tasks.searching.filter import Filter
-from prefect_ollama.tasks.searching.opening import open_for_search
 from prefect_ollama.tasks.searching.question import normalised
 from prefect_ollama.tasks.searching.reranker import (
     RERANK_TIMEOUT_S,
     Reranker,
-    Score,
     not_reordered,
     reranker_of,
 )
@@ -32,12 +30,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from prefect_ollama.blocks.nodes import ClusterSpec
     from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
     from prefect_ollama.blocks.resolve import Nodes
     from prefect_ollama.blocks.table import LanceTable
-    from prefect_ollama.tasks.answering import AnswerNodes, AskEvent, AskOptions
-    from prefect_ollama.tasks.dispatch import Asking, Dispatcher
+    from prefect_ollama.tasks.answering import AskEvent, AskOptions
+    from prefect_ollama.tasks.dispatch import Asking
 
 EVERYTHING: Final = Filter()
 
@@ -81,18 +78,9 @@ class Corpus:
         judge_model: str | None = None,
         reranker: Reranker | None = None,
     ) -> None:
-        self._cluster, self._model = cluster, model
-        self._chat_model, self._judge_model = chat_model, judge_model
-        self._reranker = reranker
-        self._store = open_for_search(table)
-        self._opening = Lock()
-        self._opened = ExitStack()
-        self._nodes: Dispatcher | None = None
-        self._spec: ClusterSpec | None = None
-        self._answering: AnswerNodes | None = None
-        self._ranking = ExitStack()
-        self._score: Score | None = None
-        self._closed = False
+        self._open = Connections(
+            table, cluster, model=model, chat_model=chat_model, judge_model=judge_model, reranker=reranker
+        )
 
     def search(
         self,
@@ -161,10 +149,9 @@ class Corpus:
         one_per_document: bool = False,
         around: Around = 0,
     ) -> list[Found]:
-        # Also where vectors are not needed: a replaced table has other rows.
-        self._open_again_if_replaced()
         # Taken once: another thread may open the table again meanwhile.
-        store, asked = self._store, [normalised(each) for each in questions]
+        store, reranker = self._open.table(), self._open.reranker
+        asked = [normalised(each) for each in questions]
         where = only.condition(store.manifest)
         vectors: Sequence[NDArray[np.float32] | PrefectOllamaError | None] = [None] * len(questions)
         if mode != "text":
@@ -174,13 +161,13 @@ class Corpus:
             if isinstance(vector, PrefectOllamaError):
                 answers.append(Found(question=question, error=vector))
                 continue
-            wanted = limit if self._reranker is None else self._reranker.candidates(limit)
+            wanted = limit if reranker is None else reranker.candidates(limit)
             hits = store.search(
                 vector, text=text, limit=wanted, mode=mode, where=where, one_per_document=one_per_document
             )
             note = ""
-            if self._reranker is not None:
-                hits, note = self._reordered(self._reranker, question, hits, limit)
+            if reranker is not None:
+                hits, note = self._reordered(reranker, question, hits, limit)
             notes = [each for each in (self._script_note(text, mode), note) if each]
             answers.append(Found(with_context(store, hits, around), question=question, notes=notes))
         return answers
@@ -231,11 +218,12 @@ class Corpus:
         from prefect_ollama.tasks.dispatch import Asking
 
         options = options or AskOptions()
+        # One context for search and answer, so that runs do not take the nodes between the two.
         with Asking(limits_folder(prefect_home())) as asking:
             (hits,) = self._search_all([question], asking, mode, options.passages, only)
             if hits.error is not None:
                 raise hits.error
-            nodes = self._open_answering(asking)
+            nodes = self._open.answering(asking)
             answer = answer_question(
                 normalised(question),
                 hits,
@@ -253,13 +241,11 @@ class Corpus:
     @property
     def model(self) -> str:
         """Ollama's name of the table's embedding model."""
-        return self._store.identity.model
+        return self._open.store.identity.model
 
     def close(self) -> None:
         """Close connections, and end an embedded node."""
-        with self._opening:
-            self._closed = True
-            self._leave_nodes()
+        self._open.close()
 
     async def aclose(self) -> None:
         """`close`, for async code."""
@@ -286,35 +272,17 @@ class Corpus:
         from prefect_ollama.tasks.dispatch import Asking
 
         with Asking(limits_folder(prefect_home())) if known is None else nullcontext(known) as asking:
-            nodes = self._open_nodes(asking)
-            asking.at([node.url for node in nodes.cluster.spec.nodes])
-            embedded = nodes.embed(questions, kind="query")
+            embedded = self._open.embedding(asking).embed(questions, kind="query")
         return [embedded.failures.get(place, embedded.vectors[place]) for place in range(len(questions))]
 
     def _script_note(self, question: str, mode: Mode) -> str:
-        nodes = self._nodes
+        # All scripts that a note can name have letters outside of ASCII.
+        nodes = self._open.nodes
         if mode == "text" or nodes is None or question.isascii():
             return ""
         from prefect_ollama.tasks.searching.nodes import question_note
 
         return question_note(question, nodes.cluster)
-
-    def _open_nodes(self, asking: Asking) -> Dispatcher:
-        with self._opening:
-            self._refuse_closed()
-            if self._nodes is None:
-                # A search by words does without, and need not wait for the HTTP client's import.
-                from prefect_ollama.tasks.embedding import running_nodes
-                from prefect_ollama.tasks.searching.nodes import asked_nodes
-
-                model = self._model or self._store.identity.model
-                with ExitStack() as opened:
-                    spec = opened.enter_context(running_nodes(self._cluster, model=model, count=1))
-                    asking.at([node.url for node in spec.nodes])
-                    self._nodes = opened.enter_context(asked_nodes(spec, self._store))
-                    self._spec = spec
-                    self._opened = opened.pop_all()
-            return self._nodes
 
     def _reordered(
         self, reranker: Reranker, question: str, hits: Sequence[Hit], limit: int
@@ -323,50 +291,10 @@ class Corpus:
 
         with Asking(limits_folder(prefect_home())) as asking:
             try:
-                score = self._open_reranker(reranker, asking)
+                score = self._open.scoring(reranker, asking)
             except ClusterError as error:
                 return not_reordered(hits, limit, error)
             return reranker.reordered(question, hits, limit, score)
-
-    def _open_reranker(self, reranker: Reranker, asking: Asking) -> Score:
-        nodes = self._open_nodes(asking) if reranker.judges else None
-        if nodes is not None:
-            asking.at([node.url for node in nodes.cluster.spec.nodes])
-        with self._opening:
-            self._refuse_closed()
-            if self._score is None:
-                self._score = self._ranking.enter_context(reranker.opened(self._spec, nodes))
-            return self._score
-
-    def _open_answering(self, asking: Asking) -> AnswerNodes:
-        nodes = self._open_nodes(asking)
-        asking.at([node.url for node in nodes.cluster.spec.nodes])
-        with self._opening:
-            self._refuse_closed()
-            if self._answering is None:
-                from prefect_ollama.tasks.answering import answering_nodes, with_models
-
-                assert self._spec is not None
-                spec = with_models(self._spec, self._chat_model, self._judge_model)
-                self._answering = self._opened.enter_context(answering_nodes(spec, nodes))
-            return self._answering
-
-    def _open_again_if_replaced(self) -> None:
-        """Open the table again if `re_embed` has put another one in its place; its nodes may be others then."""
-        with self._opening:
-            self._refuse_closed()
-            if self._store.replaced:
-                self._store = open_for_search(self._store.spec)
-                self._leave_nodes()
-
-    def _leave_nodes(self) -> None:
-        self._nodes = self._answering = self._score = None
-        self._ranking.close()
-        self._opened.close()
-
-    def _refuse_closed(self) -> None:
-        if self._closed:
-            raise ConfigurationError("The corpus is closed.", remedy="Open it again with `open_corpus`.")
 
 
 def open_corpus(

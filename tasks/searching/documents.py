@@ -42,6 +42,7 @@ def one_document(name: str, manifest: Sequence[Document]) -> Document:
         ConfigurationError: There is none, or several; the nearest or all of them are named.
     """
     found = named(name, manifest)
+    # A guess might be the wrong document, and nobody would notice.
     if len(found) > 1:
         listed = ", ".join(repr(str(file_of(row.source, row.path))) for row in found[:5])
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""

@@ -81,8 +81,9 @@ class Filter:
         parts = []
         if self != Filter(pages=self.pages):
             rows = manifest()
-            found = self._fitting(rows)
+            found = self.documents_of(rows)
             fitting = [row.doc_id for row in found if row.chunks]
+            # Without this the search would find nothing, and nobody would know why.
             if found and not fitting:
                 raise ConfigurationError(
                     f"{found[0].path!r} has no passages in the table: {found[0].reason or found[0].status}.",
@@ -97,15 +98,12 @@ class Filter:
             parts.append(f"page_to >= {first} AND page_from <= {last}")
         return " AND ".join(f"({part})" for part in parts)
 
-    def documents_of(self, manifest: Sequence[Document]) -> Sequence[Document]:
+    def documents_of(self, rows: Sequence[Document]) -> Sequence[Document]:
         """Return the documents that the filter lets through, those without passages among them.
 
         Raises:
             ConfigurationError: A name of the filter fits none.
         """
-        return self._fitting(manifest)
-
-    def _fitting(self, rows: Sequence[Document]) -> Sequence[Document]:
         if self.source is not None:
             rows = _of_source(self.source, rows)
         if self.documents:
@@ -149,6 +147,7 @@ def day_of(document: Document) -> date:
 
 def _of_source(source: str, rows: Sequence[Document]) -> Sequence[Document]:
     path = Path(source).expanduser()
+    # As a report names it, as a user writes it in a shell, and with links resolved, as the table holds it.
     forms = {source, source.rstrip("/"), str(path.absolute()), source_name(path)}
     found = [row for row in rows if row.source in forms]
     if not found:

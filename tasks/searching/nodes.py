@@ -21,7 +21,7 @@ from prefect_ollama.blocks.nodes import (
     verify_cluster,
 )
 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
-from prefect_ollama.tasks.prefect_state import run_logger
+from prefect_ollama.tasks.prefect_state import download_log, run_logger
 from prefect_ollama.tasks.searching.rows import ROWS_COMPARED_BY_SEARCH, compare_rows, other_vectors
 
 
@@ -40,14 +40,10 @@ def verified(
         ClusterError: No node passed.
     """
     logger = run_logger()
-
-    def pulling(node: str, what: str, done: int, total: int) -> None:
-        share = f" {100 * done // total} %" if total else ""
-        logger.info("Node %r: %s%s", node, what, share)
-
     known = None if table is None else table.fingerprint
-    proven = blocking(verify_cluster(cluster, reference=known, quick=quick, progress=pulling))
+    proven = blocking(verify_cluster(cluster, reference=known, quick=quick, progress=download_log()))
     for error in proven.left_out.values():
+        # For now: the dispatcher verifies it again later, and lets it join.
         logger.warning("Left out for now: %s", error)
     logger.info(
         "%d of %d nodes serve %r (digest %s, %d dimensions)",

@@ -89,6 +89,7 @@ class QuoteDrawer:
         found = [
             (page, parser.quote_picture(file, page, regions, quoted, options, dpi=dpi)) for page in pages
         ]
+        # A quote that is whole on one page may also have some of its words on the next, where they are not the quote.
         whole = [each for each in found if each[1].share >= _WHOLE]
         marked = whole[:1] or [each for each in found if each[1].png]
         if marked:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Passages that are scored, or as many as are asked for. Each costs the endpoint one pass of its model.
 RERANKED: Final = 30
 
+# Seconds for the scores of a question: a person waits for them, and the order of the search is no bad answer.
 RERANK_TIMEOUT_S: Final = 10.0
 
 # Names the cluster's judge or chat model as the reranker; `judge:MODEL` names another model.
@@ -99,6 +100,7 @@ class Reranker:
         except PrefectOllamaError as error:
             return not_reordered(hits, limit, error)
         known = {place: value for place, value in enumerate(scores) if value is not None}
+        # Equal scores, as a judge with few points gives them, keep the order of the search.
         order = sorted(known, key=lambda place: (-known[place], place))
         best = [replace(hits[place], score=known[place]) for place in order]
         rest = [hit for place, hit in enumerate(hits) if place not in known]
@@ -146,6 +148,7 @@ def reranker_of(
         ]
     else:
         several = named if isinstance(named, Sequence) else [named]
+    # A server that is named twice would be asked twice at once.
     nodes = {node.name: node for node in map(_node_of, several)}
     if not nodes:
         raise _no_reranker(str(named), "it names no server")

@@ -10,8 +10,5 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.tuning.load import Load
     from prefect_ollama.tasks.tuning.point import Point, Tuning, choose
     from prefect_ollama.tasks.tuning.texts import texts_of
-
-__all__ = ["Load", "Point", "Tuning", "choose", "draw_curve", "search", "texts_of"]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -27,48 +27,39 @@ def draw_curve(name: str, tuning: Tuning) -> Svg:
         for left in (LEFT, LEFT + wide + GAP):
             picture.line(left, y, left + wide, y, FAINT, opacity=0.35)
         picture.text(LEFT - 8, y + 4, f"{rate:g}", anchor="end")
-    half = _Half(picture, tuning, most, wide)
-    half.draw(LEFT, "requests in flight", lambda p: p.in_flight, lambda p: p.texts, "of {}")
-    half.draw(LEFT + wide + GAP, "texts in each", lambda p: p.texts, lambda p: p.in_flight, "{} in flight")
-    return picture
 
-
-class _Half:
-    """One half: the rate over one number, a line for each value of the other."""
-
-    def __init__(self, picture: Svg, tuning: Tuning, most: float, wide: float) -> None:
-        self._picture = picture
-        self._tuning = tuning
-        self._most = most
-        self._wide = wide
-
-    def draw(
-        self, left: float, title: str, along: Callable[[Point], int], other: Callable[[Point], int], name: str
+    def draw_half(
+        left: float, title: str, along: Callable[[Point], int], other: Callable[[Point], int], name: str
     ) -> None:
-        """Draw it from `left` on, its lines named by the value of the other number."""
-        picture, points = self._picture, self._tuning.points
+        """Draw the rate over one number from `left` on, with a line for each value of the other."""
+        points = tuning.points
         values = sorted({along(point) for point in points})
-        step = self._wide / max(len(values) - 1, 1)
+        step = wide / max(len(values) - 1, 1)
 
         def place(point: Point) -> tuple[float, float]:
-            return left + step * values.index(along(point)), _height(point.texts_per_second, self._most)
+            return left + step * values.index(along(point)), _height(point.texts_per_second, most)
 
         for number, value in enumerate(values):
             picture.text(left + step * number, HEIGHT - BOTTOM + 18, str(value), anchor="middle")
-        picture.text(left + self._wide / 2, HEIGHT - 10, title, anchor="middle")
+        picture.text(left + wide / 2, HEIGHT - 10, title, anchor="middle")
         free = TOP
         for number, value in enumerate(sorted({other(point) for point in points})):
             line = [place(point) for point in points if other(point) == value]
+            # A value with one measurement has no line, so it needs no colour and no label of its own.
             hue = HUES[number % len(HUES)] if len(line) > 1 else FAINT
             for x, y in line:
                 picture.rect(x - 2.5, y - 2.5, 5, 5, hue)
             if len(line) > 1:
                 picture.path(line, stroke=hue, width=2)
-                picture.text(left + self._wide + 12, free, name.format(value), fill=hue)
+                picture.text(left + wide + 12, free, name.format(value), fill=hue)
                 free += 16
-        x, y = place(self._tuning.chosen)
+        x, y = place(tuning.chosen)
         frame = [(x - 7, y - 7), (x + 7, y - 7), (x + 7, y + 7), (x - 7, y + 7), (x - 7, y - 7)]
         picture.path(frame, stroke=INK, width=2)
+
+    draw_half(LEFT, "requests in flight", lambda p: p.in_flight, lambda p: p.texts, "of {}")
+    draw_half(LEFT + wide + GAP, "texts in each", lambda p: p.texts, lambda p: p.in_flight, "{} in flight")
+    return picture
 
 
 def _height(rate: float, most: float) -> float:

@@ -359,7 +359,7 @@ def test_pieces_reach_the_caller_before_the_answer_is_whole(trio: list[Node]) ->
 @pytest.mark.parametrize(
     "fault", ["error_line", "malformed_line", {"name": "reset", "paths": ["/api/chat"]}, "length", "bad_json"]
 )
-def test_an_answer_that_breaks_off_begins_anew_elsewhere(trio: list[Node], fault: Any) -> None:
+def test_an_answer_that_breaks_off_begins_again_elsewhere(trio: list[Node], fault: Any) -> None:
     chats = verified(trio)
     for node in trio:
         node.control(

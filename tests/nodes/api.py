@@ -52,7 +52,7 @@ class Api:
             self._vectors = Serialised(*shape)
 
     def reset(self) -> None:
-        """Begin counting anew."""
+        """Begin to count from zero."""
         self.requests = self.texts = self.answered = self.texts_answered = 0
         self.cancelled = self.max_in_flight = self._models.loads = 0
         self.max_together = 0

@@ -45,7 +45,7 @@ class Chat:
         self._settings = settings
 
     def reset(self) -> None:
-        """Begin counting anew."""
+        """Begin to count from zero."""
         self.requests = self.answered = self.cancelled = self.tokens = self.max_in_flight = 0
         self.asked: list[str] = []
         self.service.busy.clear()

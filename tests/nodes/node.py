@@ -135,7 +135,7 @@ class Node:
         return self._call("GET", "/_stats")[1]
 
     def reset(self) -> None:
-        """Begin counting anew."""
+        """Begin to count from zero."""
         self._call("POST", "/_reset")
 
     def wait(self, timeout: float = WAIT_SECONDS, **counts: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ It prints one line of JSON, `{"port": …, "control": …}`, when it is ready, a
 that no node outlives its parent. The control port answers also while the node is `down`:
 
 - `POST /_control`: JSON object of settings to change; `faults` replaces all faults.
-- `GET /_stats`, and `POST /_reset` to begin counting anew.
+- `GET /_stats`, and `POST /_reset` to count from zero.
 - `GET /_wait?requests=5&timeout=240`: the stats, as soon as each number named is reached; 408 if it isn't.
 """
 

@@ -1,0 +1,121 @@
+"""What a corpus has open: its table, and the nodes that embed, answer and rerank."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.tasks.searching.opening import open_for_search
+from prefect_ollama.tasks.searching.reranker import Reranker, Score
+
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.nodes import ClusterSpec
+    from prefect_ollama.blocks.resolve import Nodes
+    from prefect_ollama.tasks.answering import AnswerNodes
+    from prefect_ollama.tasks.dispatch import Asking, Dispatcher
+
+
+class Connections:
+    """The table and the nodes of a corpus. Several threads may use them.
+
+    The table is opened at once. Nodes are opened when a question needs them for the first time: a search by words
+    needs none, and need not wait for the import of the HTTP client. The arguments are those of `Corpus`.
+    """
+
+    def __init__(
+        self,
+        table: StoreSpec,
+        cluster: Nodes | None,
+        *,
+        model: str | None,
+        chat_model: str | None,
+        judge_model: str | None,
+        reranker: Reranker | None,
+    ) -> None:
+        self._cluster, self._model = cluster, model
+        self._chat_model, self._judge_model = chat_model, judge_model
+        self.reranker = reranker
+        self.store = open_for_search(table)
+        # Two questions at once must not verify the nodes twice, nor start two embedded nodes.
+        self._lock = Lock()
+        self._opened = ExitStack()
+        # Apart, because a reranker on a server of its own needs no other node.
+        self._ranking = ExitStack()
+        self._spec: ClusterSpec | None = None
+        self.nodes: Dispatcher | None = None
+        self._answering: AnswerNodes | None = None
+        self._score: Score | None = None
+        self._closed = False
+
+    def table(self) -> Store:
+        """Return the table. If `re_embed` has put another one in its place, that is opened; its nodes may be others.
+
+        Raises:
+            ConfigurationError: The corpus is closed.
+            TableError: The table cannot be reached or read.
+        """
+        with self._lock:
+            self._refuse_closed()
+            if self.store.replaced:
+                self.store = open_for_search(self.store.spec)
+                self._leave_nodes()
+            return self.store
+
+    def embedding(self, asking: Asking) -> Dispatcher:
+        """Return the nodes that embed questions, and let runs hold back at them."""
+        with self._lock:
+            self._refuse_closed()
+            if self.nodes is None:
+                from prefect_ollama.tasks.embedding import running_nodes
+                from prefect_ollama.tasks.searching.nodes import asked_nodes
+
+                model = self._model or self.store.identity.model
+                with ExitStack() as opened:
+                    self._spec = opened.enter_context(running_nodes(self._cluster, model=model, count=1))
+                    # Before they are verified: that asks them too.
+                    asking.at([node.url for node in self._spec.nodes])
+                    self.nodes = opened.enter_context(asked_nodes(self._spec, self.store))
+                    self._opened = opened.pop_all()
+            asking.at([node.url for node in self.nodes.cluster.spec.nodes])
+            return self.nodes
+
+    def answering(self, asking: Asking) -> AnswerNodes:
+        """Return the nodes that answer questions."""
+        nodes = self.embedding(asking)
+        with self._lock:
+            self._refuse_closed()
+            if self._answering is None:
+                from prefect_ollama.tasks.answering import answering_nodes, with_models
+
+                assert self._spec is not None
+                spec = with_models(self._spec, self._chat_model, self._judge_model)
+                self._answering = self._opened.enter_context(answering_nodes(spec, nodes))
+            return self._answering
+
+    def scoring(self, reranker: Reranker, asking: Asking) -> Score:
+        """Return what scores passages."""
+        nodes = self.embedding(asking) if reranker.judges else None
+        with self._lock:
+            self._refuse_closed()
+            if self._score is None:
+                self._score = self._ranking.enter_context(reranker.opened(self._spec, nodes))
+            return self._score
+
+    def close(self) -> None:
+        """Close connections, and end an embedded node."""
+        with self._lock:
+            self._closed = True
+            self._leave_nodes()
+
+    def _leave_nodes(self) -> None:
+        self.nodes = self._answering = self._score = None
+        # The reranker first: it may chat over the nodes.
+        self._ranking.close()
+        self._opened.close()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise ConfigurationError("The corpus is closed.", remedy="Open it again with `open_corpus`.")
