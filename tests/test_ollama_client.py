@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -291,3 +293,30 @@ def test_a_model_that_stays_loaded_is_seen_by_its_time() -> None:
     # Ollama's own words for `keep_alive: -1`, with the nanoseconds that Go writes.
     (model,) = loaded_models([{"name": "m", "expires_at": "2318-06-04T12:00:00.123456789+02:00"}])
     assert model.stays
+
+
+class TestConnectTimeout:
+    def test_a_pause_of_this_process_is_not_blamed_on_the_node(
+        self, node: Node, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connect = asyncio.SelectorEventLoop.sock_connect
+
+        async def paused(loop: asyncio.SelectorEventLoop, sock: socket.socket, address: Any) -> None:
+            connecting = loop.create_task(connect(loop, sock, address))
+            await asyncio.sleep(0)
+            # The event loop stands still, as that of a process without a core does.
+            time.sleep(0.5)  # noqa: ASYNC251
+            await connecting
+
+        monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_connect", paused)
+        assert len(embed(node, connect_timeout=0.2).vectors) == len(TEXTS)
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    def test_a_node_that_does_not_answer_the_connection_is_unreachable(self, node: Node, scheme: str) -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as server, socket.socket() as first:
+            host, port = server.getsockname()
+            if scheme == "http":
+                # The queue is full, so the system drops the next connection. For TLS, the handshake gets no answer.
+                first.connect((host, port))
+            with pytest.raises(NodeUnreachable, match="cannot be connected in time"):
+                embed(node, url=f"{scheme}://{host}:{port}", connect_timeout=0.2, timeout=60)

@@ -38,6 +38,7 @@ from prefect_ollama.blocks.nodes.endpoint import (
     NodeModel,
     Progress,
 )
+from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 from prefect_ollama.blocks.nodes.running_models import LoadedModel, loaded_models
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec, full_name
 
@@ -179,7 +180,7 @@ class OllamaEndpoint(Endpoint):
         try:
             with without_context():
                 async with (
-                    asyncio.timeout(PULL_SILENCE) as silence,
+                    timeout_while_running(PULL_SILENCE) as restart,
                     self._transport.open("POST", "api/pull", payload, model=self.model.name) as response,
                 ):
                     async for line in json_lines(response, self.node.name, "while it pulled the model"):
@@ -187,8 +188,10 @@ class OllamaEndpoint(Endpoint):
                             line, node=self.node.name, model=self.model.name, disclosure=self.disclosure
                         )
                         if step != last:
-                            silence.reschedule(min(loop.time() + PULL_SILENCE, end))
+                            restart(PULL_SILENCE)
                             last = step
+                        if loop.time() > end:
+                            raise TimeoutError
                         done = done or step.what == "success"
                         if progress:
                             progress(step.what, step.done, step.total)

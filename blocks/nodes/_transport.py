@@ -2,14 +2,15 @@
 
 Guarantees: connections are reused; bodies are limited and never decompressed; redirects are refused; the proxy is the
 one that the environment names for the node. A time limit covers a whole call, because a node that sends a byte a second
-would never reach a read time-out.
+would never reach a read time-out. All limits count the time in which this process ran: see `loop_lag`.
 """
 
 from __future__ import annotations
 
+import math
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,7 +55,7 @@ class Transport:
             headers=_headers(node),
             auth=_basic(node),
             transport=transport,
-            timeout=httpx.Timeout(None, connect=node.connect_timeout),
+            timeout=None,  # see `_limit_connect` and `call`
             follow_redirects=False,
         )
 
@@ -130,7 +131,12 @@ class Transport:
         content = None if payload is None else orjson.dumps(payload)
         headers = {} if payload is None else {"content-type": "application/json"}
         try:
-            async with self._http.stream(method, path, content=content, headers=headers) as response:
+            async with (
+                _limit_connect(self.node.connect_timeout) as trace,
+                self._http.stream(
+                    method, path, content=content, headers=headers, extensions={"trace": trace}
+                ) as response,
+            ):
                 if response.status_code != 200:
                     raise errors.from_response(
                         self.node.name,
@@ -167,6 +173,45 @@ def without_context() -> Iterator[None]:
         yield
     except NodeError as error:
         error.__context__ = None
+        raise
+
+
+@asynccontextmanager
+async def _limit_connect(seconds: float) -> AsyncIterator[Callable[[str, dict[str, Any]], Awaitable[None]]]:
+    """Limit the connection, and the handshake of TLS, to so many seconds each.
+
+    The HTTP library's own limit would also count time in which this process waited for a core, and then say of a
+    healthy node that it cannot be connected.
+
+    Yields:
+        The `trace` extension of the request (https://www.encode.io/httpcore/extensions/#trace): the library calls it at
+        the begin and the end of each step.
+
+    Raises:
+        httpx.ConnectTimeout: One of the two took longer.
+    """
+    connecting = False
+    stream: Any = None
+
+    async def trace(event: str, info: dict[str, Any]) -> None:
+        nonlocal connecting, stream
+        _, step, state = event.split(".")
+        if step in ("connect_tcp", "start_tls"):
+            # A step that the limit ends fails, so only its success says that it is over.
+            connecting = state != "complete"
+            stream = stream if connecting else info["return_value"]
+            restart(seconds if state == "started" else math.inf)
+
+    try:
+        async with timeout_while_running(math.inf) as restart:
+            yield trace
+    except BaseException as error:
+        if connecting and stream is not None:
+            await (
+                stream.aclose()
+            )  # the library leaves the connection open when a handshake of TLS is cancelled
+        if connecting and isinstance(error, TimeoutError):
+            raise httpx.ConnectTimeout("") from error
         raise
 
 

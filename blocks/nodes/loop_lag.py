@@ -90,6 +90,9 @@ class LoopLag:
 async def timeout_while_running(seconds: float) -> AsyncIterator[Callable[[float], None]]:
     """Limit a block as `asyncio.timeout` does, by the time in which the loop ran.
 
+    Args:
+        seconds: The limit; `math.inf` sets none.
+
     Yields:
         A function that sets the limit again, to so many seconds from now.
 
@@ -102,6 +105,9 @@ async def timeout_while_running(seconds: float) -> AsyncIterator[Callable[[float
 
     def arm() -> None:
         nonlocal timer
+        timer = None
+        if left == math.inf:
+            return
         # Short steps, because a single timer would also run while this process is stopped.
         step = min(left, TICK_S)
         timer = loop.call_later(step, tick, step, loop.time() + step)
@@ -119,6 +125,8 @@ async def timeout_while_running(seconds: float) -> AsyncIterator[Callable[[float
     def restart(seconds: float) -> None:
         nonlocal left, spared
         left, spared = seconds, False
+        if timer is None:
+            arm()
 
     async with asyncio.timeout(None) as scope:
         arm()
