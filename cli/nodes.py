@@ -12,9 +12,12 @@ from prefect_ollama.console import INCOMPLETE, OK, guarded, show
 from prefect_ollama.options import (
     NODES,
     NORMAL,
+    ChatModelOption,
     JsonOption,
+    JudgeModelOption,
     Loudness,
     NodeOptions,
+    OtherChatModelsOption,
 )
 
 if TYPE_CHECKING:
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 def nodes(
     *,
     nodes: NodeOptions = NODES,
+    chat_model: ChatModelOption = None,
+    other_chat_model: OtherChatModelsOption = (),
+    judge_model: JudgeModelOption = None,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:
@@ -33,7 +39,7 @@ def nodes(
         from prefect_ollama import render
         from prefect_ollama.flows import check_nodes
 
-        rows = check_nodes(nodes.named(), nodes.model)
+        rows = check_nodes(nodes.named(), nodes.model, chat_model, list(other_chat_model), judge_model)
         show([row.to_dict() for row in rows] if json else render.nodes(rows), json=json)
         return OK if rows and all(row.ok for row in rows) and _can_answer(rows) else INCOMPLETE
 

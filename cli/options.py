@@ -19,6 +19,15 @@ ChatModelOption = Annotated[
     str | None,
     Parameter(help="Model that answers; the cluster's otherwise. Without one: sentences of the documents."),
 ]
+OtherChatModelsOption = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--other-chat-model",
+        show_default=False,
+        help="Model that answers on nodes without the chat model; may be given several times, and each node uses the "
+        "first one that it has. The cluster's otherwise.",
+    ),
+]
 JudgeModelOption = Annotated[
     str | None,
     Parameter(

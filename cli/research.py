@@ -19,6 +19,7 @@ from prefect_ollama.options import (
     JudgeModelOption,
     Loudness,
     NodeOptions,
+    OtherChatModelsOption,
     TableOptions,
 )
 from prefect_ollama.search import EVERYTHING, Mode, Only, flow_filter
@@ -28,15 +29,6 @@ if TYPE_CHECKING:
 
 KEPT = "Steps that were done are cached; run again to go on."
 
-OtherChatModelsOption = Annotated[
-    tuple[str, ...],
-    Parameter(
-        name="--other-chat-model",
-        show_default=False,
-        help="Model that answers on nodes without the chat model; may be given several times, and each node uses the "
-        "first one that it has. The cluster's otherwise.",
-    ),
-]
 OutputOption = Annotated[
     Path | None,
     Parameter(

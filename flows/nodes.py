@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,7 +12,16 @@ from prefect_ollama.blocks.errors import ClusterError, NodeError
 from prefect_ollama.blocks.nodes import ChatCheck, NodeStatus, NodeVerification, join_verification
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
-from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, display_name
+from prefect_ollama.flows.parameters import (
+    NO_MODELS,
+    ChatModelParameter,
+    JudgeModelParameter,
+    ModelParameter,
+    NodesParameter,
+    OtherChatModelsParameter,
+    display_name,
+)
+from prefect_ollama.tasks.answering import with_models
 from prefect_ollama.tasks.embedding import running_nodes
 from prefect_ollama.tasks.monitoring import settle_nodes
 from prefect_ollama.tasks.node_status import check_models_for_chat, read_node_status
@@ -25,10 +35,16 @@ from prefect_ollama.tasks.verify_nodes import verify_nodes
     flow_run_name=unless_named(lambda given: f"check {display_name(given['cluster'])}"),
     description="Check that every node is reachable, has the models, and gives equal vectors; load the model.",
 )
-def check_nodes(cluster: NodesParameter = None, model: ModelParameter = None) -> list[NodeStatus]:
+def check_nodes(
+    cluster: NodesParameter = None,
+    model: ModelParameter = None,
+    chat_model: ChatModelParameter = None,
+    other_chat_models: OtherChatModelsParameter = NO_MODELS,
+    judge_model: JudgeModelParameter = None,
+) -> list[NodeStatus]:
     """Check that every node is reachable, has the model, and gives the same vectors as the others. Loads the model.
 
-    If the cluster names a chat model or a judge model, each row says whether the node can chat with it.
+    If the cluster or a parameter names a chat model or a judge model, each row says whether the node has it.
 
     Returns:
         A row a node.
@@ -46,7 +62,8 @@ def check_nodes(cluster: NodesParameter = None, model: ModelParameter = None) ->
         left out
     """
     refuse_empty_tabs()
-    with running_nodes(cluster, model=model) as spec:
+    with running_nodes(cluster, model=model) as embedding:
+        spec = with_models(embedding, chat_model, judge_model, other_chat_models)
         verifications: dict[str, NodeVerification] = {}
         causes: dict[str, NodeError] = {}
         reason: ClusterError | None = None
@@ -64,7 +81,7 @@ def check_nodes(cluster: NodesParameter = None, model: ModelParameter = None) ->
     rows = [
         replace(
             row,
-            chat_model=chat.model,
+            chat_model=chat.model_of(row.name),
             chat_error=chat.error_of(row.name),
             judge_model=judge.model if judge else "",
             judge_error=judge.error_of(row.name) if judge else "",
@@ -82,10 +99,17 @@ def _page(rows: Sequence[NodeStatus], model: str) -> str:
     """The Markdown of the artifact."""
     ready = sum(row.ok for row in rows)
     head = f"{ready} of {len(rows)} nodes serve {escape_markdown(model)}."
-    for verb, chosen, errors in (
-        ("chat", rows[0].chat_model, [row.chat_error for row in rows]),
-        ("judge", rows[0].judge_model, [row.judge_error for row in rows]),
+    for verb, found in (
+        ("chat", [(row.chat_model, row.chat_error) for row in rows]),
+        ("judge", [(row.judge_model, row.judge_error) for row in rows]),
     ):
-        if chosen:
-            head += f" {errors.count('')} of {len(rows)} can {verb} with {escape_markdown(chosen)}."
+        able = Counter(model for model, error in found if not error)
+        if able[""]:
+            continue  # the cluster names no model for it
+        named = dict.fromkeys(model for model, _ in found)
+        if len(named) == 1:
+            head += f" {able.total()} of {len(rows)} can {verb} with {escape_markdown(*named)}."
+        else:
+            each = ", ".join(f"{number} with {escape_markdown(name)}" for name, number in able.items())
+            head += f" {able.total()} of {len(rows)} can {verb}: {each}."
     return f"{head}\n\n{section_markdown(status_section(rows))}\n"

@@ -353,6 +353,18 @@ def test_a_check_says_which_nodes_can_chat(nowhere: str) -> None:
         assert "No node can chat with 'llama3.2'" in found.judge.error
         assert len(found.judge.left_out) == 2
 
+        found = OllamaCluster(
+            nodes=urls, chat_model="absent", other_chat_models=["qwen3"], judge_model="absent"
+        ).check()
+        assert found.chat is not None
+        assert (found.chat.usable, found.chat.error) == (True, "")
+        assert dict(found.chat.others) == {found.nodes[0].name: "qwen3"}
+        assert [found.chat.model_of(row.name) for row in found.nodes] == ["qwen3", "absent"]
+        assert found.chat.error_of(found.nodes[0].name) == ""
+        assert "'absent'" in found.chat.error_of(found.nodes[1].name)
+        assert found.judge is not None
+        assert not found.judge.usable  # no node judges with another model
+
         found = OllamaCluster(nodes=[urls[0], nowhere]).check()
         assert found.chat is not None
         assert not found.chat.usable

@@ -132,6 +132,39 @@ def test_each_row_says_whether_the_node_can_chat_and_judge(
         assert "qwen3" in capsys.readouterr().out
 
 
+def test_chat_models_of_urls_are_checked_and_each_row_names_the_own_one(
+    prefect_server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with nodes({"chat_models": ["qwen3"]}, {"chat_models": ["llama3.2", "tiny"]}, {}) as trio:
+        urls = [node.url for node in trio]
+        first, second, third = check_nodes(
+            urls, chat_model="qwen3", other_chat_models=["llama3.2"], judge_model="qwen3"
+        )
+        assert [(row.chat_model, row.chat_error) for row in (first, second)] == [
+            ("qwen3", ""),
+            ("llama3.2", ""),
+        ]
+        assert third.chat_model == "qwen3"
+        assert "does not have the model 'qwen3'" in third.chat_error
+        # A node that answers with another model than the judge model does not judge.
+        assert first.judge_error == ""
+        assert "does not have the model 'qwen3'" in second.judge_error
+        shown = latest_artifact(prefect_server, "nodes")
+        assert "2 of 3 can chat: 1 with qwen3, 1 with llama3.2. 1 of 3 can judge with qwen3." in shown
+        assert re.findall(r"chats with: (.*)", shown) == ["qwen3", "llama3.2", "no"]
+
+        command = ["nodes", *(f"--node={url}" for url in urls), "--chat-model=tiny", "--json"]
+        assert app(command, result_action="return_value") == 0
+        rows = json.loads(capsys.readouterr().out)
+        assert [bool(row["chat_note"]) for row in rows] == [True, False, True]
+        assert "--chat-model" in rows[0]["chat_note"]
+        more = ["--other-chat-model=qwen3", "--judge-model=absent"]
+        assert app([*command, *more], result_action="return_value") == 1
+        rows = json.loads(capsys.readouterr().out)
+        assert [row["chat_model"] for row in rows] == ["qwen3", "tiny", "tiny"]
+        assert all(row["judge_note"] for row in rows)
+
+
 @pytest.mark.slow
 def test_a_node_that_is_left_out_and_then_ready_again_is_told_of() -> None:
     with nodes({}, {}) as pair:

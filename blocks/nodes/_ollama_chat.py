@@ -28,8 +28,17 @@ class OllamaChat(OllamaEndpoint):
     dialect: ClassVar[Dialect] = OLLAMA_CHAT
 
     def __init__(self, node: NodeSpec, chat_model: ChatModelSpec) -> None:
-        super().__init__(node, ModelSpec(chat_model.name, keep_alive=chat_model.keep_alive))
-        self.chat_model = chat_model
+        super().__init__(node, _as_model(chat_model))
+        self._chat_model = chat_model
+
+    @property
+    def chat_model(self) -> ChatModelSpec:
+        """The model of all calls."""
+        return self._chat_model
+
+    @chat_model.setter
+    def chat_model(self, chat_model: ChatModelSpec) -> None:
+        self._chat_model, self.model = chat_model, _as_model(chat_model)
 
     async def chat(
         self, request: ChatRequest, *, limits: ChatLimits, heard: Heard | None = None
@@ -85,6 +94,10 @@ class OllamaChat(OllamaEndpoint):
                 node=self.node.name,
                 remedy="Switch thinking off, or name a model that thinks, for example qwen3.",
             )
+
+
+def _as_model(chat_model: ChatModelSpec) -> ModelSpec:
+    return ModelSpec(chat_model.name, keep_alive=chat_model.keep_alive)
 
 
 def _payload(model: ChatModelSpec, request: ChatRequest) -> dict[str, Any]:

@@ -47,6 +47,11 @@ class VerifiedChat:
         return chat_model_of(self.spec)
 
     @property
+    def several_models(self) -> bool:
+        """Whether a node answers with another model than the chat model, or may do so when it returns."""
+        return bool(self.others or (self.spec.other_chats and self.left_out))
+
+    @property
     def digest(self) -> str:
         """Its digest on most nodes; empty if they report none."""
         return self.digest_of(self.model.name)
@@ -111,13 +116,19 @@ async def verify_chat(spec: ClusterSpec, *, progress: Progress | None = None) ->
             models.append(other)
         others |= dict.fromkeys(found, other)
         known |= found
-        left_out = {name: refused.get(name, error) for name, error in left_out.items() if name not in found}
+        # That a node lacks another model too says less than why it cannot chat with the chat model.
+        other_reasons = {name: error for name, error in refused.items() if not _lacks_model(error)}
+        left_out = {name: error for name, error in (left_out | other_reasons).items() if name not in found}
     if known:
         # A request may go to any of them, so it has to fit into the shortest context.
         contexts = [each.num_ctx for each in models if each.num_ctx is not None]
         shortest = min(contexts, default=None)
         others = {name: replace(each, num_ctx=shortest) for name, each in others.items()}
-        spec = replace(spec, chat=replace(model, num_ctx=shortest))
+        spec = replace(
+            spec,
+            chat=replace(model, num_ctx=shortest),
+            other_chats=tuple(replace(each, num_ctx=shortest) for each in spec.other_chats),
+        )
         return VerifiedChat(spec, spec.in_order(known), spec.in_order(left_out), others)
     raise ClusterError.of_nodes(
         f"No node can chat with {model.name!r}", spec.in_order(left_out), state="Nothing was started."
@@ -162,31 +173,41 @@ async def _verify_model(
     return model, known, left_out
 
 
-async def verify_chat_again(
-    client: ChatEndpoint, known: VerifiedChat, *, timeout: float, refused: NodeRefused | None = None
-) -> None:
+async def verify_chat_again(client: ChatEndpoint, known: VerifiedChat, *, timeout: float) -> None:
     """Verify a node that failed, or was not there at the start, so that it may chat (again).
 
+    A node that was not verified at the start answers with the first of the cluster's models that it has.
+
     Args:
-        client: The node's client.
+        client: The node's client, which gets the model as its `chat_model`.
         known: The cluster.
         timeout: Seconds for each call.
-        refused: Why it was refused before. While its digest and version stay the same, it is refused again.
 
     Raises:
         NodeError: It may not chat.
     """
-    name = client.node.name
+    if client.node.name in known.models:
+        await _refuse_other_digest(client, known, timeout)
+        return
+    refusals: list[NodeRefused] = []
+    for model in (known.model, *known.spec.other_chats):
+        client.chat_model = model
+        try:
+            await _refuse_other_digest(client, known, timeout)
+            found = await client.identify()
+            if found.context and found.context < (model.num_ctx or 0):
+                raise _short_context(client.node.name, found.context, model)
+            return
+        except NodeRefused as error:
+            refusals.append(error)
+    raise next((error for error in reversed(refusals) if not _lacks_model(error)), refusals[0])
+
+
+async def _refuse_other_digest(client: ChatEndpoint, known: VerifiedChat, timeout: float) -> None:
     found = await client.build(timeout=timeout)
-    if refused is not None and refused.model == found.build:
-        raise refused
-    digest = known.digest_of(known.model_of(name).name)
-    if (reason := other_digest(name, found, digest, known.spec)) is not None:
+    digest = known.digest_of(client.chat_model.name)
+    if (reason := other_digest(client.node.name, found, digest, known.spec)) is not None:
         raise reason
-    if name not in known.models:
-        found = await client.identify()
-        if found.context and found.context < (known.model.num_ctx or 0):
-            raise _short_context(name, found.context, known.model)
 
 
 def other_digest(node: str, found: NodeModel, digest: str, spec: ClusterSpec) -> NodeRefused | None:
@@ -205,6 +226,10 @@ def _majority(known: Mapping[str, NodeModel]) -> str:
     """Return the digest of most nodes; if several are equally frequent, that of the first configured node."""
     digests = Counter(each.digest for each in known.values() if each.digest)
     return max(digests, key=lambda digest: digests[digest], default="")
+
+
+def _lacks_model(error: NodeError) -> bool:
+    return isinstance(error, NodeRefused) and error.status == 404
 
 
 def _short_context(node: str, context: int, model: ChatModelSpec) -> NodeRefused:

@@ -39,8 +39,9 @@ class NodeStatus:
         model: Name of the model that it should serve; empty if no model was requested.
         digest: SHA-256 of that model's manifest.
         seconds: Seconds of one request with the short canary texts, after the model was loaded.
-        chat_model: Name of the cluster's chat model; empty where it names none or the node was not asked.
-        chat_error: Why the node cannot chat with it, and what to do; else empty. Such a node only embeds, so `ok` does
+        chat_model: Name of the chat model with which it answers; that of the cluster if it has none of the cluster's
+            chat models; empty if the cluster names none, or the node was not asked.
+        chat_error: Why the node cannot chat, and what to do; else empty. Such a node only embeds, so `ok` does
             not count it.
         judge_model: Name of the cluster's judge model, as for the chat model.
         judge_error: Why the node cannot judge with it; else empty.

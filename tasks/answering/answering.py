@@ -226,7 +226,7 @@ def choose(
         () if marked else tuple(each for each in best if not each.supported),
         drafts.passages,
         tuple(notes),
-        model=nodes.chat.chat.model_of(drafts.answers[number].node).name,
+        model=drafts.answers[number].model,
         judged_by=judged.judged_by,
         nodes=tuple(sorted({answer.node for answer in everything})),
         drafts=len(drafts.values),

@@ -95,7 +95,7 @@ def answering_nodes(spec: ClusterSpec, embed: Dispatcher) -> Iterator[AnswerNode
         shared = limits_folder(prefect_home())
         chat = opened.enter_context(ChatDispatcher(_verified(spec), shared, beside=embed))
         # A node that answers with another model than the judge model may not judge.
-        judge = chat if spec.judge == spec.chat and not chat.chat.others else None
+        judge = chat if spec.judge == spec.chat and not chat.chat.several_models else None
         if spec.judge is not None and judge is None:
             try:
                 verified = _verified(replace(spec, chat=spec.judge, other_chats=()))

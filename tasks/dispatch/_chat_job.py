@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from prefect_ollama.blocks.errors import ChatError, PrefectOllamaError
-from prefect_ollama.blocks.nodes import ChatReply, ChatRequest
+from prefect_ollama.blocks.nodes import ChatRequest
 from prefect_ollama.tasks.dispatch._answer_format import Check, check_of
 from prefect_ollama.tasks.dispatch._answer_stream import AnswerStream, Attempt, Tell
-from prefect_ollama.tasks.dispatch._job import Job
+from prefect_ollama.tasks.dispatch._job import DECODE_AGAIN, Job, unicode_fault
 from prefect_ollama.tasks.dispatch.chat import ChatAnswer, ChatAnswers, ChatUnfinished
 
 # Tokens of a prompt that cost as much as one of the answer: a prompt is read in parallel, an answer is not.
@@ -41,24 +41,15 @@ class SentChat:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chatted:
-    """An answer that fits.
-
-    Attributes:
-        sent: The request that it answers.
-        reply: The answer.
-        value: The answer as parsed JSON, if the request has a format.
-        seconds: Time that it took.
-    """
+    """An answer that fits, and the request that it answers."""
 
     sent: SentChat
-    reply: ChatReply
-    value: Any
-    seconds: float
+    answer: ChatAnswer
 
     @property
     def tokens(self) -> int:
         """Tokens that the node counted."""
-        return self.reply.prompt_tokens + self.reply.answer_tokens
+        return self.answer.prompt_tokens + self.answer.answer_tokens
 
 
 class ChatJob(Job[ChatAnswers]):
@@ -92,7 +83,9 @@ class ChatJob(Job[ChatAnswers]):
         super().__init__(requests, urgent=urgent, limit=1, avoid=avoid)
         self.may_hedge = tell is None  # two nodes at once would stream the same answer twice
         for item in self.items:
-            if (error := _no_unicode(item.payload)) is not None:
+            if why := next(filter(None, (unicode_fault(each.content) for each in item.payload.messages)), ""):
+                words = last_words(item.payload)
+                error = ChatError(why, request=words, state="It was not sent.", remedy=DECODE_AGAIN)
                 self.refuse(item, error)
 
     def cost(self, payload: ChatRequest) -> float:
@@ -117,25 +110,13 @@ class ChatJob(Job[ChatAnswers]):
 
     def keep(self, index: int, result: Chatted, node: str) -> None:
         """Keep an answer."""
-        reply = result.reply
-        self._answers[index] = ChatAnswer(
-            reply.text,
-            result.value,
-            reply.thinking,
-            node,
-            result.seconds,
-            reply.prompt_tokens,
-            reply.answer_tokens,
-        )
-        result.sent.attempt.finish(reply.text)
+        self._answers[index] = result.answer
+        result.sent.attempt.finish(result.answer.text)
 
     def keep_error(self, index: int, error: PrefectOllamaError) -> None:
         """Keep a request's error."""
         assert isinstance(error, ChatError)
         self._failures[index] = error
-
-    def charge(self, seconds: float, tokens: int) -> None:
-        """Do nothing: each answer has its own time and tokens."""
 
     def result(self) -> ChatAnswers:
         """Return the answers and errors that there are."""
@@ -162,17 +143,3 @@ def _checks(requests: Sequence[ChatRequest]) -> dict[int, Check]:
     # Many requests share a schema, and compiling it takes a millisecond.
     schemas: dict[int, Mapping[str, Any] | None] = {id(each.format): each.format for each in requests}
     return {key: check_of(schema) for key, schema in schemas.items()}
-
-
-def _no_unicode(request: ChatRequest) -> ChatError | None:
-    try:
-        for message in request.messages:
-            message.content.encode()
-    except UnicodeEncodeError as error:
-        return ChatError(
-            f"it is no valid Unicode, so no JSON can carry it ({error.reason} at {error.start}).",
-            request=last_words(request),
-            state="It was not sent.",
-            remedy="Decode its source with errors='replace'.",
-        )
-    return None

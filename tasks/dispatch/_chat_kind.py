@@ -25,8 +25,8 @@ from prefect_ollama.tasks.dispatch._chat_job import (
     prompt_units,
 )
 from prefect_ollama.tasks.dispatch._job import Item
-from prefect_ollama.tasks.dispatch._node import Node
-from prefect_ollama.tasks.dispatch._unchecked import Unchecked
+from prefect_ollama.tasks.dispatch._request_kind import RequestKind
+from prefect_ollama.tasks.dispatch.chat import ChatAnswer
 
 # Seconds from one piece of an answer to the next: a node that swaps models or reads from disk makes such pauses,
 # and one that hangs makes longer ones.
@@ -43,23 +43,19 @@ MEMORY: Final = 0.1
 SANITY: Final = ChatRequest((ChatMessage("user", "Answer with one word."),), max_tokens=1)
 
 
-class ChatKind:
-    """Chat; each node with the chat model that it has.
+class ChatKind(RequestKind):
+    """Chat; each node with the chat model that it has. `send` checks each answer.
 
     Args:
         verified: The verified nodes.
 
     Attributes:
-        name: Chat has slots of its own, because Ollama runs another process for it.
-        first_units: Units of an answer of usual length.
-        loads: True: a node loads the model only at its first request.
-        work: For the error of a cluster that does nothing.
         answer_tokens: Mean number of tokens of an answer.
     """
 
+    # Chat has slots of its own, because Ollama runs another process for it.
     name = "chat"
     first_units = FIRST_ANSWER_TOKENS
-    loads = True
     work = "answered a chat request"
 
     def __init__(self, verified: VerifiedChat) -> None:
@@ -77,14 +73,6 @@ class ChatKind:
     def left_out(self, node: str) -> NodeError | None:
         """Return why a node may not work, where that is known."""
         return self._verified.left_out.get(node)
-
-    def most_items(self, node: NodeSpec) -> int:
-        """Return 1: a conversation goes out alone."""
-        return 1
-
-    def answer_check(self, nodes: Sequence[Node], now: float) -> Unchecked:
-        """Return a check that confirms every answer: `send` has checked it."""
-        return Unchecked(1)
 
     async def send(
         self,
@@ -122,23 +110,29 @@ class ChatKind:
         except BaseException:  # also a cancelled request: another node's answer may be streamed now
             sent.attempt.failed()
             raise
-        return Chatted(sent, reply, value, loop.time() - start)
+        answer = ChatAnswer(
+            reply.text,
+            value,
+            reply.thinking,
+            client.node.name,
+            client.chat_model.name,
+            loop.time() - start,
+            reply.prompt_tokens,
+            reply.answer_tokens,
+        )
+        return Chatted(sent, answer)
 
     def actual_units(self, reply: Chatted, estimated: float) -> float:
         """Return the units of an answer by its real length."""
-        tokens = reply.reply.answer_tokens
+        tokens = reply.answer.answer_tokens
         if not tokens:
             return estimated
         self.answer_tokens += MEMORY * (tokens - self.answer_tokens)
         return prompt_units(reply.sent.request) + tokens
 
-    def results(self, reply: Chatted) -> tuple[Chatted]:
-        """Return the answer."""
-        return (reply,)
-
     async def probe(self, client: ChatEndpoint, *, timeout: float, refused: NodeRefused | None) -> float:
         """Check the node's model again, and let it answer with one token."""
-        await verify_chat_again(client, self._verified, timeout=timeout, refused=refused)
+        await verify_chat_again(client, self._verified, timeout=timeout)
         await client.chat(SANITY, limits=ChatLimits(timeout, timeout))
         return FIRST_ANSWER_TOKENS / FIRST_TOKENS_A_SECOND
 

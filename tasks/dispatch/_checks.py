@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from prefect_ollama.blocks.nodes import SHORT, Vectors
 from prefect_ollama.tasks.dispatch._job import Item
 from prefect_ollama.tasks.dispatch._node import Node, Request
+from prefect_ollama.tasks.dispatch._request_kind import Carried
 from prefect_ollama.tasks.dispatch.embedding import estimate_units
 
 # Units of one canary text.
@@ -36,7 +37,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class CarriedChecks:
+class CarriedChecks(Carried):
     """The checks after a request's own texts. Texts of other nodes always come with a canary.
 
     Attributes:

@@ -19,28 +19,24 @@ from prefect_ollama.blocks.nodes import (
 )
 from prefect_ollama.tasks.dispatch._job import Item
 from prefect_ollama.tasks.dispatch._node import Node
-from prefect_ollama.tasks.dispatch._request_kind import AnswerCheck
+from prefect_ollama.tasks.dispatch._request_kind import AnswerCheck, RequestKind
 from prefect_ollama.tasks.dispatch._verification import Verification
 from prefect_ollama.tasks.dispatch.embedding import estimate_units
 
 
-class EmbeddingKind:
+class EmbeddingKind(RequestKind):
     """Embedding with one model.
 
     Args:
         cluster: The verified nodes.
-
-    Attributes:
-        first_units: Units of the canary texts that verify a node.
-        work: For the error of a cluster that does nothing.
-        name: Empty, because shared folders of earlier versions know only this kind.
-        loads: False: a node loads the model when it is verified.
     """
 
-    first_units = sum(estimate_units(text) for text in SHORT)
-    work = "embedded anything"
+    # Shared folders of earlier versions know only this kind.
     name = ""
+    # The canary texts verify a node, which loads the model for them.
+    first_units = sum(estimate_units(text) for text in SHORT)
     loads = False
+    work = "embedded anything"
 
     def __init__(self, cluster: VerifiedCluster) -> None:
         self._cluster = cluster
@@ -75,10 +71,6 @@ class EmbeddingKind:
     ) -> Coroutine[Any, Any, Answer]:
         """Embed texts in one request."""
         return client.embed(payloads, timeout=timeout, dimension=self._cluster.reference.dimension)
-
-    def actual_units(self, reply: Answer, estimated: float) -> float:
-        """Return the estimate: rates are measured in its units, and nodes differ in how they count tokens."""
-        return estimated
 
     def results(self, reply: Answer) -> Vectors:
         """Return the vectors, one a text."""

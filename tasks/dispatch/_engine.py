@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -23,7 +22,6 @@ from prefect_ollama.blocks.errors import (
     NodeError,
     NodeFailed,
     NodeRefused,
-    NodeUnreachable,
 )
 from prefect_ollama.blocks.nodes import ClusterSpec, LoopLag
 from prefect_ollama.tasks.dispatch import _batch_size as batch_size
@@ -31,20 +29,14 @@ from prefect_ollama.tasks.dispatch import _poison_texts as poison_texts
 from prefect_ollama.tasks.dispatch import _scheduling as scheduling
 from prefect_ollama.tasks.dispatch._health import Health, as_node_error
 from prefect_ollama.tasks.dispatch._job import Item, Job
-from prefect_ollama.tasks.dispatch._node import OVERDUE, OVERDUE_LEAST, SILENT, SILENT_LEAST, Node, Request
-from prefect_ollama.tasks.dispatch._questions import asked_urls
+from prefect_ollama.tasks.dispatch._late_requests import LateRequests
+from prefect_ollama.tasks.dispatch._node import OVERDUE, OVERDUE_LEAST, Node, Request
+from prefect_ollama.tasks.dispatch._questions import LOOK_AGAIN, ForeignQuestions
 from prefect_ollama.tasks.dispatch._queue import Queue
 from prefect_ollama.tasks.dispatch._rate_model import RateModel, Sent
 from prefect_ollama.tasks.dispatch._request_kind import Carried, Findings, Reply, RequestKind
-from prefect_ollama.tasks.dispatch._shared_limits import SLOT_TIMEOUT_S, SharedLimits
-from prefect_ollama.tasks.dispatch.stats import DispatchStats, Span
-
-# Seconds until an idle node looks for late work again, and a node without a slot asks for one again. No event says
-# either: a request becomes late by time alone, and other processes release slots without a message.
-LOOK_AGAIN = 0.05
-
-# Requests that `stats(spans=True)` returns at most; a long run sends many more, and memory has to stay bounded.
-SPANS_KEPT = 20_000
+from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
+from prefect_ollama.tasks.dispatch.stats import DispatchStats
 
 
 class Engine:
@@ -60,16 +52,12 @@ class Engine:
         self._kind = kind
         self._give_up_after = cluster.give_up_after
         self._loop = asyncio.get_running_loop()
-        self._start = self._loop.time()
         self._queue = Queue(max(kind.most_items(node) for node in cluster.nodes))
         self._jobs: set[Job[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._awake = False
-        self._spans: deque[Span] = deque(maxlen=SPANS_KEPT)
         self._numbers = itertools.count()
         self._shared_limits = shared_limits
-        self._asked_since: dict[str, float] = {}
-        self._question_timer: asyncio.TimerHandle | None = None
         self._lag = LoopLag()
         self._nodes: list[Node] = []
         for node in cluster.nodes:
@@ -82,7 +70,9 @@ class Engine:
                 Node(kind.connect(node), rate_model, self._shared_limits, self._lag, warm=warm)
             )
         self._health = Health(kind, cluster.give_up_after, self._nodes, self._recovered)
-        self._answer_check = kind.answer_check(self._nodes, self._start)
+        self._late = LateRequests(self._nodes, self._queue, self._health)
+        self._questions = ForeignQuestions(self._nodes, self._queue, self._late, shared_limits, self._soon)
+        self._answer_check = kind.answer_check(self._nodes, self._loop.time())
 
     def add(self, job: Job[Any]) -> None:
         """Queue a job. Urgent jobs go before all others."""
@@ -94,10 +84,7 @@ class Engine:
         self._health.want(True)
         if job.urgent:
             for node in self._nodes:
-                self._take_back_bulk(node, front=True)
-        if job.avoid:  # who may answer depends on the item, as with those that failed
-            for item in job.items:
-                self._queue.put_in_quarantine(item)
+                self._late.take_back_bulk(node, front=True)
         self._queue.put(job.items, front=job.urgent)
         self._soon()
 
@@ -108,10 +95,9 @@ class Engine:
         self._give_up_useless()
         self._soon()
 
-    def stats(self, *, spans: bool = False) -> DispatchStats:
+    def stats(self) -> DispatchStats:
         """Return the statistics so far."""
-        nodes = tuple(node.stats() for node in self._nodes)
-        return DispatchStats(nodes, len(self._queue), tuple(self._spans) if spans else ())
+        return DispatchStats(tuple(node.stats() for node in self._nodes), len(self._queue))
 
     @property
     def idle(self) -> bool:
@@ -123,9 +109,8 @@ class Engine:
         # First the jobs, so that no caller waits for the end of the connections.
         self._lag.stop()
         self._fail_all("The dispatcher was closed.", "Open another one for what is left.")
-        for timer in (self._timer, self._question_timer):
-            if timer:
-                timer.cancel()
+        if self._timer:
+            self._timer.cancel()
         tasks: list[asyncio.Task[Reply] | asyncio.Task[None]] = []
         for node in self._nodes:
             tasks += [request.task for request in node.requests]
@@ -166,13 +151,14 @@ class Engine:
             node.refused = False
         if not self._jobs:
             self._lag.stop()
+            self._questions.stop()
             self._shared_limits.ask_only(())
             return
         now = self._loop.time()
         # The order matters. Late texts must be back in the queue before nodes pull. Quarantined texts go before new
         # ones, because their jobs have waited longest. Hedges come last, for nodes that found nothing in the queue.
-        self._find_overdue(now)
-        self._hold_back(now)
+        self._late.find(now)
+        self._questions.hold_back(now)
         self._clear_quarantine(now)
         while (item := self._queue.head()) is not None:
             pulled = scheduling.next_pull(self._nodes, self._queue.units, item, now)
@@ -192,37 +178,6 @@ class Engine:
         self._found(found)
         self._shared_limits.ask_only({node.client.node.url for node in self._nodes if node.refused})
         self._watch(now)
-
-    # ---- questions of other processes
-
-    def _hold_back(self, now: float) -> None:
-        """Send nothing to nodes that a question of another process waits for, and take back what waits there.
-
-        Questions that never end, or whose process is stopped, leave the node a request at a time for bulk work.
-        """
-        asked = asked_urls(self._shared_limits.folder)
-        self._asked_since = {url: self._asked_since.get(url, now) for url in asked}
-        head = self._queue.head()
-        # A question whose requests have failed once waits in quarantine; it must not hold itself back.
-        waiting = (*self._queue.quarantine, *([] if head is None else [head]))
-        own = any(item.job.urgent for item in waiting)
-        for node in self._nodes:
-            since = self._asked_since.get(node.client.node.url)
-            if since is not None:
-                self._take_back_bulk(node, front=not own)
-            for_too_long = since is not None and now - since > SLOT_TIMEOUT_S and not node.requests
-            node.held_back = since is not None and not own and not for_too_long
-        if self._question_timer is None and self._shared_limits.folder is not None:
-            self._question_timer = self._loop.call_later(LOOK_AGAIN, self._guard, self._look_for_questions)
-
-    def _look_for_questions(self) -> None:
-        self._question_timer = None
-        if not self._jobs:
-            return
-        if self._asked_since or asked_urls(self._shared_limits.folder):
-            self._soon()
-        else:
-            self._question_timer = self._loop.call_later(LOOK_AGAIN, self._guard, self._look_for_questions)
 
     def _clear_quarantine(self, now: float) -> None:
         """Reject the texts in quarantine that have failed for good, and send the others to further nodes."""
@@ -255,15 +210,14 @@ class Engine:
             node, request = found
             items = request.open_items
             if node.take_slot(urgent=any(item.job.urgent for item in items)):
-                self._send(node, items, now, hedge=True)
+                node.hedged += 1
+                self._send(node, items, now)
 
-    def _send(self, node: Node, items: list[Item], now: float, *, hedge: bool = False) -> None:
+    def _send(self, node: Node, items: list[Item], now: float) -> None:
         carried = self._answer_check.to_carry(node, items, now, last=self._queue.head() is None)
-        self._call(node, items, carried, now, hedge=hedge)
+        self._call(node, items, carried, now)
 
-    def _call(
-        self, node: Node, items: list[Item], carried: Carried, now: float, *, hedge: bool = False
-    ) -> None:
+    def _call(self, node: Node, items: list[Item], carried: Carried, now: float) -> None:
         # A request without texts of its own is too short to show how many requests the node serves at once.
         note = node.rate_model.sent(
             now, sum(item.units for item in items) + carried.units, judged=bool(items)
@@ -273,11 +227,10 @@ class Engine:
         progress = partial(self._progressed, node, note)
         call = self._kind.send(node.client, payloads, timeout=limit, progress=progress)
         task, number = self._loop.create_task(call), next(self._numbers)
-        request = Request(items, note, hedge, task, number, foreign=carried.foreign, texts=len(payloads))
+        request = Request(items, note, task, number, foreign=carried.foreign, texts=len(payloads))
         for item in items:
             item.copies += 1
         node.requests.append(request)
-        node.hedged += hedge
         self._answer_check.sent(request, carried)
         request.task.add_done_callback(lambda task: self._guard(partial(self._ended, node, request)))
 
@@ -296,19 +249,16 @@ class Engine:
         error = None if request.task.cancelled() else request.task.exception()
         cancelled = request.task.cancelled() or (error is not None and request.given_up)
         if cancelled or error is not None:
-            outcome = "lost" if cancelled else "failed"
             # The rate model comes first: what follows may send new requests, whose size follows from it.
             node.rate_model.dropped(now, request.note)
             self._found(self._answer_check.failed(request, cancelled=cancelled))
             if cancelled:
-                self._put_back(request.open_items)  # an answer from elsewhere may have been discarded since
+                # An answer from elsewhere may have been discarded since.
+                self._queue.put(request.open_items, front=True)
             if error is not None and not cancelled:
                 self._failed(node, request, as_node_error(error, node))
         else:
-            outcome = "hedge" if request.hedge else "ok"
             self._arrived(node, request, request.task.result(), now)
-        start, end = request.note.at - self._start, now - self._start
-        self._spans.append(Span(node.name, start, end, len(request.items), outcome))
         if request.items:  # a request that only checks a node is a few words, and takes no slot
             node.release_slot(found=probing_slots and not node.rate_model.probing_slots)
         self._soon()
@@ -373,7 +323,7 @@ class Engine:
         self._throw_away(node, self._answer_check.discard_unverified(node))
         for request in node.requests:
             if not request.overdue:
-                self._take_back(request)
+                self._late.take_back(request, front=True)
             request.give_up()
         self._health.trip(node, error)
 
@@ -384,7 +334,7 @@ class Engine:
         open_items = [item for item in items if not item.answered]
         node.texts -= len(open_items)
         node.wasted += len(open_items)
-        self._put_back(open_items)
+        self._queue.put(open_items, front=True)
 
     def _recovered(self, node: Node) -> None:
         for request in node.requests:
@@ -417,24 +367,9 @@ class Engine:
             node.suspects.append((request.items[0], error))
         elif not not_the_texts_fault:
             self._queue.request_failed(request.items)
-        self._put_back(request.items, quarantine=alone)
+        self._queue.put(request.items, front=True, alone=alone)
         if not (certain or (isinstance(error, InputRejected) and not alone)):
             self._health.trip(node, error)
-
-    def _take_back(self, request: Request, *, front: bool = True) -> None:
-        """Give the texts of a request to other nodes, because its answer is not expected any more."""
-        # Not cancelled here: the node may be slow and not dead, and then its answer still counts.
-        request.overdue = True
-        for item in request.items:
-            item.copies -= 1
-        self._put_back(request.items, front=front or any(item.job.urgent for item in request.items))
-
-    def _put_back(self, items: Iterable[Item], *, quarantine: bool = False, front: bool = True) -> None:
-        items = list(items)
-        for item in items:
-            if quarantine or item.failures or item.job.avoid:
-                self._queue.put_in_quarantine(item)
-        self._queue.put(items, front=front)
 
     def _close(self, jobs: Iterable[Job[Any]]) -> None:
         for job in jobs:
@@ -451,64 +386,14 @@ class Engine:
                 useless = request.items and all(item.answered for item in request.items)
                 if useless and not request.given_up and not self._answer_check.needs(request):
                     if node.works and node.silent_for_long(request, now, OVERDUE, OVERDUE_LEAST):
-                        self._health.trip(node, _silent(node))
+                        self._health.trip_silent(node)
                     request.give_up()
-
-    # ---- failing nodes
-
-    def _find_overdue(self, now: float) -> None:
-        """Put the texts of late requests at the end of the queue, if another node works.
-
-        The late node keeps the request that it has begun, because it may be slow and not dead. It gets no other
-        request until it answers. Its answer counts if no other node was quicker. A node that stays silent has to
-        answer a probe, which a living node answers after the request.
-        """
-        for node in self._nodes:
-            # Requests of other runs may explain the delay, so count them before anything is called late.
-            if any(now > node.overdue_at(request) for request in node.requests):
-                node.look_around()
-            late = [request for request in node.requests if now > node.overdue_at(request)]
-            others = any(other.works for other in self._nodes if other is not node)
-            if late and others:
-                self._take_back_waiting(node)
-            for request in late:
-                self._take_back(request, front=False)
-            if others and node.works:
-                self._find_silent(node, now)
-
-    def _find_silent(self, node: Node, now: float) -> None:
-        """Probe a node that has been silent for long; cancel a late request if the node has answered others since."""
-        for request in list(node.requests):
-            if request.overdue and now > node.silent_at(request, now):
-                if node.silent_for_long(request, now, SILENT, SILENT_LEAST):
-                    self._health.trip(node, _silent(node))
-                    self._take_back_waiting(node)
-                    return
-                request.give_up()
-
-    def _take_back_waiting(self, node: Node) -> None:
-        for request in node.requests:
-            if request.note.begun is None and not request.overdue:
-                self._take_back(request, front=False)
-                request.give_up()
-
-    def _take_back_bulk(self, node: Node, *, front: bool) -> None:
-        """Take back the bulk work that waits at a node for its turn, so that a question need not wait for it."""
-        for request in node.requests:
-            waits = request.note.begun is None and not request.overdue
-            if waits and request.items and not any(item.job.urgent for item in request.items):
-                self._take_back(request, front=front)
-                request.give_up()
 
     # ---- time
 
     def _watch(self, now: float) -> None:
         """Set the timer for the next moment at which a request becomes late, or the run gives up without nodes."""
-        moments = [
-            node.silent_at(request, now) if request.overdue and node.works else node.overdue_at(request)
-            for node in self._nodes
-            for request in node.requests
-        ]
+        moments = self._late.moments(now)
         if (end := self._health.gives_up_at()) is not None:
             if now >= end:
                 patience = self._give_up_after
@@ -531,9 +416,6 @@ class Engine:
         for job in self._jobs:
             job.fail(why, remedy)
         self._jobs.clear()
+        self._questions.stop()
         self._health.want(False)
         self._give_up_useless()
-
-
-def _silent(node: Node) -> NodeUnreachable:
-    return NodeUnreachable("did not answer in the expected time.", node=node.name, silent=True)

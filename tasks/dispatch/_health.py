@@ -72,6 +72,10 @@ class Health:
         if self._none_since is None and not self._any():
             self._none_since = self._loop.time()
 
+    def trip_silent(self, node: Node) -> None:
+        """Open the breaker of a node that was silent for too long."""
+        self.trip(node, NodeUnreachable("did not answer in the expected time.", node=node.name, silent=True))
+
     def gives_up_at(self) -> float | None:
         """Return when the work ends because no node works; None while one works."""
         if self._none_since is None or self._any():

@@ -10,11 +10,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from prefect_ollama.blocks.errors import ClusterError, NodeError, PrefectOllamaError
 
 R = TypeVar("R")
+
+# The remedy for a text that is no valid Unicode.
+DECODE_AGAIN: Final = "Decode its source with errors='replace'."
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,16 @@ class FailureRecord:
     error: NodeError
     weight: float
     texts: int
+
+
+def unicode_fault(text: str) -> str:
+    """Return why no JSON can carry a text; empty if it can."""
+    try:
+        if not text.isascii():
+            text.encode()
+    except UnicodeEncodeError as error:
+        return f"it is no valid Unicode, so no JSON can carry it ({error.reason} at {error.start})."
+    return ""
 
 
 class Item:
@@ -102,9 +115,9 @@ class Job(ABC, Generic[R]):
     def cost(self, payload: Any) -> float:
         """Return the work that a payload means for a node, in units of its kind."""
 
-    @abstractmethod
     def prepared(self, payload: Any) -> Any:
         """Return the payload as a node gets it."""
+        return payload
 
     @abstractmethod
     def keep(self, index: int, result: Any, node: str) -> None:
@@ -114,7 +127,6 @@ class Job(ABC, Generic[R]):
     def keep_error(self, index: int, error: PrefectOllamaError) -> None:
         """Keep the error of an item."""
 
-    @abstractmethod
     def charge(self, seconds: float, tokens: int) -> None:
         """Add a share of a request's cost."""
 

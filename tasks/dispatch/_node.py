@@ -52,7 +52,6 @@ class Request:
     Attributes:
         items: Its texts.
         note: The request in the node's rate model.
-        hedge: Whether it repeats a request of another node.
         task: The call.
         number: Its position in the order of sending, over all nodes.
         foreign: How many texts of other nodes' requests it carries as checks.
@@ -65,7 +64,6 @@ class Request:
 
     items: list[Item]
     note: Sent
-    hedge: bool
     task: asyncio.Task[Reply]
     number: int
     foreign: int = 0

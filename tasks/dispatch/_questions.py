@@ -3,34 +3,34 @@
 Nodes are FIFO, so a question that is sent at once waits for what a node has in hand. A run that sees the question sends
 the node nothing more, and takes back what waits there for its turn. So the question waits for one request at most.
 
-Guarantees: a killed process holds nobody back, because the operating system releases its lock. Without a usable folder,
-or without file locks, a question is sent without a word.
+Guarantees: a killed process holds nobody back. Without a usable folder, or without file locks, a question is sent
+without a word.
 """
 
 from __future__ import annotations
 
-import json
+import asyncio
 import logging
-import os
-import uuid
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final, Self
 
 from prefect_ollama.blocks.errors import FolderNotPrivate
-from prefect_ollama.blocks.private_files import open_private, private_folder
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from prefect_ollama.tasks.dispatch._late_requests import LateRequests
+from prefect_ollama.tasks.dispatch._locked_file import CAN_LOCK, LockedFile, read_locked
+from prefect_ollama.tasks.dispatch._node import Node
+from prefect_ollama.tasks.dispatch._queue import Queue
+from prefect_ollama.tasks.dispatch._shared_limits import SLOT_TIMEOUT_S, SharedLimits
 
 logger = logging.getLogger(__name__)
 
 # The suffix tells files of questions from those of runs (`_shared_limits.SUFFIX`) in the shared folder.
 SUFFIX: Final = ".question"
 NONE: Final[frozenset[str]] = frozenset()
+
+# Seconds until an idle node looks for late work again, and a node without a slot asks for one again. No event says
+# either: a request becomes late by time alone, and other processes release slots without a message.
+LOOK_AGAIN: Final = 0.05
 
 
 class Asking:
@@ -41,71 +41,101 @@ class Asking:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        if fcntl is None:
-            self._folder = None
-        self._path = Path()
-        self._file = -1
+        self._folder = folder if CAN_LOCK else None
+        self._file: LockedFile | None = None
 
     def at(self, urls: Collection[str]) -> None:
         """Let bulk work hold back at these nodes until the question is answered."""
         if self._folder is None or not urls:
             return
         try:
-            if self._file < 0:
-                private_folder(self._folder)
-                self._path = self._folder / f"{uuid.uuid4().hex}{SUFFIX}"
-                unseen = self._path.with_suffix(".new")
-                self._file = open_private(unseen)
-                fcntl.flock(self._file, fcntl.LOCK_EX)
-                self._write(urls)
-                unseen.rename(self._path)  # nobody may see it before it is locked
+            if self._file is None:
+                self._file = LockedFile(self._folder, SUFFIX, sorted(urls))
             else:
-                self._write(urls)
+                self._file.write(sorted(urls))
         except (OSError, FolderNotPrivate) as error:
             logger.debug(
                 "Runs do not hold back for a question: the folder %s fails (%s).", self._folder, error
             )
             self._folder = None
 
-    def _write(self, urls: Collection[str]) -> None:
-        word = json.dumps(sorted(urls)).encode()
-        os.pwrite(self._file, word, 0)
-        os.ftruncate(self._file, len(word))
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file >= 0:
-            for path in (self._path, self._path.with_suffix(".new")):
-                with suppress(OSError):
-                    path.unlink(missing_ok=True)
-            os.close(self._file)
-            self._file = -1
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 def asked_urls(folder: Path | None) -> frozenset[str]:
-    """Return the URLs of the nodes that questions wait for. Questions of killed processes are cleared away.
+    """Return the URLs of the nodes that questions wait for.
 
     Args:
         folder: The folder that runs share; None for none.
     """
-    if folder is None or fcntl is None:
+    if folder is None or not CAN_LOCK:
         return NONE
-    found: set[str] = set()
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.endswith(SUFFIX):
-                found.update(_urls_of(Path(entry.path)))
-    return frozenset(found)
+    found = (each for each in read_locked(folder, SUFFIX) if isinstance(each, list))
+    return frozenset(url for urls in found for url in urls if isinstance(url, str))
 
 
-def _urls_of(path: Path) -> list[str]:
-    with suppress(OSError, ValueError), path.open("rb") as file:
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return [each for each in json.load(file) if isinstance(each, str)]
-        path.unlink(missing_ok=True)  # the process that asked is gone
-    return []
+class ForeignQuestions:
+    """Holds bulk work back for questions of other processes. Used in one event loop.
+
+    Args:
+        nodes: All nodes.
+        queue: The queue of this process.
+        late: Takes back what waits at a node.
+        limits: The shared limits, whose folder holds the questions.
+        changed: Called some time after a question was seen, and when there is a new one.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        queue: Queue,
+        late: LateRequests,
+        limits: SharedLimits,
+        changed: Callable[[], None],
+    ) -> None:
+        self._nodes, self._queue, self._late = nodes, queue, late
+        self._limits, self._changed = limits, changed
+        self._asked_since: dict[str, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def hold_back(self, now: float) -> None:
+        """Send nothing to nodes that a question waits for, and take back what waits there.
+
+        Questions that never end, or whose process is stopped, leave the node a request at a time for bulk work.
+        """
+        asked = asked_urls(self._limits.folder)
+        self._asked_since = {url: self._asked_since.get(url, now) for url in asked}
+        head = self._queue.head()
+        # A question whose requests have failed once waits in quarantine; it must not hold itself back.
+        waiting = (*self._queue.quarantine, *([] if head is None else [head]))
+        own = any(item.job.urgent for item in waiting)
+        for node in self._nodes:
+            since = self._asked_since.get(node.client.node.url)
+            if since is not None:
+                self._late.take_back_bulk(node, front=not own)
+            for_too_long = since is not None and now - since > SLOT_TIMEOUT_S and not node.requests
+            node.held_back = since is not None and not own and not for_too_long
+        if self._timer is None and self._limits.folder is not None:
+            self._look_later()
+
+    def stop(self) -> None:
+        """Look no more until work is held back again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(LOOK_AGAIN, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._asked_since or asked_urls(self._limits.folder):
+            self._changed()
+        else:
+            self._look_later()

@@ -43,22 +43,25 @@ class Queue:
         """Sum the work up again: estimates of items have changed."""
         self._units = sum(item.units for item in self._line)
 
-    def put(self, items: Iterable[Item], *, front: bool) -> None:
-        """Queue the items that are neither answered, nor queued, nor in flight."""
-        wait = [item for item in items if not (item.answered or item.waiting or item.copies)]
-        for item in wait:
+    def put(self, items: Iterable[Item], *, front: bool, alone: bool = False) -> None:
+        """Queue the items that are neither answered, nor queued, nor in flight.
+
+        Those that some nodes may not get, and all if `alone`, go to quarantine, from which an item is sent alone.
+        """
+        wait: list[Item] = []
+        for item in items:
+            if item.answered or item.waiting or item.copies:
+                continue
             item.waiting = True
-            self._units += item.units
+            if alone or item.failures or item.job.avoid:
+                self.quarantine.append(item)
+            else:
+                wait.append(item)
+                self._units += item.units
         if front:
             self._line.extendleft(reversed(wait))
         else:
             self._line.extend(wait)
-
-    def put_in_quarantine(self, item: Item) -> None:
-        """Put an item into quarantine, from which it is sent alone."""
-        if not (item.answered or item.waiting or item.copies):
-            item.waiting = True
-            self.quarantine.append(item)
 
     def leave_quarantine(self, item: Item) -> None:
         """Take an item out of quarantine."""

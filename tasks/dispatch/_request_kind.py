@@ -6,9 +6,10 @@ Queue, scheduling, breaker, hedging and shared limits use only these interfaces.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeRefused, PrefectOllamaError
 from prefect_ollama.blocks.nodes import NodeSpec
@@ -35,20 +36,23 @@ class Reply(Protocol):
         """Tokens that the node counted, 0 where it did not say."""
 
 
-class Carried(Protocol):
-    """Further payloads of a request, which check answers of nodes. They come after its own."""
+class Carried:
+    """Further payloads of a request, which check answers of nodes. They come after its own. Here there are none."""
 
     @property
     def payloads(self) -> Sequence[Any]:
         """As they are sent."""
+        return ()
 
     @property
     def units(self) -> float:
         """Their work."""
+        return 0.0
 
     @property
     def foreign(self) -> int:
         """How many of them belong to other nodes' requests."""
+        return 0
 
 
 @dataclass(slots=True)
@@ -66,70 +70,88 @@ class Findings:
     lost: list[tuple[Node, list[Item]]] = field(default_factory=list)
 
 
-class AnswerCheck(Protocol):
-    """Decides when an answer may be handed to its caller."""
+class AnswerCheck:
+    """Decides when an answer may be handed to its caller.
+
+    This one confirms every answer at once, for kinds of request whose client has checked it. A request holds one item.
+    """
 
     def room(self, node: Node) -> int:
         """Return how many items the next request to a node may hold besides the checks that it carries."""
+        return 1
 
     def check_cost(self, node: Node, now: float) -> float:
         """Return the units that a node's next request will carry, if it takes the last items that wait."""
+        return 0.0
 
     def to_carry(self, node: Node, items: Sequence[Item], now: float, *, last: bool) -> Carried:
         """Return the checks that a request with these items carries; `last` says that no other items wait."""
+        return Carried()
 
     def pending_checks(self, now: float, *, last: bool) -> tuple[Sequence[tuple[Node, Carried]], Findings]:
         """Return the requests that only hold checks, and the answers that cannot be checked any more."""
+        return (), Findings()
 
     def sent(self, request: Request, carried: Any) -> None:
         """Note that a request is on its way."""
 
     def needs(self, request: Request) -> bool:
         """Return whether a request holds checks that are still needed, even if its items are not."""
+        return False
 
     def arrived(self, node: Node, request: Request, reply: Any) -> Findings:
         """Take an answer, and return what it confirms or refutes."""
+        return Findings(confirmed=[(node, request, reply)])
 
     def failed(self, request: Request, *, cancelled: bool) -> Findings:
-        """Note that a request has no answer."""
+        """Note that a request has no answer, so its checks have to be made again."""
+        return Findings()
 
     def verified(self, node: Node) -> list[tuple[Node, Request, Reply]]:
         """Return the answers of a node that are confirmed because it passed its probe."""
+        return []
 
     def discard_unverified(self, node: Node) -> list[Item]:
         """Discard the unconfirmed answers of a node, and return their items."""
+        return []
 
 
-class RequestKind(Protocol):
-    """One kind of request to the nodes of a cluster.
+class RequestKind(ABC):
+    """One kind of request to the nodes of a cluster. By default a request holds one item, and is confirmed at once.
 
     Attributes:
-        name: Its name where kinds share something; empty for embedding.
+        name: Its name where kinds share something, such as the slots of a node; empty for embedding.
         first_units: Units of the request whose time is known for each verified node.
         loads: Whether a verified node may still have to load the model.
         work: The work of nodes, as it follows "No node has" in the error of a cluster that does nothing.
     """
 
-    name: str
-    first_units: float
-    loads: bool
-    work: str
+    name: ClassVar[str]
+    first_units: ClassVar[float]
+    loads: ClassVar[bool] = True
+    work: ClassVar[str]
 
+    @abstractmethod
     def connect(self, node: NodeSpec) -> Client:
         """Return a client of a node. It is used and closed in the running event loop."""
 
+    @abstractmethod
     def proven_seconds(self, node: str) -> float | None:
         """Return the seconds of `first_units` on a node; None for a node that is not verified."""
 
     def left_out(self, node: str) -> NodeError | None:
         """Return why a node is not verified, if that is known."""
+        return None
 
     def most_items(self, node: NodeSpec) -> int:
         """Return how many items a request to a node may hold."""
+        return 1
 
     def answer_check(self, nodes: Sequence[Node], now: float) -> AnswerCheck:
         """Return the check for answers of these nodes."""
+        return AnswerCheck()
 
+    @abstractmethod
     def send(
         self, client: Any, payloads: Sequence[Any], *, timeout: float, progress: Callable[[float], None]
     ) -> Coroutine[Any, Any, Reply]:
@@ -146,11 +168,17 @@ class RequestKind(Protocol):
         """
 
     def actual_units(self, reply: Any, estimated: float) -> float:
-        """Return the measured work of a request; `estimated` is the estimate from before it was sent."""
+        """Return the measured work of a request; `estimated` is the estimate from before it was sent.
+
+        By default it is the estimate, because nodes differ in how they count tokens.
+        """
+        return estimated
 
     def results(self, reply: Any) -> Iterable[Any]:
         """Return the results of a reply, in the order of its payloads."""
+        return (reply,)
 
+    @abstractmethod
     async def probe(self, client: Any, *, timeout: float, refused: NodeRefused | None) -> float:
         """Check that a node that failed works again, and return the seconds of `first_units`.
 
@@ -163,6 +191,7 @@ class RequestKind(Protocol):
             NodeError: It does not work.
         """
 
+    @abstractmethod
     def final_error(self, item: Item, errors: Sequence[NodeError]) -> PrefectOllamaError:
         """Return the error of an item that failed alone on every node that works.
 

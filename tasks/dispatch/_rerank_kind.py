@@ -17,8 +17,7 @@ from prefect_ollama.blocks.errors import (
 )
 from prefect_ollama.blocks.nodes import NodeSpec, RerankEndpoint
 from prefect_ollama.tasks.dispatch._job import Item, Job
-from prefect_ollama.tasks.dispatch._node import Node
-from prefect_ollama.tasks.dispatch._unchecked import Unchecked
+from prefect_ollama.tasks.dispatch._request_kind import RequestKind
 
 # As for the units of texts that are embedded (`estimate_units`).
 BYTES_A_TOKEN: Final = 4.0
@@ -61,10 +60,6 @@ class RerankJob(Job[list[float]]):
         sizes = [len(payload.question) + len(passage) for passage in payload.passages]
         return max(1.0, sum(sizes) / BYTES_A_TOKEN)
 
-    def prepared(self, payload: RerankRequest) -> RerankRequest:
-        """Return the request as it is."""
-        return payload
-
     def keep(self, index: int, result: list[float], node: str) -> None:
         """Keep the scores."""
         self._scores = result
@@ -72,9 +67,6 @@ class RerankJob(Job[list[float]]):
     def keep_error(self, index: int, error: PrefectOllamaError) -> None:
         """Keep the error."""
         self._error = error
-
-    def charge(self, seconds: float, tokens: int) -> None:
-        """Do nothing: nobody asks for the cost of one question."""
 
     def close(self) -> None:
         """Set the scores or the error, once there is one."""
@@ -91,19 +83,11 @@ class RerankJob(Job[list[float]]):
         return ClusterError(why, left=self.left, state="The passages have no scores.", remedy=remedy)
 
 
-class RerankKind:
-    """Reranking.
-
-    Attributes:
-        name: Reranking has slots of its own.
-        first_units: Units of the first request, whose time is assumed.
-        loads: True: a node may load its model at the first request.
-        work: For the error of nodes that do nothing.
-    """
+class RerankKind(RequestKind):
+    """Reranking. The client checks each answer."""
 
     name = "rerank"
     first_units = FIRST_UNITS
-    loads = True
     work = "reranked"
 
     def connect(self, node: NodeSpec) -> RerankEndpoint:
@@ -113,18 +97,6 @@ class RerankKind:
     def proven_seconds(self, node: str) -> float | None:
         """Return a guess: the check of each answer is enough, so every node may work at once."""
         return FIRST_SECONDS
-
-    def left_out(self, node: str) -> NodeError | None:
-        """Return None: no node is left out."""
-        return None
-
-    def most_items(self, node: NodeSpec) -> int:
-        """Return 1: a question goes out alone."""
-        return 1
-
-    def answer_check(self, nodes: Sequence[Node], now: float) -> Unchecked:
-        """Return a check that confirms every answer: the client has checked it."""
-        return Unchecked(1)
 
     async def send(
         self,
@@ -141,10 +113,6 @@ class RerankKind:
         except NodeAnswerError as error:
             # It says nothing about the next question, so another node is tried, and this one is not probed.
             raise AnswerRejected(error.cause, node=client.node.name) from None
-
-    def actual_units(self, reply: Reranked, estimated: float) -> float:
-        """Return the estimate."""
-        return estimated
 
     def results(self, reply: Reranked) -> tuple[list[float]]:
         """Return the scores."""

@@ -4,9 +4,7 @@ Guarantees: all runs that share a folder have at most one bulk request of a kind
 at once, or one for each run if there are more runs. Requests of all kinds together keep to the node's limit, and
 questions get a slot before bulk work does. The run with the fewest requests there is next, and among those the one that
 has waited longest. One run alone measures how many requests a node serves at once, and all later runs know the result.
-A killed run blocks nobody, because the operating system releases its lock. Other users of the machine can neither read
-the folder nor hold its locks. Without a usable folder, or without file locks, a run shares limits only within its
-process.
+A killed run blocks nobody. Without a usable folder, or without file locks, a run shares limits only within its process.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import json
 import logging
 import os
 import time
-import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
@@ -23,13 +20,7 @@ from pathlib import Path
 
 from prefect_ollama.blocks.errors import FolderNotPrivate
 from prefect_ollama.blocks.private_files import open_private, private_folder
-
-# `filelock` opens its file each time that it locks, and makes it if it is gone. For each request that would cost 100
-# times as much (101 µs, not 1), and a check whether another process lives would make a file again that was removed.
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from prefect_ollama.tasks.dispatch._locked_file import CAN_LOCK, LockedFile, read_locked, try_lock, unlock
 
 logger = logging.getLogger(__name__)
 
@@ -100,14 +91,17 @@ class SharedLimits:
         self._folder = folder
         # Only nodes with a request in flight or waiting are in it, so the files stay short.
         self._mine: dict[str, Usage] = {}
-        # The file is written only when its content changes.
-        self._written = b""
-        self._lock = self._file = -1
-        self._path = Path()
-        if folder is None or fcntl is None:
+        self._lock = -1
+        self._file: LockedFile | None = None
+        if folder is None or not CAN_LOCK:
             self._folder = None
-        else:
-            self._come(folder)
+            return
+        try:
+            private_folder(folder)
+            self._lock = open_private(folder / LOCK_FILE)
+            self._file = LockedFile(folder, SUFFIX, {})
+        except (OSError, FolderNotPrivate) as error:
+            self._do_without(error)
 
     @property
     def folder(self) -> Path | None:
@@ -176,11 +170,8 @@ class SharedLimits:
         """Remove this run's file, and release its locks."""
         if self in self._beside:
             self._beside.remove(self)
-        if self._folder is not None:
-            self._folder = None
-            with suppress(OSError):
-                self._path.unlink()
-            self._close_files()
+        self._folder = None
+        self._close_files()
 
     def _key(self, url: str) -> str:
         """Return the key of a node's usage by this kind of request."""
@@ -188,19 +179,6 @@ class SharedLimits:
         return f"{url}#{self._kind}" if self._kind else url
 
     # ---- the folder
-
-    def _come(self, folder: Path) -> None:
-        try:
-            private_folder(folder)
-            self._lock = open_private(folder / LOCK_FILE)
-            # Not the process id: another run with the same id may be in a container that shares the folder.
-            self._path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
-            fcntl.flock(self._lock, fcntl.LOCK_EX)  # nobody may see the file before it is locked
-            self._file = open_private(self._path)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-        except (OSError, FolderNotPrivate) as error:
-            self._do_without(error)
 
     @contextmanager
     def _look(self) -> Iterator[bool]:
@@ -222,25 +200,20 @@ class SharedLimits:
         deadline = time.monotonic() + LOCK_TIMEOUT_S
         while self._folder is not None:
             try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return True
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    return False
-                time.sleep(0.0005)
+                if try_lock(self._lock):
+                    return True
             except OSError as error:
                 self._do_without(error)
+                break
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.0005)
         return False
 
     def _leave(self) -> None:
-        if self._folder is None:
-            return
-        word = json.dumps({key: usage.word() for key, usage in self._mine.items()}).encode()
-        if word != self._written:
-            os.pwrite(self._file, word, 0)
-            os.ftruncate(self._file, len(word))
-            self._written = word
-        fcntl.flock(self._lock, fcntl.LOCK_UN)
+        if self._file is not None:
+            self._file.write({key: usage.word() for key, usage in self._mine.items()})
+            unlock(self._lock)
 
     def _others(self, url: str, *, seen: bool) -> list[tuple[str, Usage]]:
         """Return the usage of a node by all other runs and kinds, and remove files of runs that died.
@@ -253,16 +226,9 @@ class SharedLimits:
         if not seen:
             mine = (other._mine for other in self._beside if other is not self)
             return [(key, usage) for each in mine for key, usage in each.items() if _is_at(key, url)]
-        for path in self._folder.glob(f"*{SUFFIX}") if self._folder is not None else ():
-            if path == self._path:
-                continue
-            with suppress(OSError, ValueError, TypeError), path.open("rb") as file:
-                # The operating system released the lock of a run that died, so nothing else has to be checked.
-                if _free(file.fileno()):
-                    path.unlink(missing_ok=True)
-                else:
-                    usages = json.load(file).items()
-                    found += [(key, Usage(*usage)) for key, usage in usages if _is_at(key, url)]
+        for usages in () if self._folder is None else read_locked(self._folder, SUFFIX, self._file):
+            with suppress(AttributeError, TypeError):  # written by a version that we do not know
+                found += [(key, Usage(*usage)) for key, usage in usages.items() if _is_at(key, url)]
         return found
 
     def _slots(self) -> dict[str, int]:
@@ -273,12 +239,11 @@ class SharedLimits:
         return {}
 
     def _keep(self, slots: dict[str, int]) -> None:
-        if self._folder is not None and slots != self._slots():
-            new = self._path.with_suffix(".new")
+        if self._folder is not None and self._file is not None and slots != self._slots():
             # Written beside and renamed, so that readers without the lock never see half of it.
             with suppress(OSError):
-                new.write_text(json.dumps(slots))
-                new.replace(self._folder / SLOTS)
+                self._file.unseen.write_text(json.dumps(slots))
+                self._file.unseen.replace(self._folder / SLOTS)
 
     def _do_without(self, error: Exception) -> None:
         logger.warning(
@@ -288,17 +253,12 @@ class SharedLimits:
         self._close_files()
 
     def _close_files(self) -> None:
-        for file in (self._file, self._lock):
-            if file >= 0:
-                os.close(file)
-
-
-def _free(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
 
 def _is_at(key: str, url: str) -> bool:

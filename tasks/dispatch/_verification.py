@@ -22,7 +22,7 @@ from prefect_ollama.blocks.nodes import SHORT, Answer, Fingerprint, Vectors, cos
 from prefect_ollama.tasks.dispatch._checks import ONE_CANARY, CarriedChecks, Check
 from prefect_ollama.tasks.dispatch._job import Item
 from prefect_ollama.tasks.dispatch._node import Node, Request
-from prefect_ollama.tasks.dispatch._request_kind import Findings, Reply
+from prefect_ollama.tasks.dispatch._request_kind import AnswerCheck, Findings, Reply
 
 # A node is checked after this many seconds at the latest, while more work comes.
 EVERY = 3.0
@@ -79,7 +79,7 @@ class _Page:
         return carried
 
 
-class Verification:
+class Verification(AnswerCheck):
     """The unconfirmed answers of all nodes, and the checks that confirm or discard them.
 
     Args:

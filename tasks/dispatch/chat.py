@@ -19,6 +19,7 @@ class ChatAnswer:
         value: The same as JSON, where the request has a format; else None.
         thinking: What it thought before, empty where it did not.
         node: Name of the node.
+        model: Name of the model.
         seconds: From when the request was sent until the answer was whole.
         prompt_tokens: Tokens of the messages, 0 where the node did not say.
         answer_tokens: Tokens that the model made, 0 where the node did not say.
@@ -28,6 +29,7 @@ class ChatAnswer:
     value: Any
     thinking: str
     node: str
+    model: str
     seconds: float
     prompt_tokens: int
     answer_tokens: int

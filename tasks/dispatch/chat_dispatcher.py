@@ -1,24 +1,21 @@
-"""Chat over all nodes of a cluster, from sync or async code and any thread."""
+"""Chat over all nodes of a cluster, from any thread."""
 
 from __future__ import annotations
 
-import asyncio
 import queue
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from prefect_ollama.blocks.nodes import ChatRequest, VerifiedChat
+from prefect_ollama.tasks.dispatch._base import BaseDispatcher
 from prefect_ollama.tasks.dispatch._chat_job import ChatJob
 from prefect_ollama.tasks.dispatch._chat_kind import ChatKind
-from prefect_ollama.tasks.dispatch._engine_thread import EngineThread
-from prefect_ollama.tasks.dispatch.chat import ChatAnswer, ChatAnswers, ChatEvent
+from prefect_ollama.tasks.dispatch.chat import ChatAnswers, ChatEvent
 from prefect_ollama.tasks.dispatch.dispatcher import Dispatcher
-from prefect_ollama.tasks.dispatch.stats import DispatchStats
 
 
-class ChatDispatcher:
+class ChatDispatcher(BaseDispatcher):
     """Chats over all nodes of a cluster. Close it, or use it as a context manager.
 
     Each request goes to the node that is expected to finish it first. It goes to another node if that one dies, fails,
@@ -36,8 +33,7 @@ class ChatDispatcher:
     ) -> None:
         self.chat = chat
         self._kind = ChatKind(chat)
-        thread = EngineThread() if beside is None else beside.engine.thread
-        self._engine = thread.open(self._kind, chat.spec, shared_folder)
+        super().__init__(self._kind, chat.spec, shared_folder, None if beside is None else beside.thread)
 
     def ask(
         self,
@@ -65,21 +61,7 @@ class ChatDispatcher:
                 until then are in its `answers`.
             ClusterError: The dispatcher was closed before.
         """
-        job = self._submit(requests, urgent=urgent, avoid=avoid)
-        try:
-            return job.future.result(timeout)
-        except BaseException:
-            self._engine.cancel(job)
-            raise
-
-    async def aask(self, requests: Sequence[ChatRequest], *, urgent: bool = False) -> ChatAnswers:
-        """`ask`, for async code in any event loop. Cancelling it drops its requests."""
-        job = self._submit(requests, urgent=urgent)
-        try:
-            return await asyncio.shield(asyncio.wrap_future(job.future))
-        except BaseException:
-            self._engine.cancel(job)
-            raise
+        return self.wait_for(self._job(requests, urgent=urgent, avoid=avoid), timeout)
 
     def stream(self, request: ChatRequest) -> Iterator[ChatEvent]:
         """Send one request before all other work, and yield its answer piece by piece.
@@ -97,47 +79,20 @@ class ChatDispatcher:
             ClusterError: No node worked for the cluster's `give_up_after`, or the dispatcher was closed.
         """
         events: queue.SimpleQueue[ChatEvent | None] = queue.SimpleQueue()
-        job = self._submit([request], urgent=True, tell=events.put)
+        job = self._job([request], urgent=True, tell=events.put)
         job.future.add_done_callback(lambda _: events.put(None))
+        self.submit(job)
         try:
             while (event := events.get()) is not None:
                 yield event
-            yield _answer(job.future)
+            found = job.future.result()
+            for error in found.failures.values():
+                raise error
+            yield from (answer for answer in found.answers if answer is not None)
         finally:
-            self._engine.cancel(job)
+            self.cancel(job)
 
-    async def astream(self, request: ChatRequest) -> AsyncIterator[ChatEvent]:
-        """`stream`, for async code in any event loop."""
-        events: asyncio.Queue[ChatEvent | None] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-
-        def tell(event: ChatEvent | None) -> None:
-            loop.call_soon_threadsafe(events.put_nowait, event)
-
-        job = self._submit([request], urgent=True, tell=tell)
-        job.future.add_done_callback(lambda _: tell(None))
-        try:
-            while (event := await events.get()) is not None:
-                yield event
-            yield _answer(job.future)
-        finally:
-            self._engine.cancel(job)
-
-    def stats(self, *, spans: bool = False) -> DispatchStats:
-        """Return the statistics so far, where a text is an answer; `spans` adds the last requests one by one."""
-        return self._engine.stats(spans=spans)
-
-    def close(self) -> None:
-        """Cancel what is in flight and close all connections. Waiting callers get a ClusterError."""
-        self._engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _submit(
+    def _job(
         self,
         requests: Sequence[ChatRequest],
         *,
@@ -146,15 +101,4 @@ class ChatDispatcher:
         avoid: frozenset[str] = frozenset(),
     ) -> ChatJob:
         tokens = self._kind.answer_tokens
-        job = ChatJob(list(requests), urgent=urgent, answer_tokens=tokens, tell=tell, avoid=avoid)
-        self._engine.submit(job)
-        return job
-
-
-def _answer(future: Future[ChatAnswers]) -> ChatAnswer:
-    found = future.result()
-    if found.failures:
-        raise found.failures[0]
-    answer = found.answers[0]
-    assert answer is not None
-    return answer
+        return ChatJob(list(requests), urgent=urgent, answer_tokens=tokens, tell=tell, avoid=avoid)

@@ -1,26 +1,24 @@
-"""Embed over all nodes of a cluster, from sync or async code, any thread and any Dask worker.
+"""Embed over all nodes of a cluster, from any thread and any Dask worker.
 
 A process has one dispatcher for each cluster. The texts of all callers go into its one queue.
 """
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, as_completed
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.nodes import VerifiedCluster
+from prefect_ollama.tasks.dispatch._base import BaseDispatcher
 from prefect_ollama.tasks.dispatch._embedding_kind import EmbeddingKind
-from prefect_ollama.tasks.dispatch._engine_thread import EngineThread
-from prefect_ollama.tasks.dispatch.embedding import Embedded, EmbeddingJob, Unfinished, as_it_is
+from prefect_ollama.tasks.dispatch.embedding import Embedded, EmbeddingJob, Unfinished
 from prefect_ollama.tasks.dispatch.long_words import divide_long_words
-from prefect_ollama.tasks.dispatch.stats import DispatchStats
 
 Kind = Literal["document", "query"]
 
@@ -29,12 +27,11 @@ Kind = Literal["document", "query"]
 SHARED_SECONDS = 60.0
 
 
-class Dispatcher:
+class Dispatcher(BaseDispatcher):
     """Embeds over all nodes of a cluster. Close it, or use it as a context manager.
 
     Attributes:
         cluster: The verified nodes.
-        engine: The engine, which gets the texts.
 
     Args:
         cluster: The verified nodes (`prefect_ollama.blocks.nodes.verification.verify_cluster`).
@@ -48,11 +45,11 @@ class Dispatcher:
         cluster: VerifiedCluster,
         shared_folder: Path | None = None,
         *,
-        prepare: Callable[[str], str] = as_it_is,
+        prepare: Callable[[str], str] = str,
     ) -> None:
+        super().__init__(EmbeddingKind(cluster), cluster.spec, shared_folder)
         self.cluster = cluster
         self._prepare = prepare
-        self.engine = EngineThread().open(EmbeddingKind(cluster), cluster.spec, shared_folder)
 
     def embed(self, texts: Sequence[str], *, kind: Kind = "document") -> Embedded:
         """Embed texts and wait. May be called from many threads at once.
@@ -69,12 +66,7 @@ class Dispatcher:
                 was done before is in its `embedded`.
             ClusterError: The dispatcher was closed before.
         """
-        job = self._submit(texts, kind)
-        try:
-            return job.future.result()
-        except BaseException:
-            self.engine.cancel(job)
-            raise
+        return self.wait_for(self._job(texts, kind))
 
     def embed_parts(self, texts: Sequence[str], size: int) -> Generator[tuple[Sequence[str], Embedded]]:
         """Embed texts, and yield parts of them as they are done, so that callers can store them meanwhile.
@@ -97,7 +89,8 @@ class Dispatcher:
         unfinished: list[Unfinished] = []
         try:
             for part in parts:
-                job = self._submit(part, "document")
+                job = self._job(part, "document")
+                self.submit(job)
                 jobs[job.future] = job, part
             for future in as_completed(jobs):
                 error = future.exception()
@@ -108,55 +101,24 @@ class Dispatcher:
                     yield jobs[future][1], future.result()
         finally:
             for job, _ in jobs.values():
-                self.engine.cancel(job)
+                self.cancel(job)
         if unfinished:
             first, left = unfinished[0], sum(error.left for error in unfinished)
             raise ClusterError(first.cause, left=left, state=f"{left} texts are left.", remedy=first.remedy)
 
-    async def aembed(self, texts: Sequence[str], *, kind: Kind = "document") -> Embedded:
-        """`embed`, for async code in any event loop. Cancelling it drops its texts."""
-        job = self._submit(texts, kind)
-        try:
-            return await asyncio.shield(asyncio.wrap_future(job.future))
-        except BaseException:
-            self.engine.cancel(job)
-            raise
-
-    def stats(self, *, spans: bool = False) -> DispatchStats:
-        """Return the statistics so far; `spans` adds the last requests one by one."""
-        return self.engine.stats(spans=spans)
-
-    @property
-    def idle(self) -> bool:
-        """Whether no text waits or is in flight."""
-        return self.engine.idle
-
-    def close(self) -> None:
-        """Cancel what is in flight and close all connections. Waiting callers get a ClusterError."""
-        self.engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _submit(self, texts: Sequence[str], kind: Kind) -> EmbeddingJob:
+    def _job(self, texts: Sequence[str], kind: Kind) -> EmbeddingJob:
         model = self.cluster.spec.model
         prefix = model.query_prefix if kind == "query" else model.document_prefix
         # The largest of all nodes; each node takes as many of these as its own limit allows.
         most = max(node.max_request_texts for node in self.cluster.spec.nodes)
-        dimension = self.cluster.reference.dimension
-        job = EmbeddingJob(
+        return EmbeddingJob(
             list(texts),
-            dimension,
+            self.cluster.reference.dimension,
             prefix=prefix,
             urgent=kind == "query",
             limit=most,
             prepare=self._prepare,
         )
-        self.engine.submit(job)
-        return job
 
 
 _shared: dict[object, tuple[Dispatcher, float]] = {}
@@ -184,13 +146,12 @@ def shared_dispatcher(cluster: VerifiedCluster, key: object, shared_folder: Path
                 if dispatcher.idle and now - used > SHARED_SECONDS:
                     del _shared[other]
                     dispatcher.close()
-        dispatcher = _shared[key][0] if key in _shared else _make(cluster, shared_folder)
+        if key in _shared:
+            dispatcher, _ = _shared[key]
+        else:
+            dispatcher = Dispatcher(cluster, shared_folder, prepare=divide_long_words)
         _shared[key] = dispatcher, now
         return dispatcher
-
-
-def _make(cluster: VerifiedCluster, shared_folder: Path | None) -> Dispatcher:
-    return Dispatcher(cluster, shared_folder, prepare=divide_long_words)
 
 
 def _close_shared() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from prefect_ollama.blocks.errors import ClusterError, PrefectOllamaError, TextError
 from prefect_ollama.blocks.nodes import Vectors
-from prefect_ollama.tasks.dispatch._job import Job
+from prefect_ollama.tasks.dispatch._job import DECODE_AGAIN, Job, unicode_fault
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,11 +58,6 @@ class Unfinished(ClusterError):
         self.embedded = embedded
 
 
-def as_it_is(text: str) -> str:
-    """Return the text itself."""
-    return text
-
-
 class EmbeddingJob(Job[Embedded]):
     """One caller's texts, on their way to an `Embedded`.
 
@@ -83,7 +78,7 @@ class EmbeddingJob(Job[Embedded]):
         prefix: str,
         urgent: bool,
         limit: int,
-        prepare: Callable[[str], str] = as_it_is,
+        prepare: Callable[[str], str] = str,
     ) -> None:
         self._prefix = prefix
         self._prepare = prepare
@@ -94,7 +89,9 @@ class EmbeddingJob(Job[Embedded]):
         self._tokens = 0
         super().__init__(texts, urgent=urgent, limit=limit)
         for item in self.items:
-            if not item.payload.isascii() and (error := _no_unicode(item.payload)) is not None:
+            if why := unicode_fault(item.payload):
+                shown = item.payload.encode("utf-8", "backslashreplace").decode()
+                error = TextError(why, text=shown, state="It was not sent.", remedy=DECODE_AGAIN)
                 self.refuse(item, error)
 
     def cost(self, payload: str) -> float:
@@ -132,16 +129,3 @@ class EmbeddingJob(Job[Embedded]):
 def estimate_units(text: str) -> float:
     """Work that a text means for a node: some 4 bytes a token, and 16 tokens' worth for any text at all."""
     return 16.0 + len(text.encode("utf-8", "surrogatepass")) / 4.0
-
-
-def _no_unicode(text: str) -> TextError | None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        return TextError(
-            f"it is no valid Unicode, so no JSON can carry it ({error.reason} at {error.start}).",
-            text=text.encode("utf-8", "backslashreplace").decode(),
-            state="It was not sent.",
-            remedy="Decode its source with errors='replace'.",
-        )
-    return None

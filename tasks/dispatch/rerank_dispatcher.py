@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.nodes import ClusterSpec, ModelSpec, NodeSpec
-from prefect_ollama.tasks.dispatch._engine_thread import EngineThread
+from prefect_ollama.tasks.dispatch._base import BaseDispatcher
 from prefect_ollama.tasks.dispatch._rerank_kind import RerankJob, RerankKind, RerankRequest
-from prefect_ollama.tasks.dispatch.stats import DispatchStats
 
 # Seconds without a working node after which a question is given up. A person waits, and has the order of the search.
 GIVE_UP_AFTER_S: Final = 0.25
 
 
-class RerankDispatcher:
+class RerankDispatcher(BaseDispatcher):
     """Reranks over all nodes. Close it, or use it as a context manager.
 
     Each question goes to the node that is expected to finish it first, and to another one if that one fails, or gives
@@ -29,7 +28,7 @@ class RerankDispatcher:
 
     def __init__(self, nodes: Sequence[NodeSpec], shared_folder: Path | None = None) -> None:
         cluster = ClusterSpec(tuple(nodes), ModelSpec("reranker"), give_up_after=GIVE_UP_AFTER_S)
-        self._engine = EngineThread().open(RerankKind(), cluster, shared_folder)
+        super().__init__(RerankKind(), cluster, shared_folder)
 
     def scores(self, question: str, passages: Sequence[str], *, timeout: float) -> list[float]:
         """Return the score of each passage. May be called from many threads at once.
@@ -43,10 +42,8 @@ class RerankDispatcher:
             NodeError: Each node refuses this request.
             ClusterError: No node works, none answered in time, or the dispatcher was closed.
         """
-        job = RerankJob(RerankRequest(question, tuple(passages)))
-        self._engine.submit(job)
         try:
-            return job.future.result(timeout)
+            return self.wait_for(RerankJob(RerankRequest(question, tuple(passages))), timeout)
         except TimeoutError:
             raise ClusterError(
                 f"No reranker gave a whole answer within {timeout:g} s.",
@@ -54,19 +51,3 @@ class RerankDispatcher:
                 state="The passages have no scores.",
                 remedy="Allow more time, or rerank on a faster node.",
             ) from None
-        finally:
-            self._engine.cancel(job)
-
-    def stats(self) -> DispatchStats:
-        """Return the statistics so far, where a text is a question."""
-        return self._engine.stats()
-
-    def close(self) -> None:
-        """Cancel what is in flight and close all connections."""
-        self._engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -6,17 +6,6 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """One request, for a chart of the nodes' work. Times are seconds since the dispatcher started."""
-
-    node: str
-    start: float
-    end: float
-    texts: int
-    outcome: str
-
-
-@dataclass(frozen=True, slots=True)
 class NodeStats:
     """The statistics of one node.
 
@@ -59,8 +48,7 @@ class NodeStats:
 
 @dataclass(frozen=True, slots=True)
 class DispatchStats:
-    """The statistics of all nodes, the number of texts in the queue, and the last requests."""
+    """The statistics of all nodes, and the number of texts in the queue."""
 
     nodes: tuple[NodeStats, ...]
     queued: int
-    spans: tuple[Span, ...] = ()

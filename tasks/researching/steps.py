@@ -264,13 +264,13 @@ def _done(
     except BoundReached as reached:
         # The end of a limit is no failure: the report is made from the parts that are done.
         bound = reached.bound
-    answers = [(chat.chat.model_of(answer.node).name, answer) for chat in chats for answer in chat.answers]
+    answers = [answer for chat in chats for answer in chat.answers]
     cost = Cost(
         time.monotonic() - started,
-        tuple(sorted({answer.node for _, answer in answers})),
-        tuple(sorted({model for model, _ in answers})),
-        sum(answer.prompt_tokens for _, answer in answers),
-        sum(answer.answer_tokens for _, answer in answers),
+        tuple(sorted({answer.node for answer in answers})),
+        tuple(sorted({answer.model for answer in answers})),
+        sum(answer.prompt_tokens for answer in answers),
+        sum(answer.answer_tokens for answer in answers),
     )
     return Done(value, cost, bound, value is not None and whole(value))
 

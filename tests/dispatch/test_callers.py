@@ -15,6 +15,7 @@ from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.nodes.verification import verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher, Unfinished, shared_dispatcher
 from prefect_ollama.tasks.dispatch import dispatcher as dispatcher_module
+from prefect_ollama.tasks.dispatch.embedding import EmbeddingJob
 from tests.dispatch.samples import DIMENSION, check, of, proven, some, spec
 from tests.nodes import Node, expected_vector
 from tests.waiting import until
@@ -42,36 +43,20 @@ def test_prefixes_are_sent_and_not_shown(trio: list[Node]) -> None:
         assert queries.vectors[i] @ expected_vector("query: " + text, DIMENSION) > 0.9999
 
 
-def test_threads_and_event_loops_at_once(trio: list[Node]) -> None:
+def test_many_threads_at_once(trio: list[Node]) -> None:
     with Dispatcher(proven(trio)) as dispatcher, ThreadPoolExecutor(8) as pool:
-        jobs = [some(30) for _ in range(12)]
-
-        async def gather() -> None:
-            for texts, embedded in zip(
-                jobs, await asyncio.gather(*map(dispatcher.aembed, jobs)), strict=True
-            ):
-                check(texts, embedded)
-
-        loops = [pool.submit(asyncio.run, gather()) for _ in range(2)]
+        jobs = [some(30) for _ in range(36)]
         threads = [pool.submit(dispatcher.embed, texts) for texts in jobs]
         for texts, future in zip(jobs, threads, strict=True):
             check(texts, future.result(timeout=240))
-        for loop in loops:
-            loop.result(timeout=240)
 
 
 def test_a_cancelled_caller_leaves_no_work_behind(trio: list[Node]) -> None:
     with Dispatcher(proven(trio[:1])) as dispatcher:
-
-        async def cancel() -> None:
-            task = asyncio.create_task(dispatcher.aembed(some(2000)))
-            await asyncio.to_thread(trio[0].wait, answered=2)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-
         trio[0].reset()
-        asyncio.run(cancel())
+        parts = dispatcher.embed_parts(some(2000), 8)
+        next(parts)
+        parts.close()
         texts = some(10)
         check(texts, dispatcher.embed(texts))
         trio[0].wait(cancelled=1)
@@ -83,17 +68,12 @@ def test_a_cancelled_caller_leaves_no_work_behind(trio: list[Node]) -> None:
 def test_cancelled_at_once(trio: list[Node]) -> None:
     """Also in the turn of the loop in which its requests are sent."""
     with Dispatcher(proven(trio)) as dispatcher:
-
-        async def cancel(turns: int) -> None:
-            task = asyncio.create_task(dispatcher.aembed(some(50)))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-
         for turns in range(1, 30):
-            asyncio.run(cancel(turns))
+            job = EmbeddingJob(some(50), DIMENSION, prefix="", urgent=False, limit=128)
+            dispatcher.submit(job)
+            for _ in range(turns):
+                dispatcher.thread.run(lambda: None)
+            dispatcher.cancel(job)
         texts = some(100)
         check(texts, dispatcher.embed(texts))
         # A request that was cancelled is counted until its connection is closed.

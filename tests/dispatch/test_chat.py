@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from prefect_ollama.blocks.errors import ChatError, ClusterError, ConfigurationError
+from prefect_ollama.blocks.errors import ChatError, ClusterError, ConfigurationError, NodeRefused
 from prefect_ollama.blocks.nodes import (
     ChatMessage,
     ChatModelSpec,
@@ -21,8 +21,10 @@ from prefect_ollama.blocks.nodes import (
     ModelSpec,
     NodeSpec,
     VerifiedChat,
+    open_chat_endpoint,
     other_chats,
     verify_chat,
+    verify_chat_again,
     verify_cluster,
 )
 from prefect_ollama.tasks.dispatch import (
@@ -100,15 +102,6 @@ def test_every_request_gets_an_answer_that_fits_its_schema(trio: list[Node]) -> 
     with ChatDispatcher(verified(trio[:1])) as chat:
         again = check(chat.ask(questions(60)), 60)
     assert [answer.value for answer in found] == [answer.value for answer in again]
-
-
-def test_async_code_gets_the_same(trio: list[Node]) -> None:
-    async def ask() -> ChatAnswers:
-        verified_chat = await verify_chat(cluster(trio))
-        with ChatDispatcher(verified_chat) as chat:
-            return await chat.aask(questions(9))
-
-    check(asyncio.run(ask()), 9)
 
 
 @pytest.mark.parametrize(
@@ -199,11 +192,16 @@ def test_nodes_without_the_chat_model_answer_with_another_one() -> None:
         found = asyncio.run(verify_chat(replace(spec, other_chats=others)))
         assert [found.model_of(f"n{number}").name for number in range(3)] == ["gemma3", "llama3.2", "tiny"]
         assert set(found.left_out) == {"n3"}
+        assert "does not have the model 'gemma3'" in str(found.left_out["n3"])
         assert {found.model_of(f"n{number}").num_ctx for number in range(3)} == {4096}
         assert found.digest_of("tiny") != found.digest_of("gemma3")
         with ChatDispatcher(found) as chat:
             answers = check(chat.ask(questions(30)), 30)
-            assert {answer.node for answer in answers} == {"n0", "n1", "n2"}
+            assert {(answer.node, answer.model) for answer in answers} == {
+                ("n0", "gemma3"),
+                ("n1", "llama3.2"),
+                ("n2", "tiny"),
+            }
             # A node that failed is compared with the nodes that have its own model.
             made[2].control(faults=[{"name": "http500", "times": 1, "paths": ["/api/chat"]}])
             check(chat.ask(questions(30)), 30)
@@ -213,6 +211,32 @@ def test_nodes_without_the_chat_model_answer_with_another_one() -> None:
         assert set(alone.models) == {"n1", "n2"}
         with pytest.raises(ClusterError, match="No node can chat with 'gemma3'"):
             asyncio.run(verify_chat(replace(spec, nodes=spec.nodes[3:], other_chats=others)))
+
+
+def test_a_node_that_was_down_returns_with_the_first_model_that_it_has() -> None:
+    settings = [{**QUICK, "chat_models": models} for models in (["gemma3"], ["tiny", "llama3.2"], ["phi4"])]
+    with nodes(*settings) as made:
+        others = other_chats(ChatModelSpec(MODEL), ["llama3.2", "tiny"])
+        made[0].control(chat_context=4096)
+        made[1].control(faults=["down"])
+        found = asyncio.run(verify_chat(replace(cluster(made), other_chats=others)))
+        assert (set(found.models), found.several_models) == ({"n0"}, True)
+        with ChatDispatcher(found) as chat:
+            made[0].control(faults=["down"])
+            made[1].heal()
+            for _ in range(2):
+                [answer] = check(chat.ask(questions(1)), 1)
+                assert (answer.node, answer.model) == ("n1", "llama3.2")
+                made[1].control(faults=[{"name": "http500", "times": 1, "paths": ["/api/chat"]}])
+        # The context is that of the nodes that were there, because a request may go to any of them.
+        assert [each.num_ctx for each in found.spec.other_chats] == [4096, 4096]
+
+        async def verify_last() -> None:
+            async with open_chat_endpoint(found.spec.nodes[2], found.model) as client:
+                await verify_chat_again(client, found, timeout=30.0)
+
+        with pytest.raises(NodeRefused, match="does not have the model 'gemma3'"):
+            asyncio.run(verify_last())
 
 
 def test_a_node_that_dies_in_mid_answer_is_done_without(trio: list[Node]) -> None:
@@ -371,17 +395,6 @@ def test_an_answer_that_breaks_off_begins_again_elsewhere(trio: list[Node], faul
             assert isinstance(events[-1], ChatAnswer)
             assert text_of(events) == events[-1].text
     assert trio[0].stats()["hits"] > 0
-
-
-def test_a_stream_in_async_code(trio: list[Node]) -> None:
-    async def listen() -> list[object]:
-        verified_chat = await verify_chat(cluster(trio))
-        with ChatDispatcher(verified_chat) as chat:
-            return [event async for event in chat.astream(talk())]
-
-    events = asyncio.run(listen())
-    assert isinstance(events[-1], ChatAnswer)
-    assert text_of(events) == events[-1].text
 
 
 def test_who_stops_listening_stops_the_node(trio: list[Node]) -> None:

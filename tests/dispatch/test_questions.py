@@ -20,10 +20,10 @@ from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.verification import NodeVerification, VerifiedCluster
 from prefect_ollama.tasks.dispatch import Asking
 from prefect_ollama.tasks.dispatch import _embedding_kind as embedding_kind
-from prefect_ollama.tasks.dispatch import _engine as engine
+from prefect_ollama.tasks.dispatch import _questions as questions
 from prefect_ollama.tasks.dispatch._embedding_kind import EmbeddingKind
-from prefect_ollama.tasks.dispatch._engine import LOOK_AGAIN, Engine
-from prefect_ollama.tasks.dispatch._questions import asked_urls
+from prefect_ollama.tasks.dispatch._engine import Engine
+from prefect_ollama.tasks.dispatch._questions import LOOK_AGAIN, asked_urls
 from prefect_ollama.tasks.dispatch._shared_limits import SLOTS, SharedLimits
 from prefect_ollama.tasks.dispatch.embedding import EmbeddingJob
 from tests.dispatch.test_busy import right, texts
@@ -148,7 +148,7 @@ def test_a_question_of_the_same_dispatcher_goes_before_what_waits_at_the_node(ca
 def test_a_question_that_never_ends_slows_a_run_and_no_more(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "SLOT_TIMEOUT_S", 3.0)
+    monkeypatch.setattr(questions, "SLOT_TIMEOUT_S", 3.0)
 
     async def both() -> None:
         run, bulk = case.engine(case.folder), job(texts(1_000), urgent=False)

@@ -65,7 +65,7 @@ class VirtualChatClient:
     lengths: dict[str, int]
 
     def __init__(self, node: NodeSpec, model: ChatModelSpec) -> None:
-        self.node = node
+        self.node, self.chat_model = node, model
         self.virtual = self.nodes[node.name]
         self.virtual.queue = asyncio.Semaphore(self.virtual.slots)
 

@@ -1,7 +1,4 @@
-"""A thread with one event loop for engines, which get jobs from any other thread.
-
-Engines of several kinds of request may share a thread. Each then sees the requests that the others have in flight.
-"""
+"""What all dispatchers share: an engine in a thread with an event loop, which gets jobs from any other thread."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.nodes import ClusterSpec
@@ -33,19 +30,13 @@ class EngineThread:
         self._lock = threading.Lock()
         self._open = 0
 
-    def open(self, kind: RequestKind, cluster: ClusterSpec, shared_folder: Path | None) -> OpenEngine:
-        """Open an engine.
-
-        Args:
-            kind: The kind of request.
-            cluster: The nodes.
-            shared_folder: Folder in which all users of the same nodes share their limits; None for none.
-        """
+    def open(self, kind: RequestKind, cluster: ClusterSpec, shared_folder: Path | None) -> Engine:
+        """Open an engine. It sees the requests that the other engines of this thread have in flight."""
         limits = SharedLimits(shared_folder, kind.name, self._limits)
         engine = self.run(lambda: Engine(kind, cluster, limits))
         with self._lock:
             self._open += 1
-        return OpenEngine(self, engine)
+        return engine
 
     def run(self, step: Callable[[], T]) -> T:
         """Run a step in the loop, and return its result."""
@@ -67,19 +58,55 @@ class EngineThread:
         self.loop.close()
 
 
-class OpenEngine:
-    """One engine, for use from any thread.
+class BaseDispatcher:
+    """One engine, for use from any thread. Close it, or use it as a context manager.
 
     Args:
-        thread: The thread that runs it.
-        engine: The engine.
+        kind: The kind of request.
+        cluster: The nodes.
+        shared_folder: Folder in which all users of the same nodes share their limits; None for none.
+        thread: The thread that runs the engine; None for a new one.
+
+    Attributes:
+        thread: The same.
     """
 
-    def __init__(self, thread: EngineThread, engine: Engine) -> None:
-        self.thread = thread
-        self._engine = engine
+    def __init__(
+        self,
+        kind: RequestKind,
+        cluster: ClusterSpec,
+        shared_folder: Path | None,
+        thread: EngineThread | None = None,
+    ) -> None:
+        self.thread = thread or EngineThread()
+        self._engine = self.thread.open(kind, cluster, shared_folder)
         self._lock = threading.Lock()
         self._closed = False
+
+    def stats(self) -> DispatchStats:
+        """Return the statistics so far; a text is what a request asks for, such as an answer or a question."""
+        if self._closed:  # the loop has ended, so nothing changes the figures any more
+            return self._engine.stats()
+        return self.thread.run(self._engine.stats)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits or is in flight."""
+        return self._engine.idle
+
+    def close(self) -> None:
+        """Cancel what is in flight and close all connections. Waiting callers get a ClusterError."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self.thread.close(self._engine)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def submit(self, job: Job[Any]) -> None:
         """Give a job to the engine.
@@ -98,21 +125,14 @@ class OpenEngine:
             if not self._closed and not job.future.done():
                 self.thread.loop.call_soon_threadsafe(self._engine.cancel, job)
 
-    def stats(self, *, spans: bool = False) -> DispatchStats:
-        """Return the statistics so far; `spans` adds the last requests one by one."""
-        if self._closed:  # the loop has ended, so nothing changes the figures any more
-            return self._engine.stats(spans=spans)
-        return self.thread.run(lambda: self._engine.stats(spans=spans))
+    def wait_for(self, job: Job[T], timeout: float | None = None) -> T:
+        """Submit a job and wait for its result. If the caller stops waiting, the job is dropped.
 
-    @property
-    def idle(self) -> bool:
-        """Whether there is no job."""
-        return self._engine.idle
-
-    def close(self) -> None:
-        """Cancel what is in flight and close all connections. Waiting callers get a ClusterError."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        self.thread.close(self._engine)
+        Raises:
+            TimeoutError: There is no result after so many seconds.
+        """
+        self.submit(job)
+        try:
+            return job.future.result(timeout)
+        finally:
+            self.cancel(job)

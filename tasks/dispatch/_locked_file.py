@@ -1,0 +1,111 @@
+"""Files in a shared folder with which processes see each other: each is locked as long as its process lives.
+
+Guarantees: a killed process blocks nobody, because the operating system releases its lock. Other users of the machine
+can neither read the files nor hold their locks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from prefect_ollama.blocks.private_files import open_private, private_folder
+
+# `filelock` opens its file each time that it locks, and makes it if it is gone. For each request that would cost 100
+# times as much (101 µs, not 1), and a check whether another process lives would make a file again that was removed.
+try:
+    import fcntl
+except ImportError:
+    CAN_LOCK = False  # Windows
+else:
+    CAN_LOCK = True
+
+
+def try_lock(file: int) -> bool:
+    """Lock an open file, and return whether nobody else holds it.
+
+    Raises:
+        OSError: It cannot be locked.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unlock(file: int) -> None:
+    """Release a lock."""
+    fcntl.flock(file, fcntl.LOCK_UN)
+
+
+class LockedFile:
+    """A file of this process.
+
+    Args:
+        folder: The shared folder.
+        suffix: Tells its kind from others in the folder.
+        content: Its JSON.
+
+    Raises:
+        FolderNotPrivate: Others could enter the folder.
+        OSError: It cannot be made.
+    """
+
+    def __init__(self, folder: Path, suffix: str, content: Any) -> None:
+        private_folder(folder)
+        # Not the process id: another process with the same id may be in a container that shares the folder.
+        self.path = folder / f"{uuid.uuid4().hex}{suffix}"
+        self.unseen = self.path.with_suffix(".new")
+        self._written = b""
+        self._file = open_private(self.unseen)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self.write(content)
+            self.unseen.rename(self.path)  # nobody may see it before it is locked and complete
+        except OSError:
+            self.close()
+            raise
+
+    def write(self, content: Any) -> None:
+        """Replace its JSON, if it changed."""
+        word = json.dumps(content).encode()
+        if word != self._written:
+            os.pwrite(self._file, word, 0)
+            os.ftruncate(self._file, len(word))
+            self._written = word
+
+    def close(self) -> None:
+        """Remove it."""
+        for path in (self.path, self.unseen):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+def read_locked(folder: Path, suffix: str, own: LockedFile | None = None) -> Iterator[Any]:
+    """Yield the JSON of the files of other processes. Files of processes that are gone are removed.
+
+    Args:
+        folder: The shared folder.
+        suffix: That of the files.
+        own: The file of this process, which is left out.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            path = Path(entry.path)
+            if not entry.name.endswith(suffix) or (own is not None and path == own.path):
+                continue
+            with suppress(OSError, ValueError), path.open("rb") as file:
+                try:
+                    # A shared lock, because another process may look at the same moment.
+                    fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    yield json.load(file)
+                else:
+                    path.unlink(missing_ok=True)
