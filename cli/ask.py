@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.console import INCOMPLETE, OK, STARTING, guarded, show
@@ -21,9 +20,11 @@ from prefect_ollama.options import (
     Loudness,
     NodeOptions,
     TableOptions,
+    option_of,
 )
 from prefect_ollama.reading_options import PASSWORDS, PasswordOptions, ReadingOptions
 from prefect_ollama.search import EVERYTHING, Mode, Only, filter_of, flow_filter, write_quotes
+from prefect_ollama.tasks.answering import AskOptions
 
 if TYPE_CHECKING:
     from prefect_ollama.blocks.documents import CheckedAnswer, Quote
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # The first line, before slow imports: a user who sees nothing for a second starts the command again.
 ASKING = "Searching…"
+
+DEFAULT = AskOptions()
 
 
 def ask(
@@ -45,20 +48,9 @@ def ask(
     chat_model: ChatModelOption = None,
     judge_model: JudgeModelOption = None,
     table: TableOptions = TABLE,
-    passages: Annotated[
-        int,
-        Parameter(help="Passages that the model is given at most.", validator=Number(gte=1, lte=100)),
-    ] = 12,
-    drafts: Annotated[
-        int,
-        Parameter(
-            help="Answers that are written at the same time; the one with the most verified content is kept.",
-            validator=Number(gte=1, lte=8),
-        ),
-    ] = 1,
-    mark_unsupported: Annotated[
-        bool, Parameter(negative="", help="Keep sentences that are not supported, and mark them.")
-    ] = False,
+    passages: Annotated[int, option_of(AskOptions, "passages")] = DEFAULT.passages,
+    drafts: Annotated[int, option_of(AskOptions, "drafts")] = DEFAULT.drafts,
+    mark_unsupported: Annotated[bool, option_of(AskOptions, "mark_unsupported", negative="")] = False,
     mode: Annotated[
         Mode, Parameter(help="How passages are searched: by meaning, by words, or both.")
     ] = "hybrid",
@@ -102,7 +94,6 @@ def ask(
                 show=show_pages is not None,
             )
         else:
-            from prefect_ollama.tasks.answering import AskOptions
             from prefect_ollama.tasks.searching import Corpus
 
             with Corpus(table.place(), at, **models) as corpus:
@@ -115,7 +106,7 @@ def ask(
                 )
         pictures: dict[Quote, list[str]] = {}
         if show_pages is not None:
-            reading = ReadingOptions(secrets=passwords).options()
+            reading = ReadingOptions(passwords=passwords).options()
             pictures = write_quotes(show_pages, found, reading)
         plain = render_answer.plain(found, pictures)
         show(plain if json else render_answer.answer(found, pictures), json=json)

@@ -79,7 +79,7 @@ def mcp(
             model=nodes.model,
             chat_model=chat_model,
             judge_model=judge_model,
-            reading=ReadingOptions(secrets=passwords).options(),
+            reading=ReadingOptions(passwords=passwords).options(),
         ) as reader:
             server = create_server(reader)
             if not http:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from prefect_ollama.blocks.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from prefect_ollama.blocks.lance import StoreSpec
     from prefect_ollama.blocks.table import LanceTable
+
+T = TypeVar("T")
 
 ChatModelOption = Annotated[
     str | None,
@@ -185,6 +190,39 @@ class TableOptions:
 
 
 NODES, TABLE = NodeOptions(), TableOptions()
+
+
+def option_of(options: type[DataclassInstance], name: str, **more: Any) -> Parameter:
+    """Return the command-line option for a field of options (`prefect_ollama.blocks.option`).
+
+    Args:
+        options: The class of the field.
+        name: Its name.
+        more: As for `cyclopts.Parameter`.
+    """
+    (field,) = (each for each in fields(options) if each.name == name)
+    return Parameter(help=field.metadata["help"], validator=_bounds(field), **more)
+
+
+def with_bounds(options: type[T]) -> type[T]:
+    """Let Cyclopts check the bounds of inherited fields, so that an error names the command-line option.
+
+    Args:
+        options: A dataclass that inherits fields of `prefect_ollama.blocks.option`.
+    """
+    hints = get_type_hints(options, include_extras=True)
+    for each in fields(options):  # type: ignore[arg-type]
+        if each.metadata:
+            hints[each.name] = Annotated[hints[each.name], Parameter(validator=_bounds(each))]
+    # Cyclopts would look names of inherited annotations up in the module of the class that inherits them.
+    options.__annotations__ = options.__init__.__annotations__ = hints
+    return options
+
+
+def _bounds(field: Field[Any]) -> Number | None:
+    names = {"gt": "gt", "ge": "gte", "le": "lte"}
+    bounds = {names[key]: value for key, value in field.metadata.items() if key in names}
+    return Number(**bounds) if bounds else None
 
 
 def examples(*lines: str) -> str:

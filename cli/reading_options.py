@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from getpass import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.options import lines_of
+from prefect_ollama.blocks.option import values_of
+from prefect_ollama.options import lines_of, option_of, with_bounds
+from prefect_ollama.tasks.chunking import ChunkOptions
+from prefect_ollama.tasks.parsing import FilePassword, ParseOptions
 
 if TYPE_CHECKING:
     from prefect_ollama.flows import Chunking, Reading
-    from prefect_ollama.tasks.parsing import ParseOptions
 
 # Of the settings of this project (`blocks/settings.py`); errors and help name it.
 PASSWORD_VARIABLE = "PREFECT_INTEGRATIONS_OLLAMA_PASSWORD"
@@ -65,75 +66,23 @@ class PasswordOptions:
 PASSWORDS = PasswordOptions()
 
 
-# Every limit of this kind must let something through.
-ABOVE_0 = Number(gt=0)
-
-
-@Parameter(name="*", help="Limits of one file.")
-@dataclass(frozen=True, slots=True)
-class FileLimits:
-    """Limits of one file. None leaves the default, which the field of the same name in the form `Reading` has."""
-
-    max_pages: Annotated[int | None, Parameter(help="Pages that one file may have.", validator=ABOVE_0)] = (
-        None
-    )
-    output_mb: Annotated[
-        int | None,
-        Parameter(help="MiB of text with its positions that one file may yield.", validator=ABOVE_0),
-    ] = None
-    memory_mb: Annotated[int | None, Parameter(help="MiB of memory for one file.", validator=ABOVE_0)] = None
-    cpu_seconds: Annotated[
-        float | None, Parameter(help="Seconds of CPU time for one file, without OCR.", validator=ABOVE_0)
-    ] = None
-    wall_seconds: Annotated[
-        float | None, Parameter(help="Seconds by the clock for one file, without OCR.", validator=ABOVE_0)
-    ] = None
-    ocr_max_pages: Annotated[
-        int | None,
-        Parameter(help="Pages of one file that are read by OCR at most.", validator=Number(gte=0)),
-    ] = None
-    ocr_seconds: Annotated[
-        float | None, Parameter(help="Seconds of OCR for one file.", validator=ABOVE_0)
-    ] = None
-    ocr_dpi: Annotated[
-        int | None, Parameter(help="Dots per inch for OCR.", validator=Number(gte=50, lte=600))
-    ] = None
-
-    def given(self) -> dict[str, Any]:
-        """Return the limits that are not None, by name."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
-
-NO_LIMITS = FileLimits()
-
-
+@with_bounds
 @Parameter(name="*", help="How files are read.")
 @dataclass(frozen=True, slots=True)
-class ReadingOptions:
+class ReadingOptions(ParseOptions):
     """How files are read."""
 
-    allow_partial: Annotated[
-        bool, Parameter(negative="", help="Keep the pages read before a limit stopped the parser.")
-    ] = False
-    ocr: Annotated[bool, Parameter(help="Read pages that are pictures of text.")] = True
-    ocr_language: Annotated[tuple[str, ...], Parameter(help="Tesseract's name of a language on them.")] = (
-        "eng",
-    )
-    running_heads: Annotated[
-        Literal["drop", "keep"],
-        Parameter(
-            help="Running heads, feet and page numbers that repeat: `drop` lists them in the report, `keep` stores "
-            "them."
-        ),
-    ] = "drop"
-    # Groups within this group, so that a command can also have one of them alone.
-    limits: FileLimits = NO_LIMITS
-    secrets: PasswordOptions = PASSWORDS
+    # These are written otherwise on a command line than in a form.
+    ocr: Annotated[bool, Parameter(help="Read pages that are pictures of text.")] = True  # type: ignore[assignment]
+    ocr_languages: Annotated[
+        tuple[str, ...],
+        Parameter(name="--ocr-language", help="Tesseract's name of a language on such pages."),
+    ] = ("eng",)
+    allow_partial: Annotated[bool, option_of(ParseOptions, "allow_partial", negative="")] = False
+    passwords: PasswordOptions = PASSWORDS  # type: ignore[assignment]
 
-    def _given(self) -> dict[str, Any]:
-        ocr: dict[str, Any] = {"ocr": "auto" if self.ocr else "off", "ocr_languages": self.ocr_language}
-        kept = {"allow_partial": self.allow_partial, "running_heads": self.running_heads}
-        return ocr | kept | self.limits.given()
+    def __post_init__(self) -> None:
+        """Leave the checks to `form` and `options`, which run within the command."""
 
     def form(self) -> Reading:
         """Return the options as flows take them.
@@ -145,8 +94,8 @@ class ReadingOptions:
 
         from prefect_ollama.flows import Password, Reading
 
-        found = [Password(password=SecretStr(each)) for each in self.secrets.found()]
-        return Reading(**self._given() | {"ocr_languages": list(self.ocr_language)}, passwords=found)
+        found = [Password(password=SecretStr(each)) for each in self.passwords.found()]
+        return Reading(**self._plain() | {"passwords": found})
 
     def options(self) -> ParseOptions:
         """Return the options of the parser, for a command that runs no flow.
@@ -156,46 +105,21 @@ class ReadingOptions:
         """
         from pydantic import SecretStr
 
-        from prefect_ollama.tasks.parsing import ParseOptions
+        found = tuple(FilePassword("*", SecretStr(each)) for each in self.passwords.found())
+        return ParseOptions(**self._plain() | {"passwords": found})
 
-        found = tuple(("*", SecretStr(each)) for each in self.secrets.found())
-        return ParseOptions(**self._given(), passwords=found)
+    def _plain(self) -> dict[str, Any]:
+        return values_of(self) | {"ocr": "auto" if self.ocr else "off"}
 
 
+@with_bounds
 @Parameter(name="*", help="Sizes of chunks.")
 @dataclass(frozen=True, slots=True)
-class ChunkSizes:
-    """Sizes of chunks, in tokens. None leaves the default of the flow."""
+class ChunkSizes(ChunkOptions):
+    """Sizes of chunks, in tokens."""
 
-    target_tokens: Annotated[
-        int | None,
-        Parameter(help="Tokens that a chunk has on average; 200 otherwise.", validator=Number(gte=16)),
-    ] = None
-    max_tokens: Annotated[
-        int | None, Parameter(help="Tokens that no chunk exceeds; 256 otherwise.", validator=Number(gte=16))
-    ] = None
-    overlap_tokens: Annotated[
-        int | None,
-        Parameter(
-            help="Tokens of the last sentences that the next chunk repeats, at most; 30 otherwise.",
-            validator=Number(gte=0),
-        ),
-    ] = None
-    min_tokens: Annotated[
-        int | None,
-        Parameter(
-            help="Tokens below which a chunk is joined to its neighbour; 40 otherwise.",
-            validator=Number(gte=0),
-        ),
-    ] = None
-    context_tokens: Annotated[
-        int | None,
-        Parameter(
-            help="Tokens, on top of the max, of title, running heads and headings that are embedded before a chunk and "
-            "not shown, 0 for none; 48 otherwise. A table keeps that of its chunks until re-embed.",
-            validator=Number(gte=0),
-        ),
-    ] = None
+    def __post_init__(self) -> None:
+        """Leave the check whether they fit together to `form`, whose error names the options to give."""
 
     def form(self) -> Chunking:
         """Return the sizes as flows take them.
@@ -209,11 +133,9 @@ class ChunkSizes:
         from prefect_ollama.flows import Chunking
 
         try:
-            return Chunking(**{name: size for name, size in asdict(self).items() if size is not None})
+            return Chunking(**values_of(self))
         except ValidationError as error:
-            sizes = ", ".join(
-                f"--{name.replace('_', '-')} {tokens}" for name, tokens in Chunking().model_dump().items()
-            )
+            sizes = ", ".join(f"--{each.name.replace('_', '-')} {each.default}" for each in fields(self))
             raise ConfigurationError(
                 f"Chunks cannot have these sizes: {field_errors(error)}.",
                 state="Nothing was started.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from prefect_ollama.blocks.option import values_of
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
 from prefect_ollama.options import (
     NODES,
@@ -21,8 +22,10 @@ from prefect_ollama.options import (
     NodeOptions,
     OtherChatModelsOption,
     TableOptions,
+    with_bounds,
 )
 from prefect_ollama.search import EVERYTHING, Mode, Only, flow_filter
+from prefect_ollama.tasks.researching import Bounds
 
 if TYPE_CHECKING:
     from prefect_ollama.blocks.documents import CheckedReport
@@ -38,24 +41,15 @@ OutputOption = Annotated[
 ]
 
 
-@Parameter(name="*", help="How much it may take. Where a limit ends it, what was found until then is shown.")
+@with_bounds
+@Parameter(
+    name="*",
+    name_transform=lambda name: f"max-{name}",
+    help="How much it may take. Where a limit ends it, what was found until then is shown.",
+)
 @dataclass(frozen=True, slots=True)
-class MostOf:
+class MostOf(Bounds):
     """How much a report may take."""
-
-    max_steps: Annotated[
-        int, Parameter(help="Calls of chat models at most.", validator=Number(gte=3, lte=10_000))
-    ] = 60
-    max_tokens: Annotated[
-        int,
-        Parameter(
-            help="Tokens that chat models read and write at most.",
-            validator=Number(gte=1_000, lte=100_000_000),
-        ),
-    ] = 200_000
-    max_seconds: Annotated[
-        float, Parameter(help="Seconds by the clock at most.", validator=Number(gte=1, lte=86_400))
-    ] = 900.0
 
 
 DEFAULT_MOST = MostOf()
@@ -167,7 +161,7 @@ def _common(most: MostOf, only: Only, output: Path | None) -> dict[str, Any]:
     from prefect_ollama.flows import Limits
 
     return {
-        "limits": Limits(steps=most.max_steps, tokens=most.max_tokens, seconds=most.max_seconds),
+        "limits": Limits(**values_of(most)),
         "source": only.source,
         "only": flow_filter(only),
         "file": None if output is None else str(output),

@@ -167,7 +167,7 @@ def search(
         plain = [_plain(each) for each in answers]
         pictures: list[list[list[str]]] = [[[] for _ in each] for each in answers]
         if show_pages is not None:
-            reading = ReadingOptions(secrets=passwords).options()
+            reading = ReadingOptions(passwords=passwords).options()
             pictures = [
                 write_pictures(show_pages, each, number if len(answers) > 1 else 0, reading)
                 for number, each in enumerate(answers, 1)

@@ -20,6 +20,7 @@ from prefect_ollama.flows.parameters import (
     PassageSourceParameter,
     TableParameter,
     shown,
+    shown_option,
 )
 from prefect_ollama.tasks.answer import draw_quotes, judge_answer, show_answer, write_answer
 from prefect_ollama.tasks.answering import (
@@ -43,6 +44,8 @@ from prefect_ollama.tasks.searching import (
 )
 from prefect_ollama.tasks.verify_nodes import verify_nodes
 
+DEFAULT = AskOptions()
+
 
 @flow(
     name="ask",
@@ -56,26 +59,9 @@ def ask(
     model: ModelParameter = None,
     chat_model: ChatModelParameter = None,
     judge_model: JudgeModelParameter = None,
-    passages: Annotated[
-        int,
-        shown("Passages", "Passages that the model is given at most, as its context allows.", ge=1, le=100),
-    ] = 12,
-    drafts: Annotated[
-        int,
-        shown(
-            "Drafts",
-            "Answers that are written at the same time; the one with the most verified content is kept.",
-            ge=1,
-            le=8,
-        ),
-    ] = 1,
-    mark_unsupported: Annotated[
-        bool,
-        shown(
-            "Mark unsupported",
-            "Keep sentences that are not supported, and mark them, in place of leaving them out.",
-        ),
-    ] = False,
+    passages: Annotated[int, shown_option(AskOptions, "passages")] = DEFAULT.passages,
+    drafts: Annotated[int, shown_option(AskOptions, "drafts")] = DEFAULT.drafts,
+    mark_unsupported: Annotated[bool, shown_option(AskOptions, "mark_unsupported")] = False,
     mode: Annotated[
         Mode,
         shown("Mode", "How passages are searched: `vector` by meaning, `text` by words, `hybrid` by both."),

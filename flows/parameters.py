@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import date
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from prefect.blocks.system import Secret
 from pydantic import (
@@ -22,6 +22,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic.dataclasses import dataclass
 from pydantic.json_schema import SkipJsonSchema
 
 from prefect_ollama.blocks.cluster import OllamaCluster
@@ -31,13 +32,17 @@ from prefect_ollama.blocks.node import OllamaNode
 from prefect_ollama.blocks.node_settings import NodeBlock
 from prefect_ollama.blocks.nodes import looks_like_address, names_block
 from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
+from prefect_ollama.blocks.option import option, values_of
 from prefect_ollama.blocks.resolve import Nodes
 from prefect_ollama.blocks.secrets import seal
 from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.tasks.chunking import ChunkOptions
-from prefect_ollama.tasks.parsing import ParseOptions
+from prefect_ollama.tasks.parsing import FilePassword, ParseOptions
 from prefect_ollama.tasks.researching import Bounds
 from prefect_ollama.tasks.searching import Filter
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def shown(title: str, description: str, **limits: Any) -> Any:
@@ -52,6 +57,17 @@ def shown(title: str, description: str, **limits: Any) -> Any:
         limits: As for pydantic's `Field`.
     """
     return Field(**limits, json_schema_extra={"title": title, "description": description})
+
+
+def shown_option(options: type[DataclassInstance], name: str) -> Any:
+    """Return the field of a parameter that is a field of options of a task (`prefect_ollama.blocks.option`).
+
+    Args:
+        options: The class of the field.
+        name: Its name.
+    """
+    (field,) = (each.metadata for each in fields(options) if each.name == name)
+    return shown(**{key: value for key, value in field.items() if key != "help"})
 
 
 def _as_text(value: Any) -> Any:
@@ -170,22 +186,6 @@ FileParameter = Annotated[
 ]
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    @model_validator(mode="after")
-    def _can_work(self) -> Self:
-        # Here and not in the task, so that the form shows the error before the run starts.
-        try:
-            self.to_options()
-        except ConfigurationError as error:
-            raise ValueError(str(error)) from None
-        return self
-
-    def to_options(self) -> Any:
-        """What the machinery works with, for those groups that it has options for."""
-
-
 def _of_secret(value: Any) -> Any:
     return SecretStr(str(value.value.get_secret_value())) if isinstance(value, Secret) else value
 
@@ -224,95 +224,58 @@ class Password(BaseModel):
     )
 
 
-class Reading(_Options):
+# A form takes title, help, default and bounds of each field from the options that it inherits.
+_FORM = ConfigDict(extra="forbid")
+
+
+class _Form:
+    def __post_init__(self) -> None:
+        # Here and not in the task, so that the form shows the error before the run starts.
+        try:
+            self.to_options()
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from None
+
+    def to_options(self) -> Any:
+        """Return what tasks work with."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, config=_FORM)
+class Reading(_Form, ParseOptions):
     """How files are read, and the limits of each file."""
 
-    ocr: Literal["auto", "off"] = Field(
-        "auto",
-        title="OCR",
-        description="Read pages that are pictures of text: `auto`, or `off` to report them only.",
-    )
-    ocr_languages: list[str] = Field(
-        ["eng"], title="OCR languages", description="Tesseract's names of the languages on such pages."
-    )
-    ocr_dpi: int = Field(150, ge=50, le=600, title="OCR resolution", description="Dots per inch for OCR.")
-    running_heads: Literal["drop", "keep"] = Field(
-        "drop",
-        title="Running heads",
-        description="Running heads, feet and page numbers that repeat from page to page: `drop` removes them and lists "
-        "them in the report, `keep` stores them with every page.",
-    )
-    passwords: list[Password] = Field([], title="Passwords", description="For encrypted files.")
-    allow_partial: bool = Field(
-        False,
-        title="Allow partial documents",
-        description="Keep the pages that were read before a limit stopped the parser.",
-    )
-    memory_mb: int = Field(1024, gt=0, title="Memory", description="MiB of memory for one file.")
-    cpu_seconds: float = Field(
-        60, gt=0, title="CPU time", description="Seconds of CPU time for one file, without OCR."
-    )
-    wall_seconds: float = Field(
-        180, gt=0, title="Wall time", description="Seconds by the clock for one file, without OCR."
-    )
-    max_pages: int = Field(50_000, gt=0, title="Max pages", description="Pages that one file may have.")
-    output_mb: int = Field(
-        256, gt=0, title="Max text", description="MiB of text with its positions that one file may yield."
-    )
-    ocr_max_pages: int = Field(
-        200, ge=0, title="OCR pages", description="Pages of one file that are read by OCR at most."
-    )
-    ocr_seconds: float = Field(600, gt=0, title="OCR time", description="Seconds of OCR for one file.")
-    tables: bool = Field(True, title="Tables", description="Read tables as tables, and not as running text.")
-    tessdata: str = Field(
-        "",
-        title="Tesseract data",
-        description="Folder with Tesseract's language data on the machines that parse. Without: the usual places.",
-    )
+    # A password of a form may be that of a Secret block.
+    passwords: Sequence[Password] = option((), "Passwords", "For encrypted files.")  # type: ignore[assignment]
 
     def to_options(self) -> ParseOptions:
-        """The parser's options."""
-        given = {name: getattr(self, name) for name in type(self).model_fields}
-        given["ocr_languages"] = tuple(self.ocr_languages)
-        given["passwords"] = tuple((each.pattern, each.password) for each in self.passwords)
-        given["tessdata"] = Path(self.tessdata) if self.tessdata else None
-        return ParseOptions(**given)
+        """Return the parser's options."""
+        passwords = tuple(FilePassword(each.pattern, each.password) for each in self.passwords)
+        return ParseOptions(**values_of(self) | {"passwords": passwords})
 
 
-class Chunking(_Options):
+@dataclass(frozen=True, config=_FORM)
+class Chunking(_Form, ChunkOptions):
     """Sizes of chunks, in the model's tokens. Other sizes need another table."""
 
-    target_tokens: int = Field(
-        200, ge=16, title="Target tokens", description="Mean number of tokens in a chunk."
-    )
-    max_tokens: int = Field(
-        256, ge=16, title="Max tokens", description="Highest number of tokens in a chunk."
-    )
-    overlap_tokens: int = Field(
-        30,
-        ge=0,
-        title="Overlap tokens",
-        description="Highest number of tokens of the last sentences that the next chunk repeats.",
-    )
-    min_tokens: int = Field(
-        40, ge=0, title="Min tokens", description="A shorter chunk is joined to the next or previous one."
-    )
-    context_tokens: int = Field(
-        48,
-        ge=0,
-        title="Context tokens",
-        description="Tokens, on top of the max, of what is embedded before a chunk and not shown: title of the "
-        "document, running heads, headings, title of a table. 0 for none. A table keeps that of its chunks until "
-        "it is embedded again.",
-    )
-
     def to_options(self) -> ChunkOptions:
-        """The chunker's options."""
-        return ChunkOptions(**self.model_dump())
+        """Return the chunker's options."""
+        return ChunkOptions(**values_of(self))
 
 
-class Advanced(_Options):
+@dataclass(frozen=True, config=_FORM)
+class Limits(_Form, Bounds):
+    """How much a research or a summary may take. Where a limit ends it, what was found until then is reported."""
+
+    def to_options(self) -> Bounds:
+        """Return the limits of a report."""
+        return Bounds(**values_of(self))
+
+
+class Advanced(BaseModel):
     """Options that are rarely set."""
+
+    model_config = _FORM
 
     remove_missing: bool = Field(
         True, title="Remove missing", description="Remove documents from the table whose file is gone."
@@ -338,38 +301,10 @@ class Advanced(_Options):
     )
 
 
-class Limits(_Options):
-    """How much a research or a summary may take. Where a limit ends it, what was found until then is reported."""
-
-    steps: int = Field(
-        60,
-        ge=3,
-        le=10_000,
-        title="Steps",
-        description="Calls of chat models at most: each draft, round of judging, round of criticism and text is one.",
-    )
-    tokens: int = Field(
-        200_000,
-        ge=1_000,
-        le=100_000_000,
-        title="Tokens",
-        description="Tokens that chat models read and write at most.",
-    )
-    seconds: float = Field(
-        900,
-        ge=1,
-        le=86_400,
-        title="Seconds",
-        description="Seconds by the clock at most, from the first step on.",
-    )
-
-    def to_options(self) -> Bounds:
-        """The limits of a report."""
-        return Bounds(self.steps, self.tokens, self.seconds)
-
-
-class Only(_Options):
+class Only(BaseModel):
     """Conditions for the passages of a search; an empty one sets no condition."""
+
+    model_config = _FORM
 
     documents: list[Annotated[str, Field(min_length=1)]] = Field(
         [],
@@ -391,9 +326,13 @@ class Only(_Options):
     title: str = Field("", title="Title", description="Documents with this text in their title.")
     author: str = Field("", title="Author", description="Documents with this text in their author.")
 
-    def to_options(self) -> Filter:
-        """The filter of a search."""
-        return self.to_filter(None)
+    @model_validator(mode="after")
+    def _can_work(self) -> Self:
+        try:
+            self.to_filter(None)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from None
+        return self
 
     def to_filter(self, source: str | None) -> Filter:
         """The filter of a search, in this source alone if it is named."""

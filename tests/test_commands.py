@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import re
@@ -29,7 +30,7 @@ from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.lance.maintenance import Maintenance
 from prefect_ollama.blocks.nodes import LoadedModel
 from prefect_ollama.commands import app
-from prefect_ollama.flows import Chunking, FileReport, IngestReport, NodeReport, NodeStatus
+from prefect_ollama.flows import Chunking, FileReport, IngestReport, NodeReport, NodeStatus, Reading
 from prefect_ollama.options import TableOptions
 from prefect_ollama.reading_options import PASSWORD_VARIABLE, ChunkSizes, PasswordOptions, ReadingOptions
 from prefect_ollama.tasks.parsing import DroppedLine
@@ -208,9 +209,24 @@ class TestOptions:
         )
         with pytest.raises(ConfigurationError, match=r"grow in this order.*--max-tokens 256"):
             ChunkSizes(300).form()
-        help_of = {each.name: each.parameter.help for each in app["ingest"].assemble_argument_collection()}
-        for name, tokens in Chunking().model_dump().items():
-            assert f"; {tokens} otherwise" in help_of[f"--{name.replace('_', '-')}"]
+        app.help_print(["ingest"], console=Console(file=(printed := io.StringIO()), width=200))
+        text = " ".join(printed.getvalue().replace("│", " ").split())
+        for name, tokens in dataclasses.asdict(Chunking()).items():
+            assert re.search(rf"--{name.replace('_', '-')} INT ((?! --).)*\[default: {tokens}\]", text)
+
+    @pytest.mark.parametrize(("form", "options"), [(Reading, ReadingOptions), (Chunking, ChunkSizes)])
+    def test_every_field_of_a_form_is_an_option_with_its_help_and_default(
+        self, form: type[Any], options: type[Any]
+    ) -> None:
+        fields = {each.name: each for each in dataclasses.fields(form)}
+        assert fields.keys() == {each.name for each in dataclasses.fields(options)}
+        given = {each.name: each for each in app["ingest"].assemble_argument_collection()}
+        for each in dataclasses.fields(options):
+            option = given.get(f"--{each.name.replace('_', '-')}")
+            if each.metadata:
+                assert option is not None
+                assert option.parameter.help == fields[each.name].metadata["description"]
+                assert option.field_info.default == fields[each.name].default
 
     def test_passwords_come_from_files_and_the_environment(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -219,7 +235,7 @@ class TestOptions:
         file.write_text("one\n\n two\nthree\n", encoding="utf-8")
         monkeypatch.setenv(PASSWORD_VARIABLE, "four")
         monkeypatch.setattr(sys, "stdin", io.StringIO("five\none\n"))
-        found = ReadingOptions(secrets=PasswordOptions((file, Path("-")))).form().passwords
+        found = ReadingOptions(passwords=PasswordOptions((file, Path("-")))).form().passwords
         assert [each.password.get_secret_value() for each in found] == [
             "one",
             " two",

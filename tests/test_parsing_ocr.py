@@ -49,7 +49,7 @@ def text_of(document: ParsedDocument) -> str:
 def test_missing_language_data_is_reported_for_each_page_with_the_command_that_installs_it(
     parser: Parser, mixed: Path, tmp_path: Path
 ) -> None:
-    options = ParseOptions(ocr_languages=("eng", "chi_sim"), tessdata=tmp_path)
+    options = ParseOptions(ocr_languages=("eng", "chi_sim"), tessdata=str(tmp_path))
     document = parser.parse(mixed, options)
     assert document.unread_pages == (2, 3)
     assert {problem.kind for problem in document.problems} == {"ocr-language"}
@@ -71,7 +71,7 @@ def test_broken_language_data_is_reported_and_the_text_stays(
     parser: Parser, mixed: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "eng.traineddata").write_bytes(b"no data at all")
-    document = parser.parse(mixed, ParseOptions(tessdata=tmp_path))
+    document = parser.parse(mixed, ParseOptions(tessdata=str(tmp_path)))
     assert document.unread_pages == (2, 3)
     assert all(problem.reason for problem in document.problems)
     assert text_of(document) == "The first page is text. The last page is text."

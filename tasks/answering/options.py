@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
-from prefect_ollama.blocks.errors import ConfigurationError
-
-# Bounds against slips of the keyboard: each draft, and each long prompt, keeps a node busy.
-MOST_PASSAGES: Final = 100
-MOST_DRAFTS: Final = 8
+from prefect_ollama.blocks.option import check_bounds, option
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +22,26 @@ class AskOptions:
         ConfigurationError: A number is out of its bounds.
     """
 
-    passages: int = 12
-    drafts: int = 1
-    answer_tokens: int = 1024
-    mark_unsupported: bool = False
+    # Bounds against slips of the keyboard: each draft, and each long prompt, keeps a node busy.
+    passages: int = option(
+        12, "Passages", "Passages that the model is given at most, as its context allows.", ge=1, le=100
+    )
+    drafts: int = option(
+        1,
+        "Drafts",
+        "Answers that are written at the same time; the one with the most verified content is kept.",
+        ge=1,
+        le=8,
+    )
+    answer_tokens: int = option(1024, "Answer tokens", "Tokens of an answer at most.", ge=64, le=16384)
+    mark_unsupported: bool = option(
+        False,
+        "Mark unsupported",
+        "Keep sentences that are not supported, and mark them, in place of leaving them out.",
+    )
 
     def __post_init__(self) -> None:
-        bounds = {
-            "passages": (self.passages, 1, MOST_PASSAGES),
-            "drafts": (self.drafts, 1, MOST_DRAFTS),
-            "answer_tokens": (self.answer_tokens, 64, 16384),
-        }
-        for name, (value, least, most) in bounds.items():
-            if not least <= value <= most:
-                raise ConfigurationError(
-                    f"{name} is {value}.",
-                    state="Nothing was asked.",
-                    remedy=f"Give a number from {least} to {most}.",
-                )
+        check_bounds(self, state="Nothing was asked.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.option import check_bounds, option
 
 # The usual length of the context: title, company and period of a report, and the headings above a passage.
 CONTEXT_TOKENS: Final = 48
@@ -13,32 +14,35 @@ CONTEXT_TOKENS: Final = 48
 
 @dataclass(frozen=True, slots=True)
 class ChunkOptions:
-    """Sizes of chunks, in the model's tokens.
+    """Sizes of chunks, in the model's tokens."""
 
-    Attributes:
-        target_tokens: Approximate mean length of chunks.
-        max_tokens: Length that no chunk exceeds, with its overlap; at most the context of the model.
-        overlap_tokens: A chunk begins with the last whole sentences of the one before, up to this length, if both are
-            in the same section. 0 for none.
-        min_tokens: A shorter chunk is joined to the next or previous one, even across a heading if necessary.
-        context_tokens: Length, in addition to `max_tokens`, of the context that is embedded before a chunk and not
-            shown: title of the document, running heads, headings, title of a table. 0 embeds chunks as they are shown.
-    """
-
-    target_tokens: int = 200
-    max_tokens: int = 256
-    overlap_tokens: int = 30
-    min_tokens: int = 40
-    context_tokens: int = CONTEXT_TOKENS
+    target_tokens: int = option(200, "Target tokens", "Mean number of tokens in a chunk.", ge=16)
+    max_tokens: int = option(256, "Max tokens", "Highest number of tokens in a chunk.", ge=16)
+    overlap_tokens: int = option(
+        30,
+        "Overlap tokens",
+        "Highest number of tokens of the last sentences that the next chunk repeats.",
+        ge=0,
+    )
+    min_tokens: int = option(40, "Min tokens", "A shorter chunk is joined to the next or previous one.", ge=0)
+    context_tokens: int = option(
+        CONTEXT_TOKENS,
+        "Context tokens",
+        "Tokens, on top of the max, of what is embedded before a chunk and not shown: title of the document, running "
+        "heads, headings, title of a table. 0 for none. A table keeps that of its chunks until it is embedded again.",
+        ge=0,
+    )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.overlap_tokens < self.target_tokens <= self.max_tokens:
+        check_bounds(self)
+        if not self.overlap_tokens < self.target_tokens <= self.max_tokens:
             raise ConfigurationError(
                 f"ChunkOptions: overlap_tokens {self.overlap_tokens}, target_tokens {self.target_tokens} and "
-                f"max_tokens {self.max_tokens} must grow in this order, and not be negative.",
+                f"max_tokens {self.max_tokens} must grow in this order.",
                 remedy="For example 30, 200 and 256.",
             )
-        if not 0 <= self.min_tokens <= self.target_tokens // 2:
+        # A chunk that ends at no heading has half of the target at least, see `_end` in `chunker.py`.
+        if self.min_tokens > self.target_tokens // 2:
             raise ConfigurationError(
                 f"ChunkOptions.min_tokens is {self.min_tokens}, and must lie between 0 and half of "
                 f"target_tokens ({self.target_tokens}).",
@@ -46,13 +50,8 @@ class ChunkOptions:
             )
         # The usual context is allowed beside shorter chunks too: who sets only `max_tokens` need not set both.
         most = max(self.max_tokens, CONTEXT_TOKENS)
-        if not 0 <= self.context_tokens <= most:
+        if self.context_tokens > most:
             raise ConfigurationError(
                 f"ChunkOptions.context_tokens is {self.context_tokens}, and must lie between 0 and {most}.",
                 remedy="48 suits most documents; 0 embeds chunks as they are shown.",
-            )
-        if self.max_tokens < 16:
-            raise ConfigurationError(
-                f"ChunkOptions.max_tokens is {self.max_tokens}, and must be at least 16.",
-                remedy="Embedding models read 256 tokens and more.",
             )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.parsing.format import DocumentFormat
     from prefect_ollama.tasks.parsing.formats import FORMATS, Parsers, format_of
     from prefect_ollama.tasks.parsing.markdown import to_markdown
-    from prefect_ollama.tasks.parsing.options import ParseOptions
+    from prefect_ollama.tasks.parsing.options import FilePassword, ParseOptions
     from prefect_ollama.tasks.parsing.parser import Parser
     from prefect_ollama.tasks.parsing.quoted import Quoted, QuotePicture
 
@@ -35,6 +35,7 @@ __all__ = [
     "DocumentFormat",
     "DocumentParser",
     "DroppedLine",
+    "FilePassword",
     "Metadata",
     "Page",
     "ParseOptions",

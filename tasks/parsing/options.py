@@ -3,70 +3,75 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-from pydantic import SecretStr
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.secrets import seal
+from prefect_ollama.blocks.option import check_bounds, option
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+
+class FilePassword(NamedTuple):
+    """A password for encrypted files.
+
+    Attributes:
+        pattern: A glob pattern, matched with the whole path and with the file name.
+        password: The password.
+    """
+
+    pattern: str
+    password: SecretStr
 
 
 @dataclass(frozen=True, slots=True)
 class ParseOptions:
     """Limits for each file, and how it is read.
 
-    Attributes:
-        memory_mb: Memory that the parser may use for one file, beyond its memory at rest, in MiB.
-        cpu_seconds: CPU time for one file, in seconds, without OCR.
-        wall_seconds: Time by the clock for one file, in seconds, without OCR.
-        output_mb: Text with its positions that one file may yield, in MiB.
-        max_pages: Pages that one file may have.
-        passwords: Pairs of a glob pattern (matched with the whole path and with the file name) and a password, for
-            encrypted files. Every password whose pattern matches is tried, in this order.
-        allow_partial: Keep the pages that were read before a limit stopped the parser, and do not refuse the file. The
-            missing pages are listed in `ParsedDocument.problems`.
-        tables: Look for tables on pages that show a sign of one.
-        running_heads: "drop" removes running heads and feet that repeat, and page numbers; "keep" keeps them.
-        ocr: "auto" reads pages that are pictures of text; "off" only reports them.
-        ocr_languages: Tesseract's names of the languages on the pages ("eng", "deu", …).
-        ocr_dpi: Resolution at which a page is drawn for OCR. 150 reads 97.6 % of words; 100 reads 95 % in half the
-            time.
-        ocr_max_pages: Pages of one file that are read by OCR at most.
-        ocr_seconds: Time for all OCR of one file, in seconds, in addition to the other limits.
-        tessdata: Folder with Tesseract's language data; by default MuPDF finds it.
+    Raises:
+        ConfigurationError: A value is out of its bounds, or none of those that there are.
     """
 
-    memory_mb: int = 1024
-    cpu_seconds: float = 60.0
-    wall_seconds: float = 180.0
-    output_mb: int = 256
-    max_pages: int = 50_000
-    passwords: tuple[tuple[str, SecretStr], ...] = ()
-    allow_partial: bool = False
-    tables: bool = True
-    running_heads: Literal["drop", "keep"] = "drop"
-    ocr: Literal["auto", "off"] = "auto"
-    ocr_languages: tuple[str, ...] = ("eng",)
-    ocr_dpi: int = 150
-    ocr_max_pages: int = 200
-    ocr_seconds: float = 600.0
-    tessdata: Path | None = None
+    ocr: Literal["auto", "off"] = option(
+        "auto", "OCR", "Read pages that are pictures of text: `auto`, or `off` to report them only."
+    )
+    ocr_languages: Sequence[str] = option(
+        ("eng",), "OCR languages", "Tesseract's names of the languages on such pages."
+    )
+    # 150 reads 97.6 % of words; 100 reads 95 % in half the time.
+    ocr_dpi: int = option(150, "OCR resolution", "Dots per inch for OCR.", ge=50, le=600)
+    running_heads: Literal["drop", "keep"] = option(
+        "drop",
+        "Running heads",
+        "Running heads, feet and page numbers that repeat from page to page: `drop` removes them and lists them in the "
+        "report, `keep` stores them with every page.",
+    )
+    # All that match a file are tried, in this order.
+    passwords: Sequence[FilePassword] = option((), "Passwords", "For encrypted files.")
+    # The missing pages are in `ParsedDocument.problems`.
+    allow_partial: bool = option(
+        False, "Allow partial documents", "Keep the pages that were read before a limit stopped the parser."
+    )
+    # Beyond the memory of the parser at rest.
+    memory_mb: int = option(1024, "Memory", "MiB of memory for one file.", gt=0)
+    cpu_seconds: float = option(60, "CPU time", "Seconds of CPU time for one file, without OCR.", gt=0)
+    wall_seconds: float = option(180, "Wall time", "Seconds by the clock for one file, without OCR.", gt=0)
+    max_pages: int = option(50_000, "Max pages", "Pages that one file may have.", gt=0)
+    output_mb: int = option(256, "Max text", "MiB of text with its positions that one file may yield.", gt=0)
+    ocr_max_pages: int = option(200, "OCR pages", "Pages of one file that are read by OCR at most.", ge=0)
+    ocr_seconds: float = option(600, "OCR time", "Seconds of OCR for one file.", gt=0)
+    tables: bool = option(True, "Tables", "Read tables as tables, and not as running text.")
+    tessdata: str = option(
+        "",
+        "Tesseract data",
+        "Folder with Tesseract's language data on the machines that parse. Without: the usual places.",
+    )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "passwords", tuple((name, seal(secret)) for name, secret in self.passwords))
-        for name in ("memory_mb", "cpu_seconds", "wall_seconds", "output_mb", "max_pages", "ocr_seconds"):
-            if getattr(self, name) <= 0:
-                raise ConfigurationError(
-                    f"ParseOptions.{name} is {getattr(self, name)!r}, and must be above 0.",
-                    remedy="Give a limit, or leave the default.",
-                )
-        if not 50 <= self.ocr_dpi <= 600:
-            raise ConfigurationError(
-                f"ParseOptions.ocr_dpi is {self.ocr_dpi!r}, and must lie between 50 and 600.",
-                remedy="150 suits most scans; small print needs 200 to 300.",
-            )
+        check_bounds(self)
         if self.running_heads not in ("drop", "keep"):
             raise ConfigurationError(
                 f"ParseOptions.running_heads is {self.running_heads!r}, and must be 'drop' or 'keep'.",
@@ -82,6 +87,12 @@ class ParseOptions:
                 f"ParseOptions.ocr_languages is {self.ocr_languages!r}, and must hold Tesseract's names.",
                 remedy="For example ('eng',) or ('deu', 'eng').",
             )
+        if self.passwords:
+            # Imported here, because commands read these options and pydantic takes a tenth of a second.
+            from prefect_ollama.blocks.secrets import seal
+
+            sealed = tuple(FilePassword(pattern, seal(password)) for pattern, password in self.passwords)
+            object.__setattr__(self, "passwords", sealed)
 
     def passwords_for(self, path: Path) -> tuple[str, ...]:
         """Return the passwords whose pattern matches the path, in the order of `passwords`."""

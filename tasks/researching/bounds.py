@@ -6,10 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from prefect_ollama.blocks.documents import Bound
-from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.option import check_bounds, option
+
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.documents import Bound
 
 # Share of tokens and of seconds that only the synthesis may use, so that what was found is also written down.
 LAST_SHARE: Final = 0.25
@@ -22,33 +24,28 @@ LAST_STEPS: Final = 2
 class Bounds:
     """How much a research may take.
 
-    Attributes:
-        steps: Calls of chat models at most. To judge all sentences of a draft is one call.
-        tokens: Tokens that chat models read and write at most.
-        seconds: Seconds by the clock at most, from the first step on.
-
     Raises:
         ConfigurationError: A number is out of its limits.
     """
 
-    steps: int = 60
-    tokens: int = 200_000
-    seconds: float = 900.0
+    # To judge all sentences of a draft is one call. With fewer than three steps, none would be left beside those that
+    # are kept for the synthesis.
+    steps: int = option(
+        60,
+        "Steps",
+        "Calls of chat models at most: each draft, round of judging, round of criticism and text is one.",
+        ge=3,
+        le=10_000,
+    )
+    tokens: int = option(
+        200_000, "Tokens", "Tokens that chat models read and write at most.", ge=1_000, le=100_000_000
+    )
+    seconds: float = option(
+        900, "Seconds", "Seconds by the clock at most, from the first step on.", ge=1, le=86_400
+    )
 
     def __post_init__(self) -> None:
-        # With fewer than three steps, none would be left beside those that are kept for the synthesis.
-        limits: dict[str, tuple[float, float, float]] = {
-            "steps": (self.steps, 3, 10_000),
-            "tokens": (self.tokens, 1_000, 100_000_000),
-            "seconds": (self.seconds, 1, 86_400),
-        }
-        for name, (value, least, most) in limits.items():
-            if not least <= value <= most:
-                raise ConfigurationError(
-                    f"The limit of {name} is {value:,}.",
-                    state="Nothing was asked.",
-                    remedy=f"Give a number from {least:,} to {most:,}.",
-                )
+        check_bounds(self, state="Nothing was asked.")
 
 
 class BoundReached(Exception):
