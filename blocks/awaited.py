@@ -19,9 +19,8 @@ class Awaitable:
 
     def __await__(self) -> Generator[None, None, Self]:
         """Return itself, without giving control to the event loop."""
+        yield from ()  # makes this a generator, which `__await__` must return
         return self
-        # Makes this a generator, which `__await__` must return. It is never reached.
-        yield
 
 
 class AwaitableList(list[T], Awaitable):

@@ -31,16 +31,7 @@ def _also_named(name: str) -> AliasChoices:
 
 
 class OllamaSettings(PrefectBaseSettings):
-    """Settings of this package.
-
-    Attributes:
-        cache_folder: Folder of the vector cache; empty for `ollama-vectors` in Prefect's home.
-        cache_limit_bytes: Bytes on disk above which the cache evicts the vectors that were not used for the longest
-            time.
-        metrics: Where metrics are served or pushed to; empty for nowhere.
-        model_dir: Folder with the embedded model's files.
-        password: One more password for encrypted files, for the command line.
-    """
+    """Settings of this package; each field describes itself."""
 
     model_config: ClassVar[SettingsConfigDict] = _CONFIG
 

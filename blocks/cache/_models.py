@@ -74,14 +74,11 @@ class Models:
 
     def _here(self) -> list[_Known]:
         """Return the models whose files are in the folder, the earliest first."""
-        names = self._names()
+        names = set(self._folder.ours(lambda name: _NAME.fullmatch(name) is not None))
         for name in names - self._read.keys():
             self._read[name] = self._load(name)
         here = [known for name, known in self._read.items() if known is not None and name in names]
         return sorted(here, key=lambda known: (known.time_ns, known.name))
-
-    def _names(self) -> set[str]:
-        return set(self._folder.ours(lambda name: _NAME.fullmatch(name) is not None))
 
     def _load(self, name: str) -> _Known | None:
         try:

@@ -84,12 +84,7 @@ def insert(
         used: When they were last used, in seconds since the epoch.
         limit_bytes: What the file may take.
     """
-    there = "SELECT 1 FROM vectors WHERE key = ? AND dimension = ?"
-    new = {
-        key: record
-        for key, record in records
-        if connection.execute(there, (key, dimension)).fetchone() is None
-    }
+    new = {key: record for key, record in records if not holds(connection, [key], dimension)[0]}
     if not new:
         return
     # Before the insertion, so that it takes the pages that become free and the file does not grow above the limit.

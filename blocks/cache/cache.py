@@ -152,7 +152,18 @@ class VectorCache:
             CacheError: The folder cannot be read.
         """
         self._tidy()
-        return self._stats()
+        usage = self._database.run(table.usage, write=False, missing=table.Usage())
+        damaged = self._damaged()
+        used = [database.NAME, database.JOURNAL, *damaged]
+        return CacheStats(
+            folder=self.spec.folder,
+            entries=usage.entries,
+            bytes=sum(_size(self._folder.path(name)) for name in used),
+            limit_bytes=self.spec.limit_bytes,
+            damaged=len(damaged),
+            oldest=_moment(usage.oldest),
+            newest=_moment(usage.newest),
+        )
 
     def clear(self) -> CacheStats:
         """Empty the cache. Other processes may read and write meanwhile; vectors that they put later stay.
@@ -172,26 +183,14 @@ class VectorCache:
                 self._database.run(table.clear, write=True, missing=None)
         return held
 
-    def _stats(self) -> CacheStats:
-        usage = self._database.run(table.usage, write=False, missing=table.Usage())
-        damaged = self._folder.ours(lambda name: name.endswith(DAMAGED) and _is_left_over(name))
-        used = [database.NAME, database.JOURNAL, *damaged]
-        return CacheStats(
-            folder=self.spec.folder,
-            entries=usage.entries,
-            bytes=sum(_size(self._folder.path(name)) for name in used),
-            limit_bytes=self.spec.limit_bytes,
-            damaged=len(damaged),
-            oldest=_moment(usage.oldest),
-            newest=_moment(usage.newest),
-        )
+    def _damaged(self) -> list[str]:
+        return self._folder.ours(lambda name: name.endswith(DAMAGED) and _is_left_over(name))
 
     def _insert(
         self, records: Sequence[tuple[bytes, bytes]], dimension: int, used: int | None = None
     ) -> None:
         limit = self.spec.limit_bytes
-        damaged = self._folder.ours(lambda name: name.endswith(DAMAGED) and _is_left_over(name))
-        if damaged:
+        if damaged := self._damaged():
             # Damaged files go first when room is needed.
             limit -= sum(_size(self._folder.path(name)) for name in damaged)
             room = sum(len(record) + table.RECORD_OVERHEAD_BYTES for _, record in records)

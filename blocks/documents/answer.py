@@ -14,6 +14,7 @@ ANSWER: Final = "answer"
 EXTRACT: Final = "extract"
 NOT_FOUND: Final = "not_found"
 
+# The words again, because a `Literal` takes no names.
 AnswerKind = Literal["answer", "extract", "not_found"]
 
 
@@ -128,8 +129,10 @@ class CheckedAnswer(Awaitable):
 
     def quotes(self) -> Iterator[Quote]:
         """Yield the different quotes of the sentences to show, in order of first use."""
+        # One quote may support several sentences, and readers need it once.
         yield from dict.fromkeys(quote for sentence in self.sentences for quote in sentence.quotes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
+        # `asdict` knows no properties.
         return {**asdict(self), "text": self.text}

@@ -47,6 +47,7 @@ class Chunk:
     page_to: int
     heading: str = ""
     regions: tuple[Region, ...] = ()
+    # Nodes refuse a text that is longer than the context, so an estimate must not be too low.
     tokens: int = 0
     embedded_text: str = ""
     page_label_from: str = ""

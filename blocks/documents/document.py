@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from prefect_ollama.blocks.documents.chunk import Chunk, Region
 
-# Status of a document, see `Document.status`.
+# Status of a document, see `Document.status`. Tables store these words, so they must not change.
 STORED: Final = "stored"
 PARTIAL: Final = "partial"
 FAILED: Final = "failed"
@@ -70,8 +70,10 @@ class Document:
     created: datetime | None = None
     modified: datetime | None = None
     node_seconds: float = 0.0
+    # By these `ingest --reread` finds documents that another version read or cut.
     parser_version: int = 0
     chunker_version: int = 0
+    # Callers leave these out: only the store knows the open run, and the time of the commit.
     run_id: str = ""
     updated_at: datetime | None = None
 
@@ -143,6 +145,7 @@ class Hit:
     title: str = ""
     page_label_from: str = ""
     page_label_to: str = ""
+    # The number is kept apart, because the list is cut (`lance._search.PLACES`).
     also_in: tuple[Place, ...] = ()
     copies: int = 0
     vector_score: float | None = None

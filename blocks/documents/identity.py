@@ -48,6 +48,7 @@ class Identity:
     def __post_init__(self) -> None:
         if self.dimension < 1:
             raise ConfigurationError(f"A vector cannot have {self.dimension} dimensions.")
+        # Sorted texts, so that neither their order nor a way through JSON makes another identity.
         object.__setattr__(self, "options", tuple(sorted((str(k), str(v)) for k, v in self.options)))
 
     @property
@@ -86,6 +87,7 @@ class Identity:
 
     def to_json(self) -> str:
         """Return the identity as JSON, keys in order, without the fingerprint."""
+        # Tables keep the fingerprint apart, where it can be changed in place (`lance._schema.MODEL_KEY`).
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "fingerprint"}
         return json.dumps(values, sort_keys=True)
 

@@ -80,4 +80,5 @@ class CheckedReport(Awaitable):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
+        # `asdict` would give the answer without its text.
         return {**asdict(self), "answer": self.answer.to_dict(), "text": self.text}

@@ -45,11 +45,14 @@ class Run(Awaitable):
     status: str
     started_at: datetime
     ended_at: datetime | None
+    # Versions of the tables, because `roll_back` reads the rows of that time.
     chunks_before: int
     documents_before: int
     chunks_after: int | None
     documents_after: int | None
     host: str
     pid: int
+    # The log stores them as JSON, so another figure needs no other column.
     counts: Mapping[str, float] = field(default_factory=dict)
+    # Logs of earlier versions have no such column, so it needs a default.
     model: str = ""

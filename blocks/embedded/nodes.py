@@ -32,6 +32,9 @@ class EmbeddedNodes:
         threads: Threads of one forward pass in each node.
         ready_within: Seconds in which all nodes together must become ready.
 
+    Attributes:
+        urls: URL of each running node; empty outside the `with` block.
+
     Example:
         >>> with EmbeddedNodes(2) as nodes:
         ...     httpx.post(f"{nodes.urls[0]}/api/embed", json={"model": "all-minilm", "input": "hello"})
@@ -53,12 +56,7 @@ class EmbeddedNodes:
         self._threads = threads
         self._ready_within = ready_within
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._urls: tuple[str, ...] = ()
-
-    @property
-    def urls(self) -> tuple[str, ...]:
-        """URL of each running node; empty outside the `with` block."""
-        return self._urls
+        self.urls: tuple[str, ...] = ()
 
     def start(self) -> Self:
         """Start the nodes, and wait until all of them accept requests.
@@ -75,7 +73,7 @@ class EmbeddedNodes:
             for _ in range(self._count):
                 self._processes.append(self._spawn())
             reports = [_first_line(process) for process in self._processes]
-            self._urls = tuple(
+            self.urls = tuple(
                 self._await_url(process, report, deadline)
                 for process, report in zip(self._processes, reports, strict=True)
             )
@@ -86,7 +84,7 @@ class EmbeddedNodes:
 
     def stop(self) -> None:
         """End the nodes, and wait for their end. Requests in progress are cut off."""
-        self._urls = ()
+        self.urls = ()
         for process in self._processes:
             assert process.stdin is not None
             process.stdin.close()

@@ -51,7 +51,8 @@ def serve(
     """
     with _listen(host, port) as listener:
         address, bound = listener.getsockname()[:2]
-        app = create_app(EmbeddingModel(model_dir, threads=threads), loopback=_is_loopback(address))
+        loopback = ipaddress.ip_address(address).is_loopback
+        app = create_app(EmbeddingModel(model_dir, threads=threads), loopback=loopback)
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -118,7 +119,3 @@ def _remedy(error: OSError | UnicodeError, port: int) -> str:
         ollamas = f"; {port} is Ollama's own, which may run here" if port == 11434 else ""
         return f"Choose another port (0 takes a free one){ollamas}."
     return "Name an address of this host: 127.0.0.1, or 0.0.0.0 for all."
-
-
-def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address).is_loopback

@@ -33,6 +33,7 @@ class PrefectOllamaError(Exception):
         ...
     """
 
+    # A new line from outside could imitate a line of a log.
     lines: ClassVar[bool] = False
 
     def __init__(self, cause: str, *, state: str = "", remedy: str = "") -> None:
@@ -70,6 +71,7 @@ class ConfigurationError(PrefectOllamaError):
     """
 
 
+# Caches and locks that only save time catch it, and work goes on without them.
 class FolderNotPrivate(ConfigurationError):
     """Other users of the machine can enter a folder that must be private; nothing in it was read.
 

@@ -44,12 +44,14 @@ class NodeError(PrefectOllamaError):
         state: str = "",
         remedy: str = "",
     ) -> None:
+        # Errors of several nodes are listed together (`ClusterError.of_nodes`), so each begins with its node.
         super().__init__(f"Node {node!r}: {cause}", state=state, remedy=remedy)
         self.node = node
         self.status = status
         self.retry_after = retry_after
 
 
+# The dispatcher counts it only half against a text, because the node may be gone for another reason.
 class NodeUnreachable(NodeError):
     """No connection, a reset, or no answer in time.
 
@@ -78,6 +80,7 @@ class NodeUnreachable(NodeError):
         self.silent = silent
 
 
+# Never the fault of a text, like `NodeRefused`: the dispatcher gives the texts to other nodes and counts no failure.
 class NodeBusy(NodeError):
     """The node has no capacity now (503, 429). `retry_after` is the wait in seconds that it asks for.
 
@@ -146,6 +149,7 @@ class NodeRefused(NodeError):
         remedy: str = "",
     ) -> None:
         super().__init__(cause, node=node, status=status, state=state, remedy=remedy)
+        # So that probes need not embed the canaries again.
         self.model = model
 
 
@@ -167,6 +171,8 @@ class NodeAnswerError(NodeError):
     kind = "answer"
 
 
+# Its own class, because it is the fault of the model and not of the node: all nodes have the same model. So the node
+# stays in use, and some failures on any nodes are enough to give the request up.
 class AnswerRejected(NodeAnswerError):
     """A complete chat answer does not fit the request. Another node or another attempt may succeed.
 
@@ -185,9 +191,11 @@ class AnswerRejected(NodeAnswerError):
 
     def __init__(self, cause: str, *, node: str, cut: bool = False) -> None:
         super().__init__(cause, node=node, status=200)
+        # The remedy then is a higher limit of tokens, and not another question.
         self.cut = cut
 
 
+# A single text that is called too long is given up at once: no node says that by chance.
 class InputRejected(NodeError):
     """The node rejects a text of the request, and does not say which. Split the request to find it.
 

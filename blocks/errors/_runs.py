@@ -7,6 +7,7 @@ from uuid import UUID
 from prefect_ollama.blocks.errors._base import PrefectOllamaError
 
 
+# Its own class, because a file may have killed the worker: the run then reads the files of the bundle one by one.
 class TaskRunLost(PrefectOllamaError):
     """The worker of a task run ended without reporting a result; on the server the run is `Crashed`.
 
@@ -30,6 +31,7 @@ class TaskRunLost(PrefectOllamaError):
         self.task = task
 
 
+# Its own class, because the start of a temporary server is tried again where the cause may pass.
 class ServerUnavailable(PrefectOllamaError):
     """The Prefect server does not answer, or a temporary one cannot start. Nothing was done.
 

@@ -20,6 +20,7 @@ class TableError(PrefectOllamaError):
     """
 
 
+# Its own class, because a run makes the table then, and only readers fail.
 class TableMissing(TableError):
     """There is no such table (yet).
 
@@ -50,6 +51,7 @@ class TableDamaged(TableError):
     """
 
 
+# No `TableError`: runs catch it, warn, and embed without the cache.
 class CacheError(PrefectOllamaError):
     """The vector cache's folder cannot be read or written. Embedding can go on without it.
 
@@ -71,6 +73,7 @@ class CacheError(PrefectOllamaError):
         self.folder = folder
 
 
+# Its own class, because the files are also used to count tokens, where an estimate can replace them.
 class ModelFilesError(PrefectOllamaError):
     """The files of the embedded model are missing, or have other contents than expected.
 

@@ -29,9 +29,11 @@ class TextError(PrefectOllamaError):
     def __init__(self, cause: str, *, text: str, state: str = "", remedy: str = "") -> None:
         shown = text if len(text) <= 60 else text[:57] + "…"
         super().__init__(f"Text {shown!r}: {cause}", state=state, remedy=remedy)
+        # Whole, because callers find the chunks of a failed text by it.
         self.text = text
 
 
+# Its own class, because the task that embeds splits such chunks and goes on.
 class TextTooLong(TextError):
     """The text is longer than the model's context. It was not cut. Split it and send the parts.
 
@@ -74,6 +76,7 @@ class ChatError(PrefectOllamaError):
         shown = request if len(request) <= 60 else request[:57] + "…"
         super().__init__(f"Chat request {shown!r}: {cause}", state=state, remedy=remedy)
         self.request = request
+        # Answers are then written again from half of the passages: lengths in tokens are estimates.
         self.too_long = too_long
 
 

@@ -12,7 +12,7 @@ case, and rows that another writer added meanwhile would exist twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from prefect_ollama.blocks.documents import Chunk, Region
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance._groups import groups
-from prefect_ollama.blocks.lance._schema import upgraded
 from prefect_ollama.blocks.lance._versioned_table import VersionedTable
 from prefect_ollama.blocks.lance.arrow import text_hash, tombstones
 from prefect_ollama.blocks.lance.commits import ATTEMPTS, merge, pause
@@ -95,12 +94,6 @@ class Chunks(VersionedTable):
         return [
             Chunk(**{**row, "regions": tuple(Region(**region) for region in row["regions"])}) for row in rows
         ]
-
-    def upgraded_rows_of(
-        self, doc_ids: Sequence[str], wanted: pa.Schema, titles: Mapping[str, str]
-    ) -> pa.Table:
-        """Return `rows_of` in a later schema than that of the version this is `at`, with titles by `doc_id`."""
-        return upgraded(self.rows_of(doc_ids), wanted, titles)
 
     def vectors_of(self, doc_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """Return vectors by the hash of the text that was embedded, shape (dimension,) each."""

@@ -113,11 +113,6 @@ def vectors(matrix: NDArray[np.float32]) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), type=kind)
 
 
-def words_of(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Return the column `words` of chunks with these texts, embedded as they are."""
-    return pa.array([indexed_words(text) for text in texts.to_pylist()], TEXT)
-
-
 def _words(batch: Batch) -> pa.Array:
     """Return the words of the shown text, then those that only the embedded text has: company names, years, a title."""
     texts = strings([chunk.text for chunk in batch.chunks]).to_pylist()
@@ -189,6 +184,10 @@ def _regions(batch: Batch) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), values, type=REGIONS)
 
 
+def _older_words(rows: pa.Table, titles: Mapping[str, str]) -> pa.Array:
+    return pa.array([indexed_words(text) for text in rows["text"].to_pylist()], TEXT)
+
+
 def _older_titles(rows: pa.Table, titles: Mapping[str, str]) -> pa.Array:
     return pa.array([titles.get(doc_id, "") for doc_id in rows["doc_id"].to_pylist()], TEXT)
 
@@ -217,12 +216,7 @@ CHUNKS: Final = (
     _chunk("heading"),
     _chunk("text"),
     _chunk("embedded_text"),
-    Column(
-        "words",
-        TEXT,
-        _words,
-        lambda rows, _: words_of(rows["text"]),
-    ),
+    Column("words", TEXT, _words, _older_words),
     Column("text_hash", TEXT, lambda batch: pa.array(batch.hashes, TEXT)),
     _chunk("tokens", pa.int32()),
     Column("regions", REGIONS, _regions),

@@ -9,16 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import pyarrow as pa
 
-from prefect_ollama.blocks.errors import PrefectOllamaError, TableDamaged, TableError, TableMissing
-from prefect_ollama.blocks.lance.spec import RESERVED, StoreSpec
+from prefect_ollama.blocks.errors import PrefectOllamaError, TableDamaged, TableError
+from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.secrets import harmless, hidden
 
 Kind = Literal["rights", "full", "newer", "damaged", "other"]
@@ -169,26 +168,8 @@ def refuse_incomplete(spec: StoreSpec, chunks: Any | None, documents: Any | None
         raise damaged(spec, f"A part is lost: {parts_lost}")
 
 
-def missing(spec: StoreSpec, names: Callable[[], Sequence[str]]) -> TableMissing:
-    """Return the error for a table that does not exist, with the names of those that exist."""
-    cause = f"There is no table {spec.table!r} in {spec.uri!r}."
-    if not spec.remote and not Path(spec.uri).is_dir():
-        what = "is a file" if Path(spec.uri).exists() else "is not there"
-        return TableMissing(
-            cause, remedy=f"The folder {what}. Check the URI and the name, or ingest something into it first."
-        )
-    there = sorted(name for name in names() if RESERVED not in name)
-    if not there:
-        return TableMissing(
-            cause, remedy="No table is there. Check the URI and the name, or ingest something into it first."
-        )
-    near = get_close_matches(spec.table, there, NAMED) or there
-    return TableMissing(
-        cause, remedy=f"Tables there: {_listed(near)}. Check the name, or ingest something into it first."
-    )
-
-
-def _listed(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
+    """Return the first names, for an error."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(map(repr, names[:NAMED])) + more
 
@@ -208,7 +189,7 @@ def _damage(spec: StoreSpec, error: BaseException) -> str:
         )
     broken = cut_files(spec)
     if broken:
-        return f"{_listed(broken)} {'is' if len(broken) == 1 else 'are'} cut short, or no file of a table"
+        return f"{first_names(broken)} {'is' if len(broken) == 1 else 'are'} cut short, or no file of a table"
     return short(error)
 
 
@@ -250,7 +231,7 @@ def _recovery(spec: StoreSpec) -> str:
             found = set(table.search().select(["source"]).to_arrow()["source"].to_pylist())
             sources = sources or sorted(found - {""})
     folders = ", ".join(f"{name}.lance" for name in spec.tables)
-    again = f"its sources again ({_listed(sources)})" if sources else "its sources again"
+    again = f"its sources again ({first_names(sources)})" if sources else "its sources again"
     return (
         f"Restore the folder from a backup; or move {folders} out of it and ingest {again}. Vectors come from the "
         "cache, so little is embedded again."

@@ -11,6 +11,7 @@ Guarantees:
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ from prefect_ollama.blocks.secrets import harmless
 BATCH_ROWS: Final = 4_096
 
 # Seconds to wait for another process that migrates the table.
-PATIENCE_S: Final = 60.0
+CLAIM_TIMEOUT_S: Final = 60.0
 
 
 def outdated(connection: Any, spec: StoreSpec) -> list[tuple[Any, pa.Schema]]:
@@ -62,7 +63,7 @@ def upgrade(spec: StoreSpec, guard: WriteLock) -> list[str]:
     """Migrate a store's tables to the present schema and index them; return the names of those that were rewritten.
 
     Raises:
-        TableError: A run is open on the table, another process migrates it for longer than `PATIENCE_S`, or a table
+        TableError: A run is open on the table, another process migrates it for more than `CLAIM_TIMEOUT_S`, or a table
             cannot be written; it is as it was.
     """
     connection = connect(spec)
@@ -86,9 +87,8 @@ def _claimed(spec: StoreSpec, log: RunLog) -> Iterator[None]:
     Raises:
         TableError: Another process took too long.
     """
-    deadline = time.monotonic() + PATIENCE_S
-    attempt = 1
-    while True:
+    deadline = time.monotonic() + CLAIM_TIMEOUT_S
+    for attempt in itertools.count(1):
         run, mine = log.claim()
         if mine:
             break
@@ -100,7 +100,6 @@ def _claimed(spec: StoreSpec, log: RunLog) -> Iterator[None]:
                 "continue a day after it began.",
             )
         pause(attempt)
-        attempt += 1
     try:
         yield
     finally:

@@ -14,26 +14,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from prefect_ollama.blocks.documents import (
-    Chunk,
-    Document,
-    Hit,
-    Identity,
-    Run,
-)
+from prefect_ollama.blocks.documents import Chunk, Document, Hit, Identity, Run
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _schema as schema
-from prefect_ollama.blocks.lance import _search as searching
 from prefect_ollama.blocks.lance._chunks import Chunks
-from prefect_ollama.blocks.lance._damage import explained
+from prefect_ollama.blocks.lance._damage import explained, failure
 from prefect_ollama.blocks.lance._fresh_rows import Fresh, FreshRows
 from prefect_ollama.blocks.lance._manifest import Manifest
 from prefect_ollama.blocks.lance._runs import RunLog
+from prefect_ollama.blocks.lance._search import Mode, Search
 from prefect_ollama.blocks.lance._statistics import Stats, gather
 from prefect_ollama.blocks.lance.commits import connect, missing_table, open_table, open_tables
 from prefect_ollama.blocks.lance.filters import both, equals
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.nodes import Fingerprint, compare, digits
+from prefect_ollama.blocks.secrets import harmless
 
 
 class Reader:
@@ -94,7 +89,7 @@ class Reader:
         *,
         text: str = "",
         limit: int = 5,
-        mode: searching.Mode = "vector",
+        mode: Mode = "vector",
         source: str | None = None,
         where: str = "",
         one_per_document: bool = False,
@@ -117,17 +112,18 @@ class Reader:
         """
         table = self._snapshot()
         condition = both("" if source is None else equals("source", source), where)
-        return searching.search(
-            table,
-            vector,
-            text=text,
-            limit=limit,
-            mode=mode,
-            where=condition,
-            one_per_document=one_per_document,
-            fresh=self._fresh_of(table),
-            spec=self.spec,
-        )
+        fresh = self._fresh_of(table)
+        asked = Search(table, vector, text, limit, mode, condition, one_per_document, fresh)
+        try:
+            return asked.hits()
+        except (RuntimeError, ValueError, OSError) as error:
+            raise failure(
+                "The search failed",
+                error,
+                self.spec,
+                state="The table was not changed.",
+                remedy="If a filter was given, check its SQL.",
+            ) from harmless(error)
 
     def chunks_of(self, doc_id: str) -> list[Chunk]:
         """Return the chunks of a document in reading order; none of one that is not stored."""

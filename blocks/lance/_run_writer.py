@@ -12,12 +12,12 @@ from typing import Final
 from prefect_ollama.blocks.documents import RUN_DONE, RUN_FAILED, STALE, Document, EmbeddedDocument, Run
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _migration as migration
-from prefect_ollama.blocks.lance import swap
 from prefect_ollama.blocks.lance._groups import by_size, move_groups
 from prefect_ollama.blocks.lance._reader import Reader
 from prefect_ollama.blocks.lance._runs import now, overlapping, refuse_open_runs
 from prefect_ollama.blocks.lance._write_lock import WriteLock
 from prefect_ollama.blocks.lance.arrow import chunk_table, counted, document_table, readdressed, stamped
+from prefect_ollama.blocks.lance.rollback import SWAP
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
 # Kind of a run that removes documents on request.
@@ -66,7 +66,7 @@ class RunWriter(Reader):
             run = self._log.begin(run_id, source, kind, self._chunks.version, self._manifest.version, model)
             try:
                 # A swap also logs its run before it looks for others. So at least one of the two sees the other.
-                refuse_open_runs(self.spec, self._log.all(), swap.KIND)
+                refuse_open_runs(self.spec, self._log.all(), SWAP)
                 # Only a run that was killed, or still goes on, leaves documents that do not agree. A look at all of
                 # them after each run would cost a pass over the table.
                 if unended:

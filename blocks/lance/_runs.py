@@ -171,7 +171,7 @@ def _started(run_id: str, kind: str, source: str, chunks: int, documents: int) -
         documents_before=documents,
         chunks_after=None,
         documents_after=None,
-        host=_host(),
+        host=socket.gethostname(),
         pid=os.getpid(),
     )
 
@@ -185,10 +185,7 @@ def _rows(runs: Sequence[Run]) -> pa.Table:
 
 
 def _is_abandoned(run: Run) -> bool:
-    return not alive(run.host, run.pid, _host(), run.started_at) or (
-        run.host != _host() and now() - run.started_at > _SILENT
+    here = socket.gethostname()
+    return not alive(run.host, run.pid, here, run.started_at) or (
+        run.host != here and now() - run.started_at > _SILENT
     )
-
-
-def _host() -> str:
-    return socket.gethostname()

@@ -17,9 +17,9 @@ from prefect_ollama.blocks.documents import Hit
 # gives nearly the same order; docs/searching.md has the figures.
 CLOSE_LOSS: Final = 1.5
 
+# Passages on one page are close if they are at most so many chunks apart. A page of a PDF has four or five chunks. A
+# format without pages has one page of any length, on which passages far apart are independent of each other.
 CLOSE_CHUNKS: Final = 4
-"""Passages on one page are close if they are at most so many chunks apart. A page of a PDF has four or five chunks. A
-format without pages has one page of any length, on which passages far apart are independent of each other."""
 
 
 def spread(hits: Iterable[tuple[str, Hit]]) -> list[tuple[str, Hit]]:

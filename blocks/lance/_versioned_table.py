@@ -30,10 +30,6 @@ class VersionedTable:
         """The latest version, or the one this is `at`."""
         return int(self.table.version)
 
-    def versions(self) -> set[int]:
-        """Return the versions that are kept."""
-        return {int(each["version"]) for each in self.table.list_versions()}
-
     def at(self, version: int) -> Self:
         """Return the table as it was at a version.
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -21,9 +22,9 @@ import pyarrow as pa
 
 from prefect_ollama.blocks.errors import TableError, TableMissing
 from prefect_ollama.blocks.lance import _driver as driver
-from prefect_ollama.blocks.lance._damage import UNCHANGED, failure, missing, refuse_incomplete
+from prefect_ollama.blocks.lance._damage import NAMED, UNCHANGED, failure, first_names, refuse_incomplete
 from prefect_ollama.blocks.lance._schema import DOCUMENTS_VERSION, RUNS_VERSION, refuse_newer, stored_identity
-from prefect_ollama.blocks.lance.spec import StoreSpec
+from prefect_ollama.blocks.lance.spec import RESERVED, StoreSpec
 from prefect_ollama.blocks.private_files import make_folder
 from prefect_ollama.blocks.secrets import harmless
 
@@ -112,7 +113,17 @@ def open_tables(spec: StoreSpec) -> tuple[Any, Any, Any] | None:
 
 def missing_table(spec: StoreSpec) -> TableMissing:
     """Return the error for a table that does not exist, which names the tables that do."""
-    return missing(spec, lambda: list(connect(spec).list_tables(limit=10_000).tables))
+    found = "No table is there. Check the URI and the name"
+    if not spec.remote and not Path(spec.uri).is_dir():  # connecting would create the folder
+        what = "is a file" if Path(spec.uri).exists() else "is not there"
+        found = f"The folder {what}. Check the URI and the name"
+    elif there := sorted(n for n in connect(spec).list_tables(limit=10_000).tables if RESERVED not in n):
+        near = get_close_matches(spec.table, there, NAMED) or there
+        found = f"Tables there: {first_names(near)}. Check the name"
+    return TableMissing(
+        f"There is no table {spec.table!r} in {spec.uri!r}.",
+        remedy=f"{found}, or ingest something into it first.",
+    )
 
 
 def create_table(connection: Any, spec: StoreSpec, name: str, schema: pa.Schema) -> Any:
@@ -123,6 +134,13 @@ def create_table(connection: Any, spec: StoreSpec, name: str, schema: pa.Schema)
         return existing if existing is not None else connection.create_table(name, schema=schema)
 
     return commit(f"Table {name!r} cannot be made", make, spec)
+
+
+def drop(spec: StoreSpec) -> None:
+    """Drop the tables of a store that exist."""
+    connection = connect(spec)
+    for name in spec.tables:
+        connection.drop_table(name, ignore_missing=True)
 
 
 def commit(what: str, action: Callable[[], T], spec: StoreSpec | None = None) -> T:

@@ -19,8 +19,10 @@ from prefect_ollama.blocks.lance._runs import overlapping
 # The state in errors of this module.
 UNCHANGED = "Nothing was rolled back."
 
-# Kind of the run that undoes another one.
+# Kind of the run that undoes another one, and of the one that replaces a table by its staging table. The log of runs
+# stores these words.
 KIND = "roll back"
+SWAP = "re-embed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +57,34 @@ def runs_to_undo(target: Run, log: Sequence[Run], *, including_later: bool) -> l
         TableError: It is rolled back already or is a roll back itself, a run of its source is open, or there are later
             runs and `including_later` is False.
     """
+    swap = target.kind == SWAP
     if target.status == RUN_ROLLED_BACK or target.kind == KIND:
         what = "is rolled back already" if target.kind != KIND else "is a roll back itself"
         raise TableError(
             f"Run {target.run_id!r} {what}.",
             state=UNCHANGED,
-            remedy="To restore the documents, ingest again; their vectors are in the cache.",
+            remedy="Embed all documents again."
+            if swap
+            else "To restore the documents, ingest again; their vectors are in the cache.",
         )
-    same = [run for run in log if run.source == target.source and run.run_id != target.run_id]
-    unended = [run.run_id for run in [target, *same] if run.status == RUN_RUNNING]
+    # A swap replaced the vectors of all sources, so later runs of any source stand on it, and are never undone with it.
+    same = [run for run in log if run.run_id != target.run_id and (swap or run.source == target.source)]
+    unended = [run for run in [target, *same] if run.status == RUN_RUNNING]
     if unended:
         raise TableError(
-            f"Run {unended[0]!r} over {target.source!r} is still open.",
+            f"Run {unended[0].run_id!r} over {unended[0].source!r} is still open.",
             state=UNCHANGED,
             remedy="Wait for its end, or stop it.",
         )
     later = [run for run in overlapping(target, same) if run.status != RUN_ROLLED_BACK and run.kind != KIND]
-    if later and not including_later:
+    if later and (swap or not including_later):
         listed = ", ".join(repr(run.run_id) for run in later)
+        over = "all sources" if swap else repr(target.source)
         raise TableError(
-            f"Later runs over {target.source!r} stand on run {target.run_id!r}: {listed}.",
+            f"Later runs over {over} stand on run {target.run_id!r}: {listed}.",
             state=UNCHANGED,
-            remedy="Roll those back first, the latest before the others, or all at once with "
-            "`including_later`.",
+            remedy="Roll those back first, the latest before the others"
+            f"{'' if swap else ', or all at once with `including_later`'}.",
         )
     return [target, *later]
 

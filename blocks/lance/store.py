@@ -9,6 +9,8 @@ Guarantees:
 - The chunk table is committed before the manifest. If a writer is killed between the two, the next run finds the
   documents that do not agree (`reconcile`) and marks them stale, so that they are processed again.
 - A run changes only documents of one source, and can be rolled back.
+- A swap replaces the whole table by its staging table, in which all documents were embedded again. Readers see the old
+  vectors until one commit replaces them. A swap can be rolled back too, and one that was killed can be repeated.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from prefect_ollama.blocks.documents import RUN_DONE, RUN_FAILED, RUN_ROLLED_BAC
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _migration as migration
 from prefect_ollama.blocks.lance import _schema as schema
-from prefect_ollama.blocks.lance import rollback, swap
+from prefect_ollama.blocks.lance import rollback
 from prefect_ollama.blocks.lance._chunks import Chunks
 from prefect_ollama.blocks.lance._columns import VECTOR
 from prefect_ollama.blocks.lance._fsync import fsynced
@@ -30,7 +32,7 @@ from prefect_ollama.blocks.lance._indices import ensure_indices
 from prefect_ollama.blocks.lance._reader import listed
 from prefect_ollama.blocks.lance._run_writer import RunWriter
 from prefect_ollama.blocks.lance._runs import refuse_open_runs
-from prefect_ollama.blocks.lance.commits import commit, connect, create_table, open_tables
+from prefect_ollama.blocks.lance.commits import commit, connect, create_table, drop, open_tables
 from prefect_ollama.blocks.lance.rollback import Undo
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
@@ -91,13 +93,12 @@ class Store(RunWriter):
         """
         with self._explained():
             log, target = self._log.all(), self._log.find(run_id)
-            chunks = int(self._chunks.table.count_rows())
-            if target.kind == swap.KIND:
-                swap.refuse_undoing(target, log, self._chunks.versions(), self._manifest.versions())
-                then = int(self._chunks.at(target.chunks_before).table.count_rows())
-                return Undo(str(self.spec), (run_id,), "", swap=True, chunks_now=chunks, chunks_then=then)
             undone = rollback.runs_to_undo(target, log, including_later=including_later)
-            _, before = self._state_before(target)
+            old_chunks, before = self._state_before(target)
+            chunks = int(self._chunks.table.count_rows())
+            if target.kind == rollback.SWAP:
+                then = int(old_chunks.table.count_rows())
+                return Undo(str(self.spec), (run_id,), "", swap=True, chunks_now=chunks, chunks_then=then)
             changed, added = rollback.differing(before, self._manifest.rows(target.source))
             return Undo(
                 str(self.spec),
@@ -126,10 +127,10 @@ class Store(RunWriter):
         with self._guard.held():
             self._log.close_abandoned()
             target = self._log.find(run_id)
-            if target.kind == swap.KIND:
-                return self._swap_back(target, as_run)
             undone = rollback.runs_to_undo(target, self._log.all(), including_later=including_later)
             old_chunks, before = self._state_before(target)
+            if target.kind == rollback.SWAP:
+                return self._swap_back(target, as_run)
             self.begin_run(as_run, target.source, kind=rollback.KIND)
             try:
                 self.reconcile()
@@ -138,7 +139,8 @@ class Store(RunWriter):
                 sizes = dict(zip(before["doc_id"].to_pylist(), before["chunks"].to_pylist(), strict=True))
                 titles = dict(zip(before["doc_id"].to_pylist(), before["title"].to_pylist(), strict=True))
                 for some in by_size(changed, sizes):
-                    self._chunks.replace(some, old_chunks.upgraded_rows_of(some, self._chunks.schema, titles))
+                    rows = schema.upgraded(old_chunks.rows_of(some), self._chunks.schema, titles)
+                    self._chunks.replace(some, rows)
                     self._manifest.put_rows(rollback.only(before, some))
             except BaseException:
                 self.end_run(status=RUN_FAILED)
@@ -150,10 +152,11 @@ class Store(RunWriter):
         """Return the chunk table before a run, and the manifest rows of the run's source.
 
         Raises:
-            TableError: The versions are not kept any more, or have vectors of another model.
+            TableError: The versions are not kept any more, or have vectors of another model, and the run is no swap.
         """
         chunks = self._chunks.at(target.chunks_before)
-        _refuse_other(self.spec, schema.stored_identity(chunks.schema, self.spec.table), self.identity)
+        if target.kind != rollback.SWAP:
+            _refuse_other(self.spec, schema.stored_identity(chunks.schema, self.spec.table), self.identity)
         return chunks, self._manifest.at(target.documents_before).rows(target.source)
 
     def swap_in(self, run_id: str) -> Run:
@@ -176,7 +179,7 @@ class Store(RunWriter):
                 staging.reconcile()
                 model = str(staging.identity.fingerprint or "")
                 run = self._log.begin(
-                    run_id, "", swap.KIND, self._chunks.version, self._manifest.version, model
+                    run_id, "", rollback.SWAP, self._chunks.version, self._manifest.version, model
                 )
                 try:
                     refuse_open_runs(self.spec, [each for each in self._log.all() if each.run_id != run_id])
@@ -192,12 +195,10 @@ class Store(RunWriter):
                     raise
                 ended = self._logged_end(run, RUN_DONE, {"chunks": staging.stats().chunks})
                 # Last, so that a swap that was killed can be repeated.
-                swap.drop(self.spec.staging)
+                drop(self.spec.staging)
                 return ended
 
     def _swap_back(self, target: Run, as_run: str) -> Run:
-        refuse_open_runs(self.spec, self._log.all())
-        swap.refuse_undoing(target, self._log.all(), self._chunks.versions(), self._manifest.versions())
         run = self._log.begin(as_run, "", rollback.KIND, self._chunks.version, self._manifest.version)
         self._chunks.restore(target.chunks_before)
         self._manifest.restore(target.documents_before)

@@ -7,7 +7,7 @@ from typing import Final
 
 import httpx
 
-from prefect_ollama.blocks.errors import NodeAnswerError
+from prefect_ollama.blocks.nodes._payload import unusable
 
 # Bytes to read of an error's body: messages are short, and a hostile server could send any amount.
 ERROR_BODY: Final = 16 * 1024
@@ -27,11 +27,11 @@ def refuse_encoding(response: httpx.Response, node: str) -> None:
         NodeAnswerError: The body has a content coding.
     """
     if _is_encoded(response):
-        raise NodeAnswerError(
+        raise unusable(
+            node,
             "compresses its answer, though the request asks for none.",
-            node=node,
+            "Switch compression off in the proxy before it, or let it respect 'Accept-Encoding: identity'.",
             status=response.status_code,
-            remedy="Switch compression off in the proxy before it, or let it respect 'Accept-Encoding: identity'.",
         )
 
 
@@ -47,12 +47,7 @@ async def read_body(response: httpx.Response, limit: int, node: str) -> bytes:
         body += piece
         if len(body) > limit:
             size = f"{limit // 2**20} MiB" if limit >= 2**20 else f"{limit // 1024} KiB"
-            raise NodeAnswerError(
-                f"answered more than {size}.",
-                node=node,
-                status=response.status_code,
-                remedy="Look at what answers at its URL.",
-            )
+            raise unusable(node, f"answered more than {size}.", status=response.status_code)
     return bytes(body)
 
 
@@ -73,12 +68,7 @@ async def _pieces(response: httpx.Response, node: str) -> AsyncIterator[bytes]:
         size += len(piece)
         count += 1
         if count > _SMALL_PIECES + size // 4:
-            raise NodeAnswerError(
-                "sends its answer in pieces of a byte.",
-                node=node,
-                status=response.status_code,
-                remedy="Look at what answers at its URL.",
-            )
+            raise unusable(node, "sends its answer in pieces of a byte.", status=response.status_code)
         yield piece
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from prefect_ollama.blocks.errors import AnswerRejected, NodeAnswerError, NodeFailed
+from prefect_ollama.blocks.errors import AnswerRejected, NodeFailed
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
-from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS, checked, member, parse, whole
+from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS, checked, member, parse, unusable, whole
 from prefect_ollama.blocks.nodes.chat import ChatReply
 
 # Bounds of the characters of an answer. Few tokens of common vocabularies have more than a dozen characters.
@@ -93,11 +93,10 @@ class ChatStream:
         self._characters += len(text) + len(thinking)
         # Not every server keeps to the limit of tokens, and some count none. Characters bound the memory in any case.
         if self._characters > self._max_tokens * _CHARACTERS_A_TOKEN + _MORE_CHARACTERS:
-            raise NodeAnswerError(
+            raise unusable(
+                self._node,
                 f"answers far more than the {self._max_tokens:,} tokens that were asked for.",
-                node=self._node,
-                status=200,
-                remedy="Check what answers at its URL; Ollama keeps to `num_predict`.",
+                "Check what answers at its URL; Ollama keeps to `num_predict`.",
             )
         if member(event, "done", bool, False):
             self._reply = self._end(event)

@@ -7,9 +7,8 @@ from typing import Final
 
 import httpx
 
-from prefect_ollama.blocks.errors import NodeAnswerError
 from prefect_ollama.blocks.nodes._body import refuse_encoding
-from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS
+from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS, unusable
 
 # Bytes of a whole stream. Ollama sends some 3 KB a second during a download, and a download takes a day at most.
 MOST_STREAM: Final = 256 * 2**20
@@ -29,12 +28,6 @@ async def json_lines(response: httpx.Response, node: str, while_doing: str) -> A
     Raises:
         NodeAnswerError: The stream is compressed, or a line or the whole stream is too long.
     """
-
-    def too_long(what: str) -> NodeAnswerError:
-        return NodeAnswerError(
-            f"sent {what} {while_doing}.", node=node, status=200, remedy="Look at what answers at its URL."
-        )
-
     refuse_encoding(response, node)
     rest = b""
     size = count = 0
@@ -43,9 +36,9 @@ async def json_lines(response: httpx.Response, node: str, while_doing: str) -> A
         *lines, rest = (rest + piece).split(b"\n")
         count += len(lines) + 1  # a piece costs as much as a line
         if size > MOST_STREAM or count > MOST_LINES:
-            raise too_long("far more than Ollama does")
+            raise unusable(node, f"sent far more than Ollama does {while_doing}.")
         if len(rest) > LINE_BOUNDS.size or any(len(line) > LINE_BOUNDS.size for line in lines):
-            raise too_long("a line without end")
+            raise unusable(node, f"sent a line without end {while_doing}.")
         for line in lines:
             if line.strip():
                 yield line

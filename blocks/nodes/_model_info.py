@@ -22,8 +22,8 @@ MOST_CONTEXT: Final = 2**24
 LEAST_LONE_CONTEXT: Final = 256
 
 # Bounds of a list of models, far above those of real servers, so that a hostile node cannot fill the memory.
-_MOST_MODELS: Final = 10_000
-_LONGEST_NAME: Final = 512
+MOST_MODELS: Final = 10_000
+LONGEST_NAME: Final = 512
 _DIGEST: Final = re.compile(r"(sha256:)?[0-9A-Za-z]{1,128}")
 # Capabilities that Ollama knows (types/model/capability.go); others are not repeated.
 _CAPABILITIES: Final = frozenset(
@@ -56,15 +56,6 @@ class ModelInfo:
     quantization: str = ""
 
 
-def read_version(data: dict[str, Any]) -> str:
-    """Return the version in an answer of `/api/version`; empty if there is none.
-
-    Raises:
-        ValueError: It is no text.
-    """
-    return member(data, "version", str, "")
-
-
 def read_models(data: dict[str, Any]) -> dict[str, str]:
     """Return the digests of the models in an answer of `/api/tags`, by name; empty if it reports none.
 
@@ -72,16 +63,16 @@ def read_models(data: dict[str, Any]) -> dict[str, str]:
         ValueError: It is no list of models.
     """
     entries = member(data, "models", list, [])
-    if len(entries) > _MOST_MODELS:
-        raise ValueError(f"more than {_MOST_MODELS:,} models")
+    if len(entries) > MOST_MODELS:
+        raise ValueError(f"more than {MOST_MODELS:,} models")
     models: dict[str, str] = {}
     for entry in entries:
         if type(entry) is not dict:
             raise ValueError("a list of models that holds something else")
         name = member(entry, "name", str, "") or member(entry, "model", str, "")
         digest = member(entry, "digest", str, "")
-        if len(name) > _LONGEST_NAME:
-            raise ValueError(f"a model name of more than {_LONGEST_NAME} characters")
+        if len(name) > LONGEST_NAME:
+            raise ValueError(f"a model name of more than {LONGEST_NAME} characters")
         if digest and not _DIGEST.fullmatch(digest):
             raise ValueError("a digest that is none")
         if name:

@@ -12,13 +12,7 @@ from typing import Any, ClassVar, Final, TypeVar
 from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeFailed, NodeRefused, NodeUnreachable
 from prefect_ollama.blocks.nodes._dialects import OLLAMA, Dialect
 from prefect_ollama.blocks.nodes._json_lines import json_lines
-from prefect_ollama.blocks.nodes._model_info import (
-    ModelInfo,
-    other_models,
-    read_model_info,
-    read_models,
-    read_version,
-)
+from prefect_ollama.blocks.nodes._model_info import ModelInfo, other_models, read_model_info, read_models
 from prefect_ollama.blocks.nodes._payload import (
     LIST_BOUNDS,
     SHOW_BOUNDS,
@@ -59,7 +53,7 @@ class OllamaEndpoint(Endpoint):
     def __init__(self, node: NodeSpec, model: ModelSpec) -> None:
         self.node = node
         self.model = model
-        self._transport = Transport(node, self.dialect)
+        self._transport = Transport(node, self.dialect, model.name)
         self.disclosure = self._transport.disclosure
 
     async def identify(self, *, pull: bool = False, progress: Progress | None = None) -> NodeModel:
@@ -131,9 +125,7 @@ class OllamaEndpoint(Endpoint):
         if self.model.dimensions:
             payload["dimensions"] = self.model.dimensions
         limit = embed_bounds(len(texts), dimension).size
-        body = await self._transport.call(
-            "POST", "api/embed", payload, timeout=timeout, limit=limit, model=self.model.name
-        )
+        body = await self._transport.call("api/embed", payload, timeout=timeout, limit=limit)
         return read_answer(
             body,
             count=len(texts),
@@ -145,23 +137,22 @@ class OllamaEndpoint(Endpoint):
 
     async def version(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> str:
         """Return the version that the node reports; empty if it reports none."""
-        data = await self._object("GET", "api/version", VERSION_BOUNDS, timeout=timeout)
-        return self.disclosure.version(self._checked(read_version, data, "/api/version"))
+        version = await self._read(
+            lambda data: member(data, "version", str, ""), "api/version", VERSION_BOUNDS, timeout=timeout
+        )
+        return self.disclosure.version(version)
 
     async def models(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> dict[str, str]:
         """Return the SHA-256 digest of each of its models, by name; show only names that `disclosure.names` returns."""
-        data = await self._object("GET", "api/tags", LIST_BOUNDS, timeout=timeout)
-        return self._checked(read_models, data, "/api/tags")
+        return await self._read(read_models, "api/tags", LIST_BOUNDS, timeout=timeout)
 
-    async def loaded(self) -> list[dict[str, Any]]:
+    async def loaded(self) -> list[Any]:
         """Return the models in memory, as `/api/ps` lists them (`size_vram`, `expires_at`, …)."""
-        data = await self._object("GET", "api/ps", LIST_BOUNDS)
-        return self._checked(_loaded, data, "/api/ps")
+        return await self._read(lambda data: member(data, "models", list, []), "api/ps", LIST_BOUNDS)
 
     async def show(self) -> ModelInfo:
         """Return the node's description of the model."""
-        data = await self._object("POST", "api/show", SHOW_BOUNDS, {"model": self.model.name})
-        return self._checked(read_model_info, data, "/api/show")
+        return await self._read(read_model_info, "api/show", SHOW_BOUNDS, {"model": self.model.name})
 
     async def pull(self, progress: Callable[[str, int, int], None] | None = None) -> None:
         """Let the node download the model.
@@ -181,7 +172,7 @@ class OllamaEndpoint(Endpoint):
             with without_context():
                 async with (
                     timeout_while_running(PULL_SILENCE) as restart,
-                    self._transport.open("POST", "api/pull", payload, model=self.model.name) as response,
+                    self._transport.open("api/pull", payload) as response,
                 ):
                     async for line in json_lines(response, self.node.name, "while it pulled the model"):
                         step = read_step(
@@ -210,18 +201,17 @@ class OllamaEndpoint(Endpoint):
         """Close all connections."""
         await self._transport.aclose()
 
-    async def _object(
+    async def _read(
         self,
-        method: str,
+        read: Callable[[dict[str, Any]], T],
         path: str,
         bounds: Bounds,
         payload: dict[str, Any] | None = None,
         *,
         timeout: float = DESCRIPTION_TIMEOUT_S,
-    ) -> dict[str, Any]:
-        return await self._transport.object(
-            method, path, bounds, payload, timeout=timeout, model=self.model.name
-        )
+    ) -> T:
+        data = await self._transport.object(path, bounds, payload, timeout=timeout)
+        return checked(read, data, node=self.node.name, call=f"/{path}")
 
     def _check_use(self, shown: ModelInfo) -> None:
         """Refuse a model that cannot do what this endpoint asks of it."""
@@ -232,9 +222,6 @@ class OllamaEndpoint(Endpoint):
                 node=self.node.name,
                 remedy="Name an embedding model, for example nomic-embed-text or all-minilm.",
             )
-
-    def _checked(self, read: Callable[[Any], T], data: dict[str, Any], call: str) -> T:
-        return checked(read, data, node=self.node.name, call=call)
 
     def _digest(self, models: Mapping[str, str]) -> str | None:
         wanted = full_name(self.model.name)
@@ -253,8 +240,3 @@ class OllamaEndpoint(Endpoint):
             if others
             else f"{remedy}.",
         )
-
-
-def _loaded(data: dict[str, Any]) -> list[dict[str, Any]]:
-    entries = member(data, "models", list, [])
-    return [entry for entry in entries if type(entry) is dict]

@@ -56,9 +56,7 @@ class OllamaChat(OllamaEndpoint):
             with without_context():
                 async with (
                     timeout_while_running(limits.first) as restart,
-                    self._transport.open(
-                        "POST", "api/chat", _payload(model, request), model=model.name
-                    ) as response,
+                    self._transport.open("api/chat", _payload(model, request)) as response,
                 ):
                     async for line in json_lines(response, self.node.name, "while it answered"):
                         if stream.finished():

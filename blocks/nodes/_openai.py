@@ -57,7 +57,7 @@ class OpenAIEndpoint(Endpoint):
     def __init__(self, node: NodeSpec, model: ModelSpec) -> None:
         self.node = node
         self.model = model
-        self._transport = Transport(node, OPENAI)
+        self._transport = Transport(node, OPENAI, self._name)
         self.disclosure = self._transport.disclosure
         self._requests = EmbeddingRequests(self._transport)
         self._asking = asyncio.Lock()
@@ -161,8 +161,7 @@ class OpenAIEndpoint(Endpoint):
             f"does not have the model {self._name!r}. {other_models(names)}",
             node=self.node.name,
             status=404,
-            remedy="Write the name that it has there into the field 'Model' of the node's block, or start its server "
-            "with the model.",
+            remedy=OPENAI.no_model_remedy,
         )
 
     @property

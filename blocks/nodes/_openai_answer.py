@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
-from prefect_ollama.blocks.errors import NodeAnswerError
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
 from prefect_ollama.blocks.nodes._errors import start_of
-from prefect_ollama.blocks.nodes._payload import MOST_DIMENSIONS, Bounds, embed_bounds, parse, whole
-from prefect_ollama.blocks.nodes.embed_response import NORM_TOLERANCE, Answer, Vectors
+from prefect_ollama.blocks.nodes._payload import MOST_DIMENSIONS, Bounds, embed_bounds, unusable
+from prefect_ollama.blocks.nodes.embed_response import NORM_TOLERANCE, Answer, Vectors, rows_in, tokens_in
 
 # Norms of vectors that are usable. Models that do not normalise give norms of 0.1 to 100; a norm of 0 is a
 # failure.
@@ -58,44 +56,31 @@ def read_embeddings(
         NodeAnswerError: It is no such answer, has another number of vectors, another dimension, or a zero or
             infinite vector.
     """
-
-    def unusable(what: str, remedy: str = "Look at what answers at its URL.") -> NodeAnswerError:
-        return NodeAnswerError(what, node=node, status=200, remedy=remedy)
-
     # The length before a cut is not known.
     bounds = embedding_bounds(count, None if cut_to else dimension)
-    try:
-        data = parse(body, bounds)
-    except ValueError as error:
-        if body.lstrip()[:1] == b"{":
-            raise unusable(f"answered {error}.") from None
-        data = None
-    rows = data.get("data") if isinstance(data, dict) else None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise unusable(f"answered something that is no embedding{start_of(body, disclosure)}.")
-    if len(rows) != count:
-        raise unusable(f"answered {len(rows)} vectors for {count} texts.")
-    usage = data.get("usage") if isinstance(data, dict) else None
-    counted = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-    tokens = 0 if counted is None else whole(counted, most=most_tokens)
-    if tokens is None:
-        raise unusable("counts tokens that the texts cannot have.")
-    vectors = _matrix([row.get("embedding") for row in _ordered(rows, unusable)], unusable)
+    data, rows = rows_in(body, bounds, "data", count=count, node=node, disclosure=disclosure)
+    if not all(isinstance(row, dict) for row in rows):
+        raise unusable(node, f"answered something that is no embedding{start_of(body, disclosure)}.")
+    usage = data.get("usage")
+    tokens = tokens_in(usage.get("prompt_tokens") if isinstance(usage, dict) else None, most_tokens, node)
+    vectors = _matrix([row.get("embedding") for row in _ordered(rows, node)], node)
     if cut_to and cut_to < vectors.shape[1]:
         vectors = np.ascontiguousarray(vectors[:, :cut_to])
     if dimension is not None and vectors.shape[1] != dimension:
-        raise unusable(f"answered vectors of {vectors.shape[1]} dimensions where {dimension} are expected.")
-    return Answer(_normalised(vectors, unusable), tokens)
+        raise unusable(
+            node, f"answered vectors of {vectors.shape[1]} dimensions where {dimension} are expected."
+        )
+    return Answer(_normalised(vectors, node), tokens)
 
 
-def _ordered(rows: list[dict[str, Any]], unusable: Callable[..., NodeAnswerError]) -> list[dict[str, Any]]:
+def _ordered(rows: list[dict[str, Any]], node: str) -> list[dict[str, Any]]:
     """Return the rows in the order of the texts. A server without indices sends them in this order."""
     if all(row.get("index") is None for row in rows):
         return rows
     indices = [index for row in rows if type(index := row.get("index")) is int]
     if sorted(indices) != list(range(len(rows))):
         raise unusable(
-            "numbers its vectors in a way that does not match the texts.", "Update the server there."
+            node, "numbers its vectors in a way that does not match the texts.", "Update the server there."
         )
     ordered: list[dict[str, Any]] = [{}] * len(rows)
     for row, index in zip(rows, indices, strict=True):
@@ -103,7 +88,7 @@ def _ordered(rows: list[dict[str, Any]], unusable: Callable[..., NodeAnswerError
     return ordered
 
 
-def _matrix(given: list[Any], unusable: Callable[..., NodeAnswerError]) -> Vectors:
+def _matrix(given: list[Any], node: str) -> Vectors:
     """Return vectors in base64 or in lists as float32 of shape (texts, dimension)."""
     try:
         with np.errstate(all="ignore"):  # a number beyond float32 becomes Inf, and its norm tells
@@ -115,24 +100,28 @@ def _matrix(given: list[Any], unusable: Callable[..., NodeAnswerError]) -> Vecto
             ]
             vectors = np.stack(rows).astype(np.float32, copy=False)
     except (ValueError, TypeError, OverflowError, binascii.Error):
-        raise unusable("answered vectors of unequal length, or with values that are no numbers.") from None
+        raise unusable(
+            node, "answered vectors of unequal length, or with values that are no numbers."
+        ) from None
     if vectors.ndim == 3:  # llama-server without pooling gives a vector for each token
         raise unusable(
-            "answered several vectors for a text.", "Start its server with pooling, as the model needs it."
+            node,
+            "answered several vectors for a text.",
+            "Start its server with pooling, as the model needs it.",
         )
     if vectors.ndim != 2 or not 0 < vectors.shape[1] <= MOST_DIMENSIONS:
-        raise unusable("answered something that is no list of vectors.")
+        raise unusable(node, "answered something that is no list of vectors.")
     return vectors
 
 
-def _normalised(vectors: Vectors, unusable: Callable[..., NodeAnswerError]) -> Vectors:
+def _normalised(vectors: Vectors, node: str) -> Vectors:
     """Return the vectors with norm 1. Whether servers normalise depends on the model and their options."""
     with np.errstate(all="ignore"):
         norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     least, most = _NORM_RANGE
     if not bool(np.all((norms >= least) & (norms <= most))):  # NaN and Inf fail the comparison too
         bad = float(norms[int(np.argmin((norms >= least) & (norms <= most)))])
-        raise unusable(f"answered a vector of norm {bad:.3g} (0, NaN and Inf are failed embeddings).")
+        raise unusable(node, f"answered a vector of norm {bad:.3g} (0, NaN and Inf are failed embeddings).")
     if bool(np.all(np.abs(norms - 1.0) <= NORM_TOLERANCE)):
         return vectors
     unit: Vectors = (vectors / norms[:, None]).astype(np.float32)

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from prefect_ollama.blocks.errors import InputRejected, NodeAnswerError, NodeError, NodeFailed
+from prefect_ollama.blocks.errors import InputRejected, NodeError, NodeFailed
 from prefect_ollama.blocks.nodes._errors import no_room
 from prefect_ollama.blocks.nodes._openai_answer import embedding_bounds, read_embeddings
+from prefect_ollama.blocks.nodes._payload import unusable
 from prefect_ollama.blocks.nodes._transport import Transport
 from prefect_ollama.blocks.nodes.embed_response import Answer, most_tokens_of
 
@@ -124,14 +125,9 @@ class EmbeddingRequests:
         if encoding := self._encoding:
             payload["encoding_format"] = encoding
         # `dimensions` is not sent: some servers ignore it and some refuse it, and a cut here gives the same vectors.
-        body = await self._transport.call(
-            "POST",
-            "embeddings",
-            payload,
-            timeout=max(wanted.end - asyncio.get_running_loop().time(), 0.001),
-            limit=embedding_bounds(len(texts), None if wanted.cut_to else wanted.dimension).size,
-            model=wanted.model,
-        )
+        timeout = max(wanted.end - asyncio.get_running_loop().time(), 0.001)
+        limit = embedding_bounds(len(texts), None if wanted.cut_to else wanted.dimension).size
+        body = await self._transport.call("embeddings", payload, timeout=timeout, limit=limit)
         answer = read_embeddings(
             body,
             count=len(texts),
@@ -153,8 +149,7 @@ class EmbeddingRequests:
         if len(answers) == 1:
             return answers[0]
         if len({answer.vectors.shape[1] for answer in answers}) != 1:
-            node = self._transport.node.name
-            raise NodeAnswerError("answered vectors of unequal length.", node=node, status=200)
+            raise unusable(self._transport.node.name, "answered vectors of unequal length.")
         vectors = np.concatenate([answer.vectors for answer in answers])
         return Answer(vectors, sum(answer.tokens for answer in answers))
 

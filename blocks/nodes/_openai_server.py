@@ -21,8 +21,15 @@ from typing import Any, Final
 
 from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeRefused
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
-from prefect_ollama.blocks.nodes._model_info import LEAST_CONTEXT, MOST_CONTEXT
-from prefect_ollama.blocks.nodes._payload import LIST_BOUNDS, SHOW_BOUNDS, VERSION_BOUNDS, Bounds, whole
+from prefect_ollama.blocks.nodes._model_info import LEAST_CONTEXT, LONGEST_NAME, MOST_CONTEXT, MOST_MODELS
+from prefect_ollama.blocks.nodes._payload import (
+    LIST_BOUNDS,
+    SHOW_BOUNDS,
+    VERSION_BOUNDS,
+    Bounds,
+    unusable,
+    whole,
+)
 from prefect_ollama.blocks.nodes._transport import Transport
 
 # Names of the servers, for reports.
@@ -33,9 +40,7 @@ TEI: Final = "TEI"
 # Values of `owned_by` in `/v1/models` that name a server.
 _OWNERS: Final = {"llamacpp": LLAMA_CPP, "vllm": VLLM}
 
-# Bounds of values, far above those of real servers, so that a hostile server cannot fill the memory.
-_LONGEST_NAME: Final = 512
-_MOST_MODELS: Final = 10_000
+# A larger limit of texts is ignored; TEI's default is 32.
 _MOST_TEXTS: Final = 1_000_000
 # Build numbers and versions. Other text is not shown, because a hostile server may send anything.
 _VERSION: Final = re.compile(r"[bv]?\d[\w.+-]{0,40}")
@@ -73,14 +78,13 @@ async def ask_models(transport: Transport, *, timeout: float) -> list[Mapping[st
     Raises:
         NodeError: The server cannot be reached, refuses, or answers something else.
     """
-    data = await transport.object("GET", "models", LIST_BOUNDS, timeout=timeout)
+    data = await transport.object("models", LIST_BOUNDS, timeout=timeout)
     entries = data.get("data")
-    if not isinstance(entries, list) or len(entries) > _MOST_MODELS:
-        raise NodeAnswerError(
+    if not isinstance(entries, list) or len(entries) > MOST_MODELS:
+        raise unusable(
+            transport.node.name,
             "answered /v1/models with no list of models.",
-            node=transport.node.name,
-            status=200,
-            remedy="Check the node's URL: it ends in /v1.",
+            "Check the node's URL: it ends in /v1.",
         )
     return [entry for entry in entries if isinstance(entry, dict)]
 
@@ -144,7 +148,7 @@ async def _optional(transport: Transport, call: str, bounds: Bounds, timeout: fl
     """Return the answer of a call beside `/v1`; nothing if it fails, because it only informs."""
     root = transport.node.url.removesuffix("/v1")
     try:
-        return await transport.object("GET", f"{root}/{call}", bounds, timeout=timeout)
+        return await transport.object(f"{root}/{call}", bounds, timeout=timeout)
     except NodeError:
         return {}
 
@@ -166,7 +170,7 @@ def _context(value: Any) -> int:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) and len(value) <= _LONGEST_NAME else ""
+    return value if isinstance(value, str) and len(value) <= LONGEST_NAME else ""
 
 
 def _object(value: Any) -> Mapping[str, Any]:

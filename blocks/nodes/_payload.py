@@ -16,6 +16,9 @@ from prefect_ollama.blocks.errors import NodeAnswerError
 
 T = TypeVar("T")
 
+# The next step after most answers that cannot be used: a proxy or another program may answer there.
+LOOK: Final = "Look at what answers at its URL."
+
 # UTF-8's byte order mark, which JSON parsers refuse.
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -55,6 +58,11 @@ def embed_bounds(count: int, dimension: int | None) -> Bounds:
     return Bounds(64 * 1024 + floats * _BYTES_A_FLOAT, count + 64, floats + count + 256)
 
 
+def unusable(node: str, what: str, remedy: str = LOOK, *, status: int = 200) -> NodeAnswerError:
+    """Return the error for an answer of a node that cannot be used, in words that follow its name."""
+    return NodeAnswerError(what, node=node, status=status, remedy=remedy)
+
+
 def parse(body: bytes, bounds: Bounds) -> Any:
     """Parse a JSON text.
 
@@ -82,11 +90,10 @@ def checked(read: Callable[[Any], T], data: Any, *, node: str, call: str) -> T:
         return read(data)
     except ValueError as error:
         why = str(error)
-    raise NodeAnswerError(
+    raise unusable(
+        node,
         f"answered {call} with {why}.",
-        node=node,
-        status=200,
-        remedy="Check what answers at its URL; another Ollama version may help.",
+        "Check what answers at its URL; another Ollama version may help.",
     )
 
 

@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
-from prefect_ollama.blocks.errors import ConfigurationError, NodeAnswerError, NodeError, NodeUnreachable
+from prefect_ollama.blocks.errors import ConfigurationError, NodeError, NodeUnreachable
 from prefect_ollama.blocks.nodes import _errors as errors
 from prefect_ollama.blocks.nodes._body import read_body, read_error
 from prefect_ollama.blocks.nodes._dialects import Dialect
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
-from prefect_ollama.blocks.nodes._payload import Bounds, parse
+from prefect_ollama.blocks.nodes._payload import Bounds, parse, unusable
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 from prefect_ollama.blocks.nodes.proxy import proxy_of
 from prefect_ollama.blocks.nodes.spec import NodeSpec
@@ -33,14 +33,20 @@ from prefect_ollama.blocks.secrets import harmless, hide
 class Transport:
     """Sends requests to one node. Use it in one event loop, and close it there.
 
+    Args:
+        node: The node.
+        dialect: The error responses of servers of its API.
+        model: Name of the model of all calls, for errors.
+
     Raises:
         ConfigurationError: The CA bundle, or the proxy that the environment names, cannot be used.
     """
 
-    def __init__(self, node: NodeSpec, dialect: Dialect) -> None:
+    def __init__(self, node: NodeSpec, dialect: Dialect, model: str) -> None:
         self.node = node
         self.disclosure = Disclosure.of(node)
         self._dialect = dialect
+        self._model = model
         self._proxy = proxy_of(node.url)
         self._host = urlsplit(node.url).hostname or ""
         # With an explicit transport, httpx takes no proxy from the environment. `proxy_of` has chosen one.
@@ -60,22 +66,15 @@ class Transport:
         )
 
     async def object(
-        self,
-        method: str,
-        path: str,
-        bounds: Bounds,
-        payload: dict[str, Any] | None = None,
-        *,
-        timeout: float,
-        model: str = "",
+        self, path: str, bounds: Bounds, payload: dict[str, Any] | None = None, *, timeout: float
     ) -> dict[str, Any]:
-        """Return the JSON object of an answer; errors name `model`.
+        """Return the JSON object of an answer; see `call`.
 
         Raises:
             NodeError: There is no answer in time, it has another status than 200, or its body is no such object.
         """
         timeout = min(timeout, self.node.read_timeout)
-        body = await self.call(method, path, payload, timeout=timeout, limit=bounds.size, model=model)
+        body = await self.call(path, payload, timeout=timeout, limit=bounds.size)
         try:
             data = parse(body, bounds)
         except ValueError:
@@ -85,35 +84,26 @@ class Transport:
             remedy = "Check the node's URL and path prefix."
             if self._proxy:
                 remedy += f" It was asked through {self._proxy.words}. {self._proxy.remedy(self._host)}"
-            raise NodeAnswerError(
-                f"answered something that is not {self._dialect.api}'s{start}.",
-                node=self.node.name,
-                status=200,
-                remedy=remedy,
+            raise unusable(
+                self.node.name, f"answered something that is not {self._dialect.api}'s{start}.", remedy
             )
         return data
 
-    async def call(
-        self,
-        method: str,
-        path: str,
-        payload: dict[str, Any] | None,
-        *,
-        timeout: float,
-        limit: int,
-        model: str = "",
-    ) -> bytes:
-        """Return the body of an answer, at most `limit` bytes.
+    async def call(self, path: str, payload: dict[str, Any] | None, *, timeout: float, limit: int) -> bytes:
+        """Return the body of an answer.
+
+        Args:
+            path: Path below the node's URL, or a whole URL.
+            payload: JSON object to POST; None for a GET.
+            timeout: Seconds for the whole answer.
+            limit: Highest number of bytes.
 
         Raises:
             NodeError: There is no complete answer within `timeout` seconds, or it has another status than 200.
         """
         try:
             with without_context():
-                async with (
-                    timeout_while_running(timeout),
-                    self.open(method, path, payload, model=model) as response,
-                ):
+                async with timeout_while_running(timeout), self.open(path, payload) as response:
                     return await read_body(response, limit, self.node.name)
         except TimeoutError as error:
             raise NodeUnreachable(
@@ -124,11 +114,9 @@ class Transport:
             ) from error
 
     @asynccontextmanager
-    async def open(
-        self, method: str, path: str, payload: dict[str, Any] | None, *, model: str = ""
-    ) -> AsyncIterator[httpx.Response]:
-        """Yield an answer with status 200 before its body is read."""
-        content = None if payload is None else orjson.dumps(payload)
+    async def open(self, path: str, payload: dict[str, Any] | None) -> AsyncIterator[httpx.Response]:
+        """Yield an answer with status 200 before its body is read; see `call`."""
+        method, content = ("GET", None) if payload is None else ("POST", orjson.dumps(payload))
         headers = {} if payload is None else {"content-type": "application/json"}
         try:
             async with (
@@ -143,7 +131,7 @@ class Transport:
                         response.status_code,
                         response.headers,
                         await read_error(response, self.node.name),
-                        model=model,
+                        model=self._model,
                         dialect=self._dialect,
                         disclosure=self.disclosure,
                         proxy=self._proxy,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from prefect_ollama.blocks.errors import NodeRefused
+from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
+from prefect_ollama.blocks.nodes._ollama_chat import OllamaChat
+from prefect_ollama.blocks.nodes._openai import OpenAIEndpoint
 from prefect_ollama.blocks.nodes.chat import ChatEndpoint
 from prefect_ollama.blocks.nodes.endpoint import Endpoint
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ModelSpec, NodeSpec
@@ -14,14 +17,7 @@ def open_endpoint(node: NodeSpec, model: ModelSpec) -> Endpoint:
     Raises:
         ConfigurationError: The node's CA bundle, or a proxy that the environment names, cannot be used.
     """
-    # Imported here: the implementations import the interface, and so this package.
-    if node.api == "openai":
-        from prefect_ollama.blocks.nodes._openai import OpenAIEndpoint
-
-        return OpenAIEndpoint(node, model)
-    from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
-
-    return OllamaEndpoint(node, model)
+    return OpenAIEndpoint(node, model) if node.api == "openai" else OllamaEndpoint(node, model)
 
 
 def open_chat_endpoint(node: NodeSpec, model: ChatModelSpec) -> ChatEndpoint:
@@ -37,6 +33,4 @@ def open_chat_endpoint(node: NodeSpec, model: ChatModelSpec) -> ChatEndpoint:
             node=node.name,
             remedy="Add an Ollama node that has the chat model.",
         )
-    from prefect_ollama.blocks.nodes._ollama_chat import OllamaChat
-
     return OllamaChat(node, model)

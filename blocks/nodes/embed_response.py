@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prefect_ollama.blocks.errors import NodeAnswerError
 from prefect_ollama.blocks.nodes._disclosure import OPEN, Disclosure
 from prefect_ollama.blocks.nodes._errors import start_of
-from prefect_ollama.blocks.nodes._payload import embed_bounds, parse, whole
+from prefect_ollama.blocks.nodes._payload import Bounds, embed_bounds, parse, unusable, whole
 
 Vectors = NDArray[np.float32]
 
@@ -48,6 +48,42 @@ def most_tokens_of(texts: Iterable[str]) -> int:
     return sum(_TOKENS_A_CHARACTER * len(text) + _TOKENS_A_TEXT for text in texts)
 
 
+def rows_in(
+    body: bytes, bounds: Bounds, name: str, *, count: int, node: str, disclosure: Disclosure
+) -> tuple[dict[str, Any], list[Any]]:
+    """Return an answer, and its list of this name with an entry for each text.
+
+    Raises:
+        NodeAnswerError: There is no such list, or it has another number of entries than `count`.
+    """
+    try:
+        data = parse(body, bounds)
+    except ValueError as error:
+        # A body that begins as JSON is a broken answer. Any other body is not from an embedding server.
+        if body.lstrip()[:1] == b"{":
+            raise unusable(node, f"answered {error}.") from None
+        data = None
+    if not isinstance(data, dict) or name not in data:
+        raise unusable(node, f"answered something that is no embedding{start_of(body, disclosure)}.")
+    rows = data[name]
+    if not isinstance(rows, list) or len(rows) != count:
+        got = len(rows) if isinstance(rows, list) else "no list of"
+        raise unusable(node, f"answered {got} vectors for {count} texts.")
+    return data, rows
+
+
+def tokens_in(counted: Any, most: int, node: str) -> int:
+    """Return a node's count of tokens; 0 without one.
+
+    Raises:
+        NodeAnswerError: It is no number from 0 to `most`. It would distort the measured rate of the node.
+    """
+    tokens = 0 if counted is None else whole(counted, most=most)
+    if tokens is None:
+        raise unusable(node, "counts tokens that the texts cannot have.")
+    return tokens
+
+
 def read_answer(
     body: bytes,
     *,
@@ -71,46 +107,28 @@ def read_answer(
         NodeAnswerError: It is no JSON, has another number of vectors, another dimension, a vector that is not finite or
             not of norm 1, or an impossible number of tokens.
     """
-
-    def unbelievable(what: str) -> NodeAnswerError:
-        return NodeAnswerError(what, node=node, status=200, remedy="Look at what answers at its URL.")
-
-    bounds = embed_bounds(count, dimension)
-    try:
-        data = parse(body, bounds)
-    except ValueError as error:
-        # A body that begins as JSON is a broken answer. Any other body is not from an embedding server.
-        if body.lstrip()[:1] == b"{":
-            raise unbelievable(f"answered {error}.") from None
-        data = None
-    if not isinstance(data, dict) or "embeddings" not in data:
-        raise unbelievable(f"answered something that is no embedding{start_of(body, disclosure)}.")
-    # A wrong count would distort the measured rate of the node, so the answer is refused.
-    rows, counted = data["embeddings"], data.get("prompt_eval_count")
-    tokens = 0 if counted is None else whole(counted, most=most_tokens)
-    if tokens is None:
-        raise unbelievable("counts tokens that the texts cannot have.")
-    if not isinstance(rows, list) or len(rows) != count:
-        got = len(rows) if isinstance(rows, list) else "no list of"
-        raise unbelievable(f"answered {got} vectors for {count} texts.")
+    data, rows = rows_in(
+        body, embed_bounds(count, dimension), "embeddings", count=count, node=node, disclosure=disclosure
+    )
+    tokens = tokens_in(data.get("prompt_eval_count"), most_tokens, node)
     try:
         with np.errstate(all="ignore"):  # a number beyond float32 becomes Inf, and its norm tells
             vectors = np.asarray(rows, dtype=np.float32)
     except (ValueError, TypeError, OverflowError):
-        raise unbelievable(
-            "answered vectors of unequal length, or with values that are no numbers."
+        raise unusable(
+            node, "answered vectors of unequal length, or with values that are no numbers."
         ) from None
     if vectors.ndim != 2 or (dimension is not None and vectors.shape[1] != dimension):
         length = vectors.shape[1] if vectors.ndim == 2 else "no"
-        raise unbelievable(
-            f"answered vectors of {length} dimensions where {dimension or 'some'} are expected."
+        raise unusable(
+            node, f"answered vectors of {length} dimensions where {dimension or 'some'} are expected."
         )
     # einsum gives the squared norms in one pass; NaN and Inf fail the comparison too.
     with np.errstate(all="ignore"):
         squared = np.einsum("ij,ij->i", vectors, vectors)
     if not bool(np.all(np.abs(squared - 1.0) <= 2 * NORM_TOLERANCE)):
         bad = float(squared[int(np.argmax(~(np.abs(squared - 1.0) <= 2 * NORM_TOLERANCE)))])
-        raise unbelievable(
-            f"answered a vector of norm {bad**0.5:.3g} (0, NaN and Inf are failed embeddings)."
+        raise unusable(
+            node, f"answered a vector of norm {bad**0.5:.3g} (0, NaN and Inf are failed embeddings)."
         )
     return Answer(vectors, tokens)

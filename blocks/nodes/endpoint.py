@@ -17,8 +17,8 @@ from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 # Seconds for one call that describes the node: such calls load no model, so a node that works answers at once.
 DESCRIPTION_TIMEOUT_S: Final = 30.0
 
+# Called with the name of the node, its step, and the bytes that are done and in all.
 Progress = Callable[[str, str, int, int], None]
-"""Called with the name of the node, its step, and the bytes that are done and in all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from prefect_ollama.blocks.errors import NodeAnswerError, NodeError
+from prefect_ollama.blocks.errors import NodeError
 from prefect_ollama.blocks.nodes._dialects import OPENAI
-from prefect_ollama.blocks.nodes._payload import Bounds, parse
+from prefect_ollama.blocks.nodes._payload import Bounds, parse, unusable
 from prefect_ollama.blocks.nodes._transport import Transport
 from prefect_ollama.blocks.nodes.address import OPENAI_PATH
 from prefect_ollama.blocks.nodes.spec import NodeSpec
@@ -56,7 +56,7 @@ class RerankEndpoint:
 
     def __init__(self, node: NodeSpec) -> None:
         self.node = node
-        self._transport = Transport(node, OPENAI)
+        self._transport = Transport(node, OPENAI, node.model)
         self._form: _Form | None = None
 
     async def rerank(self, question: str, passages: Sequence[str], *, timeout: float) -> list[float]:
@@ -105,33 +105,25 @@ class RerankEndpoint:
         if self.node.model:
             payload["model"] = self.node.model
         path = "rerank" if form.below_v1 else f"{self.node.url.rstrip('/').removesuffix(OPENAI_PATH)}/rerank"
-        return await self._transport.call(
-            "POST", path, payload, timeout=max(timeout, 0.0), limit=bounds.size, model=self.node.model
-        )
+        return await self._transport.call(path, payload, timeout=max(timeout, 0.0), limit=bounds.size)
 
 
 def _scores(body: bytes, bounds: Bounds, count: int, node: str) -> list[float]:
-    def unusable(what: str) -> NodeAnswerError:
-        return NodeAnswerError(
-            f"answered {what}.", node=node, status=200, remedy="Look at what answers at its URL."
-        )
-
     try:
         data: Any = parse(body, bounds)
     except ValueError as error:
-        why = str(error)
-        raise unusable(why) from None
+        raise unusable(node, f"answered {error}.") from None
     rows = data.get("results") if isinstance(data, dict) else data
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise unusable("something that is no list of scores")
+        raise unusable(node, "answered something that is no list of scores.")
     if len(rows) != count:
-        raise unusable(f"{len(rows)} scores for {count} passages")
+        raise unusable(node, f"answered {len(rows)} scores for {count} passages.")
     found: dict[int, float] = {}
     for row in rows:
         place, score = row.get("index"), row.get("relevance_score", row.get("score"))
         if type(place) is not int or not 0 <= place < count or place in found:
-            raise unusable("scores that it numbers in a way that does not match the passages")
+            raise unusable(node, "answered scores that it numbers in a way that does not match the passages.")
         if type(score) not in (int, float) or not math.isfinite(score):
-            raise unusable("a score that is no finite number")
+            raise unusable(node, "answered a score that is no finite number.")
         found[place] = float(score)
     return [found[place] for place in range(count)]

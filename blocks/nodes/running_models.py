@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from prefect_ollama.blocks.nodes._model_info import MOST_CONTEXT
+from prefect_ollama.blocks.nodes._model_info import LONGEST_NAME, MOST_CONTEXT
 from prefect_ollama.blocks.nodes._payload import whole
 from prefect_ollama.blocks.nodes.spec import full_name
 
-# A longer name is cut, and a larger size is ignored. No model has a petabyte.
-_LONGEST_NAME = 512
+# A larger size is ignored. No model has a petabyte.
 _MOST_BYTES = 2**50
 
 # Ollama reports a time further away than this for `keep_alive: -1`.
@@ -69,7 +68,7 @@ def find_model(models: Sequence[LoadedModel], name: str) -> LoadedModel | None:
 
 
 def _name(value: Any) -> str:
-    return value[:_LONGEST_NAME] if isinstance(value, str) else ""
+    return value[:LONGEST_NAME] if isinstance(value, str) else ""
 
 
 def _time(value: Any) -> datetime | None:

@@ -76,11 +76,6 @@ class NodeSpec:
             object.__setattr__(self, "password", seal(self.password))
 
 
-# Defaults of Ollama, which it adds to a name without them.
-_REGISTRY = "registry.ollama.ai"
-_NAMESPACE = "library"
-
-
 def full_name(model: str) -> str:
     """Return the normalised name of a model, so that two names of one model are equal.
 
@@ -89,7 +84,7 @@ def full_name(model: str) -> str:
     """
     name = model.strip().casefold()
     name = name.partition("://")[2] or name
-    name = name.removeprefix(f"{_REGISTRY}/").removeprefix(f"{_NAMESPACE}/")
+    name = name.removeprefix("registry.ollama.ai/").removeprefix("library/")
     return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
 
 

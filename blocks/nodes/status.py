@@ -15,7 +15,6 @@ from prefect_ollama.blocks.nodes.verification import NodeVerification
 
 # Shown for what a node does not report.
 UNKNOWN: Final = "unknown"
-_MIB: Final = 2**20
 
 # As people read them.
 _API_NAMES: Final[dict[Api, str]] = {"ollama": "Ollama", "openai": "OpenAI API"}
@@ -163,12 +162,11 @@ class NodeStatus:
         """Size and place of its model, for people: `44 MiB, all on the GPU`, `not loaded`, `unknown`."""
         if self.memory is None:
             return UNKNOWN
-        if not self.memory:
+        if self.running is None or not self.memory:
             return "not loaded"
-        size = f"{self.memory / _MIB:,.0f} MiB"
-        if self.vram is None:
+        size, part = f"{self.memory / 2**20:,.0f} MiB", self.running.on_gpu
+        if part is None:
             return size
-        part = min(self.vram / self.memory, 1.0)
         where = "all on the GPU" if part > 0.995 else f"{part:.0%} on the GPU" if part else "none on a GPU"
         return f"{size}, {where}"
 

@@ -166,15 +166,9 @@ async def verify_again(
     texts, vectors, seconds = await canary_vectors(client, texts, timeout=timeout)
     # The full description of the model is not requested again, because the same build has the same weights.
     same_build = bool(digest) and build.build == (known.reference.digest, known.reference.version)
-    quantization = known.reference.quantization if same_build else build.quantization
-    found = Fingerprint.measured(
-        texts,
-        vectors,
-        model=known.spec.model.name,
-        digest=digest,
-        version=version,
-        quantization=quantization,
-    )
+    if same_build:
+        build = replace(build, quantization=known.reference.quantization)
+    found = _fingerprint(build, known.spec.model.name, texts, vectors)
     if other := differs(name, found, known.reference, known.spec):
         raise other
     return seconds
