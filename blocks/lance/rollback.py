@@ -16,8 +16,9 @@ from prefect_ollama.blocks.documents import RUN_ROLLED_BACK, RUN_RUNNING, Run
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance._runs import overlapping
 
-# The state in errors of this module.
+# State and next step in errors of this module.
 UNCHANGED = "Nothing was rolled back."
+AGAIN = "To restore the documents, ingest or embed them again; their vectors are in the cache."
 
 # Kind of the run that undoes another one, and of the one that replaces a table by its staging table. The log of runs
 # stores these words.
@@ -58,15 +59,10 @@ def runs_to_undo(target: Run, log: Sequence[Run], *, including_later: bool) -> l
             runs and `including_later` is False.
     """
     swap = target.kind == SWAP
-    if target.status == RUN_ROLLED_BACK or target.kind == KIND:
-        what = "is rolled back already" if target.kind != KIND else "is a roll back itself"
-        raise TableError(
-            f"Run {target.run_id!r} {what}.",
-            state=UNCHANGED,
-            remedy="Embed all documents again."
-            if swap
-            else "To restore the documents, ingest again; their vectors are in the cache.",
-        )
+    if target.kind == KIND:
+        raise TableError(f"Run {target.run_id!r} is a roll back itself.", state=UNCHANGED, remedy=AGAIN)
+    if target.status == RUN_ROLLED_BACK:
+        raise TableError(f"Run {target.run_id!r} is rolled back already.", state=UNCHANGED, remedy=AGAIN)
     # A swap replaced the vectors of all sources, so later runs of any source stand on it, and are never undone with it.
     same = [run for run in log if run.run_id != target.run_id and (swap or run.source == target.source)]
     unended = [run for run in [target, *same] if run.status == RUN_RUNNING]
