@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,35 @@ from tests.waiting import all_nodes_awaited, last_to_answer
 DIMENSION = 32
 HEALTHY = {"dimension": DIMENSION}
 
+Farm = Callable[..., AbstractContextManager[list[Node]]]
+"""Takes the settings of each node, as `nodes` does."""
+
+
+@pytest.fixture(scope="module")
+def healthy() -> Iterator[list[Node]]:
+    with nodes(*[HEALTHY] * 4) as made:
+        yield made
+
+
+@pytest.fixture
+def farm(healthy: list[Node]) -> Farm:
+    """Give some of the shared nodes other settings. Most of the time of these tests would go to starting new ones."""
+
+    @contextlib.contextmanager
+    def changed(*settings: dict[str, Any]) -> Iterator[list[Node]]:
+        made = healthy[: len(settings)]
+        for node, each in zip(made, settings, strict=True):
+            node.reset()
+            node.control(**each)
+        try:
+            yield made
+        finally:
+            for node in made:
+                node.heal()
+                node.wait(listening=1)
+
+    return changed
+
 
 def verify(made: Sequence[Node], *, model: str = "nomic-embed-text", **changes: Any) -> VerifiedCluster:
     options = {name: changes.pop(name) for name in ("reference", "quick", "progress") if name in changes}
@@ -40,8 +71,8 @@ def verify(made: Sequence[Node], *, model: str = "nomic-embed-text", **changes: 
         return asyncio.run(verify_cluster(cluster, **options))
 
 
-def test_equal_nodes_take_part() -> None:
-    with nodes(HEALTHY, HEALTHY) as made:
+def test_equal_nodes_take_part(farm: Farm) -> None:
+    with farm(HEALTHY, HEALTHY) as made:
         cluster = verify(made)
     assert set(cluster.verifications) == {"n0", "n1"}
     assert not cluster.left_out
@@ -55,9 +86,9 @@ def test_equal_nodes_take_part() -> None:
     assert len(cluster.reference.digest) == 64
 
 
-def test_the_majority_decides_the_context() -> None:
+def test_the_majority_decides_the_context(farm: Farm) -> None:
     short = HEALTHY | {"context_length": 512}
-    with nodes(short, short, HEALTHY | {"context_length": 64}, HEALTHY) as made:
+    with farm(short, short, HEALTHY | {"context_length": 64}, HEALTHY) as made:
         cluster = verify(made)
     assert cluster.spec.model.num_ctx == 512
     assert set(cluster.verifications) == {"n0", "n1", "n3"}
@@ -82,10 +113,10 @@ def test_the_majority_decides_the_context() -> None:
     ],
 )
 @pytest.mark.parametrize("place", [0, 2])
-def test_the_odd_one_is_left_out_and_named(odd: dict[str, Any], cause: str, place: int) -> None:
+def test_the_odd_one_is_left_out_and_named(farm: Farm, odd: dict[str, Any], cause: str, place: int) -> None:
     settings = [HEALTHY, HEALTHY]
     settings.insert(place, HEALTHY | odd)
-    with nodes(*settings) as made:
+    with farm(*settings) as made:
         cluster = verify(made)
         assert len(cluster.verifications) == 2
         assert set(cluster.left_out) == {f"n{place}"}
@@ -101,8 +132,8 @@ def test_the_odd_one_is_left_out_and_named(odd: dict[str, Any], cause: str, plac
                 np.testing.assert_allclose(vector, expected_vector(text, DIMENSION), atol=1e-5)
 
 
-def test_another_digest_with_equal_vectors_is_the_users_choice() -> None:
-    with nodes(HEALTHY, HEALTHY, HEALTHY | {"digest": "f" * 64}) as made:
+def test_another_digest_with_equal_vectors_is_the_users_choice(farm: Farm) -> None:
+    with farm(HEALTHY, HEALTHY, HEALTHY | {"digest": "f" * 64}) as made:
         assert "though its vectors agree (cosine 1.0000000" in str(verify(made).left_out["n2"])
         cluster = verify(made, accept_other_digest=True)
         assert set(cluster.verifications) == {"n0", "n1", "n2"}
@@ -114,10 +145,10 @@ def test_another_digest_with_equal_vectors_is_the_users_choice() -> None:
             assert "another quantization" in str(cluster.left_out["n2"])
 
 
-def test_scripts_that_nodes_tokenize_in_unlike_ways_are_named() -> None:
+def test_scripts_that_nodes_tokenize_in_unlike_ways_are_named(farm: Farm) -> None:
     """Such a node works, because all other texts have equal vectors; who reads its status or digest knows."""
     other = HEALTHY | {"tokenizer": "llama.cpp", "digest": "f" * 64}
-    with nodes(HEALTHY, HEALTHY, other) as made:
+    with farm(HEALTHY, HEALTHY, other) as made:
         assert "but for texts in Hangul (cosine 0." in str(verify(made).left_out["n2"])
         cluster = verify(made, accept_other_digest=True)
         assert not cluster.left_out
@@ -133,19 +164,19 @@ def test_scripts_that_nodes_tokenize_in_unlike_ways_are_named() -> None:
         assert {name for name, each in again.verifications.items() if each.other_scripts} >= {"n0", "n1"}
 
 
-def test_a_table_made_before_scripts_were_measured_stays_usable() -> None:
-    with nodes(HEALTHY | {"tokenizer": "llama.cpp"}) as made:
+def test_a_table_made_before_scripts_were_measured_stays_usable(farm: Farm) -> None:
+    with farm(HEALTHY | {"tokenizer": "llama.cpp"}) as made:
         vectors = np.stack([expected_vector(text, DIMENSION) for text in CANARIES])
         cluster = verify(made, reference=Fingerprint.measured(CANARIES, vectors))
         assert not cluster.left_out
         assert not cluster.other_scripts
 
 
-def test_texts_in_such_scripts_accuse_no_node() -> None:
+def test_texts_in_such_scripts_accuse_no_node(farm: Farm) -> None:
     """The nodes check each other by texts of the run, of which these have other vectors on each."""
     korean = [f"오늘 바다는 잔잔하다 {number}" for number in range(300)]
     other = HEALTHY | {"tokenizer": "llama.cpp", "texts_per_second": 150.0}
-    with nodes(HEALTHY | {"texts_per_second": 250.0}, other) as made:
+    with farm(HEALTHY | {"texts_per_second": 250.0}, other) as made:
         cluster = verify(made)
         assert set(cluster.verifications) == {"n0", "n1"}
         with Dispatcher(cluster) as dispatcher:
@@ -159,24 +190,24 @@ def test_texts_in_such_scripts_accuse_no_node() -> None:
             np.testing.assert_allclose(vector, expected, atol=1e-5)
 
 
-def test_without_digests_vectors_decide() -> None:
+def test_without_digests_vectors_decide(farm: Farm) -> None:
     odd = HEALTHY | {"digest": "", "weights": "b"}
-    with nodes(HEALTHY | {"digest": ""}, HEALTHY | {"digest": ""}, odd) as made:
+    with farm(HEALTHY | {"digest": ""}, HEALTHY | {"digest": ""}, odd) as made:
         cluster = verify(made)
     assert set(cluster.verifications) == {"n0", "n1"}
     assert "another model" in str(cluster.left_out["n2"])
     assert cluster.reference.digest == ""
 
 
-def test_a_gpu_and_a_cpu_pass_for_each_other() -> None:
-    with nodes(HEALTHY, HEALTHY | {"cosine": 1 - 7e-6}, HEALTHY | {"cosine": 1 - 4e-5, "digest": ""}) as made:
+def test_a_gpu_and_a_cpu_pass_for_each_other(farm: Farm) -> None:
+    with farm(HEALTHY, HEALTHY | {"cosine": 1 - 7e-6}, HEALTHY | {"cosine": 1 - 4e-5, "digest": ""}) as made:
         assert set(verify(made).verifications) == {"n0", "n1", "n2"}
 
 
-def test_quantized_weights_pass_for_themselves_on_other_hardware_and_for_no_others() -> None:
+def test_quantized_weights_pass_for_themselves_on_other_hardware_and_for_no_others(farm: Farm) -> None:
     """CPUs quantize what they multiply with, too: Q8_0 gives up to 0.0005 to itself on a GPU."""
     q8 = HEALTHY | {"quantization": "Q8_0", "digest": "8" * 64}
-    with nodes(q8, q8 | {"cosine": 0.9995}) as made:
+    with farm(q8, q8 | {"cosine": 0.9995}) as made:
         assert set(verify(made).verifications) == {"n0", "n1"}
         made[1].control(version="0.31.0")
         said = str(verify(made).left_out["n1"])
@@ -188,8 +219,8 @@ def test_quantized_weights_pass_for_themselves_on_other_hardware_and_for_no_othe
         assert "other weights, or other hardware" in said
 
 
-def test_a_table_decides_before_the_majority() -> None:
-    with nodes(HEALTHY, HEALTHY, HEALTHY | {"weights": "b"}) as made:
+def test_a_table_decides_before_the_majority(farm: Farm) -> None:
+    with farm(HEALTHY, HEALTHY, HEALTHY | {"weights": "b"}) as made:
         vectors = np.stack([expected_vector(text, DIMENSION, "b") for text in CANARIES])
         table = Fingerprint.measured(CANARIES, vectors)
         cluster = verify(made, reference=table)
@@ -202,9 +233,9 @@ def test_a_table_decides_before_the_majority() -> None:
         assert cluster.reference != table
 
 
-def test_the_quick_check_is_for_nodes_that_say_what_made_the_table() -> None:
+def test_the_quick_check_is_for_nodes_that_say_what_made_the_table(farm: Farm) -> None:
     long = {text_hash(text) for text in (LONG_WORD, *(text for _, text in LONG_TEXTS))}
-    with nodes(HEALTHY) as made:
+    with farm(HEALTHY) as made:
         table = verify(made).reference
         for changes, quick in ({}, True), ({"version": "0.34.0"}, False), ({"digest": "f" * 64}, False):
             made[0].control(**changes)
@@ -216,15 +247,15 @@ def test_the_quick_check_is_for_nodes_that_say_what_made_the_table() -> None:
 
 
 @pytest.mark.parametrize("context", [64, 200, 256, 300, 512, 2048, None])
-def test_canaries_fit_the_context(context: int | None) -> None:
+def test_canaries_fit_the_context(farm: Farm, context: int | None) -> None:
     """A node with a short context proves itself with those that it takes."""
-    with nodes(HEALTHY | {"context_length": context or 2048}) as made:
+    with farm(HEALTHY | {"context_length": context or 2048}) as made:
         cluster = verify(made)
         texts = full_set(cluster.spec.model.num_ctx)
         assert [cluster.reference.canary(text).shape for text in texts] == [(DIMENSION,)] * len(texts)
         assert texts[: len(SHORT)] == SHORT
     # One that refuses the long ones all the same has the short ones.
-    with nodes(HEALTHY | {"characters_a_token": 1, "context_length": 256}) as made:
+    with farm(HEALTHY | {"characters_a_token": 1, "context_length": 256}) as made:
         assert len(verify(made).reference.vectors) == len(QUICK)
 
 
@@ -236,24 +267,24 @@ def test_canaries_fit_the_context(context: int | None) -> None:
         "NOMIC-Embed-Text:LATEST",
     ],
 )
-def test_names_are_compared_as_ollama_does(name: str) -> None:
-    with nodes(HEALTHY) as made:
+def test_names_are_compared_as_ollama_does(farm: Farm, name: str) -> None:
+    with farm(HEALTHY) as made:
         assert verify(made, model=name).reference == verify(made).reference
 
 
-def test_a_single_node_in_the_wrong_order_is_not_believed() -> None:
+def test_a_single_node_in_the_wrong_order_is_not_believed(farm: Farm) -> None:
     odd = HEALTHY | {"faults": [{"name": "wrong_order"}]}
-    with nodes(odd) as made, pytest.raises(ClusterError, match="when the order of the list changes"):
+    with farm(odd) as made, pytest.raises(ClusterError, match="when the order of the list changes"):
         verify(made)
 
 
-def test_no_node_at_all_names_each_cause() -> None:
+def test_no_node_at_all_names_each_cause(farm: Farm) -> None:
     down, refusing, hanging = (
         {"faults": [{"name": name, "paths": ["*"]}]} for name in ("down", "html", "close")
     )
     each = [HEALTHY | refusing, HEALTHY | down, HEALTHY | hanging]
     with (
-        nodes(*each) as made,
+        farm(*each) as made,
         last_to_answer(made[0], after=made[2], calls=1),
         pytest.raises(ClusterError) as caught,
     ):
@@ -265,8 +296,8 @@ def test_no_node_at_all_names_each_cause() -> None:
         assert cause in line
 
 
-def test_a_missing_model_is_pulled_with_progress_if_allowed() -> None:
-    with nodes(HEALTHY, HEALTHY | {"models": []}) as made:
+def test_a_missing_model_is_pulled_with_progress_if_allowed(farm: Farm) -> None:
+    with farm(HEALTHY, HEALTHY | {"models": []}) as made:
         assert isinstance(verify(made).left_out["n1"], NodeRefused)
         told: list[tuple[str, str, int, int]] = []
         cluster = verify(made, pull=True, progress=lambda *event: told.append(event))
@@ -276,8 +307,8 @@ def test_a_missing_model_is_pulled_with_progress_if_allowed() -> None:
     assert any(0 < done <= total for _, _, done, total in told)
 
 
-def test_a_pull_that_fails_in_mid_stream_is_named() -> None:
-    with nodes(HEALTHY, HEALTHY | {"models": [], "pull_error": "no space left on device"}) as made:
+def test_a_pull_that_fails_in_mid_stream_is_named(farm: Farm) -> None:
+    with farm(HEALTHY, HEALTHY | {"models": [], "pull_error": "no space left on device"}) as made:
         cluster = verify(made, pull=True)
         assert "no space left on device" in str(cluster.left_out["n1"])
 
