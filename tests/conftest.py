@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import hypothesis
 import pytest
+from filelock import FileLock
 
 # Prefect reads these when it is first imported; processes that tests start inherit them.
 _HOME = tempfile.TemporaryDirectory(prefix="prefect-home-", ignore_cleanup_errors=True)
@@ -49,15 +52,35 @@ def same_umask() -> Iterator[None]:
     os.umask(before)
 
 
+def _copy(source: Path, target: Path) -> None:
+    """Copy a database of SQLite, also if a server has it open."""
+    with closing(sqlite3.connect(source)) as opened, closing(sqlite3.connect(target)) as copy:
+        opened.backup(copy)
+
+
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[str]:
-    """URL of the API of a real Prefect server of this test session, which flows and blocks then use."""
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of the API of a real Prefect server of this test session, which flows and blocks then use.
+
+    With `-n` each process has a server. Half of the time of a start goes to the making of tables, so the first of
+    these servers gives the others a copy of its new database.
+    """
     from prefect.context import refresh_global_settings_context
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
     from prefect.server.api.server import SubprocessASGIServer
 
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
     server = SubprocessASGIServer()
+    with FileLock(shared / "prefect.lock"):
+        own, new = Path(_HOME.name) / "prefect.db", shared / "prefect.db"
+        if new.exists():
+            _copy(new, own)
+        else:
+            server.start()
+            _copy(own, new)
     server.start()
     os.environ["PREFECT_API_URL"] = server.api_url
     refresh_global_settings_context()

@@ -37,7 +37,7 @@ PATIENCE = 60_000
 
 expect.set_options(timeout=PATIENCE)
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,10 @@ import ast
 import re
 from collections.abc import Iterator
 
-import pytest
-
 from tests.test_public_api import ROOT, modules
 
 SECTION = re.compile(r"^(?:Args|Attributes):\n((?:    .*\n?|\n)+)", re.MULTILINE)
 ENTRY = re.compile(r"    (\w+(?:, \w+)*):")
-FILES = {name: path for name, path in modules()}
 
 Described = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -33,11 +30,11 @@ def there(node: Described) -> set[str]:
     return names | {each.name for each in ast.walk(node) if isinstance(each, ast.FunctionDef)}
 
 
-@pytest.mark.parametrize("module", FILES)
-def test_docstrings_name_what_is_there(module: str) -> None:
+def test_docstrings_name_what_is_there() -> None:
     wrong = [
-        f"{FILES[module].relative_to(ROOT)}:{node.lineno} {node.name} has no {name!r}"
-        for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8")))
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name} has no {name!r}"
+        for _, path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, Described)
         for name in described(ast.get_docstring(node) or "")
         if name not in there(node)

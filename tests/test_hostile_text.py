@@ -115,7 +115,6 @@ NO_TOKEN = ["--http", "--token-file", "/no-such-folder/token"]
 
 
 @pytest.mark.slow  # a flow run for each option of each command
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_option_of_every_command_takes_hostile_text(path: tuple[str, ...], run: Any) -> None:
     required, named = options(path)
@@ -160,7 +159,6 @@ def table(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_command_shows_hostile_data_as_text(
     path: tuple[str, ...], run: Any, node: Node, liar: RawNode, table: Path, tmp_path: Path

@@ -799,7 +799,6 @@ def test_two_runs_at_once_over_one_folder_leave_what_one_leaves(
 
 
 @pytest.mark.slow  # two flows with Dask processes of their own
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("killed", [False, True], ids=["both end", "one is killed"])
 def test_a_text_that_another_run_is_embedding_is_not_embedded_again(
     prefect_server: str, trio: list[Node], tmp_path: Path, home: Path, killed: bool

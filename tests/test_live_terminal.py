@@ -132,7 +132,6 @@ def test_without_a_terminal_or_for_a_program_nothing_is_shown(*, json: bool) -> 
 
 
 @pytest.mark.slow  # a whole command, with workers of its own
-@pytest.mark.timeout(400)
 @pytest.mark.usefixtures("prefect_server")
 def test_a_command_shows_its_run_on_stderr_and_prints_its_report_on_stdout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

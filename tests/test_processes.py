@@ -113,7 +113,6 @@ def at_work(run: Run) -> None:
 
 
 @pytest.mark.slow  # a server, and worker processes
-@pytest.mark.timeout(600)
 class TestRun:
     def test_leaves_nothing_after_success(self, tmp_path: Path) -> None:
         with nodes({"texts_per_second": 500}) as (node,), running(tmp_path, node.url) as run:

@@ -87,7 +87,6 @@ def test_the_architecture_names_every_folder(file: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_the_first_example_runs_and_finds_the_passage(prefect_server: str, tmp_path: Path) -> None:
     said = run_example(PYTHON[0], tmp_path, prefect_server)
     assert said.startswith("{'stored': 15} []") or "['lamp-scan.pdf']" in said.splitlines()[0]
