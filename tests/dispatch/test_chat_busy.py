@@ -25,7 +25,7 @@ def test_short_requests_keep_unlike_nodes_busy(
     assert sum(node.texts for node in outcome.stats.nodes) == 400
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 2))])
 @pytest.mark.parametrize(
     ("count", "nodes", "answer", "least"),
     [(300, 8, (60, 400), 0.85), (300, 8, (6, 10), 0.85), (60, 4, (6, 10), 0.75), (60, 4, (60, 400), 0.75)],
