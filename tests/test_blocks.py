@@ -105,7 +105,7 @@ def test_blocks_are_imported_when_asked_for() -> None:
         "from prefect_ollama.blocks import OllamaNode\n"
         "assert 'prefect' in sys.modules and OllamaNode is b.OllamaNode"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
     assert [n for n in prefect_ollama.blocks.__all__ if not hasattr(prefect_ollama.blocks, n)] == []
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = prefect_ollama.blocks.Nothing

@@ -351,7 +351,7 @@ def test_no_secret_shows_after_a_run_that_fails(api: Api, node: Node, name: str)
     assert "OllamaCluster" in str(state.message)
     run = api.post("/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 1})[0]
     assert run["id"] == str(state.state_details.flow_run_id)
-    assert APILogWorker.drain_all(timeout=30)
+    assert APILogWorker.drain_all(timeout=240)
     said = {
         "run": run,
         "tasks": api.post("/task_runs/filter"),

@@ -172,7 +172,7 @@ def test_a_recorded_refusal_says_whose_fault_it_is(case: str, error: type[NodeEr
         ask(server, lambda it: it.identify())
         server.recorded[EMBEDDINGS] = answers()[case]
         with pytest.raises(error, match=shown) as caught:
-            ask(server, lambda it: it.embed(["a"], timeout=20))
+            ask(server, lambda it: it.embed(["a"], timeout=60))
         assert type(caught.value) is error
         if isinstance(caught.value, InputRejected) and caught.value.too_long:
             assert caught.value.most_tokens == {500: 512, 400: 256}[answers()[case][0]]
@@ -227,7 +227,7 @@ def test_recorded_answers_are_read(case: str) -> None:
     with OpenAIServer("llama.cpp") as server:
         ask(server, lambda it: it.identify())
         server.recorded[EMBEDDINGS] = answers()[case]
-        answer = ask(server, lambda it: it.embed(["a", "b"], timeout=20))
+        answer = ask(server, lambda it: it.embed(["a", "b"], timeout=60))
         assert answer.tokens == 6
         assert np.allclose(np.linalg.norm(answer.vectors, axis=1), 1, atol=1e-6)
 
@@ -249,7 +249,7 @@ def test_texts_that_do_not_fit_together_go_one_after_the_other() -> None:
 
 def test_requests_that_do_not_fit_together_go_one_after_the_other() -> None:
     async def at_once(it: Endpoint) -> Any:
-        return await asyncio.gather(*(it.embed([f"{n} " + "tide " * 150], timeout=20) for n in range(5)))
+        return await asyncio.gather(*(it.embed([f"{n} " + "tide " * 150], timeout=60) for n in range(5)))
 
     with OpenAIServer("llama.cpp", context=256, shared=True, seconds_a_text=0.02) as server:
         found = ask(server, at_once)
@@ -263,7 +263,7 @@ def test_a_context_that_others_fill_is_no_fault_of_a_text() -> None:
         server.recorded[EMBEDDINGS] = answers()["no room in the shared context"]
         server.requests.clear()
         with pytest.raises(NodeFailed, match="no room"):
-            ask(server, lambda it: it.embed(["a", "b", "c", "d", "e"], timeout=20))
+            ask(server, lambda it: it.embed(["a", "b", "c", "d", "e"], timeout=60))
         assert [len(asked["input"]) for asked in server.requests] == [5, 5, 3, 2, 1]
 
 
@@ -277,10 +277,10 @@ def test_a_node_that_comes_back_is_compared_with_its_kind_of_weights() -> None:
         verified = asyncio.run(verify_cluster(cluster(server)))
         assert verified.reference.quantization == "Q8_0"
         server.cosine = 1.0
-        ask(server, lambda it: verify_again(it, verified, timeout=20))
+        ask(server, lambda it: verify_again(it, verified, timeout=60))
         entry["meta"]["ftype"] = "F16"
         with pytest.raises(NodeRefused, match="gives other vectors"):
-            ask(server, lambda it: verify_again(it, verified, timeout=20))
+            ask(server, lambda it: verify_again(it, verified, timeout=60))
 
 
 @pytest.mark.parametrize(

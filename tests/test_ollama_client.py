@@ -52,7 +52,7 @@ def node(shared: Node) -> Iterator[Node]:
     shared.reset()
 
 
-def embed(node: Node, texts: list[str] = TEXTS, *, timeout: float = 10.0, **changes: Any) -> Answer:
+def embed(node: Node, texts: list[str] = TEXTS, *, timeout: float = 60.0, **changes: Any) -> Answer:
     async def call() -> Answer:
         spec = NodeSpec(**{"name": "it", "url": node.url} | changes)
         async with OllamaEndpoint(spec, ModelSpec("nomic-embed-text", num_ctx=512)) as client:
@@ -72,8 +72,8 @@ def test_connections_are_kept(node: Node) -> None:
     async def call() -> None:
         async with OllamaEndpoint(NodeSpec("it", node.url), ModelSpec("nomic-embed-text")) as client:
             for _ in range(5):
-                await client.embed(TEXTS, timeout=10)
-            await asyncio.gather(*(client.embed(TEXTS, timeout=10) for _ in range(3)))
+                await client.embed(TEXTS, timeout=60)
+            await asyncio.gather(*(client.embed(TEXTS, timeout=60) for _ in range(3)))
 
     before = node.stats()["connections"]
     asyncio.run(call())
@@ -83,11 +83,11 @@ def test_connections_are_kept(node: Node) -> None:
 def test_a_connection_that_the_node_closed_is_replaced(node: Node) -> None:
     async def call() -> None:
         async with OllamaEndpoint(NodeSpec("it", node.url), ModelSpec("nomic-embed-text")) as client:
-            await client.embed(TEXTS, timeout=10)
+            await client.embed(TEXTS, timeout=60)
             await asyncio.to_thread(node.control, faults=["down"])
             await asyncio.to_thread(node.control, faults=[])
             await asyncio.to_thread(node.wait, listening=1)
-            await client.embed(TEXTS, timeout=10)
+            await client.embed(TEXTS, timeout=60)
 
     asyncio.run(call())
 
@@ -262,7 +262,7 @@ def test_what_is_loaded_is_told_with_its_place_and_time(node: Node) -> None:
         async with OllamaEndpoint(NodeSpec("it", node.url), ModelSpec("nomic-embed-text")) as client:
             before = await client.loaded()
             assert before == []
-            await client.embed(TEXTS, timeout=10)
+            await client.embed(TEXTS, timeout=60)
             return loaded_models(await client.loaded())
 
     node.restart()
@@ -319,4 +319,4 @@ class TestConnectTimeout:
                 # The queue is full, so the system drops the next connection. For TLS, the handshake gets no answer.
                 first.connect((host, port))
             with pytest.raises(NodeUnreachable, match="cannot be connected in time"):
-                embed(node, url=f"{scheme}://{host}:{port}", connect_timeout=0.2, timeout=60)
+                embed(node, url=f"{scheme}://{host}:{port}", connect_timeout=0.2)

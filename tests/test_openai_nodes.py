@@ -68,7 +68,7 @@ def using(
 
 def embed(server: OpenAIServer, texts: list[str] = TEXTS, **more: Any) -> np.ndarray[Any, Any]:
     """Vectors of texts, which are compared with the right ones by the caller."""
-    vectors: np.ndarray[Any, Any] = using(server, lambda it: it.embed(texts, timeout=20), **more).vectors
+    vectors: np.ndarray[Any, Any] = using(server, lambda it: it.embed(texts, timeout=60), **more).vectors
     return vectors
 
 
@@ -108,7 +108,7 @@ def test_a_server_that_refuses_base64_is_asked_for_it_once() -> None:
 
         async def thrice(it: OpenAIEndpoint) -> None:
             for _ in range(3):
-                await it.embed(TEXTS, timeout=20)
+                await it.embed(TEXTS, timeout=60)
 
         using(server, thrice)
         assert ["encoding_format" in asked for asked in server.requests] == [True, False, False, False]
@@ -131,7 +131,7 @@ def test_dimensions_are_cut_here_and_normalised() -> None:
 
 def test_tokens_are_those_that_the_server_counts() -> None:
     with OpenAIServer("vLLM") as server:
-        assert using(server, lambda it: it.embed(["one two three"], timeout=20)).tokens == 5
+        assert using(server, lambda it: it.embed(["one two three"], timeout=60)).tokens == 5
 
 
 def _row(answer: Any, **changes: Any) -> Any:
@@ -181,7 +181,7 @@ def test_an_unusable_answer_is_an_error_of_its_node(spoil: Callable[[Any], Any])
 
 def test_another_dimension_than_expected_is_refused() -> None:
     with OpenAIServer("vLLM") as server, pytest.raises(NodeAnswerError, match="16 dimensions where 8 are"):
-        using(server, lambda it: it.embed(TEXTS, timeout=20, dimension=8))
+        using(server, lambda it: it.embed(TEXTS, timeout=60, dimension=8))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -300,7 +300,7 @@ def test_the_models_name_on_the_server_may_be_another_one() -> None:
 
         async def run() -> Any:
             async with open_endpoint(node, ModelSpec(MODEL)) as endpoint:
-                return (await endpoint.embed(TEXTS, timeout=20)).vectors
+                return (await endpoint.embed(TEXTS, timeout=60)).vectors
 
         assert np.array_equal(asyncio.run(run()), right())
 
@@ -333,7 +333,7 @@ def test_a_server_that_is_gone_is_unreachable() -> None:
 
 async def _ask(node: NodeSpec) -> Any:
     async with open_endpoint(node, ModelSpec(MODEL)) as endpoint:
-        return await endpoint.embed(TEXTS, timeout=5)
+        return await endpoint.embed(TEXTS, timeout=60)
 
 
 def test_a_check_shows_models_and_server() -> None:

@@ -156,7 +156,7 @@ def papers(folder: Path, secret: Secrets) -> Path:
 
 def on_the_server(url: str) -> str:
     """What the server tells of all runs, with what is still on its way there."""
-    assert APILogWorker.drain_all(timeout=30)
+    assert APILogWorker.drain_all(timeout=240)
     EventsWorker.drain_all()
     told = {}
     with httpx.Client(base_url=url, trust_env=False, timeout=240) as api:

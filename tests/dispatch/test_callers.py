@@ -90,7 +90,7 @@ def test_close_ends_callers_with_what_was_done(trio: list[Node]) -> None:
         dispatcher.close()
         dispatcher.close()
         with pytest.raises(Unfinished, match="closed") as caught:
-            future.result(timeout=10)
+            future.result(timeout=240)
     error = caught.value
     assert 0 < error.left < 3000
     assert error.left == error.embedded.nodes.count("")
