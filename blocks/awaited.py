@@ -29,6 +29,7 @@ class AwaitableList(list[T], Awaitable):
     __slots__ = ()
 
 
+# By exact type: subclasses, such as `Found`, can be awaited already.
 def awaited(result: Any) -> Any:
     """Return the result; a list becomes one that can be awaited."""
     return AwaitableList(result) if type(result) is list else result

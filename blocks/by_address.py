@@ -56,10 +56,10 @@ class ResolvedCluster:
 
 
 def cluster_by_address(cluster: Any, model: str) -> ResolvedCluster | None:
-    """Return the nodes of these URLs; without URLs, that of `OLLAMA_HOST`, or an Ollama on this host.
+    """Return the nodes at these URLs; without URLs the node of `OLLAMA_HOST`, or an Ollama on this host.
 
     Args:
-        cluster: A URL or several; None for nothing. Anything else is not found.
+        cluster: A URL or several, or None. The result for any other value is None.
         model: Ollama's name of the model.
     """
     entries = [cluster] if isinstance(cluster, str) else [] if cluster is None else cluster

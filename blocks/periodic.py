@@ -33,6 +33,7 @@ class PeriodicThread:
     ) -> None:
         self._action, self._every_s, self._within, self._last = action, every_s, within, last
         self._end = threading.Event()
+        # Prefect keeps the run and its settings in context variables.
         context = contextvars.copy_context()
         # A daemon, so that the end of the process does not wait for it.
         self._thread = threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True)

@@ -134,6 +134,7 @@ class LanceTable(StoredBlock):
 
     def to_spec(self) -> StoreSpec:
         """Return the address as a plain value."""
+        # Sorted, so that the order of options makes no other address.
         options = sorted(self.storage_options.get_secret_value().items())
         return StoreSpec(self.uri, self.table, tuple((name, SecretStr(value)) for name, value in options))
 

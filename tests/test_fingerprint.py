@@ -12,14 +12,14 @@ import pytest
 from prefect_ollama.blocks.embedded._model import EmbeddingModel
 from prefect_ollama.blocks.embedded._weights import find_model_files
 from prefect_ollama.blocks.nodes.canaries import CANARIES, LONG_WORD, QUICK, SHORT
-from prefect_ollama.blocks.nodes.fingerprint import (
+from prefect_ollama.blocks.nodes.comparison import (
     SAME_BUILD,
     SAME_QUANTIZED,
     SAME_VECTORS,
-    Fingerprint,
     compare,
     least_cosine,
 )
+from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
 from prefect_ollama.blocks.nodes.spec import full_name
 from tests.model_rounding import (
     Matrix,

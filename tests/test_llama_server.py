@@ -28,13 +28,9 @@ from prefect_ollama.blocks.errors import (
 )
 from prefect_ollama.blocks.nodes import _openai, open_endpoint
 from prefect_ollama.blocks.nodes.canaries import CANARIES, QUICK, SHORT
+from prefect_ollama.blocks.nodes.comparison import SAME_QUANTIZED_VECTORS, SAME_VECTORS, compare
 from prefect_ollama.blocks.nodes.endpoint import Endpoint, NodeModel
-from prefect_ollama.blocks.nodes.fingerprint import (
-    SAME_QUANTIZED_VECTORS,
-    SAME_VECTORS,
-    Fingerprint,
-    compare,
-)
+from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_again, verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+# As MuPDF counts, so that a rectangle can be drawn on a picture of the page without a conversion.
 @dataclass(frozen=True, slots=True)
 class Region:
     """A rectangle on a page, in PDF points (1/72 inch), origin at the top left.

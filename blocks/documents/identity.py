@@ -68,6 +68,7 @@ class Identity:
             for each in fields(self)
             if getattr(self, each.name) != getattr(other, each.name)
         }
+        # Tables of earlier versions have no fingerprint, and names of models are not enough to compare vectors.
         if self.fingerprint is None or other.fingerprint is None:
             differing.pop("fingerprint", None)
             if (self.digest and "digest" not in differing) or full_name(self.model) == full_name(other.model):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from prefect_ollama.blocks.awaited import Awaitable
 from prefect_ollama.blocks.documents.answer import CheckedAnswer, CheckedSentence
 
+# The names of the limits of `tasks.researching.Bounds`; empty for none.
 Bound = Literal["", "steps", "tokens", "seconds"]
 
 

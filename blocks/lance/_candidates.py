@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from prefect_ollama.blocks.lance._fresh_rows import LEARNED_FROM, NO_ROWS, Fresh
+from prefect_ollama.blocks.lance._fresh_scores import LEARNED_FROM, NO_ROWS, Fresh
 from prefect_ollama.blocks.lance._indices import cells_for, vector_index
 from prefect_ollama.blocks.lance._words import asked_words
 

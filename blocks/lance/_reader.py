@@ -19,7 +19,8 @@ from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _schema as schema
 from prefect_ollama.blocks.lance._chunks import Chunks
 from prefect_ollama.blocks.lance._damage import explained, failure
-from prefect_ollama.blocks.lance._fresh_rows import Fresh, FreshRows
+from prefect_ollama.blocks.lance._fresh_rows import FreshRows
+from prefect_ollama.blocks.lance._fresh_scores import Fresh
 from prefect_ollama.blocks.lance._manifest import Manifest
 from prefect_ollama.blocks.lance._runs import RunLog
 from prefect_ollama.blocks.lance._search import Mode, Search

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from prefect_ollama.blocks.documents import Hit, Place, Region
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance._candidates import Candidates, by_vector, by_words
-from prefect_ollama.blocks.lance._fresh_rows import Fresh
+from prefect_ollama.blocks.lance._fresh_scores import Fresh
 from prefect_ollama.blocks.lance._fusion import DEPTH, Scored, fused, weight_of_words
 from prefect_ollama.blocks.lance._spread import spread
 from prefect_ollama.blocks.lance._words import asked_words

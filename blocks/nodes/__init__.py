@@ -36,6 +36,13 @@ if TYPE_CHECKING:
         check_nodes,
         join_verification,
     )
+    from prefect_ollama.blocks.nodes.comparison import (
+        compare,
+        cosine,
+        digits,
+        least_cosine,
+        unlike_scripts,
+    )
     from prefect_ollama.blocks.nodes.discovery import (
         addresses_of,
         block_name,
@@ -46,15 +53,7 @@ if TYPE_CHECKING:
     )
     from prefect_ollama.blocks.nodes.embed_response import NORM_TOLERANCE, Answer, Vectors
     from prefect_ollama.blocks.nodes.endpoint import Endpoint
-    from prefect_ollama.blocks.nodes.fingerprint import (
-        Fingerprint,
-        compare,
-        cosine,
-        digits,
-        least_cosine,
-        server_of,
-        unlike_scripts,
-    )
+    from prefect_ollama.blocks.nodes.fingerprint import Fingerprint, server_of
     from prefect_ollama.blocks.nodes.loop_lag import LoopLag, timeout_while_running
     from prefect_ollama.blocks.nodes.prefixes import prefixes_of
     from prefect_ollama.blocks.nodes.proxy import keep_local_direct, proxy_hint

@@ -1,28 +1,15 @@
 """What identifies a model: the vectors that it computes for the canary texts.
 
-Names, digests and versions say what a model should be. They are kept beside the vectors, and only explain a
-difference. Measured as 1 - cosine, over the canaries, for all-MiniLM-L6-v2 (tests/test_fingerprint.py repeats it):
-
-| the same weights in F16, on a CPU against                                   | 1 - cosine       |
-|------------------------------------------------------------------------------|------------------|
-| F32 weights (the embedded model)                                             | up to 0.0000004  |
-| a GPU that rounds every product to F16, simulated                            | up to 0.0000005  |
-| a GPU that also adds up in F16, simulated                                    | up to 0.0000025  |
-| hardware that computes in BF16, simulated                                    | up to 0.00003    |
-| Q8_0 weights, single canaries                                                | from 0.00014 on  |
-| Q8_0 weights, the canary that differs most of any four                       | from 0.0002 on   |
-
-Real servers gave 0.0003 to 0.0005 for Q8_0, and under 0.0000001 for equal weights on CPUs of one version. Quantized
-weights give up to 0.0005 to themselves on other hardware, because CPUs quantize what they multiply with, too.
+Names, digests and versions say what a model should be. They are kept beside the vectors, and only explain a difference
+(`comparison`).
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
@@ -30,50 +17,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from prefect_ollama.blocks.nodes.canaries import LONG_TEXTS, LONG_WORD, SHORT, canary_name
-from prefect_ollama.blocks.nodes.scripts import SCRIPTS, in_words
-from prefect_ollama.blocks.nodes.spec import full_name
+from prefect_ollama.blocks.nodes.canaries import canary_name
 
 if TYPE_CHECKING:
     # It brings the HTTP client, which takes a fifth of a second to import and which a search by words does without.
     from prefect_ollama.blocks.nodes.embed_response import Vectors
-
-# Least cosine where digest and version agree: only the hardware can differ then.
-SAME_BUILD: Final = 0.9999
-
-# The same where both nodes also say that the weights of this build are quantized.
-SAME_QUANTIZED: Final = 0.999
-
-# Least cosine where digest or version differ or are unknown.
-SAME_VECTORS: Final = 0.99995
-
-# The same where a digest is unknown and both nodes name one quantization of the weights. A llama-server (of October
-# 2026, on one CPU) gives a short text another vector alone than beside others, with a cosine down to 0.99978 for Q8_0,
-# Q5_1 and Q4_0: from some tokens on it multiplies in another way. F16 against Q8_0 has 0.99923 there over all canaries,
-# and 0.9996 over those of `SHORT`. tests/test_llama_server.py has the vectors.
-SAME_QUANTIZED_VECTORS: Final = 0.9997
-
-# Least cosine of a text in a script that both servers tokenize alike. Equal tokens give 0.9995 and more, also with
-# quantized weights on other hardware. Unlike tokens give 0.78 (Hangul), 0.88 (Bengali, Tamil), 0.97 (Devanagari).
-SAME_TOKENS: Final = 0.999
-
-# Least cosine of two quantizations of one model; Q4_0 gave 0.92 on a real server, other models give 0.5 and less.
-_QUANTIZED: Final = 0.9
-
-# Names of quantizations as GGUF has them: Q8_0, Q4_K_M, IQ4_NL, MXFP4; F16, BF16 and F32 are none.
-_QUANTIZATION: Final = re.compile("[IT]?Q[0-9]|(MX|NV)FP4", re.IGNORECASE)
 
 # Servers other than Ollama that name themselves, perhaps without a version.
 SERVERS: Final = frozenset({"llama.cpp", "vLLM", "TEI"})
 
 # The embedded node's version, before that of this package (`blocks/embedded/_app.py`).
 _EMBEDDED: Final = "0.0.0+prefect-ollama."
-
-# By the name under which the vector of a script's text is kept.
-_SCRIPT_OF: Final = {canary_name(script.text): script.name for script in SCRIPTS}
-
-# Canaries of ASCII letters, digits and full stops, which all tokenizers of a model cut alike.
-_PLAIN: Final = frozenset(map(canary_name, (SHORT[3], LONG_WORD, *(text for _, text in LONG_TEXTS))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,77 +152,6 @@ class Fingerprint:
             raise ValueError(f"no fingerprint ({error!r})") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The comparison of two fingerprints.
-
-    Attributes:
-        cosine: The lowest cosine of the common canaries; 0 if none can be compared.
-        least: The lowest allowed one.
-        cause: Why they differ, as far as known ("another quantization (Q8_0, not F16)"); empty if they are the same.
-        scripts: Scripts in which they differ though they are the same, with the cosine of a text; only of those that
-            both measured.
-    """
-
-    cosine: float
-    least: float
-    cause: str = ""
-    scripts: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def same(self) -> bool:
-        """Whether they are of one model."""
-        return not self.cause
-
-
-def compare(found: Fingerprint, known: Fingerprint) -> Comparison:
-    """Compare the vectors of a node with known ones; the cause names the found model before the known one."""
-    least = least_cosine(found, known)
-    if found.dimension != known.dimension:
-        return Comparison(0.0, least, f"another model ({found.dimension} dimensions, not {known.dimension})")
-    cosines = {
-        name: cosine(vector, known.vectors[name])
-        for name, vector in found.vectors.items()
-        if name in known.vectors
-    }
-    scripts = {_SCRIPT_OF[name]: cosines.pop(name) for name in _SCRIPT_OF if name in cosines}
-    if not cosines:
-        return Comparison(0.0, least, "other canary texts, of another version of prefect-ollama")
-    worst = min(cosines.values())
-    if worst >= least:
-        unlike = {script: value for script, value in scripts.items() if value < SAME_TOKENS}
-        return Comparison(worst, least, scripts=unlike)
-    plain = min((value for name, value in cosines.items() if name in _PLAIN), default=worst)
-    # Only texts with marks differ, so the weights are the same and the tokenizers are not.
-    if plain >= _QUANTIZED > worst:
-        return Comparison(worst, least, _other_tokenizer(found, known))
-    if worst >= _QUANTIZED:
-        return Comparison(worst, least, _other_weights(found, known))
-    if full_name(found.model) == full_name(known.model):
-        return Comparison(worst, least, f"another model under the name {found.model!r}")
-    return Comparison(worst, least, f"another model{_instead(found, known, 'model')}")
-
-
-def least_cosine(found: Fingerprint, known: Fingerprint) -> float:
-    """Return the lowest cosine for vectors of one model, by the descriptions of the two builds."""
-    quantized = _quantized_alike(found, known)
-    if not found.digest or not known.digest:
-        return SAME_QUANTIZED_VECTORS if quantized else SAME_VECTORS
-    builds = {(each.digest, each.version) for each in (found, known)}
-    if len(builds) > 1 or not all(builds.pop()):
-        return SAME_VECTORS
-    return SAME_QUANTIZED if quantized else SAME_BUILD
-
-
-def cosine(a: Vectors, b: Vectors) -> float:
-    """Return the cosine of two vectors, computed in 64 bits.
-
-    In 32 bits it is good for seven digits only; and a node's vectors have norm 1 within one percent, no better.
-    """
-    x, y = a.astype(np.float64), b.astype(np.float64)
-    return float(x @ y / np.sqrt((x @ x) * (y @ y)))
-
-
 def server_of(version: str) -> str:
     """Return name and version of a server for people; a version without a name is Ollama's, also in old tables.
 
@@ -277,52 +160,6 @@ def server_of(version: str) -> str:
     if version.startswith(_EMBEDDED):
         return f"embedded node {version.removeprefix(_EMBEDDED)}"
     return version if not version or " " in version or version in SERVERS else f"Ollama {version}"
-
-
-def digits(value: float) -> str:
-    """Return a cosine for people: as many digits as tell it from 1."""
-    return f"{value:.4f}" if value < 0.999 else f"{value:.7f}"
-
-
-def unlike_scripts(scripts: Mapping[str, float]) -> str:
-    """Return scripts in which two models differ, for people: `texts in Hangul and Tamil (cosine 0.7752)`."""
-    return f"texts in {in_words(scripts)} (cosine {digits(min(scripts.values()))})"
-
-
-def _quantized_alike(found: Fingerprint, known: Fingerprint) -> bool:
-    return found.quantization == known.quantization and bool(_QUANTIZATION.match(found.quantization))
-
-
-def _other_weights(found: Fingerprint, known: Fingerprint) -> str:
-    if _quantized_alike(found, known):
-        servers = (server_of(found.version), server_of(known.version))
-        version = f" another version of the server ({servers[0]}, not {servers[1]}),"
-        return (
-            f"other weights,{version if all(servers) and len(set(servers)) > 1 else ''} or other hardware for the same "
-            f"ones (both say {found.quantization}, and other hardware multiplies quantized weights in another way)"
-        )
-    return f"another quantization{_instead(found, known, 'quantization')}"
-
-
-def _other_tokenizer(found: Fingerprint, known: Fingerprint) -> str:
-    if not all(server_of(each.version).startswith("Ollama") for each in (found, known) if each.version):
-        servers = tuple(server_of(each.version) for each in (found, known))
-        return (
-            f"another server or version{f' ({servers[0]}, not {servers[1]})' if all(servers) else ''}: it tokenizes "
-            "quotes, dashes, accents or symbols in another way"
-        )
-    versions = _instead(found, known, "version")
-    if not versions and found.version:
-        versions = f" (both say {found.version})"
-    return (
-        f"another version of Ollama{versions}: it tokenizes quotes, dashes, accents or symbols in another way"
-    )
-
-
-def _instead(found: Fingerprint, known: Fingerprint, what: str) -> str:
-    """Return ` (Q8_0, not F16)`; empty if they are the same or one is unknown."""
-    mine, other = getattr(found, what), getattr(known, what)
-    return f" ({mine}, not {other})" if mine and other and mine != other else ""
 
 
 def _checked(vector: NDArray[np.float16]) -> Vectors:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
 from prefect_ollama.blocks.nodes.canaries import SHORT
+from prefect_ollama.blocks.nodes.comparison import unlike_scripts
 from prefect_ollama.blocks.nodes.endpoint import Inventory
-from prefect_ollama.blocks.nodes.fingerprint import unlike_scripts
 from prefect_ollama.blocks.nodes.running_models import LoadedModel, find_model
 from prefect_ollama.blocks.nodes.spec import Api, NodeSpec
 from prefect_ollama.blocks.nodes.verification import NodeVerification

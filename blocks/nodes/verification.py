@@ -25,9 +25,10 @@ from prefect_ollama.blocks.nodes._gather import GRACE, gather_by_node
 from prefect_ollama.blocks.nodes._model_info import settle_context
 from prefect_ollama.blocks.nodes.apis import open_endpoint
 from prefect_ollama.blocks.nodes.canaries import QUICK, SHORT, full_set
+from prefect_ollama.blocks.nodes.comparison import Comparison, compare, digits, unlike_scripts
 from prefect_ollama.blocks.nodes.embed_response import Vectors
 from prefect_ollama.blocks.nodes.endpoint import Endpoint, NodeModel, Progress
-from prefect_ollama.blocks.nodes.fingerprint import Comparison, Fingerprint, compare, digits, unlike_scripts
+from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
 from prefect_ollama.blocks.nodes.spec import ClusterSpec
 
 # Names in errors the vectors with which a node was compared; the alternative is the table's.
