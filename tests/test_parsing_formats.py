@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,7 +30,8 @@ from prefect_ollama.tasks.parsing import (
     format_of,
 )
 from prefect_ollama.tasks.parsing.pdf import PDF
-from prefect_ollama.tasks.parsing.sandbox import codec, protocol
+from prefect_ollama.tasks.parsing.sandbox import Budget, Talk, codec, protocol
+from prefect_ollama.tasks.parsing.sandbox.limits import Limits
 from prefect_ollama.tasks.planning import Bundle, ChunkingPlan, SourceFile
 from prefect_ollama.tasks.prefect_state import Opaque
 from tests.text_format import TextFormat
@@ -62,6 +64,41 @@ def test_a_file_of_another_format_is_read_in_the_sandbox(parser: DocumentParser,
     shouted = parser.parse(written, ParseOptions(running_heads="keep"))
     assert blocks_of(shouted)[0] == (1, "ONE.")
     assert parser.version == 7
+
+
+def test_the_progress_of_one_file_is_not_that_of_the_next(parser: DocumentParser, written: Path) -> None:
+    written.write_text("One.\fTwo.\fThree.", encoding="utf-8")
+    assert len(parser.parse(written, QUICK).pages) == 3
+    written.write_text("!die\fTwo.", encoding="utf-8")
+    with pytest.raises(DocumentError, match="after 0 of 2 pages"):
+        parser.parse(written, QUICK)
+
+
+def test_the_parent_is_woken_up_only_for_what_it_cannot_do_without() -> None:
+    answers, pipe = os.pipe()
+    os.set_blocking(answers, False)
+    talk = Talk(pipe, Limits.__new__(Limits), Budget(1, 1.0, 1.0, 1), None)
+
+    def sent() -> list[bytes]:
+        try:
+            return [line.split()[0] for line in os.read(answers, 4096).splitlines()]
+        except BlockingIOError:
+            return []
+
+    talk.pages(3)
+    talk.entry(b"opened", 0, b"{}")
+    talk.read(0)
+    assert sent() == []
+    talk.worth_keeping()
+    assert sent() == [b"opened", b"KEPT"]
+    talk.entry(b"page", 1, b"{}")
+    assert sent() == [b"page"]
+    talk.read(1)
+    assert sent() == []
+    talk.all_read()
+    assert sent() == [b"SEEN"]
+    os.close(answers)
+    os.close(pipe)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ above it, and the title and units of a table do.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Final
 
@@ -40,21 +40,6 @@ _NAVIGATION: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What is said of a chunk outside of its text.
-
-    Attributes:
-        heads: Running heads and feet of its page.
-        path: Headings above it, the highest first.
-        table: Title and units of the table that it begins with; empty where it begins with none.
-    """
-
-    heads: tuple[str, ...] = ()
-    path: tuple[str, ...] = ()
-    table: str = ""
-
-
 class Context:
     """Writes what is embedded before the chunks of one document.
 
@@ -70,14 +55,21 @@ class Context:
         self._count = count_tokens
         self._known: dict[str, int] = {}
 
-    def before(self, about: Surroundings, text: str) -> str:
-        """Return the lines that are embedded before a text, empty where there is nothing to add."""
+    def before(self, text: str, *, heads: Sequence[str], path: Sequence[str], table: str) -> str:
+        """Return the lines that are embedded before a text, empty where there is nothing to add.
+
+        Args:
+            text: The text of a chunk.
+            heads: Running heads and feet of its page.
+            path: Headings above it, the highest first.
+            table: Title and units of the table that it begins with; empty where it begins with none.
+        """
         said = _words(text[: 4 * _LONGEST_PART])
+        document, table = _short(self._document), _short(table)
+        path = [_short(part) for part in path]
+        heads = [_short(head) for head in heads if _is_informative_head(head)]
         # What matters most comes first, until there is no more room; it is written in the order of the document.
-        document = _short(self._document)
-        path = [_short(part) for part in about.path]
-        heads = [_short(head) for head in about.heads if _is_informative_head(head)]
-        order = [document, _short(about.table), *reversed(path), *heads]
+        order = [document, table, *reversed(path), *heads]
         chosen: set[str] = set()
         room = self._max_tokens
         for part in order:
@@ -90,7 +82,7 @@ class Context:
                 room -= tokens
                 chosen.add(part)
                 said |= words
-        lines = [[document], heads, path, [_short(about.table)]]
+        lines = [[document], heads, path, [table]]
         written = [" > ".join(dict.fromkeys(part for part in line if part in chosen)) for line in lines]
         return "\n".join(dict.fromkeys(line for line in written if line))
 

@@ -26,7 +26,7 @@ from prefect_ollama.tasks.chunking._atoms import (
     make_atoms,
 )
 from prefect_ollama.tasks.chunking._compact import with_numbers
-from prefect_ollama.tasks.chunking._context import Context, Surroundings, document_name, heads_aside
+from prefect_ollama.tasks.chunking._context import Context, document_name, heads_aside
 from prefect_ollama.tasks.chunking._sentences import halves
 from prefect_ollama.tasks.chunking.options import ChunkOptions
 from prefect_ollama.tasks.chunking.tokens import estimate_tokens
@@ -67,9 +67,10 @@ def chunk_document(
     chunks: list[Chunk] = []
     for chapter in _chapters(make_atoms(document, longest, count_tokens), options.min_tokens):
         for start, end in _spans(chapter, options, longest):
-            chunk = _chunk(chapter, start, end, options.overlap_tokens)
-            if _too_long(chunk, options.max_tokens, count_tokens):
-                chunk = _chunk(chapter, start, end, 0)
+            for overlap in (options.overlap_tokens, 0):
+                chunk = _counted(_chunk(chapter, start, end, overlap), options.max_tokens, count_tokens)
+                if chunk.tokens <= options.max_tokens:
+                    break
             parts = list(_fitting(chunk, options.max_tokens, count_tokens))
             own = chapter[start:end] if len(parts) == 1 else []
             chunks += [write(part, own, chapter[start]) for part in parts if _says_something(part.text)]
@@ -106,7 +107,7 @@ class _Embedded:
         if not self._options.context_tokens:
             return chunk
         text = _compact(chunk.text, atoms)
-        before = self._context.before(Surroundings(one.heads, first.path, first.table), text)
+        before = self._context.before(text, heads=one.heads, path=first.path, table=first.table)
         embedded = f"{before}\n\n{text}" if before else text
         if text != chunk.text:
             most = self._options.max_tokens + self._options.context_tokens
@@ -296,19 +297,16 @@ def _continues(above: Region, below: Region) -> bool:
     return shared >= 0.6 * min(above.x1 - above.x0, below.x1 - below.x0)
 
 
-def _too_long(chunk: Chunk, max_tokens: int, count_tokens: Callable[[str], int]) -> bool:
-    """Return whether a chunk exceeds the limit. A text may have more tokens than its sentences together."""
-    # Counting is slow, so a chunk well below the limit is not counted as a whole.
-    return chunk.tokens > 0.8 * max_tokens and count_tokens(chunk.text) > max_tokens
+def _counted(chunk: Chunk, max_tokens: int, count_tokens: Callable[[str], int]) -> Chunk:
+    """Count a chunk near the limit as a whole: a text may have more tokens than its sentences together."""
+    # Counting is slow, so a chunk well below the limit is not counted again.
+    return replace(chunk, tokens=count_tokens(chunk.text)) if chunk.tokens > 0.8 * max_tokens else chunk
 
 
 def _fitting(chunk: Chunk, max_tokens: int, count_tokens: Callable[[str], int]) -> Iterator[Chunk]:
-    """Divide a chunk until no part exceeds the limit. A chunk near the limit is counted as a whole."""
-    if chunk.tokens > 0.8 * max_tokens:
-        tokens = count_tokens(chunk.text)
-        if tokens > max_tokens and len(chunk.text) > 1:
-            for part in split_chunk(chunk):
-                yield from _fitting(part, max_tokens, count_tokens)
-            return
-        chunk = replace(chunk, tokens=tokens)
-    yield chunk
+    """Divide a counted chunk until no part exceeds the limit."""
+    if chunk.tokens > max_tokens and len(chunk.text) > 1:
+        for part in split_chunk(chunk):
+            yield from _fitting(_counted(part, max_tokens, count_tokens), max_tokens, count_tokens)
+    else:
+        yield chunk

@@ -57,26 +57,8 @@ _RANGES: Final = (
 _FIRSTS: Final = [first for first, _ in _RANGES]
 
 # Words that make up a third of English prose, and next to nothing of what is written in other languages.
-_ENGLISH: Final = frozenset(
-    (
-        "the",
-        "of",
-        "and",
-        "to",
-        "that",
-        "with",
-        "this",
-        "from",
-        "by",
-        "are",
-        "it",
-        "not",
-        "be",
-        "or",
-        "is",
-        "was",
-    )
-)
+_ENGLISH: Final = frozenset("the of and to that with this from by are it not be or is was".split())  # noqa: SIM905
+# With so great a share of these words, a text is English for sure.
 _SURELY: Final = 0.2
 _WORD: Final = re.compile(r"[a-z]+")
 

@@ -57,8 +57,7 @@ class Page:
 
     Attributes:
         number: Counted from 1.
-        width: In PDF points.
-        height: In PDF points.
+        width, height: In PDF points.
         blocks: In reading order.
         ocr: Whether the text was read from a picture of the page.
         heads: Running heads and feet that stand on it and are not among its blocks, without page numbers.

@@ -12,6 +12,7 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,8 +26,8 @@ from prefect_ollama.tasks.parsing.pdf import PDF
 from prefect_ollama.tasks.parsing.quoted import Quoted, QuotePicture
 from prefect_ollama.tasks.parsing.sandbox import (
     Budget,
-    CannotStart,
     ChildProcess,
+    Exchange,
     Order,
     PictureSession,
     Session,
@@ -176,7 +177,7 @@ class Parser:
         try:
             self._run(job, child, job.request())
         except Stopped as stop:
-            if used_before and not job.received and time.monotonic() - started < options.wall_seconds:
+            if used_before and not job.began and time.monotonic() - started < options.wall_seconds:
                 # The child may have died while it had nothing to do; only a second death is the file's doing.
                 return self._read(path, options, descriptor)
             if not job.worth_making(stop.kind):
@@ -186,7 +187,7 @@ class Parser:
 
     def _run(
         self,
-        job: Session | PictureSession,
+        job: Exchange,
         child: ChildProcess,
         request: dict[str, Any],
         journal: bytes = b"",
@@ -217,27 +218,14 @@ class Parser:
         if self._child is not None and self._ceiling and self._ceiling != ceiling:
             self.close()
         if self._child is None:
-            try:
-                self._child = ChildProcess(self._format.module, ceiling, self._format.environment())
-            except CannotStart:
-                raise Stopped("parser", "the parser process does not start") from None
+            self._child = ChildProcess(self._format.module, ceiling, self._format.environment())
             self._ceiling, self._cpu_seconds = ceiling, 0.0
         return self._child
 
     def _order(self, path: Path, options: ParseOptions) -> Order:
-        budget = Budget(
-            options.memory_mb,
-            options.cpu_seconds,
-            options.wall_seconds,
-            options.output_mb,
-            options.allow_partial,
-        )
-        return Order(
-            os.fsencode(path.absolute()),
-            budget,
-            self._format.request(path, options),
-            self._format.extra(options),
-        )
+        budget = Budget(**{each.name: getattr(options, each.name) for each in fields(Budget)})
+        request, extra = self._format.request(path, options), self._format.extra(options)
+        return Order(os.fsencode(path.absolute()), budget, request, extra)
 
     def _discard(self) -> None:
         if self._child is not None:

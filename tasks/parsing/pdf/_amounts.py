@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
-from prefect_ollama.tasks.parsing.pdf._stext import edges
+from prefect_ollama.tasks.parsing.pdf._glyphs import edges
 from prefect_ollama.tasks.parsing.pdf._table_columns import Word
 
 # Letters before the sign tell dollars apart: US$, C$, HK$.
 _CURRENCY: Final = r"(?:[A-Z]{1,3})?[$€£¥₹₩₽₺₪฿]"
+_SIGN: Final = re.compile("[$€£¥₹₩₽₺₪฿()%]")
 # A bracket before a number stands for a minus sign.
 _OPENING: Final = re.compile(rf"\(?\s*{_CURRENCY}\s*\(?|\(")
 _CLOSING: Final = re.compile(r"[)%]\s*[)%]?")
@@ -40,12 +42,15 @@ _LOOSE: Final = re.compile(r"(?<=\d)\s+(?=\))")
 _LAST_SIGN: Final = re.compile(rf"^(?P<first>.*[\d)%{_DASH[1:-1]}])\s+(?P<sign>{_CURRENCY})$")
 
 
+# The cells of a table are asked for several times, and many of them have the same text.
+@lru_cache(maxsize=4096)
 def is_amount(text: str) -> bool:
     """Whether a cell holds a number that is counted or measured, or the dash that stands for none."""
     text = text.strip()
     return bool(text) and not is_year(text) and _AMOUNT.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=4096)
 def is_year(text: str) -> bool:
     """Whether a cell holds a year."""
     return _YEAR.fullmatch(text.strip()) is not None
@@ -53,7 +58,10 @@ def is_year(text: str) -> bool:
 
 def with_signs(row: Sequence[Word]) -> list[Word]:
     """Give the signs of a row to the numbers that they belong to."""
-    if not any("$" in word.text or _CLOSING.match(word.text) or _OPENING.match(word.text) for word in row):
+    # Most rows have none of these characters, so the words are not looked at one by one.
+    if not _SIGN.search(" ".join([word.text for word in row])) or not any(
+        "$" in word.text or _CLOSING.match(word.text) or _OPENING.match(word.text) for word in row
+    ):
         return list(row)
     found: list[Word] = []
     row = [replace(word, text=_LOOSE.sub("", word.text)) if " )" in word.text else word for word in row]

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from prefect_ollama.tasks.parsing.pdf._copy_signs import SHADOW, Place, suspicious_lines
 from prefect_ollama.tasks.parsing.pdf._glyphs import Glyph, glyphs
 from prefect_ollama.tasks.parsing.pdf._lines import RIGHT_TO_LEFT
+from prefect_ollama.tasks.parsing.pdf._runs import runs
 from prefect_ollama.tasks.parsing.pdf._stext import BOLD, Line, TextBlock, block_of
 
 # Lengths are in sizes of the type. A letter is at most this part of its width away from its copy, and a little more
@@ -151,14 +152,10 @@ def _cell(glyph: Glyph) -> tuple[str, int, int]:
 
 def _words(line: list[Glyph]) -> Iterator[list[Glyph]]:
     """Divide a line at spaces and gaps, and where it goes back over itself; each space is by itself."""
-    word: list[Glyph] = []
-    for glyph in line:
-        if word and (glyph.text.isspace() or word[-1].text.isspace() or not _follows(word[-1], glyph)):
-            yield word
-            word = []
-        word.append(glyph)
-    if word:
-        yield word
+    return runs(
+        line,
+        lambda before, glyph: glyph.text.isspace() or before.text.isspace() or not _follows(before, glyph),
+    )
 
 
 def _each_once(line: list[Glyph]) -> list[Glyph]:

@@ -74,15 +74,16 @@ def _overlapping(blocks: list[TextBlock]) -> set[Place]:
     )
     for each in lines:
         y0, x0, x1, y1, size, place = each
+        least = _LENGTH * size
         active = [other for other in active if other[3] > y0]
         for top, left, right, foot, _, other in active:
-            wide, high = min(x1, right) - max(x0, left), min(y1, foot) - max(y0, top)
-            if (
-                wide > _LENGTH * size
-                and high > _LENGTH * size
-                and (
-                    high > _OVERLAP * min(y1 - y0, foot - top) or wide > _OVERLAP * min(x1 - x0, right - left)
-                )
+            # Without `min` and `max` for most lines: pages of tables have hundreds that share a height.
+            wide = (x1 if x1 < right else right) - (x0 if x0 > left else left)
+            if wide <= least:
+                continue
+            high = min(y1, foot) - max(y0, top)
+            if high > least and (
+                high > _OVERLAP * min(y1 - y0, foot - top) or wide > _OVERLAP * min(x1 - x0, right - left)
             ):
                 found |= {place, other}
         active.append(each)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import hypot
+from struct import Struct
 from typing import Final, NamedTuple
 
 from prefect_ollama.tasks.parsing.pdf._stext import GLYPH, MEMORY, Line
 
 _SYNTHETIC: Final = 4  # FZ_STEXT_SYNTHETIC
+# Left edge, right edge, next character, at the same places as in `GLYPH`: tables need no more of their characters.
+_EDGES: Final = Struct("@20xf4xf32xP")
 
 
 class Glyph(NamedTuple):
@@ -15,13 +19,10 @@ class Glyph(NamedTuple):
 
     Attributes:
         text: The character.
-        x: Its origin.
-        y: Its origin, on the baseline.
-        x0: Left edge.
-        x1: Right edge.
+        x, y: Its origin, on the baseline.
+        x0, x1: Left and right edge.
         width: How far it moves on the place where the next one is drawn.
-        right: Horizontal part of the direction of its line, 1 for upright text from left to right.
-        down: Vertical part of it.
+        right, down: Direction of its line; 1 and 0 for upright text from left to right.
         size: Size of its type.
         at: Address of it, 0 where unknown.
         written: Whether the file holds it; MuPDF puts spaces where it sees gaps.
@@ -54,5 +55,18 @@ def glyphs(line: Line, text: str) -> list[Glyph]:
     if len(found) == len(text):
         return [glyph._replace(text=character) for glyph, character in zip(found, text, strict=True)]
     step, size = (line[2] - line[0]) / max(1, len(text)), max(line[5], 0.01)
-    places = ((character, line[0] + i * step) for i, character in enumerate(text))
-    return [Glyph(character, x, line[4], x, x + step, step, 1.0, 0.0, size, 0) for character, x in places]
+    places = [line[0] + i * step for i in range(len(text) + 1)]
+    return [
+        Glyph(character, x0, line[4], x0, x1, step, 1.0, 0.0, size, 0)
+        for character, (x0, x1) in zip(text, pairwise(places), strict=True)
+    ]
+
+
+def edges(line: Line, text: str) -> list[tuple[float, float]]:
+    """Return the left and right edge of every character of a line, in points; guessed as by `glyphs`."""
+    at = line[8]
+    found = []
+    while at:
+        x0, x1, at = _EDGES.unpack_from(MEMORY, at)
+        found.append((x0, x1))
+    return found if len(found) == len(text) else [(glyph.x0, glyph.x1) for glyph in glyphs(line, text)]

@@ -17,7 +17,7 @@ _LONGEST: Final = 200
 # The number of a section ("2.1"), from whose parts the level follows.
 _NUMBER: Final = re.compile(r"(?:§\s*)?(\d{1,3}(?:\.\d{1,3}){0,5})\.?\s+(?=\S)")
 # A heading has at least two letters; numbers and signs alone are labels of pictures or pages.
-_LETTERS: Final = re.compile(r"[^\W\d_]")
+_TWO_LETTERS: Final = re.compile(r"[^\W\d_].*?[^\W\d_]", re.DOTALL)
 # The outline may leave out the number of a chapter, or have one that the page does not show.
 _PREFIX: Final = re.compile(r"(?:chapter|kapitel|chapitre|part|teil|appendix|anhang|section)?[\divxlc]*")
 # Type that is this many times larger than the text is that of a heading.
@@ -43,7 +43,8 @@ _SENTENCE_WORDS: Final = 6
 _SENTENCE_LOWER: Final = 0.45
 _SENTENCE_END: Final = re.compile(r"[.;,][\"'”’)\]]*\s*$")
 # Remarks below tables and pictures, and addresses, which are no headings although they may be bold.
-_REMARK: Final = re.compile(r"(?:notes?|sources?)\s*:|\S*@\S+\.\w|.*\s\S+@\S+\.\w", re.IGNORECASE | re.DOTALL)
+_REMARK: Final = re.compile(r"(?:notes?|sources?)\s*:", re.IGNORECASE)
+_ADDRESS: Final = re.compile(r"\S*@\S+\.\w|.*\s\S+@\S+\.\w", re.DOTALL)
 # A period or date alone, as above a table.
 _DATED: Final = re.compile(r"\b(?:ended|ending|as of|as at|\d{1,2},? (?:19|20)\d\d)\b|\d{4}$", re.IGNORECASE)
 
@@ -127,11 +128,13 @@ def _candidates(pages: list[RawPage], body_size: int) -> Iterator[_Candidate]:
             text = piece.text
             if len(text) > _LONGEST or piece.lines > 3 or piece.rows or piece.table or LEADERS.search(text):
                 continue
-            if len(_LETTERS.findall(text)) < 2:
+            if not _TWO_LETTERS.search(text):
                 continue
             if size <= larger and (piece.lines > 2 or not _may_head(text)):
                 continue
             if is_unit(text) or text[:1] in BULLETS or _REMARK.match(text) or _is_sentence(text):
+                continue
+            if "@" in text and _ADDRESS.match(text):
                 continue
             number = _NUMBER.match(text)
             depth = number[1].count(".") + 1 if number else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -28,10 +29,7 @@ class Row(NamedTuple):
     """Where cells stand side by side on one line.
 
     Attributes:
-        x0: Left edge, in points as all of these.
-        y0: Top edge.
-        x1: Right edge.
-        y1: Bottom edge.
+        x0, y0, x1, y1: Left, top, right and bottom edge, in points as all of these.
         size: Size of the type.
         second: Left edge of the second cell.
         cells: How many there are.
@@ -50,10 +48,7 @@ class Comment(NamedTuple):
     """What a reader has put on a page, or the value of a field, with its label.
 
     Attributes:
-        x0: Left edge, in points as all of these.
-        y0: Top edge.
-        x1: Right edge.
-        y1: Bottom edge.
+        x0, y0, x1, y1: Left, top, right and bottom edge, in points.
         text: What it says.
     """
 
@@ -69,10 +64,7 @@ class Piece:
     """Lines that belong together. Coordinates and size in tenths of a point.
 
     Attributes:
-        x0: Left edge.
-        y0: Top edge.
-        x1: Right edge.
-        y1: Bottom edge.
+        x0, y0, x1, y1: Left, top, right and bottom edge.
         size: Size of the type.
         bold: Whether it is set in bold type.
         text: The lines, with a line break between them.
@@ -100,10 +92,7 @@ class Table:
     """A table on one page; coordinates and size of its type in tenths of a point.
 
     Attributes:
-        x0: Left edge.
-        y0: Top edge.
-        x1: Right edge.
-        y1: Bottom edge.
+        x0, y0, x1, y1: Left, top, right and bottom edge.
         size: Size of the type.
         rows: Cells, with their line breaks.
         columns: Left edges of the columns.
@@ -130,8 +119,7 @@ class RawPage:
 
     Attributes:
         number: Counted from 0.
-        width: In points.
-        height: In points.
+        width, height: In points.
         pieces: In the order of the file, until `order.arrange` has put them right.
         vertical: Whether lines run from top to bottom.
         ocr: Whether it was read from a picture.
@@ -169,6 +157,12 @@ class RawPage:
 def letters_and_digits(text: str) -> str:
     """Return a text without spaces, signs and case, to compare it with another one."""
     return _NOT_WORDS.sub("", text).casefold()
+
+
+def around(pieces: Iterable[Piece]) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom edge of the rectangle around pieces."""
+    x0, y0, x1, y1 = zip(*((piece.x0, piece.y0, piece.x1, piece.y1) for piece in pieces), strict=True)
+    return min(x0), min(y0), max(x1), max(y1)
 
 
 def table_piece(table: Table) -> Piece:

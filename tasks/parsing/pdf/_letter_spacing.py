@@ -13,6 +13,7 @@ from typing import Final
 
 from prefect_ollama.tasks.parsing.pdf._glyphs import Glyph, glyphs
 from prefect_ollama.tasks.parsing.pdf._lines import RIGHT_TO_LEFT
+from prefect_ollama.tasks.parsing.pdf._runs import runs
 from prefect_ollama.tasks.parsing.pdf._stext import LEVEL, Line, TextBlock, block_of
 from prefect_ollama.tasks.parsing.pdf._word_ends import Letter, word_ends
 
@@ -51,10 +52,10 @@ def _has_singles(texts: list[str]) -> bool:
 def _words_of(block: TextBlock) -> TextBlock:
     lines: list[Line] = []
     texts: list[str] = []
-    rows = list(_rows(block))
-    grid = sum(_has_singles(block.texts[start:end]) for start, end in rows) > 1
-    for start, end in rows:
-        row_lines, row_texts = block.lines[start:end], block.texts[start:end]
+    rows = list(runs(zip(block.lines, block.texts, strict=True), _are_parted))
+    grid = sum(_has_singles([text for _, text in row]) for row in rows) > 1
+    for row in rows:
+        row_lines, row_texts = [line for line, _ in row], [text for _, text in row]
         if not RIGHT_TO_LEFT.search("".join(row_texts)):
             row_lines, row_texts = _joined(row_lines, row_texts, grid)
         lines += row_lines
@@ -62,16 +63,9 @@ def _words_of(block: TextBlock) -> TextBlock:
     return block_of(lines, texts) if texts != block.texts else block
 
 
-def _rows(block: TextBlock) -> Iterator[tuple[int, int]]:
-    """Lines that follow each other on one baseline, as first and last but one."""
-    start = 0
-    for i in range(1, len(block.lines) + 1):
-        if i < len(block.lines):
-            before, line = block.lines[i - 1], block.lines[i]
-            if abs(line[4] - before[4]) <= LEVEL and line[0] >= before[2]:
-                continue
-        yield start, i
-        start = i
+def _are_parted(before: tuple[Line, str], after: tuple[Line, str]) -> bool:
+    """Whether two lines that follow each other do not stand on one baseline."""
+    return abs(after[0][4] - before[0][4]) > LEVEL or after[0][0] < before[0][2]
 
 
 def _joined(lines: list[Line], texts: list[str], grid: bool) -> tuple[list[Line], list[str]]:
@@ -86,15 +80,12 @@ def _joined(lines: list[Line], texts: list[str], grid: bool) -> tuple[list[Line]
     if any(not letter.glyph.at for letter in letters):
         return lines, texts
     gaps = [_gap(before.glyph, after.glyph) for before, after in pairwise(letters)]
-    words: dict[
-        int, bool
-    ] = {}  # By the number of a gap in a word that is set apart: whether a word ends at it.
+    # By the number of a gap in a word that is set apart: whether a word ends at it.
+    words: dict[int, bool] = {}
     for start, end in _runs(letters, gaps):
-        if (
-            ends := word_ends(
-                letters[start:end], gaps[start : end - 1], _around(letters, gaps, start, end), grid
-            )
-        ) is not None:
+        around = _around(letters, gaps, start, end)
+        ends = word_ends(letters[start:end], gaps[start : end - 1], around, grid)
+        if ends is not None:
             words |= {start + i: i in ends for i in range(end - start - 1)}
     if not words:
         return lines, texts

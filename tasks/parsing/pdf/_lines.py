@@ -8,6 +8,7 @@ from operator import sub
 from typing import Any, Final
 
 from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Row
+from prefect_ollama.tasks.parsing.pdf._runs import runs
 from prefect_ollama.tasks.parsing.pdf._stext import LEVEL, Line, TextBlock
 
 # Type is no larger than this part of the height of its line only where a small raised sign begins it.
@@ -93,15 +94,11 @@ class Lines:
 
     def rows(self) -> Iterator[Row]:
         """Say where cells stand side by side, unless they are lines of prose in two columns."""
-        run: list[int] = []
-        for i in [*self.cells, len(self.text) + 1]:
-            if run and i != run[-1] + 1:
-                if not self.are_columns(run[0], run[-1] + 1):
-                    yield from (
-                        self._row(k) for k in run if self.size[k] > 0 and not LEADERS.search(self.text[k])
-                    )
-                run = []
-            run.append(i)
+        for run in runs(self.cells, lambda before, i: i != before + 1):
+            if not self.are_columns(run[0], run[-1] + 1):
+                yield from (
+                    self._row(k) for k in run if self.size[k] > 0 and not LEADERS.search(self.text[k])
+                )
 
     def _row(self, i: int) -> Row:
         cells = self.cells[i]

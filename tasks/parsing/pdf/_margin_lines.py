@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Piece, RawPage
 from prefect_ollama.tasks.parsing.pdf._page_number import PageNumber, page_number
+from prefect_ollama.tasks.parsing.pdf._runs import runs
+
+_y1 = attrgetter("y1")
 
 # On so many pages a line must stand to be one that repeats.
 MIN_PAGES: Final = 3
@@ -71,8 +75,7 @@ def margin_lines(page: RawPage) -> Iterator[MarginLine]:
 
 def _number_after_text(pieces: list[Piece], low: list[Piece]) -> list[Piece]:
     """The number that ends a page which has text down to its middle only: pages printed from HTML have it there."""
-    shown = [piece for piece in pieces if piece.table or piece.text.strip()]
-    last = max(shown, key=lambda piece: piece.y1, default=None)
+    last = max((piece for piece in pieces if piece.table or piece.text.strip()), key=_y1, default=None)
     if last is None or last.table or last.lines > 1 or len(last.text) > _LONGEST_NUMBER:
         return []
     if any(piece is last for piece in low) or page_number(" ".join(last.text.split())) is None:
@@ -82,16 +85,9 @@ def _number_after_text(pieces: list[Piece], low: list[Piece]) -> list[Piece]:
 
 def at_one_height(found: list[MarginLine]) -> Iterator[list[MarginLine]]:
     """Divide by height on the page, each part in the order of pages."""
-    if not found:
-        return
     found = sorted(found, key=lambda line: line.height)
-    group = [found[0]]
-    for line in found[1:]:
-        if line.height - group[-1].height > SAME_HEIGHT:
-            yield sorted(group, key=lambda line: line.page.number)
-            group = []
-        group.append(line)
-    yield sorted(group, key=lambda line: line.page.number)
+    for group in runs(found, lambda above, line: line.height - above.height > SAME_HEIGHT):
+        yield sorted(group, key=lambda line: line.page.number)
 
 
 def is_dense(pages: set[int]) -> bool:

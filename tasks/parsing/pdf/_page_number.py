@@ -35,6 +35,7 @@ _MAX_CHARACTERS: Final = 200
 _MAX_ROMAN: Final = 20
 # A quick test: most lines at the edge of a page have no digit, and are not searched further.
 _DIGIT: Final = re.compile(r"\d")
+_PRINTED: Final = re.compile(r"\d{1,5}|\b[ivxlc]{1,8}\b", re.IGNORECASE)
 # No page has a number of 500 or more in Roman digits.
 _ROMAN: Final = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
 
@@ -76,8 +77,7 @@ def page_number(text: str, rows: list[list[Cell]] | None = None) -> PageNumber |
 
 def printed_number(text: str, value: int) -> str:
     """Return a page number as a line has it, in digits or Roman ones."""
-    found = re.findall(r"\d{1,5}|\b[ivxlc]{1,8}\b", text, re.IGNORECASE)
-    return next((each for each in found if _value(each) == value), "")
+    return next((each for each in _PRINTED.findall(text) if _value(each) == value), "")
 
 
 def _beside(text: str, rows: list[list[Cell]] | None) -> PageNumber | None:

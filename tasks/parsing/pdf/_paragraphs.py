@@ -26,8 +26,7 @@ def read_page(
 
     Args:
         number: Counted from 0.
-        width: In points.
-        height: In points.
+        width, height: In points.
         blocks: In the order of the file.
         known: What `lines_of` gave for blocks that may be among these.
         ocr: Whether they were read from a picture.
@@ -49,18 +48,7 @@ def read_page(
                 pieces += _divided(known.get(id(block)) or Lines(lines, texts))
                 continue
             text = "\n".join(texts)
-        pieces.append(
-            Piece(
-                int(SCALE * x0),
-                int(SCALE * y0),
-                int(SCALE * x1),
-                int(SCALE * y1),
-                max(1, int(SCALE * size)),
-                bold > 0,
-                text,
-                len(lines),
-            )
-        )
+        pieces.append(_scaled(x0, y0, x1, y1, size, bold, text, len(lines)))
     return page
 
 
@@ -93,16 +81,9 @@ def _divided(lines: Lines) -> Iterator[Piece]:
 
 def _column(lines: Lines, start: int, end: int, place: int) -> Piece:
     x0, x1, texts = zip(*(lines.cells[i][place] for i in range(start, end)), strict=True)
-    return Piece(
-        int(SCALE * min(x0)),
-        int(SCALE * min(lines.y0[start:end])),
-        int(SCALE * max(x1)),
-        int(SCALE * max(lines.y1[start:end])),
-        max(1, int(SCALE * lines.size[start])),
-        lines.bold[start] > 0,
-        "\n".join(texts),
-        end - start,
-    )
+    y0, y1 = min(lines.y0[start:end]), max(lines.y1[start:end])
+    size, bold = lines.size[start], lines.bold[start]
+    return _scaled(min(x0), y0, max(x1), y1, size, bold, "\n".join(texts), end - start)
 
 
 def _piece(lines: Lines, start: int, end: int) -> Piece:
@@ -112,19 +93,31 @@ def _piece(lines: Lines, start: int, end: int) -> Piece:
             [Cell(int(SCALE * x0), int(SCALE * x1), text) for x0, x1, text in lines.cells[i]]
             for i in range(start, end)
         ]
-    if end - start == 1:
-        x0, y0, x1, y1 = lines.x0[start], lines.y0[start], lines.x1[start], lines.y1[start]
-    else:
-        x0, y0 = min(lines.x0[start:end]), min(lines.y0[start:end])
-        x1, y1 = max(lines.x1[start:end]), max(lines.y1[start:end])
+    x0, y0 = min(lines.x0[start:end]), min(lines.y0[start:end])
+    x1, y1 = max(lines.x1[start:end]), max(lines.y1[start:end])
+    text = "\n".join(lines.text[start:end])
+    return _scaled(x0, y0, x1, y1, lines.size[start], lines.bold[start], text, end - start, rows)
+
+
+def _scaled(
+    x0: float,
+    y0: float,
+    x1: float,
+    y1: float,
+    size: float,
+    bold: int,
+    text: str,
+    lines: int,
+    rows: list[list[Cell]] | None = None,
+) -> Piece:
     return Piece(
         int(SCALE * x0),
         int(SCALE * y0),
         int(SCALE * x1),
         int(SCALE * y1),
-        max(1, int(SCALE * lines.size[start])),
-        lines.bold[start] > 0,
-        "\n".join(lines.text[start:end]),
-        end - start,
+        max(1, int(SCALE * size)),
+        bold > 0,
+        text,
+        lines,
         rows,
     )

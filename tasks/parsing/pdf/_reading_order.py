@@ -11,7 +11,7 @@ from itertools import pairwise
 from operator import attrgetter, le
 from typing import Final
 
-from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Cell, Piece, RawPage
+from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Cell, Piece, RawPage, around
 
 _y0, _y1, _x0, _lines = attrgetter("y0"), attrgetter("y1"), attrgetter("x0"), attrgetter("lines")
 # Smallest width of a column, as a part of the width of the page's content.
@@ -81,18 +81,9 @@ def _near(starts: Counter[int], start: int) -> int:
 
 
 def _joined(row: list[Piece]) -> Piece:
-    first = row[0]
-    return Piece(
-        first.x0,
-        min(map(_y0, row)),
-        row[-1].x1,
-        max(map(_y1, row)),
-        first.size,
-        first.bold,
-        " ".join(piece.text for piece in row),
-        1,
-        [[cell for piece in row for cell in _cells(piece)]],
-    )
+    first, text = row[0], " ".join(piece.text for piece in row)
+    cells = [cell for piece in row for cell in _cells(piece)]
+    return Piece(*around(row), first.size, first.bold, text, 1, [cells])
 
 
 def _cells(piece: Piece) -> list[Cell]:

@@ -27,6 +27,7 @@ from prefect_ollama.tasks.parsing.pdf._margin_lines import (
 )
 from prefect_ollama.tasks.parsing.pdf._page_number import printed_number
 from prefect_ollama.tasks.parsing.pdf._page_numbers import find_page_numbers
+from prefect_ollama.tasks.parsing.pdf._runs import runs
 
 # A line is common if it is on this part of the pages with a repeated line at its height. It does not distinguish
 # them.
@@ -45,6 +46,10 @@ class _Group:
 
     lines: list[MarginLine]
     pages: set[int]
+
+    @property
+    def height(self) -> int:
+        return self.lines[0].height
 
 
 def drop_running_heads(
@@ -154,12 +159,8 @@ def _repeated(lines: list[MarginLine], count: int) -> Iterator[tuple[_Group, boo
             if (len(group.pages) >= MIN_PAGES and is_dense(group.pages)) or _on_like_pages(group, count):
                 by_rule[rule].append(group)
     for groups in by_rule.values():
-        groups.sort(key=lambda group: group.lines[0].height)
-        start = 0
-        for i in range(1, len(groups) + 1):
-            if i < len(groups) and groups[i].lines[0].height - groups[i - 1].lines[0].height <= SAME_HEIGHT:
-                continue
-            beside, start = groups[start:i], i
+        groups.sort(key=lambda group: group.height)
+        for beside in runs(groups, lambda above, group: group.height - above.height > SAME_HEIGHT):
             pages = set().union(*(group.pages for group in beside))
             for group in beside:
                 enough = len(group.pages) >= _MIN_SHARE * count

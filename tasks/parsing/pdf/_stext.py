@@ -26,8 +26,6 @@ _LINE: Final = Struct("@B11x4fP16xP")
 _CHAR: Final = Struct("@6xH8xf32xf")
 # The code of a character and the pointer to the next, for the comparison with the binding.
 _LINK: Final = Struct("@i60xP")
-# Left edge, right edge, next character.
-_EDGES: Final = Struct("@20xf4xf32xP")
 # Flags, origin, left and right upper corner, size, next character.
 GLYPH: Final = Struct("@6xH4x6f16xf8xP")
 _TEXT: Final = 0  # FZ_STEXT_BLOCK_TEXT
@@ -56,10 +54,7 @@ class TextBlock(NamedTuple):
     """Lines that MuPDF takes for one block.
 
     Attributes:
-        x0: Left edge, in points as all of these.
-        y0: Top edge.
-        x1: Right edge.
-        y1: Bottom edge.
+        x0, y0, x1, y1: Left, top, right and bottom edge, in points.
         lines: One or more.
         texts: The text of each line.
         even: Whether the lines are of one type, each below the one before, and none but the first is set in.
@@ -126,24 +121,6 @@ def _blocks(at: int, texts: list[str]) -> list[TextBlock] | None:
         found.append(TextBlock(x0, y0, x1, y1, lines, texts[start:end], even))
         start = end + 1
     return found if start == len(texts) - 1 else None
-
-
-def edges(line: Line, text: str) -> list[tuple[float, float]]:
-    """Left and right edge of every character of a line, as long as its page is there; guessed where unknown.
-
-    Args:
-        line: The line.
-        text: Its text.
-    """
-    at = line[8]
-    found = []
-    while at:
-        x0, x1, at = _EDGES.unpack_from(MEMORY, at)
-        found.append((x0, x1))
-    if len(found) != len(text):
-        width = (line[2] - line[0]) / max(1, len(text))
-        found = [(line[0] + i * width, line[0] + (i + 1) * width) for i in range(len(text))]
-    return found
 
 
 def block_of(lines: list[Line], texts: list[str]) -> TextBlock:

@@ -7,7 +7,8 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from prefect_ollama.tasks.parsing.pdf._stext import Line, edges
+from prefect_ollama.tasks.parsing.pdf._glyphs import edges
+from prefect_ollama.tasks.parsing.pdf._stext import Line
 
 # With so many rows, one of them may reach over a gap between columns.
 _SOME_ROWS: Final = 3
@@ -20,10 +21,7 @@ class Word:
     """A line or a part of one.
 
     Attributes:
-        x0: Left edge, in points as all of these.
-        x1: Right edge.
-        y0: Top edge.
-        y1: Bottom edge.
+        x0, x1, y0, y1: Left, right, top and bottom edge, in points as all of these.
         baseline: Height of its baseline.
         size: Size of its type.
         text: Its text.

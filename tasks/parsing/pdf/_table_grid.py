@@ -16,6 +16,7 @@ from typing import Final
 
 from prefect_ollama.tasks.parsing.pdf._amounts import is_amount, is_year, with_signs
 from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Table
+from prefect_ollama.tasks.parsing.pdf._runs import runs
 from prefect_ollama.tasks.parsing.pdf._table_columns import Columns, Word, columns_of, placed
 from prefect_ollama.tasks.parsing.pdf._table_header import header_above
 
@@ -26,7 +27,7 @@ _LONGEST_CELL: Final = 600
 # Two columns whose lines have more characters than this on average are columns of text.
 _LONG_LINES: Final = 45
 # A table has no more columns. Text with more gaps side by side is spaced out in another way.
-_MOST_COLUMNS: Final = 30
+MOST_COLUMNS: Final = 30
 # Lengths from here on are in sizes of the type.
 # Baselines of lines that are one below the other, and not beside each other, differ by at least this.
 _BELOW: Final = 0.9
@@ -38,6 +39,7 @@ _WIDER: Final = 1.12
 _EDGE: Final = 0.1
 # The bullet or number of a list's point, which is no cell of a table.
 _ITEM: Final = re.compile(r"[•◦‣▪▫■□●○–—\-*·➢➤✓∙⁃]|\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,4})[.)]")
+_edges = attrgetter("x0", "x1")
 
 
 def tables_in(words: list[Word], height: float) -> Iterator[tuple[Table, set[tuple[int, int]]]]:
@@ -53,7 +55,7 @@ def tables_in(words: list[Word], height: float) -> Iterator[tuple[Table, set[tup
             if sum(len(row) > 1 for row in rows) < 2:
                 continue
             columns = columns_of(rows)
-            if 2 <= len(columns) <= _MOST_COLUMNS and (
+            if 2 <= len(columns) <= MOST_COLUMNS and (
                 table := _table(_trimmed(placed(rows, columns)), columns, every)
             ):
                 yield table
@@ -68,7 +70,7 @@ def _rows(words: list[Word]) -> list[list[Word]]:
             rows[-1].append(word)
         else:
             rows.append([word])
-    return [with_signs(sorted(row, key=attrgetter("x0", "x1"))) for row in rows]
+    return [with_signs(sorted(row, key=_edges)) for row in rows]
 
 
 def _parts(rows: list[list[Word]], height: float) -> Iterator[list[list[Word]]]:
@@ -78,14 +80,12 @@ def _parts(rows: list[list[Word]], height: float) -> Iterator[list[list[Word]]]:
         return
     middle = median(steps)
     most = max(2.6 * rows[0][0].size, 2.2 * middle)
-    part = [rows[0]]
-    for above, below, step in zip(rows, rows[1:], steps, strict=False):
+
+    def are_parted(above: list[Word], below: list[Word]) -> bool:
         at_edge = above[0].y1 < _EDGE * height or below[0].y0 > (1 - _EDGE) * height
-        if step > (1.25 * middle if at_edge else most):
-            yield part
-            part = []
-        part.append(below)
-    yield part
+        return below[0].baseline - above[0].baseline > (1.25 * middle if at_edge else most)
+
+    yield from runs(rows, are_parted)
 
 
 def _between_crossing(rows: list[list[Word]]) -> Iterator[list[list[Word]]]:

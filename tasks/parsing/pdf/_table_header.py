@@ -9,7 +9,7 @@ from statistics import median
 from typing import Final
 
 from prefect_ollama.tasks.parsing.pdf._amounts import is_amount, is_year
-from prefect_ollama.tasks.parsing.pdf._stext import edges
+from prefect_ollama.tasks.parsing.pdf._glyphs import edges
 from prefect_ollama.tasks.parsing.pdf._table_columns import Columns, Word, columns_under
 
 # So many lines above a table may be its header.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from prefect_ollama.tasks.parsing.pdf._layout import Piece, RawPage, Table, table_piece
@@ -76,20 +77,11 @@ def _together(first: Table | None, between: list[Piece], second: Table) -> Table
         for column, cell in zip(columns, row, strict=True):
             cells[column] = cell
         rows.append(cells)
-    return Table(
-        min(first.x0, second.x0),
-        first.y0,
-        max(first.x1, second.x1),
-        second.y1,
-        first.size,
-        rows,
-        first.columns,
-        [
-            max(first.ends[i], *(second.ends[k] for k, at in enumerate(columns) if at == i), 0)
-            for i in range(width)
-        ],
-        first.bold,
-    )
+    ends = list(first.ends)
+    for column, end in zip(columns, second.ends, strict=True):
+        ends[column] = max(ends[column], end)
+    x0, x1 = min(first.x0, second.x0), max(first.x1, second.x1)
+    return replace(first, x0=x0, x1=x1, y1=second.y1, rows=rows, ends=ends)
 
 
 def _columns(first: Table, second: Table, slack: float) -> list[int] | None:

@@ -20,15 +20,14 @@ from prefect_ollama.tasks.parsing.pdf._layout import (
     RawPage,
     Row,
     Table,
+    around,
     table_piece,
 )
 from prefect_ollama.tasks.parsing.pdf._stext import TextBlock, block_of
 from prefect_ollama.tasks.parsing.pdf._table_columns import Word
-from prefect_ollama.tasks.parsing.pdf._table_grid import tables_in
+from prefect_ollama.tasks.parsing.pdf._table_grid import MOST_COLUMNS, tables_in
 from prefect_ollama.tasks.parsing.pdf._table_header import header_rows
 
-# As in `_table_grid`.
-_MOST_COLUMNS: Final = 30
 # Characters that show nothing: white space, invisible characters, and those of a font without a character map.
 _NOTHING: Final = re.compile(r"[\s\x00-\x1f\x7f-\xa0\u200b-\u200f\ufeff\ufffd\ue000-\uf8ff]*")
 # Rows of a table that are analysed at most. No page has as many, but a hostile one could.
@@ -158,7 +157,7 @@ def _make(page: RawPage, run: list[Piece]) -> None:
     if len(rows) < 3 or not any(character.isalnum() for piece in run for character in piece.text):
         return
     columns = _columns(rows)
-    if not 2 <= len(columns) <= _MOST_COLUMNS:
+    if not 2 <= len(columns) <= MOST_COLUMNS:
         return
     texts = [["" for _ in columns] for _ in rows]
     for row, cells in zip(rows, texts, strict=True):
@@ -171,7 +170,7 @@ def _make(page: RawPage, run: list[Piece]) -> None:
         _replace(
             page,
             run,
-            Table(*_around(run), run[0].size, texts, [x0 for x0, _ in columns], [x1 for _, x1 in columns]),
+            Table(*around(run), run[0].size, texts, [x0 for x0, _ in columns], [x1 for _, x1 in columns]),
         )
 
 
@@ -190,15 +189,6 @@ def _replace(page: RawPage, pieces: list[Piece], table: Table) -> None:
     at = next(i for i, piece in enumerate(page.pieces) if id(piece) in gone)
     rest = [piece for piece in page.pieces if id(piece) not in gone]
     page.pieces = [*rest[:at], table_piece(table), *rest[at:]]
-
-
-def _around(pieces: list[Piece]) -> tuple[int, int, int, int]:
-    return (
-        min(piece.x0 for piece in pieces),
-        min(piece.y0 for piece in pieces),
-        max(piece.x1 for piece in pieces),
-        max(piece.y1 for piece in pieces),
-    )
 
 
 def join_tables(pages: list[RawPage], body_size: int, dropped: Dropped) -> None:

@@ -56,8 +56,9 @@ _ODD_SIGNS: Final = re.compile(
 )
 # Stands for a line break that no space is put for; as a character it would show nothing.
 _GLUED: Final = "\r"
-# A hyphen, a soft hyphen or U+2010 at the end of a line.
+# A hyphen, a soft hyphen or U+2010 at the end of a line. A pattern that begins with one character is searched faster.
 _HYPHEN: Final = re.compile(r"[-‐\xad] ?\n\s*")
+_ASCII_HYPHEN: Final = re.compile(r"- ?\n\s*")
 # What is written with a hyphen anyway: compounds, abbreviations (ISO-standard), and the names of files, products
 # and addresses, which are other ones without it.
 _KEPT_WORDS: Final = frozenset({"self", "well"})
@@ -73,7 +74,7 @@ def keeps_hyphen(before: str) -> bool:
     Args:
         before: The line up to the hyphen, or its end.
     """
-    word = before[-_WORD:].split()[-1]
+    word = before[-_WORD:].rsplit(None, 1)[-1]
     if word.isalpha():  # As nearly all are.
         return (len(word) > 1 and word.isupper()) or word.lower() in _KEPT_WORDS
     return _KEPT_HYPHEN.search(word) is not None
@@ -92,7 +93,8 @@ def _is_tidy(text: str) -> bool:
         "  " not in text
         and text[:1] != " "
         and text[-1:] != " "
-        and not ("...." in text or ". . ." in text or "____" in text or "····" in text or "……" in text)
+        and not ("...." in text or ". . ." in text or "____" in text)
+        and (text.isascii() or not ("····" in text or "……" in text))
     )
 
 
@@ -123,7 +125,7 @@ class TextCleanup:
             return (text if self._is_clean(text) else self._clean(text)), ()
         ascii = text.isascii()
         if "-\n" in text or "- \n" in text or (not ascii and ("‐" in text or "\xad" in text)):
-            text = _HYPHEN.sub(self._join, text)
+            text = (_ASCII_HYPHEN if ascii else _HYPHEN).sub(self._join, text)
         if not (ascii or self._plain_text):
             text = _WIDE_BREAK.sub(_GLUED, text)
         parts = text.replace("\n", " \n").replace(_GLUED, "\n").split("\n")
@@ -152,7 +154,7 @@ class TextCleanup:
 
     def _join(self, match: re.Match[str]) -> str:
         """Join a word that is divided at the end of a line."""
-        text, start, end = match.string, match.start(), match.end()
+        text, (start, end) = match.string, match.span()
         following = text[end : end + 1]
         if not (following.isalpha() and text[start - 1 : start].isalpha()):
             return match[0]

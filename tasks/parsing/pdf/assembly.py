@@ -6,10 +6,11 @@ was stopped, from its journal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Final
 
-from prefect_ollama.tasks.parsing.document import Metadata, Page, Problem
+from prefect_ollama.tasks.parsing.document import Page, ParsedDocument, Problem
 from prefect_ollama.tasks.parsing.dropped import Dropped
 from prefect_ollama.tasks.parsing.pdf import journal
 from prefect_ollama.tasks.parsing.pdf._layout import Cell, Comment, Piece, RawPage, Table
@@ -23,45 +24,23 @@ _REPAIR: Final = "Open and save the file with a PDF viewer, or get a fresh copy.
 _OCR: Final = "See whether the page shows in a PDF viewer; raise the limits if it does."
 
 
-class AssembledDocument(NamedTuple):
-    """A document as the child makes it.
+class Reading:
+    """Collects the entries of one file's journal.
 
     Attributes:
-        pages: In order.
-        title: First heading of the first page.
-        problems: What was not read, page by page.
-        dropped: What was left out.
-        ocr_seconds: Time that OCR took.
+        count: Pages of the file.
+        seen: Whether all pages were read.
+        pages: The pages that were read, by number.
     """
-
-    pages: Sequence[Page]
-    title: str
-    problems: Sequence[Problem]
-    dropped: Dropped
-    ocr_seconds: float
-
-
-class Reading:
-    """Collects the entries of one file's journal."""
 
     def __init__(self) -> None:
         self.count = 0
         self.seen = False
         self._about: dict[str, Any] = {}
-        self._pages: dict[int, RawPage] = {}
+        self.pages: dict[int, RawPage] = {}
         self._problems: dict[int | None, Problem] = {}
         self._unreadable: dict[int, str] = {}
         self._ocr_seconds = 0.0
-
-    @property
-    def pages(self) -> dict[int, RawPage]:
-        """The pages that were read, by number."""
-        return self._pages
-
-    @property
-    def metadata(self) -> Metadata:
-        """The metadata in the file."""
-        return read_metadata(self._about.get("metadata", {}))
 
     @property
     def first_failure(self) -> str:
@@ -87,7 +66,7 @@ class Reading:
             case journal.OPENED:
                 self._opened(content)
             case journal.PAGE:
-                self._pages[number] = content
+                self.pages[number] = content
             case journal.PAGE_FAILED:
                 reason = f"Page {number + 1} cannot be read ({content['message']})."
                 self._problems[number + 1] = Problem(number + 1, content["kind"], reason, _REPAIR)
@@ -97,8 +76,8 @@ class Reading:
                 self._unreadable[number] = content["why"]
             case journal.OCR:
                 self._ocr_seconds += content.seconds
-                keep_beside(content, self._pages[number], self._unreadable[number])
-                self._pages[number] = content
+                keep_beside(content, self.pages[number], self._unreadable[number])
+                self.pages[number] = content
                 del self._unreadable[number]
             case journal.OCR_FAILED:
                 self._ocr_seconds += content.get("seconds", 0.0)
@@ -108,34 +87,41 @@ class Reading:
         """Give up what had not been read, or not been looked at again, when the child was stopped."""
         if not self.seen:
             for number in range(self.count):
-                if number not in self._pages and number + 1 not in self._problems:
+                if number not in self.pages and number + 1 not in self._problems:
                     self._problems[number + 1] = Problem(number + 1, kind, f"Not read: {reason}.", remedy)
         for number in self.unreadable:
             self._not_read(number, kind, reason, remedy)
             if self.seen and kind != "ocr-limit":
                 reason = "OCR of a page before it ended the parser"
 
-    def make(self, *, running_heads: bool = False) -> AssembledDocument:
-        """Make the document of what has arrived.
+    def make(self, *, running_heads: bool = False) -> ParsedDocument:
+        """Make the document of what has arrived. Without a title of its own, it has the first heading of page 1.
 
         Args:
             running_heads: Whether running heads, feet and page numbers stay.
         """
         dropped = Dropped()
         for number, why in self._unreadable.items():
-            if why == "garbled" and number in self._pages:
-                page = self._pages[number]
+            if why == "garbled" and number in self.pages:
+                page = self.pages[number]
                 before = page.characters
                 page.pieces = [piece for piece in page.pieces if not is_mostly_unknown(piece)]
                 dropped.characters["garbled"] += before - page.characters
         self.stopped("damaged", "it yields no text that can be understood", _REPAIR)
-        title = self.metadata.title
+        metadata = read_metadata(self._about.get("metadata", {}))
         outline = [(level, name, page) for level, name, page in self._about.get("outline", ())]
-        raw = [self._pages[number] for number in sorted(self._pages)]
-        pages = build_pages(raw, outline, title, dropped, running_heads=running_heads)
+        raw = [self.pages[number] for number in sorted(self.pages)]
+        pages = build_pages(raw, outline, metadata.title, dropped, running_heads=running_heads)
         problems = [problem for _, problem in sorted(self._problems.items(), key=_by_page)]
-        problems = [*not_on_pages(self._about.get("beside", {}), raw), *problems]
-        return AssembledDocument(pages, _title(pages), problems, dropped, self._ocr_seconds)
+        return ParsedDocument(
+            pages=pages,
+            page_count=self.count,
+            metadata=metadata if metadata.title else replace(metadata, title=_title(pages)),
+            problems=(*not_on_pages(self._about.get("beside", {}), raw), *problems),
+            dropped=dict(+dropped.characters),
+            dropped_lines=tuple(dropped.listed()),
+            ocr_seconds=self._ocr_seconds,
+        )
 
     def _opened(self, about: dict[str, Any]) -> None:
         self._about, self.count = about, about["pages"]

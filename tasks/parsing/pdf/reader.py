@@ -27,9 +27,6 @@ from prefect_ollama.tasks.parsing.sandbox import Talk
 
 # A file of which so many pages fail before one is read is not worth trying any further.
 _HOPELESS: Final = 100
-# Pages between two reports of progress, and the pages up to which each is reported: a report wakes up the parent.
-_EVERY: Final = 10
-_FEW: Final = 20
 
 
 class Reader:
@@ -110,8 +107,7 @@ class Reader:
         else:
             self.reading.take(journal.PAGE, number, page)
             self._kept_back.append(number)
-        if self.reading.count <= _FEW or number % _EVERY == _EVERY - 1:
-            self._talk.read(number)
+        self._talk.read(number)
         if why:
             self._note(journal.UNREADABLE, number, {"why": why})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from prefect_ollama.tasks.parsing.document import ParsedDocument
@@ -83,14 +82,4 @@ def make_reader(setup: Mapping[str, Any]) -> PdfReader:
 
 def _made(reading: Reading, request: Mapping[str, Any], talk: Talk) -> ParsedDocument:
     talk.make()
-    made = reading.make(running_heads=request["running_heads"] == "keep")
-    metadata = reading.metadata
-    return ParsedDocument(
-        pages=tuple(made.pages),
-        page_count=reading.count,
-        metadata=metadata if metadata.title else replace(metadata, title=made.title),
-        problems=tuple(made.problems),
-        dropped=dict(+made.dropped.characters),
-        dropped_lines=tuple(made.dropped.listed()),
-        ocr_seconds=made.ocr_seconds,
-    )
+    return reading.make(running_heads=request["running_heads"] == "keep")

@@ -5,27 +5,23 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from prefect_ollama.tasks.parsing.sandbox import confinement, protocol
-    from prefect_ollama.tasks.parsing.sandbox.limits import Limits, used_cpu
+    from prefect_ollama.tasks.parsing.sandbox import protocol
     from prefect_ollama.tasks.parsing.sandbox.order import Budget, ExtraTime, Order
     from prefect_ollama.tasks.parsing.sandbox.picture import PictureSession
-    from prefect_ollama.tasks.parsing.sandbox.process import CannotStart, ChildProcess
-    from prefect_ollama.tasks.parsing.sandbox.session import Session
+    from prefect_ollama.tasks.parsing.sandbox.process import ChildProcess
+    from prefect_ollama.tasks.parsing.sandbox.session import Exchange, Session
     from prefect_ollama.tasks.parsing.sandbox.talk import Talk
 
 __all__ = [
     "Budget",
-    "CannotStart",
     "ChildProcess",
+    "Exchange",
     "ExtraTime",
-    "Limits",
     "Order",
     "PictureSession",
     "Session",
     "Talk",
-    "confinement",
     "protocol",
-    "used_cpu",
 ]
 
 if not TYPE_CHECKING:

@@ -29,11 +29,6 @@ def _statm() -> int | None:
 _STATM = _statm()
 
 
-def used_cpu() -> float:
-    """Return the CPU time of this process so far, in seconds."""
-    return time.process_time()
-
-
 def held_mb() -> float:
     """Return the address space of this process in MiB; 0 if the system does not report it."""
     if _STATM is None:
@@ -61,7 +56,7 @@ class Limits:
         if memory_mb is not None and self._at_rest_mb:
             _hard(resource.RLIMIT_AS, int(self._at_rest_mb + memory_mb) * _MB)
         if cpu_seconds is not None:
-            _hard(resource.RLIMIT_CPU, math.ceil(used_cpu() + cpu_seconds))
+            _hard(resource.RLIMIT_CPU, math.ceil(time.process_time() + cpu_seconds))
 
     @property
     def grown_mb(self) -> float:
@@ -80,7 +75,7 @@ class Limits:
         """Limit CPU and wall time from now on, in seconds."""
         if resource is None:
             return
-        _soft(resource.RLIMIT_CPU, math.ceil(used_cpu() + cpu))
+        _soft(resource.RLIMIT_CPU, math.ceil(time.process_time() + cpu))
         # Ten seconds later than the parent's clock, so it only ends a child whose parent was killed.
         signal.setitimer(signal.ITIMER_REAL, wall + 10)
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import weakref
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO, Final
 import orjson
 
 from prefect_ollama.blocks.child_processes import start_tied
+from prefect_ollama.tasks.parsing.errors import Stopped
 from prefect_ollama.tasks.parsing.sandbox import protocol
 
 # Seconds until the child must be ready. Importing a reader takes half a second; the rest is for a busy machine.
@@ -41,10 +43,6 @@ _ENVIRONMENT: Final = (
 )
 
 
-class CannotStart(Exception):
-    """The process ended or did not answer before it was ready."""
-
-
 class ChildProcess:
     """A child that is ready for requests, and is killed when its time is up.
 
@@ -66,14 +64,17 @@ class ChildProcess:
         """Start a child and wait until it is ready.
 
         Raises:
-            CannotStart: It did not become ready.
+            Stopped: It did not become ready.
         """
         # Descriptors are sent over a socket, because a pipe carries only bytes. Windows has no such sockets.
         self._descriptors: socket.socket | None = None
         theirs: socket.socket | None = None
         if hasattr(socket, "send_fds"):
             self._descriptors, theirs = socket.socketpair()
-        given = orjson.dumps({**(ceiling or {}), "descriptors": theirs.fileno() if theirs else None})
+        self._progress = _file_in_memory()
+        passed = {"descriptors": theirs, "progress": self._progress}
+        numbers = {name: each.fileno() for name, each in passed.items() if each is not None}
+        given = orjson.dumps({**(ceiling or {}), **numbers})
         # A subprocess and not `multiprocessing`, whose daemonic processes, such as Dask's workers, may have no
         # children. -P: the child must not import modules from the folder in which the worker runs. A session of its
         # own: Ctrl-C goes to the parent, which closes the pipe.
@@ -93,7 +94,7 @@ class ChildProcess:
             cwd=Path(sys.executable).anchor,
             env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
             | dict(environment or {}),
-            pass_fds=(theirs.fileno(),) if theirs else (),
+            pass_fds=tuple(numbers.values()),
         )
         if theirs:
             theirs.close()
@@ -121,7 +122,7 @@ class ChildProcess:
         self.stop_clock()
         if line is None or line.kind != protocol.READY:
             self.kill()
-            raise CannotStart
+            raise Stopped("parser", "the parser process does not start")
         self.unconfined: tuple[str, ...] = tuple(line.json()["unconfined"])
 
     @property
@@ -135,11 +136,20 @@ class ChildProcess:
         Errors of the pipe are ignored, because `receive` notices that the child has ended.
         """
         with contextlib.suppress(OSError):
+            if self._progress:
+                self._progress.truncate(0)
             if descriptor is not None and self._descriptors is not None:
                 socket.send_fds(self._descriptors, [b"f"], [descriptor])
                 request = {**request, "descriptor": True}
             self._requests.write(orjson.dumps(request) + b"\n" + journal)
             self._requests.flush()
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many pages of the present file were read, and how many it has; 0 if it is not known."""
+        noted = os.pread(self._progress.fileno(), protocol.PROGRESS.size, 0) if self._progress else b""
+        read, pages = protocol.PROGRESS.unpack(noted.ljust(protocol.PROGRESS.size, b"\0"))
+        return read, pages
 
     def receive(self, limit: int) -> protocol.Line | None:
         """Wait for a line, and return it; None if the child has ended.
@@ -177,7 +187,7 @@ class ChildProcess:
         self.stop_clock()
         self._process.kill()
         self._process.wait()
-        for stream in (self._requests, self._answers, self._descriptors):
+        for stream in (self._requests, self._answers, self._descriptors, self._progress):
             if stream is None:
                 continue
             with contextlib.suppress(OSError):
@@ -225,6 +235,13 @@ def _watch(reference: weakref.ref[ChildProcess], busy: threading.Event) -> None:
             return
         del child
         time.sleep(_LOOK_SECONDS)
+
+
+def _file_in_memory() -> BinaryIO | None:
+    """Return a file that is shared with a child; None on Windows, where descriptors are not passed on."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("progress"), "w+b", 0)
+    return None if os.name == "nt" else tempfile.TemporaryFile(buffering=0)
 
 
 def _number(name: str) -> int:

@@ -4,22 +4,20 @@ A line from the child is `kind page body`, where the body is JSON and pages coun
 The parent treats all lines as data, because a hostile file may control the child.
 
 Kinds in capitals belong to the protocol. Kinds in lower case are entries of the **journal**, and each format defines
-its
-own: what was read, page by page if the child may be stopped before the document is complete. When a child dies, another
-one gets the journal, and makes the document that the first child would have made of it.
+its own: what was read, page by page if the child may be stopped before the document is complete. When a child dies,
+another one gets the journal, and makes the document that the first child would have made of it.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
+from struct import Struct
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 READY: Final = b"READY"  # imported and waiting
-COUNTED: Final = b"COUNTED"  # the file has so many pages
-READ: Final = b"READ"  # pages have been read up to this one
 KEPT: Final = b"KEPT"  # the journal suffices for a document
 SEEN: Final = b"SEEN"  # all pages were read; what comes now adds to them
 EXTRA: Final = b"EXTRA"  # begins extra work on a page, which has time of its own
@@ -37,6 +35,9 @@ MAX_MESSAGE_BYTES: Final = 2**26
 
 # The largest pipe that Linux gives an unprivileged process (`fs.pipe-max-size`, pipe(7)): some hundred pages of text.
 PIPE_BYTES: Final = 2**20
+
+# The progress of a child in a file of memory: how many pages were read, and how many the file has.
+PROGRESS: Final = Struct("=QQ")
 
 # Exit status of a child that had no memory left to send an error.
 OUT_OF_MEMORY: Final = 77

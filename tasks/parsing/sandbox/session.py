@@ -1,8 +1,4 @@
-"""The reading of one file by a child process: requests, answers, and the document that they give.
-
-The parent keeps the journal entries of the child. If the child is stopped, another child gets them, and makes the
-document that the first child would have made.
-"""
+"""Requests to a child process, its answers, and the document that they give."""
 
 from __future__ import annotations
 
@@ -17,22 +13,24 @@ from prefect_ollama.tasks.parsing.sandbox.order import Order
 from prefect_ollama.tasks.parsing.sandbox.process import ChildProcess
 
 
-class Session:
-    """The reading of one file: sends requests to a child, and collects its answers."""
+class Exchange:
+    """One request to a child, with what comes of every request: a refusal, and the means that the child used.
+
+    Args:
+        order: The file, with its limits.
+        descriptor: The file, opened for reading; None if the child opens the path.
+
+    Attributes:
+        received: Bytes of the answers so far.
+        child_is_well: Whether the child can read another file.
+        grown_mb: Memory that the child holds beyond what it held at rest, in MiB.
+        cpu_seconds: CPU time that the child used, in seconds.
+    """
 
     def __init__(self, order: Order, descriptor: int | None = None) -> None:
         self._order = order
         self._budget = order.budget
         self._descriptor = descriptor
-        self._journal: list[bytes] = []
-        self._worth_keeping = False
-        self._read = 0
-        self._of = 0
-        self._all_read = False
-        self._making = False
-        self._extra_until: float | None = None
-        self._pages: list[Page] = []
-        self._document: ParsedDocument | None = None
         self.received = 0
         self.child_is_well = False
         self.grown_mb = 0.0
@@ -43,6 +41,75 @@ class Session:
         order = self._order
         # As hex digits, because a path may have bytes that are no UTF-8, which JSON cannot hold.
         return {"path": order.path.hex(), "budget": asdict(order.budget), "request": dict(order.request)}
+
+    def run(self, child: ChildProcess, request: dict[str, Any], journal: bytes = b"") -> None:
+        """Send a request to a child, and read its answers to the end.
+
+        Raises:
+            Stopped: The file is refused, or a limit was reached.
+        """
+        child.files += 1
+        child.allow(self._budget.wall_seconds)
+        self.child_is_well = False
+        child.send(request, journal, None if "journal" in request else self._descriptor)
+        refusal = None
+        try:
+            while (line := self._receive(child)).kind != protocol.DONE:
+                if line.kind == protocol.FAILED:
+                    refusal = _failure(line)
+                else:
+                    self._take(child, line)
+            done = line.json()
+            self.grown_mb, self.cpu_seconds = float(done["grown_mb"]), float(done["cpu_seconds"])
+            if refusal is None:
+                self._finish(line)
+        except (protocol.ProtocolError, KeyError, TypeError, ValueError) as error:
+            raise Stopped("crashed", f"the parser process sent an invalid message ({error})") from error
+        # After a failed allocation, the data structures of a library may be incomplete.
+        self.child_is_well = refusal is None or refusal.kind != "memory"
+        if refusal is not None:
+            raise refusal
+
+    def _receive(self, child: ChildProcess) -> protocol.Line:
+        line = child.receive(protocol.MAX_MESSAGE_BYTES)
+        if line is None:
+            raise Stopped(*child.cause_of_death())
+        self.received += len(line.body)
+        return line
+
+    def _take(self, child: ChildProcess, line: protocol.Line) -> None:
+        """Take an answer before the last one."""
+
+    def _finish(self, line: protocol.Line) -> None:
+        """Take the last answer, after nothing was refused."""
+
+
+def _failure(line: protocol.Line) -> Stopped:
+    failure = line.json()
+    if failure["kind"] not in REMEDIES:
+        raise protocol.ProtocolError(f"there is no refusal of the kind {failure['kind']!r}")
+    return Stopped(failure["kind"], str(failure["message"]))
+
+
+class Session(Exchange):
+    """The reading of one file. It keeps the journal entries of the child.
+
+    If the child is stopped, another child gets them, and makes the document that the first child would have made.
+
+    Attributes:
+        began: Whether the child has read anything of the file.
+    """
+
+    def __init__(self, order: Order, descriptor: int | None = None) -> None:
+        super().__init__(order, descriptor)
+        self._journal: list[bytes] = []
+        self._worth_keeping = False
+        self.began = False
+        self._all_read = False
+        self._making = False
+        self._extra_until: float | None = None
+        self._pages: list[Page] = []
+        self._document: ParsedDocument | None = None
 
     def worth_making(self, kind: str) -> bool:
         """Return whether the entries of a stopped child are made into a document.
@@ -61,44 +128,18 @@ class Session:
         stopped = {"journal": len(self._journal), "stopped": (kind, reason, remedy)}
         return {**self.request(), **stopped}, b"".join(self._journal)
 
-    def run(self, child: ChildProcess, request: dict[str, Any], journal: bytes) -> None:
-        """Send a request to a child, and read its answers to the end.
-
-        Raises:
-            Stopped: The file is refused, or a limit was reached.
-        """
-        child.files += 1
-        child.allow(self._budget.wall_seconds)
-        self.child_is_well = False
-        child.send(request, journal, None if journal or "journal" in request else self._descriptor)
-        refusal = None
-        try:
-            while (line := self._receive(child)).kind != protocol.DONE:
-                refusal = self._take(child, line) or refusal
-            rest = line.json()
-            self.grown_mb, self.cpu_seconds = float(rest["grown_mb"]), float(rest["cpu_seconds"])
-            if refusal is None:
-                self._document = codec.decoded_document(self._pages, line.body)
-        except (protocol.ProtocolError, KeyError, TypeError, ValueError) as error:
-            raise Stopped("crashed", f"the parser process sent an invalid message ({error})") from error
-        # After a failed allocation, the data structures of a library may be incomplete.
-        self.child_is_well = refusal is None or refusal.kind != "memory"
-        if refusal is not None:
-            raise refusal
-
     def document(self, seconds: float) -> ParsedDocument:
         """Return the document, after it was read."""
         assert self._document is not None
         return replace(self._document, seconds=seconds)
 
-    def _take(self, child: ChildProcess, line: protocol.Line) -> Stopped | None:
+    def _finish(self, line: protocol.Line) -> None:
+        self._document = codec.decoded_document(self._pages, line.body)
+
+    def _take(self, child: ChildProcess, line: protocol.Line) -> None:
         kind = line.kind
         if kind.islower():
             self._journal.append(protocol.write_line(*line))
-        elif kind == protocol.COUNTED:
-            self._of = line.page
-        elif kind == protocol.READ:
-            self._read = line.page + 1
         elif kind == protocol.KEPT:
             self._worth_keeping = True
         elif kind == protocol.SEEN:
@@ -114,12 +155,6 @@ class Session:
                 child.allow(self._budget.wall_seconds)
         elif kind == protocol.MADE:
             self._pages.append(codec.decoded_page(line.page + 1, line.body))
-        elif kind == protocol.FAILED:
-            failure = line.json()
-            if failure["kind"] not in REMEDIES:
-                raise protocol.ProtocolError(f"there is no refusal of the kind {failure['kind']!r}")
-            return Stopped(failure["kind"], str(failure["message"]))
-        return None
 
     def _receive(self, child: ChildProcess) -> protocol.Line:
         # The limit counts the text once as it is read, and once more as it is in the document.
@@ -131,10 +166,10 @@ class Session:
             raise Stopped("too-large", f"it yields more than {self._budget.output_mb} MiB of text") from error
         if line is None:
             kind, reason = child.cause_of_death()
-            raise Stopped(kind, reason if self._all_read else f"{reason}, {self._progress}")
+            read, pages = child.progress
+            self.began = self.began or pages > 0
+            where = f"after {read} of {pages} pages" if pages else "before its first page"
+            raise Stopped(kind, reason if self._all_read else f"{reason}, {where}")
+        self.began = True
         self.received += len(line.body)
         return line
-
-    @property
-    def _progress(self) -> str:
-        return f"after {self._read} of {self._of} pages" if self._of else "before its first page"
