@@ -70,17 +70,21 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from prefect.logging.handlers import APILogWorker
     from prefect.server.api.server import SubprocessASGIServer
 
+    from tests.nodes.ports import bound
+
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    server = SubprocessASGIServer()
+    # Prefect would choose a port that nobody listens on yet, as another session may at the same time.
+    held = bound()
+    server = SubprocessASGIServer(held.getsockname()[1])
     with FileLock(shared / "prefect.lock"):
         own, new = Path(_HOME.name) / "prefect.db", shared / "prefect.db"
-        if new.exists():
-            _copy(new, own)
-        else:
+        if not new.exists():
             server.start()
             _copy(own, new)
+        elif not own.exists():
+            _copy(new, own)
     server.start()
     os.environ["PREFECT_API_URL"] = server.api_url
     refresh_global_settings_context()
@@ -93,6 +97,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         del os.environ["PREFECT_API_URL"]
         refresh_global_settings_context()
         server.stop()
+        held.close()
 
 
 @pytest.fixture(scope="session")
