@@ -27,6 +27,7 @@ class TextError(PrefectOllamaError):
     """
 
     def __init__(self, cause: str, *, text: str, state: str = "", remedy: str = "") -> None:
+        # A text may be a page long, and a message is one line.
         shown = text if len(text) <= 60 else text[:57] + "…"
         super().__init__(f"Text {shown!r}: {cause}", state=state, remedy=remedy)
         # Whole, because callers find the chunks of a failed text by it.
@@ -112,6 +113,7 @@ class ClusterError(PrefectOllamaError):
     ) -> None:
         super().__init__(cause, state=state, remedy=remedy)
         self.left = left
+        # A plain dict can be pickled, and some views of mappings cannot.
         self.causes = dict(causes or {})
 
     @classmethod
