@@ -256,7 +256,15 @@ def test_canaries_fit_the_context(farm: Farm, context: int | None) -> None:
         assert texts[: len(SHORT)] == SHORT
     # One that refuses the long ones all the same has the short ones.
     with farm(HEALTHY | {"characters_a_token": 1, "context_length": 256}) as made:
-        assert len(verify(made).reference.vectors) == len(QUICK)
+        assert len(verify(made).reference.vectors) == len(QUICK) + len(SCRIPT_TEXTS)
+
+
+def test_a_node_with_two_slots_measures_scripts_beside_the_other_canaries() -> None:
+    with nodes(HEALTHY | {"slots": 2, "request_overhead": 0.5}) as made:
+        verify(made)
+        first, second, last = sorted((begin, end) for _, begin, end, _ in made[0].stats()["busy"])
+    assert first[1] > second[0]
+    assert last[0] >= max(first[1], second[1])
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from prefect_ollama.blocks.errors import (
 from prefect_ollama.blocks.nodes._gather import GRACE, gather_by_node
 from prefect_ollama.blocks.nodes._model_info import settle_context
 from prefect_ollama.blocks.nodes.apis import open_endpoint
-from prefect_ollama.blocks.nodes.canaries import QUICK, SHORT, full_set
+from prefect_ollama.blocks.nodes.canaries import QUICK, SCRIPT_TEXTS, SHORT, full_set
 from prefect_ollama.blocks.nodes.comparison import Comparison, compare, digits, unlike_scripts
 from prefect_ollama.blocks.nodes.embed_response import Vectors
 from prefect_ollama.blocks.nodes.endpoint import Endpoint, NodeModel, Progress
@@ -94,7 +94,7 @@ class VerifiedCluster:
 
 
 async def canary_vectors(
-    client: Endpoint, texts: Sequence[str], *, timeout: float, dimension: int | None = None
+    client: Endpoint, texts: Sequence[str], *, timeout: float
 ) -> tuple[Sequence[str], Vectors, float]:
     """Ask for the vectors of canary texts, and for those of `SHORT` again in another order.
 
@@ -102,35 +102,51 @@ async def canary_vectors(
         client: The node's client.
         texts: Canary texts, which begin with `SHORT`.
         timeout: Seconds for each request.
-        dimension: Floats in a vector; None takes what the node gives.
 
     Returns:
         The texts that it took (without those that are too long for its context), their vectors of shape
-        (texts, dimension), and the seconds of the second request.
+        (texts, dimension), and the seconds of the last request.
 
     Raises:
         NodeError: No answer, or one that cannot be believed.
     """
+    scripts = tuple(each for each in texts if each in SCRIPT_TEXTS)
+    plain = tuple(each for each in texts if each not in scripts)
     try:
-        try:
-            first = await client.embed(texts, timeout=timeout, dimension=dimension)
-        except InputRejected:
-            if len(texts) <= len(QUICK):
-                raise
-            texts = texts[: len(QUICK)]
-            first = await client.embed(texts, timeout=timeout, dimension=dimension)
+        # Beside each other: in one list the scripts would add half to the time of a slow node with several slots, and
+        # it would be left out at the start for it.
+        (plain, first), (scripts, other) = await asyncio.gather(
+            _vectors_of(client, plain, at_least=len(QUICK), timeout=timeout),
+            _vectors_of(client, scripts, at_least=0, timeout=timeout),
+        )
         start = asyncio.get_running_loop().time()
-        again = await client.embed(SHORT[::-1], timeout=timeout, dimension=first.vectors.shape[1])
+        again = (await client.embed(SHORT[::-1], timeout=timeout)).vectors
     except InputRejected as error:
         raise NodeAnswerError(f"refuses the canary texts ({error.cause})", node=client.node.name) from error
     seconds = asyncio.get_running_loop().time() - start
-    if np.min(np.einsum("ij,ij->i", first.vectors[: len(SHORT)], again.vectors[::-1])) < SAME_ORDER:
+    if len({each.shape[1] for each in (first, other, again) if len(each)}) > 1:
+        raise NodeAnswerError("gives vectors of unlike dimensions.", node=client.node.name)
+    if np.min(np.einsum("ij,ij->i", first[: len(SHORT)], again[::-1])) < SAME_ORDER:
         raise NodeAnswerError(
             "gives a text another vector when the order of the list changes.",
             node=client.node.name,
             remedy="Look for a proxy that mixes up answers, or update the server there.",
         )
-    return texts, first.vectors, seconds
+    return (*plain, *scripts), np.concatenate([first, other]) if scripts else first, seconds
+
+
+async def _vectors_of(
+    client: Endpoint, texts: tuple[str, ...], *, at_least: int, timeout: float
+) -> tuple[tuple[str, ...], Vectors]:
+    """Return the texts that a node takes, with their vectors: all, or only the first ones, which it must take."""
+    if not texts:
+        return (), np.empty((0, 0), np.float32)
+    try:
+        return texts, (await client.embed(texts, timeout=timeout)).vectors
+    except InputRejected:
+        if len(texts) <= at_least:
+            raise
+        return await _vectors_of(client, texts[:at_least], at_least=at_least, timeout=timeout)
 
 
 async def verify_again(
