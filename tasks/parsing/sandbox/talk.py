@@ -13,7 +13,7 @@ class Talk:
     """The child's side of the pipe, for one file.
 
     What the parent needs if the child is killed is sent at once. The rest waits for the next line that must be sent,
-    because each write wakes the parent up, which takes as long as parsing a tenth of a page.
+    because each write wakes the parent up, which takes both processes as long as parsing a twentieth of a page.
 
     Args:
         answers: Descriptor of the pipe.
