@@ -12,14 +12,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from prefect_ollama.blocks.documents import CheckedAnswer, Hit, Quote
 from prefect_ollama.blocks.printable import escape_markdown
-from prefect_ollama.tasks.answering import (
-    AnswerNodes,
-    AskOptions,
-    Drafts,
-    Judged,
-    judge_drafts,
-    write_drafts,
-)
+from prefect_ollama.tasks.answering import AnswerNodes, AskOptions, Drafts, Judged, judge_drafts, write_drafts
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
 from prefect_ollama.tasks.query import SHOWN_DPI, SHOWN_PAGES
 from prefect_ollama.tasks.searching import MarkedPage, QuoteDrawer
@@ -89,7 +82,6 @@ def answer_markdown(answer: CheckedAnswer, pages: Mapping[Quote, Sequence[Marked
     """Return an answer as Markdown: sentences, quotes with file and page, and what was left out.
 
     Args:
-        answer: The answer.
         pages: Pictures of the pages of its quotes.
     """
     quotes = list(answer.quotes())

@@ -21,7 +21,6 @@ def scan_networks(
     """Find the Ollama servers at these addresses and name each: as its block is named, or as one could be.
 
     Args:
-        addresses: The addresses.
         ports: Ports to ask at each.
         count: How many addresses they are, for the run's name.
         timeout: Seconds until a connection must stand.
@@ -54,7 +53,6 @@ def save_nodes(nodes: Opaque[tuple[NodeStatus, ...]], *, count: int) -> tuple[No
     """Make a block of each node that has none. A name that was taken meanwhile gets a number.
 
     Args:
-        nodes: The nodes.
         count: How many have no block yet, for the run's name.
 
     Raises:

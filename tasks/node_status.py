@@ -17,6 +17,7 @@ def read_node_status(cluster: Opaque[ClusterSpec], count: int) -> tuple[NodeStat
         cluster: The nodes.
         count: How many they are, for the run's name.
     """
+    # Read by people who look at a cluster that fails, so a node that fails must not fail the task.
     statuses: tuple[NodeStatus, ...] = run_coro_as_sync(check_nodes(cluster.content.nodes))
     return statuses
 

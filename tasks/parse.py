@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 from prefect import task
 from prefect.runtime import task_run
@@ -18,13 +19,7 @@ from prefect_ollama.blocks.documents import FAILED, PARTIAL, STORED, Chunk, Docu
 from prefect_ollama.blocks.errors import DocumentError
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.tasks.chunking import CHUNKER_VERSION, chunk_document
-from prefect_ollama.tasks.parsing import (
-    REMEDIES,
-    DocumentParser,
-    DroppedLine,
-    ParsedDocument,
-    Parsers,
-)
+from prefect_ollama.tasks.parsing import REMEDIES, DocumentParser, DroppedLine, ParsedDocument, Parsers
 from prefect_ollama.tasks.planning import (
     Bundle,
     ChunkingPlan,
@@ -75,12 +70,10 @@ class ChunkedBundle:
     Attributes:
         bundle: What went in.
         documents: One for each of its files, in their order.
-        cpu_seconds: Time that parsing took of the CPU.
     """
 
     bundle: Bundle
     documents: tuple[ChunkedDocument, ...]
-    cpu_seconds: float = 0.0
 
     @property
     def chunks(self) -> int:
@@ -108,18 +101,24 @@ def parse_bundle(bundle: Opaque[Bundle], chunking_plan: Opaque[ChunkingPlan]) ->
     """
     how, files = chunking_plan.content, bundle.content
     count = how.counter
-    documents: list[ChunkedDocument] = []
-    cpu = 0.0
-    for file in files.files:
-        chunked, seconds = _chunk_file(files.source, file, how, count)
-        documents.append(chunked)
-        cpu += seconds
-    return Opaque(ChunkedBundle(files, tuple(documents), cpu))
+    documents = tuple(_chunk_file(files.source, file, how, count) for file in files.files)
+    return Opaque(ChunkedBundle(files, documents))
+
+
+# Kind and reason by error. Each cause has a kind of its own, because its remedy differs.
+_NOT_OPENED: Final[dict[type[OSError], tuple[str, str]]] = {
+    LinkOnTheWay: (
+        "outside",
+        "a link was put in its place after the source was searched; it was not followed.",
+    ),
+    NotRegular: ("not-a-file", "it is no regular file."),
+    FileNotFoundError: ("missing", "there is no such file any more."),
+}
 
 
 def _chunk_file(
     source: str, file: SourceFile, chunking_plan: ChunkingPlan, count: Callable[[str], int]
-) -> tuple[ChunkedDocument, float]:
+) -> ChunkedDocument:
     parser = _parsers().parser_of(file.location)
     row = Document(
         document_id(source, file.path),
@@ -137,25 +136,17 @@ def _chunk_file(
             parsed = parser.parse(path, chunking_plan.parse, descriptor=descriptor)
             _report_unconfined(parser)
             row = replace(row, content_hash=hash_descriptor(descriptor))
-    # Each cause has a kind of its own, because its remedy differs.
-    except LinkOnTheWay:
-        reason = "a link was put in its place after the source was searched; it was not followed."
-        return ChunkedDocument(_failed(row, "outside", reason)), 0.0
-    except NotRegular:
-        return ChunkedDocument(_failed(row, "not-a-file", "it is no regular file.")), 0.0
-    except FileNotFoundError:
-        return ChunkedDocument(_failed(row, "missing", "there is no such file any more.")), 0.0
     except DocumentError as error:
         reason = error.cause if not error.state else f"{error.cause} {error.state}"
-        return ChunkedDocument(
-            replace(row, status=FAILED, kind=error.kind, reason=reason, remedy=error.remedy)
-        ), 0.0
+        row = replace(row, status=FAILED, kind=error.kind, reason=reason, remedy=error.remedy)
+        return ChunkedDocument(row)
     except OSError as error:
-        return ChunkedDocument(
-            _failed(row, "unreadable", f"it cannot be read ({error.strerror or error}).")
-        ), 0.0
+        unreadable = "unreadable", f"it cannot be read ({error.strerror or error})."
+        kind, reason = _NOT_OPENED.get(type(error), unreadable)
+        row = replace(row, status=FAILED, kind=kind, reason=reason, remedy=REMEDIES[kind])
+        return ChunkedDocument(row)
     chunks = tuple(chunk_document(parsed, chunking_plan.chunk, count, name=file.path))
-    chunked = ChunkedDocument(
+    return ChunkedDocument(
         _described(row, parsed, chunks),
         chunks,
         RunStatistics(
@@ -166,11 +157,6 @@ def _chunk_file(
             tuple(f"{each.reason} {each.remedy}".strip() for each in parsed.problems if not each.unread),
         ),
     )
-    return chunked, parsed.cpu_seconds
-
-
-def _failed(row: Document, kind: str, reason: str) -> Document:
-    return replace(row, status=FAILED, kind=kind, reason=reason, remedy=REMEDIES[kind])
 
 
 def _described(row: Document, parsed: ParsedDocument, chunks: tuple[Chunk, ...]) -> Document:

@@ -23,7 +23,6 @@ def publish_run(store: Store, run: Run, sources: Sequence[Asset] = ()) -> None:
 
     Args:
         store: The table.
-        run: The run.
         sources: The sources of its documents.
     """
     # Automations should not start for a run that changed nothing, or for a table that nobody reads.

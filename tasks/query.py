@@ -14,7 +14,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.lance import Mode, Store
-from prefect_ollama.blocks.nodes import ClusterSpec
+from prefect_ollama.blocks.nodes import ClusterSpec, Vectors
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
@@ -40,12 +40,22 @@ def embed_question(
         TextError: The question cannot be embedded.
     """
     refuse_other_vectors(store.content, dispatcher.content)
-    nodes = dispatcher.content
+    return Opaque(question_vector(question, dispatcher.content).tolist())
+
+
+def question_vector(question: str, nodes: Dispatcher) -> Vectors:
+    """Return the vector of a question.
+
+    Raises:
+        ClusterError: No node works any more.
+        TextError: The question cannot be embedded.
+    """
     embedded = nodes.embed([question], kind="query")
     # There is one text, so there is one error at most.
     for error in embedded.failures.values():
         raise error
-    return Opaque(embedded.vectors[0].tolist())
+    vector: Vectors = embedded.vectors[0]
+    return vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +100,6 @@ def rerank_passages(
 
     Args:
         reranker: What scores them.
-        question: The question.
         hits: The passages in the order of the search.
         limit: How many to return at most.
         count: How many passages there are, for the run's name.
@@ -101,7 +110,7 @@ def rerank_passages(
     try:
         with reranker.content.opened(*judging) as score:
             best, note = reranker.content.reordered(question, hits.content, limit, score)
-    except ClusterError as error:
+    except ClusterError as error:  # the order of the search is no bad answer, so the flow does not fail
         best, note = not_reordered(hits.content, limit, error)
     if note:
         get_run_logger().warning("%s", note)

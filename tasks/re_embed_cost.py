@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +109,7 @@ def _rate(
     )
     if not texts:
         return 0.0, 0.0
+    # A dispatcher of its own, as the run has it, so that all nodes are measured together with their waiting.
     with Dispatcher(verified, prepare=divide_long_words) as dispatcher:
         began = time.monotonic()
         embedded = dispatcher.embed(texts)
@@ -115,23 +117,21 @@ def _rate(
         seconds = max(time.monotonic() - began, 1e-6)
     done = [at for at in range(len(texts)) if at not in embedded.failures]
     if cache is not None and done:
-        try:
-            # The sample is not embedded for nothing: the run finds these vectors in the cache.
+        # The sample is not embedded for nothing: the run finds these vectors in the cache. If the cache fails, the run
+        # itself says so.
+        with suppress(CacheError):
             keys = vector_keys(salt, [texts[at] for at in done])
             shared_cache(cache).put(keys, embedded.vectors[done])
-        except CacheError:
-            pass  # the run says so itself, when it wants to keep what it embeds
     units = sum(estimate_units(verified.spec.model.document_prefix + texts[at]) for at in done)
     return units / seconds, len(done) / seconds
 
 
 def _there(cache: CacheSpec | None, keys: list[bytes], dimension: int) -> np.ndarray:
-    if cache is None or not keys:
-        return np.zeros(len(keys), np.bool_)
-    try:
-        return shared_cache(cache).holds(keys, dimension)
-    except CacheError:  # then nothing is reused, and the estimate is for all texts
-        return np.zeros(len(keys), np.bool_)
+    if cache is not None and keys:
+        # A cache that fails gives no vectors in the run either, so the estimate is for all texts.
+        with suppress(CacheError):
+            return shared_cache(cache).holds(keys, dimension)
+    return np.zeros(len(keys), np.bool_)
 
 
 def _span(seconds: float) -> str:

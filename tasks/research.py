@@ -1,7 +1,7 @@
 """The steps of a research or a summary, as tasks that Prefect shows and caches.
 
 A result is taken from an earlier run where nothing that decides it has changed: the table, the models and their builds,
-the options, and what the steps before it gave.
+the options, and what the steps before it gave. All steps raise `ClusterError` if no node works any more.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar
 
-import numpy as np
 from prefect import task
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
@@ -24,7 +23,7 @@ from prefect_ollama.tasks.answering import AnswerNodes, strength, without_chat
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.embed import KEY, RESULTS_KEPT
 from prefect_ollama.tasks.prefect_state import Opaque, run_logger
-from prefect_ollama.tasks.query import SearchOptions
+from prefect_ollama.tasks.query import SearchOptions, question_vector
 from prefect_ollama.tasks.researching import Cost, Done, Draft, Findings, Steps, central_sentences
 
 T = TypeVar("T")
@@ -133,11 +132,7 @@ _SETTINGS: Final[dict[str, Any]] = {
 def split_question(
     name: str, question: str, most: int, at: Opaque[Workplace]
 ) -> Opaque[Done[tuple[str, ...]]]:
-    """Split a question into parts.
-
-    Raises:
-        ClusterError: No node works any more.
-    """
+    """Split a question into parts."""
     done = at.content.chat_steps.split(question, most)
     for number, part in enumerate(done.value or (), 1):
         run_logger().info("Part %d: %s", number, part)
@@ -150,20 +145,13 @@ def find_passages(name: str, question: str, at: Opaque[Workplace]) -> Opaque[Don
 
     Raises:
         TextError: The question cannot be embedded.
-        ClusterError: No node works any more.
         TableError: The table cannot answer.
     """
     what, vector, started = at.content, None, time.monotonic()
     if what.searching.mode != "text":
         assert what.nodes.embed is not None
-        embedded = what.nodes.embed.embed([question], kind="query")
-        for error in embedded.failures.values():
-            raise error
-        vector = np.asarray(embedded.vectors[0], dtype=np.float32)
-    options = what.searching
-    hits = what.store.search(
-        vector, text=question, limit=options.limit, mode=options.mode, where=options.where
-    )
+        vector = question_vector(question, what.nodes.embed)
+    hits = what.store.search(vector, text=question, **asdict(what.searching))
     run_logger().info("%s: %d passages of %d documents", name, len(hits), len({hit.doc_id for hit in hits}))
     return _kept(Done(tuple(hits), Cost(time.monotonic() - started)))
 
@@ -176,7 +164,6 @@ def write_draft(
 
     Raises:
         ChatError: No node gave a draft that can be used.
-        ClusterError: No node works any more.
     """
     steps = at.content.chat_steps
     done = _after(passages.content, lambda hits: steps.draft(question, hits, found=found))
@@ -187,11 +174,7 @@ def write_draft(
 def judge_draft(
     name: str, question: str, draft: Opaque[Done[Draft]], at: Opaque[Workplace]
 ) -> Opaque[Done[Findings]]:
-    """Check the sentences of a draft, and judge whether their quotes prove them.
-
-    Raises:
-        ClusterError: No node works any more.
-    """
+    """Check the sentences of a draft, and judge whether their quotes prove them."""
     steps = at.content.chat_steps
     return _noted(name, _after(draft.content, lambda written: steps.judge(question, written)), _count)
 
@@ -200,11 +183,7 @@ def judge_draft(
 def refute_findings(
     name: str, findings: Opaque[Done[Findings]], at: Opaque[Workplace]
 ) -> Opaque[Done[Findings]]:
-    """Let a critic on another node try to refute findings against their passages.
-
-    Raises:
-        ClusterError: No node works any more.
-    """
+    """Let a critic on another node try to refute findings against their passages."""
     return _noted(name, _after(findings.content, at.content.chat_steps.criticise), _count)
 
 
@@ -220,7 +199,6 @@ def write_synthesis(
 
     Raises:
         ChatError: No node gave a text that can be used.
-        ClusterError: No node works any more.
     """
     done = at.content.chat_steps.synthesise(what, findings.content, passages.content)
     return _noted(name, done, lambda written: f"{len(written)} sentences")
@@ -233,11 +211,7 @@ def judge_synthesis(
     passages: Opaque[tuple[Hit, ...]],
     at: Opaque[Workplace],
 ) -> Opaque[Done[tuple[CheckedSentence, ...]]]:
-    """Judge whether the quotes of a synthesis prove its sentences.
-
-    Raises:
-        ClusterError: No node works any more.
-    """
+    """Judge whether the quotes of a synthesis prove its sentences."""
     steps = at.content.chat_steps
     done = _after(sentences.content, lambda written: steps.judge_synthesis(written, passages.content))
     return _noted(
@@ -251,11 +225,7 @@ def judge_synthesis(
 def choose_sentences(
     name: str, question: str, passages: Opaque[Done[tuple[Hit, ...]]], at: Opaque[Workplace]
 ) -> Opaque[Done[CheckedAnswer]]:
-    """Choose the sentences of passages that are nearest to a question, where there is no chat model.
-
-    Raises:
-        ClusterError: No node works any more.
-    """
+    """Choose the sentences of passages that are nearest to a question, where there is no chat model."""
     hits, started = passages.content.value or (), time.monotonic()
     found = without_chat(
         question, hits, at.content.nodes, strength(question, hits, at.content.store.identity.model)
@@ -268,11 +238,7 @@ def choose_sentences(
 def choose_central_sentences(
     name: str, documents: Opaque[Sequence[tuple[Hit, ...]]], most: int, at: Opaque[Workplace]
 ) -> Opaque[Done[tuple[CheckedSentence, ...]]]:
-    """Choose the sentences of documents that are nearest to what each is about, where there is no chat model.
-
-    Raises:
-        ClusterError: No node works any more.
-    """
+    """Choose the sentences of documents that are nearest to what each is about, where there is no chat model."""
     nodes, started = at.content.nodes.embed, time.monotonic()
     assert isinstance(nodes, Dispatcher)
     passages = tuple(hit for document in documents.content for hit in document)

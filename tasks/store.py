@@ -42,7 +42,6 @@ class Writer:
         """Add a bundle, and commit if there are enough chunks or enough time has passed.
 
         Args:
-            bundle: The bundle.
             kept: File with the result that Prefect persisted. It is deleted after the bundle was stored.
         """
         self._documents += bundle.documents

@@ -39,6 +39,7 @@ def tune_node(
         NodeError: The node failed on a single text.
     """
     logger = run_logger()
+    # With the prefix, because that is what a run sends: it makes each text longer.
     spec, prefix = node.content, model.content.document_prefix
 
     async def tune() -> Tuning:
@@ -71,7 +72,6 @@ def save_tuning(node: Opaque[NodeSpec], *, name: str, in_flight: int | None, tex
     """Save the measured limits in the node's block.
 
     Args:
-        node: The node.
         name: Name of the node, for the name of the task run.
         in_flight: Highest number of requests in flight; None keeps the present one.
         texts: Highest number of texts in a request; None keeps the present one.

@@ -18,7 +18,8 @@ from rich.console import Console
 
 from prefect_ollama.console import _OwnLines
 from prefect_ollama.live import MOST_NODES, RunProgress, shown_live
-from prefect_ollama.tasks.monitoring import NodeNow, ProgressState, Snapshot, observer
+from prefect_ollama.tasks.monitoring import NodeNow, ProgressState, Snapshot
+from prefect_ollama.tasks.monitoring.snapshot import observer
 from tests.flow_samples import write_folder
 from tests.nodes import nodes
 

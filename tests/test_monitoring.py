@@ -16,19 +16,19 @@ from prefect_ollama.blocks.nodes.status import NodeStatus
 from prefect_ollama.tasks.dispatch import DispatchStats, NodeStats
 from prefect_ollama.tasks.monitoring import (
     Completed,
-    LiveNodes,
-    ModelMemory,
-    Outages,
-    Progress,
     ProgressState,
     Snapshot,
     Timeline,
     efficiency,
     observed_by,
-    observer,
     process_name,
-    publishing,
 )
+from prefect_ollama.tasks.monitoring.model_memory import ModelMemory
+from prefect_ollama.tasks.monitoring.node_stats import LiveNodes
+from prefect_ollama.tasks.monitoring.outages import Outages
+from prefect_ollama.tasks.monitoring.progress import Progress
+from prefect_ollama.tasks.monitoring.snapshot import observer
+from prefect_ollama.tasks.monitoring.stats_publisher import publishing
 from prefect_ollama.tasks.monitoring.timeline import MOST_COLUMNS
 from prefect_ollama.tasks.monitoring.wording import (
     how_far,
@@ -37,7 +37,8 @@ from prefect_ollama.tasks.monitoring.wording import (
     nodes_section,
     progress_text,
 )
-from prefect_ollama.tasks.reporting import draw_timeline, section_markdown
+from prefect_ollama.tasks.reporting import section_markdown
+from prefect_ollama.tasks.reporting.timeline_chart import draw_timeline
 from tests.nodes import nodes
 from tests.waiting import until
 

@@ -9,13 +9,12 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from prefect_ollama.tasks.answering._drafting import Drafts, write_drafts
-    from prefect_ollama.tasks.answering._extract import VERBATIM, Extract, best_sentences, sentence_places
+    from prefect_ollama.tasks.answering._extract import VERBATIM, best_sentences, sentence_places
     from prefect_ollama.tasks.answering._facts import unsupported_facts
     from prefect_ollama.tasks.answering._judging import NO_JUDGEMENT, SUPPORT_THRESHOLD, support_of_claim
     from prefect_ollama.tasks.answering._normal import find_quote, normal
     from prefect_ollama.tasks.answering._prompt import answer_room, fitting, reading_order
-    from prefect_ollama.tasks.answering._reading import Reader
-    from prefect_ollama.tasks.answering._retrieval import EXTRACT_THRESHOLD, Strength, strength
+    from prefect_ollama.tasks.answering._retrieval import EXTRACT_THRESHOLD, strength
     from prefect_ollama.tasks.answering.answering import (
         EXTRACT_PASSAGES,
         NO_JUDGE,
@@ -28,6 +27,6 @@ if TYPE_CHECKING:
         without_chat,
     )
     from prefect_ollama.tasks.answering.nodes import AnswerNodes, answering_nodes, with_models
-    from prefect_ollama.tasks.answering.options import AskEvent, AskOptions, Listen, silent
+    from prefect_ollama.tasks.answering.options import AskEvent, AskOptions, silent
 else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -40,7 +40,6 @@ def write_drafts(
     """Return drafts of an answer; several are written at the same time, over all nodes.
 
     Args:
-        question: The question.
         hits: The passages, the best first; as many as fit into the model's context are given to it.
         chat: The nodes with the chat model.
         options: How to answer.

@@ -75,7 +75,6 @@ def best_sentences(question: str, passages: tuple[Hit, ...], nodes: Dispatcher |
     """Return the sentences of passages that are nearest to a question, the best first.
 
     Args:
-        question: The question.
         passages: The passages, in reading order.
         nodes: The nodes that embed; None for shared words alone.
 

@@ -30,8 +30,6 @@ def unsupported_facts(sentence: str, quotes: Sequence[str], ordinary: Sequence[s
     """Return the numbers, dates, names and addresses of a sentence that stand in none of its quotes.
 
     Args:
-        sentence: The sentence.
-        quotes: Its quotes.
         ordinary: Texts that show which words are no names: those that they write with a small letter.
     """
     said = "\n".join(quotes)

@@ -97,7 +97,6 @@ def judge_by_model(
 
     Args:
         checked: The sentences; those with a reason are not judged.
-        passages: The passages.
         judge: The nodes with the judge model.
 
     Returns:
@@ -177,7 +176,6 @@ def judge_by_words(
 
     Args:
         checked: The sentences; those with a reason are not judged.
-        passages: The passages.
         nodes: The nodes that embed; None for words alone.
 
     Raises:
@@ -209,7 +207,6 @@ def support_of_claim(sentence: str, quote: str, nodes: Dispatcher | None) -> flo
     """Return the score of a sentence and one quote as `judge_by_words` has it; None where another check fails.
 
     Args:
-        sentence: The sentence.
         quote: The quote, with the sentences that it stands in.
         nodes: The nodes that embed; None for words alone.
 

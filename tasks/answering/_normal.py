@@ -70,7 +70,6 @@ def find_quote(quote: str, passage: Normal) -> tuple[int, int] | None:
 
     Args:
         quote: The quote, as a model wrote it.
-        passage: The passage.
     """
     wanted = normal(quote).text.strip(_ENDS)
     if not any(each.isalnum() for each in wanted):

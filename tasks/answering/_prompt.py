@@ -48,7 +48,6 @@ def fitting(question: str, hits: Sequence[Hit], model: ChatModelSpec, answer_tok
     """Return the best passages that fit into a model's context together, in reading order; at least one.
 
     Args:
-        question: The question.
         hits: The passages, the best first.
         model: The model, with its real context.
         answer_tokens: Tokens that are kept for the answer.
@@ -80,7 +79,6 @@ def draft_request(
     """Return the request of a draft.
 
     Args:
-        question: The question.
         passages: The passages, in reading order.
         model: The chat model; its own options win over ours.
         answer_tokens: Tokens of the answer at most.

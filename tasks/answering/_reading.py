@@ -23,7 +23,6 @@ class Reader:
     """Reads drafts about the same passages.
 
     Args:
-        question: The question.
         passages: The passages that were given to the model.
     """
 

@@ -92,7 +92,6 @@ def strength(question: str, hits: Sequence[Hit], model: str) -> Strength:
     """Return how well passages fit a question.
 
     Args:
-        question: The question.
         hits: The passages.
         model: The embedding model that found them.
     """

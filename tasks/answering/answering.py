@@ -65,9 +65,7 @@ def answer_question(
     """Answer a question from the passages that were found for it.
 
     Args:
-        question: The question.
         hits: The passages, the best first.
-        nodes: The nodes.
         model: The embedding model that found the passages.
         options: How to answer.
         listen: Told of each step as it comes.
@@ -96,9 +94,7 @@ def without_chat(
     """Return the answer that needs no chat model; None where one has to be asked.
 
     Args:
-        question: The question.
         hits: The passages, the best first.
-        nodes: The nodes.
         found: How well the passages fit.
 
     Raises:
@@ -137,9 +133,6 @@ def judge_drafts(
     """Check the sentences of all drafts in code, and judge what passes; all at the same time.
 
     Args:
-        question: The question.
-        drafts: The drafts.
-        nodes: The nodes.
         model: The embedding model of the nodes.
         listen: Told when the sentences are about to be judged.
 
@@ -170,7 +163,6 @@ def judge_sentences(
     Args:
         sentences: The sentences; those with a reason are not judged.
         passages: The passages that their quotes name.
-        nodes: The nodes.
         model: The embedding model of the nodes.
         listen: Told when the sentences are about to be judged.
 
@@ -201,10 +193,7 @@ def choose(
     """Return the draft with the most verified content as the answer.
 
     Args:
-        question: The question.
-        drafts: The drafts.
         judged: The same, judged.
-        nodes: The nodes.
         options: How to answer.
     """
     assert nodes.chat is not None

@@ -53,6 +53,7 @@ class SingleFlight:
             with self._lock:
                 for text in mine:
                     del self._open[salt, text]
+            # After the claim is gone: a thread that wakes up may claim the text at once.
             for outcome in mine.values():
                 if not outcome.done():
                     outcome.set_result(None)

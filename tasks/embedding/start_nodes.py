@@ -60,6 +60,7 @@ def running_nodes(
             "" if len(nodes.urls) == 1 else "es",
         )
         specs = tuple(
+            # Two requests: one is computed while the next is sent and read.
             NodeSpec(name=f"embedded-{number}", url=url, max_in_flight=2)
             for number, url in enumerate(nodes.urls, 1)
         )
@@ -68,6 +69,7 @@ def running_nodes(
 
 def _answers(spec: ClusterSpec) -> bool:
     async def ask() -> bool:
+        # A server on this host connects in a second or not at all, and the run waits for it.
         async with open_endpoint(replace(spec.nodes[0], connect_timeout=1.0), spec.model) as endpoint:
             return await endpoint.alive()
 

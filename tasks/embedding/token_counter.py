@@ -31,6 +31,7 @@ def choose_counter(found: Identity | None, cluster: VerifiedCluster) -> str:
         ModelFilesError: The table's chunks were counted with a tokenizer that is not installed here.
     """
     stored = None if found is None else ChunkingPlan.counter_in(found.chunker)
+    # Before any work, because a parse task would fail on each file without it.
     if stored == MINILM:
         _look_for_tokenizer()
     if stored is not None:

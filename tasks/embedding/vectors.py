@@ -111,6 +111,7 @@ class KnownVectors:
         self._cache: VectorCache | None = None if embedding.cache is None else shared_cache(embedding.cache)
         self._stored: Mapping[str, Vectors] = {}
         if embedding.store is not None and bundle.again:
+            # All chunks of a changed file at once: most of them have not changed.
             ids = [document_id(bundle.source, path) for path in bundle.again]
             self._stored = Store.open(embedding.store).vectors_for(ids)
 
@@ -223,6 +224,7 @@ class KnownVectors:
             done = [index for index, node in enumerate(embedded.nodes) if node]
             for index in done:
                 made[texts[index]] = embedded.vectors[index]
+                # Nodes report the time of a request, not of a text.
                 self.seconds_of[texts[index]] = embedded.node_seconds / len(done)
             self.by_node.update(name for name in embedded.nodes if name)
             self._note_other_tokens(texts, embedded)

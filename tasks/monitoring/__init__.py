@@ -10,12 +10,10 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.monitoring.live_artifacts import watch_run
     from prefect_ollama.tasks.monitoring.metrics import RunMetrics
     from prefect_ollama.tasks.monitoring.metrics_endpoint import serve_metrics
-    from prefect_ollama.tasks.monitoring.model_memory import ModelMemory
-    from prefect_ollama.tasks.monitoring.node_stats import LiveNodes, NodeNow
-    from prefect_ollama.tasks.monitoring.outages import Change, Outages
-    from prefect_ollama.tasks.monitoring.progress import Completed, Progress, ProgressState
-    from prefect_ollama.tasks.monitoring.snapshot import Snapshot, observed_by, observer
-    from prefect_ollama.tasks.monitoring.stats_publisher import process_name, publishing
+    from prefect_ollama.tasks.monitoring.node_stats import NodeNow
+    from prefect_ollama.tasks.monitoring.progress import Completed, ProgressState
+    from prefect_ollama.tasks.monitoring.snapshot import Snapshot, observed_by
+    from prefect_ollama.tasks.monitoring.stats_publisher import process_name
     from prefect_ollama.tasks.monitoring.stats_topic import publishing_stats
     from prefect_ollama.tasks.monitoring.timeline import Timeline
     from prefect_ollama.tasks.monitoring.wording import state

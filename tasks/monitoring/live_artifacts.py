@@ -95,8 +95,8 @@ class RunWatch:
         plan: Plan,
         done: Callable[[], Completed],
         verified: VerifiedCluster,
-        memory: ModelMemory | None = None,
-        see: Callable[[Snapshot], None] | None = None,
+        memory: ModelMemory,
+        see: Callable[[Snapshot], None] | None,
     ) -> None:
         self.topic: str | None = None
         self.live = LiveNodes([node.name for node in verified.spec.nodes])
@@ -112,7 +112,7 @@ class RunWatch:
         self._outages = Outages(self._left_out)
         self._began = time.monotonic()
         self._seen_by = [each for each in (see, observer()) if each is not None]
-        self._artifacts = _Artifacts()
+        self._artifacts: _Artifacts  # of the thread: one client must not be used by two
         self._publish_at, self._log_at = 0.0, self._began + LOG_EVERY
         self._thread = PeriodicThread(
             self._look_and_show, LOOK_EVERY, name="watch", within=self._connected, last=True
@@ -133,9 +133,14 @@ class RunWatch:
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:
         # A retry would come later than the next update.
-        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), self._artifacts:
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            # A client of its own, because the flow's waits long and tries again.
+            get_client(httpx_settings={"timeout": ANSWER_WITHIN}, sync_client=True) as client,
+        ):
+            self._artifacts = _Artifacts(client)
             # Here and not in `__init__`, because it asks the server, which must not delay the run.
-            settle_nodes(list(self._proven.verifications), self._left_out, client=self._artifacts.client)
+            settle_nodes(list(self._proven.verifications), self._left_out, client=client)
             yield
 
     def _look_and_show(self) -> None:
@@ -148,7 +153,7 @@ class RunWatch:
             run_logger().info("%s", log_line(run))
             self._log_at = now + LOG_EVERY
         if ended or now >= self._publish_at:
-            self._artifacts.publish(run, {} if self._memory is None else self._memory.nodes)
+            self._artifacts.publish(run, self._memory.nodes)
             self._publish_at = time.monotonic() + PUBLISH_EVERY
 
     def _look(self, now: float, *, ended: bool) -> Snapshot:
@@ -177,23 +182,13 @@ def _tell(change: Change) -> None:
 
 
 class _Artifacts:
-    """The artifacts of a run. Each is created once and then updated. Opened and used in one thread."""
+    """The artifacts of a run. Each is created once and then updated."""
 
-    def __init__(self) -> None:
-        self.client: SyncPrefectClient
+    def __init__(self, client: SyncPrefectClient) -> None:
+        self._client = client
         self._made: dict[str, UUID] = {}
         self._pause = 0.0
         self._again_at = 0.0
-
-    def __enter__(self) -> Self:
-        # A client of its own, because the flow's waits long and tries again.
-        self._stack = contextlib.ExitStack()
-        made = get_client(httpx_settings={"timeout": ANSWER_WITHIN}, sync_client=True)
-        self.client = self._stack.enter_context(made)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
 
     def publish(self, run: Snapshot, memory: Mapping[str, NodeStatus]) -> None:
         """Update the artifacts, unless the server failed to answer a moment ago."""
@@ -225,11 +220,11 @@ class _Artifacts:
 
     def _put(self, key: str, kind: str, data: Any, description: str) -> None:
         if key in self._made:
-            self.client.update_artifact(self._made[key], ArtifactUpdate(data=data, description=description))
+            self._client.update_artifact(self._made[key], ArtifactUpdate(data=data, description=description))
             return
         context = FlowRunContext.get()
         flow_run = context.flow_run.id if context and context.flow_run else None
-        made = self.client.create_artifact(
+        made = self._client.create_artifact(
             ArtifactCreate(key=key, type=kind, data=data, description=description, flow_run_id=flow_run)
         )
         self._made[key] = made.id

@@ -7,9 +7,10 @@ gateway that does not answer, fails no run. It is logged once, without the user 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -122,10 +123,5 @@ def _without_login(gateway: str) -> tuple[str, Handler]:
         return gateway, default_handler
     user, _, password = (unquote(each) for each in login.partition(":"))
     hide(password)
-
-    def send(
-        url: str, method: str, timeout: float | None, headers: Sequence[tuple[str, str]], data: bytes
-    ) -> Callable[[], None]:
-        return basic_auth_handler(url, method, timeout, list(headers), data, user, password)
-
+    send = functools.partial(basic_auth_handler, username=user, password=password)
     return urlunsplit(parts._replace(netloc=host)), send

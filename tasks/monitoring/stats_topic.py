@@ -43,7 +43,6 @@ def publishing_stats(topic: str | None, dispatcher: Dispatcher) -> Iterator[None
 
     Args:
         topic: The topic; None publishes nothing.
-        dispatcher: The dispatcher.
     """
     worker = _worker()
     if topic is None or worker is None:

@@ -69,7 +69,6 @@ def nodes_section(run: Snapshot, memory: Mapping[str, NodeStatus]) -> Section:
     """Return all that is known of the nodes.
 
     Args:
-        run: The run.
         memory: What the nodes have in memory, by name.
     """
     items = [_item(node, run, memory.get(node.name, NodeStatus(node.name))) for node in run.nodes]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from prefect_ollama.tasks.parsing.document import DocumentParser
 from prefect_ollama.tasks.parsing.format import DocumentFormat
 from prefect_ollama.tasks.parsing.parser import Parser
 from prefect_ollama.tasks.parsing.pdf import PDF
@@ -30,9 +29,9 @@ class Parsers:
 
     def __init__(self, formats: Sequence[DocumentFormat] = FORMATS) -> None:
         self._formats = formats
-        self._parsers: dict[str, DocumentParser] = {}
+        self._parsers: dict[str, Parser] = {}
 
-    def parser_of(self, path: str | Path) -> DocumentParser:
+    def parser_of(self, path: str | Path) -> Parser:
         """Return the parser of a file."""
         found = format_of(path, self._formats)
         if found.module not in self._parsers:

@@ -71,7 +71,6 @@ def kept_list(folder: Path, paths: Sequence[str | os.PathLike[str]]) -> Iterator
 
     Args:
         folder: The folder of the file; it is made if it does not exist.
-        paths: The paths.
 
     Yields:
         The source that names the list.

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -99,7 +100,7 @@ def find_files(source: str | Path | Sequence[str | Path], exclude: Sequence[str]
         return _listed([path], excluded)
     if glob.has_magic(str(path)):
         # The part before the pattern is the source, so that documents keep their paths when the pattern changes.
-        before = list(_before_magic(path))
+        before = list(takewhile(lambda part: not glob.has_magic(part), path.parts))
         fixed = Path(*before).absolute()
         if not fixed.is_dir():
             raise _missing(fixed)
@@ -145,13 +146,6 @@ def _missing(path: Path) -> ConfigurationError:
         state="Nothing was changed.",
         remedy="Check the path, and that its disk or share is mounted.",
     )
-
-
-def _before_magic(path: Path) -> Iterator[str]:
-    for part in path.parts:
-        if glob.has_magic(part):
-            return
-        yield part
 
 
 def _walk(root: Path, excluded: Excluded) -> Iterator[tuple[Path, OSError | None]]:

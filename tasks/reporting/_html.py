@@ -14,7 +14,7 @@ from prefect_ollama.tasks.reporting.sections import short_facts
 if TYPE_CHECKING:
     from prefect_ollama.tasks.reporting.report import IngestReport
 
-# Rows of a table at most.
+# Rows of a table at most: a notebook keeps them in its file.
 ROWS = 100
 
 

@@ -24,9 +24,9 @@ def report_markdown(report: IngestReport, *, picture: str = "") -> str:
     """Return the page.
 
     Args:
-        report: The report.
         picture: Markdown with the chart of the run, below its totals; empty for none.
     """
+    # From the most urgent to the least: whether all is well, then what to do, then details.
     parts = [
         f"## {headline(report)}",
         f"{escape_markdown(report.source)} → {escape_markdown(report.table)}, run `{report.run_id}`",
@@ -78,6 +78,7 @@ def _roll_back(report: IngestReport) -> Iterator[str]:
     yield _fenced("sh", shlex.join(command))
     yield _fenced("python", f"roll_back({report.run_id!r}, {place})")
     if "://" in uri:
+        # Storage options may hold secrets, so they are never in a report.
         yield "If the table needs storage options, name its block instead (`--block`, or its name)."
 
 
@@ -94,7 +95,6 @@ def run_chart(report: IngestReport, timeline: Timeline | None) -> str:
     The picture is a `data:` URI, so it exists as long as the artifact and loads nothing.
 
     Args:
-        report: The report.
         timeline: The work of each node over time; None if the run was not watched.
 
     Returns:

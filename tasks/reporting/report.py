@@ -75,8 +75,6 @@ class FileReport:
         """Return the report of a manifest row.
 
         Args:
-            row: The row.
-            outcome: The outcome.
             left_out: The parts of the file that are not in its chunks.
         """
         left_out = left_out or LeftOut()
@@ -124,6 +122,7 @@ class NodeReport:
         last = self.note
         for cause, count in Counter(self.errors).most_common(CAUSES):
             shown = self.note if self.note.startswith(cause) else cause
+            # The note is one of the causes with its remedy; it must not stand there twice.
             if shown is self.note:
                 last = ""
             lines.append(f"{count} × {shown.removeprefix(f'Node {self.name!r}: ')}")
@@ -248,6 +247,7 @@ def node_reports(
             merged[node.name] = NodeReport(
                 node.name, texts, texts / total, busy, texts / busy if busy else 0.0, dict(errors), note
             )
+    # A node that was left out at the start may have joined later, and then has statistics.
     for name, reason in left_out.items():
         if name not in merged:
             merged[name] = NodeReport(name, by_node[name], by_node[name] / total, 0.0, 0.0, {}, reason)

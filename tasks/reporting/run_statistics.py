@@ -42,6 +42,7 @@ class RunStatistics:
     from_table: int = 0
     ocr_pages: int = 0
     ocr_seconds: float = 0.0
+    # By name, because each format of documents has rules of its own.
     dropped: Mapping[str, int] = field(default_factory=dict)
     node_seconds: float = 0.0
     other_tokens: int = field(

@@ -28,6 +28,7 @@ _ORDER = (*FAILED, "new", "changed", "tried again", "reread", "stored", "renamed
 _PLANNED = {"new": "stored (new)", "changed": "stored again (changed)", "reread": "read again"}
 
 
+# Both texts are made here, so that page and terminal never differ in a number.
 class Fact(NamedTuple):
     """A value of the whole report as text, and as several short rows for a narrow table."""
 
@@ -181,6 +182,7 @@ def _not_read(report: IngestReport) -> Section:
 
 def _dropped_lines(report: IngestReport) -> Section:
     lines = [(file.path, line) for file in report.files for line in file.dropped_lines if line.text]
+    # A line that was dropped often and wrongly does the most harm, so the most frequent ones come first.
     lines.sort(key=lambda each: -each[1].times)
     return Section(
         "Lines dropped",
@@ -240,6 +242,7 @@ def status_section(rows: Sequence[NodeStatus]) -> Section:
         items.append(
             Item(f"{row.state}{rate}", row.name, tuple(below), (*cells, *chats, ", ".join(row.models)))
         )
+    # All nodes of a cluster have the same models for chat, so the first one says whether there are any.
     named = {"chats with": rows and rows[0].chat_model, "judges with": rows and rows[0].judge_model}
     roles = [column for column, model in named.items() if model]
     columns = ("node", "state", "in memory", "kind", "version", "digest", "until", *roles, "models")

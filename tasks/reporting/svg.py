@@ -28,8 +28,6 @@ class Svg:
     """A picture that is being drawn. Lengths are in its own units, from the top left corner.
 
     Args:
-        width: Its width.
-        height: Its height.
         title: Its content, for screen readers.
     """
 

@@ -14,6 +14,7 @@ ROW, KEY = 26.0, 18.0
 # Nodes with a colour of their own; the rest share one.
 MOST_NAMED = 7
 
+# Grey, because it stands for many nodes and not for one more.
 OTHERS = "#8b929c"
 
 

@@ -37,6 +37,7 @@ def central_sentences(
         ClusterError: No node works any more.
     """
     places = sentence_places(passages)
+    # Evenly over all documents, so that the end of a long one counts as much as its beginning.
     places = [
         places[at] for at in np.linspace(0, len(places) - 1, min(len(places), MOST_EMBEDDED), dtype=int)
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit
@@ -34,22 +34,9 @@ contradicts the finding, "unclear" if the passages do not show all of it, and "c
 from them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Criticism:
-    """What a critic left of findings.
-
-    Attributes:
-        confirmed: Findings that it confirmed.
-        dropped: The others, with its reason.
-        answers: Its answers.
-    """
-
-    confirmed: tuple[CheckedSentence, ...] = ()
-    dropped: tuple[CheckedSentence, ...] = ()
-    answers: tuple[ChatAnswer, ...] = ()
-
-
-def criticise(findings: Sequence[CheckedSentence], passages: Sequence[Hit], chat: Chatting) -> Criticism:
+def criticise(
+    findings: Sequence[CheckedSentence], passages: Sequence[Hit], chat: Chatting
+) -> tuple[list[CheckedSentence], list[CheckedSentence]]:
     """Let a critic try to refute findings, all at the same time over the nodes.
 
     Args:
@@ -57,12 +44,13 @@ def criticise(findings: Sequence[CheckedSentence], passages: Sequence[Hit], chat
         passages: The passages that their quotes name.
         chat: The nodes of the critic.
 
+    Returns:
+        The findings that it confirmed, and the others with its reason.
+
     Raises:
         BoundReached: A limit does not allow it.
         ClusterError: No node works any more.
     """
-    if not findings:
-        return Criticism()
     model = chat.chat.model
     requests = [
         json_request(_INSTRUCTIONS, _shown(each, passages), _SCHEMA, model, answer_room(model, _TOKENS))
@@ -76,9 +64,7 @@ def criticise(findings: Sequence[CheckedSentence], passages: Sequence[Hit], chat
             confirmed.append(finding)
         else:
             dropped.append(replace(finding, supported=False, reason=_reason(answer)))
-    return Criticism(
-        tuple(confirmed), tuple(dropped), tuple(answer for answer in answers if answer is not None)
-    )
+    return confirmed, dropped
 
 
 def _shown(finding: CheckedSentence, passages: Sequence[Hit]) -> dict[str, Any]:

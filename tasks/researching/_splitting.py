@@ -23,7 +23,6 @@ def split_question(question: str, chat: Chatting, most: int) -> tuple[str, ...]:
     """Return the parts of a question, different from each other; the question itself where no model gives any.
 
     Args:
-        question: The question.
         chat: The nodes with the chat model.
         most: Parts at most.
 

@@ -40,7 +40,6 @@ def groups_that_fit(
 
     Args:
         task: What the text has to do.
-        findings: The findings.
         model: The model, with its real context.
     """
     free = (model.num_ctx or 0) - answer_room(model, _TOKENS) - _MARGIN
@@ -65,7 +64,6 @@ def write_synthesis(
 
     Args:
         task: What the text has to do.
-        findings: The verified findings.
         passages: The passages that their quotes name.
         chat: The nodes with the chat model.
 

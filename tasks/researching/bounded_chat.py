@@ -44,7 +44,6 @@ class BoundedChat:
         """Send requests, and wait for all answers.
 
         Args:
-            requests: The requests.
             urgent: Whether they go before all other work.
 
         Raises:

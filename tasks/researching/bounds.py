@@ -84,6 +84,7 @@ class Budget:
         self._clock = clock
         self._start = clock()
         self._reserved = 0
+        # Parts are researched in threads of their own.
         self._changed = threading.Condition()
 
     @property

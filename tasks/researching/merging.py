@@ -36,6 +36,7 @@ def merged(parts: Sequence[Findings]) -> Merged:
     for part in parts:
         numbers = []
         for hit in part.passages:
+            # Parts of one question find the same passages; with two numbers a quote of both would count as two.
             if hit.chunk_id not in places:
                 passages.append(hit)
                 places[hit.chunk_id] = len(passages)

@@ -104,28 +104,30 @@ class Findings:
 SAME_NODE = "The critic was on the node that wrote the findings, because no other node answered."
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Steps:
     """The steps of one report over the same nodes and limits. Several threads may use it.
 
-    Args:
+    A step that a limit ends has no value. Each step raises `ClusterError` if no node works any more; `draft` and
+    `synthesise` raise `ChatError` if no node gave a text that can be used.
+
+    Attributes:
         nodes: The nodes; they chat.
         model: The embedding model that finds passages.
         budget: What is left of the limits.
         options: How drafts are written.
     """
 
-    def __init__(self, nodes: AnswerNodes, model: str, budget: Budget, options: AskOptions) -> None:
-        self.nodes, self.model, self.budget, self.options = nodes, model, budget, options
+    nodes: AnswerNodes
+    model: str
+    budget: Budget
+    options: AskOptions
 
     def split(self, question: str, most: int) -> Done[tuple[str, ...]]:
         """Split a question into parts.
 
         Args:
-            question: The question.
             most: Parts at most.
-
-        Raises:
-            ClusterError: No node works any more.
         """
         chat = self._chat()
         return _done([chat], lambda: split_question(question, chat, most), whole=lambda _: bool(chat.answers))
@@ -137,10 +139,6 @@ class Steps:
             question: What they have to say.
             passages: The passages, the best first.
             found: Whether a search found them, so that they may have nothing to do with the question.
-
-        Raises:
-            ChatError: No node gave a draft that can be used.
-            ClusterError: No node works any more.
         """
         # As `ask` does: no model should be tempted to write about passages that hold no answer.
         if not passages or (found and strength(question, passages, self.model).too_weak_to_ask):
@@ -158,10 +156,6 @@ class Steps:
 
         Args:
             question: What they have to say.
-            draft: The draft.
-
-        Raises:
-            ClusterError: No node works any more.
         """
         passages = draft.drafts.passages
         if not draft.drafts.values:
@@ -183,9 +177,6 @@ class Steps:
 
         Args:
             found: The findings.
-
-        Raises:
-            ClusterError: No node works any more.
         """
         if not found.supported:
             return Done(found)
@@ -193,14 +184,10 @@ class Steps:
         chat = self._chat(avoid=frozenset((found.author,)))
 
         def refute() -> Findings:
-            result = criticise(found.supported, found.passages, chat)
-            same = any(answer.node == found.author for answer in result.answers)
-            return replace(
-                found,
-                supported=result.confirmed,
-                dropped=(*found.dropped, *result.dropped),
-                note=SAME_NODE if same else "",
-            )
+            confirmed, dropped = criticise(found.supported, found.passages, chat)
+            same = any(answer.node == found.author for answer in chat.answers)
+            note = SAME_NODE if same else ""
+            return replace(found, supported=tuple(confirmed), dropped=(*found.dropped, *dropped), note=note)
 
         return _done([chat], refute, whole=lambda _: len(chat.answers) == len(found.supported))
 
@@ -211,12 +198,7 @@ class Steps:
 
         Args:
             task: What the text has to do.
-            findings: The findings.
             passages: The passages that their quotes name.
-
-        Raises:
-            ChatError: No node gave a text that can be used.
-            ClusterError: No node works any more.
         """
         chat = self._chat(last=True)
         return _done([chat], lambda: write_synthesis(task, findings, passages, chat))
@@ -229,9 +211,6 @@ class Steps:
         Args:
             sentences: The sentences; those with a reason are not judged.
             passages: The passages that their quotes name.
-
-        Raises:
-            ClusterError: No node works any more.
         """
         # From the share of the synthesis: a text that nobody judged cannot be shown as proved.
         chats, nodes = self._judging(last=True)

@@ -45,7 +45,6 @@ def passages_of(
 
     Args:
         store: The table.
-        documents: The documents.
         pages: First and last page, counted from 1; a passage has to stand on one of them at least. None for all.
     """
     found = []
@@ -83,6 +82,7 @@ def windows_of(
     windows: list[Window] = []
     shared: list[Hit] = []
     for hits in documents:
+        # Many short documents in windows of their own would be as many drafts, each with two rounds of checks.
         if shared and fit([*shared, *hits]) == len(shared) + len(hits):
             shared += hits
             continue

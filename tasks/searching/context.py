@@ -21,7 +21,6 @@ def with_context(store: Store, hits: Sequence[Hit], around: Around) -> list[Hit]
 
     Args:
         store: The table.
-        hits: The hits.
         around: How many passages before and after, or "section" for those under the same heading and the headings below
             it.
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from prefect_ollama.blocks.by_address import limits_folder, table_by_address
@@ -19,12 +18,7 @@ from prefect_ollama.tasks.searching._connections import Connections
 from prefect_ollama.tasks.searching.context import Around, with_context
 from prefect_ollama.tasks.searching.filter import Filter
 from prefect_ollama.tasks.searching.question import normalised
-from prefect_ollama.tasks.searching.reranker import (
-    RERANK_TIMEOUT_S,
-    Reranker,
-    not_reordered,
-    reranker_of,
-)
+from prefect_ollama.tasks.searching.reranker import RERANK_TIMEOUT_S, Reranker, not_reordered, reranker_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,6 +152,7 @@ class Corpus:
             vectors = self._embed(asked, asking)
         answers = []
         for question, text, vector in zip(questions, asked, vectors, strict=True):
+            # The others are answered all the same: a program may ask hundreds at once.
             if isinstance(vector, PrefectOllamaError):
                 answers.append(Found(question=question, error=vector))
                 continue
@@ -260,9 +255,7 @@ class Corpus:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     def _embed(

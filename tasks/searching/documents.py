@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from prefect_ollama.blocks.documents import Document, Hit
 from prefect_ollama.blocks.errors import ConfigurationError, DocumentError
-from prefect_ollama.tasks.parsing import DocumentFormat, ParseOptions, Parser, format_of
+from prefect_ollama.tasks.parsing import ParseOptions, Parsers
 from prefect_ollama.tasks.planning import file_of, location
 from prefect_ollama.tasks.searching.filter import day_of, named
 
@@ -67,22 +67,18 @@ def page_pictures(
     A page that cannot be drawn, because its file is gone for example, has a note with the reason.
 
     Args:
-        hits: The hits.
         options: Limits and passwords for their files.
         dpi: Resolution.
     """
-    with ExitStack() as opened:
-        parsers: dict[DocumentFormat, Parser] = {}
+    # One parser for all hits of a format: its process takes half a second to start.
+    with closing(Parsers()) as parsers:
         for number, hit in enumerate(hits):
             # Hits of earlier versions have no regions.
             pages = sorted({region.page for region in hit.regions}) or [hit.page_from]
             for page in pages:
                 try:
                     file = file_of(hit.source, hit.path)
-                    # One parser for all hits of a format: its process takes half a second to start.
-                    if (format := format_of(file)) not in parsers:
-                        parsers[format] = opened.enter_context(Parser(format))
-                    png = parsers[format].picture(file, page, hit.regions, options, dpi=dpi)
+                    png = parsers.parser_of(file).picture(file, page, hit.regions, options, dpi=dpi)
                     yield PagePicture(number, page, png)
                 except DocumentError as error:
                     yield PagePicture(number, page, note=str(error))

@@ -108,6 +108,7 @@ class Filter:
             rows = _of_source(self.source, rows)
         if self.documents:
             rows = list({row.doc_id: row for name in self.documents for row in named(name, rows)}.values())
+        # A part is enough, because titles in metadata are often longer or shorter than those that people know.
         for field in ("title", "author"):
             if wanted := folded(getattr(self, field)).strip():
                 known = [str(getattr(row, field)) for row in rows]
@@ -123,14 +124,9 @@ class Filter:
         fitting = [row for row in rows if first <= day_of(row) <= last]
         if rows and not fitting:
             days = sorted(map(day_of, rows))
-            span = " and ".join(
-                text
-                for text in (
-                    f"from {self.since} on" if self.since else "",
-                    f"up to {self.until}" if self.until else "",
-                )
-                if text
-            )
+            since = f"from {self.since} on" if self.since else ""
+            until = f"up to {self.until}" if self.until else ""
+            span = " and ".join(filter(None, (since, until)))
             raise ConfigurationError(
                 f"No document is dated {span}.",
                 state=STATE,

@@ -48,6 +48,7 @@ def judging(cluster: ClusterSpec, model: str, embed: Dispatcher | None) -> Itera
     Raises:
         ClusterError: The cluster names no chat model, or no node can chat with it.
     """
+    # With the settings of the cluster, because a node loads a model again for another context.
     known = [each for each in (cluster.judge, cluster.chat) if each is not None]
     if model:
         known = [each for each in known if full_name(each.name) == full_name(model)] or [

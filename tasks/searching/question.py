@@ -17,6 +17,7 @@ def normalised(question: str) -> str:
         ConfigurationError: It is empty.
     """
     text = unicodedata.normalize("NFC", question).strip()
+    # Nodes refuse an empty text, each with a message of its own.
     if not text:
         raise ConfigurationError("The question is empty.", state="Nothing was searched.")
     return text

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from prefect_ollama.blocks.documents import Hit, Quote, Region
 from prefect_ollama.blocks.errors import DocumentError
-from prefect_ollama.tasks.parsing import DocumentFormat, ParseOptions, Parser, Quoted, format_of
+from prefect_ollama.tasks.parsing import ParseOptions, Parsers, Quoted
 from prefect_ollama.tasks.planning import file_of
 from prefect_ollama.tasks.searching.documents import DPI
 
@@ -46,29 +45,24 @@ class QuoteDrawer:
 
     def __init__(self, options: ParseOptions | None = None, *, dpi: int = DPI) -> None:
         self._options, self._dpi = options, dpi
-        self._opened = ExitStack()
-        self._parsers: dict[DocumentFormat, Parser] = {}
+        self._parsers = Parsers()
 
     def __enter__(self) -> QuoteDrawer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._opened.close()
+        self._parsers.close()
 
     def pages(self, quote: Quote, passage: Hit) -> list[MarkedPage]:
         """Return the pages on which a quote stands, with its words marked.
 
         A page whose text does not hold them, for example a scanned one, has the whole passage marked, and a note.
-
-        Args:
-            quote: The quote.
-            passage: Its passage.
         """
         pages = sorted({region.page for region in passage.regions}) or [passage.page_from]
         quoted = Quoted.of(passage.text, quote.start, quote.end)
         try:
             return self.drawn(file_of(passage.source, passage.path), pages, passage.regions, quoted)
-        except DocumentError as error:
+        except DocumentError as error:  # such as a file that is gone: the quote itself stands all the same
             return [MarkedPage(pages[0], note=str(error))]
 
     def drawn(
@@ -77,7 +71,6 @@ class QuoteDrawer:
         """Return those pages of a file that hold words of a quote; if none does, all, with the regions marked.
 
         Args:
-            file: The file.
             pages: Pages that may hold them, counted from 1.
             regions: Where the passage of the quote stands.
             quoted: The words.
@@ -85,7 +78,7 @@ class QuoteDrawer:
         Raises:
             DocumentError: A page cannot be drawn.
         """
-        parser, options, dpi = self._parser(file), self._options, self._dpi
+        parser, options, dpi = self._parsers.parser_of(file), self._options, self._dpi
         found = [
             (page, parser.quote_picture(file, page, regions, quoted, options, dpi=dpi)) for page in pages
         ]
@@ -99,9 +92,3 @@ class QuoteDrawer:
             MarkedPage(page, parser.picture(file, page, regions, options, dpi=dpi), PASSAGE_MARKED)
             for page in pages
         ]
-
-    def _parser(self, file: Path) -> Parser:
-        format = format_of(file)
-        if format not in self._parsers:
-            self._parsers[format] = self._opened.enter_context(Parser(format))
-        return self._parsers[format]

@@ -87,7 +87,6 @@ class Reranker:
         score come last, in the order of the search.
 
         Args:
-            question: The question.
             hits: Passages in the order of the search, which stays where the reranker fails.
             limit: How many to return at most.
             score: What `opened` yields.
