@@ -31,21 +31,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.refusals import refusal_tables, refusals, share
 from prefect_ollama import AskOptions, CheckedAnswer, Corpus, open_corpus
 from prefect_ollama.tasks.answering import (
-    EXTRACT_PASSAGES,
     EXTRACT_THRESHOLD,
     SUPPORT_THRESHOLD,
-    best_sentences,
     find_quote,
     normal,
-    reading_order,
-    strength,
     support_of_claim,
 )
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-PASSAGES = AskOptions().passages
 PARTS = ("calibration", "held out", "fresh")
 
 
@@ -114,21 +110,6 @@ def ask_all(corpus: Corpus, labels: Sequence[tuple[dict[str, Any], str]], option
     return [Asked(label, part, corpus.ask(label["question"], options=options)) for label, part in labels]
 
 
-def share(part: int, whole: int) -> str:
-    return f"{part / whole:.3f}" if whole else "–"
-
-
-def refusals(refused: Sequence[bool], answerable: Sequence[bool]) -> tuple[str, str, str]:
-    """Precision and recall of refusals, and the share of answerable questions that are not refused."""
-    right = sum(each and not label for each, label in zip(refused, answerable, strict=True))
-    kept = sum(not each and label for each, label in zip(refused, answerable, strict=True))
-    return (
-        share(right, sum(refused)),
-        share(right, len(answerable) - sum(answerable)),
-        share(kept, sum(answerable)),
-    )
-
-
 def threshold_curve(asked: Sequence[Asked], name: str) -> Table:
     table = Table(
         "threshold", "refusals: precision", "recall", "answerable ones kept", title=f"Weak retrieval, {name}"
@@ -140,46 +121,6 @@ def threshold_curve(asked: Sequence[Asked], name: str) -> Table:
         refused = [(each.answer.chance or 0.0) < at for each in known]
         table.add_row(f"{at:.2f}", *refusals(refused, labels), style=chosen)
     return table
-
-
-def fitted(corpus: Corpus, asked: Sequence[Asked], penalty: float = 5.0) -> Table:
-    """Fit the logistic model of the chance on the calibration half, by Newton's method with an L2 penalty."""
-    asked = [each for each in asked if each.part != "fresh"]
-    rows = []
-    for each in asked:
-        question = each.label["question"]
-        hits = corpus.search(question, limit=PASSAGES)
-        fits = strength(question, hits, corpus.model)
-        best = best_sentences(question, reading_order(hits[:EXTRACT_PASSAGES]), corpus._open.nodes)
-        rows.append((fits.shared, best.nearest or 0.0, float(bool(fits.missing))))
-    labels = np.array([each.answerable for each in asked], float)
-    held_out = np.array([each.part == "held out" for each in asked])
-    values = np.array(rows)
-    mean, spread = values[~held_out].mean(0), values[~held_out].std(0) + 1e-9
-    known = np.c_[(values - mean) / spread, np.ones(len(values))]
-    chosen, wanted = known[~held_out], labels[~held_out]
-    weights = np.zeros(known.shape[1])
-    ridge = penalty * np.diag([1.0, 1.0, 1.0, 1e-9])
-    for _ in range(50):
-        chance = 1 / (1 + np.exp(-chosen @ weights))
-        slope = chosen.T @ (chance - wanted) + ridge @ weights
-        weights -= np.linalg.solve((chosen.T * (chance * (1 - chance))) @ chosen + ridge, slope)
-    raw = weights[:-1] / spread
-    table = Table("weight", "value", title="Fitted on the calibration half")
-    for name, value in zip(("shared", "nearest", "missing"), raw, strict=True):
-        table.add_row(name, f"{value:.2f}")
-    table.add_row("bias", f"{weights[-1] - raw @ mean:.2f}")
-    for name, half in (("calibration", ~held_out), ("held out", held_out)):
-        table.add_row(
-            f"area under the curve, {name}", f"{_area(known[half] @ weights, labels[half] > 0):.3f}"
-        )
-    return table
-
-
-def _area(scores: Any, answerable: Any) -> float:
-    """Chance that an answerable question has a higher score than one that is not."""
-    pairs = scores[answerable][:, None] - scores[~answerable][None, :]
-    return float((pairs > 0).mean() + 0.5 * (pairs == 0).mean())
 
 
 def claim_curve(corpus: Corpus) -> Table:
@@ -259,7 +200,9 @@ def main() -> None:
     parser.add_argument("--chat-model")
     parser.add_argument("--judge-model")
     parser.add_argument("--drafts", type=int, default=1)
-    parser.add_argument("--fit", action="store_true", help="fit the weights of the chance again")
+    parser.add_argument(
+        "--fit", action="store_true", help="fit the weights of the chance again, cross-validated"
+    )
     parser.add_argument("--questions", type=int, help="so many of each kind only")
     arguments = parser.parse_args()
     console = Console()
@@ -269,7 +212,8 @@ def main() -> None:
         for part in PARTS[:2]:
             console.print(threshold_curve([each for each in asked if each.part == part], f"{part} half"))
         if arguments.fit:
-            console.print(fitted(corpus, asked))
+            for table in refusal_tables(corpus, [(each.label, each.part) for each in asked]):
+                console.print(table)
         console.print(claim_curve(corpus))
 
 
