@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from cyclopts import CycloptsError
     from rich.panel import Panel
 
-# Exit status for wrong usage, as of most programs.
-USAGE = 2
-
 
 def _panel(error: CycloptsError) -> Panel:
     from cyclopts import CycloptsPanel
@@ -36,7 +33,8 @@ def main() -> None:
     os.umask(0o077)
     status: int | str | None = None
     try:
-        status = _run(sys.argv[1:])
+        # Modules load in there, where Ctrl-C is handled already. Cyclopts exits with 2 if the usage is wrong.
+        _run(sys.argv[1:])
     except SystemExit as end:
         status = end.code
     except BaseException:
@@ -46,20 +44,13 @@ def main() -> None:
     sys.exit(status)
 
 
-def _run(arguments: list[str]) -> int:
-    # Imported here, so that Ctrl-C is handled while modules load.
-    from cyclopts import CycloptsError
-
+def _run(arguments: list[str]) -> None:
     # The embedded node needs no Prefect, whose import would cost it seconds.
     if arguments[:1] == ["node"]:
         from prefect_ollama.node import app
     else:
         from prefect_ollama.commands import app
-    try:
-        app(arguments, exit_on_error=False, error_formatter=_panel)
-    except CycloptsError:
-        return USAGE
-    return 0
+    app(arguments, error_formatter=_panel)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from prefect_ollama.options import (
     option_of,
 )
 from prefect_ollama.reading_options import PASSWORDS, PasswordOptions, ReadingOptions
-from prefect_ollama.search import EVERYTHING, Mode, Only, filter_of, flow_filter, write_quotes
+from prefect_ollama.search import EVERYTHING, QUESTION, ModeOption, Only, filter_of, flow_filter, write_quotes
 from prefect_ollama.tasks.answering import AskOptions
 
 if TYPE_CHECKING:
@@ -37,12 +37,7 @@ DEFAULT = AskOptions()
 
 
 def ask(
-    question: Annotated[
-        list[str],
-        Parameter(
-            help="What you want to know. Without quotes its words are joined; the shell keeps `?` and `*`."
-        ),
-    ],
+    question: Annotated[list[str], QUESTION],
     *,
     nodes: NodeOptions = NODES,
     chat_model: ChatModelOption = None,
@@ -51,9 +46,7 @@ def ask(
     passages: Annotated[int, option_of(AskOptions, "passages")] = DEFAULT.passages,
     drafts: Annotated[int, option_of(AskOptions, "drafts")] = DEFAULT.drafts,
     mark_unsupported: Annotated[bool, option_of(AskOptions, "mark_unsupported", negative="")] = False,
-    mode: Annotated[
-        Mode, Parameter(help="How passages are searched: by meaning, by words, or both.")
-    ] = "hybrid",
+    mode: ModeOption = "hybrid",
     only: Only = EVERYTHING,
     show_pages: Annotated[
         Path | None,

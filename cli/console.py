@@ -233,6 +233,7 @@ def _show_lines(loud: Loudness, *, prefect: bool) -> None:
     handler.setLevel(logging.WARNING if loud.quiet else logging.NOTSET)
     handler.addFilter(lambda record: hasattr(record, MARK))
     handler.setFormatter(_Formatter("%(message)s"))
+    # Lines of modules that log outside of any flow run.
     outside = logging.getLogger(OUTSIDE)
     outside.setLevel(logging.INFO)
     outside.addHandler(handler)
@@ -245,5 +246,6 @@ def _show_lines(loud: Loudness, *, prefect: bool) -> None:
     from prefect.logging.configuration import setup_logging
 
     setup_logging()
+    # After `setup_logging`, which removes handlers of these loggers.
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addHandler(handler)

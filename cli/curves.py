@@ -42,6 +42,7 @@ def _curve(row: NodeTuning) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("p95 s", justify="right", no_wrap=True)
+    # Not 0, by which the lengths of the bars are divided.
     most = max(point.texts_per_second for point in row.points) or 1.0
     for point in row.points:
         chosen = point.setting == (row.in_flight, row.request_texts)

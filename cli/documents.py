@@ -70,6 +70,7 @@ def documents(
         rows = [row for row in rows if row.status != "stored"] if problems else rows
         rows.sort(key=lambda row: (row.source, row.path))
         show([described(row) for row in rows] if json else render_documents.documents(rows), json=json)
+        # With `--problems` an empty list is good news.
         return OK if rows or problems else INCOMPLETE
 
     def _chunks(place: StoreSpec, name: str) -> int:

@@ -57,7 +57,12 @@ class RunProgress(Progress):
         self._run: Snapshot | None = None  # before `Progress`, which asks for what to show
         # Transient: the report that follows has the same values.
         super().__init__(
-            *_columns(), console=console, auto_refresh=False, transient=True, redirect_stdout=False
+            # Each snapshot refreshes it. Stdout is left alone, because it holds results and may be a file.
+            *_columns(),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
         )
         self._shown = self.add_task("", total=1.0)
 

@@ -52,6 +52,7 @@ MOST_HITS: Final = 50
 # Documents in one answer; the next ones come with `offset`.
 MOST_DOCUMENTS: Final = 200
 
+# Passages on each side of one: 41 of the usual 200 tokens stay below those of `MOST_HITS`.
 MOST_AROUND: Final = 20
 
 READING: Final = ToolAnnotations(read_only_hint=True, open_world_hint=False)
@@ -114,6 +115,7 @@ class TableReader:
             TableError: It cannot be reached or read.
         """
         with self._opening:
+            # At the first call, because a client starts the server before the user needs it.
             if self._corpus is None:
                 self._corpus = Corpus(self._table, self._nodes, **self._models)
             return self._corpus
@@ -145,6 +147,7 @@ def create_server(reader: TableReader) -> MCPServer:
         title="PDF documents",
         instructions=INSTRUCTIONS,
         version=prefect_ollama.__version__,
+        # Over stdio most clients show what is written to stderr as errors.
         log_level="WARNING",
     )
 
@@ -236,6 +239,7 @@ def create_server(reader: TableReader) -> MCPServer:
 
         return await _answered(read)
 
+    # A picture is no JSON, which structured output would be.
     @server.tool(annotations=READING, structured_output=False)
     async def get_page(
         document: OneDocument,
@@ -278,6 +282,7 @@ async def _answered(read: Callable[[], T]) -> T:
         ToolError: It failed; cause, state and next step in words.
     """
     try:
+        # A search blocks for seconds if a node is slow, and the server has to answer other calls meanwhile.
         return await asyncio.to_thread(read)
     except PrefectOllamaError as error:
         raise ToolError(" ".join(filter(None, (error.cause, error.state, error.remedy)))) from error

@@ -24,7 +24,7 @@ from prefect_ollama.options import (
     TableOptions,
     with_bounds,
 )
-from prefect_ollama.search import EVERYTHING, Mode, Only, flow_filter
+from prefect_ollama.search import EVERYTHING, QUESTION, ModeOption, Only, flow_filter
 from prefect_ollama.tasks.researching import Bounds
 
 if TYPE_CHECKING:
@@ -56,12 +56,7 @@ DEFAULT_MOST = MostOf()
 
 
 def research(
-    question: Annotated[
-        list[str],
-        Parameter(
-            help="What you want to know. Without quotes its words are joined; the shell keeps `?` and `*`."
-        ),
-    ],
+    question: Annotated[list[str], QUESTION],
     *,
     nodes: NodeOptions = NODES,
     chat_model: ChatModelOption = None,
@@ -82,9 +77,7 @@ def research(
         ),
     ] = 12,
     most: MostOf = DEFAULT_MOST,
-    mode: Annotated[
-        Mode, Parameter(help="How passages are searched: by meaning, by words, or both.")
-    ] = "hybrid",
+    mode: ModeOption = "hybrid",
     only: Only = EVERYTHING,
     output: OutputOption = None,
     json: JsonOption = False,

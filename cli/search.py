@@ -38,6 +38,12 @@ SEARCHING = "Searching…"
 # The same as `blocks.lance.Mode`, which takes a second to import.
 Mode = Literal["vector", "text", "hybrid"]
 
+ModeOption = Annotated[Mode, Parameter(help="How passages are searched: by meaning, by words, or both.")]
+
+QUESTION = Parameter(
+    help="What you want to know. Without quotes its words are joined; the shell keeps `?` and `*`."
+)
+
 
 @Parameter(name="*", help="Which passages may be found.")
 @dataclass(frozen=True, slots=True)
@@ -72,12 +78,7 @@ EVERYTHING = Only()
 
 
 def search(
-    question: Annotated[
-        list[str] | None,
-        Parameter(
-            help="What you want to know. Without quotes its words are joined; the shell keeps `?` and `*`."
-        ),
-    ] = None,
+    question: Annotated[list[str] | None, QUESTION] = None,
     *,
     questions: Annotated[
         Path | None, Parameter(help="File with several questions, one a line; `--questions=-` reads stdin.")
@@ -129,6 +130,7 @@ def search(
 ) -> int:
     """Ask a table a question and get the best passages, each with file and page."""
 
+    # Modules that take long to import are imported after the first line is shown.
     def run() -> int:
         from prefect_ollama import render_hits
 
@@ -145,10 +147,22 @@ def search(
                     state="Nothing was searched.",
                     remedy="Leave out the one or the other.",
                 )
-            place = table.named()
-            options |= {"one_per_document": per_document, "show": show_pages is not None}
-            options |= {"reranker": rerank, "rerank_timeout": rerank_timeout}
-            answers = [_tracked(asked[0], at, place, nodes.model, only, options)]
+            from prefect_ollama.flows import search as flow
+
+            found: Found = flow(
+                asked[0],
+                at,
+                table.named(),
+                nodes.model,
+                source=only.source,
+                only=flow_filter(only),
+                one_per_document=per_document,
+                show=show_pages is not None,
+                reranker=rerank,
+                rerank_timeout=rerank_timeout,
+                **options,
+            )
+            answers = [found]
         else:
             from prefect_ollama.tasks.searching import Corpus, reranker_of
 
@@ -232,21 +246,6 @@ def _pages(text: str | None) -> tuple[int, int] | None:
             state="Nothing was searched.",
             remedy="Write a number, such as 12, or the first and the last, such as 3-9.",
         ) from None
-
-
-def _tracked(question: str, nodes: Any, table: Any, model: str | None, only: Only, options: Any) -> Found:
-    from prefect_ollama.flows import search as flow
-
-    found: Found = flow(
-        question,
-        nodes,
-        table,
-        model,
-        source=only.source,
-        only=flow_filter(only),
-        **options,
-    )
-    return found
 
 
 def flow_filter(only: Only) -> FlowOnly:

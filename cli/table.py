@@ -63,6 +63,7 @@ def roll_back(
         from prefect_ollama.flows import roll_back as flow
 
         place = table.named()
+        # Also with `--yes`: what cannot be rolled back is refused before a flow run starts.
         preview = preview_roll_back(run_id, place, including_later)
         if not confirm(render.undo(preview), yes=yes):
             return INCOMPLETE
@@ -101,6 +102,7 @@ def forget(
         from prefect_ollama.flows import forgettable
 
         place = table.named()
+        # Also with `--yes`: a name without documents is refused before a flow run starts.
         report = forgettable(what, place, source)
         if not dry_run:
             if not confirm(render.forgotten(report), yes=yes):

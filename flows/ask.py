@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Annotated
 
 from prefect_ollama.blocks.documents import CheckedAnswer, Quote
-from prefect_ollama.blocks.lance import Mode
 from prefect_ollama.blocks.resolve import resolve_table, shared_limits_folder
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import (
@@ -15,9 +14,11 @@ from prefect_ollama.flows.parameters import (
     ChatModelParameter,
     JudgeModelParameter,
     ModelParameter,
+    ModeParameter,
     NodesParameter,
-    Only,
+    OnlyParameter,
     PassageSourceParameter,
+    QuestionParameter,
     TableParameter,
     shown,
     shown_option,
@@ -53,7 +54,7 @@ DEFAULT = AskOptions()
     description="Answer a question from a LanceDB table; every sentence has quotes that were found in the documents.",
 )
 def ask(
-    question: Annotated[str, shown("Question", "What you want to know.", min_length=1)],
+    question: QuestionParameter,
     cluster: NodesParameter = None,
     table: TableParameter = None,
     model: ModelParameter = None,
@@ -62,14 +63,9 @@ def ask(
     passages: Annotated[int, shown_option(AskOptions, "passages")] = DEFAULT.passages,
     drafts: Annotated[int, shown_option(AskOptions, "drafts")] = DEFAULT.drafts,
     mark_unsupported: Annotated[bool, shown_option(AskOptions, "mark_unsupported")] = False,
-    mode: Annotated[
-        Mode,
-        shown("Mode", "How passages are searched: `vector` by meaning, `text` by words, `hybrid` by both."),
-    ] = "hybrid",
+    mode: ModeParameter = "hybrid",
     source: PassageSourceParameter = None,
-    only: Annotated[
-        Only, shown("Only", "Which passages may be found; all, where nothing is set.")
-    ] = EVERYTHING,
+    only: OnlyParameter = EVERYTHING,
     show: Annotated[
         bool,
         shown(
@@ -107,8 +103,10 @@ def ask(
     searching = SearchOptions(passages, mode, only.to_filter(source).condition(store.manifest))
     with (
         Asking(shared_limits_folder()) as asking,
+        # A question is one text, for which one embedded node is enough.
         running_nodes(cluster, model=model or made.model, count=1) as spec,
     ):
+        # Runs of other processes then leave room for the question at these nodes.
         asking.at([node.url for node in spec.nodes])
         verified = verify_nodes(Opaque(asking_as(spec, made)), len(spec.nodes), made, quick=True)
         answering = with_models(spec, chat_model, judge_model)

@@ -17,6 +17,7 @@ from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.reporting import found_section, section_markdown
 
 
+# Called by the form, so that it refuses a wrong network before the run starts.
 def _network(text: str) -> str:
     network_of(text)
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
@@ -63,10 +64,7 @@ class ForgetReport:
     @property
     def sources(self) -> dict[str, int]:
         """Number of documents by source."""
-        counts: dict[str, int] = {}
-        for each in self.documents:
-            counts[each.source] = counts.get(each.source, 0) + 1
-        return counts
+        return dict(Counter(each.source for each in self.documents))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

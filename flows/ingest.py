@@ -158,6 +158,7 @@ def ingest_pdfs(
             return _ended(_published(run, found.identity.model if found is not None else ""), advanced)
         ahead = BUNDLES_AHEAD + _start_workers(len(plan.to_read))
         with (
+            # None leaves it to the cluster, which may allow it for all runs.
             running_nodes(cluster, model=wanted, pull=advanced.pull or None) as spec,
             MaintenanceProcess() as maintenance_process,
         ):
@@ -281,6 +282,7 @@ def _start_workers(files: int) -> int:
     """Start the workers while the nodes prove themselves; return how many parse, no more than there are files."""
     runner = _runner()
     if runner is None or not files:
+        # Another task runner does not say how many tasks it runs at a time.
         return 2
     runner.parse_processes = min(runner.parse_processes, files)
     runner.client  # noqa: B018  # the first access starts them, and does not wait for them

@@ -28,6 +28,7 @@ from pydantic.json_schema import SkipJsonSchema
 from prefect_ollama.blocks.cluster import OllamaCluster
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.file_url import folder_of, is_file_url
+from prefect_ollama.blocks.lance import Mode
 from prefect_ollama.blocks.node import OllamaNode
 from prefect_ollama.blocks.node_settings import NodeBlock
 from prefect_ollama.blocks.nodes import looks_like_address, names_block
@@ -70,6 +71,7 @@ def shown_option(options: type[DataclassInstance], name: str) -> Any:
     return shown(**{key: value for key, value in field.items() if key != "help"})
 
 
+# Parameters reach Prefect's API as JSON, which has no paths.
 def _as_text(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [os.fspath(each) for each in value]
@@ -84,6 +86,7 @@ def as_source(value: Any) -> Any:
     return folder_of(value) if isinstance(value, str) and is_file_url(value) else value
 
 
+# One node block stands for a cluster of one node.
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, NodeBlock) else value
 
@@ -205,6 +208,7 @@ class Password(BaseModel):
         SecretStr,
         BeforeValidator(_of_secret),
         AfterValidator(seal),
+        # Prefect's form offers blocks where the schema has the slug of their type.
         WithJsonSchema(
             {
                 "anyOf": [
@@ -359,6 +363,12 @@ DEFAULT_ADVANCED = Advanced()
 DEFAULT_LIMITS = Limits()
 NO_MODELS: list[str] = []
 
+QuestionParameter = Annotated[str, shown("Question", "What you want to know.", min_length=1)]
+ModeParameter = Annotated[
+    Mode,
+    shown("Mode", "How passages are searched: `vector` by meaning, `text` by words, `hybrid` by both."),
+]
+OnlyParameter = Annotated[Only, shown("Only", "Which passages may be found; all, where nothing is set.")]
 BoundsParameter = Annotated[Limits, shown("Limits", "Steps, tokens and seconds at most.")]
 ReadingParameter = Annotated[Reading, shown("Reading", "How files are read, and what one file may cost.")]
 ChunkingParameter = Annotated[

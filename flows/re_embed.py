@@ -226,7 +226,9 @@ def _sources(rows: list[Document]) -> list[str | list[str]]:
     """What `ingest_pdfs` was called with to get these documents, as far as their manifest rows tell."""
     names = sorted({row.source for row in rows})
     return [
-        sorted(row.path for row in rows if row.source == LISTED) if name == LISTED else name for name in names
+        # Files that were named one by one have no folder to scan.
+        sorted(row.path for row in rows if row.source == LISTED) if name == LISTED else name
+        for name in names
     ]
 
 

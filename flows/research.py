@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from prefect_ollama.blocks.documents import CheckedReport
-from prefect_ollama.blocks.lance import Mode
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import (
@@ -17,10 +16,12 @@ from prefect_ollama.flows.parameters import (
     FileParameter,
     JudgeModelParameter,
     ModelParameter,
+    ModeParameter,
     NodesParameter,
-    Only,
+    OnlyParameter,
     OtherChatModelsParameter,
     PassageSourceParameter,
+    QuestionParameter,
     TableParameter,
     shown,
 )
@@ -41,7 +42,7 @@ TASK = "Answer this question: "
     description="Research a question in parts over all nodes with a chat model; every sentence has verified quotes.",
 )
 def research(
-    question: Annotated[str, shown("Question", "What you want to know.", min_length=1)],
+    question: QuestionParameter,
     cluster: NodesParameter = None,
     table: TableParameter = None,
     model: ModelParameter = None,
@@ -67,14 +68,9 @@ def research(
         ),
     ] = 12,
     limits: BoundsParameter = DEFAULT_LIMITS,
-    mode: Annotated[
-        Mode,
-        shown("Mode", "How passages are searched: `vector` by meaning, `text` by words, `hybrid` by both."),
-    ] = "hybrid",
+    mode: ModeParameter = "hybrid",
     source: PassageSourceParameter = None,
-    only: Annotated[
-        Only, shown("Only", "Which passages may be found; all, where nothing is set.")
-    ] = EVERYTHING,
+    only: OnlyParameter = EVERYTHING,
     file: FileParameter = None,
 ) -> CheckedReport:
     """Research a question: its parts in parallel over all nodes, and a text from findings that a critic confirmed.
@@ -99,6 +95,7 @@ def research(
         ('extract', 'tides.pdf', 1)
     """
     refuse_empty_tabs()
+    # First, so that nobody waits for a report that cannot be written.
     output = None if file is None else check_output(file)
     store = open_for_search(resolve_table(table))
     asked = normalised(question)
@@ -129,6 +126,7 @@ def _researched(question: str, at: Workplace, most: int) -> CheckedReport:
     questions: tuple[str, ...] = (question,)
     if most > 1:
         split = run.step(split_question, "Split the question", question, most)
+        # If a limit does not allow the split, the question itself is the only part.
         questions = split.result().content.value or questions
     for number, part in enumerate(questions, 1):
         label = f"part {number}"

@@ -15,7 +15,9 @@ from prefect_ollama.flows.parameters import (
     EVERYTHING,
     ModelParameter,
     NodesParameter,
-    Only,
+    OnlyParameter,
+    PassageSourceParameter,
+    QuestionParameter,
     TableParameter,
     shown,
 )
@@ -47,7 +49,7 @@ from prefect_ollama.tasks.verify_nodes import verify_nodes
     description="Ask a LanceDB table a question.",
 )
 def search(
-    question: Annotated[str, shown("Question", "What you want to know.", min_length=1)],
+    question: QuestionParameter,
     cluster: NodesParameter = None,
     table: TableParameter = None,
     model: ModelParameter = None,
@@ -56,13 +58,8 @@ def search(
         Mode,
         shown("Mode", "`vector` by meaning, `text` by words (needs no node), `hybrid` by both."),
     ] = "hybrid",
-    source: Annotated[
-        Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="All")],
-        shown("Source", "Only documents of this source, as the report names it."),
-    ] = None,
-    only: Annotated[
-        Only, shown("Only", "Which passages may be found; all, where nothing is set.")
-    ] = EVERYTHING,
+    source: PassageSourceParameter = None,
+    only: OnlyParameter = EVERYTHING,
     one_per_document: Annotated[
         bool, shown("One per document", "Return the best passage of each document only.")
     ] = False,
@@ -108,8 +105,10 @@ def search(
     store = open_for_search(resolve_table(table))
     opened, made, asked = Opaque(store), store.identity, normalised(question)
     ranker = reranker_of(reranker, timeout=rerank_timeout)
+    # A reranker has to see more passages than it returns, or it could only sort them.
     wanted = limit if ranker is None else ranker.candidates(limit)
     options = SearchOptions(wanted, mode, only.to_filter(source).condition(store.manifest), one_per_document)
+    # Words alone need no node, so that a table can be searched while none is up.
     if mode == "text" and (ranker is None or not ranker.judges):
         found = search_table(opened, None, asked, options)
         return _answer(question, found, ranker, limit, show=show)
@@ -124,6 +123,7 @@ def search(
             nodes = Opaque(dispatcher)
             vector = None if mode == "text" else embed_question(asked, nodes, opened)
             said = "" if mode == "text" else question_note(asked, verified)
+            # The judge is a model of these nodes, so it is asked before they are closed.
             if ranker is not None and ranker.judges:
                 found = search_table(opened, vector, asked, options)
                 return _answer(question, found, ranker, limit, show=show, said=said, nodes=nodes, spec=spec)

@@ -98,6 +98,7 @@ def summarize(
         ('extract', [('tides.pdf', 1)])
     """
     refuse_empty_tabs()
+    # First, so that nobody waits for a report that cannot be written.
     output = None if file is None else check_output(file)
     store = open_for_search(resolve_table(table))
     wanted = only.to_filter(source)
@@ -115,6 +116,7 @@ def summarize(
         chat_model=chat_model,
         other_chat_models=other_chat_models,
         judge_model=judge_model,
+        # Nothing is searched: windows hold the passages of whole documents.
         searching=SearchOptions(limit=1, mode="text"),
         bounds=limits.to_options(),
     ) as at:

@@ -87,6 +87,7 @@ def run_bundles(
         elif stopped is not None:
             pass  # its files stay for the next run
         elif done.vanished:
+            # Its vectors are in the cache, so only the parsing is repeated.
             under_way.start([done.bundle], fresh=True)
         elif done.lost is None:
             stopped = done.error

@@ -43,9 +43,9 @@ class IngestRun:
     _ended: Run | None = None
     _files: dict[str, FileReport] = field(default_factory=dict)
     _store: Store | None = None
-    _proven: VerifiedCluster | None = None
+    _verified: VerifiedCluster | None = None
     _by_node: Counter[str] = field(default_factory=Counter)
-    _figures: dict[str, tuple[NodeStats, ...]] = field(default_factory=dict)
+    _node_stats: dict[str, tuple[NodeStats, ...]] = field(default_factory=dict)
     _statistics: RunStatistics = field(default_factory=RunStatistics)
     _worked: tuple[float, float] | None = None
 
@@ -75,7 +75,7 @@ class IngestRun:
 
     def begin(self, store: Store, verified: VerifiedCluster) -> None:
         """Begin to write, first the changes that need no reading: files that moved, are gone or cannot be documents."""
-        self._proven = verified
+        self._verified = verified
         self._begin(store)
 
     def apply(self, store: Store) -> None:
@@ -103,7 +103,8 @@ class IngestRun:
         if not embedded_now:
             return
         self._by_node.update(bundle.by_node)
-        self._figures[bundle.worker] = bundle.nodes
+        # Totals of the worker since its start, so that those of its last bundle replace the earlier ones.
+        self._node_stats[bundle.worker] = bundle.nodes
         if bundle.worked is not None:
             began, ended = self._worked or bundle.worked
             self._worked = min(began, bundle.worked[0]), max(ended, bundle.worked[1])
@@ -125,7 +126,9 @@ class IngestRun:
 
     def report(self, *, model: str, dry_run: bool = False) -> IngestReport:
         """Return the report of the run, or of its plan in a dry run."""
-        left_out = {name: str(error) for name, error in self._proven.left_out.items()} if self._proven else {}
+        left_out = (
+            {name: str(error) for name, error in self._verified.left_out.items()} if self._verified else {}
+        )
         files = self._planned() | self._files
         return IngestReport(
             run_id=self.run_id,
@@ -137,7 +140,7 @@ class IngestRun:
             version=self._version(),
             seconds=time.monotonic() - self.began,
             efficiency=self._efficiency(),
-            nodes=node_reports(self._by_node, self._figures.values(), left_out),
+            nodes=node_reports(self._by_node, self._node_stats.values(), left_out),
             outdated=self.plan.outdated,
             notes=self.plan.notes,
             document_prefix=self._store.identity.document_prefix if self._store else "",
@@ -151,14 +154,16 @@ class IngestRun:
         self._failures.tell(rows)
 
     def _version(self) -> int:
+        # Versions of a staging table are not those of the table that it becomes.
         if self._ended is None or self.store.spec.is_staging:
             return 0
         return self._ended.chunks_after or 0
 
     def _begin(self, store: Store) -> None:
         plan, self._store = self.plan, store
-        model = str(self._proven.reference) if self._proven is not None else ""
+        model = str(self._verified.reference) if self._verified is not None else ""
         store.begin_run(self.run_id, plan.source, model=model)
+        # The table's log names runs that were cut short, which Prefect still shows as running.
         settle_interrupted(store.runs())
         # Renamed documents move before others are removed: a new file may have the old path of another.
         if plan.renamed:
@@ -177,7 +182,7 @@ class IngestRun:
         if self._worked is None:
             return None
         began, ended = self._worked
-        return efficiency(self._figures.values(), ended - began, ended)
+        return efficiency(self._node_stats.values(), ended - began, ended)
 
     def _counts(self) -> dict[str, float]:
         return {

@@ -52,15 +52,18 @@ def opened_workplace(
     made = store.identity
     with (
         Asking(shared_limits_folder()) as asking,
+        # A report embeds a few questions only, for which one embedded node is enough.
         running_nodes(cluster, model=model or made.model, count=1) as spec,
     ):
         asking.at([node.url for node in spec.nodes])
+        # Quick, because to embed all canaries takes longer than to embed these questions.
         verified = verify_nodes(Opaque(asking_as(spec, made)), len(spec.nodes), made, quick=True)
         answering = with_models(spec, chat_model, judge_model, other_chat_models)
         with (
             Dispatcher(verified, prepare=divide_long_words) as dispatcher,
             answering_nodes(answering, dispatcher) as nodes,
         ):
+            # A search by words compares no vectors.
             if searching.mode != "text":
                 refuse_other_vectors(store, dispatcher)
             steps = None
@@ -71,6 +74,7 @@ def opened_workplace(
 
 def _salt(store: Store, nodes: AnswerNodes, searching: SearchOptions) -> str:
     """Return all that decides the results of steps besides their own input."""
+    # The version of this package stands for its prompts, that of the table for its passages.
     chats = [each.chat for each in (nodes.chat, nodes.judge) if each is not None]
     judge = "" if nodes.judge is None else nodes.judge.chat.model.name
     parts = (prefect_ollama.__version__, store.version, searching, *map(_models, chats), f"judge {judge}")

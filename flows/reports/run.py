@@ -37,6 +37,7 @@ from prefect_ollama.tasks.research import (
 )
 from prefect_ollama.tasks.researching import Done, Findings, groups_that_fit, merged
 
+# Notes of parts are also compared with it, to count those that were not done.
 NOT_DONE = "The limit of {bound} ended the run before this part was done."
 NO_SYNTHESIS = "These are the findings themselves, because {why}."
 
@@ -102,11 +103,13 @@ class ReportRun:
         all_of = merged([each if isinstance(each, Findings) else Findings(()) for each in outcomes])
         errors = [each for each in outcomes if isinstance(each, PrefectOllamaError)]
         if not all_of.findings and errors and len(errors) == len(outcomes):
+            # That no node is left explains the other errors, so it comes first.
             raise next((each for each in errors if isinstance(each, ClusterError)), errors[0])
         parts = tuple(
             ReportPart(part.title, found.supported, found.dropped, _note(outcome))
             for part, found, outcome in zip(self._parts, all_of.parts, outcomes, strict=True)
         )
+        # If the text fails, its findings are shown: they are verified, and cost most of the run.
         sentences, dropped, why = self._synthesis(all_of.findings, all_of.passages)
         shown = sentences or all_of.findings
         notes = [NO_SYNTHESIS.format(why=why)] if shown and not sentences else []
@@ -149,6 +152,7 @@ class ReportRun:
                 model=", ".join(sorted({name for each in steps for name in each.models})),
                 nodes=tuple(sorted({node for each in steps for node in each.nodes})),
                 seconds=time.monotonic() - self._started,
+                # Cached steps cost this run nothing.
                 prompt_tokens=sum(each.prompt_tokens for each in steps if not each.cached),
                 answer_tokens=sum(each.answer_tokens for each in steps if not each.cached),
             ),
@@ -189,6 +193,7 @@ class ReportRun:
             dropped += [sentence for text in texts for sentence in text if not sentence.supported]
             if len(groups) == 1 or not kept:
                 return kept, dropped, "no sentence of the synthesis was supported"
+            # Another round would not make it shorter either, and might never end.
             if len(kept) >= len(findings):
                 return kept, dropped, ""
             findings, level = kept, level + 1

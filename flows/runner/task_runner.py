@@ -11,6 +11,8 @@ import os
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial
+from inspect import signature
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -107,26 +109,17 @@ class IngestTaskRunner(DaskTaskRunner):
 
     def duplicate(self) -> IngestTaskRunner:
         """Return a runner with the same settings, which is not started."""
-        return _restore(type(self), self._settings())
+        return type(self)(**self._settings())
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Workers get the flow and its runner. The running cluster and the keys of its certificates stay here.
         settings = self._settings()
         for name in ("cluster_kwargs", "client_kwargs"):
             settings[name] = {key: each for key, each in settings[name].items() if key != "security"}
-        return _restore, (type(self), settings)
+        return partial(type(self), **settings), ()
 
     def _settings(self) -> dict[str, Any]:
-        return {
-            "parse_processes": self.parse_processes,
-            "embed_threads": self.embed_threads,
-            "address": self.address,
-            "cluster_class": self.cluster_class,
-            "cluster_kwargs": self.cluster_kwargs,
-            "adapt_kwargs": self.adapt_kwargs,
-            "client_kwargs": self.client_kwargs,
-            "performance_report_path": self.performance_report_path,
-        }
+        return {name: getattr(self, name) for name in signature(type(self)).parameters}
 
     @property
     def client(self) -> Any:
@@ -273,10 +266,6 @@ def _unwrapped(values: Any) -> Any:
         return value.wrapped_future if isinstance(value, PrefectDaskFuture) else value
 
     return visit_collection(values, visit_fn=unwrap, return_data=True)
-
-
-def _restore(cls: type[IngestTaskRunner], settings: dict[str, Any]) -> IngestTaskRunner:
-    return cls(**settings)
 
 
 def _under_way(client: distributed.Client) -> list[str]:
