@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Sequence
 
@@ -57,27 +58,34 @@ def to_hedge(nodes: Sequence[Node], now: float) -> tuple[Node, Request] | None:
     load_of = {node: node.load(now) for node in nodes if node.works and not node.stalled()}
     if not any(node.has_free_slot and node.has_room() for node in load_of):
         return None
-    best: tuple[float, Node, Request] | None = None
+    found: list[tuple[float, Node, Request]] = []
     for holder in nodes:
         for request in holder.requests:
-            items = request.open_items
-            if not items or any(item.copies != 1 or not item.job.may_hedge for item in items):
-                continue
-            units = sum(item.units for item in items)
-            finish_of = {
-                node: batch_size.finish(load, units)
-                for node, load in load_of.items()
-                if node is not holder and not any(node.name in item.job.avoid for item in items)
-            }
-            if not finish_of:
-                continue
-            first = min(finish_of, key=lambda node: finish_of[node])
-            # A slower node would only keep a copy from the one that is free soon.
-            if not first.has_free_slot or not first.has_room():
-                continue
-            due = holder.rate_model.due(now, request.note) if holder.works else math.inf
-            # Some milliseconds on top, because a factor alone means nothing for times near 0.
-            late = due > HEDGE_GAIN * (finish_of[first] + 0.002) + 0.005
-            if late and (best is None or due > best[0]):
-                best = due, first, request
-    return None if best is None else best[1:]
+            if _may_hedge(request):
+                due = holder.rate_model.due(now, request.note) if holder.works else math.inf
+                found.append((due, holder, request))
+    free_of = {node: list(load.free) for node, load in load_of.items()}
+    for due, holder, request in sorted(found, key=lambda each: each[0], reverse=True):
+        items = request.open_items
+        units = sum(item.units for item in items)
+        finish_of = {
+            node: free_of[node][0] + batch_size.finish(load, units) - load.free[0]
+            for node, load in load_of.items()
+            if node is not holder and not any(node.name in item.job.avoid for item in items)
+        }
+        if not finish_of:
+            continue
+        first = min(finish_of, key=lambda node: finish_of[node])
+        # Some milliseconds on top, because a factor alone means nothing for times near 0.
+        if due <= HEDGE_GAIN * (finish_of[first] + 0.002) + 0.005:
+            continue
+        if first.has_free_slot and first.has_room():
+            return first, request
+        # A slower node would only keep the copy from this one, which is free soon. It cannot take all of them, though.
+        heapq.heapreplace(free_of[first], finish_of[first])
+    return None
+
+
+def _may_hedge(request: Request) -> bool:
+    items = request.open_items
+    return bool(items) and all(item.copies == 1 and item.job.may_hedge for item in items)
