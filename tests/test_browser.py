@@ -45,7 +45,8 @@ def place() -> Iterator[Place]:
     """A folder whose name can be shown."""
     with tempfile.TemporaryDirectory(prefix="library-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        write_folder(folder / "papers", [f"paper {number}" for number in range(1, 41)])
+        # Enough text for some minutes: a browser that gets little of a busy machine must still see the run at work.
+        write_folder(folder / "papers", [f"paper {number}" for number in range(1, 41)], pages=8)
         (folder / "papers" / "torn.pdf").write_bytes(b"%PDF-1.7 and no more")
         # A browser takes `https:/host` for `https://host` where the page came by `http`.
         for name in (
@@ -244,6 +245,8 @@ class TestRun:
         expect(text).to_be_visible()
         expect(text).not_to_have_text(text.inner_text())  # it changes as one looks
         assert api.flow_run(run["id"])["state_name"] == "Running"
+        for node in pair:
+            node.control(speed=100.0)  # it has been seen
 
     def test_its_report_shows_what_became_of_it(
         self, page: Page, api: Api, place: Place, run: dict[str, str], picture: Picture
