@@ -48,7 +48,7 @@ from tests.corpus_samples import identity_of, write_table
 from tests.dispatch.test_chat import cluster
 from tests.nodes import Node, nodes
 from tests.research_samples import CRITIC, PARTS, QUESTION, SPLIT, SYNTHESIS, confirmed, refuted, text_of
-from tests.test_ask import TIDES
+from tests.test_ask import RECEDES, TIDES
 
 MODEL = "gemma3"
 USUAL = Bounds()
@@ -92,9 +92,8 @@ def said(pair: list[Node], *script: tuple[str, Any]) -> None:
 
 
 @contextmanager
-def steps(pair: list[Node], bounds: Bounds = USUAL) -> Iterator[Steps]:
-    spec = cluster(pair)
-    spec = replace(spec, chat=ChatModelSpec(MODEL, think=False))
+def steps(pair: list[Node], bounds: Bounds = USUAL, *, think: bool = False) -> Iterator[Steps]:
+    spec = replace(cluster(pair), chat=ChatModelSpec(MODEL, think=think))
     with ChatDispatcher(blocking(verify_chat(spec))) as chat:
         yield Steps(AnswerNodes(None, chat, chat), "nomic-embed-text", Budget(bounds), AskOptions())
 
@@ -368,3 +367,93 @@ def test_nothing_from_outside_is_markup_in_a_report() -> None:
     rows = [line for line in shown.splitlines() if line.startswith("|")]
     assert len(rows) == 4
     assert {row.replace("\\|", "").count("|") for row in rows} == {8}
+
+
+# Models that think
+
+THOUGHT = "Perhaps the Moon leaves by 5 metres, as Kepler said on page 9. " * 6
+
+
+@pytest.fixture
+def thinkers(pair: list[Node]) -> list[Node]:
+    for node in pair:
+        node.control(chat_capabilities=["completion", "thinking"], answer_tokens_per_second=None)
+    return pair
+
+
+def thought(pair: list[Node], *script: tuple[str, Any]) -> None:
+    for node in pair:
+        node.control(
+            chat_script=[{"match": text, "content": content, "thinking": THOUGHT} for text, content in script]
+        )
+
+
+def test_thinking_is_counted_in_each_step_and_part_of_none(thinkers: list[Node]) -> None:
+    thought(
+        thinkers,
+        (SPLIT, {"questions": list(PARTS)}),
+        (SYNTHESIS, {"sentences": [text_of("The Moon recedes by 3.8 centimetres in a year.", 1)]}),
+        (CRITIC, confirmed()),
+        ("proves a sentence", {"supported": True}),
+        ("numbered passages", {"sentences": [RECEDES]}),
+    )
+    least = len(THOUGHT) // 4  # tokens of the node
+    with steps(thinkers, think=True) as work:
+        split = work.split(QUESTION, 5)
+        draft = work.draft(QUESTION, PASSAGES, found=False)
+        assert draft.value is not None
+        judged = work.judge(QUESTION, draft.value)
+        assert judged.value is not None
+        found = work.criticise(judged.value)
+        assert found.value is not None
+        text = work.synthesise("Answer.", found.value.supported, PASSAGES)
+        assert text.value is not None
+        shown = work.judge_synthesis(text.value, PASSAGES)
+        spent = work.budget.tokens
+    done = (split, draft, judged, found, text, shown)
+    assert all(step.cost.answer_tokens > least for step in done)
+    assert spent == sum(step.cost.prompt_tokens + step.cost.answer_tokens for step in done)
+    assert spent == sum(step.cost.prompt_tokens for step in done) + sum(
+        node.stats()["chat_tokens"] for node in thinkers
+    )
+    assert [each.text for each in shown.value or () if each.supported] == [RECEDES["text"]]
+    for value in (split.value, draft.value.drafts.values, judged.value, found.value, text.value, shown.value):
+        assert "5 metres" not in repr(value)
+        assert "Kepler" not in repr(value)
+
+
+def test_no_step_asks_to_think_where_thinking_is_off(thinkers: list[Node]) -> None:
+    thought(thinkers, (SPLIT, {"questions": list(PARTS)}))
+    with steps(thinkers) as work:
+        assert work.split(QUESTION, 5).cost.answer_tokens < len(THOUGHT) // 4
+
+
+def test_the_limit_of_tokens_holds_for_thinking(thinkers: list[Node]) -> None:
+    thought(thinkers, ("numbered passages", {"sentences": [RECEDES]}))
+    bounds = Bounds(tokens=3000)
+    with steps(thinkers, bounds) as work:
+        assert work.draft(QUESTION, PASSAGES, found=False).value is not None
+    # What a model may think is reserved, too.
+    with steps(thinkers, bounds, think=True) as work:
+        assert work.draft(QUESTION, PASSAGES, found=False).bound == "tokens"
+    assert sum(node.stats()["chat_requests"] for node in thinkers) == 1
+
+
+@pytest.mark.parametrize("fault", ["length", "bad_json"])
+def test_tokens_of_answers_that_cannot_be_used_count(thinkers: list[Node], fault: str) -> None:
+    """A model that thinks until its limit of tokens is cut, and another one answers."""
+    thought(thinkers, ("numbered passages", {"sentences": [RECEDES]}))
+    for node in thinkers:
+        node.control(faults=[{"name": fault, "times": 1, "after_tokens": 40}])
+    with steps(thinkers, think=True) as work:
+        done = work.draft(QUESTION, PASSAGES, found=False)
+        spent = work.budget.tokens
+    assert done.value is not None
+    assert done.value.drafts.values == ({"sentences": [RECEDES]},)
+    stats = [node.stats() for node in thinkers]
+    answered = sum(each["chat_answered"] for each in stats)
+    assert answered > 1
+    assert done.cost.answer_tokens == sum(each["chat_tokens"] for each in stats)
+    (prompt,) = {answer.prompt_tokens for answer in done.value.drafts.answers}
+    assert done.cost.prompt_tokens == answered * prompt
+    assert spent == done.cost.prompt_tokens + done.cost.answer_tokens

@@ -14,7 +14,11 @@ import regex
 from prefect_ollama.tasks.answering._numbers import NUMBER_WORDS, agrees, dates_in, numbers_in, plain_letters
 from prefect_ollama.tasks.answering._words import FUNCTION_WORDS, folded
 
-_ADDRESS: Final = regex.compile(r"(?:https?://|www\.)\S+|[\w.+-]+@[\w-]+\.[\w.]+", regex.IGNORECASE)
+# Many programs make a link also of a bare domain, such as `example.org/pay`. One with a capital is checked as a name.
+_ADDRESS: Final = regex.compile(
+    r"(?i:(?:[a-z][a-z+]+://|www\.|\b(?:mailto|tel|javascript|data):)\S+|[\w.+-]+@[\w-]+\.[\w.]+)"
+    r"|\b(?:[a-z0-9-]+\.)+(?:[a-z]{2,24}|xn--[a-z0-9-]+)\b(?:[/:?#]\S*)?"
+)
 _NAME: Final = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}'’.&/_-]*")
 _SENTENCE_START: Final = regex.compile(r"(?:^|[.!?:;•]\s+|^[\s\"'“‘«(\[]+)$")
 # Frequent words of German. Some are words or parts of names elsewhere, such as "die" and "von", so one is not enough.

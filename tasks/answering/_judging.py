@@ -1,8 +1,8 @@
 """Whether quotes support a sentence: a judge model says yes or no, or, without one, shared words and embeddings.
 
-Guarantees: a sentence counts as supported only if its judge says so. A quote that talks to a model is judged together
-with a control, a sentence that no document supports: a judge that says yes to it does as the quote tells it, and its
-word counts for nothing.
+Guarantees: a sentence counts as supported only if its judge says so. A quote that talks to a model, also in its
+heading or in the title or name of its document, is judged together with a control, a sentence that no document
+supports: a judge that says yes to it does as the quote tells it, and its word counts for nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import regex
 from prefect_ollama.blocks.documents import CheckedSentence, Hit, Quote
 from prefect_ollama.blocks.nodes import json_object, json_request
 from prefect_ollama.tasks.answering._facts import unsupported_facts
+from prefect_ollama.tasks.answering._normal import normal
 from prefect_ollama.tasks.answering._words import contradicts, overlap
 from prefect_ollama.tasks.dispatch import ChatAnswer, Chatting, Dispatcher
 
@@ -50,11 +51,20 @@ _CONTROL: Final = "The committee of seven painters met on a frozen lake to tax t
 # common words such as `answer` and `true` are among them.
 _ADDRESSES_MODEL: Final = regex.compile(
     r"\b(?:ignor\w*|disregard\w*|instruct\w*|prompt\w*|assistant|system message|language model|chatbot|AI|GPT|LLM|"
-    r"supported|answer|respond|reply|output|judge|true|yes|you must|you are|"
+    r"supported|answer|respond|reply|output|judge|true|yes|you must|you are|confirm\w*|approve\w*|"
     r"ignorier\w*|anweisung\w*|antworte\w*|ausgabe|befolg\w*|ignorez|ignore[rz]?|consignes?|réponds|répondez|"
-    r"instrucciones|responde|istruzioni|rispondi)\b|指示|無視|忽略|指令",
+    r"instrucciones|responde|istruzioni|rispondi|instruções|negeer|instructies|antwoord\w*|zignoruj|odpowiedz|"
+    r"игнориру\w*|инструкци\w*|ответ\w*)\b|指示|無視|忽略|指令|回答|무시|지시|답변|تجاهل|تعليمات|התעלם|הוראות",
     regex.IGNORECASE,
 )
+
+# Signs that nobody sees, but a model reads (tags spell ASCII), and words in letters of two alphabets.
+_HIDDEN: Final = regex.compile(
+    r"[\U000E0000-\U000E007F\u200B\u2060-\u2064\uFEFF]|\p{Latin}[\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}]\p{Latin}"
+)
+
+# Share of a sentence's words that may come from titles and headings alone, which name what a passage is about.
+_FROM_TITLES: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +82,13 @@ class _Pair:
     control: bool = False
 
 
-def pairs_of(checked: Sequence[CheckedSentence]) -> list[_Pair]:
-    """Return what has to be judged: each quote by itself, and all of a sentence together."""
+def pairs_of(checked: Sequence[CheckedSentence], passages: Sequence[Hit]) -> list[_Pair]:
+    """Return what has to be judged: each quote by itself, and all of a sentence together.
+
+    Args:
+        checked: The sentences; those with a reason are not judged.
+        passages: The passages.
+    """
     pairs: list[_Pair] = []
     for place, sentence in enumerate(checked):
         if sentence.reason:
@@ -85,9 +100,15 @@ def pairs_of(checked: Sequence[CheckedSentence]) -> list[_Pair]:
         pairs += [
             _Pair(place, quotes, control=True)
             for quotes in (*each, *together)
-            if any(_ADDRESSES_MODEL.search(_shown(sentence.quotes[number])) for number in quotes)
+            if any(_may_instruct(sentence.quotes[number], passages) for number in quotes)
         ]
     return pairs
+
+
+def _may_instruct(quote: Quote, passages: Sequence[Hit]) -> bool:
+    """Return whether anything that the judge reads of a quote may be meant for a model."""
+    read = "\n".join(_judged(quote, passages).values())
+    return bool(_HIDDEN.search(read) or _ADDRESSES_MODEL.search(normal(read).text))
 
 
 def judge_by_model(
@@ -105,7 +126,7 @@ def judge_by_model(
     Raises:
         ClusterError: No node works any more.
     """
-    pairs = pairs_of(checked)
+    pairs = pairs_of(checked, passages)
     if not pairs:
         return list(checked), []
     model = judge.chat.model
@@ -130,12 +151,14 @@ def judge_by_model(
 
 
 def _content(sentence: CheckedSentence, pair: _Pair, passages: Sequence[Hit]) -> dict[str, Any]:
-    quotes = []
-    for number in pair.quotes:
-        quote = sentence.quotes[number]
-        hit = passages[quote.passage - 1]
-        quotes.append({"document": hit.title or hit.path, "heading": hit.heading, "text": _shown(quote)})
+    quotes = [_judged(sentence.quotes[number], passages) for number in pair.quotes]
     return {"sentence": _CONTROL if pair.control else sentence.text, "quotes": quotes}
+
+
+def _judged(quote: Quote, passages: Sequence[Hit]) -> dict[str, str]:
+    """Return a quote as the judge reads it."""
+    hit = passages[quote.passage - 1]
+    return {"document": hit.title or hit.path, "heading": hit.heading, "text": _shown(quote)}
 
 
 def _shown(quote: Quote) -> str:
@@ -187,9 +210,11 @@ def judge_by_words(
     judged = list(checked)
     for place in open_ones:
         sentence, cosine = checked[place], cosines.get(place)
-        score = support_score(overlap(sentence.text, proofs[place]), cosine)
+        quoted = " ".join(_shown(quote) for quote in sentence.quotes)
+        shared = min(overlap(sentence.text, proofs[place]), overlap(sentence.text, quoted) + _FROM_TITLES)
+        score = support_score(shared, cosine)
         reason = ""
-        if contradicts(sentence.text, " ".join(_shown(quote) for quote in sentence.quotes)):
+        if contradicts(sentence.text, quoted):
             reason = "One of the sentence and its quotes negates, and the other does not."
         elif score < SUPPORT_THRESHOLD:
             reason = f"It has too little in common with its quotes ({score:.2f} of {SUPPORT_THRESHOLD:g})."

@@ -13,8 +13,10 @@ from prefect_ollama.tasks.answering._facts import unsupported_facts
 from prefect_ollama.tasks.answering._normal import Normal, find_quote, normal
 from prefect_ollama.tasks.chunking import sentences
 
-# A reference such as [2], which models add though they were not asked to.
-_MARK: Final = regex.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\](?=[\s.,;:!?]|$)")
+# References such as [2], [1][2], [^3] or 【4】, which models add though they were not asked to. Beside our own marks
+# they would name other quotes.
+_MARK: Final = r"[\[［【]\^?\d+(?:\s*[-–,;]\s*\d+)*(?:†[^\]］】]*)?[\]］】]"
+_MARKS: Final = regex.compile(rf"\s*{_MARK}(?:\s*[,;]?\s*{_MARK})*(?=[\s.,;:!?]|$)")
 
 _SENTENCES: Final = '"sentences"'
 
@@ -35,7 +37,7 @@ class Reader:
         """Return the sentences of a draft with the quotes that were found; those that fail a check have a reason."""
         found: list[CheckedSentence] = []
         for item in draft["sentences"]:
-            text = " ".join(_MARK.sub("", item["text"]).split())
+            text = without_marks(item["text"])
             quotes, wrong = self._quotes(item["quotes"])
             # A model may put several sentences into one; each has to stand by itself.
             found += [self._checked(each.strip(), quotes, wrong) for each in sentences(text) if each.strip()]
@@ -71,6 +73,11 @@ class Reader:
         if number not in self._normal:
             self._normal[number] = normal(self._passages[number - 1].text)
         return self._normal[number]
+
+
+def without_marks(text: str) -> str:
+    """Return what a model wrote in one line, without references to passages or findings."""
+    return " ".join(_MARKS.sub("", text).split())
 
 
 def context_of(text: str, start: int, end: int) -> str:

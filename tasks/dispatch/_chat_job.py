@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,11 +32,13 @@ class SentChat:
         request: The request.
         check: Checks the answer.
         attempt: Receives the pieces of the answer.
+        rejected: Called with a whole answer that cannot be used.
     """
 
     request: ChatRequest
     check: Check
     attempt: Attempt
+    rejected: Callable[[ChatReply], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +80,7 @@ class ChatJob(Job[ChatAnswers]):
         self._answer_tokens = answer_tokens
         self._answers: list[ChatAnswer | None] = [None] * len(requests)
         self._failures: dict[int, ChatError] = {}
+        self._rejected: list[ChatReply] = []
         self._stream = None if tell is None else AnswerStream(tell)
         self._checks = _checks(requests)
         super().__init__(requests, urgent=urgent, limit=1, avoid=avoid)
@@ -108,7 +111,9 @@ class ChatJob(Job[ChatAnswers]):
 
     def prepared(self, payload: ChatRequest) -> SentChat:
         """Return the request as it goes out now."""
-        return SentChat(payload, self._checks[id(payload.format)], Attempt(self._stream))
+        return SentChat(
+            payload, self._checks[id(payload.format)], Attempt(self._stream), self._rejected.append
+        )
 
     def keep(self, index: int, result: Chatted, node: str) -> None:
         """Keep an answer."""
@@ -122,7 +127,7 @@ class ChatJob(Job[ChatAnswers]):
 
     def result(self) -> ChatAnswers:
         """Return the answers and errors that there are."""
-        return ChatAnswers(tuple(self._answers), dict(self._failures))
+        return ChatAnswers(tuple(self._answers), dict(self._failures), tuple(self._rejected))
 
     def unfinished(self, why: str, remedy: str) -> ChatUnfinished:
         """Return an error that carries the answers that there are."""

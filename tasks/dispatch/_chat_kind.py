@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from prefect_ollama.blocks.errors import AnswerRejected, ChatError, InputRejected, NodeError, NodeRefused
 from prefect_ollama.blocks.nodes import (
     ChatEndpoint,
     ChatLimits,
     ChatMessage,
+    ChatReply,
     ChatRequest,
     NodeSpec,
     VerifiedChat,
@@ -97,16 +98,11 @@ class ChatKind(RequestKind):
         limits = ChatLimits(timeout, min(client.node.read_timeout, TOKEN_TIMEOUT_S))
         try:
             reply = await client.chat(sent.request, limits=limits, heard=heard)
-            if reply.cut:
-                raise AnswerRejected(
-                    f"cut its answer at {sent.request.max_tokens:,} tokens, or at the end of the context.",
-                    node=client.node.name,
-                    cut=True,
-                )
             try:
-                value = sent.check(reply.text)
-            except ValueError as error:
-                raise AnswerRejected(f"gave an unusable answer: {error}.", node=client.node.name) from None
+                value = _usable(sent, reply, client.node.name)
+            except AnswerRejected:
+                sent.rejected(reply)
+                raise
         except BaseException:  # also a cancelled request: another node's answer may be streamed now
             sent.attempt.failed()
             raise
@@ -157,3 +153,21 @@ class ChatKind(RequestKind):
             state="It has no answer; the other requests have theirs.",
             remedy=remedy,
         )
+
+
+def _usable(sent: SentChat, reply: ChatReply, node: str) -> Any:
+    """Return the value of an answer.
+
+    Raises:
+        AnswerRejected: It is cut, or does not fit its schema.
+    """
+    if reply.cut:
+        raise AnswerRejected(
+            f"cut its answer at {sent.request.max_tokens:,} tokens, or at the end of the context.",
+            node=node,
+            cut=True,
+        )
+    try:
+        return sent.check(reply.text)
+    except ValueError as error:
+        raise AnswerRejected(f"gave an unusable answer: {error}.", node=node) from None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from prefect_ollama.blocks.errors import ChatError, ClusterError
-from prefect_ollama.blocks.nodes import ChatRequest, VerifiedChat
+from prefect_ollama.blocks.nodes import ChatReply, ChatRequest, VerifiedChat
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,12 @@ class ChatAnswers:
     Attributes:
         answers: In the order of the requests; None for one without an answer.
         failures: By place in the list, why a request has no answer. Empty when all went well.
+        rejected: Whole answers that could not be used, because they were cut or did not fit; they cost tokens, too.
     """
 
     answers: tuple[ChatAnswer | None, ...]
     failures: dict[int, ChatError]
+    rejected: tuple[ChatReply, ...] = ()
 
 
 class ChatUnfinished(ClusterError):

@@ -9,7 +9,7 @@ import orjson
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit
 from prefect_ollama.blocks.nodes import ChatModelSpec, json_object, json_request
-from prefect_ollama.tasks.answering import answer_room, unsupported_facts
+from prefect_ollama.tasks.answering import answer_room, unsupported_facts, without_marks
 from prefect_ollama.tasks.chunking import estimate_tokens, sentences
 from prefect_ollama.tasks.dispatch import Chatting
 
@@ -87,7 +87,7 @@ def write_synthesis(
         _checked(text.strip(), item["findings"], findings, ordinary)
         for item in answer.value["sentences"]
         # A model may put several sentences into one; each has to stand by itself.
-        for text in sentences(" ".join(item["text"].split()))
+        for text in sentences(without_marks(item["text"]))
         if text.strip()
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from prefect_ollama.blocks.nodes import ChatRequest, VerifiedChat
+from prefect_ollama.blocks.nodes import ChatReply, ChatRequest, VerifiedChat
 from prefect_ollama.tasks.chunking import estimate_tokens
 from prefect_ollama.tasks.dispatch import ChatAnswer, ChatAnswers, ChatDispatcher, ChatEvent
 from prefect_ollama.tasks.researching.bounds import Budget
@@ -21,6 +21,7 @@ class BoundedChat:
 
     Attributes:
         answers: The answers so far.
+        rejected: Answers that could not be used; another node or attempt gave another one, or none did.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class BoundedChat:
         avoid: frozenset[str] = frozenset(),
     ) -> None:
         self.answers: list[ChatAnswer] = []
+        self.rejected: list[ChatReply] = []
         self._inner, self._budget = inner, budget
         self._last, self._avoid = last, avoid
 
@@ -61,6 +63,12 @@ class BoundedChat:
                 urgent=urgent,
                 avoid=self._avoid,
                 timeout=max(0.0, self._budget.seconds_left(last=self._last)),
+            )
+            self.rejected += found.rejected
+            # Which request they answered is unknown, so where a node does not count them the text alone is estimated.
+            used += sum(
+                each.prompt_tokens + (each.answer_tokens or estimate_tokens(each.thinking + each.text))
+                for each in found.rejected
             )
             for prompt, answer in zip(prompts, found.answers, strict=True):
                 if answer is not None:

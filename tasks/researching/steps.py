@@ -37,8 +37,8 @@ class Cost:
         seconds: Time by the clock.
         nodes: Nodes that answered.
         models: Models that answered.
-        prompt_tokens: Tokens that they read.
-        answer_tokens: Tokens that they wrote.
+        prompt_tokens: Tokens that they read, also for answers that could not be used.
+        answer_tokens: Tokens that they wrote, those of their thinking and of such answers among them.
     """
 
     seconds: float = 0.0
@@ -244,12 +244,13 @@ def _done(
         # The end of a limit is no failure: the report is made from the parts that are done.
         bound = reached.bound
     answers = [answer for chat in chats for answer in chat.answers]
+    counted: list[ChatAnswer | ChatReply] = [*answers, *(reply for chat in chats for reply in chat.rejected)]
     cost = Cost(
         time.monotonic() - started,
         tuple(sorted({answer.node for answer in answers})),
         tuple(sorted({answer.model for answer in answers})),
-        sum(answer.prompt_tokens for answer in answers),
-        sum(answer.answer_tokens for answer in answers),
+        sum(each.prompt_tokens for each in counted),
+        sum(each.answer_tokens for each in counted),
     )
     return Done(value, cost, bound, value is not None and whole(value))
 
