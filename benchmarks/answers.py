@@ -7,11 +7,15 @@ or does not prove. Without a chat model the answers are sentences of the documen
 
     uv run python -m benchmarks.answers                                 the embedded model, no chat model
     uv run python -m benchmarks.answers --node URL --chat-model qwen3 --judge-model qwen3
+    uv run python -m benchmarks.answers --scripted                      a simple reader that errs now and then
     uv run python -m benchmarks.answers --table FOLDER/                 a table of the samples that is there
     uv run python -m benchmarks.answers --fit                           also fit the weights of the chance again
 
 The first two files are halved by a hash of the question. Weights and thresholds are chosen on the calibration half.
 The figures of the fresh questions are those that count: nothing may be chosen on them.
+
+`--scripted` starts simulated nodes whose chat model has no understanding: it takes sentences that share words with the
+question, and plants errors in them (`tests/nodes/reader.py`). It shows what the checks catch, and nothing about models.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ import json
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,15 +35,20 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.planted import MODEL, planted_table, scripted_nodes
 from benchmarks.refusals import refusal_tables, refusals, share
 from prefect_ollama import AskOptions, CheckedAnswer, Corpus, open_corpus
+from prefect_ollama.blocks.errors import ChatError
+from prefect_ollama.blocks.resolve import Nodes
 from prefect_ollama.tasks.answering import (
     EXTRACT_THRESHOLD,
     SUPPORT_THRESHOLD,
+    VERBATIM,
     find_quote,
     normal,
     support_of_claim,
 )
+from tests.nodes import Node
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 PARTS = ("calibration", "held out", "fresh")
@@ -93,21 +102,27 @@ def labelled(limit: int | None) -> list[tuple[dict[str, Any], str]]:
 
 
 @contextmanager
-def corpus_of(arguments: argparse.Namespace) -> Iterator[Corpus]:
-    nodes = arguments.cluster or arguments.node or None
+def corpus_of(arguments: argparse.Namespace, nodes: Nodes | None) -> Iterator[Corpus]:
     models = {"chat_model": arguments.chat_model, "judge_model": arguments.judge_model}
     with tempfile.TemporaryDirectory() as folder:
         place = arguments.table or f"{folder}/"
         if arguments.table is None:
             from prefect_ollama.flows import ingest_pdfs
 
-            ingest_pdfs(str(SAMPLES), nodes, place)
+            ingest_pdfs(str(SAMPLES), None if arguments.scripted else nodes, place)
         with open_corpus(place, nodes, **models) as corpus:
             yield corpus
 
 
 def ask_all(corpus: Corpus, labels: Sequence[tuple[dict[str, Any], str]], options: AskOptions) -> list[Asked]:
-    return [Asked(label, part, corpus.ask(label["question"], options=options)) for label, part in labels]
+    return [Asked(label, part, ask(corpus, label["question"], options)) for label, part in labels]
+
+
+def ask(corpus: Corpus, question: str, options: AskOptions) -> CheckedAnswer:
+    try:
+        return corpus.ask(question, options=options)
+    except ChatError as error:
+        return CheckedAnswer(question, notes=(str(error),))
 
 
 def threshold_curve(asked: Sequence[Asked], name: str) -> Table:
@@ -174,14 +189,24 @@ def figures(asked: Sequence[Asked]) -> dict[str, str]:
     precision, recall, kept = refusals(
         [not each.answer for each in asked], [each.answerable for each in asked]
     )
-    first = asked[0].answer
+    written = [each for each in asked if each.answer.judged_by not in ("", VERBATIM)]
+    judged = [
+        sentence
+        for each in written
+        for sentence in (*each.answer.sentences, *each.answer.dropped)
+        if sentence.judged_by
+    ]
+    models = {each.answer.model for each in asked if each.answer.model}
+    judges = {each.answer.judged_by for each in asked if each.answer.judged_by}
     tokens = sum(each.answer.prompt_tokens + each.answer.answer_tokens for each in asked)
     return {
         "questions (answerable)": f"{len(asked)} ({len(answerable)})",
-        "chat model, judge": f"{first.model or 'none'}, {first.judged_by or 'none'}",
+        "chat model": ", ".join(sorted(models)) or "none",
+        "judge": ", ".join(sorted(judges)) or "none",
         "right answers, of answerable": share(sum(each.right for each in answerable), len(answerable)),
         "answerable ones answered": kept,
         "shown sentences whose quotes were found": share(quoted, len(shown)),
+        "judged sentences that are supported": share(sum(each.supported for each in judged), len(judged)),
         "sentences left out": str(sum(len(each.answer.dropped) for each in asked)),
         "refusals: precision": precision,
         "refusals: recall": recall,
@@ -199,6 +224,9 @@ def main() -> None:
     parser.add_argument("--cluster", help="name of a saved cluster block")
     parser.add_argument("--chat-model")
     parser.add_argument("--judge-model")
+    parser.add_argument(
+        "--scripted", action="store_true", help="simulated nodes that plant errors in answers"
+    )
     parser.add_argument("--drafts", type=int, default=1)
     parser.add_argument(
         "--fit", action="store_true", help="fit the weights of the chance again, cross-validated"
@@ -206,9 +234,18 @@ def main() -> None:
     parser.add_argument("--questions", type=int, help="so many of each kind only")
     arguments = parser.parse_args()
     console = Console()
-    with corpus_of(arguments) as corpus:
+    with ExitStack() as opened:
+        nodes: Nodes | None = arguments.cluster or arguments.node or None
+        started: list[Node] = []
+        if arguments.scripted:
+            nodes, started = opened.enter_context(scripted_nodes())
+            arguments.chat_model = arguments.judge_model = MODEL
+        corpus = opened.enter_context(corpus_of(arguments, nodes))
         asked = ask_all(corpus, labelled(arguments.questions), AskOptions(drafts=arguments.drafts))
         console.print(summary(asked))
+        if started:
+            console.print(planted_table([each.answer for each in asked], started))
+            return
         for part in PARTS[:2]:
             console.print(threshold_curve([each for each in asked if each.part == part], f"{part} half"))
         if arguments.fit:

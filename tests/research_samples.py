@@ -39,8 +39,10 @@ def draft_for(question: str, *sentences: dict[str, Any]) -> Script:
     return f'"question":"{question}","passages"', {"sentences": list(sentences)}
 
 
-def scripts(made: Sequence[Node], *first: Script, synthesis: Sequence[dict[str, Any]]) -> None:
-    """Let nodes split into `PARTS`, say what `first` says, and judge and confirm all else."""
+def scripts(
+    made: Sequence[Node], *first: Script, synthesis: Sequence[dict[str, Any]], thinking: str = ""
+) -> None:
+    """Let nodes split into `PARTS`, say what `first` says, and judge and confirm all else; each after `thinking`."""
     said: list[Script] = [
         *first,
         (SPLIT, {"questions": [*PARTS, PARTS[0].upper(), " "]}),
@@ -50,7 +52,9 @@ def scripts(made: Sequence[Node], *first: Script, synthesis: Sequence[dict[str, 
         ("numbered passages", {"sentences": []}),
     ]
     for node in made:
-        node.control(chat_script=[{"match": text, "content": content} for text, content in said])
+        node.control(
+            chat_script=[{"match": text, "content": content, "thinking": thinking} for text, content in said]
+        )
 
 
 __all__ = ["COUNTED", "GEARS", "JUDGE", "RECEDES", "TIDES", "YES"]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from prefect_ollama.blocks import LanceTable, OllamaCluster
@@ -15,7 +16,7 @@ from prefect_ollama.blocks.errors import ChatError, ConfigurationError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.flows import Limits, Only, research, summarize
 from tests.corpus_samples import embedded_document, identity_of, write_table
-from tests.flow_samples import latest_artifact
+from tests.flow_samples import latest_artifact, prose
 from tests.nodes import Node, nodes
 from tests.research_samples import (
     COUNTED,
@@ -310,6 +311,42 @@ def test_a_folder_is_summarised_in_windows(prefect_server: str, pair: list[Node]
 
 
 @pytest.mark.slow
+def test_a_document_longer_than_many_contexts_is_reduced_in_levels(
+    prefect_server: str, pair: list[Node], tmp_path: Path
+) -> None:
+    """Each page has a first sentence of its own, which the reader takes; only some of them fit into one context."""
+    pages = [
+        f"{prose(f'alpha{number}', 40).split('.')[0]} {prose(f'beta{number}', 40).replace('.', ',')} {number}. "
+        f"{prose(f'gamma{number}', 100)}"
+        for number in range(40)
+    ]
+    folder = tmp_path / "long"
+    write_table(folder, identity_of(pair[0]), {"long.pdf": pages})
+    context = 3072
+    for node in pair:
+        node.control(chat_reader={}, chat_context=context, answer_tokens_per_second=None)
+    limits = Limits(steps=1000, tokens=10_000_000)
+    report = summarize(
+        Only(documents=["long.pdf"]), cluster(pair), LanceTable(uri=str(folder)), limits=limits
+    )
+    assert report.ended_by == ""
+    assert not any(step.note for step in report.steps)  # no request was longer than the context
+    asked_for = "".join(text for node in pair for text in node.stats()["chat_asked"])
+    assert all(orjson.dumps(page).decode()[1:-1] in asked_for for page in pages)
+    written = [step.name for step in report.steps if step.name.startswith("Write synthesis")]
+    levels = {int(name.split()[-1].split(".")[0]) for name in written[:-1]}
+    assert levels >= {1, 2}
+    assert written[-1] == "Write synthesis"
+    findings = sum(len(part.findings) for part in report.parts)
+    assert findings == len(pages)
+    assert 0 < len(report.answer.sentences) < findings / 4
+    for sentence in report.answer.sentences:
+        (quote,) = sentence.quotes
+        assert sentence.supported
+        assert pages[quote.page_from - 1][quote.start : quote.end] == quote.text
+
+
+@pytest.mark.slow
 def test_without_a_chat_model_a_summary_is_sentences_of_the_documents(
     prefect_server: str, pair: list[Node], place: LanceTable
 ) -> None:
@@ -358,6 +395,28 @@ def test_documents_that_give_instructions_change_no_citation(
     shown = file.read_text(encoding="utf-8")
     assert "](" not in shown.replace("\\](", "")
     assert "https://" not in shown
+
+
+@pytest.mark.slow
+def test_thinking_is_counted_and_neither_shown_nor_cited(
+    prefect_server: str, pair: list[Node], place: LanceTable, tmp_path: Path
+) -> None:
+    thought = "Perhaps Kepler says 5 metres. " * 20
+    scripts(
+        pair,
+        draft_for(PARTS[0], RECEDES),
+        draft_for(PARTS[1], COUNTED),
+        synthesis=[text_of(RECEDES["text"], 1), text_of(COUNTED["text"], 2)],
+        thinking=thought,
+    )
+    file = tmp_path / "report.md"
+    report = research(QUESTION, cluster(pair, chat_think="on"), place, file=str(file))
+    assert texts(report) == [RECEDES["text"], COUNTED["text"]]
+    for shown in (str(report.to_dict()), file.read_text("utf-8"), latest_artifact(prefect_server, "report")):
+        assert "5 metres" not in shown
+    asking = [step for step in report.steps if step.nodes]
+    assert all(step.answer_tokens > len(thought) // 4 for step in asking)
+    assert report.answer.answer_tokens == sum(step.answer_tokens for step in asking)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ import orjson
 from tests.nodes.faults import Fault
 from tests.nodes.models import EPOCH, Models
 from tests.nodes.protocol import NDJSON, Exchange, head_of
+from tests.nodes.reader import Reader, Said
 from tests.nodes.requests import Refused
 from tests.nodes.service import Job, Service
 from tests.nodes.settings import Settings
@@ -48,6 +49,7 @@ class Chat:
         """Begin to count from zero."""
         self.requests = self.answered = self.cancelled = self.tokens = self.max_in_flight = 0
         self.asked: list[str] = []
+        self.read: list[dict[str, Any]] = []
         self.service.busy.clear()
         self.service.max_in_service = 0
 
@@ -88,6 +90,10 @@ class Chat:
         exchange.gone = self._left
         load = self._models.load(model, {**asked, "options": {"num_ctx": options.get("num_ctx")}})
         thinking, text = _scripted(settings, messages, asked.get("format"))
+        said = _read(settings, messages, int(options.get("seed") or 0))
+        if said is not None:
+            text = said.text
+            self.read += [said.note] if said.note else []
         if fault is not None and fault.name == "bad_json":
             text = NOT_JSON
         pieces = [("thinking", piece) for piece in _pieces(thinking)] if asked.get("think") else []
@@ -95,6 +101,8 @@ class Chat:
         most = 0 if settings.ignore_num_predict else int(options.get("num_predict") or 0)
         if fault is not None and fault.name == "length":
             most = fault.after_tokens
+        if said is not None and said.cut:
+            most = int(0.6 * len(pieces))
         cut = 0 < most < len(pieces)
         answer = _Answer(
             {"model": model, "created_at": EPOCH},
@@ -274,6 +282,13 @@ def _scripted(settings: Settings, messages: list[str], schema: Any) -> tuple[str
     if isinstance(schema, Mapping):
         return thinking, orjson.dumps(fitting(schema, schema, said)).decode()
     return thinking, " ".join((messages[-1] if messages else "").split()[:WORDS_OF_AN_ANSWER]) or "Yes."
+
+
+def _read(settings: Settings, messages: list[str], number: int) -> Said | None:
+    """What the node says as a reader; None where it is none, or the prompt is none of ours."""
+    if settings.chat_reader is None or not messages:
+        return None
+    return Reader(**settings.chat_reader, seed=settings.seed).read(messages[-1], number)
 
 
 def fitting(schema: Mapping[str, Any], root: Mapping[str, Any], seed: str) -> Any:

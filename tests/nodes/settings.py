@@ -32,6 +32,8 @@ class Settings:
         chat_slots: chat requests served at the same time, `OLLAMA_NUM_PARALLEL`.
         chat_script: what it answers, as {"match": part of the messages, "content": text or JSON, "thinking": text}; the
             first that matches counts. Without one it answers something that fits the format.
+        chat_reader: attributes of a `Reader` without its seed, which is that of the node: in place of a script it then
+            answers from the prompt alone, with planted errors.
         ignore_num_predict: answer at any length, as no Ollama does.
         prompt_tokens_per_second: rate of reading a prompt, of all chat slots together.
         answer_tokens_per_second: rate of answering, of all chat slots together.
@@ -70,7 +72,7 @@ class Settings:
         pull_error: a pull ends with this message in mid-stream.
         pull_error_after: lines that come before it.
         certificate: PEM file with certificate and key: the node speaks TLS.
-        seed: of the faults' dice.
+        seed: of the faults' dice, and of the drafts that a reader spoils.
         faults: what goes wrong from the start; see `tests.nodes.faults.Fault`.
     """
 
@@ -80,6 +82,7 @@ class Settings:
     chat_context: int = 32768
     chat_slots: int = 1
     chat_script: tuple[dict[str, Any], ...] = ()
+    chat_reader: dict[str, float] | None = None
     ignore_num_predict: bool = False
     prompt_tokens_per_second: float | None = None
     answer_tokens_per_second: float | None = None
