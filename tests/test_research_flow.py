@@ -316,15 +316,14 @@ def test_a_document_longer_than_many_contexts_is_reduced_in_levels(
 ) -> None:
     """Each page has a first sentence of its own, which the reader takes; only some of them fit into one context."""
     pages = [
-        f"{prose(f'alpha{number}', 40).split('.')[0]} {prose(f'beta{number}', 40).replace('.', ',')} {number}. "
+        f"{prose(f'alpha{number}', 40).split('.')[0]} {prose(f'beta{number}', 20).replace('.', ',')} {number}. "
         f"{prose(f'gamma{number}', 100)}"
         for number in range(40)
     ]
     folder = tmp_path / "long"
     write_table(folder, identity_of(pair[0]), {"long.pdf": pages})
-    context = 3072
     for node in pair:
-        node.control(chat_reader={}, chat_context=context, answer_tokens_per_second=None)
+        node.control(chat_reader={}, chat_context=4096, answer_tokens_per_second=None)
     limits = Limits(steps=1000, tokens=10_000_000)
     report = summarize(
         Only(documents=["long.pdf"]), cluster(pair), LanceTable(uri=str(folder)), limits=limits

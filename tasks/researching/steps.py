@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from prefect_ollama.blocks.documents import Bound, CheckedSentence, Hit
+from prefect_ollama.blocks.nodes import ChatReply
 from prefect_ollama.tasks.answering import (
     NO_JUDGEMENT,
     WEAK,
@@ -19,7 +20,7 @@ from prefect_ollama.tasks.answering import (
     strength,
     write_drafts,
 )
-from prefect_ollama.tasks.dispatch import ChatDispatcher
+from prefect_ollama.tasks.dispatch import ChatAnswer, ChatDispatcher
 from prefect_ollama.tasks.researching._criticism import criticise
 from prefect_ollama.tasks.researching._splitting import split_question
 from prefect_ollama.tasks.researching._synthesis import write_synthesis
