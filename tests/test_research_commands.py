@@ -47,7 +47,7 @@ def pair(made: list[Node], monkeypatch: pytest.MonkeyPatch) -> list[Node]:
 @pytest.fixture
 def given(pair: list[Node], tmp_path: Path) -> list[str]:
     """Options that name the nodes, their models, and a table of this test alone."""
-    write_table(tmp_path / "db", identity_of(pair[0]), {"tides.pdf": TIDES, "gears.pdf": GEARS})
+    write_table(tmp_path / "db", identity_of(pair[0]), {"tides.pdf": TIDES, "wheels.pdf": GEARS})
     models = ["--chat-model", "qwen3", "--other-chat-model", "llama3.2", "--judge-model", "judge"]
     return [*(word for node in pair for word in ("--node", node.url)), "--uri", str(tmp_path / "db"), *models]
 
@@ -97,7 +97,7 @@ def test_research_prints_a_report_writes_its_file_and_gives_json(
     assert run(*words, "--json", "--quiet") == 0
     out, _ = capfd.readouterr()
     found = orjson.loads(out)
-    assert found.keys() == {"answer", "parts", "steps", "ended_by"}
+    assert found.keys() == {"answer", "parts", "steps", "ended_by", "text"}
     assert quotes(found) == [("tides.pdf", 2), ("tides.pdf", 3)]
     assert [part["title"] for part in found["parts"]] == list(PARTS)
     assert found["parts"][0]["dropped"][0]["reason"] == "It has no quote."
@@ -110,17 +110,17 @@ def test_research_prints_a_report_writes_its_file_and_gives_json(
 def test_research_that_finds_nothing_or_ends_early_says_so_by_its_status(
     prefect_server: str, pair: list[Node], given: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    scripts(pair, synthesis=[])
-    file = tmp_path / "report.md"
-    assert run("research", *QUESTION.split(), *given, "--output", file) == 1
-    assert "Not in the documents." in capfd.readouterr().out
-    assert "Not in the documents." in file.read_text(encoding="utf-8")
-
     scripts(pair, draft_for(PARTS[0], RECEDES), draft_for(PARTS[1], COUNTED), synthesis=[])
     assert run("research", *QUESTION.split(), *given, "--max-steps", "3", "--json") == 1
     found = orjson.loads(capfd.readouterr().out)
     assert (found["ended_by"], found["answer"]["kind"]) == ("steps", "not_found")
     assert "The limit of 3 steps ended the run early" in found["answer"]["notes"][0]
+
+    scripts(pair, synthesis=[])
+    file = tmp_path / "report.md"
+    assert run("research", *QUESTION.split(), *given, "--output", file) == 1
+    assert "Not in the documents." in capfd.readouterr().out
+    assert "Not in the documents." in file.read_text(encoding="utf-8")
 
     asked = sum(node.stats()["chat_requests"] for node in pair)
     assert run("research", *QUESTION.split(), *given, "--output", tmp_path / "absent" / "a.md", "--json") == 2
@@ -154,7 +154,7 @@ def test_summarize_prints_a_summary_writes_its_file_and_gives_json(
     found = orjson.loads(capfd.readouterr().out)
     assert found["answer"]["question"] == "Summary of 2 documents"
     assert quotes(found) == [("tides.pdf", 2), ("tides.pdf", 3)]
-    assert {hit["path"] for hit in found["answer"]["passages"]} == {"tides.pdf", "gears.pdf"}
+    assert {hit["path"] for hit in found["answer"]["passages"]} == {"tides.pdf", "wheels.pdf"}
 
     without_models = given[: given.index("--chat-model")]
     assert run("summarize", "tides.pdf", *without_models, "--sentences", "2", "--json") == 0

@@ -409,7 +409,7 @@ def test_thinking_is_counted_and_neither_shown_nor_cited(
         thinking=thought,
     )
     file = tmp_path / "report.md"
-    report = research(QUESTION, cluster(pair, chat_think="on"), place, file=str(file))
+    report = research(QUESTION, cluster(pair, chat_think="on", judge_model="qwen3"), place, file=str(file))
     assert texts(report) == [RECEDES["text"], COUNTED["text"]]
     for shown in (str(report.to_dict()), file.read_text("utf-8"), latest_artifact(prefect_server, "report")):
         assert "5 metres" not in shown

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from prefect_ollama.blocks.errors import ChatError, PrefectOllamaError
-from prefect_ollama.blocks.nodes import ChatRequest
+from prefect_ollama.blocks.nodes import ChatReply, ChatRequest
 from prefect_ollama.tasks.dispatch._answer_format import Check, check_of
 from prefect_ollama.tasks.dispatch._answer_stream import AnswerStream, Attempt, Tell
 from prefect_ollama.tasks.dispatch._job import DECODE_AGAIN, Job, unicode_fault
