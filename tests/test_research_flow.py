@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from prefect_ollama.blocks import LanceTable, OllamaCluster
@@ -16,7 +15,7 @@ from prefect_ollama.blocks.errors import ChatError, ConfigurationError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.flows import Limits, Only, research, summarize
 from tests.corpus_samples import embedded_document, identity_of, write_table
-from tests.flow_samples import latest_artifact, prose
+from tests.flow_samples import latest_artifact
 from tests.nodes import Node, nodes
 from tests.research_samples import (
     COUNTED,
@@ -308,41 +307,6 @@ def test_a_folder_is_summarised_in_windows(prefect_server: str, pair: list[Node]
         summarize(Only(documents=["absent.pdf"]), cluster(pair), place)
     with pytest.raises(ConfigurationError, match="No passage of the table"):
         summarize(Only(first_page=99), cluster(pair), place)
-
-
-@pytest.mark.slow
-def test_a_document_longer_than_many_contexts_is_reduced_in_levels(
-    prefect_server: str, pair: list[Node], tmp_path: Path
-) -> None:
-    """Each page has a first sentence of its own, which the reader takes; only some of them fit into one context."""
-    pages = [
-        f"{prose(f'alpha{number}', 40).split('.')[0]} {prose(f'beta{number}', 20).replace('.', ',')} {number}. "
-        f"{prose(f'gamma{number}', 100)}"
-        for number in range(40)
-    ]
-    folder = tmp_path / "long"
-    write_table(folder, identity_of(pair[0]), {"long.pdf": pages})
-    for node in pair:
-        node.control(chat_reader={}, chat_context=4096, answer_tokens_per_second=None)
-    limits = Limits(steps=1000, tokens=10_000_000)
-    report = summarize(
-        Only(documents=["long.pdf"]), cluster(pair), LanceTable(uri=str(folder)), limits=limits
-    )
-    assert report.ended_by == ""
-    assert not any(step.note for step in report.steps)  # no request was longer than the context
-    asked_for = "".join(text for node in pair for text in node.stats()["chat_asked"])
-    assert all(orjson.dumps(page).decode()[1:-1] in asked_for for page in pages)
-    written = [step.name for step in report.steps if step.name.startswith("Write synthesis")]
-    levels = {int(name.split()[-1].split(".")[0]) for name in written[:-1]}
-    assert levels >= {1, 2}
-    assert written[-1] == "Write synthesis"
-    findings = sum(len(part.findings) for part in report.parts)
-    assert findings == len(pages)
-    assert 0 < len(report.answer.sentences) < findings / 4
-    for sentence in report.answer.sentences:
-        (quote,) = sentence.quotes
-        assert sentence.supported
-        assert pages[quote.page_from - 1][quote.start : quote.end] == quote.text
 
 
 @pytest.mark.slow
