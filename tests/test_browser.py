@@ -21,10 +21,21 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_play
 from prefect_ollama.blocks.documents import Chunk, EmbeddedDocument, Region
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.tasks.parsing import Parser
-from tests.corpus_samples import identity_of
+from tests.corpus_samples import identity_of, write_table
 from tests.flow_samples import PREFIX, manifest, write_folder
 from tests.nodes import Node, expected_vector, nodes
 from tests.raw_node import RawNode, answer
+from tests.research_samples import (
+    COUNTED,
+    GEARS,
+    PARTS,
+    QUESTION,
+    RECEDES,
+    TIDES,
+    draft_for,
+    scripts,
+    text_of,
+)
 from tests.services import BIN, Api, Place, prefect_server
 from tests.store_samples import document
 from tests.waiting import until
@@ -343,6 +354,38 @@ class TestAnswer:
         expect(marked).to_be_visible()
         assert marked.evaluate("image => image.naturalWidth") > 400
         picture("ui-answer", page)
+
+
+class TestResearch:
+    def test_the_run_shows_each_step_and_the_artifact_each_quote(
+        self, page: Page, api: Api, place: Place, picture: Picture
+    ) -> None:
+        models = {"chat_models": ["qwen3"]}
+        with nodes(models, models) as pair:
+            scripts(
+                pair,
+                draft_for(PARTS[0], RECEDES),
+                draft_for(PARTS[1], COUNTED),
+                synthesis=[text_of(RECEDES["text"], 1), text_of(COUNTED["text"], 2)],
+            )
+            with ThreadPoolExecutor() as thread:  # for the same reason as above
+                identity = thread.submit(identity_of, pair[0]).result()
+            table = place.folder / "research"
+            write_table(table, identity, {"tides.pdf": TIDES, "wheels.pdf": GEARS})
+            given = ("--uri", table, "--chat-model", "qwen3", "--judge-model", "qwen3")
+            where = [word for node in pair for word in ("--node", node.url)]
+            place.run(BIN / "prefect-ollama", "research", QUESTION, *where, *given)
+        (run,) = api.post("/flow_runs/filter", flows={"name": {"any_": ["research"]}})
+        page.goto(f"/v2/runs/flow-run/{run['id']}?tab=TaskRuns")
+        for step in ("Split the question", "Write synthesis"):
+            expect(page.get_by_text(step).first).to_be_visible()
+        page.wait_for_load_state("networkidle")
+        picture("ui-research", page)
+        found = api.post("/artifacts/filter", artifacts={"key": {"any_": ["report"]}})
+        page.goto(f"/v2/artifacts/artifact/{found[0]['id']}")
+        expect(page.get_by_role("heading", name=QUESTION)).to_be_visible()
+        for quoted in (RECEDES, COUNTED):
+            expect(page.get_by_text(quoted["text"]).first).to_be_visible()
 
 
 def whole_in_sight(page: Page, what: Locator) -> None:
