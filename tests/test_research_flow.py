@@ -15,7 +15,7 @@ from prefect_ollama.blocks.errors import ChatError, ConfigurationError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.flows import Limits, Only, research, summarize
 from tests.corpus_samples import embedded_document, identity_of, write_table
-from tests.flow_samples import latest_artifact
+from tests.flow_samples import latest_artifact, prose
 from tests.nodes import Node, nodes
 from tests.research_samples import (
     COUNTED,
@@ -390,3 +390,36 @@ def test_a_report_goes_only_where_it_can_be_written(
         with pytest.raises(ConfigurationError, match=why):
             research(QUESTION, cluster(pair), place, file=str(file))
     assert asked(pair) == 0
+
+
+@pytest.mark.slow
+def test_more_findings_than_a_context_holds_are_put_together_in_levels(
+    prefect_server: str, tmp_path: Path
+) -> None:
+    pages = [
+        f"{prose(f'alpha{n}', 40).split('.')[0]} {prose(f'beta{n}', 20).replace('.', ',')} {n}. "
+        f"{prose(f'gamma{n}', 100)}"
+        for n in range(40)
+    ]
+    # It gives each finding as a sentence, and of more than four every second one.
+    reading = {"chat_models": ["qwen3"], "chat_reader": {}, "chat_context": 4096}
+    with nodes(reading, reading) as readers:
+        write_table(tmp_path / "db", identity_of(readers[0]), {"long.pdf": pages})
+        models = {"other_chat_models": [], "judge_model": "qwen3"}
+        report = summarize(
+            Only(documents=["long.pdf"]),
+            cluster(readers, **models),
+            LanceTable(uri=str(tmp_path / "db")),
+            limits=Limits(steps=200),
+        )
+    written = [each.name for each in report.steps if each.name.startswith("Write synthesis")]
+    levels = {name.removeprefix("Write synthesis").strip().partition(".")[0] for name in written}
+    assert levels >= {"1", "2", ""}, written
+    assert not report.ended_by
+    sentences = report.answer.sentences
+    assert 1 < len(sentences) < len(pages)
+    for sentence in sentences:
+        (quote,) = sentence.quotes
+        # Each page has a number of its own, which its sentence carries through all levels.
+        assert sentence.text.endswith(f" {quote.page_from - 1}.")
+        assert " ".join(quote.text.split()) == sentence.text.rstrip(".")

@@ -84,8 +84,6 @@ class ChatJob(Job[ChatAnswers]):
         self._stream = None if tell is None else AnswerStream(tell)
         self._checks = _checks(requests)
         super().__init__(requests, urgent=urgent, limit=1, avoid=avoid)
-        # The longest first, so that no long answer begins last.
-        self.items.sort(key=lambda item: -item.units)
         self.may_hedge = tell is None  # two nodes at once would stream the same answer twice
         for item in self.items:
             if why := next(filter(None, (unicode_fault(each.content) for each in item.payload.messages)), ""):
