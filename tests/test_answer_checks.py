@@ -159,6 +159,20 @@ def test_names_that_a_question_asks_for_have_to_be_found() -> None:
 
 
 @pytest.mark.parametrize(
+    ("question", "missing"),
+    [
+        ("Wie spart man beim Kochen Brennstoff?", []),
+        ("Wozu dienen Tiefsaugköpfe bei einem Brunnen?", []),
+        ("Wie lebte man beim NABU in Mainz?", ["NABU"]),
+        ("Which Paper did Bremen own?", ["Paper", "Bremen"]),
+        ("Des marées et des courants de Brest", ["Brest"]),
+    ],
+)
+def test_nouns_of_a_german_question_are_no_names(question: str, missing: list[str]) -> None:
+    assert missing_names(question, ["Gutenberg lived in Mainz."]) == missing
+
+
+@pytest.mark.parametrize(
     ("sentence", "quote", "differs"),
     [
         ("The company is liable for damage.", "The company is not liable for damage.", True),

@@ -21,9 +21,16 @@ _ADDRESS: Final = regex.compile(
 )
 _NAME: Final = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}'’.&/_-]*")
 _SENTENCE_START: Final = regex.compile(r"(?:^|[.!?:;•]\s+|^[\s\"'“‘«(\[]+)$")
-# Frequent words of German. Some are words or parts of names elsewhere, such as "die" and "von", so one is not enough.
+# Frequent words of German, and those of its questions, which are short and often without an article. Some are words or
+# parts of names elsewhere, such as "die" and "von", so one is not enough. Words that other languages often have twice
+# in a sentence, such as "des", "den" and "man", are not here.
 _GERMAN: Final = frozenset(
-    ("der", "die", "das", "und", "ist", "nicht", "ein", "eine", "mit", "auf", "fur", "von", "wird")
+    regex.findall(
+        r"\w+",
+        "der die das dem und oder ist sind nicht kein keine ein eine einer einem einen eines mit auf fur von vom bei "
+        "beim zum zur nach aus uber durch zwischen auch sich wird werden wurde wurden kann konnte konnten haben hatte "
+        "wie wer wann warum wodurch womit wozu wieviel wieviele welche welcher welches welchem welchen",
+    )
 )
 
 # Function words by which a sentence is taken for a German one, where every noun has a capital.
