@@ -26,6 +26,7 @@ from prefect_dask.task_runners import DaskTaskRunner, PrefectDaskFuture
 
 from prefect_ollama.blocks import OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.flows.runner._local_cluster import LOST_HEARTBEAT
 from tests.test_public_api import modules
 
 DOCUMENTED = {
@@ -33,6 +34,8 @@ DOCUMENTED = {
     "_block_type_name", "_block_type_slug", "_documentation_url", "_logo_url",
     # https://docs.python.org/3/library: os, collections
     "_exit", "_replace",
+    # https://github.com/python/typeshed/tree/main/stdlib/_typeshed: for type checkers alone
+    "_typeshed",
 }  # fmt: skip
 """Names that begin with an underscore and are no private ones."""
 
@@ -287,3 +290,7 @@ def test_what_is_registered_for_the_end_can_be_run_before_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
     assert done.stdout == "done\n"
+
+
+def test_dask_says_of_a_lost_heartbeat_what_workers_leave_out() -> None:
+    assert LOST_HEARTBEAT in inspect.getsource(distributed.Worker.heartbeat)

@@ -46,6 +46,10 @@ _M_ARENA_MAX = -8  # malloc.h
 # How often worker processes that end while they start are started again.
 START_TRIES = 3
 
+# Dask logs it with a traceback where the scheduler closes during the heartbeat of a worker, at the end of a run. A
+# connection that breaks earlier ends the worker, and the run says so.
+LOST_HEARTBEAT = "Failed to communicate with scheduler during heartbeat."
+
 # Settings of Dask for the workers of a run.
 _CONFIG = {
     # These workers serve one run: nobody reads their pages, metrics or profiles, and they should use next to no CPU
@@ -127,6 +131,7 @@ class RunWorker(_Unseen, distributed.Worker):
         os.environ.update(environment)
         prefect.context.refresh_global_settings_context()
         logging.getLogger("distributed").setLevel(logging.ERROR)
+        logging.getLogger("distributed.worker").addFilter(lambda record: record.msg != LOST_HEARTBEAT)
         _keep_few_heaps()
         super().__init__(*args, **kwargs)
         self._leave_path()
