@@ -81,7 +81,9 @@ class Breaker:
 
     def note(self, error: NodeError) -> None:
         """Count an error; requests that were under way when it opened may still bring some."""
-        self.last = error
+        # Such a late error is older than the reason for which the node may not work.
+        if self.state == "closed" or not isinstance(self.last, NodeRefused):
+            self.last = error
         self._confirm()
         self._errors[error.cause] += 1
         self.kinds[error.kind] += 1
@@ -102,12 +104,10 @@ class Breaker:
         if isinstance(error, NodeUnreachable) and error.silent and (self.state == "closed" or self._silences):
             if all(error.cause != said.cause for said in self._silences):
                 self._silences.append(error)
-            self.last = error
         elif self.state == "closed" or error.cause not in self.errors:
-            self.note(error)
-        else:
             # Probes say the same again and again: it counts once, and is the newest all the same.
-            self.last = error
+            self.note(error)
+        self.last = error
         self.state = "open"
         longest = UNREACHABLE_WAIT if isinstance(error, NodeUnreachable) else LONGEST_WAIT
         wait = min(FIRST_WAIT * 2.0**self._row, longest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefect_ollama.blocks.errors import NodeFailed, NodeUnreachable
+from prefect_ollama.blocks.errors import NodeAnswerError, NodeFailed, NodeRefused, NodeUnreachable
 from prefect_ollama.tasks.dispatch._breaker import Breaker
 
 
@@ -15,3 +15,16 @@ def test_the_newest_error_is_the_last_one_though_it_counts_once() -> None:
         breaker.trip(error, float(now))
     assert breaker.last == crash
     assert dict(breaker.errors) == {crash.cause: 1, silence.cause: 1}
+
+
+def test_a_late_error_does_not_hide_why_a_node_is_excluded() -> None:
+    breaker = Breaker()
+    refused = NodeRefused("has another model.", node="n0", model=("digest", "0.33.0"))
+    wrong = NodeAnswerError("gave a text another vector.", node="n0")
+    breaker.trip(refused, 0.0)
+    breaker.note(wrong)
+    assert breaker.last == refused
+    assert dict(breaker.errors) == {refused.cause: 1, wrong.cause: 1}
+    gone = NodeUnreachable("refuses connections.", node="n0")
+    breaker.trip(gone, 1.0)  # a probe, and so newer
+    assert breaker.last == gone

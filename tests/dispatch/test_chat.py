@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import pickle
 import threading
 from collections.abc import Iterator, Sequence
@@ -368,13 +369,13 @@ def talk(**more: Any) -> ChatRequest:
 
 
 def test_pieces_reach_the_caller_before_the_answer_is_whole(trio: list[Node]) -> None:
-    trio[0].control(chat_script=[{"content": "abcdefghijklmnopqrstuvwxyz"}], answer_tokens_per_second=20)
+    trio[0].control(chat_script=[{"content": "abcdefghijklmnopqrstuvwxyz"}], answer_tokens_per_second=1)
     with ChatDispatcher(verified(trio[:1])) as chat:
-        events = []
-        for event in chat.stream(talk()):
-            if not events:
-                assert trio[0].stats()["chat_answered"] == 0  # it is still at work
-            events.append(event)
+        with contextlib.closing(chat.stream(talk())) as stream:
+            assert next(stream)
+            assert trio[0].stats()["chat_answered"] == 0  # it is at work for seconds to come
+        trio[0].control(answer_tokens_per_second=100)
+        events = [*chat.stream(talk())]
     assert isinstance(events[-1], ChatAnswer)
     assert len(events) > 4
     assert text_of(events) == events[-1].text == "abcdefghijklmnopqrstuvwxyz"

@@ -15,6 +15,7 @@ from prefect_ollama.tasks.dispatch import Dispatcher, Unfinished
 from prefect_ollama.tasks.dispatch import _breaker as breaker
 from tests.dispatch.samples import DIMENSION, check, of, proven, some, spec
 from tests.nodes import Node, expected_vector, text_hash
+from tests.waiting import until
 
 # What the figures must say of a node with the fault.
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
@@ -276,10 +277,7 @@ def test_a_node_excluded_for_its_model_embeds_nothing_until_that_is_another(
         assert of(dispatcher, "n1").errors == {cluster.left_out["n1"].cause: 1}
         trio[1].heal()
         trio[1].control(version="0.33.9")  # a digest says nothing of a change that the server made
-        for _ in range(50):
-            texts = some(200)
-            if "n1" in dispatcher.embed(texts).nodes:
-                break
+        until(lambda: "n1" in dispatcher.embed(some(200)).nodes)
         assert of(dispatcher, "n1").texts > 0
 
 
