@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -199,12 +200,12 @@ def test_an_idle_dispatcher_asks_nobody(trio: list[Node]) -> None:
         texts = some(90)
         trio[0].control(faults=["http500"])
         check(texts, idle.embed(texts))
-        paths = trio[0].stats()["paths"]
+        paths = Counter(trio[0].stats()["paths"])
         other = some(400)
         with Dispatcher(proven(trio[1:])) as busy:
             check(other, busy.embed(other))
-        # A probe may have been under way; after that there is none.
-        assert sum(trio[0].stats()["paths"].values()) - sum(paths.values()) <= 2
+        # A probe, which asks for each of these once, may have been under way; after that there is none.
+        assert max((Counter(trio[0].stats()["paths"]) - paths).values(), default=0) <= 1
         trio[0].control(faults=[])
         for _ in range(20):
             texts = some(200)

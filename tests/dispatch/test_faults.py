@@ -14,7 +14,7 @@ from prefect_ollama.blocks.nodes.verification import verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher, Unfinished
 from prefect_ollama.tasks.dispatch import _breaker as breaker
 from tests.dispatch.samples import DIMENSION, check, of, proven, some, spec
-from tests.nodes import Node, expected_vector, text_hash
+from tests.nodes import Node, expected_vector
 from tests.waiting import until
 
 # What the figures must say of a node with the fault.
@@ -317,18 +317,3 @@ def test_retry_after_is_kept(trio: list[Node]) -> None:
         check(texts, dispatcher.embed(texts))
         # Refused once, then left alone until the probe: no request in between.
         assert trio[0].stats()["hits"] <= 2
-
-
-def test_nothing_is_embedded_twice_by_healthy_nodes(trio: list[Node]) -> None:
-    texts = some(600)
-    with Dispatcher(proven(trio)) as dispatcher:
-        for node in trio:
-            node.reset()
-        check(texts, dispatcher.embed(texts))
-        counts = [node.stats()["served"] for node in trio]
-        served = sum(count.get(text_hash(text), 0) for count in counts for text in texts)
-        wasted = sum(node.wasted for node in dispatcher.stats().nodes)
-        # A text of each request that was the last of its node may be embedded by another one too, to check it.
-        checked = served - len(texts) - wasted
-        assert 0 < checked <= 3 * len(trio)
-        assert wasted <= 0.02 * len(texts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -119,6 +120,7 @@ class VirtualNode:
     letters: int = 0
     sent: int = 0
     requests: int = 0
+    served: Counter[str] = field(default_factory=Counter)
     queue: asyncio.Semaphore = field(init=False)
 
     def seconds(self, texts: float) -> float:
@@ -165,6 +167,7 @@ class VirtualClient:
         # asyncio keeps no order among timers of one moment.
         await asyncio.sleep(self.virtual.latency * (1.5 if late else 0.5) + 1e-7 * self.virtual.sent)
         self.virtual.requests += 1
+        self.virtual.served.update(texts)
         self._be_there()
         lies = self._after(self.virtual.lies_after)
         mixes = self._after(self.virtual.mixes_after)
