@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from prefect_ollama.blocks.errors import ClusterError, NodeRefused
+from prefect_ollama.blocks.errors import ClusterError, NodeAnswerError, NodeRefused
 from prefect_ollama.blocks.nodes.canaries import (
     CANARIES,
     LONG_TEXTS,
@@ -21,10 +21,11 @@ from prefect_ollama.blocks.nodes.canaries import (
     SHORT,
     full_set,
 )
+from prefect_ollama.blocks.nodes.embed_response import Answer
 from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.status import NodeStatus
-from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_cluster
+from prefect_ollama.blocks.nodes.verification import VerifiedCluster, canary_vectors, verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher
 from tests.dispatch.samples import spec
 from tests.nodes import Node, expected_vector, nodes, text_hash
@@ -257,6 +258,20 @@ def test_canaries_fit_the_context(farm: Farm, context: int | None) -> None:
     # One that refuses the long ones all the same has the short ones.
     with farm(HEALTHY | {"characters_a_token": 1, "context_length": 256}) as made:
         assert len(verify(made).reference.vectors) == len(QUICK) + len(SCRIPT_TEXTS)
+
+
+def test_a_node_whose_scripts_have_vectors_of_another_length_is_not_believed() -> None:
+    class Client:
+        node = NodeSpec("n0", "http://127.0.0.1:1")
+
+        async def embed(
+            self, texts: Sequence[str], *, timeout: float, dimension: int | None = None
+        ) -> Answer:
+            length = 16 if SCRIPT_TEXTS[0] in texts else DIMENSION
+            return Answer(np.stack([expected_vector(text, length) for text in texts]), 0)
+
+    with pytest.raises(NodeAnswerError, match=f"vectors of {DIMENSION} and of 16 dimensions"):
+        asyncio.run(canary_vectors(cast("Any", Client()), full_set(512), timeout=60))
 
 
 def test_a_node_with_two_slots_measures_scripts_beside_the_other_canaries() -> None:

@@ -195,9 +195,8 @@ async def _limit_connect(seconds: float) -> AsyncIterator[Callable[[str, dict[st
             yield trace
     except BaseException as error:
         if connecting and stream is not None:
-            await (
-                stream.aclose()
-            )  # the library leaves the connection open when a handshake of TLS is cancelled
+            # The library leaves the connection open when a handshake of TLS is cancelled.
+            await stream.aclose()
         if connecting and isinstance(error, TimeoutError):
             raise httpx.ConnectTimeout("") from error
         raise

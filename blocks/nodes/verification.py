@@ -23,6 +23,7 @@ from prefect_ollama.blocks.errors import (
 )
 from prefect_ollama.blocks.nodes._gather import GRACE, gather_by_node
 from prefect_ollama.blocks.nodes._model_info import settle_context
+from prefect_ollama.blocks.nodes._payload import unusable
 from prefect_ollama.blocks.nodes.apis import open_endpoint
 from prefect_ollama.blocks.nodes.canaries import QUICK, SCRIPT_TEXTS, SHORT, full_set
 from prefect_ollama.blocks.nodes.comparison import Comparison, compare, digits, unlike_scripts
@@ -120,13 +121,15 @@ async def canary_vectors(
             _vectors_of(client, scripts, at_least=0, timeout=timeout),
         )
         start = asyncio.get_running_loop().time()
-        again = (await client.embed(SHORT[::-1], timeout=timeout)).vectors
+        again = await client.embed(SHORT[::-1], timeout=timeout, dimension=first.shape[1])
     except InputRejected as error:
         raise NodeAnswerError(f"refuses the canary texts ({error.cause})", node=client.node.name) from error
     seconds = asyncio.get_running_loop().time() - start
-    if len({each.shape[1] for each in (first, other, again) if len(each)}) > 1:
-        raise NodeAnswerError("gives vectors of unlike dimensions.", node=client.node.name)
-    if np.min(np.einsum("ij,ij->i", first[: len(SHORT)], again[::-1])) < SAME_ORDER:
+    if scripts and other.shape[1] != first.shape[1]:
+        raise unusable(
+            client.node.name, f"answered vectors of {first.shape[1]} and of {other.shape[1]} dimensions."
+        )
+    if np.min(np.einsum("ij,ij->i", first[: len(SHORT)], again.vectors[::-1])) < SAME_ORDER:
         raise NodeAnswerError(
             "gives a text another vector when the order of the list changes.",
             node=client.node.name,

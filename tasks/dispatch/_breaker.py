@@ -111,9 +111,8 @@ class Breaker:
         self.state = "open"
         longest = UNREACHABLE_WAIT if isinstance(error, NodeUnreachable) else LONGEST_WAIT
         wait = min(FIRST_WAIT * 2.0**self._row, longest)
-        self._row = min(
-            self._row + 1, 16
-        )  # 0.05 s × 2^16 is far above every limit, and the power stays small
+        # 0.05 s × 2^16 is far above every limit, and the power stays small.
+        self._row = min(self._row + 1, 16)
         if isinstance(error, NodeRefused):
             wait = max(wait, REFUSED_WAIT)
         # Jitter, so that several runs do not probe a node at the same moment.
