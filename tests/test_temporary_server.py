@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import Timeout
+from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_DATABASE_CONNECTION_URL,
     PREFECT_API_URL,
@@ -21,7 +23,9 @@ from prefect.settings import (
 )
 
 from prefect_ollama.blocks.errors import ServerUnavailable
-from prefect_ollama.flows.base._server_errors import explain, is_passing, last_words, locked
+from prefect_ollama.blocks.private_files import private_lock
+from prefect_ollama.flows.base import _temporary_server
+from prefect_ollama.flows.base._server_errors import database_file, explain, is_passing, last_words, locked
 from prefect_ollama.flows.base._temporary_server import ensure_server
 
 STARTS = """
@@ -169,9 +173,45 @@ def test_a_lock_is_seen_and_a_free_or_missing_database_is_not(tmp_path: Path) ->
         assert not locked()
 
 
-def test_what_may_pass_is_tried_again() -> None:
-    assert is_passing("table flow already exists")
+@pytest.mark.parametrize(
+    "said",
+    [
+        "table flow already exists",
+        "alembic.util.exc.CommandError: Online migration expected to match one row when updating '628a873f0d1a' to "
+        "'6b63c51c31b4' in 'alembic_version'; 0 found",
+        "sqlite3.OperationalError: duplicate column name: heartbeat",
+    ],
+)
+def test_what_may_pass_is_tried_again(said: str) -> None:
+    assert is_passing(str(explain(said)))
+
+
+def test_a_lasting_error_is_not_tried_again() -> None:
     assert not is_passing("Can't locate revision")
+
+
+def test_servers_on_one_file_start_one_after_another(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts: list[str] = []
+
+    def start(server: object, log: object) -> None:
+        with pytest.raises(Timeout), private_lock(home / ".own.db.start.lock").acquire(timeout=0):
+            starts.append("two at once")
+        starts.append("alone")
+
+    monkeypatch.setattr(_temporary_server, "_start", start)
+    monkeypatch.setattr(SubprocessASGIServer, "_instances", {})
+    url = f"sqlite+aiosqlite:///{home / 'own.db'}"
+    with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: url}):
+        _temporary_server._start_temporary()
+        with private_lock(home / ".own.db.start.lock").acquire(timeout=0):
+            starts.append("released")
+    assert starts == ["alone", "released"]
+
+
+@pytest.mark.parametrize("path", [":memory:", "file::memory:?cache=shared&uri=true"])
+def test_a_database_in_memory_has_no_file(path: str) -> None:
+    with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{path}"}):
+        assert database_file() is None
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -25,8 +25,15 @@ NOTHING_DONE: Final = "Nothing was done."
 # Lines of the server's output that an error shows.
 LAST_LINES: Final = 3
 
-# Messages of two servers that create the same database at the same time. A second start finds it created.
-_PASSING: Final = ("already exists", "database is locked", "UNIQUE constraint failed: alembic_version")
+# Messages of two servers that create or migrate the same database at the same time. A second start finds it finished.
+_PASSING: Final = (
+    "already exists",
+    "database is locked",
+    "duplicate column name",
+    "no such table: _alembic_tmp_",
+    "UNIQUE constraint failed: alembic_version",
+    "expected to match one row when updating",  # Alembic's words for a revision that another process has moved
+)
 
 # The last line of a Python traceback.
 _ERROR: Final = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Warning|Exit)\b.*")
@@ -131,9 +138,10 @@ def database() -> str:
 
 
 def database_file() -> Path | None:
-    """The file of a SQLite database, None for another one."""
+    """The file of a SQLite database, None for another one and for one in memory."""
     scheme, _, path = str(PREFECT_API_DATABASE_CONNECTION_URL.value()).partition(":///")
-    return Path(path.partition("?")[0]) if scheme.startswith("sqlite") and path else None
+    is_file = scheme.startswith("sqlite") and path and ":memory:" not in path
+    return Path(path.partition("?")[0]) if is_file else None
 
 
 def locked() -> bool:

@@ -14,9 +14,12 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Final
 
 import httpx
+from filelock import Timeout
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.server.api.server import SubprocessASGIServer
@@ -29,8 +32,10 @@ from prefect.settings import (
 )
 
 from prefect_ollama.blocks.errors import ServerUnavailable
+from prefect_ollama.blocks.private_files import private_lock
 from prefect_ollama.flows.base._server_errors import (
     NOTHING_DONE,
+    database_file,
     explain,
     explain_missing,
     is_passing,
@@ -99,14 +104,36 @@ def _start_temporary() -> None:
     server = SubprocessASGIServer()
     if server.running and server.server_process is not None and server.server_process.poll() is None:
         return
-    for left in reversed(range(STARTS)):
-        with tempfile.TemporaryFile() as log:
-            try:
-                _start(server, log)
-                return
-            except ServerUnavailable as error:
-                if not left or not is_passing(str(error)):
-                    raise
+    with _alone():
+        for left in reversed(range(STARTS)):
+            with tempfile.TemporaryFile() as log:
+                try:
+                    _start(server, log)
+                    return
+                except ServerUnavailable as error:
+                    if not left or not is_passing(str(error)):
+                        raise
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let no other process start a temporary server on the same SQLite file meanwhile.
+
+    A server that starts creates or migrates its database. Alembic, which does that for Prefect, fails if two servers
+    do it at once. Servers that were started by hand take no lock; so an error of that kind is tried again as well.
+    """
+    file = database_file()
+    try:
+        lock = None if file is None else private_lock(file.with_name(f".{file.name}.start.lock"))
+        if lock is not None:
+            lock.acquire(timeout=START_TIMEOUT_S)
+    except (OSError, Timeout):  # the start itself says what is wrong with the folder, or with the database
+        lock = None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def _start(server: SubprocessASGIServer, log: IO[bytes]) -> None:
