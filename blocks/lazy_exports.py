@@ -16,8 +16,8 @@ from typing import Any
 def lazy_exports(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the `__getattr__` and `__dir__` of a package, see PEP 562.
 
-    A package without an `__all__` gets one with all these names. Public packages, and those in the API reference,
-    write it down, because type checkers of other projects and mkdocstrings read it there.
+    A package without an `__all__` gets one with all these names. Public packages write it down, because type checkers
+    of other projects read it there.
 
     Args:
         package: Full name of the package.

@@ -14,18 +14,5 @@ if TYPE_CHECKING:
         CacheStats,
         Found,
     )
-
-__all__ = [
-    "DEFAULT_LIMIT_BYTES",
-    "MIN_LIMIT_BYTES",
-    "CacheSpec",
-    "CacheStats",
-    "Found",
-    "VectorCache",
-    "VectorSalt",
-    "shared_cache",
-    "vector_keys",
-]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

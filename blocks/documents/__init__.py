@@ -36,41 +36,5 @@ if TYPE_CHECKING:
         RUN_RUNNING,
         Run,
     )
-
-__all__ = [
-    "ANSWER",
-    "EXTRACT",
-    "FAILED",
-    "IN_TABLE",
-    "NOT_FOUND",
-    "PARTIAL",
-    "RUN_DONE",
-    "RUN_FAILED",
-    "RUN_INTERRUPTED",
-    "RUN_ROLLED_BACK",
-    "RUN_RUNNING",
-    "STALE",
-    "STORED",
-    "Bound",
-    "CheckedAnswer",
-    "CheckedReport",
-    "CheckedSentence",
-    "Chunk",
-    "Document",
-    "EmbeddedDocument",
-    "Found",
-    "Hit",
-    "Identity",
-    "Place",
-    "Quote",
-    "Region",
-    "ReportPart",
-    "ReportStep",
-    "Run",
-    "context_options",
-    "same_cut",
-    "same_options",
-]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -12,8 +12,5 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.embedded.nodes import EmbeddedNodes
     from prefect_ollama.blocks.embedded.server import serve
     from prefect_ollama.blocks.embedded.tokens import count_tokens
-
-__all__ = ["EmbeddedNodes", "count_tokens", "serve"]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

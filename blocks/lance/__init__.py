@@ -14,24 +14,5 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.lance.rollback import Undo
     from prefect_ollama.blocks.lance.spec import StoreSpec
     from prefect_ollama.blocks.lance.store import Store
-
-__all__ = [
-    "Maintenance",
-    "MaintenanceProcess",
-    "Mode",
-    "Store",
-    "StoreSpec",
-    "Undo",
-    "alive",
-    "chunk_ids",
-    "drop",
-    "folded",
-    "glob",
-    "maintain",
-    "one_of",
-    "open_tables",
-    "text_hash",
-]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -7,8 +7,5 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from prefect_ollama.flows.ingestion.pipeline import BUNDLES_AHEAD, run_bundles
     from prefect_ollama.flows.ingestion.run import IngestRun
-
-__all__ = ["BUNDLES_AHEAD", "IngestRun", "run_bundles"]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

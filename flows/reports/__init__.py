@@ -7,8 +7,5 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from prefect_ollama.flows.reports.opening import opened_workplace
     from prefect_ollama.flows.reports.run import ReportRun
-
-__all__ = ["ReportRun", "opened_workplace"]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

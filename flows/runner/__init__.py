@@ -8,8 +8,5 @@ if TYPE_CHECKING:
     from prefect_ollama.flows.runner.futures import Completions, IngestFuture
     from prefect_ollama.flows.runner.server_watch import wait_for_server
     from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
-
-__all__ = ["Completions", "IngestFuture", "IngestTaskRunner", "wait_for_server"]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

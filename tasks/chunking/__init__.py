@@ -18,20 +18,5 @@ if TYPE_CHECKING:
         gauge_texts,
         measured_rates,
     )
-
-__all__ = [
-    "CHUNKER_VERSION",
-    "ChunkOptions",
-    "TokenRates",
-    "at_least",
-    "chunk_document",
-    "estimate_tokens",
-    "gauge_texts",
-    "measured_rates",
-    "renumbered",
-    "sentences",
-    "split_chunk",
-]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

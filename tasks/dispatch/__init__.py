@@ -21,27 +21,5 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.dispatch.long_words import divide_long_words
     from prefect_ollama.tasks.dispatch.rerank_dispatcher import RerankDispatcher
     from prefect_ollama.tasks.dispatch.stats import DispatchStats, NodeStats
-
-__all__ = [
-    "Asking",
-    "ChatAnswer",
-    "ChatAnswers",
-    "ChatDispatcher",
-    "ChatEvent",
-    "ChatRestarted",
-    "ChatText",
-    "ChatUnfinished",
-    "Chatting",
-    "DispatchStats",
-    "Dispatcher",
-    "Embedded",
-    "NodeStats",
-    "RerankDispatcher",
-    "Unfinished",
-    "divide_long_words",
-    "estimate_units",
-    "shared_dispatcher",
-]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

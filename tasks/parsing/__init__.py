@@ -26,28 +26,5 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.parsing.options import FilePassword, ParseOptions
     from prefect_ollama.tasks.parsing.parser import Parser
     from prefect_ollama.tasks.parsing.quoted import Quoted, QuotePicture
-
-__all__ = [
-    "FORMATS",
-    "REMEDIES",
-    "Block",
-    "Box",
-    "DocumentFormat",
-    "DocumentParser",
-    "DroppedLine",
-    "FilePassword",
-    "Metadata",
-    "Page",
-    "ParseOptions",
-    "ParsedDocument",
-    "Parser",
-    "Parsers",
-    "Problem",
-    "QuotePicture",
-    "Quoted",
-    "format_of",
-    "to_markdown",
-]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

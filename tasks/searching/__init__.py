@@ -14,32 +14,5 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.searching.quote_pictures import MarkedPage, QuoteDrawer
     from prefect_ollama.tasks.searching.reranker import RERANK_TIMEOUT_S, Reranker, not_reordered, reranker_of
     from prefect_ollama.tasks.searching.rows import ROWS_COMPARED, compare_rows, other_vectors
-
-__all__ = [
-    "RERANK_TIMEOUT_S",
-    "ROWS_COMPARED",
-    "Corpus",
-    "Filter",
-    "MarkedPage",
-    "QuoteDrawer",
-    "Reranker",
-    "asking_as",
-    "compare_rows",
-    "described",
-    "file_named",
-    "named",
-    "normalised",
-    "not_reordered",
-    "one_document",
-    "open_corpus",
-    "open_for_search",
-    "other_vectors",
-    "page_pictures",
-    "question_note",
-    "refuse_other_vectors",
-    "reranker_of",
-    "verified",
-]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -11,18 +11,5 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.parsing.sandbox.process import ChildProcess
     from prefect_ollama.tasks.parsing.sandbox.session import Exchange, Session
     from prefect_ollama.tasks.parsing.sandbox.talk import Talk
-
-__all__ = [
-    "Budget",
-    "ChildProcess",
-    "Exchange",
-    "ExtraTime",
-    "Order",
-    "PictureSession",
-    "Session",
-    "Talk",
-    "protocol",
-]
-
-if not TYPE_CHECKING:
+else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)
