@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from prefect_ollama.blocks.printable import printable
-from prefect_ollama.console import INCOMPLETE, OK, STARTING, guarded, show
+from prefect_ollama.console import INCOMPLETE, OK, guarded, show
 from prefect_ollama.options import (
     NODES,
     NORMAL,
@@ -22,20 +22,18 @@ from prefect_ollama.options import (
     TableOptions,
     option_of,
 )
+from prefect_ollama.question_options import EVERYTHING, QUESTION, ModeOption, Only
 from prefect_ollama.reading_options import PASSWORDS, PasswordOptions, ReadingOptions
-from prefect_ollama.search import EVERYTHING, QUESTION, ModeOption, Only, filter_of, flow_filter, write_quotes
 from prefect_ollama.tasks.answering import AskOptions
 
 if TYPE_CHECKING:
     from prefect_ollama.blocks.documents import CheckedAnswer, Quote
     from prefect_ollama.tasks.answering import AskEvent
 
-# The first line, before slow imports: a user who sees nothing for a second starts the command again.
-ASKING = "Searching…"
-
 DEFAULT = AskOptions()
 
 
+@guarded(first="Searching…", prefect=False)
 def ask(
     question: Annotated[list[str], QUESTION],
     *,
@@ -63,49 +61,47 @@ def ask(
     loud: Loudness = NORMAL,
 ) -> int:
     """Answer a question from a table; each sentence has quotes with file and page."""
+    from prefect_ollama import render_answer
 
-    def run() -> int:
-        from prefect_ollama import render_answer
+    words, at = " ".join(question), nodes.named()
+    models: dict[str, Any] = {"model": nodes.model, "chat_model": chat_model, "judge_model": judge_model}
+    found: CheckedAnswer
+    if track:
+        from prefect_ollama.flows import ask as flow
 
-        words, at = " ".join(question), nodes.named()
-        models: dict[str, Any] = {"model": nodes.model, "chat_model": chat_model, "judge_model": judge_model}
-        found: CheckedAnswer
-        if track:
-            from prefect_ollama.flows import ask as flow
+        found = flow(
+            words,
+            at,
+            table.named(),
+            **models,
+            passages=passages,
+            drafts=drafts,
+            mark_unsupported=mark_unsupported,
+            mode=mode,
+            source=only.source,
+            only=only.form(),
+            show=show_pages is not None,
+        )
+    else:
+        from prefect_ollama.tasks.searching import Corpus
 
-            found = flow(
+        with Corpus(table.place(), at, **models) as corpus:
+            found = corpus.ask(
                 words,
-                at,
-                table.named(),
-                **models,
-                passages=passages,
-                drafts=drafts,
-                mark_unsupported=mark_unsupported,
                 mode=mode,
-                source=only.source,
-                only=flow_filter(only),
-                show=show_pages is not None,
+                only=only.options(),
+                options=AskOptions(passages, drafts, mark_unsupported=mark_unsupported),
+                listen=None if loud.quiet else _tell,
             )
-        else:
-            from prefect_ollama.tasks.searching import Corpus
+    pictures: dict[Quote, list[str]] = {}
+    if show_pages is not None:
+        from prefect_ollama.pictures import write_quotes
 
-            with Corpus(table.place(), at, **models) as corpus:
-                found = corpus.ask(
-                    words,
-                    mode=mode,
-                    only=filter_of(only),
-                    options=AskOptions(passages, drafts, mark_unsupported=mark_unsupported),
-                    listen=None if loud.quiet else _tell,
-                )
-        pictures: dict[Quote, list[str]] = {}
-        if show_pages is not None:
-            reading = ReadingOptions(passwords=passwords).options()
-            pictures = write_quotes(show_pages, found, reading)
-        plain = render_answer.plain(found, pictures)
-        show(plain if json else render_answer.answer(found, pictures), json=json)
-        return OK if found else INCOMPLETE
-
-    return guarded(run, json=json, loud=loud, first=STARTING if track else ASKING, prefect=track)
+        reading = ReadingOptions(passwords=passwords).options()
+        pictures = write_quotes(show_pages, found, reading)
+    plain = render_answer.plain(found, pictures)
+    show(plain if json else render_answer.answer(found, pictures), json=json)
+    return OK if found else INCOMPLETE
 
 
 def _tell(event: AskEvent) -> None:

@@ -34,25 +34,23 @@ def clear(*, folder: FolderOption = None, json: JsonOption = False, loud: Loudne
     return _show_stats(folder, empty=True, json=json, loud=loud)
 
 
+@guarded(first="Reading the vector cache…")
 def _show_stats(folder: str | None, *, empty: bool, json: bool, loud: Loudness) -> int:
-    def run() -> int:
-        from dataclasses import asdict
+    from dataclasses import asdict
 
-        from prefect_ollama import render
-        from prefect_ollama.blocks.cache import CacheSpec, VectorCache
-        from prefect_ollama.blocks.resolve import default_cache
+    from prefect_ollama import render
+    from prefect_ollama.blocks.cache import CacheSpec, VectorCache
+    from prefect_ollama.blocks.resolve import default_cache
 
-        spec = CacheSpec(folder) if folder is not None else default_cache()
-        # The default one is not there before the first run, which is no mistake.
-        if folder is not None and not Path(spec.folder).is_dir():
-            raise ConfigurationError(
-                f"There is no vector cache in {spec.folder!r}.",
-                state="Nothing was changed.",
-                remedy="Check the folder; without --folder it is the cache that the flows use here.",
-            )
-        opened = VectorCache(spec)
-        stats = opened.clear() if empty else opened.stats()
-        show(asdict(stats) if json else render.cache(stats, emptied=empty), json=json)
-        return OK
-
-    return guarded(run, json=json, loud=loud, first="Reading the vector cache…")
+    spec = CacheSpec(folder) if folder is not None else default_cache()
+    # The default one is not there before the first run, which is no mistake.
+    if folder is not None and not Path(spec.folder).is_dir():
+        raise ConfigurationError(
+            f"There is no vector cache in {spec.folder!r}.",
+            state="Nothing was changed.",
+            remedy="Check the folder; without --folder it is the cache that the flows use here.",
+        )
+    opened = VectorCache(spec)
+    stats = opened.clear() if empty else opened.stats()
+    show(asdict(stats) if json else render.cache(stats, emptied=empty), json=json)
+    return OK

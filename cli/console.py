@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TextIO
 
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError, ServerLost
 from prefect_ollama.blocks.printable import MAX_CHARACTERS, escape_json, printable
@@ -19,6 +20,8 @@ from prefect_ollama.stopping import stopping
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
+
+P = ParamSpec("P")
 
 # Exit statuses.
 OK, INCOMPLETE, USAGE = 0, 1, 2
@@ -107,36 +110,42 @@ def confirm(preview: RenderableType, *, yes: bool) -> bool:
 
 
 def guarded(
-    run: Callable[[], int],
-    *,
-    json: bool,
-    loud: Loudness = NORMAL,
-    first: str = STARTING,
-    kept: str = "",
-    prefect: bool = True,
-) -> int:
-    """Run a command and return its exit status; errors of ours are shown as text, without a traceback.
+    *, first: str = STARTING, kept: str = "", prefect: bool = True, loud: Loudness = NORMAL
+) -> Callable[[Callable[P, int]], Callable[P, int]]:
+    """Return a decorator of commands: errors of ours are shown as text, without a traceback, with an exit status.
+
+    It reads the options `json`, `loud` and `track` of the command, as far as the command has them. With `track` the
+    command runs a flow.
 
     Args:
-        run: The command.
-        json: Whether a program reads the result.
-        loud: Whether to say more or less than usual.
         first: Line to show at once, before what takes long is imported.
         kept: What an interrupted command leaves behind.
         prefect: Whether it runs flows. One that does not should not import Prefect, which takes a second.
+        loud: How much a command says that has no option for it.
     """
-    try:
-        if not loud.quiet:
-            print(first, file=sys.stderr, flush=True)
-        return _with_errors_shown(run, json=json, loud=loud, prefect=prefect)
-    except BaseException:
-        # Any error after an interruption is its consequence, so the user sees no traceback.
-        if stopping.status is None:
-            raise
-        stopping.wait_until_announced()
-        _tell("Interrupted.", kept, "")
-        _drain()
-        return stopping.status
+
+    def decorate(command: Callable[P, int]) -> Callable[P, int]:
+        @wraps(command)
+        def run(*args: P.args, **options: P.kwargs) -> int:
+            named: dict[str, Any] = {"json": False, "loud": loud, "track": False, **options}
+            how, track = named["loud"], named["track"]
+            try:
+                if not how.quiet:
+                    print(STARTING if track else first, file=sys.stderr, flush=True)
+                work = partial(command, *args, **options)
+                return _with_errors_shown(work, json=named["json"], loud=how, prefect=prefect or track)
+            except BaseException:
+                # Any error after an interruption is its consequence, so the user sees no traceback.
+                if stopping.status is None:
+                    raise
+                stopping.wait_until_announced()
+                _tell("Interrupted.", kept, "")
+                _drain()
+                return stopping.status
+
+        return run
+
+    return decorate
 
 
 def _drain() -> None:

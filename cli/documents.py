@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.lance import StoreSpec
 
 
+@guarded(first="Reading the table…", prefect=False)
 def documents(
     name: Annotated[
         str | None,
@@ -43,76 +44,77 @@ def documents(
     loud: Loudness = NORMAL,
 ) -> int:
     """List what a table holds: documents with pages, chunks, dates, run and problems; or the chunks of one."""
+    place = table.place()
+    if not markdown:
+        if output is not None:
+            raise ConfigurationError("--output is for --markdown.", remedy="Give both, or neither.")
+        if name is None:
+            return _list(place, source, problems, json=json)
+        return _chunks(place, name, source, json=json)
+    if name is None or json:
+        raise ConfigurationError(
+            "--markdown needs the name of one document." if name is None else "--markdown prints no JSON.",
+            state="Nothing was read.",
+            remedy="Name a document or a file." if name is None else "Leave out --json.",
+        )
+    return _markdown(place, name, source, output, reading)
 
-    def run() -> int:
-        place = table.place()
-        if not markdown:
-            if output is not None:
-                raise ConfigurationError("--output is for --markdown.", remedy="Give both, or neither.")
-            return _list(place) if name is None else _chunks(place, name)
-        if name is None or json:
-            raise ConfigurationError(
-                "--markdown needs the name of one document."
-                if name is None
-                else "--markdown prints no JSON.",
-                state="Nothing was read.",
-                remedy="Name a document or a file." if name is None else "Leave out --json.",
-            )
-        return _markdown(place, name)
 
-    def _list(place: StoreSpec) -> int:
-        from prefect_ollama import render_documents
-        from prefect_ollama.tasks.searching import Filter, described, open_for_search
+def _list(place: StoreSpec, source: str | None, problems: bool, *, json: bool) -> int:
+    from prefect_ollama import render_documents
+    from prefect_ollama.tasks.searching import Filter, described, open_for_search
 
-        rows = open_for_search(place).manifest()
-        if source is not None:
-            rows = list(Filter(source=source).documents_of(rows))
-        rows = [row for row in rows if row.status != "stored"] if problems else rows
-        rows.sort(key=lambda row: (row.source, row.path))
-        show([described(row) for row in rows] if json else render_documents.documents(rows), json=json)
-        # With `--problems` an empty list is good news.
-        return OK if rows or problems else INCOMPLETE
+    rows = open_for_search(place).manifest()
+    if source is not None:
+        rows = list(Filter(source=source).documents_of(rows))
+    rows = [row for row in rows if row.status != "stored"] if problems else rows
+    rows.sort(key=lambda row: (row.source, row.path))
+    show([described(row) for row in rows] if json else render_documents.documents(rows), json=json)
+    # With `--problems` an empty list is good news.
+    return OK if rows or problems else INCOMPLETE
 
-    def _chunks(place: StoreSpec, name: str) -> int:
-        from dataclasses import asdict
 
-        from prefect_ollama import render_documents
-        from prefect_ollama.tasks.searching import described, one_document, open_for_search
+def _chunks(place: StoreSpec, name: str, source: str | None, *, json: bool) -> int:
+    from dataclasses import asdict
 
-        store = open_for_search(place)
-        row = one_document(name, store.manifest(source))
-        chunks = store.chunks_of(row.doc_id)
-        plain = {**described(row), "chunks": [{**asdict(each), "embedded": each.to_embed} for each in chunks]}
-        prefix = store.identity.document_prefix
-        show(plain if json else render_documents.chunks(row, chunks, prefix=prefix), json=json)
-        return OK if chunks else INCOMPLETE
+    from prefect_ollama import render_documents
+    from prefect_ollama.tasks.searching import described, one_document, open_for_search
 
-    def _markdown(place: StoreSpec, name: str) -> int:
-        from prefect_ollama.blocks.errors import TableMissing
-        from prefect_ollama.tasks.parsing import Parser, format_of, to_markdown
-        from prefect_ollama.tasks.searching import file_named, open_for_search
+    store = open_for_search(place)
+    row = one_document(name, store.manifest(source))
+    chunks = store.chunks_of(row.doc_id)
+    plain = {**described(row), "chunks": [{**asdict(each), "embedded": each.to_embed} for each in chunks]}
+    prefix = store.identity.document_prefix
+    show(plain if json else render_documents.chunks(row, chunks, prefix=prefix), json=json)
+    return OK if chunks else INCOMPLETE
 
-        try:
-            rows = open_for_search(place).manifest(source)
-        except TableMissing:
-            rows = []  # any file can be read, also where nothing was ingested yet
-        file = file_named(name, rows)
-        options = reading.options()
-        with Parser(format_of(file)) as parser:
-            document = parser.parse(file, options)
-        text = to_markdown(document)
-        if output is None:
-            # As bytes, because the encoding of a terminal may lack characters of the document.
-            sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
-            sys.stdout.buffer.flush()
-        else:
-            _write(output, text)
-        for problem in document.problems:
-            where = f"page {problem.page}: " if problem.page is not None else ""
-            tell_note(f"{where}{problem.reason} {problem.remedy}".strip())
-        return INCOMPLETE if document.unread_pages else OK
 
-    return guarded(run, json=json, loud=loud, first="Reading the table…", prefect=False)
+def _markdown(
+    place: StoreSpec, name: str, source: str | None, output: Path | None, reading: ReadingOptions
+) -> int:
+    from prefect_ollama.blocks.errors import TableMissing
+    from prefect_ollama.tasks.parsing import Parser, format_of, to_markdown
+    from prefect_ollama.tasks.searching import file_named, open_for_search
+
+    try:
+        rows = open_for_search(place).manifest(source)
+    except TableMissing:
+        rows = []  # any file can be read, also where nothing was ingested yet
+    file = file_named(name, rows)
+    options = reading.options()
+    with Parser(format_of(file)) as parser:
+        document = parser.parse(file, options)
+    text = to_markdown(document)
+    if output is None:
+        # As bytes, because the encoding of a terminal may lack characters of the document.
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+        sys.stdout.buffer.flush()
+    else:
+        _write(output, text)
+    for problem in document.problems:
+        where = f"page {problem.page}: " if problem.page is not None else ""
+        tell_note(f"{where}{problem.reason} {problem.remedy}".strip())
+    return INCOMPLETE if document.unread_pages else OK
 
 
 def _write(output: Path, text: str) -> None:

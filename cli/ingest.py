@@ -21,6 +21,7 @@ from prefect_ollama.options import (
 from prefect_ollama.reading_options import READING, SIZES, ChunkSizes, ReadingOptions
 
 
+@guarded(kept=KEPT)
 def ingest(
     source: Annotated[
         list[str],
@@ -66,36 +67,33 @@ def ingest(
     loud: Loudness = NORMAL,
 ) -> int:
     """Bring a table in step with a folder of PDFs."""
+    from prefect_ollama import render
+    from prefect_ollama.flows import Advanced, ingest_pdfs
+    from prefect_ollama.live import shown_live
 
-    def run() -> int:
-        from prefect_ollama import render
-        from prefect_ollama.flows import Advanced, ingest_pdfs
-        from prefect_ollama.live import shown_live
-
-        with shown_live(json=json or loud.quiet):
-            report = ingest_pdfs(
-                # One word may be a folder or a pattern; several are files that the shell has listed.
-                source[0] if len(source) == 1 else source,
-                nodes.named(),
-                table.named(),
-                nodes.model,
-                dry_run=dry_run,
-                retry_failed=retry_failed,
-                rehash=rehash,
-                reread=reread,
-                exclude=list(exclude),
-                reading=reading.form(),
-                chunking=sizes.form(),
-                advanced=Advanced(
-                    remove_missing=not keep_missing, allow_empty=allow_empty, pull=pull, use_cache=cache
-                ),
-            )
-        show(report.to_dict() if json else render.report(report), json=json)
-        return OK if report.ok else INCOMPLETE
-
-    return guarded(run, json=json, loud=loud, kept=KEPT)
+    with shown_live(json=json or loud.quiet):
+        report = ingest_pdfs(
+            # One word may be a folder or a pattern; several are files that the shell has listed.
+            source[0] if len(source) == 1 else source,
+            nodes.named(),
+            table.named(),
+            nodes.model,
+            dry_run=dry_run,
+            retry_failed=retry_failed,
+            rehash=rehash,
+            reread=reread,
+            exclude=list(exclude),
+            reading=reading.form(),
+            chunking=sizes.form(),
+            advanced=Advanced(
+                remove_missing=not keep_missing, allow_empty=allow_empty, pull=pull, use_cache=cache
+            ),
+        )
+    show(report.to_dict() if json else render.report(report), json=json)
+    return OK if report.ok else INCOMPLETE
 
 
+@guarded(kept=KEPT)
 def re_embed(
     *,
     nodes: NodeOptions = NODES,
@@ -108,31 +106,27 @@ def re_embed(
     loud: Loudness = NORMAL,
 ) -> int:
     """Embed all documents of a table again, beside it, and swap them in when all are there."""
+    from dataclasses import asdict
 
-    def run() -> int:
-        from dataclasses import asdict
+    from prefect_ollama import render
+    from prefect_ollama.flows import preview_re_embed, re_embed_cost
+    from prefect_ollama.flows import re_embed as flow
+    from prefect_ollama.live import shown_live
 
-        from prefect_ollama import render
-        from prefect_ollama.flows import preview_re_embed, re_embed_cost
-        from prefect_ollama.flows import re_embed as flow
-        from prefect_ollama.live import shown_live
-
-        place, at = table.named(), nodes.named()
-        # The cost is measured on the nodes, which takes seconds, so `--yes` skips it.
-        if not yes:
-            preview = preview_re_embed(place)
-            if not confirm(render.re_embedding(preview, re_embed_cost(place, at, nodes.model)), yes=yes):
-                return INCOMPLETE
-        with shown_live(json=json or loud.quiet):
-            swap = flow(
-                place,
-                at,
-                nodes.model,
-                reading=reading.form(),
-                exclude=list(exclude),
-                chunking=sizes.form(),
-            )
-        show(asdict(swap) if json else render.runs([swap]), json=json)
-        return OK
-
-    return guarded(run, json=json, loud=loud, kept=KEPT)
+    place, at = table.named(), nodes.named()
+    # The cost is measured on the nodes, which takes seconds, so `--yes` skips it.
+    if not yes:
+        preview = preview_re_embed(place)
+        if not confirm(render.re_embedding(preview, re_embed_cost(place, at, nodes.model)), yes=yes):
+            return INCOMPLETE
+    with shown_live(json=json or loud.quiet):
+        swap = flow(
+            place,
+            at,
+            nodes.model,
+            reading=reading.form(),
+            exclude=list(exclude),
+            chunking=sizes.form(),
+        )
+    show(asdict(swap) if json else render.runs([swap]), json=json)
+    return OK

@@ -31,6 +31,8 @@ LOOPBACK: Final = "127.0.0.1"
 MIN_TOKEN_CHARACTERS: Final = 16
 
 
+# Over stdio, stdout belongs to the protocol, and most clients show stderr as errors.
+@guarded(loud=Loudness(quiet=True), prefect=False)
 def mcp(
     *,
     nodes: NodeOptions = NODES,
@@ -53,50 +55,45 @@ def mcp(
     ] = None,
 ) -> int:
     """Serve a table to AI assistants (Model Context Protocol), read-only: search, answers, documents, pages."""
+    try:
+        from prefect_ollama.mcp_server import TableReader, create_server, http_app
+    # The package `mcp` is optional, because few users need the server.
+    except ModuleNotFoundError as error:
+        if error.name not in ("mcp", "mcp_types"):
+            raise
+        raise ConfigurationError(
+            "The package `mcp` is not installed.",
+            state="Nothing was started.",
+            remedy="Install it: pip install 'prefect-ollama[mcp]'.",
+        ) from None
 
-    def run() -> int:
-        try:
-            from prefect_ollama.mcp_server import TableReader, create_server, http_app
-        # The package `mcp` is optional, because few users need the server.
-        except ModuleNotFoundError as error:
-            if error.name not in ("mcp", "mcp_types"):
-                raise
-            raise ConfigurationError(
-                "The package `mcp` is not installed.",
-                state="Nothing was started.",
-                remedy="Install it: pip install 'prefect-ollama[mcp]'.",
-            ) from None
+    if not http and Path("-") in passwords.password_file:
+        raise ConfigurationError(
+            "--password-file=- reads passwords from stdin, which belongs to the client.",
+            state="Nothing was started.",
+            remedy="Name a file, or serve with --http.",
+        )
+    with TableReader(
+        table.place(),
+        nodes.named(),
+        model=nodes.model,
+        chat_model=chat_model,
+        judge_model=judge_model,
+        reading=ReadingOptions(passwords=passwords).options(),
+    ) as reader:
+        server = create_server(reader)
+        if not http:
+            server.run("stdio")
+            return OK
+        import uvicorn
 
-        if not http and Path("-") in passwords.password_file:
-            raise ConfigurationError(
-                "--password-file=- reads passwords from stdin, which belongs to the client.",
-                state="Nothing was started.",
-                remedy="Name a file, or serve with --http.",
-            )
-        with TableReader(
-            table.place(),
-            nodes.named(),
-            model=nodes.model,
-            chat_model=chat_model,
-            judge_model=judge_model,
-            reading=ReadingOptions(passwords=passwords).options(),
-        ) as reader:
-            server = create_server(reader)
-            if not http:
-                server.run("stdio")
-                return OK
-            import uvicorn
-
-            token = _token(token_file or _home_file())
-            with _listen(port) as listener:
-                bound = listener.getsockname()[1]
-                config = uvicorn.Config(http_app(server, token, bound), log_level="warning", access_log=False)
-                print(f"Serving http://{LOOPBACK}:{bound}/mcp; end with Ctrl-C", file=sys.stderr, flush=True)
-                uvicorn.Server(config).run(sockets=[listener])
-        return OK
-
-    # Over stdio, stdout belongs to the protocol, and most clients show stderr as errors.
-    return guarded(run, json=False, loud=Loudness(quiet=True), prefect=False)
+        token = _token(token_file or _home_file())
+        with _listen(port) as listener:
+            bound = listener.getsockname()[1]
+            config = uvicorn.Config(http_app(server, token, bound), log_level="warning", access_log=False)
+            print(f"Serving http://{LOOPBACK}:{bound}/mcp; end with Ctrl-C", file=sys.stderr, flush=True)
+            uvicorn.Server(config).run(sockets=[listener])
+    return OK
 
 
 def _home_file() -> Path:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.nodes import NodeStatus
 
 
+@guarded()
 def nodes(
     *,
     nodes: NodeOptions = NODES,
@@ -34,16 +35,12 @@ def nodes(
     loud: Loudness = NORMAL,
 ) -> int:
     """Check the nodes: reachable, model there and loaded, vectors equal, and which of them chat and judge."""
+    from prefect_ollama import render
+    from prefect_ollama.flows import check_nodes
 
-    def run() -> int:
-        from prefect_ollama import render
-        from prefect_ollama.flows import check_nodes
-
-        rows = check_nodes(nodes.named(), nodes.model, chat_model, list(other_chat_model), judge_model)
-        show([row.to_dict() for row in rows] if json else render.nodes(rows), json=json)
-        return OK if rows and all(row.ok for row in rows) and _can_answer(rows) else INCOMPLETE
-
-    return guarded(run, json=json, loud=loud)
+    rows = check_nodes(nodes.named(), nodes.model, chat_model, list(other_chat_model), judge_model)
+    show([row.to_dict() for row in rows] if json else render.nodes(rows), json=json)
+    return OK if rows and all(row.ok for row in rows) and _can_answer(rows) else INCOMPLETE
 
 
 def _can_answer(rows: Sequence[NodeStatus]) -> bool:
@@ -51,6 +48,7 @@ def _can_answer(rows: Sequence[NodeStatus]) -> bool:
     return not (all(row.chat_error for row in rows) or all(row.judge_error for row in rows))
 
 
+@guarded()
 def tune(
     *,
     nodes: NodeOptions = NODES,
@@ -70,20 +68,15 @@ def tune(
     loud: Loudness = NORMAL,
 ) -> int:
     """Measure how many requests of what size each node needs, and save it in its block."""
+    from prefect_ollama import render
+    from prefect_ollama.flows import tune_nodes
 
-    def run() -> int:
-        from prefect_ollama import curves
-        from prefect_ollama.flows import tune_nodes
-
-        rows = tune_nodes(
-            nodes.named(), nodes.model, seconds=seconds, tokens=tokens, longest=longest, save=save
-        )
-        show([row.to_dict() for row in rows] if json else curves.tuning(rows), json=json)
-        return OK if rows and all(row.ok for row in rows) else INCOMPLETE
-
-    return guarded(run, json=json, loud=loud)
+    rows = tune_nodes(nodes.named(), nodes.model, seconds=seconds, tokens=tokens, longest=longest, save=save)
+    show([row.to_dict() for row in rows] if json else render.tuning(rows), json=json)
+    return OK if rows and all(row.ok for row in rows) else INCOMPLETE
 
 
+@guarded()
 def discover(
     networks: Annotated[
         list[str], Parameter(help="Networks that are yours to scan, such as 192.168.1.0/24, or addresses.")
@@ -106,13 +99,9 @@ def discover(
     loud: Loudness = NORMAL,
 ) -> int:
     """Look for Ollama servers in networks that you name."""
+    from prefect_ollama import render
+    from prefect_ollama.flows import discover_nodes
 
-    def run() -> int:
-        from prefect_ollama import render
-        from prefect_ollama.flows import discover_nodes
-
-        found = discover_nodes(networks, port, save=save, most=most, timeout=timeout)
-        show([node.to_dict() for node in found] if json else render.found(found), json=json)
-        return OK if found else INCOMPLETE
-
-    return guarded(run, json=json, loud=loud)
+    found = discover_nodes(networks, port, save=save, most=most, timeout=timeout)
+    show([node.to_dict() for node in found] if json else render.found(found), json=json)
+    return OK if found else INCOMPLETE

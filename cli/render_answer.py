@@ -1,4 +1,4 @@
-"""How an answer with its quotes looks in a terminal."""
+"""How an answer with its quotes, and a report with its parts and steps, look in a terminal."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ from rich.padding import Padding
 from rich.text import Text
 
 from prefect_ollama.console import line
+from prefect_ollama.fitted import Fitted
 
 if TYPE_CHECKING:
-    from prefect_ollama.blocks.documents import CheckedAnswer, CheckedSentence, Quote
+    from prefect_ollama.blocks.documents import (
+        CheckedAnswer,
+        CheckedReport,
+        CheckedSentence,
+        Quote,
+        ReportPart,
+        ReportStep,
+    )
 
 NOT_IN_DOCUMENTS = "Not in the documents."
 
@@ -62,3 +70,43 @@ def _sentence(sentence: CheckedSentence, quotes: Sequence[Quote]) -> Text:
     marks = "".join(f"[{quotes.index(quote) + 1}]" for quote in sentence.quotes)
     note = "" if sentence.supported else f" (not supported: {sentence.reason})"
     return line(" ".join(part for part in (sentence.text, marks) if part) + note)
+
+
+def report(found: CheckedReport) -> RenderableType:
+    """Return a report: the text with its quotes, what each part found and dropped, and the steps.
+
+    Args:
+        found: The report.
+    """
+    parts: list[RenderableType] = [answer(found.answer, {})]
+    for each in found.parts:
+        parts += [Text(""), *_part(each)]
+    if found.steps:
+        parts += [
+            Text(""),
+            Fitted(
+                ("step", "node", "model", "seconds", "tokens", "note"),
+                map(_cells, found.steps),
+                drop=("note", "model"),
+                numbers=("seconds", "tokens"),
+            ),
+        ]
+    return Group(*parts)
+
+
+def _part(part: ReportPart) -> list[RenderableType]:
+    count = f"{len(part.findings)} findings, {len(part.dropped)} dropped"
+    told = [line(f"- {each.text} ({each.reason})", "dim") for each in part.dropped]
+    told += [line(part.note, "dim")] if part.note else []
+    return [line(part.title, "bold"), Padding(Group(line(count), *told), (0, 0, 0, 4))]
+
+
+def _cells(step: ReportStep) -> tuple[str, str, str, str, str, str]:
+    return (
+        step.name,
+        ", ".join(step.nodes),
+        ", ".join(step.models),
+        f"{step.seconds:.1f}",
+        f"{step.prompt_tokens + step.answer_tokens:,}",
+        "from the cache" if step.cached else step.note,
+    )

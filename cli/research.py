@@ -24,7 +24,7 @@ from prefect_ollama.options import (
     TableOptions,
     with_bounds,
 )
-from prefect_ollama.search import EVERYTHING, QUESTION, ModeOption, Only, flow_filter
+from prefect_ollama.question_options import EVERYTHING, QUESTION, ModeOption, Only
 from prefect_ollama.tasks.researching import Bounds
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class MostOf(Bounds):
 DEFAULT_MOST = MostOf()
 
 
+@guarded(kept=KEPT)
 def research(
     question: Annotated[list[str], QUESTION],
     *,
@@ -84,28 +85,25 @@ def research(
     loud: Loudness = NORMAL,
 ) -> int:
     """Research a question in parts over all nodes; a critic checks the findings, and each sentence has quotes."""
+    from prefect_ollama.flows import research as flow
 
-    def run() -> int:
-        from prefect_ollama.flows import research as flow
-
-        report: CheckedReport = flow(
-            " ".join(question),
-            nodes.named(),
-            table.named(),
-            nodes.model,
-            chat_model,
-            list(other_chat_model),
-            judge_model,
-            parts,
-            passages,
-            mode=mode,
-            **_common(most, only, output),
-        )
-        return _shown(report, json=json)
-
-    return guarded(run, json=json, loud=loud, kept=KEPT)
+    report: CheckedReport = flow(
+        " ".join(question),
+        nodes.named(),
+        table.named(),
+        nodes.model,
+        chat_model,
+        list(other_chat_model),
+        judge_model,
+        parts,
+        passages,
+        mode=mode,
+        **_common(most, only, output),
+    )
+    return _shown(report, json=json)
 
 
+@guarded(kept=KEPT)
 def summarize(
     documents: Annotated[
         list[str] | None,
@@ -130,24 +128,20 @@ def summarize(
     loud: Loudness = NORMAL,
 ) -> int:
     """Summarise documents over all nodes; each sentence has its page and a quote."""
+    from prefect_ollama.flows import summarize as flow
 
-    def run() -> int:
-        from prefect_ollama.flows import summarize as flow
-
-        wanted = replace(only, document=(*(documents or ()), *only.document))
-        report: CheckedReport = flow(
-            cluster=nodes.named(),
-            table=table.named(),
-            model=nodes.model,
-            chat_model=chat_model,
-            other_chat_models=list(other_chat_model),
-            judge_model=judge_model,
-            sentences=sentences,
-            **_common(most, wanted, output),
-        )
-        return _shown(report, json=json)
-
-    return guarded(run, json=json, loud=loud, kept=KEPT)
+    wanted = replace(only, document=(*(documents or ()), *only.document))
+    report: CheckedReport = flow(
+        cluster=nodes.named(),
+        table=table.named(),
+        model=nodes.model,
+        chat_model=chat_model,
+        other_chat_models=list(other_chat_model),
+        judge_model=judge_model,
+        sentences=sentences,
+        **_common(most, wanted, output),
+    )
+    return _shown(report, json=json)
 
 
 def _common(most: MostOf, only: Only, output: Path | None) -> dict[str, Any]:
@@ -156,13 +150,13 @@ def _common(most: MostOf, only: Only, output: Path | None) -> dict[str, Any]:
     return {
         "limits": Limits(**values_of(most)),
         "source": only.source,
-        "only": flow_filter(only),
+        "only": only.form(),
         "file": None if output is None else str(output),
     }
 
 
 def _shown(report: CheckedReport, *, json: bool) -> int:
-    from prefect_ollama import render_report
+    from prefect_ollama import render_answer
 
-    show(report.to_dict() if json else render_report.report(report), json=json)
+    show(report.to_dict() if json else render_answer.report(report), json=json)
     return OK if report else INCOMPLETE

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.console import INCOMPLETE, OK, STARTING, guarded, show, tell_note
+from prefect_ollama.console import INCOMPLETE, OK, guarded, show
 from prefect_ollama.options import (
     NODES,
     NORMAL,
@@ -25,58 +21,14 @@ from prefect_ollama.options import (
     TableOptions,
     lines_of,
 )
+from prefect_ollama.question_options import EVERYTHING, QUESTION, Mode, Only
 from prefect_ollama.reading_options import PASSWORDS, PasswordOptions, ReadingOptions
 
 if TYPE_CHECKING:
-    from prefect_ollama.blocks.documents import CheckedAnswer, Found, Hit, Quote
-    from prefect_ollama.flows.parameters import Only as FlowOnly
-    from prefect_ollama.tasks.searching import Filter
-
-# The first line, before slow imports.
-SEARCHING = "Searching…"
-
-# The same as `blocks.lance.Mode`, which takes a second to import.
-Mode = Literal["vector", "text", "hybrid"]
-
-ModeOption = Annotated[Mode, Parameter(help="How passages are searched: by meaning, by words, or both.")]
-
-QUESTION = Parameter(
-    help="What you want to know. Without quotes its words are joined; the shell keeps `?` and `*`."
-)
+    from prefect_ollama.blocks.documents import Found
 
 
-@Parameter(name="*", help="Which passages may be found.")
-@dataclass(frozen=True, slots=True)
-class Only:
-    """Which passages may be found."""
-
-    source: Annotated[str | None, Parameter(help="Only documents of this source, as reports name it.")] = None
-    document: Annotated[
-        tuple[str, ...],
-        Parameter(
-            name=["--document", "--folder", "-d"],
-            show_default=False,
-            help="Only documents of this name: a path, a file's name, a folder, or a quoted glob pattern; may be "
-            "given several times.",
-        ),
-    ] = ()
-    since: Annotated[
-        date | None,
-        Parameter(
-            help="Only documents of this day (2024-12-31) or later, by their metadata, else by their file."
-        ),
-    ] = None
-    until: Annotated[date | None, Parameter(help="Only documents of this day or earlier.")] = None
-    pages: Annotated[str | None, Parameter(help="Only passages on this page (12) or these pages (3-9).")] = (
-        None
-    )
-    title: Annotated[str, Parameter(show_default=False, help="Only documents whose title holds this.")] = ""
-    author: Annotated[str, Parameter(show_default=False, help="Only documents whose author holds this.")] = ""
-
-
-EVERYTHING = Only()
-
-
+@guarded(first="Searching…", prefect=False)
 def search(
     question: Annotated[list[str] | None, QUESTION] = None,
     *,
@@ -130,70 +82,68 @@ def search(
 ) -> int:
     """Ask a table a question and get the best passages, each with file and page."""
 
-    # Modules that take long to import are imported after the first line is shown.
-    def run() -> int:
-        from prefect_ollama import render_hits
+    from prefect_ollama import render_hits
 
-        asked = _asked(question, questions)
-        if neighbours and section:
-            raise ConfigurationError("--neighbours and --section are both given.", remedy="Give one of them.")
-        at = nodes.named()
-        options: dict[str, Any] = {"mode": mode, "limit": limit}
-        if track:
-            # The flow `search` has no such parameters.
-            if questions is not None or neighbours or section:
-                raise ConfigurationError(
-                    "--track records one question, and without --neighbours and --section.",
-                    state="Nothing was searched.",
-                    remedy="Leave out the one or the other.",
-                )
-            from prefect_ollama.flows import search as flow
+    asked = _asked(question, questions)
+    if neighbours and section:
+        raise ConfigurationError("--neighbours and --section are both given.", remedy="Give one of them.")
+    at = nodes.named()
+    options: dict[str, Any] = {"mode": mode, "limit": limit}
+    if track:
+        # The flow `search` has no such parameters.
+        if questions is not None or neighbours or section:
+            raise ConfigurationError(
+                "--track records one question, and without --neighbours and --section.",
+                state="Nothing was searched.",
+                remedy="Leave out the one or the other.",
+            )
+        from prefect_ollama.flows import search as flow
 
-            found: Found = flow(
-                asked[0],
-                at,
-                table.named(),
-                nodes.model,
-                source=only.source,
-                only=flow_filter(only),
+        found: Found = flow(
+            asked[0],
+            at,
+            table.named(),
+            nodes.model,
+            source=only.source,
+            only=only.form(),
+            one_per_document=per_document,
+            show=show_pages is not None,
+            reranker=rerank,
+            rerank_timeout=rerank_timeout,
+            **options,
+        )
+        answers = [found]
+    else:
+        from prefect_ollama.tasks.searching import Corpus, reranker_of
+
+        ranker = reranker_of(rerank, timeout=rerank_timeout)
+        with Corpus(table.place(), at, model=nodes.model, reranker=ranker) as corpus:
+            answers = corpus.search_all(
+                asked,
+                only=only.options(),
                 one_per_document=per_document,
-                show=show_pages is not None,
-                reranker=rerank,
-                rerank_timeout=rerank_timeout,
+                around="section" if section else neighbours,
                 **options,
             )
-            answers = [found]
-        else:
-            from prefect_ollama.tasks.searching import Corpus, reranker_of
+    # One question fails the command; of several, each has its own error in the output.
+    if questions is None and answers[0].error is not None:
+        raise answers[0].error
+    plain = [_plain(each) for each in answers]
+    pictures: list[list[list[str]]] = [[[] for _ in each] for each in answers]
+    if show_pages is not None:
+        from prefect_ollama.pictures import write_pictures
 
-            ranker = reranker_of(rerank, timeout=rerank_timeout)
-            with Corpus(table.place(), at, model=nodes.model, reranker=ranker) as corpus:
-                answers = corpus.search_all(
-                    asked,
-                    only=filter_of(only),
-                    one_per_document=per_document,
-                    around="section" if section else neighbours,
-                    **options,
-                )
-        # One question fails the command; of several, each has its own error in the output.
-        if questions is None and answers[0].error is not None:
-            raise answers[0].error
-        plain = [_plain(each) for each in answers]
-        pictures: list[list[list[str]]] = [[[] for _ in each] for each in answers]
-        if show_pages is not None:
-            reading = ReadingOptions(passwords=passwords).options()
-            pictures = [
-                write_pictures(show_pages, each, number if len(answers) > 1 else 0, reading)
-                for number, each in enumerate(answers, 1)
-            ]
-            for each, files in zip(plain, pictures, strict=True):
-                for hit, names in zip(each["hits"], files, strict=True):
-                    hit["pictures"] = names
-        shown = render_hits.answers(answers, explain=explain, pictures=pictures)
-        show((plain if questions is not None else plain[0]["hits"]) if json else shown, json=json)
-        return OK if all(answers) else INCOMPLETE
-
-    return guarded(run, json=json, loud=loud, first=STARTING if track else SEARCHING, prefect=track)
+        reading = ReadingOptions(passwords=passwords).options()
+        pictures = [
+            write_pictures(show_pages, each, number if len(answers) > 1 else 0, reading)
+            for number, each in enumerate(answers, 1)
+        ]
+        for each, files in zip(plain, pictures, strict=True):
+            for hit, names in zip(each["hits"], files, strict=True):
+                hit["pictures"] = names
+    shown = render_hits.answers(answers, explain=explain, pictures=pictures)
+    show((plain if questions is not None else plain[0]["hits"]) if json else shown, json=json)
+    return OK if all(answers) else INCOMPLETE
 
 
 def _asked(question: Sequence[str] | None, questions: Path | None) -> list[str]:
@@ -213,122 +163,6 @@ def _asked(question: Sequence[str] | None, questions: Path | None) -> list[str]:
             remedy="Write one a line.",
         )
     return asked
-
-
-def filter_of(only: Only) -> Filter:
-    """Return the filter of a search that options name.
-
-    Raises:
-        ConfigurationError: `--pages` names no pages.
-    """
-    from prefect_ollama.tasks.searching import Filter
-
-    return Filter(
-        source=only.source,
-        documents=only.document,
-        since=only.since,
-        until=only.until,
-        pages=_pages(only.pages),
-        title=only.title,
-        author=only.author,
-    )
-
-
-def _pages(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    first, dash, last = text.partition("-")
-    try:
-        return int(first), int(last if dash else first)
-    except ValueError:
-        raise ConfigurationError(
-            f"--pages {text!r} names no pages.",
-            state="Nothing was searched.",
-            remedy="Write a number, such as 12, or the first and the last, such as 3-9.",
-        ) from None
-
-
-def flow_filter(only: Only) -> FlowOnly:
-    """Return the filter of a flow that options name; the source is a parameter of its own.
-
-    Raises:
-        ConfigurationError: `--pages` names no pages.
-    """
-    from prefect_ollama.flows.parameters import Only as FlowOnly
-
-    pages = _pages(only.pages) or (None, None)
-    return FlowOnly(
-        documents=list(only.document),
-        since=only.since,
-        until=only.until,
-        first_page=pages[0],
-        last_page=pages[1],
-        title=only.title,
-        author=only.author,
-    )
-
-
-def write_pictures(folder: Path, found: Sequence[Hit], question: int, options: Any) -> list[list[str]]:
-    """Write the pages of hits into a folder, and return the files of each hit. Failed pages are named on stderr."""
-    from prefect_ollama.tasks.searching import page_pictures
-
-    files: list[list[str]] = [[] for _ in found]
-    with writable(folder) as place:
-        for picture in page_pictures(found, options):
-            if picture.note:
-                tell_note(f"No picture of {found[picture.hit].path!r}, page {picture.page}: {picture.note}")
-                continue
-            name = picture_name(found[picture.hit].path, picture.hit + 1, picture.page, question)
-            (place / name).write_bytes(picture.png)
-            files[picture.hit].append(str(place / name))
-    return files
-
-
-def write_quotes(folder: Path, answer: CheckedAnswer, options: Any) -> dict[Quote, list[str]]:
-    """Write the pages of an answer's quotes into a folder, the words marked; return the files of each quote.
-
-    What cannot be drawn or marked is told on stderr.
-    """
-    from prefect_ollama.tasks.searching import QuoteDrawer
-
-    files: dict[Quote, list[str]] = {}
-    with writable(folder) as place, QuoteDrawer(options) as drawer:
-        for number, quote in enumerate(answer.quotes(), 1):
-            files[quote] = []
-            for marked in drawer.pages(quote, answer.passages[quote.passage - 1]):
-                if marked.note:
-                    tell_note(f"Quote [{number}], {quote.path!r}, page {marked.page}: {marked.note}")
-                if marked.png:
-                    name = picture_name(quote.path, number, marked.page)
-                    (place / name).write_bytes(marked.png)
-                    files[quote].append(str(place / name))
-    return files
-
-
-@contextmanager
-def writable(folder: Path) -> Iterator[Path]:
-    """Yield a folder for pictures, made if it does not exist.
-
-    Raises:
-        ConfigurationError: It cannot be made or written to.
-    """
-    try:
-        folder = folder.expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder
-    except OSError as error:
-        raise ConfigurationError(
-            f"{str(folder)!r} cannot be written to: {error.strerror}.",
-            state="The search was done.",
-            remedy="Name a folder that you may write to.",
-        ) from None
-
-
-def picture_name(path: str, rank: int, page: int, question: int = 0) -> str:
-    """Return the name of a picture's file: rank, the document's own name in plain characters, page."""
-    # A document's name may hold any character; the name of a file on this machine may not.
-    stem = re.sub(r"[^\w.-]+", "-", Path(path).stem).strip("-.")[:60] or "document"
-    return f"{f'{question}-' if question else ''}{rank:02}-{stem}-page-{page}.png"
 
 
 def _plain(answer: Found) -> dict[str, Any]:

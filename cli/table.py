@@ -18,6 +18,7 @@ from prefect_ollama.options import (
 )
 
 
+@guarded(first="Reading the table…")
 def runs(
     *,
     table: TableOptions = TABLE,
@@ -28,20 +29,17 @@ def runs(
     loud: Loudness = NORMAL,
 ) -> int:
     """List the runs that changed a table, the oldest first."""
+    from dataclasses import asdict
 
-    def run() -> int:
-        from dataclasses import asdict
+    from prefect_ollama import render
+    from prefect_ollama.flows import runs as all_runs
 
-        from prefect_ollama import render
-        from prefect_ollama.flows import runs as all_runs
-
-        found = all_runs(table.named())[-limit:]
-        show([asdict(each) for each in found] if json else render.runs(found), json=json)
-        return OK if found else INCOMPLETE
-
-    return guarded(run, json=json, loud=loud, first="Reading the table…")
+    found = all_runs(table.named())[-limit:]
+    show([asdict(each) for each in found] if json else render.runs(found), json=json)
+    return OK if found else INCOMPLETE
 
 
+@guarded()
 def roll_back(
     run_id: Annotated[str, Parameter(help="The run to undo, as `runs` names it.")],
     *,
@@ -54,26 +52,23 @@ def roll_back(
     loud: Loudness = NORMAL,
 ) -> int:
     """Restore a table as it was before a run. Other sources do not change."""
+    from dataclasses import asdict
 
-    def run() -> int:
-        from dataclasses import asdict
+    from prefect_ollama import render
+    from prefect_ollama.flows import preview_roll_back
+    from prefect_ollama.flows import roll_back as flow
 
-        from prefect_ollama import render
-        from prefect_ollama.flows import preview_roll_back
-        from prefect_ollama.flows import roll_back as flow
-
-        place = table.named()
-        # Also with `--yes`: what cannot be rolled back is refused before a flow run starts.
-        preview = preview_roll_back(run_id, place, including_later)
-        if not confirm(render.undo(preview), yes=yes):
-            return INCOMPLETE
-        undone = flow(run_id, place, including_later=including_later)
-        show(asdict(undone) if json else render.runs([undone]), json=json)
-        return OK
-
-    return guarded(run, json=json, loud=loud)
+    place = table.named()
+    # Also with `--yes`: what cannot be rolled back is refused before a flow run starts.
+    preview = preview_roll_back(run_id, place, including_later)
+    if not confirm(render.undo(preview), yes=yes):
+        return INCOMPLETE
+    undone = flow(run_id, place, including_later=including_later)
+    show(asdict(undone) if json else render.runs([undone]), json=json)
+    return OK
 
 
+@guarded()
 def forget(
     what: Annotated[
         list[str],
@@ -95,25 +90,22 @@ def forget(
     loud: Loudness = NORMAL,
 ) -> int:
     """Remove documents from a table. Their files stay, and `roll-back` undoes it."""
+    from prefect_ollama import render
+    from prefect_ollama.flows import forget as flow
+    from prefect_ollama.flows import forgettable
 
-    def run() -> int:
-        from prefect_ollama import render
-        from prefect_ollama.flows import forget as flow
-        from prefect_ollama.flows import forgettable
-
-        place = table.named()
-        # Also with `--yes`: a name without documents is refused before a flow run starts.
-        report = forgettable(what, place, source)
-        if not dry_run:
-            if not confirm(render.forgotten(report), yes=yes):
-                return INCOMPLETE
-            report = flow(what, place, source)
-        show(report.to_dict() if json else render.forgotten(report), json=json)
-        return OK
-
-    return guarded(run, json=json, loud=loud)
+    place = table.named()
+    # Also with `--yes`: a name without documents is refused before a flow run starts.
+    report = forgettable(what, place, source)
+    if not dry_run:
+        if not confirm(render.forgotten(report), yes=yes):
+            return INCOMPLETE
+        report = flow(what, place, source)
+    show(report.to_dict() if json else render.forgotten(report), json=json)
+    return OK
 
 
+@guarded()
 def maintain(
     *,
     table: TableOptions = TABLE,
@@ -131,15 +123,11 @@ def maintain(
     loud: Loudness = NORMAL,
 ) -> int:
     """Run the maintenance that the table needs: merge files, index, delete old versions and left-over files."""
+    from dataclasses import asdict
 
-    def run() -> int:
-        from dataclasses import asdict
+    from prefect_ollama import render
+    from prefect_ollama.flows import maintain_table
 
-        from prefect_ollama import render
-        from prefect_ollama.flows import maintain_table
-
-        done = maintain_table(table.named(), force=force, keep_days=keep_days, memory_mb=memory_mb)
-        show(asdict(done) if json else render.maintenance(done), json=json)
-        return OK
-
-    return guarded(run, json=json, loud=loud)
+    done = maintain_table(table.named(), force=force, keep_days=keep_days, memory_mb=memory_mb)
+    show(asdict(done) if json else render.maintenance(done), json=json)
+    return OK

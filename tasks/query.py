@@ -127,9 +127,9 @@ def show_pages(question: str, hits: Opaque[Sequence[Hit]], count: int) -> None:
         count: How many they are, for the run's name.
     """
     parts = [f"# {escape_markdown(question)}"]
-    for picture in islice(page_pictures(hits.content, dpi=SHOWN_DPI), SHOWN_PAGES):
-        hit = hits.content[picture.hit]
-        parts.append(f"## {picture.hit + 1}. {escape_markdown(hit.path)}, page {picture.page}")
+    for place, picture in islice(page_pictures(hits.content, dpi=SHOWN_DPI), SHOWN_PAGES):
+        path = escape_markdown(hits.content[place].path)
+        parts.append(f"## {place + 1}. {path}, page {picture.page}")
         if picture.png:
             data = base64.b64encode(picture.png).decode()
             parts.append(f"![page {picture.page}](data:image/png;base64,{data})")

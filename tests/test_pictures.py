@@ -13,7 +13,7 @@ from prefect_ollama.blocks.documents import Chunk, EmbeddedDocument, Region
 from prefect_ollama.blocks.errors import DocumentError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.commands import app
-from prefect_ollama.search import picture_name
+from prefect_ollama.pictures import picture_name
 from prefect_ollama.tasks.parsing import Block, Box, Page, ParsedDocument, ParseOptions, Parser, to_markdown
 from tests.flow_samples import write_pdf
 from tests.store_samples import IDENTITY, document, vector_of

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import orjson
 import pytest
 
-from prefect_ollama import curves
+from prefect_ollama import render
 from prefect_ollama.blocks import OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.saved_nodes import save_limits
@@ -144,12 +144,12 @@ ROWS = [
 
 
 def test_of_the_terminal() -> None:
-    text = shown(curves.tuning(ROWS))
+    text = shown(render.tuning(ROWS))
     assert max(map(len, text.splitlines())) <= 80
     assert "2 requests of 16 texts at once do 1234.6 texts/s (saved;" in " ".join(text.split())
     assert "a|b <i>: not measured" in text
     (chosen,) = [line for line in text.splitlines() if "◂" in line]
-    assert chosen.count("█") == curves.BAR
+    assert chosen.count("█") == render.BAR
 
 
 def test_what_names_hold_does_not_break_the_page() -> None:

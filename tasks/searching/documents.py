@@ -1,38 +1,16 @@
-"""The documents of a table: which a name means, and their files as pictures of pages and as Markdown."""
+"""The documents of a table: which of them a name means, their values, and their files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from prefect_ollama.blocks.documents import Document, Hit
-from prefect_ollama.blocks.errors import ConfigurationError, DocumentError
-from prefect_ollama.tasks.parsing import ParseOptions, Parsers
+from prefect_ollama.blocks.documents import Document
+from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.tasks.planning import file_of, location
 from prefect_ollama.tasks.searching.filter import day_of, named
-
-# Dots per inch of a page's picture: a page of A4 has 910 by 1,286 of them.
-DPI = 110
-
-
-@dataclass(frozen=True, slots=True)
-class PagePicture:
-    """A page of a hit as a picture.
-
-    Attributes:
-        hit: The hit, from 0, in the order given.
-        page: Counted from 1.
-        png: The picture, empty where it could not be drawn.
-        note: Why not, else empty.
-    """
-
-    hit: int
-    page: int
-    png: bytes = b""
-    note: str = ""
 
 
 def one_document(name: str, manifest: Sequence[Document]) -> Document:
@@ -57,31 +35,6 @@ def one_document(name: str, manifest: Sequence[Document]) -> Document:
 def described(row: Document) -> dict[str, Any]:
     """Return a document as plain values, with the day that filters go by and the place of its file."""
     return {**asdict(row), "file": location(row.source, row.path), "day": day_of(row)}
-
-
-def page_pictures(
-    hits: Sequence[Hit], options: ParseOptions | None = None, *, dpi: int = DPI
-) -> Iterator[PagePicture]:
-    """Yield the pages of hits, with the passages marked.
-
-    A page that cannot be drawn, because its file is gone for example, has a note with the reason.
-
-    Args:
-        options: Limits and passwords for their files.
-        dpi: Resolution.
-    """
-    # One parser for all hits of a format: its process takes half a second to start.
-    with closing(Parsers()) as parsers:
-        for number, hit in enumerate(hits):
-            # Hits of earlier versions have no regions.
-            pages = sorted({region.page for region in hit.regions}) or [hit.page_from]
-            for page in pages:
-                try:
-                    file = file_of(hit.source, hit.path)
-                    png = parsers.parser_of(file).picture(file, page, hit.regions, options, dpi=dpi)
-                    yield PagePicture(number, page, png)
-                except DocumentError as error:
-                    yield PagePicture(number, page, note=str(error))
 
 
 def file_named(name: str, manifest: Sequence[Document]) -> Path:

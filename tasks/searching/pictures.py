@@ -1,8 +1,9 @@
-"""The pages of quotes as pictures, with the words of each quote marked."""
+"""Pages as pictures: with the passages of hits marked, or the words of quotes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,9 @@ from prefect_ollama.blocks.documents import Hit, Quote, Region
 from prefect_ollama.blocks.errors import DocumentError
 from prefect_ollama.tasks.parsing import ParseOptions, Parsers, Quoted
 from prefect_ollama.tasks.planning import file_of
-from prefect_ollama.tasks.searching.documents import DPI
+
+# Dots per inch of a page's picture: a page of A4 has 910 by 1,286 of them.
+DPI: Final = 110
 
 PASSAGE_MARKED: Final = "The words of the quote are not in the text of the page; its whole passage is marked."
 PART_MARKED: Final = "A part of the quote's words is not in the text of the page, and is not marked."
@@ -22,7 +25,7 @@ _WHOLE: Final = 0.95
 
 @dataclass(frozen=True, slots=True)
 class MarkedPage:
-    """A page on which a quote stands.
+    """A page with a passage or the words of a quote marked.
 
     Attributes:
         page: Counted from 1.
@@ -33,6 +36,34 @@ class MarkedPage:
     page: int
     png: bytes = b""
     note: str = ""
+
+
+def page_pictures(
+    hits: Sequence[Hit], options: ParseOptions | None = None, *, dpi: int = DPI
+) -> Iterator[tuple[int, MarkedPage]]:
+    """Yield the pages of hits, with the passages marked, each with the place of its hit, from 0.
+
+    A page that cannot be drawn, because its file is gone for example, has a note with the reason.
+
+    Args:
+        options: Limits and passwords for their files.
+        dpi: Resolution.
+    """
+    # One parser for all hits of a format: its process takes half a second to start.
+    with closing(Parsers()) as parsers:
+        for place, hit in enumerate(hits):
+            for page in _pages(hit):
+                try:
+                    file = file_of(hit.source, hit.path)
+                    png = parsers.parser_of(file).picture(file, page, hit.regions, options, dpi=dpi)
+                    yield place, MarkedPage(page, png)
+                except DocumentError as error:
+                    yield place, MarkedPage(page, note=str(error))
+
+
+def _pages(hit: Hit) -> list[int]:
+    # Hits of tables of earlier versions have no regions.
+    return sorted({region.page for region in hit.regions}) or [hit.page_from]
 
 
 class QuoteDrawer:
@@ -58,7 +89,7 @@ class QuoteDrawer:
 
         A page whose text does not hold them, for example a scanned one, has the whole passage marked, and a note.
         """
-        pages = sorted({region.page for region in passage.regions}) or [passage.page_from]
+        pages = _pages(passage)
         quoted = Quoted.of(passage.text, quote.start, quote.end)
         try:
             return self.drawn(file_of(passage.source, passage.path), pages, passage.regions, quoted)

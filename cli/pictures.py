@@ -1,0 +1,79 @@
+"""Pictures of pages as files, for the option `--show`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.console import tell_note
+from prefect_ollama.tasks.searching import QuoteDrawer, page_pictures
+
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.documents import CheckedAnswer, Hit, Quote
+    from prefect_ollama.tasks.parsing import ParseOptions
+
+
+def write_pictures(
+    folder: Path, found: Sequence[Hit], question: int, options: ParseOptions
+) -> list[list[str]]:
+    """Write the pages of hits into a folder, and return the files of each hit. Failed pages are named on stderr."""
+    files: list[list[str]] = [[] for _ in found]
+    with _writable(folder) as place:
+        for number, page in page_pictures(found, options):
+            path = found[number].path
+            if page.note:
+                tell_note(f"No picture of {path!r}, page {page.page}: {page.note}")
+            if page.png:
+                file = place / picture_name(path, number + 1, page.page, question)
+                file.write_bytes(page.png)
+                files[number].append(str(file))
+    return files
+
+
+def write_quotes(folder: Path, answer: CheckedAnswer, options: ParseOptions) -> dict[Quote, list[str]]:
+    """Write the pages of an answer's quotes into a folder, the words marked; return the files of each quote.
+
+    What cannot be drawn or marked is told on stderr.
+    """
+    files: dict[Quote, list[str]] = {}
+    with _writable(folder) as place, QuoteDrawer(options) as drawer:
+        for number, quote in enumerate(answer.quotes(), 1):
+            files[quote] = []
+            for page in drawer.pages(quote, answer.passages[quote.passage - 1]):
+                if page.note:
+                    tell_note(f"Quote [{number}], {quote.path!r}, page {page.page}: {page.note}")
+                if page.png:
+                    file = place / picture_name(quote.path, number, page.page)
+                    file.write_bytes(page.png)
+                    files[quote].append(str(file))
+    return files
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[Path]:
+    """Yield a folder for pictures, made if it does not exist.
+
+    Raises:
+        ConfigurationError: It cannot be made or written to.
+    """
+    try:
+        folder = folder.expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    except OSError as error:
+        raise ConfigurationError(
+            f"{str(folder)!r} cannot be written to: {error.strerror}.",
+            state="The search was done.",
+            remedy="Name a folder that you may write to.",
+        ) from None
+
+
+def picture_name(path: str, rank: int, page: int, question: int = 0) -> str:
+    """Return the name of a picture's file: rank, the document's own name in plain characters, page."""
+    # A document's name may hold any character; the name of a file on this machine may not.
+    stem = re.sub(r"[^\w.-]+", "-", Path(path).stem).strip("-.")[:60] or "document"
+    return f"{f'{question}-' if question else ''}{rank:02}-{stem}-page-{page}.png"
