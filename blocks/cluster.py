@@ -94,7 +94,8 @@ class OllamaCluster(EmbeddingCluster):
         default_factory=list,
         title="Other chat models",
         description="Names of further models that answer, on nodes without the chat model: each uses the first one "
-        "that it has, with the same context, options and thinking. So unlike nodes work on one question.",
+        "that it has, with the same context, options and thinking. So nodes with different models work on one "
+        "question.",
         examples=[["llama3.2", "gemma3:1b"]],
     )
 

@@ -1,4 +1,4 @@
-"""prefect-ollama: PDFs into a searchable LanceDB table, embedded by every Ollama node you have."""
+"""prefect-ollama: put PDF files into a searchable LanceDB table, embedded by all your Ollama nodes."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Look a name up when it is asked for: importing them takes longer than a command's first line may."""
+    """Import a public name at its first use: importing all of them would delay a command's first line."""
     if name == "__version__":
         from importlib.metadata import version
 

@@ -29,7 +29,7 @@ def _panel(error: CycloptsError) -> Panel:
 def main() -> None:
     """Run the command line and end the process with its exit status."""
     stopping.install()
-    # What this makes is for its user alone: Prefect's home with its database, tables, caches.
+    # All files that this process makes are for its user alone: Prefect's home with its database, tables, caches.
     os.umask(0o077)
     status: int | str | None = None
     try:

@@ -12,7 +12,7 @@ from prefect_ollama.console import OK, guarded, show
 from prefect_ollama.options import NORMAL, JsonOption, Loudness, examples
 
 FolderOption = Annotated[
-    str | None, Parameter(help="Folder of the cache; the one that the flows use here otherwise.")
+    str | None, Parameter(help="Folder of the cache; by default that of the flows on this machine.")
 ]
 
 cache = App(
@@ -30,7 +30,7 @@ def look(*, folder: FolderOption = None, json: JsonOption = False, loud: Loudnes
 
 @cache.command(help_epilogue=examples("prefect-ollama cache clear"))
 def clear(*, folder: FolderOption = None, json: JsonOption = False, loud: Loudness = NORMAL) -> int:
-    """Empty the vector cache, and show what it held. Runs may go on meanwhile; they embed again what they need."""
+    """Empty the vector cache, and show what it held. Runs may continue meanwhile: they embed missing texts again."""
     return _show_stats(folder, empty=True, json=json, loud=loud)
 
 
@@ -43,7 +43,7 @@ def _show_stats(folder: str | None, *, empty: bool, json: bool, loud: Loudness) 
     from prefect_ollama.blocks.resolve import default_cache
 
     spec = CacheSpec(folder) if folder is not None else default_cache()
-    # The default one is not there before the first run, which is no mistake.
+    # Before the first run the default folder does not exist, which is no error.
     if folder is not None and not Path(spec.folder).is_dir():
         raise ConfigurationError(
             f"There is no vector cache in {spec.folder!r}.",

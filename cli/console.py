@@ -35,7 +35,7 @@ DRAIN_S: Final = 1.0
 # Shown after an interruption, so that nobody starts from the beginning.
 KEPT: Final = "What was stored is kept; run again to go on."
 
-# Whoever set one of these wants Prefect's own log.
+# A user who sets one of these wants Prefect's own log.
 _LOG_SETTINGS = ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_DEBUG_MODE")
 
 _SERVER_AGAIN = "Start it, then run again; what was stored is kept."
@@ -43,7 +43,7 @@ _SERVER_AGAIN = "Start it, then run again; what was stored is kept."
 
 def show(what: Any, *, json: bool) -> None:
     """Print a result on stdout: JSON of plain values, or something that Rich can render."""
-    # Here, as in `tell`: to import them takes a part of the second in which the first line is to appear.
+    # Imported here, as in `tell`, because the import would delay the first line.
     import orjson
     from rich.console import Console
 
@@ -56,7 +56,7 @@ def show(what: Any, *, json: bool) -> None:
 
 
 def line(text: object, style: str = "", *, longest: int = MAX_CHARACTERS) -> Text:
-    """Return a text from anywhere as a line or a cell that is folded, and never taken for Rich's markup."""
+    """Return a text as a foldable line or cell, in which Rich reads no markup."""
     from rich.text import Text
 
     return Text(printable(text, longest=longest), style=style, overflow="fold")
@@ -102,7 +102,7 @@ def confirm(preview: RenderableType, *, yes: bool) -> bool:
         )
     console.print("Go on? [y/N] ", end="", markup=False)
     sys.stderr.flush()
-    # Everything else is a no, also the end of the input.
+    # Any other answer means no, also the end of the input.
     agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
     if not agreed:
         console.print("Nothing was changed.")
@@ -183,7 +183,7 @@ def _with_errors_shown(run: Callable[[], int], *, json: bool, loud: Loudness, pr
             _tell(field_errors(error) if isinstance(error, ValidationError) else str(error), "", "")
             return USAGE
         if isinstance(error, httpx.TransportError):
-            # Prefect's engine could not write down how the flow ended; what the flow itself said of it is its context.
+            # Prefect's engine could not record how the flow ended; the flow's own error is the context of this one.
             lost = error.__context__
             while lost is not None and not isinstance(lost, PrefectOllamaError):
                 lost = lost.__context__
@@ -194,7 +194,7 @@ def _with_errors_shown(run: Callable[[], int], *, json: bool, loud: Loudness, pr
 
 
 def tell_note(text: str) -> None:
-    """Say something on stderr that a reader of the result should know."""
+    """Print a note on stderr for the reader of the result."""
     _print(text, style="yellow")
 
 
@@ -210,7 +210,7 @@ def _print(text: str, *, style: str) -> None:
 
 
 class _OwnLines(logging.StreamHandler[TextIO]):
-    """Writes to what stderr is at the time: while a run is shown live, lines go above it."""
+    """Writes to the present stderr, so that lines go above a live display of a run."""
 
     @property
     def stream(self) -> TextIO:
@@ -224,15 +224,15 @@ class _OwnLines(logging.StreamHandler[TextIO]):
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, printable also where its maker did not see to it."""
+        """Return the line with printable characters only, whatever module logged it."""
         return printable(super().format(record), lines=True, longest=20 * MAX_CHARACTERS)
 
 
 def _show_lines(loud: Loudness, *, prefect: bool) -> None:
-    """Show what this project logs, and Prefect's own log only where it is asked for; its server gets all of it.
+    """Show the log of this project, and Prefect's own log only on request. Prefect's server gets both.
 
     Raises:
-        ConfigurationError: It is to say both more and less.
+        ConfigurationError: `--quiet` and `--verbose` are both given.
     """
     if loud.quiet and loud.verbose:
         raise ConfigurationError("--quiet and --verbose are both given.", remedy="Give one of them.")

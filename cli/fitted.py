@@ -1,4 +1,4 @@
-"""Tables that fit a terminal: where it is too narrow, columns go, so that names stay whole."""
+"""Tables that fit a terminal: a narrow one gets fewer columns, so that names stay whole."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from rich.text import Text
 
 from prefect_ollama.console import line
 
-# Columns in which any table has all the room that it wants.
+# Columns of a terminal that is wide enough for any table.
 WIDE = 10_000
 
 
 class Fitted:
-    """A table whose first column, a name, is shown whole as long as leaving out other columns makes room for it.
+    """A table that leaves out other columns to show its first column, a name, whole.
 
     Args:
         names: Titles of the columns.
         rows: Their cells.
         drop: Titles of the columns to leave out, the first ones first.
         numbers: Titles of the columns that hold numbers.
-        one_line: Whether a name that does not fit all the same is cut; else it is folded.
+        one_line: Whether a name that still does not fit is cut; otherwise it is folded.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Fitted:
         self._one_line = one_line
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Give the table with as many columns as fit."""
+        """Render the table with as many columns as fit."""
         # Measured without a limit: Rich would otherwise fold names, and report that the table fits.
         wide = options.update(max_width=WIDE)
         table = self._table(0)

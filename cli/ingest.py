@@ -33,7 +33,7 @@ def ingest(
     nodes: NodeOptions = NODES,
     table: TableOptions = TABLE,
     dry_run: Annotated[
-        bool, Parameter(negative="", help="Show what would be done, and touch nothing.")
+        bool, Parameter(negative="", help="Show what would be done, and change nothing.")
     ] = False,
     keep_missing: Annotated[
         bool, Parameter(negative="", help="Keep documents in the table whose file is gone.")
@@ -42,11 +42,11 @@ def ingest(
         bool, Parameter(negative="", help="Allow that all documents of the source are removed.")
     ] = False,
     retry_failed: Annotated[
-        bool, Parameter(negative="", help="Try files again that failed before and did not change.")
+        bool, Parameter(negative="", help="Try unchanged files again that failed before.")
     ] = False,
     rehash: Annotated[
         bool,
-        Parameter(negative="", help="Read every file, also where size and time did not change."),
+        Parameter(negative="", help="Read every file, even if its size and time did not change."),
     ] = False,
     reread: Annotated[
         bool,

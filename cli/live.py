@@ -1,6 +1,6 @@
-"""A run in a terminal while it lasts: a bar and a line for each node, on stderr, gone when the run is over.
+"""Show a run in a terminal: a bar, and a line for each node, on stderr, until the run ends.
 
-Only where stderr is a terminal: what goes into a file or a pipe is the same with and without it.
+Nothing is shown if stderr is no terminal, so output to a file or a pipe does not change.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class RunProgress(Progress):
         self.refresh()
 
     def take(self, run: Snapshot) -> None:
-        """Take a run as it is now, to be shown."""
+        """Store the present state of a run for the next refresh."""
         self._run = run
         at = run.progress_state
         self.update(

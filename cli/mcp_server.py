@@ -289,7 +289,7 @@ async def _answered(read: Callable[[], T]) -> T:
 
 
 def _documents(names: Sequence[str], rows: Sequence[Document]) -> list[Document]:
-    """Return the documents that any of these names means, or all, by source and path.
+    """Return the documents that match any of these names, or all, by source and path.
 
     Raises:
         ConfigurationError: A name means no document.
@@ -394,7 +394,7 @@ class TokenRequired:
         """Serve or refuse a request."""
         if scope["type"] == "http":
             given = dict(scope["headers"]).get(b"authorization", b"")
-            # In constant time, so that the answer's time tells nothing of the token.
+            # In constant time, so that the time of the answer reveals nothing about the token.
             if not hmac.compare_digest(given, self._wanted):
                 headers = [(b"www-authenticate", b"Bearer"), (b"content-length", b"0")]
                 await send({"type": "http.response.start", "status": 401, "headers": headers})

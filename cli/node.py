@@ -22,7 +22,7 @@ def node(
     host: Annotated[str, Parameter(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, Parameter(help="Port to listen at, 1 to 65535; 0 takes a free one.")] = 11434,
     threads: Annotated[
-        int, Parameter(help="CPU threads; two nodes of one thread do more than one of two.")
+        int, Parameter(help="CPU threads; two nodes with one thread are faster than one with two.")
     ] = 1,
     model_dir: Annotated[
         Path | None, Parameter(help="Folder with the model's files; found or downloaded otherwise.")

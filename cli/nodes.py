@@ -1,4 +1,4 @@
-"""`prefect-ollama nodes`, `tune` and `discover`: look at nodes, find out what they need, find them."""
+"""`prefect-ollama nodes`, `tune` and `discover`: check, tune and find nodes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def tune(
         float,
         Parameter(help="Seconds that 95 of 100 requests may take at most.", validator=Number(gt=0, lte=600)),
     ] = 5.0,
-    save: Annotated[bool, Parameter(help="Write what is found into the blocks of saved nodes.")] = True,
+    save: Annotated[bool, Parameter(help="Save the results in the blocks of saved nodes.")] = True,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:
@@ -87,13 +87,14 @@ def discover(
         Parameter(help="Port to ask; may be given several times.", validator=Number(gte=1, lte=65535)),
     ] = (11434,),
     save: Annotated[
-        bool, Parameter(negative="", help="Make a block of each that has none; none is overwritten.")
+        bool,
+        Parameter(negative="", help="Make a block for each server without one; no block is overwritten."),
     ] = False,
     most: Annotated[
-        int, Parameter(help="Addresses that the networks may have together.", validator=Number(gte=1))
+        int, Parameter(help="Maximum number of addresses in all networks together.", validator=Number(gte=1))
     ] = 4096,
     timeout: Annotated[
-        float, Parameter(help="Seconds that an address has to take a connection.", validator=Number(gt=0))
+        float, Parameter(help="Seconds to wait for a connection to an address.", validator=Number(gt=0))
     ] = 1.0,
     json: JsonOption = False,
     loud: Loudness = NORMAL,

@@ -1,4 +1,4 @@
-"""Options that several commands take, and what they mean to the flows."""
+"""Options that several commands take, and their values for the flows."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class NodeOptions:
     )
     model: Annotated[
         str | None,
-        Parameter(name=["--model", "-m"], help="Embedding model; the table's or the cluster's otherwise."),
+        Parameter(name=["--model", "-m"], help="Embedding model; by default the table's or the cluster's."),
     ] = None
 
     def named(self) -> str | list[str] | None:
@@ -226,7 +226,7 @@ def _bounds(field: Field[Any]) -> Number | None:
 
 
 def examples(*lines: str) -> str:
-    """Return what a command's help ends in.
+    """Return the examples at the end of a command's help.
 
     Args:
         lines: Commands as they are typed.

@@ -72,7 +72,7 @@ PASSWORDS = PasswordOptions()
 class ReadingOptions(ParseOptions):
     """How files are read."""
 
-    # These are written otherwise on a command line than in a form.
+    # The command line and the form write these values differently.
     ocr: Annotated[bool, Parameter(help="Read pages that are pictures of text.")] = True  # type: ignore[assignment]
     ocr_languages: Annotated[
         tuple[str, ...],

@@ -1,4 +1,4 @@
-"""How results look in a terminal."""
+"""Render results for a terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from prefect_ollama.flows import (
 )
 from prefect_ollama.tasks.reporting import Section, found_section, run_sections, short_facts, status_section
 
-# Documents to list that are taken out.
+# Removed documents to list.
 PLANNED = 50
 
 # Characters of the bar of the highest rate.
@@ -47,7 +47,7 @@ def report(what: IngestReport) -> RenderableType:
 
 
 def _section(section: Section) -> Iterator[RenderableType]:
-    # What somebody has to do something about is shown whole.
+    # Items that need attention are shown whole.
     shown = section.items if section.trouble else section.items[: section.limit]
     if section.columns:
         cells = ((item.name, *item.cells) for item in shown)
@@ -76,7 +76,7 @@ def _named(rows: Mapping[str, str]) -> Table:
 
 
 def forgotten(what: ForgetReport) -> RenderableType:
-    """What was taken out of a table, or would be."""
+    """Return the documents that were removed from a table, or would be."""
     verb = "would be taken out of" if what.dry_run else "were taken out of"
     parts = [line(f"{len(what.documents)} documents with {what.chunks} chunks {verb} {what.table}", "bold")]
     parts += [line(f"{count} of source {source}") for source, count in what.sources.items()]
@@ -89,7 +89,7 @@ def forgotten(what: ForgetReport) -> RenderableType:
 
 
 def undo(what: Undo) -> RenderableType:
-    """What a roll back would do."""
+    """Return what a roll back would do."""
     runs = ", ".join(what.runs)
     parts = [line(f"Rolling back would undo {runs} on {what.table}", "bold")]
     if what.swap:
@@ -107,7 +107,7 @@ def undo(what: Undo) -> RenderableType:
 
 
 def re_embedding(what: ReEmbedPreview, cost: ReEmbedCost) -> RenderableType:
-    """What re-embedding would do, and what it would cost."""
+    """Return what re-embedding would do, and its cost."""
     return Group(
         line(f"Re-embedding would embed all of {what.table} again", "bold"),
         line(
@@ -205,7 +205,7 @@ def maintenance(what: Maintenance) -> RenderableType:
 
 
 def cache(stats: CacheStats, *, emptied: bool) -> RenderableType:
-    """What a vector cache holds, or held before it was emptied."""
+    """Return what a vector cache holds, or held before it was emptied."""
     head = f"{stats.folder} is empty now; it held" if emptied else stats.folder
     rows = {
         "vectors": f"{stats.entries}",

@@ -67,14 +67,15 @@ def research(
     parts: Annotated[
         int,
         Parameter(
-            help="Smaller questions into which the question is split at most; 1 does not split it.",
+            help="Maximum number of smaller questions; 1 does not split the question.",
             validator=Number(gte=1, lte=12),
         ),
     ] = 5,
     passages: Annotated[
         int,
         Parameter(
-            help="Passages of each part that a model is given at most.", validator=Number(gte=1, lte=100)
+            help="Maximum number of passages that a model gets for each part.",
+            validator=Number(gte=1, lte=100),
         ),
     ] = 12,
     most: MostOf = DEFAULT_MOST,
@@ -119,7 +120,8 @@ def summarize(
     judge_model: JudgeModelOption = None,
     table: TableOptions = TABLE,
     sentences: Annotated[
-        int, Parameter(help="Sentences at most without a chat model.", validator=Number(gte=1, lte=50))
+        int,
+        Parameter(help="Maximum number of sentences without a chat model.", validator=Number(gte=1, lte=50)),
     ] = 8,
     most: MostOf = DEFAULT_MOST,
     only: Only = EVERYTHING,

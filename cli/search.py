@@ -40,7 +40,9 @@ def search(
     limit: Annotated[
         int,
         Parameter(
-            name=["--limit", "-l"], help="Passages to show at most.", validator=Number(gte=1, lte=1000)
+            name=["--limit", "-l"],
+            help="Maximum number of passages to show.",
+            validator=Number(gte=1, lte=1000),
         ),
     ] = 5,
     mode: Annotated[Mode, Parameter(help="By meaning, by words (needs no node), or both.")] = "hybrid",

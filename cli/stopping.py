@@ -48,7 +48,7 @@ class Stopping:
         self._ours = 0  # signals that this sent itself and that have not been read
 
     def install(self) -> None:
-        """Take the signals over from now on."""
+        """Handle the signals from now on."""
         receiver, sender = socket.socketpair()
         sender.setblocking(False)
         for number in STATUS:
@@ -63,7 +63,7 @@ class Stopping:
             self.status = STATUS[signal.Signals(number)]
 
     def finish(self) -> None:
-        """Let nothing be raised any more, as the command is done; end the process if a signal came."""
+        """Raise nothing from now on, because the command is done; end the process if a signal came."""
         self._over = True
         if self.status is None:
             return
@@ -151,7 +151,7 @@ def _be_quiet(unraised: Callable[[Any], None]) -> None:
 
 
 def _kill_children() -> None:
-    # All that has started a process has imported this before.
+    # Each module that starts processes has imported this one before.
     if (psutil := sys.modules.get("psutil")) is None:
         return
     with suppress(psutil.Error):

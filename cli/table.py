@@ -109,16 +109,16 @@ def forget(
 def maintain(
     *,
     table: TableOptions = TABLE,
-    force: Annotated[bool, Parameter(negative="", help="Do all of it, even if it is not due.")] = False,
+    force: Annotated[
+        bool, Parameter(negative="", help="Run all maintenance, even if it is not due.")
+    ] = False,
     keep_days: Annotated[
         float,
         Parameter(
             help="Days to keep old versions; older runs cannot be rolled back.", validator=Number(gte=0)
         ),
     ] = 7.0,
-    memory_mb: Annotated[
-        int, Parameter(help="MiB of memory that it may use.", validator=Number(gt=0))
-    ] = 4096,
+    memory_mb: Annotated[int, Parameter(help="Maximum memory in MiB.", validator=Number(gt=0))] = 4096,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:

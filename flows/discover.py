@@ -51,7 +51,7 @@ def discover_nodes(
         bool, shown("Save", "Make an Ollama Node block of each that has none. No block is ever overwritten.")
     ] = False,
     most: Annotated[
-        int, shown("Addresses", "How many addresses the networks may have together.", ge=1, le=2**20)
+        int, shown("Addresses", "Maximum number of addresses in all networks together.", ge=1, le=2**20)
     ] = 4096,
     timeout: Annotated[
         float, shown("Connect timeout (s)", "Seconds that an address has to take a connection.", gt=0, le=60)
@@ -59,15 +59,15 @@ def discover_nodes(
 ) -> list[NodeStatus]:
     """Look for Ollama servers in networks, and make blocks of them if you like.
 
-    Every address is asked for a connection once; where somebody takes it, for Ollama's version and lists of models.
+    Each address gets one attempt to connect. If it succeeds, the server is asked for Ollama's version and models.
 
     Returns:
-        A row a server, with the name of its block or one that it could have.
+        One row for each server, with the name of its block or a free name for one.
 
     Raises:
         ConfigurationError: The networks are too large; nothing was asked.
 
-    Requires: the right to scan these networks, and a way there from the machine that runs it.
+    Requires: the right to scan these networks, and a route to them from the machine that runs it.
 
     Examples:
         >>> from prefect_ollama.flows import discover_nodes

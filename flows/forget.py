@@ -1,4 +1,4 @@
-"""Take documents out of a table: of a source that is gone, or any that a user names."""
+"""Remove documents from a table: those of a source that is gone, or any that a user names."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ForgetReport:
         table: Where the table is.
         dry_run: Whether this is only what would be done.
         documents: The documents, by source and path.
-        notes: What else to know, a sentence or two each.
+        notes: Notes for the user, a sentence or two each.
         runs: Names of the runs that did it, one for each source; `roll_back` takes each.
     """
 
@@ -74,7 +74,7 @@ class ForgetReport:
 def forgettable(
     what: str | Sequence[str], table: LanceTable | str | None = None, source: str | None = None
 ) -> ForgetReport:
-    """What `forget` would take out of a table. Not a flow: it only looks.
+    """Return what `forget` would remove from a table. This is not a flow and changes nothing.
 
     Raises:
         TableMissing: There is no such table.

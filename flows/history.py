@@ -1,4 +1,4 @@
-"""Where earlier versions had `roll_back`: deployments that they made name it here."""
+"""`roll_back` under the module path that deployments of earlier versions name."""
 
 from prefect_ollama.flows.runs import roll_back
 

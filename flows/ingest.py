@@ -221,7 +221,7 @@ def _open(place: StoreSpec) -> Store | None:
 
 
 def _with_context(chunk: ChunkOptions, found: Store | None) -> ChunkOptions:
-    """The sizes of chunks, with the context of the table's own chunks where none is asked for in particular."""
+    """Return the sizes of chunks, with the context of the table's chunks if the caller names none."""
     if found is None or chunk.context_tokens != ChunkOptions().context_tokens:
         return chunk
     own = ChunkingPlan.context_in(found.identity.chunker)
@@ -234,7 +234,7 @@ def _with_context(chunk: ChunkOptions, found: Store | None) -> ChunkOptions:
 
 
 def _as_before(found: Identity, cluster: Nodes | None, model: str | None, chunk: ChunkOptions) -> bool:
-    """Whether a run is asked for with the model and the cut that the table was made with; no node is asked."""
+    """Return whether a run uses the model and the chunk sizes of the table, without asking a node."""
     asked = resolve_cluster(cluster, model=model).spec.model
     counter = ChunkingPlan.counter_in(found.chunker)
     return (
@@ -255,7 +255,8 @@ def _open_for(
     found: Store | None,
     context: int | None,
 ) -> Store:
-    """The table, made if need be, and held to be of the nodes' model, this cut, and the context that the user chose."""
+    """Return the table, made if it does not exist; check that it fits the nodes' model, these chunk sizes and the
+    chosen context."""
     spec = verified.spec.model
     identity = Identity(
         model=spec.name,
@@ -279,7 +280,7 @@ def _runner() -> IngestTaskRunner | None:
 
 
 def _start_workers(files: int) -> int:
-    """Start the workers while the nodes prove themselves; return how many parse, no more than there are files."""
+    """Start the workers while nodes are verified; return how many of them parse, at most one for each file."""
     runner = _runner()
     if runner is None or not files:
         # Another task runner does not say how many tasks it runs at a time.

@@ -1,4 +1,4 @@
-"""Keep a table quick: few files, indices as its size asks for, old versions gone."""
+"""Keep a table fast: merge files, build the indices that its size needs, delete old versions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def maintain_table(
         What was done.
 
     Raises:
-        TableError: It needed more memory or time than it may take; the table is whole.
+        TableError: Maintenance needed more memory or time than its limit; the table is whole.
 
     Requires: the table writable on the machine that runs it.
 

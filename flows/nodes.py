@@ -1,4 +1,4 @@
-"""Look after the nodes of a cluster."""
+"""Check the nodes of a cluster."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check_nodes(
     If the cluster or a parameter names a chat model or a judge model, each row says whether the node has it.
 
     Returns:
-        A row a node.
+        One row for each node.
 
     Raises:
         ConfigurationError: A parameter or block cannot work.

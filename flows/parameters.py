@@ -1,6 +1,6 @@
 """Parameters that several flows take, with the title and help that Prefect's form shows.
 
-Whatever is wrong with a value alone, or with two of one group, is said before the flow starts.
+An error in one value, or in two values of one group, is reported before the flow starts.
 """
 
 from __future__ import annotations
@@ -381,14 +381,14 @@ ChunkingParameter = Annotated[
 
 
 def has_own_model(cluster: Nodes | None) -> bool:
-    """Whether the nodes come with a model of their own, as a cluster block does and plain URLs don't."""
+    """Return whether the nodes name a model: a cluster block does, plain URLs do not."""
     return isinstance(cluster, OllamaCluster) or (
         isinstance(cluster, str) and not (looks_like_address(cluster) or names_block(cluster))
     )
 
 
 def display_name(cluster: Any) -> str:
-    """What a run over these nodes is named after: a cluster's or node's name, else how many they are.
+    """Return how names of runs call these nodes: by the name of the cluster or node, or by their number.
 
     Args:
         cluster: The parameter's value, also as Prefect keeps it with a run.
@@ -408,7 +408,7 @@ def display_name(cluster: Any) -> str:
 
 
 def table_display_name(table: Any) -> str:
-    """What a run over this table is named after.
+    """Return how names of runs call this table.
 
     Args:
         table: The parameter's value, also as Prefect keeps it with a run.

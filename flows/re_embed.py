@@ -105,7 +105,7 @@ def re_embed(
 ) -> Run:
     """Embed all documents of a table again, with another model, prompt or chunker.
 
-    Where no model is named it is the table's own: so a table is repaired whose nodes give other vectors now, as after
+    Without a model the table's own is used. This repairs a table if the nodes give other vectors now, for example after
     an update of Ollama. The log shows the cost before the work begins (`re_embed_cost` shows it alone).
 
     The new table is built beside the old one, from the files themselves, and takes its place in one commit at the
@@ -120,7 +120,7 @@ def re_embed(
         TableError: A document of the table could not be read or embedded again; nothing was swapped.
         ClusterError: No node works; what was embedded is kept beside.
 
-    Requires: the table's sources readable, and twice the table's room for the time it takes.
+    Requires: the table's sources readable, and room for a second table while it runs.
 
     Examples:
         >>> from prefect_ollama.flows import re_embed
@@ -196,14 +196,14 @@ def _estimate(
 
 
 def _model(store: Store, cluster: Nodes | None, model: str | None) -> str | None:
-    """The model that is named, or the table's own; None for that of a cluster which names one itself."""
+    """Return the named model, or the table's own; None if the cluster names one itself."""
     return model or (None if has_own_model(cluster) else store.identity.model)
 
 
 def _cost(
     store: Store, cluster: Nodes | None, model: str | None, staging: StoreSpec | None = None
 ) -> ReEmbedCost:
-    """The cost; on the way what an earlier attempt made with another model is dropped, if its place is given."""
+    """Return the cost; if `staging` is given, drop what an earlier attempt made with another model."""
     cache = default_cache()
     with running_nodes(cluster, model=model) as spec:
         verified = verify_nodes(Opaque(spec), len(spec.nodes))
@@ -223,7 +223,7 @@ def _drop_other_model(staging: StoreSpec, verified: VerifiedCluster) -> None:
 
 
 def _sources(rows: list[Document]) -> list[str | list[str]]:
-    """What `ingest_pdfs` was called with to get these documents, as far as their manifest rows tell."""
+    """Return the sources for `ingest_pdfs` that gave these documents, according to their manifest rows."""
     names = sorted({row.source for row in rows})
     return [
         # Files that were named one by one have no folder to scan.

@@ -67,7 +67,7 @@ def roll_back(
 
     Raises:
         TableMissing: There is no such table.
-        TableError: There is no such run, later runs stand on it, or the versions before it are not kept any more.
+        TableError: There is no such run, later runs build on it, or the versions before it are not kept any more.
 
     Requires: the table writable on the machine that runs it.
 

@@ -35,18 +35,17 @@ def tune_nodes(
         float,
         shown(
             "Longest request",
-            "Seconds that 95 of 100 requests may take at most. A question waits for what its node has in hand.",
+            "Seconds that 95 of 100 requests may take at most. A question waits for the requests that its node "
+            "already has.",
             gt=0,
             le=600,
         ),
     ] = 5.0,
-    save: Annotated[
-        bool, shown("Save", "Write what was explored into the blocks of those nodes that are saved ones.")
-    ] = True,
+    save: Annotated[bool, shown("Save", "Save the explored limits in the blocks of saved nodes.")] = True,
 ) -> list[NodeTuning]:
     """Measure how many requests of what size each node needs at once to do all it can, one node after the other.
 
-    What is found are the smallest numbers with which a node reaches 97 % of its best rate. They become the limits in
+    The result is the smallest numbers with which a node reaches 97 % of its best rate. They become the limits in
     its block, whose other fields stay as they are. A node that is given by its URL is only measured.
 
     Returns:
@@ -82,7 +81,7 @@ def tune_nodes(
 def _tune(
     node: NodeSpec, verified: VerifiedCluster, tokens: int, seconds: float, longest: float, save: bool
 ) -> NodeTuning:
-    """Tune one node. What goes wrong with it is said in its row, and the others are tuned all the same."""
+    """Tune one node. An error is reported in the node's row, and the other nodes are tuned."""
     if node.name in verified.left_out:
         return NodeTuning.failed(node, verified.left_out[node.name])
     model = Opaque(verified.spec.model)

@@ -21,7 +21,7 @@ CHECK_BYTES = 4
 
 
 def normal(vectors: Vectors) -> NDArray[np.bool_]:
-    """Return which rows are finite and of norm 1; others are not believed of a file, as of no node."""
+    """Return which rows are finite and of norm 1; no other row is used, from a file or from a node."""
     with np.errstate(all="ignore"):
         squared = np.einsum("ij,ij->i", vectors, vectors)
         return np.asarray(np.abs(squared - 1.0) <= 2 * NORM_TOLERANCE)

@@ -125,8 +125,8 @@ class Hit:
         page_label_to: Number printed on the last page.
         also_in: Other places of the text, in order of source, path and page; the first hundred.
         copies: Number of other places.
-        vector_score: Cosine similarity; None if the vector did not find it.
-        text_score: BM25; None if the words did not find it.
+        vector_score: Cosine similarity; None if the search by vector did not find it.
+        text_score: BM25; None if the search by words did not find it.
         around: On request, the chunks around it or of its section, with itself, in reading order.
         embedded_text: The text that was embedded instead; empty if `text` was embedded.
     """

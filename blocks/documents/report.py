@@ -38,7 +38,7 @@ class ReportStep:
         nodes: Nodes that answered; empty where none was asked.
         models: Models that answered.
         seconds: Time that it took, by the clock. For a cached step the time when it was done.
-        prompt_tokens: Tokens that chat models read for it, as far as nodes said.
+        prompt_tokens: Tokens that chat models read for it, as far as nodes report them.
         answer_tokens: Tokens that chat models wrote for it.
         cached: Whether its result is that of an earlier run.
         note: Why it has no result, where it has none.

@@ -28,7 +28,7 @@ PROBES_MOST: Final = 64
 # is as good as with ten times as many (0.988 becomes 0.994 where a tenth of the cells is looked into).
 REFINE: Final = 3
 
-# Rows that a filter lets through of which all vectors are compared, which takes some 10 ms.
+# If a filter leaves at most so many rows, all their vectors are compared, which takes some 10 ms.
 EXACT_ROWS: Final = 5_000
 
 
@@ -68,7 +68,7 @@ def by_vector(
         count: How many.
         where: SQL filter, or empty.
         exact: Whether their order is that of their own vectors, and not of the index's 8 bits.
-        fresh: The rows outside the indices; None where LanceDB shall search them.
+        fresh: The rows outside the indices; None if LanceDB itself searches them.
     """
     if fresh is not None and not fresh.everything and vector_index(table) is None:
         fresh = None
@@ -107,7 +107,7 @@ def by_words(table: Any, text: str, count: int, where: str, *, fresh: Fresh | No
         text: The question.
         count: How many.
         where: SQL filter, or empty.
-        fresh: The rows outside the indices; None where LanceDB shall search them.
+        fresh: The rows outside the indices; None if LanceDB itself searches them.
     """
     from lancedb.query import MatchQuery
 

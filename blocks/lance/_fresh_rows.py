@@ -48,7 +48,7 @@ class FreshRows:
         self._stems = Stems()
 
     def of(self, table: Any) -> Fresh | None:
-        """Return the rows outside the indices of a table; None where LanceDB shall search them itself.
+        """Return the rows outside the indices of a table; None if LanceDB itself searches them.
 
         Args:
             table: The chunk table, at one version.

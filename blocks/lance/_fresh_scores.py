@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from prefect_ollama.blocks.lance.filters import both
 
-# Rows that the index finds best by whose scores it is learned what each word counts there.
+# Number of the best indexed rows, from whose scores the weight of each word is learned.
 LEARNED_FROM: Final = 64
 
 # Parameters of BM25 in LanceDB (lance-index, `scalar/inverted/scorer.rs`), the usual ones.
@@ -60,7 +60,7 @@ class Part:
 
 
 class Stems:
-    """The words of the index that words become, as its tokenizer makes them; each is asked for once."""
+    """The stems of words, as the tokenizer of the index makes them; each word is looked up once."""
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
@@ -146,7 +146,7 @@ class Fresh:
         """Return the inverse document frequency of each word, as the scores of indexed rows have it.
 
         A score is a sum over the words. So the scores of some rows, and how often these hold each word, tell what the
-        words count. Of a word that none of these rows holds only the fresh rows tell.
+        words count. The weight of a word that none of these rows holds comes from the fresh rows alone.
 
         Args:
             table: The table.
@@ -193,7 +193,7 @@ def _weight(rows: float, total: int) -> float:
 
 
 def _saturated(count: Any, length: Any, average: float) -> Any:
-    """Return what a word's occurrences count in a row, times what the word counts: the term of BM25."""
+    """Return the frequency of a word in a row, saturated as in BM25."""
     return count * (K1 + 1) / (count + K1 * (1 - B + B * length / average))
 
 

@@ -21,7 +21,7 @@ SHORT_QUESTION_WORDS: Final = 11
 
 
 class Scored(NamedTuple):
-    """A row with its scores: the larger the better; None where a kind did not find it.
+    """A row with its scores: the larger the better; None if that search did not find it.
 
     Attributes:
         row: Its row id.
@@ -37,7 +37,7 @@ class Scored(NamedTuple):
 
 
 def weight_of_words(words: int) -> float:
-    """Return what the words' scores count, of 1, for a question of so many different words."""
+    """Return the weight of the word scores, from 0 to 1, for a question with this number of different words."""
     return TEXT_WEIGHT * min(1.0, SHORT_QUESTION_WORDS / max(1, words))
 
 

@@ -18,8 +18,8 @@ INDEX_OF_WORDS: Final[dict[str, Any]] = {
 # Columns that have an index in a table of any size.
 INDEXED: Final = ("doc_id", "text_hash", "words")
 
-# Rows outside an index from which on indexing them is due: the larger of both. A process that asks one question
-# by words reads each of them, at 0.02 ms a row of 110 words (see `_fresh_rows`).
+# Above this number of rows outside an index, indexing is due: the larger of both values counts. A process that asks one
+# question by words reads each of them, at 0.02 ms a row of 110 words (see `_fresh_rows`).
 UNINDEXED_ROWS: Final = 1_000
 UNINDEXED_SHARE: Final = 0.02
 
@@ -29,8 +29,8 @@ VECTOR_INDEX_ROWS: Final = 20_000
 # An index learns its cells from the rows of its time. Those cells do not fit a table that is four times as large.
 RETRAIN_GROWTH: Final = 4
 
-# Cells of the index over vectors for the square root of the rows: 91 at 20,000, 202 at 100,000, 640 at a million.
-# With more cells, a search reads fewer rows for the same recall, and the cells take longer to learn.
+# Cells of the index over vectors, as a multiple of the square root of the rows: 91 at 20,000, 202 at 100,000, 640 at a
+# million. With more cells, a search reads fewer rows for the same recall, and the cells take longer to learn.
 CELLS_OF_ROOT: Final = 0.64
 
 # Rows that each cell is learned from: four times as many take half as long again, and recall stays the same.

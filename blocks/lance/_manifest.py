@@ -53,7 +53,7 @@ class Manifest(VersionedTable):
         """Compare the manifest with what the chunk table holds (`Chunks.held`).
 
         Returns:
-            The documents whose row says other than is held, and those that are held and have no row.
+            The documents whose row disagrees with the chunk table, and those that have chunks and no row.
         """
         columns = self.table.search().select(["doc_id", "status", "content_hash", "chunks"]).to_arrow()
         doubtful, known = [], set()

@@ -47,7 +47,7 @@ class Search:
     """One question to the chunk table.
 
     Attributes:
-        table: The chunk table, at one version: row ids of another one are others.
+        table: The chunk table, at one version: row ids differ between versions.
         vector: The question's vector, shape (dimension,); None for a search by words.
         text: The question's words; a search by vector does without.
         limit: How many passages to return at most.
@@ -55,7 +55,7 @@ class Search:
             (`_fusion`), spread over pages (`_spread`).
         where: SQL filter, built with `filters`, or empty.
         one_per_document: Whether only the best passage of each document is returned.
-        fresh: The rows outside the table's indices; None where LanceDB shall search them.
+        fresh: The rows outside the table's indices; None if LanceDB itself searches them.
 
     Raises:
         ConfigurationError: The mode lacks its vector or text, or the limit is below 1.
@@ -151,7 +151,7 @@ class Search:
         if not found:
             return []
         same_texts = one_of("text_hash", found)
-        # To count rows by the index takes a quarter of the time that it takes to read them, and most texts stand once.
+        # Counting rows by the index takes a quarter of the time of reading them, and most texts occur once.
         if int(self.table.count_rows(same_texts)) == len(found):
             return list(found.values())
         condition = both(same_texts, "doc_id != ''", self.where)

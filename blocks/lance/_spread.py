@@ -23,7 +23,7 @@ CLOSE_CHUNKS: Final = 4
 
 
 def spread(hits: Iterable[tuple[str, Hit]]) -> list[tuple[str, Hit]]:
-    """Return hits with what is left of their scores, the best first.
+    """Return the hits with their lowered scores, the best first.
 
     Args:
         hits: Each with its key, the best first.

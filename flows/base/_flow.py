@@ -28,7 +28,7 @@ from prefect_ollama.tasks.planning import kept_list
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Length of a list of paths above which it goes by a file. Prefect's API takes 512 KiB for all parameters
+# Length of a list of paths above which it is passed in a file. Prefect's API takes 512 KiB for all parameters
 # together.
 LIST_BYTES: Final = 64 * 1024
 
@@ -43,7 +43,7 @@ _CALL: Final = ("return_state", "wait_for")
 
 
 class Flow(prefect.Flow[P, R]):
-    """A flow whose calls see to what Prefect's engine takes for granted."""
+    """A flow that makes sure of a server and of valid parameters before each call of Prefect's engine."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the flow, as Prefect's own does.
@@ -80,7 +80,7 @@ class Flow(prefect.Flow[P, R]):
         return awaited(result) if _in_loop() else result
 
     def with_options(self, **options: Any) -> Flow[P, R]:
-        """Return the flow with other options, as Prefect's own does, which would make a plain flow of it."""
+        """Return the flow with other options; Prefect's own method would return a plain flow."""
         other = super().with_options(**options)
         other.__class__ = type(self)
         assert isinstance(other, Flow)

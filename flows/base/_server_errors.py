@@ -60,7 +60,7 @@ def explain(said: str, *, seconds: float | None = None) -> ServerUnavailable:
 
     Args:
         said: The end of its output.
-        seconds: How long it was waited for; None if its process ended by itself.
+        seconds: How long the start was waited for; None if the process ended by itself.
     """
     own = " ".join(last_words(said))
     if seconds is not None:
@@ -117,7 +117,7 @@ def _unavailable(cause: str, remedy: str) -> ServerUnavailable:
 
 
 def is_passing(error: str) -> bool:
-    """Whether a start that failed so may go well a moment later."""
+    """Whether a start that failed with this output may succeed a moment later."""
     return any(words in error for words in _PASSING)
 
 

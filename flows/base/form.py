@@ -1,4 +1,4 @@
-"""What Prefect's form of a flow's parameters leaves open."""
+"""Checks that Prefect's form of a flow's parameters does not make."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def refuse_empty_tabs() -> None:
         for name, each in inspect.signature(context.flow.fn).parameters.items()
         if each.default is not each.empty
     }
-    # Fields with tabs are those whose default is nothing.
+    # Fields with tabs are those whose default is `None`.
     others = {name for name, default in optional.items() if default is not None}
     tabs = optional.keys() - others
     by_form = others <= sent.keys() if others else any(sent.get(name, ...) is None for name in tabs)

@@ -1,4 +1,4 @@
-"""One report under way: parts run in parallel over all nodes, and what they found becomes one text.
+"""The run of one report: parts run in parallel over all nodes, and their findings become one text.
 
 Guarantees: a part that fails does not end the others. The text holds verified findings alone. All that was dropped is
 in the report with its reason.

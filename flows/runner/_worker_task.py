@@ -47,7 +47,7 @@ def pack(obj: Any, *, by_name: Callable[[str], bool]) -> bytes:
 
 
 def shared_context(*, settings: bool) -> dict[str, Any]:
-    """What all task runs of the current flow run share of Prefect's context.
+    """Return the part of Prefect's context that all task runs of the current flow run share.
 
     Without the flow's parameters: they may hold secrets, and what a task needs is in its arguments.
 
@@ -86,8 +86,8 @@ def run_task(*, task: bytes, shared: bytes, own: dict[str, Any], **call: Any) ->
 
     Args:
         task: The packed `Task`.
-        shared: Packed, the `shared_context` of the flow run. Without settings in it those of the worker hold.
-        own: What this task run has of its own of it.
+        shared: Packed, the `shared_context` of the flow run. Without settings in it the worker's own apply.
+        own: The part of the context that belongs to this task run.
         call: As `prefect.task_engine.run_task_sync` takes it, without `task` and `context`.
     """
     subject: Task[..., Any] = unpack(task)

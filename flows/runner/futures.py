@@ -1,6 +1,6 @@
 """Futures of task runs on Dask.
 
-Guarantees: a task run that ends without a word from its worker ends as `Crashed`, here and on the server, with an
+Guarantees: a task run whose worker reported no end is `Crashed`, here and on the server, with an
 error that says why; what is released leaves the workers' memory; nothing polls.
 """
 
@@ -114,7 +114,7 @@ class IngestFuture(PrefectDaskFuture[R]):
 class Completions(Iterator[IngestFuture[R]]):
     """Futures in the order in which they end; more can be added at any time, also while iterating.
 
-    It waits for Dask's word and never polls.
+    It waits for Dask's callbacks and never polls.
 
     Args:
         futures: The first futures.

@@ -206,12 +206,12 @@ class IngestTaskRunner(DaskTaskRunner):
         )
 
     def prepare(self) -> None:
-        """Begin with what takes long at the start of our own workers, when it is sure that there is work for them."""
+        """Begin the slow part of starting our own workers, once there is certainly work for them."""
         if self.address is None and self.cluster_class is None and named_scheduler() is None:
             start_fork_server()
 
     def dismiss(self) -> None:
-        """Let our own workers go, when there is no more work for them; they end while the flow goes on."""
+        """Stop our own workers when they have no work left; they end while the flow continues."""
         if isinstance(self._cluster, WorkerCluster):
             self._cluster.scale(0)  # type: ignore[no-untyped-call]
 
@@ -219,7 +219,7 @@ class IngestTaskRunner(DaskTaskRunner):
         left = [] if self._client is None else _under_way(self._client)
         interrupted = args[0] is not None and not issubclass(args[0], Exception)
         if interrupted and isinstance(self._cluster, WorkerCluster):
-            self._cluster.kill_workers()  # who pressed Ctrl-C does not want to wait for what they have under way
+            self._cluster.kill_workers()  # after Ctrl-C nobody waits for unfinished tasks
         if self._worker_secrets is not None and self._cluster is None:
             self._worker_secrets.end()  # these workers stay
         # The states are reported after the workers are gone, so that none reports another one later.
@@ -278,7 +278,7 @@ def _under_way(client: distributed.Client) -> list[str]:
 
 
 def _asset_context(task: Task[..., Any], task_run_id: UUID, inputs: dict[str, set[Any]]) -> dict[str, Any]:
-    """Return the task run's part of the context, which is nothing where no assets are about."""
+    """Return the asset part of the task run's context; empty if the task has no assets."""
     flow = FlowRunContext.get()
     if not (task.asset_deps or isinstance(task, MaterializingTask) or (flow and flow.task_run_assets)):
         return {}
