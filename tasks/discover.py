@@ -18,15 +18,15 @@ from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, run_logger
 def scan_networks(
     addresses: Opaque[list[str]], ports: Sequence[int], *, count: int, timeout: float
 ) -> tuple[NodeStatus, ...]:
-    """Find the Ollama servers at these addresses and name each: as its block is named, or as one could be.
+    """Find the Ollama servers at these addresses, each with the name of its block or a free name.
 
     Args:
         ports: Ports to ask at each.
         count: How many addresses they are, for the run's name.
-        timeout: Seconds until a connection must stand.
+        timeout: Connect timeout in seconds.
 
     Raises:
-        ConfigurationError: The Prefect server does not say which blocks it has.
+        ConfigurationError: The Prefect server cannot list its blocks.
     """
 
     async def find() -> list[tuple[NodeStatus, str]]:

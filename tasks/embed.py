@@ -32,7 +32,7 @@ from prefect_ollama.tasks.reporting import RunStatistics
 # How long the result of a bundle is kept, for a run that is started again after a crash.
 RESULTS_KEPT = timedelta(days=7)
 
-# What the keys of results begin with.
+# Prefix of the keys of results.
 KEY = "prefect-ollama-"
 
 
@@ -80,7 +80,7 @@ class BundlePolicy(CachePolicy):
         """Return the key of a task run, from its arguments; None to run it in any case."""
         chunked: ChunkedBundle = inputs["parsed"].content
         embedding: Embedding = inputs["embedding"].content
-        # Who wants no cache wants every text embedded in this run.
+        # A user who wants no cache wants every text embedded in this run.
         if embedding.cache is None:
             return None
         digest = hashlib.blake2b(digest_size=32)
@@ -210,7 +210,7 @@ def _assemble(
         )
     if not good:
         return None, row
-    # What a text took counts for the first document that it stands in, so that all documents' add up to the run's.
+    # The time of a text counts for its first document, so that the times of all documents add up to the run's.
     row = replace(row, node_seconds=sum(known.seconds_of.pop(chunk.to_embed, 0.0) for chunk in good))
     matrix = np.stack([known.vectors[chunk.to_embed] for chunk in good])
     return EmbeddedDocument(row, renumbered(good), matrix), None

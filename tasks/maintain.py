@@ -31,12 +31,12 @@ def maintain_store(
     Args:
         store: The table.
         maintenance_process: The process that does it, if one was started ahead.
-        force: Do all of it, even if it is not due.
-        keep_days: Days that old versions stay.
-        memory_mb: MiB that it may take.
+        force: Run all maintenance, even if it is not due.
+        keep_days: Days to keep old versions.
+        memory_mb: Maximum memory in MiB.
 
     Raises:
-        TableError: It needed more memory or time than it may take, or the table cannot be written.
+        TableError: It needed more memory or time than its limit, or the table cannot be written.
     """
     done = maintain(
         store.content,

@@ -1,4 +1,4 @@
-"""What the nodes say of themselves: version, models, memory. A node that says nothing holds nobody up."""
+"""The status that nodes report: version, models, memory. A node that does not answer delays no other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
 
 @task(name="read node status", task_run_name="read the status of {count} nodes", **UNCACHED)
 def read_node_status(cluster: Opaque[ClusterSpec], count: int) -> tuple[NodeStatus, ...]:
-    """Ask every node what it has. One that can't be asked is a row with its cause.
+    """Ask each node for its status. A node that does not answer is a row with the cause.
 
     Args:
         cluster: The nodes.

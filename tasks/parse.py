@@ -35,7 +35,7 @@ from prefect_ollama.tasks.reporting import RunStatistics
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What of one file is not in its chunks, though the file was read.
+    """The parts of a file that are not in its chunks, though the file was read.
 
     Attributes:
         lines: Lines that parsing left out on purpose, with how often each was.
@@ -53,8 +53,8 @@ class ChunkedDocument:
     Attributes:
         document: Its manifest row.
         chunks: Its chunks.
-        statistics: What parsing counted.
-        left_out: What of it is not in the chunks.
+        statistics: Counters of parsing.
+        left_out: The parts of it that are not in the chunks.
     """
 
     document: Document
@@ -68,7 +68,7 @@ class ChunkedBundle:
     """A bundle after parsing.
 
     Attributes:
-        bundle: What went in.
+        bundle: The bundle that was parsed.
         documents: One for each of its files, in their order.
     """
 
@@ -222,7 +222,7 @@ def _parsers() -> Parsers:
 
 
 def _report_unconfined(parser: DocumentParser) -> None:
-    """Log once a process what the kernel does not offer to confine the parser."""
+    """Log, once in each process, which confinement of the parser the kernel lacks."""
     if parser.unconfined and not getattr(_thread, "reported", False):
         _thread.reported = True
         run_logger().warning(

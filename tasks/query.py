@@ -33,7 +33,7 @@ PAGES: Final = "search-pages"
 def embed_question(
     question: str, dispatcher: Opaque[Dispatcher], store: Opaque[Store]
 ) -> Opaque[list[float]]:
-    """Embed a question on whatever node is quickest, and see that the nodes give the table's vectors.
+    """Embed a question on the fastest node, after a check that the nodes give the table's vectors.
 
     Raises:
         TableError: The nodes' model is not the one that the table was made with.
@@ -60,7 +60,7 @@ def question_vector(question: str, nodes: Dispatcher) -> Vectors:
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """How a table is asked.
+    """Options of a search.
 
     Attributes:
         limit: Passages at most.

@@ -1,4 +1,4 @@
-"""What it costs to embed a table again, before it is begun."""
+"""Estimate the cost of embedding a table again."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SAMPLE_OF_NODE = 12
 
 @dataclass(frozen=True, slots=True)
 class ReEmbedCost:
-    """What it costs to embed a table again.
+    """The cost of embedding a table again.
 
-    It is counted on the chunks that the table has: other chunking makes others. What files lost or gained since the
-    table was made is not in it either.
+    It is counted on the present chunks of the table: other chunking makes other chunks. Changes of files since the
+    table was made are not included either.
 
     Attributes:
         table: Where the table is.
@@ -51,7 +51,7 @@ class ReEmbedCost:
 
     @property
     def work(self) -> str:
-        """What nodes have to do, for people."""
+        """The work of the nodes, as text."""
         missing = self.texts - self.cached
         nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
         rate = f"about {_span(self.seconds)} at {self.texts_per_second:.1f} texts/s of {nodes}"

@@ -1,7 +1,7 @@
 """The steps of a research or a summary, as tasks that Prefect shows and caches.
 
-A result is taken from an earlier run where nothing that decides it has changed: the table, the models and their builds,
-the options, and what the steps before it gave. All steps raise `ClusterError` if no node works any more.
+A step uses the result of an earlier run if nothing that decides it has changed: the table, the models and their builds,
+the options, and the results of the steps before it. All steps raise `ClusterError` if no node works any more.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Workplace:
 
 @dataclass
 class StepPolicy(CachePolicy):
-    """The result of a step is the same for the same input and `Workplace.salt`; `version` tells apart ours."""
+    """The key of a step's result: its input and `Workplace.salt`. `version` distinguishes versions of this code."""
 
     version: int = VERSION
 
@@ -70,7 +70,7 @@ class StepPolicy(CachePolicy):
         """Return the key of a task run; None for one whose input is missing, because a limit ended a step before it."""
         digest = hashlib.blake2b(digest_size=32)
         for name, value in sorted(inputs.items()):
-            if name == "name":  # how the step is called in the report decides nothing
+            if name == "name":  # the name of the step in the report decides nothing
                 continue
             content = value.content if isinstance(value, Opaque) else value
             if isinstance(content, Workplace):
@@ -91,7 +91,7 @@ def _after(before: Done[T], step: Callable[[T], Done[U]]) -> Done[U]:
 
 
 def _noted(name: str, done: Done[T], note: Callable[[T], str]) -> Opaque[Done[T]]:
-    """Log what a step cost and gave, and return its result to Prefect."""
+    """Log the cost and the result of a step, and return its result to Prefect."""
     if done.value is None:
         run_logger().info("%s: the limit of %s is reached.", name, done.bound)
     else:

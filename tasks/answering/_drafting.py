@@ -43,7 +43,7 @@ def write_drafts(
         hits: The passages, the best first; as many as fit into the model's context are given to it.
         chat: The nodes with the chat model.
         options: How to answer.
-        listen: Told of each sentence of a single draft as it comes.
+        listen: Called with each sentence of a single draft as it comes.
 
     Raises:
         ChatError: No node gave a draft that can be used.

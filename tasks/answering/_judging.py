@@ -2,7 +2,7 @@
 
 Guarantees: a sentence counts as supported only if its judge says so. A quote that talks to a model, also in its
 heading or in the title or name of its document, is judged together with a control, a sentence that no document
-supports: a judge that says yes to it does as the quote tells it, and its word counts for nothing.
+supports: a judge that says yes to it obeys the quote, and its result is not used.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def answer_question(
         hits: The passages, the best first.
         model: The embedding model that found the passages.
         options: How to answer.
-        listen: Told of each step as it comes.
+        listen: Called with each step as it comes.
 
     Raises:
         ChatError: No node gave a draft that can be used.
@@ -134,7 +134,7 @@ def judge_drafts(
 
     Args:
         model: The embedding model of the nodes.
-        listen: Told when the sentences are about to be judged.
+        listen: Called when the sentences are about to be judged.
 
     Raises:
         ClusterError: No node works any more.
@@ -164,7 +164,7 @@ def judge_sentences(
         sentences: The sentences; those with a reason are not judged.
         passages: The passages that their quotes name.
         model: The embedding model of the nodes.
-        listen: Told when the sentences are about to be judged.
+        listen: Called when the sentences are about to be judged.
 
     Returns:
         The sentences in their order, what judged, and the answers of the judge model.

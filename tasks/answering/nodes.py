@@ -30,7 +30,7 @@ class AnswerNodes:
         embed: Those that embed; None where nothing does.
         chat: Those with the chat model; None where the cluster names none.
         judge: Those with the judge model; None where shared words and embeddings judge.
-        notes: What a reader of the answer should know of them.
+        notes: Notes about them for the reader of the answer.
     """
 
     embed: Dispatcher | None

@@ -1,4 +1,4 @@
-"""How a question is answered, and what is told meanwhile."""
+"""The options of an answer, and the events before it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AskOptions:
     mark_unsupported: bool = option(
         False,
         "Mark unsupported",
-        "Keep sentences that are not supported, and mark them, in place of leaving them out.",
+        "Keep unsupported sentences and mark them, instead of leaving them out.",
     )
 
     def __post_init__(self) -> None:

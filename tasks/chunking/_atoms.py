@@ -234,7 +234,7 @@ def _table(
 
 
 def _as_line(table: CompactTable, number: int, header: int, row: str, text: str) -> str | None:
-    """What is embedded for a row, or a part of one; the header says once what the rows do not repeat."""
+    """Return the embedded line of a row, or of a part of one; the header holds once what rows do not repeat."""
     if text != row.strip():
         return None
     if number < header:

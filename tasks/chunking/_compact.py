@@ -1,9 +1,9 @@
 """Tables as lines for embedding: "Total revenue: 2022 17,606; 2021 15,785".
 
-Pipes, dashes and empty cells of Markdown spend tokens and say nothing, and a number without its year answers nothing.
-A vector is the mean of what all tokens say, and numbers say little to a model: the more there are of them, the less the
-vector tells what the rows are about. So the first rows of a part have their numbers, with the names of the columns, and
-the rows after them their names alone. The search by words finds every number: it goes by the text that is shown.
+Pipes, dashes and empty cells of Markdown spend tokens and say nothing, and a number without its year answers nothing. A
+vector is a mean over all tokens, and numbers mean little to a model: the more numbers a text has, the less its vector
+says about the subject of the rows. So the first rows of a part have their numbers, with the names of the columns. The
+rows after them have only their names. The search by words finds every number, because it uses the text that is shown.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class CompactTable:
     """The rows of a table as lines.
 
     Attributes:
-        names: What the header says of each column but the first; empty where it says the same of all.
-        common: What the header says of all columns, such as units and the period.
-        beside: Whether the names stand with the numbers, and not above the rows once.
+        names: Name of each column except the first; empty if the header has one text for all of them.
+        common: Text of the header about all columns, such as units and the period.
+        beside: Whether each number has the name of its column; otherwise the names stand once above the rows.
     """
 
     names: tuple[str, ...]
@@ -43,7 +43,7 @@ class CompactTable:
 
     @classmethod
     def of(cls, header: Sequence[str]) -> CompactTable:
-        """Make it of the rows of the header, as Markdown."""
+        """Return the table for the rows of a header, which are Markdown."""
         rows = [cells(line) for line in header if not is_rule(line)]
         width = max(map(len, rows), default=1)
         names = [""] * (width - 1)
@@ -57,7 +57,7 @@ class CompactTable:
                 continue
             last = row is rows[-1]
             for i in range(len(own)):
-                # A cell over several columns stands above one of them: the nearest says of what a number is.
+                # A cell over several columns stands above one of them, so the nearest one names a number.
                 at = i if own[i] or last or not filled else min(filled, key=lambda k: (abs(k - i), k))
                 names[i] = f"{names[i]} {own[at]}".strip()
         return cls(
@@ -68,7 +68,7 @@ class CompactTable:
 
     @property
     def heading(self) -> str:
-        """What stands above the rows once; empty where there is nothing to say."""
+        """The line above the rows; empty if there is none."""
         names = "" if self.beside else "; ".join(name for name in self.names if name)
         return " ".join(part for part in (self.common, names) if part)
 
@@ -124,7 +124,7 @@ def compact(header: Sequence[str], rows: Sequence[str]) -> str:
 
 
 def with_numbers(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Give the first rows with their numbers, and the others without.
+    """Return the first rows with their numbers, and the others without.
 
     Args:
         rows: Each with its numbers and without.

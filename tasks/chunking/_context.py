@@ -1,4 +1,4 @@
-"""What is embedded before a chunk's text, and not shown: of which document, section and table the text is.
+"""The context that is embedded before a chunk's text and not shown: the names of its document, section and table.
 
 A passage of a report names neither the company nor the year. The title of the document, running heads, the headings
 above it, and the title and units of a table do.
@@ -20,7 +20,7 @@ _LONGEST_PART: Final = 120
 _WORD: Final = re.compile(r"[^\W_]+")
 # Signs that stand for spaces in names of files.
 _SEPARATORS: Final = re.compile(r"[\s_.,+\-–—]+")
-# Titles and names that programs give, and that say nothing of a document.
+# Titles and names that programs make, and that say nothing about a document.
 _GENERIC: Final = re.compile(
     r"(?:microsoft (?:word|powerpoint|excel)(?: -)?.*|untitled\W*\d*|(?:new )?(?:document|presentation|file)\W*\d*|"
     r"title|slide\W*\d*|for (?:immediate )?release|press release|none|null|unknown)",
@@ -41,10 +41,10 @@ _NAVIGATION: Final = re.compile(
 
 
 class Context:
-    """Writes what is embedded before the chunks of one document.
+    """Writes the context of the chunks of one document.
 
     Args:
-        document: What the document is called, see `document_name`.
+        document: Name of the document, see `document_name`.
         max_tokens: Length that the context never exceeds.
         count_tokens: Length of a text in the model's tokens.
     """
@@ -68,13 +68,13 @@ class Context:
         document, table = _short(self._document), _short(table)
         path = [_short(part) for part in path]
         heads = [_short(head) for head in heads if _is_informative_head(head)]
-        # What matters most comes first, until there is no more room; it is written in the order of the document.
+        # Parts are chosen by importance while there is room, and written in the order of the document.
         order = [document, table, *reversed(path), *heads]
         chosen: set[str] = set()
         room = self._max_tokens
         for part in order:
             words = _words(part)
-            # The document is named even where the text does so as well.
+            # The document is named even if the text names it, too.
             if not words or part in chosen or (part is not document and words <= said):
                 continue
             tokens = self._length(part)
@@ -93,10 +93,10 @@ class Context:
 
 
 def heads_aside(document: ParsedDocument) -> ParsedDocument:
-    """Take running heads out of the text of the pages where they stand first; they are context as on later pages.
+    """Remove running heads from the text of their first page, because they are context there as on later pages.
 
-    There they stood between sentences, or at the end of a chunk. A head that tells one page from the others stays in
-    the text, and so does one that no context says, or that is all the text of its page.
+    In the text they would stand between sentences, or at the end of a chunk. A head stays in the text if it
+    distinguishes its page, if no context holds it, or if it is the only text of its page.
     """
     repeated = {head for page in document.pages for head in page.heads if _is_informative_head(head)}
     if not repeated:
@@ -117,7 +117,7 @@ def _without_heads(page: Page, repeated: set[str]) -> Page:
 
 
 def document_name(title: str, file: str) -> str:
-    """Return what a document is called: its title, and what the name of its file adds to that.
+    """Return the name of a document: its title, and the words that only the name of its file has.
 
     Args:
         title: Title by its metadata or first page; what programs put there is left out.
@@ -135,7 +135,7 @@ def document_name(title: str, file: str) -> str:
 
 
 def is_informative(title: str) -> bool:
-    """Whether a title says what a document is: it has a word, and is none that programs give."""
+    """Whether a title describes a document: it has a word, and no program made it."""
     return (
         re.search(r"[^\W\d_]{3}", title) is not None
         and not _GENERIC.fullmatch(title.strip())

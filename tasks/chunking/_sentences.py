@@ -1,4 +1,4 @@
-"""Where a text may be divided: after sentences, and where one is too long, as near its middle as sense allows.
+"""Divide a text: after sentences, and a sentence that is too long at the best border near its middle.
 
 Divisions lose nothing: the parts joined again are the text.
 """

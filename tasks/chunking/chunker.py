@@ -94,7 +94,7 @@ class _Embedded:
         self._context = Context(called, options.context_tokens, count_tokens)
 
     def __call__(self, chunk: Chunk, atoms: list[Atom], first: Atom) -> Chunk:
-        """Give a chunk the text that is embedded, where that is another than its own.
+        """Set the embedded text of a chunk, if it differs from its own.
 
         Args:
             chunk: The chunk.

@@ -1,7 +1,7 @@
-"""How long a text is in tokens when no tokenizer is at hand: counted character by character, at rates by script.
+"""Estimate the tokens of a text without a tokenizer: character by character, at a rate for each script.
 
-Guarantees: the rates are a function of what a model's tokenizer makes of fixed texts, so that they are the same in
-every run, on every node, and whether or not a node counts the marks at a text's ends. They err on the long side.
+Guarantees: the rates follow from a tokenizer's counts of fixed texts. So they are the same in every run and on every
+node, whether or not it counts the marks at a text's ends. Estimates are rather too high than too low.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MARGIN: Final = 1.2
 # as one, and one that takes it byte by byte has four for a character at most.
 _LEAST, _MOST = 0.125, 4.0
 
-# What a character counts as, by the first of a range of code points. What stands nowhere else is "other".
+# The kind of a character, by the first code point of each range. All other characters are "other".
 _RANGES: Final = (
     (0x00, "sign"),
     (0xC0, "accented"),
@@ -85,7 +85,7 @@ class TokenRates:
     ends: int = 2
 
     def __call__(self, text: str) -> int:
-        """Tokens of a text, the marks at its ends included; rather too many than too few."""
+        """Return the tokens of a text, with the marks at its ends; rather too many than too few."""
         rates = dict(zip(GAUGES, self.hundredths, strict=True))
         rates[""] = 0
         rates["latin"] += round((rates["english"] - rates["latin"]) * _english(text))
@@ -105,19 +105,19 @@ class TokenRates:
 
 
 def _english(text: str) -> float:
-    """How sure it is that a text is English prose, 0 to 1. Capitals are not: they take more tokens."""
+    """Return how certainly a text is English prose, 0 to 1. Capitals are not: they take more tokens."""
     words = _WORD.findall(text)
     share = sum(word in _ENGLISH for word in words) / max(1, len(words))
     return min(1.0, share / _SURELY)
 
 
 def gauge_texts() -> list[str]:
-    """Texts of which a node says how many tokens they are: one of one token, then those of `GAUGES`."""
+    """Return the texts whose tokens a node counts: one text of one token, then those of `GAUGES`."""
     return [ONE_TOKEN, *(sample for samples in GAUGES.values() for sample in samples)]
 
 
 def measured_rates(counts: Sequence[int]) -> TokenRates | None:
-    """What a node's counts of `gauge_texts()` say of its tokenizer, None where they can't be true.
+    """Return the rates from a node's counts of `gauge_texts()`; None if the counts are impossible.
 
     Args:
         counts: Tokens of each text, in their order.
@@ -145,7 +145,7 @@ estimate_tokens: Final = TokenRates((164, 120, 31, 59, 195, 140, 119, 146, 149, 
 
 
 def at_least(count_tokens: Callable[[str], int]) -> Callable[[str], int]:
-    """Count as a tokenizer does, and no less than a token for eight characters.
+    """Return a counter that gives at least a token for eight characters.
 
     A tokenizer that knows nothing of a script takes a whole sentence of Thai for one unknown word, and chunks would
     be as long as chapters.

@@ -85,7 +85,7 @@ class BaseDispatcher:
 
     def stats(self) -> DispatchStats:
         """Return the statistics so far; a text is what a request asks for, such as an answer or a question."""
-        if self._closed:  # the loop has ended, so nothing changes the figures any more
+        if self._closed:  # the loop has ended, so the statistics are final
             return self._engine.stats()
         return self.thread.run(self._engine.stats)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Seconds that a request should take at most: longer ones save nothing more and lose more with a node.
+# Seconds that a request should take at most: longer ones save no overhead, and more is lost with a node.
 MAX_REQUEST_S = 1.35
 
 # Seconds that a request should take at least: shorter ones cost more to send than they balance.
@@ -28,7 +28,7 @@ SLACK = 1.05
 
 @dataclass(frozen=True, slots=True)
 class NodeLoad:
-    """A node as it stands now.
+    """The present load of a node.
 
     Attributes:
         free: Seconds until each of its slots is free, in rising order.

@@ -19,7 +19,7 @@ State = Literal["closed", "open", "half-open"]
 # Seconds before the first probe: short, so that a node that failed once loses little work.
 FIRST_WAIT = 0.05
 
-# Seconds between two probes at most; a probe costs the node eight short texts.
+# Longest wait between two probes in seconds; a probe costs the node eight short texts.
 LONGEST_WAIT = 2.0
 
 # The same for a node that does not answer: a probe costs it nothing, and it should work soon after it is back.
@@ -35,7 +35,7 @@ MOMENTS = 4
 # may use its machine, or ours.
 PAUSE_S = 30.0
 
-# Seconds to the first probe of a node that refuses: someone has to change something there first.
+# Seconds to the first probe of a node that refuses: somebody must first change something there.
 REFUSED_WAIT = 2.0
 
 
@@ -80,8 +80,8 @@ class Breaker:
         return self._row <= MOMENTS and now < self.rests_until
 
     def note(self, error: NodeError) -> None:
-        """Count an error; requests that were under way when it opened may still bring some."""
-        # Such a late error is older than the reason for which the node may not work.
+        """Count an error; requests that were in flight when the breaker opened may still fail."""
+        # Such a late error is older than the error that opened the breaker.
         if self.state == "closed" or not isinstance(self.last, NodeRefused):
             self.last = error
         self._confirm()
@@ -105,7 +105,7 @@ class Breaker:
             if all(error.cause != said.cause for said in self._silences):
                 self._silences.append(error)
         elif self.state == "closed" or error.cause not in self.errors:
-            # Probes say the same again and again: it counts once, and is the newest all the same.
+            # Repeated probes give the same error. It counts once, but is still the newest.
             self.note(error)
         self.last = error
         self.state = "open"

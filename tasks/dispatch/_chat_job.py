@@ -13,7 +13,7 @@ from prefect_ollama.tasks.dispatch._answer_stream import AnswerStream, Attempt, 
 from prefect_ollama.tasks.dispatch._job import DECODE_AGAIN, Job, unicode_fault
 from prefect_ollama.tasks.dispatch.chat import ChatAnswer, ChatAnswers, ChatUnfinished
 
-# Tokens of a prompt that cost as much as one of the answer: a prompt is read in parallel, an answer is not.
+# Tokens of a prompt that cost as much as one token of the answer: only the prompt is read in parallel.
 # Ollama's own figures give 5 to 10 on a CPU and 20 to 40 on a GPU.
 PROMPT_TOKENS_A_UNIT: Final = 16.0
 
@@ -124,11 +124,11 @@ class ChatJob(Job[ChatAnswers]):
         self._failures[index] = error
 
     def result(self) -> ChatAnswers:
-        """Return the answers and errors that there are."""
+        """Return the answers and errors so far."""
         return ChatAnswers(tuple(self._answers), dict(self._failures), tuple(self._rejected))
 
     def unfinished(self, why: str, remedy: str) -> ChatUnfinished:
-        """Return an error that carries the answers that there are."""
+        """Return an error that carries the answers so far."""
         return ChatUnfinished(why, left=self.left, answers=self.result(), remedy=remedy)
 
 
@@ -138,13 +138,13 @@ def prompt_units(request: ChatRequest) -> float:
 
 
 def last_words(request: ChatRequest) -> str:
-    """Return the last message of a request, by which an error names it."""
+    """Return the last message of a request, which stands for it in errors."""
     said = request.messages[-1].content if request.messages else ""
     return said.encode("utf-8", "backslashreplace").decode()
 
 
 def _checks(requests: Sequence[ChatRequest]) -> dict[int, Check]:
-    """Return the check of each schema, by its `id`."""
+    """Return a check for each schema, by the `id` of the schema."""
     # Many requests share a schema, and compiling it takes a millisecond.
     schemas: dict[int, Mapping[str, Any] | None] = {id(each.format): each.format for each in requests}
     return {key: check_of(schema) for key, schema in schemas.items()}

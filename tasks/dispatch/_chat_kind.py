@@ -45,7 +45,7 @@ SANITY: Final = ChatRequest((ChatMessage("user", "Answer with one word."),), max
 
 
 class ChatKind(RequestKind):
-    """Chat; each node with the chat model that it has. `send` checks each answer.
+    """Chat requests; each node answers with the chat model that it has. `send` checks each answer.
 
     Args:
         verified: The verified nodes.
@@ -72,7 +72,7 @@ class ChatKind(RequestKind):
         return FIRST_ANSWER_TOKENS / FIRST_TOKENS_A_SECOND if node in self._verified.models else None
 
     def left_out(self, node: str) -> NodeError | None:
-        """Return why a node may not work, where that is known."""
+        """Return why a node may not work, if that is known."""
         return self._verified.left_out.get(node)
 
     async def send(

@@ -125,7 +125,7 @@ class Engine:
     # ---- sending
 
     def _soon(self) -> None:
-        """Pump once, after all events of this turn of the loop."""
+        """Schedule one `_pump`, after all events of this turn of the loop."""
         # Many answers may arrive in one turn. Sending after each would see nodes idle whose answer is still unread.
         if not self._awake:
             self._awake = True
@@ -278,7 +278,7 @@ class Engine:
         node.wasted += len(request.items) - len(new)
         for item in request.items:
             item.held += 1
-        # Its checks are part of what its texts cost.
+        # The cost of its texts includes its checks.
         request.share = busy / max(len(request.items), 1), reply.tokens // max(len(request.items), 1)
         self._found(self._answer_check.arrived(node, request, reply))
         self._give_up_useless()
@@ -412,7 +412,7 @@ class Engine:
             self._timer = self._loop.call_at(max(moment, now + 0.001), self._guard, self._pump)
 
     def _fail_all(self, why: str, remedy: str) -> None:
-        # What is done already stays with each job.
+        # Each job keeps its results so far.
         for job in self._jobs:
             job.fail(why, remedy)
         self._jobs.clear()

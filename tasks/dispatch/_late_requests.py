@@ -10,7 +10,7 @@ from prefect_ollama.tasks.dispatch._queue import Queue
 
 
 class LateRequests:
-    """Takes the items of requests back whose answer is not expected any more, or not in time.
+    """Takes items back from requests whose answer is late or not expected any more.
 
     Args:
         nodes: All nodes.
@@ -27,7 +27,7 @@ class LateRequests:
         """Put the items of late requests at the end of the queue, if another node works.
 
         The late node keeps the request that it has begun, because it may be slow and not dead. It gets no other
-        request until it answers. Its answer counts if no other node was quicker. A node that stays silent has to
+        request until it answers. Its answer counts if no other node was faster. A node that stays silent has to
         answer a probe, which a living node answers after the request.
         """
         for node in self._nodes:

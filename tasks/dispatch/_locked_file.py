@@ -1,4 +1,4 @@
-"""Files in a shared folder with which processes see each other: each is locked as long as its process lives.
+"""Files in a shared folder that show which processes live: each is locked as long as its process lives.
 
 Guarantees: a killed process blocks nobody, because the operating system releases its lock. Other users of the machine
 can neither read the files nor hold their locks.
@@ -16,8 +16,8 @@ from typing import Any
 
 from prefect_ollama.blocks.private_files import open_private, private_folder
 
-# `filelock` opens its file each time that it locks, and makes it if it is gone. For each request that would cost 100
-# times as much (101 µs, not 1), and a check whether another process lives would make a file again that was removed.
+# `filelock` opens its file each time that it locks, and makes it if it is gone. That would cost 100 times as much for
+# each request (101 µs, not 1). A check whether another process lives would also restore a removed file.
 try:
     import fcntl
 except ImportError:
@@ -49,7 +49,7 @@ class LockedFile:
 
     Args:
         folder: The shared folder.
-        suffix: Tells its kind from others in the folder.
+        suffix: Distinguishes its kind from others in the folder.
         content: Its JSON.
 
     Raises:

@@ -28,11 +28,11 @@ OVERDUE_LEAST = 0.5
 SILENT = 4.0
 SILENT_LEAST = 1.5
 
-# Both limits come later by this many times the longest pause that the node has made of late (`RateModel.pause`).
+# Both limits are extended by this many times the longest recent pause of the node (`RateModel.pause`).
 PAUSES = 2.0
 
-# And by this many times the longest gap in which our own event loop did not run: where other programs have the
-# cores, they may have those of a node on this machine too.
+# Both limits are also extended by this many times the longest gap in which our own event loop did not run: programs
+# that take our cores may take those of a node on this machine too.
 LAGS = 4.0
 
 # The first request may take this long before others are asked: its node may have to load the model. Whether the
@@ -127,7 +127,7 @@ class Node:
         return self.breaker.state == "closed"
 
     def overdue_at(self, request: Request) -> float:
-        """Return when a request becomes late; never for one that waits at the node for its turn."""
+        """Return when a request becomes late; a request that waits at the node for its turn never does."""
         begun = request.note.begun
         if begun is None or request.overdue:
             return math.inf
@@ -159,8 +159,8 @@ class Node:
         silence -= self.lag.since(now - silence)
         if silence <= self._limit(longest, now, times, least):
             return False
-        # Other runs may have sent requests since, for which this one waits. That costs a look into the shared folder,
-        # so it is done only when the limit is reached.
+        # Other runs may have sent requests since, for which this one waits. This reads the shared folder, so it is done
+        # only when the limit is reached.
         self.look_around()
         return silence > self._limit(longest, now, times, least)
 
@@ -210,7 +210,7 @@ class Node:
         return slot.taken
 
     def _expected(self, request: Request) -> float:
-        """Return the seconds that a request should take, with those of other runs' requests before it."""
+        """Return the seconds that a request should take, including requests of other runs before it."""
         # Their size is unknown; none is longer than a request of full size.
         own = self.rate_model.expected(request.note.units)
         return own + self.foreign_in_flight * max(own, MAX_REQUEST_S)

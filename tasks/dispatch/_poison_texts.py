@@ -54,14 +54,14 @@ def may_try(item: Item, node: Node, nodes: Sequence[Node], now: float, *, others
 
 
 def is_certain(error: NodeError) -> bool:
-    """Return whether an error is surely the payload's fault, so that its node need not prove itself again."""
+    """Return whether an error is certainly the payload's fault, so that its node needs no new verification."""
     return isinstance(error, AnswerRejected) or _is_final(error)
 
 
 def final_error(
     item: Item, nodes: Sequence[Node], kind: RequestKind, now: float
 ) -> PrefectOllamaError | None:
-    """Why an item has failed for good, or None while it has not."""
+    """Return why an item has failed for good; None if it has not."""
     failures = item.failures.values()
     errors = [failure.error for failure in failures]
     # An answer that does not fit is the model's, and all nodes have the same model. So such failures alone reach the

@@ -1,10 +1,11 @@
 """Questions on this machine that wait for nodes. Bulk work of other processes holds back while they do.
 
-Nodes are FIFO, so a question that is sent at once waits for what a node has in hand. A run that sees the question sends
-the node nothing more, and takes back what waits there for its turn. So the question waits for one request at most.
+Nodes are FIFO, so a question that is sent at once waits for the requests that a node already has. A run that sees the
+question sends the node no further request, and takes back those that wait there. So the question waits for one request
+at most.
 
 Guarantees: a killed process holds nobody back. Without a usable folder, or without file locks, a question is sent
-without a word.
+    without telling other runs.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class ForeignQuestions:
     def hold_back(self, now: float) -> None:
         """Send nothing to nodes that a question waits for, and take back what waits there.
 
-        Questions that never end, or whose process is stopped, leave the node a request at a time for bulk work.
+        If questions never end, or their process is stopped, bulk work gets one request at a time.
         """
         asked = asked_urls(self._limits.folder)
         self._asked_since = {url: self._asked_since.get(url, now) for url in asked}

@@ -40,7 +40,7 @@ class Queue:
         return self._units
 
     def recount(self) -> None:
-        """Sum the work up again: estimates of items have changed."""
+        """Recompute the sum of the work: estimates of items have changed."""
         self._units = sum(item.units for item in self._line)
 
     def put(self, items: Iterable[Item], *, front: bool, alone: bool = False) -> None:
@@ -114,5 +114,5 @@ class Queue:
         item.waiting = False
         self._units -= item.units
         if not self._line:
-            self._units = 0.0  # no drift from adding and taking away floats
+            self._units = 0.0  # avoids drift from adding and subtracting floats
         return item

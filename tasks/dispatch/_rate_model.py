@@ -37,8 +37,8 @@ PAUSE_HALF_LIFE_S = 60.0
 # from canary texts, which are short, and may be far off for long requests.
 GROWTH = 12.0
 
-# A request whose parts show more work than was estimated has this many times that work, by estimate: nothing tells how
-# much of it is left, and "none" would say that it ends now.
+# If the parts of an answer show more work than estimated, the whole is estimated as this many times that work. The rest
+# is not known, and "none" would mean that it ends now.
 LONGER = 1.2
 
 
@@ -124,9 +124,9 @@ class RateModel:
     def dropped(self, now: float, note: Sent) -> None:
         """Learn from a request that ended without an answer.
 
-        The time that it took so far is a lower bound of the time that it would have taken, a censored observation
-        (J. Tobin 1958, doi:10.2307/1907382). It counts where it says more than what is known: if it is longer than
-        expected. Otherwise the next request, sized by the same estimate, would be dropped in the same way.
+        The time that it took so far is a lower bound of the time that it would have taken, a censored observation (J.
+        Tobin 1958, doi:10.2307/1907382). It counts only if it is longer than expected. Otherwise the next request,
+        sized by the same estimate, would be dropped in the same way.
         """
         self._sent.remove(note)
         if note in self._wave:
@@ -155,7 +155,7 @@ class RateModel:
             self._seen_at_once = max(self._seen_at_once, len(self._serving))
             self.slots = min(max(self.slots, self._seen_at_once), self._most)
         if self._guess and note.begun == note.at and now > note.at:
-            # The rate shows long before the first answer ends, and other nodes may wait for what it says.
+            # The rate is known long before the first answer ends, and other nodes may wait for it.
             self._fit = _Fit()
             self._fit.add(units, now - note.at, 1.0)
         if self._wave and len(self._wave) == self._wave_size and all(each.heard for each in self._wave):
@@ -179,7 +179,7 @@ class RateModel:
             self._note_pause(now, note)
         self._largest = max(self._largest, note.units)
         if note.heard and self._wave_size:
-            self._end_wave()  # those not heard by now have waited
+            self._end_wave()  # requests without a part by now have waited
         if note in self._wave and len(self._wave) == self._wave_size:
             self._wave[note] = now - note.at
             self._wave_lag = max(self._wave_lag, lag)
@@ -290,8 +290,8 @@ class RateModel:
         for note in self._sent:
             if note.begun is not None:
                 late = now - note.begun - self.expected(note.units)
-                # A late request is expected to need as much again as it is late, or as it has taken where no answer
-                # has shown the rate: nothing better is known of it.
+                # A late request is expected to need as long again as it is late; without a measured rate, as long again
+                # as it has taken. There is no better estimate.
                 ends[note] = max(-late, now - note.begun if self._guess else late)
         free = [*ends.values(), *[0.0] * (self.slots - len(ends))]
         heapq.heapify(free)
@@ -309,7 +309,7 @@ class RateModel:
         self._fit.add(units, seconds, math.exp(-seconds / self.slots / MEMORY))
 
     def _end_wave(self) -> None:
-        """Measure the slots by what is heard, and not by the times of a wave."""
+        """Measure the slots by the first parts of answers, and not by the times of a wave."""
         self._wave, self._wave_size = {}, 0
 
     def _judge_wave(self) -> None:

@@ -33,7 +33,7 @@ class Reply(Protocol):
 
     @property
     def tokens(self) -> int:
-        """Tokens that the node counted, 0 where it did not say."""
+        """Tokens that the node counted; 0 if it did not report them."""
 
 
 class Carried:

@@ -1,5 +1,7 @@
-"""Reranking as a kind of request: one question with all its passages goes to one node, because scores of unlike nodes
-do not compare. The client checks each answer."""
+"""Reranking as a kind of request: one question with all its passages goes to one node.
+
+Scores of different nodes cannot be compared. The client checks each answer.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ BYTES_A_TOKEN: Final = 4.0
 FIRST_UNITS: Final = 6_000.0
 FIRST_SECONDS: Final = 1.0
 
-# What a node that failed has to score before it gets work again.
+# The passages that a failed node must score before it gets work again.
 PROBE: Final = ("Which town is named?", ("The town of Oban lies on a bay.", "Ropes are made of hemp."))
 
 
@@ -111,7 +113,7 @@ class RerankKind(RequestKind):
         try:
             return Reranked(await client.rerank(request.question, request.passages, timeout=timeout))
         except NodeAnswerError as error:
-            # It says nothing about the next question, so another node is tried, and this one is not probed.
+            # The failure says nothing about the next question, so another node is tried, and this one is not probed.
             raise AnswerRejected(error.cause, node=client.node.name) from None
 
     def results(self, reply: Reranked) -> tuple[list[float]]:

@@ -76,7 +76,7 @@ def to_hedge(nodes: Sequence[Node], now: float) -> tuple[Node, Request] | None:
         if not finish_of:
             continue
         first = min(finish_of, key=lambda node: finish_of[node])
-        # Some milliseconds on top, because a factor alone means nothing for times near 0.
+        # Some milliseconds are added, because a factor alone has no effect on times near 0.
         if due <= HEDGE_GAIN * (finish_of[first] + 0.002) + 0.005:
             continue
         if first.has_free_slot and first.has_room():

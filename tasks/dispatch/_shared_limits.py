@@ -152,7 +152,7 @@ class SharedLimits:
                     self._keep(self._slots() | {key: found})
 
     def ask_only(self, urls: Collection[str]) -> None:
-        """Keep waiting for slots at these nodes only; there is nothing to send to others any more."""
+        """Keep waiting for slots at these nodes only, because there is no work for others."""
         keys = {self._key(url) for url in urls}
         if dropped := [
             usage for key, usage in self._mine.items() if usage.asks is not None and key not in keys
@@ -276,8 +276,8 @@ def _may(
     """Return whether a run may have one more slot at a node.
 
     Args:
-        usage: What it has there.
-        others: What others have there, of the same kind of request.
+        usage: Its usage of the node.
+        others: Requests of other runs there, of the same kind.
         all_others: The same, of any kind.
         slots: Requests of this kind that the node serves at once, None where nobody knows.
         most: Requests of any kind in flight there at most.

@@ -49,7 +49,7 @@ MEAN_UNITS = 5 * ONE_CANARY
 
 @dataclass(eq=False, slots=True)
 class _Page:
-    """What is unconfirmed of one node, and what it has to check.
+    """The unconfirmed answers of one node, and the texts that it has to check for others.
 
     Attributes:
         at: When a check of it was last sent.
@@ -358,6 +358,6 @@ def _wrong_vector(node: Node, what: str) -> NodeAnswerError:
     return NodeAnswerError(
         f"gave {what} another vector than it should have, in the middle of the work.",
         node=node.name,
-        remedy="Look for a proxy that mixes up answers, or for a model that was changed there. What it gave since "
-        "it was last right is embedded elsewhere.",
+        remedy="Look for a proxy that mixes up answers, or for a model that was changed there. Its texts since the "
+        "last passed check are embedded elsewhere.",
     )

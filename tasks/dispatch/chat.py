@@ -1,4 +1,4 @@
-"""Answers to chat requests, and what is heard of them as they come."""
+"""Answers to chat requests, and their events while they are streamed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class ChatAnswer:
 
     Attributes:
         text: What the model said.
-        value: The same as JSON, where the request has a format; else None.
-        thinking: What it thought before, empty where it did not.
+        value: The parsed JSON if the request has a format; otherwise None.
+        thinking: Its thoughts before the answer; empty if there are none.
         node: Name of the node.
         model: Name of the model.
-        seconds: From when the request was sent until the answer was whole.
-        prompt_tokens: Tokens of the messages, 0 where the node did not say.
-        answer_tokens: Tokens that the model made, 0 where the node did not say.
+        seconds: Time from the request to the whole answer.
+        prompt_tokens: Tokens of the messages; 0 if the node did not report them.
+        answer_tokens: Tokens that the model wrote; 0 if the node did not report them.
     """
 
     text: str
@@ -37,7 +37,7 @@ class ChatAnswer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChatAnswers:
-    """What became of a list of chat requests.
+    """The results of a list of chat requests.
 
     Attributes:
         answers: In the order of the requests; None for one without an answer.
@@ -54,7 +54,7 @@ class ChatUnfinished(ClusterError):
     """The nodes could not finish a list of chat requests.
 
     Args:
-        answers: What was done before, to be kept by the caller. Requests with neither answer nor failure are those
+        answers: The results so far, for the caller to keep. Requests with neither answer nor failure are those
             that are left.
 
     Examples:
@@ -85,15 +85,15 @@ class ChatText:
 
 @dataclass(frozen=True, slots=True)
 class ChatRestarted:
-    """The pieces so far count no more: their node failed, and another one answers from the beginning."""
+    """The pieces so far are void: their node failed, and another one answers from the beginning."""
 
 
-# What is heard of an answer; the last event is the answer.
+# The events of an answer; the last one is the answer.
 ChatEvent = ChatText | ChatRestarted | ChatAnswer
 
 
 class Chatting(Protocol):
-    """What chats over nodes: a `ChatDispatcher`, or one with limits."""
+    """Interface of a chat over nodes: a `ChatDispatcher`, or one with limits."""
 
     @property
     def chat(self) -> VerifiedChat:

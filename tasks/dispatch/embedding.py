@@ -1,4 +1,4 @@
-"""Texts that one caller wants vectors of, and what becomes of them."""
+"""The texts of one caller, and their vectors or errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefect_ollama.tasks.dispatch._job import DECODE_AGAIN, Job, unicode_fault
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedded:
-    """What became of a list of texts.
+    """The results of a list of texts.
 
     Attributes:
         vectors: float32 of shape (texts, dimension), in the order of the texts. The rows of failed texts
@@ -22,7 +22,7 @@ class Embedded:
         failures: By place in the list, why a text has no vector. Empty when all went well.
         nodes: Name of the node that embedded each text, empty for one without a vector.
         node_seconds: Seconds of node time that went into the texts' vectors.
-        tokens: Tokens that the nodes counted, 0 where they do not say.
+        tokens: Tokens that the nodes counted; 0 if they do not report them.
     """
 
     vectors: Vectors
@@ -36,7 +36,7 @@ class Unfinished(ClusterError):
     """The nodes could not finish a list of texts.
 
     Args:
-        embedded: What was done before, to be kept by the caller. Texts with neither vector nor failure are
+        embedded: The results so far, for the caller to keep. Texts with neither vector nor failure are
             those that are left.
 
     Examples:
@@ -67,7 +67,7 @@ class EmbeddingJob(Job[Embedded]):
         prefix: Put before each text when it is sent.
         urgent: Whether they go before all others.
         limit: Texts that a request may hold.
-        prepare: Makes what is sent of prefix and text; the same for all jobs of a dispatcher.
+        prepare: Makes the sent text from prefix and text; the same function for all jobs of a dispatcher.
     """
 
     def __init__(
@@ -118,11 +118,11 @@ class EmbeddingJob(Job[Embedded]):
         self._tokens += tokens
 
     def result(self) -> Embedded:
-        """Return the vectors and errors that there are."""
+        """Return the vectors and errors so far."""
         return Embedded(self._vectors, self._failures, tuple(self._nodes), self._seconds, self._tokens)
 
     def unfinished(self, why: str, remedy: str) -> Unfinished:
-        """Return an error that carries the vectors that there are."""
+        """Return an error that carries the vectors so far."""
         return Unfinished(why, left=self.left, embedded=self.result(), remedy=remedy)
 
 

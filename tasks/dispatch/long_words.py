@@ -18,8 +18,8 @@ from typing import Final
 # Bytes of UTF-8 of a word that is sent whole: it takes Ollama 0.24 some 10 ms. No word of a language is as long.
 MAX_WORD_BYTES: Final = 512
 
-# Bytes by which a part may be longer, so that a letter is not divided from its marks. A letter with more marks than
-# that is divided all the same, because a hostile text could have thousands.
+# Bytes by which a part may be longer, so that a letter is not divided from its marks. A letter with more marks is still
+# divided, because a hostile text could have thousands.
 LONGEST_CLUSTER_BYTES: Final = 64
 
 # What `unicode.IsSpace` of Go takes for white space.

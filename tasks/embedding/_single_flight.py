@@ -15,7 +15,7 @@ from prefect_ollama.blocks.cache import VectorSalt
 from prefect_ollama.blocks.errors import TextError
 from prefect_ollama.blocks.nodes import Vectors
 
-# What became of a claimed text; None where its claimant gave up.
+# The outcome of a claimed text; None if its claimant gave up.
 Outcome = Vectors | TextError | None
 
 

@@ -59,7 +59,7 @@ class TextLocks:
             self.release(keys[text] for text in held)
 
     def release(self, keys: Iterable[bytes]) -> None:
-        """Release the locks of texts whose vectors are in the cache, or that failed."""
+        """Release the locks of texts that are done: their vectors are in the cache, or they failed."""
         if self._usable:
             for key in keys:
                 file, offset = self._place(key)

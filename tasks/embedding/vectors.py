@@ -265,5 +265,5 @@ _single_flight = SingleFlight()
 
 @functools.cache
 def _text_locks(cache_folder: str) -> TextLocks:
-    """Return the locks of this process: all its threads share them, as POSIX wants it."""
+    """Return the locks of this process; all its threads share them, because POSIX locks belong to a process."""
     return TextLocks(Path(cache_folder) / "text-locks")

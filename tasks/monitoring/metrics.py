@@ -31,12 +31,12 @@ IN_FLIGHT = Gauge(
 BREAKER = Gauge(
     "prefect_ollama_node_breaker", "1 for the state that the node's breaker is in.", ["node", "state"]
 )
-DOWN = Gauge("prefect_ollama_node_down", "1 where the node counts as down.", ["node"])
+DOWN = Gauge("prefect_ollama_node_down", "1 if the node counts as down.", ["node"])
 # Percentiles and no histogram: workers send percentiles, from which no histogram can be made.
 LATENCY = Gauge(
     "prefect_ollama_node_request_seconds", "Percentiles of the node's last requests.", ["node", "percentile"]
 )
-VECTORS = Counter("prefect_ollama_vectors", "Vectors of chunks, by where they came from.", ["origin"])
+VECTORS = Counter("prefect_ollama_vectors", "Vectors of chunks, by origin.", ["origin"])
 DOCUMENTS = Counter("prefect_ollama_documents", "Documents of runs that ended, by outcome.", ["outcome"])
 PROGRESS = Gauge("prefect_ollama_run_progress_ratio", "Part of its work that a run has done.", ["source"])
 # A summary has count and sum, from which Prometheus makes the mean time of any period.

@@ -26,7 +26,7 @@ from prefect_ollama.tasks.prefect_state import run_logger
 if TYPE_CHECKING:
     from prefect_ollama.tasks.prefect_state import RunLogger
 
-# What sends figures to a gateway, as `prometheus_client` takes it.
+# A function that sends metrics to a gateway, as `prometheus_client` takes it.
 Handler = Callable[[str, str, float | None, list[tuple[str, str]], bytes], Callable[[], None]]
 
 # `9464` or `0.0.0.0:9464` serves on that port, by itself on loopback; `http://host:9091` pushes to a Pushgateway,
@@ -94,7 +94,7 @@ def _pushed(gateway: str, handler: Handler, source: str, logger: RunLogger) -> I
     def push() -> str:
         try:
             push_to_gateway(gateway, JOB, REGISTRY, key, timeout=ANSWER_WITHIN, handler=handler)
-        except Exception as error:  # whatever the way to it makes of it, the run goes on
+        except Exception as error:  # whatever error the network causes, the run goes on
             return hidden(str(error))
         return ""
 

@@ -1,4 +1,4 @@
-"""What the nodes have in memory, asked of them now and then by one process; what a node doesn't say is unknown."""
+"""The models that nodes have in memory. One process asks for them every few seconds; a missing value is unknown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from prefect_ollama.blocks.periodic import PeriodicThread
 # Seconds from one question to the next.
 EVERY = 15.0
 
-# Seconds that a node may take to answer; one that is busy with texts answers at once all the same.
+# Seconds that a node may take to answer; a node that is busy with texts still answers at once.
 STATUS_TIMEOUT_S = 5.0
 
 
@@ -34,7 +34,7 @@ class ModelMemory:
 
     @property
     def nodes(self) -> Mapping[str, NodeStatus]:
-        """What is known, by node."""
+        """The known status, by node."""
         return self._found
 
     def __enter__(self) -> ModelMemory:
@@ -72,7 +72,7 @@ class ModelMemory:
 
     async def _ask(self, node: NodeSpec) -> NodeStatus:
         loaded = None
-        # Whatever a node says to this, it is for its dispatcher to judge.
+        # An error here has no effect: the dispatcher judges the node.
         with suppress(Exception):
             async with (
                 timeout_while_running(STATUS_TIMEOUT_S),

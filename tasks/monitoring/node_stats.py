@@ -71,11 +71,11 @@ class NodeNow:
 
 
 class LiveNodes:
-    """Takes what is posted, from any thread.
+    """Takes messages of statistics, from any thread.
 
     Args:
         names: All nodes, in the order in which to show them.
-        clock: Tells the time in seconds.
+        clock: Returns the time in seconds.
 
     Attributes:
         timeline: What each node did since this was made.
@@ -91,7 +91,7 @@ class LiveNodes:
         self._tallies: dict[str, _Tally] = {name: _Tally(self._start) for name in names}
 
     def take(self, message: Any) -> None:
-        """Take a message of `publishing`; whatever else comes along is not for us."""
+        """Take a message of `publishing`; other messages are ignored."""
         with contextlib.suppress(KeyError, TypeError, AttributeError):
             nodes = {each["name"]: _figures(each) for each in message["nodes"]}
             with self._lock:
@@ -109,7 +109,7 @@ class LiveNodes:
         process = self._processes.setdefault(name, _Process())
         if at < process.at:
             return
-        # Messages come late when a machine is busy; the quickest one tells what its clock is by ours.
+        # Messages come late when a machine is busy; the quickest one shows the offset of its clock.
         process.ahead = min(process.ahead, heard - at)
         now = max(at + process.ahead, self._start + 1e-3)
         since = max(process.at + process.ahead, now - 2 * EVERY)

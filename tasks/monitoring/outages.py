@@ -24,8 +24,8 @@ class Change:
 
     Attributes:
         node: Its name.
-        down: Whether it went.
-        reason: Why, as far as the node said.
+        down: Whether it went down.
+        reason: The reason, if the node gave one.
     """
 
     node: str

@@ -65,7 +65,7 @@ class Progress:
     Args:
         documents: Files in all.
         size: Bytes in all.
-        done: Asked for what is done; called from the thread that looks.
+        done: Returns the completed work; called from the thread that updates the progress.
     """
 
     def __init__(self, documents: int, size: int, done: Callable[[], Completed]) -> None:

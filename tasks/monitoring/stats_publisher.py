@@ -69,11 +69,11 @@ class _Publisher:
             nodes = [asdict(node) for node in self._figures().nodes]
             self._send({"process": process_name(), "at": time.monotonic(), "nodes": nodes})
         except Exception as error:  # monitoring must not stop work
-            logging.getLogger(__name__).debug("Figures could not be posted: %r", error)
+            logging.getLogger(__name__).debug("Statistics could not be sent: %r", error)
 
 
 def process_name() -> str:
-    """Host and process, as figures and results name where they come from."""
+    """Return host and process, the origin of statistics and results."""
     return f"{os.uname().nodename}:{os.getpid()}"
 
 

@@ -18,7 +18,7 @@ class Timeline:
 
     Attributes:
         width: Seconds of a column.
-        end: The latest time that is known of.
+        end: The latest known time.
     """
 
     def __init__(self) -> None:

@@ -66,7 +66,7 @@ def progress_text(run: Snapshot) -> str:
 
 
 def nodes_section(run: Snapshot, memory: Mapping[str, NodeStatus]) -> Section:
-    """Return all that is known of the nodes.
+    """Return all known values of the nodes.
 
     Args:
         memory: What the nodes have in memory, by name.
@@ -92,7 +92,7 @@ def _item(node: NodeNow, run: Snapshot, status: NodeStatus) -> Item:
 
 
 def _first(run: Snapshot, most: int) -> tuple[list[NodeNow], int]:
-    """The nodes to name, those in trouble first, then the fastest; and how many more there are."""
+    """Return the nodes to name, those in trouble first, then the fastest; and the number of the others."""
     nodes = [node for node in run.nodes if node.texts] if run.ended else list(run.nodes)
     nodes.sort(key=lambda node: (state(node, run) not in _TROUBLE, -node.now, -node.texts))
     return nodes[:most], max(len(nodes) - most, 0)
@@ -113,7 +113,7 @@ def _state_first(node: NodeNow, run: Snapshot) -> str:
 
 
 def state(node: NodeNow, run: Snapshot) -> str:
-    """Return how a node is, in a word."""
+    """Return the state of a node, in one word."""
     if node.name in run.down:
         return "down"
     return "rests" if node.state == "fails" else node.state

@@ -1,7 +1,7 @@
 """Reading documents: any file is read within its limits or refused by name and reason, and harms no other.
 
-Needs no Prefect. `DocumentParser` is all that the rest of the project asks of a parser, `Parser` is one that reads in a
-sandbox, and `FORMATS` names what can be read.
+Needs no Prefect. `DocumentParser` is the interface for the rest of the project, `Parser` implements it in a sandbox,
+and `FORMATS` lists the formats.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What parsing gives: the text of a document in reading order, with its structure and where it stands.
+"""The result of parsing: the text of a document in reading order, with its structure and its places on pages.
 
 Pure values. A parser for another format produces these, and everything after it works unchanged.
 """
@@ -38,7 +38,7 @@ class Block(NamedTuple):
             known. Lines are equally far apart.
         header: How many rows of a table are its header, with years, periods and units; 0 where it has none, or goes on
             from the page before.
-        title: What is said of a table in the lines above it, its title and units, which are blocks of their own too.
+        title: Title and units of a table, from the lines above it, which are also blocks of their own.
     """
 
     kind: Literal["paragraph", "heading", "table", "note", "margin", "comment"]
@@ -94,7 +94,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The metadata in a file; empty or None for what it does not have."""
+    """The metadata in a file; empty or None for missing values."""
 
     title: str = ""
     author: str = ""
@@ -138,16 +138,16 @@ class ParsedDocument:
 
 
 class DocumentParser(Protocol):
-    """What the rest of the project asks of a parser, whatever the format. `Parser` is one, in a sandbox."""
+    """The interface of a parser for the rest of the project, for any format. `Parser` implements it in a sandbox."""
 
     @property
     def version(self) -> int:
-        """Version of what reads the files; it stands with each document (`ingest --reread`)."""
+        """Version of the reader; it is stored with each document (`ingest --reread`)."""
         ...
 
     @property
     def unconfined(self) -> tuple[str, ...]:
-        """What of its confinement this system does not offer, each with the reason; known once a file was read."""
+        """The parts of the confinement that this system lacks, each with the reason; known after the first file."""
         ...
 
     def parse(
@@ -166,5 +166,5 @@ class DocumentParser(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back whatever the parser holds; it may be used again afterwards."""
+        """Release all resources; the parser may be used again afterwards."""
         ...

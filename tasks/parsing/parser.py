@@ -235,7 +235,7 @@ class Parser:
 
 @contextmanager
 def _opened(path: Path, descriptor: int | None) -> Iterator[int]:
-    """Open a file, or take one that is open; what stops the work on it becomes its error."""
+    """Open a file, or take one that is open; what stops the work becomes the error of this file."""
     opened = None
     try:
         if descriptor is None:

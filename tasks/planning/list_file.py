@@ -18,7 +18,7 @@ from typing import Final
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.private_files import open_private, private_folder
 
-# What a source begins with that is such a file.
+# Prefix of a source that names such a file.
 MARK: Final = "@"
 
 # Age at which the lists of killed runs are deleted. A run that lasts longer has read its list at its beginning.

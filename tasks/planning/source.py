@@ -24,7 +24,7 @@ from prefect_ollama.tasks.parsing import FORMATS, REMEDIES
 from prefect_ollama.tasks.planning.opening import opened_beneath
 from prefect_ollama.tasks.planning.path_names import LISTED, document_id, readable, source_name
 
-# What the names of documents end in. The content decides later whether a file is what its name says.
+# Suffixes of the names of documents. The content decides later whether a file is what its name says.
 SUFFIXES: Final = tuple(sorted({suffix for each in FORMATS for suffix in each.suffixes}))
 
 
@@ -49,7 +49,7 @@ class SourceFile:
     inside: str = ""
 
     def opened(self) -> AbstractContextManager[int]:
-        """Open it once, as `opened_beneath` does; give its descriptor."""
+        """Open it once, as `opened_beneath` does, and yield its descriptor."""
         location = Path(self.location)
         return opened_beneath(self.root or location.parent, self.inside or location.name)
 
@@ -60,7 +60,7 @@ class Source:
 
     Attributes:
         name: The folder's absolute path, or `LISTED`. Documents of one name belong together.
-        whole: Whether all of the folder was looked at, so that what is not among the files has vanished.
+        whole: Whether the whole folder was read, so that documents without a file here have vanished.
         files: The files, by path.
         refused: Entries that can't be documents, as manifest rows with kind, reason and remedy.
     """

@@ -53,7 +53,7 @@ UNTOLD: Final = "The flow went on after it; Prefect's server was not told in tim
 
 # States of a run that has not ended.
 _GOING: Final = [kind for kind in StateType if kind not in TERMINAL_STATES]
-# States in which a process should be there. Scheduled and paused runs have none, and are left alone.
+# States in which a run has a process. Scheduled and paused runs have none, and are left alone.
 _LIVE: Final = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 

@@ -43,7 +43,7 @@ def run_logger() -> RunLogger:
 
 def download_log() -> Callable[[str, str, int, int], None]:
     """Return a function that logs how far a node is with a model: its name, the step, bytes done and in all (or 0)."""
-    # Taken here, because the function may be called in another thread, where Prefect knows of no run.
+    # Taken here, because the function may be called in another thread, where Prefect finds no run.
     logger = run_logger()
 
     def log(node: str, what: str, done: int, total: int) -> None:

@@ -8,7 +8,7 @@ from prefect_ollama.tasks.prefect_state.logging import run_logger
 
 
 def keep_home_private() -> None:
-    """Take all rights on Prefect's home from others; where that fails, the run's log says what is at risk."""
+    """Remove all rights of others on Prefect's home; if that fails, the run's log names the risk."""
     try:
         closed = close_home()
     except (FolderNotPrivate, OSError) as error:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-# Time for what the server still writes down when its owner is gone.
+# Seconds for the server to finish its writes after its owner is gone.
 GRACE_S = 5.0
 
 
@@ -36,7 +36,7 @@ def main(listener: int) -> None:
     server.run(sockets=[socket.socket(fileno=listener)])
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os._exit(0 if server.started else 3)  # with no wait for the threads above, nor for what libraries hold
+    os._exit(0 if server.started else 3)  # without waiting for the threads above or for libraries
 
 
 def _end_with_stdin() -> None:

@@ -1,4 +1,4 @@
-"""Which Dask workers a task belongs on: those that parse, or those that embed."""
+"""The Dask workers that run a task: those that parse, or those that embed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROLE_MARK: Final = "__prefect_ollama_role__"
 def runs_on(role: Role) -> Callable[[F], F]:
     """Mark a function as work for `"parse"` or `"embed"` workers; put it under `@task`.
 
-    The mark sits on the function, so that it survives `task.with_options(…)`. It is no tag, because for each
+    The mark is on the function, so that it survives `task.with_options(…)`. It is no tag, because for each
     tag of each task run Prefect asks its server for a concurrency slot.
 
     Raises:

@@ -21,7 +21,7 @@ def steps(most: float, *, about: int = 5, time: bool = False) -> list[float]:
         step: float = next((each for each in _CLOCK if each >= rough), 86400 * math.ceil(rough / 86400))
     else:
         power = 10.0 ** math.floor(math.log10(rough))
-        # A thousandth less: a step that fits exactly must not be passed over because of rounding.
+        # A thousandth less, so that rounding does not exclude a step that fits exactly.
         step = next(each * power for each in (1.0, 2.0, 5.0, 10.0) if each * power >= rough * 0.999)
     return [step * number for number in range(int(most / step + 1e-9) + 1)]
 

@@ -114,6 +114,6 @@ def _measured(row: NodeTuning) -> Iterator[str]:
     yield from ("", f"### {escape_markdown(row.name)}", "")
     yield f"![rate over requests in flight]({draw_curve(row.name, tuning).uri()})"
     yield from ("", "| in flight | texts in each | texts/s | p95 s |", "|---|---|---|---|")
-    # All of them, and not only the best: who has other limits of time can choose another one.
+    # All of them, not only the best, because a user with another time limit may choose another one.
     for point in tuning.points:
         yield f"| {point.in_flight} | {point.texts} | {point.texts_per_second:.1f} | {point.p95:.2f} |"

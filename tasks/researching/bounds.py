@@ -148,6 +148,6 @@ class Budget:
             return self._reached("seconds")
 
     def _reached(self, bound: Bound) -> BoundReached:
-        # The first one is the cause; the steps after it fail for what it took.
+        # The first one is the cause; the steps after it fail because of it.
         self._ended_by = self._ended_by or bound
         return BoundReached(bound)

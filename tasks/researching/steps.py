@@ -1,4 +1,4 @@
-"""The steps of a report, as functions: what each needs, what it gives, and what it cost."""
+"""The steps of a report as functions, each with its input, its result and its cost."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Done(Generic[T]):
     """The result of a step.
 
     Attributes:
-        value: What it gave; None where a limit did not allow it.
+        value: The result; None if a limit did not allow the step.
         cost: What it cost.
         bound: The limit, where one did not allow it.
         whole: Whether every request of it was answered. A result that is not whole is not kept for later runs.

@@ -1,4 +1,4 @@
-"""Questions to a table, with no run around them. Needs no Prefect."""
+"""Questions to a table, outside of runs. Needs no Prefect."""
 
 from typing import TYPE_CHECKING
 

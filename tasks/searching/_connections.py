@@ -1,4 +1,4 @@
-"""What a corpus has open: its table, and the nodes that embed, answer and rerank."""
+"""The connections of a corpus: its table, and the nodes that embed, answer and rerank."""
 
 from __future__ import annotations
 

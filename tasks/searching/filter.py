@@ -21,7 +21,7 @@ from prefect_ollama.tasks.planning import documents_named, source_name
 # Names that an error suggests; more are hard to read.
 SUGGESTED: Final = 3
 
-# Names among which the nearest are looked for: `difflib` takes some 10 µs for each.
+# Maximum number of names in the search for the nearest ones: `difflib` takes some 10 µs for each.
 COMPARED: Final = 20_000
 
 # All errors of a filter come before the search.
@@ -30,14 +30,14 @@ STATE: Final = "Nothing was searched."
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which passages a search may find. What is None or empty lets all through; the rest must hold together.
+    """Which passages a search may find. A field that is None or empty sets no condition; all others must hold.
 
     Attributes:
         source: Documents of this source, as reports name it.
         documents: Documents of any of these names: a path (absolute, or within its source), a file's name, a folder,
             or a glob pattern.
-        since: Documents of this day or later. The day of a document is that of its last change, or of its making, as
-            its metadata says, or that of its file.
+        since: Documents of this day or later. The day of a document is that of its last change or its creation by its
+            metadata, else that of its file.
         until: Documents of this day or earlier.
         pages: First and last page, counted from 1; a passage has to stand on one of them at least.
         title: Documents whose title holds this, in any case and spelling.
@@ -136,7 +136,7 @@ class Filter:
 
 
 def day_of(document: Document) -> date:
-    """Return the day of a document: of its last change or its making by its metadata, else of its file (in UTC)."""
+    """Return the day of a document: of its last change or its creation by its metadata, else of its file (in UTC)."""
     known = document.modified or document.created
     return known.date() if known else datetime.fromtimestamp(document.mtime_ns / 1e9, UTC).date()
 

@@ -38,7 +38,7 @@ answers a part of it, 0 if it has nothing to do with it."""
 
 @contextmanager
 def judging(cluster: ClusterSpec, model: str, embed: Dispatcher | None) -> Iterator[Score]:
-    """Yield what scores passages: all passages of a question at once, over all nodes that have the model.
+    """Yield a function that scores all passages of a question at once, over all nodes that have the model.
 
     Args:
         cluster: The nodes.

@@ -111,7 +111,7 @@ def refuse_other_vectors(table: Store, nodes: Dispatcher) -> None:
 
 
 def question_note(question: str, nodes: VerifiedCluster) -> str:
-    """Return what to know of the nodes' vectors for the scripts of a question; empty where there is nothing."""
+    """Return a note about the nodes' vectors for the scripts of a question; empty if they agree."""
     other = {
         name: value for each in nodes.verifications.values() for name, value in each.other_scripts.items()
     }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
     from prefect_ollama.tasks.dispatch import Dispatcher
 
-# Passages that are scored, or as many as are asked for. Each costs the endpoint one pass of its model.
+# Number of passages that are scored, unless more are requested. Each costs the endpoint one pass of its model.
 RERANKED: Final = 30
 
 # Seconds for the scores of a question: a person waits for them, and the order of the search is no bad answer.
@@ -51,7 +51,7 @@ class Reranker:
         return not self.nodes
 
     def candidates(self, limit: int) -> int:
-        """Return how many passages to search for where so many are asked for."""
+        """Return the number of passages to search for a number of requested ones."""
         return max(limit, RERANKED)
 
     @contextmanager
@@ -83,8 +83,8 @@ class Reranker:
     ) -> tuple[list[Hit], str]:
         """Return the best passages, and a note where there were no usable scores: empty where there were.
 
-        What is scored is what was embedded, with its context. `Hit.score` becomes the new score. Passages without a
-        score come last, in the order of the search.
+        The embedded text of each passage is scored, with its context. `Hit.score` becomes the new score. Passages
+        without a score come last, in the order of the search.
 
         Args:
             hits: Passages in the order of the search, which stays where the reranker fails.

@@ -34,7 +34,7 @@ SMALL_GAIN = 1.1
 # Settings in a row without a gain, after which larger ones are not tried.
 IDLE = 2
 
-# How often a setting is measured at most.
+# Maximum number of measurements of a setting.
 ENOUGH = 3
 
 # Measurements for which the time should suffice; each gets this part of it.

@@ -15,7 +15,7 @@ from typing import Final
 from prefect_ollama.tasks.parsing.pdf._glyphs import edges
 from prefect_ollama.tasks.parsing.pdf._table_columns import Word
 
-# Letters before the sign tell dollars apart: US$, C$, HK$.
+# Letters before the sign distinguish dollars: US$, C$, HK$.
 _CURRENCY: Final = r"(?:[A-Z]{1,3})?[$€£¥₹₩₽₺₪฿]"
 _SIGN: Final = re.compile("[$€£¥₹₩₽₺₪฿()%]")
 # A bracket before a number stands for a minus sign.
@@ -57,7 +57,7 @@ def is_year(text: str) -> bool:
 
 
 def with_signs(row: Sequence[Word]) -> list[Word]:
-    """Give the signs of a row to the numbers that they belong to."""
+    """Join the signs of a row with their numbers."""
     # Most rows have none of these characters, so the words are not looked at one by one.
     if not _SIGN.search(" ".join([word.text for word in row])) or not any(
         "$" in word.text or _CLOSING.match(word.text) or _OPENING.match(word.text) for word in row

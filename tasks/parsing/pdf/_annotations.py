@@ -1,6 +1,6 @@
-"""What a file holds beside the drawing of its pages: comments, values of fields, attached files, hidden layers.
+"""The content of a file outside the drawing of its pages: comments, values of fields, attached files, hidden layers.
 
-Comments are read. What cannot be read as text of a page is named, so that nothing is passed over silently.
+Comments are read. Content that cannot be read as text of a page is named, so that nothing is left out silently.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MARKUP: Final = re.compile(r"<[^<>]*>")
 
 
 class Annotations(NamedTuple):
-    """What stands on a page beside its drawing.
+    """The annotations of a page.
 
     Attributes:
         comments: Comments, and values of fields that the page does not show.
@@ -92,7 +92,7 @@ def read_annotations(page: Any, text: bytes) -> Annotations:
 def beside_pages(document: Any) -> dict[str, Any]:
     """Return what a file holds that is on none of its pages: names of attached files, hidden layers, kinds of form."""
     about: dict[str, Any] = {"files": [], "layers": [], "portfolio": False, "xfa": False, "dynamic": False}
-    # What is broken here is no reason to leave the pages unread.
+    # A broken entry here must not keep the pages from being read.
     with contextlib.suppress(Exception):
         this = mupdf.ll_pdf_document_from_fz_document(raw(document))
         root = mupdf.ll_pdf_dict_gets(mupdf.ll_pdf_trailer(this), "Root")
@@ -166,7 +166,7 @@ def _name_of(specification: Any) -> str:
 
 
 def _line(name: str) -> str:
-    """A name in one line of bounded length, without what shows nothing."""
+    """Return a name in one line of bounded length, without invisible characters."""
     name = " ".join(visible(name).split())
     return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 

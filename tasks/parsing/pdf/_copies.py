@@ -241,7 +241,7 @@ def _stripped(kept: list[Glyph]) -> list[Glyph]:
 
 
 def _line_of(line: Line, kept: list[Glyph]) -> tuple[Line, str]:
-    """What a line is without its copies."""
+    """Return a line without its copies."""
     text = kept[0].text
     for before, glyph in pairwise(kept):
         # Where letters were drawn between, MuPDF saw no gap.

@@ -179,7 +179,7 @@ def _by_type(candidates: list[_Candidate]) -> None:
     sizes = sorted({candidate.rank[0] for candidate in candidates}, reverse=True)
     steps: dict[int, int] = {}
     for i, size in enumerate(sizes):
-        # Sizes that differ by a hair are one step.
+        # Sizes that hardly differ count as one.
         steps[size] = steps[sizes[i - 1]] if i and size > 0.94 * sizes[i - 1] else len(set(steps.values()))
     for candidate in candidates:
         candidate.rank = (steps[candidate.rank[0]], candidate.rank[1])
@@ -207,7 +207,7 @@ def _by_outline(pages: list[RawPage], outline: list[tuple[int, str, int]]) -> di
             for piece in page.pieces
             if len(piece.text) <= longest
             and piece.lines <= 4
-            and not lasts.isdisjoint(piece.text[-4:].casefold())  # Spares most of them the rest.
+            and not lasts.isdisjoint(piece.text[-4:].casefold())  # the cheapest test first
             and not LEADERS.search(piece.text)
         ]
         for wanted_key, level in entries:

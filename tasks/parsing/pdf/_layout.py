@@ -1,4 +1,4 @@
-"""What a page is made of before its structure is known: pieces, rows of cells, tables."""
+"""The parts of a page before its structure is known: pieces, rows of cells, tables."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Row(NamedTuple):
 
 
 class Comment(NamedTuple):
-    """What a reader has put on a page, or the value of a field, with its label.
+    """A comment that a reader has put on a page, or the value of a field, with its label.
 
     Attributes:
         x0, y0, x1, y1: Left, top, right and bottom edge, in points.
@@ -124,7 +124,7 @@ class RawPage:
         vertical: Whether lines run from top to bottom.
         ocr: Whether it was read from a picture.
         seconds: Time that OCR took for it.
-        plain: What `text_cleanup.is_plain` says of its text.
+        plain: The result of `text_cleanup.is_plain` for its text.
         comments: What readers have put on it, and values of fields that it does not show.
         files: Names of files that are attached to it.
         hidden: How many comments are hidden from every reader, and were not read.
@@ -166,7 +166,7 @@ def around(pieces: Iterable[Piece]) -> tuple[int, int, int, int]:
 
 
 def table_piece(table: Table) -> Piece:
-    """The piece that stands for a table."""
+    """Return the piece that stands for a table."""
     return Piece(
         table.x0, table.y0, table.x1, table.y1, table.size, False, "", max(2, len(table.rows)), None, table
     )

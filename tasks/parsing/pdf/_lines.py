@@ -15,7 +15,7 @@ from prefect_ollama.tasks.parsing.pdf._stext import LEVEL, Line, TextBlock
 _SMALL: Final = 0.55
 # Hebrew, Arabic and related scripts. Their lines begin at the right edge.
 RIGHT_TO_LEFT: Final = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
-# What a cell may not be made of alone: frames are drawn with letters that show as these.
+# Characters that cannot be a cell alone: frames are drawn with letters that show as these.
 _NOTHING: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ufffd]*")
 
 # So many lines of two cells with so many characters on average are no table.
@@ -27,7 +27,7 @@ LineCell = tuple[float, float, str]
 
 
 class Lines:
-    """The lines of a block, a list for each property: they are looked at much more often than they are changed."""
+    """The lines of a block, a list for each property: they are read much more often than they are changed."""
 
     __slots__ = ("bold", "cells", "size", "text", "x0", "x1", "y0", "y1")
     # Tuples as long as nothing is changed.
@@ -49,7 +49,7 @@ class Lines:
             self._join_rows(baselines)
 
     def _even_out(self, heights: list[float]) -> None:
-        """Say that a line which begins with a small raised sign is as large as the line after it, or so."""
+        """Give a line that begins with a small raised sign about the size of the line after it."""
         sizes = list(self.size)
         for i, (size, height) in enumerate(zip(sizes, heights, strict=True)):
             if size < _SMALL * height:

@@ -40,7 +40,7 @@ class MarginLine:
         rule: "header" or "footer".
         page: Its page.
         piece: Its piece.
-        text: What it says, white space made even.
+        text: Its text, with single spaces.
         number: The page number that it may hold.
     """
 

@@ -1,4 +1,4 @@
-"""What of a file is not read because it is not on its pages: attached files, hidden layers, forms of another kind."""
+"""The parts of a file that are not read because they are not on its pages: attached files, hidden layers, forms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def not_on_pages(about: dict[str, Any], pages: Sequence[RawPage]) -> Iterator[Pr
     """Say what was not read.
 
     Args:
-        about: What `annotations.beside_pages` gave.
+        about: The result of `annotations.beside_pages`.
         pages: The pages that were read.
     """
     files = list(dict.fromkeys([*about.get("files", ()), *(name for page in pages for name in page.files)]))

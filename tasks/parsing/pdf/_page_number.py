@@ -41,11 +41,11 @@ _ROMAN: Final = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
 
 
 class PageNumber(NamedTuple):
-    """What may be a page number.
+    """A number that may be a page number.
 
     Attributes:
         value: The number.
-        rest: What else the line says.
+        rest: The rest of the line.
         labelled: Whether the word "page" stands before it.
         of: Number of pages that the line names after it, 0 for none.
     """
@@ -59,7 +59,7 @@ class PageNumber(NamedTuple):
 def page_number(text: str, rows: list[list[Cell]] | None = None) -> PageNumber | None:
     """Return the page number that a line may hold, None where it holds none.
 
-    "Lot 101" holds none: nothing but the words parts such a number from one that tells what a page is about.
+    "Lot 101" holds none: only words separate such a number from one that tells what a page is about.
 
     Args:
         text: The line, white space made even.

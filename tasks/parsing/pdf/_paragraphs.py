@@ -1,7 +1,7 @@
 """From the blocks of one page to pieces: lines of one type that make one paragraph.
 
 This runs over every line of every page, so blocks that are plain prose are recognised by a few C-speed calls,
-and looked at line by line only where they show a sign of more: indents, bullets, another type, cells side by side.
+and read line by line only if they show signs of structure: indents, bullets, another type, cells side by side.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def read_page(
         number: Counted from 0.
         width, height: In points.
         blocks: In the order of the file.
-        known: What `lines_of` gave for blocks that may be among these.
+        known: The result of `lines_of` for blocks that may be among these.
         ocr: Whether they were read from a picture.
     """
     page = RawPage(number, width, height, ocr=ocr)
@@ -53,7 +53,7 @@ def read_page(
 
 
 def of_one_size(blocks: list[TextBlock]) -> list[TextBlock]:
-    """Take all type that is not much larger or smaller for one size: OCR measures every line by itself."""
+    """Give lines of nearly one size the same size, because OCR measures every line by itself."""
     sizes = sorted(line[5] for block in blocks for line in block.lines)
     if not sizes:
         return blocks

@@ -1,4 +1,4 @@
-"""A page as a picture, with rectangles marked on it. In the child, where what a file holds does no harm."""
+"""A page as a picture, with rectangles marked on it. This runs in the child, where a hostile file does no harm."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Where the words of a quote stand on a page: letter by letter, so that neither line ends nor hyphens matter.
 
-In the child, as all that reads a file.
+This runs in the child, like all code that reads a file.
 """
 
 from __future__ import annotations

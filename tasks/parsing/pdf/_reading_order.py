@@ -104,7 +104,7 @@ def _in_order(pieces: list[Piece]) -> bool:
 
 
 def _below_all(before: Piece, piece: Piece) -> bool:
-    """Whether going up is right: from a foot across all columns to the head of a page, say."""
+    """Whether going up is right, for example from a foot across all columns to the head of a page."""
     return before.lines <= 2 and before.size < piece.size
 
 

@@ -1,8 +1,8 @@
 """Running heads and feet, and page numbers: lines that repeat and have no content of their page.
 
-A line is left out only if its text is known from another place: page numbers from the number of the page, titles
-from the heading that they repeat, and any other line from its first occurrence, which stays. What tells one page
-from another, such as the number of an invoice, stays on every page.
+A line is left out only if its text is known from another place: page numbers from the number of the page, titles from
+the heading that they repeat, and any other line from its first occurrence, which stays. Text that distinguishes pages,
+such as the number of an invoice, stays on every page.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SHORT_FILE: Final = 5
 
 @dataclass(slots=True)
 class _Group:
-    """Lines that say the same at one height."""
+    """Lines with the same text at one height."""
 
     lines: list[MarginLine]
     pages: set[int]
@@ -106,7 +106,7 @@ def drop_running_heads(
 
 
 def _large(pages: list[RawPage], body_size: int) -> dict[str, int]:
-    """The words that stand in large type, each with the first page where they do."""
+    """Return the words in large type, each with its first page."""
     found: dict[str, int] = {}
     for page in pages:
         for piece in page.pieces:

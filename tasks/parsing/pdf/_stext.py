@@ -1,12 +1,12 @@
-"""The lines of MuPDF's structured text, read from where they lie in its memory.
+"""The lines of MuPDF's structured text, read directly from its memory.
 
-MuPDF's own ways out take long beside the reading of the page: its JSON, printed and decoded, a third of that time
-again, a walk with the objects of its Python binding twice as much. So blocks, lines and the first character of each
-line are unpacked from the structures of `mupdf/fitz/structured-text.h`, about a microsecond a line.
+MuPDF's own interfaces are slow beside the reading of the page: its JSON, printed and decoded, takes a third of that
+time again, and a walk with the objects of its Python binding twice as much. So blocks, lines and the first character of
+each line are unpacked from the structures of `mupdf/fitz/structured-text.h`, about a microsecond a line.
 
-None is read so before some were compared with what the binding says of them, pointers included. Where they differ,
-as in a MuPDF that lays its structures out otherwise, pages are read from the JSON. Should it go wrong all the same,
-it ends the child, which is made to be ended.
+Before the first use some of them are compared with the values of the binding, pointers included. Where they differ, as
+in a MuPDF that lays its structures out otherwise, pages are read from the JSON. If this still fails, it ends only the
+child process, which is then replaced.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class StructuredText:
         self._as_expected: bool | None = None
 
     def read(self, page: Any, text: str) -> list[TextBlock] | None:
-        """Give the blocks of text of a page; None where its memory, or its text, is not as expected.
+        """Return the blocks of text of a page; None if its memory, or its text, is not as expected.
 
         Args:
             page: A `fz_stext_page`.
@@ -131,7 +131,7 @@ def block_of(lines: list[Line], texts: list[str]) -> TextBlock:
 
 
 def _as_expected(mupdf: Any, page: Any) -> bool | None:
-    """Whether memory holds what the binding says; None where a page has too little to tell."""
+    """Return whether the memory agrees with the binding; None if a page has too little content."""
     linked: set[str] = set()
     for block in _chain(page.first_block):
         if _BLOCK.unpack_from(MEMORY, int(block.this))[:5] != (block.type, *_box(block.bbox)):

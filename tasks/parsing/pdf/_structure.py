@@ -165,7 +165,7 @@ def _table_block(table: Table, text_cleanup: TextCleanup, above: list[Block]) ->
 
 
 def _join(blocks_of: list[list[Block]], dropped: Counter[str]) -> None:
-    """Mark what goes on after a column or a page, and give words divided there back to where they begin."""
+    """Mark blocks that continue after a column or a page, and join words that are divided there."""
     before: tuple[list[Block], int] | None = None
     for blocks in blocks_of:
         for i, block in enumerate(blocks):

@@ -60,7 +60,7 @@ def columns_of(rows: list[list[Word]]) -> Columns:
 
 
 def _covered(cells: list[Word], tolerated: int) -> Columns:
-    """Where more cells than so many stand one below the other, as left and right edges."""
+    """Return the strips in which more cells than so many stand one below the other, as left and right edges."""
     if not cells:
         return []
     edges = sorted([(cell.x0, 1) for cell in cells] + [(cell.x1, -1) for cell in cells])
@@ -81,7 +81,7 @@ def _covered(cells: list[Word], tolerated: int) -> Columns:
 
 
 def placed(rows: list[list[Word]], columns: Columns) -> list[list[Word]]:
-    """Say of each cell in which column it stands; one that reaches over several is divided at a space between."""
+    """Set the column of each cell; a cell over several columns is divided at a space between them."""
     for row in rows:
         for i in reversed(range(len(row))):
             word = row[i]
@@ -97,7 +97,7 @@ def placed(rows: list[list[Word]], columns: Columns) -> list[list[Word]]:
 
 
 def columns_under(cell: Word, columns: Columns) -> list[int]:
-    """Columns that a cell reaches over, else the one that is nearest to it."""
+    """Return the columns that a cell reaches over, or the nearest one."""
     slack = 0.2 * cell.size
     # By far the most stand within one.
     left, right = cell.x0 + slack, cell.x1 - slack

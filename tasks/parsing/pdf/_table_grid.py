@@ -176,7 +176,7 @@ def _table(
     grid = [*header_above(rows, above, [columns[i] for i in kept]), *grid]
     grid = _without_halves(grid)
     cells = [cell for row in grid for lines in row for cell in lines]
-    # Where a column stands its numbers say, because what is above them may reach over others.
+    # The numbers show where a column stands, because cells above them may reach over others.
     stacked = [[cell for row in grid for cell in row[i]] for i in range(len(grid[0]))]
     edges = [[cell for cell in column if is_amount(cell.text)] or column for column in stacked]
     table = Table(
@@ -209,7 +209,7 @@ def _is_bold(row: list[list[Word]]) -> bool:
 
 
 def _borders(rows: list[list[Word]]) -> list[bool]:
-    """Say of every line but the first whether a row of the table begins with it."""
+    """Return for each line except the first whether it begins a row of the table."""
     found = _by_spacing(rows)
     amounts: set[int] = set()
     for i, row in enumerate(rows):

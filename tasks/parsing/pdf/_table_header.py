@@ -120,7 +120,7 @@ def _names_group(row: list[Word], columns: Columns) -> bool:
 
 
 def _placed(row: list[Word], columns: Columns) -> list[Word]:
-    """Say of each cell over which column it begins, years that are one line for MuPDF apart."""
+    """Return for each cell the column above which it begins; divide years that are one line for MuPDF."""
     found: list[Word] = []
     for cell in row:
         words = cell.text.split()

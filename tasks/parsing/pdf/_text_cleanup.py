@@ -41,7 +41,7 @@ _UNKNOWN: Final = re.compile(
 _WIDE: Final = r"\u2e80-\u312f\u3190-\u9fff\uf900-\ufaff\uff00-\uffef\u0e00-\u0eff"
 # A line break between two such characters is removed; elsewhere it becomes a space.
 _WIDE_BREAK: Final = re.compile(f"(?<=[{_WIDE}])\\s*\n\\s*(?=[{_WIDE}])")
-# What no plain prose of Western scripts holds; curly quotes, dashes and accented letters are plain.
+# Characters that plain prose of Western scripts does not have; curly quotes, dashes and accented letters are plain.
 _SPECIAL: Final = re.compile(
     f"[{re.escape(''.join(map(chr, _TABLE)))}{INVISIBLE}{_WIDE}\u0300-\u036f\u0590-\u1cff\ue000-\uf8ff\ufffd"
     "\U000f0000-\U0010ffff]"

@@ -1,4 +1,4 @@
-"""Where words end among letters that are set apart, or that these are single letters."""
+"""Find the ends of words among letters that are set apart, or that these are single letters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Letter(NamedTuple):
 def word_ends(
     letters: Sequence[Letter], gaps: list[float], around: list[float], grid: bool
 ) -> set[int] | None:
-    """After which of the letters a word ends; None where they stand by themselves.
+    """Return after which letters a word ends; None if they are single letters.
 
     Args:
         letters: Letters apart from each other.

@@ -1,4 +1,4 @@
-"""What has been read of one file, entry by entry of its journal, and the document that it makes in the end.
+"""Collect the journal entries of one file, and make its document from them.
 
 The same entries make the same document, whether they come from the reading itself or, after the process that read
 was stopped, from its journal.
@@ -44,7 +44,7 @@ class Reading:
 
     @property
     def first_failure(self) -> str:
-        """Why the first page that failed did so; empty where none did."""
+        """The reason of the first page that failed; empty if none did."""
         return next(
             (p.reason for page, p in sorted(self._problems.items(), key=_by_page) if page), ""
         ).rstrip(".")
@@ -84,7 +84,7 @@ class Reading:
                 self._not_read(number, content["kind"], content["message"], content.get("remedy", _OCR))
 
     def stopped(self, kind: str, reason: str, remedy: str) -> None:
-        """Give up what had not been read, or not been looked at again, when the child was stopped."""
+        """Give up the pages that were not read, or not read again, when the child was stopped."""
         if not self.seen:
             for number in range(self.count):
                 if number not in self.pages and number + 1 not in self._problems:
@@ -95,7 +95,7 @@ class Reading:
                 reason = "OCR of a page before it ended the parser"
 
     def make(self, *, running_heads: bool = False) -> ParsedDocument:
-        """Make the document of what has arrived. Without a title of its own, it has the first heading of page 1.
+        """Make the document from the entries so far. Without a title of its own, it has the first heading of page 1.
 
         Args:
             running_heads: Whether running heads, feet and page numbers stay.
@@ -147,7 +147,7 @@ def _by_page(item: tuple[int | None, Problem]) -> int:
 
 
 def from_journal(kind: bytes, content: Any) -> Any:
-    """Make again the content of an entry of what the journal holds of it."""
+    """Return the content of an entry from its form in the journal."""
     if kind not in (journal.PAGE, journal.OCR):
         return content
     comments = [Comment(*each) for each in content["comments"]]

@@ -1,4 +1,4 @@
-"""PDF, as the rest of the project knows it. Imports nothing that reads a file: that is done in the child alone."""
+"""The format PDF, for the rest of the project. This imports no code that reads a file: only the child does."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class PdfFormat(DocumentFormat):
         )
 
     def environment(self) -> Mapping[str, str]:
-        """Return what Tesseract goes by: one thread, because every core has a parser of its own, and its data."""
+        """Return Tesseract's variables: one thread, because every core has a parser of its own, and its data."""
         found = {_TESSERACT_DATA: os.environ[_TESSERACT_DATA]} if _TESSERACT_DATA in os.environ else {}
         return {"OMP_THREAD_LIMIT": "1", **found}
 

@@ -1,4 +1,4 @@
-"""MuPDF as the child uses it: a file opened in safety, its outline, what its exceptions mean.
+"""Use MuPDF in the child: open a file safely, read its outline, explain its exceptions.
 
 Importing this module imports PyMuPDF, so only the child does.
 """
@@ -45,7 +45,7 @@ def silence() -> None:
 
 
 def kind_of(error: BaseException) -> str:
-    """Say what an exception of MuPDF means."""
+    """Return what an exception of MuPDF means."""
     if isinstance(error, Refused):
         return error.kind
     text = str(error).lower()
@@ -55,7 +55,7 @@ def kind_of(error: BaseException) -> str:
 
 
 def short(error: BaseException) -> str:
-    """Give the message of an exception in one line of bounded length."""
+    """Return the message of an exception in one line of bounded length."""
     message = str(error).partition("Traceback")[0]
     return " ".join(message.split())[:200] or type(error).__name__
 
@@ -152,13 +152,13 @@ def _authenticate(document: Any, passwords: list[str]) -> None:
 
 
 def raw(document: Any) -> Any:
-    """Give MuPDF's own document of a PyMuPDF one; valid as long as that is open."""
+    """Return MuPDF's own document of a PyMuPDF one; it is valid as long as that is open."""
     this = document.this
     return (this if isinstance(this, mupdf.FzDocument) else this.super()).m_internal
 
 
 def outline(document: Any) -> list[tuple[int, str, int]]:
-    """Give the file's own table of contents as level, title and page, the latter two counted from 1."""
+    """Return the file's own table of contents as level, title and page; level and page count from 1."""
     found: list[tuple[int, str, int]] = []
     try:
         first = mupdf.ll_fz_load_outline(raw(document))
@@ -191,7 +191,7 @@ def find_tessdata(folder: str) -> str:
 
 
 def tessdata_for(languages: list[str], folder: str) -> str:
-    """Give the folder back if it holds Tesseract's data for all the languages.
+    """Return the folder if it holds Tesseract's data for all the languages.
 
     Raises:
         Refused: "ocr-language" with the names of those that are missing.

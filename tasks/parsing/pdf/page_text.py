@@ -96,7 +96,7 @@ class Pages:
             mupdf.ll_fz_drop_page(page)
 
     def pictures(self, document: Any, number: int) -> list[tuple[float, float, float, float]]:
-        """Say where a page has pictures, as rectangles in points."""
+        """Return where a page has pictures, as rectangles in points."""
         page = mupdf.ll_fz_load_page(document, number)
         try:
             with _structured(page, _PICTURES, _PLAIN) as (structured, _):

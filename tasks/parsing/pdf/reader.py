@@ -112,7 +112,7 @@ class Reader:
             self._note(journal.UNREADABLE, number, {"why": why})
 
     def _unreadable(self, document: Any, page: RawPage, text: bytes) -> str:
-        """Say why a page needs OCR; empty where it does not."""
+        """Return why a page needs OCR; empty if it does not."""
         if not page.plain and is_garbled(text):
             return "garbled"
         return (
@@ -142,14 +142,14 @@ class Reader:
                 done += self._recognise_page(document, number)
 
     def _say_what_was_kept_back(self) -> None:
-        """Say all pages before something begins that must not cost them."""
+        """Send all pages before a step that must not lose them."""
         for number in self._kept_back:
             self._talk.entry(journal.PAGE, number, orjson.dumps(self.reading.pages[number], default=list))
         self._kept_back.clear()
         self._keep()
 
     def _keep(self) -> None:
-        """Say once that what was said makes a document."""
+        """Send once that the entries so far make a document."""
         if not self._kept:
             self._talk.worth_keeping()
             self._kept = True

@@ -14,7 +14,7 @@ from prefect_ollama.tasks.parsing.sandbox.process import ChildProcess
 
 
 class Exchange:
-    """One request to a child, with what comes of every request: a refusal, and the means that the child used.
+    """One request to a child, with the refusal or the used resources that each answer reports.
 
     Args:
         order: The file, with its limits.
