@@ -141,16 +141,13 @@ class EmbeddingCluster(StoredBlock, ABC):
         """
         nodes = tuple(node_spec(entry) for entry in self.nodes)
         for what in ("name", "url"):
-            seen: set[str] = set()
-            for node in nodes:
-                value = str(getattr(node, what))
-                if value in seen:
-                    raise ConfigurationError(
-                        f"Two nodes of the cluster have the {what} {value!r}.",
-                        state="Nothing was started.",
-                        remedy="Name each node once. Several servers on one host each have a port.",
-                    )
-                seen.add(value)
+            values = [str(getattr(node, what)) for node in nodes]
+            if twice := next((value for value in values if values.count(value) > 1), ""):
+                raise ConfigurationError(
+                    f"Two nodes of the cluster have the {what} {twice!r}.",
+                    state="Nothing was started.",
+                    remedy="Name each node once. Several servers on one host each have a port.",
+                )
         return nodes
 
     def model_spec(self) -> ModelSpec:

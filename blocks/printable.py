@@ -73,9 +73,6 @@ def escape_markdown(text: object) -> str:
 
     White space of any kind becomes one space. Other invisible characters are shown as by `printable`. A very long word
     gets places where a line may break, and a text of more than `CELL` characters is cut.
-
-    Args:
-        text: The text, or an object that `str` converts to it.
     """
     shown = printable(" ".join(str(text).split()), longest=CELL)
     shown = _WIDE_WORD.sub(rf"\1{MAY_BREAK}", shown)
@@ -84,11 +81,7 @@ def escape_markdown(text: object) -> str:
 
 
 def escape_html(text: object) -> str:
-    """Return HTML that shows a text literally in one line, cut after `CELL` characters.
-
-    Args:
-        text: The text, or an object that `str` converts to it.
-    """
+    """Return HTML that shows a text literally in one line, cut after `CELL` characters."""
     return html.escape(printable(" ".join(str(text).split()), longest=CELL))
 
 

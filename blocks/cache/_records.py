@@ -31,7 +31,6 @@ def pack(keys: Sequence[bytes], vectors: Vectors) -> list[bytes]:
     """Return the record of each vector.
 
     Args:
-        keys: One for each vector.
         vectors: float32 of shape (keys, dimension).
     """
     raw, width = memoryview(np.ascontiguousarray(vectors, "<f4").tobytes()), 4 * vectors.shape[1]
@@ -48,9 +47,7 @@ def unpack(
     """Return which records are as they were written under these keys, and the vectors of those.
 
     Args:
-        keys: One for each record.
         records: The values that were read. A value that is no record of this dimension counts as damaged.
-        dimension: Floats in a vector.
 
     Returns:
         bool of shape (records,), and float32 of shape (sound records, dimension).

@@ -78,9 +78,6 @@ def insert(
     """Insert those of the records whose key is new, and evict the least recently used ones to hold the limit.
 
     Args:
-        connection: In a write transaction.
-        records: Keys with their records.
-        dimension: Floats in a vector.
         used: When they were last used, in seconds since the epoch.
         limit_bytes: What the file may take.
     """
@@ -119,12 +116,7 @@ def evict(connection: sqlite3.Connection, limit_bytes: int, *, room: int = 0) ->
 
 
 def drop(connection: sqlite3.Connection, damaged: Iterable[tuple[int, bytes]], dimension: int) -> None:
-    """Delete damaged records.
-
-    Args:
-        connection: In a write transaction.
-        damaged: Id and key of each.
-        dimension: Floats in a vector.
+    """Delete damaged records, by id and key.
 
     Raises:
         DamageError: The index names a record of another key, so it cannot be trusted either.

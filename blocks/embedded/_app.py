@@ -47,7 +47,6 @@ def create_app(model: EmbeddingModel, *, loopback: bool) -> Starlette:
     """Return the ASGI application of one node.
 
     Args:
-        model: The loaded model.
         loopback: Whether the node listens on loopback only. Then it refuses foreign Host headers, too.
     """
     node = _Node(model)

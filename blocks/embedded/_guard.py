@@ -34,7 +34,6 @@ class Guard:
     """Refuses requests of foreign web pages before it reads their bodies.
 
     Args:
-        app: The application that gets the other requests.
         loopback: Whether the node listens on loopback only. Then foreign Host headers are refused, too.
     """
 

@@ -60,13 +60,10 @@ def by_vector(
     exact: bool = True,
     fresh: Fresh | None = None,
 ) -> Candidates:
-    """Return the rows whose vectors are nearest by cosine.
+    """Return the rows of a table, at one version, whose vectors are nearest by cosine.
 
     Args:
-        table: The chunk table, at one version.
         vector: Shape (dimension,).
-        count: How many.
-        where: SQL filter, or empty.
         exact: Whether their order is that of their own vectors, and not of the index's 8 bits.
         fresh: The rows outside the indices; None if LanceDB itself searches them.
     """
@@ -100,13 +97,9 @@ def by_vector(
 
 
 def by_words(table: Any, text: str, count: int, where: str, *, fresh: Fresh | None = None) -> Candidates:
-    """Return the rows that hold words of a text, by BM25; none where it has no words.
+    """Return the rows of a table, at one version, that hold words of a text, by BM25; none where it has no words.
 
     Args:
-        table: The chunk table, at one version.
-        text: The question.
-        count: How many.
-        where: SQL filter, or empty.
         fresh: The rows outside the indices; None if LanceDB itself searches them.
     """
     from lancedb.query import MatchQuery

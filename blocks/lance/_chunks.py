@@ -60,7 +60,6 @@ class Chunks(VersionedTable):
         """Replace all rows of these documents.
 
         Args:
-            doc_ids: The documents.
             rows: Their new rows, each with another id.
             locked: Whether this process holds the lock of the table (`WriteLock.held`). Only the cost depends on it,
                 and how long a reader may see the rows of two writers.

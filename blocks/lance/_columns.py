@@ -30,15 +30,16 @@ UTC: Final = pa.timestamp("us", tz="UTC")
 REGION: Final = pa.struct(
     [
         pa.field("page", pa.int32(), nullable=False),
-        pa.field("x0", pa.float32(), nullable=False),
-        pa.field("y0", pa.float32(), nullable=False),
-        pa.field("x1", pa.float32(), nullable=False),
-        pa.field("y1", pa.float32(), nullable=False),
+        *(pa.field(edge, pa.float32(), nullable=False) for edge in ("x0", "y0", "x1", "y1")),
     ]
 )
 REGIONS: Final = pa.list_(pa.field("item", REGION, nullable=False))
 # LanceDB's mark of a primary key. It does not enforce it, but detects two inserts of one key.
 _PRIMARY: Final = {b"lance-schema:unenforced-primary-key": b"true"}
+
+
+# See `Column.older`.
+Older = Callable[[pa.Table, Mapping[str, str]], pa.Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Column:
     name: str
     kind: pa.DataType | None
     fill: Callable[[Batch], Any] | None = None
-    older: Callable[[pa.Table, Mapping[str, str]], pa.Array] | None = None
+    older: Older | None = None
     key: bool = False
     nullable: bool = False
 
@@ -91,13 +92,13 @@ class Column:
         return pa.field(self.name, self.kind, nullable=self.nullable, metadata=_PRIMARY if self.key else None)
 
 
-def strings(values: Sequence[str]) -> pa.Array:
-    """Return a column of text."""
+def array(values: Sequence[Any], kind: pa.DataType = TEXT) -> pa.Array:
+    """Return a column of this type."""
     try:
-        return pa.array(values, pa.string())
+        return pa.array(values, kind)
     except UnicodeEncodeError:
         # Python holds a file name that is not UTF-8 with lone surrogates, which Arrow does not take.
-        return pa.array([each.encode("utf-8", "backslashreplace").decode() for each in values], pa.string())
+        return pa.array([each.encode("utf-8", "backslashreplace").decode() for each in values], kind)
 
 
 def empty(kind: pa.DataType) -> Any:
@@ -115,8 +116,8 @@ def vectors(matrix: NDArray[np.float32]) -> pa.Array:
 
 def _words(batch: Batch) -> pa.Array:
     """Return the words of the shown text, then those that only the embedded text has: company names, years, a title."""
-    texts = strings([chunk.text for chunk in batch.chunks]).to_pylist()
-    embedded = strings([chunk.embedded_text for chunk in batch.chunks]).to_pylist()
+    texts = array([chunk.text for chunk in batch.chunks]).to_pylist()
+    embedded = array([chunk.embedded_text for chunk in batch.chunks]).to_pylist()
     return pa.array(list(map(_words_of_chunk, texts, embedded)), TEXT)
 
 
@@ -129,30 +130,35 @@ def _words_of_chunk(text: str, embedded_text: str) -> str:
     return " ".join([words, *(word for word in dict.fromkeys(more.split(" ")) if word not in known)])
 
 
-def _of_chunk(attribute: str, kind: pa.DataType) -> Callable[[Batch], pa.Array]:
-    get = attrgetter(attribute)
-
-    def fill(batch: Batch) -> pa.Array:
-        values = [get(chunk) for chunk in batch.chunks]
-        return strings(values) if kind == TEXT else pa.array(values, kind)
-
-    return fill
+def _chunk(name: str, kind: pa.DataType = TEXT) -> Column:
+    """Return the column of a value of each chunk."""
+    get = attrgetter(name)
+    return Column(name, kind, lambda batch: array([get(each) for each in batch.chunks], kind))
 
 
-def _of_document(attribute: str, kind: pa.DataType = TEXT) -> Callable[[Batch], pa.Array]:
-    get = attrgetter(attribute)
+def _document(
+    name: str, kind: pa.DataType = TEXT, *, attribute: str = "", older: Older | None = None
+) -> Column:
+    """Return the column of a value of each document, which is repeated for its chunks."""
+    get = attrgetter(attribute or name)
+    return Column(
+        name,
+        kind,
+        lambda batch: _repeated(array([get(each.document) for each in batch.documents], kind), batch),
+        older,
+    )
 
-    def fill(batch: Batch) -> pa.Array:
-        values = [get(each.document) for each in batch.documents]
-        array = strings(values) if kind == TEXT else pa.array(values, kind)
-        return array.take(pa.array(np.repeat(np.arange(len(values)), batch.sizes)))
 
-    return fill
+def _repeated(values: pa.Array, batch: Batch) -> pa.Array:
+    """Repeat the value of each document for its chunks."""
+    return values.take(pa.array(np.repeat(np.arange(len(values)), batch.sizes)))
 
 
-def _of_identity(attribute: str) -> Callable[[Batch], pa.Array]:
-    get = attrgetter(attribute)
-    return lambda batch: pa.repeat(pa.scalar(get(batch.identity), TEXT), len(batch.chunks))
+def _identity(name: str) -> Column:
+    get = attrgetter(name)
+    return Column(
+        name, TEXT, lambda batch: pa.repeat(pa.scalar(get(batch.identity), TEXT), len(batch.chunks))
+    )
 
 
 def _chunker(batch: Batch) -> pa.Array:
@@ -162,7 +168,7 @@ def _chunker(batch: Batch) -> pa.Array:
         f"v{each.document.chunker_version} {options}" if each.document.chunker_version else options
         for each in batch.documents
     ]
-    return pa.array(values, TEXT).take(pa.array(np.repeat(np.arange(len(values)), batch.sizes)))
+    return _repeated(pa.array(values, TEXT), batch)
 
 
 def _regions(batch: Batch) -> pa.Array:
@@ -192,21 +198,13 @@ def _older_titles(rows: pa.Table, titles: Mapping[str, str]) -> pa.Array:
     return pa.array([titles.get(doc_id, "") for doc_id in rows["doc_id"].to_pylist()], TEXT)
 
 
-def _document(name: str) -> Column:
-    return Column(name, TEXT, _of_document(name))
-
-
-def _chunk(name: str, kind: pa.DataType = TEXT) -> Column:
-    return Column(name, kind, _of_chunk(name, kind))
-
-
 # One row is a chunk; the values are those of `Chunk`, `Document` and `Identity`.
 CHUNKS: Final = (
     Column("id", TEXT, lambda batch: pa.array(batch.ids, TEXT), key=True),
     _document("doc_id"),
     _document("source"),
     _document("path"),
-    Column("title", TEXT, _of_document("title"), _older_titles),
+    _document("title", older=_older_titles),
     _document("content_hash"),
     _chunk("page_from", pa.int32()),
     _chunk("page_to", pa.int32()),
@@ -221,11 +219,11 @@ CHUNKS: Final = (
     _chunk("tokens", pa.int32()),
     Column("regions", REGIONS, _regions),
     Column(VECTOR, None, lambda batch: vectors(batch.vectors)),
-    Column("model", TEXT, _of_identity("model")),
-    Column("digest", TEXT, _of_identity("digest")),
+    _identity("model"),
+    _identity("digest"),
     Column("chunker", TEXT, _chunker),
     _document("run_id"),
-    Column("stored_at", UTC, _of_document("updated_at", UTC)),
+    _document("stored_at", UTC, attribute="updated_at"),
 )
 
 # One row is a document; the values are those of `Document`.

@@ -48,11 +48,7 @@ class FreshRows:
         self._stems = Stems()
 
     def of(self, table: Any) -> Fresh | None:
-        """Return the rows outside the indices of a table; None if LanceDB itself searches them.
-
-        Args:
-            table: The chunk table, at one version.
-        """
+        """Return the rows outside the indices of a table; None if LanceDB itself searches them."""
         with self._lock:
             version = int(table.version)
             if version != self._version:

@@ -95,10 +95,7 @@ class Fresh:
         """Return the rows whose vectors are nearest, the nearest first, and their cosines.
 
         Args:
-            table: The table, at the same version.
             vector: Shape (dimension,).
-            count: How many.
-            where: SQL filter, or empty.
         """
         unit = np.asarray(vector, np.float32)
         unit = unit / np.linalg.norm(unit)
@@ -118,8 +115,6 @@ class Fresh:
             asked: Words, as `asked_words` gives them.
             indexed: Rows that the index finds for them without the filter, the best first, with their scores:
                 `LEARNED_FROM`, or all there are.
-            count: How many.
-            where: SQL filter, or empty.
         """
         words = list(dict.fromkeys(self._stems.of(table, asked.split())))
         held = {word: sum(len(part.holding(word)[0]) for part, _ in self.parts) for word in words}
@@ -149,7 +144,6 @@ class Fresh:
         words count. The weight of a word that none of these rows holds comes from the fresh rows alone.
 
         Args:
-            table: The table.
             held: The words, and how many fresh rows hold each.
             indexed: As for `holding`.
             average: Mean number of words of a row.

@@ -60,12 +60,7 @@ def fused(near: Candidates, worded: Candidates, text_weight: float = TEXT_WEIGHT
     by_vector = _standard(rows, vectors, min(near.scores, default=0.0))
     by_text = _standard(rows, texts, 0.0 if worded.all else min(worded.scores, default=0.0))
     scored = [
-        Scored(
-            row,
-            (1 - text_weight) * vector + text_weight * text,
-            vectors.get(row),
-            texts.get(row),
-        )
+        Scored(row, (1 - text_weight) * vector + text_weight * text, vectors.get(row), texts.get(row))
         for row, vector, text in zip(rows, by_vector, by_text, strict=True)
     ]
     return sorted(scored, key=lambda each: (-each.score, each.row))

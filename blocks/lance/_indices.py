@@ -67,10 +67,6 @@ def ensure_indices(chunks: Any, *, rebuild: bool = False) -> list[str]:
     places of a text; and an index over `words`, which is built again if its options differ from `INDEX_OF_WORDS`. There
     is none over `id`: LanceDB would merge through it, and then does not notice that two writers add one key (see
     `commits.merge`).
-
-    Args:
-        chunks: The chunk table.
-        rebuild: Whether all are built again.
     """
     from lancedb.index import FTS, BTree
 

@@ -115,9 +115,8 @@ def rewrite_outdated(spec: StoreSpec) -> list[str]:
     done = []
     connection = connect(spec)
     for table, wanted in outdated(connection, spec):
-        rewrite(
-            spec, table.name, table, wanted, _titles(connection, spec) if table.name == spec.table else {}
-        )
+        titles = _titles(connection, spec) if table.name == spec.table else {}
+        rewrite(spec, table.name, table, wanted, titles)
         done.append(table.name)
     return done
 
@@ -137,10 +136,7 @@ def rewrite(
     """Overwrite a table with the rows of another table or version, in another schema, in one commit.
 
     Args:
-        spec: The store.
-        name: Name of the table that is overwritten.
         source: The table that has the rows. They are streamed.
-        wanted: The schema.
         titles: Titles of documents by `doc_id`, for rows of chunks without a title.
 
     Raises:
@@ -155,7 +151,5 @@ def rewrite(
     try:
         connect(spec).create_table(name, data=rows, schema=wanted, mode="overwrite")
     except Exception as error:
-        what = f"Table {name!r} cannot be overwritten"
-        raise failure(what, error, spec, state="It is as it was.", remedy="Run it again.") from harmless(
-            error
-        )
+        what, state = f"Table {name!r} cannot be overwritten", "It is as it was."
+        raise failure(what, error, spec, state=state, remedy="Run it again.") from harmless(error)

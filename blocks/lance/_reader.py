@@ -6,8 +6,9 @@ Every call sees the latest commit. The table may be replaced by one with new vec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,26 @@ from prefect_ollama.blocks.lance._fresh_scores import Fresh
 from prefect_ollama.blocks.lance._manifest import Manifest
 from prefect_ollama.blocks.lance._runs import RunLog
 from prefect_ollama.blocks.lance._search import Mode, Search
-from prefect_ollama.blocks.lance._statistics import Stats, gather
-from prefect_ollama.blocks.lance.commits import connect, missing_table, open_table, open_tables
+from prefect_ollama.blocks.lance.commits import connect, files_of, missing_table, open_table, open_tables
 from prefect_ollama.blocks.lance.filters import both, equals
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.nodes import Fingerprint, compare, digits
 from prefect_ollama.blocks.secrets import harmless
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Statistics of a store.
+
+    Attributes:
+        chunks: Rows of the chunk table.
+        documents: Rows of the manifest by status.
+        data_bytes: Size of the chunk table's files and indices, without old versions.
+    """
+
+    chunks: int
+    documents: Mapping[str, int]
+    data_bytes: int
 
 
 class Reader:
@@ -132,9 +147,16 @@ class Reader:
             return self._chunks.chunks_of(doc_id)
 
     def stats(self) -> Stats:
-        """Return the statistics of the tables."""
+        """Return the statistics of the tables, read without texts or vectors."""
         with self._explained():
-            return gather(self._chunks.table, self._manifest.table)
+            # Grouped by Arrow, so that a large manifest makes no Python objects.
+            statuses = self._manifest.table.search().select(["status"]).to_arrow()
+            counted = statuses.group_by("status").aggregate([([], "count_all")]).to_pylist()
+            return Stats(
+                chunks=int(self._chunks.table.count_rows()),
+                documents={row["status"]: row["count_all"] for row in counted},
+                data_bytes=files_of(self._chunks.table).data_bytes,
+            )
 
     @property
     def version(self) -> str:

@@ -72,8 +72,6 @@ def upgraded(rows: pa.Table, wanted: pa.Schema, titles: Mapping[str, str] | None
     """Return rows that an earlier version of this project wrote in a later schema.
 
     Args:
-        rows: The rows.
-        wanted: The later schema.
         titles: Titles of documents by `doc_id`, for rows of chunks without a title.
     """
     if rows.schema.equals(wanted, check_metadata=True):

@@ -44,17 +44,12 @@ _Found = dict[str, Hit]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Search:
-    """One question to the chunk table.
+    """One question to the chunk table. `Reader.search` describes the other attributes.
 
     Attributes:
         table: The chunk table, at one version: row ids differ between versions.
-        vector: The question's vector, shape (dimension,); None for a search by words.
-        text: The question's words; a search by vector does without.
-        limit: How many passages to return at most.
         mode: `vector` by cosine similarity, `text` by BM25, `hybrid` by the scores of both
             (`_fusion`), spread over pages (`_spread`).
-        where: SQL filter, built with `filters`, or empty.
-        one_per_document: Whether only the best passage of each document is returned.
         fresh: The rows outside the table's indices; None if LanceDB itself searches them.
 
     Raises:

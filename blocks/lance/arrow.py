@@ -95,18 +95,12 @@ def readdressed(rows: pa.Table, moved: Mapping[str, Document]) -> pa.Table:
         for each in places
         for chunk_id in chunk_ids(moved[olds[each[0]]].doc_id, hashes[each[0] : each[-1] + 1])
     ]
-    changed = {
-        "id": ids,
-        "doc_id": [moved[old].doc_id for old in olds],
-        "source": [moved[old].source for old in olds],
-        "path": [moved[old].path for old in olds],
-        "title": [moved[old].title for old in olds],
-        "run_id": [moved[old].run_id for old in olds],
-    }
+    changed = {"id": ids}
+    for name in ("doc_id", "source", "path", "title", "run_id"):
+        changed[name] = [getattr(moved[old], name) for old in olds]
     for name, values in changed.items():
-        rows = rows.set_column(
-            rows.schema.get_field_index(name), rows.schema.field(name), columns.strings(values)
-        )
+        place = rows.schema.get_field_index(name)
+        rows = rows.set_column(place, rows.schema.field(name), columns.array(values))
     return rows
 
 
@@ -125,10 +119,9 @@ def document_table(documents: Sequence[Document]) -> pa.Table:
         TableError: A document comes twice.
     """
     _refuse_repeated(documents)
-    filled = []
-    for field in DOCUMENTS:
-        values = [getattr(each, field.name) for each in documents]
-        filled.append(columns.strings(values) if field.type == pa.string() else pa.array(values, field.type))
+    filled = [
+        columns.array([getattr(each, field.name) for each in documents], field.type) for field in DOCUMENTS
+    ]
     return pa.table(filled, schema=DOCUMENTS)
 
 

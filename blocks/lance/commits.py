@@ -44,7 +44,6 @@ def connect(spec: StoreSpec, *, fixed: bool = False) -> Any:
     """Return a LanceDB connection whose reads see every commit made before them.
 
     Args:
-        spec: The place.
         fixed: Whether each table stays at the version that was the latest when it was opened.
 
     A folder that does not exist is made closed to other users, which LanceDB would not do. The rights of an existing

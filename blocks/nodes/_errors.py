@@ -58,13 +58,7 @@ def from_response(
     """Return the error for an answer with another status than 200.
 
     Args:
-        node: Name of the node.
-        status: HTTP status.
-        headers: Headers of the answer.
         body: The beginning of its body.
-        model: Name of the requested model.
-        dialect: The error responses of servers of this API.
-        disclosure: Which of the node's words may be shown.
         proxy: The proxy of the request; the answer may be its own.
         host: Host of the node, for a remedy about the proxy.
     """

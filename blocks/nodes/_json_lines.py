@@ -21,8 +21,6 @@ async def json_lines(response: httpx.Response, node: str, while_doing: str) -> A
     """Yield the lines of a stream, each within its bounds; the last one may lack its end.
 
     Args:
-        response: The response, before its body is read.
-        node: Name of the node, for errors.
         while_doing: The operation, as the end of a sentence, for errors.
 
     Raises:

@@ -41,15 +41,10 @@ def read_embeddings(
     most_tokens: int,
     cut_to: int | None = None,
 ) -> Answer:
-    """Decode an answer of `/v1/embeddings` and check it.
+    """Decode an answer of `/v1/embeddings` and check it; see `read_answer`.
 
     Args:
-        body: The JSON text.
-        count: Number of texts.
         dimension: Expected length of a vector, after the cut; None for that of the first one.
-        node: Name of the node, for errors.
-        disclosure: Which messages of the node may be shown.
-        most_tokens: Highest possible number of tokens.
         cut_to: Floats of each vector to keep; None keeps all.
 
     Raises:

@@ -93,8 +93,6 @@ async def ask_server(transport: Transport, model: str, *, timeout: float) -> Ser
     """Ask a server for its name, version, models and limits. What it does not report stays unknown.
 
     Args:
-        transport: The transport to it.
-        model: Name of the model.
         timeout: Seconds for each of at most two requests.
 
     Raises:

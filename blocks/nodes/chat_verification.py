@@ -57,19 +57,11 @@ class VerifiedChat:
         return self.digest_of(self.model.name)
 
     def model_of(self, node: str) -> ChatModelSpec:
-        """Return the model with which a node answers.
-
-        Args:
-            node: Its name.
-        """
+        """Return the model with which a node answers."""
         return self.others.get(node, self.model)
 
     def digest_of(self, model: str) -> str:
-        """Return the digest of a model on most of the nodes that answer with it; empty if they report none.
-
-        Args:
-            model: Its name.
-        """
+        """Return the digest of a model on most of the nodes that answer with it; empty if they report none."""
         return _majority(
             {node: found for node, found in self.models.items() if self.model_of(node).name == model}
         )

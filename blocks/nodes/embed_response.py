@@ -99,8 +99,6 @@ def read_answer(
         body: The JSON text.
         count: Number of texts.
         dimension: Expected length of a vector; None for that of the first one.
-        node: Name of the node, for errors.
-        disclosure: Which messages of the node may be shown.
         most_tokens: Highest possible number of tokens.
 
     Raises:

@@ -142,12 +142,7 @@ class ChatModelSpec:
 
 
 def other_chats(chat: ChatModelSpec, names: Iterable[str]) -> tuple[ChatModelSpec, ...]:
-    """Return further chat models with the settings of one; a model that is named twice counts once.
-
-    Args:
-        chat: The one.
-        names: Their names.
-    """
+    """Return chat models of these names with the settings of another one; a model that is named twice counts once."""
     found = {full_name(name): replace(chat, name=name) for name in reversed(list(names))}
     found.pop(full_name(chat.name), None)
     return tuple(reversed(found.values()))

@@ -19,6 +19,12 @@ UNKNOWN: Final = "unknown"
 # As people read them.
 _API_NAMES: Final[dict[Api, str]] = {"ollama": "Ollama", "openai": "OpenAI API"}
 
+# Attributes that JSON has under their own names, in this order.
+_SHOWN: Final = (
+    "name", "state", "ok", "url", "kind", "saved", "version", "digest", "models", "latency", "texts_per_second",
+    "memory", "vram", "context", "loaded_until", "note"
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
@@ -172,23 +178,8 @@ class NodeStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        return {
-            "name": self.name,
-            "state": self.state,
-            "ok": self.ok,
-            "url": self.url,
-            "kind": self.kind,
-            "saved": self.saved,
-            "version": self.version,
-            "digest": self.digest,
+        return {name: getattr(self, name) for name in _SHOWN} | {
             "models": list(self.models),
-            "latency": self.latency,
-            "texts_per_second": self.texts_per_second,
-            "memory": self.memory,
-            "vram": self.vram,
-            "context": self.context,
-            "loaded_until": self.loaded_until,
-            "note": self.note,
             "chat_model": self.chat_model,
             "chat_note": self.chat_error,
             "judge_model": self.judge_model,

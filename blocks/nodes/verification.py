@@ -100,7 +100,6 @@ async def canary_vectors(
     """Ask for the vectors of canary texts, and for those of `SHORT` again in another order.
 
     Args:
-        client: The node's client.
         texts: Canary texts, which begin with `SHORT`.
         timeout: Seconds for each request.
 
@@ -296,10 +295,6 @@ def differs(
     """Return why a node must not work, None if it may.
 
     Args:
-        node: Its name.
-        found: Its fingerprint.
-        reference: The fingerprint that it must have.
-        spec: The cluster.
         whose: Owner of the reference, for the error. Digests are compared with those of other nodes only.
     """
     result = compare(found, reference)
