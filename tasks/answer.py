@@ -46,6 +46,7 @@ def judge_answer(
     """Check the sentences of drafts, and judge whether their quotes prove them.
 
     Raises:
+        ChatError: The judge model gave no answer that can be used.
         ClusterError: No node works any more.
     """
     return Opaque(judge_drafts(question, drafts.content, nodes.content, model))

@@ -174,7 +174,11 @@ def write_draft(
 def judge_draft(
     name: str, question: str, draft: Opaque[Done[Draft]], at: Opaque[Workplace]
 ) -> Opaque[Done[Findings]]:
-    """Check the sentences of a draft, and judge whether their quotes prove them."""
+    """Check the sentences of a draft, and judge whether their quotes prove them.
+
+    Raises:
+        ChatError: The judge model gave no answer that can be used.
+    """
     steps = at.content.chat_steps
     return _noted(name, _after(draft.content, lambda written: steps.judge(question, written)), _count)
 
@@ -183,7 +187,11 @@ def judge_draft(
 def refute_findings(
     name: str, findings: Opaque[Done[Findings]], at: Opaque[Workplace]
 ) -> Opaque[Done[Findings]]:
-    """Let a critic on another node try to refute findings against their passages."""
+    """Let a critic on another node try to refute findings against their passages.
+
+    Raises:
+        ChatError: The critic gave no answer that can be used.
+    """
     return _noted(name, _after(findings.content, at.content.chat_steps.criticise), _count)
 
 
@@ -211,7 +219,11 @@ def judge_synthesis(
     passages: Opaque[tuple[Hit, ...]],
     at: Opaque[Workplace],
 ) -> Opaque[Done[tuple[CheckedSentence, ...]]]:
-    """Judge whether the quotes of a synthesis prove its sentences."""
+    """Judge whether the quotes of a synthesis prove its sentences.
+
+    Raises:
+        ChatError: The judge model gave no answer that can be used.
+    """
     steps = at.content.chat_steps
     done = _after(sentences.content, lambda written: steps.judge_synthesis(written, passages.content))
     return _noted(

@@ -15,7 +15,7 @@ from prefect_ollama.blocks.errors import TextError
 from prefect_ollama.tasks.answering._extract import best_sentences
 from prefect_ollama.tasks.answering._facts import missing_names, unsupported_facts
 from prefect_ollama.tasks.answering._normal import find_quote, normal
-from prefect_ollama.tasks.answering._reading import Reader, complete_sentences, context_of
+from prefect_ollama.tasks.answering._reading import Reader, complete_sentences, context_of, without_marks
 from prefect_ollama.tasks.answering._retrieval import Strength, strength
 from prefect_ollama.tasks.answering._words import contradicts, overlap
 from prefect_ollama.tasks.dispatch import Embedded
@@ -254,6 +254,57 @@ def test_several_sentences_in_one_are_checked_one_by_one() -> None:
     assert "1687" in second.reason
 
 
+def test_a_sentence_that_a_model_repeats_is_shown_once() -> None:
+    """A copy that passes replaces one that does not."""
+    passages = (hit("The Moon pulls the sea."),)
+    wrong, right = (1, "The Sun pulls"), (1, "The Moon pulls the sea")
+    drafts = [draft("The Moon pulls the sea.", each)["sentences"] for each in (wrong, right, right)]
+    drafts.append(draft("the moon pulls the sea", right)["sentences"])
+    (sentence,) = Reader("", passages).read({"sentences": [each for (each,) in drafts]})
+    assert (sentence.text, sentence.reason) == ("The Moon pulls the sea.", "")
+
+
+@pytest.mark.parametrize("text", ["", "  ", " … ", "[1]"])
+def test_a_sentence_without_words_is_named(text: str) -> None:
+    passages = (hit("The Moon pulls the sea."),)
+    (sentence,) = Reader("", passages).read(draft(text, (1, "The Moon pulls the sea")))
+    assert sentence.reason == "It has no words."
+
+
+@pytest.mark.parametrize(
+    ("quote", "quoted"),
+    [
+        ("The Moon pulls … rose by 3.8 cm", ["The Moon pulls", "rose by 3.8 cm"]),
+        ("The Moon pulls the sea [...] It rose by ... in a year", []),  # "in a year" is not there
+        ("The Moon pulls the sea. ... It rose by 3.8 cm.", ["The Moon pulls the sea", "It rose by 3.8 cm"]),
+        ("rose by 3.8 cm … The Moon pulls", []),  # another order
+        ("The Moon … rose by 3.8 cm", []),  # a part may be anything
+        ("The Moon pulls … rose by 4.8 cm", []),
+    ],
+)
+def test_a_quote_with_omissions_is_that_of_its_parts(quote: str, quoted: list[str]) -> None:
+    passages = (hit("The Moon pulls the sea. It rose by 3.8 cm."),)
+    (sentence,) = Reader("", passages).read(draft("The sea rose.", (1, quote)))
+    assert [each.text for each in sentence.quotes] == quoted
+    assert bool(sentence.reason) is not bool(quoted)
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("It rose (passage 2).", "It rose."),
+        ("It rose [Passage 2, page 3].", "It rose."),
+        ("It rose (see passages 1 and 2), and fell [3].", "It rose, and fell."),
+        ("According to passage 2, it rose.", "It rose."),
+        ("In passages 1 and 2, it rose.", "It rose."),
+        ("It rose (in 3 steps).", "It rose (in 3 steps)."),
+        ("The passage 2 km long rose.", "The passage 2 km long rose."),
+    ],
+)
+def test_references_to_passages_are_no_part_of_a_sentence(written: str, shown: str) -> None:
+    assert without_marks(written) == shown
+
+
 def test_sentences_are_heard_as_they_become_whole() -> None:
     whole = (
         '{"sentences": [{"text": "A } \\" [b]", "quotes": []}, {"text": "C", "quotes": [{"passage": 1}]}]}'
@@ -321,6 +372,62 @@ class Vectors:
         vectors = np.array([self.vectors[text] for text in texts], np.float32)
         vectors[list(failures)] = np.nan  # as a dispatcher gives them
         return Embedded(vectors, failures, (), 0, 0)
+
+
+TABLE = """Balance sheet
+
+| | Year ended | |
+| --- | --- | --- |
+| (Crowns in millions) | 2021 | 2022 |
+| Harbour dues | 1,545 | (5.9) |
+| Repairs of piers, cranes etc. The council paid. | 12.5% | 3 |
+| Lighthouse |  |  |
+| Ferry boats | $7 | $9 |"""
+
+
+@pytest.mark.parametrize(
+    ("question", "row"),
+    [
+        ("Ferry boats", "| Ferry boats | $7 | $9 |"),
+        ("Harbour dues", "| Harbour dues | 1,545 | (5.9) |"),
+        ("The council paid", "| Repairs of piers, cranes etc. The council paid. | 12.5% | 3 |"),
+    ],
+)
+def test_a_row_of_a_table_comes_whole_and_with_its_years_and_units(question: str, row: str) -> None:
+    first, *others = best_sentences(question, (hit(TABLE),), None).sentences
+    assert first.text == row
+    assert [quote.text for quote in first.quotes] == [
+        row,
+        "| | Year ended | |",
+        "| (Crowns in millions) | 2021 | 2022 |",
+    ]
+    assert all(TABLE[quote.start : quote.end] == quote.text for quote in first.quotes)
+    # Neither a row of years nor one without values answers anything.
+    assert not {each.text for each in others} & {
+        "| (Crowns in millions) | 2021 | 2022 |",
+        "| Lighthouse |  |  |",
+    }
+
+
+def test_pairs_of_a_table_are_no_heads_of_each_other() -> None:
+    pairs = "| Adjusted dues | $10.40 – $10.60 |\n| --- | --- |\n| Reported dues | $9.45 |"
+    (first, *_) = best_sentences("Reported dues", (hit(pairs),), None).sentences
+    assert [quote.text for quote in first.quotes] == ["| Reported dues | $9.45 |"]
+
+
+def test_headings_are_no_part_of_the_sentence_behind_them() -> None:
+    text = (
+        "Rhythms\n\nOf the sea\n\nThe Moon pulls the sea, as the tide of the last\n\nyear shows, and it rose."
+    )
+    passages = (replace(hit(text), heading="Rhythms > Of the sea"),)
+    (first, *_) = best_sentences("Does the Moon pull the sea?", passages, None).sentences
+    assert first.text == "The Moon pulls the sea, as the tide of the last year shows, and it rose."
+
+
+def test_a_name_may_stand_in_the_name_of_the_file_alone() -> None:
+    passages = [replace(hit("Net sales rose."), path="reports/ACME_2022-Q4_earnings.pdf")]
+    assert strength("How did Acme do in 2022?", passages, "all-minilm").missing == ()
+    assert strength("How did Bolt do in 2022?", passages, "all-minilm").missing == ("Bolt",)
 
 
 def test_a_sentence_is_nearer_with_its_neighbours_and_its_passage() -> None:

@@ -319,6 +319,19 @@ def test_a_judge_that_gives_no_answer_supports_nothing(library: Library) -> None
     assert reasons(answer) == ["The judge gave no answer."]
 
 
+def test_that_nothing_was_judged_is_not_blamed_on_the_documents(library: Library) -> None:
+    library.script([RECEDES, COUNTED], (JUDGE, "Yes."))
+    with pytest.raises(
+        ChatError, match=r"judge model 'qwen3' judged no sentence.*it is no JSON.*none was judged"
+    ):
+        ask(library)
+    unproven = {**COUNTED, "text": "J. W. Wells counted corals in 1963."}
+    library.script([RECEDES, unproven], ('"sentence":"The Moon recedes', "perhaps"), (JUDGE, NO))
+    assert ask(library).notes == (
+        "The chat model wrote 2 sentences. None is supported, and about 1 of them the judge gave no answer.",
+    )
+
+
 # Without a chat model
 
 

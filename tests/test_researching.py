@@ -203,6 +203,13 @@ def test_only_what_the_critic_confirms_stays(pair: list[Node]) -> None:
     assert done.cost.nodes == ("n1",)
 
 
+def test_a_critic_without_any_usable_answer_is_an_error_and_refutes_nothing(pair: list[Node]) -> None:
+    said(pair, (CRITIC, "I agree."))
+    found = Findings(PASSAGES, (finding(1, 0, 34),), author="n0")
+    with steps(pair) as work, pytest.raises(ChatError, match=r"the critic judged no finding.*it is no JSON"):
+        work.criticise(found)
+
+
 def test_the_critic_is_elsewhere_if_another_node_works(pair: list[Node]) -> None:
     said(pair, (CRITIC, confirmed()))
     findings = Findings(PASSAGES, tuple(finding(1, 0, end) for end in range(10, 34)), author="n1")

@@ -57,6 +57,9 @@ class ChatError(PrefectOllamaError):
         request: The end of its last message; the error shows the beginning of it.
         too_long: Whether the request is longer than the model's context.
 
+    Attributes:
+        why: The cause without the request.
+
     Examples:
         >>> import asyncio
         >>> from prefect_ollama.blocks import OllamaCluster
@@ -76,7 +79,7 @@ class ChatError(PrefectOllamaError):
     ) -> None:
         shown = request if len(request) <= 60 else request[:57] + "…"
         super().__init__(f"Chat request {shown!r}: {cause}", state=state, remedy=remedy)
-        self.request = request
+        self.request, self.why = request, cause
         # Answers are then written again from half of the passages: lengths in tokens are estimates.
         self.too_long = too_long
 

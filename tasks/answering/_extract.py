@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit, Quote
@@ -33,6 +34,17 @@ _WITH_NEXT_CHARACTERS: Final = 400
 
 # Words from which a sentence may be shown; shorter ones are headings, labels and numbers of lists.
 _LEAST_WORDS: Final = 3
+
+# Cells with words or numbers from which a row may be shown.
+_LEAST_CELLS: Final = 2
+
+# Rows at the head of a table that are quoted with a row.
+_MOST_HEADS: Final = 4
+
+_TABLE: Final = regex.compile(r"^\|.*(?:\n\|.*)*\n?", regex.MULTILINE)
+_ROW: Final = regex.compile(r"^\|.*$", regex.MULTILINE)
+_YEAR: Final = regex.compile(r"\b(?:19|20)\d\d\b")
+_NUMBERS: Final = regex.compile(r"[\s\p{Sc}\d()+\-–−.,/%]*\d[\s\p{Sc}\d()+\-–−.,/%]*")
 
 # Weights of a score; the rest is for the words, and for the names and numbers that the question asks for. They were
 # chosen on the calibration half of the questions over `samples/`.
@@ -83,10 +95,9 @@ def best_sentences(question: str, passages: tuple[Hit, ...], nodes: Dispatcher |
         TextError: The question cannot be embedded.
     """
     places = [
-        _Place(number, start, end, len(text.split()) >= _LEAST_WORDS or not text.isascii())
+        _Place(number, start, end, _has_words(hit.text[start:end]))
         for number, hit in enumerate(passages, 1)
         for start, end in _sentences(hit.text)
-        for text in (hit.text[start:end],)
     ]
     texts = [passages[each.passage - 1].text[each.start : each.end] for each in places]
     scores, nearest = _scores(question, places, texts, passages, nodes)
@@ -102,24 +113,63 @@ def best_sentences(question: str, passages: tuple[Hit, ...], nodes: Dispatcher |
         place, end = places[at], places[at].end
         following = places[at + 1] if at + 1 < len(places) else place
         if (
-            following.passage == place.passage
+            following is not place
+            and following.passage == place.passage
             and following.end - place.start <= _WITH_NEXT_CHARACTERS
-            and not texts[at].startswith("|")  # a row of a table stands by itself
+            # A row of a table stands by itself.
+            and not any(texts[each].startswith("|") for each in (at, at + 1))
         ):
             end = following.end
         hit = passages[place.passage - 1]
-        start = _without_heading(hit, place)
-        quote = Quote.of(passages, place.passage, start, end, hit.text[place.start : end])
-        shown = " ".join(quote.text.split())
-        found.append(CheckedSentence(shown, (quote,), supported=True, judged_by=VERBATIM, score=scores[at]))
+        start = _without_headings(hit, place)
+        spans = [(start, end), *_table_heads(hit.text, place.start)]
+        quotes = tuple(Quote.of(passages, place.passage, *span, hit.text[slice(*span)]) for span in spans)
+        shown = " ".join(quotes[0].text.split())
+        found.append(CheckedSentence(shown, quotes, supported=True, judged_by=VERBATIM, score=scores[at]))
     return Extract(tuple(found), nearest)
 
 
-def _without_heading(hit: Hit, place: _Place) -> int:
-    """Return where a sentence begins behind a heading, which has no full stop and so counts as its part."""
-    end = hit.text.rfind("\n\n", place.start, place.end)
-    headed = end >= 0 and hit.text[place.start : end].strip() in hit.heading.split(" > ")
-    return end + 2 if headed else place.start
+def _without_headings(hit: Hit, place: _Place) -> int:
+    """Return where a sentence begins behind headings, which have no full stop and so count as its part."""
+    start, headings = place.start, hit.heading.split(" > ")
+    while (end := hit.text.find("\n\n", start, place.end)) >= 0 and hit.text[start:end].strip() in headings:
+        start = end + 2
+    return start
+
+
+def _table_heads(text: str, start: int) -> list[tuple[int, int]]:
+    """Return the rows at the head of the table whose row begins at `start`; of a head, those above it.
+
+    Numbers in a row answer nothing without the years and units above them.
+    """
+    if not text.startswith("|", start):
+        return []
+    table = next(found for found in _TABLE.finditer(text) if found.start() <= start < found.end())
+    heads: list[tuple[int, int]] = []
+    ruled = False
+    for row in _ROW.finditer(text, table.start(), start):
+        if not any(each.isalnum() for each in row[0]):
+            ruled = True
+        elif (_names_columns(row[0]) if ruled else _data_of(row[0]) == 0) and len(heads) < _MOST_HEADS:
+            heads.append(row.span())
+        else:
+            break
+    return heads
+
+
+def _names_columns(row: str) -> bool:
+    """Return whether a row has years or units, and no numbers: `| in millions | 2022 | 2021 |`."""
+    first, *others = _cells(row)
+    return _data_of(row) == 0 and (not first or any(_YEAR.search(each) for each in others))
+
+
+def _data_of(row: str) -> int:
+    """Return how many cells behind the first one are numbers, and no years."""
+    return sum(bool(_NUMBERS.fullmatch(each)) and not _YEAR.search(each) for each in _cells(row)[1:])
+
+
+def _cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.strip().removeprefix("|").removesuffix("|").split("|")]
 
 
 def sentence_places(passages: Sequence[Hit]) -> list[tuple[int, int, int]]:
@@ -128,23 +178,42 @@ def sentence_places(passages: Sequence[Hit]) -> list[tuple[int, int, int]]:
         (number, start, end)
         for number, hit in enumerate(passages, 1)
         for start, end in _sentences(hit.text)
-        if len(hit.text[start:end].split()) >= _LEAST_WORDS or not hit.text[start:end].isascii()
+        if _has_words(hit.text[start:end])
     ]
 
 
+def _has_words(text: str) -> bool:
+    """Return whether a sentence or row says something by itself."""
+    if text.startswith("|"):
+        filled = sum(any(each.isalnum() for each in cell) for cell in _cells(text))
+        return filled >= _LEAST_CELLS and not _names_columns(text)
+    return len(text.split()) >= _LEAST_WORDS or not text.isascii()
+
+
 def _sentences(text: str) -> Sequence[tuple[int, int]]:
-    """Return where the sentences of a text begin and end, without the space around them."""
+    """Return where the sentences and rows of a text begin and end, without the space around them."""
     found: list[tuple[int, int]] = []
     at = 0
-    for sentence in sentences(text):
-        rows = len(sentence) > _SENTENCE_CHARACTERS or "\n|" in sentence
-        parts = sentence.splitlines(keepends=True) if rows else [sentence]
-        for part in parts:
-            start = at + len(part) - len(part.lstrip())
-            end = at + len(part.rstrip())
-            if end > start:
-                found.append((start, end))
-            at += len(part)
+
+    def add(part: str) -> None:
+        nonlocal at
+        start, end = at + len(part) - len(part.lstrip()), at + len(part.rstrip())
+        if end > start:
+            found.append((start, end))
+        at += len(part)
+
+    # Tables first: a full stop within a cell is no end of its row.
+    for table in (*_TABLE.finditer(text), None):
+        before = list(sentences(text[at : len(text) if table is None else table.start()]))
+        for number, sentence in enumerate(before, 1):
+            # Beside a table stand titles and labels, a line each, which no full stop divides.
+            beside = (at > 0 and number == 1) or (table is not None and number == len(before))
+            labels = beside and not sentence.rstrip().endswith((*".!?。！？",))
+            lines = labels or len(sentence) > _SENTENCE_CHARACTERS
+            for part in sentence.splitlines(keepends=True) if lines else [sentence]:
+                add(part)
+        for row in table[0].splitlines(keepends=True) if table is not None else ():
+            add(row)
     return found
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import regex
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit, Quote
+from prefect_ollama.blocks.errors import ChatError
 from prefect_ollama.blocks.nodes import json_object, json_request
 from prefect_ollama.tasks.answering._facts import unsupported_facts
 from prefect_ollama.tasks.answering._normal import normal
@@ -124,6 +125,7 @@ def judge_by_model(
         The sentences, and the answers of the judge.
 
     Raises:
+        ChatError: No pair got an answer that can be used.
         ClusterError: No node works any more.
     """
     pairs = pairs_of(checked, passages)
@@ -137,7 +139,17 @@ def judge_by_model(
         )
         for pair in pairs
     ]
-    answers = judge.ask(requests, urgent=True).answers
+    found = judge.ask(requests, urgent=True)
+    answers = found.answers
+    if not any(answers):
+        # Not the documents, but the judge is the reason that nothing is supported.
+        first = found.failures[min(found.failures)]
+        raise ChatError(
+            f"the judge model {model.name!r} judged no sentence: {first.why}",
+            request=first.request,
+            state="No sentence is shown, because none was judged.",
+            remedy="Ask again, or name another judge model.",
+        )
     said = {
         pair: answer.value["supported"]
         for pair, answer in zip(pairs, answers, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import orjson
@@ -13,10 +14,20 @@ from prefect_ollama.tasks.answering._facts import unsupported_facts
 from prefect_ollama.tasks.answering._normal import Normal, find_quote, normal
 from prefect_ollama.tasks.chunking import sentences
 
-# References such as [2], [1][2], [^3] or 【4】, which models add though they were not asked to. Beside our own marks
-# they would name other quotes.
-_MARK: Final = r"[\[［【]\^?\d+(?:\s*[-–,;]\s*\d+)*(?:†[^\]］】]*)?[\]］】]"
+# References such as [2], [1][2], [^3], 【4】 or (passage 2, page 3), which models add though they were not asked to.
+# Beside our own marks they would name other quotes.
+_NUMBERS: Final = r"\d+(?:\s*(?:[-–,;&]|,?\s*and)\s*\d+)*"
+_NAMED: Final = rf"(?:passages?|sources?|quotes?|findings?)\s*(?:no\.?\s*|#\s*)?{_NUMBERS}"
+_PAGES: Final = rf"(?:\s*[,;]\s*(?:p\.|pp\.|pages?)\s*{_NUMBERS})?"
+_NUMBERED: Final = r"[\[［【]\^?\d+(?:\s*[-–,;]\s*\d+)*(?:†[^\]］】]*)?[\]］】]"
+_MARK: Final = rf"(?:{_NUMBERED}|[\[(［【](?i:(?:see\s+)?{_NAMED}{_PAGES})[\])］】])"
 _MARKS: Final = regex.compile(rf"\s*{_MARK}(?:\s*[,;]?\s*{_MARK})*(?=[\s.,;:!?]|$)")
+# Words of the same kind at the beginning of a sentence.
+_BEGINNING: Final = regex.compile(rf"^(?:According to|As stated in|In|Per)\s+(?:the\s+)?(?i:{_NAMED}),\s*")
+
+# Where a model left out words of a quote. Parts with fewer words could be put together to say anything.
+_OMISSION: Final = regex.compile(r"\s*[\[(]?(?:…|\.\s?\.\s?\.)[\])]?\s*")
+_MIN_PART_WORDS: Final = 3
 
 _SENTENCES: Final = '"sentences"'
 
@@ -35,15 +46,22 @@ class Reader:
 
     def read(self, draft: dict[str, Any]) -> list[CheckedSentence]:
         """Return the sentences of a draft with the quotes that were found; those that fail a check have a reason."""
-        found: list[CheckedSentence] = []
+        found: dict[str, CheckedSentence] = {}
         for item in draft["sentences"]:
             text = without_marks(item["text"])
             quotes, wrong = self._quotes(item["quotes"])
             # A model may put several sentences into one; each has to stand by itself.
-            found += [self._checked(each.strip(), quotes, wrong) for each in sentences(text) if each.strip()]
-        return found
+            for each in sentences(text) if text else [""]:
+                checked = self._checked(each.strip(), quotes, wrong)
+                # Small models repeat themselves. Of equal sentences the first one that passes stays.
+                key = normal(checked.text).text.strip(" .")
+                if key not in found or (found[key].reason and not checked.reason):
+                    found[key] = checked
+        return list(found.values())
 
     def _checked(self, text: str, quotes: tuple[Quote, ...], wrong: str) -> CheckedSentence:
+        if not any(each.isalnum() for each in text):
+            return CheckedSentence(text, reason="It has no words.")
         if not quotes:
             return CheckedSentence(text, reason=wrong or "It has no quote.")
         missing = unsupported_facts(text, [quote.text for quote in quotes], self._ordinary)
@@ -60,13 +78,30 @@ class Reader:
             if not 1 <= number <= len(self._passages):
                 wrong = f"There is no passage {number}."
                 continue
-            place = find_quote(each["quote"], self._normal_of(number))
-            if place is None:
+            places = self._places(each["quote"], number)
+            if not places:
                 wrong = f"Its quote is not in passage {number}."
                 continue
             text = self._passages[number - 1].text
-            found.append(Quote.of(self._passages, number, *place, context_of(text, *place)))
+            found += [Quote.of(self._passages, number, *place, context_of(text, *place)) for place in places]
         return tuple(dict.fromkeys(found)), wrong
+
+    def _places(self, quote: str, number: int) -> list[tuple[int, int]]:
+        """Return where a quote stands in a passage, or all of its parts around omissions, in their order."""
+        passage = self._normal_of(number)
+        if (whole := find_quote(quote, passage)) is not None:
+            return [whole]
+        parts = [part for part in _OMISSION.split(quote) if part]
+        places = [find_quote(part, passage) for part in parts]
+        found = [place for place in places if place is not None]
+        if (
+            len(parts) < 2
+            or len(found) < len(parts)
+            or any(len(part.split()) < _MIN_PART_WORDS for part in parts)
+            or any(before[1] > after[0] for before, after in pairwise(found))
+        ):
+            return []
+        return found
 
     # Kept, because all quotes of all drafts are looked up in the same few passages.
     def _normal_of(self, number: int) -> Normal:
@@ -77,7 +112,9 @@ class Reader:
 
 def without_marks(text: str) -> str:
     """Return what a model wrote in one line, without references to passages or findings."""
-    return " ".join(_MARKS.sub("", text).split())
+    plain = " ".join(_MARKS.sub("", text).split())
+    rest = _BEGINNING.sub("", plain)
+    return rest[:1].upper() + rest[1:] if rest != plain else plain
 
 
 def context_of(text: str, start: int, end: int) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import regex
+
 from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.blocks.nodes import full_name
 from prefect_ollama.tasks.answering._facts import missing_names
@@ -14,6 +16,9 @@ from prefect_ollama.tasks.answering._words import content_words
 
 # The embedding model for which the thresholds were measured; others give other cosines.
 MEASURED_MODEL: Final = "all-minilm"
+
+# What stands between the words of a file's name.
+_NAME_PARTS: Final = regex.compile(r"[_./\\-]+")
 
 # Weight of the best cosine in a strength; the rest is for the question's words.
 COSINE_WEIGHT: Final = 0.6
@@ -103,4 +108,7 @@ def strength(question: str, hits: Sequence[Hit], model: str) -> Strength:
     cosines = [hit.vector_score for hit in hits if hit.vector_score is not None]
     measured = bool(cosines) and is_measured(model)
     score = COSINE_WEIGHT * max(cosines) + (1 - COSINE_WEIGHT) * shared if measured else shared
-    return Strength(score if hits else -1.0, tuple(missing_names(question, texts)), measured, shared)
+    # The name of a company often stands in the name of its file alone.
+    files = [_NAME_PARTS.sub(" ", hit.path) for hit in hits]
+    missing = tuple(missing_names(question, [*texts, *dict.fromkeys(files)]))
+    return Strength(score if hits else -1.0, missing, measured, shared)

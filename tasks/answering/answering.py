@@ -10,6 +10,7 @@ from prefect_ollama.blocks.documents import ANSWER, EXTRACT, NOT_FOUND, CheckedA
 from prefect_ollama.tasks.answering._drafting import Drafts, write_drafts
 from prefect_ollama.tasks.answering._extract import VERBATIM, best_sentences
 from prefect_ollama.tasks.answering._judging import (
+    NO_JUDGEMENT,
     WORDS,
     WORDS_AND_EMBEDDINGS,
     judge_by_model,
@@ -71,7 +72,7 @@ def answer_question(
         listen: Called with each step as it comes.
 
     Raises:
-        ChatError: No node gave a draft that can be used.
+        ChatError: No node gave a draft or a judgement that can be used.
         ClusterError: No node works any more.
         TextError: The question cannot be embedded.
     """
@@ -137,6 +138,7 @@ def judge_drafts(
         listen: Called when the sentences are about to be judged.
 
     Raises:
+        ChatError: The judge model gave no answer that can be used.
         ClusterError: No node works any more.
     """
     reader = Reader(question, drafts.passages)
@@ -170,6 +172,7 @@ def judge_sentences(
         The sentences in their order, what judged, and the answers of the judge model.
 
     Raises:
+        ChatError: The judge model gave no answer that can be used.
         ClusterError: No node works any more.
     """
     if nodes.judge is None:
@@ -233,7 +236,8 @@ def _verified_content(draft: Sequence[CheckedSentence]) -> tuple[int, int]:
 def _nothing_supported(draft: Sequence[CheckedSentence]) -> str:
     if not draft:
         return "The chat model says that the passages do not hold it."
-    count = len(draft)
-    return (
-        f"The chat model wrote {count} sentence{'s' if count != 1 else ''}, and the documents support none."
-    )
+    count, unjudged = len(draft), sum(each.reason == NO_JUDGEMENT for each in draft)
+    wrote = f"The chat model wrote {count} sentence{'s' if count != 1 else ''}"
+    if unjudged:
+        return f"{wrote}. None is supported, and about {unjudged} of them the judge gave no answer."
+    return f"{wrote}, and the documents support none."

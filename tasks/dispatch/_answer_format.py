@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
+import regex
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, best_match
 from referencing import Registry
@@ -18,6 +20,13 @@ Check = Callable[[str], Any]
 
 # Characters of an answer with a format at most: parsed JSON may take thirty times the memory of its text.
 LONGEST_ANSWER: Final = 2**20
+
+# Braces of an answer with text around it at which JSON is looked for: a brace without an end costs the whole rest.
+_MOST_BRACES: Final = 64
+
+# What a thinking model writes into its answer where its node does not separate thoughts.
+_THOUGHTS: Final = regex.compile(r"\A\s*<(think|thinking|thought)>.*?</\1>", regex.DOTALL)
+_NUMBER: Final = regex.compile(r"\D{0,16}(\d{1,9})\D{0,2}")
 
 
 def check_of(schema: Mapping[str, Any] | None) -> Check:
@@ -43,9 +52,15 @@ def check_of(schema: Mapping[str, Any] | None) -> Check:
         if len(text) > LONGEST_ANSWER:
             raise ValueError(f"it has more than {LONGEST_ANSWER:,} characters")
         try:
-            value = orjson.loads(text)
+            value = _fitted(orjson.loads(text), schema)
         except orjson.JSONDecodeError as error:
             why = f"it is no JSON ({error.msg.split(':')[0]})"
+            fitting = [each for each in _values_within(text, schema) if validator.is_valid(each)]
+            if fitting and all(each == fitting[0] for each in fitting):
+                return fitting[0]
+            # A model that corrects itself writes several; which of them it means is not ours to guess.
+            if fitting:
+                why = "it has several different JSON values"
         else:
             if (wrong := best_match(validator.iter_errors(value))) is None:
                 return value
@@ -54,3 +69,40 @@ def check_of(schema: Mapping[str, Any] | None) -> Check:
         raise ValueError(why)
 
     return check
+
+
+def _values_within(text: str, schema: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the JSON objects of an answer with other text around them, such as a fence of Markdown or thoughts.
+
+    Servers with an older or another engine ignore the schema, and for some models Ollama does, too.
+    """
+    decoder = json.JSONDecoder()
+    at = found.end() if (found := _THOUGHTS.match(text)) else 0
+    for _ in range(_MOST_BRACES):
+        if (at := text.find("{", at)) < 0:
+            return
+        try:
+            end = decoder.raw_decode(text, at)[1]
+            # orjson refuses what Python's parser takes: half surrogates and NaN.
+            yield _fitted(orjson.loads(text[at:end]), schema)
+            at = end
+        except (ValueError, RecursionError):
+            at += 1
+
+
+def _fitted(value: Any, schema: Mapping[str, Any]) -> Any:
+    """Return a value without properties that its schema does not know, and with numbers where it has "2" or "[2]"."""
+    match value, schema.get("type"):
+        case dict(), "object":
+            known = schema.get("properties", {})
+            drop = schema.get("additionalProperties", True) is False
+            return {
+                name: _fitted(each, known[name]) if name in known else each
+                for name, each in value.items()
+                if name in known or not drop
+            }
+        case list(), "array":
+            return [_fitted(each, schema.get("items", {})) for each in value]
+        case str(), "integer" if (number := _NUMBER.fullmatch(value)) is not None:
+            return int(number[1])
+    return value

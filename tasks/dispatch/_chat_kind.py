@@ -145,6 +145,8 @@ class ChatKind(RequestKind):
                 remedy="Give it fewer passages, or raise the context of the cluster's chat model.",
             )
         remedy = "Ask in another way, or use a larger chat model."
+        if request.format is not None and all(isinstance(error, AnswerRejected) for error in errors):
+            remedy = "Ask in another way, or use a chat model that keeps to the JSON schema that it is given."
         if any(isinstance(error, AnswerRejected) and error.cut for error in errors):
             remedy = "Allow more tokens for the answer, or raise the context of the cluster's chat model."
         return ChatError(

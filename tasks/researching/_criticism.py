@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit
+from prefect_ollama.blocks.errors import ChatError
 from prefect_ollama.blocks.nodes import json_object, json_request
 from prefect_ollama.tasks.answering import answer_room
 from prefect_ollama.tasks.dispatch import ChatAnswer, Chatting
@@ -31,7 +32,7 @@ Look for all in the passages that contradicts the finding or limits it, and for 
 their passage: another subject, time, place, unit or condition, a negation, or the opinion of somebody else.
 Answer with JSON: first the reason in one sentence, then the verdict. The verdict is "refuted" if something \
 contradicts the finding, "unclear" if the passages do not show all of it, and "confirmed" only if all of it follows \
-from them."""
+from them. The form: {"reason": "…", "verdict": "…"}."""
 
 
 def criticise(
@@ -49,6 +50,7 @@ def criticise(
 
     Raises:
         BoundReached: A limit does not allow it.
+        ChatError: The critic gave no answer that can be used.
         ClusterError: No node works any more.
     """
     model = chat.chat.model
@@ -56,7 +58,16 @@ def criticise(
         json_request(_INSTRUCTIONS, _shown(each, passages), _SCHEMA, model, answer_room(model, _TOKENS))
         for each in findings
     ]
-    answers = chat.ask(requests, urgent=True).answers
+    found = chat.ask(requests, urgent=True)
+    answers = found.answers
+    if not any(answers):
+        first = found.failures[min(found.failures)]
+        raise ChatError(
+            f"the critic judged no finding: {first.why}",
+            request=first.request,
+            state="No finding is shown, because none was confirmed.",
+            remedy="Run again, or name another chat model.",
+        )
     confirmed, dropped = [], []
     for finding, answer in zip(findings, answers, strict=True):
         # Only "confirmed" keeps a finding: without an answer nobody has tried to refute it.

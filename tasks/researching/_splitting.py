@@ -16,7 +16,8 @@ _INSTRUCTIONS: Final = """You split a question into smaller questions, which are
 The user message is JSON with the question and the number of parts at most.
 Answer with JSON: a list of questions in the language of the question. Each can be understood without the others and \
 names what it asks about. Together they ask for all that the question asks for, and for nothing else. Use few parts: \
-a question about one thing has one part, the question itself. Do not answer anything."""
+a question about one thing has one part, the question itself. Do not answer anything. The form: \
+{"questions": ["…"]}."""
 
 
 def split_question(question: str, chat: Chatting, most: int) -> tuple[str, ...]:

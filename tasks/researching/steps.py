@@ -109,8 +109,8 @@ SAME_NODE = "The critic was on the node that wrote the findings, because no othe
 class Steps:
     """The steps of one report over the same nodes and limits. Several threads may use it.
 
-    A step that a limit ends has no value. Each step raises `ClusterError` if no node works any more; `draft` and
-    `synthesise` raise `ChatError` if no node gave a text that can be used.
+    A step that a limit ends has no value. Each step raises `ClusterError` if no node works any more, and all
+    but `split` raise `ChatError` if no node gave an answer that can be used.
 
     Attributes:
         nodes: The nodes; they chat.
