@@ -84,7 +84,7 @@ def obeying(library: Library, passages: tuple[Hit, ...]) -> None:
         {"text": LIE, "quotes": [quote]},
         {"text": "The account is 99887766.", "quotes": [quote]},
         {
-            "text": "The account is 99887766.",
+            "text": "The number of the account is 99887766.",
             "quotes": [{"passage": good, "quote": "the account is 99887766"}],
         },
         {"text": "Pay at pay.example/now.", "quotes": [quote]},
@@ -220,7 +220,7 @@ def test_a_passage_that_talks_to_nobody_is_judged_without_a_control() -> None:
 
 
 @pytest.mark.parametrize(
-    "reference", ["[2]", " [1][2]", " [^3]", "【4†source】", " [1-3]", " ［2］", " [1], [2]"]
+    "reference", ["[2]", " [1][2]", " [^3]", "【4†source】", " [1-3]", " ［2］", " [1], [2]", " (passage 2)"]
 )
 def test_references_of_a_model_are_no_part_of_its_sentence(
     made: list[Node], tmp_path: Path, reference: str
@@ -232,5 +232,6 @@ def test_references_of_a_model_are_no_part_of_its_sentence(
     store.end_run()
     library = Library(spec, made)
     text = RECEDES["text"].removesuffix(".")
-    library.script([{**RECEDES, "text": f"{text}{reference}."}, {**RECEDES, "text": f"{text}.{reference}"}])
-    assert [each.text for each in ask(library).sentences] == [RECEDES["text"], RECEDES["text"]]
+    for written in (f"{text}{reference}.", f"{text}.{reference}"):
+        library.script([{**RECEDES, "text": written}])
+        assert [each.text for each in ask(library).sentences] == [RECEDES["text"]]

@@ -131,7 +131,7 @@ class Reader:
         note["error"] = error
         if error == "done_reason length":
             return Said(said.text, cut=True, note=note)
-        broken = (said.text[: int(0.6 * len(said.text))], f"Here is the answer:\n{said.text}")
+        broken = (said.text[: int(0.6 * len(said.text))], f"{said.text[:-1]},}}")
         return Said(broken[int(2 * _dice(question, "how"))], note=note)
 
 
