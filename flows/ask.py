@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from prefect_ollama.blocks.documents import CheckedAnswer, Quote
-from prefect_ollama.blocks.resolve import resolve_table, shared_limits_folder
+from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import (
     EVERYTHING,
@@ -32,18 +32,15 @@ from prefect_ollama.tasks.answering import (
     with_models,
     without_chat,
 )
-from prefect_ollama.tasks.dispatch import Asking, Dispatcher, divide_long_words
-from prefect_ollama.tasks.embedding import running_nodes
 from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.query import SearchOptions, embed_question, search_table
 from prefect_ollama.tasks.searching import (
     MarkedPage,
-    asking_as,
     normalised,
     open_for_search,
     question_note,
 )
-from prefect_ollama.tasks.verify_nodes import verify_nodes
+from prefect_ollama.tasks.verify_nodes import nodes_for_questions
 
 DEFAULT = AskOptions()
 
@@ -102,26 +99,17 @@ def ask(
     options = AskOptions(passages, drafts, mark_unsupported=mark_unsupported)
     searching = SearchOptions(passages, mode, only.to_filter(source).condition(store.manifest))
     with (
-        Asking(shared_limits_folder()) as asking,
-        # A question is one text, for which one embedded node is enough.
-        running_nodes(cluster, model=model or made.model, count=1) as spec,
+        nodes_for_questions(store, cluster, model) as (spec, dispatcher),
+        answering_nodes(with_models(spec, chat_model, judge_model), dispatcher) as nodes,
     ):
-        # Runs of other processes then leave room for the question at these nodes.
-        asking.at([node.url for node in spec.nodes])
-        verified = verify_nodes(Opaque(asking_as(spec, made)), len(spec.nodes), made, quick=True)
-        answering = with_models(spec, chat_model, judge_model)
-        with (
-            Dispatcher(verified, prepare=divide_long_words) as dispatcher,
-            answering_nodes(answering, dispatcher) as nodes,
-        ):
-            vector = None if mode == "text" else embed_question(asked, Opaque(dispatcher), opened)
-            hits = search_table(opened, vector, asked, searching)
-            answer = without_chat(asked, hits, nodes, strength(asked, hits, made.model))
-            if answer is None:
-                written = write_answer(asked, Opaque(hits), Opaque(nodes), options)
-                judged = judge_answer(asked, written, Opaque(nodes), made.model)
-                answer = choose(asked, written.content, judged.content, nodes, options)
-    said = "" if mode == "text" else question_note(asked, verified)
+        vector = None if mode == "text" else embed_question(asked, Opaque(dispatcher), opened)
+        hits = search_table(opened, vector, asked, searching)
+        answer = without_chat(asked, hits, nodes, strength(asked, hits, made.model))
+        if answer is None:
+            written = write_answer(asked, Opaque(hits), Opaque(nodes), options)
+            judged = judge_answer(asked, written, Opaque(nodes), made.model)
+            answer = choose(asked, written.content, judged.content, nodes, options)
+    said = "" if mode == "text" else question_note(asked, dispatcher.cluster)
     notes = (*([said] if said else []), *answer.notes)
     answer = replace(answer, notes=notes, seconds=time.monotonic() - started)
     pages: dict[Quote, list[MarkedPage]] = draw_quotes(Opaque(answer)).content if show and answer else {}

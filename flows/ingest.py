@@ -7,7 +7,6 @@ import time
 from dataclasses import replace
 from typing import Annotated
 
-import distributed
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
@@ -126,10 +125,12 @@ def ingest_pdfs(
     # Before anything starts, because a setting may hold a value that it cannot have.
     default = default_cache()
     cache = default if advanced.use_cache else None
-    found = _open(place)
-    run_id = _run_id()
+    found: Store | None = None
+    with contextlib.suppress(TableMissing):
+        found = Store.open(place)
+    run_id, runner = _run_id(), _runner()
     # A new table has files to read for sure, so the process of the workers starts while the source is scanned.
-    if found is None and not dry_run and (runner := _runner()):
+    if found is None and not dry_run and runner:
         runner.prepare()
     # Before the plan, which reads the manifest that this repairs.
     if found is not None and not dry_run and needs_recovery(found):
@@ -153,10 +154,11 @@ def ingest_pdfs(
         parse, chunk = reading.to_options(), _with_context(chunking.to_options(), found)
         # Nothing to read: no node is asked and no worker starts.
         if not plan.to_read and (found is None or _as_before(found.identity, cluster, wanted, chunk)):
-            if found is not None:
-                run.apply(found)
+            if found is not None and plan.bookkeeping:
+                run.begin(found)
+                run.end()
             return _ended(_published(run, found.identity.model if found is not None else ""), advanced)
-        ahead = BUNDLES_AHEAD + _start_workers(len(plan.to_read))
+        ahead = BUNDLES_AHEAD + _start_workers(runner, len(plan.to_read))
         with (
             # None leaves it to the cluster, which may allow it for all runs.
             running_nodes(cluster, model=wanted, pull=advanced.pull or None) as spec,
@@ -170,14 +172,16 @@ def ingest_pdfs(
             store = _open_for(place, verified, chunking_plan, found, spec.model.num_ctx)
             run.begin(store, verified)
             try:
-                with watch_run(plan, run.done, verified, _client(), run.metrics.see) as watch:
+                client = runner.client if runner else None
+                with watch_run(plan, run.done, verified, client, run.metrics.see) as watch:
                     run.timeline = watch.timeline
                     embedding = Embedding(run_id, verified, place, cache, watch.topic, shared_limits_folder())
                     # A new table needs its indices in any case.
                     last = maintenance_process.start if found is None else None
                     run_bundles(run, chunking_plan, embedding, ahead, at_last=last)
                 run.end()
-                _dismiss_workers()
+                if runner:
+                    runner.dismiss()
             except BaseException as error:
                 run.end(status="failed")
                 # After Ctrl-C nobody waits for a report. After an error it shows what is stored.
@@ -210,14 +214,6 @@ def _ended(report: IngestReport, advanced: Advanced) -> IngestReport:
     if again:
         return report
     return Completed(message=report.summary, data=report)  # type: ignore[return-value]
-
-
-def _open(place: StoreSpec) -> Store | None:
-    """The table, or None where there is none yet."""
-    try:
-        return Store.open(place)
-    except TableMissing:
-        return None
 
 
 def _with_context(chunk: ChunkOptions, found: Store | None) -> ChunkOptions:
@@ -279,27 +275,14 @@ def _runner() -> IngestTaskRunner | None:
     return runner if isinstance(runner, IngestTaskRunner) else None
 
 
-def _start_workers(files: int) -> int:
+def _start_workers(runner: IngestTaskRunner | None, files: int) -> int:
     """Start the workers while nodes are verified; return how many of them parse, at most one for each file."""
-    runner = _runner()
     if runner is None or not files:
         # Another task runner does not say how many tasks it runs at a time.
         return 2
     runner.parse_processes = min(runner.parse_processes, files)
     runner.client  # noqa: B018  # the first access starts them, and does not wait for them
     return runner.parse_processes
-
-
-def _client() -> distributed.Client | None:
-    """The Dask client of this flow run."""
-    runner = _runner()
-    return runner.client if runner is not None else None
-
-
-def _dismiss_workers() -> None:
-    runner = _runner()
-    if runner is not None:
-        runner.dismiss()
 
 
 def _run_id() -> str:

@@ -9,7 +9,7 @@ from pydantic import Field
 from prefect_ollama.blocks.documents import Found, Hit
 from prefect_ollama.blocks.lance import Mode
 from prefect_ollama.blocks.nodes import ClusterSpec
-from prefect_ollama.blocks.resolve import resolve_table, shared_limits_folder
+from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import (
     EVERYTHING,
@@ -21,8 +21,7 @@ from prefect_ollama.flows.parameters import (
     TableParameter,
     shown,
 )
-from prefect_ollama.tasks.dispatch import Asking, Dispatcher, divide_long_words
-from prefect_ollama.tasks.embedding import running_nodes
+from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.query import (
     SearchOptions,
@@ -34,13 +33,12 @@ from prefect_ollama.tasks.query import (
 from prefect_ollama.tasks.searching import (
     RERANK_TIMEOUT_S,
     Reranker,
-    asking_as,
     normalised,
     open_for_search,
     question_note,
     reranker_of,
 )
-from prefect_ollama.tasks.verify_nodes import verify_nodes
+from prefect_ollama.tasks.verify_nodes import nodes_for_questions
 
 
 @flow(
@@ -103,7 +101,7 @@ def search(
     """
     refuse_empty_tabs()
     store = open_for_search(resolve_table(table))
-    opened, made, asked = Opaque(store), store.identity, normalised(question)
+    opened, asked = Opaque(store), normalised(question)
     ranker = reranker_of(reranker, timeout=rerank_timeout)
     # A reranker has to see more passages than it returns, or it could only sort them.
     wanted = limit if ranker is None else ranker.candidates(limit)
@@ -112,21 +110,14 @@ def search(
     if mode == "text" and (ranker is None or not ranker.judges):
         found = search_table(opened, None, asked, options)
         return _answer(question, found, ranker, limit, show=show)
-    with (
-        Asking(shared_limits_folder()) as asking,
-        running_nodes(cluster, model=model or made.model, count=1) as spec,
-    ):
-        # Runs of other processes then leave room for the question at these nodes.
-        asking.at([node.url for node in spec.nodes])
-        verified = verify_nodes(Opaque(asking_as(spec, made)), len(spec.nodes), made, quick=True)
-        with Dispatcher(verified, prepare=divide_long_words) as dispatcher:
-            nodes = Opaque(dispatcher)
-            vector = None if mode == "text" else embed_question(asked, nodes, opened)
-            said = "" if mode == "text" else question_note(asked, verified)
-            # The judge is a model of these nodes, so it is asked before they are closed.
-            if ranker is not None and ranker.judges:
-                found = search_table(opened, vector, asked, options)
-                return _answer(question, found, ranker, limit, show=show, said=said, nodes=nodes, spec=spec)
+    with nodes_for_questions(store, cluster, model) as (spec, dispatcher):
+        nodes = Opaque(dispatcher)
+        vector = None if mode == "text" else embed_question(asked, nodes, opened)
+        said = "" if mode == "text" else question_note(asked, dispatcher.cluster)
+        # The judge is a model of these nodes, so it is asked before they are closed.
+        if ranker is not None and ranker.judges:
+            found = search_table(opened, vector, asked, options)
+            return _answer(question, found, ranker, limit, show=show, said=said, nodes=nodes, spec=spec)
     found = search_table(opened, vector, asked, options)
     return _answer(question, found, ranker, limit, show=show, said=said)
 

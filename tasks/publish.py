@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from prefect.assets import Asset, add_asset_metadata, materialize
-from prefect.runtime import task_run
 
 from prefect_ollama.blocks.documents import Run
 from prefect_ollama.blocks.lance import Store
@@ -45,17 +44,17 @@ def publish_run(store: Store, run: Run, sources: Sequence[Asset] = ()) -> None:
     asset = table_asset(store.spec)
     # Made here and not as a decorator, because the key of the asset is known only now.
     publish = materialize(
-        asset, by=PREFIX, name="publish", task_run_name=_name, asset_deps=list(sources), **UNCACHED
+        asset,
+        by=PREFIX,
+        name="publish",
+        task_run_name="publish version {about[version]}",
+        asset_deps=list(sources),
+        **UNCACHED,
     )(_publish)
     publish(asset.key, about)
     emit(
         "run.published", run.run_id, label=f"{run.kind} {run.source}".strip(), table=str(store.spec), **about
     )
-
-
-def _name() -> str:
-    about = task_run.parameters["about"]
-    return f"publish version {about['version']}"
 
 
 def _publish(asset: str, about: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from prefect import task
-from prefect.runtime import task_run
 
 from prefect_ollama.blocks.documents import Document, EmbeddedDocument
 from prefect_ollama.blocks.lance import Store
@@ -77,11 +76,7 @@ class Writer:
             self._store.record(failed)
 
 
-def _name() -> str:
-    return f"store {task_run.parameters['chunks']} chunks"
-
-
-@task(name="store", task_run_name=_name, **UNCACHED)
+@task(name="store", task_run_name="store {chunks} chunks", **UNCACHED)
 def store_documents(commit: Opaque[Callable[[], None]], chunks: int) -> None:
     """Commit documents.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from prefect import task
@@ -9,9 +11,11 @@ from prefect import task
 from prefect_ollama.blocks.documents import Identity
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import ClusterSpec, VerifiedCluster
-from prefect_ollama.tasks.dispatch import Dispatcher
+from prefect_ollama.blocks.resolve import Nodes, shared_limits_folder
+from prefect_ollama.tasks.dispatch import Asking, Dispatcher, divide_long_words
+from prefect_ollama.tasks.embedding import running_nodes
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, run_logger
-from prefect_ollama.tasks.searching import ROWS_COMPARED, compare_rows, other_vectors, verified
+from prefect_ollama.tasks.searching import ROWS_COMPARED, asking_as, compare_rows, other_vectors, verified
 
 
 @task(name="verify nodes", task_run_name="verify {count} nodes", **UNCACHED)
@@ -30,6 +34,34 @@ def verify_nodes(
         ClusterError: No node passed.
     """
     return verified(cluster.content, count, table, quick=quick)
+
+
+@contextmanager
+def nodes_for_questions(
+    store: Store, cluster: Nodes | None, model: str | None
+) -> Iterator[tuple[ClusterSpec, Dispatcher]]:
+    """Yield the nodes that embed questions to a table, verified; runs of other processes hold back meanwhile.
+
+    Args:
+        store: The table.
+        cluster: The nodes, as flows take them.
+        model: The embedding model; None for the table's own.
+
+    Raises:
+        ClusterError: No node works.
+    """
+    made = store.identity
+    with (
+        Asking(shared_limits_folder()) as asking,
+        # Questions are few texts, for which one embedded node is enough.
+        running_nodes(cluster, model=model or made.model, count=1) as spec,
+    ):
+        # Before the verification, so that runs leave room for that too.
+        asking.at([node.url for node in spec.nodes])
+        # Quick, because to embed all canaries takes longer than to embed the questions.
+        proven = verify_nodes(Opaque(asking_as(spec, made)), len(spec.nodes), made, quick=True)
+        with Dispatcher(proven, prepare=divide_long_words) as dispatcher:
+            yield spec, dispatcher
 
 
 def identity_for(store: Store, wanted: Identity, proven: VerifiedCluster) -> Identity:

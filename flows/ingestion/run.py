@@ -73,16 +73,30 @@ class IngestRun:
         counted = self._statistics
         return Completed(len(self._files), counted.size, counted.chunks, counted.embedded)
 
-    def begin(self, store: Store, verified: VerifiedCluster) -> None:
-        """Begin to write, first the changes that need no reading: files that moved, are gone or cannot be documents."""
-        self._verified = verified
-        self._begin(store)
+    def begin(self, store: Store, verified: VerifiedCluster | None = None) -> None:
+        """Begin to write, first the changes that need no reading: files that moved, are gone or cannot be documents.
 
-    def apply(self, store: Store) -> None:
-        """Carry out a plan without files to read."""
-        if self.plan.bookkeeping:
-            self._begin(store)
-            self.end()
+        Args:
+            store: The table.
+            verified: The nodes; None if there is nothing to read.
+        """
+        plan, self._store, self._verified = self.plan, store, verified
+        model = str(verified.reference) if verified is not None else ""
+        store.begin_run(self.run_id, plan.source, model=model)
+        # The table's log names runs that were cut short, which Prefect still shows as running.
+        settle_interrupted(store.runs())
+        # Renamed documents move before others are removed: a new file may have the old path of another.
+        if plan.renamed:
+            store.move(dict(plan.renamed))
+        if plan.moved:
+            store.copy(dict(plan.moved))
+        # A file that is refused now may have been a document before.
+        doomed = [row.doc_id for row in (*plan.removed, *plan.newly_refused)]
+        if doomed:
+            store.remove(doomed)
+        if plan.touched or plan.newly_refused:
+            store.record([*plan.touched, *plan.newly_refused])
+        self._failures.tell(plan.newly_refused)
 
     def count(self, bundle: EmbeddedBundle, *, embedded_now: bool) -> None:
         """Note the outcome of a bundle.
@@ -158,25 +172,6 @@ class IngestRun:
         if self._ended is None or self.store.spec.is_staging:
             return 0
         return self._ended.chunks_after or 0
-
-    def _begin(self, store: Store) -> None:
-        plan, self._store = self.plan, store
-        model = str(self._verified.reference) if self._verified is not None else ""
-        store.begin_run(self.run_id, plan.source, model=model)
-        # The table's log names runs that were cut short, which Prefect still shows as running.
-        settle_interrupted(store.runs())
-        # Renamed documents move before others are removed: a new file may have the old path of another.
-        if plan.renamed:
-            store.move(dict(plan.renamed))
-        if plan.moved:
-            store.copy(dict(plan.moved))
-        # A file that is refused now may have been a document before.
-        doomed = [row.doc_id for row in (*plan.removed, *plan.newly_refused)]
-        if doomed:
-            store.remove(doomed)
-        if plan.touched or plan.newly_refused:
-            store.record([*plan.touched, *plan.newly_refused])
-        self._failures.tell(plan.newly_refused)
 
     def _efficiency(self) -> float | None:
         if self._worked is None:

@@ -9,16 +9,13 @@ from dataclasses import replace
 import prefect_ollama
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import VerifiedChat
-from prefect_ollama.blocks.resolve import Nodes, shared_limits_folder
+from prefect_ollama.blocks.resolve import Nodes
 from prefect_ollama.tasks.answering import AnswerNodes, AskOptions, answering_nodes, with_models
-from prefect_ollama.tasks.dispatch import Asking, Dispatcher, divide_long_words
-from prefect_ollama.tasks.embedding import running_nodes
-from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.query import SearchOptions
 from prefect_ollama.tasks.research import Workplace
 from prefect_ollama.tasks.researching import Bounds, Budget, Steps
-from prefect_ollama.tasks.searching import asking_as, refuse_other_vectors
-from prefect_ollama.tasks.verify_nodes import verify_nodes
+from prefect_ollama.tasks.searching import refuse_other_vectors
+from prefect_ollama.tasks.verify_nodes import nodes_for_questions
 
 
 @contextmanager
@@ -49,27 +46,18 @@ def opened_workplace(
         TableError: The nodes do not give the table's vectors.
         ClusterError: No node works, or none can chat with the chat models.
     """
-    made = store.identity
     with (
-        Asking(shared_limits_folder()) as asking,
-        # A report embeds a few questions only, for which one embedded node is enough.
-        running_nodes(cluster, model=model or made.model, count=1) as spec,
+        nodes_for_questions(store, cluster, model) as (spec, dispatcher),
+        answering_nodes(with_models(spec, chat_model, judge_model, other_chat_models), dispatcher) as nodes,
     ):
-        asking.at([node.url for node in spec.nodes])
-        # Quick, because to embed all canaries takes longer than to embed these questions.
-        verified = verify_nodes(Opaque(asking_as(spec, made)), len(spec.nodes), made, quick=True)
-        answering = with_models(spec, chat_model, judge_model, other_chat_models)
-        with (
-            Dispatcher(verified, prepare=divide_long_words) as dispatcher,
-            answering_nodes(answering, dispatcher) as nodes,
-        ):
-            # A search by words compares no vectors.
-            if searching.mode != "text":
-                refuse_other_vectors(store, dispatcher)
-            steps = None
-            if nodes.chat is not None:
-                steps = Steps(nodes, made.model, Budget(bounds), AskOptions(passages=searching.limit))
-            yield Workplace(store, nodes, searching, _salt(store, nodes, searching), steps)
+        # A search by words compares no vectors.
+        if searching.mode != "text":
+            refuse_other_vectors(store, dispatcher)
+        steps = None
+        if nodes.chat is not None:
+            options = AskOptions(passages=searching.limit)
+            steps = Steps(nodes, store.identity.model, Budget(bounds), options)
+        yield Workplace(store, nodes, searching, _salt(store, nodes, searching), steps)
 
 
 def _salt(store: Store, nodes: AnswerNodes, searching: SearchOptions) -> str:
