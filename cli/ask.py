@@ -101,6 +101,7 @@ def ask(
         pictures = write_quotes(show_pages, found, reading)
     plain = render_answer.plain(found, pictures)
     show(plain if json else render_answer.answer(found, pictures), json=json)
+    # No answer is no success: a script has to see it in the status.
     return OK if found else INCOMPLETE
 
 
@@ -111,4 +112,5 @@ def _tell(event: AskEvent) -> None:
         "draft": f"Draft, not checked yet: {event.text}",
         "judging": f"Judging {event.text}…",
     }[event.step]
+    # Stdout holds the result alone, so that it can go into a file or a pipe.
     print(printable(shown), file=sys.stderr, flush=True)

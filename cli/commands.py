@@ -78,6 +78,7 @@ app = App(
 # In the order of the dictionary, which is that of the help.
 for each, lines in EXAMPLES.items():
     app.command(each, help_epilogue=f"{examples(*lines)}\n\n{STATUS}")
+# Without the status: it serves until it is interrupted.
 app.command(node, help_epilogue=NODE_EXAMPLES)
 app.command(cache)
 app.register_install_completion_command(

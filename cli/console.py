@@ -75,14 +75,7 @@ def _well_formed(value: Any) -> Any:
 
 
 def confirm(preview: RenderableType, *, yes: bool) -> bool:
-    """Show on stderr what a command will do, and ask whether to go on.
-
-    Args:
-        preview: What it will do.
-        yes: Whether the user has agreed already (`--yes`); then nothing is shown or asked.
-
-    Returns:
-        Whether to go on.
+    """Show on stderr what a command will do, and return whether to go on; with `yes` nothing is shown or asked.
 
     Raises:
         ConfigurationError: There is no terminal to ask at.
@@ -154,6 +147,7 @@ def _drain() -> None:
         ("prefect.logging.handlers", "APILogWorker"),
         ("prefect.events.worker", "EventsWorker"),
     ):
+        # Not imported here: a command that ran no flow has nothing to send, and would wait for the import.
         if (loaded := sys.modules.get(module)) is not None:
             getattr(loaded, name).drain_all(timeout=DRAIN_S)
 
@@ -169,10 +163,12 @@ def _with_errors_shown(run: Callable[[], int], *, json: bool, loud: Loudness, pr
         _tell(error.cause, error.state, error.remedy)
         if json:
             show({"error": type(error).__name__, "cause": error.cause, "remedy": error.remedy}, json=True)
+        # A script can try again after a failure; wrong usage fails again.
         return USAGE if isinstance(error, ConfigurationError) else INCOMPLETE
     except Exception as error:
         if stopping.status is not None:
             raise
+        # Imported only here, because a command that succeeds needs none of them.
         import httpx
         from prefect.exceptions import ParameterTypeError
         from pydantic import ValidationError
@@ -205,7 +201,9 @@ def _tell(cause: str, state: str, remedy: str) -> None:
 def _print(text: str, *, style: str) -> None:
     from rich.console import Console
 
+    # An error may list files or hold the output of a process, so it may be longer than a cell.
     shown = printable(text, lines=True, longest=20 * MAX_CHARACTERS)
+    # Without highlights and folds, so that paths and commands can be copied from it.
     Console(stderr=True, highlight=False).print(shown, style=style, markup=False, soft_wrap=True)
 
 

@@ -68,6 +68,7 @@ def _list(place: StoreSpec, source: str | None, problems: bool, *, json: bool) -
     if source is not None:
         rows = list(Filter(source=source).documents_of(rows))
     rows = [row for row in rows if row.status != "stored"] if problems else rows
+    # The manifest has the order of commits, in which nobody finds a document.
     rows.sort(key=lambda row: (row.source, row.path))
     show([described(row) for row in rows] if json else render_documents.documents(rows), json=json)
     # With `--problems` an empty list is good news.
@@ -104,6 +105,7 @@ def _markdown(
     options = reading.options()
     with Parser(format_of(file)) as parser:
         document = parser.parse(file, options)
+    # All of the text before the file is opened, so that a document that fails leaves the old file as it was.
     text = to_markdown(document)
     if output is None:
         # As bytes, because the encoding of a terminal may lack characters of the document.

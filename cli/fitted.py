@@ -52,6 +52,7 @@ class Fitted:
         yield table
 
     def _table(self, dropped: int) -> Table:
+        # The first column names the row, so it is never dropped.
         kept = [index for index, name in enumerate(self._names) if name not in self._drop[:dropped]]
         table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
         for index in kept:
@@ -60,6 +61,7 @@ class Fitted:
                 name,
                 justify="right" if name in self._numbers else "left",
                 no_wrap=index > 0 or self._one_line,
+                # A title that Rich cuts says nothing; a column that does not fit is dropped as a whole.
                 min_width=len(name) if index else None,
                 overflow="ellipsis" if self._one_line else "fold",
             )

@@ -71,6 +71,7 @@ def ingest(
     from prefect_ollama.flows import Advanced, ingest_pdfs
     from prefect_ollama.live import shown_live
 
+    # The live display ends before the report is printed: both would write to the same lines.
     with shown_live(json=json or loud.quiet):
         report = ingest_pdfs(
             # One word may be a folder or a pattern; several are files that the shell has listed.
@@ -85,6 +86,7 @@ def ingest(
             exclude=list(exclude),
             reading=reading.form(),
             chunking=sizes.form(),
+            # The field of the form is on by default. An option changes the default, so it names the opposite.
             advanced=Advanced(
                 remove_missing=not keep_missing, allow_empty=allow_empty, pull=pull, use_cache=cache
             ),

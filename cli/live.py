@@ -32,11 +32,7 @@ _STYLES = {"works": "green", "idle": "dim", "rests": "yellow", "down": "red", "u
 
 @contextmanager
 def shown_live(*, json: bool) -> Iterator[None]:
-    """Show the runs of this context while they last.
-
-    Args:
-        json: Whether a program reads what is printed; then nothing is shown.
-    """
+    """Show the runs of this context while they last; nothing if a program reads what is printed."""
     if json or not sys.stderr.isatty():
         yield
         return
@@ -100,6 +96,7 @@ class RunProgress(Progress):
         yield Fitted(
             ("node", "state", "texts/s", "share", "in flight", "p95", "errors"),
             (_cells(node, run) for node in run.nodes[:MOST_NODES]),
+            # The state and the rate stay longest: they show a node that does not work.
             drop=("p95", "in flight", "share"),
             numbers=_NUMBERS,
             one_line=True,

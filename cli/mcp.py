@@ -88,8 +88,10 @@ def mcp(
         import uvicorn
 
         token = _token(token_file or _home_file())
+        # Listens before the server starts, so that a port in use is an error of ours, with a next step.
         with _listen(port) as listener:
             bound = listener.getsockname()[1]
+            # No log of requests, because all have the same path.
             config = uvicorn.Config(http_app(server, token, bound), log_level="warning", access_log=False)
             print(f"Serving http://{LOOPBACK}:{bound}/mcp; end with Ctrl-C", file=sys.stderr, flush=True)
             uvicorn.Server(config).run(sockets=[listener])
@@ -115,6 +117,7 @@ def _token(file: Path) -> str:
     try:
         if not file.exists():
             with os.fdopen(open_private(file), "w", encoding="ascii") as made:
+                # 256 bits, which no program on this machine can guess, however many requests it sends.
                 made.write(f"{secrets.token_urlsafe(32)}\n")
             print(f"The token is in {str(file)!r}.", file=sys.stderr, flush=True)
         # Who can read the token can read all documents of the table.

@@ -55,6 +55,7 @@ MOST_DOCUMENTS: Final = 200
 # Passages on each side of one: 41 of the usual 200 tokens stay below those of `MOST_HITS`.
 MOST_AROUND: Final = 20
 
+# Clients may run such tools without asking the user.
 READING: Final = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 
 INSTRUCTIONS: Final = (
@@ -295,6 +296,7 @@ def _documents(names: Sequence[str], rows: Sequence[Document]) -> list[Document]
         ConfigurationError: A name means no document.
     """
     found = [row for name in names for row in named(name, rows)] if names else rows
+    # Names may overlap, such as a folder and a file in it.
     unique = {(row.source, row.path): row for row in found}
     return [unique[key] for key in sorted(unique)]
 
@@ -341,6 +343,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "pages": [hit.page_from, hit.page_to],
         "printed_pages": [each for each in (hit.page_label_from, hit.page_label_to) if each],
         "heading": hit.heading,
+        # More digits cost tokens, and say nothing.
         "score": round(hit.score, 4),
         "text": hit.text,
         "also_in": [{"document": each.path, "page": each.page_from} for each in hit.also_in],
@@ -380,12 +383,7 @@ def _document(row: Document) -> dict[str, Any]:
 
 
 class TokenRequired:
-    """ASGI middleware that answers 401 to a request without the right bearer token (RFC 6750).
-
-    Args:
-        app: The application.
-        token: The token.
-    """
+    """ASGI middleware that answers 401 to a request without the right bearer token (RFC 6750)."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app, self._wanted = app, f"Bearer {token}".encode()
@@ -407,8 +405,6 @@ def http_app(server: MCPServer, token: str, port: int) -> ASGIApp:
     """Return the server as an application at `/mcp`, for loopback.
 
     Args:
-        server: The server.
-        token: What clients must send as a bearer token.
         port: Where it listens. Requests with another `Host`, or with an `Origin` of a web page, are refused, so that no
             page in a browser reaches it by rebinding its name.
     """

@@ -19,7 +19,9 @@ EXAMPLES = examples("prefect-ollama node --port 11435 --threads 2")
 @app.command(name="node", help_epilogue=EXAMPLES)
 def node(
     *,
+    # Loopback, because the API has no passwords.
     host: Annotated[str, Parameter(help="Address to listen at.")] = "127.0.0.1",
+    # Ollama's own port, so that programs for Ollama find it without a setting.
     port: Annotated[int, Parameter(help="Port to listen at, 1 to 65535; 0 takes a free one.")] = 11434,
     threads: Annotated[
         int, Parameter(help="CPU threads; two nodes with one thread are faster than one with two.")
@@ -44,4 +46,5 @@ def node(
     except PrefectOllamaError as error:
         # Without the other commands' console, which would import Prefect.
         print(*filter(None, (error.cause, error.state, error.remedy)), sep="\n", file=sys.stderr)
+        # As the other commands: 2 for wrong usage.
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)

@@ -40,6 +40,7 @@ def nodes(
 
     rows = check_nodes(nodes.named(), nodes.model, chat_model, list(other_chat_model), judge_model)
     show([row.to_dict() for row in rows] if json else render.nodes(rows), json=json)
+    # Nothing was checked where there is no row, which is no success.
     return OK if rows and all(row.ok for row in rows) and _can_answer(rows) else INCOMPLETE
 
 
@@ -55,6 +56,7 @@ def tune(
     seconds: Annotated[
         float, Parameter(help="Seconds to measure each node.", validator=Number(gte=1, lte=3600))
     ] = 45.0,
+    # By default the mean size of chunks that `ChunkOptions` has.
     tokens: Annotated[
         int,
         Parameter(help="Tokens of a text: as many as your chunks have.", validator=Number(gte=4, lte=8192)),

@@ -112,6 +112,7 @@ class NodeOptions:
         """
         if self.node and self.cluster:
             raise ConfigurationError("--node and --cluster are given both.", remedy="Give one of them.")
+        # None and not an empty list, which flows refuse: without names the default node is meant.
         return self.cluster or (list(self.node) or None)
 
 
@@ -193,23 +194,13 @@ NODES, TABLE = NodeOptions(), TableOptions()
 
 
 def option_of(options: type[DataclassInstance], name: str, **more: Any) -> Parameter:
-    """Return the command-line option for a field of options (`prefect_ollama.blocks.option`).
-
-    Args:
-        options: The class of the field.
-        name: Its name.
-        more: As for `cyclopts.Parameter`.
-    """
+    """Return the command-line option for a field of options (`prefect_ollama.blocks.option`)."""
     (field,) = (each for each in fields(options) if each.name == name)
     return Parameter(help=field.metadata["help"], validator=_bounds(field), **more)
 
 
 def with_bounds(options: type[T]) -> type[T]:
-    """Let Cyclopts check the bounds of inherited fields, so that an error names the command-line option.
-
-    Args:
-        options: A dataclass that inherits fields of `prefect_ollama.blocks.option`.
-    """
+    """Let Cyclopts check the bounds of inherited fields, so that an error names the command-line option."""
     hints = get_type_hints(options, include_extras=True)
     for each in fields(options):  # type: ignore[arg-type]
         if each.metadata:
@@ -220,17 +211,14 @@ def with_bounds(options: type[T]) -> type[T]:
 
 
 def _bounds(field: Field[Any]) -> Number | None:
+    # Pydantic and Cyclopts name the same bounds differently.
     names = {"gt": "gt", "ge": "gte", "le": "lte"}
     bounds = {names[key]: value for key, value in field.metadata.items() if key in names}
     return Number(**bounds) if bounds else None
 
 
 def examples(*lines: str) -> str:
-    """Return the examples at the end of a command's help.
-
-    Args:
-        lines: Commands as they are typed.
-    """
+    """Return the examples at the end of a command's help."""
     return "\n".join(["Example:" if len(lines) == 1 else "Examples:", "", *(f"    {line}" for line in lines)])
 
 
@@ -238,7 +226,6 @@ def lines_of(file: Path, what: str) -> list[str]:
     """Return the lines of a text file, or of stdin for `-`.
 
     Args:
-        file: The file.
         what: What each line holds, for an error ("password").
 
     Raises:

@@ -41,6 +41,7 @@ def write_quotes(folder: Path, answer: CheckedAnswer, options: ParseOptions) -> 
     """
     files: dict[Quote, list[str]] = {}
     with _writable(folder) as place, QuoteDrawer(options) as drawer:
+        # Numbers as the printed answer has them, so that a file can be found by its mark.
         for number, quote in enumerate(answer.quotes(), 1):
             files[quote] = []
             for page in drawer.pages(quote, answer.passages[quote.passage - 1]):
@@ -75,5 +76,6 @@ def _writable(folder: Path) -> Iterator[Path]:
 def picture_name(path: str, rank: int, page: int, question: int = 0) -> str:
     """Return the name of a picture's file: rank, the document's own name in plain characters, page."""
     # A document's name may hold any character; the name of a file on this machine may not.
+    # At most 60 characters, which may have four bytes each: names of files have 255 bytes on most file systems.
     stem = re.sub(r"[^\w.-]+", "-", Path(path).stem).strip("-.")[:60] or "document"
     return f"{f'{question}-' if question else ''}{rank:02}-{stem}-page-{page}.png"

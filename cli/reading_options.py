@@ -53,6 +53,7 @@ class PasswordOptions:
         if (named := extra_password()) is not None:
             found.append(named)
         if self.ask_password:
+            # In a script nobody would answer, and the command would wait for ever.
             if not sys.stdin.isatty():
                 raise ConfigurationError(
                     "--ask-password needs a terminal.",
@@ -60,6 +61,7 @@ class PasswordOptions:
                     remedy=f"Use --password-file, or set {PASSWORD_VARIABLE}.",
                 )
             found.append(getpass("Password of encrypted files: "))
+        # Each password is tried on each encrypted file, so a second copy would cost time.
         return [each for each in dict.fromkeys(found) if each]
 
 

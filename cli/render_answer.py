@@ -26,12 +26,7 @@ NOT_IN_DOCUMENTS = "Not in the documents."
 
 
 def plain(found: CheckedAnswer, pictures: Mapping[Quote, Sequence[str]]) -> dict[str, Any]:
-    """Return an answer as plain values, for JSON; each quote with its `pictures`.
-
-    Args:
-        found: The answer.
-        pictures: By quote, files with pictures of its pages; empty where none were made.
-    """
+    """Return an answer as plain values, for JSON; each quote with its `pictures`."""
     values = found.to_dict()
     for sentence, shown in zip(found.sentences, values["sentences"], strict=True):
         for quote, each in zip(sentence.quotes, shown["quotes"], strict=True):
@@ -40,12 +35,7 @@ def plain(found: CheckedAnswer, pictures: Mapping[Quote, Sequence[str]]) -> dict
 
 
 def answer(found: CheckedAnswer, pictures: Mapping[Quote, Sequence[str]]) -> RenderableType:
-    """Return an answer: its sentences, then the quotes that they name, then what was left out.
-
-    Args:
-        found: The answer.
-        pictures: By quote, files with pictures of its pages.
-    """
+    """Return an answer: its sentences, then the quotes that they name, then what was left out."""
     quotes = list(found.quotes())
     parts: list[RenderableType] = []
     if not found:
@@ -55,7 +45,9 @@ def answer(found: CheckedAnswer, pictures: Mapping[Quote, Sequence[str]]) -> Ren
     said = {each.text for each in found.sentences}
     for number, quote in enumerate(quotes, 1):
         parts.append(line(f"[{number}] {quote.path}, {quote.pages}", "bold"))
+        # A quote keeps the line ends of its page, which mean nothing here.
         words = " ".join(quote.text.split())
+        # Without a chat model a sentence is its own quote, and would stand there twice.
         shown: list[RenderableType] = [] if words in said else [line(f"“{words}”")]
         shown += [line(file, "dim") for file in pictures.get(quote, ())]
         parts.append(Padding(Group(*shown), (0, 0, 0, 4)))
@@ -73,11 +65,7 @@ def _sentence(sentence: CheckedSentence, quotes: Sequence[Quote]) -> Text:
 
 
 def report(found: CheckedReport) -> RenderableType:
-    """Return a report: the text with its quotes, what each part found and dropped, and the steps.
-
-    Args:
-        found: The report.
-    """
+    """Return a report: the text with its quotes, what each part found and dropped, and the steps."""
     parts: list[RenderableType] = [answer(found.answer, {})]
     for each in found.parts:
         parts += [Text(""), *_part(each)]

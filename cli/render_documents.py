@@ -39,6 +39,7 @@ def documents(rows: Sequence[Document]) -> RenderableType:
             Fitted(
                 ("document", "status", "pages", "chunks", "dated", "stored", "run"),
                 cells,
+                # Status and chunks stay longest: they show a document that needs attention.
                 drop=("run", "stored", "dated", "pages"),
                 numbers=numbers,
             ),
@@ -57,13 +58,7 @@ def documents(rows: Sequence[Document]) -> RenderableType:
 
 
 def chunks(document: Document, parts: Sequence[Chunk], *, prefix: str) -> RenderableType:
-    """Return a document and its chunks, each with the embedded text if that differs.
-
-    Args:
-        document: The document.
-        parts: Its chunks, in reading order.
-        prefix: The prompt that the table puts before each text.
-    """
+    """Return a document and its chunks, each with the embedded text if that differs; `prefix` stands before each."""
     lines = [line(f"{document.path} ({document.status})", "bold")]
     about = [
         document.title,

@@ -76,6 +76,7 @@ def _pages(hit: Hit) -> str:
     """The pages of a hit, with the numbers printed on them where these are others."""
     one = hit.page_from == hit.page_to
     counted = f"page {hit.page_from}" if one else f"pages {hit.page_from}-{hit.page_to}"
+    # Printed numbers differ from counted ones behind a preface in Roman numbers, for example.
     labels = list(dict.fromkeys(filter(None, (hit.page_label_from, hit.page_label_to))))
     printed = "-".join(labels)
     plain = str(hit.page_from) if one else f"{hit.page_from}-{hit.page_to}"

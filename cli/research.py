@@ -132,6 +132,7 @@ def summarize(
     """Summarise documents over all nodes; each sentence has its page and a quote."""
     from prefect_ollama.flows import summarize as flow
 
+    # As an argument or with `--document`: both name documents, and may be mixed.
     wanted = replace(only, document=(*(documents or ()), *only.document))
     report: CheckedReport = flow(
         cluster=nodes.named(),

@@ -118,6 +118,7 @@ def search(
     else:
         from prefect_ollama.tasks.searching import Corpus, reranker_of
 
+        # Before the table is opened, so that a wrong name is refused at once.
         ranker = reranker_of(rerank, timeout=rerank_timeout)
         with Corpus(table.place(), at, model=nodes.model, reranker=ranker) as corpus:
             answers = corpus.search_all(

@@ -102,6 +102,7 @@ class Stopping:
         came = 0
         while data := receiver.recv(16):
             for number in data:
+                # Python writes the numbers of all signals there that have a handler.
                 if number not in STATUS:
                     continue
                 if self._ours:

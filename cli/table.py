@@ -34,6 +34,7 @@ def runs(
     from prefect_ollama import render
     from prefect_ollama.flows import runs as all_runs
 
+    # The latest ones, and the newest of them last: a terminal shows the end.
     found = all_runs(table.named())[-limit:]
     show([asdict(each) for each in found] if json else render.runs(found), json=json)
     return OK if found else INCOMPLETE

@@ -19,12 +19,12 @@ from prefect_ollama.blocks.documents import (
 from prefect_ollama.blocks.lance import Maintenance, Undo
 from prefect_ollama.blocks.nodes import NodeStatus, keep_local_direct
 from prefect_ollama.flows.ask import ask
+from prefect_ollama.flows.base import Advanced, Chunking, Limits, Only, Password, Reading
 from prefect_ollama.flows.discover import discover_nodes
 from prefect_ollama.flows.forget import ForgetReport, Forgotten, forget, forgettable
 from prefect_ollama.flows.ingest import ingest_pdfs
 from prefect_ollama.flows.maintain import maintain_table
 from prefect_ollama.flows.nodes import check_nodes
-from prefect_ollama.flows.parameters import Advanced, Chunking, Limits, Only, Password, Reading
 from prefect_ollama.flows.re_embed import ReEmbedPreview, preview_re_embed, re_embed, re_embed_cost
 from prefect_ollama.flows.research import research
 from prefect_ollama.flows.runs import preview_roll_back, roll_back, runs

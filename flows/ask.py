@@ -104,14 +104,17 @@ def ask(
     ):
         vector = None if mode == "text" else embed_question(asked, Opaque(dispatcher), opened)
         hits = search_table(opened, vector, asked, searching)
+        # A question that the passages cannot answer costs no request to a chat model.
         answer = without_chat(asked, hits, nodes, strength(asked, hits, made.model))
         if answer is None:
             written = write_answer(asked, Opaque(hits), Opaque(nodes), options)
             judged = judge_answer(asked, written, Opaque(nodes), made.model)
             answer = choose(asked, written.content, judged.content, nodes, options)
     said = "" if mode == "text" else question_note(asked, dispatcher.cluster)
+    # What concerns the question comes before what concerns the answer.
     notes = (*([said] if said else []), *answer.notes)
     answer = replace(answer, notes=notes, seconds=time.monotonic() - started)
+    # After the nodes are closed: drawing takes seconds, in which other runs may use them.
     pages: dict[Quote, list[MarkedPage]] = draw_quotes(Opaque(answer)).content if show and answer else {}
     show_answer(answer, Opaque(pages))
     return answer

@@ -24,6 +24,7 @@ def _network(text: str) -> str:
 
 
 def _as_list(value: Any) -> Any:
+    # The form sends lists; a program or a schedule may name one network.
     return [value] if isinstance(value, str | int) else value
 
 
@@ -50,6 +51,7 @@ def discover_nodes(
     save: Annotated[
         bool, shown("Save", "Make an Ollama Node block of each that has none. No block is ever overwritten.")
     ] = False,
+    # As many as a /20 has. A mistyped /8 has 4,096 times as many.
     most: Annotated[
         int, shown("Addresses", "Maximum number of addresses in all networks together.", ge=1, le=2**20)
     ] = 4096,
@@ -76,6 +78,7 @@ def discover_nodes(
     """
     addresses = addresses_of(list(networks), most=most)
     found = scan_networks(Opaque(addresses), list(ports), count=len(addresses), timeout=timeout)
+    # Without a new node there is nothing to save, and no task run to show.
     new = sum(not node.saved for node in found)
     if save and new:
         found = save_nodes(Opaque(found), count=new)

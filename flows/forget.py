@@ -15,7 +15,7 @@ from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
-from prefect_ollama.flows.parameters import TableParameter, as_source, shown
+from prefect_ollama.flows.parameters import Name, TableParameter, as_source, shown
 from prefect_ollama.tasks.planning import documents_named, notes_on
 from prefect_ollama.tasks.prefect_state import run_logger, sign_flow_run, source_assets
 from prefect_ollama.tasks.publish import publish_run
@@ -114,7 +114,7 @@ def forget(
     ],
     table: TableParameter = None,
     source: Annotated[
-        Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="All")],
+        Name | Annotated[None, Field(title="All")],
         shown("Source", "Only documents of this source; `files` for those that were named one by one."),
     ] = None,
     dry_run: Annotated[bool, shown("Dry run", "Show what would be done, and touch nothing.")] = False,
@@ -144,6 +144,7 @@ def forget(
     sign_flow_run()
     store = Store.open(resolve_table(table))
     documents, notes = _found([what] if isinstance(what, str) else what, store, source)
+    # In the log too: a run by a schedule has no reader of its result.
     for note in notes:
         run_logger().warning("%s", note)
     if dry_run:
@@ -152,6 +153,7 @@ def forget(
     # A run for each source, because a run can be rolled back only for one source.
     for name in dict.fromkeys(row.source for row in documents):
         rows = [row for row in documents if row.source == name]
+        # Names of runs are unique in the log of a table.
         run_id = str(flow_run.id) + (f"-{len(runs) + 1}" if runs else "")
         runs.append(store.forget(run_id, name, [row.doc_id for row in rows]))
         run_logger().info("Took %d documents of %s out of the table", len(rows), name)

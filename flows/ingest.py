@@ -24,14 +24,13 @@ from prefect_ollama.blocks.resolve import (
     resolve_table,
     shared_limits_folder,
 )
-from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.base import Advanced, flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.ingestion import BUNDLES_AHEAD, IngestRun, run_bundles
 from prefect_ollama.flows.maintain import KEEP_DAYS, MEMORY_MB
 from prefect_ollama.flows.parameters import (
     DEFAULT_ADVANCED,
     DEFAULT_CHUNKING,
     DEFAULT_READING,
-    Advanced,
     ChunkingParameter,
     ExcludeParameter,
     ModelParameter,
@@ -158,6 +157,7 @@ def ingest_pdfs(
                 run.begin(found)
                 run.end()
             return _ended(_published(run, found.identity.model if found is not None else ""), advanced)
+        # One bundle for each process that parses; the others wait for the nodes or are being stored.
         ahead = BUNDLES_AHEAD + _start_workers(runner, len(plan.to_read))
         with (
             # None leaves it to the cluster, which may allow it for all runs.
@@ -179,6 +179,7 @@ def ingest_pdfs(
                     # A new table needs its indices in any case.
                     last = maintenance_process.start if found is None else None
                     run_bundles(run, chunking_plan, embedding, ahead, at_last=last)
+                # Within `try`, so that a run whose end cannot be written is logged as failed.
                 run.end()
                 if runner:
                     runner.dismiss()
@@ -189,6 +190,7 @@ def ingest_pdfs(
                     with contextlib.suppress(ServerLost):
                         _published(run, spec.model.name)
                 raise
+            # After the run is in the table's log: maintenance may fail, and the run has done its work.
             _maintain(place, maintenance_process)
         return _ended(_published(run, spec.model.name), advanced)
 
@@ -210,6 +212,7 @@ def _ended(report: IngestReport, advanced: Advanced) -> IngestReport:
         )
         if again:
             raise error
+        # A state, so that Prefect shows the summary as its message, and not the text of the error.
         return Failed(message=report.summary, data=error)  # type: ignore[return-value]
     if again:
         return report
@@ -236,9 +239,11 @@ def _as_before(found: Identity, cluster: Nodes | None, model: str | None, chunk:
     return (
         full_name(asked.name) == full_name(found.model)
         and (asked.document_prefix, asked.query_prefix) == (found.document_prefix, found.query_prefix)
+        # A cluster that names no dimension has the model's own, and models were compared above.
         and (asked.dimensions or found.dimension) == found.dimension
         and (asked.num_ctx is None or same_options(context_options(asked.num_ctx, None), found.options))
         and (asked.num_ctx is not None or found.chosen_context is None)
+        # A way of counting tokens that is not known here cannot be that of this run.
         and counter is not None
         and same_cut(ChunkingPlan(ParseOptions(), chunk, counter).identity, found.chunker)
     )
@@ -303,6 +308,7 @@ def _maintain(place: StoreSpec, maintenance_process: MaintenanceProcess) -> None
 def _published(run: IngestRun, model: str) -> IngestReport:
     """Publish the run in Prefect, once its server answers, and return the report."""
     report = run.report(model=model)
+    # Metrics need no server, so they do not wait for it.
     run.metrics.end(report, run.status)
     wait_for_server()
     run.publish()

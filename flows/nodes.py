@@ -70,10 +70,12 @@ def check_nodes(
         try:
             verified = verify_nodes(Opaque(spec), len(spec.nodes))
             verifications, causes = dict(verified.verifications), dict(verified.left_out)
+        # No node passed. The page names each cause all the same, for people who look for it.
         except ClusterError as error:
             causes, reason = error.causes, error
         # After the verification, which has loaded the model, so that the status shows how it is loaded.
         looks = read_node_status(Opaque(spec), len(spec.nodes))
+        # Without a model that chats no node is asked for one.
         chat, judge = ChatCheck("", usable=False), None
         if spec.chat is not None or spec.judge is not None:
             chat, judge = check_models_for_chat(Opaque(spec), len(spec.nodes))
@@ -88,6 +90,7 @@ def check_nodes(
         )
         for row in join_verification(looks, spec, verifications, causes, reason)
     ]
+    # Events say what changed since the last check, so that an automation starts once for each failure.
     settle_nodes([row.name for row in rows if row.ok], {row.name: row.error for row in rows if not row.ok})
     create_markdown_artifact(
         _page(rows, name), key="nodes", description=f"Nodes that serve {escape_markdown(name)}"
@@ -106,6 +109,7 @@ def _page(rows: Sequence[NodeStatus], model: str) -> str:
         able = Counter(model for model, error in found if not error)
         if able[""]:
             continue  # the cluster names no model for it
+        # One sentence where all nodes have the same model, which is the usual case.
         named = dict.fromkeys(model for model, _ in found)
         if len(named) == 1:
             head += f" {able.total()} of {len(rows)} can {verb} with {escape_markdown(*named)}."

@@ -1,6 +1,6 @@
 """Parameters that several flows take, with the title and help that Prefect's form shows.
 
-An error in one value, or in two values of one group, is reported before the flow starts.
+An error in one value is reported before the flow starts. Groups of values are in `base/forms.py`.
 """
 
 from __future__ import annotations
@@ -8,39 +8,21 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import fields
-from datetime import date
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
 
-from prefect.blocks.system import Secret
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    WithJsonSchema,
-    model_validator,
-)
-from pydantic.dataclasses import dataclass
+from pydantic import BeforeValidator, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from prefect_ollama.blocks.cluster import OllamaCluster
-from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.file_url import folder_of, is_file_url
 from prefect_ollama.blocks.lance import Mode
 from prefect_ollama.blocks.node import OllamaNode
 from prefect_ollama.blocks.node_settings import NodeBlock
 from prefect_ollama.blocks.nodes import looks_like_address, names_block
 from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
-from prefect_ollama.blocks.option import option, values_of
 from prefect_ollama.blocks.resolve import Nodes
-from prefect_ollama.blocks.secrets import seal
 from prefect_ollama.blocks.table import LanceTable
-from prefect_ollama.tasks.chunking import ChunkOptions
-from prefect_ollama.tasks.parsing import FilePassword, ParseOptions
-from prefect_ollama.tasks.researching import Bounds
-from prefect_ollama.tasks.searching import Filter
+from prefect_ollama.flows.base import Advanced, Chunking, Limits, Only, Reading
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -53,20 +35,13 @@ def shown(title: str, description: str, **limits: Any) -> Any:
     stands in `json_schema_extra` last.
 
     Args:
-        title: Above the field.
-        description: Its help.
         limits: As for pydantic's `Field`.
     """
     return Field(**limits, json_schema_extra={"title": title, "description": description})
 
 
 def shown_option(options: type[DataclassInstance], name: str) -> Any:
-    """Return the field of a parameter that is a field of options of a task (`prefect_ollama.blocks.option`).
-
-    Args:
-        options: The class of the field.
-        name: Its name.
-    """
+    """Return the field of a parameter that is a field of options of a task (`prefect_ollama.blocks.option`)."""
     (field,) = (each.metadata for each in fields(options) if each.name == name)
     return shown(**{key: value for key, value in field.items() if key != "help"})
 
@@ -90,6 +65,10 @@ def as_source(value: Any) -> Any:
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, NodeBlock) else value
 
+
+# The tabs of a name that need not be given.
+Name = Annotated[str, Field(min_length=1, title="Name")]
+Default = Annotated[None, Field(title="Default")]
 
 # A parameter of several types is a row of tabs in the form, and so is each item of a list of several types; the title
 # of each tab says what it is for. (Prefect's first UI shows such items as JSON.)
@@ -115,7 +94,7 @@ NodesParameter = Annotated[
         ],
         Field(min_length=1, title="Several nodes"),
     ]
-    | Annotated[None, Field(title="Default")],
+    | Default,
     BeforeValidator(_as_list),
     shown(
         "Cluster",
@@ -127,7 +106,7 @@ NodesParameter = Annotated[
 TableParameter = Annotated[
     Annotated[LanceTable, Field(title="Table")]
     | Annotated[str, Field(min_length=1, title="Name or folder")]
-    | Annotated[None, Field(title="Default")],
+    | Default,
     BeforeValidator(_as_text),
     shown(
         "Table",
@@ -144,7 +123,7 @@ ExcludeParameter = Annotated[
     ),
 ]
 ModelParameter = Annotated[
-    Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="Default")],
+    Name | Default,
     shown(
         "Model", "Embedding model, by Ollama's name. By default the table's model, otherwise the cluster's."
     ),
@@ -152,7 +131,7 @@ ModelParameter = Annotated[
 
 
 ChatModelParameter = Annotated[
-    Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="Default")],
+    Name | Default,
     shown(
         "Chat model",
         "Model that answers, by Ollama's name. Without: the cluster's own; without one, the answer is sentences of "
@@ -168,7 +147,7 @@ OtherChatModelsParameter = Annotated[
     ),
 ]
 JudgeModelParameter = Annotated[
-    Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="Default")],
+    Name | Default,
     shown(
         "Judge model",
         "Model that judges whether quotes prove a sentence, by Ollama's name; it may be the chat model. Without: "
@@ -176,7 +155,7 @@ JudgeModelParameter = Annotated[
     ),
 ]
 PassageSourceParameter = Annotated[
-    Annotated[str, Field(min_length=1, title="Name")] | Annotated[None, Field(title="All")],
+    Name | Annotated[None, Field(title="All")],
     shown("Source", "Only documents of this source, as the report names it."),
 ]
 FileParameter = Annotated[
@@ -189,172 +168,6 @@ FileParameter = Annotated[
 ]
 
 
-def _of_secret(value: Any) -> Any:
-    return SecretStr(str(value.value.get_secret_value())) if isinstance(value, Secret) else value
-
-
-class Password(BaseModel):
-    """A password for encrypted files."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    pattern: str = Field(
-        "*",
-        title="Pattern",
-        description="Glob pattern of the files with this password, such as `bank/*.pdf`.",
-    )
-    # Sealed, so that it crosses Dask as a ticket and no task graph holds it.
-    password: Annotated[
-        SecretStr,
-        BeforeValidator(_of_secret),
-        AfterValidator(seal),
-        # Prefect's form offers blocks where the schema has the slug of their type.
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {
-                        "title": "Secret block",
-                        "type": "object",
-                        "block_type_slug": Secret.get_block_type_slug(),
-                    },
-                    {"title": "Written here", "type": "string", "format": "password"},
-                ]
-            }
-        ),
-    ] = Field(
-        title="Password",
-        description="It is tried on each encrypted file that matches the pattern. Everybody who can see the run in "
-        "Prefect can read a password that is written here; a Secret block hides it.",
-    )
-
-
-# A form takes title, help, default and bounds of each field from the options that it inherits.
-_FORM = ConfigDict(extra="forbid")
-
-
-class _Form:
-    def __post_init__(self) -> None:
-        # Here and not in the task, so that the form shows the error before the run starts.
-        try:
-            self.to_options()
-        except ConfigurationError as error:
-            raise ValueError(str(error)) from None
-
-    def to_options(self) -> Any:
-        """Return what tasks work with."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, config=_FORM)
-class Reading(_Form, ParseOptions):
-    """How files are read, and the limits of each file."""
-
-    # A password of a form may be that of a Secret block.
-    passwords: Sequence[Password] = option((), "Passwords", "For encrypted files.")  # type: ignore[assignment]
-
-    def to_options(self) -> ParseOptions:
-        """Return the parser's options."""
-        passwords = tuple(FilePassword(each.pattern, each.password) for each in self.passwords)
-        return ParseOptions(**values_of(self) | {"passwords": passwords})
-
-
-@dataclass(frozen=True, config=_FORM)
-class Chunking(_Form, ChunkOptions):
-    """Sizes of chunks, in the model's tokens. Other sizes need another table."""
-
-    def to_options(self) -> ChunkOptions:
-        """Return the chunker's options."""
-        return ChunkOptions(**values_of(self))
-
-
-@dataclass(frozen=True, config=_FORM)
-class Limits(_Form, Bounds):
-    """How much a research or a summary may take. Where a limit ends it, what was found until then is reported."""
-
-    def to_options(self) -> Bounds:
-        """Return the limits of a report."""
-        return Bounds(**values_of(self))
-
-
-class Advanced(BaseModel):
-    """Options that are rarely set."""
-
-    model_config = _FORM
-
-    remove_missing: bool = Field(
-        True, title="Remove missing", description="Remove documents from the table whose file is gone."
-    )
-    allow_empty: bool = Field(
-        False, title="Allow empty", description="Allow removing all documents of the source."
-    )
-    pull: bool = Field(
-        False,
-        title="Pull",
-        description="Nodes without the model may download it, even if the cluster does not allow it.",
-    )
-    fail_if_files_fail: bool = Field(
-        False,
-        title="Fail if files fail",
-        description="End the run as Failed if a file could not be read or is not stored whole. Without: the run ends "
-        "as Completed, and its message says how many files need attention. Either way all the rest is stored.",
-    )
-    use_cache: bool = Field(
-        True,
-        title="Use the cache",
-        description="Keep vectors in the cache, so that no text is embedded twice.",
-    )
-
-
-class Only(BaseModel):
-    """Conditions for the passages of a search; an empty one sets no condition."""
-
-    model_config = _FORM
-
-    documents: list[Annotated[str, Field(min_length=1)]] = Field(
-        [],
-        title="Documents",
-        description="Paths (absolute, or within their source), file names, folders or glob patterns.",
-    )
-    since: Annotated[date, Field(title="Day")] | Annotated[None, Field(title="Any day")] = Field(
-        None, title="Since", description="Documents of this day or later, by their metadata or file."
-    )
-    until: Annotated[date, Field(title="Day")] | Annotated[None, Field(title="Any day")] = Field(
-        None, title="Until", description="Documents of this day or earlier."
-    )
-    first_page: Annotated[int, Field(ge=1, title="Page")] | Annotated[None, Field(title="Any")] = Field(
-        None, title="First page", description="Counted from 1."
-    )
-    last_page: Annotated[int, Field(ge=1, title="Page")] | Annotated[None, Field(title="Any")] = Field(
-        None, title="Last page", description="Only passages on these pages are found."
-    )
-    title: str = Field("", title="Title", description="Documents with this text in their title.")
-    author: str = Field("", title="Author", description="Documents with this text in their author.")
-
-    @model_validator(mode="after")
-    def _can_work(self) -> Self:
-        try:
-            self.to_filter(None)
-        except ConfigurationError as error:
-            raise ValueError(str(error)) from None
-        return self
-
-    def to_filter(self, source: str | None) -> Filter:
-        """The filter of a search, in this source alone if it is named."""
-        # One of the two may be empty: from a page on, or up to a page.
-        pages = (self.first_page or 1, self.last_page or LAST_PAGE)
-        return Filter(
-            source=source,
-            documents=tuple(self.documents),
-            since=self.since,
-            until=self.until,
-            pages=None if self.first_page is None and self.last_page is None else pages,
-            title=self.title,
-            author=self.author,
-        )
-
-
-# Pages are 32-bit integers in the table.
-LAST_PAGE = 2**31 - 1
 # Defaults are made once. Prefect shows them in the form, and pydantic copies them.
 EVERYTHING = Only()
 DEFAULT_READING = Reading()
@@ -382,6 +195,7 @@ ChunkingParameter = Annotated[
 
 def has_own_model(cluster: Nodes | None) -> bool:
     """Return whether the nodes name a model: a cluster block does, plain URLs do not."""
+    # A text that is neither an address nor the name of a node names a cluster block, which has a model.
     return isinstance(cluster, OllamaCluster) or (
         isinstance(cluster, str) and not (looks_like_address(cluster) or names_block(cluster))
     )
@@ -402,6 +216,7 @@ def display_name(cluster: Any) -> str:
             return name
         case [str(name) | NodeBlock(name=name)] if name:
             return name
+        # A dictionary where Prefect kept the block as JSON with the run.
         case OllamaCluster(nodes=nodes) | {"nodes": nodes} | [*nodes]:
             return f"{len(nodes)} node" + ("s" if len(nodes) != 1 else "")
     return "a cluster"

@@ -219,11 +219,13 @@ def _drop_other_model(staging: StoreSpec, verified: VerifiedCluster) -> None:
         return
     if begun is not None and not compare(verified.reference, begun).same:
         run_logger().warning("An earlier attempt embedded with another model (%s): it is dropped.", begun)
+        # Its vectors cannot be mixed with those of this model, and its name is needed again.
         drop(staging)
 
 
 def _sources(rows: list[Document]) -> list[str | list[str]]:
     """Return the sources for `ingest_pdfs` that gave these documents, according to their manifest rows."""
+    # Sorted, so that an attempt after an interruption reads the sources in the same order.
     names = sorted({row.source for row in rows})
     return [
         # Files that were named one by one have no folder to scan.
@@ -247,6 +249,7 @@ def _refuse_losses(before: list[Document], reports: list[IngestReport]) -> None:
         file
         for report in reports
         for file in report.failed
+        # A partial document has passages, as it had before; its problem is in its report.
         if file.outcome != "partial" and (report.source, file.path) in stored
     ]
     if lost:

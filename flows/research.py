@@ -49,6 +49,7 @@ def research(
     chat_model: ChatModelParameter = None,
     other_chat_models: OtherChatModelsParameter = NO_MODELS,
     judge_model: JudgeModelParameter = None,
+    # Each part costs a search, a draft and two rounds of checks, and the synthesis has to read its findings.
     parts: Annotated[
         int,
         shown(
@@ -119,6 +120,7 @@ def research(
 
 def _researched(question: str, at: Workplace, most: int) -> CheckedReport:
     run = ReportRun(question, TASK + question, at)
+    # Without a chat model: sentences of the documents, as `ask` gives them.
     if at.steps is None:
         found = run.step(find_passages, "Find passages", question)
         chosen = run.step(choose_sentences, "Choose sentences", question, found)
@@ -128,6 +130,7 @@ def _researched(question: str, at: Workplace, most: int) -> CheckedReport:
         split = run.step(split_question, "Split the question", question, most)
         # If a limit does not allow the split, the question itself is the only part.
         questions = split.result().content.value or questions
+    # All parts are submitted before any is waited for, so that no node is idle meanwhile.
     for number, part in enumerate(questions, 1):
         label = f"part {number}"
         found = run.step(find_passages, f"Find passages of {label}", part)

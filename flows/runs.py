@@ -56,6 +56,7 @@ def preview_roll_back(
 def roll_back(
     run_id: Annotated[str, shown("Run", "The run to undo, as its report names it.", min_length=1)],
     table: TableParameter = None,
+    # Off, so that nobody undoes more than the run that is named.
     including_later: Annotated[
         bool, shown("Including later", "Undo the later runs of the same source with it.")
     ] = False,

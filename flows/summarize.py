@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from prefect_ollama.blocks.documents import EXTRACT, NOT_FOUND, CheckedAnswer, CheckedReport, Hit
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.resolve import resolve_table
-from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.base import Only, flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import (
     DEFAULT_LIMITS,
     EVERYTHING,
@@ -19,7 +19,6 @@ from prefect_ollama.flows.parameters import (
     JudgeModelParameter,
     ModelParameter,
     NodesParameter,
-    Only,
     OtherChatModelsParameter,
     PassageSourceParameter,
     TableParameter,
@@ -136,6 +135,7 @@ def _title(documents: list[tuple[Hit, ...]]) -> str:
 def _summarised(title: str, documents: list[tuple[Hit, ...]], at: Workplace, most: int) -> CheckedReport:
     run = ReportRun(title, TASK, at)
     if at.steps is None:
+        # Quotes name passages by their place in this list.
         passages = tuple(hit for document in documents for hit in document)
         chosen = run.step(choose_central_sentences, "Choose central sentences", Opaque(documents), most)
         found = chosen.result().content.value

@@ -28,6 +28,7 @@ def tune_nodes(
     cluster: NodesParameter = None,
     model: ModelParameter = None,
     seconds: Annotated[float, shown("Time", "Seconds to measure each node.", ge=1, le=3600)] = 45.0,
+    # By default the mean size of chunks that `ChunkOptions` has.
     tokens: Annotated[
         int, shown("Length of texts", "Tokens of a text: as many as your chunks have.", ge=4, le=8192)
     ] = 200,
@@ -67,8 +68,10 @@ def tune_nodes(
         try:
             verified = verify_nodes(Opaque(spec), len(spec.nodes))
         except ClusterError as error:
+            # A row for each node, although none is tuned: each has its own cause.
             rows = [NodeTuning.failed(node, error.causes.get(node.name, error)) for node in spec.nodes]
         else:
+            # One after the other, because nodes may share a machine.
             rows = [_tune(node, verified, tokens, seconds, longest, save) for node in spec.nodes]
     create_markdown_artifact(
         tuning_markdown(rows, spec.model.name),

@@ -131,10 +131,6 @@ def _name() -> str:
 def embed_bundle(parsed: Opaque[ChunkedBundle], embedding: Opaque[Embedding]) -> Opaque[EmbeddedBundle]:
     """Embed all chunks of a bundle.
 
-    Args:
-        parsed: The bundle, parsed and cut into chunks.
-        embedding: Nodes, table and cache.
-
     Raises:
         ClusterError: No node worked for too long. What was embedded before is in the cache.
     """

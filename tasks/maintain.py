@@ -29,7 +29,6 @@ def maintain_store(
     """Run the maintenance that is due, or all of it.
 
     Args:
-        store: The table.
         maintenance_process: The process that does it, if one was started ahead.
         force: Run all maintenance, even if it is not due.
         keep_days: Days to keep old versions.

@@ -14,7 +14,6 @@ def read_node_status(cluster: Opaque[ClusterSpec], count: int) -> tuple[NodeStat
     """Ask each node for its status. A node that does not answer is a row with the cause.
 
     Args:
-        cluster: The nodes.
         count: How many they are, for the run's name.
     """
     # Read by people who look at a cluster that fails, so a node that fails must not fail the task.
@@ -27,7 +26,6 @@ def check_models_for_chat(cluster: Opaque[ClusterSpec], count: int) -> tuple[Cha
     """Ask every node whether it can chat with the cluster's chat model and judge model. Nothing is downloaded.
 
     Args:
-        cluster: The nodes.
         count: How many they are, for the run's name.
     """
     found: tuple[ChatCheck, ChatCheck | None] = run_coro_as_sync(check_chat_models(cluster.content))

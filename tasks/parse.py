@@ -93,12 +93,7 @@ def _name() -> str:
 @task(name="parse", task_run_name=_name, retries=0)
 @runs_on("parse")
 def parse_bundle(bundle: Opaque[Bundle], chunking_plan: Opaque[ChunkingPlan]) -> Opaque[ChunkedBundle]:
-    """Parse and chunk the files of a bundle.
-
-    Args:
-        bundle: The files.
-        chunking_plan: How to read and cut them.
-    """
+    """Parse and chunk the files of a bundle."""
     how, files = chunking_plan.content, bundle.content
     count = how.counter
     documents = tuple(_chunk_file(files.source, file, how, count) for file in files.files)

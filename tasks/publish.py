@@ -21,7 +21,6 @@ def publish_run(store: Store, run: Run, sources: Sequence[Asset] = ()) -> None:
     """Publish a run that ended.
 
     Args:
-        store: The table.
         sources: The sources of its documents.
     """
     # Automations should not start for a run that changed nothing, or for a table that nobody reads.

@@ -27,7 +27,6 @@ def recover_store(store: Opaque[Store], run_id: str) -> None:
     """Mark documents that may be incomplete as stale, so that they are read again, and end runs without a process.
 
     Args:
-        store: The table.
         run_id: Name of this run in the table's log.
     """
     table = store.content

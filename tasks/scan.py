@@ -49,11 +49,7 @@ def plan_source(
     Args:
         source: The source, as the user named it; `@FILE` names a file with a list.
         store: The table; None if it does not exist yet.
-        remove_missing: As for `make_plan`.
-        allow_empty: As for `make_plan`; then a folder that the table knows may also be gone itself.
-        retry_failed: As for `make_plan`.
-        rehash: As for `make_plan`.
-        reread: As for `make_plan`.
+        allow_empty: As for `make_plan`, as all others; then a folder that the table knows may also be gone itself.
         exclude: As for `find_files`.
 
     Raises:

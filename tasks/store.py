@@ -81,7 +81,6 @@ def store_documents(commit: Opaque[Callable[[], None]], chunks: int) -> None:
     """Commit documents.
 
     Args:
-        commit: Commits them.
         chunks: Number of their chunks, for the name of the task run.
 
     Raises:

@@ -25,7 +25,6 @@ def verify_nodes(
     """Verify every node of a cluster. Nodes that fail are left out, and named in the log.
 
     Args:
-        cluster: The nodes.
         count: Number of nodes, for the name of the task run.
         table: Identity of the table's vectors; nodes that give these are preferred.
         quick: Whether a part of the canaries is enough for nodes that name the table's digest and version.
@@ -43,7 +42,6 @@ def nodes_for_questions(
     """Yield the nodes that embed questions to a table, verified; runs of other processes hold back meanwhile.
 
     Args:
-        store: The table.
         cluster: The nodes, as flows take them.
         model: The embedding model; None for the table's own.
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from contextvars import ContextVar
@@ -37,7 +38,6 @@ from prefect_dask.task_runners import DaskTaskRunner
 
 from prefect_ollama.blocks.errors import ConfigurationError, TaskRunLost
 from prefect_ollama.flows.runner._local_cluster import WorkerCluster
-from prefect_ollama.flows.runner.futures import Completions
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.prefect_state.worker_roles import runs_on
 from tests import dask_tasks as tasks
@@ -407,13 +407,13 @@ class TestMemory:
         def pass_through(rounds: int, size: int) -> int:
             client = runner_of_this_flow().client
             most = 0
-            window = Completions[bytes]()
+            window: deque[Any] = deque()
             for _ in range(rounds):
                 data = tasks.large.submit(size)
-                window.add(tasks.length.submit(data))
+                window.append(tasks.length.submit(data))
                 data.release()
                 if len(window) == 3:
-                    done = next(window)
+                    done = window.popleft()
                     assert len(done.result()) == size // 2
                     done.release()
                     most = max(most, sum(len(keys) for keys in client.has_what().values()))

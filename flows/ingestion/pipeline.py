@@ -7,6 +7,7 @@ is left, all vectors so far are in the table or in the cache, and the error says
 from __future__ import annotations
 
 import math
+import queue
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from prefect_ollama.blocks.documents import FAILED, Document
 from prefect_ollama.blocks.errors import ClusterError, PrefectOllamaError, TaskRunLost
 from prefect_ollama.blocks.nodes import VerifiedCluster
 from prefect_ollama.flows.ingestion.run import IngestRun
-from prefect_ollama.flows.runner import Completions, IngestFuture
+from prefect_ollama.flows.runner import IngestFuture
 from prefect_ollama.tasks.chunking import CHUNKER_VERSION
 from prefect_ollama.tasks.embed import EmbeddedBundle, embed_bundle
 from prefect_ollama.tasks.embedding import Embedding
@@ -74,6 +75,7 @@ def run_bundles(
         if stopped is None:
             under_way.start(_some(bundles, ahead - len(under_way)))
             if at_last is not None and not len(bundles):
+                # Maintenance starts now, so that it has imported what it needs when the last bundle is stored.
                 at_last()
                 at_last = None
         done = under_way.next()
@@ -145,7 +147,8 @@ class _UnderWay:
         self._chunking_plan = chunking_plan
         self._embedding = embedding
         self._kept = kept
-        self._done: Completions[Any] = Completions()
+        # Dask puts futures in it as they end, so nothing polls.
+        self._ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._bundles: dict[Any, tuple[Bundle, IngestFuture[Any]]] = {}
         self._fresh: set[Any] = set()
 
@@ -156,7 +159,6 @@ class _UnderWay:
         """Submit bundles to the workers.
 
         Args:
-            bundles: The bundles.
             fresh: Whether to use no result that Prefect has persisted, and to persist none.
         """
         if not bundles:
@@ -168,12 +170,12 @@ class _UnderWay:
         embedded = task.map(parsed, embedding=unmapped(self._embedding))
         for bundle, before, after in zip(bundles, parsed, embedded, strict=True):
             self._bundles[after.task_run_id] = (bundle, before)  # type: ignore[assignment]
-            self._done.add(after)  # type: ignore[arg-type]
+            after.add_done_callback(self._ended.put)
             if fresh:
                 self._fresh.add(after.task_run_id)
 
     def next(self) -> _Done:
-        future = next(self._done)
+        future: IngestFuture[Any] = self._ended.get()
         bundle, before = self._bundles.pop(future.task_run_id)
         try:
             result: EmbeddedBundle = future.result().content

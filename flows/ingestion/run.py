@@ -181,6 +181,7 @@ class IngestRun:
 
     def _counts(self) -> dict[str, float]:
         return {
+            # Without zeros: the log of a table lists what each run changed.
             **{name: float(count) for name, count in self.plan.counts().items() if count},
             "chunks": self._statistics.chunks,
             "embedded": self._statistics.embedded,

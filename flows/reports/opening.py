@@ -33,14 +33,11 @@ def opened_workplace(
     """Yield table and nodes, verified; bulk work of other runs holds back meanwhile, as for a question.
 
     Args:
-        store: The table.
         cluster: The nodes, as flows take them.
         model: The embedding model; None for the table's own.
         chat_model: The chat model; None for the cluster's own.
         other_chat_models: Models of nodes without the chat model; empty for the cluster's own.
         judge_model: The judge model; None for the cluster's own.
-        searching: How passages are found.
-        bounds: The limits.
 
     Raises:
         TableError: The nodes do not give the table's vectors.

@@ -74,6 +74,7 @@ class ReportRun:
             args: Further arguments of the task, before table and nodes.
             more: Further arguments by name.
         """
+        # It holds the question, and is the name of a task run, which Prefect shows in one line.
         shown = printable(name, longest=200)
         future = self._kept.of(task).submit(shown, *args, at=self._at, **more)
         self._submitted.append((shown, future))
@@ -121,18 +122,14 @@ class ReportRun:
                 tuple(dropped),
                 all_of.passages,
                 (*notes, *self._notes(all_of.parts)),
+                # All parts have the same judge, and a part without sentences names none.
                 judged_by=next((each.judged_by for each in all_of.parts if each.judged_by), ""),
             ),
             parts,
         )
 
     def finished(self, answer: CheckedAnswer, parts: tuple[ReportPart, ...] = ()) -> CheckedReport:
-        """Return the report of an answer with all steps so far.
-
-        Args:
-            answer: The answer.
-            parts: What its parts found.
-        """
+        """Return the report of an answer with all steps so far."""
         steps = tuple(
             made for name, future in self._submitted if (made := _report_step(name, future)) is not None
         )
@@ -145,6 +142,7 @@ class ReportRun:
             answer = replace(
                 answer, notes=(f"The limit of {limit:,} {ended_by} ended the run early{done}.", *answer.notes)
             )
+        # By age: results of runs that were killed would stay in the storage of Prefect.
         self._kept.sweep()
         return CheckedReport(
             replace(
@@ -227,6 +225,7 @@ def _outcome(future: Any, submitted: Sequence[tuple[str, Any]]) -> Any:
 
 def _error(future: Any) -> Exception:
     error = future.result(raise_on_failure=False)
+    # An error of another kind is a bug, which no note in a report should hide.
     if not isinstance(error, PrefectOllamaError):
         raise error
     return error

@@ -116,8 +116,6 @@ class RunWorker(_Unseen, distributed.Worker):
     Args:
         environment: All variables that the process gets.
         role_key: Its role, and the key of the secrets for that role.
-        args: As for Dask's worker.
-        kwargs: As for Dask's worker.
     """
 
     def __init__(

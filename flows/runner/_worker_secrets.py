@@ -27,9 +27,6 @@ class WorkerSecrets:
     """Gives secrets to the workers of a client.
 
     Args:
-        client: The client.
-        name: A unique name.
-        roles: The roles that workers of the client offer.
         keys: The keys of the workers, by role; none if somebody else started them.
     """
 
@@ -52,7 +49,6 @@ class WorkerSecrets:
         """Send the secrets in a task's arguments to the workers of a role, before the task itself.
 
         Args:
-            arguments: The arguments, by name.
             role: The role of the task; None if it runs anywhere.
         """
         role = role if role in self._roles else None

@@ -38,7 +38,6 @@ def pack(obj: Any, *, by_name: Callable[[str], bool]) -> bytes:
     the name in the module means the task and not the function. The worker's copy then has its own globals.
 
     Args:
-        obj: What to pickle.
         by_name: Whether the workers can import the module of this name.
     """
     buffer = io.BytesIO()

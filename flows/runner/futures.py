@@ -1,13 +1,12 @@
 """Futures of task runs on Dask.
 
 Guarantees: a task run whose worker reported no end is `Crashed`, here and on the server, with an
-error that says why; what is released leaves the workers' memory; nothing polls.
+error that says why; what is released leaves the workers' memory.
 """
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -109,35 +108,3 @@ class IngestFuture(PrefectDaskFuture[R]):
         state: State[Any] = Crashed(message=str(lost), data=lost)
         self._report(key, state)
         return state
-
-
-class Completions(Iterator[IngestFuture[R]]):
-    """Futures in the order in which they end; more can be added at any time, also while iterating.
-
-    It waits for Dask's callbacks and never polls.
-
-    Args:
-        futures: The first futures.
-    """
-
-    def __init__(self, futures: Iterable[IngestFuture[R]] = ()) -> None:
-        self._ended: queue.SimpleQueue[IngestFuture[R]] = queue.SimpleQueue()
-        self._left = 0
-        for future in futures:
-            self.add(future)
-
-    def add(self, future: IngestFuture[R]) -> None:
-        """Wait for this future too."""
-        self._left += 1
-        future.add_done_callback(lambda ended: self._ended.put(future))
-
-    def __len__(self) -> int:
-        """Return how many futures have not been handed out."""
-        return self._left
-
-    def __next__(self) -> IngestFuture[R]:
-        if not self._left:
-            raise StopIteration
-        ended = self._ended.get()
-        self._left -= 1
-        return ended

@@ -43,8 +43,6 @@ class Bundles:
     """Groups a run's files into bundles, one at a time, and measures how many chunks a byte gives.
 
     Args:
-        source: Name of the source.
-        files: All files of the run.
         again: Paths of the files that are in the table already or failed before.
         chunks: Chunks that a bundle should have.
     """

@@ -20,7 +20,6 @@ def with_context(store: Store, hits: Sequence[Hit], around: Around) -> list[Hit]
     """Return hits with the passages around them (`Hit.around`), in reading order, the hit included.
 
     Args:
-        store: The table.
         around: How many passages before and after, or "section" for those under the same heading and the headings below
             it.
 

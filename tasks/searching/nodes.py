@@ -31,8 +31,6 @@ def verified(
     """Verify every node of a cluster. Nodes that fail are left out, and named in the log.
 
     Args:
-        cluster: The nodes.
-        count: Number of nodes.
         table: Identity of the table's vectors; nodes that give these are preferred.
         quick: Whether a part of the canaries is enough for nodes that name the table's digest and version.
 
@@ -126,5 +124,6 @@ def question_note(question: str, nodes: VerifiedCluster) -> str:
 
 
 def _model(fingerprint: Fingerprint) -> str:
+    # The name stands before the parenthesis, so it is left out of `says`, which begins with it.
     says = [f"{fingerprint.dimension} dimensions", *fingerprint.says[bool(fingerprint.model) :]]
     return f"{fingerprint.model!r} ({', '.join(says)})"
