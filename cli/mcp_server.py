@@ -1,7 +1,7 @@
 """The MCP server: a table for AI assistants, by the Model Context Protocol. It reads and changes nothing.
 
 Guarantees: a tool opens only files of documents that the table holds. An error of one call is that call's answer, and
-the server goes on. Over HTTP a request without the token gets no answer but 401.
+the server goes on.
 
 Source: https://modelcontextprotocol.io/specification, by the official SDK (https://github.com/modelcontextprotocol/python-sdk).
 """
@@ -9,7 +9,6 @@ Source: https://modelcontextprotocol.io/specification, by the official SDK (http
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
 
 from mcp.server.mcpserver import Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
 from pydantic import Field
 
@@ -40,8 +38,6 @@ from prefect_ollama.tasks.searching import (
 )
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
-
     from prefect_ollama.blocks.resolve import Nodes
 
 T = TypeVar("T")
@@ -380,34 +376,3 @@ def _document(row: Document) -> dict[str, Any]:
     plain = described(row)
     kept = ("source", "title", "author", "pages", "chunks", "status", "reason", "file")
     return {"document": row.path, **{key: plain[key] for key in kept}, "day": str(plain["day"])}
-
-
-class TokenRequired:
-    """ASGI middleware that answers 401 to a request without the right bearer token (RFC 6750)."""
-
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app, self._wanted = app, f"Bearer {token}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve or refuse a request."""
-        if scope["type"] == "http":
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            # In constant time, so that the time of the answer reveals nothing about the token.
-            if not hmac.compare_digest(given, self._wanted):
-                headers = [(b"www-authenticate", b"Bearer"), (b"content-length", b"0")]
-                await send({"type": "http.response.start", "status": 401, "headers": headers})
-                await send({"type": "http.response.body", "body": b""})
-                return
-        await self._app(scope, receive, send)
-
-
-def http_app(server: MCPServer, token: str, port: int) -> ASGIApp:
-    """Return the server as an application at `/mcp`, for loopback.
-
-    Args:
-        port: Where it listens. Requests with another `Host`, or with an `Origin` of a web page, are refused, so that no
-            page in a browser reaches it by rebinding its name.
-    """
-    hosts = [f"{name}:{port}" for name in ("127.0.0.1", "localhost")]
-    security = TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=[])
-    return TokenRequired(server.streamable_http_app(transport_security=security), token)

@@ -24,8 +24,8 @@ from pydantic import SecretStr
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import StoreSpec
 from prefect_ollama.commands import app
-from prefect_ollama.mcp import _token
-from prefect_ollama.mcp_server import TableReader, create_server, http_app
+from prefect_ollama.mcp_http import http_app, token_of
+from prefect_ollama.mcp_server import TableReader, create_server
 from prefect_ollama.tasks.parsing import ParseOptions
 from tests.corpus_samples import identity_of, write_table
 from tests.flow_samples import write_pdf
@@ -278,18 +278,18 @@ def test_over_http_the_token_is_needed(table: StoreSpec, tmp_path: Path) -> None
 
 def test_a_token_of_others_or_none_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "token"
-    made = _token(file)
+    made = token_of(file)
     assert len(made) > 40
-    assert _token(file) == made
+    assert token_of(file) == made
     file.chmod(0o644)
     with pytest.raises(ConfigurationError, match="read by others"):
-        _token(file)
+        token_of(file)
     file.chmod(0o600)
     file.write_text("short")
     with pytest.raises(ConfigurationError, match="holds no token"):
-        _token(file)
+        token_of(file)
     with pytest.raises(ConfigurationError, match="cannot be used"):
-        _token(tmp_path / "no" / "folder")
+        token_of(tmp_path / "no" / "folder")
 
 
 def test_a_request_without_token_reaches_nothing() -> None:

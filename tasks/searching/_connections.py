@@ -69,15 +69,21 @@ class Connections:
         with self._lock:
             self._refuse_closed()
             if self.nodes is None:
+                from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
                 from prefect_ollama.tasks.embedding import running_nodes
-                from prefect_ollama.tasks.searching.nodes import asked_nodes
+                from prefect_ollama.tasks.searching.nodes import asking_as, refuse_other_vectors, verified
 
-                model = self._model or self.store.identity.model
+                made = self.store.identity
+                model = self._model or made.model
                 with ExitStack() as opened:
                     self._spec = opened.enter_context(running_nodes(self._cluster, model=model, count=1))
                     # Before they are verified: that asks them too.
                     asking.at([node.url for node in self._spec.nodes])
-                    self.nodes = opened.enter_context(asked_nodes(self._spec, self.store))
+                    asked = asking_as(self._spec, made)
+                    proven = verified(asked, len(self._spec.nodes), made, quick=True)
+                    nodes = opened.enter_context(Dispatcher(proven, prepare=divide_long_words))
+                    refuse_other_vectors(self.store, nodes)
+                    self.nodes = nodes
                     self._opened = opened.pop_all()
             asking.at([node.url for node in self.nodes.cluster.spec.nodes])
             return self.nodes

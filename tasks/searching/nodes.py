@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from prefect_ollama.blocks.blocking import blocking
@@ -20,7 +18,7 @@ from prefect_ollama.blocks.nodes import (
     unlike_scripts,
     verify_cluster,
 )
-from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
+from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.prefect_state import download_log, run_logger
 from prefect_ollama.tasks.searching.rows import ROWS_COMPARED_BY_SEARCH, compare_rows, other_vectors
 
@@ -65,21 +63,6 @@ def asking_as(cluster: ClusterSpec, table: Identity) -> ClusterSpec:
         num_ctx=cluster.model.num_ctx or table.chosen_context,
     )
     return replace(cluster, model=model)
-
-
-@contextmanager
-def asked_nodes(cluster: ClusterSpec, store: Store) -> Iterator[Dispatcher]:
-    """Yield the nodes, verified and ready for questions to a table.
-
-    Raises:
-        TableError: The nodes' model is not the one that the table was made with.
-        ClusterError: No node works.
-    """
-    asking = asking_as(cluster, store.identity)
-    proven = verified(asking, len(cluster.nodes), store.identity, quick=True)
-    with Dispatcher(proven, prepare=divide_long_words) as dispatcher:
-        refuse_other_vectors(store, dispatcher)
-        yield dispatcher
 
 
 def refuse_other_vectors(table: Store, nodes: Dispatcher) -> None:
