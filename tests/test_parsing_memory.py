@@ -16,13 +16,14 @@ from prefect_ollama.tasks.parsing.pdf._stext import TextBlock, from_json
 from prefect_ollama.tasks.parsing.pdf.page_text import Pages
 
 SAMPLES = Path(__file__).parent.parent / "samples"
+TIDES = SAMPLES / "tides.pdf"
 SCALE = 1000.0
 
 
 def pages(path: Path) -> Iterator[tuple[list[TextBlock], list[TextBlock] | None]]:
     """The blocks of each page of a file as MuPDF prints them, and as they are read from its memory."""
     raw, reader = mupdf.mupdf, stext.StructuredText(mupdf.mupdf)
-    with mupdf.opened(bytes(path), []) as document:
+    with path.open("rb") as file, mupdf.opened(file.fileno(), []) as document:
         for page in document:
             text = page.get_textpage(flags=pymupdf.TEXT_CLIP)
             structured = text.this.m_internal
@@ -66,7 +67,7 @@ def test_a_mupdf_that_lays_its_memory_out_otherwise_is_read_from_what_it_prints(
     def texts() -> list[list[str]]:
         reader = Pages()
         found = []
-        with mupdf.opened(bytes(SAMPLES / "tides.pdf"), []) as document:
+        with TIDES.open("rb") as file, mupdf.opened(file.fileno(), []) as document:
             for number in range(document.page_count):
                 with reader.text(mupdf.raw(document), number) as (_, _, blocks, _):
                     found += [block.texts for block in blocks]
@@ -79,7 +80,7 @@ def test_a_mupdf_that_lays_its_memory_out_otherwise_is_read_from_what_it_prints(
 
 def test_a_character_that_is_a_line_break_does_not_shift_the_lines_after_it() -> None:
     reader = stext.StructuredText(mupdf.mupdf)
-    with mupdf.opened(bytes(SAMPLES / "tides.pdf"), []) as document:
+    with TIDES.open("rb") as file, mupdf.opened(file.fileno(), []) as document:
         page = document[0].get_textpage(flags=pymupdf.TEXT_CLIP)
         structured = page.this.m_internal
         text = _printed(structured, mupdf.mupdf.ll_fz_print_stext_page_as_text).decode()

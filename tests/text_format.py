@@ -54,7 +54,7 @@ class Reader:
     def __init__(self, setup: Mapping[str, Any]) -> None:
         self._title = setup["title"]
 
-    def read(self, file: bytes | int, request: Mapping[str, Any], talk: Talk) -> ParsedDocument:
+    def read(self, file: int, request: Mapping[str, Any], talk: Talk) -> ParsedDocument:
         with open(file, "rb", closefd=False) as opened:
             texts = opened.read().decode().split("\f")
         talk.pages(len(texts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from prefect_ollama.tasks.parsing.errors import Stopped
 from prefect_ollama.tasks.parsing.pdf import mupdf
 
 # Of a picture: a poster at 150 dpi would take gigabytes.
@@ -23,10 +24,10 @@ def numbered(document: Any, number: int) -> Any:
     """Return a page of a document, counted from 0.
 
     Raises:
-        Refused: There is no such page.
+        Stopped: There is no such page.
     """
     if not 0 <= number < document.page_count:
-        raise mupdf.Refused("page", f"it has no page {number + 1}, it has {document.page_count}")
+        raise Stopped("page", f"it has no page {number + 1}, it has {document.page_count}")
     return document[number]
 
 
@@ -43,7 +44,7 @@ def draw(document: Any, number: int, marks: Sequence[Sequence[float]], dpi: int)
         dpi: Resolution; lower where the page is so large that the picture would have more than `MAX_PIXELS`.
 
     Raises:
-        Refused: There is no such page.
+        Stopped: There is no such page.
     """
     page = numbered(document, number)
     width, height = max(page.rect.width, 1.0), max(page.rect.height, 1.0)

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from prefect_ollama.tasks.parsing.errors import Stopped
+
 # `import pymupdf` tries these packages, which bring numpy and onnxruntime along: more than half of the time that it
 # takes and of the memory, of no use to plain text. None in sys.modules is how Python spells "do not import".
 sys.modules["pymupdf.layout"] = sys.modules["pymupdf4llm"] = None  # type: ignore[assignment]
@@ -24,14 +26,6 @@ mupdf: Any = importlib.import_module("pymupdf.mupdf")
 
 # Entries of an outline. A hostile file may have one that loops.
 _LONGEST_OUTLINE: Final = 100_000
-
-
-class Refused(Exception):
-    """The file, or this page of it, cannot be read; `kind` is the word for reports."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 # Only the text of MuPDF's errors tells that memory ran out.
@@ -46,7 +40,7 @@ def silence() -> None:
 
 def kind_of(error: BaseException) -> str:
     """Return what an exception of MuPDF means."""
-    if isinstance(error, Refused):
+    if isinstance(error, Stopped):
         return error.kind
     text = str(error).lower()
     if isinstance(error, MemoryError) or any(word in text for word in _OUT_OF_MEMORY):
@@ -61,34 +55,18 @@ def short(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def opened(file: bytes | int, passwords: list[str]) -> Iterator[Any]:
-    """Open a PDF once, without waiting for anything, and only when it is a regular file.
+def opened(file: int, passwords: list[str]) -> Iterator[Any]:
+    """Open a PDF, only when it is a regular file.
 
     Args:
-        file: Its path, or a descriptor of it, which stays open.
+        file: A descriptor of it, which stays open.
         passwords: Tried in this order where it needs one.
 
     Raises:
-        Refused: It is none, or cannot be opened.
+        Stopped: It is none, or cannot be opened.
     """
-    if isinstance(file, int):
-        with _mapped(file) as view, _document(view, passwords) as document:
-            yield document
-        return
-    flags = (
-        os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    )
-    try:
-        fd = os.open(file, flags)
-    except FileNotFoundError as error:
-        raise Refused("missing", "there is no such file any more") from error
-    except OSError as error:
-        raise Refused("unreadable", f"it cannot be opened ({error.strerror})") from error
-    try:
-        with _mapped(fd) as view, _document(view, passwords) as document:
-            yield document
-    finally:
-        os.close(fd)
+    with _mapped(file) as view, _document(view, passwords) as document:
+        yield document
 
 
 @contextlib.contextmanager
@@ -102,7 +80,7 @@ def _mapped(fd: int) -> Iterator[memoryview]:
         content = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise Refused("unreadable", f"it cannot be read ({why})") from error
+        raise Stopped("unreadable", f"it cannot be read ({why})") from error
     view = memoryview(content)
     try:
         yield view
@@ -119,8 +97,8 @@ def _document(view: memoryview, passwords: list[str]) -> Iterator[Any]:
         document = pymupdf.open(stream=view, filetype="pdf")
     except Exception as error:
         if kind_of(error) == "memory":
-            raise Refused("memory", "opening it takes more memory than allowed") from error
-        raise Refused("damaged", f"it begins as a PDF, but cannot be opened ({short(error)})") from error
+            raise Stopped("memory", "opening it takes more memory than allowed") from error
+        raise Stopped("damaged", f"it begins as a PDF, but cannot be opened ({short(error)})") from error
     try:
         # Only then: a wrong password on a file that opens without one empties its text.
         if document.needs_pass:
@@ -134,12 +112,12 @@ def _document(view: memoryview, passwords: list[str]) -> Iterator[Any]:
 def _look(fd: int) -> None:
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
-        raise Refused("not-a-file", "it is not a regular file")
+        raise Stopped("not-a-file", "it is not a regular file")
     if status.st_size == 0:
-        raise Refused("empty", "it has no content (0 bytes)")
+        raise Stopped("empty", "it has no content (0 bytes)")
     # Readers look for the mark in the first KiB; without it MuPDF would search the whole file for objects.
     if b"%PDF-" not in os.pread(fd, 8192, 0):
-        raise Refused("not-a-pdf", "it does not begin as a PDF does")
+        raise Stopped("not-a-pdf", "it does not begin as a PDF does")
 
 
 def _authenticate(document: Any, passwords: list[str]) -> None:
@@ -147,8 +125,8 @@ def _authenticate(document: Any, passwords: list[str]) -> None:
         return
     number = len(passwords)
     if not number:
-        raise Refused("encrypted", "it is encrypted, and no password was given for it")
-    raise Refused("encrypted", f"it is encrypted, and none of the {number} passwords given for it fits")
+        raise Stopped("encrypted", "it is encrypted, and no password was given for it")
+    raise Stopped("encrypted", f"it is encrypted, and none of the {number} passwords given for it fits")
 
 
 def raw(document: Any) -> Any:
@@ -194,11 +172,11 @@ def tessdata_for(languages: list[str], folder: str) -> str:
     """Return the folder if it holds Tesseract's data for all the languages.
 
     Raises:
-        Refused: "ocr-language" with the names of those that are missing.
+        Stopped: "ocr-language" with the names of those that are missing.
     """
     missing = [
         name for name in languages if not folder or not (Path(folder) / f"{name}.traineddata").is_file()
     ]
     if missing:
-        raise Refused("ocr-language", ",".join(missing))
+        raise Stopped("ocr-language", ",".join(missing))
     return folder

@@ -11,9 +11,10 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from prefect_ollama.tasks.parsing.errors import Stopped
 from prefect_ollama.tasks.parsing.pdf._layout import SCALE
 from prefect_ollama.tasks.parsing.pdf._stext import StructuredText, TextBlock, from_json, json_box
-from prefect_ollama.tasks.parsing.pdf.mupdf import Refused, mupdf, pymupdf, raw
+from prefect_ollama.tasks.parsing.pdf.mupdf import mupdf, pymupdf, raw
 
 # No page is drawn for OCR with more pixels than this, whatever size it says it has.
 _OCR_PIXELS: Final = 25_000_000
@@ -85,7 +86,7 @@ class Pages:
         """Read one page, which stays in memory until the context ends.
 
         Raises:
-            Refused: It yields more text than any page may.
+            Stopped: It yields more text than any page may.
         """
         page = self.page = mupdf.ll_fz_load_page(document, number)
         try:
@@ -150,7 +151,7 @@ class Pages:
     def _printed(self) -> bytes:
         body: bytes = mupdf.ll_fz_buffer_to_bytes_internal(self._buffer, 0)
         if len(body) > _LONGEST_PAGE:
-            raise Refused("too-large", f"it yields {len(body) >> 20} MiB of text")
+            raise Stopped("too-large", f"it yields {len(body) >> 20} MiB of text")
         return body
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from prefect_ollama.tasks.parsing.errors import Stopped
 from prefect_ollama.tasks.parsing.pdf import journal, mupdf
 from prefect_ollama.tasks.parsing.pdf._annotations import beside_pages, read_annotations
 from prefect_ollama.tasks.parsing.pdf._copies import without_copies
@@ -51,13 +52,13 @@ class Reader:
         """Read all there is.
 
         Raises:
-            Refused: It has no pages, too many, or none that can be read.
+            Stopped: It has no pages, too many, or none that can be read.
         """
         count, most = document.page_count, self._request["max_pages"]
         if count <= 0:
-            raise mupdf.Refused("no-pages", "it has no pages")
+            raise Stopped("no-pages", "it has no pages")
         if count > most:
-            raise mupdf.Refused("too-large", f"it says it has {count} pages, and {most} are allowed")
+            raise Stopped("too-large", f"it says it has {count} pages, and {most} are allowed")
         about = {
             "pages": count,
             "metadata": {key: value for key, value in (document.metadata or {}).items() if value},
@@ -71,9 +72,9 @@ class Reader:
         for number in range(count):
             self._page(raw, number)
             if number + 1 == _HOPELESS and not self.reading.pages:
-                raise mupdf.Refused("damaged", f"none of its first {_HOPELESS} pages can be read")
+                raise Stopped("damaged", f"none of its first {_HOPELESS} pages can be read")
         if not self.reading.pages:
-            raise mupdf.Refused("damaged", f"none of its pages can be read: {self.reading.first_failure}")
+            raise Stopped("damaged", f"none of its pages can be read: {self.reading.first_failure}")
         self._note(journal.ALL_READ, 0, {})
         self._talk.all_read()
         self._recognise(document)
@@ -98,7 +99,7 @@ class Reader:
             why = self._unreadable(document, page, text)
         except Exception as error:
             if mupdf.kind_of(error) == "memory" and not self._request["allow_partial"]:
-                raise mupdf.Refused("memory", f"page {number + 1} takes more memory than allowed") from error
+                raise Stopped("memory", f"page {number + 1} takes more memory than allowed") from error
             self._failed(journal.PAGE_FAILED, number, error)
             return
         if self._request["allow_partial"]:
@@ -180,7 +181,7 @@ class Reader:
         what, message = mupdf.kind_of(error), mupdf.short(error)
         if what == "memory":
             message = "it takes more memory than allowed"
-        elif kind == journal.OCR_FAILED and not isinstance(error, mupdf.Refused):
+        elif kind == journal.OCR_FAILED and not isinstance(error, Stopped):
             what = "ocr"
         self._note(kind, number, {"kind": what, "message": message, "seconds": seconds})
 

@@ -31,7 +31,7 @@ class PdfReader:
         self._pages = Pages()
         self.readable = [self._tessdata] if self._tessdata else []
 
-    def read(self, file: bytes | int, request: Mapping[str, Any], talk: Talk) -> ParsedDocument:
+    def read(self, file: int, request: Mapping[str, Any], talk: Talk) -> ParsedDocument:
         """Read a file; raise what `refusal` explains."""
         reader = Reader(self._pages, talk, {**request, "tessdata": self._tessdata})
         with mupdf.opened(file, request["passwords"]) as document:
@@ -54,7 +54,7 @@ class PdfReader:
 
     def draw(
         self,
-        file: bytes | int,
+        file: int,
         request: Mapping[str, Any],
         page: int,
         marks: Sequence[Sequence[float]],
@@ -70,8 +70,6 @@ class PdfReader:
 
     def refusal(self, error: Exception) -> tuple[str, str]:
         """Return the kind and the reason of an error."""
-        if isinstance(error, mupdf.Refused):
-            return error.kind, str(error)
         return mupdf.kind_of(error), f"it cannot be read ({mupdf.short(error)})"
 
 

@@ -24,6 +24,7 @@ import orjson
 
 from prefect_ollama.blocks.child_processes import end_with_parent
 from prefect_ollama.tasks.parsing.document import ParsedDocument
+from prefect_ollama.tasks.parsing.errors import Stopped
 from prefect_ollama.tasks.parsing.sandbox import codec, confinement, protocol
 from prefect_ollama.tasks.parsing.sandbox.file_reader import FileReader, MakeReader, PageDrawer
 from prefect_ollama.tasks.parsing.sandbox.limits import Limits
@@ -77,10 +78,10 @@ class _Child:
         cpu = time.process_time()
         budget = Budget(**request["budget"])
         talk = Talk(self._answers, self._limits, budget, self._progress)
-        file, size = None, 0
+        file, size = -1, 0  # a journal comes without the file
         with ExitStack() as opened:
-            if "descriptor" in request:
-                file = self._received()
+            if "journal" not in request:
+                file = self._opened(request)
                 opened.callback(os.close, file)
                 size = os.fstat(file).st_size
             self._limits.apply(
@@ -97,40 +98,41 @@ class _Child:
         done |= {"cpu_seconds": time.process_time() - cpu, "grown_mb": self._limits.grown_mb}
         talk.say(protocol.DONE, 0, orjson.dumps(done))
 
-    def _received(self) -> int:
-        assert self._files is not None
+    def _opened(self, request: dict[str, Any]) -> int:
+        if self._files is None:
+            return os.open(bytes.fromhex(request["path"]), os.O_RDONLY | getattr(os, "O_BINARY", 0))
         _, descriptors, _, _ = socket.recv_fds(self._files, 1, 1)
         return descriptors[0]
 
-    def _done(self, request: dict[str, Any], descriptor: int | None, talk: Talk) -> dict[str, Any]:
+    def _done(self, request: dict[str, Any], file: int, talk: Talk) -> dict[str, Any]:
         try:
             if "draw" in request:
-                return self._draw(request, descriptor, talk)
-            document = self._document(request, descriptor, talk)
+                return self._draw(request, file, talk)
+            document = self._document(request, file, talk)
             for lines in codec.encoded_pages(document.pages):
                 talk.write(lines)
             return codec.encoded_rest(document)
         except BrokenPipeError:  # the parent is gone, and nobody would read a refusal
             raise
         except Exception as error:
-            kind, message = self._reader.refusal(error)
+            if isinstance(error, Stopped):
+                kind, message = error.kind, error.reason
+            else:
+                kind, message = self._reader.refusal(error)
             talk.say(protocol.FAILED, 0, orjson.dumps({"kind": kind, "message": message}))
         return {}
 
-    def _document(self, request: dict[str, Any], descriptor: int | None, talk: Talk) -> ParsedDocument:
+    def _document(self, request: dict[str, Any], file: int, talk: Talk) -> ParsedDocument:
         order = request["request"]
         if "journal" in request:
             kind, reason, remedy = request["stopped"]
             return self._reader.replay(self._journal(request["journal"]), (kind, reason, remedy), order, talk)
-        file = bytes.fromhex(request["path"]) if descriptor is None else descriptor
         return self._reader.read(file, order, talk)
 
-    def _draw(self, request: dict[str, Any], descriptor: int | None, talk: Talk) -> dict[str, Any]:
+    def _draw(self, request: dict[str, Any], file: int, talk: Talk) -> dict[str, Any]:
         if not isinstance(self._reader, PageDrawer):
-            failure = {"kind": "no-picture", "message": "pages of its format cannot be drawn"}
-            talk.say(protocol.FAILED, 0, orjson.dumps(failure))
-            return {}
-        file, drawn = bytes.fromhex(request["path"]) if descriptor is None else descriptor, request["draw"]
+            raise Stopped("no-picture", "pages of its format cannot be drawn")
+        drawn = request["draw"]
         png, share = self._reader.draw(
             file, request["request"], drawn["page"], drawn["marks"], drawn["dpi"], drawn["quoted"]
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any, Final, TypeVar, get_type_hints
@@ -48,15 +48,9 @@ def decoded_page(number: int, body: bytes) -> Page:
 
 def encoded_rest(document: ParsedDocument) -> dict[str, Any]:
     """Return everything of a document except its pages, as values for JSON."""
-    return {
-        "pages": (),
-        "page_count": document.page_count,
-        "metadata": document.metadata,
-        "problems": document.problems,
-        "dropped": document.dropped,
-        "dropped_lines": list(map(tuple, document.dropped_lines)),
-        "ocr_seconds": document.ocr_seconds,
-    }
+    rest = {each.name: getattr(document, each.name) for each in fields(document)}
+    # orjson writes dataclasses, but no named tuples.
+    return rest | {"pages": (), "dropped_lines": list(map(tuple, document.dropped_lines))}
 
 
 def decoded_document(pages: Sequence[Page], body: bytes) -> ParsedDocument:

@@ -20,11 +20,11 @@ class FileReader(Protocol):
 
     readable: Sequence[str | Path]
 
-    def read(self, file: bytes | int, request: Mapping[str, Any], talk: Talk) -> ParsedDocument:
+    def read(self, file: int, request: Mapping[str, Any], talk: Talk) -> ParsedDocument:
         """Read a file, and return it as a document.
 
         Args:
-            file: Its path, or its descriptor.
+            file: Its descriptor.
             request: Options from the parent's half of the format (`DocumentFormat.request`).
             talk: Reports progress and journal entries to the parent.
         """
@@ -44,7 +44,11 @@ class FileReader(Protocol):
         ...
 
     def refusal(self, error: Exception) -> tuple[str, str]:
-        """Return why a file cannot be read after an error: a key of `REMEDIES`, and a sentence without a full stop."""
+        """Return why a file cannot be read after an error other than `Stopped`.
+
+        Returns:
+            A key of `REMEDIES`, and a sentence without a full stop.
+        """
         ...
 
 
@@ -54,7 +58,7 @@ class PageDrawer(Protocol):
 
     def draw(
         self,
-        file: bytes | int,
+        file: int,
         request: Mapping[str, Any],
         page: int,
         marks: Sequence[Sequence[float]],
@@ -64,7 +68,7 @@ class PageDrawer(Protocol):
         """Return a page as PNG, and the share of a quote that is marked on it; no picture where that is none.
 
         Args:
-            file: Its path, or its descriptor.
+            file: Its descriptor.
             request: As for `FileReader.read`.
             page: Counted from 0.
             marks: Rectangles (x0, y0, x1, y1) to mark, in points from the top left of the page as it is shown.

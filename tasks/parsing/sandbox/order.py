@@ -48,7 +48,7 @@ class Order:
     """One file to read.
 
     Attributes:
-        path: The file. If a descriptor is sent too, the path only names it.
+        path: The file. The child opens it only if the system cannot send an open file.
         budget: Its limits.
         request: Options for the reader of its format, as values for JSON.
         extra: Time for extra work; None if the format has none.

@@ -22,15 +22,16 @@ from prefect_ollama.blocks.child_processes import start_tied
 from prefect_ollama.tasks.parsing.errors import Stopped
 from prefect_ollama.tasks.parsing.sandbox import protocol
 
+# The module that the child runs.
+_CHILD: Final = "prefect_ollama.tasks.parsing.sandbox.child"
+
 # Seconds until the child must be ready. Importing a reader takes half a second; the rest is for a busy machine.
 _START_SECONDS: Final = 60.0
-
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
-
 
 # Seconds between two checks of the clock while a file is read.
 _LOOK_SECONDS: Final = 0.2
@@ -79,17 +80,12 @@ class ChildProcess:
         # children. -P: the child must not import modules from the folder in which the worker runs. A session of its
         # own: Ctrl-C goes to the parent, which closes the pipe.
         self._process = start_tied(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "prefect_ollama.tasks.parsing.sandbox.child",
-                module,
-                given.decode(),
-            ],
+            [sys.executable, "-P", "-m", _CHILD, module, given.decode()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            # Answers are read as many at a time as have arrived.
+            bufsize=protocol.PIPE_BYTES,
             start_new_session=True,
             cwd=Path(sys.executable).anchor,
             env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
@@ -106,7 +102,6 @@ class ChildProcess:
             # A large pipe wakes the parent less often. The kernel refuses when the user has too many of them.
             with contextlib.suppress(OSError):
                 fcntl.fcntl(self._answers.fileno(), fcntl.F_SETPIPE_SZ, protocol.PIPE_BYTES)
-        self._lines = protocol.LineReader(self._answers.fileno())
         self._deadline = float("inf")
         self._busy = threading.Event()
         self.ran_out = False
@@ -116,7 +111,7 @@ class ChildProcess:
             target=_watch, args=(weakref.ref(self), self._busy), name="parser-clock", daemon=True
         ).start()
         try:
-            line = self._lines.read(protocol.SHORT)
+            line = protocol.read_next(self._answers, protocol.SHORT)
         except protocol.ProtocolError:
             line = None
         self.stop_clock()
@@ -158,7 +153,7 @@ class ChildProcess:
             protocol.ProtocolError: It sent more than `limit` bytes, or an invalid line.
         """
         try:
-            return self._lines.read(limit)
+            return protocol.read_next(self._answers, limit)
         except protocol.ProtocolError:
             if self.ran_out or self._process.poll() is not None:
                 return None  # the line is incomplete because the child died

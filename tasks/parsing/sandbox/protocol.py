@@ -11,9 +11,8 @@ another one gets the journal, and makes the document that the first child would 
 from __future__ import annotations
 
 import os
-from collections import deque
 from struct import Struct
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import orjson
 
@@ -91,37 +90,17 @@ def read_line(line: bytes) -> Line:
         raise ProtocolError(f"no line of the protocol: {line[:80]!r}") from error
 
 
-class LineReader:
-    """Reads lines from a pipe, as many at a time as have arrived."""
+def read_next(answers: BinaryIO, limit: int) -> Line | None:
+    """Read the next line from a pipe; None at its end.
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._lines: deque[bytes] = deque()
-        self._rest: list[bytes] = []
-        self._rest_bytes = 0
-
-    def read(self, limit: int) -> Line | None:
-        """Return the next line; None at the end of the pipe.
-
-        Raises:
-            ProtocolError: It is longer than `limit` bytes, or the pipe ended within it.
-        """
-        while not self._lines:
-            data = os.read(self._fd, PIPE_BYTES)
-            if not data:
-                if self._rest:
-                    raise ProtocolError("the pipe ended within a line")
-                return None
-            first, *others = data.split(b"\n")
-            self._rest.append(first)
-            self._rest_bytes += len(first)
-            if others:
-                self._lines.append(b"".join(self._rest))
-                self._lines.extend(others[:-1])
-                self._rest, self._rest_bytes = [others[-1]] if others[-1] else [], len(others[-1])
-            elif self._rest_bytes > limit:
-                raise ProtocolError(f"a line of more than {limit} bytes")
-        line = self._lines.popleft()
-        if len(line) > limit:
-            raise ProtocolError(f"a line of more than {limit} bytes")
-        return read_line(line)
+    Raises:
+        ProtocolError: It is longer than `limit` bytes, or the pipe ended within it.
+    """
+    line = answers.readline(limit + 1)
+    if not line:
+        return None
+    if line.endswith(b"\n"):
+        return read_line(line[:-1])
+    raise ProtocolError(
+        f"a line of more than {limit} bytes" if len(line) > limit else "the pipe ended within a line"
+    )

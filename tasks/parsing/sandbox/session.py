@@ -18,7 +18,7 @@ class Exchange:
 
     Args:
         order: The file, with its limits.
-        descriptor: The file, opened for reading; None if the child opens the path.
+        descriptor: The file, opened for reading.
 
     Attributes:
         received: Bytes of the answers so far.
@@ -27,7 +27,7 @@ class Exchange:
         cpu_seconds: CPU time that the child used, in seconds.
     """
 
-    def __init__(self, order: Order, descriptor: int | None = None) -> None:
+    def __init__(self, order: Order, descriptor: int) -> None:
         self._order = order
         self._budget = order.budget
         self._descriptor = descriptor
@@ -100,7 +100,7 @@ class Session(Exchange):
         began: Whether the child has read anything of the file.
     """
 
-    def __init__(self, order: Order, descriptor: int | None = None) -> None:
+    def __init__(self, order: Order, descriptor: int) -> None:
         super().__init__(order, descriptor)
         self._journal: list[bytes] = []
         self._worth_keeping = False
