@@ -101,7 +101,7 @@ def kinds() -> set[str]:
                     if each.arg == "kind" and isinstance(each.value, ast.Constant)
                 }
             # The calls that name a kind by its place.
-            place = {"_refusal": 2, "Refused": 0, "_give_up": 1}.get(called)
+            place = {"_refusal": 2, "Stopped": 0, "_give_up": 1}.get(called)
             if place is not None and isinstance(value := getattr(node.args[place], "value", None), str):
                 found.add(value)
     return found

@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from prefect_ollama.tasks.parsing._invisible import visible
-from prefect_ollama.tasks.parsing.pdf._layout import Comment
+from prefect_ollama.tasks.parsing.pdf._layout import Comment, RawPage, letters_and_digits
 from prefect_ollama.tasks.parsing.pdf.mupdf import mupdf, pymupdf, raw
 
 # Of one page, and of one file.
@@ -28,65 +28,42 @@ _HIDDEN: Final = 2
 _PASSWORD: Final = 1 << 13
 # These hold sounds, films and models, in which there is no text to read.
 _MEDIA: Final = frozenset({"Sound", "Movie", "RichMedia", "Screen", "3D"})
-# Comments are compared with the page by letters and digits, because spaces and line breaks differ.
-_WORDS: Final = re.compile(r"\W+")
 # Rich text of a comment is XHTML (PDF 32000-1, 12.7.3.4), of which only the words are kept.
 _MARKUP: Final = re.compile(r"<[^<>]*>")
 
 
-class Annotations(NamedTuple):
-    """The annotations of a page.
-
-    Attributes:
-        comments: Comments, and values of fields that the page does not show.
-        files: Names of files that are attached to a place of the page.
-        hidden: How many comments are hidden from every reader, and were not read.
-    """
-
-    comments: list[Comment]
-    files: list[str]
-    hidden: int
-
-
-NONE: Final = Annotations([], [], 0)
-
-
-def read_annotations(page: Any, text: bytes) -> Annotations:
-    """Read the annotations of a page.
+def read_annotations(page: RawPage, drawn: Any, text: bytes) -> None:
+    """Add the comments of a page, the values of its fields, and the names of files that are attached to it.
 
     Args:
-        page: MuPDF's page.
+        page: What was read of the page.
+        drawn: MuPDF's page.
         text: What the page shows, in UTF-8; a comment that it shows is not read again.
     """
-    this = mupdf.ll_pdf_page_from_fz_page(page)
+    this = mupdf.ll_pdf_page_from_fz_page(drawn)
     first, first_field = mupdf.ll_pdf_first_annot(this), mupdf.ll_pdf_first_widget(this)
     if not first and not first_field:
-        return NONE
-    shown = _words(text.decode("utf-8", "replace"))
-    found = Annotations([], [], 0)
-    hidden = 0
+        return
+    shown = letters_and_digits(text.decode("utf-8", "replace"))
     for each in _all(first, mupdf.ll_pdf_next_annot):
         kind = mupdf.ll_pdf_string_from_annot_type(mupdf.ll_pdf_annot_type(each))
-        if kind == "FileAttachment" or kind in _MEDIA:
-            found.files.append(
-                _name_of(mupdf.ll_pdf_dict_gets(mupdf.ll_pdf_annot_obj(each), "FS")) or f"a {kind} object"
-            )
         said = _contents(each)
-        if kind == "FileAttachment" and said == found.files[-1]:
-            continue
+        if kind == "FileAttachment" or kind in _MEDIA:
+            specification = mupdf.ll_pdf_dict_gets(mupdf.ll_pdf_annot_obj(each), "FS")
+            page.files.append(_name_of(specification) or f"a {kind} object")
+            if kind == "FileAttachment" and said == page.files[-1]:
+                continue
         if said and mupdf.ll_pdf_annot_flags(each) & _HIDDEN:
-            hidden += 1
-        elif said and _words(said) not in shown:
+            page.hidden += 1
+        elif said and letters_and_digits(said) not in shown:
             author = mupdf.ll_pdf_annot_author(each) if mupdf.ll_pdf_annot_has_author(each) else ""
-            found.comments.append(
-                _comment(each, f"Comment by {_line(author)}" if author else "Comment", said)
-            )
+            label = f"Comment by {_line(author)}" if author else "Comment"
+            page.comments.append(_comment(each, label, said))
     for each in _all(first_field, mupdf.ll_pdf_next_widget):
         value = _value(each)
-        if value and _words(value) not in shown:
+        if value and letters_and_digits(value) not in shown:
             name = _line(mupdf.ll_pdf_load_field_name(mupdf.ll_pdf_annot_obj(each)) or "")
-            found.comments.append(_comment(each, f"Field {name}".strip(), value))
-    return found._replace(hidden=hidden)
+            page.comments.append(_comment(each, f"Field {name}".strip(), value))
 
 
 def beside_pages(document: Any) -> dict[str, Any]:
@@ -169,7 +146,3 @@ def _line(name: str) -> str:
     """Return a name in one line of bounded length, without invisible characters."""
     name = " ".join(visible(name).split())
     return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
-
-
-def _words(text: str) -> str:
-    return _WORDS.sub("", text).casefold()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Piece, RawPage, letters_and_digits
+from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Piece, RawPage, around, letters_and_digits
 from prefect_ollama.tasks.parsing.pdf._paragraph_breaks import BULLETS
 from prefect_ollama.tasks.parsing.pdf._table_header import is_period, is_unit
 
@@ -92,16 +92,8 @@ def _lines_joined(pieces: list[Piece], larger: float) -> list[Piece]:
             and len(last.text) + len(piece.text) < _LONGEST
             and not _NUMBER.match(piece.text)
         ):
-            joined[-1] = Piece(
-                min(last.x0, piece.x0),
-                last.y0,
-                max(last.x1, piece.x1),
-                piece.y1,
-                last.size,
-                last.bold,
-                f"{last.text}\n{piece.text}",
-                last.lines + piece.lines,
-            )
+            text, lines = f"{last.text}\n{piece.text}", last.lines + piece.lines
+            joined[-1] = Piece(*around([last, piece]), last.size, last.bold, text, lines)
         else:
             joined.append(piece)
     return joined

@@ -48,7 +48,7 @@ def read_page(
                 pieces += _divided(known.get(id(block)) or Lines(lines, texts))
                 continue
             text = "\n".join(texts)
-        pieces.append(_scaled(x0, y0, x1, y1, size, bold, text, len(lines)))
+        pieces.append(_scaled((x0, y0, x1, y1), size, bold, text, len(lines)))
     return page
 
 
@@ -83,7 +83,7 @@ def _column(lines: Lines, start: int, end: int, place: int) -> Piece:
     x0, x1, texts = zip(*(lines.cells[i][place] for i in range(start, end)), strict=True)
     y0, y1 = min(lines.y0[start:end]), max(lines.y1[start:end])
     size, bold = lines.size[start], lines.bold[start]
-    return _scaled(min(x0), y0, max(x1), y1, size, bold, "\n".join(texts), end - start)
+    return _scaled((min(x0), y0, max(x1), y1), size, bold, "\n".join(texts), end - start)
 
 
 def _piece(lines: Lines, start: int, end: int) -> Piece:
@@ -96,28 +96,17 @@ def _piece(lines: Lines, start: int, end: int) -> Piece:
     x0, y0 = min(lines.x0[start:end]), min(lines.y0[start:end])
     x1, y1 = max(lines.x1[start:end]), max(lines.y1[start:end])
     text = "\n".join(lines.text[start:end])
-    return _scaled(x0, y0, x1, y1, lines.size[start], lines.bold[start], text, end - start, rows)
+    return _scaled((x0, y0, x1, y1), lines.size[start], lines.bold[start], text, end - start, rows)
 
 
 def _scaled(
-    x0: float,
-    y0: float,
-    x1: float,
-    y1: float,
+    box: tuple[float, float, float, float],
     size: float,
     bold: int,
     text: str,
     lines: int,
     rows: list[list[Cell]] | None = None,
 ) -> Piece:
-    return Piece(
-        int(SCALE * x0),
-        int(SCALE * y0),
-        int(SCALE * x1),
-        int(SCALE * y1),
-        max(1, int(SCALE * size)),
-        bold > 0,
-        text,
-        lines,
-        rows,
-    )
+    x0, y0, x1, y1 = box
+    box_in_tenths = int(SCALE * x0), int(SCALE * y0), int(SCALE * x1), int(SCALE * y1)
+    return Piece(*box_in_tenths, max(1, int(SCALE * size)), bold > 0, text, lines, rows)

@@ -21,12 +21,12 @@ from prefect_ollama.tasks.parsing.pdf._margin_lines import (
     TITLE_SIZE,
     MarginLine,
     at_one_height,
+    find_page_numbers,
     is_dense,
     is_outermost,
     margin_lines,
 )
 from prefect_ollama.tasks.parsing.pdf._page_number import printed_number
-from prefect_ollama.tasks.parsing.pdf._page_numbers import find_page_numbers
 from prefect_ollama.tasks.parsing.pdf._runs import runs
 
 # A line is common if it is on this part of the pages with a repeated line at its height. It does not distinguish

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from typing import Any, Final
+
+from pydantic import TypeAdapter
 
 from prefect_ollama.tasks.parsing.document import Page, ParsedDocument, Problem
 from prefect_ollama.tasks.parsing.dropped import Dropped
 from prefect_ollama.tasks.parsing.pdf import journal
-from prefect_ollama.tasks.parsing.pdf._layout import Cell, Comment, Piece, RawPage, Table
+from prefect_ollama.tasks.parsing.pdf._layout import RawPage
 from prefect_ollama.tasks.parsing.pdf._metadata import read_metadata
 from prefect_ollama.tasks.parsing.pdf._not_read import not_on_pages
 from prefect_ollama.tasks.parsing.pdf._page_kind import is_mostly_unknown, keep_beside
@@ -147,20 +150,13 @@ def _by_page(item: tuple[int | None, Problem]) -> int:
 
 
 def from_journal(kind: bytes, content: Any) -> Any:
-    """Return the content of an entry from its form in the journal."""
-    if kind not in (journal.PAGE, journal.OCR):
-        return content
-    comments = [Comment(*each) for each in content["comments"]]
-    return RawPage(**{**content, "pieces": list(map(_piece, content["pieces"])), "comments": comments})
+    """Return the content of an entry as `Reading.take` needs it, from the decoded JSON of the journal."""
+    return _raw_page().validate_python(content) if kind in (journal.PAGE, journal.OCR) else content
 
 
-def _piece(held: dict[str, Any]) -> Piece:
-    piece = Piece(**held)
-    if held["rows"] is not None:
-        piece.rows = [[Cell(*cell) for cell in row] for row in held["rows"]]
-    if held["table"] is not None:
-        piece.table = Table(**held["table"])
-    return piece
+@cache
+def _raw_page() -> TypeAdapter[RawPage]:
+    return TypeAdapter(RawPage)
 
 
 def _title(pages: Iterable[Page]) -> str:

@@ -94,7 +94,7 @@ class Reader:
                 rows = [row for each in lines.values() for row in each.rows()]
                 found = find_tables(blocks, rows, height) if self._tables and len(rows) > 1 else blocks
                 page = read_page(number, width, height, found, lines)
-                page.comments, page.files, page.hidden = read_annotations(self._pages.page, text)
+                read_annotations(page, self._pages.page, text)
             page.plain, page.copied = is_plain(text), copied
             why = self._unreadable(document, page, text)
         except Exception as error:

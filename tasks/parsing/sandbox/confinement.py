@@ -24,6 +24,7 @@ import platform
 import struct
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -89,12 +90,9 @@ def confine(readable: Iterable[str | Path] = ()) -> list[str]:
     missing = []
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         return [f"no_new_privs, Landlock and seccomp ({os.strerror(ctypes.get_errno())})"]
-    for name in ("Landlock", "seccomp"):
+    for name, restrict in (("Landlock", partial(_landlock, readable=readable)), ("seccomp", _seccomp)):
         try:
-            if name == "Landlock":
-                _landlock(libc, readable)
-            else:
-                _seccomp(libc)
+            restrict(libc)
         except OSError as error:
             missing.append(f"{name} ({error.strerror})")
     return missing

@@ -50,13 +50,13 @@ class Limits:
         self._at_rest_mb = held_mb()
         if resource is None:
             return
-        _hard(resource.RLIMIT_CORE, 0)  # a core dump would hold the document, and take gigabytes
-        _hard(resource.RLIMIT_FSIZE, _MB)  # the parser writes no files
-        _hard(resource.RLIMIT_NOFILE, _DESCRIPTORS)
+        _set(resource.RLIMIT_CORE, 0, hard=True)  # a core dump would hold the document, and take gigabytes
+        _set(resource.RLIMIT_FSIZE, _MB, hard=True)  # the parser writes no files
+        _set(resource.RLIMIT_NOFILE, _DESCRIPTORS, hard=True)
         if memory_mb is not None and self._at_rest_mb:
-            _hard(resource.RLIMIT_AS, int(self._at_rest_mb + memory_mb) * _MB)
+            _set(resource.RLIMIT_AS, int(self._at_rest_mb + memory_mb) * _MB, hard=True)
         if cpu_seconds is not None:
-            _hard(resource.RLIMIT_CPU, math.ceil(time.process_time() + cpu_seconds))
+            _set(resource.RLIMIT_CPU, math.ceil(time.process_time() + cpu_seconds), hard=True)
 
     @property
     def grown_mb(self) -> float:
@@ -69,13 +69,13 @@ class Limits:
             return
         self.time(cpu=cpu, wall=wall)
         if self._at_rest_mb:
-            _soft(resource.RLIMIT_AS, int(self._at_rest_mb + memory_mb) * _MB)
+            _set(resource.RLIMIT_AS, int(self._at_rest_mb + memory_mb) * _MB)
 
     def time(self, *, cpu: float, wall: float) -> None:
         """Limit CPU and wall time from now on, in seconds."""
         if resource is None:
             return
-        _soft(resource.RLIMIT_CPU, math.ceil(time.process_time() + cpu))
+        _set(resource.RLIMIT_CPU, math.ceil(time.process_time() + cpu))
         # Ten seconds later than the parent's clock, so it only ends a child whose parent was killed.
         signal.setitimer(signal.ITIMER_REAL, wall + 10)
 
@@ -85,21 +85,13 @@ class Limits:
             return
         signal.setitimer(signal.ITIMER_REAL, 0)
         for which in (resource.RLIMIT_CPU, resource.RLIMIT_AS):
-            _soft(which, resource.getrlimit(which)[1])
+            _set(which, resource.getrlimit(which)[1])
 
 
-def _hard(which: int, value: int) -> None:
-    before = resource.getrlimit(which)[1]
-    if before != resource.RLIM_INFINITY:
-        value = min(value, before)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(which, (value, value))
-
-
-def _soft(which: int, value: int) -> None:
-    hard = resource.getrlimit(which)[1]
-    if hard != resource.RLIM_INFINITY and value != resource.RLIM_INFINITY:
-        value = min(value, hard)
+def _set(which: int, value: int, *, hard: bool = False) -> None:
+    most = resource.getrlimit(which)[1]
+    if resource.RLIM_INFINITY not in (most, value):
+        value = min(value, most)
     # macOS refuses a limit of the address space; there only the CPU limit and the parent's clock hold.
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(which, (value, hard))
+        resource.setrlimit(which, (value, value if hard else most))
