@@ -78,7 +78,7 @@ def check_folder(path: Path, *, writing: int = WRITING) -> None:
         return
     # Another user could change their own link later. A link of this user is fine, and so is its target.
     for found in (path.lstat(), path.stat()):
-        if not _owned(found):
+        if not is_ours(found):
             raise FolderNotPrivate(path, f"it belongs to the user with the id {found.st_uid}")
     refused = writing if found.st_uid == os.geteuid() else WRITING
     if stat.S_IMODE(found.st_mode) & refused:
@@ -87,11 +87,7 @@ def check_folder(path: Path, *, writing: int = WRITING) -> None:
 
 def is_ours(found: os.stat_result) -> bool:
     """Return whether a file belongs to the user of this process or to root, by its `lstat`."""
-    return os.name != "posix" or _owned(found)
-
-
-def _owned(found: os.stat_result) -> bool:
-    return found.st_uid in (os.geteuid(), ROOT)
+    return os.name != "posix" or found.st_uid in (os.geteuid(), ROOT)
 
 
 def open_private(path: Path) -> int:

@@ -219,7 +219,7 @@ def pull(lines: Iterator[bytes], **node: Any) -> list[tuple[str, int, int]]:
     told: list[tuple[str, int, int]] = []
     ask(
         {"/api/pull": lambda _: chunked(lines)},
-        lambda client: client.pull(lambda *step: told.append(step)),
+        lambda client: client.pull(lambda _, *step: told.append(step)),
         **node,
     )
     return told

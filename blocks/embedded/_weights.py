@@ -14,9 +14,9 @@ import hashlib
 import importlib.util
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from prefect_ollama.blocks.errors import ModelFilesError
 from prefect_ollama.blocks.setting_files import MODEL_DIR_VARIABLES, embedded_model_dir
@@ -49,15 +49,8 @@ _WAYS_ON = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFiles:
-    """The three checked files of the model.
-
-    Attributes:
-        weights: `model.safetensors`, float32.
-        tokenizer: `tokenizer.json`.
-        config: `config.json`.
-    """
+class ModelFiles(NamedTuple):
+    """The three checked files of the model, in the order of `SHA256`."""
 
     weights: Path
     tokenizer: Path

@@ -24,7 +24,7 @@ from prefect_ollama.blocks.nodes._payload import (
 )
 from prefect_ollama.blocks.nodes._pull import PullStep, read_step
 from prefect_ollama.blocks.nodes._transport import Transport, without_context
-from prefect_ollama.blocks.nodes.embed_response import Answer, most_tokens_of, read_answer
+from prefect_ollama.blocks.nodes.embed_response import Answer, read_answer
 from prefect_ollama.blocks.nodes.endpoint import (
     DESCRIPTION_TIMEOUT_S,
     Endpoint,
@@ -64,10 +64,7 @@ class OllamaEndpoint(Endpoint):
         if digest is None:
             if not pull:
                 raise self._no_model(models)
-            name = self.node.name
-            await self.pull(
-                None if progress is None else lambda what, done, total: progress(name, what, done, total)
-            )
+            await self.pull(progress)
             digest = self._digest(await self.models()) or ""
         shown = await self.show()
         self._check_use(shown)
@@ -126,14 +123,7 @@ class OllamaEndpoint(Endpoint):
             payload["dimensions"] = self.model.dimensions
         limit = embed_bounds(len(texts), dimension).size
         body = await self._transport.call("api/embed", payload, timeout=timeout, limit=limit)
-        return read_answer(
-            body,
-            count=len(texts),
-            dimension=dimension,
-            node=self.node.name,
-            disclosure=self.disclosure,
-            most_tokens=most_tokens_of(texts),
-        )
+        return read_answer(body, texts, dimension=dimension, node=self.node.name, disclosure=self.disclosure)
 
     async def version(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> str:
         """Return the version that the node reports; empty if it reports none."""
@@ -154,11 +144,11 @@ class OllamaEndpoint(Endpoint):
         """Return the node's description of the model."""
         return await self._read(read_model_info, "api/show", SHOW_BOUNDS, {"model": self.model.name})
 
-    async def pull(self, progress: Callable[[str, int, int], None] | None = None) -> None:
+    async def pull(self, progress: Progress | None = None) -> None:
         """Let the node download the model.
 
         Args:
-            progress: Called with the present step, and the bytes that are done and in all (0 if unknown).
+            progress: Called with each step; its bytes are 0 if the node does not report them.
 
         Raises:
             NodeError: The download failed, or made no progress for five minutes. The node keeps its other models.
@@ -185,7 +175,7 @@ class OllamaEndpoint(Endpoint):
                             raise TimeoutError
                         done = done or step.what == "success"
                         if progress:
-                            progress(step.what, step.done, step.total)
+                            progress(self.node.name, step.what, step.done, step.total)
         except TimeoutError:
             raise NodeUnreachable(
                 f"made no progress while it pulled {self.model.name!r}.",

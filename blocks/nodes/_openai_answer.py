@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -33,12 +34,11 @@ def embedding_bounds(count: int, dimension: int | None) -> Bounds:
 
 def read_embeddings(
     body: bytes,
+    texts: Sequence[str],
     *,
-    count: int,
     dimension: int | None,
     node: str,
     disclosure: Disclosure,
-    most_tokens: int,
     cut_to: int | None = None,
 ) -> Answer:
     """Decode an answer of `/v1/embeddings` and check it; see `read_answer`.
@@ -52,12 +52,12 @@ def read_embeddings(
             infinite vector.
     """
     # The length before a cut is not known.
-    bounds = embedding_bounds(count, None if cut_to else dimension)
-    data, rows = rows_in(body, bounds, "data", count=count, node=node, disclosure=disclosure)
+    bounds = embedding_bounds(len(texts), None if cut_to else dimension)
+    data, rows = rows_in(body, bounds, "data", count=len(texts), node=node, disclosure=disclosure)
     if not all(isinstance(row, dict) for row in rows):
         raise unusable(node, f"answered something that is no embedding{start_of(body, disclosure)}.")
     usage = data.get("usage")
-    tokens = tokens_in(usage.get("prompt_tokens") if isinstance(usage, dict) else None, most_tokens, node)
+    tokens = tokens_in(usage.get("prompt_tokens") if isinstance(usage, dict) else None, texts, node)
     vectors = _matrix([row.get("embedding") for row in _ordered(rows, node)], node)
     if cut_to and cut_to < vectors.shape[1]:
         vectors = np.ascontiguousarray(vectors[:, :cut_to])

@@ -18,7 +18,7 @@ from prefect_ollama.blocks.nodes._errors import no_room
 from prefect_ollama.blocks.nodes._openai_answer import embedding_bounds, read_embeddings
 from prefect_ollama.blocks.nodes._payload import unusable
 from prefect_ollama.blocks.nodes._transport import Transport
-from prefect_ollama.blocks.nodes.embed_response import Answer, most_tokens_of
+from prefect_ollama.blocks.nodes.embed_response import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +130,10 @@ class EmbeddingRequests:
         body = await self._transport.call("embeddings", payload, timeout=timeout, limit=limit)
         answer = read_embeddings(
             body,
-            count=len(texts),
+            texts,
             dimension=wanted.dimension,
             node=self._transport.node.name,
             disclosure=self._transport.disclosure,
-            most_tokens=most_tokens_of(texts),
             cut_to=wanted.cut_to,
         )
         self._encoding_works = self._encoding_works or encoding is not None

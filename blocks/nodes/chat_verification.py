@@ -147,22 +147,18 @@ async def _verify_model(
     finally:
         await asyncio.gather(*(each.aclose() for each in clients))
     digest = _majority(known)
-    for name, found in list(known.items()):
+    for name, found in known.items():
         if (reason := other_digest(name, found, digest, spec)) is not None:
             left_out[name] = reason
-            del known[name]
+        # Ollama would use the shorter context of the model without an error.
+        elif found.context and found.context < (model.num_ctx or 0):
+            left_out[name] = _short_context(name, found.context, model)
     if model.num_ctx is None:
-        contexts = {name: each.context for name, each in known.items()}
+        contexts = {name: each.context for name, each in known.items() if name not in left_out}
         settled, short = settle_context(contexts, cap=CHAT_CONTEXT_CAP)
         left_out |= short
-        known = {name: each for name, each in known.items() if name not in short}
-        return replace(model, num_ctx=settled), known, left_out
-    for name, found in list(known.items()):
-        # Ollama would use the shorter context of the model without an error.
-        if found.context and found.context < model.num_ctx:
-            left_out[name] = _short_context(name, found.context, model)
-            del known[name]
-    return model, known, left_out
+        model = replace(model, num_ctx=settled)
+    return model, {name: each for name, each in known.items() if name not in left_out}, left_out
 
 
 async def verify_chat_again(client: ChatEndpoint, known: VerifiedChat, *, timeout: float) -> None:

@@ -5,7 +5,7 @@ Source of the format: Ollama's API, `POST /api/embed` (https://docs.ollama.com/a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,6 @@ from prefect_ollama.blocks.nodes._errors import start_of
 from prefect_ollama.blocks.nodes._payload import Bounds, embed_bounds, parse, unusable, whole
 
 Vectors = NDArray[np.float32]
-
-# A larger count of tokens in an answer is ignored, if the texts are not known.
-MOST_TOKENS = 2**40
 
 # Bounds of the tokens of a text. A character has at most four bytes, and no tokenizer makes more than two tokens of a
 # byte. Models add a few tokens at the ends of a text.
@@ -41,11 +38,6 @@ class Answer:
 
     vectors: Vectors
     tokens: int
-
-
-def most_tokens_of(texts: Iterable[str]) -> int:
-    """Return how many tokens texts can have at most."""
-    return sum(_TOKENS_A_CHARACTER * len(text) + _TOKENS_A_TEXT for text in texts)
 
 
 def rows_in(
@@ -72,12 +64,13 @@ def rows_in(
     return data, rows
 
 
-def tokens_in(counted: Any, most: int, node: str) -> int:
+def tokens_in(counted: Any, texts: Sequence[str], node: str) -> int:
     """Return a node's count of tokens; 0 without one.
 
     Raises:
-        NodeAnswerError: It is no number from 0 to `most`. It would distort the measured rate of the node.
+        NodeAnswerError: The texts cannot have so many. Such a count would distort the measured rate of the node.
     """
+    most = sum(_TOKENS_A_CHARACTER * len(text) + _TOKENS_A_TEXT for text in texts)
     tokens = 0 if counted is None else whole(counted, most=most)
     if tokens is None:
         raise unusable(node, "counts tokens that the texts cannot have.")
@@ -85,30 +78,21 @@ def tokens_in(counted: Any, most: int, node: str) -> int:
 
 
 def read_answer(
-    body: bytes,
-    *,
-    count: int,
-    dimension: int | None,
-    node: str,
-    disclosure: Disclosure = OPEN,
-    most_tokens: int = MOST_TOKENS,
+    body: bytes, texts: Sequence[str], *, dimension: int | None, node: str, disclosure: Disclosure = OPEN
 ) -> Answer:
-    """Decode an answer of `/api/embed` and check it.
+    """Decode an answer of `/api/embed` for these texts and check it.
 
     Args:
-        body: The JSON text.
-        count: Number of texts.
         dimension: Expected length of a vector; None for that of the first one.
-        most_tokens: Highest possible number of tokens.
 
     Raises:
         NodeAnswerError: It is no JSON, has another number of vectors, another dimension, a vector that is not finite or
             not of norm 1, or an impossible number of tokens.
     """
-    data, rows = rows_in(
-        body, embed_bounds(count, dimension), "embeddings", count=count, node=node, disclosure=disclosure
-    )
-    tokens = tokens_in(data.get("prompt_eval_count"), most_tokens, node)
+    count = len(texts)
+    bounds = embed_bounds(count, dimension)
+    data, rows = rows_in(body, bounds, "embeddings", count=count, node=node, disclosure=disclosure)
+    tokens = tokens_in(data.get("prompt_eval_count"), texts, node)
     try:
         with np.errstate(all="ignore"):  # a number beyond float32 becomes Inf, and its norm tells
             vectors = np.asarray(rows, dtype=np.float32)
@@ -124,8 +108,9 @@ def read_answer(
     # einsum gives the squared norms in one pass; NaN and Inf fail the comparison too.
     with np.errstate(all="ignore"):
         squared = np.einsum("ij,ij->i", vectors, vectors)
-    if not bool(np.all(np.abs(squared - 1.0) <= 2 * NORM_TOLERANCE)):
-        bad = float(squared[int(np.argmax(~(np.abs(squared - 1.0) <= 2 * NORM_TOLERANCE)))])
+        good = np.abs(squared - 1.0) <= 2 * NORM_TOLERANCE
+    if not good.all():
+        bad = float(squared[int(np.argmin(good))])
         raise unusable(
             node, f"answered a vector of norm {bad**0.5:.3g} (0, NaN and Inf are failed embeddings)."
         )
