@@ -18,7 +18,7 @@ from typing import Final
 MAX_CHARACTERS: Final = 2000
 
 # Characters of a text from outside in an artifact.
-CELL: Final = 400
+MAX_CELL_CHARACTERS: Final = 400
 
 # C0 with DEL and C1; marks, embeddings, overrides and isolates of direction; line and paragraph separator; signs
 # without a width that no language needs; surrogates that stand alone; annotations, tags, noncharacters. The joiners
@@ -72,17 +72,17 @@ def escape_markdown(text: object) -> str:
     """Return Markdown that shows a text literally in one line, also within a table or a list.
 
     White space of any kind becomes one space. Other invisible characters are shown as by `printable`. A very long word
-    gets places where a line may break, and a text of more than `CELL` characters is cut.
+    gets places where a line may break, and a text of more than `MAX_CELL_CHARACTERS` characters is cut.
     """
-    shown = printable(" ".join(str(text).split()), longest=CELL)
+    shown = printable(" ".join(str(text).split()), longest=MAX_CELL_CHARACTERS)
     shown = _WIDE_WORD.sub(rf"\1{MAY_BREAK}", shown)
     parts = (_ACTIVE.sub(r"\\\1", html.escape(part, quote=False)) for part in _ADDRESS.split(shown))
     return _AT_THE_START.sub(r"\1\3\\\2\4", _PART.join(parts))
 
 
 def escape_html(text: object) -> str:
-    """Return HTML that shows a text literally in one line, cut after `CELL` characters."""
-    return html.escape(printable(" ".join(str(text).split()), longest=CELL))
+    """Return HTML that shows a text literally in one line, cut after `MAX_CELL_CHARACTERS` characters."""
+    return html.escape(printable(" ".join(str(text).split()), longest=MAX_CELL_CHARACTERS))
 
 
 def escape_json(document: str) -> str:

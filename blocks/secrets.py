@@ -21,7 +21,7 @@ from prefect_ollama.blocks.errors import ConfigurationError
 MASK = "**********"
 
 # Shortest secret that `hidden` looks for; a shorter one is part of too many words by chance.
-SHORTEST = 4
+MIN_HIDDEN_CHARACTERS = 4
 
 # Tickets are keyed hashes with a random key, so nobody can test guesses of a secret against a ticket.
 _KEY = secrets.token_bytes(32)
@@ -106,7 +106,7 @@ def harmless(error: BaseException) -> BaseException | None:
 
 def hide(secret: str) -> None:
     """Let `hidden` remove a secret from texts, with and without a scheme before it, such as `Bearer`."""
-    _to_hide.update(each for each in (secret, secret.partition(" ")[2]) if len(each) >= SHORTEST)
+    _to_hide.update(each for each in (secret, secret.partition(" ")[2]) if len(each) >= MIN_HIDDEN_CHARACTERS)
 
 
 def _find(ticket: str) -> str | None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from prefect_ollama.console import line
 
 # Columns of a terminal that is wide enough for any table.
-WIDE = 10_000
+UNLIMITED_COLUMNS = 10_000
 
 
 class Fitted:
@@ -43,7 +43,7 @@ class Fitted:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Render the table with as many columns as fit."""
         # Measured without a limit: Rich would otherwise fold names, and report that the table fits.
-        wide = options.update(max_width=WIDE)
+        wide = options.update(max_width=UNLIMITED_COLUMNS)
         table = self._table(0)
         for count in range(1, len(self._drop) + 1):
             if Measurement.get(console, wide, table).maximum <= options.max_width:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.documents import Chunk, Document
 
 # Characters of a chunk to show, which is to be seen whole.
-WHOLE: Final = 100_000
+MAX_CHUNK_CHARACTERS: Final = 100_000
 
 # Characters of a run's name in the table; `prefect-ollama runs` shows all.
-RUN: Final = 8
+RUN_NAME_CHARACTERS: Final = 8
 
 
 def documents(rows: Sequence[Document]) -> RenderableType:
@@ -31,7 +31,15 @@ def documents(rows: Sequence[Document]) -> RenderableType:
     for source in dict.fromkeys(row.source for row in rows):
         some = [row for row in rows if row.source == source]
         cells = (
-            (row.path, row.status, row.pages, row.chunks, _day(row), _stored(row), row.run_id[:RUN])
+            (
+                row.path,
+                row.status,
+                row.pages,
+                row.chunks,
+                _day(row),
+                _stored(row),
+                row.run_id[:RUN_NAME_CHARACTERS],
+            )
             for row in some
         )
         parts += [
@@ -85,7 +93,7 @@ def chunks(document: Document, parts: Sequence[Chunk], *, prefix: str) -> Render
 
 
 def _text(text: str, style: str = "") -> Text:
-    return Text("\n").join(line(each, style, longest=WHOLE) for each in text.splitlines())
+    return Text("\n").join(line(each, style, longest=MAX_CHUNK_CHARACTERS) for each in text.splitlines())
 
 
 def _day(row: Document) -> str:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.documents import Found, Hit
 
 # Characters of a passage to show.
-PASSAGE: Final = 400
+MAX_PASSAGE_CHARACTERS: Final = 400
 
 # Characters of an embedded text to show, which is to be seen whole.
-EMBEDDED: Final = 10_000
+MAX_EMBEDDED_CHARACTERS: Final = 10_000
 
 # Other places of a passage to name.
 OTHER_PLACES: Final = 3
@@ -89,7 +89,11 @@ def _whole(text: str) -> str:
 
 def _begin(text: str) -> str:
     whole = _whole(text)
-    return whole if len(whole) <= PASSAGE else whole[:PASSAGE].rsplit(" ", 1)[0] + " …"
+    return (
+        whole
+        if len(whole) <= MAX_PASSAGE_CHARACTERS
+        else whole[:MAX_PASSAGE_CHARACTERS].rsplit(" ", 1)[0] + " …"
+    )
 
 
 def _explained(hit: Hit) -> list[Text]:
@@ -99,7 +103,7 @@ def _explained(hit: Hit) -> list[Text]:
     )
     return [
         line(f"score {hit.score:.3f} ({parts})", "cyan"),
-        line(f"embedded: {_whole(hit.embedded_text or hit.text)}", "cyan", longest=EMBEDDED),
+        line(f"embedded: {_whole(hit.embedded_text or hit.text)}", "cyan", longest=MAX_EMBEDDED_CHARACTERS),
     ]
 
 

@@ -23,10 +23,10 @@ STATUS: Final = {signal.SIGINT: 130, signal.SIGTERM: 143}
 GRACE_S: Final = 3.5
 
 # Time for the live display to leave the screen before the first line is written.
-HOOK_S: Final = 0.7
+DISPLAY_STOP_S: Final = 0.7
 
 # Seconds until an interruption that Python could not raise is raised again.
-AGAIN_S: Final = 0.05
+RAISE_AGAIN_S: Final = 0.05
 
 # Rich hides the cursor while it shows a display, and cannot show it again in a process that ends at once.
 _SHOW_CURSOR: Final = b"\x1b[?25h"
@@ -78,7 +78,7 @@ class Stopping:
 
     def wait_until_announced(self) -> None:
         """Wait until the message is shown."""
-        self._announced.wait(2 * HOOK_S)
+        self._announced.wait(2 * DISPLAY_STOP_S)
 
     def _interrupt(self, number: int, _: Any) -> None:
         self.note(number)
@@ -94,7 +94,9 @@ class Stopping:
             self._raised = False
             self._ours += 1
             # Later and as a signal: raised in here it would crash Python, and a call may wait meanwhile.
-            again = threading.Timer(AGAIN_S, lambda: signal.pthread_kill(main.ident or 0, signal.SIGINT))
+            again = threading.Timer(
+                RAISE_AGAIN_S, lambda: signal.pthread_kill(main.ident or 0, signal.SIGINT)
+            )
             again.daemon = True
             again.start()
 
@@ -119,7 +121,7 @@ class Stopping:
         if self.at_stop is not None:
             hook = threading.Thread(target=self.at_stop, name="at stop", daemon=True)
             hook.start()
-            hook.join(HOOK_S)
+            hook.join(DISPLAY_STOP_S)
         _say("Stopping…")
         self._announced.set()
         if self._again.wait(GRACE_S):

@@ -10,7 +10,7 @@ from prefect.events import Event
 from prefect.events.filters import EventFilter, EventNameFilter, EventOrder, EventRelatedFilter
 from prefect.events.worker import EventsWorker
 
-from prefect_ollama.tasks.monitoring.events import PAGE, PREFIX
+from prefect_ollama.tasks.monitoring.events import EVENTS_PER_PAGE, PREFIX
 from tests.waiting import until
 
 
@@ -29,7 +29,7 @@ def of_run(flow_run_id: str | UUID, count: int, *, prefix: str = f"{PREFIX}.") -
     with get_client(sync_client=True) as client:
 
         def recorded() -> bool:
-            page: EventPage | None = client.read_events(wanted, limit=PAGE)
+            page: EventPage | None = client.read_events(wanted, limit=EVENTS_PER_PAGE)
             found.clear()
             while page is not None:
                 found.extend(page.events)

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from prefect_ollama.blocks.cache import CacheSpec, VectorCache, VectorSalt, shared_cache, vector_keys
 from prefect_ollama.blocks.cache import _database as database
 from prefect_ollama.blocks.cache import _table as table
-from prefect_ollama.blocks.cache._folder import TEMPORARY_AGE
+from prefect_ollama.blocks.cache._folder import TEMPORARY_AGE_S
 from prefect_ollama.blocks.errors import CacheError, ConfigurationError
 from tests.cache_worker import DIMENSION, SALT, keys_of, vectors_of
 
@@ -408,7 +408,7 @@ class TestDamage:
         asides = [folder / f"{segment}.damaged", folder / "vectors-0000.sqlite.damaged"]
         for path in (old, new, *asides):
             path.write_bytes(b"half")
-        past = old.stat().st_mtime - TEMPORARY_AGE - 1
+        past = old.stat().st_mtime - TEMPORARY_AGE_S - 1
         for path in (old, *asides):
             os.utime(path, (past, past))
         fill(cache, range(1))

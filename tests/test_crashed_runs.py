@@ -164,7 +164,7 @@ def test_a_process_that_came_later_is_not_the_one_that_was(gone: int) -> None:
 def test_a_server_that_forgot_is_told_again(
     client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task_run_states, "LAG", 0.5)
+    monkeypatch.setattr(task_run_states, "EVENT_LAG_S", 0.5)
     known, unknown, recent = uuid4(), uuid4(), uuid4()
 
     @flow
@@ -188,7 +188,7 @@ def test_a_server_that_forgot_is_told_again(
 @pytest.mark.slow
 def test_a_server_that_stays_away_is_named(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_watch, "SERVER_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(server_watch, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(server_watch, "CHECK_INTERVAL_S", 0.01)
     seen: dict[str, Any] = {}
 
     @flow

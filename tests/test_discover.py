@@ -80,7 +80,7 @@ def test_all_servers_in_the_network_are_found_and_nothing_else(
 
 
 def test_no_more_addresses_are_asked_at_once_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefect_ollama.blocks.nodes.discovery.AT_ONCE", 2)
+    monkeypatch.setattr("prefect_ollama.blocks.nodes.discovery.CONCURRENT_HOSTS", 2)
     now = most = 0
 
     async def connect(*_: object) -> None:

@@ -85,7 +85,7 @@ def test_a_killed_node_does_not_disturb_the_stop() -> None:
 
 
 def test_a_frozen_node_is_killed_at_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefect_ollama.blocks.embedded.nodes._GRACE", 0.2)
+    monkeypatch.setattr("prefect_ollama.blocks.embedded.nodes._GRACE_S", 0.2)
     with EmbeddedNodes(1):
         children()[0].suspend()
     assert children() == []

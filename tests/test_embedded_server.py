@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 
 from prefect_ollama import __version__
 from prefect_ollama.blocks.embedded._app import create_app
-from prefect_ollama.blocks.embedded._guard import MOST_BODY, Bodies
+from prefect_ollama.blocks.embedded._guard import MAX_BODY_BYTES, Bodies
 from prefect_ollama.blocks.embedded._model import DIGEST, EmbeddingModel
 from prefect_ollama.blocks.embedded._request import MOST_TEXTS, Refused, parse_show
 from prefect_ollama.blocks.embedded.nodes import EmbeddedNodes
@@ -289,7 +289,7 @@ def raw(node: httpx.Client, request: bytes) -> bytes:
 HEAD = b"POST /api/embed HTTP/1.1\r\nHost: localhost\r\n"
 
 
-@pytest.mark.parametrize("length", [str(MOST_BODY + 1), "2147483648", "9" * 100])
+@pytest.mark.parametrize("length", [str(MAX_BODY_BYTES + 1), "2147483648", "9" * 100])
 def test_a_body_that_says_it_is_too_large_is_not_read(node: httpx.Client, length: str) -> None:
     answer = raw(node, HEAD + b"Content-Length: %b\r\n\r\n" % length.encode())
     assert answer.split()[1] in (b"413", b"400")
@@ -301,14 +301,14 @@ def test_a_body_in_chunks_is_read_up_to_its_bound(node: httpx.Client) -> None:
     def pour() -> Iterator[bytes]:
         nonlocal sent
         yield b'{"model": "all-minilm", "input": "'
-        while sent < 10 * MOST_BODY:
+        while sent < 10 * MAX_BODY_BYTES:
             sent += 2**20
             yield b"x" * 2**20
 
     with contextlib.suppress(httpx.TransportError):  # the answer may come before all is sent
         response = node.post("/api/embed", content=pour())
         assert refusal(response) == (413, "http: request body too large")
-    assert sent < 3 * MOST_BODY
+    assert sent < 3 * MAX_BODY_BYTES
     assert embed(node, "still there").status_code == 200
 
 
@@ -382,7 +382,7 @@ def test_bodies_together_are_bounded_and_a_slow_one_ends(
         async with bodies.read(request([b"x" * 100])):
             pass
 
-    monkeypatch.setattr("prefect_ollama.blocks.embedded._guard.MOST_BODIES", 100)
+    monkeypatch.setattr("prefect_ollama.blocks.embedded._guard.MAX_BODIES_BYTES", 100)
     monkeypatch.setattr("prefect_ollama.blocks.embedded._guard.BODY_TIMEOUT_S", 0.1)
     asyncio.run(run())
 

@@ -21,7 +21,7 @@ from prefect.utilities.names import generate_slug
 from prefect_ollama.blocks.awaited import AwaitableList, awaited
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.flows import check_nodes, ingest_pdfs
-from prefect_ollama.flows.base._flow import LIST_BYTES, Flow, _is_generated, flow, unless_named
+from prefect_ollama.flows.base._flow import MAX_LIST_BYTES, Flow, _is_generated, flow, unless_named
 from prefect_ollama.tasks.planning.list_file import kept_list, source_display_name, unlisted
 
 
@@ -106,7 +106,7 @@ class TestLists:
     def test_an_ingest_takes_one(self, tmp_path: Path) -> None:
         paths = [tmp_path / f"{number:05}-{'y' * 100}.pdf" for number in range(1000)]
         paths[0].write_bytes(b"%PDF-1.7 nothing")
-        assert sum(len(str(path)) for path in paths) > LIST_BYTES
+        assert sum(len(str(path)) for path in paths) > MAX_LIST_BYTES
         report = ingest_pdfs(paths, ["http://127.0.0.1:9"], tmp_path / "db", dry_run=True)
         assert report.outcomes() == {"new": 1, "failed": 999}
         listed = tmp_path / "list.txt"

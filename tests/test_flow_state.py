@@ -12,7 +12,7 @@ from prefect_ollama.blocks import LanceTable
 from prefect_ollama.blocks.errors import DocumentsFailed
 from prefect_ollama.flows import Advanced, FileReport, IngestReport, NodeReport, ingest_pdfs
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
-from prefect_ollama.tasks.reporting._html import ROWS
+from prefect_ollama.tasks.reporting._html import MAX_ROWS
 from tests.flow_samples import manifest, write_folder
 from tests.nodes import nodes
 
@@ -81,8 +81,8 @@ def test_a_notebook_shows_a_report_as_tables() -> None:
 
 def test_of_ten_thousand_files_a_notebook_shows_some() -> None:
     made = report(*(FileReport(f"{n}.pdf", "failed") for n in range(10_000)))._repr_html_()
-    assert made.count("<tr>") < ROWS + 20
-    assert f"… and {10_000 - ROWS} more" in made
+    assert made.count("<tr>") < MAX_ROWS + 20
+    assert f"… and {10_000 - MAX_ROWS} more" in made
 
 
 @pytest.mark.slow  # two runs

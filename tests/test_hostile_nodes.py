@@ -241,10 +241,10 @@ def test_a_pull_without_end_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_pull_without_progress_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "PULL_SILENCE", 0.3)
+    monkeypatch.setattr(client_module, "PULL_SILENCE_S", 0.3)
     with pytest.raises(NodeUnreachable, match="no progress"):
         pull(itertools.repeat(b'{"status":"pulling manifest"}\n', 10_000_000))
-    monkeypatch.setattr(client_module, "PULL_TIMEOUT", 0.3)
+    monkeypatch.setattr(client_module, "PULL_TIMEOUT_S", 0.3)
     counting = (orjson.dumps({"status": "x", "completed": i, "total": 1}) + b"\n" for i in itertools.count())
     with pytest.raises(NodeUnreachable, match="no progress"):
         pull(counting)

@@ -91,7 +91,7 @@ def left_behind() -> list[str]:
 def test_a_run_shows_its_progress_its_nodes_and_its_course(
     ingest: Ingest, dask_workers: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(live_artifacts, "PUBLISH_EVERY", 0.5)
+    monkeypatch.setattr(live_artifacts, "PUBLISH_INTERVAL_S", 0.5)
     seen: list[Snapshot] = []
     caplog.set_level(logging.INFO)
     with nodes(*UNLIKE) as trio, observed_by(seen.append):
@@ -169,7 +169,7 @@ def heard_topics(dask_scheduler: Any) -> list[str]:
 def test_updates_that_get_lost_fail_nothing_and_the_last_one_comes(
     ingest: Ingest, prefect_server: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(live_artifacts, "PUBLISH_EVERY", 0.2)
+    monkeypatch.setattr(live_artifacts, "PUBLISH_INTERVAL_S", 0.2)
     caplog.set_level(logging.WARNING)
     with api_proxy(prefect_server) as proxy, nodes(*UNLIKE) as trio:
 
@@ -196,7 +196,7 @@ def test_the_calls_of_a_run_are_a_few_a_second_whatever_its_size(ingest: Ingest,
             with temporary_settings({PREFECT_API_URL: proxy.url}), observed_by(ended.append):
                 report = ingest(trio, documents)
             assert report.ok
-            rounds = ended[-1].seconds / live_artifacts.PUBLISH_EVERY + 2  # the first and the last
+            rounds = ended[-1].seconds / live_artifacts.PUBLISH_INTERVAL_S + 2  # the first and the last
             assert 4 <= len(proxy.calls_of(" /api/artifacts/")) <= 2 * rounds + 1  # and the report
             assert len(proxy.calls_of(" /api/events/filter")) == 1
             assert len(proxy.calls) < 60 + 2 * report.seconds  # any flow run begins with some thirty
@@ -206,8 +206,8 @@ def test_the_calls_of_a_run_are_a_few_a_second_whatever_its_size(ingest: Ingest,
 def test_a_server_that_hangs_fails_nothing_and_holds_nobody_up(
     ingest: Ingest, prefect_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_artifacts, "PUBLISH_EVERY", 0.2)
-    monkeypatch.setattr(live_artifacts, "ANSWER_WITHIN", 1.0)
+    monkeypatch.setattr(live_artifacts, "PUBLISH_INTERVAL_S", 0.2)
+    monkeypatch.setattr(live_artifacts, "SERVER_TIMEOUT_S", 1.0)
     with api_proxy(prefect_server) as proxy, nodes(*UNLIKE) as trio:
         proxy.held = "PATCH /api/artifacts/"
         with temporary_settings({PREFECT_API_URL: proxy.url}):

@@ -16,8 +16,8 @@ from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.lance import StoreSpec
 from prefect_ollama.flows import IngestReport, ingest_pdfs, re_embed, roll_back
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
-from prefect_ollama.tasks.monitoring.events import MOST, FailureEvents
-from prefect_ollama.tasks.prefect_state.assets import FOLDERS, source_assets, table_asset
+from prefect_ollama.tasks.monitoring.events import MAX_DOCUMENT_EVENTS, FailureEvents
+from prefect_ollama.tasks.prefect_state.assets import MAX_FOLDERS, source_assets, table_asset
 from tests import feed
 from tests.flow_samples import MODEL, chunks, write_folder
 from tests.nodes import Node, nodes
@@ -77,7 +77,7 @@ class TestKeys:
         assert source_assets("") == []
         paths = ["/a/1.pdf", "/a/2.pdf", "/b/3.pdf"]
         assert [each.key for each in source_assets("files", paths)] == ["file:///a", "file:///b"]
-        assert len(source_assets("files", (f"/{n}/x.pdf" for n in range(100)))) == FOLDERS
+        assert len(source_assets("files", (f"/{n}/x.pdf" for n in range(100)))) == MAX_FOLDERS
 
 
 def materialised(run_id: object, count: int = 1) -> list[Event]:
@@ -186,8 +186,8 @@ def test_many_failed_documents_are_told_of_in_bounds(prefect_server: str) -> Non
         return str(flow_run.id)
 
     ran = fails()
-    told = feed.of_run(ran, MOST + 1)
-    assert len(told) == MOST + 1
+    told = feed.of_run(ran, MAX_DOCUMENT_EVENTS + 1)
+    assert len(told) == MAX_DOCUMENT_EVENTS + 1
     assert [event.payload.get("path") for event in told[:2]] == ["0.pdf", "1.pdf"]
-    assert told[-1].resource.name == f"{1000 - MOST} more documents"
-    assert told[-1].payload == {"run": "a run", "more": 1000 - MOST}
+    assert told[-1].resource.name == f"{1000 - MAX_DOCUMENT_EVENTS} more documents"
+    assert told[-1].payload == {"run": "a run", "more": 1000 - MAX_DOCUMENT_EVENTS}

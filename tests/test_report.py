@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from prefect_ollama.blocks.printable import CELL, MAY_BREAK
+from prefect_ollama.blocks.printable import MAX_CELL_CHARACTERS, MAY_BREAK
 from prefect_ollama.tasks.parsing import DroppedLine
 from prefect_ollama.tasks.reporting.markdown import report_markdown
-from prefect_ollama.tasks.reporting.report import CAUSES, FileReport, IngestReport, NodeReport
+from prefect_ollama.tasks.reporting.report import MAX_CAUSES, FileReport, IngestReport, NodeReport
 from prefect_ollama.tasks.reporting.sections import ATTENTION, LINES, SOME
 
 ODD_NAMES = (
@@ -86,7 +86,7 @@ def test_a_name_that_is_no_unicode_can_be_sent_to_the_server() -> None:
 
 def test_a_long_reason_is_cut() -> None:
     shown = items(report_markdown(report(FileReport("a.pdf", "failed", reason="x" * 5000))))
-    assert len(shown[-1]) == CELL
+    assert len(shown[-1]) == MAX_CELL_CHARACTERS
 
 
 @pytest.mark.slow
@@ -161,8 +161,8 @@ def test_every_cause_of_a_nodes_failures_stands_there_with_its_count() -> None:
         "1 × failed (500). Look into its log.",
     ]
     assert items(report_markdown(report(nodes=(node,))))[-3:] == node.error_lines()
-    many = NodeReport("a", 0, 0.0, 0.0, 0.0, {f"cause {number}": 1 for number in range(CAUSES + 5)})
-    assert len(many.error_lines()) == CAUSES + 1
+    many = NodeReport("a", 0, 0.0, 0.0, 0.0, {f"cause {number}": 1 for number in range(MAX_CAUSES + 5)})
+    assert len(many.error_lines()) == MAX_CAUSES + 1
     assert many.error_lines()[-1] == "5 × 5 other causes"
     left_out = NodeReport("a", 0, 0.0, 0.0, 0.0, {}, "It lacks the model.")
     assert left_out.error_lines() == ["It lacks the model."]

@@ -21,7 +21,7 @@ from prefect_ollama.blocks import OllamaCluster, OllamaNode, OpenAICompatibleNod
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.commands import app
-from prefect_ollama.tasks.searching.reranker import RERANKED
+from prefect_ollama.tasks.searching.reranker import RERANKED_PASSAGES
 from tests.corpus_samples import identity_of, write_table
 from tests.nodes import Node, nodes
 from tests.store_samples import IDENTITY, embedded
@@ -123,7 +123,7 @@ def test_passages_come_in_the_order_of_the_endpoint(endpoint: Endpoint, table: S
         assert len(endpoint.asked) == 3
         documents = corpus.search(WORDS, mode="text", one_per_document=True)
         assert [hit.path for hit in documents] == ["b.pdf", "a.pdf"]
-    assert len(TEXTS) < RERANKED
+    assert len(TEXTS) < RERANKED_PASSAGES
 
 
 @pytest.mark.parametrize("path", ["/v1/rerank", "/rerank"])
@@ -300,7 +300,7 @@ def test_many_passages_are_searched_for_a_few(endpoint: Endpoint, tmp_path: Path
     with open_corpus(spec, reranker=endpoint.url) as corpus:
         corpus.search(WORDS, mode="text", limit=1)
         corpus.search(WORDS, mode="text", limit=45)
-    assert [len(each["documents"]) for each in endpoint.asked] == [RERANKED, 45]
+    assert [len(each["documents"]) for each in endpoint.asked] == [RERANKED_PASSAGES, 45]
 
 
 # A chat model as the judge

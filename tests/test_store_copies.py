@@ -74,7 +74,7 @@ def test_as_many_are_found_where_the_nearest_cells_hold_too_few(
 ) -> None:
     from lancedb.index import IvfSq
 
-    for name in ("PROBES_LEAST", "PROBES_MOST"):
+    for name in ("MIN_PROBES", "MAX_PROBES"):
         monkeypatch.setattr(candidates, name, 1)
     monkeypatch.setattr(candidates, "EXACT_ROWS", 0)
     config = IvfSq(distance_type="cosine", num_partitions=8)

@@ -57,7 +57,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture(autouse=True)
 def held(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hold fresh rows in memory however few they are."""
-    monkeypatch.setattr(fresh_rows, "FEW_ROWS", 0)
+    monkeypatch.setattr(fresh_rows, "LANCE_ROWS", 0)
 
 
 def asked(store: Store, mode: str, **options: object) -> list[Hit]:
@@ -67,7 +67,7 @@ def asked(store: Store, mode: str, **options: object) -> list[Hit]:
 def by_lance(store: Store, monkeypatch: pytest.MonkeyPatch, mode: str, **options: object) -> list[Hit]:
     """Let LanceDB search all rows itself."""
     with monkeypatch.context() as patched:
-        patched.setattr(fresh_rows, "FEW_ROWS", 10**9)
+        patched.setattr(fresh_rows, "LANCE_ROWS", 10**9)
         return asked(Store.open(store.spec), mode, **options)
 
 
@@ -164,7 +164,7 @@ def test_a_table_whose_rows_are_all_fresh_is_searched(
     assert fresh.everything
 
 
-@pytest.mark.parametrize("limit", ["MOST_ROWS", "VERSIONS"])
+@pytest.mark.parametrize("limit", ["MOST_ROWS", "MAX_VERSIONS"])
 def test_lancedb_searches_what_cannot_be_held(
     store: Store, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:

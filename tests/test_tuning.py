@@ -13,7 +13,7 @@ from prefect_ollama.blocks.errors import InputRejected, NodeBusy, NodeError, Nod
 from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 from prefect_ollama.tasks.tuning import Load, Point, Tuning, choose, draw_curve, search, texts_of
-from prefect_ollama.tasks.tuning._search import WINDOWS
+from prefect_ollama.tasks.tuning._search import PLANNED_MEASUREMENTS
 from tests.nodes import Node
 
 
@@ -94,7 +94,9 @@ def test_it_ends_with_its_time_and_has_a_setting_however_little_there_is() -> No
         node = Ideal(0.02, overhead=0.02, slots=4)
         found = node.tune(seconds=seconds)
         last = node.asked[-1]
-        assert node.clock <= seconds + 3 * (last[0] * last[1] / node.rate(*last) + seconds / WINDOWS)
+        assert node.clock <= seconds + 3 * (
+            last[0] * last[1] / node.rate(*last) + seconds / PLANNED_MEASUREMENTS
+        )
         assert found.chosen in found.points
         assert found.explored == (seconds == 60.0)
 

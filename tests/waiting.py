@@ -37,8 +37,8 @@ def all_nodes_awaited() -> Iterator[None]:
     from prefect_ollama.blocks.nodes import chat_verification, verification
 
     with (
-        mock.patch.multiple(verification, GRACE=60.0, LOAD_GRACE=60.0),
-        mock.patch.object(chat_verification, "GRACE", 60.0),
+        mock.patch.multiple(verification, GRACE_S=60.0, LOAD_GRACE_S=60.0),
+        mock.patch.object(chat_verification, "GRACE_S", 60.0),
     ):
         yield
 

@@ -17,10 +17,10 @@ TEMPORARY: Final = ".tmp"
 DAMAGED: Final = ".damaged"
 
 # A temporary file older than this many seconds was left by a killed writer; a living writer takes milliseconds.
-TEMPORARY_AGE: Final = 3600.0
+TEMPORARY_AGE_S: Final = 3600.0
 
 # Seconds for which a damaged file is kept, so that somebody can examine it.
-DAMAGED_AGE: Final = 7 * 24 * 3600.0
+DAMAGED_AGE_S: Final = 7 * 24 * 3600.0
 
 
 class Folder:

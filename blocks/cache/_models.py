@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Final
 
-from prefect_ollama.blocks.cache._folder import TEMPORARY, TEMPORARY_AGE, Folder
+from prefect_ollama.blocks.cache._folder import TEMPORARY, TEMPORARY_AGE_S, Folder
 from prefect_ollama.blocks.nodes import Fingerprint, compare
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class Models:
         """Remove what killed writers left an hour ago or more."""
         for name in self._folder.ours(lambda name: name.endswith(f".model{TEMPORARY}")):
             with suppress(OSError):
-                if time.time() - self._folder.path(name).stat().st_mtime > TEMPORARY_AGE:
+                if time.time() - self._folder.path(name).stat().st_mtime > TEMPORARY_AGE_S:
                     self._folder.path(name).unlink()
 
 

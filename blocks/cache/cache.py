@@ -25,7 +25,7 @@ from prefect_ollama.blocks.cache import _database as database
 from prefect_ollama.blocks.cache import _records
 from prefect_ollama.blocks.cache import _segments as segments
 from prefect_ollama.blocks.cache import _table as table
-from prefect_ollama.blocks.cache._folder import DAMAGED, DAMAGED_AGE, TEMPORARY_AGE, Folder
+from prefect_ollama.blocks.cache._folder import DAMAGED, DAMAGED_AGE_S, TEMPORARY_AGE_S, Folder
 from prefect_ollama.blocks.cache._models import Models
 from prefect_ollama.blocks.cache.keys import check_keys
 from prefect_ollama.blocks.cache.spec import CacheSpec, CacheStats, Found
@@ -291,7 +291,7 @@ class VectorCache:
         for name in self._folder.ours(_is_left_over):
             with suppress(OSError):
                 age = now - self._folder.path(name).stat().st_mtime
-                if age > (DAMAGED_AGE if name.endswith(DAMAGED) else TEMPORARY_AGE):
+                if age > (DAMAGED_AGE_S if name.endswith(DAMAGED) else TEMPORARY_AGE_S):
                     self._folder.path(name).unlink()
 
     def _convert(self, names: Sequence[str]) -> None:

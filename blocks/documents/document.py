@@ -145,7 +145,7 @@ class Hit:
     title: str = ""
     page_label_from: str = ""
     page_label_to: str = ""
-    # The number is kept apart, because the list is cut (`lance._search.PLACES`).
+    # The number is kept apart, because the list is cut (`lance._search.MAX_PLACES`).
     also_in: tuple[Place, ...] = ()
     copies: int = 0
     vector_score: float | None = None

@@ -21,10 +21,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from prefect_ollama.blocks.embedded._request import Refused
 
 # Bytes of one request: 8,192 texts, the most that a node's block allows, of 4 KB each.
-MOST_BODY: Final = 32 * 2**20
+MAX_BODY_BYTES: Final = 32 * 2**20
 
 # Bytes of all requests that are read or served at the same time: eight of the largest.
-MOST_BODIES: Final = 256 * 2**20
+MAX_BODIES_BYTES: Final = 256 * 2**20
 
 # Seconds in which the body of a request must arrive, so that slow clients cannot keep memory for ever.
 BODY_TIMEOUT_S: Final = 60.0
@@ -57,7 +57,7 @@ class Guard:
 
 
 class Bodies:
-    """Reads bodies of requests, in at most `MOST_BODIES` bytes of memory together."""
+    """Reads bodies of requests, in at most `MAX_BODIES_BYTES` bytes of memory together."""
 
     def __init__(self) -> None:
         self._bytes = 0
@@ -70,7 +70,7 @@ class Bodies:
             Refused: It is too large or too slow, or all bodies together are too large.
         """
         length = request.headers.get("content-length", "")
-        if length.isdigit() and (len(length) > 12 or int(length) > MOST_BODY):
+        if length.isdigit() and (len(length) > 12 or int(length) > MAX_BODY_BYTES):
             raise Refused(413, "http: request body too large")
         body = bytearray()
         try:
@@ -79,7 +79,7 @@ class Bodies:
                     async for piece in request.stream():
                         self._take(len(piece))
                         body += piece
-                        if len(body) > MOST_BODY:
+                        if len(body) > MAX_BODY_BYTES:
                             raise Refused(413, "http: request body too large")
             except TimeoutError:
                 raise Refused(408, "request body did not arrive in time") from None
@@ -88,7 +88,7 @@ class Bodies:
             self._bytes -= len(body)
 
     def _take(self, size: int) -> None:
-        if self._bytes + size > MOST_BODIES:
+        if self._bytes + size > MAX_BODIES_BYTES:
             # Ollama's message for a full queue, with its two spaces.
             raise Refused(503, "server busy, please try again.  maximum pending requests exceeded")
         self._bytes += size

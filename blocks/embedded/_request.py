@@ -27,9 +27,9 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _VALID_NAME = re.compile(rf"({_PART}(:\d+)?/)?({_PART}/)?{_PART}(:{_PART})?")
 # Ollama limits a host to 350 characters, and each other part of a name to 80.
-_LONGEST_NAME = 350
+_MAX_HOST_CHARACTERS = 350
 # Ollama raises a smaller num_ctx to this, which is two tokens between [CLS] and [SEP].
-_LEAST_CONTEXT = 4
+_MIN_CONTEXT_TOKENS = 4
 # Names of types in messages of Go's JSON decoder, for values of JSON and for fields of a request.
 _GO_TYPES = {str: "string", bool: "bool", int: "number", float: "number", dict: "object", list: "array"}
 _WANTED = {str: "string", bool: "bool", int: "int", dict: "map[string]interface {}"}
@@ -148,7 +148,7 @@ def _context(options: dict[str, Any]) -> int:
         return CONTEXT
     if type(asked) not in (int, float):
         raise Refused(500, 'option "num_ctx" must be of type integer')
-    return int(min(max(asked, _LEAST_CONTEXT), CONTEXT))
+    return int(min(max(asked, _MIN_CONTEXT_TOKENS), CONTEXT))
 
 
 def _texts(value: Any) -> list[str]:
@@ -178,7 +178,7 @@ def _check_name(name: str) -> bool:
     Raises:
         Refused: No model can have it.
     """
-    if len(name) > _LONGEST_NAME or not _VALID_NAME.fullmatch(name):
+    if len(name) > _MAX_HOST_CHARACTERS or not _VALID_NAME.fullmatch(name):
         raise Refused(400, "invalid model name")
     # Ollama ignores case, and adds its registry and namespace by default.
     return name.lower().removeprefix("registry.ollama.ai/").removeprefix("library/") in NAMES

@@ -18,9 +18,9 @@ from prefect_ollama.blocks.embedded._weights import find_model_files
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError
 
 # Nodes that are started by default at most, because more of them share the bandwidth of the memory.
-_MOST_BY_DEFAULT = 4
+_DEFAULT_MAX_NODES = 4
 # Seconds in which a node may end by itself, before it is killed.
-_GRACE = 5.0
+_GRACE_S = 5.0
 
 
 class EmbeddedNodes:
@@ -51,7 +51,7 @@ class EmbeddedNodes:
         for number, what in ((count, "embedded nodes"), (threads, "threads")):
             if number is not None and number < 1:
                 raise ConfigurationError(f"{number} {what} were asked for.", remedy="Ask for one or more.")
-        self._count = count or min(_usable_cores(), _MOST_BY_DEFAULT)
+        self._count = count or min(_usable_cores(), _DEFAULT_MAX_NODES)
         self._model_dir = model_dir
         self._threads = threads
         self._ready_within = ready_within
@@ -88,7 +88,7 @@ class EmbeddedNodes:
         for process in self._processes:
             assert process.stdin is not None
             process.stdin.close()
-        deadline = time.monotonic() + _GRACE
+        deadline = time.monotonic() + _GRACE_S
         for process in self._processes:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))

@@ -17,13 +17,13 @@ from prefect_ollama.blocks.embedded._model import EmbeddingModel
 from prefect_ollama.blocks.errors import ConfigurationError
 
 # Seconds until an idle connection is closed. Ollama never closes it, and clients may rely on that.
-_KEEP_ALIVE = 24 * 3600
+_KEEP_ALIVE_S = 24 * 3600
 # Connections at the same time; the answer to a further one is 503.
 _MOST_CONNECTIONS = 512
 # Bytes of the headers of a request.
-_MOST_HEAD = 64 * 1024
+_MAX_HEAD_BYTES = 64 * 1024
 # Seconds in which requests in progress may end after the signal.
-_GRACE = 5
+_GRACE_S = 5
 
 
 def serve(
@@ -58,10 +58,10 @@ def serve(
             log_level="warning",
             access_log=False,
             http="h11",  # the implementation whose limit for headers can be set
-            h11_max_incomplete_event_size=_MOST_HEAD,
+            h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
             limit_concurrency=_MOST_CONNECTIONS,
-            timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=_GRACE,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_GRACE_S,
         )
         if ready is not None:
             # The socket listens already. A request that comes now waits for the event loop, which starts next.

@@ -14,7 +14,7 @@ CONTEXT = 512
 
 # Letters of a word that is still cut into pieces; the file says 100, and longer words are unknown to it. Ollama has no
 # such limit. This library's search takes cubic time: 0.1 s for a word of 1,000 letters, 3 s for 4,000.
-LONGEST_WORD = 1_000
+MAX_WORD_LETTERS = 1_000
 
 
 class WordPiece:
@@ -29,7 +29,7 @@ class WordPiece:
         # The file sets a cut at 128 tokens, and padding to 128. Texts must be whole, and padding only costs time.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._tokenizer.model.max_input_chars_per_word = LONGEST_WORD
+        self._tokenizer.model.max_input_chars_per_word = MAX_WORD_LETTERS
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of the whole text, with [CLS] before and [SEP] after it."""

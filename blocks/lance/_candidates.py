@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from prefect_ollama.blocks.lance._fresh_scores import LEARNED_FROM, NO_ROWS, Fresh
+from prefect_ollama.blocks.lance._fresh_scores import LEARNING_ROWS, NO_ROWS, Fresh
 from prefect_ollama.blocks.lance._indices import cells_for, vector_index
 from prefect_ollama.blocks.lance._words import asked_words
 
@@ -21,12 +21,12 @@ from prefect_ollama.blocks.lance._words import asked_words
 # vectors of `benchmarks.search` is 0.994 with a tenth of them and 1.000 with a quarter.
 PROBED_SHARE: Final = 0.2
 
-PROBES_LEAST: Final = 32
-PROBES_MOST: Final = 64
+MIN_PROBES: Final = 32
+MAX_PROBES: Final = 64
 
 # The index keeps numbers of 8 bits. Three times as many rows are compared again by their own vectors: so recall
 # is as good as with ten times as many (0.988 becomes 0.994 where a tenth of the cells is looked into).
-REFINE: Final = 3
+REFINE_FACTOR: Final = 3
 
 # If a filter leaves at most so many rows, all their vectors are compared, which takes some 10 ms.
 EXACT_ROWS: Final = 5_000
@@ -78,13 +78,13 @@ def by_vector(
     def indexed(least: int, most: int) -> pa.Table:
         asked = query().minimum_nprobes(least).maximum_nprobes(most)
         asked = asked if fresh is None else asked.fast_search()
-        return _answer(asked.refine_factor(REFINE) if exact else asked, count, where, "_distance")
+        return _answer(asked.refine_factor(REFINE_FACTOR) if exact else asked, count, where, "_distance")
 
     if where and int(table.count_rows(where)) <= EXACT_ROWS:
         fresh = None
         found = _answer(query().bypass_vector_index(), count, where, "_distance")
     else:
-        probes = min(max(PROBES_LEAST, round(PROBED_SHARE * cells_for(int(table.count_rows())))), PROBES_MOST)
+        probes = min(max(MIN_PROBES, round(PROBED_SHARE * cells_for(int(table.count_rows())))), MAX_PROBES)
         # Without a limit (0), LanceDB 0.40 reads all cells of the index (`explain_plan`), also where these have enough
         # rows. That takes longer than all the rest, so only a filter, which may leave few rows in these, has none.
         found = indexed(probes, 0 if where else probes)
@@ -118,8 +118,8 @@ def by_words(table: Any, text: str, count: int, where: str, *, fresh: Fresh | No
     if fresh is None:
         rows, worded = found(count, where)
         return _candidates(worded, len(rows) < count)
-    worded = found(max(count, LEARNED_FROM), where)[1]
-    learned = found(LEARNED_FROM, "")[1] if where else worded
+    worded = found(max(count, LEARNING_ROWS), where)[1]
+    learned = found(LEARNING_ROWS, "")[1] if where else worded
     return _joined(worded, fresh.holding(table, asked, learned, count, where), count)
 
 

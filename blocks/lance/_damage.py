@@ -26,7 +26,7 @@ Kind = Literal["rights", "full", "newer", "damaged", "other"]
 UNCHANGED: Final = "Nothing was changed."
 
 # Files, sources or tables that an error lists at most.
-NAMED: Final = 3
+MAX_NAMES: Final = 3
 
 # The last bytes of every file of rows, of an index and of a version (https://lance.org/format/file/).
 _MAGIC: Final = b"LANC"
@@ -170,8 +170,8 @@ def refuse_incomplete(spec: StoreSpec, chunks: Any | None, documents: Any | None
 
 def first_names(names: Sequence[str]) -> str:
     """Return the first names, for an error."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(map(repr, names[:NAMED])) + more
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(map(repr, names[:MAX_NAMES])) + more
 
 
 def _damage(spec: StoreSpec, error: BaseException) -> str:

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from prefect_ollama.blocks.lance._fresh_scores import NO_ROWS, Fresh, Part, Rows, Stems, row_ids, since
 
 # Up to so many rows LanceDB searches by itself, in some 3 ms.
-FEW_ROWS: Final = 256
+LANCE_ROWS: Final = 256
 
 # Rows that are held at most: 200 MB for vectors of 768 floats, and as many bytes for longer ones.
 MOST_ROWS: Final = 65_536
@@ -30,7 +30,7 @@ MOST_BYTES: Final = 256 * 2**20
 
 # Versions in which a reader looks for one whose indices cover everything, at 1 ms each. A run commits some thousand
 # rows a version, so the rows of more versions than these are too many anyway.
-VERSIONS: Final = 100
+MAX_VERSIONS: Final = 100
 
 # A row id is the number of a fragment and the row's place in it.
 _PLACE_BITS: Final = 32
@@ -60,7 +60,7 @@ class FreshRows:
         missing = _unindexed(table)
         width = table.schema.field("vector").type.list_size * 4
         most = min(MOST_ROWS, MOST_BYTES // width)
-        if missing is None or not FEW_ROWS < missing <= most or "words" not in table.schema.names:
+        if missing is None or not LANCE_ROWS < missing <= most or "words" not in table.schema.names:
             if not missing:  # all that was held is indexed by now
                 self._first, self._parts = None, []
             return None
@@ -125,7 +125,7 @@ def _first_fresh(table: Any) -> int | None:
     at = int(table.version)
     versions = sorted((int(each["version"]) for each in table.list_versions()), reverse=True)
     try:
-        for version in [each for each in versions if each < at][:VERSIONS]:
+        for version in [each for each in versions if each < at][:MAX_VERSIONS]:
             try:
                 table.checkout(version)
             except (ValueError, RuntimeError, OSError):  # maintenance has just deleted it, and all before it

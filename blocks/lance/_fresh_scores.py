@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from prefect_ollama.blocks.lance.filters import both
 
 # Number of the best indexed rows, from whose scores the weight of each word is learned.
-LEARNED_FROM: Final = 64
+LEARNING_ROWS: Final = 64
 
 # Parameters of BM25 in LanceDB (lance-index, `scalar/inverted/scorer.rs`), the usual ones.
 K1: Final = 1.2
@@ -114,7 +114,7 @@ class Fresh:
             table: The table, at the same version.
             asked: Words, as `asked_words` gives them.
             indexed: Rows that the index finds for them without the filter, the best first, with their scores:
-                `LEARNED_FROM`, or all there are.
+                `LEARNING_ROWS`, or all there are.
         """
         words = list(dict.fromkeys(self._stems.of(table, asked.split())))
         held = {word: sum(len(part.holding(word)[0]) for part, _ in self.parts) for word in words}
@@ -148,10 +148,10 @@ class Fresh:
             indexed: As for `holding`.
             average: Mean number of words of a row.
         """
-        rows, scores = (values[:LEARNED_FROM] for values in indexed)
+        rows, scores = (values[:LEARNING_ROWS] for values in indexed)
         total = int(table.count_rows())
         # If the index finds fewer rows, no other row holds the word.
-        growth = total / sum(len(part.rows) for part, _ in self.parts) if len(rows) == LEARNED_FROM else 1.0
+        growth = total / sum(len(part.rows) for part, _ in self.parts) if len(rows) == LEARNING_ROWS else 1.0
         weights = {word: _weight(count * growth, total) for word, count in held.items()}
         if not len(rows):
             return weights

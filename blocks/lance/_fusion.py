@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from prefect_ollama.blocks.lance._candidates import Candidates
 
 # Rows of each kind that are fused: what is far down both lists may come first in their union.
-DEPTH: Final = 150
+FUSED_ROWS: Final = 150
 
 # Weight of the words' scores for a short question; the vectors' have the rest. docs/searching.md has the figures
 # by which these three numbers were chosen.

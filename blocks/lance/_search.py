@@ -18,7 +18,7 @@ from prefect_ollama.blocks.documents import Hit, Place, Region
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance._candidates import Candidates, by_vector, by_words
 from prefect_ollama.blocks.lance._fresh_scores import Fresh
-from prefect_ollama.blocks.lance._fusion import DEPTH, Scored, fused, weight_of_words
+from prefect_ollama.blocks.lance._fusion import FUSED_ROWS, Scored, fused, weight_of_words
 from prefect_ollama.blocks.lance._spread import spread
 from prefect_ollama.blocks.lance._words import asked_words
 from prefect_ollama.blocks.lance.filters import both, one_of
@@ -30,12 +30,12 @@ COLUMNS: Final = (
 )  # fmt: skip
 LATER_COLUMNS: Final = ("title", "page_label_from", "page_label_to", "embedded_text")
 # Rows marked for deletion (see `rows.tombstones`) may be among those found by words.
-SPARE: Final = 4
+SPARE_ROWS: Final = 4
 # Where the rows found have too few different texts, as many more are asked for. Most questions need one step.
-DEEPER: Final = 4
+DEEPER_FACTOR: Final = 4
 
 # Other places that a hit lists.
-PLACES: Final = 100
+MAX_PLACES: Final = 100
 
 
 # Hits by the hash of their text, the best first.
@@ -80,14 +80,14 @@ class Search:
 
         Errors of LanceDB are not wrapped.
         """
-        spare = self.limit + SPARE
-        count = max(spare, DEPTH) if self.mode == "hybrid" else spare
+        spare = self.limit + SPARE_ROWS
+        count = max(spare, FUSED_ROWS) if self.mode == "hybrid" else spare
         while True:
             scored, everything = self._scored(count)
             found = self._different(scored)
             if len(found) >= self.limit or everything:
                 return self._with_places(found)
-            count *= DEEPER
+            count *= DEEPER_FACTOR
 
     def _scored(self, count: int) -> tuple[list[Scored], bool]:
         """Return so many rows, the best first, and whether the table has no others."""
@@ -112,7 +112,7 @@ class Search:
         found: _Found = {}
         best: list[tuple[str, Hit]] = []
         # A read takes some 5 ms and each row of it 0.05 ms; spread hits seldom need more than twice as many rows.
-        step = (2 * self.limit if spreading else self.limit) + SPARE
+        step = (2 * self.limit if spreading else self.limit) + SPARE_ROWS
         # A table that an earlier version made, and that nobody could write to since, lacks the later columns.
         columns = [*COLUMNS, *(name for name in LATER_COLUMNS if name in self.table.schema.names)]
         for start in range(0, len(scored), step):
@@ -160,7 +160,7 @@ class Search:
         for places in others.values():
             places.sort(key=lambda place: (place.source, place.path, place.page_from))
         return [
-            replace(hit, also_in=tuple(others[text][:PLACES]), copies=len(others[text]))
+            replace(hit, also_in=tuple(others[text][:MAX_PLACES]), copies=len(others[text]))
             for text, hit in found.items()
         ]
 

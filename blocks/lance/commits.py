@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from prefect_ollama.blocks.errors import TableError, TableMissing
 from prefect_ollama.blocks.lance import _driver as driver
-from prefect_ollama.blocks.lance._damage import NAMED, UNCHANGED, failure, first_names, refuse_incomplete
+from prefect_ollama.blocks.lance._damage import MAX_NAMES, UNCHANGED, failure, first_names, refuse_incomplete
 from prefect_ollama.blocks.lance._schema import DOCUMENTS_VERSION, RUNS_VERSION, refuse_newer, stored_identity
 from prefect_ollama.blocks.lance.spec import RESERVED, StoreSpec
 from prefect_ollama.blocks.private_files import make_folder
@@ -34,7 +34,7 @@ T = TypeVar("T")
 ATTEMPTS: Final = 10
 
 # Seconds by which the start time of a process may seem to change when the system's clock is set.
-CLOCK_STEP: Final = 60.0
+CLOCK_STEP_S: Final = 60.0
 
 # Words in the messages of LanceDB 0.40 when another writer was first. It has no type or code for that.
 _LOST: Final = ("conflict", "concurrent", "contention", "timed out", "already exists", "not found")
@@ -117,7 +117,7 @@ def missing_table(spec: StoreSpec) -> TableMissing:
         what = "is a file" if Path(spec.uri).exists() else "is not there"
         found = f"The folder {what}. Check the URI and the name"
     elif there := sorted(n for n in connect(spec).list_tables(limit=10_000).tables if RESERVED not in n):
-        near = get_close_matches(spec.table, there, NAMED) or there
+        near = get_close_matches(spec.table, there, MAX_NAMES) or there
         found = f"Tables there: {first_names(near)}. Check the name"
     return TableMissing(
         f"There is no table {spec.table!r} in {spec.uri!r}.",
@@ -219,4 +219,4 @@ def alive(host: str, pid: int, this_host: str, since: datetime) -> bool:
         return False
     except psutil.Error:  # the system does not say
         return True
-    return began < since.timestamp() + CLOCK_STEP
+    return began < since.timestamp() + CLOCK_STEP_S

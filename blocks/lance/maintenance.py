@@ -33,8 +33,8 @@ from prefect_ollama.blocks.secrets import hidden
 # Defaults. Versions are kept for a week, in which a run can be rolled back. The memory is four times what 400,000
 # rows of 768 floats took (see above).
 KEEP: Final = timedelta(days=7)
-MEMORY: Final = 4 * 2**30
-TIMEOUT: Final = 3600.0
+MEMORY_BYTES: Final = 4 * 2**30
+TIMEOUT_S: Final = 3600.0
 
 # Small files from which on merging them is due. A query opens each file, and with a thousand commits of ten rows it
 # took 235 ms instead of 27 (docs/architecture.md, "Choices and reasons").
@@ -47,7 +47,7 @@ LEFT_OVER: Final = timedelta(hours=1)
 TEMPORARY: Final = re.compile(r"^\.tmp|#\d+$")
 
 # Seconds between two looks at the memory of the process.
-_LOOK_EVERY: Final = 0.05
+_POLL_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class MaintenanceProcess:
             if why:
                 child.kill()
             with suppress(subprocess.TimeoutExpired):
-                child.wait(_LOOK_EVERY)
+                child.wait(_POLL_S)
         if child.returncode == 0:
             self._said.seek(0)
             return json.loads(self._said.read().splitlines()[-1])["done"], peak
@@ -148,8 +148,8 @@ def maintain(
     *,
     force: bool = False,
     keep: timedelta = KEEP,
-    memory: int = MEMORY,
-    timeout: float = TIMEOUT,
+    memory: int = MEMORY_BYTES,
+    timeout: float = TIMEOUT_S,
     maintenance_process: MaintenanceProcess | None = None,
 ) -> Maintenance:
     """Run the maintenance that the table needs.

@@ -10,7 +10,7 @@ import httpx
 from prefect_ollama.blocks.nodes._payload import unusable
 
 # Bytes to read of an error's body: messages are short, and a hostile server could send any amount.
-ERROR_BODY: Final = 16 * 1024
+MAX_ERROR_BYTES: Final = 16 * 1024
 
 # Pieces that may be small. Further ones must have four bytes on average, because each costs the time of thousands
 # of bytes.
@@ -57,9 +57,9 @@ async def read_error(response: httpx.Response, node: str) -> bytes:
     if not _is_encoded(response):
         async for piece in _pieces(response, node):
             body += piece
-            if len(body) >= ERROR_BODY:
+            if len(body) >= MAX_ERROR_BYTES:
                 break
-    return bytes(body[:ERROR_BODY])
+    return bytes(body[:MAX_ERROR_BYTES])
 
 
 async def _pieces(response: httpx.Response, node: str) -> AsyncIterator[bytes]:

@@ -17,7 +17,7 @@ from prefect_ollama.blocks.nodes.spec import NodeSpec
 from prefect_ollama.blocks.secrets import hidden
 
 # Characters of a node's words that are shown at most.
-LONGEST_QUOTE = 200
+MAX_QUOTE_CHARACTERS = 200
 
 # Shown instead of a version that may hold a secret.
 UNKNOWN_VERSION: Final = "unknown"
@@ -96,7 +96,7 @@ class Disclosure:
     def words(self, said: str) -> str:
         """Return a message of the node, at most 200 characters; only known messages if it was sent a secret."""
         if not self.secrets:
-            return hidden(said).strip()[:LONGEST_QUOTE]
+            return hidden(said).strip()[:MAX_QUOTE_CHARACTERS]
         lowered = said.lower()
         return next((words for words in _OLLAMAS_WORDS if words.lower() in lowered), "")
 
@@ -111,7 +111,7 @@ class Disclosure:
 
     def names(self, names: Iterable[str]) -> list[str]:
         """Return the names without a piece of a secret; none if all together contain one."""
-        given = [hidden(name)[:LONGEST_QUOTE] for name in names]
+        given = [hidden(name)[:MAX_QUOTE_CHARACTERS] for name in names]
         if not self.secrets:
             return given
         shown = [name for name in given if not self._holds_secret(name)]

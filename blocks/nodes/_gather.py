@@ -13,11 +13,12 @@ from prefect_ollama.blocks.nodes.loop_lag import LoopLag
 T = TypeVar("T")
 
 # Seconds that a run waits for slower nodes to answer at all, after the first one has answered.
-GRACE = 2.0
+GRACE_S = 2.0
 
-# It waits SLOWER times as long as the first node took, if that is longer, and LONGEST_GRACE times as long at most.
-SLOWER = 3.0
-LONGEST_GRACE = 4.0
+# It waits SLOW_START_FACTOR times as long as the first node took, if that is longer, but at most MAX_GRACE_FACTOR
+# times as long.
+SLOW_START_FACTOR = 3.0
+MAX_GRACE_FACTOR = 4.0
 
 
 async def gather_by_node(
@@ -50,7 +51,7 @@ async def gather_by_node(
                     left_out[tasks[task]] = error
             if done and grace is not None and limit is None:
                 first = loop.time()
-                limit = max(grace, min(SLOWER * (first - began), LONGEST_GRACE * grace))
+                limit = max(grace, min(SLOW_START_FACTOR * (first - began), MAX_GRACE_FACTOR * grace))
             if not finished and limit is not None and timeout == 0.0:
                 for task in pending:
                     task.cancel()

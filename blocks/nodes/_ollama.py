@@ -37,10 +37,10 @@ from prefect_ollama.blocks.nodes.running_models import LoadedModel, loaded_model
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec, full_name
 
 # Seconds without progress after which a pull ends: a registry may be slow, and a stopped one sends nothing.
-PULL_SILENCE: Final = 300.0
+PULL_SILENCE_S: Final = 300.0
 
 # Seconds for a whole pull: a model of 100 GB over a line of 10 Mbit/s.
-PULL_TIMEOUT: Final = 24 * 3600.0
+PULL_TIMEOUT_S: Final = 24 * 3600.0
 
 T = TypeVar("T")
 
@@ -157,11 +157,11 @@ class OllamaEndpoint(Endpoint):
         done = False
         last: PullStep | None = None
         loop = asyncio.get_running_loop()
-        end = loop.time() + PULL_TIMEOUT
+        end = loop.time() + PULL_TIMEOUT_S
         try:
             with without_context():
                 async with (
-                    timeout_while_running(PULL_SILENCE) as restart,
+                    timeout_while_running(PULL_SILENCE_S) as restart,
                     self._transport.open("api/pull", payload) as response,
                 ):
                     async for line in json_lines(response, self.node.name, "while it pulled the model"):
@@ -169,7 +169,7 @@ class OllamaEndpoint(Endpoint):
                             line, node=self.node.name, model=self.model.name, disclosure=self.disclosure
                         )
                         if step != last:
-                            restart(PULL_SILENCE)
+                            restart(PULL_SILENCE_S)
                             last = step
                         if loop.time() > end:
                             raise TimeoutError

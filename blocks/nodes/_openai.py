@@ -35,7 +35,7 @@ from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 PROBED_WORDS: Final = 2048
 
 # Cosine of two texts with one beginning and other ends, from which on the ends were cut.
-SAME_TEXT: Final = 0.9999
+SAME_TEXT_COSINE: Final = 0.9999
 
 # Tokens that a model adds to a text, at most.
 _END_TOKENS: Final = 8
@@ -207,7 +207,7 @@ class OpenAIEndpoint(Endpoint):
         except NodeFailed:
             return replace(info, cuts=False)
         one, other = answer.vectors.astype(np.float64)
-        cuts = bool(info.cuts) or float(one @ other) >= SAME_TEXT
+        cuts = bool(info.cuts) or float(one @ other) >= SAME_TEXT_COSINE
         if not cuts:
             return replace(info, cuts=False)
         if not answer.tokens:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, NodeError, NodeRefused
-from prefect_ollama.blocks.nodes._gather import GRACE, gather_by_node
+from prefect_ollama.blocks.nodes._gather import GRACE_S, gather_by_node
 from prefect_ollama.blocks.nodes._model_info import settle_context
 from prefect_ollama.blocks.nodes.apis import open_chat_endpoint
 from prefect_ollama.blocks.nodes.chat import ChatEndpoint
@@ -142,7 +142,7 @@ async def _verify_model(
         known = await gather_by_node(
             {each.node.name: each.identify(pull=spec.pull, progress=progress) for each in clients},
             left_out,
-            grace=None if spec.pull else GRACE,
+            grace=None if spec.pull else GRACE_S,
         )
     finally:
         await asyncio.gather(*(each.aclose() for each in clients))

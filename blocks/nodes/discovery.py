@@ -22,7 +22,7 @@ from prefect_ollama.blocks.nodes.spec import NodeSpec
 from prefect_ollama.blocks.nodes.status import NodeStatus
 
 # Connections at the same time: few enough for the limit of open files, which is 256 on some systems.
-AT_ONCE = 128
+CONCURRENT_HOSTS = 128
 
 # Seconds in which a server that accepts the connection must give all its answers.
 HOST_TIMEOUT_S = 5.0
@@ -72,7 +72,7 @@ async def discover(addresses: Sequence[str], ports: Sequence[int], *, timeout: f
         ports: The ports of each.
         timeout: Seconds to wait for a connection.
     """
-    room = asyncio.Semaphore(AT_ONCE)
+    room = asyncio.Semaphore(CONCURRENT_HOSTS)
 
     async def ask(address: str, port: int) -> NodeStatus | None:
         async with room:

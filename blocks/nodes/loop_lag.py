@@ -20,7 +20,7 @@ TICK_S = 0.1
 NOISE_S = 0.02
 
 # Gaps to keep: with one in each tick, those of five minutes. No request is in flight for longer by default.
-KEPT = 3000
+KEPT_LAGS = 3000
 
 # Half-life of the longest gap in seconds: load of the machine comes and goes.
 HALF_LIFE_S = 10.0
@@ -33,7 +33,7 @@ class LoopLag:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
-        self._gaps: deque[tuple[float, float]] = deque(maxlen=KEPT)
+        self._gaps: deque[tuple[float, float]] = deque(maxlen=KEPT_LAGS)
         self._longest = self._longest_at = 0.0
 
     def __enter__(self) -> Self:

@@ -21,7 +21,7 @@ from prefect_ollama.blocks.errors import (
     NodeError,
     NodeRefused,
 )
-from prefect_ollama.blocks.nodes._gather import GRACE, gather_by_node
+from prefect_ollama.blocks.nodes._gather import GRACE_S, gather_by_node
 from prefect_ollama.blocks.nodes._model_info import settle_context
 from prefect_ollama.blocks.nodes._payload import unusable
 from prefect_ollama.blocks.nodes.apis import open_endpoint
@@ -36,14 +36,14 @@ from prefect_ollama.blocks.nodes.spec import ClusterSpec
 NODES = "the other nodes'"
 
 # Least cosine between two vectors of one text from one node; those of two canaries are far below.
-SAME_ORDER = 0.999
+SAME_ORDER_COSINE = 0.999
 
 # Context in tokens if the user sets none: chunks are far shorter, and a larger context costs memory.
 CONTEXT_CAP = 2048
 
 # Seconds that a run waits for the canary vectors of other nodes, after those of the first one. Some nodes load the
 # model first, and the majority decides which vectors are right. Later nodes join when they are ready.
-LOAD_GRACE = 5.0
+LOAD_GRACE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,7 +128,7 @@ async def canary_vectors(
         raise unusable(
             client.node.name, f"answered vectors of {first.shape[1]} and of {other.shape[1]} dimensions."
         )
-    if np.min(np.einsum("ij,ij->i", first[: len(SHORT)], again.vectors[::-1])) < SAME_ORDER:
+    if np.min(np.einsum("ij,ij->i", first[: len(SHORT)], again.vectors[::-1])) < SAME_ORDER_COSINE:
         raise NodeAnswerError(
             "gives a text another vector when the order of the list changes.",
             node=client.node.name,
@@ -222,7 +222,7 @@ async def verify_cluster(
         known = await gather_by_node(
             {c.node.name: c.identify(pull=spec.pull, progress=progress) for c in clients},
             left_out,
-            grace=None if spec.pull else GRACE,
+            grace=None if spec.pull else GRACE_S,
         )
         if spec.model.num_ctx is None:
             contexts = {name: each.context for name, each in known.items()}
@@ -244,7 +244,7 @@ async def verify_cluster(
                 if c.node.name in known
             },
             left_out,
-            grace=LOAD_GRACE,
+            grace=LOAD_GRACE_S,
         )
     finally:
         await asyncio.gather(*(client.aclose() for client in clients))

@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 # Length of a list of paths above which it is passed in a file. Prefect's API takes 512 KiB for all parameters
 # together.
-LIST_BYTES: Final = 64 * 1024
+MAX_LIST_BYTES: Final = 64 * 1024
 
 # Characters of a run's name. Prefect's UI cuts longer ones off.
 MAX_NAME_CHARACTERS: Final = 200
@@ -135,7 +135,7 @@ def _is_long(source: Any) -> bool:
     total = 0
     for each in source:
         total += len(str(each)) + 3
-        if total > LIST_BYTES:
+        if total > MAX_LIST_BYTES:
             return True
     return False
 

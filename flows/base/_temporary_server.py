@@ -46,19 +46,19 @@ from prefect_ollama.flows.base._server_errors import (
 START_TIMEOUT_S: Final = 120
 
 # Seconds for which another process may hold the lock of the database while the server starts.
-LOCKED_S: Final = 10.0
+LOCK_TIMEOUT_S: Final = 10.0
 
 # Seconds between two checks of that lock.
-LOOK_S: Final = 2.0
+LOCK_CHECK_INTERVAL_S: Final = 2.0
 
 # How often a start is tried, if its error may be temporary.
-STARTS: Final = 3
+MAX_STARTS: Final = 3
 
 # Seconds for a configured server to answer.
-ANSWER_S: Final = 5.0
+ANSWER_TIMEOUT_S: Final = 5.0
 
 # Seconds until it is asked again.
-AGAIN_S: Final = 0.5
+ANSWER_INTERVAL_S: Final = 0.5
 
 _lock = threading.Lock()
 
@@ -89,15 +89,15 @@ def ensure_server() -> None:
 def _check_named() -> None:
     with (
         temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client(sync_client=True, httpx_settings={"timeout": httpx.Timeout(ANSWER_S)}) as client,
+        get_client(sync_client=True, httpx_settings={"timeout": httpx.Timeout(ANSWER_TIMEOUT_S)}) as client,
     ):
-        for left in reversed(range(STARTS)):
+        for left in reversed(range(MAX_STARTS)):
             error = client.api_healthcheck()
             if not isinstance(error, httpx.TransportError):
                 return  # Prefect's engine reports an answer that is an error
             if not left:
                 raise explain_missing(PREFECT_API_URL.value() or "", error)
-            time.sleep(AGAIN_S)
+            time.sleep(ANSWER_INTERVAL_S)
 
 
 def _start_temporary() -> None:
@@ -105,7 +105,7 @@ def _start_temporary() -> None:
     if server.running and server.server_process is not None and server.server_process.poll() is None:
         return
     with _alone():
-        for left in reversed(range(STARTS)):
+        for left in reversed(range(MAX_STARTS)):
             with tempfile.TemporaryFile() as log:
                 try:
                     _start(server, log)
@@ -199,10 +199,10 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: IO[
             except httpx.TransportError:
                 pass
             now = time.monotonic()
-            if now - began > LOOK_S * (looks + 1):
+            if now - began > LOCK_CHECK_INTERVAL_S * (looks + 1):
                 looks += 1
                 locked_since = (locked_since or now) if locked() else None
-            if locked_since is not None and now - locked_since > LOCKED_S:
+            if locked_since is not None and now - locked_since > LOCK_TIMEOUT_S:
                 raise explain("database is locked")
             if now - began > limit:
                 raise explain(_tail(log), seconds=limit)

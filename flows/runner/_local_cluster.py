@@ -39,7 +39,7 @@ _LOOPBACK = "127.0.0.1"
 # Heaps (arenas) of a worker, which has dozens of threads. By default glibc makes up to eight for each core, and
 # hardly returns memory of any: a worker then took half as much memory again, and its work took longer
 # (https://sourceware.org/glibc/manual/latest/html_node/Malloc-Tunable-Parameters.html).
-HEAPS = 2
+HEAPS_PER_WORKER = 2
 
 _M_ARENA_MAX = -8  # malloc.h
 
@@ -74,7 +74,7 @@ def _keep_few_heaps() -> None:
     """Let threads that start from now on share heaps. Does nothing if the C library is not glibc."""
     if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
         with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, HEAPS)
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, HEAPS_PER_WORKER)
 
 
 class _NoPort:

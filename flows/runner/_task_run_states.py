@@ -39,11 +39,11 @@ from prefect_ollama.flows.runner.server_watch import ServerWatch
 from prefect_ollama.tasks.prefect_state import UNTOLD
 
 # Seconds within which a server writes the events that it has received.
-LAG: Final = 10.0
+EVENT_LAG_S: Final = 10.0
 
 # Task runs in one answer; 200 is the most that Prefect's server returns by default
 # (`PREFECT_SERVER_API_DEFAULT_LIMIT`).
-PAGE: Final = 200
+TASK_RUNS_PER_PAGE: Final = 200
 
 # States after which a task run does not change any more.
 _FINAL = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
@@ -100,9 +100,11 @@ def tell_again(ended: Mapping[UUID, Ended], *, doubtful: bool) -> None:
         Completed(message=UNTOLD) if state and state.is_completed() else Crashed(message=UNTOLD)
     )
     with SyncClientContext.get_or_create() as opened:
-        deadline = time.monotonic() + LAG
+        deadline = time.monotonic() + EVENT_LAG_S
         while left := _unended(opened.client):
-            old = [run for run in left if run.id in ended and time.monotonic() - ended[run.id].at > LAG]
+            old = [
+                run for run in left if run.id in ended and time.monotonic() - ended[run.id].at > EVENT_LAG_S
+            ]
             if not doubtful and not old:
                 return
             doubtful = True
@@ -132,7 +134,7 @@ def wait_until_recorded(ended: Collection[UUID]) -> bool:
     with SyncClientContext.get_or_create() as context:
         if context.client.server_type != ServerType.EPHEMERAL:
             return True
-        deadline = time.monotonic() + LAG
+        deadline = time.monotonic() + EVENT_LAG_S
         while not _recorded(context.client, ended):
             if time.monotonic() > deadline:
                 return False
@@ -162,7 +164,7 @@ def _unended(client: SyncPrefectClient) -> list[TaskRun]:
         flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])),
         task_run_filter=TaskRunFilter(state=_state(StateType.PENDING, StateType.RUNNING)),
         sort=TaskRunSort.ID_DESC,
-        limit=PAGE,
+        limit=TASK_RUNS_PER_PAGE,
         offset=len(found),
     ):
         found += page
@@ -188,7 +190,7 @@ def _flow_run_id() -> UUID | None:
 
 
 # How many of the last task runs `close` waits for. Events are written in order, so the earlier ones are written too.
-LAST = 64
+AWAITED_TASK_RUNS = 64
 
 
 class TaskRunStates:
@@ -242,7 +244,7 @@ class TaskRunStates:
             self._watch.close()
         if self._context is None:
             return
-        last = {*[*self._ended][-LAST:], *(UUID(key[-36:]) for key in self._reported)}
+        last = {*[*self._ended][-AWAITED_TASK_RUNS:], *(UUID(key[-36:]) for key in self._reported)}
         doubtful = self._watch is not None and self._watch.missed > 0
         try:
             settled = self._context.copy().run(wait_until_recorded, last)

@@ -24,10 +24,10 @@ from prefect_ollama.tasks.prefect_state import run_logger
 SERVER_TIMEOUT_S: Final = 600.0
 
 # Seconds between two checks of the server. A restart of the server takes longer, so none is missed.
-LOOK_EVERY: Final = 3.0
+CHECK_INTERVAL_S: Final = 3.0
 
 # Seconds that the server has to answer. A healthy one takes milliseconds.
-ANSWER_SECONDS: Final = 5.0
+ANSWER_TIMEOUT_S: Final = 5.0
 
 
 class ServerWatch:
@@ -44,7 +44,7 @@ class ServerWatch:
         self._warned = False
         self._client: SyncPrefectClient
         self._thread = PeriodicThread(
-            self._look, LOOK_EVERY, name="server watch", within=self._connected
+            self._look, CHECK_INTERVAL_S, name="server watch", within=self._connected
         ).start()
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ def wait_for_server() -> None:
                     "The run is done, and waits up to %.0f minutes for Prefect's server, to report its end.",
                     SERVER_TIMEOUT_S / 60,
                 )
-            time.sleep(min(1.0, LOOK_EVERY))
+            time.sleep(min(1.0, CHECK_INTERVAL_S))
 
 
 @contextlib.contextmanager
@@ -106,6 +106,6 @@ def _impatient_client() -> Iterator[SyncPrefectClient]:
     """Yield a client of the current API that reports at once when the server does not answer."""
     with (
         temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client(sync_client=True, httpx_settings={"timeout": httpx.Timeout(ANSWER_SECONDS)}) as client,
+        get_client(sync_client=True, httpx_settings={"timeout": httpx.Timeout(ANSWER_TIMEOUT_S)}) as client,
     ):
         yield client

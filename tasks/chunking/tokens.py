@@ -21,7 +21,7 @@ from prefect_ollama.tasks.chunking._gauge import GAUGES, ONE_TOKEN
 _VERSION: Final = 1
 
 # Other texts of a script take more tokens than the one that was measured; most by less than this.
-_MARGIN: Final = 1.2
+_MARGIN_FACTOR: Final = 1.2
 
 # Tokens a character, whatever a node says: a tokenizer that knows nothing of a script counts a whole word of it
 # as one, and one that takes it byte by byte has four for a character at most.
@@ -59,7 +59,7 @@ _FIRSTS: Final = [first for first, _ in _RANGES]
 # Words that make up a third of English prose, and next to nothing of what is written in other languages.
 _ENGLISH: Final = frozenset("the of and to that with this from by are it not be or is was".split())  # noqa: SIM905
 # With so great a share of these words, a text is English for sure.
-_SURELY: Final = 0.2
+_CERTAIN_SHARE: Final = 0.2
 _WORD: Final = re.compile(r"[a-z]+")
 
 
@@ -108,7 +108,7 @@ def _english(text: str) -> float:
     """Return how certainly a text is English prose, 0 to 1. Capitals are not: they take more tokens."""
     words = _WORD.findall(text)
     share = sum(word in _ENGLISH for word in words) / max(1, len(words))
-    return min(1.0, share / _SURELY)
+    return min(1.0, share / _CERTAIN_SHARE)
 
 
 def gauge_texts() -> list[str]:
@@ -135,7 +135,7 @@ def measured_rates(counts: Sequence[int]) -> TokenRates | None:
             rest = sum(number * rates[kind] for kind, number in kinds.items() if kind != script)
             rate = max(rate, (next(found) - ends - rest) / kinds[script])
         rates[script] = min(rate, _MOST)
-    hundredths = tuple(math.ceil(100 * min(_MOST, _MARGIN * rates[script])) for script in GAUGES)
+    hundredths = tuple(math.ceil(100 * min(_MOST, _MARGIN_FACTOR * rates[script])) for script in GAUGES)
     return TokenRates(hundredths, max(2, ends))
 
 

@@ -16,14 +16,14 @@ MAX_REQUEST_S = 1.35
 MIN_REQUEST_S = 0.2
 
 # A request should take at least this many times its overhead, so that this does not eat the node's time.
-WORTH = 14.0
+MIN_OVERHEADS = 14.0
 
 # Part of its share that a node takes with one request. With four slots a node, 0.7 reached 0.921 to 0.937 of the
 # nodes' rates, and 0.75 reaches 0.939 (benchmarks/README.md, "Dispatch").
-PART = 0.75
+PULLED_SHARE = 0.75
 
 # A node still pulls if it ends by up to 5 % later than the others: rates are estimates, and an idle node is worse.
-SLACK = 1.05
+LATE_END_FACTOR = 1.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +76,11 @@ def pull(load: NodeLoad, end: float, soonest: float, next_units: float) -> float
         next_units: Units of the next text.
     """
     # A millisecond of tolerance, because 5 % of a time near 0 is none.
-    if finish(load, next_units) > max(end, soonest) * SLACK + 0.001:
+    if finish(load, next_units) > max(end, soonest) * LATE_END_FACTOR + 0.001:
         return 0.0
     share = end - load.free[0]
-    least = min(max(MIN_REQUEST_S, WORTH * load.overhead), MAX_REQUEST_S)
-    seconds = max(min(share * PART, MAX_REQUEST_S), min(share, least))
+    least = min(max(MIN_REQUEST_S, MIN_OVERHEADS * load.overhead), MAX_REQUEST_S)
+    seconds = max(min(share * PULLED_SHARE, MAX_REQUEST_S), min(share, least))
     return min(max(seconds - load.overhead, 0.001) / load.unit_seconds, load.largest)
 
 

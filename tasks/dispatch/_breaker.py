@@ -17,26 +17,26 @@ from prefect_ollama.blocks.errors import NodeBusy, NodeError, NodeRefused, NodeU
 State = Literal["closed", "open", "half-open"]
 
 # Seconds before the first probe: short, so that a node that failed once loses little work.
-FIRST_WAIT = 0.05
+FIRST_PROBE_WAIT_S = 0.05
 
 # Longest wait between two probes in seconds; a probe costs the node eight short texts.
-LONGEST_WAIT = 2.0
+MAX_PROBE_WAIT_S = 2.0
 
 # The same for a node that does not answer: a probe costs it nothing, and it should work soon after it is back.
-UNREACHABLE_WAIT = 0.5
+MAX_UNREACHABLE_WAIT_S = 0.5
 
 # Seconds after which a node counts as gone, also while a probe of it is under way.
-MOMENT = 1.0
+GONE_AFTER_S = 1.0
 
 # Failures in a row after which a node counts as gone at once.
-MOMENTS = 4
+GONE_AFTER_FAILURES = 4
 
 # A node that was silent and passes a probe within this many seconds made a pause and did not fail: another program
 # may use its machine, or ours.
 PAUSE_S = 30.0
 
 # Seconds to the first probe of a node that refuses: somebody must first change something there.
-REFUSED_WAIT = 2.0
+REFUSED_WAIT_S = 2.0
 
 
 class Breaker:
@@ -77,7 +77,7 @@ class Breaker:
         """Return whether the node may work again in a moment, as far as is known."""
         if self.state == "closed" or isinstance(self.last, NodeRefused):
             return False
-        return self._row <= MOMENTS and now < self.rests_until
+        return self._row <= GONE_AFTER_FAILURES and now < self.rests_until
 
     def note(self, error: NodeError) -> None:
         """Count an error; requests that were in flight when the breaker opened may still fail."""
@@ -99,7 +99,7 @@ class Breaker:
             Seconds to rest before the next probe.
         """
         if self.state == "closed":
-            self._before, self.opened, self.rests_until = self.last, now, now + MOMENT
+            self._before, self.opened, self.rests_until = self.last, now, now + GONE_AFTER_S
             self.gone_since = time.time()
         if isinstance(error, NodeUnreachable) and error.silent and (self.state == "closed" or self._silences):
             if all(error.cause != said.cause for said in self._silences):
@@ -109,12 +109,12 @@ class Breaker:
             self.note(error)
         self.last = error
         self.state = "open"
-        longest = UNREACHABLE_WAIT if isinstance(error, NodeUnreachable) else LONGEST_WAIT
-        wait = min(FIRST_WAIT * 2.0**self._row, longest)
+        longest = MAX_UNREACHABLE_WAIT_S if isinstance(error, NodeUnreachable) else MAX_PROBE_WAIT_S
+        wait = min(FIRST_PROBE_WAIT_S * 2.0**self._row, longest)
         # 0.05 s × 2^16 is far above every limit, and the power stays small.
         self._row = min(self._row + 1, 16)
         if isinstance(error, NodeRefused):
-            wait = max(wait, REFUSED_WAIT)
+            wait = max(wait, REFUSED_WAIT_S)
         # Jitter, so that several runs do not probe a node at the same moment.
         wait *= random.uniform(0.8, 1.2)
         if isinstance(error, NodeBusy) and error.retry_after is not None:

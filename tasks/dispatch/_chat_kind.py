@@ -38,7 +38,7 @@ TOKEN_TIMEOUT_S: Final = 60.0
 FIRST_TOKENS_A_SECOND: Final = 30.0
 
 # Weight of the newest answer in the mean length of answers.
-MEMORY: Final = 0.1
+NEWEST_ANSWER_WEIGHT: Final = 0.1
 
 # The probe of a node that failed. Any answer shows that its runner works, which its list of models does not.
 SANITY: Final = ChatRequest((ChatMessage("user", "Answer with one word."),), max_tokens=1)
@@ -123,7 +123,7 @@ class ChatKind(RequestKind):
         tokens = reply.answer.answer_tokens
         if not tokens:
             return estimated
-        self.answer_tokens += MEMORY * (tokens - self.answer_tokens)
+        self.answer_tokens += NEWEST_ANSWER_WEIGHT * (tokens - self.answer_tokens)
         return prompt_units(reply.sent.request) + tokens
 
     async def probe(self, client: ChatEndpoint, *, timeout: float, refused: NodeRefused | None) -> float:

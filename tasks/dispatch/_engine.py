@@ -30,8 +30,8 @@ from prefect_ollama.tasks.dispatch import _scheduling as scheduling
 from prefect_ollama.tasks.dispatch._health import Health, as_node_error
 from prefect_ollama.tasks.dispatch._job import Item, Job
 from prefect_ollama.tasks.dispatch._late_requests import LateRequests
-from prefect_ollama.tasks.dispatch._node import OVERDUE, OVERDUE_LEAST, Node, Request
-from prefect_ollama.tasks.dispatch._questions import LOOK_AGAIN, ForeignQuestions
+from prefect_ollama.tasks.dispatch._node import OVERDUE_EXTRA_S, OVERDUE_FACTOR, Node, Request
+from prefect_ollama.tasks.dispatch._questions import POLL_S, ForeignQuestions
 from prefect_ollama.tasks.dispatch._queue import Queue
 from prefect_ollama.tasks.dispatch._rate_model import RateModel, Sent
 from prefect_ollama.tasks.dispatch._request_kind import Carried, Findings, Reply, RequestKind
@@ -385,7 +385,7 @@ class Engine:
             for request in node.requests:
                 useless = request.items and all(item.answered for item in request.items)
                 if useless and not request.given_up and not self._answer_check.needs(request):
-                    if node.works and node.silent_for_long(request, now, OVERDUE, OVERDUE_LEAST):
+                    if node.works and node.silent_for_long(request, now, OVERDUE_FACTOR, OVERDUE_EXTRA_S):
                         self._health.trip_silent(node)
                     request.give_up()
 
@@ -402,9 +402,9 @@ class Engine:
                 return
             moments.append(end)
         if self._jobs and any(node.works and node.has_free_slot for node in self._nodes):
-            moments.append(now + LOOK_AGAIN)  # it may repeat a request that becomes late
+            moments.append(now + POLL_S)  # it may repeat a request that becomes late
         if any(node.refused for node in self._nodes):
-            moments.append(now + LOOK_AGAIN)
+            moments.append(now + POLL_S)
         if self._queue.quarantine:  # texts do not wait for a node that is gone
             moments += [node.breaker.rests_until for node in self._nodes if node.breaker.resting(now)]
         if (moment := min(moments, default=math.inf)) < math.inf:

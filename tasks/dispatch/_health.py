@@ -15,7 +15,7 @@ from prefect_ollama.tasks.dispatch._node import Node
 from prefect_ollama.tasks.dispatch._request_kind import RequestKind
 
 # Seconds of a first probe; each further one in a row may take twice as long, as a model may have to load.
-PROBE_TIMEOUT = 5.0
+PROBE_TIMEOUT_S = 5.0
 
 
 class Health:
@@ -90,7 +90,7 @@ class Health:
         return any(node.works for node in self._nodes)
 
     async def _probe(self, node: Node, wait: float) -> None:
-        timeout = PROBE_TIMEOUT
+        timeout = PROBE_TIMEOUT_S
         while True:
             await asyncio.sleep(wait)
             await self._wanted.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prefect_ollama.tasks.dispatch._health import Health
-from prefect_ollama.tasks.dispatch._node import SILENT, SILENT_LEAST, Node, Request
+from prefect_ollama.tasks.dispatch._node import SILENT_EXTRA_S, SILENT_FACTOR, Node, Request
 from prefect_ollama.tasks.dispatch._queue import Queue
 
 
@@ -75,7 +75,7 @@ class LateRequests:
         """Probe a node that has been silent for long; cancel a late request if the node has answered others since."""
         for request in list(node.requests):
             if request.overdue and now > node.silent_at(request, now):
-                if node.silent_for_long(request, now, SILENT, SILENT_LEAST):
+                if node.silent_for_long(request, now, SILENT_FACTOR, SILENT_EXTRA_S):
                     self._health.trip_silent(node)
                     self._take_back_waiting(node)
                     return

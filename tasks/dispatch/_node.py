@@ -18,22 +18,22 @@ from prefect_ollama.tasks.dispatch._request_kind import Client, Reply
 from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
 from prefect_ollama.tasks.dispatch.stats import NodeStats
 
-# A request is late, and its texts go to other nodes, after OVERDUE times the expected time and OVERDUE_LEAST seconds
-# more. The fixed part covers short requests, whose time is mostly the network's and the operating system's.
-OVERDUE = 2.0
-OVERDUE_LEAST = 0.5
+# A request is late, and its texts go to other nodes, after OVERDUE_FACTOR times the expected time and
+# OVERDUE_EXTRA_S. The fixed part covers short requests, whose time is mostly the network's and the operating system's.
+OVERDUE_FACTOR = 2.0
+OVERDUE_EXTRA_S = 0.5
 
-# A node is silent, and has to pass a probe, if no answer came for SILENT times the expected time and SILENT_LEAST
-# seconds more. It is longer than for a late request: an open breaker costs the node its unconfirmed work.
-SILENT = 4.0
-SILENT_LEAST = 1.5
+# A node is silent, and has to pass a probe, if no answer came for SILENT_FACTOR times the expected time and
+# SILENT_EXTRA_S. This is longer than for a late request: an open breaker costs the node its unconfirmed work.
+SILENT_FACTOR = 4.0
+SILENT_EXTRA_S = 1.5
 
 # Both limits are extended by this many times the longest recent pause of the node (`RateModel.pause`).
-PAUSES = 2.0
+PAUSE_FACTOR = 2.0
 
 # Both limits are also extended by this many times the longest gap in which our own event loop did not run: programs
 # that take our cores may take those of a node on this machine too.
-LAGS = 4.0
+LAG_FACTOR = 4.0
 
 # The first request may take this long before others are asked: its node may have to load the model. Whether the
 # node is silent shows only at the end of its load time-out.
@@ -132,7 +132,7 @@ class Node:
         if begun is None or request.overdue:
             return math.inf
         # From the time when it was begun, because a request that waits at the node is not late.
-        limit = self._limit(request, begun, OVERDUE, OVERDUE_LEAST)
+        limit = self._limit(request, begun, OVERDUE_FACTOR, OVERDUE_EXTRA_S)
         if not self.warm:
             limit = max(limit, LOADING_OVERDUE_S)
         return begun + self.lag.since(begun) + limit
@@ -142,7 +142,7 @@ class Node:
         begun = request.note.begun
         if begun is None:
             return math.inf
-        limit = self._limit(request, now, SILENT, SILENT_LEAST)
+        limit = self._limit(request, now, SILENT_FACTOR, SILENT_EXTRA_S)
         if not self.warm:
             limit = max(limit, self.client.node.load_timeout)
         return begun + self.lag.since(begun) + limit
@@ -165,12 +165,14 @@ class Node:
         return silence > self._limit(longest, now, times, least)
 
     def _limit(self, request: Request, now: float, times: float, least: float) -> float:
-        pauses = PAUSES * self.rate_model.pause(now) + LAGS * self.lag.longest()
+        pauses = PAUSE_FACTOR * self.rate_model.pause(now) + LAG_FACTOR * self.lag.longest()
         return times * self._expected(request) + least + pauses
 
     def patience(self, now: float) -> float:
         """Return the seconds that a node may need for the requests which it serves before a probe."""
-        return sum(self._expected(request) for request in self.requests) + PAUSES * self.rate_model.pause(now)
+        return sum(
+            self._expected(request) for request in self.requests
+        ) + PAUSE_FACTOR * self.rate_model.pause(now)
 
     def stalled(self) -> bool:
         """Return whether one of its requests is overdue. Such a node gets no other request."""

@@ -31,7 +31,7 @@ NONE: Final[frozenset[str]] = frozenset()
 
 # Seconds until an idle node looks for late work again, and a node without a slot asks for one again. No event says
 # either: a request becomes late by time alone, and other processes release slots without a message.
-LOOK_AGAIN: Final = 0.05
+POLL_S: Final = 0.05
 
 
 class Asking:
@@ -132,7 +132,7 @@ class ForeignQuestions:
             self._timer = None
 
     def _look_later(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(LOOK_AGAIN, self._look)
+        self._timer = asyncio.get_running_loop().call_later(POLL_S, self._look)
 
     def _look(self) -> None:
         self._timer = None

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from prefect_ollama.tasks.dispatch._job import Item
 
 # Smallest bound of texts in a request, however many requests fail: single texts would pay each request's overhead.
-FEW = 4
+MIN_REQUEST_TEXTS = 4
 
 
 class Queue:
@@ -102,12 +102,12 @@ class Queue:
         """Halve the request size for the texts of a failed request, and for a while for all others."""
         for item in items:
             item.limit = max(1, min(item.limit, len(items) // 2))
-        self._now_most = max(min(self._now_most, len(items)) // 2, FEW)
+        self._now_most = max(min(self._now_most, len(items)) // 2, MIN_REQUEST_TEXTS)
 
     def request_done(self) -> None:
         """Let requests grow again after a success."""
         # Slowly, by addition: one success says little about the texts that come next.
-        self._now_most = min(self._now_most + FEW, self._most)
+        self._now_most = min(self._now_most + MIN_REQUEST_TEXTS, self._most)
 
     def _leave_line(self) -> Item:
         item = self._line.popleft()

@@ -16,30 +16,30 @@ import math
 from dataclasses import dataclass
 
 # Seconds of work over which the fit forgets: a node that slows shows within a few requests.
-MEMORY = 3.0
+FIT_MEMORY_S = 3.0
 
 # Requests of the first wave. If all of them were served at once, the next wave has twice as many.
-FIRST_WAVE = 4
+FIRST_WAVE_REQUESTS = 4
 
 # Requests of one wave were served at once when they took less than this many times as long as the quickest.
-AT_ONCE = 1.5
+SERVED_AT_ONCE_FACTOR = 1.5
 
 # A request that takes at least this many seconds is dominated by its service, not by network and event loops.
-SURELY = 0.1
+MIN_SERVICE_S = 0.1
 
 # Seconds within which requests count as sent together.
-TOGETHER = 0.02
+SENT_TOGETHER_S = 0.02
 
 # Seconds after which half of the longest pause of a node is forgotten: one that shares its machine pauses again.
 PAUSE_HALF_LIFE_S = 60.0
 
 # A request is at most this many times as large as the largest that the node has finished: the first estimate comes
 # from canary texts, which are short, and may be far off for long requests.
-GROWTH = 12.0
+MAX_SIZE_GROWTH = 12.0
 
 # If the parts of an answer show more work than estimated, the whole is estimated as this many times that work. The rest
 # is not known, and "none" would mean that it ends now.
-LONGER = 1.2
+UNDERESTIMATE_FACTOR = 1.2
 
 
 @dataclass(slots=True, eq=False)
@@ -94,7 +94,7 @@ class RateModel:
         self.slots = min(slots or 1, self._most)
         self._wave: dict[Sent, float | None] = {}
         self._wave_lag = 0.0
-        self._wave_size = min(slots + 1 if slots else FIRST_WAVE, self._most)
+        self._wave_size = min(slots + 1 if slots else FIRST_WAVE_REQUESTS, self._most)
 
     def adopt_slots(self, slots: int) -> None:
         """Take the number of slots that others found: with their requests there, a measurement would be wrong."""
@@ -148,7 +148,7 @@ class RateModel:
             units: Work that the part shows; a request turns out larger than was estimated, and never smaller.
         """
         note.heard = units
-        note.units = max(note.units, LONGER * units)
+        note.units = max(note.units, UNDERESTIMATE_FACTOR * units)
         self._heard, self._silent = now, 0.0
         if note.begun is None and note in self._sent:
             note.begun = now
@@ -212,7 +212,7 @@ class RateModel:
     @property
     def largest(self) -> float:
         """Units that the next request may have at most."""
-        return GROWTH * self._largest
+        return MAX_SIZE_GROWTH * self._largest
 
     @property
     def overhead(self) -> float:
@@ -276,8 +276,10 @@ class RateModel:
 
         Requests that are sent together may overtake each other on their way to the node.
         """
-        peers = [other for other in self._sent if other.begun is not None and other.at - note.at < TOGETHER]
-        peers = [other for other in peers if note.at - other.at < TOGETHER]
+        peers = [
+            other for other in self._sent if other.begun is not None and other.at - note.at < SENT_TOGETHER_S
+        ]
+        peers = [other for other in peers if note.at - other.at < SENT_TOGETHER_S]
         if not peers:
             return
         start = now - self.expected(note.units)
@@ -306,7 +308,7 @@ class RateModel:
             self._guess = False  # the canaries are shorter than real texts
             self._fit = _Fit()
         # With several slots, that many requests run in the same time, so each of them counts for less of it.
-        self._fit.add(units, seconds, math.exp(-seconds / self.slots / MEMORY))
+        self._fit.add(units, seconds, math.exp(-seconds / self.slots / FIT_MEMORY_S))
 
     def _end_wave(self) -> None:
         """Measure the slots by the first parts of answers, and not by the times of a wave."""
@@ -318,17 +320,19 @@ class RateModel:
         if len(times) < self._wave_size:
             return
         quickest = min(time / note.units for note, time in times)
-        at_once = [(note, time) for note, time in times if time / note.units <= AT_ONCE * quickest]
+        at_once = [
+            (note, time) for note, time in times if time / note.units <= SERVED_AT_ONCE_FACTOR * quickest
+        ]
         self.slots = max(len(at_once), min(self._seen_at_once, self._most))
         sizes = [note.units for note, _ in at_once]
         # Answers that waited together, in this process or on the way, look as if they had been served together. A
         # request that was served in turn takes at least twice its own time, which is more than expected.
         self.side_by_side |= (
             len(at_once) > 1
-            and min(time for _, time in at_once) >= SURELY
-            and max(sizes) <= AT_ONCE * min(sizes)
-            and self._wave_lag < SURELY / 2
-            and all(time <= AT_ONCE * self.expected(note.units) for note, time in at_once)
+            and min(time for _, time in at_once) >= MIN_SERVICE_S
+            and max(sizes) <= SERVED_AT_ONCE_FACTOR * min(sizes)
+            and self._wave_lag < MIN_SERVICE_S / 2
+            and all(time <= SERVED_AT_ONCE_FACTOR * self.expected(note.units) for note, time in at_once)
         )
         self._wave, self._wave_lag = {}, 0.0
         more = self.slots >= len(times) and self.slots < self._most

@@ -25,19 +25,19 @@ from prefect_ollama.tasks.dispatch._node import Node, Request
 from prefect_ollama.tasks.dispatch._request_kind import AnswerCheck, Findings, Reply
 
 # A node is checked after this many seconds at the latest, while more work comes.
-EVERY = 3.0
+CHECK_INTERVAL_S = 3.0
 
 # A node is checked after this much work, at first and, doubling each time, later. A canary costs a tenth of a
 # percent of that. The start is small so that the first vectors are confirmed soon, even if all nodes fail after
 # them.
-FIRST_UNITS, EVERY_UNITS = 6_000.0, 25_000.0
+FIRST_CHECK_UNITS, CHECK_UNITS = 6_000.0, 25_000.0
 
 # Least cosine of two nodes' vectors of one chunk. It is lower than the bound of canaries: those identify the
 # model, and this bound only has to find mixed up and corrupted answers.
-SAME_TEXT = 0.999
+SAME_TEXT_COSINE = 0.999
 
 # Failed checks by other nodes after which an answer is discarded, if its own node no longer works.
-TRIES = 3
+MAX_FAILED_CHECKS = 3
 
 # Answers that are read within this many seconds may have come in the other order: a selector reports sockets that
 # are ready in any order, and on a busy machine they become ready while the process waits for a core.
@@ -62,14 +62,14 @@ class _Page:
 
     at: float
     units: float = 0.0
-    most: float = FIRST_UNITS
+    most: float = FIRST_CHECK_UNITS
     right: Request | None = None
     held: dict[Request, Answer] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
 
     def since(self, now: float) -> None:
         """Note that a check is on its way, and count from now."""
-        self.at, self.units, self.most = now, 0.0, min(2 * self.most, EVERY_UNITS)
+        self.at, self.units, self.most = now, 0.0, min(2 * self.most, CHECK_UNITS)
 
     def carry(self, now: float, *, canaries: int) -> CarriedChecks:
         """Return the checks that go out now, and empty the list."""
@@ -128,7 +128,7 @@ class Verification(AnswerCheck):
         if any(item.job.urgent or item.failures for item in items):
             return CarriedChecks()  # a query waits for nothing, and a text under suspicion goes alone
         quickest = self._quickest(now)
-        due = page.units >= page.most or now - page.at >= EVERY
+        due = page.units >= page.most or now - page.at >= CHECK_INTERVAL_S
         if due and quickest is not None and _much_quicker(quickest, node, now):
             due = False
             self._plan(now, [node])
@@ -213,7 +213,7 @@ class Verification(AnswerCheck):
         for check in () if cancelled else carried.checks:
             tries = self._tries[check.request] = self._tries.get(check.request, 0) + 1
             held = self._pages[check.node].held
-            if tries >= TRIES and not check.node.works and check.request in held:
+            if tries >= MAX_FAILED_CHECKS and not check.node.works and check.request in held:
                 del held[check.request], self._tries[check.request]
                 found.lost.append((check.node, check.request.items))
         return found
@@ -351,7 +351,7 @@ def _most(node: Node) -> int:
 
 
 def _same(a: Vectors, b: Vectors) -> bool:
-    return cosine(a, b) >= SAME_TEXT
+    return cosine(a, b) >= SAME_TEXT_COSINE
 
 
 def _wrong_vector(node: Node, what: str) -> NodeAnswerError:

@@ -24,7 +24,7 @@ Kind = Literal["document", "query"]
 
 # Seconds that an idle shared dispatcher is kept after its last use, when another run needs one: a task of the same
 # run may follow soon, and the measured rates would be lost.
-SHARED_SECONDS = 60.0
+KEEP_IDLE_S = 60.0
 
 
 class Dispatcher(BaseDispatcher):
@@ -143,7 +143,7 @@ def shared_dispatcher(cluster: VerifiedCluster, key: object, shared_folder: Path
         if key not in _shared:
             # A copy of the list, because entries are deleted on the way.
             for other, (dispatcher, used) in list(_shared.items()):
-                if dispatcher.idle and now - used > SHARED_SECONDS:
+                if dispatcher.idle and now - used > KEEP_IDLE_S:
                     del _shared[other]
                     dispatcher.close()
         if key in _shared:

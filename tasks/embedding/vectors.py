@@ -28,17 +28,17 @@ from prefect_ollama.tasks.prefect_state import run_logger
 from prefect_ollama.tasks.reporting import RunStatistics
 
 # Texts whose vectors are put into the cache together; few, because a slow node takes seconds for each.
-PART = 8
+PUT_TEXTS = 8
 
 # Seconds between two look-ups in the cache of texts that another run embeds. That run writes each second.
 OTHER_RUN_POLL_S = 0.25
 
 # Seconds without a new vector from another run, after which its texts are embedded here too. The other run may be
 # stopped, or wait for nodes that are gone, while the nodes of this run are free.
-OTHER_RUN_PATIENCE_S = 60.0
+OTHER_RUN_TIMEOUT_S = 60.0
 
 # Seconds between two writes to the cache, except at a bundle's end: each write is synced to the disk.
-KEEP_SECONDS = 1.0
+PUT_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,7 +151,7 @@ class KnownVectors:
             return self._from_nodes(texts)
         locks = _text_locks(self._embedding.cache.folder)
         failures: dict[str, TextError] = {}
-        patient_until = time.monotonic() + OTHER_RUN_PATIENCE_S
+        patient_until = time.monotonic() + OTHER_RUN_TIMEOUT_S
         while left := [text for text in texts if text not in self.vectors and text not in failures]:
             keys = dict(zip(left, vector_keys(self._embedding.salt, left), strict=True))
             with locks.hold(keys) as held:
@@ -167,7 +167,7 @@ class KnownVectors:
                 continue
             self._from_cache(theirs)
             if mine or any(text in self.vectors for text in theirs):
-                patient_until = time.monotonic() + OTHER_RUN_PATIENCE_S
+                patient_until = time.monotonic() + OTHER_RUN_TIMEOUT_S
             elif not self._has_cache() or time.monotonic() >= patient_until:
                 return failures | self._from_nodes(theirs)
             else:
@@ -185,10 +185,10 @@ class KnownVectors:
         new: list[tuple[Sequence[str], Embedded]] = []
         last, began = time.monotonic(), time.time()
         try:
-            for part, embedded in dispatcher.embed_parts(texts, PART):
+            for part, embedded in dispatcher.embed_parts(texts, PUT_TEXTS):
                 new.append((part, embedded))
                 failures |= {part[index]: error for index, error in embedded.failures.items()}
-                if time.monotonic() - last >= KEEP_SECONDS:
+                if time.monotonic() - last >= PUT_INTERVAL_S:
                     kept(self._keep(new))
                     new, last = [], time.monotonic()
         except ClusterError as error:

@@ -30,7 +30,7 @@ PREFIX = "prefect-ollama"
 MAX_VALUE_CHARACTERS = 2000
 
 # Events in one answer: Prefect's server returns at most 50.
-PAGE = 50
+EVENTS_PER_PAGE = 50
 
 
 def emit(name: EventName, resource: str, *, label: str = "", **payload: Any) -> Event | None:
@@ -91,13 +91,13 @@ def _down_before(nodes: Collection[str], client: SyncPrefectClient | None) -> se
 def _down(client: SyncPrefectClient, nodes: Collection[str]) -> set[str]:
     ids = {_resource_id("node.down", node): node for node in nodes}
     found: set[str] = set()
-    for start in range(0, len(ids), PAGE):
-        some = list(ids)[start : start + PAGE]
+    for start in range(0, len(ids), EVENTS_PER_PAGE):
+        some = list(ids)[start : start + EVENTS_PER_PAGE]
         latest = EventFilter(
             event=EventNameFilter(name=[f"{PREFIX}.node.down", f"{PREFIX}.node.back"]),
             resource=EventResourceFilter(id=some, distinct=True),
         )
-        page = client.read_events(latest, limit=PAGE)
+        page = client.read_events(latest, limit=EVENTS_PER_PAGE)
         found |= {ids[event.resource.id] for event in page.events if event.event == f"{PREFIX}.node.down"}
     return found
 
@@ -110,7 +110,7 @@ _logger = logging.getLogger(__name__)
 
 
 # Failed documents of a run with an event of their own; the others are counted in one event.
-MOST: Final = 200
+MAX_DOCUMENT_EVENTS: Final = 200
 
 
 class FailureEvents:
@@ -128,7 +128,7 @@ class FailureEvents:
     def tell(self, rows: Iterable[Document]) -> None:
         """Emit events for documents that are not stored, or not whole."""
         for row in rows:
-            if self._emitted >= MOST:
+            if self._emitted >= MAX_DOCUMENT_EVENTS:
                 self._more += 1
                 continue
             self._emitted += 1

@@ -39,19 +39,19 @@ from prefect_ollama.tasks.prefect_state import run_logger
 from prefect_ollama.tasks.reporting import section_markdown
 
 # Seconds between two looks at the nodes, two updates on the server, and two log lines.
-LOOK_EVERY = 0.5
-PUBLISH_EVERY = 4.0
-LOG_EVERY = 30.0
+UPDATE_INTERVAL_S = 0.5
+PUBLISH_INTERVAL_S = 4.0
+LOG_INTERVAL_S = 30.0
 
 # Seconds that the server has to answer.
-ANSWER_WITHIN = 5.0
+SERVER_TIMEOUT_S = 5.0
 
 # How often the last update is tried on a busy server, and the seconds between. Earlier updates are not repeated,
 # because the next one comes soon.
-LAST_TRIES, AGAIN_AFTER = 3, 0.5
+LAST_TRIES, LAST_TRY_WAIT_S = 3, 0.5
 
 # Longest pause in seconds before a server that did not answer gets another update.
-LONGEST_PAUSE = 60.0
+MAX_PAUSE_S = 60.0
 
 # Keys of the artifacts.
 PROGRESS, NODES = "ingest-progress", "ingest-nodes"
@@ -113,9 +113,9 @@ class RunWatch:
         self._began = time.monotonic()
         self._seen_by = [each for each in (see, observer()) if each is not None]
         self._artifacts: _Artifacts  # of the thread: one client must not be used by two
-        self._publish_at, self._log_at = 0.0, self._began + LOG_EVERY
+        self._publish_at, self._log_at = 0.0, self._began + LOG_INTERVAL_S
         self._thread = PeriodicThread(
-            self._look_and_show, LOOK_EVERY, name="watch", within=self._connected, last=True
+            self._look_and_show, UPDATE_INTERVAL_S, name="watch", within=self._connected, last=True
         )
 
     @property
@@ -128,7 +128,7 @@ class RunWatch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.end(3 * ANSWER_WITHIN)
+        self._thread.end(3 * SERVER_TIMEOUT_S)
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:
@@ -136,7 +136,7 @@ class RunWatch:
         with (
             temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
             # A client of its own, because the flow's waits long and tries again.
-            get_client(httpx_settings={"timeout": ANSWER_WITHIN}, sync_client=True) as client,
+            get_client(httpx_settings={"timeout": SERVER_TIMEOUT_S}, sync_client=True) as client,
         ):
             self._artifacts = _Artifacts(client)
             # Here and not in `__init__`, because it asks the server, which must not delay the run.
@@ -151,10 +151,10 @@ class RunWatch:
                 see(run)
         if ended or now >= self._log_at:
             run_logger().info("%s", log_line(run))
-            self._log_at = now + LOG_EVERY
+            self._log_at = now + LOG_INTERVAL_S
         if ended or now >= self._publish_at:
             self._artifacts.publish(run, self._memory.nodes)
-            self._publish_at = time.monotonic() + PUBLISH_EVERY
+            self._publish_at = time.monotonic() + PUBLISH_INTERVAL_S
 
     def _look(self, now: float, *, ended: bool) -> Snapshot:
         nodes = self.live.nodes()
@@ -201,7 +201,7 @@ class _Artifacts:
             # `server_watch` logs that the server is gone.
             if not self._pause and not isinstance(error, httpx.TransportError):
                 run_logger().warning("Prefect's server refuses the artifacts of the run: %s", error)
-            self._pause = min(2 * self._pause or PUBLISH_EVERY, LONGEST_PAUSE)
+            self._pause = min(2 * self._pause or PUBLISH_INTERVAL_S, MAX_PAUSE_S)
             self._again_at = now + self._pause
         else:
             self._pause = 0.0
@@ -216,7 +216,7 @@ class _Artifacts:
             except httpx.HTTPStatusError:
                 if not left:
                     raise
-                time.sleep(AGAIN_AFTER)
+                time.sleep(LAST_TRY_WAIT_S)
 
     def _put(self, key: str, kind: str, data: Any, description: str) -> None:
         if key in self._made:

@@ -37,10 +37,10 @@ VARIABLE: Final = f"{PREFIX}METRICS"
 JOB: Final = "prefect-ollama"
 
 # Seconds between two pushes.
-PUSH_EVERY: Final = 15.0
+PUSH_INTERVAL_S: Final = 15.0
 
 # Seconds that a gateway may take for an answer.
-ANSWER_WITHIN: Final = 5.0
+GATEWAY_TIMEOUT_S: Final = 5.0
 
 # Metrics name nodes and folders, so other hosts see them only if the user names an address.
 _LOOPBACK: Final = "127.0.0.1"
@@ -93,7 +93,7 @@ def _pushed(gateway: str, handler: Handler, source: str, logger: RunLogger) -> I
 
     def push() -> str:
         try:
-            push_to_gateway(gateway, JOB, REGISTRY, key, timeout=ANSWER_WITHIN, handler=handler)
+            push_to_gateway(gateway, JOB, REGISTRY, key, timeout=GATEWAY_TIMEOUT_S, handler=handler)
         except Exception as error:  # whatever error the network causes, the run goes on
             return hidden(str(error))
         return ""
@@ -106,11 +106,11 @@ def _pushed(gateway: str, handler: Handler, source: str, logger: RunLogger) -> I
             warned = True
             logger.warning("Metrics do not reach %s: %s. The run goes on.", gateway, error)
 
-    thread = PeriodicThread(push_and_warn_once, PUSH_EVERY, name="metrics").start()
+    thread = PeriodicThread(push_and_warn_once, PUSH_INTERVAL_S, name="metrics").start()
     try:
         yield
     finally:
-        thread.end(2 * ANSWER_WITHIN)
+        thread.end(2 * GATEWAY_TIMEOUT_S)
         if error := push():
             logger.warning("The last metrics did not reach %s: %s", gateway, error)
 

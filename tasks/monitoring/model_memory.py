@@ -16,21 +16,21 @@ from prefect_ollama.blocks.nodes import (
 from prefect_ollama.blocks.periodic import PeriodicThread
 
 # Seconds from one question to the next.
-EVERY = 15.0
+STATUS_INTERVAL_S = 15.0
 
 # Seconds that a node may take to answer; a node that is busy with texts still answers at once.
 STATUS_TIMEOUT_S = 5.0
 
 
 class ModelMemory:
-    """Asks all nodes at the start and every `EVERY` seconds, in a thread that ends with the context."""
+    """Asks all nodes at the start and every `STATUS_INTERVAL_S` seconds, in a thread that ends with the context."""
 
     def __init__(self, cluster: ClusterSpec) -> None:
         self._cluster = cluster
         self._found: dict[str, NodeStatus] = {}
         self._loop = asyncio.new_event_loop()
         self._asking: asyncio.Task[None] | None = None
-        self._thread = PeriodicThread(self._look, EVERY, name="memory", within=self._first_look)
+        self._thread = PeriodicThread(self._look, STATUS_INTERVAL_S, name="memory", within=self._first_look)
 
     @property
     def nodes(self) -> Mapping[str, NodeStatus]:

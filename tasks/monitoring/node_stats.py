@@ -16,19 +16,19 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from prefect_ollama.tasks.dispatch import NodeStats
-from prefect_ollama.tasks.monitoring.stats_publisher import EVERY
+from prefect_ollama.tasks.monitoring.stats_publisher import PUBLISH_INTERVAL_S
 from prefect_ollama.tasks.monitoring.timeline import Timeline
 
 # Works: it has requests in flight. Fails: its breaker is not closed. Unknown: no message about it has come.
 State = Literal["works", "idle", "fails", "unknown"]
 
 # A process that sends nothing for this many seconds has ended its work: it sends twice a second.
-SILENT = 5.0
+ENDED_AFTER_S = 5.0
 
 # Seconds of the present rate, or the time of two requests of the node if that is longer, up to a minute: with less
 # than two requests the rate would jump.
-NOW = 5.0
-LONGEST_NOW = 60.0
+RATE_WINDOW_S = 5.0
+MAX_RATE_WINDOW_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class LiveNodes:
         # Messages come late when a machine is busy; the quickest one shows the offset of its clock.
         process.ahead = min(process.ahead, heard - at)
         now = max(at + process.ahead, self._start + 1e-3)
-        since = max(process.at + process.ahead, now - 2 * EVERY)
+        since = max(process.at + process.ahead, now - 2 * PUBLISH_INTERVAL_S)
         for node in nodes.values():
             tally = self._tallies.get(node.name)
             if tally is None:
@@ -121,7 +121,7 @@ class LiveNodes:
             new = node.texts - (before.texts if before else 0)
             if new > 0:
                 # They were worked on since the last ones came, or for as long as a request takes.
-                begin = max(process.came.get(node.name, 0.0), now - max(node.p50, 2 * EVERY))
+                begin = max(process.came.get(node.name, 0.0), now - max(node.p50, 2 * PUBLISH_INTERVAL_S))
                 begin = min(begin, now - 1e-3)
                 process.came[node.name] = now
                 self.timeline.add(node.name, begin - self._start, now - self._start, new)
@@ -138,7 +138,7 @@ class LiveNodes:
         if not known:
             return NodeNow(name, "unknown")
         known.sort(key=lambda each: each[0].heard)
-        active = [node for process, node in known if now - process.heard < SILENT]
+        active = [node for process, node in known if now - process.heard < ENDED_AFTER_S]
         stats = [node for _, node in known]
         states = {node.state for node in active or stats[-1:]}
         breaker = next(state for state in ("closed", "half-open", "open") if state in states)
@@ -154,7 +154,7 @@ class LiveNodes:
             breaker=breaker,
             texts=tally.texts,
             share=tally.texts / total,
-            now=tally.rate(now, min(max(NOW, 2 * p50), LONGEST_NOW)),
+            now=tally.rate(now, min(max(RATE_WINDOW_S, 2 * p50), MAX_RATE_WINDOW_S)),
             in_flight=in_flight,
             p50=p50,
             p95=max(node.p95 for node in stats),
@@ -187,11 +187,11 @@ class _Tally:
     def add(self, begin: float, end: float, texts: int) -> None:
         self.texts += texts
         self._spans.append((begin, end, texts))
-        while self._spans[0][1] < end - LONGEST_NOW:
+        while self._spans[0][1] < end - MAX_RATE_WINDOW_S:
             self._spans.popleft()
 
     def rate(self, now: float, seconds: float) -> float:
-        seconds = max(min(seconds, now - self._start), EVERY)
+        seconds = max(min(seconds, now - self._start), PUBLISH_INTERVAL_S)
         since = now - seconds
         return (
             sum(

@@ -6,16 +6,16 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 # Seconds that a node must fail before it counts as down.
-DOWN_AFTER = 2.0
+DOWN_AFTER_S = 2.0
 
 # The same for a node that is only silent, because it may wait for a core of its machine.
-SILENT_AFTER = 30.0
+SILENT_AFTER_S = 30.0
 
 # Seconds that it must work again before it counts as back: twice as long after each outage, up to five minutes, so
 # that a node which fails again and again is not reported each time.
-BACK_AFTER = 5.0
+BACK_AFTER_S = 5.0
 
-LONGEST_BACK_AFTER = 300.0
+MAX_BACK_AFTER_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Outages:
             self._since.pop(node, None)
             return None
         lasted = now - self._since.setdefault(node, now)
-        if fails and lasted >= (SILENT_AFTER if silent else DOWN_AFTER):
+        if fails and lasted >= (SILENT_AFTER_S if silent else DOWN_AFTER_S):
             self.down.add(node)
             self._times[node] = self._times.get(node, 0) + 1
         elif not fails and (ended or lasted >= self._patience(node)):
@@ -83,4 +83,4 @@ class Outages:
         return Change(node, fails, reason)
 
     def _patience(self, node: str) -> float:
-        return min(BACK_AFTER * 2.0 ** max(self._times.get(node, 0) - 1, 0), LONGEST_BACK_AFTER)
+        return min(BACK_AFTER_S * 2.0 ** max(self._times.get(node, 0) - 1, 0), MAX_BACK_AFTER_S)

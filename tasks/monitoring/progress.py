@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 # Seconds over which the rate is measured.
-WINDOW = 60.0
+RATE_WINDOW_S = 60.0
 
 # Seconds before the end is estimated.
-SOONEST = 3.0
+FIRST_ESTIMATE_S = 3.0
 
 # First estimate of the bytes of a file for each text, and its weight, as if it were measured with this many texts.
 FIRST_BYTES_A_TEXT = 512.0
@@ -91,7 +91,7 @@ class Progress:
         # A bar that goes back looks broken, and the estimate of a text's bytes may sink.
         self._part = max(self._part, part)
         self._seen.append((now, self._part))
-        while len(self._seen) > 2 and self._seen[1][0] < now - WINDOW:
+        while len(self._seen) > 2 and self._seen[1][0] < now - RATE_WINDOW_S:
             self._seen.popleft()
         return ProgressState(
             done.documents, self._documents, done.size, self._size, self._part, self._left(now)
@@ -101,6 +101,6 @@ class Progress:
         if self._part >= 1:
             return 0.0
         since, before = self._seen[0]
-        if now - since < SOONEST or self._part <= before:
+        if now - since < FIRST_ESTIMATE_S or self._part <= before:
             return None
         return (1 - self._part) * (now - since) / (self._part - before)

@@ -19,7 +19,7 @@ from prefect_ollama.blocks.periodic import PeriodicThread
 from prefect_ollama.tasks.dispatch import DispatchStats
 
 # Seconds between two messages.
-EVERY = 0.5
+PUBLISH_INTERVAL_S = 0.5
 
 # A message, in plain values: `process` (host and id), `at` (a clock of that process), `nodes`.
 Message = dict[str, Any]
@@ -56,7 +56,7 @@ class _Publisher:
     def __init__(self, stats: Callable[[], DispatchStats], send: Callable[[Message], None]) -> None:
         self.users = 0
         self._figures, self._send = stats, send
-        self._thread = PeriodicThread(self._post, EVERY, name="stats").start()
+        self._thread = PeriodicThread(self._post, PUBLISH_INTERVAL_S, name="stats").start()
 
     def end(self) -> None:
         """Send the last message."""

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 # Seconds of a column at first.
-FIRST_WIDTH = 0.5
+FIRST_COLUMN_S = 0.5
 
 # With more columns than this, each two are joined, so that a run of days needs no more memory than one of minutes.
 MOST_COLUMNS = 240
@@ -22,7 +22,7 @@ class Timeline:
     """
 
     def __init__(self) -> None:
-        self.width = FIRST_WIDTH
+        self.width = FIRST_COLUMN_S
         self.end = 0.0
         self._texts: defaultdict[str, defaultdict[int, float]] = defaultdict(lambda: defaultdict(float))
         self._trouble: defaultdict[str, set[int]] = defaultdict(set)

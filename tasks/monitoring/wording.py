@@ -11,13 +11,13 @@ from prefect_ollama.tasks.monitoring.snapshot import Snapshot
 from prefect_ollama.tasks.reporting import Item, Section, clock
 
 # Nodes that a line of the log names.
-IN_A_LINE = 6
+LINE_NODES = 6
 
 # Nodes that the text of the progress names.
-IN_A_TEXT = 20
+TEXT_NODES = 20
 
 # Nodes that the list of nodes holds; Prefect's UI shows a longer text slowly.
-IN_A_LIST = 200
+LIST_NODES = 200
 
 
 def how_far(run: Snapshot) -> str:
@@ -39,7 +39,7 @@ def how_fast(run: Snapshot) -> str:
 
 def log_line(run: Snapshot) -> str:
     """Return how far and how fast a run is, with the state and the rate of each node, or its share at the end."""
-    some, more = _first(run, IN_A_LINE)
+    some, more = _first(run, LINE_NODES)
     named = [f"{node.name} {node.share:.0%}" if run.ended else _briefly(node, run) for node in some]
     states = ", ".join([*named, *([f"{more} more"] if more else [])])
     return f"{how_far(run)}; {how_fast(run)}" + (f" ({states})" if states else "")
@@ -51,12 +51,12 @@ def progress_text(run: Snapshot) -> str:
     Prefect's first UI shows the first line of it on the run's page, and brings it up to date by itself. The second one
     shows some thirty characters of each line, so what matters stands first in each.
     """
-    some, more = _first(run, IN_A_LINE)
+    some, more = _first(run, LINE_NODES)
     done, _, left = how_far(run).partition("; ")
     embedded, _, rate = how_fast(run).partition(", ")
     briefly = ", ".join([*(_briefly(node, run) for node in some), *([f"{more} more"] if more else [])])
     head = "; ".join(part for part in (rate, briefly, done, left) if part)
-    some, more = _first(run, IN_A_TEXT)
+    some, more = _first(run, TEXT_NODES)
     lines = [part for part in (done, left, embedded, rate) if part]
     lines += [_state_first(node, run) for node in some]
     lines += [f"{more} more nodes"] if more else []
@@ -72,7 +72,7 @@ def nodes_section(run: Snapshot, memory: Mapping[str, NodeStatus]) -> Section:
         memory: What the nodes have in memory, by name.
     """
     items = [_item(node, run, memory.get(node.name, NodeStatus(node.name))) for node in run.nodes]
-    return Section("", items, IN_A_LIST, note=f"{how_fast(run)}.")
+    return Section("", items, LIST_NODES, note=f"{how_fast(run)}.")
 
 
 def _item(node: NodeNow, run: Snapshot, status: NodeStatus) -> Item:

@@ -13,7 +13,7 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.tasks.planning.path_names import LISTED, readable, unreadable
 
 # Sources that an error or a note lists, so that it stays readable for a table of hundreds.
-NAMED = 5
+MAX_SOURCES = 5
 
 
 def location_of(row: Document) -> str:
@@ -94,8 +94,8 @@ def notes_on(documents: Sequence[Document], manifest: Sequence[Document]) -> lis
 
 def listed(sources: Sequence[str]) -> str:
     """Return sources as text, the first few."""
-    more = f" and {len(sources) - NAMED} more sources" if len(sources) > NAMED else ""
-    return ", ".join(map(named, sources[:NAMED])) + more
+    more = f" and {len(sources) - MAX_SOURCES} more sources" if len(sources) > MAX_SOURCES else ""
+    return ", ".join(map(named, sources[:MAX_SOURCES])) + more
 
 
 def named(source: str) -> str:

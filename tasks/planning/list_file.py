@@ -22,7 +22,7 @@ from prefect_ollama.blocks.private_files import open_private, private_folder
 MARK: Final = "@"
 
 # Age at which the lists of killed runs are deleted. A run that lasts longer has read its list at its beginning.
-LEFT_S: Final = 7 * 24 * 3600.0
+LEFT_OVER_AGE_S: Final = 7 * 24 * 3600.0
 
 # The name says how many files are in the list, so a run can be named after it without reading it.
 _KEPT: Final = re.compile(r"(\d+)-files-[0-9a-f]{16}\.list")
@@ -101,7 +101,7 @@ def kept_list(folder: Path, paths: Sequence[str | os.PathLike[str]]) -> Iterator
 
 
 def _sweep(folder: Path) -> None:
-    oldest = time.time() - LEFT_S
+    oldest = time.time() - LEFT_OVER_AGE_S
     for path in folder.iterdir():
         with suppress(OSError):
             if _KEPT.fullmatch(path.name) and path.stat().st_mtime < oldest:

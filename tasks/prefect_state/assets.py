@@ -17,7 +17,7 @@ from prefect_ollama.tasks.planning import LISTED
 MAX_KEY_CHARACTERS = 400
 
 # Folders shown as sources at most, if files were named one by one.
-FOLDERS = 20
+MAX_FOLDERS = 20
 
 # A URI with its scheme, without the part after `+` ("s3+ddb").
 _SCHEME = re.compile(r"([A-Za-z0-9]+)[^:/]*://(.*)", re.DOTALL)
@@ -38,7 +38,7 @@ def source_assets(source: str, paths: Iterable[str] = ()) -> list[Asset]:
         paths: Paths of its documents.
     """
     if source == LISTED:
-        folders = sorted({str(PurePosixPath(path).parent) for path in paths})[:FOLDERS]
+        folders = sorted({str(PurePosixPath(path).parent) for path in paths})[:MAX_FOLDERS]
     else:
         folders = [source] if source else []
     return [Asset(key=_key(folder), properties=AssetProperties(name=printable(folder))) for folder in folders]

@@ -40,10 +40,10 @@ from prefect_ollama.tasks.prefect_state.logging import run_logger
 HOST, PROCESS = "prefect-ollama.host", "prefect-ollama.process"
 
 # How many of the latest interrupted runs are looked up: earlier ones were settled by the runs since.
-LOOK_BACK: Final = 20
+CHECKED_RUNS: Final = 20
 
 # Runs in one answer: 200 is the most that Prefect's server returns by default.
-PAGE: Final = 200
+RUNS_PER_PAGE: Final = 200
 
 # A flow run gets its labels in its first second. One of this age without labels was killed before.
 UNSIGNED: Final = timedelta(minutes=1)
@@ -76,7 +76,7 @@ def sign_flow_run(unsigned: timedelta = UNSIGNED) -> None:
             flow_filter=FlowFilter(id=FlowFilterId(any_=[this.flow_id])),
             flow_run_filter=_flow_runs(_LIVE),
             sort=FlowRunSort.ID_DESC,
-            limit=PAGE,
+            limit=RUNS_PER_PAGE,
         )
         for other in others:
             if other.id != this.id and _is_gone(other, this, here, unsigned):
@@ -89,7 +89,7 @@ def settle_interrupted(runs: Sequence[Run]) -> None:
     Args:
         runs: A table's log.
     """
-    interrupted = [run for run in runs if run.status == RUN_INTERRUPTED][-LOOK_BACK:]
+    interrupted = [run for run in runs if run.status == RUN_INTERRUPTED][-CHECKED_RUNS:]
     # Prefect may not have written the states of a run that ended just now.
     long_ago = datetime.now(UTC) - UNSIGNED
     ended = [
@@ -99,7 +99,7 @@ def settle_interrupted(runs: Sequence[Run]) -> None:
         with get_client(sync_client=True) as client:
             if ids := _ids(interrupted):
                 for flow_run in client.read_flow_runs(
-                    flow_run_filter=_flow_runs(_GOING, ids), sort=FlowRunSort.ID_DESC, limit=PAGE
+                    flow_run_filter=_flow_runs(_GOING, ids), sort=FlowRunSort.ID_DESC, limit=RUNS_PER_PAGE
                 ):
                     _end(client, flow_run)
             for run, flow_run_id in zip(ended, _ids(ended), strict=False):
@@ -154,7 +154,7 @@ def _unended(client: SyncPrefectClient, of: FlowRunFilter) -> list[TaskRun]:
         flow_run_filter=of,
         task_run_filter=TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=_GOING))),
         sort=TaskRunSort.ID_DESC,
-        limit=PAGE,
+        limit=RUNS_PER_PAGE,
         offset=len(found),
     ):
         found += page

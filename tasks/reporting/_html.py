@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.reporting.report import IngestReport
 
 # Rows of a table at most: a notebook keeps them in its file.
-ROWS = 100
+MAX_ROWS = 100
 
 
 def report_html(report: IngestReport) -> str:
@@ -37,8 +37,8 @@ def report_html(report: IngestReport) -> str:
 
 def _table(names: Sequence[str], rows: Sequence[Iterable[object]]) -> str:
     head = "".join(f"<th>{name}</th>" for name in names)
-    cells = "".join(_row(row) for row in rows[:ROWS])
-    more = f"<p>… and {len(rows) - ROWS} more</p>" if len(rows) > ROWS else ""
+    cells = "".join(_row(row) for row in rows[:MAX_ROWS])
+    more = f"<p>… and {len(rows) - MAX_ROWS} more</p>" if len(rows) > MAX_ROWS else ""
     return f"<table><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>{more}"
 
 

@@ -34,7 +34,7 @@ Outcome = Literal[
 ]
 
 # Causes of failure that the report lists for each node, so that its length is bounded.
-CAUSES = 20
+MAX_CAUSES = 20
 
 # Files that are left to do.
 LEFT: frozenset[str] = frozenset({"new", "changed", "tried again", "reread"})
@@ -120,14 +120,14 @@ class NodeReport:
         """
         lines: list[str] = []
         last = self.note
-        for cause, count in Counter(self.errors).most_common(CAUSES):
+        for cause, count in Counter(self.errors).most_common(MAX_CAUSES):
             shown = self.note if self.note.startswith(cause) else cause
             # The note is one of the causes with its remedy; it must not stand there twice.
             if shown is self.note:
                 last = ""
             lines.append(f"{count} × {shown.removeprefix(f'Node {self.name!r}: ')}")
-        if len(self.errors) > CAUSES:
-            rest = Counter(self.errors).most_common()[CAUSES:]
+        if len(self.errors) > MAX_CAUSES:
+            rest = Counter(self.errors).most_common()[MAX_CAUSES:]
             lines.append(f"{sum(count for _, count in rest)} × {len(rest)} other causes")
         return [*lines, last] if last else lines
 

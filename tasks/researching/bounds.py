@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.documents import Bound
 
 # Share of tokens and of seconds that only the synthesis may use, so that what was found is also written down.
-LAST_SHARE: Final = 0.25
+SYNTHESIS_SHARE: Final = 0.25
 
 # Steps that only the synthesis may use: to write it, and to judge it.
-LAST_STEPS: Final = 2
+SYNTHESIS_STEPS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Budget:
         Args:
             last: Whether it is a step of the synthesis.
         """
-        share = 1.0 if last else 1.0 - LAST_SHARE
+        share = 1.0 if last else 1.0 - SYNTHESIS_SHARE
         return self._start + share * self.bounds.seconds - self._clock()
 
     def reserve(self, tokens: int, *, last: bool) -> None:
@@ -111,9 +111,9 @@ class Budget:
         Raises:
             BoundReached: A limit does not allow it.
         """
-        share = 1.0 if last else 1.0 - LAST_SHARE
+        share = 1.0 if last else 1.0 - SYNTHESIS_SHARE
         most_tokens = int(share * self.bounds.tokens)
-        most_steps = self.bounds.steps - (0 if last else LAST_STEPS)
+        most_steps = self.bounds.steps - (0 if last else SYNTHESIS_STEPS)
         with self._changed:
             while True:
                 left = self.seconds_left(last=last)

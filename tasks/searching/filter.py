@@ -19,10 +19,10 @@ from prefect_ollama.blocks.lance import folded, one_of
 from prefect_ollama.tasks.planning import documents_named, source_name
 
 # Names that an error suggests; more are hard to read.
-SUGGESTED: Final = 3
+MAX_SUGGESTIONS: Final = 3
 
 # Maximum number of names in the search for the nearest ones: `difflib` takes some 10 µs for each.
-COMPARED: Final = 20_000
+MAX_COMPARED_NAMES: Final = 20_000
 
 # All errors of a filter come before the search.
 STATE: Final = "Nothing was searched."
@@ -184,9 +184,9 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> ConfigurationError:
 
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:
     """Return the names that are most like one, the most alike first; case and accents make no difference."""
-    by_form = {folded(each): each for each in list(dict.fromkeys(known))[:COMPARED] if each}
+    by_form = {folded(each): each for each in list(dict.fromkeys(known))[:MAX_COMPARED_NAMES] if each}
     wanted = folded(name)
     inside = [each for form, each in by_form.items() if wanted and wanted in form]
     # `difflib` finds misspelled names, and the list before it names that hold a part.
-    close = [by_form[form] for form in get_close_matches(wanted, list(by_form), SUGGESTED, cutoff=0.5)]
-    return list(dict.fromkeys([*close, *sorted(inside, key=len)]))[:SUGGESTED]
+    close = [by_form[form] for form in get_close_matches(wanted, list(by_form), MAX_SUGGESTIONS, cutoff=0.5)]
+    return list(dict.fromkeys([*close, *sorted(inside, key=len)]))[:MAX_SUGGESTIONS]

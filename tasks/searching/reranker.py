@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.dispatch import Dispatcher
 
 # Number of passages that are scored, unless more are requested. Each costs the endpoint one pass of its model.
-RERANKED: Final = 30
+RERANKED_PASSAGES: Final = 30
 
 # Seconds for the scores of a question: a person waits for them, and the order of the search is no bad answer.
 RERANK_TIMEOUT_S: Final = 10.0
@@ -52,7 +52,7 @@ class Reranker:
 
     def candidates(self, limit: int) -> int:
         """Return the number of passages to search for a number of requested ones."""
-        return max(limit, RERANKED)
+        return max(limit, RERANKED_PASSAGES)
 
     @contextmanager
     def opened(self, cluster: ClusterSpec | None = None, embed: Dispatcher | None = None) -> Iterator[Score]:

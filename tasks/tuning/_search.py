@@ -12,8 +12,8 @@ from typing import Protocol
 
 from prefect_ollama.blocks.errors import NodeError
 from prefect_ollama.tasks.tuning.point import (
+    GOOD_ENOUGH_SHARE,
     IN_FLIGHT_LEAST,
-    NEAR,
     TEXTS_LEAST,
     Point,
     Tuning,
@@ -26,25 +26,25 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 IN_FLIGHT = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 # A larger setting counts as a gain if its rate is this many times the best so far: less is within the noise.
-GAIN = 1.015
+MIN_GAIN = 1.015
 
 # If the last step gained less than this, larger settings, for which there was no time, would gain little.
 SMALL_GAIN = 1.1
 
 # Settings in a row without a gain, after which larger ones are not tried.
-IDLE = 2
+STEPS_WITHOUT_GAIN = 2
 
 # Maximum number of measurements of a setting.
-ENOUGH = 3
+MAX_MEASUREMENTS = 3
 
 # Measurements for which the time should suffice; each gets this part of it.
-WINDOWS = 24
+PLANNED_MEASUREMENTS = 24
 
 # Answers for each request in flight in a measurement at least.
-ROUNDS = 3
+MIN_ANSWERS_A_REQUEST = 3
 
 # A setting is sure to take too long if its time, in proportion to a smaller one's, exceeds the limit by this factor.
-SURE = 1.5
+TOO_LONG_FACTOR = 1.5
 
 
 class Measure(Protocol):
@@ -109,7 +109,7 @@ class _Field:
         self._longest = longest
         self._now = now
         self._end = now() + seconds
-        self._window = seconds / WINDOWS
+        self._window = seconds / PLANNED_MEASUREMENTS
         self._walls: list[tuple[int, int]] = []
         self._late = False  # whether there was no time to measure the last setting
 
@@ -144,8 +144,8 @@ class _Field:
             if point is None:
                 return not self._late or gain < SMALL_GAIN
             gain = point.texts_per_second / before if before else SMALL_GAIN
-            idle = 0 if point.texts_per_second > GAIN * before else idle + 1
-            if idle == IDLE:
+            idle = 0 if point.texts_per_second > MIN_GAIN * before else idle + 1
+            if idle == STEPS_WITHOUT_GAIN:
                 return True
         return True
 
@@ -153,7 +153,7 @@ class _Field:
         """Measure smaller and smaller settings as long as they are good enough."""
         for setting in settings:
             point = await self.measure(*setting)
-            if point is None or point.texts_per_second < NEAR * self.best:
+            if point is None or point.texts_per_second < GOOD_ENOUGH_SHARE * self.best:
                 return
 
     async def again(self) -> None:
@@ -163,10 +163,13 @@ class _Field:
             near = [
                 point
                 for point in candidates(list(self.points.values()), longest=self._longest)
-                if times[point.setting] < ENOUGH
+                if times[point.setting] < MAX_MEASUREMENTS
                 and (
                     point.texts_per_second == self.best
-                    or (point.load <= self.chosen.load and point.texts_per_second >= NEAR**2 * self.best)
+                    or (
+                        point.load <= self.chosen.load
+                        and point.texts_per_second >= GOOD_ENOUGH_SHARE**2 * self.best
+                    )
                 )
             ]
             if not near:
@@ -201,8 +204,8 @@ class _Field:
         left = self._end - self._now()
         smaller = (p for p in self.points.values() if p.in_flight <= in_flight and p.texts <= texts)
         expected = min((p.p50 * (in_flight / p.in_flight) * (texts / p.texts) for p in smaller), default=0.0)
-        if expected > SURE * self._longest:
+        if expected > TOO_LONG_FACTOR * self._longest:
             return False
         # A measurement of more than half of the time left would leave too little for the others.
-        self._late = left <= 0 or ROUNDS * expected > left / 2
+        self._late = left <= 0 or MIN_ANSWERS_A_REQUEST * expected > left / 2
         return not self._late

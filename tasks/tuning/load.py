@@ -12,10 +12,10 @@ from prefect_ollama.blocks.nodes import Endpoint
 from prefect_ollama.tasks.tuning.point import Point
 
 # Answers of each lane in a measurement at least. Fewer would count the time in which the load builds up.
-ROUNDS = 2
+MIN_ANSWERS_A_LANE = 2
 
 # Answers of all lanes together in a measurement at least, so that the percentiles mean something.
-ANSWERS = 6
+MIN_ANSWERS = 6
 
 
 class Load:
@@ -44,7 +44,7 @@ class Load:
         loop = asyncio.get_running_loop()
         lanes: list[list[float]] = [[] for _ in range(in_flight)]
         took: list[float] = []
-        rounds = 1 + max(ROUNDS, math.ceil(ANSWERS / in_flight))
+        rounds = 1 + max(MIN_ANSWERS_A_LANE, math.ceil(MIN_ANSWERS / in_flight))
         stopped = False
 
         async def send(lane: list[float]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # A setting is good enough if it reaches this part of the best rate.
-NEAR = 0.97
+GOOD_ENOUGH_SHARE = 0.97
 
 # With one request in flight, a node is idle while its answer is sent and read. That may not show on an idle machine,
 # but it does in a run.
@@ -104,5 +104,6 @@ def choose(points: Sequence[Point], *, longest: float) -> Point:
     left = candidates(points, longest=longest)
     best = max(point.texts_per_second for point in left)
     return min(
-        (point for point in left if point.texts_per_second >= NEAR * best), key=lambda point: point.load
+        (point for point in left if point.texts_per_second >= GOOD_ENOUGH_SHARE * best),
+        key=lambda point: point.load,
     )

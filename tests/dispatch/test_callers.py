@@ -173,7 +173,7 @@ def test_shared_dispatchers_of_old_runs_are_closed_when_idle(
     trio: list[Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = proven(trio)
-    monkeypatch.setattr(dispatcher_module, "SHARED_SECONDS", 0.0)
+    monkeypatch.setattr(dispatcher_module, "KEEP_IDLE_S", 0.0)
     try:
         first = shared_dispatcher(cluster, "run 1")
         assert shared_dispatcher(cluster, "run 1") is first

@@ -263,8 +263,8 @@ def test_a_node_that_comes_back_with_other_weights_stays_out(trio: list[Node]) -
 def test_a_node_excluded_for_its_model_embeds_nothing_until_that_is_another(
     trio: list[Node], changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(breaker, "REFUSED_WAIT", 0.05)
-    monkeypatch.setattr(breaker, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(breaker, "REFUSED_WAIT_S", 0.05)
+    monkeypatch.setattr(breaker, "MAX_PROBE_WAIT_S", 0.05)
     trio[1].control(**changes)
     cluster = proven(trio)
     assert isinstance(cluster.left_out["n1"], NodeRefused)

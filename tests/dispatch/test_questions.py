@@ -23,7 +23,7 @@ from prefect_ollama.tasks.dispatch import _embedding_kind as embedding_kind
 from prefect_ollama.tasks.dispatch import _questions as questions
 from prefect_ollama.tasks.dispatch._embedding_kind import EmbeddingKind
 from prefect_ollama.tasks.dispatch._engine import Engine
-from prefect_ollama.tasks.dispatch._questions import LOOK_AGAIN, asked_urls
+from prefect_ollama.tasks.dispatch._questions import POLL_S, asked_urls
 from prefect_ollama.tasks.dispatch._shared_limits import SLOTS, SharedLimits
 from prefect_ollama.tasks.dispatch.embedding import EmbeddingJob
 from tests.dispatch.test_busy import right, texts
@@ -123,7 +123,7 @@ def test_a_question_waits_for_one_request_at_most(case: Case, after: float, know
     before = [at for at, kind in FifoClient.began if kind == "bulk" and came < at < served]
     # Whatever waits there is taken back at the next look, so that only what is in service goes before.
     assert len(before) <= 1
-    assert all(at <= came + LOOK_AGAIN + case.node.latency for at in before)
+    assert all(at <= came + POLL_S + case.node.latency for at in before)
     # The run goes on with all that the node can do.
     assert sum(kind == "bulk" for _, kind in FifoClient.began) > 10
 

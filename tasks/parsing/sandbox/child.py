@@ -71,7 +71,7 @@ class _Child:
             self._answers,
             protocol.write_line(protocol.READY, 0, orjson.dumps({"unconfined": self._unconfined})),
         )
-        while line := self._requests.readline(protocol.SHORT):
+        while line := self._requests.readline(protocol.MAX_SHORT_LINE_BYTES):
             self._answer(orjson.loads(line))
 
     def _answer(self, request: dict[str, Any]) -> None:

@@ -111,7 +111,7 @@ class ChildProcess:
             target=_watch, args=(weakref.ref(self), self._busy), name="parser-clock", daemon=True
         ).start()
         try:
-            line = protocol.read_next(self._answers, protocol.SHORT)
+            line = protocol.read_next(self._answers, protocol.MAX_SHORT_LINE_BYTES)
         except protocol.ProtocolError:
             line = None
         self.stop_clock()

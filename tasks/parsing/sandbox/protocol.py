@@ -27,7 +27,7 @@ FAILED: Final = b"FAILED"  # the whole file: kind, message
 DONE: Final = b"DONE"  # what else there is to the document; CPU seconds, memory
 
 # Most bytes of a line that holds no page.
-SHORT: Final = 2**24
+MAX_SHORT_LINE_BYTES: Final = 2**24
 
 # Most bytes of any line.
 MAX_MESSAGE_BYTES: Final = 2**26
