@@ -97,12 +97,15 @@ class StoredBlock(Block, ABC):
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
         private = state["__pydantic_private__"]
-        sealed = {name: _sealed(value) for name, value in state["__dict__"].items()}
+        sealed = {name: _with_sealed_secrets(value) for name, value in state["__dict__"].items()}
         return {**state, "__dict__": sealed, "__pydantic_private__": {**(private or {}), "_as_saved": None}}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(
-            {**state, "__dict__": {name: _opened(value) for name, value in state["__dict__"].items()}}
+            {
+                **state,
+                "__dict__": {name: _with_plain_secrets(value) for name, value in state["__dict__"].items()},
+            }
         )
 
     @model_serializer(mode="wrap")
@@ -150,7 +153,7 @@ class StoredBlock(Block, ABC):
         if block is None:
             kind = cls.get_block_type_name()
             raise ConfigurationError(
-                f"There is no {kind} block {_which(named)}.",
+                f"There is no {kind} block {_name_or_id(named)}.",
                 state="Nothing was started.",
                 remedy=f"Make it in the Prefect UI (Blocks, +, {kind}), or in Python with "
                 f"`{cls.__name__}(…).save(…)`.{hint}",
@@ -172,7 +175,7 @@ class StoredBlock(Block, ABC):
             return None
         except (PrefectException, httpx.HTTPError, RuntimeError, OSError) as error:
             raise ConfigurationError(
-                f"The {cls.get_block_type_name()} block {_which(named)} cannot be loaded from the Prefect server "
+                f"The {cls.get_block_type_name()} block {_name_or_id(named)} cannot be loaded from the Prefect server "
                 f"({error}).",
                 state="Nothing was started.",
                 remedy="Check PREFECT_API_URL and that the server runs. Without a server, name nodes by URLs."
@@ -233,13 +236,13 @@ def _is_secret(value: Any) -> bool:
     return isinstance(value, SecretStr | SecretDict) and bool(value.get_secret_value())
 
 
-def _sealed(value: Any) -> Any:
+def _with_sealed_secrets(value: Any) -> Any:
     if isinstance(value, SecretDict):
         return SecretDict({name: Sealed(secret) for name, secret in value.get_secret_value().items()})
     return Sealed(value) if isinstance(value, SecretStr) else value
 
 
-def _opened(value: Any) -> Any:
+def _with_plain_secrets(value: Any) -> Any:
     if isinstance(value, SecretDict):
         return SecretDict(
             {name: secret.get_secret_value() for name, secret in value.get_secret_value().items()}
@@ -251,5 +254,5 @@ def _load_by_id(cls: type[StoredBlock], block_document_id: UUID) -> StoredBlock:
     return cls.load_saved(block_document_id)
 
 
-def _which(named: str | UUID) -> str:
+def _name_or_id(named: str | UUID) -> str:
     return f"with id {str(named)!r}" if isinstance(named, UUID) else f"named {named!r}"

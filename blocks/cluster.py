@@ -9,7 +9,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import Field, HttpUrl, field_validator
 
-from prefect_ollama.blocks.cluster_settings import EmbeddingCluster
+from prefect_ollama.blocks.embedding_cluster import EmbeddingCluster
 from prefect_ollama.blocks.node_reference import NODE_KINDS
 from prefect_ollama.blocks.nodes import (
     ChatModelSpec,

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr, model_validator
 
-from prefect_ollama.blocks.node_settings import URL_PATTERN, NodeBlock, OptionalSecret, OptionalText, Token
+from prefect_ollama.blocks.node_block import URL_PATTERN, NodeBlock, OptionalSecret, OptionalText, Token
 from prefect_ollama.blocks.nodes import NodeSpec, base_url
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializationInfo, 
 from prefect_ollama.blocks.base import BLOCK_NAME
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.node import OllamaNode
-from prefect_ollama.blocks.node_settings import NodeBlock
+from prefect_ollama.blocks.node_block import NodeBlock
 from prefect_ollama.blocks.nodes import NodeSpec, looks_like_address, names_block, node_url, short_name
 from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr
 
-from prefect_ollama.blocks.node_settings import URL_PATTERN, NodeBlock, OptionalText, Token
+from prefect_ollama.blocks.node_block import URL_PATTERN, NodeBlock, OptionalText, Token
 from prefect_ollama.blocks.nodes import NodeSpec, openai_url
 
 

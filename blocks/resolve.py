@@ -16,10 +16,10 @@ from prefect_ollama.blocks.by_address import (
 )
 from prefect_ollama.blocks.cache import CacheSpec
 from prefect_ollama.blocks.cluster import OllamaCluster
-from prefect_ollama.blocks.cluster_settings import DEFAULT_MODEL
+from prefect_ollama.blocks.embedding_cluster import DEFAULT_MODEL
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import StoreSpec
-from prefect_ollama.blocks.node_settings import NodeBlock
+from prefect_ollama.blocks.node_block import NodeBlock
 from prefect_ollama.blocks.nodes import (
     DEFAULT_URL,
     HOST_VARIABLE,

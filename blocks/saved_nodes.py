@@ -9,8 +9,8 @@ from prefect.exceptions import PrefectException, PrefectHTTPStatusError
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.node import OllamaNode
+from prefect_ollama.blocks.node_block import NodeBlock
 from prefect_ollama.blocks.node_reference import NODE_KINDS
-from prefect_ollama.blocks.node_settings import NodeBlock
 from prefect_ollama.blocks.nodes import NodeSpec, node_url, proxy_hint
 from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
 

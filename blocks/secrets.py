@@ -2,7 +2,7 @@
 
 Guarantees: a sealed secret is pickled as a ticket, from which it cannot be derived. So no task argument, persisted
 result, log or cache holds it. Another process can open the ticket after it was given the secret (`give`); before that,
-using it is an error. `hidden` removes the secrets of this process from any text.
+using it is an error. `without_secrets` removes the secrets of this process from any text.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from prefect_ollama.blocks.errors import ConfigurationError
 # The same as pydantic's mask of a `SecretStr`.
 MASK = "**********"
 
-# Shortest secret that `hidden` looks for; a shorter one is part of too many words by chance.
+# Shortest secret that `without_secrets` looks for; a shorter one is part of too many words by chance.
 MIN_HIDDEN_CHARACTERS = 4
 
 # Tickets are keyed hashes with a random key, so nobody can test guesses of a secret against a ticket.
 _KEY = secrets.token_bytes(32)
-# Secrets by ticket: those of this process, those that others gave it, and those that `hidden` removes from texts.
+# Secrets by ticket: those of this process, those that others gave it, and those that texts must not show.
 _known: dict[str, str] = {}
 _given: dict[str, Mapping[str, str]] = {}
 _to_hide: set[str] = set()
@@ -69,9 +69,9 @@ class Sealed(SecretStr):
 
 
 def seal(secret: SecretStr) -> Sealed:
-    """Return the secret sealed, and let `hidden` remove it from texts."""
+    """Return the secret sealed, and let `without_secrets` remove it from texts."""
     sealed = secret if isinstance(secret, Sealed) else Sealed(secret)
-    hide(sealed.get_secret_value())
+    remember_to_hide(sealed.get_secret_value())
     return sealed
 
 
@@ -84,7 +84,7 @@ def give(giver: str, values: Mapping[str, str]) -> None:
     """
     _given[giver] = dict(values)
     for value in values.values():
-        hide(value)
+        remember_to_hide(value)
 
 
 def take_back(giver: str) -> None:
@@ -92,20 +92,20 @@ def take_back(giver: str) -> None:
     _given.pop(giver, None)
 
 
-def hidden(text: str) -> str:
+def without_secrets(text: str) -> str:
     """Return the text with asterisks in place of every secret that this process hides."""
     for value in sorted(list(_to_hide), key=len, reverse=True):  # a copy: other threads add to it
         text = text.replace(value, MASK)
     return text
 
 
-def harmless(error: BaseException) -> BaseException | None:
+def safe_cause(error: BaseException) -> BaseException | None:
     """Return the error for use as a cause; None if its text holds a secret, which a traceback would show."""
-    return error if hidden(str(error)) == str(error) else None
+    return error if without_secrets(str(error)) == str(error) else None
 
 
-def hide(secret: str) -> None:
-    """Let `hidden` remove a secret from texts, with and without a scheme before it, such as `Bearer`."""
+def remember_to_hide(secret: str) -> None:
+    """Let `without_secrets` remove a secret from texts, with and without a scheme before it, such as `Bearer`."""
     _to_hide.update(each for each in (secret, secret.partition(" ")[2]) if len(each) >= MIN_HIDDEN_CHARACTERS)
 
 

@@ -16,7 +16,7 @@ from prefect_ollama.blocks.by_address import DEFAULT_TABLE, default_folder
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.blocks.file_url import folder_of, is_file_url
 from prefect_ollama.blocks.lance import StoreSpec, open_tables
-from prefect_ollama.blocks.secrets import hidden
+from prefect_ollama.blocks.secrets import without_secrets
 
 # Schemes of object stores that LanceDB supports.
 _SCHEMES = ("s3", "s3+ddb", "gs", "az", "abfss", "oss")
@@ -148,7 +148,7 @@ class LanceTable(StoredBlock):
             return _look(spec)
         # LanceDB has several types of errors, and texts of object stores may repeat keys.
         except (TableError, RuntimeError, ValueError, OSError) as error:
-            return TableCheck(spec.uri, spec.table, ok=False, error=hidden(str(error)))
+            return TableCheck(spec.uri, spec.table, ok=False, error=without_secrets(str(error)))
 
     async def acheck(self) -> TableCheck:
         """Check the table; see `check`."""

@@ -84,10 +84,10 @@ class Stopping:
         self.note(number)
         if not self._raised and not self._over:
             self._raised = True
-            _be_quiet(self._unraised)
+            _suppress_messages(self._raise_again)
             raise KeyboardInterrupt
 
-    def _unraised(self, what: Any) -> None:
+    def _raise_again(self, what: Any) -> None:
         """Raise the interruption again that came where Python can raise nothing, as while it imports or frees."""
         main = threading.main_thread()
         if issubclass(what.exc_type, KeyboardInterrupt) and threading.current_thread() is main:
@@ -122,10 +122,10 @@ class Stopping:
             hook = threading.Thread(target=self.at_stop, name="at stop", daemon=True)
             hook.start()
             hook.join(DISPLAY_STOP_S)
-        _say("Stopping…")
+        _print_line("Stopping…")
         self._announced.set()
         if self._again.wait(GRACE_S):
-            _say("Stopped at once; what was under way is left as it is.")
+            _print_line("Stopped at once; what was under way is left as it is.")
         self.end()
 
     def end(self) -> None:
@@ -137,12 +137,12 @@ class Stopping:
         os._exit(self.status or 1)
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     with suppress(OSError):
         os.write(2, f"{line}\n".encode())
 
 
-def _be_quiet(unraised: Callable[[Any], None]) -> None:
+def _suppress_messages(unraised: Callable[[Any], None]) -> None:
     """Suppress messages of threads and objects that the interruption ends: the user knows the cause."""
     threading.excepthook = lambda _: None
     sys.unraisablehook = unraised

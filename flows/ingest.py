@@ -147,16 +147,18 @@ def ingest_pdfs(
     run = IngestRun(run_id, plan, str(place), began)
     wanted = model or (found.identity.model if found is not None and not has_own_model(cluster) else None)
     if dry_run:
-        return _ended(run.report(dry_run=True, model=wanted or ""), advanced)
+        return _final_state(run.report(dry_run=True, model=wanted or ""), advanced)
     # From here on the run changes the table, and so appears in metrics.
     with serve_metrics(plan.source), run.metrics:
-        parse, chunk = reading.to_options(), _with_context(chunking.to_options(), found)
+        parse, chunk = reading.to_options(), _with_table_context(chunking.to_options(), found)
         # Nothing to read: no node is asked and no worker starts.
-        if not plan.to_read and (found is None or _as_before(found.identity, cluster, wanted, chunk)):
+        if not plan.to_read and (found is None or _fits_table(found.identity, cluster, wanted, chunk)):
             if found is not None and plan.bookkeeping:
                 run.begin(found)
                 run.end()
-            return _ended(_published(run, found.identity.model if found is not None else ""), advanced)
+            return _final_state(
+                _publish_report(run, found.identity.model if found is not None else ""), advanced
+            )
         # One bundle for each process that parses; the others wait for the nodes or are being stored.
         ahead = BUNDLES_AHEAD + _start_workers(runner, len(plan.to_read))
         with (
@@ -169,7 +171,7 @@ def ingest_pdfs(
             chunking_plan = ChunkingPlan(
                 parse, chunk, choose_counter(found.identity if found else None, verified)
             )
-            store = _open_for(place, verified, chunking_plan, found, spec.model.num_ctx)
+            store = _open_checked(place, verified, chunking_plan, found, spec.model.num_ctx)
             run.begin(store, verified)
             try:
                 client = runner.client if runner else None
@@ -188,14 +190,14 @@ def ingest_pdfs(
                 # After Ctrl-C nobody waits for a report. After an error it shows what is stored.
                 if isinstance(error, Exception):
                     with contextlib.suppress(ServerLost):
-                        _published(run, spec.model.name)
+                        _publish_report(run, spec.model.name)
                 raise
             # After the run is in the table's log: maintenance may fail, and the run has done its work.
             _maintain(place, maintenance_process)
-        return _ended(_published(run, spec.model.name), advanced)
+        return _final_state(_publish_report(run, spec.model.name), advanced)
 
 
-def _ended(report: IngestReport, advanced: Advanced) -> IngestReport:
+def _final_state(report: IngestReport, advanced: Advanced) -> IngestReport:
     """Return the report within the state that the flow run ends in; Prefect gives the caller the report.
 
     Of a flow run that is tried again it is returned bare, with no message for the state: after a state, Prefect 3.9
@@ -219,7 +221,7 @@ def _ended(report: IngestReport, advanced: Advanced) -> IngestReport:
     return Completed(message=report.summary, data=report)  # type: ignore[return-value]
 
 
-def _with_context(chunk: ChunkOptions, found: Store | None) -> ChunkOptions:
+def _with_table_context(chunk: ChunkOptions, found: Store | None) -> ChunkOptions:
     """Return the sizes of chunks, with the context of the table's chunks if the caller names none."""
     if found is None or chunk.context_tokens != ChunkOptions().context_tokens:
         return chunk
@@ -232,7 +234,7 @@ def _with_context(chunk: ChunkOptions, found: Store | None) -> ChunkOptions:
     return replace(chunk, context_tokens=own)
 
 
-def _as_before(found: Identity, cluster: Nodes | None, model: str | None, chunk: ChunkOptions) -> bool:
+def _fits_table(found: Identity, cluster: Nodes | None, model: str | None, chunk: ChunkOptions) -> bool:
     """Return whether a run uses the model and the chunk sizes of the table, without asking a node."""
     asked = resolve_cluster(cluster, model=model).spec.model
     counter = ChunkingPlan.counter_in(found.chunker)
@@ -249,7 +251,7 @@ def _as_before(found: Identity, cluster: Nodes | None, model: str | None, chunk:
     )
 
 
-def _open_for(
+def _open_checked(
     place: StoreSpec,
     verified: VerifiedCluster,
     chunking_plan: ChunkingPlan,
@@ -305,7 +307,7 @@ def _maintain(place: StoreSpec, maintenance_process: MaintenanceProcess) -> None
         run_logger().warning("The maintenance of the table failed: %s", error)
 
 
-def _published(run: IngestRun, model: str) -> IngestReport:
+def _publish_report(run: IngestRun, model: str) -> IngestReport:
     """Publish the run in Prefect, once its server answers, and return the report."""
     report = run.report(model=model)
     # Metrics need no server, so they do not wait for it.

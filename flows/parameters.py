@@ -17,7 +17,7 @@ from prefect_ollama.blocks.cluster import OllamaCluster
 from prefect_ollama.blocks.file_url import folder_of, is_file_url
 from prefect_ollama.blocks.lance import Mode
 from prefect_ollama.blocks.node import OllamaNode
-from prefect_ollama.blocks.node_settings import NodeBlock
+from prefect_ollama.blocks.node_block import NodeBlock
 from prefect_ollama.blocks.nodes import looks_like_address, names_block
 from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
 from prefect_ollama.blocks.resolve import Nodes

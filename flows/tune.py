@@ -72,7 +72,7 @@ def tune_nodes(
             rows = [NodeTuning.failed(node, error.causes.get(node.name, error)) for node in spec.nodes]
         else:
             # One after the other, because nodes may share a machine.
-            rows = [_tune(node, verified, tokens, seconds, longest, save) for node in spec.nodes]
+            rows = [_tune_one(node, verified, tokens, seconds, longest, save) for node in spec.nodes]
     create_markdown_artifact(
         tuning_markdown(rows, spec.model.name),
         key="tuning",
@@ -81,7 +81,7 @@ def tune_nodes(
     return rows
 
 
-def _tune(
+def _tune_one(
     node: NodeSpec, verified: VerifiedCluster, tokens: int, seconds: float, longest: float, save: bool
 ) -> NodeTuning:
     """Tune one node. An error is reported in the node's row, and the other nodes are tuned."""
@@ -102,11 +102,11 @@ def _tune(
     if save and some:
         note = save_tuning(Opaque(node), name=node.name, in_flight=in_flight, texts=texts)
     saved = save and some and not note
-    late = _late(node, tuning, save=save, seconds=seconds)
+    late = _unexplored_note(node, tuning, save=save, seconds=seconds)
     return NodeTuning.of(node, tuning, saved=saved, note=" ".join(part for part in (late, note) if part))
 
 
-def _late(node: NodeSpec, tuning: Tuning, *, save: bool, seconds: float) -> str:
+def _unexplored_note(node: NodeSpec, tuning: Tuning, *, save: bool, seconds: float) -> str:
     """Return which limits there was no time to explore, and which stay; empty if the time sufficed."""
     if tuning.explored:
         return ""

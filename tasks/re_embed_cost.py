@@ -54,7 +54,7 @@ class ReEmbedCost:
         """The work of the nodes, as text."""
         missing = self.texts - self.cached
         nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
-        rate = f"about {_span(self.seconds)} at {self.texts_per_second:.1f} texts/s of {nodes}"
+        rate = f"about {_rounded_time(self.seconds)} at {self.texts_per_second:.1f} texts/s of {nodes}"
         return (
             f"{missing:,} of {self.texts:,} different texts have to be embedded with {self.model!r}: "
             f"{rate if self.texts_per_second else 'the time is unknown'}. {self.cached:,} vectors are in the cache."
@@ -84,7 +84,7 @@ def estimate_cost(store: Opaque[Store], verified: VerifiedCluster, cache: CacheS
         keys = vector_keys(salt, batch)
         new = {key: text for key, text in zip(keys, batch, strict=True) if key not in seen}
         seen.update(new)
-        there = _there(cache, list(new), verified.reference.dimension)
+        there = _are_cached(cache, list(new), verified.reference.dimension)
         cached += int(there.sum())
         missing = (text for text, held in zip(new.values(), there, strict=True) if not held)
         units += sum(estimate_units(model.document_prefix + text) for text in missing)
@@ -126,7 +126,7 @@ def _rate(
     return units / seconds, len(done) / seconds
 
 
-def _there(cache: CacheSpec | None, keys: list[bytes], dimension: int) -> np.ndarray:
+def _are_cached(cache: CacheSpec | None, keys: list[bytes], dimension: int) -> np.ndarray:
     if cache is not None and keys:
         # A cache that fails gives no vectors in the run either, so the estimate is for all texts.
         with suppress(CacheError):
@@ -134,7 +134,7 @@ def _there(cache: CacheSpec | None, keys: list[bytes], dimension: int) -> np.nda
     return np.zeros(len(keys), np.bool_)
 
 
-def _span(seconds: float) -> str:
+def _rounded_time(seconds: float) -> str:
     # Two digits are all that an estimate has.
     if seconds < 90:
         return f"{seconds:.0f} s"

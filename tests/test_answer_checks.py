@@ -12,10 +12,15 @@ import pytest
 
 from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.blocks.errors import TextError
+from prefect_ollama.tasks.answering._draft_checks import (
+    DraftChecker,
+    complete_sentences,
+    context_of,
+    without_marks,
+)
 from prefect_ollama.tasks.answering._extract import best_sentences
 from prefect_ollama.tasks.answering._facts import missing_names, unsupported_facts
-from prefect_ollama.tasks.answering._normal import find_quote, normal
-from prefect_ollama.tasks.answering._reading import Reader, complete_sentences, context_of, without_marks
+from prefect_ollama.tasks.answering._quote_search import find_quote, normal
 from prefect_ollama.tasks.answering._retrieval import Strength, strength
 from prefect_ollama.tasks.answering._words import contradicts, overlap
 from prefect_ollama.tasks.dispatch import Embedded
@@ -218,7 +223,7 @@ def draft(text: str, *quotes: tuple[int, str]) -> dict[str, object]:
 
 def test_a_draft_is_read_with_the_words_of_the_passage() -> None:
     passages = (hit("The Moon pulls the “sea”. It rose by 3.8 cm."), hit("The Sun is far away.", 1))
-    (sentence,) = Reader("", passages).read(
+    (sentence,) = DraftChecker("", passages).check(
         draft("The sea is pulled by the Moon [1].", (1, 'Moon pulls the "sea"'))
     )
     assert sentence.text == "The sea is pulled by the Moon."
@@ -240,13 +245,13 @@ def test_a_draft_is_read_with_the_words_of_the_passage() -> None:
 )
 def test_a_sentence_without_proof_says_why(given: dict[str, object], reason: str) -> None:
     passages = (hit("The Moon pulls the sea."), hit("The Sun is far away.", 1))
-    (sentence,) = Reader("", passages).read(given)
+    (sentence,) = DraftChecker("", passages).check(given)
     assert sentence.reason == reason
 
 
 def test_several_sentences_in_one_are_checked_one_by_one() -> None:
     passages = (hit("The Moon pulls the sea."),)
-    first, second = Reader("", passages).read(
+    first, second = DraftChecker("", passages).check(
         draft("The Moon pulls the sea. Newton knew it in 1687.", (1, "The Moon pulls the sea"))
     )
     assert first.reason == ""
@@ -260,14 +265,14 @@ def test_a_sentence_that_a_model_repeats_is_shown_once() -> None:
     wrong, right = (1, "The Sun pulls"), (1, "The Moon pulls the sea")
     drafts = [draft("The Moon pulls the sea.", each)["sentences"] for each in (wrong, right, right)]
     drafts.append(draft("the moon pulls the sea", right)["sentences"])
-    (sentence,) = Reader("", passages).read({"sentences": [each for (each,) in drafts]})
+    (sentence,) = DraftChecker("", passages).check({"sentences": [each for (each,) in drafts]})
     assert (sentence.text, sentence.reason) == ("The Moon pulls the sea.", "")
 
 
 @pytest.mark.parametrize("text", ["", "  ", " … ", "[1]"])
 def test_a_sentence_without_words_is_named(text: str) -> None:
     passages = (hit("The Moon pulls the sea."),)
-    (sentence,) = Reader("", passages).read(draft(text, (1, "The Moon pulls the sea")))
+    (sentence,) = DraftChecker("", passages).check(draft(text, (1, "The Moon pulls the sea")))
     assert sentence.reason == "It has no words."
 
 
@@ -284,7 +289,7 @@ def test_a_sentence_without_words_is_named(text: str) -> None:
 )
 def test_a_quote_with_omissions_is_that_of_its_parts(quote: str, quoted: list[str]) -> None:
     passages = (hit("The Moon pulls the sea. It rose by 3.8 cm."),)
-    (sentence,) = Reader("", passages).read(draft("The sea rose.", (1, quote)))
+    (sentence,) = DraftChecker("", passages).check(draft("The sea rose.", (1, quote)))
     assert [each.text for each in sentence.quotes] == quoted
     assert bool(sentence.reason) is not bool(quoted)
 

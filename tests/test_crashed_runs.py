@@ -27,7 +27,7 @@ from prefect_ollama.blocks.errors import ServerLost
 from prefect_ollama.blocks.lance.commits import alive
 from prefect_ollama.flows.runner import _task_run_states as task_run_states
 from prefect_ollama.flows.runner import server_watch
-from prefect_ollama.flows.runner._task_run_states import Ended, report, tell_again
+from prefect_ollama.flows.runner._task_run_states import Ended, report, report_lost_states
 from prefect_ollama.tasks.prefect_state.crashed_runs import HOST, PROCESS, settle_interrupted, sign_flow_run
 from tests import dask_tasks as tasks
 from tests.waiting import until
@@ -174,10 +174,10 @@ def test_a_server_that_forgot_is_told_again(
         for each in (known, unknown, recent):
             recorded(client, each, "Running")
         late = Ended(Completed(), time.monotonic() + 60)
-        tell_again({recent: late}, doubtful=False)
+        report_lost_states({recent: late}, doubtful=False)
         assert client.read_task_run(recent).state_name == "Running"
         lost = Ended(Failed(message="not today"), time.monotonic() - 60)
-        tell_again({recent: late, known: lost}, doubtful=False)
+        report_lost_states({recent: late, known: lost}, doubtful=False)
 
     forgotten()
     assert recorded(client, known, "Failed").message == "not today"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from prefect_ollama import Corpus, Filter, Found
-from prefect_ollama.blocks.documents import Chunk, EmbeddedDocument, Region
+from prefect_ollama.blocks.documents import Chunk, EmbeddedDocument, Hit, Place, Region
 from prefect_ollama.blocks.documents import found as _found
 from prefect_ollama.blocks.errors import ConfigurationError, TextError
 from prefect_ollama.blocks.lance import Store, StoreSpec
@@ -239,3 +239,9 @@ class _Earlier:
 def test_a_result_that_an_earlier_version_pickled_can_be_read() -> None:
     found = pickle.loads(pickle.dumps(_Earlier()))
     assert (type(found), list(found), found.question, found.notes) == (Found, [], "q", ("n",))
+
+
+def test_a_hit_that_an_earlier_version_pickled_can_be_read() -> None:
+    hit = Hit("tide", "a.pdf", "/docs", 1, 1, "", 0.5, "d", "c", 0, also_in=(Place("/docs", "b.pdf", 2, 2),))
+    earlier = pickle.dumps(hit, 0).replace(b"documents.hit", b"documents.document")
+    assert pickle.loads(earlier) == hit

@@ -22,7 +22,7 @@ from prefect_ollama.blocks.errors import (
 from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
 from prefect_ollama.blocks.nodes.proxy import Proxy, is_this_host, keep_local_direct, proxy_hint, proxy_of
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
-from prefect_ollama.blocks.secrets import hidden
+from prefect_ollama.blocks.secrets import without_secrets
 from tests.nodes import Node
 from tests.raw_node import RawNode, answer
 
@@ -127,7 +127,7 @@ def test_a_password_of_a_proxy_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(NodeUnreachable, match="through the proxy that HTTP_PROXY names") as caught:
         version("http://gpu-box:1")
     assert "hush" not in f"{caught.value} {caught.value.__cause__}"
-    assert "hush" not in hidden("so long-hush-word it is")
+    assert "hush" not in without_secrets("so long-hush-word it is")
 
 
 # Nodes

@@ -22,7 +22,7 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance._damage import short
 from prefect_ollama.blocks.lance.commits import connect, open_table
 from prefect_ollama.blocks.nodes.spec import NodeSpec
-from prefect_ollama.blocks.secrets import MASK, Sealed, give, harmless, hidden, seal, take_back
+from prefect_ollama.blocks.secrets import MASK, Sealed, give, safe_cause, seal, take_back, without_secrets
 from prefect_ollama.flows.runner._local_cluster import WorkerCluster
 from prefect_ollama.flows.runner._worker_secrets import WorkerSecrets
 from prefect_ollama.tasks.parsing import ParseOptions
@@ -67,7 +67,7 @@ def test_a_ticket_opens_in_this_process_and_where_the_secret_was_given(tmp_path:
 import pickle, sys
 from pathlib import Path
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.secrets import give, hidden, take_back
+from prefect_ollama.blocks.secrets import give, without_secrets, take_back
 spec = pickle.loads(Path(sys.argv[1]).read_bytes())
 secret = spec.headers[0][1]
 print(spec)
@@ -76,7 +76,7 @@ for given in (False, True, False):
         give("a run", {sys.argv[2]: input()})
     try:
         value = secret.get_secret_value()
-        print("known", len(value), hidden(f"refused {value!r}"))
+        print("known", len(value), without_secrets(f"refused {value!r}"))
         take_back("a run")
     except ConfigurationError as error:
         print("unknown", error.remedy)
@@ -95,11 +95,11 @@ for given in (False, True, False):
 
 def test_secrets_are_hidden_in_texts_with_and_without_their_scheme() -> None:
     sealed = [seal(SecretStr("Bearer abcdef-1")), seal(SecretStr("abcdef-1-longer")), seal(SecretStr("no"))]
-    assert hidden("said abcdef-1, Bearer abcdef-1 and abcdef-1-longer, but no") == (
+    assert without_secrets("said abcdef-1, Bearer abcdef-1 and abcdef-1-longer, but no") == (
         f"said {MASK}, {MASK} and {MASK}, but no"
     )
-    assert harmless(ValueError("abcdef-1")) is None
-    assert str(harmless(ValueError("abc"))) == "abc"
+    assert safe_cause(ValueError("abcdef-1")) is None
+    assert str(safe_cause(ValueError("abc"))) == "abc"
     assert sealed[0] == SecretStr("Bearer abcdef-1")
     assert sealed[0] != sealed[1]
 
@@ -209,4 +209,4 @@ def test_what_was_given_is_forgotten() -> None:
     give("someone", {"ticket": "a-given-secret"})
     take_back("someone")
     take_back("someone")
-    assert hidden("a-given-secret") == MASK
+    assert without_secrets("a-given-secret") == MASK

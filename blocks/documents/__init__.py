@@ -22,10 +22,9 @@ if TYPE_CHECKING:
         STORED,
         Document,
         EmbeddedDocument,
-        Hit,
-        Place,
     )
     from prefect_ollama.blocks.documents.found import Found
+    from prefect_ollama.blocks.documents.hit import Hit, Place
     from prefect_ollama.blocks.documents.identity import Identity, context_options, same_cut, same_options
     from prefect_ollama.blocks.documents.report import Bound, CheckedReport, ReportPart, ReportStep
     from prefect_ollama.blocks.documents.run import (

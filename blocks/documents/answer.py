@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from prefect_ollama.blocks.awaited import Awaitable
-from prefect_ollama.blocks.documents.document import Hit
+from prefect_ollama.blocks.documents.hit import Hit
 
 # Kinds of an answer: written by a chat model, sentences of the documents, or none.
 ANSWER: Final = "answer"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from prefect_ollama.blocks.awaited import AwaitableList
-from prefect_ollama.blocks.documents.document import Hit
+from prefect_ollama.blocks.documents.hit import Hit
 from prefect_ollama.blocks.errors import PrefectOllamaError
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from prefect_ollama.blocks.errors import PrefectOllamaError, TableDamaged, TableError
 from prefect_ollama.blocks.lance.spec import StoreSpec
-from prefect_ollama.blocks.secrets import harmless, hidden
+from prefect_ollama.blocks.secrets import safe_cause, without_secrets
 
 Kind = Literal["rights", "full", "newer", "damaged", "other"]
 
@@ -75,7 +75,7 @@ def short(error: BaseException) -> str:
 
     The client of an object store writes its own messages, and some of them repeat the request.
     """
-    text = _RUST.sub("", hidden(" ".join(str(error).split()))).rstrip(" .") or type(error).__name__
+    text = _RUST.sub("", without_secrets(" ".join(str(error).split()))).rstrip(" .") or type(error).__name__
     return text if len(text) <= 300 else text[:299] + "…"
 
 
@@ -136,7 +136,7 @@ def explained(spec: StoreSpec, what: str) -> Iterator[None]:
             raise
         raise failure(
             what, error, spec, remedy="Check the place of the table and the storage options."
-        ) from harmless(error)
+        ) from safe_cause(error)
 
 
 def refuse_incomplete(spec: StoreSpec, chunks: Any | None, documents: Any | None, runs: Any | None) -> None:

@@ -54,6 +54,15 @@ def cells_for(rows: int) -> int:
     return max(1, round(CELLS_OF_ROOT * math.sqrt(rows)))
 
 
+def vector_index_config(table: Any, cells: int) -> Any:
+    """Return the options of an index over the vectors with this many cells: IVF_SQ, 8 bits for each number."""
+    from lancedb.index import IvfSq
+
+    width = table.schema.field("vector").type.list_size * 4
+    sample = max(16, min(TRAINING_ROWS, TRAINING_BYTES // (cells * width)))
+    return IvfSq(distance_type="cosine", num_partitions=cells, sample_rate=sample)
+
+
 def vector_index_due(table: Any) -> bool:
     """Return whether the table is too large to be searched without an index, or with its present index."""
     rows, index = int(table.count_rows()), vector_index(table)

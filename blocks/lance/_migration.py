@@ -27,7 +27,7 @@ from prefect_ollama.blocks.lance._runs import MIGRATE, RunLog, refuse_open_runs
 from prefect_ollama.blocks.lance._write_lock import WriteLock
 from prefect_ollama.blocks.lance.commits import commit, connect, open_table, pause
 from prefect_ollama.blocks.lance.spec import StoreSpec
-from prefect_ollama.blocks.secrets import harmless
+from prefect_ollama.blocks.secrets import safe_cause
 
 # Rows in memory at once while a table is rewritten: 12 MB of 768 floats.
 BATCH_ROWS: Final = 4_096
@@ -152,4 +152,4 @@ def rewrite(
         connect(spec).create_table(name, data=rows, schema=wanted, mode="overwrite")
     except Exception as error:
         what, state = f"Table {name!r} cannot be overwritten", "It is as it was."
-        raise failure(what, error, spec, state=state, remedy="Run it again.") from harmless(error)
+        raise failure(what, error, spec, state=state, remedy="Run it again.") from safe_cause(error)

@@ -29,7 +29,7 @@ from prefect_ollama.blocks.lance.commits import connect, files_of, missing_table
 from prefect_ollama.blocks.lance.filters import both, equals
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.nodes import Fingerprint, compare, digits
-from prefect_ollama.blocks.secrets import harmless
+from prefect_ollama.blocks.secrets import safe_cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Reader:
                 self.spec,
                 state="The table was not changed.",
                 remedy="If a filter was given, check its SQL.",
-            ) from harmless(error)
+            ) from safe_cause(error)
 
     def chunks_of(self, doc_id: str) -> list[Chunk]:
         """Return the chunks of a document in reading order; none of one that is not stored."""

@@ -26,7 +26,7 @@ from prefect_ollama.blocks.lance._damage import MAX_NAMES, UNCHANGED, failure, f
 from prefect_ollama.blocks.lance._schema import DOCUMENTS_VERSION, RUNS_VERSION, refuse_newer, stored_identity
 from prefect_ollama.blocks.lance.spec import RESERVED, StoreSpec
 from prefect_ollama.blocks.private_files import make_folder
-from prefect_ollama.blocks.secrets import harmless
+from prefect_ollama.blocks.secrets import safe_cause
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ def connect(spec: StoreSpec, *, fixed: bool = False) -> Any:
         )
     except Exception as error:
         remedy = "Check the URI, the rights on it and the storage options."
-        raise failure(f"{spec.uri!r} cannot be opened", error, spec, remedy=remedy) from harmless(error)
+        raise failure(f"{spec.uri!r} cannot be opened", error, spec, remedy=remedy) from safe_cause(error)
 
 
 def open_table(connection: Any, spec: StoreSpec, name: str) -> Any | None:
@@ -80,7 +80,7 @@ def open_table(connection: Any, spec: StoreSpec, name: str) -> Any | None:
         if isinstance(error, (ValueError, FileNotFoundError)) and "not found" in str(error).lower():
             return None
         what = f"Table {name!r} in {spec.uri!r} cannot be opened"
-        raise failure(what, error, spec, remedy="Check the storage options.") from harmless(error)
+        raise failure(what, error, spec, remedy="Check the storage options.") from safe_cause(error)
 
 
 def open_tables(spec: StoreSpec) -> tuple[Any, Any, Any] | None:
@@ -165,7 +165,7 @@ def commit(what: str, action: Callable[[], T], spec: StoreSpec | None = None) ->
                 remedy = "Run it again; it goes on from there."
                 if not lost:
                     remedy = "Check free space, the rights on the table and the storage options, then run it again."
-                raise failure(what, error, spec, state=state, remedy=remedy) from harmless(error)
+                raise failure(what, error, spec, state=state, remedy=remedy) from safe_cause(error)
             pause(attempt)
     raise AssertionError("unreachable")
 

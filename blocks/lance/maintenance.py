@@ -28,7 +28,7 @@ from prefect_ollama.blocks.lance import _migration as migration
 from prefect_ollama.blocks.lance._indices import indices_due
 from prefect_ollama.blocks.lance.commits import connect, files_of, missing_table, open_table, open_tables
 from prefect_ollama.blocks.lance.spec import StoreSpec
-from prefect_ollama.blocks.secrets import hidden
+from prefect_ollama.blocks.secrets import without_secrets
 
 # Defaults. Versions are kept for a week, in which a run can be rolled back. The memory is four times what 400,000
 # rows of 768 floats took (see above).
@@ -132,7 +132,7 @@ class MaintenanceProcess:
             self._said.seek(0)
             return json.loads(self._said.read().splitlines()[-1])["done"], peak
         self._complained.seek(0)
-        lines = hidden(self._complained.read()).strip().splitlines()
+        lines = without_secrets(self._complained.read()).strip().splitlines()
         raise TableError(
             f"Maintenance of table {spec.table!r} {why or f'failed: {lines[-1] if lines else child.returncode}'}"
             f"{' and was stopped.' if why else ''}",

@@ -20,11 +20,10 @@ from prefect_ollama.blocks.lance import _driver as driver
 from prefect_ollama.blocks.lance import _migration as migration
 from prefect_ollama.blocks.lance._fsync import fsynced
 from prefect_ollama.blocks.lance._indices import (
-    TRAINING_BYTES,
-    TRAINING_ROWS,
     cells_for,
     ensure_indices,
     vector_index,
+    vector_index_config,
     vector_index_due,
 )
 from prefect_ollama.blocks.lance._write_lock import WriteLock
@@ -86,11 +85,7 @@ def _index_vectors(table: Any) -> str:
 
 def _indexed(table: Any, name: str, cells: int) -> bool:
     """Index the vectors in this many cells; return False if they are too similar for that."""
-    from lancedb.index import IvfSq
-
-    width = table.schema.field("vector").type.list_size * 4
-    sample = max(16, min(TRAINING_ROWS, TRAINING_BYTES // (cells * width)))
-    config = IvfSq(distance_type="cosine", num_partitions=cells, sample_rate=sample)
+    config = vector_index_config(table, cells)
     try:
         commit(
             "The vectors cannot be indexed",

@@ -14,7 +14,7 @@ from typing import Final, Self
 from urllib.parse import quote
 
 from prefect_ollama.blocks.nodes.spec import NodeSpec
-from prefect_ollama.blocks.secrets import hidden
+from prefect_ollama.blocks.secrets import without_secrets
 
 # Characters of a node's words that are shown at most.
 MAX_QUOTE_CHARACTERS = 200
@@ -96,14 +96,14 @@ class Disclosure:
     def words(self, said: str) -> str:
         """Return a message of the node, at most 200 characters; only known messages if it was sent a secret."""
         if not self.secrets:
-            return hidden(said).strip()[:MAX_QUOTE_CHARACTERS]
+            return without_secrets(said).strip()[:MAX_QUOTE_CHARACTERS]
         lowered = said.lower()
         return next((words for words in _OLLAMAS_WORDS if words.lower() in lowered), "")
 
     def version(self, said: str) -> str:
         """Return a version; if it was sent a secret, only numbers as in `0.33.0-rc2`, or `unknown`."""
         if not self.secrets or not said:
-            return hidden(said).strip()[:64]
+            return without_secrets(said).strip()[:64]
         plain = _PLAIN_VERSION.match(said)
         if plain is None or any(_normal(plain[1]) in form for form in self._forms):
             return UNKNOWN_VERSION
@@ -111,7 +111,7 @@ class Disclosure:
 
     def names(self, names: Iterable[str]) -> list[str]:
         """Return the names without a piece of a secret; none if all together contain one."""
-        given = [hidden(name)[:MAX_QUOTE_CHARACTERS] for name in names]
+        given = [without_secrets(name)[:MAX_QUOTE_CHARACTERS] for name in names]
         if not self.secrets:
             return given
         shown = [name for name in given if not self._holds_secret(name)]

@@ -27,7 +27,7 @@ from prefect_ollama.blocks.nodes._payload import Bounds, parse, unusable
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 from prefect_ollama.blocks.nodes.proxy import proxy_of
 from prefect_ollama.blocks.nodes.spec import NodeSpec
-from prefect_ollama.blocks.secrets import harmless, hide
+from prefect_ollama.blocks.secrets import remember_to_hide, safe_cause
 
 
 class Transport:
@@ -143,7 +143,7 @@ class Transport:
         except Exception as error:  # httpx does not wrap some errors of sockets, as for a port above 65535
             # A traceback shows the cause's text, and that may quote what the node or a proxy sent.
             quoted = isinstance(error, httpx.ProtocolError | httpx.ProxyError) or self.disclosure.secrets
-            cause = None if quoted else harmless(error)
+            cause = None if quoted else safe_cause(error)
             raise errors.from_exception(self.node.name, error, proxy=self._proxy, host=self._host) from cause
 
     async def aclose(self) -> None:
@@ -212,7 +212,7 @@ def _proxy(url: str) -> httpx.Proxy:
     try:
         return httpx.Proxy(url)
     except (ValueError, httpx.InvalidURL) as error:
-        raise ConfigurationError("The proxy of the environment has no usable URL.") from harmless(error)
+        raise ConfigurationError("The proxy of the environment has no usable URL.") from safe_cause(error)
 
 
 def _basic(node: NodeSpec) -> tuple[str, str] | None:
@@ -220,7 +220,7 @@ def _basic(node: NodeSpec) -> tuple[str, str] | None:
         return None
     password = node.password.get_secret_value() if node.password else ""
     if password:
-        hide(b64encode(f"{node.username}:{password}".encode()).decode())  # as it is sent
+        remember_to_hide(b64encode(f"{node.username}:{password}".encode()).decode())  # as it is sent
     return node.username, password
 
 

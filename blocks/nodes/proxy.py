@@ -82,9 +82,11 @@ def proxy_of(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
             remedy=f"Write it as http://host:port, or unset {found.variable}.",
         )
     if named.password:
-        from prefect_ollama.blocks.secrets import hide  # an embedded node's process has no secrets
+        from prefect_ollama.blocks.secrets import (
+            remember_to_hide,
+        )  # an embedded node's process has no secrets
 
-        hide(named.password)
+        remember_to_hide(named.password)
     return Proxy(text, found.variable)
 
 

@@ -237,7 +237,7 @@ async def verify_cluster(
             {
                 c.node.name: canary_vectors(
                     c,
-                    QUICK if quick and _says_the_same(known[c.node.name], reference) else everything,
+                    QUICK if quick and _reports_same_build(known[c.node.name], reference) else everything,
                     timeout=c.node.load_timeout,
                 )
                 for c in clients
@@ -339,7 +339,7 @@ def _other_digest(
     )
 
 
-def _says_the_same(node: NodeModel, reference: Fingerprint | None) -> bool:
+def _reports_same_build(node: NodeModel, reference: Fingerprint | None) -> bool:
     mine = node.digest, node.version
     return reference is not None and all(mine) and mine == (reference.digest, reference.version)
 

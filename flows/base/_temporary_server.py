@@ -104,7 +104,7 @@ def _start_temporary() -> None:
     server = SubprocessASGIServer()
     if server.running and server.server_process is not None and server.server_process.poll() is None:
         return
-    with _alone():
+    with _exclusive_start():
         for left in reversed(range(MAX_STARTS)):
             with tempfile.TemporaryFile() as log:
                 try:
@@ -116,7 +116,7 @@ def _start_temporary() -> None:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def _exclusive_start() -> Iterator[None]:
     """Let no other process start a temporary server on the same SQLite file meanwhile.
 
     A server that starts creates or migrates its database. Alembic, which does that for Prefect, fails if two servers
@@ -192,7 +192,7 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: IO[
     with httpx.Client(trust_env=False, timeout=1.0) as client:
         while True:
             if process.poll() is not None:
-                raise explain(_tail(log))
+                raise explain(_last_output(log))
             try:
                 if client.get(f"http://127.0.0.1:{port}/api/health").status_code == 200:
                     return
@@ -205,11 +205,11 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: IO[
             if locked_since is not None and now - locked_since > LOCK_TIMEOUT_S:
                 raise explain("database is locked")
             if now - began > limit:
-                raise explain(_tail(log), seconds=limit)
+                raise explain(_last_output(log), seconds=limit)
             time.sleep(0.05)
 
 
-def _tail(log: IO[bytes]) -> str:
+def _last_output(log: IO[bytes]) -> str:
     """Return the last output of a process. The file's position, which the process shares, does not change."""
     size = os.fstat(log.fileno()).st_size
     return os.pread(log.fileno(), 16384, max(0, size - 16384)).decode(errors="replace")

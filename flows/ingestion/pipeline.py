@@ -73,7 +73,7 @@ def run_bundles(
     stopped: Exception | None = None
     while len(under_way) or (len(bundles) and stopped is None):
         if stopped is None:
-            under_way.start(_some(bundles, ahead - len(under_way)))
+            under_way.start(_next_bundles(bundles, ahead - len(under_way)))
             if at_last is not None and not len(bundles):
                 # Maintenance starts now, so that it has imported what it needs when the last bundle is stored.
                 at_last()
@@ -83,9 +83,9 @@ def run_bundles(
             bundles.learn(
                 done.result.statistics.size, sum(len(each.chunks) for each in done.result.documents)
             )
-            result = replace(done.result, failed=_with_state(done.result.failed, reread))
+            result = replace(done.result, failed=_with_kept_version(done.result.failed, reread))
             run.count(result, embedded_now=not done.cached)
-            writer.add(replace(result, failed=_without(result.failed, reread)), done.kept)
+            writer.add(replace(result, failed=_rows_to_store(result.failed, reread)), done.kept)
         elif stopped is not None:
             pass  # its files stay for the next run
         elif done.vanished:
@@ -95,11 +95,11 @@ def run_bundles(
             stopped = done.error
         elif len(done.bundle.files) > 1:
             # One of its files killed the worker. In a bundle of its own it fails no other file.
-            under_way.start([_part(done.bundle, file) for file in done.bundle.files])
+            under_way.start([_single_file_bundle(done.bundle, file) for file in done.bundle.files])
         else:
-            failed = _with_state(_failed(done.bundle, done.lost), reread)
+            failed = _with_kept_version(_failed_rows(done.bundle, done.lost), reread)
             run.note_failed(failed)
-            writer.add_failed(_without(failed, reread))
+            writer.add_failed(_rows_to_store(failed, reread))
     writer.flush()
     # Results of stored bundles are not needed any more, and hold the text of documents.
     kept.sweep()
@@ -203,15 +203,15 @@ def _error(future: IngestFuture[Any]) -> Exception | None:
     return result if isinstance(result, Exception) else None
 
 
-def _some(bundles: Bundles, most: int) -> list[Bundle]:
+def _next_bundles(bundles: Bundles, most: int) -> list[Bundle]:
     return [bundle for _ in range(most) if (bundle := bundles.next()) is not None]
 
 
-def _part(bundle: Bundle, file: SourceFile) -> Bundle:
+def _single_file_bundle(bundle: Bundle, file: SourceFile) -> Bundle:
     return replace(bundle, files=(file,), again=bundle.again & {file.path})
 
 
-def _failed(bundle: Bundle, error: Exception) -> list[Document]:
+def _failed_rows(bundle: Bundle, error: Exception) -> list[Document]:
     """Return the manifest rows of a bundle that was lost."""
     return [
         Document(
@@ -231,7 +231,7 @@ def _failed(bundle: Bundle, error: Exception) -> list[Document]:
     ]
 
 
-def _with_state(failed: Sequence[Document], reread: frozenset[str]) -> tuple[Document, ...]:
+def _with_kept_version(failed: Sequence[Document], reread: frozenset[str]) -> tuple[Document, ...]:
     """Add to documents that could not be read again that their earlier version stays in the table."""
     state = "It did not change, and what was read of it before stays in the table."
     return tuple(
@@ -239,7 +239,7 @@ def _with_state(failed: Sequence[Document], reread: frozenset[str]) -> tuple[Doc
     )
 
 
-def _without(failed: Sequence[Document], reread: frozenset[str]) -> tuple[Document, ...]:
+def _rows_to_store(failed: Sequence[Document], reread: frozenset[str]) -> tuple[Document, ...]:
     """Return the rows to store: an unchanged file keeps the document that an earlier parser or chunker made."""
     return tuple(row for row in failed if row.path not in reread)
 

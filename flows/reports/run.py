@@ -185,7 +185,7 @@ class ReportRun:
                 return (
                     [],
                     dropped,
-                    next(map(_why, (each for each in outcomes if not isinstance(each, tuple)))),
+                    next(map(_failure_text, (each for each in outcomes if not isinstance(each, tuple)))),
                 )
             kept = [sentence for text in texts for sentence in text if sentence.supported]
             dropped += [sentence for text in texts for sentence in text if not sentence.supported]
@@ -239,7 +239,7 @@ def _note(outcome: Any) -> str:
     return NOT_DONE.format(bound=outcome) if isinstance(outcome, str) else str(outcome)
 
 
-def _why(outcome: Any) -> str:
+def _failure_text(outcome: Any) -> str:
     if isinstance(outcome, str):
         return f"the limit of {outcome} ended the run before the synthesis was done"
     return f"no synthesis could be written ({outcome.cause})"

@@ -25,7 +25,7 @@ def named_scheduler() -> str | None:
 
 
 @contextlib.contextmanager
-def reached(address: str | None) -> Iterator[None]:
+def connecting_to(address: str | None) -> Iterator[None]:
     """Explain the error of a scheduler that does not answer at its address.
 
     Raises:
@@ -60,7 +60,7 @@ def warn_if_open(client: distributed.Client) -> None:
         )
 
 
-def offered(client: distributed.Client) -> tuple[frozenset[str], int]:
+def offered_roles(client: distributed.Client) -> tuple[frozenset[str], int]:
     """Return the roles of a scheduler's workers, and how many parse tasks they run at a time.
 
     Roles are names of Dask resources. The number is 1 if there are no workers yet.

@@ -77,7 +77,7 @@ def _keep_few_heaps() -> None:
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, HEAPS_PER_WORKER)
 
 
-class _NoPort:
+class _NoHttpServer:
     """Takes the place of an HTTP server: `Client.dashboard_link` asks for its port."""
 
     port = 0
@@ -86,7 +86,7 @@ class _NoPort:
         """Do nothing."""
 
 
-class _Unseen:
+class _WithoutHttp:
     """Base of the Dask servers of a run: they serve no HTTP, and import no modules from their scratch folder."""
 
     services: dict[str, Any]
@@ -96,7 +96,7 @@ class _Unseen:
     def start_http_server(self, routes: Any, *_: Any, **__: Any) -> None:
         """Open no port. Dask's own method does so even without a dashboard."""
         self.http_application = RoutingApplication(routes)  # type: ignore[no-untyped-call]
-        self.services["dashboard"] = _NoPort()
+        self.services["dashboard"] = _NoHttpServer()
 
     def _leave_path(self) -> None:
         # Dask adds the folder for `Client.upload_file`, and does not always remove it when it closes.
@@ -106,7 +106,7 @@ class _Unseen:
             self._updated_sys_path = False
 
 
-class RunWorker(_Unseen, distributed.Worker):
+class RunWorker(_WithoutHttp, distributed.Worker):
     """A Dask worker with the Prefect settings of the flow.
 
     The process has the environment of the process that it was forked from, from the time when that one started.
@@ -135,7 +135,7 @@ class RunWorker(_Unseen, distributed.Worker):
         self._leave_path()
 
 
-class RunNanny(_Unseen, distributed.Nanny):
+class RunNanny(_WithoutHttp, distributed.Nanny):
     """A Dask nanny whose worker does not wait for running tasks when it stops."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -155,7 +155,7 @@ class RunNanny(_Unseen, distributed.Nanny):
             await self.process.kill(reason=reason, timeout=max(timeout, 20), executor_wait=False)
 
 
-class RunScheduler(_Unseen, distributed.Scheduler):
+class RunScheduler(_WithoutHttp, distributed.Scheduler):
     """A Dask scheduler that counts the death of a worker against the tasks that it ran, and not against waiting ones.
 
     Dask gives up a task after four deaths of its workers, and counts all tasks that a worker had. With two workers, all
@@ -170,7 +170,7 @@ class RunScheduler(_Unseen, distributed.Scheduler):
 
     def start_http_server(self, routes: Any, *args: Any, **kwargs: Any) -> None:
         """Serve Dask's dashboard if it is asked for, and nothing otherwise."""
-        serve = distributed.Scheduler if self._dashboard else _Unseen
+        serve = distributed.Scheduler if self._dashboard else _WithoutHttp
         serve.start_http_server(self, routes, *args, **kwargs)
 
     async def remove_worker(

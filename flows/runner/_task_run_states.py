@@ -79,10 +79,10 @@ def report(task_run_id: UUID, task: Task[..., Any], state: State[Any]) -> None:
                 dynamic_key=str(task_run_id),
                 tags=list(task.tags),
             )
-    _tell(task_run, state)
+    _emit_state(task_run, state)
 
 
-def tell_again(ended: Mapping[UUID, Ended], *, doubtful: bool) -> None:
+def report_lost_states(ended: Mapping[UUID, Ended], *, doubtful: bool) -> None:
     """Report again the states that a permanent server has lost of task runs of the current flow run, which all ended.
 
     If there is no sign of a loss, this sends one request and does not wait.
@@ -101,7 +101,7 @@ def tell_again(ended: Mapping[UUID, Ended], *, doubtful: bool) -> None:
     )
     with SyncClientContext.get_or_create() as opened:
         deadline = time.monotonic() + EVENT_LAG_S
-        while left := _unended(opened.client):
+        while left := _unfinished_task_runs(opened.client):
             old = [
                 run for run in left if run.id in ended and time.monotonic() - ended[run.id].at > EVENT_LAG_S
             ]
@@ -114,7 +114,7 @@ def tell_again(ended: Mapping[UUID, Ended], *, doubtful: bool) -> None:
         for run in left:
             known = ended[run.id].state if run.id in ended else unknown
             # A new id, because the server may know the event of the old id without having written its state.
-            _tell(run, known.model_copy(update={"id": uuid4(), "timestamp": known.timestamp}))
+            _emit_state(run, known.model_copy(update={"id": uuid4(), "timestamp": known.timestamp}))
 
 
 def wait_until_recorded(ended: Collection[UUID]) -> bool:
@@ -154,7 +154,7 @@ def _recorded(client: SyncPrefectClient, ended: Collection[UUID]) -> bool:
     return {run.id for run in found} >= set(ended)
 
 
-def _unended(client: SyncPrefectClient) -> list[TaskRun]:
+def _unfinished_task_runs(client: SyncPrefectClient) -> list[TaskRun]:
     """Return the task runs of the current flow run that the server shows as unfinished."""
     flow_run_id = _flow_run_id()
     if flow_run_id is None:
@@ -171,7 +171,7 @@ def _unended(client: SyncPrefectClient) -> list[TaskRun]:
     return found
 
 
-def _tell(task_run: TaskRun, state: State[Any]) -> None:
+def _emit_state(task_run: TaskRun, state: State[Any]) -> None:
     # Imported here, because no public part of Prefect does this; a test holds that the function exists.
     from prefect.utilities.engine import emit_task_run_state_change_event
 
@@ -248,7 +248,7 @@ class TaskRunStates:
         doubtful = self._watch is not None and self._watch.missed > 0
         try:
             settled = self._context.copy().run(wait_until_recorded, last)
-            self._context.copy().run(tell_again, self._ended, doubtful=doubtful)
+            self._context.copy().run(report_lost_states, self._ended, doubtful=doubtful)
         except Exception:
             self._logger.debug("The server was not asked", exc_info=True)
             settled = False

@@ -52,12 +52,12 @@ def start_fork_server() -> None:
     if dask.config.get(_METHOD) == "forkserver":
         with _working_folder_off_path():
             resource_tracker.ensure_running()  # it unblocks SIGINT, so it comes before the block below
-            with _deaf_to_interrupts():
+            with _interrupts_ignored():
                 forkserver.ensure_running()
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
+def _interrupts_ignored() -> Iterator[None]:
     """Let processes that this thread starts meanwhile, and their children, ignore Ctrl-C.
 
     A terminal sends Ctrl-C to all of its processes. Only the flow's process should handle it, and then stop the others.

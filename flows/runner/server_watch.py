@@ -53,7 +53,7 @@ class ServerWatch:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:
-        with _impatient_client() as self._client:
+        with _client_without_retries() as self._client:
             yield
 
     def _look(self) -> None:
@@ -82,7 +82,7 @@ def wait_for_server() -> None:
     """
     deadline = time.monotonic() + SERVER_TIMEOUT_S
     warned = False
-    with _impatient_client() as client:
+    with _client_without_retries() as client:
         if client.server_type == ServerType.EPHEMERAL:
             return
         while (error := client.api_healthcheck()) is not None:
@@ -102,7 +102,7 @@ def wait_for_server() -> None:
 
 
 @contextlib.contextmanager
-def _impatient_client() -> Iterator[SyncPrefectClient]:
+def _client_without_retries() -> Iterator[SyncPrefectClient]:
     """Yield a client of the current API that reports at once when the server does not answer."""
     with (
         temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),

@@ -31,7 +31,12 @@ from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync
 from prefect_dask.task_runners import DaskTaskRunner, PrefectDaskFuture
 
-from prefect_ollama.flows.runner._external_cluster import named_scheduler, offered, reached, warn_if_open
+from prefect_ollama.flows.runner._external_cluster import (
+    connecting_to,
+    named_scheduler,
+    offered_roles,
+    warn_if_open,
+)
 from prefect_ollama.flows.runner._local_cluster import WorkerCluster
 from prefect_ollama.flows.runner._task_run_states import TaskRunStates
 from prefect_ollama.flows.runner._worker_secrets import WorkerSecrets
@@ -133,13 +138,13 @@ class IngestTaskRunner(DaskTaskRunner):
             if self.cluster_class is not None:
                 self._while_open.enter_context(without_main())
             # An error with the address, in place of a time-out of Dask.
-            with reached(self.address):
+            with connecting_to(self.address):
                 client = super().client
             if isinstance(self._cluster, WorkerCluster):
                 self._roles = frozenset(ROLES)
             else:
                 warn_if_open(client)
-                self._roles, self.parse_processes = offered(client)
+                self._roles, self.parse_processes = offered_roles(client)
         return super().client
 
     # The base class ties its type parameter to the futures of thread pools.
@@ -164,7 +169,7 @@ class IngestTaskRunner(DaskTaskRunner):
         if not self._started:
             raise RuntimeError("The task runner must be started before submitting work.")
         client = self.client
-        parameters = _unwrapped(parameters)
+        parameters = _with_dask_futures(parameters)
         inputs = {
             name: collect_task_run_inputs_sync(value, future_cls=distributed.Future)
             | (dependencies or {}).get(name, set())
@@ -191,7 +196,7 @@ class IngestTaskRunner(DaskTaskRunner):
             own=_asset_context(task, task_run_id, inputs),
             task_run_id=task_run_id,
             parameters=parameters,
-            wait_for=_unwrapped(wait_for) if wait_for else None,
+            wait_for=_with_dask_futures(wait_for) if wait_for else None,
             return_type="state",
             dependencies=inputs,
         )
@@ -216,7 +221,7 @@ class IngestTaskRunner(DaskTaskRunner):
             self._cluster.scale(0)  # type: ignore[no-untyped-call]
 
     def __exit__(self, *args: Any) -> None:
-        left = [] if self._client is None else _under_way(self._client)
+        left = [] if self._client is None else _unfinished_keys(self._client)
         interrupted = args[0] is not None and not issubclass(args[0], Exception)
         if interrupted and isinstance(self._cluster, WorkerCluster):
             self._cluster.kill_workers()  # after Ctrl-C nobody waits for unfinished tasks
@@ -259,7 +264,7 @@ class IngestTaskRunner(DaskTaskRunner):
         return packed
 
 
-def _unwrapped(values: Any) -> Any:
+def _with_dask_futures(values: Any) -> Any:
     """Return the values with Dask's own future in place of each of Prefect's: workers hand results to each other."""
 
     def unwrap(value: Any) -> Any:
@@ -268,7 +273,7 @@ def _unwrapped(values: Any) -> Any:
     return visit_collection(values, visit_fn=unwrap, return_data=True)
 
 
-def _under_way(client: distributed.Client) -> list[str]:
+def _unfinished_keys(client: distributed.Client) -> list[str]:
     """Return the keys that workers have and have not finished."""
     try:
         processing = client.processing()  # type: ignore[no-untyped-call]

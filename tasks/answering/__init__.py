@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from prefect_ollama.tasks.answering._draft_checks import without_marks
     from prefect_ollama.tasks.answering._drafting import Drafts, write_drafts
     from prefect_ollama.tasks.answering._extract import VERBATIM, best_sentences, sentence_places
     from prefect_ollama.tasks.answering._facts import unsupported_facts
     from prefect_ollama.tasks.answering._judging import NO_JUDGEMENT, SUPPORT_THRESHOLD, support_of_claim
-    from prefect_ollama.tasks.answering._normal import find_quote, normal
     from prefect_ollama.tasks.answering._prompt import answer_room, fitting, reading_order
-    from prefect_ollama.tasks.answering._reading import without_marks
+    from prefect_ollama.tasks.answering._quote_search import find_quote, normal
     from prefect_ollama.tasks.answering._retrieval import EXTRACT_THRESHOLD, strength
     from prefect_ollama.tasks.answering.answering import (
         EXTRACT_PASSAGES,

@@ -9,8 +9,8 @@ from typing import Any
 from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.blocks.errors import ChatError
 from prefect_ollama.blocks.nodes import ChatRequest
+from prefect_ollama.tasks.answering._draft_checks import complete_sentences
 from prefect_ollama.tasks.answering._prompt import draft_request, fitting
-from prefect_ollama.tasks.answering._reading import complete_sentences
 from prefect_ollama.tasks.answering.options import AskEvent, AskOptions, Listen, silent
 from prefect_ollama.tasks.dispatch import ChatAnswer, ChatRestarted, ChatText, Chatting
 

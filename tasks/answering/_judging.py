@@ -18,7 +18,7 @@ from prefect_ollama.blocks.documents import CheckedSentence, Hit, Quote
 from prefect_ollama.blocks.errors import ChatError
 from prefect_ollama.blocks.nodes import json_object, json_request
 from prefect_ollama.tasks.answering._facts import unsupported_facts
-from prefect_ollama.tasks.answering._normal import normal
+from prefect_ollama.tasks.answering._quote_search import normal
 from prefect_ollama.tasks.answering._words import contradicts, overlap
 from prefect_ollama.tasks.dispatch import ChatAnswer, Chatting, Dispatcher
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from prefect_ollama.blocks.documents import ANSWER, EXTRACT, NOT_FOUND, CheckedAnswer, CheckedSentence, Hit
+from prefect_ollama.tasks.answering._draft_checks import DraftChecker
 from prefect_ollama.tasks.answering._drafting import Drafts, write_drafts
 from prefect_ollama.tasks.answering._extract import VERBATIM, best_sentences
 from prefect_ollama.tasks.answering._judging import (
@@ -18,7 +19,6 @@ from prefect_ollama.tasks.answering._judging import (
     pairs_of,
 )
 from prefect_ollama.tasks.answering._prompt import reading_order
-from prefect_ollama.tasks.answering._reading import Reader
 from prefect_ollama.tasks.answering._retrieval import Strength, is_measured, strength
 from prefect_ollama.tasks.answering._words import content_words
 from prefect_ollama.tasks.answering.nodes import AnswerNodes
@@ -141,8 +141,8 @@ def judge_drafts(
         ChatError: The judge model gave no answer that can be used.
         ClusterError: No node works any more.
     """
-    reader = Reader(question, drafts.passages)
-    read = [reader.read(value) for value in drafts.values]
+    checker = DraftChecker(question, drafts.passages)
+    read = [checker.check(value) for value in drafts.values]
     # All drafts in one call, so that no node waits for the end of another draft's judging.
     flat = [sentence for draft in read for sentence in draft]
     flat, judged_by, answers = judge_sentences(flat, drafts.passages, nodes, model, listen)

@@ -92,7 +92,7 @@ class Context:
         return self._known[part]
 
 
-def heads_aside(document: ParsedDocument) -> ParsedDocument:
+def without_running_heads(document: ParsedDocument) -> ParsedDocument:
     """Remove running heads from the text of their first page, because they are context there as on later pages.
 
     In the text they would stand between sentences, or at the end of a chunk. A head stays in the text if it

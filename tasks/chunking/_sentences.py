@@ -66,14 +66,14 @@ def halves(text: str) -> tuple[str, str]:
             return text[:best], text[best:]
     best = int(middle)
     # Not between a letter and the marks that stand on it, unless there is nothing else in the text.
-    while best > 1 and _leans_on_the_one_before(text[best]):
+    while best > 1 and _belongs_to_previous(text[best]):
         best -= 1
-    if _leans_on_the_one_before(text[best]):
+    if _belongs_to_previous(text[best]):
         best = int(middle)
     return text[:best], text[best:]
 
 
-def _leans_on_the_one_before(character: str) -> bool:
+def _belongs_to_previous(character: str) -> bool:
     return unicodedata.category(character)[0] == "M" or character in "\u200c\u200d"
 
 

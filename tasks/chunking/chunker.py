@@ -26,7 +26,7 @@ from prefect_ollama.tasks.chunking._atoms import (
     make_atoms,
 )
 from prefect_ollama.tasks.chunking._compact import with_numbers
-from prefect_ollama.tasks.chunking._context import Context, document_name, heads_aside
+from prefect_ollama.tasks.chunking._context import Context, document_name, without_running_heads
 from prefect_ollama.tasks.chunking._sentences import halves
 from prefect_ollama.tasks.chunking.options import ChunkOptions
 from prefect_ollama.tasks.chunking.tokens import estimate_tokens
@@ -62,7 +62,7 @@ def chunk_document(
     options = options or ChunkOptions()
     longest = options.max_tokens - options.overlap_tokens
     if options.context_tokens:
-        document = heads_aside(document)
+        document = without_running_heads(document)
     write = _Embedded(document, options, count_tokens, name)
     chunks: list[Chunk] = []
     for chapter in _chapters(make_atoms(document, longest, count_tokens), options.min_tokens):
@@ -73,7 +73,7 @@ def chunk_document(
                     break
             parts = list(_fitting(chunk, options.max_tokens, count_tokens))
             own = chapter[start:end] if len(parts) == 1 else []
-            chunks += [write(part, own, chapter[start]) for part in parts if _says_something(part.text)]
+            chunks += [write(part, own, chapter[start]) for part in parts if _has_letter_or_digit(part.text)]
     return renumbered(chunks)
 
 
@@ -135,7 +135,7 @@ def _compact(text: str, atoms: list[Atom]) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
-def _says_something(text: str) -> bool:
+def _has_letter_or_digit(text: str) -> bool:
     """Return whether a text has a letter or a digit. A chunk of signs only would be found by chance."""
     return any(map(str.isalnum, text))
 

@@ -71,7 +71,9 @@ class Engine:
             )
         self._health = Health(kind, cluster.give_up_after, self._nodes, self._recovered)
         self._late = LateRequests(self._nodes, self._queue, self._health)
-        self._questions = ForeignQuestions(self._nodes, self._queue, self._late, shared_limits, self._soon)
+        self._questions = ForeignQuestions(
+            self._nodes, self._queue, self._late, shared_limits, self._schedule_pump
+        )
         self._answer_check = kind.answer_check(self._nodes, self._loop.time())
 
     def add(self, job: Job[Any]) -> None:
@@ -86,14 +88,14 @@ class Engine:
             for node in self._nodes:
                 self._late.take_back_bulk(node, front=True)
         self._queue.put(job.items, front=job.urgent)
-        self._soon()
+        self._schedule_pump()
 
     def cancel(self, job: Job[Any]) -> None:
         """Drop a job whose caller is gone."""
         job.drop()
         self._close({job})
         self._give_up_useless()
-        self._soon()
+        self._schedule_pump()
 
     def stats(self) -> DispatchStats:
         """Return the statistics so far."""
@@ -124,7 +126,7 @@ class Engine:
 
     # ---- sending
 
-    def _soon(self) -> None:
+    def _schedule_pump(self) -> None:
         """Schedule one `_pump`, after all events of this turn of the loop."""
         # Many answers may arrive in one turn. Sending after each would see nodes idle whose answer is still unread.
         if not self._awake:
@@ -175,9 +177,9 @@ class Engine:
         pending_checks, found = self._answer_check.pending_checks(now, last=self._queue.head() is None)
         for node, carried in pending_checks:
             self._call(node, [], carried, now)
-        self._found(found)
+        self._apply_findings(found)
         self._shared_limits.ask_only({node.client.node.url for node in self._nodes if node.refused})
-        self._watch(now)
+        self._set_timer(now)
 
     def _clear_quarantine(self, now: float) -> None:
         """Reject the texts in quarantine that have failed for good, and send the others to further nodes."""
@@ -251,7 +253,7 @@ class Engine:
         if cancelled or error is not None:
             # The rate model comes first: what follows may send new requests, whose size follows from it.
             node.rate_model.dropped(now, request.note)
-            self._found(self._answer_check.failed(request, cancelled=cancelled))
+            self._apply_findings(self._answer_check.failed(request, cancelled=cancelled))
             if cancelled:
                 # An answer from elsewhere may have been discarded since.
                 self._queue.put(request.open_items, front=True)
@@ -261,7 +263,7 @@ class Engine:
             self._arrived(node, request, request.task.result(), now)
         if request.items:  # a request that only checks a node is a few words, and takes no slot
             node.release_slot(found=probing_slots and not node.rate_model.probing_slots)
-        self._soon()
+        self._schedule_pump()
 
     def _arrived(self, node: Node, request: Request, reply: Reply, now: float) -> None:
         # The node has counted the tokens; the estimate was only needed to send.
@@ -280,10 +282,10 @@ class Engine:
             item.held += 1
         # The cost of its texts includes its checks.
         request.share = busy / max(len(request.items), 1), reply.tokens // max(len(request.items), 1)
-        self._found(self._answer_check.arrived(node, request, reply))
+        self._apply_findings(self._answer_check.arrived(node, request, reply))
         self._give_up_useless()
 
-    def _found(self, found: Findings) -> None:
+    def _apply_findings(self, found: Findings) -> None:
         """Hand confirmed answers to their jobs, and send the items of discarded ones to other nodes."""
         for node, request, reply in found.confirmed:
             self._settle(node, request, reply)
@@ -303,7 +305,7 @@ class Engine:
             item.job.settle(item, result, node.name)
             item.job.charge(seconds, tokens)
             jobs.add(item.job)
-            self._contradict(item, node)
+            self._distrust_rejecting_nodes(item, node)
         for job in jobs:
             if job.revalue():
                 self._revalue(job)
@@ -342,9 +344,9 @@ class Engine:
                 request.give_up()
         for confirmed in self._answer_check.verified(node):
             self._settle(*confirmed)
-        self._soon()
+        self._schedule_pump()
 
-    def _contradict(self, item: Item, node: Node) -> None:
+    def _distrust_rejecting_nodes(self, item: Item, node: Node) -> None:
         """Open the breaker of every node that rejected a text which this node has embedded."""
         for other in self._nodes:
             said = item.failures.get(other.name)
@@ -391,7 +393,7 @@ class Engine:
 
     # ---- time
 
-    def _watch(self, now: float) -> None:
+    def _set_timer(self, now: float) -> None:
         """Set the timer for the next moment at which a request becomes late, or the run gives up without nodes."""
         moments = self._late.moments(now)
         if (end := self._health.gives_up_at()) is not None:

@@ -38,14 +38,14 @@ def efficiency(
             gone[node.name].append(node.gone_since)
     # Several processes may keep a node busy at the same time.
     ceiling = sum(
-        worked[name] * _there(gone[name], seconds, ended) / min(busy[name], seconds)
+        worked[name] * _present_seconds(gone[name], seconds, ended) / min(busy[name], seconds)
         for name in busy
         if busy[name] and seconds
     )
     return min(sum(texts.values()) / ceiling, 1.0) if ceiling else None
 
 
-def _there(gone: list[float | None], seconds: float, ended: float | None) -> float:
+def _present_seconds(gone: list[float | None], seconds: float, ended: float | None) -> float:
     """Return the seconds of the run before a node left for good, as the last process saw it."""
     since = [each for each in gone if each is not None]
     if ended is None or len(since) < len(gone):

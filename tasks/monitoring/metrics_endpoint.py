@@ -19,7 +19,7 @@ from prometheus_client.exposition import basic_auth_handler, default_handler
 
 from prefect_ollama.blocks.periodic import PeriodicThread
 from prefect_ollama.blocks.printable import printable
-from prefect_ollama.blocks.secrets import hidden, hide
+from prefect_ollama.blocks.secrets import remember_to_hide, without_secrets
 from prefect_ollama.blocks.settings import PREFIX, current_settings
 from prefect_ollama.tasks.prefect_state import run_logger
 
@@ -95,7 +95,7 @@ def _pushed(gateway: str, handler: Handler, source: str, logger: RunLogger) -> I
         try:
             push_to_gateway(gateway, JOB, REGISTRY, key, timeout=GATEWAY_TIMEOUT_S, handler=handler)
         except Exception as error:  # whatever error the network causes, the run goes on
-            return hidden(str(error))
+            return without_secrets(str(error))
         return ""
 
     warned = False
@@ -122,6 +122,6 @@ def _without_login(gateway: str) -> tuple[str, Handler]:
     if not login:
         return gateway, default_handler
     user, _, password = (unquote(each) for each in login.partition(":"))
-    hide(password)
+    remember_to_hide(password)
     send = functools.partial(basic_auth_handler, username=user, password=password)
     return urlunsplit(parts._replace(netloc=host)), send

@@ -93,7 +93,7 @@ class LiveNodes:
     def take(self, message: Any) -> None:
         """Take a message of `publishing`; other messages are ignored."""
         with contextlib.suppress(KeyError, TypeError, AttributeError):
-            nodes = {each["name"]: _figures(each) for each in message["nodes"]}
+            nodes = {each["name"]: _known_stats(each) for each in message["nodes"]}
             with self._lock:
                 self._take(str(message["process"]), float(message["at"]), nodes, self._clock())
 
@@ -207,6 +207,6 @@ class _Tally:
 _KNOWN = frozenset(field.name for field in fields(NodeStats))
 
 
-def _figures(values: dict[str, Any]) -> NodeStats:
+def _known_stats(values: dict[str, Any]) -> NodeStats:
     """Return the statistics in a message, without values that this version does not know."""
     return NodeStats(**{name: value for name, value in values.items() if name in _KNOWN})

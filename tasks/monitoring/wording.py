@@ -39,7 +39,7 @@ def how_fast(run: Snapshot) -> str:
 
 def log_line(run: Snapshot) -> str:
     """Return how far and how fast a run is, with the state and the rate of each node, or its share at the end."""
-    some, more = _first(run, LINE_NODES)
+    some, more = _nodes_to_name(run, LINE_NODES)
     named = [f"{node.name} {node.share:.0%}" if run.ended else _briefly(node, run) for node in some]
     states = ", ".join([*named, *([f"{more} more"] if more else [])])
     return f"{how_far(run)}; {how_fast(run)}" + (f" ({states})" if states else "")
@@ -51,12 +51,12 @@ def progress_text(run: Snapshot) -> str:
     Prefect's first UI shows the first line of it on the run's page, and brings it up to date by itself. The second one
     shows some thirty characters of each line, so what matters stands first in each.
     """
-    some, more = _first(run, LINE_NODES)
+    some, more = _nodes_to_name(run, LINE_NODES)
     done, _, left = how_far(run).partition("; ")
     embedded, _, rate = how_fast(run).partition(", ")
     briefly = ", ".join([*(_briefly(node, run) for node in some), *([f"{more} more"] if more else [])])
     head = "; ".join(part for part in (rate, briefly, done, left) if part)
-    some, more = _first(run, TEXT_NODES)
+    some, more = _nodes_to_name(run, TEXT_NODES)
     lines = [part for part in (done, left, embedded, rate) if part]
     lines += [_state_first(node, run) for node in some]
     lines += [f"{more} more nodes"] if more else []
@@ -91,7 +91,7 @@ def _item(node: NodeNow, run: Snapshot, status: NodeStatus) -> Item:
     return Item(f"{state(node, run)}, {rate} texts/s", node.name, below)
 
 
-def _first(run: Snapshot, most: int) -> tuple[list[NodeNow], int]:
+def _nodes_to_name(run: Snapshot, most: int) -> tuple[list[NodeNow], int]:
     """Return the nodes to name, those in trouble first, then the fastest; and the number of the others."""
     nodes = [node for node in run.nodes if node.texts] if run.ended else list(run.nodes)
     nodes.sort(key=lambda node: (state(node, run) not in _TROUBLE, -node.now, -node.texts))

@@ -80,7 +80,7 @@ def sign_flow_run(unsigned: timedelta = UNSIGNED) -> None:
         )
         for other in others:
             if other.id != this.id and _is_gone(other, this, here, unsigned):
-                _end(client, other)
+                _crash(client, other)
 
 
 def settle_interrupted(runs: Sequence[Run]) -> None:
@@ -101,7 +101,7 @@ def settle_interrupted(runs: Sequence[Run]) -> None:
                 for flow_run in client.read_flow_runs(
                     flow_run_filter=_flow_runs(_GOING, ids), sort=FlowRunSort.ID_DESC, limit=RUNS_PER_PAGE
                 ):
-                    _end(client, flow_run)
+                    _crash(client, flow_run)
             for run, flow_run_id in zip(ended, _ids(ended), strict=False):
                 over = _flow_runs([*TERMINAL_STATES], [flow_run_id])
                 _end_task_runs(client, over, Completed(message=UNTOLD) if run.status == RUN_DONE else None)
@@ -137,18 +137,18 @@ def _is_gone(other: FlowRun, this: FlowRun, here: str, unsigned: timedelta) -> b
     return ours and datetime.now(UTC) - began >= unsigned
 
 
-def _end(client: SyncPrefectClient, flow_run: FlowRun) -> None:
+def _crash(client: SyncPrefectClient, flow_run: FlowRun) -> None:
     _end_task_runs(client, FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.id])))
     client.set_flow_run_state(flow_run.id, Crashed(message=MESSAGE), force=True)
     run_logger().info("Flow run %r had been killed; it is marked as crashed", flow_run.name)
 
 
 def _end_task_runs(client: SyncPrefectClient, of: FlowRunFilter, state: State[None] | None = None) -> None:
-    for task_run in _unended(client, of):
+    for task_run in _unfinished_task_runs(client, of):
         client.set_task_run_state(task_run.id, state or Crashed(message=MESSAGE), force=True)
 
 
-def _unended(client: SyncPrefectClient, of: FlowRunFilter) -> list[TaskRun]:
+def _unfinished_task_runs(client: SyncPrefectClient, of: FlowRunFilter) -> list[TaskRun]:
     found: list[TaskRun] = []
     while page := client.read_task_runs(
         flow_run_filter=of,

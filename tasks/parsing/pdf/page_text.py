@@ -70,9 +70,9 @@ class Pages:
         self._buffer = mupdf.ll_fz_new_buffer(2**16)
         self._output = mupdf.ll_fz_new_output_with_buffer(self._buffer)
         self._memory = StructuredText(mupdf)
-        self._prove()
+        self._compare_memory()
 
-    def _prove(self) -> None:
+    def _compare_memory(self) -> None:
         """Let the memory of a page be compared that has all that it takes: the first page of a file may not."""
         with pymupdf.open() as document:
             page = document.new_page()

@@ -104,7 +104,7 @@ class Reader:
             return
         if self._request["allow_partial"]:
             self._note(journal.PAGE, number, page)
-            self._keep()
+            self._send_worth_keeping()
         else:
             self.reading.take(journal.PAGE, number, page)
             self._kept_back.append(number)
@@ -138,18 +138,18 @@ class Reader:
                 limit = f"OCR of this file has taken {seconds:g} s"
                 self._give_up(number, "ocr-limit", limit, "Raise `ocr_seconds`, or lower `ocr_dpi`.")
             else:
-                self._say_what_was_kept_back()
+                self._send_kept_back_pages()
                 self._talk.begin_extra(number, left)
                 done += self._recognise_page(document, number)
 
-    def _say_what_was_kept_back(self) -> None:
+    def _send_kept_back_pages(self) -> None:
         """Send all pages before a step that must not lose them."""
         for number in self._kept_back:
             self._talk.entry(journal.PAGE, number, orjson.dumps(self.reading.pages[number], default=list))
         self._kept_back.clear()
-        self._keep()
+        self._send_worth_keeping()
 
-    def _keep(self) -> None:
+    def _send_worth_keeping(self) -> None:
         """Send once that the entries so far make a document."""
         if not self._kept:
             self._talk.worth_keeping()

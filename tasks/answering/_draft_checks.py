@@ -11,7 +11,7 @@ import regex
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit, Quote
 from prefect_ollama.tasks.answering._facts import unsupported_facts
-from prefect_ollama.tasks.answering._normal import Normal, find_quote, normal
+from prefect_ollama.tasks.answering._quote_search import Normal, find_quote, normal
 from prefect_ollama.tasks.chunking import sentences
 
 # References such as [2], [1][2], [^3], 【4】 or (passage 2, page 3), which models add though they were not asked to.
@@ -32,7 +32,7 @@ _MIN_PART_WORDS: Final = 3
 _SENTENCES: Final = '"sentences"'
 
 
-class Reader:
+class DraftChecker:
     """Reads drafts about the same passages.
 
     Args:
@@ -44,7 +44,7 @@ class Reader:
         self._ordinary = [question, *(hit.text for hit in passages)]
         self._normal: dict[int, Normal] = {}
 
-    def read(self, draft: dict[str, Any]) -> list[CheckedSentence]:
+    def check(self, draft: dict[str, Any]) -> list[CheckedSentence]:
         """Return the sentences of a draft with the quotes that were found; those that fail a check have a reason."""
         found: dict[str, CheckedSentence] = {}
         for item in draft["sentences"]:

@@ -15,8 +15,8 @@ from pydantic import Field, SerializationInfo, field_serializer, field_validator
 
 from prefect_ollama.blocks.base import StoredBlock
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.node_block import NodeBlock
 from prefect_ollama.blocks.node_reference import Entry, NodeEntry, node_spec, plain, refuse_unsaved
-from prefect_ollama.blocks.node_settings import NodeBlock
 from prefect_ollama.blocks.nodes import ModelSpec, NodeSpec, prefixes_of
 
 DEFAULT_MODEL = "nomic-embed-text"
