@@ -142,14 +142,13 @@ def decoding() -> Table:
     """5. Streaming or async? What an answer costs on this side."""
     table = Table("read by", "texts a CPU-second", title="5. Answers of 32 vectors of 768 floats")
     with Node(dimension=768) as node:
-        body = {"model": MODEL.name, "input": texts_of(50, 32)}
+        texts = texts_of(50, 32)
+        body = {"model": MODEL.name, "input": texts}
         answer = httpx.post(f"{node.url}/api/embed", json=body).content
     ways: dict[str, Callable[[], Any]] = {
         "json": lambda: json.loads(answer),
         "orjson": lambda: orjson.loads(answer),
-        "ours: decoded, checked, as an array": lambda: read_answer(
-            answer, count=32, dimension=768, node="it"
-        ),
+        "ours: decoded, checked, as an array": lambda: read_answer(answer, texts, dimension=768, node="it"),
     }
     for name, way in ways.items():
         way()
