@@ -20,6 +20,7 @@ from prefect_ollama.options import (
     Loudness,
     NodeOptions,
     TableOptions,
+    flag,
     option_of,
 )
 from prefect_ollama.question_options import EVERYTHING, QUESTION, ModeOption, Only
@@ -54,9 +55,7 @@ def ask(
         ),
     ] = None,
     passwords: PasswordOptions = PASSWORDS,
-    track: Annotated[
-        bool, Parameter(negative="", help="Record the question as a flow run in Prefect; that takes seconds.")
-    ] = False,
+    track: Annotated[bool, flag("Record the question as a flow run in Prefect; that takes seconds.")] = False,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:

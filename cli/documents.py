@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show, tell_note
-from prefect_ollama.options import NORMAL, TABLE, JsonOption, Loudness, TableOptions
+from prefect_ollama.options import NORMAL, TABLE, JsonOption, Loudness, TableOptions, flag
 from prefect_ollama.reading_options import READING, ReadingOptions
 
 if TYPE_CHECKING:
@@ -29,13 +29,8 @@ def documents(
     *,
     table: TableOptions = TABLE,
     source: Annotated[str | None, Parameter(help="List only documents of this source.")] = None,
-    problems: Annotated[
-        bool, Parameter(negative="", help="List only documents that are not stored whole.")
-    ] = False,
-    markdown: Annotated[
-        bool,
-        Parameter(negative="", help="Read the document's file again and print its text as Markdown."),
-    ] = False,
+    problems: Annotated[bool, flag("List only documents that are not stored whole.")] = False,
+    markdown: Annotated[bool, flag("Read the document's file again and print its text as Markdown.")] = False,
     output: Annotated[
         Path | None, Parameter(name=["--output", "-o"], help="File for the Markdown, in place of stdout.")
     ] = None,

@@ -17,6 +17,7 @@ from prefect_ollama.options import (
     NodeOptions,
     TableOptions,
     YesOption,
+    flag,
 )
 from prefect_ollama.reading_options import READING, SIZES, ChunkSizes, ReadingOptions
 
@@ -32,34 +33,20 @@ def ingest(
     *,
     nodes: NodeOptions = NODES,
     table: TableOptions = TABLE,
-    dry_run: Annotated[
-        bool, Parameter(negative="", help="Show what would be done, and change nothing.")
-    ] = False,
-    keep_missing: Annotated[
-        bool, Parameter(negative="", help="Keep documents in the table whose file is gone.")
-    ] = False,
-    allow_empty: Annotated[
-        bool, Parameter(negative="", help="Allow that all documents of the source are removed.")
-    ] = False,
-    retry_failed: Annotated[
-        bool, Parameter(negative="", help="Try unchanged files again that failed before.")
-    ] = False,
-    rehash: Annotated[
-        bool,
-        Parameter(negative="", help="Read every file, even if its size and time did not change."),
-    ] = False,
+    dry_run: Annotated[bool, flag("Show what would be done, and change nothing.")] = False,
+    keep_missing: Annotated[bool, flag("Keep documents in the table whose file is gone.")] = False,
+    allow_empty: Annotated[bool, flag("Allow that all documents of the source are removed.")] = False,
+    retry_failed: Annotated[bool, flag("Try unchanged files again that failed before.")] = False,
+    rehash: Annotated[bool, flag("Read every file, even if its size and time did not change.")] = False,
     reread: Annotated[
         bool,
-        Parameter(
-            negative="",
-            help="Read files again that did not change, if an earlier version of the parser or chunker read them. "
+        flag(
+            "Read files again that did not change, if an earlier version of the parser or chunker read them. "
             "Only chunks whose text comes out otherwise are embedded.",
         ),
     ] = False,
     exclude: ExcludeOption = (),
-    pull: Annotated[
-        bool, Parameter(negative="", help="Let nodes download the model if they lack it.")
-    ] = False,
+    pull: Annotated[bool, flag("Let nodes download the model if they lack it.")] = False,
     reading: ReadingOptions = READING,
     sizes: ChunkSizes = SIZES,
     cache: Annotated[bool, Parameter(help="Keep vectors, so that no text is ever embedded twice.")] = True,

@@ -18,6 +18,7 @@ from prefect_ollama.options import (
     Loudness,
     NodeOptions,
     TableOptions,
+    flag,
 )
 from prefect_ollama.reading_options import PASSWORDS, PasswordOptions, ReadingOptions
 
@@ -32,8 +33,7 @@ def mcp(
     table: TableOptions = TABLE,
     passwords: PasswordOptions = PASSWORDS,
     http: Annotated[
-        bool,
-        Parameter(negative="", help="Serve over HTTP on loopback, at /mcp, in place of stdin and stdout."),
+        bool, flag("Serve over HTTP on loopback, at /mcp, in place of stdin and stdout.")
     ] = False,
     port: Annotated[int, Parameter(help="Port for --http, 1 to 65535; 0 takes a free one.")] = 8765,
     token_file: Annotated[

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
 from prefect_ollama.options import (
@@ -18,6 +17,8 @@ from prefect_ollama.options import (
     Loudness,
     NodeOptions,
     OtherChatModelsOption,
+    bounded,
+    flag,
 )
 
 if TYPE_CHECKING:
@@ -53,17 +54,11 @@ def _can_answer(rows: Sequence[NodeStatus]) -> bool:
 def tune(
     *,
     nodes: NodeOptions = NODES,
-    seconds: Annotated[
-        float, Parameter(help="Seconds to measure each node.", validator=Number(gte=1, lte=3600))
-    ] = 45.0,
+    seconds: Annotated[float, bounded("Seconds to measure each node.", gte=1, lte=3600)] = 45.0,
     # By default the mean size of chunks that `ChunkOptions` has.
-    tokens: Annotated[
-        int,
-        Parameter(help="Tokens of a text: as many as your chunks have.", validator=Number(gte=4, lte=8192)),
-    ] = 200,
+    tokens: Annotated[int, bounded("Tokens of a text: as many as your chunks have.", gte=4, lte=8192)] = 200,
     longest: Annotated[
-        float,
-        Parameter(help="Seconds that 95 of 100 requests may take at most.", validator=Number(gt=0, lte=600)),
+        float, bounded("Seconds that 95 of 100 requests may take at most.", gt=0, lte=600)
     ] = 5.0,
     save: Annotated[bool, Parameter(help="Save the results in the blocks of saved nodes.")] = True,
     json: JsonOption = False,
@@ -86,18 +81,11 @@ def discover(
     *,
     port: Annotated[
         tuple[int, ...],
-        Parameter(help="Port to ask; may be given several times.", validator=Number(gte=1, lte=65535)),
+        bounded("Port to ask; may be given several times.", gte=1, lte=65535),
     ] = (11434,),
-    save: Annotated[
-        bool,
-        Parameter(negative="", help="Make a block for each server without one; no block is overwritten."),
-    ] = False,
-    most: Annotated[
-        int, Parameter(help="Maximum number of addresses in all networks together.", validator=Number(gte=1))
-    ] = 4096,
-    timeout: Annotated[
-        float, Parameter(help="Seconds to wait for a connection to an address.", validator=Number(gt=0))
-    ] = 1.0,
+    save: Annotated[bool, flag("Make a block for each server without one; no block is overwritten.")] = False,
+    most: Annotated[int, bounded("Maximum number of addresses in all networks together.", gte=1)] = 4096,
+    timeout: Annotated[float, bounded("Seconds to wait for a connection to an address.", gt=0)] = 1.0,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:

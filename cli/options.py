@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
@@ -19,6 +20,18 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.table import LanceTable
 
 T = TypeVar("T")
+
+
+def flag(text: str, **more: Any) -> Parameter:
+    """Return an option that its name alone switches on; `more` is as for `cyclopts.Parameter`."""
+    # Cyclopts would add `--no-…`, which says nothing where an option is off anyway.
+    return Parameter(negative="", help=text, **more)
+
+
+def bounded(text: str, *, name: Sequence[str] | None = None, **bounds: float) -> Parameter:
+    """Return an option for a number; bounds are as for `cyclopts.validators.Number`."""
+    return Parameter(name=name, help=text, validator=Number(**bounds))
+
 
 ChatModelOption = Annotated[
     str | None,
@@ -49,12 +62,9 @@ ExcludeOption = Annotated[
     ),
 ]
 YesOption = Annotated[
-    bool,
-    Parameter(
-        name=["--yes", "-y"], negative="", help="Do it without asking. Needed where there is no terminal."
-    ),
+    bool, flag("Do it without asking. Needed where there is no terminal.", name=["--yes", "-y"])
 ]
-JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for programs.")]
+JsonOption = Annotated[bool, flag("Print JSON for programs.", name="--json")]
 
 
 @Parameter(name="*", help="How much the command says on stderr.")
@@ -68,14 +78,9 @@ class Loudness:
     """
 
     quiet: Annotated[
-        bool,
-        Parameter(
-            name=["--quiet", "-q"], negative="", help="Show warnings and errors only, besides the result."
-        ),
+        bool, flag("Show warnings and errors only, besides the result.", name=["--quiet", "-q"])
     ] = False
-    verbose: Annotated[
-        bool, Parameter(name=["--verbose", "-v"], negative="", help="Show Prefect's own log too.")
-    ] = False
+    verbose: Annotated[bool, flag("Show Prefect's own log too.", name=["--verbose", "-v"])] = False
 
 
 NORMAL = Loudness()

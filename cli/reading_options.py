@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.option import values_of
-from prefect_ollama.options import lines_of, option_of, with_bounds
+from prefect_ollama.options import flag, lines_of, option_of, with_bounds
 from prefect_ollama.tasks.chunking import ChunkOptions
 from prefect_ollama.tasks.parsing import FilePassword, ParseOptions
 
@@ -37,9 +37,7 @@ class PasswordOptions:
             "PREFECT_INTEGRATIONS_OLLAMA_PASSWORD may hold one more.",
         ),
     ] = ()
-    ask_password: Annotated[
-        bool, Parameter(negative="", help="Ask for a password of encrypted files, and do not show it.")
-    ] = False
+    ask_password: Annotated[bool, flag("Ask for a password of encrypted files, and do not show it.")] = False
 
     def found(self) -> list[str]:
         """Return the passwords in the files, in the environment, and from the user.

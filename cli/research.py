@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from prefect_ollama.blocks.option import values_of
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
@@ -22,6 +21,7 @@ from prefect_ollama.options import (
     NodeOptions,
     OtherChatModelsOption,
     TableOptions,
+    bounded,
     with_bounds,
 )
 from prefect_ollama.question_options import EVERYTHING, QUESTION, ModeOption, Only
@@ -65,18 +65,10 @@ def research(
     judge_model: JudgeModelOption = None,
     table: TableOptions = TABLE,
     parts: Annotated[
-        int,
-        Parameter(
-            help="Maximum number of smaller questions; 1 does not split the question.",
-            validator=Number(gte=1, lte=12),
-        ),
+        int, bounded("Maximum number of smaller questions; 1 does not split the question.", gte=1, lte=12)
     ] = 5,
     passages: Annotated[
-        int,
-        Parameter(
-            help="Maximum number of passages that a model gets for each part.",
-            validator=Number(gte=1, lte=100),
-        ),
+        int, bounded("Maximum number of passages that a model gets for each part.", gte=1, lte=100)
     ] = 12,
     most: MostOf = DEFAULT_MOST,
     mode: ModeOption = "hybrid",
@@ -120,8 +112,7 @@ def summarize(
     judge_model: JudgeModelOption = None,
     table: TableOptions = TABLE,
     sentences: Annotated[
-        int,
-        Parameter(help="Maximum number of sentences without a chat model.", validator=Number(gte=1, lte=50)),
+        int, bounded("Maximum number of sentences without a chat model.", gte=1, lte=50)
     ] = 8,
     most: MostOf = DEFAULT_MOST,
     only: Only = EVERYTHING,

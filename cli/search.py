@@ -19,6 +19,8 @@ from prefect_ollama.options import (
     Loudness,
     NodeOptions,
     TableOptions,
+    bounded,
+    flag,
     lines_of,
 )
 from prefect_ollama.question_options import EVERYTHING, QUESTION, Mode, Only
@@ -47,15 +49,11 @@ def search(
     ] = 5,
     mode: Annotated[Mode, Parameter(help="By meaning, by words (needs no node), or both.")] = "hybrid",
     only: Only = EVERYTHING,
-    per_document: Annotated[
-        bool, Parameter(negative="", help="Show the best passage of each document only.")
-    ] = False,
-    neighbours: Annotated[
-        int, Parameter(help="Passages to show before and after each.", validator=Number(gte=0))
-    ] = 0,
-    section: Annotated[bool, Parameter(negative="", help="Show the whole section of each passage.")] = False,
+    per_document: Annotated[bool, flag("Show the best passage of each document only.")] = False,
+    neighbours: Annotated[int, bounded("Passages to show before and after each.", gte=0)] = 0,
+    section: Annotated[bool, flag("Show the whole section of each passage.")] = False,
     explain: Annotated[
-        bool, Parameter(negative="", help="Show the scores of each passage, and the text that was embedded.")
+        bool, flag("Show the scores of each passage, and the text that was embedded.")
     ] = False,
     rerank: Annotated[
         str | None,
@@ -65,9 +63,7 @@ def search(
             "nodes, `judge:MODEL` for another one. If it fails, the order of the search stays."
         ),
     ] = None,
-    rerank_timeout: Annotated[
-        float, Parameter(help="Seconds for the answer of --rerank.", validator=Number(gt=0, lte=3600))
-    ] = 10.0,
+    rerank_timeout: Annotated[float, bounded("Seconds for the answer of --rerank.", gt=0, lte=3600)] = 10.0,
     show_pages: Annotated[
         Path | None,
         Parameter(
@@ -76,9 +72,7 @@ def search(
         ),
     ] = None,
     passwords: PasswordOptions = PASSWORDS,
-    track: Annotated[
-        bool, Parameter(negative="", help="Record the search as a flow run in Prefect; that takes seconds.")
-    ] = False,
+    track: Annotated[bool, flag("Record the search as a flow run in Prefect; that takes seconds.")] = False,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:

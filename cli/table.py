@@ -5,26 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from prefect_ollama.console import INCOMPLETE, OK, confirm, guarded, show
-from prefect_ollama.options import (
-    NORMAL,
-    TABLE,
-    JsonOption,
-    Loudness,
-    TableOptions,
-    YesOption,
-)
+from prefect_ollama.options import NORMAL, TABLE, JsonOption, Loudness, TableOptions, YesOption, bounded, flag
 
 
 @guarded(first="Reading the table…")
 def runs(
     *,
     table: TableOptions = TABLE,
-    limit: Annotated[
-        int, Parameter(name=["--limit", "-l"], help="Number of latest runs to show.", validator=Number(gte=1))
-    ] = 20,
+    limit: Annotated[int, bounded("Number of latest runs to show.", gte=1, name=["--limit", "-l"])] = 20,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:
@@ -45,9 +35,7 @@ def roll_back(
     run_id: Annotated[str, Parameter(help="The run to undo, as `runs` names it.")],
     *,
     table: TableOptions = TABLE,
-    including_later: Annotated[
-        bool, Parameter(negative="", help="Also undo later runs of the same source.")
-    ] = False,
+    including_later: Annotated[bool, flag("Also undo later runs of the same source.")] = False,
     yes: YesOption = False,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
@@ -83,9 +71,7 @@ def forget(
         str | None,
         Parameter(help="Only documents of this source; `files` for those that were named one by one."),
     ] = None,
-    dry_run: Annotated[
-        bool, Parameter(negative="", help="Show what would be removed, and change nothing.")
-    ] = False,
+    dry_run: Annotated[bool, flag("Show what would be removed, and change nothing.")] = False,
     yes: YesOption = False,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
@@ -110,16 +96,11 @@ def forget(
 def maintain(
     *,
     table: TableOptions = TABLE,
-    force: Annotated[
-        bool, Parameter(negative="", help="Run all maintenance, even if it is not due.")
-    ] = False,
+    force: Annotated[bool, flag("Run all maintenance, even if it is not due.")] = False,
     keep_days: Annotated[
-        float,
-        Parameter(
-            help="Days to keep old versions; older runs cannot be rolled back.", validator=Number(gte=0)
-        ),
+        float, bounded("Days to keep old versions; older runs cannot be rolled back.", gte=0)
     ] = 7.0,
-    memory_mb: Annotated[int, Parameter(help="Maximum memory in MiB.", validator=Number(gt=0))] = 4096,
+    memory_mb: Annotated[int, bounded("Maximum memory in MiB.", gt=0)] = 4096,
     json: JsonOption = False,
     loud: Loudness = NORMAL,
 ) -> int:
