@@ -36,7 +36,7 @@ class ReEmbedCost:
         texts: Different texts of chunks.
         cached: Of these, with a vector of this model in the cache.
         nodes: Nodes that work.
-        texts_per_second: Measured rate of all nodes together, 0 where no text could be embedded.
+        texts_per_second: Measured rate of all nodes together, 0 if no text could be embedded.
         seconds: Estimated time of the nodes for what is not in the cache; files are read meanwhile.
     """
 

@@ -35,7 +35,7 @@ class ReportStep:
 
     Attributes:
         name: What was done.
-        nodes: Nodes that answered; empty where none was asked.
+        nodes: Nodes that answered; empty if none was asked.
         models: Models that answered.
         seconds: Time that it took, by the clock. For a cached step the time when it was done.
         prompt_tokens: Tokens that chat models read for it, as far as nodes report them.
@@ -62,7 +62,7 @@ class CheckedReport(Awaitable):
         answer: The synthesis with its quotes; its `dropped` are sentences of the synthesis alone.
         parts: What the parts found, and what was dropped there.
         steps: The steps, in order.
-        ended_by: The limit that ended the work early: "steps", "tokens" or "seconds"; empty where none did.
+        ended_by: The limit that ended the work early: "steps", "tokens" or "seconds"; empty if none did.
     """
 
     answer: CheckedAnswer

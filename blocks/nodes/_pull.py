@@ -59,7 +59,7 @@ def read_step(line: bytes, *, node: str, model: str, disclosure: Disclosure) -> 
             raise NodeFailed(
                 f"could not pull {model!r}{f' ({words})' if words else ''}.",
                 node=node,
-                remedy="Check the model's name and the node's way to its registry.",
+                remedy="Check the model's name and the node's connection to its registry.",
             )
         said = member(event, "status", str, "")
         what = next((words for pattern, words in _STEPS if pattern.fullmatch(said)), "pulling")

@@ -44,7 +44,7 @@ class ChatCheck:
         return self.others.get(node, self.model)
 
     def error_of(self, node: str) -> str:
-        """Return why a node cannot chat, and what to do; empty where it can, or no model is named."""
+        """Return why a node cannot chat, and what to do; empty if it can, or no model is named."""
         return "" if not self.model or node in self.nodes else self.left_out.get(node, self.error)
 
 
@@ -52,7 +52,7 @@ async def check_chat_models(spec: ClusterSpec) -> tuple[ChatCheck, ChatCheck | N
     """Ask every node whether it can chat with the chat model and the judge model of a cluster, but download nothing.
 
     Returns:
-        The check of the chat model, and that of the judge model; None where the cluster names none.
+        The check of the chat model, and that of the judge model; None if the cluster names none.
 
     Raises:
         ConfigurationError: A node's CA bundle cannot be read.

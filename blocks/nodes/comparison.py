@@ -43,9 +43,9 @@ SAME_QUANTIZED: Final = 0.999
 SAME_VECTORS: Final = 0.99995
 
 # The same where a digest is unknown and both nodes name one quantization of the weights. A llama-server (of October
-# 2026, on one CPU) gives a short text another vector alone than beside others, with a cosine down to 0.99978 for Q8_0,
-# Q5_1 and Q4_0: from some tokens on it multiplies in another way. F16 against Q8_0 has 0.99923 there over all canaries,
-# and 0.9996 over those of `SHORT`. tests/test_llama_server.py has the vectors.
+# 2026, on one CPU) gives a short text another vector if it is alone in its request, with a cosine down to 0.99978 for
+# Q8_0, Q5_1 and Q4_0: from some tokens on it multiplies in another way. F16 against Q8_0 has 0.99923 there over all
+# canaries, and 0.9996 over those of `SHORT`. tests/test_llama_server.py has the vectors.
 SAME_QUANTIZED_VECTORS: Final = 0.9997
 
 # Least cosine of a text in a script that both servers tokenize alike. Equal tokens give 0.9995 and more, also with

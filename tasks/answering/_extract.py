@@ -59,7 +59,7 @@ class Extract:
 
     Attributes:
         sentences: The sentences, the best first, each as its own quote.
-        nearest: Best cosine of the question and a sentence with its neighbours; None where nothing was embedded.
+        nearest: Best cosine of the question and a sentence with its neighbours; None if nothing was embedded.
     """
 
     sentences: tuple[CheckedSentence, ...] = ()

@@ -241,7 +241,7 @@ def judge_by_words(
 
 
 def support_of_claim(sentence: str, quote: str, nodes: Dispatcher | None) -> float | None:
-    """Return the score of a sentence and one quote as `judge_by_words` has it; None where another check fails.
+    """Return the score of a sentence and one quote as `judge_by_words` has it; None if another check fails.
 
     Args:
         quote: The quote, with the sentences that it stands in.
@@ -260,7 +260,7 @@ def support_score(shared: float, cosine: float | None) -> float:
 
     Args:
         shared: Share of the sentence's words that they have.
-        cosine: Cosine of both; None where nothing embeds.
+        cosine: Cosine of both; None if nothing embeds.
     """
     return shared if cosine is None else (shared + max(cosine, 0.0)) / 2
 

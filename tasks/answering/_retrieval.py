@@ -66,7 +66,7 @@ class Strength:
         Without known cosines it is the share of words, and 0 if a name, code or number of the question is missing.
 
         Args:
-            nearest: Best cosine of the question and a sentence with its neighbours; None where nothing was embedded.
+            nearest: Best cosine of the question and a sentence with its neighbours; None if nothing was embedded.
         """
         if not self.measured or nearest is None:
             return 0.0 if self.missing else self.score

@@ -62,7 +62,7 @@ def content_words(text: str) -> set[str]:
 
 
 def overlap(sentence: str, quotes: str) -> float:
-    """Return the share of a sentence's content words that its quotes have, 0 to 1; 0 where it has none."""
+    """Return the share of a sentence's content words that its quotes have, 0 to 1; 0 if it has none."""
     words = content_words(sentence)
     return len(words & content_words(quotes)) / len(words) if words else 0.0
 

@@ -92,7 +92,7 @@ def answer_question(
 def without_chat(
     question: str, hits: Sequence[Hit], nodes: AnswerNodes, found: Strength
 ) -> CheckedAnswer | None:
-    """Return the answer that needs no chat model; None where one has to be asked.
+    """Return the answer that needs no chat model; None if one has to be asked.
 
     Args:
         hits: The passages, the best first.

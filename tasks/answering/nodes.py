@@ -27,9 +27,9 @@ class AnswerNodes:
     """The nodes that answer a question.
 
     Attributes:
-        embed: Those that embed; None where nothing does.
-        chat: Those with the chat model; None where the cluster names none.
-        judge: Those with the judge model; None where shared words and embeddings judge.
+        embed: Those that embed; None if nothing does.
+        chat: Those with the chat model; None if the cluster names none.
+        judge: Those with the judge model; None if shared words and embeddings judge.
         notes: Notes about them for the reader of the answer.
     """
 

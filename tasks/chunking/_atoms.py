@@ -43,8 +43,8 @@ class Atom:
             header of its table, with the line breaks after it.
         context_tokens: Length of `context`.
         is_row: Whether it is a row of a table that had to be cut.
-        embedded: What is embedded in place of its text, None where that is the text: tables are written compactly.
-        numbers: The same with the numbers of the row, None where there are none.
+        embedded: What is embedded in place of its text, None if that is the text: tables are written compactly.
+        numbers: The same with the numbers of the row, None if there are none.
         table: Title and units of the table that it is, or is a row of.
     """
 

@@ -56,13 +56,13 @@ class Context:
         self._known: dict[str, int] = {}
 
     def before(self, text: str, *, heads: Sequence[str], path: Sequence[str], table: str) -> str:
-        """Return the lines that are embedded before a text, empty where there is nothing to add.
+        """Return the lines that are embedded before a text, empty if there is nothing to add.
 
         Args:
             text: The text of a chunk.
             heads: Running heads and feet of its page.
             path: Headings above it, the highest first.
-            table: Title and units of the table that it begins with; empty where it begins with none.
+            table: Title and units of the table that it begins with; empty if it begins with none.
         """
         said = _words(text[: 4 * _LONGEST_PART])
         document, table = _short(self._document), _short(table)

@@ -105,7 +105,7 @@ class SharedLimits:
 
     @property
     def folder(self) -> Path | None:
-        """The shared folder; None where nothing is shared."""
+        """The shared folder; None if nothing is shared."""
         return self._folder
 
     def slots(self, url: str) -> int | None:
@@ -279,7 +279,7 @@ def _may(
         usage: Its usage of the node.
         others: Requests of other runs there, of the same kind.
         all_others: The same, of any kind.
-        slots: Requests of this kind that the node serves at once, None where nobody knows.
+        slots: Requests of this kind that the node serves at once, None if nobody knows.
         most: Requests of any kind in flight there at most.
         now: The time.
     """

@@ -27,9 +27,9 @@ from prefect_ollama.tasks.dispatch._request_kind import AnswerCheck, Findings, R
 # A node is checked after this many seconds at the latest, while more work comes.
 CHECK_INTERVAL_S = 3.0
 
-# A node is checked after this much work, at first and, doubling each time, later. A canary costs a tenth of a
-# percent of that. The start is small so that the first vectors are confirmed soon, even if all nodes fail after
-# them.
+# Units of work before the first check of a node, and the most before a later one; they double each time. A canary costs
+# a tenth of a percent of that. The start is small so that the first vectors are confirmed soon, even if all nodes fail
+# after them.
 FIRST_CHECK_UNITS, CHECK_UNITS = 6_000.0, 25_000.0
 
 # Least cosine of two nodes' vectors of one chunk. It is lower than the bound of canaries: those identify the

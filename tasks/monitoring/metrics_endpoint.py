@@ -116,7 +116,7 @@ def _pushed(gateway: str, handler: Handler, source: str, logger: RunLogger) -> I
 
 
 def _without_login(gateway: str) -> tuple[str, Handler]:
-    """Split the URL of a gateway into one that may be shown, and what sends its user and password."""
+    """Split the URL of a gateway into one that may be shown, and a function that sends its user and password."""
     parts = urlsplit(gateway)
     login, _, host = parts.netloc.rpartition("@")
     if not login:

@@ -15,7 +15,7 @@ from prefect_ollama.blocks.nodes import (
 )
 from prefect_ollama.blocks.periodic import PeriodicThread
 
-# Seconds from one question to the next.
+# Seconds between two requests for the status of a node.
 STATUS_INTERVAL_S = 15.0
 
 # Seconds that a node may take to answer; a node that is busy with texts still answers at once.

@@ -34,9 +34,9 @@ class Block(NamedTuple):
         level: Level of a heading, 1 for the highest; 0 for the others.
         continues: It goes on with the last paragraph or table before it, from the column or the page before; a table
             then without the header.
-        ends: Where each of its lines but the last ends in `text`; empty where it has one line, or where that is not
+        ends: Where each of its lines but the last ends in `text`; empty if it has one line, or where that is not
             known. Lines are equally far apart.
-        header: How many rows of a table are its header, with years, periods and units; 0 where it has none, or goes on
+        header: How many rows of a table are its header, with years, periods and units; 0 if it has none, or goes on
             from the page before.
         title: Title and units of a table, from the lines above it, which are also blocks of their own.
     """
@@ -61,7 +61,7 @@ class Page:
         blocks: In reading order.
         ocr: Whether the text was read from a picture of the page.
         heads: Running heads and feet that stand on it and are not among its blocks, without page numbers.
-        label: The page number that is printed on it ("iv", "12"); empty where none was found.
+        label: The page number that is printed on it ("iv", "12"); empty if none was found.
     """
 
     number: int
@@ -78,7 +78,7 @@ class Problem:
     """Something that was not read as it should have been.
 
     Attributes:
-        page: Page number counted from 1; None where it concerns the whole file.
+        page: Page number counted from 1; None if it concerns the whole file.
         kind: A short stable word for reports ("ocr-language", "page", "wall-time", …).
         reason: What went wrong, in one sentence.
         remedy: What to do about it.

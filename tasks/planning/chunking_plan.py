@@ -61,6 +61,6 @@ class ChunkingPlan:
 
     @staticmethod
     def counter_in(identity: str) -> str | None:
-        """How tokens were counted for the chunks of this identity, None where it is no way that is known here."""
+        """How tokens were counted for the chunks of this identity, None if it is no way that is known here."""
         name = identity.rpartition(_TOKENS)[2]
         return name if name == MINILM or TokenRates.named(name) is not None else None

@@ -89,7 +89,7 @@ class Budget:
 
     @property
     def ended_by(self) -> Bound:
-        """The limit that refused the first step; empty where none did."""
+        """The limit that refused the first step; empty if none did."""
         return self._ended_by
 
     def seconds_left(self, *, last: bool) -> float:

@@ -72,7 +72,7 @@ class Draft:
 
     Attributes:
         drafts: The draft, with its passages; without a draft where the passages are too weak.
-        author: The node that wrote it; empty where none did.
+        author: The node that wrote it; empty if none did.
         note: Why there is none.
     """
 

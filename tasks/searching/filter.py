@@ -70,7 +70,7 @@ class Filter:
             )
 
     def condition(self, manifest: Callable[[], Sequence[Document]]) -> str:
-        """Return the filter as SQL over the chunk table; empty where it lets all through.
+        """Return the filter as SQL over the chunk table; empty if it lets all through.
 
         Args:
             manifest: Gives the table's documents; called only where the filter is about documents.

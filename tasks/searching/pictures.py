@@ -29,7 +29,7 @@ class MarkedPage:
 
     Attributes:
         page: Counted from 1.
-        png: The picture; empty where it could not be drawn.
+        png: The picture; empty if it could not be drawn.
         note: What is not marked, or why there is no picture; else empty.
     """
 

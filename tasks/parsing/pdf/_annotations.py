@@ -134,7 +134,7 @@ def _comment(annotation: Any, label: str, said: str) -> Comment:
 
 
 def _name_of(specification: Any) -> str:
-    """The name of an attached file (PDF 32000-1, 7.11.3); empty where it has none."""
+    """The name of an attached file (PDF 32000-1, 7.11.3); empty if it has none."""
     for key in ("UF", "F"):
         name = mupdf.ll_pdf_dict_gets(specification, key) if specification else None
         if name:

@@ -24,7 +24,7 @@ class Glyph(NamedTuple):
         width: How far it moves on the place where the next one is drawn.
         right, down: Direction of its line; 1 and 0 for upright text from left to right.
         size: Size of its type.
-        at: Address of it, 0 where unknown.
+        at: Address of it, 0 if unknown.
         written: Whether the file holds it; MuPDF puts spaces where it sees gaps.
     """
 

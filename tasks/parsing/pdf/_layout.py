@@ -129,7 +129,7 @@ class RawPage:
         files: Names of files that are attached to it.
         hidden: How many comments are hidden from every reader, and were not read.
         heads: Running heads and feet that were taken from it.
-        label: The number that is printed on it; empty where there is none.
+        label: The number that is printed on it; empty if there is none.
         copied: Characters of text that is drawn again on the same spot, which were left out.
     """
 

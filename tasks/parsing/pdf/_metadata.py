@@ -32,7 +32,7 @@ def read_metadata(raw: dict[str, str]) -> Metadata:
 
 
 def read_date(text: str) -> datetime | None:
-    """Read a PDF date. One without a time zone is taken as UTC; None where it is no date."""
+    """Read a PDF date. One without a time zone is taken as UTC; None if it is no date."""
     match = _DATE.match(text.strip())
     if match is None:
         return None

@@ -57,7 +57,7 @@ class PageNumber(NamedTuple):
 
 
 def page_number(text: str, rows: list[list[Cell]] | None = None) -> PageNumber | None:
-    """Return the page number that a line may hold, None where it holds none.
+    """Return the page number that a line may hold, None if it holds none.
 
     "Lot 101" holds none: only words separate such a number from one that tells what a page is about.
 

@@ -53,7 +53,7 @@ def _margins_first_and_last(pieces: list[Piece], height: int) -> None:
 
 
 def _rows(pieces: list[Piece]) -> list[Piece] | None:
-    """Join single lines that stand on one height in several rows, as in a form; None where there are too few.
+    """Join single lines that stand on one height in several rows, as in a form; None if there are too few.
 
     The lines of a row begin where those of other rows do: a heading that happens to stand beside a line of the
     next column is none.

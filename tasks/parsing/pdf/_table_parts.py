@@ -85,7 +85,7 @@ def _together(first: Table | None, between: list[Piece], second: Table) -> Table
 
 
 def _columns(first: Table, second: Table, slack: float) -> list[int] | None:
-    """For each column of the second table the one of the first that it stands below; None where they differ."""
+    """For each column of the second table the one of the first that it stands below; None if they differ."""
     found = [0]
     for x0, x1 in zip(second.columns[1:], second.ends[1:], strict=True):
         same = [

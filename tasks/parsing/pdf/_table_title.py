@@ -24,7 +24,7 @@ _ENDS: Final = (".", ";", ",", "!", "?")
 
 
 def table_title(above: Sequence[Block], box: Box) -> str:
-    """Return the title of a table, empty where no line names it.
+    """Return the title of a table, empty if no line names it.
 
     Args:
         above: The blocks before it on its page, in reading order.

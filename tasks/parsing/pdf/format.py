@@ -35,7 +35,7 @@ class PdfFormat(DocumentFormat):
         }
 
     def setup(self, options: ParseOptions) -> dict[str, Any]:
-        """Return whether Tesseract may be needed, and where its language data is; empty where it is looked for."""
+        """Return whether Tesseract may be needed, and where its language data is; empty if it is looked for."""
         return {"ocr": options.ocr != "off", "tessdata": options.tessdata}
 
     def extra(self, options: ParseOptions) -> ExtraTime | None:

@@ -158,7 +158,7 @@ def outline(document: Any) -> list[tuple[int, str, int]]:
 
 
 def find_tessdata(folder: str) -> str:
-    """Find the folder of Tesseract's language data, by Tesseract itself where none is given; empty where there is none.
+    """Find the folder of Tesseract's language data, by Tesseract itself where none is given; empty if there is none.
 
     This may start a program, so it is done before the process is confined.
     """

@@ -191,7 +191,7 @@ class PictureSession(Exchange):
         quoted: Words to mark within the rectangles; None marks the rectangles.
 
     Attributes:
-        png: The picture; empty where the page has none of the words.
+        png: The picture; empty if the page has none of the words.
         share: Share of the words' letters that are marked.
     """
 
