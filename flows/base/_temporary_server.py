@@ -201,7 +201,7 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: IO[
             now = time.monotonic()
             if now - began > LOCK_CHECK_INTERVAL_S * (looks + 1):
                 looks += 1
-                locked_since = (locked_since or now) if locked() else None
+                locked_since = (locked_since or now) if locked(process.pid) else None
             if locked_since is not None and now - locked_since > LOCK_TIMEOUT_S:
                 raise explain("database is locked")
             if now - began > limit:
