@@ -33,7 +33,7 @@ _SHOW_CURSOR: Final = b"\x1b[?25h"
 
 
 class Stopping:
-    """Handles the signals of one process; `install` it once, in the main thread.
+    """Handles the signals of one process; `install` it in the main thread.
 
     Attributes:
         status: The exit status of the first signal; None before it.
@@ -46,6 +46,7 @@ class Stopping:
         self._again, self._announced = threading.Event(), threading.Event()
         self._raised = self._over = False
         self._ours = 0  # signals that this sent itself and that have not been read
+        self._sender: socket.socket | None = None
 
     def install(self) -> None:
         """Handle the signals from now on."""
@@ -54,7 +55,10 @@ class Stopping:
         for number in STATUS:
             signal.signal(number, self._interrupt)
         signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-        self._sockets = receiver, sender  # they must outlive this call
+        # It must outlive this call. The end of an earlier one ends the thread that reads its signals.
+        before, self._sender = self._sender, sender
+        if before is not None:
+            before.close()
         threading.Thread(target=self._listen, args=(receiver,), name="signals", daemon=True).start()
 
     def note(self, number: int) -> None:
@@ -102,20 +106,21 @@ class Stopping:
 
     def _listen(self, receiver: socket.socket) -> None:
         came = 0
-        while data := receiver.recv(16):
-            for number in data:
-                # Python writes the numbers of all signals there that have a handler.
-                if number not in STATUS:
-                    continue
-                if self._ours:
-                    self._ours -= 1
-                    continue
-                self.note(number)
-                came += 1
-                if came == 1:
-                    threading.Thread(target=self._stop, name="stopping", daemon=True).start()
-                else:
-                    self._again.set()
+        with receiver:
+            while data := receiver.recv(16):
+                for number in data:
+                    # Python writes the numbers of all signals there that have a handler.
+                    if number not in STATUS:
+                        continue
+                    if self._ours:
+                        self._ours -= 1
+                        continue
+                    self.note(number)
+                    came += 1
+                    if came == 1:
+                        threading.Thread(target=self._stop, name="stopping", daemon=True).start()
+                    else:
+                        self._again.set()
 
     def _stop(self) -> None:
         if self.at_stop is not None:

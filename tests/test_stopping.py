@@ -212,3 +212,23 @@ def test_the_first_line_comes_before_prefect_is_imported() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=True
     )
     assert not {"prefect", "lancedb", "numpy", "pyarrow", "httpx", "pydantic"} & set(done.stdout.split())
+
+
+AGAIN = """
+import os, threading, time
+from prefect_ollama.stopping import stopping
+stopping.install()
+open_files = os.listdir("/proc/self/fd")
+for _ in range(5):
+    stopping.install()
+while sum(thread.name == "signals" for thread in threading.enumerate()) > 1:
+    time.sleep(0.01)
+assert len(os.listdir("/proc/self/fd")) == len(open_files)
+"""
+
+
+def test_to_install_it_again_leaves_no_thread_and_no_socket_of_before() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", AGAIN], capture_output=True, text=True, timeout=240
+    )
+    assert (done.returncode, done.stderr) == (0, "")
