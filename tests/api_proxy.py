@@ -90,7 +90,7 @@ def api_proxy(api_url: str) -> Iterator[ApiProxy]:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-        asyncio.run_coroutine_threadsafe(end(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(end(), loop).result(240)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(240)
         loop.close()

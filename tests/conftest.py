@@ -31,8 +31,10 @@ os.environ.update(
 for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE"):
     os.environ.pop(name, None)
 
-# A busy machine is no reason to fail.
-hypothesis.settings.register_profile("suite", deadline=None)
+# A busy machine is no reason to fail. The examples are the same in each run, so that a run that fails does so for a
+# change and not by chance; `uv run pytest --hypothesis-profile=explore` tries others.
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None)
 hypothesis.settings.load_profile("suite")
 
 
@@ -50,6 +52,15 @@ def same_umask() -> Iterator[None]:
     before = os.umask(0o022)
     yield
     os.umask(before)
+
+
+@pytest.fixture
+def all_nodes_take_part() -> Iterator[None]:
+    """Wait for each healthy node in this process, however late a busy machine gives it a core."""
+    from tests.waiting import all_nodes_awaited
+
+    with all_nodes_awaited():
+        yield
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -104,7 +104,7 @@ class Place:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=540,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

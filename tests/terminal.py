@@ -59,7 +59,7 @@ class Terminal:
     def press(self, keys: bytes) -> None:
         os.write(self._ours, keys)
 
-    def end(self, *, seconds: float = 30) -> tuple[int, float]:
+    def end(self, *, seconds: float = 240) -> tuple[int, float]:
         """Wait for the end; return the exit status and how many seconds after the start that was."""
         status = self.process.wait(seconds)
         return status, time.monotonic() - self.began

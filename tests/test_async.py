@@ -18,7 +18,7 @@ from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from tests.flow_samples import assert_right, chunks, write_folder
 from tests.nodes import nodes
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.usefixtures("prefect_server", "all_nodes_take_part")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import pytest
 from prefect_ollama.blocks.cache import CacheSpec, VectorCache
 from tests.cache_worker import DIMENSION, keys_of, vectors_of
 
-WAIT = 60.0
+WAIT = 240.0
 LIMIT = 8 * 1024**2
 Start = Callable[..., "subprocess.Popen[str]"]
 

@@ -418,7 +418,7 @@ def test_the_cache_is_looked_at_and_emptied(here: Here, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # five processes that import Prefect, some with workers of their own; the parts have quick tests
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("prefect_server")
 def test_a_session_over_nodes(hostile: Path, tmp_path: Path, pair: list[Node]) -> None:
     folder = write_folder(hostile / "papers", ["harbour", "valve"])
@@ -457,7 +457,7 @@ def test_a_session_over_nodes(hostile: Path, tmp_path: Path, pair: list[Node]) -
 
 
 @pytest.mark.slow  # a fresh home: Prefect's database is made, the embedded model loaded, workers started
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_a_fresh_machine_needs_nothing(hostile: Path, tmp_path: Path) -> None:
     fresh = {
         name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "OLLAMA_"))

@@ -217,7 +217,7 @@ class Where(distributed.SchedulerPlugin):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_its_commands_work_together(tmp_path: Path) -> None:
     """Server on PostgreSQL, set-up, worker, Dask: by the commands, environments and health checks of the file."""
     place = Place(tmp_path)
@@ -291,11 +291,11 @@ def test_its_commands_work_together(tmp_path: Path) -> None:
                 security=Security(
                     tls_ca_file=str(certificate), tls_client_cert=str(certificate), tls_client_key=str(key)
                 ),
-                timeout="60s",
+                timeout="240s",
                 set_as_default=False,
             )
         )
-        client.wait_for_workers((os.cpu_count() or 1) + 1, timeout=120)
+        client.wait_for_workers((os.cpu_count() or 1) + 1, timeout=240)
         cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the scheduler knows no tests
         client.register_plugin(Where(), name="where")
         run = api.start("ingest-pdfs/nightly", source=str(tmp_path / "pdfs"))

@@ -101,7 +101,7 @@ class TestConnections:
         arguments = cluster.security.get_connection_args("client")
 
         async def ask() -> Any:
-            comm = await connect(cluster.scheduler_address, timeout=30, **arguments)
+            comm = await connect(cluster.scheduler_address, timeout=240, **arguments)
             try:
                 await comm.write({"op": "identity"})
                 return await comm.read()

@@ -39,7 +39,7 @@ SERVER = {
 MANY = range(30)
 
 # Processes that import Prefect start one after another, a run is one of them.
-slow = [pytest.mark.slow, pytest.mark.timeout(600)]
+slow = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def test_every_flow_has_a_deployment() -> None:

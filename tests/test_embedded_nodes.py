@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,11 @@ from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, Model
 
 
 def children() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children() if "prefect_ollama.blocks.embedded" in p.cmdline()]
+    found = []
+    for process in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # it may end meanwhile
+            found += [process] if "prefect_ollama.blocks.embedded" in process.cmdline() else []
+    return found
 
 
 def test_each_node_is_a_process_of_its_own_and_ends_with_the_block() -> None:
@@ -26,13 +31,15 @@ def test_each_node_is_a_process_of_its_own_and_ends_with_the_block() -> None:
         assert len(set(urls)) == 2
         assert len(children()) == 2
         for url in urls:
-            answer = httpx.post(f"{url}/api/embed", json={"model": "all-minilm", "input": "a text"})
+            answer = httpx.post(
+                f"{url}/api/embed", json={"model": "all-minilm", "input": "a text"}, timeout=240
+            )
             assert len(answer.json()["embeddings"][0]) == 384
     assert nodes.urls == ()
     assert children() == []
     for url in urls:
         with pytest.raises(httpx.ConnectError):
-            httpx.get(url)
+            httpx.get(url, timeout=240)
 
 
 def test_one_node_a_core_by_default() -> None:
@@ -66,7 +73,7 @@ def test_nodes_end_when_their_owner_is_killed(how: str) -> None:
     )
     assert owner.stdout is not None
     url = owner.stdout.readline().strip()
-    assert httpx.get(url).status_code == 200
+    assert httpx.get(url, timeout=240).status_code == 200
     family = psutil.Process(owner.pid).children()
     node = next(process for process in family if "prefect_ollama.blocks.embedded" in process.cmdline())
     owner.kill()
@@ -131,7 +138,7 @@ print("done")
 def test_serve_stops_in_good_order(number: signal.Signals) -> None:
     process = subprocess.Popen([sys.executable, "-c", SERVE], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert httpx.get(process.stdout.readline().strip()).text == "Ollama is running"
+    assert httpx.get(process.stdout.readline().strip(), timeout=240).text == "Ollama is running"
     process.send_signal(number)
     rest, _ = process.communicate(timeout=240)
     assert rest == ("done\n" if number == signal.SIGINT else "")

@@ -30,6 +30,7 @@ from prefect_ollama.blocks import OllamaCluster, OllamaNode, errors
 from tests.flow_samples import MODEL, write_pdf
 from tests.nodes import Node
 from tests.nodes.openai import OpenAIServer
+from tests.waiting import all_nodes_awaited
 
 ROOT = Path(__file__).parent.parent
 MODULES = (prefect_ollama, prefect_ollama.flows, prefect_ollama.blocks, errors)
@@ -108,7 +109,11 @@ def world(
     (folder / "shared-cache").mkdir()
     (folder / "shared-cache").chmod(0o777)
     before = Path.cwd()
-    with ExitStack() as opened, dask.config.set({"scheduler-address": dask_workers}):
+    with (
+        ExitStack() as opened,
+        dask.config.set({"scheduler-address": dask_workers}),
+        all_nodes_awaited(),
+    ):
         here = World(folder, opened)
         os.chdir(folder)
         try:

@@ -118,6 +118,8 @@ def test_first_all_is_embedded_by_all_nodes_then_nothing_is_asked(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
 ) -> None:
     folder = write_folder(tmp_path / "papers", [f"doc{n}" for n in range(12)], pages=4, words=300)
+    for node in trio:
+        node.control(speed=0.2)  # so that none is done before another one has had a core
     report = ingest(str(folder), trio)
     rows = chunks(place)
     assert_right(rows)
@@ -811,7 +813,7 @@ def test_a_text_that_another_run_is_embedding_is_not_embedded_again(
         trio[0].wait(texts_answered=12)
         if killed:
             processes[0].kill()
-        outputs = [process.communicate(timeout=300)[0] for process in processes]
+        outputs = [process.communicate(timeout=540)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()

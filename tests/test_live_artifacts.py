@@ -231,9 +231,13 @@ def test_a_node_that_dies_and_comes_back_is_told_of(ingest: Ingest, caplog: pyte
                 dies.kill()
             elif not dies.alive and name in run.down:
                 dies.restart()
+            elif name not in run.down and any(name in each.down for each in seen):
+                # It is back. There is work for a minute, so that it is back before the end on a busy machine too.
+                for each in (stays, dies):
+                    each.control(speed=20.0)
 
         with observed_by(watching):
-            report = ingest([stays, dies], 60)
+            report = ingest([stays, dies], 200)
     assert report.ok
     assert any(name in run.down for run in seen)
     assert name not in seen[-1].down

@@ -155,7 +155,7 @@ def test_a_command_shows_its_run_on_stderr_and_prints_its_report_on_stdout(
             ],
             stdout=subprocess.PIPE,
             stderr=sys.stderr,
-            timeout=300,
+            timeout=540,
             text=True,
         )
     told = said()

@@ -254,18 +254,19 @@ def test_over_http_the_token_is_needed(table: StoreSpec, tmp_path: Path) -> None
             assert file.stat().st_mode & 0o777 == 0o600
             assert token not in said
             for headers in ({}, {"Authorization": "Bearer no"}, {"Authorization": f"Basic {token}"}):
-                assert httpx.post(url, json={}, headers=headers).status_code == 401
+                assert httpx.post(url, json={}, headers=headers, timeout=240).status_code == 401
             right = {"Authorization": f"Bearer {token}"}
             foreign = right | {
                 "Origin": "http://example.org",
                 "Accept": "application/json, text/event-stream",
             }
-            assert httpx.post(url, json={}, headers=foreign).status_code == 403
-            assert httpx.post(url, json={}, headers=right | {"Host": "example.org"}).status_code == 421
+            assert httpx.post(url, json={}, headers=foreign, timeout=240).status_code == 403
+            elsewhere = right | {"Host": "example.org"}
+            assert httpx.post(url, json={}, headers=elsewhere, timeout=240).status_code == 421
 
             async def run() -> None:
                 async with (
-                    httpx2.AsyncClient(headers=right) as http,
+                    httpx2.AsyncClient(headers=right, timeout=240) as http,
                     Client(streamable_http_client(url, http_client=http)) as client,
                 ):
                     listed = await client.call_tool("list_documents", {})

@@ -27,17 +27,13 @@ from prefect_ollama.tasks.monitoring.metrics import RunMetrics
 from prefect_ollama.tasks.monitoring.metrics_endpoint import VARIABLE, serve_metrics
 from tests.flow_samples import write_folder
 from tests.nodes import nodes
+from tests.services import free_port
 
 ROOT = Path(__file__).parent.parent
 PREFIX = "prefect_ollama_"
 DASHBOARD = json.loads((ROOT / "deployments" / "grafana" / "prefect-ollama.json").read_text(encoding="utf-8"))
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def parsed(text: str) -> Samples:
@@ -211,7 +207,8 @@ def test_a_run_can_be_scraped_while_it_lasts(
     scraped: list[Samples] = []
 
     def scrape() -> Samples:
-        return parsed(httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).raise_for_status().text)
+        answer = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=240)
+        return parsed(answer.raise_for_status().text)
 
     def look(run: Snapshot) -> None:
         if run.texts and not run.ended:

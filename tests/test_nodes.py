@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from tests.nodes import EOF, NAMES, Node, expected_vector, nodes, poison, text_hash, tokens
 from tests.nodes.bursts import Bursts
 from tests.nodes.faults import STREAMS
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[1]
 TEXTS = [f"text number {i}" for i in range(5)]
@@ -61,7 +62,7 @@ def node(shared: Node) -> Iterator[Node]:
 HTTP = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0), timeout=240)
 
 
-def embed(node: Node, texts: Any = TEXTS, *, timeout: float = 20, **more: Any) -> httpx.Response:
+def embed(node: Node, texts: Any = TEXTS, *, timeout: float = 240, **more: Any) -> httpx.Response:
     body = {"model": "nomic-embed-text", "input": texts, **more}
     return HTTP.post(f"{node.url}/api/embed", json=body, timeout=timeout)
 
@@ -224,9 +225,9 @@ def test_headers_and_prefix() -> None:
 def test_tls_is_proved_by_its_own_ca_only() -> None:
     with Node(dimension=DIMENSION, tls=True) as node:
         trusting = ssl.create_default_context(cafile=node.ca_file)
-        assert httpx.get(f"{node.url}/api/version", verify=trusting).status_code == 200
+        assert httpx.get(f"{node.url}/api/version", verify=trusting, timeout=240).status_code == 200
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-            httpx.get(f"{node.url}/api/version")
+            httpx.get(f"{node.url}/api/version", timeout=240)
 
 
 # Service
@@ -343,7 +344,8 @@ def test_hang_and_drip_never_end(node: Node) -> None:
         node.control(faults=[name])
         with pytest.raises(httpx.ReadTimeout):
             embed(node, timeout=0.3)
-    assert node.wait(cancelled=1)["in_flight"] == 0
+    node.wait(cancelled=1)
+    until(lambda: node.stats()["in_flight"] == 0)
 
 
 def test_drip_comes_byte_by_byte(node: Node) -> None:
@@ -420,7 +422,7 @@ def test_every_fault_has_a_test() -> None:
 
 
 def test_down_refuses_connections_and_breaks_open_ones(node: Node) -> None:
-    with httpx.Client() as client:
+    with httpx.Client(timeout=240) as client:
         assert client.get(node.url).status_code == 200
         node.control(faults=["down"])
         # The open connection is reset, or the client has seen that already and makes a new one, which is refused.

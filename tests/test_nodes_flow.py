@@ -19,7 +19,7 @@ from tests import feed
 from tests.flow_samples import MODEL, latest_artifact
 from tests.nodes import Node, nodes
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.usefixtures("prefect_server", "all_nodes_take_part")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tests.flow_samples import MODEL, assert_right, chunks, prose, write_folder
 from tests.nodes import nodes
 from tests.nodes.openai import OpenAIServer
 
-pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("prefect_server", "all_nodes_take_part"), pytest.mark.slow]
 
 KEY = "sk-" + "k3y" * 10
 
@@ -31,9 +31,9 @@ def home(tmp_path: Path) -> Iterator[None]:
 def test_a_table_is_made_by_nodes_of_both_kinds(dask_workers: str, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "papers", [f"doc{n}" for n in range(8)], pages=4, words=300)
     with (
-        nodes({"texts_per_second": 200}) as (ollama,),
+        nodes({"texts_per_second": 40}) as (ollama,),
         OpenAIServer(
-            "vLLM", dimension=768, context=2048, model="nomic-ai/nomic", key=KEY, seconds_a_text=0.004
+            "vLLM", dimension=768, context=2048, model="nomic-ai/nomic", key=KEY, seconds_a_text=0.02
         ) as vllm,
     ):
         block = OpenAICompatibleNode(url=vllm.url, api_key=SecretStr(KEY), model="nomic-ai/nomic")

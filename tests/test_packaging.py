@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -20,6 +19,8 @@ import httpx
 import orjson
 import pytest
 
+from tests.services import free_port
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 FOLDERS: dict[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]
@@ -36,7 +37,7 @@ def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None, stat
         env=os.environ | (env or {}),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=540,
     )
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout
@@ -225,8 +226,7 @@ def test_it_works_among_modules_named_as_its_folders(elsewhere: Elsewhere) -> No
 
 def test_the_server_of_the_locked_prefect_starts(tmp_path: Path) -> None:
     """FastAPI's newest did not go with Prefect's newest; this is what holds the two to each other."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     log = tmp_path / "server.log"
     with log.open("w") as out:
         server = subprocess.Popen(

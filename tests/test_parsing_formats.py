@@ -115,7 +115,12 @@ def test_limits_hold_for_it_and_what_was_read_is_kept_if_asked(
     parser: DocumentParser, written: Path, page: str, kind: str
 ) -> None:
     written.write_text(f"One.\f{page} now\fThree.", encoding="utf-8")
-    options = replace(QUICK, wall_seconds=2) if page == "!sleep" else QUICK
+    written.with_name("sound.txt").write_text("Sound.", encoding="utf-8")
+    options = QUICK
+    if page == "!sleep":
+        # The process is there before its time counts, so that a busy machine reads the first page in it.
+        parser.parse(written.with_name("sound.txt"), QUICK)
+        options = replace(QUICK, wall_seconds=5)
     with pytest.raises(DocumentError) as caught:
         parser.parse(written, options)
     assert caught.value.kind == kind

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from prefect_ollama.blocks.periodic import PeriodicThread
 
-WAIT = 30.0
+WAIT = 240.0
 NAME = contextvars.ContextVar("NAME", default="nobody")
 
 

@@ -185,7 +185,7 @@ def calls() -> list[str]:
             assert cluster.scheduler is not None
             (address,) = cluster.scheduler.workers
             await cluster.scheduler.remove_worker(address, stimulus_id="test", close=False)
-            await asyncio.wait_for(removed.wait(), 30)
+            await asyncio.wait_for(removed.wait(), 240)
         return noted
 
     return asyncio.run(run())

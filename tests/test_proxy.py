@@ -40,7 +40,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def version(url: str) -> str:
     async def run() -> str:
-        async with OllamaEndpoint(NodeSpec("it", url, connect_timeout=5), ModelSpec("m")) as client:
+        async with OllamaEndpoint(NodeSpec("it", url, connect_timeout=60), ModelSpec("m")) as client:
             return await client.version()
 
     return asyncio.run(run())
@@ -257,7 +257,7 @@ def test_prefects_own_requests_to_this_host_reach_no_proxy(
         env=environ,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=240,
     )
     assert done.stdout.split() == ["True", "200"], done.stderr
     assert refusing.asked == []
@@ -273,7 +273,7 @@ def test_a_temporary_server_starts_behind_a_proxy(refusing: RawNode, tmp_path: o
             env=environ,
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=240,
         )
     assert done.returncode == 0, done.stderr
     assert '"ok": true' in done.stdout

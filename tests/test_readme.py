@@ -116,7 +116,7 @@ def run_example(code: str, folder: Path, server: str) -> str:
         },
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=540,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

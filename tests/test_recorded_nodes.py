@@ -73,7 +73,7 @@ def simulated(request: pytest.FixtureRequest) -> tuple[str, dict[int, Recorded]]
     answers: dict[int, Recorded] = {}
     with (
         Node(version=request.param, **settings) as node,
-        httpx.Client(base_url=node.url, trust_env=False) as client,
+        httpx.Client(base_url=node.url, trust_env=False, timeout=240) as client,
     ):
         ask(client, REQUESTS["string"])  # the model was loaded before the recording began
         for place, real in enumerate(recorded(request.param)):
@@ -121,7 +121,10 @@ SMALLER_BATCH = {"100 words, ctx 512, batch 64, false", "100 words, ctx 512, bat
 
 @pytest.fixture(scope="module")
 def embedded() -> Iterator[httpx.Client]:
-    with EmbeddedNodes(1) as nodes, httpx.Client(base_url=nodes.urls[0], trust_env=False) as client:
+    with (
+        EmbeddedNodes(1) as nodes,
+        httpx.Client(base_url=nodes.urls[0], trust_env=False, timeout=240) as client,
+    ):
         yield client
 
 
@@ -144,7 +147,7 @@ def test_the_embedded_node_answers_as_the_recorded_one(embedded: httpx.Client, r
 
 def test_what_the_tokenizer_of_an_old_version_costs() -> None:
     with Node(models=[MODEL], version="0.24.0", dimension=8) as node:
-        with httpx.Client(base_url=node.url, trust_env=False) as client:
+        with httpx.Client(base_url=node.url, trust_env=False, timeout=240) as client:
             began = time.monotonic()
             ask(client, Asked("/api/embed", {"model": MODEL, "input": "a" * 2000}))
             assert time.monotonic() - began > 0.5  # 4.2 s for twice the letters, an eighth of that here
@@ -154,7 +157,7 @@ def test_what_the_tokenizer_of_an_old_version_costs() -> None:
 def test_vectors_of_every_call_are_the_same() -> None:
     with (
         Node(models=[MODEL], dimension=8) as node,
-        httpx.Client(base_url=node.url, trust_env=False) as client,
+        httpx.Client(base_url=node.url, trust_env=False, timeout=240) as client,
     ):
         one = client.post("/api/embed", json={"model": MODEL, "input": "x"}).json()["embeddings"][0]
         two = client.post("/v1/embeddings", json={"model": MODEL, "input": "x"}).json()["data"][0][

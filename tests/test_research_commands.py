@@ -24,7 +24,7 @@ from tests.research_samples import (
     text_of,
 )
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.usefixtures("all_nodes_take_part")
 
 WRONG = {"text": "It is green.", "quotes": []}
 

@@ -31,7 +31,7 @@ from tests.research_samples import (
     text_of,
 )
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.usefixtures("all_nodes_take_part")
 
 
 @pytest.fixture(scope="module")

@@ -140,7 +140,7 @@ def test_a_step_waits_for_tokens_that_others_may_give_back() -> None:
     waiting = threading.Thread(target=second)
     waiting.start()
     budget.settle(700, 40)
-    waiting.join(30)
+    waiting.join(240)
     assert begun.is_set()
     with pytest.raises(BoundReached, match="tokens"):
         budget.reserve(800, last=False)

@@ -36,7 +36,7 @@ def test_two_processes_share_the_limit_of_a_node_for_chat(tmp_path: Path) -> Non
                 process.stdin.write(b"\n")
                 process.stdin.flush()
             for process in started:
-                process.communicate(timeout=120)
+                process.communicate(timeout=240)
             assert [process.returncode for process in started] == [0, 0]
             stats = node.stats()
             assert stats["chat_answered"] == 2 * count

@@ -27,7 +27,7 @@ from prefect_ollama.blocks.lance.commits import merge
 from tests.store_samples import IDENTITY, chunk_rows, document_rows, embedded, sentences
 from tests.store_writer import corpus
 
-WAIT = 60.0
+WAIT = 240.0
 Start = Callable[..., "subprocess.Popen[str]"]
 
 

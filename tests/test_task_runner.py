@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,10 @@ def task_runs(flow_run_id: Any, *, count: int) -> list[TaskRun]:
 def children() -> dict[int, list[str]]:
     """Command lines of the processes below this one, by their ids; what serves all runs stays as long as this one."""
     staying = {process.pid for process in fork_servers(os.getpid())}
-    found = {process.pid: process.cmdline() for process in psutil.Process().children(recursive=True)}
+    found = {}
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it may end meanwhile
+            found[process.pid] = process.cmdline()
     return {
         pid: command
         for pid, command in found.items()
@@ -134,7 +137,7 @@ class TestSettings:
             return set(children())
 
         before = set(children())
-        assert idle() == before
+        assert idle() <= before  # others may have ended meanwhile
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +308,7 @@ class TestForeignWorkers:
         with dask.config.set({"scheduler-address": cluster.scheduler_address}):
             worker, address, parse = ask()
         assert (worker, address, parse) == ("parse-0", cluster.scheduler_address, 1)
-        assert set(children()) == before
+        assert set(children()) <= before
 
     def test_arguments_for_a_cluster_stand_above_dasks_setting(self) -> None:
         with (
@@ -370,7 +373,7 @@ class TestWhereFlowsRun:
 
         before = set(children())
         assert asyncio.run(main()) == 6
-        assert set(children()) == before
+        assert set(children()) <= before
 
     def test_flow_in_a_thread(self, runner: IngestTaskRunner) -> None:
         found: list[int] = []
@@ -489,11 +492,12 @@ class TestLostWorkers:
         def unlucky() -> list[int]:
             with killed_as_they_start(4) as killed:  # both of them, twice
                 first = tasks.parse.submit(1).result()
-            assert len(killed) == 4
+                # The worker that embeds may start later than the one that has parsed.
+                until(lambda: len(killed) == 4)
             with killed_as_they_start(1) as killed:
                 psutil.Process(first["pid"]).kill()
                 second = tasks.parse.submit(2).result()
-            assert len(killed) == 1
+                until(lambda: len(killed) == 1)
             return [first["number"], second["number"]]
 
         assert unlucky() == [1, 2]
@@ -508,7 +512,7 @@ class TestLostWorkers:
             for server in fork_servers(os.getpid()):
                 server.kill()
             second = tasks.parse.submit(2).result()
-            if psutil.pid_exists(second["pid"]):
+            with suppress(psutil.NoSuchProcess):
                 psutil.Process(second["pid"]).kill()
             third = tasks.parse.submit(3).result()
             seen.extend(workers)
@@ -579,7 +583,7 @@ class TestLeaving:
         before = set(children())
         with pytest.raises(LookupError, match="enough"):
             fails_in_the_midst()
-        assert set(children()) == before
+        assert set(children()) <= before
         assert {run.state_name for run in task_runs(seen["id"], count=3)} == {"Crashed"}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from types import TracebackType
 from typing import Self
 
 import httpx
+
+from tests.nodes.ports import bound
 
 START_SECONDS = 600.0
 
@@ -27,7 +28,9 @@ class PrefectServer:
     def __init__(self, home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.log = home / "server.log"
-        self.port = _free_port()
+        # Held also while the server is down: no client's own port may take it before the server is back.
+        self._held = bound()
+        self.port = int(self._held.getsockname()[1])
         self._env = {
             **{name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"},
             "PREFECT_HOME": str(home),
@@ -107,9 +110,4 @@ class PrefectServer:
     ) -> None:
         """End it."""
         self.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+        self._held.close()

@@ -19,7 +19,7 @@ from prefect_ollama.tasks.dispatch import dispatcher as dispatcher_module
 from prefect_ollama.tasks.dispatch.embedding import EmbeddingJob
 from tests.dispatch.samples import DIMENSION, check, of, proven, some, spec
 from tests.nodes import Node, expected_vector
-from tests.waiting import until
+from tests.waiting import all_nodes_awaited, until
 
 
 def test_no_text_and_one_text(trio: list[Node]) -> None:
@@ -55,15 +55,19 @@ def test_many_threads_at_once(trio: list[Node]) -> None:
 def test_a_cancelled_caller_leaves_no_work_behind(trio: list[Node]) -> None:
     with Dispatcher(proven(trio[:1])) as dispatcher:
         trio[0].reset()
-        parts = dispatcher.embed_parts(some(2000), 8)
+        parts = dispatcher.embed_parts(some(4000), 8)
         next(parts)
+        # It answers nothing from now on, so that the caller leaves while requests are under way.
+        trio[0].freeze()
+        until(lambda: of(dispatcher, "n0").in_flight)
         parts.close()
+        trio[0].thaw()
         texts = some(10)
         check(texts, dispatcher.embed(texts))
         trio[0].wait(cancelled=1)
         assert dispatcher.stats().queued == 0
         assert dispatcher.idle
-        assert trio[0].stats()["texts_answered"] < 1000
+        assert trio[0].stats()["texts_answered"] < 4000
 
 
 def test_cancelled_at_once(trio: list[Node]) -> None:
@@ -86,14 +90,15 @@ def test_close_ends_callers_with_what_was_done(trio: list[Node]) -> None:
     dispatcher = Dispatcher(proven(trio))
     with ThreadPoolExecutor() as pool:
         trio[0].reset()
-        future = pool.submit(dispatcher.embed, some(3000, length=400))
+        # Work for ten seconds, to be closed in its midst also by a process that seldom gets a core.
+        future = pool.submit(dispatcher.embed, some(12_000, length=400))
         trio[0].wait(texts_answered=400)  # some of them are checked by then
         dispatcher.close()
         dispatcher.close()
         with pytest.raises(Unfinished, match="closed") as caught:
             future.result(timeout=240)
     error = caught.value
-    assert 0 < error.left < 3000
+    assert 0 < error.left < 12_000
     assert error.left == error.embedded.nodes.count("")
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.left, copy.embedded.nodes) == (str(error), error.left, error.embedded.nodes)
@@ -110,10 +115,13 @@ def test_parts_are_handed_over_while_others_wait(trio: list[Node]) -> None:
     with Dispatcher(proven(trio)) as dispatcher:
         for node in trio:
             node.reset()
+            node.control(speed=0.2)
         parts = dispatcher.embed_parts(texts, 8)
         first, embedded = next(parts)
         check(list(first), embedded)
         assert sum(node.stats()["texts_answered"] for node in trio) < 2001
+        for node in trio:
+            node.control(speed=1.0)
         handed = [*first]
         for part, embedded in parts:
             check(list(part), embedded)
@@ -124,14 +132,14 @@ def test_parts_are_handed_over_while_others_wait(trio: list[Node]) -> None:
 
 def test_parts_that_were_done_are_handed_over_before_the_error(trio: list[Node]) -> None:
     dispatcher = Dispatcher(proven(trio))
-    parts = dispatcher.embed_parts(some(3000), 8)
+    parts = dispatcher.embed_parts(some(12_000), 8)
     handed = [next(parts)]
     dispatcher.close()
     with pytest.raises(ClusterError, match="closed") as caught:
         handed.extend(parts)
     made = sum(bool(node) for _, embedded in handed for node in embedded.nodes)
-    assert 0 < made < 3000
-    assert caught.value.left == 3000 - made
+    assert 0 < made < 12_000
+    assert caught.value.left == 12_000 - made
 
 
 def test_a_caller_that_leaves_in_mid_part_takes_its_texts_along(trio: list[Node]) -> None:
@@ -147,13 +155,14 @@ def test_a_caller_that_leaves_in_mid_part_takes_its_texts_along(trio: list[Node]
 def test_a_query_overtakes_documents(trio: list[Node]) -> None:
     with Dispatcher(proven(trio[:1])) as dispatcher, ThreadPoolExecutor() as pool:
         trio[0].reset()
-        documents = some(1200)
+        documents = some(4000)
         future = pool.submit(dispatcher.embed, documents)
         trio[0].wait(answered=2)
         query = some(1)
         check(query, dispatcher.embed(query, kind="query"))
-        assert trio[0].stats()["texts_answered"] < 1200
+        assert trio[0].stats()["texts_answered"] < 4000
         assert not future.done()
+        trio[0].control(speed=10.0)
         check(documents, future.result(timeout=240))
 
 
@@ -207,12 +216,9 @@ def test_an_idle_dispatcher_asks_nobody(trio: list[Node]) -> None:
         # A probe, which asks for each of these once, may have been under way; after that there is none.
         assert max((Counter(trio[0].stats()["paths"]) - paths).values(), default=0) <= 1
         trio[0].control(faults=[])
-        for _ in range(20):
+        while of(idle, "n0").state != "closed":
             texts = some(200)
             check(texts, idle.embed(texts))
-            if of(idle, "n0").state == "closed":
-                break
-        assert of(idle, "n0").state == "closed"
 
 
 def test_proxies_with_prefix_token_and_tls() -> None:
@@ -230,11 +236,14 @@ def test_proxies_with_prefix_token_and_tls() -> None:
         second = replace(second, ca_bundle=two.ca_file)
         cluster = replace(plain, nodes=(first, second, third))
         texts = some(120)
-        done = asyncio.run(verify_cluster(cluster))
+        with all_nodes_awaited():
+            done = asyncio.run(verify_cluster(cluster))
         assert set(done.verifications) == {first.name, second.name}
         assert "credentials" in str(done.left_out[third.name])
         assert "hush" not in str(done.left_out[third.name])
         with Dispatcher(done) as dispatcher:
-            embedded = dispatcher.embed(texts)
-            check(texts, embedded)
-            assert set(embedded.nodes) == {first.name, second.name}
+            took_part: set[str] = set()
+            while took_part != {first.name, second.name}:
+                embedded = dispatcher.embed(texts)
+                check(texts, embedded)
+                took_part.update(embedded.nodes)

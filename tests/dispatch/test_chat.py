@@ -38,6 +38,7 @@ from prefect_ollama.tasks.dispatch import (
     Dispatcher,
 )
 from tests.nodes import Node, nodes
+from tests.waiting import all_nodes_awaited
 
 MODEL = "gemma3"
 SCHEMA = {
@@ -70,7 +71,8 @@ def cluster(made: Sequence[Node], give_up_after: float = 20.0, **changes: Any) -
 
 
 def verified(made: Sequence[Node], **changes: Any) -> VerifiedChat:
-    return asyncio.run(verify_chat(cluster(made, **changes)))
+    with all_nodes_awaited():
+        return asyncio.run(verify_chat(cluster(made, **changes)))
 
 
 def questions(count: int, **more: Any) -> list[ChatRequest]:
@@ -97,8 +99,14 @@ def check(answers: ChatAnswers, count: int) -> list[ChatAnswer]:
 
 def test_every_request_gets_an_answer_that_fits_its_schema(trio: list[Node]) -> None:
     with ChatDispatcher(verified(trio)) as chat:
-        found = check(chat.ask(questions(60)), 60)
-    assert {answer.node for answer in found} == {"n0", "n1", "n2"}
+        by_all: set[str] = set()
+        while by_all != {
+            "n0",
+            "n1",
+            "n2",
+        }:  # a node that gets no core meanwhile answers none of the first ones
+            found = check(chat.ask(questions(60)), 60)
+            by_all.update(answer.node for answer in found)
     # The order is that of the requests: the scripted node decides by the question alone.
     with ChatDispatcher(verified(trio[:1])) as chat:
         again = check(chat.ask(questions(60)), 60)
@@ -125,8 +133,9 @@ def test_what_one_node_fails_on_another_one_answers(trio: list[Node], fault: dic
     chats = verified(trio)
     trio[0].control(faults=[fault])
     with ChatDispatcher(chats) as chat:
-        check(chat.ask(questions(30)), 30)
-        assert next(node for node in chat.stats().nodes if node.name == "n0").errors
+        # A node that gets no core answers none of the first ones, not even badly.
+        while not next(node for node in chat.stats().nodes if node.name == "n0").errors:
+            check(chat.ask(questions(30)), 30)
     assert trio[0].stats()["hits"] > 0
 
 
@@ -134,11 +143,10 @@ def test_a_node_that_gives_unusable_answers_goes_on_working(trio: list[Node]) ->
     chats = verified(trio)
     trio[0].control(faults=[{"name": "bad_json", "times": 3}])
     with ChatDispatcher(chats) as chat:
-        check(chat.ask(questions(90)), 90)
-        first = next(node for node in chat.stats().nodes if node.name == "n0")
+        while (first := next(node for node in chat.stats().nodes if node.name == "n0")).texts == 0:
+            check(chat.ask(questions(90)), 90)
     assert first.state == "closed"
     assert first.kinds == {"rejected": 3}
-    assert first.texts > 0
 
 
 def test_nodes_that_are_avoided_answer_only_where_no_other_works(trio: list[Node]) -> None:
@@ -180,7 +188,7 @@ def test_requests_are_dropped_after_their_time(trio: list[Node]) -> None:
             chat.ask(questions(1), timeout=0.2)
         trio[0].wait(chat_cancelled=1)
         trio[0].control(answer_tokens_per_second=2000)
-        check(chat.ask(questions(1), timeout=60), 1)
+        check(chat.ask(questions(1), timeout=240), 1)
 
 
 def test_nodes_without_the_chat_model_answer_with_another_one() -> None:
@@ -234,7 +242,7 @@ def test_a_node_that_was_down_returns_with_the_first_model_that_it_has() -> None
 
         async def verify_last() -> None:
             async with open_chat_endpoint(found.spec.nodes[2], found.model) as client:
-                await verify_chat_again(client, found, timeout=30.0)
+                await verify_chat_again(client, found, timeout=240.0)
 
         with pytest.raises(NodeRefused, match="does not have the model 'gemma3'"):
             asyncio.run(verify_last())
@@ -369,16 +377,17 @@ def talk(**more: Any) -> ChatRequest:
 
 
 def test_pieces_reach_the_caller_before_the_answer_is_whole(trio: list[Node]) -> None:
-    trio[0].control(chat_script=[{"content": "abcdefghijklmnopqrstuvwxyz"}], answer_tokens_per_second=1)
+    alphabets = "abcdefghijklmnopqrstuvwxyz" * 40  # four letters a token: more than four minutes
+    trio[0].control(chat_script=[{"content": alphabets}], answer_tokens_per_second=1)
     with ChatDispatcher(verified(trio[:1])) as chat:
         with contextlib.closing(chat.stream(talk())) as stream:
             assert next(stream)
-            assert trio[0].stats()["chat_answered"] == 0  # it is at work for seconds to come
-        trio[0].control(answer_tokens_per_second=100)
+            assert trio[0].stats()["chat_answered"] == 0  # it is at work for minutes to come
+        trio[0].control(answer_tokens_per_second=1000)
         events = [*chat.stream(talk())]
     assert isinstance(events[-1], ChatAnswer)
     assert len(events) > 4
-    assert text_of(events) == events[-1].text == "abcdefghijklmnopqrstuvwxyz"
+    assert text_of(events) == events[-1].text == alphabets
 
 
 @pytest.mark.parametrize(
@@ -391,11 +400,10 @@ def test_an_answer_that_breaks_off_begins_again_elsewhere(trio: list[Node], faul
             faults=[fault] if node is trio[0] else [], chat_script=[{"content": {"supported": True}}]
         )
     with ChatDispatcher(chats) as chat:
-        for _ in range(6):  # some of these come to the first node
+        while trio[0].stats()["hits"] == 0:  # until one of them comes to the first node
             events = list(chat.stream(talk(format=SCHEMA)))
             assert isinstance(events[-1], ChatAnswer)
             assert text_of(events) == events[-1].text
-    assert trio[0].stats()["hits"] > 0
 
 
 def test_who_stops_listening_stops_the_node(trio: list[Node]) -> None:
@@ -439,11 +447,12 @@ def test_a_question_goes_before_bulk_work_of_either_kind(trio: list[Node]) -> No
     proven = asyncio.run(verify_cluster(spec))
     chats = asyncio.run(verify_chat(spec))
     with Dispatcher(proven) as dispatcher, ChatDispatcher(chats, beside=dispatcher) as chat:
-        texts = [f"text {number}" for number in range(600)]
+        # Half a minute of work, so that it is far from done also where this process seldom gets a core.
+        texts = [f"text {number}" for number in range(6000)]
         bulk_chat: list[ChatAnswers] = []
         workers = [
             threading.Thread(target=lambda: dispatcher.embed(texts)),
-            threading.Thread(target=lambda: bulk_chat.append(chat.ask(questions(60)))),
+            threading.Thread(target=lambda: bulk_chat.append(chat.ask(questions(600)))),
         ]
         for worker in workers:
             worker.start()
@@ -452,8 +461,9 @@ def test_a_question_goes_before_bulk_work_of_either_kind(trio: list[Node]) -> No
         check(chat.ask(questions(2), urgent=True), 2)
         dispatcher.embed(["a question"], kind="query")
         after = one[0].stats()
+        one[0].control(speed=100.0)
         for worker in workers:
             worker.join()
     # Bulk work was far from done when the question had all its answers.
-    assert after["chat_answered"] < 40
-    assert after["texts_answered"] < 600 or before["texts_answered"] < 400
+    assert after["chat_answered"] < 400
+    assert after["texts_answered"] < 6000 or before["texts_answered"] < 4000

@@ -70,14 +70,12 @@ def test_a_fault_of_one_node_in_mid_run_costs_nothing(trio: list[Node], fault: s
         trio[1].reset()
         trio[1].control(faults=[settings | {"after_requests": 1}])
         jobs = 0
-        while jobs < 8:
+        # On a busy machine a node is given longer before its silence counts, or it gets no core during a job; then the
+        # others end the job sooner.
+        while not (stats := of(dispatcher, "n1")).errors:
             jobs += 1
             embedded = dispatcher.embed(texts)
             check(texts, embedded)
-            stats = of(dispatcher, "n1")
-            # On a busy machine a node is given longer before its silence counts; the others end a job sooner.
-            if stats.errors or fault not in SILENT:
-                break
         assert any(cause in said for said in stats.errors), stats.errors
         assert cause in stats.last_error or len(stats.errors) > 1
         # It took what it could before, and the others did the rest.
@@ -144,9 +142,17 @@ def test_a_node_that_lies_and_then_dies_is_found_out(trio: list[Node], fault: st
     with Dispatcher(proven(trio)) as dispatcher, ThreadPoolExecutor() as pool:
         trio[1].reset()
         trio[1].control(faults=[settings | {"after_requests": 1}])
-        future = pool.submit(dispatcher.embed, texts)
-        trio[1].wait(answered=3)
-        trio[1].kill()
+        # The others answer nothing until it has lied and is dead: they might do all the work while it gets no core.
+        others = trio[0], trio[2]
+        for node in others:
+            node.freeze()
+        try:
+            future = pool.submit(dispatcher.embed, texts)
+            trio[1].wait(answered=2)
+            trio[1].kill()
+        finally:
+            for node in others:
+                node.thaw()
         check(texts, future.result(timeout=240))
         assert any(cause in said for said in of(dispatcher, "n1").errors)
 
@@ -186,7 +192,9 @@ def test_an_answer_that_comes_after_the_last_node_failed_does_not_keep_the_run_f
 
 @pytest.mark.slow
 def test_all_nodes_gone_for_good_end_the_run_with_what_was_done(trio: list[Node]) -> None:
-    texts = some(3000, length=400)
+    texts = some(
+        9000, length=400
+    )  # so many that each node answers 400 of them, also one that seldom gets a core
     with Dispatcher(proven(trio, give_up_after=0.5)) as dispatcher, ThreadPoolExecutor() as pool:
         for node in trio:
             node.reset()
@@ -209,7 +217,7 @@ def test_all_nodes_gone_for_good_end_the_run_with_what_was_done(trio: list[Node]
             )
         # A dispatcher is not spent by that: it works on as soon as a node is back.
         trio[2].restart()
-        rest = [text for i, text in enumerate(texts) if i not in done]
+        rest = [texts[i] for i, name in enumerate(error.embedded.nodes) if not name][:600]
         check(rest, dispatcher.embed(rest))
 
 
@@ -234,13 +242,11 @@ def test_a_killed_node_comes_back_and_works_again(trio: list[Node]) -> None:
         trio[1].kill()
         check(texts, future.result(timeout=240))
         trio[1].restart()
-        for _ in range(20):
+        embedded = None
+        while embedded is None or "n1" not in embedded.nodes:
             texts = some(200)
             embedded = dispatcher.embed(texts)
             check(texts, embedded)
-            if "n1" in embedded.nodes:
-                break
-        assert "n1" in embedded.nodes
         assert of(dispatcher, "n1").state == "closed"
 
 
@@ -252,9 +258,12 @@ def test_a_node_that_comes_back_with_other_weights_stays_out(trio: list[Node]) -
         trio[1].control(weights="b", faults=["down"])
         trio[1].control(faults=[])
         check(texts, future.result(timeout=240))
-        texts = some(400)
-        check(texts, dispatcher.embed(texts))
-        assert "another model" in of(dispatcher, "n1").last_error
+        # It is asked what it is only after a pause, by when the first job may be over.
+        while "another model" not in of(dispatcher, "n1").last_error:
+            texts = some(400)
+            embedded = dispatcher.embed(texts)
+            check(texts, embedded)
+        assert of(dispatcher, "n1").state != "closed"
 
 
 @pytest.mark.parametrize(

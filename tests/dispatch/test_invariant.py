@@ -114,7 +114,7 @@ def farm() -> Iterator[list[Node]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)  # 26 cases, some of which wait for the end of a node that hangs
 @settings(
     max_examples=25,
     deadline=None,

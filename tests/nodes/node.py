@@ -149,7 +149,8 @@ class Node:
         if status == 400:
             raise ValueError(answer["error"])
         if status == 408:
-            raise TimeoutError(f"{counts} not reached in {timeout} s: {answer}")
+            shown = {name: value for name, value in answer.items() if name not in ("served", "busy")}
+            raise TimeoutError(f"{counts} not reached in {timeout} s: {shown}")
         return answer
 
     def kill(self) -> None:
