@@ -21,7 +21,7 @@ os.environ.update(
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
     DO_NOT_TRACK="1",
     # A server that starts is awaited; the bound only ends the wait for one that never does.
-    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="240",
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="540",
     # One write a second instead of one for each event and five seconds of delay.
     PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE="100",
     PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE="50",

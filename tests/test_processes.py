@@ -45,7 +45,7 @@ class Run:
             MARK: self._mark,
             "PREFECT_HOME": str(folder / "home"),
             "PREFECT_PROFILES_PATH": str(folder / "profiles.toml"),
-            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "200",
+            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "540",
         }
         self._log = folder / "log"
         with self._log.open("wb") as log:
@@ -82,7 +82,7 @@ class Run:
 
     def ends(self) -> int:
         """Wait until it and all that it started have ended; return its exit status."""
-        status = self.process.wait(240)
+        status = self.process.wait(580)
         until(lambda: not self.processes(), why=lambda: f"left: {self.shown()}\n{self.said}")
         return status
 

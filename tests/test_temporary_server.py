@@ -63,7 +63,7 @@ def start(home: Path, **env: str) -> subprocess.CompletedProcess[str]:
         env=clean | {"PREFECT_HOME": str(home), "PREFECT_SERVER_EPHEMERAL_ENABLED": "true", **env},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=580,
     )
 
 
@@ -122,7 +122,7 @@ def test_two_that_make_the_same_database_at_once_both_start(home: Path) -> None:
         subprocess.Popen([sys.executable, "-c", STARTS], env=env, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=240)[0] for process in both]
+    said = [process.communicate(timeout=580)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert all("EPHEMERAL" in each for each in said)
 
