@@ -38,10 +38,10 @@ class Atom:
         border: The kind of border before it.
         regions: Its place: the lines of its block that it covers, or the whole of a table.
         path: Headings above it, itself included if it is one.
-        is_heading: Whether it is a heading, which stays with what follows.
         context: What a chunk that begins with this atom repeats before it: the heading of its section, or the
             header of its table, with the line breaks after it.
         context_tokens: Length of `context`.
+        is_heading: Whether it is a heading, which stays with what follows.
         is_row: Whether it is a row of a table that had to be cut.
         embedded: What is embedded in place of its text, None if that is the text: tables are written compactly.
         numbers: The same with the numbers of the row, None if there are none.
@@ -54,9 +54,9 @@ class Atom:
     border: int
     regions: tuple[Region, ...]
     path: tuple[str, ...]
-    is_heading: bool = False
     context: str = ""
     context_tokens: int = 0
+    is_heading: bool = False
     is_row: bool = False
     embedded: str | None = None
     numbers: str | None = None
@@ -140,17 +140,7 @@ def _prose(
             text = part.strip()
             if text:
                 regions = (_lines(number, block, start, start + len(part.rstrip())),)
-                yield Atom(
-                    text,
-                    glue,
-                    tokens,
-                    border,
-                    regions,
-                    section.path,
-                    heading,
-                    section.context,
-                    section.tokens,
-                )
+                yield Atom(text, glue, tokens, border, regions, *section, is_heading=heading)
                 border = INSIDE
             glue = part[len(part.rstrip()) :] if text else glue + part
         border = SENTENCE
@@ -185,19 +175,9 @@ def _table(
     rows = lines[len(header) :]
     tokens = count_tokens(whole)
     if tokens <= longest - section.tokens:
-        yield Atom(
-            whole,
-            "\n\n",
-            tokens,
-            PARAGRAPH,
-            tuple(Region(number, *block.box) for number, block in parts),
-            section.path,
-            False,
-            section.context,
-            section.tokens,
-            embedded=compact(header, rows),
-            table=title,
-        )
+        regions = tuple(Region(number, *block.box) for number, block in parts)
+        embedded = compact(header, rows)
+        yield Atom(whole, "\n\n", tokens, PARAGRAPH, regions, *section, embedded=embedded, table=title)
         return
     # The header, with the rule that Markdown has below its first row.
     count = 2 if title_rows == 0 else title_rows + 1
@@ -205,6 +185,7 @@ def _table(
     head_tokens = count_tokens(head)
     if head_tokens * 2 > longest:
         head, head_tokens = "", 0
+    below_header = _Section(section.path, head, head_tokens)
     glue, border = "\n\n", PARAGRAPH
     table = CompactTable.of(header)
     said = " ".join(part for part in (title, table.heading) if part)
@@ -218,11 +199,9 @@ def _table(
                     tokens,
                     border,
                     (region,),
-                    section.path,
+                    *(below_header if repeats else section),
                     # The header stays with the first row, as that of a section does with its text.
                     is_heading=not repeats,
-                    context=head if repeats else section.context,
-                    context_tokens=head_tokens if repeats else section.tokens,
                     is_row=True,
                     embedded=_as_line(table, k, len(header), row, text),
                     numbers=table.row(text) if k >= len(header) and text == row.strip() else None,

@@ -112,12 +112,7 @@ def is_rule(line: str) -> bool:
 
 
 def compact(header: Sequence[str], rows: Sequence[str]) -> str:
-    """Write a table as lines.
-
-    Args:
-        header: Rows of its header, as Markdown.
-        rows: Its other rows.
-    """
+    """Write a table as lines, from the rows of its header and its other rows, both as Markdown."""
     table = CompactTable.of(header)
     lines = [table.heading, *with_numbers([(table.row(row), table.row(row, numbers=False)) for row in rows])]
     return "\n".join(line for line in lines if line)

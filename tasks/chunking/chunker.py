@@ -96,10 +96,7 @@ class _Embedded:
     def __call__(self, chunk: Chunk, atoms: list[Atom], first: Atom) -> Chunk:
         """Set the embedded text of a chunk, if it differs from its own.
 
-        Args:
-            chunk: The chunk.
-            atoms: Its atoms without the overlap; none where they are not known.
-            first: The atom that it begins with.
+        `atoms` are its atoms without the overlap; none where they are not known. It begins with `first`.
         """
         one, last = self._pages[chunk.page_from], self._pages[chunk.page_to]
         if one.label or last.label:

@@ -38,12 +38,7 @@ _IDEOGRAPH: Final = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U000323af
 
 
 def visible(text: str, dropped: Counter[str] | None = None) -> str:
-    """Return a text without invisible characters.
-
-    Args:
-        text: Any text.
-        dropped: Counts the removed characters as "invisible".
-    """
+    """Return a text without invisible characters. `dropped` counts the removed ones as "invisible"."""
 
     def stays(match: re.Match[str]) -> str:
         character = match[0]

@@ -124,7 +124,7 @@ class Parser:
         Raises:
             DocumentError: The page cannot be drawn within the limits, or pages of this format are not drawn.
         """
-        return self._draw(path, page, marks, options, dpi, None).png
+        return self._draw(path, options, page=page, marks=marks, dpi=dpi).png
 
     def quote_picture(
         self,
@@ -149,22 +149,14 @@ class Parser:
         Raises:
             DocumentError: The page cannot be drawn within the limits, or pages of this format are not drawn.
         """
-        job = self._draw(path, page, regions, options, dpi, quoted)
+        job = self._draw(path, options, page=page, marks=regions, dpi=dpi, quoted=quoted)
         return QuotePicture(job.png, job.share)
 
-    def _draw(
-        self,
-        path: Path,
-        page: int,
-        marks: Sequence[Region],
-        options: ParseOptions | None,
-        dpi: int,
-        quoted: Quoted | None,
-    ) -> PictureSession:
+    def _draw(self, path: Path, options: ParseOptions | None, **drawn: Any) -> PictureSession:
+        """Draw a page; `drawn` are the named arguments of `PictureSession`."""
         options = options or ParseOptions()
         with _opened(path, None) as file:
-            order = self._order(path, options)
-            job = PictureSession(order, file, page=page, marks=marks, dpi=dpi, quoted=quoted)
+            job = PictureSession(self._order(path, options), file, **drawn)
             self._run(job, self._ready_child(options, os.fstat(file).st_size), job.request())
         return job
 
@@ -185,13 +177,7 @@ class Parser:
             self._run(job, self._ready_child(options, size), *job.replay(stop.kind, stop.reason))
         return job
 
-    def _run(
-        self,
-        job: Exchange,
-        child: ChildProcess,
-        request: dict[str, Any],
-        journal: bytes = b"",
-    ) -> None:
+    def _run(self, job: Exchange, child: ChildProcess, request: dict[str, Any], journal: bytes = b"") -> None:
         """Run a session in a child, and discard the child if it may be in a bad state afterwards."""
         try:
             job.run(child, request, journal)

@@ -47,10 +47,6 @@ def without_copies(blocks: list[TextBlock], text: bytes) -> tuple[list[TextBlock
     """Return the blocks of a page without copies of text, and the number of characters in the copies.
 
     Lines with a copy over their whole length are bold.
-
-    Args:
-        blocks: In the order of the file.
-        text: All text of the page in UTF-8.
     """
     places = suspicious_lines(blocks, text)
     if not places:
@@ -170,10 +166,7 @@ def _each_once(line: list[Glyph]) -> list[Glyph]:
 def _is_again(first: Glyph, before: Glyph, glyph: Glyph) -> bool:
     """Whether a letter is drawn on the same one before it: no letter of a word stands so near, or higher or lower.
 
-    Args:
-        first: The letter as it was drawn first.
-        before: It, or its last copy.
-        glyph: What is drawn next.
+    `first` is the letter as it was drawn first, and `before` its last copy, or the letter itself.
     """
     if abs(_step(first, glyph)[1]) < abs(_step(first, before)[1]) - _LEVEL * glyph.size:
         return False  # Back on the line: the next letter of the word.

@@ -24,12 +24,7 @@ Place = tuple[int, int]
 
 
 def suspicious_lines(blocks: list[TextBlock], text: bytes) -> set[Place]:
-    """Return the lines that may hold copies; none on most pages.
-
-    Args:
-        blocks: In the order of the file.
-        text: All text of the page in UTF-8.
-    """
+    """Return the lines that may hold copies; none on most pages. `text` is all text of the page in UTF-8."""
     places = _overlapping(blocks) if _may_overlap(blocks) else set()
     if _has_doubled_letters(text):
         places |= {

@@ -35,9 +35,7 @@ _SINGLES: Final = b"\0\1\0\1\0\1\0"
 def without_letter_spacing(blocks: list[TextBlock], text: bytes) -> list[TextBlock]:
     """Return the blocks of a page with words in place of letters with letter spacing.
 
-    Args:
-        blocks: In the order of the file.
-        text: All text of the page in UTF-8, a line for each of its lines.
+    `text` is all text of the page in UTF-8, a line for each of its lines.
     """
     if _SINGLES not in b"\0" + text.translate(_BYTES, _CONTINUED):
         return blocks
@@ -71,10 +69,7 @@ def _are_parted(before: tuple[Line, str], after: tuple[Line, str]) -> bool:
 def _joined(lines: list[Line], texts: list[str], grid: bool) -> tuple[list[Line], list[str]]:
     """A row of lines, with its letters that are set apart joined to words, and the lines that this makes one.
 
-    Args:
-        lines: The lines.
-        texts: Their texts.
-        grid: Whether other rows of the block have letters apart too, as the rows of a table have.
+    `grid` says whether other rows of the block have letters apart too, as the rows of a table have.
     """
     letters = list(_letters(lines, texts))
     if any(not letter.glyph.at for letter in letters):

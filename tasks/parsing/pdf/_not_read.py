@@ -13,12 +13,7 @@ _MAX_NAMES: Final = 20
 
 
 def not_on_pages(about: dict[str, Any], pages: Sequence[RawPage]) -> Iterator[Problem]:
-    """Say what was not read.
-
-    Args:
-        about: The result of `annotations.beside_pages`.
-        pages: The pages that were read.
-    """
+    """Say what was not read, by the result of `beside_pages` and by the pages that were read."""
     files = list(dict.fromkeys([*about.get("files", ()), *(name for page in pages for name in page.files)]))
     if files:
         names = _named(files)

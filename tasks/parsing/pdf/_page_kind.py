@@ -46,11 +46,8 @@ def is_mostly_unknown(piece: Piece) -> bool:
 def keep_beside(page: RawPage, before: RawPage, why: str) -> None:
     """Add to a page of OCR the content from before that OCR does not see or may have misread.
 
-    Args:
-        page: As OCR read it.
-        before: As it was.
-        why: Why OCR was needed: "scanned" pages may have a few lines of text on their picture, such as a number that
-            was stamped on each.
+    A page for which `why` is "scanned" may have a few lines of text on its picture, such as a number that was stamped
+    on each.
     """
     page.comments, page.files, page.hidden = before.comments, before.files, before.hidden
     if why == "scanned":

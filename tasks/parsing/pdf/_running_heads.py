@@ -170,10 +170,7 @@ def _repeated(lines: list[MarginLine], count: int) -> Iterator[tuple[_Group, boo
 def _is_common(group: _Group, beside: list[_Group], pages: set[int]) -> bool:
     """Whether most of the pages with a line at this height have this one, or most left or right pages.
 
-    Args:
-        group: Lines that say the same.
-        beside: All groups at this height.
-        pages: The pages of all of these.
+    `beside` are all groups at this height, and `pages` their pages.
     """
     if len(group.pages) >= _COMMON * len(pages):
         return True

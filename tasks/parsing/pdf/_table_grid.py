@@ -43,11 +43,9 @@ _edges = attrgetter("x0", "x1")
 
 
 def tables_in(words: list[Word], height: float) -> Iterator[tuple[Table, set[tuple[int, int]]]]:
-    """Find the tables among lines, each with the places of the lines that it takes.
+    """Find the tables among lines in any order, each with the places of the lines that it takes.
 
-    Args:
-        words: Lines around those that stand side by side, in any order.
-        height: Of the page, in points.
+    `height` is that of the page, in points.
     """
     every = _rows(words)
     for part in _parts(every, height):

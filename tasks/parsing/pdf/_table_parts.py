@@ -27,11 +27,7 @@ def join_parts(page: RawPage) -> None:
         if piece.table is None and not piece.text.strip():
             continue
         at = _whole(joined) if piece.table is not None else None
-        if at is None or piece.table is None:
-            joined.append(piece)
-            continue
-        between = joined[at + 1 :]
-        table = _together(joined[at].table, between, piece.table)
+        table = None if at is None else _together(joined[at].table, joined[at + 1 :], piece.table)
         if table is None:
             joined.append(piece)
         else:
@@ -55,8 +51,8 @@ def _whole(pieces: list[Piece]) -> int | None:
     return None
 
 
-def _together(first: Table | None, between: list[Piece], second: Table) -> Table | None:
-    if first is None or not header_rows(first.rows) or header_rows(second.rows):
+def _together(first: Table | None, between: list[Piece], second: Table | None) -> Table | None:
+    if first is None or second is None or not header_rows(first.rows) or header_rows(second.rows):
         return None
     size = max(first.size, second.size)
     places = [(piece.x0, piece.y0, piece.y1) for piece in between]
@@ -69,9 +65,7 @@ def _together(first: Table | None, between: list[Piece], second: Table) -> Table
     if columns is None:
         return None
     width = len(first.columns)
-    rows = [*first.rows]
-    for piece in between:
-        rows.append([" ".join(piece.text.split()), *[""] * (width - 1)])
+    rows = [*first.rows, *([" ".join(piece.text.split()), *[""] * (width - 1)] for piece in between)]
     for row in second.rows:
         cells = [""] * width
         for column, cell in zip(columns, row, strict=True):

@@ -39,12 +39,7 @@ _AROUND: Final = 15
 
 
 def find_tables(blocks: list[TextBlock], rows: list[Row], height: float) -> Sequence[TextBlock | Table]:
-    """Find the tables of a page.
-
-    Args:
-        blocks: In the order of the file.
-        rows: Where to look.
-        height: Of the page, in points.
+    """Find the tables of a page of this height, in points, where cells stand side by side in `rows`.
 
     Returns:
         The blocks without the lines that stand in tables, and the tables at their places.

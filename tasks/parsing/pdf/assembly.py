@@ -6,7 +6,7 @@ was stopped, from its journal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, Final
@@ -159,8 +159,6 @@ def _raw_page() -> TypeAdapter[RawPage]:
     return TypeAdapter(RawPage)
 
 
-def _title(pages: Iterable[Page]) -> str:
-    first = next(iter(pages), None)
-    if first is None or first.number != 1:
-        return ""
-    return next((block.text for block in first.blocks if block.kind == "heading" and block.level == 1), "")
+def _title(pages: Sequence[Page]) -> str:
+    blocks = pages[0].blocks if pages and pages[0].number == 1 else ()
+    return next((block.text for block in blocks if block.kind == "heading" and block.level == 1), "")

@@ -135,7 +135,6 @@ class ChildProcess:
                 self._progress.truncate(0)
             if descriptor is not None and self._descriptors is not None:
                 socket.send_fds(self._descriptors, [b"f"], [descriptor])
-                request = {**request, "descriptor": True}
             self._requests.write(orjson.dumps(request) + b"\n" + journal)
             self._requests.flush()
 
