@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.home_path import with_home
 
 # Schemes are not case-sensitive (RFC 3986, 3.1).
 _FILE = re.compile("file:", re.IGNORECASE)
@@ -58,7 +59,7 @@ def absolute_place(place: str) -> str:
     if "://" in place and not is_file_url(place):
         return place
     try:
-        return str(Path(folder_of(place)).expanduser().absolute())
+        return str(with_home(folder_of(place)).absolute())
     except (ValueError, RuntimeError) as error:
         raise ConfigurationError(
             f"The place of the table cannot be used: {error}.",

@@ -15,6 +15,7 @@ from prefect_ollama.blocks.base import Secrets, StoredBlock, refuse_mask
 from prefect_ollama.blocks.by_address import DEFAULT_TABLE, default_folder
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.blocks.file_url import folder_of, is_file_url
+from prefect_ollama.blocks.home_path import with_home
 from prefect_ollama.blocks.lance import StoreSpec, open_tables
 from prefect_ollama.blocks.secrets import without_secrets
 
@@ -98,7 +99,7 @@ class LanceTable(StoredBlock):
             return folder_of(value)
         scheme, mark, rest = value.partition("://")
         if not mark:
-            if not Path(folder_of(value)).expanduser().is_absolute():
+            if not with_home(folder_of(value)).is_absolute():
                 raise ValueError(
                     "write an absolute path; a relative path means another folder in every process"
                 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.home_path import with_home
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show, tell_note
 from prefect_ollama.options import NORMAL, TABLE, JsonOption, Loudness, TableOptions, flag
 from prefect_ollama.reading_options import READING, ReadingOptions
@@ -116,7 +117,7 @@ def _markdown(
 
 def _write(output: Path, text: str) -> None:
     try:
-        output.expanduser().write_text(text, encoding="utf-8", errors="backslashreplace")
+        with_home(output).write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ConfigurationError(
             f"{str(output)!r} cannot be written: {error.strerror}.",

@@ -17,6 +17,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.home_path import with_home
 from prefect_ollama.blocks.private_files import OTHERS, open_private, private_folder
 from prefect_ollama.blocks.setting_files import prefect_home
 
@@ -41,7 +42,7 @@ def token_of(file: Path) -> str:
     Raises:
         ConfigurationError: It cannot be read or made, others can read it, or it holds no token.
     """
-    file = file.expanduser()
+    file = with_home(file)
     try:
         if not file.exists():
             with os.fdopen(open_private(file), "w", encoding="ascii") as made:

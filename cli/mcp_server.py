@@ -52,6 +52,12 @@ MOST_DOCUMENTS: Final = 200
 MOST_AROUND: Final = 20
 
 # Clients may run such tools without asking the user.
+# Pages of a document. No library takes larger numbers than 64 bits.
+MOST_PAGES: Final = 1_000_000
+
+# Digits of a passage's place in its document.
+_POSITION_DIGITS: Final = 18
+
 READING: Final = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 
 INSTRUCTIONS: Final = (
@@ -224,7 +230,9 @@ def create_server(reader: TableReader) -> MCPServer:
             store = reader.store()
             rows = [row for row in store.manifest() if row.doc_id == doc_id]
             chunks = store.chunks_of(doc_id) if rows else []
-            position = int(place) if place.isascii() and place.isdigit() else -1
+            # Python refuses to read very long numbers.
+            known = place.isascii() and place.isdigit() and len(place) < _POSITION_DIGITS
+            position = int(place) if known else -1
             found = [each for each in chunks if abs(each.position - position) <= around]
             if not any(each.position == position for each in found):
                 raise ConfigurationError(
@@ -240,7 +248,7 @@ def create_server(reader: TableReader) -> MCPServer:
     @server.tool(annotations=READING, structured_output=False)
     async def get_page(
         document: OneDocument,
-        page: Annotated[int, Field(ge=1, description="The page, counted from 1.")],
+        page: Annotated[int, Field(ge=1, le=MOST_PAGES, description="The page, counted from 1.")],
         picture: Annotated[
             bool, Field(description="Return the page as a picture (PNG) in place of its text.")
         ] = False,

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.home_path import with_home
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -237,7 +238,7 @@ def lines_of(file: Path, what: str) -> list[str]:
         ConfigurationError: It cannot be read.
     """
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.expanduser().read_text(encoding="utf-8")
+        text = sys.stdin.read() if str(file) == "-" else with_home(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"The {what}s in {str(file)!r} cannot be read: {getattr(error, 'strerror', None) or error}.",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.home_path import with_home
 from prefect_ollama.console import tell_note
 from prefect_ollama.tasks.searching import QuoteDrawer, page_pictures
 
@@ -62,7 +63,7 @@ def _writable(folder: Path) -> Iterator[Path]:
         ConfigurationError: It cannot be made or written to.
     """
     try:
-        folder = folder.expanduser()
+        folder = with_home(folder)
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
     except OSError as error:

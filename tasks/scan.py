@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from prefect import task
 from prefect.runtime import task_run
 
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.home_path import with_home
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.tasks.chunking import CHUNKER_VERSION
@@ -88,7 +88,7 @@ def _with_way_out(
 ) -> ConfigurationError:
     """Return the error of a missing source. If the table has documents of it, the remedy says how to remove them."""
     # Something is there, so the error is another one, such as missing rights.
-    if not isinstance(source, str) or Path(source).expanduser().exists():
+    if not isinstance(source, str) or with_home(source).exists():
         return error
     try:
         known = documents_named([source], rows)
@@ -103,7 +103,7 @@ def _with_way_out(
 
 def _vanished_source(source: str | Sequence[str], table: Store) -> Source | None:
     """Return the source of a folder that does not exist any more, if the table has documents of it; else None."""
-    if not isinstance(source, str) or (folder := Path(source).expanduser()).exists():
+    if not isinstance(source, str) or (folder := with_home(source)).exists():
         return None
     name = source_name(folder)
     return Source(name, whole=True, files=()) if table.manifest(name) else None

@@ -18,11 +18,12 @@ from prefect.settings import PREFECT_HOME, temporary_settings
 from prefect_ollama.blocks import LanceTable
 from prefect_ollama.blocks.documents import STALE, Document
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
+from prefect_ollama.blocks.home_path import with_home
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.flows import forget, forgettable, ingest_pdfs, preview_roll_back, roll_back, search
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.planning import find_files, make_plan
-from prefect_ollama.tasks.planning.forget import documents_named
+from prefect_ollama.tasks.planning.forget import _fits, documents_named
 from prefect_ollama.tasks.planning.path_names import LISTED
 from tests.flow_samples import prose, write_pdf
 from tests.nodes import Node, nodes
@@ -83,6 +84,20 @@ def test_a_name_that_means_nothing_is_refused_with_what_there_is(what: str) -> N
     assert "'/ab'" in caught.value.remedy
     with pytest.raises(ConfigurationError, match="It has no documents"):
         documents_named([what], [])
+
+
+def test_many_folders_of_any_name_take_no_time() -> None:
+    parts = [f"f{number}" for number in range(40)]
+    assert not _fits(parts, ["**"] * 40 + ["x"])
+    assert _fits([*parts, "x"], ["**"] * 40 + ["x"])
+    assert _fits(["a", "x"], ["a", "**", "x"])
+    assert not _fits(["a"], ["a", "?"])
+
+
+def test_the_home_of_an_unknown_user_is_a_name_like_others() -> None:
+    assert with_home("~no-such-user/papers") == Path("~no-such-user/papers")
+    assert with_home("~/papers") == Path.home() / "papers"
+    assert with_home("~no-such-user/papers").absolute() != with_home("~/papers")
 
 
 def test_a_path_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,7 +182,13 @@ def test_the_command_takes_passwords_but_not_from_the_clients_stdin(
         ("get_page", {"document": "tides.pdf", "page": 4_000}, "no page 4000"),
         ("get_page", {"document": "tides.pdf", "page": 4_000, "picture": True}, "4000"),
         ("get_page", {"document": "sub/gears.pdf", "page": 1, "picture": True}, "gears.pdf"),
-        ("search", {"question": "", "mode": "text"}, ""),
+        ("get_page", {"document": "tides.pdf", "page": 10**30, "picture": True}, "page"),
+        ("get_page", {"document": "tides.pdf\0", "page": 1, "picture": True}, "has no document"),
+        ("get_page", {"document": "**/" * 2_000 + "x", "page": 1}, "has no document"),
+        ("get_page", {"document": "~nobody/tides.pdf", "page": 1}, "~nobody"),
+        ("list_documents", {"names": ["\0"]}, "has no document"),
+        ("list_documents", {"offset": -1}, "offset"),
+        ("search", {"question": "", "mode": "text"}, "The question is empty"),
         ("search", {"question": "chain", "limit": 5_000}, "limit"),
         ("search", {"question": "chain", "mode": "text", "documents": ["' OR 1=1 --"]}, "OR 1=1"),
     ],
@@ -199,6 +205,13 @@ def test_what_cannot_be_answered_is_said_and_the_server_goes_on(
                 assert (await client.call_tool("list_documents", {})).structured_content["total"] == 2
 
     anyio.run(run)
+
+
+def test_a_passage_id_with_a_place_of_many_digits_names_none(table: StoreSpec) -> None:
+    first = call(table, "search", question="chain", mode="text").structured_content["hits"][0]["passage"]
+    refused = call(table, "get_passage", passage=f"{first}{'9' * 5_000}")
+    assert refused.is_error
+    assert "There is no passage" in refused.content[0].text
 
 
 def test_a_table_may_be_made_after_the_server_started(tmp_path: Path, node: Node) -> None:

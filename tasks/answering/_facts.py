@@ -11,7 +11,15 @@ from typing import Final
 
 import regex
 
-from prefect_ollama.tasks.answering._numbers import NUMBER_WORDS, agrees, dates_in, numbers_in, plain_letters
+from prefect_ollama.tasks.answering._numbers import (
+    NUMBER_WORDS,
+    agrees,
+    counted_in,
+    dates_in,
+    numbers_in,
+    plain_letters,
+    times,
+)
 from prefect_ollama.tasks.answering._words import FUNCTION_WORDS, folded
 
 # Many programs make a link also of a bare domain, such as `example.org/pay`. One with a capital is checked as a name.
@@ -20,6 +28,8 @@ _ADDRESS: Final = regex.compile(
     r"|\b(?:[a-z0-9-]+\.)+(?:[a-z]{2,24}|xn--[a-z0-9-]+)\b(?:[/:?#]\S*)?"
 )
 _NAME: Final = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}'’.&/_-]*")
+_CONTRACTION: Final = regex.compile(r"'(?:s|re|ve|ll|d|m)$")
+_DOTTED: Final = regex.compile(r"(?:\p{L}\.)+\p{L}")
 _SENTENCE_START: Final = regex.compile(r"(?:^|[.!?:;•]\s+|^[\s\"'“‘«(\[]+)$")
 # Frequent words of German, and those of its questions, which are short and often without an article. Some are words or
 # parts of names elsewhere, such as "die" and "von", so one is not enough. Words that other languages often have twice
@@ -51,6 +61,7 @@ def unsupported_facts(sentence: str, quotes: Sequence[str], ordinary: Sequence[s
     known = set(numbers_in(quoted_rest)) | {
         str(part) for _, date in quoted_dates for part in date if part is not None
     }
+    known |= {times(number, scale) for scale in counted_in(quoted_rest) for number in numbers_in(quoted_rest)}
     missing += [number for number in numbers_in(rest) if number not in known]
     missing += _missing_names(rest, said, ordinary)
     return list(dict.fromkeys(missing))
@@ -128,7 +139,9 @@ def _is_name(word: str, nouns_have_capitals: bool) -> bool:
 
 
 def _forms(word: str) -> set[str]:
-    """Return how a name may be written: with and without the s of possessive and plural."""
+    """Return how a name may be written: with and without the s of possessive and plural, or a verb."""
     bare = folded(word).strip(".'_/-&")
-    bare = bare.removesuffix("'s").removesuffix("'")
+    bare = _CONTRACTION.sub("", bare).removesuffix("'")
+    # U.S. is US.
+    bare = bare.replace(".", "") if _DOTTED.fullmatch(bare) else bare
     return {bare, bare.removesuffix("s")} if len(bare) > 3 else {bare}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
 from typing import Final
 
 import regex
@@ -52,10 +53,29 @@ _ORDINARY: Final = {name: number for number, name in enumerate(_UNITS.split(), 2
     name: 10 * number for number, name in enumerate(_TENS.split(), 2)
 }
 _SCALES: Final = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9}
-NUMBER_WORDS: Final = frozenset((*_ORDINARY, *_SCALES))
+# By their word behind a number; abbreviations that may be metres (m) or names (B) are not here.
+_SCALED: Final = {
+    word: value
+    for value, words in (
+        (1_000, "thousand thousands tausend mille mil"),
+        (10**6, "million millions mn mln mio millionen millones milhoes milioni"),
+        (10**9, "billion billions bn mrd milliarde milliarden milliard milliards miliardi"),
+        (10**12, "trillion trillions billionen"),
+    )
+    for word in words.split()
+}
+NUMBER_WORDS: Final = frozenset((*_ORDINARY, *_SCALES, *_SCALED))
+_SCALE: Final = regex.compile(
+    rf"\)?[ -]?({'|'.join(sorted(_SCALED, key=len, reverse=True))})\b", regex.IGNORECASE
+)
+# What a table counts, said once for all of its numbers.
+_COUNTED: Final = regex.compile(r"\bin (thousands|millions|billions)\b", regex.IGNORECASE)
 _SPELLED: Final = regex.compile(
     rf"\b(?:(?:{'|'.join([*_ORDINARY, *_SCALES])}|one(?=\s+(?:{'|'.join(_SCALES)})))\b(?:-|\s+(?:and\s+)?)?)+"
 )
+
+# Digits of other scripts, such as those of Arabic.
+_DIGIT: Final = regex.compile(r"(?![0-9])\p{Nd}")
 
 # Year, month and day.
 Date = tuple[int | None, int, int | None]
@@ -97,18 +117,41 @@ def plain_letters(text: str) -> str:
     )
     decomposed = unicodedata.normalize("NFKD", apart).replace("\u2212", "-").replace("\u2013", "-")
     bare = "".join(each for each in decomposed if unicodedata.category(each) not in ("Mn", "Cf"))
+    bare = _DIGIT.sub(lambda found: str(unicodedata.decimal(found[0])), bare)
     return unicodedata.normalize("NFC", bare).replace("\u2019", "'")
 
 
 def numbers_in(text: str) -> Iterator[str]:
-    """Yield the numbers of a text in one spelling: `1,282`, `1 282` and `1282` are one, and so are `3,8` and `3.8`."""
+    """Yield the numbers of a text in one spelling: `1,282`, `1 282` and `1282` are one, and so are `3,8` and `3.8`.
+
+    A number and the word behind it are one number: `2.5 million` is 2500000.
+    """
     text = plain_letters(text)
+    spelled, at = "", 0
     for found in _NUMBER.finditer(text):
         # The dash of a range, such as 5-10, is no minus: it stands behind a digit.
-        yield (found["sign"] or "") + _digits(found["digits"])
-    for found in _SPELLED.finditer(text.lower()):
+        number, end = (found["sign"] or "") + _digits(found["digits"]), found.end()
+        if (scale := _SCALE.match(text, end)) is not None:
+            number, end = times(number, _SCALED[scale[1].lower()]), scale.end()
+        yield number
+        spelled, at = f"{spelled}{text[at : found.start()]};", end
+    spelled += text[at:]
+    for found in _SPELLED.finditer(spelled.lower()):
         if (value := _value(found[0])) is not None:
             yield str(value)
+
+
+def counted_in(text: str) -> list[int]:
+    """Return what a text says that its numbers count: 1,000,000 for "in millions"."""
+    return [_SCALED[found[1].lower()] for found in _COUNTED.finditer(text)]
+
+
+def times(number: str, scale: int) -> str:
+    """Return a number of `numbers_in`, multiplied; unchanged if it cannot be read."""
+    try:
+        return f"{(Decimal(number) * scale).normalize():f}"
+    except InvalidOperation:
+        return number
 
 
 def _digits(written: str) -> str:

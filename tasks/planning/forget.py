@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.home_path import with_home
 from prefect_ollama.tasks.planning.path_names import LISTED, readable, unreadable
 
 # Sources that an error or a note lists, so that it stays readable for a table of hundreds.
@@ -128,18 +129,23 @@ def _meant(name: str, manifest: Sequence[Document]) -> list[Document]:
 
 def _forms(name: str) -> set[str]:
     """The ways in which the table may hold a path that a user writes."""
-    path = Path(name).expanduser()
+    path = with_home(name)
     try:
         resolved = path.resolve()
-    except (OSError, RuntimeError):  # such as a loop of links
+    except (OSError, RuntimeError, ValueError):  # such as a loop of links, or a NUL in the name
         resolved = path.absolute()
     return {readable(form) for form in (name, name.rstrip("/") or name, str(path.absolute()), str(resolved))}
 
 
 def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     """Whether a path fits a pattern, both by folder; `**` stands for any number of folders."""
-    if not pattern:
-        return not parts
-    if pattern[0] == "**":
-        return any(_fits(parts[skipped:], pattern[1:]) for skipped in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
+    # Numbers of folders that the pattern so far may stand for. To try them one by one takes exponential time.
+    reached = {0}
+    for each in pattern:
+        if each == "**":
+            reached = set(range(min(reached), len(parts) + 1))
+        else:
+            reached = {at + 1 for at in reached if at < len(parts) and fnmatchcase(parts[at], each)}
+        if not reached:
+            return False
+    return len(parts) in reached

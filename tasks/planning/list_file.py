@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.home_path import with_home
 from prefect_ollama.blocks.private_files import open_private, private_folder
 
 # Prefix of a source that names such a file.
@@ -36,7 +37,7 @@ def unlisted(source: str | Sequence[str]) -> str | list[str] | Sequence[str]:
     """
     if not isinstance(source, str) or not source.startswith(MARK) or Path(source).exists():
         return source
-    path = Path(source.removeprefix(MARK)).expanduser()
+    path = with_home(source.removeprefix(MARK))
     try:
         data = path.read_bytes()
     except OSError as error:

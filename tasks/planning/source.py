@@ -20,6 +20,7 @@ from pathspec import GitIgnoreSpec
 
 from prefect_ollama.blocks.documents import FAILED, Document
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.home_path import with_home
 from prefect_ollama.tasks.parsing import FORMATS, REMEDIES
 from prefect_ollama.tasks.planning.opening import opened_beneath
 from prefect_ollama.tasks.planning.path_names import LISTED, document_id, readable, source_name
@@ -86,7 +87,7 @@ def find_files(source: str | Path | Sequence[str | Path], exclude: Sequence[str]
     excluded = _excluded(exclude)
     if not isinstance(source, str | Path):
         return _listed([Path(each) for each in source], excluded)
-    path = Path(source).expanduser()
+    path = with_home(source)
     if path.is_dir():
         root = path.resolve()
         if not os.access(root, os.R_OK | os.X_OK):
@@ -206,7 +207,7 @@ def _listed(paths: Sequence[Path], excluded: Excluded) -> Source:
     refused: list[Document] = []
     seen: set[str] = set()
     for each in paths:
-        location = each.expanduser().absolute()
+        location = with_home(each).absolute()
         path = readable(location.as_posix())
         # A user's list may name a file twice; two documents of one path would have one id.
         if path in seen:

@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.home_path import with_home
 
 
 def check_output(path: str) -> Path:
@@ -15,7 +16,7 @@ def check_output(path: str) -> Path:
     Raises:
         ConfigurationError: Nothing can be written there.
     """
-    file = Path(path).expanduser().absolute()
+    file = with_home(path).absolute()
     why = ""
     if file.is_dir():
         why = "it is a folder"

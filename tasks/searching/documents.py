@@ -9,6 +9,7 @@ from typing import Any
 
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.home_path import with_home
 from prefect_ollama.tasks.planning import file_of, location
 from prefect_ollama.tasks.searching.filter import day_of, named
 
@@ -46,7 +47,7 @@ def file_named(name: str, manifest: Sequence[Document]) -> Path:
     try:
         row = one_document(name, manifest)
     except ConfigurationError:
-        if Path(name).expanduser().is_file():
-            return Path(name).expanduser()
+        if (file := with_home(name)).is_file():
+            return file
         raise
     return file_of(row.source, row.path)

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Final
 
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.home_path import with_home
 from prefect_ollama.blocks.lance import folded, one_of
 from prefect_ollama.tasks.planning import documents_named, source_name
 
@@ -142,7 +143,7 @@ def day_of(document: Document) -> date:
 
 
 def _of_source(source: str, rows: Sequence[Document]) -> Sequence[Document]:
-    path = Path(source).expanduser()
+    path = with_home(source)
     # As a report names it, as a user writes it in a shell, and with links resolved, as the table holds it.
     forms = {source, source.rstrip("/"), str(path.absolute()), source_name(path)}
     found = [row for row in rows if row.source in forms]
