@@ -9,7 +9,7 @@ it is, so documents are long, as books and manuals are. The second row has nodes
 itself is the limit, and longer documents still.
 
 With `--plain` each run is followed by one without TLS between Dask processes, which only this benchmark does. The
-column "TLS" shows what is reached with TLS as a share of what is reached without.
+column "TLS" shows the rate with TLS as a share of the rate without it.
 """
 
 from __future__ import annotations

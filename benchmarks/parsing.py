@@ -44,7 +44,7 @@ SECONDS = 2.0  # of work for each worker in a round, about
 
 
 def bare(kind: str) -> Callable[[list[Path]], int]:
-    # As a plain user would, but for the layout package, which has no part in these calls.
+    # As a plain user would, without the layout package, which these calls do not use.
     sys.modules["pymupdf.layout"] = None  # type: ignore[assignment]
     import pymupdf
 

@@ -57,7 +57,7 @@ class Meter:
     """What processes cost while this is entered.
 
     Args:
-        groups: Processes by the name of their group, to which all that descend from them belong as well, but for
+        groups: Processes by the name of their group, to which all that descend from them belong as well, except
             those named in another.
 
     Attributes:
@@ -111,7 +111,7 @@ class Meter:
         return self._names[pid]
 
     def _tree(self, pids: Sequence[int], children: Mapping[int, Sequence[int]]) -> set[int]:
-        """The processes and those that descend from them, but for those of another group."""
+        """The processes and their descendants, except those of another group."""
         named = {pid for group in self._groups.values() for pid in group}
         found: set[int] = set()
         waiting = list(pids)

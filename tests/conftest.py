@@ -1,4 +1,4 @@
-"""Fixtures that the whole suite shares. No test touches the Prefect profile or database of whoever runs it."""
+"""Fixtures that the whole suite shares. No test touches the Prefect profile or database of the user who runs it."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def added_in_f16(a: Matrix, b: Matrix, step: int = 16) -> Matrix:
 
 
 def rounded_to_f16(a: Matrix, b: Matrix) -> Matrix:
-    """`a @ b.T` of F16 values, added up in full: what Ollama does on a CPU, but for the rounding of the result."""
+    """`a @ b.T` of F16 values, added up in full: what Ollama does on a CPU, except that the result is not rounded."""
     return f16(f16(a) @ f16(b).T)
 
 

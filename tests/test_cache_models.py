@@ -1,4 +1,4 @@
-"""The models that a cache knows: one id for the vectors of one model, whoever meets it first and however often."""
+"""The models that a cache knows: one id for the vectors of one model, in all processes and at all times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes at one vector cache: none gets a wrong vector or loses one that it put, whoever is killed."""
+"""Several processes at one vector cache: none gets a wrong vector or loses one that it put, even if one is killed."""
 
 from __future__ import annotations
 

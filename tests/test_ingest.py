@@ -370,7 +370,7 @@ def test_bad_files_are_named_and_good_ones_beside_them_stored(
     assert {file.path for file in again.failed} == BAD.keys()
     assert {outcome for name, outcome in outcomes(again).items() if name in good} == {"unchanged"}
 
-    # A mended one is, as is every one if the user asks for it.
+    # A repaired file is, and so is every file if the user asks for it.
     (folder / "junk.pdf").unlink()
     write_pdf(folder / "junk.pdf", [prose("mended")])
     (folder / "fifo.pdf").unlink()
@@ -764,7 +764,7 @@ def test_a_killed_run_is_gone_on_with(
     assert_right(rows)
     texts = {text_hash(PREFIX + row["text"]) for row in rows}
     assert report.embedded < len(texts), "work that was done is not done again"
-    assert len({text for text, _ in served(trio)} & before & texts) <= 128, "but for what was under way"
+    assert len({text for text, _ in served(trio)} & before & texts) <= 128, "except what was in flight"
     log = Store.open(StoreSpec(str(place), "documents")).runs()
     killed = next(run for run in log if run.status == "interrupted")
     with get_client(sync_client=True) as client:

@@ -517,7 +517,7 @@ def test_type_too_small_to_measure_is_read_like_any_other(parser: Parser, make: 
     assert {f"cell{row}{column}" for row in range(6) for column in range(3)} <= set(found.split())
 
 
-# What is read must be what MuPDF finds, but for what a counted rule drops and for the letters of hyphens.
+# What is read must be what MuPDF finds, except the characters that a counted rule drops, and hyphens.
 
 WORDS = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=12)
 

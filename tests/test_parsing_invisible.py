@@ -1,4 +1,4 @@
-"""Characters that show nothing do not reach the text, but for those that a script or an emoji needs."""
+"""Characters that show nothing do not reach the text, except those that a script or an emoji needs."""
 
 from __future__ import annotations
 

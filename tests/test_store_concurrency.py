@@ -1,4 +1,4 @@
-"""Several processes at one table: nothing doubled, lost, or half there, whoever comes first or is killed."""
+"""Several processes at one table: no row is doubled, lost or incomplete, whatever comes first or is killed."""
 
 from __future__ import annotations
 

@@ -306,7 +306,7 @@ def differs(
             remedy="Bring it to the same model and the same version of its server, or take it out of the cluster.",
         )
     if whose == NODES and not spec.accept_other_digest:
-        unlike = f", but for {unlike_scripts(result.scripts)}" if result.scripts else ""
+        unlike = f", except for {unlike_scripts(result.scripts)}" if result.scripts else ""
         return _other_digest(node, found.digest, reference, f"{likeness(result)}{unlike}", found.version)
     return None
 

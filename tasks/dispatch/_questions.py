@@ -126,7 +126,7 @@ class ForeignQuestions:
             self._look_later()
 
     def stop(self) -> None:
-        """Look no more until work is held back again."""
+        """Stop looking until work is held back again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -23,7 +23,7 @@ from tests.flow_samples import prose, write_pdf
 from tests.nodes import Node, nodes
 
 MARK = "PREFECT_OLLAMA_CRASH_WORLD"
-"""Environment variable by which all processes of a world's ingests are found, whoever started them."""
+"""Environment variable by which all processes of a world's ingests are found, whichever process started them."""
 
 NODES = ({"texts_per_second": 24}, {"texts_per_second": 12}, {"texts_per_second": 4, "slots": 2})
 DOCUMENTS = 14

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from prefect_ollama.tasks.parsing.pdf._stext import GLYPH, MEMORY, Line
 
 _SYNTHETIC: Final = 4  # FZ_STEXT_SYNTHETIC
-# Left edge, right edge, next character, at the same places as in `GLYPH`: tables need no more of their characters.
+# Left edge, right edge, next character, at the same places as in `GLYPH`: tables need nothing else of their characters.
 _EDGES: Final = Struct("@20xf4xf32xP")
 
 

@@ -26,7 +26,7 @@ _FILLED: Final = 0.4
 _LONGEST_CELL: Final = 600
 # Two columns whose lines have more characters than this on average are columns of text.
 _LONG_LINES: Final = 45
-# A table has no more columns. Text with more gaps side by side is spaced out in another way.
+# A table has at most this number of columns. Text with more gaps side by side is spaced out in another way.
 MOST_COLUMNS: Final = 30
 # Lengths from here on are in sizes of the type.
 # Baselines of lines that are one below the other, and not beside each other, differ by at least this.
