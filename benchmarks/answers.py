@@ -2,7 +2,7 @@
 
 `samples/questions.jsonl` holds questions that the samples answer, with a phrase of the answer, and
 `samples/unanswerable.jsonl` those that they do not answer. `samples/fresh.jsonl` holds both kinds; its questions were
-written after the weights and thresholds were chosen. `samples/claims.jsonl` holds sentences that a quote proves
+written after the weights of sentences were chosen. `samples/claims.jsonl` holds sentences that a quote proves
 or does not prove. Without a chat model the answers are sentences of the documents.
 
     uv run python -m benchmarks.answers                                 the embedded model, no chat model
@@ -11,8 +11,8 @@ or does not prove. Without a chat model the answers are sentences of the documen
     uv run python -m benchmarks.answers --table FOLDER/                 a table of the samples that is there
     uv run python -m benchmarks.answers --fit                           also fit the weights of the chance again
 
-The first two files are halved by a hash of the question. Weights and thresholds are chosen on the calibration half.
-The figures of the fresh questions are those that count: nothing may be chosen on them.
+The first two files are halved by a hash of the question. The weights of sentences were chosen on the calibration half. The
+weights of the chance were fitted on all questions, so the figures that count for refusals are the cross-validated ones.
 
 `--scripted` starts simulated nodes whose chat model has no understanding: it takes sentences that share words with the
 question, and plants errors in them (`tests/nodes/reader.py`). It shows what the checks catch, and nothing about models.
@@ -246,8 +246,8 @@ def main() -> None:
         if started:
             console.print(planted_table([each.answer for each in asked], started))
             return
-        for part in PARTS[:2]:
-            console.print(threshold_curve([each for each in asked if each.part == part], f"{part} half"))
+        for part in PARTS:
+            console.print(threshold_curve([each for each in asked if each.part == part], part))
         if arguments.fit:
             for table in refusal_tables(corpus, [(each.label, each.part) for each in asked]):
                 console.print(table)

@@ -1,6 +1,7 @@
 """The logistic model of the chance that passages answer a question: fitted, cross-validated, and without evidence.
 
-`benchmarks.answers --fit` prints it. The fresh questions are not used.
+`benchmarks.answers --fit` prints it. For the cross-validation the questions about one document are left out together,
+because questions about one text resemble each other.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from prefect_ollama import AskOptions, Corpus
 from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.tasks.answering import (
     EXTRACT_PASSAGES,
+    EXTRACT_THRESHOLD,
     best_sentences,
     find_quote,
     normal,
@@ -23,9 +25,12 @@ from prefect_ollama.tasks.answering import (
 )
 
 PASSAGES = AskOptions().passages
-NAMES = ("shared", "nearest", "missing")
+NAMES = ("shared", "nearest", "apart")
 PENALTY = 5.0
-FOLDS, REPEATS = 5, 20
+# Groups of the questions that are about no document.
+REST = 5
+# Samples of the bootstrap.
+RESAMPLED = 2000
 
 
 def share(part: int, whole: int) -> str:
@@ -44,30 +49,24 @@ def refusals(refused: Sequence[bool], answerable: Sequence[bool]) -> tuple[str, 
 
 
 def refusal_tables(corpus: Corpus, labels: Sequence[tuple[dict[str, Any], str]]) -> Iterator[Table]:
-    """Yield the weights fitted on the calibration half, and the curve of refusals cross-validated over both halves.
+    """Yield the weights fitted on all questions, and the curve of refusals cross-validated by document.
 
     Args:
         corpus: The samples.
         labels: Labelled questions, each with its part.
     """
-    used = [(label, part) for label, part in labels if part != "fresh"]
-    found = [corpus.search(label["question"], limit=PASSAGES) for label, _ in used]
+    found = [corpus.search(label["question"], limit=PASSAGES) for label, _ in labels]
     values = np.array(
-        [evidence(corpus, label["question"], hits) for (label, _), hits in zip(used, found, strict=True)]
+        [evidence(corpus, label["question"], hits) for (label, _), hits in zip(labels, found, strict=True)]
     )
-    answerable = np.array(["answer" in label for label, _ in used])
-    half = np.array([part == "calibration" for _, part in used])
-    weights = fit(values[half], answerable[half])
-    table = Table("weight", "value", title="Fitted on the calibration half")
+    answerable = np.array(["answer" in label for label, _ in labels])
+    weights = fit(values, answerable)
+    table = Table("weight", "value", title="Fitted on all questions")
     for name, value in zip((*NAMES, "bias"), weights, strict=True):
         table.add_row(name, f"{value:.2f}")
-    for name, those in (("calibration", half), ("held out", ~half)):
-        table.add_row(
-            f"area under the curve, {name}", f"{area(scores(weights, values[those]), answerable[those]):.3f}"
-        )
     twins = [
         (values[at], evidence(corpus, label["question"], rest))
-        for at, ((label, _), hits) in enumerate(zip(used, found, strict=True))
+        for at, ((label, _), hits) in enumerate(zip(labels, found, strict=True))
         if "answer" in label
         for rest in [[hit for hit in hits if not holds(hit, label)]]
         if len(rest) < len(hits)
@@ -79,14 +78,23 @@ def refusal_tables(corpus: Corpus, labels: Sequence[tuple[dict[str, Any], str]])
         f"{area(scores(weights, both), with_it):.3f}",
     )
     yield table
-    yield cross_validated(values, answerable)
+    chances = left_out(values, answerable, groups([label for label, _ in labels]))
+    fresh = np.array([part == "fresh" for _, part in labels])
+    for name, those in (("all", fresh | True), ("both halves", ~fresh), ("fresh", fresh)):
+        yield curve(chances[those], answerable[those], f"Cross-validated by document, {name}")
+
+
+def groups(labels: Sequence[dict[str, Any]]) -> list[str]:
+    """Return for each question its document; questions about none are dealt to `REST` groups."""
+    names = [str(label.get("file") or label.get("topic") or "none").removesuffix(".pdf") for label in labels]
+    return [f"none {at % REST}" if name == "none" else name for at, name in enumerate(names)]
 
 
 def evidence(corpus: Corpus, question: str, hits: Sequence[Hit]) -> tuple[float, float, float]:
     """Return the three values of the model for a question and its passages, in the order of `NAMES`."""
     fits = strength(question, hits, corpus.model)
     best = best_sentences(question, reading_order(hits[:EXTRACT_PASSAGES]), corpus._open.nodes)
-    return fits.shared, best.nearest or 0.0, float(bool(fits.missing))
+    return fits.shared, best.nearest or 0.0, float(bool(fits.apart))
 
 
 def holds(hit: Hit, label: dict[str, Any]) -> bool:
@@ -94,32 +102,56 @@ def holds(hit: Hit, label: dict[str, Any]) -> bool:
     return hit.path == label["file"] and find_quote(label["answer"], normal(hit.text)) is not None
 
 
-def cross_validated(values: Any, answerable: Any) -> Table:
-    """Return the curve of refusals by chances that were fitted on other questions.
+def left_out(values: Any, answerable: Any, group: Sequence[str]) -> Any:
+    """Return chances, float of shape (questions,), each by weights that were fitted without the question's group.
 
     Args:
         values: float of shape (questions, values).
         answerable: bool of shape (questions,).
+        group: The group of each question.
     """
-    random = np.random.default_rng(0)
-    total, areas = np.zeros(len(values)), []
-    for _ in range(REPEATS):
-        order, chance = random.permutation(len(values)), np.zeros(len(values))
-        for fold in range(FOLDS):
-            those = np.isin(np.arange(len(values)), order[fold::FOLDS])
-            chance[those] = scores(fit(values[~those], answerable[~those]), values[those])
-        areas.append(area(chance, answerable))
-        total += chance / REPEATS
+    names, chances = np.array(group), np.zeros(len(values))
+    for name in set(group):
+        those = names == name
+        chances[those] = scores(fit(values[~those], answerable[~those]), values[those])
+    return chances
+
+
+def curve(chances: Any, answerable: Any, name: str) -> Table:
+    """Return precision and recall of refusals by threshold, with 95 % intervals at the threshold that is used."""
     table = Table(
         "threshold",
         "refusals: precision",
         "recall",
         "answerable ones kept",
-        title=f"Cross-validated over both halves, area under the curve {np.mean(areas):.3f}",
+        title=f"{name}, area under the curve {area(chances, answerable):.3f}",
     )
     for at in np.arange(0.30, 0.71, 0.05):
-        table.add_row(f"{at:.2f}", *refusals(list(total < at), list(answerable)))
+        shown = refusals(list(chances < at), list(answerable))
+        if abs(at - EXTRACT_THRESHOLD) < 0.001:
+            spread = intervals(chances < at, answerable)
+            shown = tuple(
+                f"{each} ({low:.2f}-{high:.2f})" for each, (low, high) in zip(shown, spread, strict=True)
+            )
+        table.add_row(f"{at:.2f}", *shown)
     return table
+
+
+def intervals(refused: Any, answerable: Any) -> list[tuple[float, float]]:
+    """Return the 95 % intervals of precision, recall and the share answered, by a bootstrap over questions."""
+    random, found = np.random.default_rng(0), []
+    for _ in range(RESAMPLED):
+        those = random.integers(0, len(refused), len(refused))
+        out, label = refused[those], answerable[those]
+        wrong = (out & ~label).sum()
+        found.append(
+            (
+                wrong / max(1, out.sum()),
+                wrong / max(1, (~label).sum()),
+                (~out & label).sum() / max(1, label.sum()),
+            )
+        )
+    return [tuple(map(float, each)) for each in np.percentile(found, [2.5, 97.5], axis=0).T]  # type: ignore[misc]
 
 
 def fit(values: Any, answerable: Any) -> Any:

@@ -340,6 +340,15 @@ def test_weak_passages_are_told_from_strong_ones() -> None:
     assert not found(0.6).too_weak_to_extract(0.6)
     assert found(0.6, "Why does the sea rise in Paris?").too_weak_to_extract(0.6)
     assert found(0.6, "Why does the boat sink?").chance(0.6) < found(0.6).chance(0.6) < found(0.6).chance(0.7)
+    # A passage about the one and a passage about the other say nothing about both.
+    apart = [
+        replace(hit(text), vector_score=0.6) for text in ("The sea at Brest rises.", "The sea rose in 1902.")
+    ]
+    both = strength("Why did the sea rise at Brest in 1902?", apart, "all-minilm")
+    assert (both.missing, len(both.apart)) == ((), 1)
+    assert both.too_weak_to_extract(0.6)
+    assert "the one with the most lacks" in both.reason
+    assert not strength("Why did the sea rise in 1902?", apart, "all-minilm").too_weak_to_extract(0.6)
     # Cosines of other models are not known, and a question in another language shares no word.
     other = found(0.05, "Warum steigt das Meer?", "bge-m3")
     assert not other.too_weak_to_ask
@@ -455,7 +464,7 @@ def test_a_sentence_is_nearer_with_its_neighbours_and_its_passage() -> None:
         each.quotes[0].start + 100 * each.quotes[0].passage: each.score or 0 for each in found.sentences
     }
     assert found.sentences[0].text == near
-    assert found.nearest == pytest.approx(0.894, abs=0.01)
+    assert found.nearest == pytest.approx(1.0, abs=0.01)
     beside = next(each for each in found.sentences if each.text.startswith(one))
     assert all(each.score < (beside.score or 0) for each in found.sentences if each.text.startswith(two)), (
         scores

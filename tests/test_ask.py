@@ -195,13 +195,15 @@ def test_nothing_verified_is_not_in_the_documents(library: Library, sentences: l
     assert answer.kind == "not_found"
     assert answer.sentences == ()
     assert len(answer.dropped) == len(sentences)
-    assert answer.notes
+    assert "chat model" in answer.notes[0]
+    assert answer.refused_by == ("checks" if sentences else "chat model")
 
 
 def test_weak_retrieval_asks_no_model(library: Library) -> None:
     library.script([RECEDES])
     answer = ask(library, "Zyzzyva quokka xylophone?", mode="text")
-    assert (answer.kind, answer.sentences) == ("not_found", ())
+    assert (answer.kind, answer.sentences, answer.refused_by) == ("not_found", (), "passages")
+    assert "The chat model was not asked." in answer.notes
     assert sum(node.stats()["chat_requests"] for node in library.nodes) == 0
 
 
@@ -345,7 +347,17 @@ def test_without_a_chat_model_sentences_of_the_documents_are_shown_as_what_they_
         assert answer.passages[quote.passage - 1].text[quote.start : quote.end] == quote.text
     missing = ask(library, "What does the tide gauge E99 mean?", chat_model=None, judge_model=None)
     assert missing.kind == "not_found"
-    assert missing.notes == ("No passage has E99.",)
+    assert missing.notes[0] == "No passage has E99."
+    assert "No chat model is configured" in missing.notes[1]
+    assert (missing.refused_by, answer.refused_by) == ("passages", "")
+
+
+def test_what_is_refused_without_a_chat_model_is_asked_where_there_is_one(library: Library) -> None:
+    question = "Why does the Moon recede from E99?"
+    library.script([RECEDES])
+    assert ask(library, question, chat_model=None, judge_model=None).refused_by == "passages"
+    answer = ask(library, question)
+    assert (answer.text, answer.refused_by) == (RECEDES["text"], "")
 
 
 def test_a_chat_model_that_no_node_has_is_an_error(library: Library) -> None:

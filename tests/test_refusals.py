@@ -36,8 +36,30 @@ def test_the_fitted_model_separates_what_one_value_separates() -> None:
 
 
 def test_cross_validation_finds_nothing_in_noise() -> None:
-    from benchmarks.refusals import cross_validated
+    from benchmarks.refusals import area, left_out
 
     random = np.random.default_rng(1)
-    table = cross_validated(random.normal(0, 1, (300, 5)), np.arange(300) % 2 > 0)
-    assert 0.4 < float(str(table.title).rpartition(" ")[2]) < 0.6
+    answerable = np.arange(300) % 2 > 0
+    chances = left_out(random.normal(0, 1, (300, 5)), answerable, [f"{at % 7}" for at in range(300)])
+    assert 0.4 < area(chances, answerable) < 0.6
+
+
+def test_a_document_is_left_out_as_a_whole() -> None:
+    from benchmarks.refusals import groups, left_out
+
+    # The value says something about the first document only, so nothing of it can be known from the other.
+    answerable = np.array([True, False] * 20)
+    values = np.where(answerable, 1.0, 0.0)[:, None] * np.r_[np.ones(20), np.zeros(20)][:, None]
+    labels = [{"file": "tides.pdf"} if at % 2 else {"topic": "tides"} for at in range(20)] + [{}] * 20
+    assert groups(labels)[:2] == ["tides", "tides"]
+    assert len(set(groups(labels))) == 6
+    chances = left_out(values, answerable, ["tides"] * 20 + ["salt"] * 20)
+    assert np.allclose(chances[:20], 0.5)
+
+
+def test_intervals_hold_the_figure() -> None:
+    from benchmarks.refusals import intervals
+
+    refused, answerable = np.array([True, True, False, False] * 25), np.array([False, True, True, False] * 25)
+    for low, high in intervals(refused, answerable):
+        assert 0.3 < low < 0.5 < high < 0.7

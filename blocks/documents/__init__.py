@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         CheckedAnswer,
         CheckedSentence,
         Quote,
+        RefusedBy,
     )
     from prefect_ollama.blocks.documents.chunk import Chunk, Region
     from prefect_ollama.blocks.documents.document import (

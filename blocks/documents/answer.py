@@ -16,6 +16,7 @@ NOT_FOUND: Final = "not_found"
 
 # The words again, because a `Literal` takes no names.
 AnswerKind = Literal["answer", "extract", "not_found"]
+RefusedBy = Literal["", "passages", "chat model", "checks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,9 @@ class CheckedAnswer(Awaitable):
         prompt_tokens: Tokens that chat models read, as far as nodes report them.
         answer_tokens: Tokens that chat models wrote.
         chance: Chance, 0 to 1, that the passages hold an answer; None if a chat model decides it.
+        refused_by: What decided that the documents do not answer the question: "passages" if they fit it too little,
+            so that no chat model was asked, "chat model" if it wrote nothing, or "checks" if none of its sentences is
+            supported. Empty for an answer, and in reports, whose parts say it.
     """
 
     question: str
@@ -117,6 +121,7 @@ class CheckedAnswer(Awaitable):
     prompt_tokens: int = 0
     answer_tokens: int = 0
     chance: float | None = None
+    refused_by: RefusedBy = ""
 
     def __bool__(self) -> bool:
         """Return whether the documents answer the question."""

@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.answering._judging import NO_JUDGEMENT, SUPPORT_THRESHOLD, support_of_claim
     from prefect_ollama.tasks.answering._prompt import answer_room, fitting, reading_order
     from prefect_ollama.tasks.answering._quote_search import find_quote, normal
-    from prefect_ollama.tasks.answering._retrieval import EXTRACT_THRESHOLD, strength
+    from prefect_ollama.tasks.answering._retrieval import EXTRACT_THRESHOLD, WEAK, strength
     from prefect_ollama.tasks.answering.answering import (
         EXTRACT_PASSAGES,
         NO_JUDGE,
-        WEAK,
         Judged,
         answer_question,
         choose,

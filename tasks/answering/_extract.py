@@ -59,7 +59,7 @@ class Extract:
 
     Attributes:
         sentences: The sentences, the best first, each as its own quote.
-        nearest: Best cosine of the question and a sentence with its neighbours; None if nothing was embedded.
+        nearest: Best cosine of the question and a sentence; None if nothing was embedded.
     """
 
     sentences: tuple[CheckedSentence, ...] = ()
@@ -224,7 +224,7 @@ def _scores(
     passages: Sequence[Hit],
     nodes: Dispatcher | None,
 ) -> tuple[list[float], float | None]:
-    """Return how near sentences are to a question, and the best cosine of it and a sentence with its neighbours."""
+    """Return how near sentences are to a question, and the best cosine of it and a sentence."""
     asked_for = len(missing_names(question, ()))
     shared = [
         (
@@ -259,7 +259,7 @@ def _scores(
         + _PASSAGE_WEIGHT * whole[at]
         for at in range(len(places))
     ]
-    return scores, max((float(around[at]) for at, each in enumerate(places) if each.candidate), default=None)
+    return scores, max((float(own[at]) for at, each in enumerate(places) if each.candidate), default=None)
 
 
 def _with_neighbours(places: Sequence[_Place], vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,6 +14,8 @@ from prefect_ollama.blocks.nodes import full_name
 from prefect_ollama.tasks.answering._facts import missing_names
 from prefect_ollama.tasks.answering._words import content_words
 
+WEAK: Final = "What the documents hold has too little in common with the question."
+
 # The embedding model for which the thresholds were measured; others give other cosines.
 MEASURED_MODEL: Final = "all-minilm"
 
@@ -23,21 +25,19 @@ _NAME_PARTS: Final = regex.compile(r"[_./\\-]+")
 # Weight of the best cosine in a strength; the rest is for the question's words.
 COSINE_WEIGHT: Final = 0.6
 
-# Least chance at which sentences of the documents are shown without a chat model. `python -m benchmarks.answers` prints
-# the curve. It is the one with the highest F1 of refusals on the calibration half that answers 0.8 of the answerable
-# questions.
-EXTRACT_THRESHOLD: Final = 0.55
+# Least chance at which sentences of the documents are shown without a chat model: an answer has to be more likely than
+# none. `python -m benchmarks.answers` prints the curve.
+EXTRACT_THRESHOLD: Final = 0.50
 
 # The same for the share of the question's words, where no cosine is known.
 WORDS_THRESHOLD: Final = 0.40
 
 # The chance that passages hold an answer is a logistic model with these weights. They were fitted with an L2 penalty
-# of 5 on the calibration half of the questions over `samples/` (`python -m benchmarks.answers --fit`), while nouns of
-# short German questions counted as names. A new fit has the same areas under the curves, 0.83 and 0.84.
-_BIAS: Final = -2.32
-_SHARED_WEIGHT: Final = 1.18
-_NEAREST_WEIGHT: Final = 4.40
-_MISSING_WEIGHT: Final = -2.07
+# of 5 on all labelled questions over `samples/` (`python -m benchmarks.answers --fit`).
+_BIAS: Final = -2.79
+_SHARED_WEIGHT: Final = 1.42
+_NEAREST_WEIGHT: Final = 4.50
+_APART_WEIGHT: Final = -2.52
 
 # Least strength at which a chat model is asked. It is lower, because what the model writes is checked.
 ANSWER_THRESHOLD: Final = 0.25
@@ -53,12 +53,15 @@ class Strength:
         missing: Names, codes and numbers of the question that no passage has.
         measured: Whether the best cosine is in the score.
         shared: Share of the question's words that the passages have.
+        apart: Names, codes and numbers of the question that are not in the passage that has the most of them. What is
+            said of one of them then has perhaps nothing to do with the others.
     """
 
     score: float
     missing: tuple[str, ...]
     measured: bool = False
     shared: float = 0.0
+    apart: tuple[str, ...] = ()
 
     def chance(self, nearest: float | None) -> float:
         """Return the chance, 0 to 1, that sentences of the passages answer the question.
@@ -66,19 +69,27 @@ class Strength:
         Without known cosines it is the share of words, and 0 if a name, code or number of the question is missing.
 
         Args:
-            nearest: Best cosine of the question and a sentence with its neighbours; None if nothing was embedded.
+            nearest: Best cosine of the question and a sentence; None if nothing was embedded.
         """
         if not self.measured or nearest is None:
             return 0.0 if self.missing else self.score
-        weighed = (
-            _SHARED_WEIGHT * self.shared + _NEAREST_WEIGHT * nearest + _MISSING_WEIGHT * bool(self.missing)
-        )
+        weighed = _SHARED_WEIGHT * self.shared + _NEAREST_WEIGHT * nearest + _APART_WEIGHT * bool(self.apart)
         return 1 / (1 + math.exp(-(weighed + _BIAS)))
 
     def too_weak_to_extract(self, nearest: float | None) -> bool:
         """Return whether sentences of the passages cannot be shown as an answer; `nearest` is as for `chance`."""
         known = self.measured and nearest is not None
         return self.chance(nearest) < (EXTRACT_THRESHOLD if known else WORDS_THRESHOLD)
+
+    @property
+    def reason(self) -> str:
+        """Why sentences of the passages cannot be shown as an answer, for people."""
+        if self.missing:
+            return f"No passage has {', '.join(self.missing[:8])}."
+        if self.apart:
+            lacking = ", ".join(self.apart[:8])
+            return f"No passage has all names and numbers of the question; the one with the most lacks {lacking}."
+        return WEAK
 
     @property
     def too_weak_to_ask(self) -> bool:
@@ -111,4 +122,6 @@ def strength(question: str, hits: Sequence[Hit], model: str) -> Strength:
     # The name of a company often stands in the name of its file alone.
     files = [_NAME_PARTS.sub(" ", hit.path) for hit in hits]
     missing = tuple(missing_names(question, [*texts, *dict.fromkeys(files)]))
-    return Strength(score if hits else -1.0, missing, measured, shared)
+    alone = (missing_names(question, pair) for pair in zip(texts, files, strict=True))
+    apart = min(alone, key=len, default=missing)
+    return Strength(score if hits else -1.0, missing, measured, shared, tuple(apart))

@@ -6,7 +6,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from prefect_ollama.blocks.documents import ANSWER, EXTRACT, NOT_FOUND, CheckedAnswer, CheckedSentence, Hit
+from prefect_ollama.blocks.documents import (
+    ANSWER,
+    EXTRACT,
+    NOT_FOUND,
+    CheckedAnswer,
+    CheckedSentence,
+    Hit,
+    RefusedBy,
+)
 from prefect_ollama.tasks.answering._draft_checks import DraftChecker
 from prefect_ollama.tasks.answering._drafting import Drafts, write_drafts
 from prefect_ollama.tasks.answering._extract import VERBATIM, best_sentences
@@ -19,7 +27,7 @@ from prefect_ollama.tasks.answering._judging import (
     pairs_of,
 )
 from prefect_ollama.tasks.answering._prompt import reading_order
-from prefect_ollama.tasks.answering._retrieval import Strength, is_measured, strength
+from prefect_ollama.tasks.answering._retrieval import WEAK, Strength, is_measured, strength
 from prefect_ollama.tasks.answering._words import content_words
 from prefect_ollama.tasks.answering.nodes import AnswerNodes
 from prefect_ollama.tasks.answering.options import AskEvent, AskOptions, Listen, silent
@@ -29,14 +37,15 @@ NO_CHAT_MODEL = (
     "No chat model is configured: these are sentences of the documents, word for word, that are nearest to the "
     "question. Nobody has checked whether they answer it."
 )
+NO_CHAT_REFUSAL = (
+    "No chat model is configured: what the passages share with the question decided this. It may be wrong."
+)
 NO_JUDGE = (
     "No judge model judged this: shared words and embeddings decided whether quotes support a sentence. They are wrong "
     "more than one time in three if a sentence differs little from its quotes."
 )
 # Passages whose sentences are looked at without a chat model.
 EXTRACT_PASSAGES = 8
-
-WEAK = "What the documents hold has too little in common with the question."
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +115,24 @@ def without_chat(
     if nodes.chat is not None:
         if found.too_weak_to_ask:
             name = nodes.chat.chat.model.name
-            return CheckedAnswer(question, NOT_FOUND, passages=passages, notes=(WEAK,), model=name)
+            notes = (WEAK, "The chat model was not asked.")
+            return CheckedAnswer(
+                question, NOT_FOUND, passages=passages, notes=notes, model=name, refused_by="passages"
+            )
         return None
     # Every sentence of them is embedded, which takes the embedded node a second for some fifty.
     passages = reading_order(hits[:EXTRACT_PASSAGES])
     best = best_sentences(question, passages, nodes.embed)
     chance = round(found.chance(best.nearest), 4)
     if not best.sentences or found.too_weak_to_extract(best.nearest):
-        why = f"No passage has {', '.join(found.missing[:8])}." if found.missing else WEAK
         return CheckedAnswer(
-            question, NOT_FOUND, passages=passages, notes=(why,), judged_by=VERBATIM, chance=chance
+            question,
+            NOT_FOUND,
+            passages=passages,
+            notes=(found.reason, NO_CHAT_REFUSAL),
+            judged_by=VERBATIM,
+            chance=chance,
+            refused_by="passages",
         )
     return CheckedAnswer(
         question,
@@ -207,8 +224,10 @@ def choose(
     notes = list(nodes.notes)
     if nodes.judge is None:
         notes.append(NO_JUDGE)
+    refused_by: RefusedBy = ""
     if not supported:
         notes = [_nothing_supported(best), *nodes.notes]
+        refused_by = "checks" if best else "chat model"
     marked = options.mark_unsupported and bool(supported)
     everything = (*drafts.answers, *judged.answers)
     return CheckedAnswer(
@@ -224,6 +243,7 @@ def choose(
         drafts=len(drafts.values),
         prompt_tokens=sum(answer.prompt_tokens for answer in everything),
         answer_tokens=sum(answer.answer_tokens for answer in everything),
+        refused_by=refused_by,
     )
 
 
