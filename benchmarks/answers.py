@@ -11,8 +11,8 @@ or does not prove. Without a chat model the answers are sentences of the documen
     uv run python -m benchmarks.answers --table FOLDER/                 a table of the samples that is there
     uv run python -m benchmarks.answers --fit                           also fit the weights of the chance again
 
-The first two files are halved by a hash of the question. The weights of sentences were chosen on the calibration half. The
-weights of the chance were fitted on all questions, so the figures that count for refusals are the cross-validated ones.
+The first two files are halved by a hash of the question. The weights of sentences were chosen on the calibration half.
+Those of the chance were fitted on all questions, so the figures that count for refusals are the cross-validated ones.
 
 `--scripted` starts simulated nodes whose chat model has no understanding: it takes sentences that share words with the
 question, and plants errors in them (`tests/nodes/reader.py`). It shows what the checks catch, and nothing about models.
