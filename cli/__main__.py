@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -26,8 +27,16 @@ def _panel(error: CycloptsError) -> Panel:
     return CycloptsPanel(printable(error, lines=True))
 
 
+def _print_anything() -> None:
+    """Let characters that the terminal's encoding lacks appear as escapes; else the output of a whole run is lost."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line and end the process with its exit status."""
+    _print_anything()
     stopping.install()
     # All files that this process makes are for its user alone: Prefect's home with its database, tables, caches.
     os.umask(0o077)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import pickle
+import sys
 import unicodedata
 from html.parser import HTMLParser
 
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from prefect import flow
 
+from prefect_ollama.__main__ import _print_anything
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, NodeFailed
 from prefect_ollama.blocks.printable import (
     MAX_CHARACTERS,
@@ -143,3 +146,11 @@ def test_lines_of_the_log_are_printable_and_name_their_place(caplog: pytest.LogC
     assert first.getMessage() == r"File \x1b[2J\nDone of 1: \x9b, 3"
     assert second.getMessage() == "two\nlines"
     assert (first.filename, first.funcName) == ("test_printable.py", "logs")
+
+
+def test_an_encoding_that_lacks_a_character_loses_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    _print_anything()
+    print("Käse “quoted” 潮", flush=True)
+    assert written.getvalue() == b"K\\xe4se \\u201cquoted\\u201d \\u6f6e\n"
