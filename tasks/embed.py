@@ -179,7 +179,7 @@ def _embed(chunked: ChunkedBundle, embedding: Embedding) -> EmbeddedBundle:
         by_node=dict(known.by_node),
         worked=known.worked,
         worker=process_name(),
-        nodes=dispatcher.stats().nodes,
+        nodes=dispatcher.stats(),
     )
 
 

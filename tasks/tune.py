@@ -48,8 +48,8 @@ def tune_node(
                 endpoint, [prefix + text for text in texts_of(tokens, TEXTS)], timeout=spec.read_timeout
             )
 
-            async def measure(in_flight: int, texts: int, *, seconds: float) -> Point:
-                point = await load(in_flight, texts, seconds=seconds)
+            async def measure(in_flight: int, texts: int, seconds: float) -> Point:
+                point = await load(in_flight, texts, seconds)
                 # Each one at once, because the search takes minutes and shows nothing else.
                 logger.info(
                     "%s: %d × %d texts in flight: %.1f texts/s, p95 %.2f s",

@@ -13,9 +13,8 @@ import pytest
 from prefect_ollama.blocks.nodes.running_models import LoadedModel
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.status import NodeStatus
-from prefect_ollama.tasks.dispatch import DispatchStats, NodeStats
+from prefect_ollama.tasks.dispatch import NodeStats
 from prefect_ollama.tasks.monitoring import (
-    Completed,
     ProgressState,
     Snapshot,
     Timeline,
@@ -37,7 +36,7 @@ from prefect_ollama.tasks.monitoring.wording import (
     nodes_section,
     progress_text,
 )
-from prefect_ollama.tasks.reporting import section_markdown
+from prefect_ollama.tasks.reporting import RunStatistics, section_markdown
 from prefect_ollama.tasks.reporting.timeline_chart import draw_timeline
 from tests.nodes import nodes
 from tests.waiting import until
@@ -63,7 +62,6 @@ def stats(name: str, texts: int = 0, **changes: Any) -> NodeStats:
         wasted=0,
         in_flight=2,
         busy_seconds=texts / 50,
-        texts_per_second=50.0,
         p50=0.5,
         p95=1.0,
     )
@@ -204,14 +202,14 @@ def test_short_trouble_is_no_outage_and_a_flapping_node_is_told_of_ever_less() -
 
 
 def test_progress_moves_before_the_first_bundle_is_back_and_never_goes_back() -> None:
-    done = Completed()
+    done = (0, RunStatistics())
     progress = Progress(10, 200_000, lambda: done)
     seen = [progress.look(0, 0)]
     assert (seen[0].part, seen[0].left) == (0.0, None)
     for second in range(1, 101):
         if second % 10 == 0:  # a document of 20 kB and 40 chunks, as the first guess has it nearly
             count = second // 10
-            done = Completed(count, 20_000 * count, 40 * count, 40 * count)
+            done = (count, RunStatistics(size=20_000 * count, chunks=40 * count, embedded=40 * count))
         seen.append(progress.look(second, 4 * second))
     parts = [each.part for each in seen]
     assert parts == sorted(parts)
@@ -224,11 +222,11 @@ def test_progress_moves_before_the_first_bundle_is_back_and_never_goes_back() ->
 
 
 def test_time_left_follows_the_rate_of_the_last_minute() -> None:
-    done = Completed()
+    done = (0, RunStatistics())
     progress = Progress(1000, 1_000_000, lambda: done)
     for second in range(200):
         count = min(second, 100) * 5 + max(second - 100, 0)
-        done = Completed(count, 1000 * count, 2 * count, 2 * count)
+        done = (count, RunStatistics(size=1000 * count, chunks=2 * count, embedded=2 * count))
         progress_state = progress.look(second, 2 * count)
     assert progress_state.part == pytest.approx(0.599)
     assert progress_state.left == pytest.approx(401, rel=0.05)
@@ -236,10 +234,10 @@ def test_time_left_follows_the_rate_of_the_last_minute() -> None:
 
 
 def test_a_run_of_empty_files_is_done_when_they_are() -> None:
-    done = Completed()
+    done = (0, RunStatistics())
     progress = Progress(2, 0, lambda: done)
     assert progress.look(0, 0).part == 0
-    done = Completed(2, 0, 0, 0)
+    done = (2, RunStatistics())
     assert progress.look(1, 0).part == 1
 
 
@@ -405,8 +403,8 @@ def test_figures_are_posted_while_any_task_works_and_once_more_at_its_end() -> N
         sent.append(what)
         came.set()
 
-    with publishing("run", lambda: DispatchStats((node,), 0), send):
-        with publishing("run", lambda: DispatchStats((), 0), lambda what: sent.clear()):
+    with publishing("run", lambda: (node,), send):
+        with publishing("run", lambda: (), lambda what: sent.clear()):
             assert came.wait(240)
         node = stats("a", 2)
     count = len(sent)
@@ -426,7 +424,7 @@ def test_what_goes_wrong_with_posting_reaches_no_task() -> None:
 
     with publishing("run", broken, broken):
         pass
-    with publishing("run", lambda: DispatchStats((stats("a"),), 0), broken):
+    with publishing("run", lambda: (stats("a"),), broken):
         pass
 
 

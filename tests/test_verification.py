@@ -183,7 +183,7 @@ def test_texts_in_such_scripts_accuse_no_node(farm: Farm) -> None:
         with Dispatcher(cluster) as dispatcher:
             embedded = dispatcher.embed(korean)
             assert not embedded.failures
-            for node in dispatcher.stats().nodes:
+            for node in dispatcher.stats():
                 assert not node.errors, node
         for text, name, vector in zip(korean, embedded.nodes, embedded.vectors, strict=True):
             tokenizer = "llama.cpp" if name == "n1" else "0.33"

@@ -12,7 +12,7 @@ from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import VerifiedCluster
 from prefect_ollama.tasks.dispatch import NodeStats
 from prefect_ollama.tasks.embed import EmbeddedBundle
-from prefect_ollama.tasks.monitoring import Completed, FailureEvents, RunMetrics, Timeline, efficiency
+from prefect_ollama.tasks.monitoring import FailureEvents, RunMetrics, Timeline, efficiency
 from prefect_ollama.tasks.parse import LeftOut
 from prefect_ollama.tasks.planning import Plan, SourceFile
 from prefect_ollama.tasks.prefect_state import settle_interrupted, source_assets
@@ -68,10 +68,9 @@ class IngestRun:
         """Its final status; a run that had nothing to write is done."""
         return self._ended.status if self._ended is not None else RUN_DONE
 
-    def done(self) -> Completed:
-        """Return its progress; may be called from another thread."""
-        counted = self._statistics
-        return Completed(len(self._files), counted.size, counted.chunks, counted.embedded)
+    def done(self) -> tuple[int, RunStatistics]:
+        """Return the number of files that are done, and their counters; may be called from another thread."""
+        return len(self._files), self._statistics
 
     def begin(self, store: Store, verified: VerifiedCluster | None = None) -> None:
         """Begin to write, first the changes that need no reading: files that moved, are gone or cannot be documents.

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from prefect_ollama.tasks.dispatch.chat import ChatEvent, ChatRestarted, ChatText
 
-Tell = Callable[[ChatEvent], None]
+# The pieces that one node has sent. Attempts are told apart by identity, because two may have sent the same pieces.
+Attempt = list[str]
 
 
 class AnswerStream:
@@ -16,18 +17,21 @@ class AnswerStream:
     answer is complete.
 
     Args:
-        tell: Called with each event.
+        tell: Called with each event; None if the caller does not stream.
     """
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, tell: Callable[[ChatEvent], None] | None) -> None:
+        self._tell = tell or (lambda event: None)
         self._leader: Attempt | None = None
         self._told = False
 
     def heard(self, attempt: Attempt, piece: str) -> None:
-        """Take a piece that an attempt has added to its text."""
+        """Take a piece from the node of an attempt."""
+        if not piece:
+            return
+        attempt.append(piece)
         if self._leader is None:
-            self._lead(attempt, attempt.text)
+            self._lead(attempt, "".join(attempt))
         elif self._leader is attempt:
             self._tell(ChatText(piece))
 
@@ -37,13 +41,8 @@ class AnswerStream:
             self._leader = None
 
     def finish(self, attempt: Attempt, text: str) -> None:
-        """Pass on the rest of the final answer.
-
-        Args:
-            attempt: The attempt that succeeded.
-            text: The whole answer.
-        """
-        if self._leader is not attempt or attempt.text != text:
+        """Pass on the rest of the final answer; `text` is the whole answer of the attempt that succeeded."""
+        if self._leader is not attempt or "".join(attempt) != text:
             self._lead(attempt, text)
 
     def _lead(self, attempt: Attempt, text: str) -> None:
@@ -52,36 +51,3 @@ class AnswerStream:
         self._leader, self._told = attempt, bool(text)
         if text:
             self._tell(ChatText(text))
-
-
-class Attempt:
-    """One node's work on one request.
-
-    Args:
-        stream: Receives the pieces; None if the caller does not stream.
-    """
-
-    def __init__(self, stream: AnswerStream | None) -> None:
-        self._stream = stream
-        self._pieces: list[str] = []
-
-    @property
-    def text(self) -> str:
-        """The text so far."""
-        return "".join(self._pieces)
-
-    def heard(self, piece: str) -> None:
-        """Take in a piece."""
-        if self._stream is not None and piece:
-            self._pieces.append(piece)
-            self._stream.heard(self, piece)
-
-    def failed(self) -> None:
-        """Note that it failed."""
-        if self._stream is not None:
-            self._stream.failed(self)
-
-    def finish(self, text: str) -> None:
-        """Note that it succeeded; `text` is the whole answer."""
-        if self._stream is not None:
-            self._stream.finish(self, text)

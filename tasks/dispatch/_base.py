@@ -14,7 +14,7 @@ from prefect_ollama.tasks.dispatch._engine import Engine
 from prefect_ollama.tasks.dispatch._job import Job
 from prefect_ollama.tasks.dispatch._request_kind import RequestKind
 from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
-from prefect_ollama.tasks.dispatch.stats import DispatchStats
+from prefect_ollama.tasks.dispatch.stats import NodeStats
 
 T = TypeVar("T")
 
@@ -62,13 +62,8 @@ class BaseDispatcher:
     """One engine, for use from any thread. Close it, or use it as a context manager.
 
     Args:
-        kind: The kind of request.
-        cluster: The nodes.
         shared_folder: Folder in which all users of the same nodes share their limits; None for none.
         thread: The thread that runs the engine; None for a new one.
-
-    Attributes:
-        thread: The same.
     """
 
     def __init__(
@@ -83,8 +78,8 @@ class BaseDispatcher:
         self._lock = threading.Lock()
         self._closed = False
 
-    def stats(self) -> DispatchStats:
-        """Return the statistics so far; a text is what a request asks for, such as an answer or a question."""
+    def stats(self) -> tuple[NodeStats, ...]:
+        """Return the statistics of the nodes; a text is what a request asks for, such as an answer or a question."""
         if self._closed:  # the loop has ended, so the statistics are final
             return self._engine.stats()
         return self.thread.run(self._engine.stats)

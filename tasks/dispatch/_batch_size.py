@@ -70,7 +70,6 @@ def pull(load: NodeLoad, end: float, soonest: float, next_units: float) -> float
     """Return the units that a node should pull now; 0 if another node would finish the next text sooner.
 
     Args:
-        load: The node.
         end: `common_end` of all nodes.
         soonest: The smallest `finish` of all nodes for the next text.
         next_units: Units of the next text.

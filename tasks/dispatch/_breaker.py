@@ -89,15 +89,7 @@ class Breaker:
         self.kinds[error.kind] += 1
 
     def trip(self, error: NodeError, now: float) -> float:
-        """Open it.
-
-        Args:
-            error: What went wrong.
-            now: The time.
-
-        Returns:
-            Seconds to rest before the next probe.
-        """
+        """Open it, and return the seconds to rest before the next probe."""
         if self.state == "closed":
             self._before, self.opened, self.rests_until = self.last, now, now + GONE_AFTER_S
             self.gone_since = time.time()
@@ -127,14 +119,10 @@ class Breaker:
         self.state = "half-open"
 
     def close(self, now: float, *, passed_over: bool) -> bool:
-        """Close it after a probe that passed.
+        """Close it after a probe that passed; return whether the node only made a pause, which is no error.
 
         Args:
-            now: The time.
             passed_over: Whether the node has not answered a request that it got before the probe.
-
-        Returns:
-            Whether the node only made a pause, which is no error.
         """
         self.state, self.gone_since = "closed", None
         pause = bool(self._silences) and not passed_over and now - self.opened <= PAUSE_S

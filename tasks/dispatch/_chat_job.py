@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from prefect_ollama.blocks.errors import ChatError, PrefectOllamaError
 from prefect_ollama.blocks.nodes import ChatReply, ChatRequest
 from prefect_ollama.tasks.dispatch._answer_format import Check, check_of
-from prefect_ollama.tasks.dispatch._answer_stream import AnswerStream, Attempt, Tell
-from prefect_ollama.tasks.dispatch._job import DECODE_AGAIN, Job, unicode_fault
-from prefect_ollama.tasks.dispatch.chat import ChatAnswer, ChatAnswers, ChatUnfinished
+from prefect_ollama.tasks.dispatch._answer_stream import AnswerStream, Attempt
+from prefect_ollama.tasks.dispatch._job import BYTES_A_TOKEN, DECODE_AGAIN, Job, unicode_fault
+from prefect_ollama.tasks.dispatch.chat import ChatAnswer, ChatAnswers, ChatEvent, ChatUnfinished
 
 # Tokens of a prompt that cost as much as one token of the answer: only the prompt is read in parallel.
 # Ollama's own figures give 5 to 10 on a CPU and 20 to 40 on a GPU.
 PROMPT_TOKENS_A_UNIT: Final = 16.0
-
-# As for the units of texts that are embedded (`estimate_units`).
-BYTES_A_TOKEN: Final = 4.0
 
 # Assumed tokens of an answer before the first one has come.
 FIRST_ANSWER_TOKENS: Final = 128.0
@@ -31,14 +28,16 @@ class SentChat:
     Attributes:
         request: The request.
         check: Checks the answer.
-        attempt: Receives the pieces of the answer.
+        stream: Receives the pieces of the answer.
         rejected: Called with a whole answer that cannot be used.
+        attempt: The pieces so far.
     """
 
     request: ChatRequest
     check: Check
-    attempt: Attempt
+    stream: AnswerStream
     rejected: Callable[[ChatReply], None]
+    attempt: Attempt = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +57,6 @@ class ChatJob(Job[ChatAnswers]):
     """The chat requests of one caller. The result is a `ChatAnswers`.
 
     Args:
-        requests: The requests.
         urgent: Whether they go before all others.
         answer_tokens: Mean number of tokens of the answers so far.
         tell: Called with the events of the only request, if its caller streams.
@@ -74,14 +72,14 @@ class ChatJob(Job[ChatAnswers]):
         *,
         urgent: bool,
         answer_tokens: float = FIRST_ANSWER_TOKENS,
-        tell: Tell | None = None,
+        tell: Callable[[ChatEvent], None] | None = None,
         avoid: frozenset[str] = frozenset(),
     ) -> None:
         self._answer_tokens = answer_tokens
         self._answers: list[ChatAnswer | None] = [None] * len(requests)
         self._failures: dict[int, ChatError] = {}
         self._rejected: list[ChatReply] = []
-        self._stream = None if tell is None else AnswerStream(tell)
+        self._stream = AnswerStream(tell)
         self._checks = _checks(requests)
         super().__init__(requests, urgent=urgent, limit=1, avoid=avoid)
         self.may_hedge = tell is None  # two nodes at once would stream the same answer twice
@@ -108,27 +106,20 @@ class ChatJob(Job[ChatAnswers]):
         return True
 
     def prepared(self, payload: ChatRequest) -> SentChat:
-        """Return the request as it goes out now."""
-        return SentChat(
-            payload, self._checks[id(payload.format)], Attempt(self._stream), self._rejected.append
-        )
+        return SentChat(payload, self._checks[id(payload.format)], self._stream, self._rejected.append)
 
     def keep(self, index: int, result: Chatted, node: str) -> None:
-        """Keep an answer."""
         self._answers[index] = result.answer
-        result.sent.attempt.finish(result.answer.text)
+        self._stream.finish(result.sent.attempt, result.answer.text)
 
     def keep_error(self, index: int, error: PrefectOllamaError) -> None:
-        """Keep a request's error."""
         assert isinstance(error, ChatError)
         self._failures[index] = error
 
     def result(self) -> ChatAnswers:
-        """Return the answers and errors so far."""
         return ChatAnswers(tuple(self._answers), dict(self._failures), tuple(self._rejected))
 
     def unfinished(self, why: str, remedy: str) -> ChatUnfinished:
-        """Return an error that carries the answers so far."""
         return ChatUnfinished(why, left=self.left, answers=self.result(), remedy=remedy)
 
 

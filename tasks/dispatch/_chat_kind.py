@@ -64,7 +64,6 @@ class ChatKind(RequestKind):
         self.answer_tokens = FIRST_ANSWER_TOKENS
 
     def connect(self, node: NodeSpec) -> ChatEndpoint:
-        """Return a client of a node."""
         return open_chat_endpoint(node, self._verified.model_of(node.name))
 
     def proven_seconds(self, node: str) -> float | None:
@@ -72,7 +71,6 @@ class ChatKind(RequestKind):
         return FIRST_ANSWER_TOKENS / FIRST_TOKENS_A_SECOND if node in self._verified.models else None
 
     def left_out(self, node: str) -> NodeError | None:
-        """Return why a node may not work, if that is known."""
         return self._verified.left_out.get(node)
 
     async def send(
@@ -83,7 +81,6 @@ class ChatKind(RequestKind):
         timeout: float,
         progress: Callable[[float], None],
     ) -> Chatted:
-        """Send a request, and check the answer."""
         [sent] = payloads
         units = prompt_units(sent.request)
         loop = asyncio.get_running_loop()
@@ -93,7 +90,7 @@ class ChatKind(RequestKind):
             nonlocal units
             units += 1.0
             progress(units)
-            sent.attempt.heard(piece)
+            sent.stream.heard(sent.attempt, piece)
 
         limits = ChatLimits(timeout, min(client.node.read_timeout, TOKEN_TIMEOUT_S))
         try:
@@ -104,7 +101,7 @@ class ChatKind(RequestKind):
                 sent.rejected(reply)
                 raise
         except BaseException:  # also a cancelled request: another node's answer may be streamed now
-            sent.attempt.failed()
+            sent.stream.failed(sent.attempt)
             raise
         answer = ChatAnswer(
             reply.text,
@@ -133,7 +130,6 @@ class ChatKind(RequestKind):
         return FIRST_ANSWER_TOKENS / FIRST_TOKENS_A_SECOND
 
     def final_error(self, item: Item, errors: Sequence[NodeError]) -> ChatError:
-        """Return why no node answers a request."""
         request: ChatRequest = item.payload
         words = last_words(request)
         if any(isinstance(error, InputRejected) and error.too_long for error in errors):

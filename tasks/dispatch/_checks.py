@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefect_ollama.blocks.nodes import SHORT, Vectors
@@ -36,30 +37,8 @@ class Check:
         return self.request.items[self.index]
 
 
-@dataclass(frozen=True, slots=True)
-class CarriedChecks(Carried):
-    """The checks after a request's own texts. Texts of other nodes always come with a canary.
-
-    Attributes:
-        checks: Texts of other nodes' requests.
-        canaries: How many canary texts, after them.
-    """
-
-    checks: tuple[Check, ...] = ()
-    canaries: int = 0
-
-    @property
-    def payloads(self) -> list[str]:
-        """The texts, as they are sent."""
-        asked = [check.item.sent for check in self.checks]
-        return [*asked, *SHORT[: self.canaries]]
-
-    @property
-    def units(self) -> float:
-        """Their work."""
-        return sum(check.item.units for check in self.checks) + ONE_CANARY * self.canaries
-
-    @property
-    def foreign(self) -> int:
-        """How many texts belong to other nodes' requests."""
-        return len(self.checks)
+def carry(checks: Sequence[Check], *, canaries: int) -> Carried:
+    """Return what a request carries after its own texts: those of the checks, then so many canary texts."""
+    payloads = [*(check.item.sent for check in checks), *SHORT[:canaries]]
+    units = sum(check.item.units for check in checks) + ONE_CANARY * canaries
+    return Carried(payloads, units, tuple(checks))

@@ -42,7 +42,6 @@ class EmbeddingKind(RequestKind):
         self._cluster = cluster
 
     def connect(self, node: NodeSpec) -> Endpoint:
-        """Return a client of a node."""
         return open_endpoint(node, self._cluster.spec.model)
 
     def proven_seconds(self, node: str) -> float | None:
@@ -51,11 +50,9 @@ class EmbeddingKind(RequestKind):
         return None if verification is None else verification.seconds
 
     def left_out(self, node: str) -> NodeError | None:
-        """Return why a node is not verified, if that is known."""
         return self._cluster.left_out.get(node)
 
     def most_items(self, node: NodeSpec) -> int:
-        """Return how many texts a request to a node may hold."""
         return node.max_request_texts
 
     def answer_check(self, nodes: Sequence[Node], now: float) -> AnswerCheck:
@@ -69,11 +66,9 @@ class EmbeddingKind(RequestKind):
     def send(
         self, client: Endpoint, payloads: Sequence[str], *, timeout: float, progress: Callable[[float], None]
     ) -> Coroutine[Any, Any, Answer]:
-        """Embed texts in one request."""
         return client.embed(payloads, timeout=timeout, dimension=self._cluster.reference.dimension)
 
     def results(self, reply: Answer) -> Vectors:
-        """Return the vectors, one a text."""
         return reply.vectors
 
     async def probe(self, client: Endpoint, *, timeout: float, refused: NodeRefused | None) -> float:
@@ -81,7 +76,6 @@ class EmbeddingKind(RequestKind):
         return await verify_again(client, self._cluster, timeout=timeout, refused=refused)
 
     def final_error(self, item: Item, errors: Sequence[NodeError]) -> TextError:
-        """Return why no node can embed a text."""
         if any(isinstance(error, InputRejected) and error.too_long for error in errors):
             return TextTooLong(
                 f"{len(item.payload)} characters are longer than the context of "

@@ -36,7 +36,7 @@ from prefect_ollama.tasks.dispatch._queue import Queue
 from prefect_ollama.tasks.dispatch._rate_model import RateModel, Sent
 from prefect_ollama.tasks.dispatch._request_kind import Carried, Findings, Reply, RequestKind
 from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
-from prefect_ollama.tasks.dispatch.stats import DispatchStats
+from prefect_ollama.tasks.dispatch.stats import NodeStats
 
 
 class Engine:
@@ -97,9 +97,9 @@ class Engine:
         self._give_up_useless()
         self._schedule_pump()
 
-    def stats(self) -> DispatchStats:
-        """Return the statistics so far."""
-        return DispatchStats(tuple(node.stats() for node in self._nodes), len(self._queue))
+    def stats(self) -> tuple[NodeStats, ...]:
+        """Return the statistics of all nodes so far."""
+        return tuple(node.stats() for node in self._nodes)
 
     @property
     def idle(self) -> bool:
@@ -228,12 +228,10 @@ class Engine:
         limit = node.time_limit(node.rate_model.due(now, note))
         progress = partial(self._progressed, node, note)
         call = self._kind.send(node.client, payloads, timeout=limit, progress=progress)
-        task, number = self._loop.create_task(call), next(self._numbers)
-        request = Request(items, note, task, number, foreign=carried.foreign, texts=len(payloads))
+        request = Request(items, note, self._loop.create_task(call), next(self._numbers), carried)
         for item in items:
             item.copies += 1
         node.requests.append(request)
-        self._answer_check.sent(request, carried)
         request.task.add_done_callback(lambda task: self._guard(partial(self._ended, node, request)))
 
     # ---- answers
@@ -358,7 +356,7 @@ class Engine:
         """Send the texts to other nodes, and find out whether node or text failed, see `_poison_texts`."""
         not_the_texts_fault = isinstance(error, NodeBusy | NodeRefused)
         # The failure may be due to a check that it carried for another node.
-        alone = len(request.items) == 1 and not request.foreign and not not_the_texts_fault
+        alone = len(request.items) == 1 and not request.carried.checks and not not_the_texts_fault
         certain = poison_texts.is_certain(error)
         if alone and certain:
             poison_texts.record_failure(request.items[0], node, error)

@@ -19,12 +19,10 @@ PROBE_TIMEOUT_S = 5.0
 
 
 class Health:
-    """Opens and closes the breakers of all nodes.
+    """Opens and closes the breakers of all nodes. Those of nodes that are not verified start open.
 
     Args:
-        kind: The kind of request. Nodes that are not verified start open.
         give_up_after: Seconds without a working node after which the work fails.
-        nodes: All nodes.
         recovered: Called when a node works again.
     """
 

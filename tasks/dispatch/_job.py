@@ -9,12 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from prefect_ollama.blocks.errors import ClusterError, NodeError, PrefectOllamaError
 
 R = TypeVar("R")
+
+# Assumed bytes of a token, to estimate the work of a text before a node has counted its tokens.
+BYTES_A_TOKEN: Final = 4.0
 
 # The remedy for a text that is no valid Unicode.
 DECODE_AGAIN: Final = "Decode its source with errors='replace'."
@@ -45,8 +48,9 @@ def unicode_fault(text: str) -> str:
     return ""
 
 
+@dataclass(eq=False, slots=True)
 class Item:
-    """One payload of a job.
+    """One payload of a job. It has slots, because a run holds up to hundreds of thousands of them.
 
     Attributes:
         payload: What the caller handed in.
@@ -59,21 +63,16 @@ class Item:
         done: Whether it has its result or its error.
     """
 
-    # Slots, because a run holds up to hundreds of thousands of items.
-
-    __slots__ = ("copies", "done", "failures", "held", "index", "job", "limit", "payload", "units", "waiting")
-
-    def __init__(self, job: Job[Any], index: int, payload: Any, limit: int) -> None:
-        self.job = job
-        self.index = index
-        self.payload = payload
-        self.units = job.cost(payload)
-        self.limit = limit
-        self.failures: dict[str, FailureRecord] = {}
-        self.copies = 0
-        self.waiting = False
-        self.held = 0
-        self.done = False
+    job: Job[Any]
+    index: int
+    payload: Any
+    units: float
+    limit: int
+    failures: dict[str, FailureRecord] = field(default_factory=dict)
+    copies: int = 0
+    waiting: bool = False
+    held: int = 0
+    done: bool = False
 
     @property
     def answered(self) -> bool:
@@ -90,7 +89,6 @@ class Job(ABC, Generic[R]):
     """The payloads of one caller. Subclasses set what `cost` needs before they call this constructor.
 
     Args:
-        payloads: The payloads.
         urgent: Whether they go before all others.
         limit: Items that a request may hold.
         avoid: Names of nodes that get an item only if no other node works, or each other one failed on it.
@@ -105,7 +103,7 @@ class Job(ABC, Generic[R]):
         self, payloads: Sequence[Any], *, urgent: bool, limit: int, avoid: frozenset[str] = frozenset()
     ) -> None:
         self.avoid = avoid
-        self.items = [Item(self, index, payload, limit) for index, payload in enumerate(payloads)]
+        self.items = [Item(self, at, each, self.cost(each), limit) for at, each in enumerate(payloads)]
         self.urgent = urgent
         self.may_hedge = True
         self.left = len(self.items)

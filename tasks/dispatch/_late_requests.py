@@ -10,13 +10,7 @@ from prefect_ollama.tasks.dispatch._queue import Queue
 
 
 class LateRequests:
-    """Takes items back from requests whose answer is late or not expected any more.
-
-    Args:
-        nodes: All nodes.
-        queue: The queue, from which other nodes get the items.
-        health: The health of the nodes.
-    """
+    """Takes items back from requests whose answer is late or not expected any more."""
 
     def __init__(self, nodes: Sequence[Node], queue: Queue, health: Health) -> None:
         self._nodes = nodes

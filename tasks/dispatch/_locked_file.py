@@ -89,13 +89,7 @@ class LockedFile:
 
 
 def read_locked(folder: Path, suffix: str, own: LockedFile | None = None) -> Iterator[Any]:
-    """Yield the JSON of the files of other processes. Files of processes that are gone are removed.
-
-    Args:
-        folder: The shared folder.
-        suffix: That of the files.
-        own: The file of this process, which is left out.
-    """
+    """Yield the JSON of the files of other processes, all but `own`. Files of processes that are gone are removed."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             path = Path(entry.path)

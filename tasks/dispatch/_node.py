@@ -14,7 +14,7 @@ from prefect_ollama.tasks.dispatch._batch_size import MAX_REQUEST_S, NodeLoad
 from prefect_ollama.tasks.dispatch._breaker import Breaker
 from prefect_ollama.tasks.dispatch._job import Item
 from prefect_ollama.tasks.dispatch._rate_model import RateModel, Sent
-from prefect_ollama.tasks.dispatch._request_kind import Client, Reply
+from prefect_ollama.tasks.dispatch._request_kind import Carried, Client, Reply
 from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
 from prefect_ollama.tasks.dispatch.stats import NodeStats
 
@@ -54,8 +54,7 @@ class Request:
         note: The request in the node's rate model.
         task: The call.
         number: Its position in the order of sending, over all nodes.
-        foreign: How many texts of other nodes' requests it carries as checks.
-        texts: How many texts it holds in all, checks included.
+        carried: What it holds on top of its texts.
         overdue: Whether it has taken so long that others are asked.
         given_up: Whether it was cancelled here.
         answered: When its answer came.
@@ -66,8 +65,7 @@ class Request:
     note: Sent
     task: asyncio.Task[Reply]
     number: int
-    foreign: int = 0
-    texts: int = 1
+    carried: Carried
     overdue: bool = False
     given_up: bool = False
     answered: float = math.inf
@@ -77,6 +75,11 @@ class Request:
         """Cancel it."""
         self.given_up = True
         self.task.cancel()
+
+    @property
+    def texts(self) -> int:
+        """How many texts it holds in all, checks included."""
+        return len(self.items) + len(self.carried.payloads)
 
     @property
     def open_items(self) -> list[Item]:
@@ -244,7 +247,6 @@ class Node:
             wasted=self.wasted,
             in_flight=len(self.requests),
             busy_seconds=self.busy,
-            texts_per_second=(self.texts + self.wasted) / self.busy if self.busy else 0.0,
             p50=median(times) if times else 0.0,
             # Percentiles of one value are not defined in `statistics`; then it is the value itself.
             p95=quantiles(times, n=20)[-1] if len(times) > 1 else sum(times),

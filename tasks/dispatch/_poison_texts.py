@@ -36,15 +36,7 @@ def record_failure(item: Item, node: Node, error: NodeError) -> None:
 
 
 def may_try(item: Item, node: Node, nodes: Sequence[Node], now: float, *, others_wait: bool) -> bool:
-    """Return whether a node may get a text from quarantine.
-
-    Args:
-        item: The text.
-        node: The node.
-        nodes: All nodes.
-        now: The time.
-        others_wait: Whether other texts wait.
-    """
+    """Return whether a node may get a text from quarantine; `others_wait` says whether other texts wait."""
     if not _is_allowed(item, node, nodes, now):
         return False
     failure = item.failures.get(node.name)

@@ -70,11 +70,7 @@ class Asking:
 
 
 def asked_urls(folder: Path | None) -> frozenset[str]:
-    """Return the URLs of the nodes that questions wait for.
-
-    Args:
-        folder: The folder that runs share; None for none.
-    """
+    """Return the URLs of the nodes that questions wait for, by the folder that runs share."""
     if folder is None or not CAN_LOCK:
         return NONE
     found = (each for each in read_locked(folder, SUFFIX) if isinstance(each, list))
@@ -85,9 +81,6 @@ class ForeignQuestions:
     """Holds bulk work back for questions of other processes. Used in one event loop.
 
     Args:
-        nodes: All nodes.
-        queue: The queue of this process.
-        late: Takes back what waits at a node.
         limits: The shared limits, whose folder holds the questions.
         changed: Called some time after a question was seen, and when there is a new one.
     """

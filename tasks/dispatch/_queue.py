@@ -29,11 +29,6 @@ class Queue:
         self._units = 0.0
         self.quarantine: list[Item] = []
 
-    def __len__(self) -> int:
-        return sum(not item.answered for item in self._line) + sum(
-            not item.answered for item in self.quarantine
-        )
-
     @property
     def units(self) -> float:
         """Units of work in the queue."""

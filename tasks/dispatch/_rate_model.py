@@ -103,13 +103,7 @@ class RateModel:
         self._wave_size = 0
 
     def sent(self, now: float, units: float, *, judged: bool = True) -> Sent:
-        """Note a request that goes out now.
-
-        Args:
-            now: The time.
-            units: Its work.
-            judged: Whether it may show how many slots there are.
-        """
+        """Note a request that goes out now; `judged` says whether it may show how many slots there are."""
         if not self._sent:
             self._mark = now
             # The silence goes on where it stopped: sending a new request does not make a silent node answer.
@@ -140,14 +134,9 @@ class RateModel:
         self._take_up(now)
 
     def heard(self, now: float, note: Sent, units: float) -> None:
-        """Learn from a part of an answer: the node lives, serves this request now, and has done so much of it.
-
-        Args:
-            now: The time.
-            note: The request.
-            units: Work that the part shows; a request turns out larger than was estimated, and never smaller.
-        """
+        """Learn from a part of an answer: the node lives, serves this request now, and has done `units` of it."""
         note.heard = units
+        # A request turns out larger than was estimated, and never smaller.
         note.units = max(note.units, UNDERESTIMATE_FACTOR * units)
         self._heard, self._silent = now, 0.0
         if note.begun is None and note in self._sent:
@@ -165,8 +154,6 @@ class RateModel:
         """Learn from an answer.
 
         Args:
-            now: The time.
-            note: The request.
             lag: Seconds since it was sent in which this process did not run, so that answers waited to be read.
 
         Returns:

@@ -36,23 +36,19 @@ class Reply(Protocol):
         """Tokens that the node counted; 0 if it did not report them."""
 
 
+@dataclass(frozen=True, slots=True)
 class Carried:
-    """Further payloads of a request, which check answers of nodes. They come after its own. Here there are none."""
+    """Further payloads of a request, which check answers of nodes. They come after its own.
 
-    @property
-    def payloads(self) -> Sequence[Any]:
-        """As they are sent."""
-        return ()
+    Attributes:
+        payloads: As they are sent.
+        units: Their work.
+        checks: The checks of other nodes' answers; the first payloads are theirs.
+    """
 
-    @property
-    def units(self) -> float:
-        """Their work."""
-        return 0.0
-
-    @property
-    def foreign(self) -> int:
-        """How many of them belong to other nodes' requests."""
-        return 0
+    payloads: Sequence[Any] = ()
+    units: float = 0.0
+    checks: Sequence[Any] = ()
 
 
 @dataclass(slots=True)
@@ -91,9 +87,6 @@ class AnswerCheck:
     def pending_checks(self, now: float, *, last: bool) -> tuple[Sequence[tuple[Node, Carried]], Findings]:
         """Return the requests that only hold checks, and the answers that cannot be checked any more."""
         return (), Findings()
-
-    def sent(self, request: Request, carried: Any) -> None:
-        """Note that a request is on its way."""
 
     def needs(self, request: Request) -> bool:
         """Return whether a request holds checks that are still needed, even if its items are not."""

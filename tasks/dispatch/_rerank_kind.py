@@ -18,11 +18,8 @@ from prefect_ollama.blocks.errors import (
     PrefectOllamaError,
 )
 from prefect_ollama.blocks.nodes import NodeSpec, RerankEndpoint
-from prefect_ollama.tasks.dispatch._job import Item, Job
+from prefect_ollama.tasks.dispatch._job import BYTES_A_TOKEN, Item, Job
 from prefect_ollama.tasks.dispatch._request_kind import RequestKind
-
-# As for the units of texts that are embedded (`estimate_units`).
-BYTES_A_TOKEN: Final = 4.0
 
 # Assumed work and time of a node's first request: 30 passages of 200 tokens. It is the same for all nodes, so that each
 # gets work and is measured.
@@ -63,11 +60,9 @@ class RerankJob(Job[list[float]]):
         return max(1.0, sum(sizes) / BYTES_A_TOKEN)
 
     def keep(self, index: int, result: list[float], node: str) -> None:
-        """Keep the scores."""
         self._scores = result
 
     def keep_error(self, index: int, error: PrefectOllamaError) -> None:
-        """Keep the error."""
         self._error = error
 
     def close(self) -> None:
@@ -77,11 +72,9 @@ class RerankJob(Job[list[float]]):
         super().close()
 
     def result(self) -> list[float]:
-        """Return the scores."""
         return self._scores
 
     def unfinished(self, why: str, remedy: str) -> ClusterError:
-        """Return why no node has scored the passages."""
         return ClusterError(why, left=self.left, state="The passages have no scores.", remedy=remedy)
 
 
@@ -93,7 +86,6 @@ class RerankKind(RequestKind):
     work = "reranked"
 
     def connect(self, node: NodeSpec) -> RerankEndpoint:
-        """Return a client of a node."""
         return RerankEndpoint(node)
 
     def proven_seconds(self, node: str) -> float | None:
@@ -108,7 +100,6 @@ class RerankKind(RequestKind):
         timeout: float,
         progress: Callable[[float], None],
     ) -> Reranked:
-        """Send a question with its passages."""
         [request] = payloads
         try:
             return Reranked(await client.rerank(request.question, request.passages, timeout=timeout))
@@ -117,15 +108,12 @@ class RerankKind(RequestKind):
             raise AnswerRejected(error.cause, node=client.node.name) from None
 
     def results(self, reply: Reranked) -> tuple[list[float]]:
-        """Return the scores."""
         return (reply.scores,)
 
     async def probe(self, client: RerankEndpoint, *, timeout: float, refused: NodeRefused | None) -> float:
-        """Let the node score two passages."""
         question, passages = PROBE
         await client.rerank(question, passages, timeout=timeout)
         return FIRST_SECONDS
 
     def final_error(self, item: Item, errors: Sequence[NodeError]) -> NodeError:
-        """Return the last error of a node."""
         return errors[-1]

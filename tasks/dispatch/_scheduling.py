@@ -16,16 +16,10 @@ HEDGE_GAIN = 1.2
 
 
 def next_pull(nodes: Sequence[Node], queued: float, item: Item, now: float) -> tuple[Node, float] | None:
-    """Return the node with room that would finish the next item soonest, and the units that it should pull.
+    """Return the node with room that would finish the next item soonest, and the units that it should pull, if any.
 
     Args:
-        nodes: All nodes.
         queued: Units in the queue.
-        item: The next item of the queue.
-        now: The time.
-
-    Returns:
-        None if no node should pull now.
     """
     load_of = {node: node.load(now) for node in nodes if node.works and not node.stalled()}
     if not load_of:
@@ -33,27 +27,20 @@ def next_pull(nodes: Sequence[Node], queued: float, item: Item, now: float) -> t
     loads = list(load_of.values())
     end = batch_size.common_end(queued, loads, item.units)
     soonest = min(batch_size.finish(load, item.units) for load in loads)
-    best: tuple[Node, float] | None = None
-    best_finish = 0.0
-    for node, load in load_of.items():
-        if not node.has_room():
-            continue
-        units = batch_size.pull(load, end, soonest, item.units)
-        done = batch_size.finish(load, item.units)
-        if units > 0 and (best is None or done < best_finish):
-            best, best_finish = (node, units), done
-    return best
+    units_of = {
+        node: batch_size.pull(load, end, soonest, item.units)
+        for node, load in load_of.items()
+        if node.has_room()
+    }
+    able = [node for node, units in units_of.items() if units > 0]
+    best = min(able, key=lambda node: batch_size.finish(load_of[node], item.units), default=None)
+    return None if best is None else (best, units_of[best])
 
 
 def to_hedge(nodes: Sequence[Node], now: float) -> tuple[Node, Request] | None:
-    """Return a request that another node would finish well before the node that has it, and that node.
+    """Return the latest request that another node would finish well before the node that has it.
 
-    Args:
-        nodes: All nodes.
-        now: The time.
-
-    Returns:
-        The latest such request, and the node that would finish it first and serve it at once; None if there is none.
+    With it comes the node that would finish it first and serve it at once.
     """
     load_of = {node: node.load(now) for node in nodes if node.works and not node.stalled()}
     if not any(node.has_free_slot and node.has_room() for node in load_of):

@@ -137,12 +137,7 @@ class SharedLimits:
             return Slot(taken, sum(other.held for _, other in there), slots)
 
     def release(self, url: str, found: int | None) -> None:
-        """Release a slot.
-
-        Args:
-            url: URL of the node.
-            found: How many requests it serves at once, if that was just measured.
-        """
+        """Release a slot; `found` says how many requests the node serves at once, if that was just measured."""
         key = self._key(url)
         with self._look() as seen:
             self._mine[key].held -= 1
@@ -219,7 +214,6 @@ class SharedLimits:
         """Return the usage of a node by all other runs and kinds, and remove files of runs that died.
 
         Args:
-            url: URL of the node.
             seen: Whether the folder can be read. It also holds the files of this thread's other kinds.
         """
         found: list[tuple[str, Usage]] = []
@@ -279,9 +273,8 @@ def _may(
         usage: Its usage of the node.
         others: Requests of other runs there, of the same kind.
         all_others: The same, of any kind.
-        slots: Requests of this kind that the node serves at once, None if nobody knows.
+        slots: Requests of this kind that the node serves at once.
         most: Requests of any kind in flight there at most.
-        now: The time.
     """
     total = usage.held + sum(other.held for other in others)
     if slots is None and usage.held and not any(other.finds for other in others):

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 
 from prefect_ollama.blocks.errors import NodeAnswerError
 from prefect_ollama.blocks.nodes import SHORT, Answer, Fingerprint, Vectors, cosine, least_cosine, scripts_in
-from prefect_ollama.tasks.dispatch._checks import ONE_CANARY, CarriedChecks, Check
+from prefect_ollama.tasks.dispatch._checks import ONE_CANARY, Check, carry
 from prefect_ollama.tasks.dispatch._job import Item
 from prefect_ollama.tasks.dispatch._node import Node, Request
-from prefect_ollama.tasks.dispatch._request_kind import AnswerCheck, Findings, Reply
+from prefect_ollama.tasks.dispatch._request_kind import AnswerCheck, Carried, Findings, Reply
 
 # A node is checked after this many seconds at the latest, while more work comes.
 CHECK_INTERVAL_S = 3.0
@@ -71,16 +71,16 @@ class _Page:
         """Note that a check is on its way, and count from now."""
         self.at, self.units, self.most = now, 0.0, min(2 * self.most, CHECK_UNITS)
 
-    def carry(self, now: float, *, canaries: int) -> CarriedChecks:
+    def carry(self, now: float, *, canaries: int) -> Carried:
         """Return the checks that go out now, and empty the list."""
-        carried = CarriedChecks(tuple(self.checks), canaries)
+        carried = carry(self.checks, canaries=canaries)
         self.checks.clear()
         self.since(now)
         return carried
 
 
 class Verification(AnswerCheck):
-    """The unconfirmed answers of all nodes, and the checks that confirm or discard them.
+    """The unconfirmed answers of all nodes, and the checks that confirm or discard them; methods as in `AnswerCheck`.
 
     Args:
         nodes: All nodes.
@@ -96,7 +96,6 @@ class Verification(AnswerCheck):
         self._canaries = [reference.canary(text) for text in SHORT]
         self._least = least_cosine(reference, reference)
         self._pages = {node: _Page(now) for node in nodes}
-        self._carried: dict[Request, CarriedChecks] = {}
         self._checks: dict[Request, Check] = {}
         self._tries: dict[Request, int] = {}
         self._lost: list[tuple[Node, list[Item]]] = []
@@ -104,29 +103,19 @@ class Verification(AnswerCheck):
     # ---- sending
 
     def room(self, node: Node) -> int:
-        """Return how many texts the next request to a node may hold beside the checks that it carries."""
         return max(_most(node) - 1 - len(self._pages[node].checks), 1)
 
     def check_cost(self, node: Node, now: float) -> float:
-        """Return the units of the checks that a node's next request carries, if it takes the last texts that wait."""
         self._plan(now)
         checks = self._pages[node].checks
         mine = checks or node is self._quickest(now)
         return sum(check.item.units for check in checks) + (ONE_CANARY if mine else 0.0)
 
-    def to_carry(self, node: Node, items: Sequence[Item], now: float, *, last: bool) -> CarriedChecks:
-        """Return the checks that a request with these texts carries.
-
-        Args:
-            node: Its node.
-            items: Its texts.
-            now: The time.
-            last: Whether no more texts wait.
-        """
+    def to_carry(self, node: Node, items: Sequence[Item], now: float, *, last: bool) -> Carried:
         page = self._pages[node]
         page.units += sum(item.units for item in items)
         if any(item.job.urgent or item.failures for item in items):
-            return CarriedChecks()  # a query waits for nothing, and a text under suspicion goes alone
+            return Carried()  # a query waits for nothing, and a text under suspicion goes alone
         quickest = self._quickest(now)
         due = page.units >= page.most or now - page.at >= CHECK_INTERVAL_S
         if due and quickest is not None and _much_quicker(quickest, node, now):
@@ -137,19 +126,13 @@ class Verification(AnswerCheck):
             self._plan(now)
             due = due or node is quickest
         if not (due or page.checks) or len(items) + len(page.checks) >= _most(node):
-            return CarriedChecks()
+            return Carried()
         return page.carry(now, canaries=1)
 
-    def pending_checks(self, now: float, *, last: bool) -> tuple[list[tuple[Node, CarriedChecks]], Findings]:
-        """Return requests that only hold checks, for answers that would stay unconfirmed too long, and what is lost.
-
-        Args:
-            now: The time.
-            last: Whether no more texts wait.
-        """
+    def pending_checks(self, now: float, *, last: bool) -> tuple[list[tuple[Node, Carried]], Findings]:
         alone = self._plan(now, [node for node in self._pages if last or not node.works])
         lost, self._lost = self._lost, []
-        found: list[tuple[Node, CarriedChecks]] = []
+        found: list[tuple[Node, Carried]] = []
         for node, page in self._pages.items():
             # Checks of nodes that still work may wait for a request with texts.
             wanted = node in alone or (page.checks and (last or not all(e.node.works for e in page.checks)))
@@ -158,26 +141,12 @@ class Verification(AnswerCheck):
                 found.append((node, page.carry(now, canaries=canaries)))
         return found, Findings(lost=lost)
 
-    def sent(self, request: Request, carried: CarriedChecks) -> None:
-        """Note the checks of a request that was sent."""
-        if carried.canaries:
-            self._carried[request] = carried
-
     def needs(self, request: Request) -> bool:
-        """Return whether a check in a request is still needed, even if its texts are not."""
-        carried = self._carried.get(request, CarriedChecks())
-        return any(self._checks.get(check.request) is check for check in carried.checks)
+        return any(self._checks.get(check.request) is check for check in request.carried.checks)
 
     # ---- answers
 
     def arrived(self, node: Node, request: Request, answer: Answer) -> Findings:
-        """Take an answer, and return what it confirms or refutes.
-
-        Args:
-            node: Its node.
-            request: What it answers.
-            answer: The vectors of its texts, and of what it carries.
-        """
         found = Findings()
         if request.items and request.items[0].job.urgent:
             found.confirmed.append((node, request, answer))
@@ -186,14 +155,14 @@ class Verification(AnswerCheck):
         page = self._pages[node]
         if request.items:
             page.held[request] = answer
-        carried = self._carried.pop(request, CarriedChecks())
+        carried = request.carried
         extra = answer.vectors[len(request.items) :]
         canaries = extra[len(carried.checks) :]
         if any(cosine(one, self._canaries[at]) < self._least for at, one in enumerate(canaries)):
             self._uncheck(carried.checks)
             found.failed_checks.append((node, _wrong_vector(node, "a canary text")))
             return found
-        if carried.canaries:
+        if carried.payloads:  # a canary is always among them
             found.confirmed += self._confirm(node, request)
         elif page.right is not None and _confirms(node, page.right, request):
             found.confirmed += self._confirm(node, page.right)
@@ -205,12 +174,10 @@ class Verification(AnswerCheck):
         return found
 
     def failed(self, request: Request, *, cancelled: bool) -> Findings:
-        """Note that a request has no answer, so its checks have to be made again."""
         found = Findings()
         self._checks.pop(request, None)
-        carried = self._carried.pop(request, CarriedChecks())
-        self._uncheck(carried.checks)
-        for check in () if cancelled else carried.checks:
+        self._uncheck(request.carried.checks)
+        for check in () if cancelled else request.carried.checks:
             tries = self._tries[check.request] = self._tries.get(check.request, 0) + 1
             held = self._pages[check.node].held
             if tries >= MAX_FAILED_CHECKS and not check.node.works and check.request in held:
@@ -219,11 +186,9 @@ class Verification(AnswerCheck):
         return found
 
     def verified(self, node: Node) -> list[tuple[Node, Request, Reply]]:
-        """Return all unconfirmed answers of a node that has just passed a probe."""
         return self._confirm(node, None)
 
     def discard_unverified(self, node: Node) -> list[Item]:
-        """Discard the unconfirmed answers of a node, and return their texts."""
         page = self._pages[node]
         items = [item for request in page.held for item in request.items]
         for request in page.held:
@@ -236,11 +201,7 @@ class Verification(AnswerCheck):
     # ---- unconfirmed answers
 
     def _plan(self, now: float, nodes: Collection[Node] | None = None) -> set[Node]:
-        """Let the fastest node check the answers for which no check is under way.
-
-        Args:
-            now: The time.
-            nodes: Nodes whose answers they are; all of them if none is named.
+        """Let the fastest node check the answers of nodes (or of all) for which no check is under way.
 
         Returns:
             Nodes that need a canary in a request of its own.
@@ -281,8 +242,8 @@ class Verification(AnswerCheck):
         if node.works:
             under_way = (request for request in node.requests if request.items and not request.overdue)
             open_ones += (request for request in under_way if not request.items[0].job.urgent)
-        known = [*page.held, *node.requests]
-        checked = [request for request in known if request in self._carried or request in self._checks]
+        checked = [request for request in [*page.held, *node.requests] if request in self._checks]
+        checked += [request for request in node.requests if request.carried.payloads]
         checked += [page.right] if page.right is not None else []
         found: list[Request] = []
         for request in sorted(open_ones, key=lambda request: request.number, reverse=True):

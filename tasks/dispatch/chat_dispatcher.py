@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from prefect_ollama.blocks.nodes import ChatRequest, VerifiedChat
 from prefect_ollama.tasks.dispatch._base import BaseDispatcher
@@ -61,7 +60,8 @@ class ChatDispatcher(BaseDispatcher):
                 until then are in its `answers`.
             ClusterError: The dispatcher was closed before.
         """
-        return self.wait_for(self._job(requests, urgent=urgent, avoid=avoid), timeout)
+        tokens = self._kind.answer_tokens
+        return self.wait_for(ChatJob(requests, urgent=urgent, answer_tokens=tokens, avoid=avoid), timeout)
 
     def stream(self, request: ChatRequest) -> Iterator[ChatEvent]:
         """Send one request before all other work, and yield its answer piece by piece.
@@ -79,7 +79,7 @@ class ChatDispatcher(BaseDispatcher):
             ClusterError: No node worked for the cluster's `give_up_after`, or the dispatcher was closed.
         """
         events: queue.SimpleQueue[ChatEvent | None] = queue.SimpleQueue()
-        job = self._job([request], urgent=True, tell=events.put)
+        job = ChatJob([request], urgent=True, answer_tokens=self._kind.answer_tokens, tell=events.put)
         job.future.add_done_callback(lambda _: events.put(None))
         self.submit(job)
         try:
@@ -91,14 +91,3 @@ class ChatDispatcher(BaseDispatcher):
             yield from (answer for answer in found.answers if answer is not None)
         finally:
             self.cancel(job)
-
-    def _job(
-        self,
-        requests: Sequence[ChatRequest],
-        *,
-        urgent: bool,
-        tell: Callable[[Any], None] | None = None,
-        avoid: frozenset[str] = frozenset(),
-    ) -> ChatJob:
-        tokens = self._kind.answer_tokens
-        return ChatJob(list(requests), urgent=urgent, answer_tokens=tokens, tell=tell, avoid=avoid)

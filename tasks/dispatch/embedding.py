@@ -9,7 +9,7 @@ import numpy as np
 
 from prefect_ollama.blocks.errors import ClusterError, PrefectOllamaError, TextError
 from prefect_ollama.blocks.nodes import Vectors
-from prefect_ollama.tasks.dispatch._job import DECODE_AGAIN, Job, unicode_fault
+from prefect_ollama.tasks.dispatch._job import BYTES_A_TOKEN, DECODE_AGAIN, Job, unicode_fault
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,5 +127,5 @@ class EmbeddingJob(Job[Embedded]):
 
 
 def estimate_units(text: str) -> float:
-    """Work that a text means for a node: some 4 bytes a token, and 16 tokens' worth for any text at all."""
-    return 16.0 + len(text.encode("utf-8", "surrogatepass")) / 4.0
+    """Work that a text means for a node: `BYTES_A_TOKEN`, and 16 tokens' worth for any text at all."""
+    return 16.0 + len(text.encode("utf-8", "surrogatepass")) / BYTES_A_TOKEN

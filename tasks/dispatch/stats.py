@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,6 @@ class NodeStats:
         wasted: Texts that it embedded for nothing, because another node was first.
         in_flight: Requests in flight.
         busy_seconds: Time in which it had work.
-        texts_per_second: Mean over its busy time, 0 before its first answer.
         p50: Median seconds of a request.
         p95: 95th percentile of the same.
         errors: Number of errors by cause.
@@ -36,7 +38,6 @@ class NodeStats:
     wasted: int
     in_flight: int
     busy_seconds: float
-    texts_per_second: float
     p50: float
     p95: float
     errors: dict[str, int] = field(default_factory=dict)
@@ -45,10 +46,27 @@ class NodeStats:
     gone_since: float | None = None
     silent: bool = False
 
+    def __add__(self, later: NodeStats) -> NodeStats:
+        """Return the statistics of two processes as one: sums, and the state and the last error of the later one."""
+        sums = ("texts", "requests", "hedged", "wasted", "in_flight", "busy_seconds")
+        gone = [each.gone_since for each in (self, later) if each.gone_since is not None]
+        changed: dict[str, Any] = {name: getattr(self, name) + getattr(later, name) for name in sums}
+        for name in ("errors", "kinds"):
+            changed[name] = Counter(getattr(self, name)) + Counter(getattr(later, name))
+        return replace(
+            later,
+            **changed,
+            p50=(self.p50 * self.requests + later.p50 * later.requests) / (changed["requests"] or 1),
+            p95=max(self.p95, later.p95),  # that of all requests does not follow from those of the parts
+            last_error=later.last_error or self.last_error,
+            gone_since=max(gone) if len(gone) == 2 else None,  # the node is there if one process can use it
+        )
 
-@dataclass(frozen=True, slots=True)
-class DispatchStats:
-    """The statistics of all nodes, and the number of texts in the queue."""
 
-    nodes: tuple[NodeStats, ...]
-    queued: int
+def stats_by_node(processes: Iterable[Iterable[NodeStats]]) -> dict[str, NodeStats]:
+    """Return the statistics of each node over all processes, by name."""
+    found: dict[str, NodeStats] = {}
+    for process in processes:
+        for node in process:
+            found[node.name] = found[node.name] + node if node.name in found else node
+    return found

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.monitoring.metrics import RunMetrics
     from prefect_ollama.tasks.monitoring.metrics_endpoint import serve_metrics
     from prefect_ollama.tasks.monitoring.node_stats import NodeNow
-    from prefect_ollama.tasks.monitoring.progress import Completed, ProgressState
+    from prefect_ollama.tasks.monitoring.progress import ProgressState
     from prefect_ollama.tasks.monitoring.snapshot import Snapshot, observed_by
     from prefect_ollama.tasks.monitoring.stats_publisher import process_name
     from prefect_ollama.tasks.monitoring.stats_topic import publishing_stats

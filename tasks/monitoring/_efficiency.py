@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 
-from prefect_ollama.tasks.dispatch import NodeStats
+from prefect_ollama.tasks.dispatch import NodeStats, stats_by_node
 
 
 def efficiency(
@@ -26,28 +25,20 @@ def efficiency(
     Returns:
         0 to 1, or None if no node embedded anything.
     """
-    texts: defaultdict[str, int] = defaultdict(int)
-    worked: defaultdict[str, int] = defaultdict(int)
-    busy: defaultdict[str, float] = defaultdict(float)
-    gone: defaultdict[str, list[float | None]] = defaultdict(list)
-    for process in stats:
-        for node in process:
-            texts[node.name] += node.texts
-            worked[node.name] += node.texts + node.wasted
-            busy[node.name] += node.busy_seconds
-            gone[node.name].append(node.gone_since)
+    nodes = stats_by_node(stats).values()
     # Several processes may keep a node busy at the same time.
     ceiling = sum(
-        worked[name] * _present_seconds(gone[name], seconds, ended) / min(busy[name], seconds)
-        for name in busy
-        if busy[name] and seconds
+        (node.texts + node.wasted)
+        * _present_seconds(node.gone_since, seconds, ended)
+        / min(node.busy_seconds, seconds)
+        for node in nodes
+        if node.busy_seconds and seconds
     )
-    return min(sum(texts.values()) / ceiling, 1.0) if ceiling else None
+    return min(sum(node.texts for node in nodes) / ceiling, 1.0) if ceiling else None
 
 
-def _present_seconds(gone: list[float | None], seconds: float, ended: float | None) -> float:
+def _present_seconds(gone_since: float | None, seconds: float, ended: float | None) -> float:
     """Return the seconds of the run before a node left for good, as the last process saw it."""
-    since = [each for each in gone if each is not None]
-    if ended is None or len(since) < len(gone):
+    if ended is None or gone_since is None:
         return seconds
-    return min(max(seconds - (ended - max(since)), 0.0), seconds)
+    return min(max(seconds - (ended - gone_since), 0.0), seconds)

@@ -80,25 +80,21 @@ def settle_nodes(
 
 def _down_before(nodes: Collection[str], client: SyncPrefectClient | None) -> set[str]:
     """Return the nodes that are down according to the feed; none if the server does not answer."""
+    ids = {_resource_id("node.down", node): node for node in nodes}
+    found: set[str] = set()
     try:
         with get_client(sync_client=True) if client is None else nullcontext(client) as asked:
-            return _down(asked, nodes)
+            for start in range(0, len(ids), EVENTS_PER_PAGE):
+                some = list(ids)[start : start + EVENTS_PER_PAGE]
+                latest = EventFilter(
+                    event=EventNameFilter(name=[f"{PREFIX}.node.down", f"{PREFIX}.node.back"]),
+                    resource=EventResourceFilter(id=some, distinct=True),
+                )
+                events = asked.read_events(latest, limit=EVENTS_PER_PAGE).events
+                found |= {ids[each.resource.id] for each in events if each.event == f"{PREFIX}.node.down"}
     except Exception as error:  # monitoring must not fail a run, whatever error the client raises
         _logger.debug("The event feed could not be asked: %r", error)
         return set()
-
-
-def _down(client: SyncPrefectClient, nodes: Collection[str]) -> set[str]:
-    ids = {_resource_id("node.down", node): node for node in nodes}
-    found: set[str] = set()
-    for start in range(0, len(ids), EVENTS_PER_PAGE):
-        some = list(ids)[start : start + EVENTS_PER_PAGE]
-        latest = EventFilter(
-            event=EventNameFilter(name=[f"{PREFIX}.node.down", f"{PREFIX}.node.back"]),
-            resource=EventResourceFilter(id=some, distinct=True),
-        )
-        page = client.read_events(latest, limit=EVENTS_PER_PAGE)
-        found |= {ids[event.resource.id] for event in page.events if event.event == f"{PREFIX}.node.down"}
     return found
 
 

@@ -29,7 +29,7 @@ from prefect_ollama.tasks.monitoring.events import emit, settle_nodes
 from prefect_ollama.tasks.monitoring.model_memory import ModelMemory
 from prefect_ollama.tasks.monitoring.node_stats import LiveNodes
 from prefect_ollama.tasks.monitoring.outages import Change, Outages
-from prefect_ollama.tasks.monitoring.progress import Completed, Progress
+from prefect_ollama.tasks.monitoring.progress import Done, Progress
 from prefect_ollama.tasks.monitoring.snapshot import Snapshot, observer
 from prefect_ollama.tasks.monitoring.stats_topic import subscribed
 from prefect_ollama.tasks.monitoring.timeline import Timeline
@@ -60,7 +60,7 @@ PROGRESS, NODES = "ingest-progress", "ingest-nodes"
 @contextlib.contextmanager
 def watch_run(
     plan: Plan,
-    done: Callable[[], Completed],
+    done: Callable[[], Done],
     verified: VerifiedCluster,
     client: distributed.Client | None,
     see: Callable[[Snapshot], None] | None = None,
@@ -69,7 +69,7 @@ def watch_run(
 
     Args:
         plan: The plan of the run.
-        done: Returns the progress; called from another thread.
+        done: Returns the files that are done, and their counters; called from another thread.
         verified: The nodes.
         client: The Dask client of the flow, over which workers send statistics of the nodes; None receives none.
         see: Called with a snapshot twice a second, from another thread.
@@ -93,7 +93,7 @@ class RunWatch:
     def __init__(
         self,
         plan: Plan,
-        done: Callable[[], Completed],
+        done: Callable[[], Done],
         verified: VerifiedCluster,
         memory: ModelMemory,
         see: Callable[[Snapshot], None] | None,

@@ -91,28 +91,27 @@ def _serve(where: str) -> None:
 def _pushed(gateway: str, handler: Handler, source: str, logger: RunLogger) -> Iterator[None]:
     key = {"instance": os.uname().nodename, "source": printable(source)}
 
-    def push() -> str:
+    warned = False
+
+    def push(*, last: bool = False) -> None:
+        nonlocal warned
         try:
             push_to_gateway(gateway, JOB, REGISTRY, key, timeout=GATEWAY_TIMEOUT_S, handler=handler)
         except Exception as error:  # whatever error the network causes, the run goes on
-            return without_secrets(str(error))
-        return ""
+            if last:
+                logger.warning("The last metrics did not reach %s: %s", gateway, without_secrets(str(error)))
+            elif not warned:
+                logger.warning(
+                    "Metrics do not reach %s: %s. The run goes on.", gateway, without_secrets(str(error))
+                )
+                warned = True
 
-    warned = False
-
-    def push_and_warn_once() -> None:
-        nonlocal warned
-        if (error := push()) and not warned:
-            warned = True
-            logger.warning("Metrics do not reach %s: %s. The run goes on.", gateway, error)
-
-    thread = PeriodicThread(push_and_warn_once, PUSH_INTERVAL_S, name="metrics").start()
+    thread = PeriodicThread(push, PUSH_INTERVAL_S, name="metrics").start()
     try:
         yield
     finally:
         thread.end(2 * GATEWAY_TIMEOUT_S)
-        if error := push():
-            logger.warning("The last metrics did not reach %s: %s", gateway, error)
+        push(last=True)
 
 
 def _without_login(gateway: str) -> tuple[str, Handler]:

@@ -10,9 +10,11 @@ import contextlib
 import math
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import reduce
+from operator import add
 from typing import Any, Literal
 
 from prefect_ollama.tasks.dispatch import NodeStats
@@ -139,31 +141,29 @@ class LiveNodes:
             return NodeNow(name, "unknown")
         known.sort(key=lambda each: each[0].heard)
         active = [node for process, node in known if now - process.heard < ENDED_AFTER_S]
-        stats = [node for _, node in known]
-        states = {node.state for node in active or stats[-1:]}
+        whole = reduce(add, (node for _, node in known))
+        present = active or [known[-1][1]]
+        states = {node.state for node in present}
         breaker = next(state for state in ("closed", "half-open", "open") if state in states)
         in_flight = sum(node.in_flight for node in active)
         tally = self._tallies[name]
-        requests = Counter({index: node.requests for index, node in enumerate(stats)})
-        p50 = sum(node.p50 * requests[index] for index, node in enumerate(stats)) / (requests.total() or 1)
-        # Processes may keep it busy at the same time.
-        busy = min(sum(node.busy_seconds for node in stats), now - self._start)
         return NodeNow(
             name=name,
             state="fails" if breaker != "closed" else "works" if in_flight else "idle",
             breaker=breaker,
             texts=tally.texts,
             share=tally.texts / total,
-            now=tally.rate(now, min(max(RATE_WINDOW_S, 2 * p50), MAX_RATE_WINDOW_S)),
+            now=tally.rate(now, min(max(RATE_WINDOW_S, 2 * whole.p50), MAX_RATE_WINDOW_S)),
             in_flight=in_flight,
-            p50=p50,
-            p95=max(node.p95 for node in stats),
-            errors=sum(sum(node.errors.values()) for node in stats),
-            last_error=next((node.last_error for node in reversed(stats) if node.last_error), ""),
-            requests=requests.total(),
-            busy_seconds=busy,
-            kinds=sum((Counter(node.kinds) for node in stats), Counter()),
-            silent=breaker != "closed" and all(node.silent for node in active or stats[-1:]),
+            p50=whole.p50,
+            p95=whole.p95,
+            errors=sum(whole.errors.values()),
+            last_error=whole.last_error,
+            requests=whole.requests,
+            # Processes may keep it busy at the same time.
+            busy_seconds=min(whole.busy_seconds, now - self._start),
+            kinds=whole.kinds,
+            silent=breaker != "closed" and all(node.silent for node in present),
         )
 
 

@@ -61,10 +61,8 @@ class Outages:
         """Note how a node is now.
 
         Args:
-            node: Its name.
             fails: Whether its breaker keeps it from work.
             now: Seconds of a monotonic clock.
-            reason: Its last error.
             silent: Whether it fails only by its silence.
             ended: Whether this is the last look; a node that works then is back at once.
         """

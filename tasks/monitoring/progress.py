@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from prefect_ollama.tasks.reporting import RunStatistics
+
 # Seconds over which the rate is measured.
 RATE_WINDOW_S = 60.0
 
@@ -21,21 +23,8 @@ FIRST_BYTES_A_TEXT = 512.0
 FIRST_TEXTS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """The completed work of a run.
-
-    Attributes:
-        documents: Number of files, also failed ones.
-        size: Their bytes.
-        chunks: Their chunks.
-        embedded: Chunks that nodes embedded in this run.
-    """
-
-    documents: int = 0
-    size: int = 0
-    chunks: int = 0
-    embedded: int = 0
+# The files that are done, also failed ones, and their counters.
+Done = tuple[int, RunStatistics]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +54,10 @@ class Progress:
     Args:
         documents: Files in all.
         size: Bytes in all.
-        done: Returns the completed work; called from the thread that updates the progress.
+        done: Returns the files that are done; called from the thread that updates the progress.
     """
 
-    def __init__(self, documents: int, size: int, done: Callable[[], Completed]) -> None:
+    def __init__(self, documents: int, size: int, done: Callable[[], Done]) -> None:
         self._documents, self._size, self._done = documents, size, done
         self._part = 0.0
         self._seen: deque[tuple[float, float]] = deque()
@@ -80,11 +69,11 @@ class Progress:
             now: Seconds of a monotonic clock.
             texts: Texts that nodes have embedded, also for documents that are not done.
         """
-        done = self._done()
+        documents, done = self._done()
         worth = (done.size + FIRST_TEXTS * FIRST_BYTES_A_TEXT) / (done.chunks + FIRST_TEXTS)
         ahead = max(texts - done.embedded, 0) * worth
         whole = max(self._size, 1)
-        if done.documents >= self._documents:
+        if documents >= self._documents:
             part = 1.0
         else:
             part = min((done.size + min(ahead, 0.95 * (whole - done.size))) / whole, 1.0)
@@ -93,9 +82,7 @@ class Progress:
         self._seen.append((now, self._part))
         while len(self._seen) > 2 and self._seen[1][0] < now - RATE_WINDOW_S:
             self._seen.popleft()
-        return ProgressState(
-            done.documents, self._documents, done.size, self._size, self._part, self._left(now)
-        )
+        return ProgressState(documents, self._documents, done.size, self._size, self._part, self._left(now))
 
     def _left(self, now: float) -> float | None:
         if self._part >= 1:

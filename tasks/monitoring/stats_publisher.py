@@ -10,13 +10,13 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 from prefect_ollama.blocks.periodic import PeriodicThread
-from prefect_ollama.tasks.dispatch import DispatchStats
+from prefect_ollama.tasks.dispatch import NodeStats
 
 # Seconds between two messages.
 PUBLISH_INTERVAL_S = 0.5
@@ -27,7 +27,7 @@ Message = dict[str, Any]
 
 @contextmanager
 def publishing(
-    key: object, stats: Callable[[], DispatchStats], send: Callable[[Message], None]
+    key: object, stats: Callable[[], Sequence[NodeStats]], send: Callable[[Message], None]
 ) -> Iterator[None]:
     """Publish statistics as long as any thread of this process is in such a context with the same key.
 
@@ -53,7 +53,7 @@ def publishing(
 
 
 class _Publisher:
-    def __init__(self, stats: Callable[[], DispatchStats], send: Callable[[Message], None]) -> None:
+    def __init__(self, stats: Callable[[], Sequence[NodeStats]], send: Callable[[Message], None]) -> None:
         self.users = 0
         self._figures, self._send = stats, send
         self._thread = PeriodicThread(self._post, PUBLISH_INTERVAL_S, name="stats").start()
@@ -66,7 +66,7 @@ class _Publisher:
 
     def _post(self) -> None:
         try:
-            nodes = [asdict(node) for node in self._figures().nodes]
+            nodes = [asdict(node) for node in self._figures()]
             self._send({"process": process_name(), "at": time.monotonic(), "nodes": nodes})
         except Exception as error:  # monitoring must not stop work
             logging.getLogger(__name__).debug("Statistics could not be sent: %r", error)

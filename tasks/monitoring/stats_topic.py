@@ -44,16 +44,12 @@ def publishing_stats(topic: str | None, dispatcher: Dispatcher) -> Iterator[None
     Args:
         topic: The topic; None publishes nothing.
     """
-    worker = _worker()
-    if topic is None or worker is None:
+    try:
+        worker = distributed.get_worker()
+    except ValueError:  # this process is no Dask worker
+        topic = None
+    if topic is None:
         yield
         return
     with publishing(topic, dispatcher.stats, lambda message: worker.log_event(topic, message)):
         yield
-
-
-def _worker() -> distributed.Worker | None:
-    try:
-        return distributed.get_worker()
-    except ValueError:
-        return None

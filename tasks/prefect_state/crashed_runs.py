@@ -21,11 +21,7 @@ from prefect.client.schemas.filters import (
     FlowFilterId,
     FlowRunFilter,
     FlowRunFilterId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
     TaskRunFilter,
-    TaskRunFilterState,
-    TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, State, StateType, TaskRun
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
@@ -110,10 +106,8 @@ def settle_interrupted(runs: Sequence[Run]) -> None:
 
 
 def _flow_runs(states: list[StateType], ids: list[UUID] | None = None) -> FlowRunFilter:
-    return FlowRunFilter(
-        id=None if ids is None else FlowRunFilterId(any_=ids),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
-    )
+    by_id = {} if ids is None else {"id": {"any_": ids}}
+    return FlowRunFilter.model_validate({"state": {"type": {"any_": states}}, **by_id})
 
 
 def _ids(runs: Iterable[Run]) -> list[UUID]:
@@ -152,7 +146,7 @@ def _unfinished_task_runs(client: SyncPrefectClient, of: FlowRunFilter) -> list[
     found: list[TaskRun] = []
     while page := client.read_task_runs(
         flow_run_filter=of,
-        task_run_filter=TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=_GOING))),
+        task_run_filter=TaskRunFilter.model_validate({"state": {"type": {"any_": _GOING}}}),
         sort=TaskRunSort.ID_DESC,
         limit=RUNS_PER_PAGE,
         offset=len(found),

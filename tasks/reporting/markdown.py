@@ -61,14 +61,8 @@ def _roll_back(report: IngestReport) -> Iterator[str]:
         return
     uri, _, table = report.table.rpartition("/")
     usual = table == DEFAULT_TABLE
-    command = [
-        "prefect-ollama",
-        "roll-back",
-        report.run_id,
-        "--uri",
-        uri,
-        *([] if usual else ["--table", table]),
-    ]
+    command = ["prefect-ollama", "roll-back", report.run_id, "--uri", uri]
+    command += [] if usual else ["--table", table]
     place = repr(uri) if usual else f"LanceTable(uri={uri!r}, table={table!r})"
     yield "### Roll back"
     yield (

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from prefect_ollama.blocks.awaited import Awaitable
 from prefect_ollama.blocks.documents import Document
-from prefect_ollama.tasks.dispatch import NodeStats
+from prefect_ollama.tasks.dispatch import NodeStats, stats_by_node
 from prefect_ollama.tasks.parse import LeftOut
 from prefect_ollama.tasks.parsing import DroppedLine
 from prefect_ollama.tasks.reporting._html import report_html
@@ -233,22 +233,15 @@ def node_reports(
         stats: Last statistics of each process.
         left_out: Why nodes were left out at the start, by name.
     """
-    merged: dict[str, NodeReport] = {}
     # 1, so that the shares are 0 if no node embedded anything.
     total = by_node.total() or 1
-    for process in stats:
-        for node in process:
-            before = merged.get(node.name)
-            errors = Counter(node.errors) + Counter(before.errors if before else {})
-            busy = node.busy_seconds + (before.busy_seconds if before else 0.0)
-            # From the stored bundles and not from the statistics, which also count vectors that were not used.
-            texts = by_node[node.name]
-            note = node.last_error or (before.note if before else "")
-            merged[node.name] = NodeReport(
-                node.name, texts, texts / total, busy, texts / busy if busy else 0.0, dict(errors), note
-            )
+    found: dict[str, NodeReport] = {}
+    for name, node in stats_by_node(stats).items():
+        # From the stored bundles and not from the statistics, which also count vectors that were not used.
+        texts, busy = by_node[name], node.busy_seconds
+        rate = texts / busy if busy else 0.0
+        found[name] = NodeReport(name, texts, texts / total, busy, rate, dict(node.errors), node.last_error)
     # A node that was left out at the start may have joined later, and then has statistics.
     for name, reason in left_out.items():
-        if name not in merged:
-            merged[name] = NodeReport(name, by_node[name], by_node[name] / total, 0.0, 0.0, {}, reason)
-    return tuple(merged.values())
+        found.setdefault(name, NodeReport(name, by_node[name], by_node[name] / total, 0.0, 0.0, {}, reason))
+    return tuple(found.values())

@@ -7,8 +7,8 @@ enough contrast to both.
 from __future__ import annotations
 
 import base64
-from html import escape
 from typing import Literal
+from xml.etree import ElementTree
 
 from prefect_ollama.blocks.printable import printable
 
@@ -24,6 +24,10 @@ TROUBLE = "#d9534f"
 HUES = ("#4a86c5", "#d9892b", "#4fa66a", "#a274c4", "#c96a8b", "#2fa3a8", "#a08a3c", "#7f8fa6")
 
 
+# Values that an attribute has by itself, or from the root. They are left out, because an artifact should be short.
+_BY_ITSELF = {"text_anchor": "start", "font_size": 12, "stroke": "none", "stroke_width": 1, "opacity": "1"}
+
+
 class Svg:
     """A picture that is being drawn. Lengths are in its own units, from the top left corner.
 
@@ -32,10 +36,10 @@ class Svg:
     """
 
     def __init__(self, width: float, height: float, title: str) -> None:
-        self._parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_n(width)} {_n(height)}" role="img" '
-            f'font-family="sans-serif" font-size="12"><title>{escape(printable(title))}</title>'
-        ]
+        about = {"xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {_n(width)} {_n(height)}"}
+        style = {"role": "img", "font-family": "sans-serif", "font-size": "12"}
+        self._root = ElementTree.Element("svg", {**about, **style})
+        self._add("title").text = printable(title)
 
     def text(
         self,
@@ -48,20 +52,13 @@ class Svg:
         fill: str = INK,
     ) -> None:
         """Write a line of text on the baseline `y`."""
-        placed = "" if anchor == "start" else f' text-anchor="{anchor}"'
-        sized = "" if size == 12 else f' font-size="{_n(size)}"'
-        self._parts.append(
-            f'<text x="{_n(x)}" y="{_n(y)}"{placed}{sized} fill="{fill}">{escape(printable(text))}</text>'
-        )
+        self._add("text", x=x, y=y, text_anchor=anchor, font_size=size, fill=fill).text = printable(text)
 
     def rect(
         self, x: float, y: float, width: float, height: float, fill: str, *, opacity: float = 1.0
     ) -> None:
         """Fill a rectangle."""
-        self._parts.append(
-            f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(width)}" height="{_n(height)}" fill="{fill}"'
-            f"{_opacity(opacity)}/>"
-        )
+        self._add("rect", x=x, y=y, width=width, height=height, fill=fill, opacity=f"{opacity:g}")
 
     def line(
         self,
@@ -75,10 +72,8 @@ class Svg:
         opacity: float = 1.0,
     ) -> None:
         """Draw a straight line."""
-        self._parts.append(
-            f'<line x1="{_n(x)}" y1="{_n(y)}" x2="{_n(to_x)}" y2="{_n(to_y)}" stroke="{stroke}" '
-            f'stroke-width="{_n(width)}"{_opacity(opacity)}/>'
-        )
+        ends = {"x1": x, "y1": y, "x2": to_x, "y2": to_y}
+        self._add("line", **ends, stroke=stroke, stroke_width=width, opacity=f"{opacity:g}")
 
     def path(
         self,
@@ -100,12 +95,19 @@ class Svg:
             elif _n(to_y) != _n(y):
                 through.append(f"V{_n(to_y)}")
             x, y = to_x, to_y
-        lined = "" if stroke == "none" else f' stroke="{stroke}" stroke-width="{_n(width)}"'
-        self._parts.append(f'<path d="{"".join(through)}" fill="{fill}"{lined}/>')
+        self._add("path", d="".join(through), fill=fill, stroke=stroke, stroke_width=width)
+
+    def _add(self, tag: str, **attributes: str | float) -> ElementTree.Element:
+        given = {
+            name.replace("_", "-"): value if isinstance(value, str) else _n(value)
+            for name, value in attributes.items()
+            if value != _BY_ITSELF.get(name)
+        }
+        return ElementTree.SubElement(self._root, tag, given)
 
     def __str__(self) -> str:
         """Return the text of an SVG file."""
-        return "\n".join([*self._parts, "</svg>", ""])
+        return ElementTree.tostring(self._root, encoding="unicode") + "\n"
 
     def uri(self) -> str:
         """Return a `data:` URI, for an image in Markdown or HTML."""
@@ -115,7 +117,3 @@ class Svg:
 def _n(value: float) -> str:
     # A tenth of a unit is not visible, and short numbers halve the size of the artifact.
     return f"{value:.1f}".removesuffix(".0")
-
-
-def _opacity(opacity: float) -> str:
-    return "" if opacity == 1.0 else f' opacity="{opacity:g}"'

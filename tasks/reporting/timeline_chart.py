@@ -41,7 +41,8 @@ def draw_timeline(timeline: Timeline) -> Svg | None:
     below = TOP + TALL + 28 + ROW * len(troubled)
     out = Svg(WIDTH, below + KEY * len(layers) + 8, "Texts a second over the run, by node")
     # The scale of the rate is that of the highest column of all nodes together.
-    most = max(sum(column) for column in zip(*layers.values(), strict=True))
+    roof = [sum(column) for column in zip(*layers.values(), strict=True)]
+    most = max(roof)
     across = (WIDTH - LEFT - RIGHT) / timeline.end
     up = TALL / most
     bottom = TOP + TALL
@@ -51,7 +52,6 @@ def draw_timeline(timeline: Timeline) -> Svg | None:
         out.text(LEFT - 6, bottom - mark * up + 4, f"{mark:g}", anchor="end")
     for mark in steps(timeline.end, about=8, time=True):
         out.text(LEFT + mark * across, bottom + 16, clock(mark), anchor="middle")
-    roof = [sum(column) for column in zip(*layers.values(), strict=True)]
     for name in reversed(layers):  # each goes down to the axis, and the next one over it
         edge = [(LEFT, bottom), *_steps(roof, timeline, across, up), (WIDTH - RIGHT, bottom)]
         out.path(edge, fill=colours.get(name, OTHERS))

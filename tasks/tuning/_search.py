@@ -7,8 +7,7 @@ longer than allowed, and none above a setting that took too long or that the nod
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable
 
 from prefect_ollama.blocks.errors import NodeError
 from prefect_ollama.tasks.tuning.point import (
@@ -47,16 +46,9 @@ MIN_ANSWERS_A_REQUEST = 3
 TOO_LONG_FACTOR = 1.5
 
 
-class Measure(Protocol):
-    """Measures a setting over some seconds, longer if a few requests take longer."""
-
-    async def __call__(self, in_flight: int, texts: int, *, seconds: float) -> Point:
-        """Return the rate and times of the node.
-
-        Raises:
-            NodeError: The node refused a request.
-        """
-        ...
+# Measures a setting: requests in flight, texts in each, and for how many seconds, longer if few answers come. A
+# `NodeError` says that the node refused a request.
+Measure = Callable[[int, int, float], Awaitable[Point]]
 
 
 async def search(
@@ -183,7 +175,7 @@ class _Field:
         if not self._worth_trying(in_flight, texts):
             return None
         try:
-            found = await self._measure(in_flight, texts, seconds=self._window)
+            found = await self._measure(in_flight, texts, self._window)
         except NodeError as error:
             if not self.points:
                 raise

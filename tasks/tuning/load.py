@@ -32,7 +32,7 @@ class Load:
         self._texts = itertools.cycle(texts)
         self._timeout = timeout
 
-    async def __call__(self, in_flight: int, texts: int, *, seconds: float) -> Point:
+    async def __call__(self, in_flight: int, texts: int, seconds: float) -> Point:
         """Measure a setting over some seconds, or longer if few answers come.
 
         Each request in flight is a lane, which sends its next request when it has an answer. The rate of a lane counts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # A setting is good enough if it reaches this part of the best rate.
 GOOD_ENOUGH_SHARE = 0.97
@@ -50,13 +50,12 @@ class Point:
         """Return this and another measurement of the same setting as one."""
         seconds = self.seconds + other.seconds
         mine, its = self.seconds / seconds, other.seconds / seconds
-        return Point(
-            self.in_flight,
-            self.texts,
-            mine * self.texts_per_second + its * other.texts_per_second,
-            mine * self.p50 + its * other.p50,
-            max(self.p95, other.p95),
-            seconds,
+        return replace(
+            self,
+            texts_per_second=mine * self.texts_per_second + its * other.texts_per_second,
+            p50=mine * self.p50 + its * other.p50,
+            p95=max(self.p95, other.p95),
+            seconds=seconds,
         )
 
 

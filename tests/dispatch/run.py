@@ -25,5 +25,5 @@ if __name__ == "__main__":
         embedded = dispatcher.embed([f"{name} {number} ".ljust(400, "x") for number in range(int(count))])
         assert not embedded.failures
         print(time.monotonic() - begun, flush=True)
-        errors = [dict(node.errors) for node in dispatcher.stats().nodes if node.errors]
+        errors = [dict(node.errors) for node in dispatcher.stats() if node.errors]
         assert not errors, errors

@@ -62,4 +62,4 @@ def check(texts: Sequence[str], embedded: Embedded, *, failed: Sequence[int] = (
 
 def of(dispatcher: Dispatcher, name: str) -> NodeStats:
     """A node's figures."""
-    return next(node for node in dispatcher.stats().nodes if node.name == name)
+    return next(node for node in dispatcher.stats() if node.name == name)

@@ -33,7 +33,7 @@ def test_a_stop_of_our_own_process_is_no_silence_of_nodes(
     outcome = embed(monkeypatch, made, some(int(5 * sum(rates))), loop=loop)
     assert outcome.seconds > at + seconds
     assert not outcome.embedded.failures
-    assert not any(node.errors or node.state != "closed" for node in outcome.stats.nodes)
+    assert not any(node.errors or node.state != "closed" for node in outcome.stats)
 
 
 @pytest.mark.parametrize("turn", [0.01, 0.1, 0.4])
@@ -44,7 +44,7 @@ def test_a_process_that_seldom_gets_a_core_blames_no_node(
     loop = functools.partial(VirtualLoop, turn=turn)
     outcome = embed(monkeypatch, made, some(1000), loop=loop)
     assert not outcome.embedded.failures
-    assert not any(node.errors or node.state != "closed" for node in outcome.stats.nodes)
+    assert not any(node.errors or node.state != "closed" for node in outcome.stats)
 
 
 def test_others_get_longer_where_the_first_node_took_long_itself() -> None:
@@ -107,4 +107,4 @@ def test_under_load_no_healthy_node_is_said_to_fail() -> None:
             for _ in range(3):
                 texts = some(600)
                 check(texts, dispatcher.embed(texts))
-                assert not any(node.errors for node in dispatcher.stats().nodes)
+                assert not any(node.errors for node in dispatcher.stats())

@@ -88,4 +88,4 @@ def test_a_run_reaches_what_bursts_allow(
     assert not outcome.embedded.failures
     assert possible(made, len(asked)) / outcome.seconds >= LEAST
     # None of them failed, so none is said to have.
-    assert not any(each.errors for each in outcome.stats.nodes)
+    assert not any(each.errors for each in outcome.stats)

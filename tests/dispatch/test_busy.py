@@ -63,7 +63,7 @@ def test_every_node_is_busy_to_the_end(
     outcome = embed(monkeypatch, made, asked)
     assert right(asked, outcome.embedded.vectors)
     assert count / sum(node.saturated for node in made) / outcome.seconds >= least
-    assert sum(node.texts for node in outcome.stats.nodes) == count
+    assert sum(node.texts for node in outcome.stats) == count
 
 
 @pytest.mark.parametrize("rates", [(200.0, 100.0, 100.0), THREE])
@@ -74,7 +74,7 @@ def test_nothing_is_embedded_twice_by_healthy_nodes(
     made, asked = [VirtualNode(rate, 0.0, slots) for rate in rates], texts(600)
     outcome = embed(monkeypatch, made, asked)
     served = sum(node.served[text] for node in made for text in asked)
-    wasted = sum(node.wasted for node in outcome.stats.nodes)
+    wasted = sum(node.wasted for node in outcome.stats)
     # A text of each request that was the last of its node may be embedded by another one too, to check it. A process
     # that gets no CPU reads answers together, and checks more of them; so this is in virtual time.
     assert 0 < served - len(asked) - wasted <= 3 * len(made)
@@ -103,7 +103,7 @@ def test_a_liar_in_mid_run_is_found_out_and_costs_seconds(
     asked = texts(3000)
     outcome = embed(monkeypatch, made, asked)
     assert right(asked, outcome.embedded.vectors)
-    assert outcome.stats.nodes[liar].errors
+    assert outcome.stats[liar].errors
     others = sum(node.texts_per_second for node in made) - made[liar].texts_per_second
     assert outcome.seconds <= 3000 / others + 4.0
 

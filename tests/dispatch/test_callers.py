@@ -65,7 +65,6 @@ def test_a_cancelled_caller_leaves_no_work_behind(trio: list[Node]) -> None:
         texts = some(10)
         check(texts, dispatcher.embed(texts))
         trio[0].wait(cancelled=1)
-        assert dispatcher.stats().queued == 0
         assert dispatcher.idle
         assert trio[0].stats()["texts_answered"] < 4000
 
@@ -82,8 +81,8 @@ def test_cancelled_at_once(trio: list[Node]) -> None:
         texts = some(100)
         check(texts, dispatcher.embed(texts))
         # A request that was cancelled is counted until its connection is closed.
-        until(lambda: all(node.in_flight == 0 for node in dispatcher.stats().nodes) or None)
-        assert not any(node.errors for node in dispatcher.stats().nodes)
+        until(lambda: all(node.in_flight == 0 for node in dispatcher.stats()) or None)
+        assert not any(node.errors for node in dispatcher.stats())
 
 
 def test_close_ends_callers_with_what_was_done(trio: list[Node]) -> None:
@@ -104,7 +103,7 @@ def test_close_ends_callers_with_what_was_done(trio: list[Node]) -> None:
     assert (str(copy), copy.left, copy.embedded.nodes) == (str(error), error.left, error.embedded.nodes)
     with pytest.raises(ClusterError, match="closed"):
         dispatcher.embed(["too late"])
-    assert dispatcher.stats().nodes
+    assert dispatcher.stats()
     for node in trio:
         node.wait()
     assert not [thread for thread in threading.enumerate() if thread.name == "dispatcher"]

@@ -134,7 +134,7 @@ def test_what_one_node_fails_on_another_one_answers(trio: list[Node], fault: dic
     trio[0].control(faults=[fault])
     with ChatDispatcher(chats) as chat:
         # A node that gets no core answers none of the first ones, not even badly.
-        while not next(node for node in chat.stats().nodes if node.name == "n0").errors:
+        while not next(node for node in chat.stats() if node.name == "n0").errors:
             check(chat.ask(questions(30)), 30)
     assert trio[0].stats()["hits"] > 0
 
@@ -143,7 +143,7 @@ def test_a_node_that_gives_unusable_answers_goes_on_working(trio: list[Node]) ->
     chats = verified(trio)
     trio[0].control(faults=[{"name": "bad_json", "times": 3}])
     with ChatDispatcher(chats) as chat:
-        while (first := next(node for node in chat.stats().nodes if node.name == "n0")).texts == 0:
+        while (first := next(node for node in chat.stats() if node.name == "n0")).texts == 0:
             check(chat.ask(questions(90)), 90)
     assert first.state == "closed"
     assert first.kinds == {"rejected": 3}

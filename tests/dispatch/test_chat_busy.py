@@ -22,7 +22,7 @@ def test_short_requests_keep_unlike_nodes_busy(
     assert not outcome.answers.failures
     assert all(answer is not None for answer in outcome.answers.answers)
     assert outcome.possible / outcome.seconds >= 0.90
-    assert sum(node.texts for node in outcome.stats.nodes) == 400
+    assert sum(node.texts for node in outcome.stats) == 400
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 2))])
@@ -43,7 +43,7 @@ def test_long_answers_are_not_taken_for_silence(monkeypatch: pytest.MonkeyPatch)
     made = [VirtualChatNode(4000.0, 60.0), VirtualChatNode(2000.0, 30.0), VirtualChatNode(900.0, 20.0)]
     outcome = chat(monkeypatch, made, 60, answer=(2, 900))
     assert not outcome.answers.failures
-    assert all(not node.errors for node in outcome.stats.nodes)
+    assert all(not node.errors for node in outcome.stats)
     assert outcome.possible / outcome.seconds >= 0.80
 
 
@@ -51,5 +51,5 @@ def test_models_that_have_to_load_first_are_waited_for(monkeypatch: pytest.Monke
     made = [VirtualChatNode(prompt, answer, load_seconds=12.0) for prompt, answer in FOUR]
     outcome = chat(monkeypatch, made, 200)
     assert not outcome.answers.failures
-    assert all(not node.errors for node in outcome.stats.nodes)
+    assert all(not node.errors for node in outcome.stats)
     assert outcome.possible / (outcome.seconds - 12.0) >= 0.80

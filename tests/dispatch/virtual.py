@@ -22,7 +22,7 @@ from prefect_ollama.blocks.nodes.endpoint import NodeModel
 from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.verification import NodeVerification, VerifiedCluster
-from prefect_ollama.tasks.dispatch import DispatchStats, Embedded
+from prefect_ollama.tasks.dispatch import Embedded, NodeStats
 from prefect_ollama.tasks.dispatch import _embedding_kind as embedding_kind
 from prefect_ollama.tasks.dispatch._embedding_kind import EmbeddingKind
 from prefect_ollama.tasks.dispatch._engine import Engine
@@ -199,7 +199,7 @@ class Outcome:
 
     embedded: Embedded
     seconds: float
-    stats: DispatchStats
+    stats: tuple[NodeStats, ...]
 
 
 def embed(

@@ -22,7 +22,7 @@ from prefect_ollama.blocks.nodes import (
 )
 from prefect_ollama.blocks.nodes.chat import Heard
 from prefect_ollama.blocks.nodes.endpoint import NodeModel
-from prefect_ollama.tasks.dispatch import ChatAnswers, DispatchStats, _chat_kind
+from prefect_ollama.tasks.dispatch import ChatAnswers, NodeStats, _chat_kind
 from prefect_ollama.tasks.dispatch._chat_job import ChatJob
 from prefect_ollama.tasks.dispatch._chat_kind import ChatKind
 from prefect_ollama.tasks.dispatch._engine import Engine
@@ -98,7 +98,7 @@ class ChatOutcome:
     answers: ChatAnswers
     seconds: float
     possible: float
-    stats: DispatchStats
+    stats: tuple[NodeStats, ...]
 
 
 def chat(
