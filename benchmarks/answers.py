@@ -131,7 +131,7 @@ def threshold_curve(asked: Sequence[Asked], name: str) -> Table:
     )
     known = [each for each in asked if each.answer.chance is not None]
     labels = [each.answerable for each in known]
-    for at in np.arange(0.30, 0.81, 0.05):
+    for at in np.union1d(np.arange(0.30, 0.81, 0.05), EXTRACT_THRESHOLD):
         chosen = "bold" if abs(at - EXTRACT_THRESHOLD) < 0.001 else ""
         refused = [(each.answer.chance or 0.0) < at for each in known]
         table.add_row(f"{at:.2f}", *refusals(refused, labels), style=chosen)

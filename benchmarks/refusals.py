@@ -126,7 +126,7 @@ def curve(chances: Any, answerable: Any, name: str) -> Table:
         "answerable ones kept",
         title=f"{name}, area under the curve {area(chances, answerable):.3f}",
     )
-    for at in np.arange(0.30, 0.71, 0.05):
+    for at in np.union1d(np.arange(0.30, 0.71, 0.05), EXTRACT_THRESHOLD):
         shown = refusals(list(chances < at), list(answerable))
         if abs(at - EXTRACT_THRESHOLD) < 0.001:
             spread = intervals(chances < at, answerable)

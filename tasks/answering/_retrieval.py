@@ -27,8 +27,8 @@ COSINE_WEIGHT: Final = 0.6
 
 # Least chance at which sentences of the documents are shown without a chat model. `python -m benchmarks.answers` prints
 # the curve. It is above one half because other documents than those of the fit have higher chances: there the recall of
-# refusals is 0.42 at 0.50, and 0.50 at 0.55.
-EXTRACT_THRESHOLD: Final = 0.55
+# refusals is 0.42 at 0.50 and 0.48 at 0.52. More would refuse too many paraphrases.
+EXTRACT_THRESHOLD: Final = 0.52
 
 # The same for the share of the question's words, where no cosine is known.
 WORDS_THRESHOLD: Final = 0.40
