@@ -162,9 +162,10 @@ def test_a_node_that_takes_the_canaries_and_rejects_all_else_works_for_nobody(tr
         texts = some(300)
         trio[0].control(faults=[{"name": name, "marker": "text"}])
         with Dispatcher(proven(trio)) as dispatcher:
-            check(texts, dispatcher.embed(texts))
-            assert of(dispatcher, "n0").texts == 0
-            assert of(dispatcher, "n0").errors
+            # The others may do all the work while n0 gets no core.
+            while not of(dispatcher, "n0").errors:
+                check(texts, dispatcher.embed(texts))
+                assert of(dispatcher, "n0").texts == 0
 
 
 def test_nodes_that_take_the_canaries_and_fail_all_else_end_the_run(trio: list[Node]) -> None:
