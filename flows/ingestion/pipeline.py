@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distributed.scheduler import NoValidWorkerError, NoWorkerError
+from distributed.scheduler import KilledWorker, NoValidWorkerError, NoWorkerError
 from prefect import unmapped
 
 from prefect_ollama.blocks.documents import FAILED, Document
@@ -70,10 +70,17 @@ def run_bundles(
     kept = PersistedResults()
     under_way = _UnderWay(Opaque(chunking_plan), Opaque(embedding), kept)
     writer = Writer(run.store)
+    # Files that may have killed their workers, or were only beside the file that did.
+    suspects: list[Bundle] = []
+    suspect: Bundle | None = None
     stopped: Exception | None = None
-    while len(under_way) or (len(bundles) and stopped is None):
+    while len(under_way) or ((len(bundles) or suspects) and stopped is None):
         if stopped is None:
             under_way.start(_next_bundles(bundles, ahead - len(under_way)))
+            if not len(under_way):
+                # The last of all, and one at a time: then no other file can be the cause.
+                suspect = suspects.pop()
+                under_way.start([suspect])
             if at_last is not None and not len(bundles):
                 # Maintenance starts now, so that it has imported what it needs when the last bundle is stored.
                 at_last()
@@ -96,6 +103,9 @@ def run_bundles(
         elif len(done.bundle.files) > 1:
             # One of its files killed the worker. In a bundle of its own it fails no other file.
             under_way.start([_single_file_bundle(done.bundle, file) for file in done.bundle.files])
+        elif isinstance(done.lost.__cause__, KilledWorker) and done.bundle is not suspect:
+            # Dask counts a death against every task that the worker had, also those that only waited there.
+            suspects.append(done.bundle)
         else:
             failed = _with_kept_version(_failed_rows(done.bundle, done.lost), reread)
             run.note_failed(failed)
