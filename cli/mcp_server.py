@@ -51,13 +51,13 @@ MOST_DOCUMENTS: Final = 200
 # Passages on each side of one: 41 of the usual 200 tokens stay below those of `MOST_HITS`.
 MOST_AROUND: Final = 20
 
-# Clients may run such tools without asking the user.
 # Pages of a document. No library takes larger numbers than 64 bits.
 MOST_PAGES: Final = 1_000_000
 
 # Digits of a passage's place in its document.
 _POSITION_DIGITS: Final = 18
 
+# Clients may run such tools without asking the user.
 READING: Final = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 
 INSTRUCTIONS: Final = (

@@ -91,5 +91,5 @@ def _all(requests: Sequence[ChatRequest], chat: Chatting) -> list[ChatAnswer]:
     # One usable draft is enough; the best of those that came is chosen.
     answers = [answer for answer in found.answers if answer is not None]
     if not answers:
-        raise found.failures[min(found.failures)]
+        raise found.first_failure
     return answers

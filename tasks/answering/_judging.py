@@ -143,7 +143,7 @@ def judge_by_model(
     answers = found.answers
     if not any(answers):
         # Not the documents, but the judge is the reason that nothing is supported.
-        first = found.failures[min(found.failures)]
+        first = found.first_failure
         raise ChatError(
             f"the judge model {model.name!r} judged no sentence: {first.why}",
             request=first.request,

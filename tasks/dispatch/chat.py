@@ -49,6 +49,15 @@ class ChatAnswers:
     failures: dict[int, ChatError]
     rejected: tuple[ChatReply, ...] = ()
 
+    @property
+    def first_failure(self) -> ChatError:
+        """Why the first request without an answer has none.
+
+        Raises:
+            ValueError: All requests have an answer.
+        """
+        return self.failures[min(self.failures)]
+
 
 class ChatUnfinished(ClusterError):
     """The nodes could not finish a list of chat requests.

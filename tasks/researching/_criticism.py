@@ -61,7 +61,7 @@ def criticise(
     found = chat.ask(requests, urgent=True)
     answers = found.answers
     if not any(answers):
-        first = found.failures[min(found.failures)]
+        first = found.first_failure
         raise ChatError(
             f"the critic judged no finding: {first.why}",
             request=first.request,

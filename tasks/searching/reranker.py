@@ -81,7 +81,7 @@ class Reranker:
     def reordered(
         self, question: str, hits: Sequence[Hit], limit: int, score: Score
     ) -> tuple[list[Hit], str]:
-        """Return the best passages, and a note where there were no usable scores: empty if there were.
+        """Return the best passages, and a note if there were no usable scores; it is empty otherwise.
 
         The embedded text of each passage is scored, with its context. `Hit.score` becomes the new score. Passages
         without a score come last, in the order of the search.
