@@ -10,7 +10,7 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import Field, HttpUrl, field_validator
 
 from prefect_ollama.blocks.embedding_cluster import EmbeddingCluster
-from prefect_ollama.blocks.node_reference import NODE_KINDS
+from prefect_ollama.blocks.node_kinds import NODE_KINDS
 from prefect_ollama.blocks.nodes import (
     ChatModelSpec,
     ClusterCheck,

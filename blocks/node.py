@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr, model_validator
 
 from prefect_ollama.blocks.node_block import URL_PATTERN, NodeBlock, OptionalSecret, OptionalText, Token
-from prefect_ollama.blocks.nodes import NodeSpec, base_url
+from prefect_ollama.blocks.nodes import Api, NodeSpec, base_url
 
 
 class OllamaNode(NodeBlock):
@@ -24,6 +24,7 @@ class OllamaNode(NodeBlock):
         ```
     """
 
+    api: ClassVar[Api] = "ollama"
     _block_type_name: ClassVar[str | None] = "Ollama Node"
     _block_type_slug: ClassVar[str | None] = "ollama-node"
     _logo_url: ClassVar[HttpUrl | None] = HttpUrl("https://github.com/ollama.png?size=200")

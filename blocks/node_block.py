@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from prefect.types import SecretDict
 from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from prefect_ollama.blocks.base import Secrets, StoredBlock, refuse_mask
-from prefect_ollama.blocks.nodes import NodeSpec, NodeStatus, check_node, short_name
+from prefect_ollama.blocks.nodes import Api, NodeSpec, NodeStatus, check_node, short_name
 
 # A token of RFC 9110 (5.6.2).
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -58,7 +58,13 @@ Token = Annotated[OptionalSecret, AfterValidator(plain_token)]
 
 
 class NodeBlock(StoredBlock, ABC):
-    """Base of the blocks of nodes: address, credentials and limits. Each API has a block of its own."""
+    """Base of the blocks of nodes: address, credentials and limits. Each API has a block of its own.
+
+    Attributes:
+        api: Its API.
+    """
+
+    api: ClassVar[Api]
 
     url: str
     headers: Secrets = Field(
@@ -171,6 +177,7 @@ class NodeBlock(StoredBlock, ABC):
         return NodeSpec(
             name=self.shown_name(name),
             url=self.url,
+            api=self.api,
             headers=tuple(sorted(headers.items())),
             verify=self.verify,
             ca_bundle=self.ca_bundle or "",

@@ -6,7 +6,7 @@ Only a name, a URL or a reference is stored, so no secret of a node is copied.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializationInfo, WithJsonSchema
@@ -15,11 +15,8 @@ from prefect_ollama.blocks.base import BLOCK_NAME
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.node import OllamaNode
 from prefect_ollama.blocks.node_block import NodeBlock
+from prefect_ollama.blocks.node_kinds import NODE_KINDS
 from prefect_ollama.blocks.nodes import NodeSpec, looks_like_address, names_block, node_url, short_name
-from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
-
-# The blocks of nodes, one for each API.
-NODE_KINDS: Final[tuple[type[NodeBlock], ...]] = (OllamaNode, OpenAICompatibleNode)
 
 
 class NodeReference(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr
 
 from prefect_ollama.blocks.node_block import URL_PATTERN, NodeBlock, OptionalText, Token
-from prefect_ollama.blocks.nodes import NodeSpec, openai_url
+from prefect_ollama.blocks.nodes import Api, NodeSpec, openai_url
 
 
 class OpenAICompatibleNode(NodeBlock):
@@ -26,6 +26,7 @@ class OpenAICompatibleNode(NodeBlock):
         ```
     """
 
+    api: ClassVar[Api] = "openai"
     _block_type_name: ClassVar[str | None] = "OpenAI Compatible Node"
     _block_type_slug: ClassVar[str | None] = "openai-compatible-node"
     _logo_url: ClassVar[HttpUrl | None] = HttpUrl("https://github.com/openai.png?size=200")
@@ -66,4 +67,4 @@ class OpenAICompatibleNode(NodeBlock):
 
     def to_spec(self, name: str = "") -> NodeSpec:
         """Return the node as a plain value; see `NodeBlock.to_spec`."""
-        return self._spec(name, api="openai", model=(self.model or "").strip(), context=self.context)
+        return self._spec(name, model=(self.model or "").strip(), context=self.context)

@@ -9,10 +9,8 @@ from prefect.exceptions import PrefectException, PrefectHTTPStatusError
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.node import OllamaNode
-from prefect_ollama.blocks.node_block import NodeBlock
-from prefect_ollama.blocks.node_reference import NODE_KINDS
+from prefect_ollama.blocks.node_kinds import NODE_KINDS
 from prefect_ollama.blocks.nodes import NodeSpec, node_url, proxy_hint
-from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
 
 
 def saved_nodes() -> dict[str, str]:
@@ -88,7 +86,7 @@ def save_limits(
     """
     given = {"max_in_flight": max_in_flight, "max_request_texts": max_request_texts}
     limits = {name: value for name, value in given.items() if value is not None}
-    kind: type[NodeBlock] = OpenAICompatibleNode if node.api == "openai" else OllamaNode
+    kind = next(kind for kind in NODE_KINDS if kind.api == node.api)
     if not node.block:
         values = ", ".join(f"{name}={value!r}" for name, value in {"url": node.url, **limits}.items())
         raise ConfigurationError(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
 from prefect_ollama.blocks.cluster import OllamaCluster
@@ -19,7 +19,6 @@ from prefect_ollama.blocks.lance import Mode
 from prefect_ollama.blocks.node import OllamaNode
 from prefect_ollama.blocks.node_block import NodeBlock
 from prefect_ollama.blocks.nodes import looks_like_address, names_block
-from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
 from prefect_ollama.blocks.resolve import Nodes
 from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.flows.base import Advanced, Chunking, Limits, Only, Reading
@@ -89,7 +88,7 @@ NodesParameter = Annotated[
         Sequence[
             Annotated[OllamaNode, Field(title="Node")]
             # Not in the form: it takes every picked block for one of the first type that it offers.
-            | SkipJsonSchema[OpenAICompatibleNode]
+            | SkipJsonSchema[InstanceOf[NodeBlock]]
             | Annotated[str, Field(title="Name or URL")]
         ],
         Field(min_length=1, title="Several nodes"),

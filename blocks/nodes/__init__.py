@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         short_name,
         url_from_environment,
     )
-    from prefect_ollama.blocks.nodes.apis import open_chat_endpoint, open_endpoint
+    from prefect_ollama.blocks.nodes.apis import Api, open_chat_endpoint, open_endpoint
     from prefect_ollama.blocks.nodes.canaries import SHORT
     from prefect_ollama.blocks.nodes.chat import (
         ChatEndpoint,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import SecretStr
 
@@ -16,13 +16,13 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.nodes.address import is_openai_address, short_name
 from prefect_ollama.blocks.secrets import seal
 
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.nodes.apis import Api
+
 T = TypeVar("T")
 
 # The address at which Ollama listens by default.
 DEFAULT_URL = "http://127.0.0.1:11434"
-
-# The APIs that nodes speak.
-Api = Literal["ollama", "openai"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
+from prefect_ollama.blocks.nodes.apis import Api, api_title
 from prefect_ollama.blocks.nodes.canaries import SHORT
 from prefect_ollama.blocks.nodes.comparison import unlike_scripts
 from prefect_ollama.blocks.nodes.endpoint import Inventory
 from prefect_ollama.blocks.nodes.running_models import LoadedModel, find_model
-from prefect_ollama.blocks.nodes.spec import Api, NodeSpec
+from prefect_ollama.blocks.nodes.spec import NodeSpec
 from prefect_ollama.blocks.nodes.verification import NodeVerification
 
 # Shown for what a node does not report.
 UNKNOWN: Final = "unknown"
-
-# As people read them.
-_API_NAMES: Final[dict[Api, str]] = {"ollama": "Ollama", "openai": "OpenAI API"}
 
 # Attributes that JSON has under their own names, in this order.
 _SHOWN: Final = (
@@ -113,7 +111,7 @@ class NodeStatus:
     @property
     def kind(self) -> str:
         """Its API, for people."""
-        return _API_NAMES[self.api]
+        return api_title(self.api)
 
     @property
     def state(self) -> str:
