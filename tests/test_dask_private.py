@@ -21,8 +21,7 @@ from distributed.security import Security
 from prefect import flow
 from prefect.settings import get_current_settings
 
-from prefect_ollama.flows.runner._local_cluster import WorkerCluster
-from prefect_ollama.flows.runner._scratch_folder import NAME, Scratch
+from prefect_ollama.flows.runner._local_cluster import SCRATCH, WorkerCluster
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from tests import dask_tasks as tasks
 from tests.killing import workers_of
@@ -159,43 +158,46 @@ class TestScratch:
         assert cluster.scheduler is not None
         seen.append((cluster.scheduler.local_directory, list(sys.path)))
         for place, paths in seen:
-            assert not [path for path in paths if NAME in path or "dask-scratch" in path]
-            run = next(each for each in Path(place).parents if each.parent.name == NAME)
-            for folder in (run, run.parent):
+            assert not [path for path in paths if SCRATCH in path or "dask-scratch" in path]
+            base = next(each for each in Path(place).parents if each.name == SCRATCH)
+            for folder in (Path(place), base):
                 found = folder.stat()
                 assert (found.st_uid, found.st_mode & 0o777) == (os.geteuid(), 0o700)
 
     @pytest.mark.slow
     def test_goes_with_its_run_and_that_of_a_killed_run_with_the_next(self) -> None:
         code = (
-            "import os, signal; from prefect_ollama.flows.runner._scratch_folder import Scratch\n"
-            "print(Scratch().path, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+            "import os, signal; from prefect_ollama.flows.runner._local_cluster import WorkerCluster\n"
+            "print(WorkerCluster(1, 1).scheduler.local_directory, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
         assert done.returncode == -signal.SIGKILL
         left = Path(done.stdout.strip())
         assert left.exists()
-        first, second = Scratch(), Scratch()
-        assert not left.exists()
-        assert first.path.exists(), "its run lives"
-        for each in (first, second):
-            each.close()
-            assert not each.path.exists()
+        with WorkerCluster(1, 1) as first, WorkerCluster(1, 1) as second:
+            assert not left.exists()
+            folders = [Path(each.scheduler.local_directory) for each in (first, second) if each.scheduler]
+            assert all(each.exists() for each in folders), "their runs live"
+        assert len(folders) == 2
+        assert not [each for each in folders if each.exists()]
 
+    @pytest.mark.slow
     @needs_root
     def test_folder_of_another_user_is_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with open_folder() as folder:
-            as_other('mkdir -m 777 "$1"', folder / NAME)
+            as_other('mkdir -m 777 "$1"', folder / SCRATCH)
             settings = get_current_settings().model_copy(update={"home": folder})
             monkeypatch.setattr(
-                "prefect_ollama.flows.runner._scratch_folder.get_current_settings", lambda: settings
+                "prefect_ollama.flows.runner._local_cluster.get_current_settings", lambda: settings
             )
-            scratch = Scratch()
-            try:
-                assert folder not in scratch.path.parents
-                assert scratch.path.stat().st_mode & 0o777 == 0o700
-            finally:
-                scratch.close()
+            with WorkerCluster(1, 1) as cluster:
+                assert cluster.scheduler is not None
+                place = Path(cluster.scheduler.local_directory)
+                assert folder not in place.parents
+                assert place.stat().st_mode & 0o777 == 0o700
+                base = next(each for each in place.parents if each.name.startswith("prefect-ollama-"))
+                assert base.stat().st_mode & 0o777 == 0o700
+            assert not base.exists()
 
 
 def run_script(command: list[str], folder: Path, text: str = "", **env: str) -> str:

@@ -18,6 +18,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Generator
 from contextlib import suppress
 from typing import Any, Literal, Self
@@ -28,10 +29,16 @@ import prefect.context
 from cryptography.fernet import Fernet
 from distributed.http.routing import RoutingApplication
 from distributed.security import Security
+from prefect.settings import get_current_settings
 
-from prefect_ollama.flows.runner._scratch_folder import Scratch
+from prefect_ollama.blocks.errors import FolderNotPrivate
+from prefect_ollama.blocks.private_files import private_folder
 from prefect_ollama.flows.runner._worker_start import start_fork_server, without_main
 from prefect_ollama.tasks.prefect_state import ROLES, Role
+
+# The folder in Prefect's home for files of Dask processes. Dask makes a folder in it for each process, and removes
+# those of killed processes when the next one starts.
+SCRATCH = "ollama-scratch"
 
 # Dask listens on all interfaces by default; workers of one machine need none of them.
 _LOOPBACK = "127.0.0.1"
@@ -222,8 +229,12 @@ class WorkerCluster(distributed.SpecCluster):
         start_fork_server()
         security = security or Security.temporary()  # type: ignore[no-untyped-call]
         self.keys: dict[str, bytes] = {role: Fernet.generate_key() for role in ROLES}
-        self._scratch = Scratch()
-        scratch = str(self._scratch.path)
+        self._scratch, scratch = None, ""
+        try:
+            scratch = str(private_folder(get_current_settings().home / SCRATCH))
+        except (FolderNotPrivate, OSError):  # Prefect's home belongs to another user
+            self._scratch = tempfile.TemporaryDirectory(prefix="prefect-ollama-", ignore_cleanup_errors=True)
+            scratch = self._scratch.name
         self._dashboard = dashboard_address is not None
         logger = logging.getLogger("distributed")
         self._log_level = logger.level
@@ -325,5 +336,6 @@ class WorkerCluster(distributed.SpecCluster):
         try:
             await super()._close()  # type: ignore[no-untyped-call]
         finally:
-            self._scratch.close()
+            if self._scratch is not None:
+                self._scratch.cleanup()
             logging.getLogger("distributed").setLevel(self._log_level)

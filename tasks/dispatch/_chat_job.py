@@ -6,12 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from prefect_ollama.blocks.errors import ChatError, PrefectOllamaError
+from prefect_ollama.blocks.errors import ChatError
 from prefect_ollama.blocks.nodes import ChatReply, ChatRequest
 from prefect_ollama.tasks.dispatch._answer_format import Check, check_of
-from prefect_ollama.tasks.dispatch._answer_stream import AnswerStream, Attempt
 from prefect_ollama.tasks.dispatch._job import BYTES_A_TOKEN, DECODE_AGAIN, Job, unicode_fault
-from prefect_ollama.tasks.dispatch.chat import ChatAnswer, ChatAnswers, ChatEvent, ChatUnfinished
+from prefect_ollama.tasks.dispatch.chat import (
+    ChatAnswer,
+    ChatAnswers,
+    ChatEvent,
+    ChatRestarted,
+    ChatText,
+    ChatUnfinished,
+)
 
 # Tokens of a prompt that cost as much as one token of the answer: only the prompt is read in parallel.
 # Ollama's own figures give 5 to 10 on a CPU and 20 to 40 on a GPU.
@@ -19,6 +25,52 @@ PROMPT_TOKENS_A_UNIT: Final = 16.0
 
 # Assumed tokens of an answer before the first one has come.
 FIRST_ANSWER_TOKENS: Final = 128.0
+
+# The pieces that one node has sent. Attempts are told apart by identity, because two may have sent the same pieces.
+Attempt = list[str]
+
+
+class AnswerStream:
+    """The stream of an answer to its caller, while nodes may fail. It passes on the pieces of one attempt at a time.
+
+    Guarantees: the pieces after the last `ChatRestarted` are the beginning of the final answer, and all of it once the
+    answer is complete.
+
+    Args:
+        tell: Called with each event; None if the caller does not stream.
+    """
+
+    def __init__(self, tell: Callable[[ChatEvent], None] | None) -> None:
+        self._tell = tell or (lambda event: None)
+        self._leader: Attempt | None = None
+        self._told = False
+
+    def heard(self, attempt: Attempt, piece: str) -> None:
+        """Take a piece from the node of an attempt."""
+        if not piece:
+            return
+        attempt.append(piece)
+        if self._leader is None:
+            self._lead(attempt, "".join(attempt))
+        elif self._leader is attempt:
+            self._tell(ChatText(piece))
+
+    def failed(self, attempt: Attempt) -> None:
+        """Note that an attempt failed. The stream then restarts with the text of the next attempt."""
+        if self._leader is attempt:
+            self._leader = None
+
+    def finish(self, attempt: Attempt, text: str) -> None:
+        """Pass on the rest of the final answer; `text` is the whole answer of the attempt that succeeded."""
+        if self._leader is not attempt or "".join(attempt) != text:
+            self._lead(attempt, text)
+
+    def _lead(self, attempt: Attempt, text: str) -> None:
+        if self._told:
+            self._tell(ChatRestarted())
+        self._leader, self._told = attempt, bool(text)
+        if text:
+            self._tell(ChatText(text))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +129,6 @@ class ChatJob(Job[ChatAnswers]):
     ) -> None:
         self._answer_tokens = answer_tokens
         self._answers: list[ChatAnswer | None] = [None] * len(requests)
-        self._failures: dict[int, ChatError] = {}
         self._rejected: list[ChatReply] = []
         self._stream = AnswerStream(tell)
         self._checks = _checks(requests)
@@ -112,12 +163,8 @@ class ChatJob(Job[ChatAnswers]):
         self._answers[index] = result.answer
         self._stream.finish(result.sent.attempt, result.answer.text)
 
-    def keep_error(self, index: int, error: PrefectOllamaError) -> None:
-        assert isinstance(error, ChatError)
-        self._failures[index] = error
-
     def result(self) -> ChatAnswers:
-        return ChatAnswers(tuple(self._answers), dict(self._failures), tuple(self._rejected))
+        return ChatAnswers(tuple(self._answers), dict(self.failures), tuple(self._rejected))
 
     def unfinished(self, why: str, remedy: str) -> ChatUnfinished:
         return ChatUnfinished(why, left=self.left, answers=self.result(), remedy=remedy)

@@ -294,14 +294,12 @@ class Engine:
 
     def _settle(self, node: Node, request: Request, reply: Reply) -> None:
         self._health.progress(node)
-        seconds, tokens = request.share
         jobs: set[Job[Any]] = set()
         for item, result in zip(request.items, self._kind.results(reply), strict=False):
             item.held -= 1
             if item.done:
                 continue
-            item.job.settle(item, result, node.name)
-            item.job.charge(seconds, tokens)
+            item.job.settle(item, result, node.name, request.share)
             jobs.add(item.job)
             self._distrust_rejecting_nodes(item, node)
         for job in jobs:

@@ -96,6 +96,9 @@ class Job(ABC, Generic[R]):
     Attributes:
         may_hedge: Whether an idle node may repeat a request that another node has.
         left: Items with neither result nor error.
+        failures: Errors of items, by index.
+        seconds: Node seconds of the results so far.
+        tokens: Tokens that nodes counted for them.
         future: Gets the result, or the error of a job that could not be finished.
     """
 
@@ -107,6 +110,9 @@ class Job(ABC, Generic[R]):
         self.urgent = urgent
         self.may_hedge = True
         self.left = len(self.items)
+        self.failures: dict[int, Any] = {}
+        self.seconds = 0.0
+        self.tokens = 0
         self.future: Future[R] = Future()
 
     @abstractmethod
@@ -122,13 +128,6 @@ class Job(ABC, Generic[R]):
         """Keep the result of an item."""
 
     @abstractmethod
-    def keep_error(self, index: int, error: PrefectOllamaError) -> None:
-        """Keep the error of an item."""
-
-    def charge(self, seconds: float, tokens: int) -> None:
-        """Add a share of a request's cost."""
-
-    @abstractmethod
     def result(self) -> R:
         """Return the result, as far as it exists."""
 
@@ -140,14 +139,16 @@ class Job(ABC, Generic[R]):
         """Estimate the work of open items by the answers so far; return whether an estimate changed."""
         return False
 
-    def settle(self, item: Item, result: Any, node: str) -> None:
-        """Give an item its result."""
+    def settle(self, item: Item, result: Any, node: str, share: tuple[float, int]) -> None:
+        """Give an item its result, and add its share of the request's seconds and tokens."""
         self.keep(item.index, result, node)
+        self.seconds += share[0]
+        self.tokens += share[1]
         self._finish(item)
 
     def refuse(self, item: Item, error: PrefectOllamaError) -> None:
         """Give an item its error."""
-        self.keep_error(item.index, error)
+        self.failures[item.index] = error
         self._finish(item)
 
     def fail(self, why: str, remedy: str) -> None:

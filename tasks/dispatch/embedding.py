@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prefect_ollama.blocks.errors import ClusterError, PrefectOllamaError, TextError
+from prefect_ollama.blocks.errors import ClusterError, TextError
 from prefect_ollama.blocks.nodes import Vectors
 from prefect_ollama.tasks.dispatch._job import BYTES_A_TOKEN, DECODE_AGAIN, Job, unicode_fault
 
@@ -83,10 +83,7 @@ class EmbeddingJob(Job[Embedded]):
         self._prefix = prefix
         self._prepare = prepare
         self._vectors = np.full((len(texts), dimension), np.nan, dtype=np.float32)
-        self._failures: dict[int, TextError] = {}
         self._nodes = [""] * len(texts)
-        self._seconds = 0.0
-        self._tokens = 0
         super().__init__(texts, urgent=urgent, limit=limit)
         for item in self.items:
             if why := unicode_fault(item.payload):
@@ -107,19 +104,9 @@ class EmbeddingJob(Job[Embedded]):
         self._vectors[index] = result
         self._nodes[index] = node
 
-    def keep_error(self, index: int, error: PrefectOllamaError) -> None:
-        """Keep a text's error."""
-        assert isinstance(error, TextError)
-        self._failures[index] = error
-
-    def charge(self, seconds: float, tokens: int) -> None:
-        """Add a share of a request's cost."""
-        self._seconds += seconds
-        self._tokens += tokens
-
     def result(self) -> Embedded:
         """Return the vectors and errors so far."""
-        return Embedded(self._vectors, self._failures, tuple(self._nodes), self._seconds, self._tokens)
+        return Embedded(self._vectors, self.failures, tuple(self._nodes), self.seconds, self.tokens)
 
     def unfinished(self, why: str, remedy: str) -> Unfinished:
         """Return an error that carries the vectors so far."""

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.monitoring.node_stats import NodeNow
     from prefect_ollama.tasks.monitoring.progress import ProgressState
     from prefect_ollama.tasks.monitoring.snapshot import Snapshot, observed_by
-    from prefect_ollama.tasks.monitoring.stats_publisher import process_name
-    from prefect_ollama.tasks.monitoring.stats_topic import publishing_stats
+    from prefect_ollama.tasks.monitoring.stats_topic import process_name, publishing_stats
     from prefect_ollama.tasks.monitoring.timeline import Timeline
     from prefect_ollama.tasks.monitoring.wording import state
 else:

@@ -28,7 +28,7 @@ from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.tasks.monitoring.events import emit, settle_nodes
 from prefect_ollama.tasks.monitoring.model_memory import ModelMemory
 from prefect_ollama.tasks.monitoring.node_stats import LiveNodes
-from prefect_ollama.tasks.monitoring.outages import Change, Outages
+from prefect_ollama.tasks.monitoring.outages import Outages
 from prefect_ollama.tasks.monitoring.progress import Done, Progress
 from prefect_ollama.tasks.monitoring.snapshot import Snapshot, observer
 from prefect_ollama.tasks.monitoring.stats_topic import subscribed
@@ -162,23 +162,17 @@ class RunWatch:
             nodes = tuple(replace(node, in_flight=0) for node in nodes)
         for node in nodes:
             if node.state != "unknown":
-                fails, reason = node.state == "fails", node.last_error
-                if change := self._outages.see(
-                    node.name, fails=fails, now=now, reason=reason, silent=node.silent, ended=ended
-                ):
-                    _tell(change)
+                fails = node.state == "fails"
+                change = self._outages.see(node.name, fails=fails, now=now, silent=node.silent, ended=ended)
+                if change == "down":
+                    run_logger().warning("Down: %s", node.last_error)
+                    emit("node.down", node.name, reason=node.last_error)
+                elif change == "back":
+                    run_logger().info("Node %r is back", node.name)
+                    emit("node.back", node.name)
         progress_state = self._progress.look(now, sum(node.texts for node in nodes))
         down = frozenset(self._outages.down)
         return Snapshot(self._source, now - self._began, progress_state, nodes, down, ended=ended)
-
-
-def _tell(change: Change) -> None:
-    if change.down:
-        run_logger().warning("Down: %s", change.reason)
-        emit("node.down", change.node, reason=change.reason)
-    else:
-        run_logger().info("Node %r is back", change.node)
-        emit("node.back", change.node)
 
 
 class _Artifacts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 
 from prefect_ollama.blocks.nodes import (
     ClusterSpec,
@@ -21,6 +21,9 @@ STATUS_INTERVAL_S = 15.0
 # Seconds that a node may take to answer; a node that is busy with texts still answers at once.
 STATUS_TIMEOUT_S = 5.0
 
+# Seconds that the end of a run waits for answers.
+END_TIMEOUT_S = 1.0
+
 
 class ModelMemory:
     """Asks all nodes at the start and every `STATUS_INTERVAL_S` seconds, in a thread that ends with the context."""
@@ -28,8 +31,6 @@ class ModelMemory:
     def __init__(self, cluster: ClusterSpec) -> None:
         self._cluster = cluster
         self._found: dict[str, NodeStatus] = {}
-        self._loop = asyncio.new_event_loop()
-        self._asking: asyncio.Task[None] | None = None
         self._thread = PeriodicThread(self._look, STATUS_INTERVAL_S, name="memory", within=self._first_look)
 
     @property
@@ -42,33 +43,21 @@ class ModelMemory:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.end()
-        # A node that does not answer does not hold up the end of the run.
-        with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._cancel)
-        self._thread.end(STATUS_TIMEOUT_S)
-
-    def _cancel(self) -> None:
-        if self._asking is not None:
-            self._asking.cancel()
+        # A node that does not answer does not hold up the end of the run: its thread ends after it.
+        self._thread.end(END_TIMEOUT_S)
 
     @contextmanager
     def _first_look(self) -> Iterator[None]:
-        with closing(self._loop):
-            self._look()
-            yield
+        self._look()
+        yield
 
     def _look(self) -> None:
-        with suppress(asyncio.CancelledError):
-            self._loop.run_until_complete(self._ask_all())
+        self._found = asyncio.run(self._ask_all())
 
-    async def _ask_all(self) -> None:
-        self._asking = asyncio.current_task()
-        if self._thread.ending:
-            return
+    async def _ask_all(self) -> dict[str, NodeStatus]:
         nodes = self._cluster.nodes
         found = await asyncio.gather(*(self._ask(node) for node in nodes))
-        self._found = dict(zip((node.name for node in nodes), found, strict=True))
+        return dict(zip((node.name for node in nodes), found, strict=True))
 
     async def _ask(self, node: NodeSpec) -> NodeStatus:
         loaded = None

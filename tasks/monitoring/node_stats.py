@@ -18,11 +18,13 @@ from operator import add
 from typing import Any, Literal
 
 from prefect_ollama.tasks.dispatch import NodeStats
-from prefect_ollama.tasks.monitoring.stats_publisher import PUBLISH_INTERVAL_S
 from prefect_ollama.tasks.monitoring.timeline import Timeline
 
 # Works: it has requests in flight. Fails: its breaker is not closed. Unknown: no message about it has come.
 State = Literal["works", "idle", "fails", "unknown"]
+
+# Seconds between two messages of a process.
+SEND_INTERVAL_S = 0.5
 
 # A process that sends nothing for this many seconds has ended its work: it sends twice a second.
 ENDED_AFTER_S = 5.0
@@ -114,7 +116,7 @@ class LiveNodes:
         # Messages come late when a machine is busy; the quickest one shows the offset of its clock.
         process.ahead = min(process.ahead, heard - at)
         now = max(at + process.ahead, self._start + 1e-3)
-        since = max(process.at + process.ahead, now - 2 * PUBLISH_INTERVAL_S)
+        since = max(process.at + process.ahead, now - 2 * SEND_INTERVAL_S)
         for node in nodes.values():
             tally = self._tallies.get(node.name)
             if tally is None:
@@ -123,7 +125,7 @@ class LiveNodes:
             new = node.texts - (before.texts if before else 0)
             if new > 0:
                 # They were worked on since the last ones came, or for as long as a request takes.
-                begin = max(process.came.get(node.name, 0.0), now - max(node.p50, 2 * PUBLISH_INTERVAL_S))
+                begin = max(process.came.get(node.name, 0.0), now - max(node.p50, 2 * SEND_INTERVAL_S))
                 begin = min(begin, now - 1e-3)
                 process.came[node.name] = now
                 self.timeline.add(node.name, begin - self._start, now - self._start, new)
@@ -191,7 +193,7 @@ class _Tally:
             self._spans.popleft()
 
     def rate(self, now: float, seconds: float) -> float:
-        seconds = max(min(seconds, now - self._start), PUBLISH_INTERVAL_S)
+        seconds = max(min(seconds, now - self._start), SEND_INTERVAL_S)
         since = now - seconds
         return (
             sum(

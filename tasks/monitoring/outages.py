@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from typing import Literal
 
 # Seconds that a node must fail before it counts as down.
 DOWN_AFTER_S = 2.0
@@ -18,19 +18,8 @@ BACK_AFTER_S = 5.0
 MAX_BACK_AFTER_S = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A node went down or came back.
-
-    Attributes:
-        node: Its name.
-        down: Whether it went down.
-        reason: The reason, if the node gave one.
-    """
-
-    node: str
-    down: bool
-    reason: str
+# What happened to a node.
+Change = Literal["down", "back"]
 
 
 class Outages:
@@ -54,11 +43,10 @@ class Outages:
         *,
         fails: bool,
         now: float,
-        reason: str = "",
         silent: bool = False,
         ended: bool = False,
     ) -> Change | None:
-        """Note how a node is now.
+        """Note how a node is now; return whether it went down or came back by that, None if neither.
 
         Args:
             fails: Whether its breaker keeps it from work.
@@ -78,7 +66,7 @@ class Outages:
         else:
             return None
         del self._since[node]
-        return Change(node, fails, reason)
+        return "down" if fails else "back"
 
     def _patience(self, node: str) -> float:
         return min(BACK_AFTER_S * 2.0 ** max(self._times.get(node, 0) - 1, 0), MAX_BACK_AFTER_S)

@@ -3,18 +3,30 @@
 So it works wherever the workers are. The topic has the name of the flow's Dask client, because the scheduler deletes
 the messages for a client some time after the client has left. So a scheduler that runs for years keeps nothing of a
 run.
+
+Guarantees: publishing never makes a task wait, and its errors never reach a task. The last message is sent before the
+last task ends, so the flow has the final statistics when all tasks have ended. No thread is left.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import distributed
 
-from prefect_ollama.tasks.dispatch import Dispatcher
-from prefect_ollama.tasks.monitoring.stats_publisher import publishing
+from prefect_ollama.blocks.periodic import PeriodicThread
+from prefect_ollama.tasks.dispatch import Dispatcher, NodeStats
+from prefect_ollama.tasks.monitoring.node_stats import SEND_INTERVAL_S
+
+# Seconds to wait for the last message, which takes milliseconds.
+LAST_MESSAGE_TIMEOUT_S = 5.0
 
 
 @contextlib.contextmanager
@@ -53,3 +65,49 @@ def publishing_stats(topic: str | None, dispatcher: Dispatcher) -> Iterator[None
         return
     with publishing(topic, dispatcher.stats, lambda message: worker.log_event(topic, message)):
         yield
+
+
+@contextlib.contextmanager
+def publishing(
+    topic: str, stats: Callable[[], Sequence[NodeStats]], send: Callable[[dict[str, Any]], None]
+) -> Iterator[None]:
+    """Publish statistics as long as any thread of this process is in such a context with the same topic.
+
+    Args:
+        topic: The topic. `stats` and `send` of the first context are used.
+        stats: Returns the statistics.
+        send: Sends a message in plain values: `process` (host and id), `at` (a clock of that process) and `nodes`. It
+            must not block.
+    """
+
+    def post() -> None:
+        try:
+            nodes = [asdict(node) for node in stats()]
+            send({"process": process_name(), "at": time.monotonic(), "nodes": nodes})
+        except Exception as error:  # monitoring must not stop work
+            logging.getLogger(__name__).debug("Statistics could not be sent: %r", error)
+
+    with _lock:
+        if topic not in _threads:
+            _threads[topic] = PeriodicThread(post, SEND_INTERVAL_S, name="stats", last=True).start(), 0
+        thread, users = _threads[topic]
+        _threads[topic] = thread, users + 1
+    try:
+        yield
+    finally:
+        with _lock:
+            thread, users = _threads.pop(topic)
+            if users > 1:
+                _threads[topic] = thread, users - 1
+        if users == 1:
+            thread.end(LAST_MESSAGE_TIMEOUT_S)
+
+
+def process_name() -> str:
+    """Return host and process, the origin of statistics and results."""
+    return f"{os.uname().nodename}:{os.getpid()}"
+
+
+# The thread that publishes on a topic, and the number of contexts that need it.
+_threads: dict[str, tuple[PeriodicThread, int]] = {}
+_lock = threading.Lock()

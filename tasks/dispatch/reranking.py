@@ -1,4 +1,4 @@
-"""Reranking as a kind of request: one question with all its passages goes to one node.
+"""Reranking over several nodes, from any thread: one question with all its passages goes to one node.
 
 Scores of different nodes cannot be compared. The client checks each answer.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from prefect_ollama.blocks.errors import (
@@ -15,9 +16,9 @@ from prefect_ollama.blocks.errors import (
     NodeAnswerError,
     NodeError,
     NodeRefused,
-    PrefectOllamaError,
 )
-from prefect_ollama.blocks.nodes import NodeSpec, RerankEndpoint
+from prefect_ollama.blocks.nodes import ClusterSpec, ModelSpec, NodeSpec, RerankEndpoint
+from prefect_ollama.tasks.dispatch._base import BaseDispatcher
 from prefect_ollama.tasks.dispatch._job import BYTES_A_TOKEN, Item, Job
 from prefect_ollama.tasks.dispatch._request_kind import RequestKind
 
@@ -25,6 +26,9 @@ from prefect_ollama.tasks.dispatch._request_kind import RequestKind
 # gets work and is measured.
 FIRST_UNITS: Final = 6_000.0
 FIRST_SECONDS: Final = 1.0
+
+# Seconds without a working node after which a question is given up. A person waits, and has the order of the search.
+GIVE_UP_AFTER_S: Final = 0.25
 
 # The passages that a failed node must score before it gets work again.
 PROBE: Final = ("Which town is named?", ("The town of Oban lies on a bay.", "Ropes are made of hemp."))
@@ -46,12 +50,11 @@ class Reranked:
     tokens: int = 0
 
 
-class RerankJob(Job[list[float]]):
+class _RerankJob(Job[list[float]]):
     """One question with its passages. The future has their scores, or the error of the last node that failed."""
 
     def __init__(self, request: RerankRequest) -> None:
         self._scores: list[float] = []
-        self._error: PrefectOllamaError | None = None
         super().__init__([request], urgent=True, limit=1)
 
     def cost(self, payload: RerankRequest) -> float:
@@ -62,13 +65,10 @@ class RerankJob(Job[list[float]]):
     def keep(self, index: int, result: list[float], node: str) -> None:
         self._scores = result
 
-    def keep_error(self, index: int, error: PrefectOllamaError) -> None:
-        self._error = error
-
     def close(self) -> None:
         """Set the scores or the error, once there is one."""
-        if self._error is not None and not self.future.done():
-            self.future.set_exception(self._error)
+        for error in self.failures.values() if not self.future.done() else ():
+            self.future.set_exception(error)
         super().close()
 
     def result(self) -> list[float]:
@@ -78,7 +78,7 @@ class RerankJob(Job[list[float]]):
         return ClusterError(why, left=self.left, state="The passages have no scores.", remedy=remedy)
 
 
-class RerankKind(RequestKind):
+class _RerankKind(RequestKind):
     """Reranking. The client checks each answer."""
 
     name = "rerank"
@@ -117,3 +117,41 @@ class RerankKind(RequestKind):
 
     def final_error(self, item: Item, errors: Sequence[NodeError]) -> NodeError:
         return errors[-1]
+
+
+class RerankDispatcher(BaseDispatcher):
+    """Reranks over all nodes. Close it, or use it as a context manager.
+
+    Each question goes to the node that is expected to finish it first, and to another one if that one fails, or gives
+    anything but one finite score for each passage.
+
+    Args:
+        nodes: The nodes; all should have the same model.
+        shared_folder: Folder in which all users of the same nodes share their limits; None if there are no others.
+    """
+
+    def __init__(self, nodes: Sequence[NodeSpec], shared_folder: Path | None = None) -> None:
+        cluster = ClusterSpec(tuple(nodes), ModelSpec("reranker"), give_up_after=GIVE_UP_AFTER_S)
+        super().__init__(_RerankKind(), cluster, shared_folder)
+
+    def scores(self, question: str, passages: Sequence[str], *, timeout: float) -> list[float]:
+        """Return the score of each passage. May be called from many threads at once.
+
+        Args:
+            question: The question.
+            passages: The passages, at least one.
+            timeout: Seconds to wait.
+
+        Raises:
+            NodeError: Each node refuses this request.
+            ClusterError: No node works, none answered in time, or the dispatcher was closed.
+        """
+        try:
+            return self.wait_for(_RerankJob(RerankRequest(question, tuple(passages))), timeout)
+        except TimeoutError:
+            raise ClusterError(
+                f"No reranker gave a whole answer within {timeout:g} s.",
+                left=1,
+                state="The passages have no scores.",
+                remedy="Allow more time, or rerank on a faster node.",
+            ) from None
