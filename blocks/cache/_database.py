@@ -91,12 +91,8 @@ if hasattr(os, "register_at_fork"):
 class Database:
     """The file of one cache, as one process uses it. Threads may share it; their transactions take turns.
 
-    Args:
-        folder: The cache's folder.
-        rescue: Called with a damaged file that was set aside and with the cause, after its place became free.
-
-    Attributes:
-        lock: Held during a transaction.
+    `rescue` is called with a damaged file that was set aside, and with the cause, after its place became free. `lock`
+    is held during a transaction.
     """
 
     def __init__(self, folder: Folder, rescue: Callable[[Path, str], None]) -> None:
@@ -116,11 +112,7 @@ class Database:
         self.lock, self._files, self._connection = threading.RLock(), None, None
 
     def files_lock(self) -> FileLock:
-        """Return the lock to hold while files of the folder are converted, renamed or removed.
-
-        Raises:
-            CacheError: The folder cannot be written.
-        """
+        """Return the lock to hold while files of the folder are converted, renamed or removed."""
         with self.lock:
             if self._files is None:
                 try:

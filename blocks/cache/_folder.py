@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -45,43 +46,29 @@ class Folder:
         )
 
     def is_there(self) -> bool:
-        """Return whether the folder exists; if so, it is closed to others.
-
-        Raises:
-            CacheError: It cannot be read, or others keep their rights.
-        """
+        """Return whether the folder exists; if so, it is closed to others. Raises `CacheError` if it cannot be."""
         if not self._path.exists():
             return False
         if not self._checked:
             self.make()
         return True
 
-    def ours(self, wanted: Callable[[str], bool]) -> list[str]:
-        """Return the names of files that no other user wrote; none if the folder does not exist yet.
-
-        Args:
-            wanted: Whether a file counts, by its name.
-
-        Raises:
-            CacheError: The folder cannot be read.
-        """
+    def ours(self, names: re.Pattern[str]) -> dict[str, os.stat_result]:
+        """Return the files with such names that no other user wrote; none if the folder does not exist yet."""
+        found = {}
         try:
-            if not self.is_there():
-                return []
-            with os.scandir(self._path) as entries:
-                return [entry.name for entry in entries if wanted(entry.name) and _is_entry_ours(entry)]
+            for path in self._path.iterdir() if self.is_there() else ():
+                if names.fullmatch(path.name):
+                    with suppress(FileNotFoundError):
+                        found[path.name] = path.lstat()
         except OSError as error:
             # NFS reports ESTALE for a file that is gone.
             if error.errno not in (errno.ENOENT, errno.ESTALE):
                 raise self.error("listing it", error) from error
-            return []
+        return {name: stat for name, stat in found.items() if is_ours(stat)}
 
     def make(self) -> None:
-        """Make the folder, and close it to other users.
-
-        Raises:
-            CacheError: It cannot be made, or others keep their rights.
-        """
+        """Make the folder, and close it to other users. Raises `CacheError` if it cannot be made or closed."""
         try:
             private_folder(self._path)
         except FolderNotPrivate as error:
@@ -94,10 +81,3 @@ class Folder:
         except OSError as error:
             raise self.error("making it", error) from error
         self._checked = True
-
-
-def _is_entry_ours(entry: os.DirEntry[str]) -> bool:
-    try:
-        return is_ours(entry.stat(follow_symlinks=False))
-    except OSError:
-        return False  # it is gone

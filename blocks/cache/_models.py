@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 # The id of the model, then a random part: two processes that write one model must not write one file.
 _NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}\.model")
+_HALF_WRITTEN: Final = re.compile(rf"{_NAME.pattern}{re.escape(TEMPORARY)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,8 @@ class Models:
 
     def _here(self) -> list[_Known]:
         """Return the models whose files are in the folder, the earliest first."""
-        names = set(self._folder.ours(lambda name: _NAME.fullmatch(name) is not None))
-        for name in names - self._read.keys():
+        names = self._folder.ours(_NAME)
+        for name in names.keys() - self._read.keys():
             self._read[name] = self._load(name)
         here = [known for name, known in self._read.items() if known is not None and name in names]
         return sorted(here, key=lambda known: (known.time_ns, known.name))
@@ -108,9 +109,9 @@ class Models:
 
     def _sweep(self) -> None:
         """Remove what killed writers left an hour ago or more."""
-        for name in self._folder.ours(lambda name: name.endswith(f".model{TEMPORARY}")):
-            with suppress(OSError):
-                if time.time() - self._folder.path(name).stat().st_mtime > TEMPORARY_AGE_S:
+        for name, stat in self._folder.ours(_HALF_WRITTEN).items():
+            if time.time() - stat.st_mtime > TEMPORARY_AGE_S:
+                with suppress(OSError):
                     self._folder.path(name).unlink()
 
 

@@ -28,11 +28,7 @@ def normal(vectors: Vectors) -> NDArray[np.bool_]:
 
 
 def pack(keys: Sequence[bytes], vectors: Vectors) -> list[bytes]:
-    """Return the record of each vector.
-
-    Args:
-        vectors: float32 of shape (keys, dimension).
-    """
+    """Return the record of each vector, float32 of shape (keys, dimension)."""
     raw, width = memoryview(np.ascontiguousarray(vectors, "<f4").tobytes()), 4 * vectors.shape[1]
     records = []
     for number, key in enumerate(keys):

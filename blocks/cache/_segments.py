@@ -25,53 +25,39 @@ from prefect_ollama.blocks.cache.keys import KEY_BYTES
 _MAGIC: Final = b"PFOVEC1\n"
 _HEAD: Final = Struct("<8sIII")
 _SHAPE: Final = Struct("<II")
-_NAME: Final = re.compile(r"(\d{1,9})x(\d{1,6})-[0-9a-f]{32}\.segment(\.tmp|\.damaged)?")
+NAME: Final = re.compile(r"(?P<rows>\d{1,9})x(?P<dimension>\d{1,6})-[0-9a-f]{32}\.segment")
 
-# A lock file of the earlier format.
-LEFT_OVER: Final = "compaction.lock"
-
-
-def is_segment(name: str) -> bool:
-    """Return whether a name is that of a segment, a half-written one or a damaged one."""
-    return _NAME.fullmatch(name) is not None
+# Files that killed processes left, damaged segments, and a lock.
+LEFT_OVER: Final = rf"{re.sub('P<.*?>', ':', NAME.pattern)}\.(?:tmp|damaged)|compaction\.lock"
 
 
-def is_whole(name: str) -> bool:
-    """Return whether a name is that of a segment with vectors to convert."""
-    match = _NAME.fullmatch(name)
-    return match is not None and match[3] is None
-
-
-def rows(name: str) -> int:
-    """Return how many vectors were written to a segment, by its name."""
-    match = _NAME.fullmatch(name)
-    return int(match[1]) if match else 0
-
-
-def read(path: Path, batch: int) -> Iterator[tuple[int, list[tuple[bytes, bytes]]]]:
-    """Yield dimension and unchecked records, with their keys, in batches; nothing if the keys are damaged.
+def read(path: Path, batch: int) -> Iterator[list[tuple[bytes, int, bytes]]]:
+    """Yield key, dimension and unchecked record of each vector, in batches; nothing if the keys are damaged.
 
     Raises:
         OSError: It is gone, or cannot be read.
     """
-    match = _NAME.fullmatch(path.name)
-    assert match is not None
-    count, dimension = int(match[1]), int(match[2])
+    rows, dimension = shape(path.name)
     width = 4 * dimension + CHECK_BYTES
     with path.open("rb") as file:
         head = file.read(_HEAD.size)
-        keys = file.read(count * KEY_BYTES)
-        if head != _HEAD.pack(_MAGIC, count, dimension, crc32(keys, crc32(_SHAPE.pack(count, dimension)))):
+        keys = file.read(rows * KEY_BYTES)
+        if head != _HEAD.pack(_MAGIC, rows, dimension, crc32(keys, crc32(_SHAPE.pack(rows, dimension)))):
             return
-        for first in range(0, count, batch):
-            raw = file.read(min(batch, count - first) * width)
-            yield (
-                dimension,
-                [
-                    (
-                        keys[(first + row) * KEY_BYTES : (first + row + 1) * KEY_BYTES],
-                        raw[row * width : (row + 1) * width],
-                    )
-                    for row in range(len(raw) // width)
-                ],
-            )
+        for first in range(0, rows, batch):
+            raw = file.read(min(batch, rows - first) * width)
+            yield [
+                (
+                    keys[(first + row) * KEY_BYTES : (first + row + 1) * KEY_BYTES],
+                    dimension,
+                    raw[row * width : (row + 1) * width],
+                )
+                for row in range(len(raw) // width)
+            ]
+
+
+def shape(name: str) -> tuple[int, int]:
+    """Return rows and dimension of a segment, by its name."""
+    found = NAME.fullmatch(name)
+    assert found is not None
+    return int(found["rows"]), int(found["dimension"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 # Some 0.8 MB of 768 floats: few enough that an eviction deletes little, and enough that few times of use are stored.
@@ -32,6 +31,11 @@ _SCHEMA: Final = (
 )
 
 
+# Records, and when the least and the most recently used block was used, in seconds since the epoch.
+Usage = tuple[int, int | None, int | None]
+NO_USAGE: Final[Usage] = (0, None, None)
+
+
 class DamageError(Exception):
     """The content of the database is inconsistent."""
 
@@ -43,11 +47,7 @@ def create(connection: sqlite3.Connection) -> None:
 
 
 def check(connection: sqlite3.Connection) -> None:
-    """Check that the tables exist.
-
-    Raises:
-        DamageError: One is missing.
-    """
+    """Raise `DamageError` if a table is missing."""
     names = {name for (name,) in connection.execute("SELECT CAST(name AS BLOB) FROM sqlite_schema")}
     if not {b"vectors", b"blocks"} <= names:
         raise DamageError("a table is missing")
@@ -77,9 +77,7 @@ def insert(
 ) -> None:
     """Insert those of the records whose key is new, and evict the least recently used ones to hold the limit.
 
-    Args:
-        used: When they were last used, in seconds since the epoch.
-        limit_bytes: What the file may take.
+    `used` is when they were last used, in seconds since the epoch, and `limit_bytes` what the file may take.
     """
     new = {key: record for key, record in records if not holds(connection, [key], dimension)[0]}
     if not new:
@@ -116,11 +114,7 @@ def evict(connection: sqlite3.Connection, limit_bytes: int, *, room: int = 0) ->
 
 
 def drop(connection: sqlite3.Connection, damaged: Iterable[tuple[int, bytes]], dimension: int) -> None:
-    """Delete damaged records, by id and key.
-
-    Raises:
-        DamageError: The index names a record of another key, so it cannot be trusted either.
-    """
+    """Delete damaged records, by id and key. If the index names a record of another key, raise `DamageError`."""
     for number, key in damaged:
         row = connection.execute("SELECT key, dimension FROM vectors WHERE id = ?", (number,)).fetchone()
         found = connection.execute(
@@ -154,25 +148,10 @@ def shrink(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA incremental_vacuum").fetchall()
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What the tables hold.
-
-    Attributes:
-        entries: Records.
-        oldest: When the least recently used block was used, in seconds since the epoch; None without blocks.
-        newest: The same of the most recently used one.
-    """
-
-    entries: int = 0
-    oldest: int | None = None
-    newest: int | None = None
-
-
 def usage(connection: sqlite3.Connection) -> Usage:
     """Return how many records there are and when they were used."""
     entries = _number(connection, "SELECT count(*) FROM vectors")
-    return Usage(entries, *connection.execute("SELECT min(used), max(used) FROM blocks").fetchone())
+    return (entries, *connection.execute("SELECT min(used), max(used) FROM blocks").fetchone())
 
 
 def everything(connection: sqlite3.Connection, batch: int) -> Iterable[list[tuple[Any, ...]]]:

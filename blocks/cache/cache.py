@@ -8,9 +8,10 @@ still use the cache. Damaged vectors count as missing. Threads may share one `Ve
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -40,6 +41,10 @@ USED_EVERY_S: Final = 3600.0
 
 # How often times of use are written at all, because each write is synced to the disk.
 MARK_EVERY_S: Final = 10.0
+
+# Files that a killed or a damaged writer left, and those whose size counts.
+_LEFT_OVER: Final = re.compile(rf"vectors-.*\.sqlite{re.escape(DAMAGED)}|{segments.LEFT_OVER}")
+_COUNTED: Final = re.compile(rf"{re.escape(database.NAME)}(-journal)?|{_LEFT_OVER.pattern}")
 
 # Records in one transaction of a conversion: 1.5 MB of 768 floats, so that others get their turn.
 BATCH: Final = 512
@@ -152,18 +157,12 @@ class VectorCache:
             CacheError: The folder cannot be read.
         """
         self._tidy()
-        usage = self._database.run(table.usage, write=False, missing=table.Usage())
-        damaged = self._damaged()
-        used = [database.NAME, database.JOURNAL, *damaged]
-        return CacheStats(
-            folder=self.spec.folder,
-            entries=usage.entries,
-            bytes=sum(_size(self._folder.path(name)) for name in used),
-            limit_bytes=self.spec.limit_bytes,
-            damaged=len(damaged),
-            oldest=_moment(usage.oldest),
-            newest=_moment(usage.newest),
-        )
+        entries, *used = self._database.run(table.usage, write=False, missing=table.NO_USAGE)
+        oldest, newest = (None if each is None else datetime.fromtimestamp(each, UTC) for each in used)
+        sizes = self._sizes()
+        damaged = sum(name.endswith(DAMAGED) for name in sizes)
+        limit = self.spec.limit_bytes
+        return CacheStats(self.spec.folder, entries, sum(sizes.values()), limit, damaged, oldest, newest)
 
     def clear(self) -> CacheStats:
         """Empty the cache. Other processes may read and write meanwhile; vectors that they put later stay.
@@ -178,23 +177,27 @@ class VectorCache:
         if not self._folder.is_there():
             return held
         with self._database.files_lock():  # no conversion is under way, which would bring vectors back
-            self._remove(self._folder.ours(_is_left_over))
+            self._remove(self._folder.ours(_LEFT_OVER))
             if self._folder.path(database.NAME).exists():
                 self._database.run(table.clear, write=True, missing=None)
         return held
 
-    def _damaged(self) -> list[str]:
-        return self._folder.ours(lambda name: name.endswith(DAMAGED) and _is_left_over(name))
+    def _sizes(self) -> dict[str, int]:
+        """Return the bytes of the database, its journal and damaged files, by name."""
+        found = self._folder.ours(_COUNTED)
+        counted = (database.NAME, database.JOURNAL)
+        return {n: stat.st_size for n, stat in found.items() if n in counted or n.endswith(DAMAGED)}
 
     def _insert(
         self, records: Sequence[tuple[bytes, bytes]], dimension: int, used: int | None = None
     ) -> None:
         limit = self.spec.limit_bytes
-        if damaged := self._damaged():
+        sizes = self._sizes()
+        if damaged := {name: size for name, size in sizes.items() if name.endswith(DAMAGED)}:
             # Damaged files go first when room is needed.
-            limit -= sum(_size(self._folder.path(name)) for name in damaged)
+            limit -= sum(damaged.values())
             room = sum(len(record) + table.RECORD_OVERHEAD_BYTES for _, record in records)
-            if _size(self._folder.path(database.NAME)) + room > limit:
+            if sizes.get(database.NAME, 0) + room > limit:
                 self._remove(damaged)
                 limit = self.spec.limit_bytes
         with self._database.lock:
@@ -279,37 +282,33 @@ class VectorCache:
         with self._database.lock:
             if self._tidied:
                 return
-            if self._folder.ours(segments.is_whole):
+            if self._folder.ours(segments.NAME):
                 # Looked up again under the lock: another process may have converted them since.
                 with self._database.files_lock():
-                    self._convert(self._folder.ours(segments.is_whole))
-            self._sweep()
+                    self._convert(
+                        {n: int(stat.st_mtime) for n, stat in self._folder.ours(segments.NAME).items()}
+                    )
+            for name, stat in self._folder.ours(_LEFT_OVER).items():
+                limit = DAMAGED_AGE_S if name.endswith(DAMAGED) else TEMPORARY_AGE_S
+                if time.time() - stat.st_mtime > limit:
+                    with suppress(OSError):
+                        self._folder.path(name).unlink()
             self._tidied = True
 
-    def _sweep(self) -> None:
-        now = time.time()
-        for name in self._folder.ours(_is_left_over):
-            with suppress(OSError):
-                age = now - self._folder.path(name).stat().st_mtime
-                if age > (DAMAGED_AGE_S if name.endswith(DAMAGED) else TEMPORARY_AGE_S):
-                    self._folder.path(name).unlink()
-
-    def _convert(self, names: Sequence[str]) -> None:
-        logger.info("%d files of the vector cache %s are converted.", len(names), self.spec.folder)
+    def _convert(self, times: Mapping[str, int]) -> None:
+        """Move the vectors of segments into the database, given when each was last used."""
+        logger.info("%d files of the vector cache %s are converted.", len(times), self.spec.folder)
         # The most recently used ones last, so that they stay if there is no room for all.
-        times = {name: _time(self._folder.path(name)) for name in names}
-        for name in sorted(names, key=lambda each: times[each]):
-            path = self._folder.path(name)
-            kept = 0
+        for name in sorted(times, key=times.__getitem__):
+            path, kept = self._folder.path(name), 0
             try:
-                for dimension, records in segments.read(path, BATCH):
-                    rows = [(key, dimension, record) for key, record in records]
+                for rows in segments.read(path, BATCH):
                     kept += self._insert_sound(rows, used=times[name])
                 path.unlink()
             except OSError as error:
                 logger.warning("%s cannot be converted and counts as missing: %s.", path, error)
                 continue
-            if kept < (rows_written := segments.rows(name)):
+            if kept < (rows_written := segments.shape(name)[0]):
                 logger.warning("%s is damaged; %d of its %d vectors were kept.", path, kept, rows_written)
 
     def _remove(self, names: Iterable[str]) -> None:
@@ -318,30 +317,3 @@ class VectorCache:
                 self._folder.path(name).unlink(missing_ok=True)
             except OSError as error:
                 raise self._folder.error(f"removing {name!r}", error) from error
-
-
-def _is_left_over(name: str) -> bool:
-    """Return whether a file is damaged, or was left by a writer or merger of the earlier format."""
-    return (
-        (name.startswith("vectors-") and name.endswith(f".sqlite{DAMAGED}"))
-        or (segments.is_segment(name) and not segments.is_whole(name))
-        or name == segments.LEFT_OVER
-    )
-
-
-def _moment(seconds: int | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _time(path: Path) -> int:
-    try:
-        return int(path.stat().st_mtime)
-    except OSError:
-        return 0

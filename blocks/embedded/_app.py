@@ -44,11 +44,7 @@ _DETAILS = {
 
 
 def create_app(model: EmbeddingModel, *, loopback: bool) -> Starlette:
-    """Return the ASGI application of one node.
-
-    Args:
-        loopback: Whether the node listens on loopback only. Then it refuses foreign Host headers, too.
-    """
+    """Return the ASGI application of one node; on `loopback` it refuses foreign Host headers, too."""
     node = _Node(model)
     routes = [
         Route("/", node.root),

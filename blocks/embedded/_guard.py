@@ -31,11 +31,7 @@ BODY_TIMEOUT_S: Final = 60.0
 
 
 class Guard:
-    """Refuses requests of foreign web pages before it reads their bodies.
-
-    Args:
-        loopback: Whether the node listens on loopback only. Then foreign Host headers are refused, too.
-    """
+    """Refuses requests of foreign web pages before it reads their bodies; on `loopback` foreign Host headers, too."""
 
     def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
         self._app = app

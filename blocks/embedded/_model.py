@@ -59,11 +59,7 @@ class EmbeddingModel:
         self.modified = weights.stat().st_mtime
 
     def embed(self, ids: list[int]) -> npt.NDArray[np.float32]:
-        """Return the vector of a text: float32, shape (384,), of norm 1.
-
-        Args:
-            ids: Its token ids (`tokenizer.encode`), at most `CONTEXT`.
-        """
+        """Return the vector of a text by its token ids, at most `CONTEXT`: float32, shape (384,), of norm 1."""
         if not 0 < len(ids) <= CONTEXT:
             raise ValueError(f"a text of {len(ids)} tokens; 1 to {CONTEXT} can be embedded")
         vector: npt.NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: np.asarray(ids, np.int64)})[0]

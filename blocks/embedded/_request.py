@@ -68,11 +68,7 @@ class EmbedRequest:
 
     @classmethod
     def parse(cls, raw: bytes) -> EmbedRequest:
-        """Read the body of a request.
-
-        Raises:
-            Refused: Ollama with this model would refuse it.
-        """
+        """Read the body of a request. What Ollama with this model would refuse, is `Refused`."""
         body = _parse_object(raw, "EmbedRequest")
         name = _field(body, "model", str, "")
         truncate = _field(body, "truncate", bool, True)
@@ -94,11 +90,7 @@ class EmbedRequest:
 
 
 def parse_show(raw: bytes) -> None:
-    """Read the body of a `POST /api/show`, which must name the model.
-
-    Raises:
-        Refused: It does not.
-    """
+    """Read the body of a `POST /api/show`, which is `Refused` if it does not name the model."""
     body = _parse_object(raw, "ShowRequest")
     name = _field(body, "model", str, "") or _field(body, "name", str, "")
     if not _check_name(name):
@@ -173,11 +165,7 @@ def _check_keep_alive(value: Any) -> None:
 
 
 def _check_name(name: str) -> bool:
-    """Return whether a name is that of the model.
-
-    Raises:
-        Refused: No model can have it.
-    """
+    """Return whether a name is that of the model. A name that no model can have is `Refused`."""
     if len(name) > _MAX_HOST_CHARACTERS or not _VALID_NAME.fullmatch(name):
         raise Refused(400, "invalid model name")
     # Ollama ignores case, and adds its registry and namespace by default.

@@ -40,11 +40,7 @@ class Embedded:
 
 
 class EmbeddingWorker:
-    """Runs the model for many requests, one text at a time.
-
-    Args:
-        model: The loaded model, which nothing else may run.
-    """
+    """Runs a loaded model, which nothing else may run, for many requests, one text at a time."""
 
     def __init__(self, model: EmbeddingModel) -> None:
         self._model = model

@@ -100,8 +100,7 @@ def by_vector(
 def by_words(table: Any, text: str, count: int, where: str, *, fresh: Fresh | None = None) -> Candidates:
     """Return the rows of a table, at one version, that hold words of a text, by BM25; none where it has no words.
 
-    Args:
-        fresh: The rows outside the indices; None if LanceDB itself searches them.
+    `fresh` is as for `by_vector`.
     """
     from lancedb.query import MatchQuery
 

@@ -121,11 +121,7 @@ def damaged(spec: StoreSpec, cause: str, *, state: str = UNCHANGED) -> TableDama
 
 @contextmanager
 def explained(spec: StoreSpec, what: str) -> Iterator[None]:
-    """Turn a failure of LanceDB in this context into an error with its cause (see `failure`).
-
-    Raises:
-        TableError: The table cannot be read or written.
-    """
+    """Turn a failure of LanceDB in this context into a `TableError` with its cause (see `failure`)."""
     try:
         yield
     except PrefectOllamaError:

@@ -92,11 +92,7 @@ class Fresh:
     _stems: Stems
 
     def near(self, table: Any, vector: NDArray[np.float32], count: int, where: str) -> tuple[Rows, Scores]:
-        """Return the rows whose vectors are nearest, the nearest first, and their cosines.
-
-        Args:
-            vector: Shape (dimension,).
-        """
+        """Return the rows nearest to a vector of shape (dimension,), the nearest first, and their cosines."""
         unit = np.asarray(vector, np.float32)
         unit = unit / np.linalg.norm(unit)
         # `@` would use threads, which wait for each other on a busy machine, and takes no less time on two cores.

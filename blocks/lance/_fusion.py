@@ -1,11 +1,14 @@
-"""Fuse the results of a search by vector and of one by words into one order, by their scores."""
+"""The order of hybrid search: scores by vector and by words are fused, and passages of one page are spread."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean, pstdev
 from typing import Final, NamedTuple
 
+from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.blocks.lance._candidates import Candidates
 
 # Rows of each kind that are fused: what is far down both lists may come first in their union.
@@ -18,6 +21,14 @@ TEXT_WEIGHT: Final = 0.45
 # Most different words of a short question. Many words of a longer one say how to answer, and are in no passage that
 # answers, but BM25 counts rare ones most. So the weight of words falls with their number.
 SHORT_QUESTION_WORDS: Final = 11
+
+# What a passage loses for each better one close to it, in the standard deviations of `fused`. Any number from 1 to 3
+# gives nearly the same order; docs/searching.md has the figures.
+CLOSE_LOSS: Final = 1.5
+
+# Passages on one page are close if they are at most so many chunks apart. A page of a PDF has four or five chunks. A
+# format without pages has one page of any length, on which passages far apart are independent of each other.
+CLOSE_CHUNKS: Final = 4
 
 
 class Scored(NamedTuple):
@@ -71,3 +82,23 @@ def _standard(rows: Sequence[int], scores: Mapping[int, float], absent: float) -
     values = [scores.get(row, absent) for row in rows]
     mean, deviation = fmean(values) if values else 0.0, pstdev(values) if values else 0.0
     return [(value - mean) / (deviation or 1.0) for value in values]
+
+
+def spread(hits: Iterable[tuple[str, Hit]]) -> list[tuple[str, Hit]]:
+    """Return the hits with lowered scores for passages that are close to a better one on their page, the best first.
+
+    A statement or a section takes several passages, whose scores are alike. Together they would take the places of the
+    other pages that may answer, though a reader of one of them sees the others on the same page, or asks for
+    neighbours.
+
+    Args:
+        hits: Each with its key, the best first.
+    """
+    better: dict[tuple[str, int], list[int]] = defaultdict(list)
+    left: list[tuple[str, Hit]] = []
+    for key, hit in hits:
+        page = better[hit.doc_id, hit.page_from]
+        close = sum(abs(position - hit.position) <= CLOSE_CHUNKS for position in page)
+        page.append(hit.position)
+        left.append((key, replace(hit, score=hit.score - CLOSE_LOSS * close) if close else hit))
+    return sorted(left, key=lambda each: -each[1].score)

@@ -82,11 +82,7 @@ def upgrade(spec: StoreSpec, guard: WriteLock) -> list[str]:
 
 @contextmanager
 def _claimed(spec: StoreSpec, log: RunLog) -> Iterator[None]:
-    """Claim the migration of the table for this process, after waiting for others.
-
-    Raises:
-        TableError: Another process took too long.
-    """
+    """Claim the migration of the table for this process; `TableError` if others take too long."""
     deadline = time.monotonic() + CLAIM_TIMEOUT_S
     for attempt in itertools.count(1):
         run, mine = log.claim()
@@ -107,11 +103,7 @@ def _claimed(spec: StoreSpec, log: RunLog) -> Iterator[None]:
 
 
 def rewrite_outdated(spec: StoreSpec) -> list[str]:
-    """Rewrite the tables without the present schema, and return their names. No other process may write meanwhile.
-
-    Raises:
-        TableError: A table cannot be written; it is as it was.
-    """
+    """Rewrite the tables without the present schema, and return their names. No other process may write meanwhile."""
     done = []
     connection = connect(spec)
     for table, wanted in outdated(connection, spec):

@@ -49,22 +49,14 @@ class RunLog:
         return [Run(**{**row, "counts": json.loads(row["counts"])}) for row in rows]
 
     def find(self, run_id: str) -> Run:
-        """Return one run.
-
-        Raises:
-            TableError: There is none of this name.
-        """
+        """Return one run; `TableError` if there is none of this name."""
         for run in self.all():
             if run.run_id == run_id:
                 return run
         raise TableError(f"There is no run {run_id!r}.", remedy="`runs` lists those there are.")
 
     def begin(self, run_id: str, source: str, kind: str, chunks: int, documents: int, model: str = "") -> Run:
-        """Log the beginning of a run.
-
-        Raises:
-            TableError: A run of this name is there already.
-        """
+        """Log the beginning of a run; `TableError` if a run of this name is there already."""
         if any(run.run_id == run_id for run in self.all()):
             raise TableError(
                 f"A run {run_id!r} is in the log already.",
@@ -145,11 +137,7 @@ def overlapping(run: Run, others: list[Run]) -> list[Run]:
 
 
 def refuse_open_runs(spec: StoreSpec, log: list[Run], kind: str = "") -> None:
-    """Raise an error if a run is open, of this kind or of any.
-
-    Raises:
-        TableError: One is.
-    """
+    """Raise a `TableError` if a run is open, of this kind or of any."""
     unended = [run.run_id for run in log if run.status == RUN_RUNNING and kind in ("", run.kind)]
     if unended:
         raise TableError(

@@ -93,11 +93,7 @@ def is_ours(schema: pa.Schema) -> bool:
 
 
 def refuse_newer(schema: pa.Schema, known: int, table: str) -> None:
-    """Raise an error if a later version of this project wrote a table.
-
-    Raises:
-        TableError: A later version wrote it.
-    """
+    """Raise a `TableError` if a later version of this project wrote a table."""
     raw = (schema.metadata or {}).get(_KEY)
     found = json.loads(raw)["schema"] if raw is not None else 0
     if found > known:

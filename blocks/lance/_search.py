@@ -18,8 +18,7 @@ from prefect_ollama.blocks.documents import Hit, Place, Region
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance._candidates import Candidates, by_vector, by_words
 from prefect_ollama.blocks.lance._fresh_scores import Fresh
-from prefect_ollama.blocks.lance._fusion import FUSED_ROWS, Scored, fused, weight_of_words
-from prefect_ollama.blocks.lance._spread import spread
+from prefect_ollama.blocks.lance._fusion import FUSED_ROWS, Scored, fused, spread, weight_of_words
 from prefect_ollama.blocks.lance._words import asked_words
 from prefect_ollama.blocks.lance.filters import both, one_of
 
@@ -48,8 +47,8 @@ class Search:
 
     Attributes:
         table: The chunk table, at one version: row ids differ between versions.
-        mode: `vector` by cosine similarity, `text` by BM25, `hybrid` by the scores of both
-            (`_fusion`), spread over pages (`_spread`).
+        mode: `vector` by cosine similarity, `text` by BM25, `hybrid` by the scores of both, spread over pages
+            (`_fusion`).
         fresh: The rows outside the table's indices; None if LanceDB itself searches them.
 
     Raises:

@@ -31,11 +31,7 @@ class VersionedTable:
         return int(self.table.version)
 
     def at(self, version: int) -> Self:
-        """Return the table as it was at a version.
-
-        Raises:
-            TableError: The version is not kept any more.
-        """
+        """Return the table as it was at a version; `TableError` if the version is not kept any more."""
         table = open_table(connect(self._spec), self._spec, self.table.name)
         try:
             assert table is not None

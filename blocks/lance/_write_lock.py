@@ -1,4 +1,6 @@
-"""A lock that keeps writers of a local table apart. The guarantees of `Store` do not depend on it.
+"""A lock that keeps writers of a local table apart, and syncs their commits to the disk.
+
+The guarantees of `Store` do not depend on it.
 
 Writers that conflict repair the table themselves (see `Store`), but until then a reader may see two versions of a
 document. This lock avoids that for writers on one file system. The operating system releases it when its holder dies.
@@ -9,16 +11,16 @@ lock if another user made the file, and no user can make the others wait.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from filelock import BaseFileLock, Timeout
 
 from prefect_ollama.blocks.lance._damage import explained
-from prefect_ollama.blocks.lance._fsync import fsynced
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.private_files import private_lock
 
@@ -77,3 +79,46 @@ class WriteLock:
         except (OSError, Timeout):
             return None
         return lock
+
+
+@contextmanager
+def fsynced(spec: StoreSpec) -> Iterator[None]:
+    """Sync, at the end, all files that appeared in the tables' folders meanwhile, also those of other writers.
+
+    LanceDB (0.40) writes files, renames them into their place and syncs none of them. After a power failure, a version
+    could exist whose files are empty, and the whole table could not be read.
+    """
+    before = _files(spec)
+    try:
+        yield
+    finally:
+        new = _files(spec) - before
+        # Versions last: a version must not be on the disk before its files are.
+        for path in sorted(new, key=lambda path: path.parent.name == "_versions"):
+            _sync(path)
+        # A new file survives a power failure only if its folder is synced too (fsync(2)).
+        for folder in sorted(
+            {parent for path in new for parent in path.parents if parent.is_relative_to(spec.uri)}
+        ):
+            _sync(folder)
+
+
+def _files(spec: StoreSpec) -> set[Path]:
+    if spec.remote:
+        return set()
+    return {
+        Path(folder, name)
+        for table in spec.tables
+        for folder, _, names in os.walk(Path(spec.uri, f"{table}.lance"))
+        for name in names
+    }
+
+
+def _sync(path: Path) -> None:
+    # A file that is gone again needs no sync; a file system that cannot sync is the user's choice.
+    with suppress(OSError):
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)

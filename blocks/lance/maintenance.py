@@ -12,11 +12,10 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Final, Self
 
 import psutil
@@ -75,7 +74,6 @@ class MaintenanceProcess:
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[str] | None = None
-        self._open = ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -83,22 +81,17 @@ class MaintenanceProcess:
     def __exit__(self, *_: object) -> None:
         if self._child is not None:
             self._child.kill()
-            self._child.wait()
-            self._child = None
-        self._open.close()
+            with self._child:  # closes its pipes and waits
+                self._child = None
 
-    def start(self) -> None:
-        """Start the process, if it was not started yet."""
+    def start(self) -> subprocess.Popen[str]:
+        """Return the process; start it, if it was not started yet."""
         if self._child is None:
-            self._said = self._open.enter_context(TemporaryFile("w+"))  # noqa: SIM115
-            self._complained = self._open.enter_context(TemporaryFile("w+"))  # noqa: SIM115
             # -P: no file in the user's working folder may be imported in place of a module.
-            # Output goes to files and not to pipes, which nobody reads while the process is watched.
             command = [sys.executable, "-P", "-m", "prefect_ollama.blocks.lance.maintenance_process"]
-            self._child = start_tied(
-                command, stdin=subprocess.PIPE, stdout=self._said, stderr=self._complained, text=True
-            )
-            self._open.enter_context(self._child)
+            pipe = subprocess.PIPE
+            self._child = start_tied(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        return self._child
 
     def run(self, order: str, spec: StoreSpec, memory: int, deadline: float) -> tuple[list[str], int]:
         """Let the process carry out an order.
@@ -109,15 +102,10 @@ class MaintenanceProcess:
         Raises:
             TableError: It failed, or took too much memory or time and was killed.
         """
-        self.start()
-        child = self._child
-        assert child is not None
-        assert child.stdin is not None
-        peak, why = 0, ""
-        with suppress(BrokenPipeError):  # it has ended, and has said why
-            child.stdin.write(order)
-            child.stdin.close()
-        while child.poll() is None:
+        child = self.start()
+        peak, why, said, complained = 0, "", "", ""
+        given: str | None = order
+        while child.returncode is None:
             peak = max(peak, _memory_of(child.pid))
             # The peak is measured from outside, because LanceDB allocates without Python.
             if peak > memory:
@@ -127,12 +115,11 @@ class MaintenanceProcess:
             if why:
                 child.kill()
             with suppress(subprocess.TimeoutExpired):
-                child.wait(_POLL_S)
+                said, complained = child.communicate(given, timeout=_POLL_S)
+            given = None  # after a time-out, `communicate` goes on with what it was given first
         if child.returncode == 0:
-            self._said.seek(0)
-            return json.loads(self._said.read().splitlines()[-1])["done"], peak
-        self._complained.seek(0)
-        lines = without_secrets(self._complained.read()).strip().splitlines()
+            return json.loads(said.splitlines()[-1])["done"], peak
+        lines = without_secrets(complained).strip().splitlines()
         raise TableError(
             f"Maintenance of table {spec.table!r} {why or f'failed: {lines[-1] if lines else child.returncode}'}"
             f"{' and was stopped.' if why else ''}",

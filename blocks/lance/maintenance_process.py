@@ -18,7 +18,6 @@ from prefect_ollama.blocks.child_processes import end_with_parent
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _driver as driver
 from prefect_ollama.blocks.lance import _migration as migration
-from prefect_ollama.blocks.lance._fsync import fsynced
 from prefect_ollama.blocks.lance._indices import (
     cells_for,
     ensure_indices,
@@ -26,7 +25,7 @@ from prefect_ollama.blocks.lance._indices import (
     vector_index_config,
     vector_index_due,
 )
-from prefect_ollama.blocks.lance._write_lock import WriteLock
+from prefect_ollama.blocks.lance._write_lock import WriteLock, fsynced
 from prefect_ollama.blocks.lance.commits import commit, connect, files_of, open_table
 from prefect_ollama.blocks.lance.maintenance import SMALL_FILES
 from prefect_ollama.blocks.lance.spec import StoreSpec

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
         json_object,
         json_request,
     )
-    from prefect_ollama.blocks.nodes.chat_check import ChatCheck, check_chat_models
     from prefect_ollama.blocks.nodes.chat_verification import VerifiedChat, verify_chat, verify_chat_again
     from prefect_ollama.blocks.nodes.check import (
+        ChatCheck,
         ClusterCheck,
+        check_chat_models,
         check_cluster,
         check_node,
         check_nodes,

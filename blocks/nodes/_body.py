@@ -1,4 +1,4 @@
-"""Read bodies of answers: as they are sent, never decompressed, and with a limit."""
+"""Read bodies of answers, and streams of JSON lines: as they are sent, never decompressed, and with limits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 import httpx
 
-from prefect_ollama.blocks.nodes._payload import unusable
+from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS, unusable
 
 # Bytes to read of an error's body: messages are short, and a hostile server could send any amount.
 MAX_ERROR_BYTES: Final = 16 * 1024
@@ -16,8 +16,14 @@ MAX_ERROR_BYTES: Final = 16 * 1024
 # of bytes.
 _SMALL_PIECES: Final = 65_536
 
+# Bytes of a whole stream. Ollama sends some 3 KB a second during a download, and a download takes a day at most.
+MOST_STREAM: Final = 256 * 2**20
 
-def refuse_encoding(response: httpx.Response, node: str) -> None:
+# Lines and network packets of a whole stream, because each costs time whatever its size.
+MOST_LINES: Final = 4_000_000
+
+
+def _refuse_encoding(response: httpx.Response, node: str) -> None:
     """Refuse a compressed body.
 
     Requests ask for `identity`. A few kilobytes that were compressed twice become gigabytes, which would be decoded
@@ -41,7 +47,7 @@ async def read_body(response: httpx.Response, limit: int, node: str) -> bytes:
     Raises:
         NodeAnswerError: It is compressed, longer than `limit` bytes, or sent in millions of tiny pieces.
     """
-    refuse_encoding(response, node)
+    _refuse_encoding(response, node)
     body = bytearray()
     async for piece in _pieces(response, node):
         body += piece
@@ -49,6 +55,33 @@ async def read_body(response: httpx.Response, limit: int, node: str) -> bytes:
             size = f"{limit // 2**20} MiB" if limit >= 2**20 else f"{limit // 1024} KiB"
             raise unusable(node, f"answered more than {size}.", status=response.status_code)
     return bytes(body)
+
+
+async def json_lines(response: httpx.Response, node: str, while_doing: str) -> AsyncIterator[bytes]:
+    """Yield the lines of a stream, each within its bounds; the last one may lack its end.
+
+    Args:
+        while_doing: The operation, as the end of a sentence, for errors.
+
+    Raises:
+        NodeAnswerError: The stream is compressed, or a line or the whole stream is too long.
+    """
+    _refuse_encoding(response, node)
+    rest = b""
+    size = count = 0
+    async for piece in response.aiter_raw():
+        size += len(piece)
+        *lines, rest = (rest + piece).split(b"\n")
+        count += len(lines) + 1  # a piece costs as much as a line
+        if size > MOST_STREAM or count > MOST_LINES:
+            raise unusable(node, f"sent far more than Ollama does {while_doing}.")
+        if len(rest) > LINE_BOUNDS.size or any(len(line) > LINE_BOUNDS.size for line in lines):
+            raise unusable(node, f"sent a line without end {while_doing}.")
+        for line in lines:
+            if line.strip():
+                yield line
+    if rest.strip():
+        yield rest
 
 
 async def read_error(response: httpx.Response, node: str) -> bytes:

@@ -74,11 +74,7 @@ _FRAGMENT: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Disclosure:
-    """Decides which messages of one node may be shown.
-
-    Attributes:
-        secrets: The secrets that were sent to it.
-    """
+    """Decides which messages of one node may be shown, by the secrets that were sent to it."""
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
     _forms: frozenset[str] = field(default=frozenset(), repr=False)

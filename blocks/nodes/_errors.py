@@ -55,12 +55,9 @@ def from_response(
     proxy: Proxy | None = None,
     host: str = "",
 ) -> NodeError:
-    """Return the error for an answer with another status than 200.
+    """Return the error for an answer with another status than 200, by the beginning of its body.
 
-    Args:
-        body: The beginning of its body.
-        proxy: The proxy of the request; the answer may be its own.
-        host: Host of the node, for a remedy about the proxy.
+    The answer may be that of a proxy; `host` is the node's, for a remedy about the proxy.
     """
     if proxy is not None and (status == 407 or not _is_ollamas(body)):
         return _from_proxy(node, status, proxy, host)

@@ -45,23 +45,17 @@ class ModelInfo:
         capabilities: Its capabilities that Ollama knows.
         embeds: Whether it embeds; None if no capabilities are reported.
         context: Longest text in tokens.
-        dimension: Floats in a vector.
         quantization: Of the weights ("F16", "Q8_0").
     """
 
     capabilities: tuple[str, ...] = ()
     embeds: bool | None = None
     context: int = 0
-    dimension: int = 0
     quantization: str = ""
 
 
 def read_models(data: dict[str, Any]) -> dict[str, str]:
-    """Return the digests of the models in an answer of `/api/tags`, by name; empty if it reports none.
-
-    Raises:
-        ValueError: It is no list of models.
-    """
+    """Return the digests of the models in an answer of `/api/tags`, by name; `ValueError` if it has no such list."""
     entries = member(data, "models", list, [])
     if len(entries) > MOST_MODELS:
         raise ValueError(f"more than {MOST_MODELS:,} models")
@@ -94,8 +88,7 @@ def read_model_info(data: dict[str, Any]) -> ModelInfo:
     return ModelInfo(
         tuple(each for each in capabilities[:64] if each in _CAPABILITIES),
         ("embedding" in capabilities) if capabilities else None,
-        _of_architecture(info, "context_length", LEAST_CONTEXT, MOST_CONTEXT),
-        _of_architecture(info, "embedding_length", 1, MOST_CONTEXT),
+        context_in(_of_architecture(info, "context_length")),
         quantization if type(quantization) is str and _QUANTIZATION.fullmatch(quantization) else "",
     )
 
@@ -143,10 +136,14 @@ def other_models(names: list[str]) -> str:
     return f"It has {', '.join(map(repr, plain[:_NAMED]))}{more}."
 
 
-def _of_architecture(info: dict[str, Any], name: str, least: int, most: int) -> int:
-    """Return a number of the model's architecture, or of the first one with such a number if none is named."""
-    architecture = info.get("general.architecture")
+def context_in(value: Any) -> int:
+    """Return a context in tokens; 0 for any value that is no possible one."""
+    tokens = whole(value, most=MOST_CONTEXT)
+    return tokens if tokens is not None and tokens >= LEAST_CONTEXT else 0
+
+
+def _of_architecture(info: dict[str, Any], name: str) -> Any:
+    """Return a value of the model's architecture, or of the first one with such a value if none is named."""
+    own = f"{info.get('general.architecture')}.{name}"
     keys = [key for key in info if key.endswith(f".{name}")]
-    own = f"{architecture}.{name}"
-    value = whole(info[own] if own in keys else info[keys[0]] if keys else None, most=most)
-    return value if value is not None and value >= least else 0
+    return info[own if own in keys else keys[0]] if keys else None

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, TypeVar
 
 from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeFailed, NodeRefused, NodeUnreachable
+from prefect_ollama.blocks.nodes._body import json_lines
 from prefect_ollama.blocks.nodes._dialects import OLLAMA, Dialect
-from prefect_ollama.blocks.nodes._json_lines import json_lines
 from prefect_ollama.blocks.nodes._model_info import ModelInfo, other_models, read_model_info, read_models
 from prefect_ollama.blocks.nodes._payload import (
     LIST_BOUNDS,

@@ -47,12 +47,7 @@ _found: dict[tuple[str, str], tuple[float, ServerInfo]] = {}
 
 
 class OpenAIEndpoint(Endpoint):
-    """Speaks OpenAI's API with one node. Use it in one event loop, and close it there.
-
-    Args:
-        node: The node. Its URL ends in `/v1`, or another path if the server has one.
-        model: The model of all calls.
-    """
+    """Speaks OpenAI's API with one node. Use it in one event loop, and close it there."""
 
     def __init__(self, node: NodeSpec, model: ModelSpec) -> None:
         self.node = node

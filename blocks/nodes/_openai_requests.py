@@ -56,11 +56,7 @@ class EmbeddingRequests:
         self._idle = asyncio.Event()
 
     async def embed(self, texts: Sequence[str], wanted: Wanted) -> Answer:
-        """Return the vectors of texts. If the server has no room for several requests, they are sent one by one.
-
-        Raises:
-            NodeError: One of its kinds, see `prefect_ollama.blocks.errors`.
-        """
+        """Return the vectors of texts. If the server has no room for several requests, they are sent one by one."""
         if not self._one_at_a_time:
             self._in_flight += 1
             self._idle.clear()
@@ -116,11 +112,7 @@ class EmbeddingRequests:
             raise
 
     async def send(self, texts: Sequence[str], wanted: Wanted) -> Answer:
-        """Send one request with all texts.
-
-        Raises:
-            NodeError: One of its kinds, see `prefect_ollama.blocks.errors`.
-        """
+        """Send one request with all texts."""
         payload: dict[str, Any] = {"model": wanted.model, "input": list(texts)}
         if encoding := self._encoding:
             payload["encoding_format"] = encoding
@@ -140,11 +132,7 @@ class EmbeddingRequests:
         return answer
 
     def joined(self, answers: Sequence[Answer]) -> Answer:
-        """Return several answers as one.
-
-        Raises:
-            NodeAnswerError: Their vectors differ in length.
-        """
+        """Return several answers as one; `NodeAnswerError` if their vectors differ in length."""
         if len(answers) == 1:
             return answers[0]
         if len({answer.vectors.shape[1] for answer in answers}) != 1:

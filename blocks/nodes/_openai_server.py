@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeRefused
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
-from prefect_ollama.blocks.nodes._model_info import LEAST_CONTEXT, LONGEST_NAME, MOST_CONTEXT, MOST_MODELS
+from prefect_ollama.blocks.nodes._model_info import LONGEST_NAME, MOST_MODELS, context_in
 from prefect_ollama.blocks.nodes._payload import (
     LIST_BOUNDS,
     SHOW_BOUNDS,
@@ -73,11 +73,7 @@ class ServerInfo:
 
 
 async def ask_models(transport: Transport, *, timeout: float) -> list[Mapping[str, Any]]:
-    """Return the entries of `/v1/models` that are objects.
-
-    Raises:
-        NodeError: The server cannot be reached, refuses, or answers something else.
-    """
+    """Return the entries of `/v1/models` that are objects."""
     data = await transport.object("models", LIST_BOUNDS, timeout=timeout)
     entries = data.get("data")
     if not isinstance(entries, list) or len(entries) > MOST_MODELS:
@@ -112,7 +108,7 @@ async def ask_server(transport: Transport, model: str, *, timeout: float) -> Ser
     )
     kind = _OWNERS.get(_text(entry.get("owned_by")).lower(), "")
     meta = _object(entry.get("meta"))
-    context = _context(entry.get("max_model_len")) or _context(meta.get("n_ctx"))
+    context = context_in(entry.get("max_model_len")) or context_in(meta.get("n_ctx"))
     info = ServerInfo(kind, names, context, _quantization(_text(meta.get("ftype"))), cuts=None)
     shown = transport.disclosure
     if kind == VLLM:
@@ -120,7 +116,7 @@ async def ask_server(transport: Transport, model: str, *, timeout: float) -> Ser
         return replace(info, server=_server(shown, VLLM, found.get("version")), cuts=False)
     if kind == LLAMA_CPP:
         found = await _optional(transport, "props", SHOW_BOUNDS, timeout)
-        context = _context(_object(found.get("default_generation_settings")).get("n_ctx")) or info.context
+        context = context_in(_object(found.get("default_generation_settings")).get("n_ctx")) or info.context
         name = _server(shown, LLAMA_CPP, found.get("build_info"))
         return replace(info, server=name, context=context, cuts=False)
     found = await _optional(transport, "info", VERSION_BOUNDS, timeout)
@@ -130,7 +126,7 @@ async def ask_server(transport: Transport, model: str, *, timeout: float) -> Ser
     return replace(
         info,
         server=_server(shown, TEI, found.get("version")),
-        context=_context(found.get("max_input_length")) or info.context,
+        context=context_in(found.get("max_input_length")) or info.context,
         most_texts=whole(found.get("max_client_batch_size"), most=_MOST_TEXTS) or 0,
         cuts=auto if isinstance(auto, bool) else None,
     )
@@ -160,11 +156,6 @@ def _quantization(ftype: str) -> str:
         return found["name"].replace("_S", "_M")
     size = (found["size"] or "")[:1]
     return found["name"] if not size or found["name"] + size == "Q2_KM" else f"{found['name']}_{size}"
-
-
-def _context(value: Any) -> int:
-    tokens = whole(value, most=MOST_CONTEXT)
-    return tokens if tokens is not None and tokens >= LEAST_CONTEXT else 0
 
 
 def _text(value: Any) -> str:

@@ -25,13 +25,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The largest size of an answer.
-
-    Attributes:
-        size: Bytes.
-        containers: Lists and objects.
-        values: Members of lists and objects.
-    """
+    """The largest size of an answer: bytes, lists and objects, and members of lists and objects."""
 
     size: int
     containers: int
@@ -81,11 +75,7 @@ def parse(body: bytes, bounds: Bounds) -> Any:
 
 
 def checked(read: Callable[[Any], T], data: Any, *, node: str, call: str) -> T:
-    """Return `read(data)`.
-
-    Raises:
-        NodeAnswerError: `read` raised a `ValueError`: a value of the answer has another type than Ollama gives it.
-    """
+    """Return `read(data)`; `NodeAnswerError` if it raises a `ValueError`: a value is not as Ollama gives it."""
     try:
         return read(data)
     except ValueError as error:
@@ -98,11 +88,7 @@ def checked(read: Callable[[Any], T], data: Any, *, node: str, call: str) -> T:
 
 
 def member(data: dict[str, Any], name: str, kind: type[T], default: T) -> T:
-    """Return a member of a JSON object; `default` if it is missing or null.
-
-    Raises:
-        ValueError: It has another type.
-    """
+    """Return a member of a JSON object, `default` if it is missing or null; `ValueError` if it has another type."""
     value = data.get(name)
     if value is None:
         return default

@@ -29,13 +29,7 @@ _STEPS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class PullStep:
-    """A line of the stream.
-
-    Attributes:
-        what: The present step; `pulling` for an unknown message.
-        done: Bytes of the layer that are downloaded.
-        total: Bytes of the layer; 0 if unknown.
-    """
+    """A line of the stream: the step (`pulling` if unknown), bytes of the layer that are there, and in all."""
 
     what: str
     done: int
