@@ -84,14 +84,13 @@ class MaintenanceProcess:
             with self._child:  # closes its pipes and waits
                 self._child = None
 
-    def start(self) -> subprocess.Popen[str]:
-        """Return the process; start it, if it was not started yet."""
+    def start(self) -> None:
+        """Start the process, if it was not started yet."""
         if self._child is None:
             # -P: no file in the user's working folder may be imported in place of a module.
             command = [sys.executable, "-P", "-m", "prefect_ollama.blocks.lance.maintenance_process"]
             pipe = subprocess.PIPE
             self._child = start_tied(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-        return self._child
 
     def run(self, order: str, spec: StoreSpec, memory: int, deadline: float) -> tuple[list[str], int]:
         """Let the process carry out an order.
@@ -102,7 +101,9 @@ class MaintenanceProcess:
         Raises:
             TableError: It failed, or took too much memory or time and was killed.
         """
-        child = self.start()
+        self.start()
+        child = self._child
+        assert child is not None
         peak, why, said, complained = 0, "", "", ""
         given: str | None = order
         while child.returncode is None:
