@@ -33,7 +33,7 @@ STARTING: Final = "Starting Prefect…"
 DRAIN_S: Final = 1.0
 
 # Shown after an interruption, so that nobody starts from the beginning.
-KEPT: Final = "What was stored is kept; run again to go on."
+KEPT: Final = "Stored documents are kept. Run again to continue."
 
 # A user who sets one of these wants Prefect's own log.
 _LOG_SETTINGS = ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_DEBUG_MODE")

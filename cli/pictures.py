@@ -38,7 +38,7 @@ def write_pictures(
 def write_quotes(folder: Path, answer: CheckedAnswer, options: ParseOptions) -> dict[Quote, list[str]]:
     """Write the pages of an answer's quotes into a folder, the words marked; return the files of each quote.
 
-    What cannot be drawn or marked is told on stderr.
+    Stderr names the quotes that cannot be drawn or marked.
     """
     files: dict[Quote, list[str]] = {}
     with _writable(folder) as place, QuoteDrawer(options) as drawer:

@@ -30,7 +30,7 @@ from prefect_ollama.tasks.researching import Bounds
 if TYPE_CHECKING:
     from prefect_ollama.blocks.documents import CheckedReport
 
-KEPT = "Steps that were done are cached; run again to go on."
+KEPT = "Finished steps are cached. Run again to continue."
 
 OutputOption = Annotated[
     Path | None,

@@ -99,7 +99,7 @@ def ingest_pdfs(
     Raises:
         ConfigurationError: A parameter or block cannot work; nothing was started.
         TableError: The table holds vectors of another model, chunker or prompt, or cannot be written.
-        ClusterError: No node works. What was stored and embedded before is kept.
+        ClusterError: No node works. Stored documents and vectors are kept.
         DocumentsFailed: Files are not stored whole, and `fail_if_files_fail` is set; the rest is done.
         ServerLost: Prefect's server failed during the run, and did not come back; the rest is done.
         ModelFilesError: The table's chunks were counted with the embedded model's tokenizer, and it is not here.

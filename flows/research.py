@@ -32,7 +32,7 @@ from prefect_ollama.tasks.research_report import show_report, write_report
 from prefect_ollama.tasks.researching import check_output
 from prefect_ollama.tasks.searching import normalised, open_for_search
 
-# What the text has to do, before the question.
+# Task of the text for the chat model; the question follows.
 TASK = "Answer this question: "
 
 

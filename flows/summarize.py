@@ -33,13 +33,13 @@ from prefect_ollama.tasks.research_report import show_report, write_report
 from prefect_ollama.tasks.researching import Done, check_output, passages_of, windows_of
 from prefect_ollama.tasks.searching import open_for_search
 
-# What a model is asked about each window.
+# Question to the chat model about each window.
 WINDOW = (
     "What do these passages say? Give their main statements in the order of the passages and in their language, with "
     "results, numbers, names and dates."
 )
 
-# What the text has to do.
+# Task of the text for the chat model.
 TASK = (
     "Summarise the findings in their order: first what the documents are about, then their main statements."
 )

@@ -1,4 +1,4 @@
-"""The tasks of the flows, one module for each step; the rooms hold what needs no task."""
+"""The tasks of the flows, one module for each step; the packages hold the code that needs no task."""
 
 from typing import TYPE_CHECKING
 

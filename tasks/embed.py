@@ -132,7 +132,7 @@ def embed_bundle(parsed: Opaque[ChunkedBundle], embedding: Opaque[Embedding]) ->
     """Embed all chunks of a bundle.
 
     Raises:
-        ClusterError: No node worked for too long. What was embedded before is in the cache.
+        ClusterError: No node worked for too long. Finished vectors are in the cache.
     """
     what = embedding.content
     with publishing_stats(what.topic, what.dispatcher):

@@ -83,7 +83,7 @@ def save_tuning(node: Opaque[NodeSpec], *, name: str, in_flight: int | None, tex
     try:
         save_limits(node.content, max_in_flight=in_flight, max_request_texts=texts)
     except ConfigurationError as error:
-        # What was measured is worth minutes, so the report shows it with the reason, and the run does not fail.
+        # The measurement took minutes, so the report shows it with the reason, and the run does not fail.
         logger.warning("%s", error)
         return str(error)
     limits = {"requests at once": in_flight, "texts in a request": texts}

@@ -114,7 +114,7 @@ def happens():
     emit("node.back", "mini")
     for n in range(6):
         path = f"{n}.pdf"
-        emit("document.failed", path, source="/papers", path=path, reason="torn", remedy="mend")
+        emit("document.failed", path, source="/papers", path=path, reason="torn", remedy="Repair it.")
     emit("run.published", "r1", table='/db/my "papers"', version=7, run="r1", kind="ingest")
 
 happens()

@@ -519,7 +519,7 @@ class TestRendering:
                     notes=("1 attached file was not read: plan.xlsx.",),
                     dropped_lines=(DroppedLine("header", "Head of the report", 9), DroppedLine("", "", 3)),
                 ),
-                FileReport(self.long, "failed", reason="It is broken. " * 8, remedy="Mend it."),
+                FileReport(self.long, "failed", reason="It is broken. " * 8, remedy="Repair it."),
             ),
             pages=10, chunks=100, embedded=90, reused=10, seconds=12.34, node_seconds=45.6, nodes=(node, node),
             dropped={"header": 1200, "hyphen": 34}, ocr_pages=3, ocr_seconds=7.25,

@@ -68,14 +68,14 @@ def test_a_notebook_shows_a_report_as_tables() -> None:
     cells = Cells()
     made = report(
         FileReport("good.pdf", "stored"),
-        FileReport("<img src=x>\x1b[31m.pdf", "failed", reason="It is <b>torn</b>.", remedy="Mend it."),
+        FileReport("<img src=x>\x1b[31m.pdf", "failed", reason="It is <b>torn</b>.", remedy="Repair it."),
         source="/a\u202eb",
     )
     cells.feed(made._repr_html_())
     assert set(cells.tags) <= {"table", "thead", "tbody", "tr", "th", "td", "p"}
     assert ["source", r"/a\u202eb"] in cells.rows
     assert ["files", "2 (1 stored, 1 needs attention)"] in cells.rows
-    assert [r"<img src=x>\x1b[31m.pdf", "failed", "It is <b>torn</b>.", "Mend it."] in cells.rows
+    assert [r"<img src=x>\x1b[31m.pdf", "failed", "It is <b>torn</b>.", "Repair it."] in cells.rows
     assert ["gpu<script>", "9", "90%", "2", "<no answer>"] in cells.rows
 
 

@@ -135,7 +135,7 @@ def node() -> Iterator[Node]:
 
 
 @pytest.fixture(scope="module")
-def liar() -> Iterator[RawNode]:
+def wrong_node() -> Iterator[RawNode]:
     """A node that has nothing but names."""
     models = {"models": [{"name": f"{EVIL}:latest", "model": EVIL, "digest": EVIL, "size": 1}]}
     replies = {
@@ -161,11 +161,11 @@ def table(tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_command_shows_hostile_data_as_text(
-    path: tuple[str, ...], run: Any, node: Node, liar: RawNode, table: Path, tmp_path: Path
+    path: tuple[str, ...], run: Any, node: Node, wrong_node: RawNode, table: Path, tmp_path: Path
 ) -> None:
     folder = write_folder(tmp_path / NAME, ["a"], pages=1)
     (folder / f"{NAME[:80]}.pdf").write_bytes(b"no PDF")
-    ports = [part for url in (node.url, liar.url) for part in ("--port", url.rpartition(":")[2])]
+    ports = [part for url in (node.url, wrong_node.url) for part in ("--port", url.rpartition(":")[2])]
     given = {
         "ingest": (str(folder), "--node", node.url, "--uri", tmp_path / "new", "--dry-run"),
         "search": ("tide", "--mode", "text", "--uri", table),
@@ -175,7 +175,7 @@ def test_every_command_shows_hostile_data_as_text(
         "forget": (f"/{EVIL}", "--uri", table, "--yes"),
         "re-embed": ("--uri", table, "--node", node.url),
         "maintain": ("--uri", table, "--force"),
-        "nodes": ("--node", node.url, "--node", liar.url, "--node", f"{DEAD}/{NAME[:20]}"),
+        "nodes": ("--node", node.url, "--node", wrong_node.url, "--node", f"{DEAD}/{NAME[:20]}"),
         "tune": ("--node", node.url, "--seconds", 1),
         "discover": ("127.0.0.1", *ports),
         "node": ("--model-dir", f"/{EVIL}"),
@@ -213,9 +213,9 @@ def assert_plain(markdown: str) -> None:
 
 
 def test_what_a_node_says_of_itself_is_text_in_its_artifacts(
-    prefect_server: str, node: Node, liar: RawNode
+    prefect_server: str, node: Node, wrong_node: RawNode
 ) -> None:
-    urls = [node.url, liar.url]
+    urls = [node.url, wrong_node.url]
     check_nodes([*urls, f"{DEAD}/a"])
     discover_nodes(["127.0.0.1"], [int(url.rpartition(":")[2]) for url in urls])
     listed, checked = artifacts(prefect_server)[:2]

@@ -372,7 +372,7 @@ def test_bad_files_are_named_and_good_ones_beside_them_stored(
 
     # A repaired file is, and so is every file if the user asks for it.
     (folder / "junk.pdf").unlink()
-    write_pdf(folder / "junk.pdf", [prose("mended")])
+    write_pdf(folder / "junk.pdf", [prose("repaired")])
     (folder / "fifo.pdf").unlink()
     retried = ingest(str(folder), trio, retry_failed=True)
     assert outcomes(retried)["junk.pdf"] == "stored"
@@ -695,7 +695,7 @@ def test_hosts_that_share_a_storage_take_each_others_results(
     assert (report.embedded, report.reused) == (0, report.chunks)
     assert set(times_embedded(trio, (to_embed(row) for row in chunks(place)))) == {0}
     assert any(name.startswith("embed") and state == "Cached" for name, state in states(report, 6))
-    assert list(shared.glob("prefect-ollama-*")) == [], f"{kept} is of no more use, nor is what is old"
+    assert list(shared.glob("prefect-ollama-*")) == [], f"{kept} and old folders are not used any more"
     assert mine.exists()
 
 

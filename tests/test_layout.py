@@ -1,4 +1,4 @@
-"""The layout: every room has a door, nothing is imported past one, and flows and tasks stand alone on their floors."""
+"""The layout: each package lists its names, and modules of other packages import only these."""
 
 import ast
 import dataclasses
@@ -13,7 +13,7 @@ import pytest
 import prefect_ollama.blocks
 import prefect_ollama.flows
 from prefect_ollama.blocks import errors
-from tests.test_public_api import FLOORS, FOLDERS, ROOMS, ROOT, modules
+from tests.test_public_api import FOLDERS, LAYERS, PACKAGES, ROOT, modules
 
 PUBLIC = (prefect_ollama.flows, prefect_ollama.blocks, errors)
 
@@ -27,13 +27,13 @@ def imported(path: Path) -> Iterator[tuple[int, str, list[str]]]:
             yield node.lineno, node.module, [each.name for each in node.names]
 
 
-def rooms_around(module: str) -> list[str]:
-    """The rooms that a module stands in, outermost first; a room's door stands in front of it."""
+def packages_around(module: str) -> list[str]:
+    """Return the packages that a module is in, outermost first, without the layer."""
     parts = module.split(".")
-    return [room for end in range(2, len(parts)) if (room := ".".join(parts[:end])) in ROOMS]
+    return [package for end in range(2, len(parts)) if (package := ".".join(parts[:end])) in PACKAGES]
 
 
-@pytest.mark.parametrize("name", [*ROOMS, *sorted(FLOORS.keys() - {"prefect_ollama"})])
+@pytest.mark.parametrize("name", [*PACKAGES, *sorted(LAYERS.keys() - {"prefect_ollama"})])
 def test_every_package_says_what_it_is_and_lists_its_names(name: str) -> None:
     package = importlib.import_module(name)
     assert (package.__doc__ or "").strip(" …")
@@ -43,12 +43,12 @@ def test_every_package_says_what_it_is_and_lists_its_names(name: str) -> None:
         _ = package.nothing_of_this_name
 
 
-def test_nothing_is_imported_past_a_door() -> None:
-    """A module imports from another room by the room's package, from its own room by module."""
+def test_only_listed_names_are_imported_from_other_packages() -> None:
+    """A module imports from another package by the package, and from its own by module."""
     known = {name for name, _ in modules()}
     past = []
     for name, path in modules():
-        at_home = {name, *rooms_around(name), *([name] if name in ROOMS else [])}
+        at_home = {name, *packages_around(name), *([name] if name in PACKAGES else [])}
         for line, module, names in imported(path):
             targets = [f"{module}.{each}" if f"{module}.{each}" in known else module for each in names] or [
                 module
@@ -56,7 +56,7 @@ def test_nothing_is_imported_past_a_door() -> None:
             for each, target in zip(names or [""], targets, strict=True):
                 if target not in known:
                     continue
-                closed = [room for room in rooms_around(target) if room not in at_home]
+                closed = [package for package in packages_around(target) if package not in at_home]
                 listed = importlib.import_module(module).__all__ if module in closed[:1] else ()
                 if closed and each not in listed:
                     past.append(f"{path.relative_to(ROOT)}:{line} imports {target} past {closed[0]}")
@@ -64,7 +64,7 @@ def test_nothing_is_imported_past_a_door() -> None:
 
 
 @pytest.mark.parametrize(("folder", "decorator"), [("flows", "flow"), ("tasks", "task")])
-def test_a_floor_holds_flows_or_tasks_and_rooms_hold_the_rest(folder: str, decorator: str) -> None:
+def test_a_layer_holds_flows_or_tasks_and_its_packages_hold_the_rest(folder: str, decorator: str) -> None:
     others = []
     for path in sorted((ROOT / FOLDERS_OF[folder]).glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))

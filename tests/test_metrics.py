@@ -1,4 +1,4 @@
-"""The figures for Prometheus: what they count, how they get out, and that the dashboard asks for what is there."""
+"""The metrics for Prometheus: what they count, how they are exported, and that the dashboard uses existing names."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class TestFigures:
 
 @pytest.fixture
 def logins() -> list[str]:
-    """What a Pushgateway was told of who sends."""
+    """What a Pushgateway received, and from which sender."""
     return []
 
 

@@ -148,7 +148,7 @@ def test_the_child_sees_no_secret_of_the_environment(monkeypatch: pytest.MonkeyP
 
 
 def test_the_file_is_not_opened_again_by_its_name(tmp_path: Path) -> None:
-    """Whoever replaces the file after it was opened has the first one read, and not the other."""
+    """If a file is replaced after it was opened, the opened one is read."""
     path = tmp_path / "report.pdf"
     path.write_bytes(_one_line(b"The first."))
     descriptor = os.open(path, os.O_RDONLY)

@@ -138,20 +138,20 @@ class TestLocks:
         folder = shared / "nodes"
         as_other('mkdir -m 777 "$1"; touch "$1/gate"; chmod 666 "$1/gate"', folder)
         with locked_by_another(folder / "gate"):
-            neighbours = SharedLimits(folder)
-        assert neighbours.take("http://a", 1).taken
+            other_run = SharedLimits(folder)
+        assert other_run.take("http://a", 1).taken
         assert "do not see each other" in caplog.text
 
     def test_meeting_folder_is_private(self, tmp_path: Path) -> None:
         folder = tmp_path / "nodes"
         folder.mkdir(mode=0o755)
         (folder / "gate").touch(mode=0o644)
-        neighbours = SharedLimits(folder)
+        other_run = SharedLimits(folder)
         try:
             assert mode(folder) == 0o700
             assert {mode(path) for path in folder.iterdir()} == {0o600}
         finally:
-            neighbours.close()
+            other_run.close()
 
 
 class TestTable:

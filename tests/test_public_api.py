@@ -1,4 +1,4 @@
-"""The public names, and the house: who may import whom."""
+"""The public names, and which layer may import which."""
 
 import ast
 import importlib
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FLOORS = {
+LAYERS = {
     "prefect_ollama.blocks": 0,
     "prefect_ollama.tasks": 1,
     "prefect_ollama.flows": 2,
@@ -22,9 +22,9 @@ FLOORS = {
 }
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
 FOLDERS: dict[str, str] = SETUPTOOLS["package-dir"]
-ROOMS = sorted(name for name in SETUPTOOLS["packages"] if name not in FLOORS)
+PACKAGES = sorted(name for name in SETUPTOOLS["packages"] if name not in LAYERS)
 
-# Rooms, and modules of others, that work with Prefect or Dask; all the rest does without them.
+# Packages, and modules of other ones, that work with Prefect or Dask. The rest works without both.
 WITH_PREFECT = (
     "prefect_ollama.flows.base",
     "prefect_ollama.flows.ingestion",
@@ -119,8 +119,8 @@ def modules() -> Iterator[tuple[str, Path]]:
             yield ".".join((package, *(part for part in parts if part != "__init__"))), path
 
 
-def floor(module: str) -> int:
-    return FLOORS[max((name for name in FLOORS if f"{module}.".startswith(f"{name}.")), key=len)]
+def layer(module: str) -> int:
+    return LAYERS[max((name for name in LAYERS if f"{module}.".startswith(f"{name}.")), key=len)]
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
@@ -130,18 +130,18 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.lineno, "." * node.level + (node.module or "")
-            if not node.level and node.module in ("prefect_ollama", *FLOORS):
+            if not node.level and node.module in ("prefect_ollama", *LAYERS):
                 yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
 
-def test_no_module_imports_from_a_floor_above() -> None:
+def test_no_module_imports_from_a_layer_above() -> None:
     names = {name for name, _ in modules()}
     above = [
         f"{path.relative_to(ROOT)}:{line} imports {imported}"
         for name, path in modules()
         for line, imported in imports(path)
-        # The version stands in the root package, which imports nothing of the house itself.
-        if imported in names and imported != "prefect_ollama" and floor(imported) > floor(name)
+        # The version stands in the root package, which imports nothing of the project.
+        if imported in names and imported != "prefect_ollama" and layer(imported) > layer(name)
     ]
     assert not above
 
@@ -204,9 +204,11 @@ def test_only_the_clients_of_an_api_know_its_calls_and_fields() -> None:
     assert not {name: found for name, found in known.items() if found and name not in inside}
 
 
-def test_rooms_work_without_prefect_and_dask() -> None:
-    assert len(ROOMS) >= 7
-    wanted = [name for name, _ in modules() if any(f"{name}.".startswith(f"{room}.") for room in ROOMS)]
+def test_packages_work_without_prefect_and_dask() -> None:
+    assert len(PACKAGES) >= 7
+    wanted = [
+        name for name, _ in modules() if any(f"{name}.".startswith(f"{package}.") for package in PACKAGES)
+    ]
     wanted = [name for name in wanted if not name.endswith(("__main__", ".child"))]  # these are programs
     wanted = [name for name in wanted if not any(f"{name}.".startswith(f"{each}.") for each in WITH_PREFECT)]
     code = (
@@ -223,7 +225,7 @@ def test_rooms_work_without_prefect_and_dask() -> None:
         cwd=ROOT / "samples",
     )
     assert done.returncode == 0, done.stderr
-    # The command `node` parses its options with cyclopts, and the rooms do without it.
+    # The command `node` parses its options with cyclopts, and the packages do without it.
     assert json.loads(done.stdout.splitlines()[-1]) == ["cyclopts"]
 
 
@@ -241,9 +243,9 @@ def test_every_public_name_is_there_and_explained(module: str, name: str) -> Non
     assert inspect.getdoc(getattr(importlib.import_module(module), name))
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_rooms_say_what_they_are_and_hold_what_they_list(room: str) -> None:
-    package = importlib.import_module(room)
+@pytest.mark.parametrize("name", PACKAGES)
+def test_packages_describe_themselves_and_have_the_names_that_they_list(name: str) -> None:
+    package = importlib.import_module(name)
     assert package.__doc__
     assert all(hasattr(package, name) for name in getattr(package, "__all__", ()))
 

@@ -1,4 +1,4 @@
-"""What Prefect is told of runs: tables as assets, failed documents, published runs; on a real server."""
+"""What runs report to Prefect: tables as assets, failed documents, published runs; on a real server."""
 
 from __future__ import annotations
 

@@ -81,9 +81,9 @@ def test_the_output_shows_what_answers_the_question() -> None:
 def test_the_architecture_names_every_folder(file: str) -> None:
     text = (ROOT / "docs" / file).read_text(encoding="utf-8")
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    rooms = {name.split(".")[-1] for name in setuptools["packages"]} - {"prefect_ollama"}
+    packages = {name.split(".")[-1] for name in setuptools["packages"]} - {"prefect_ollama"}
     named = {name.rpartition("/")[2] for name in re.findall(r"[`>]([a-z_/]+?)/?[`<]", text)}
-    assert rooms | {"cli"} <= named
+    assert packages | {"cli"} <= named
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Two runs at once over the same nodes: together they ask for no more than one alone would."""
+"""Two runs at once over the same nodes: together they send no more requests than one run would."""
 
 from __future__ import annotations
 

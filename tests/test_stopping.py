@@ -95,7 +95,7 @@ def test_ctrl_c_in_an_ingest(place: Place, phase: str) -> None:
         terminal.wait_for(lambda said: "Stopping…" in said)
         assert_ended(place, terminal, 130)
         if phase == "while nodes work":
-            assert "What was stored is kept; run again to go on." in terminal.said
+            assert "Stored documents are kept. Run again to continue." in terminal.said
     if place.db.exists():
         assert_right(chunks(place.db))
 

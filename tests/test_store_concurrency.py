@@ -139,7 +139,7 @@ def test_two_writers_of_the_same_documents_leave_each_row_once(
 def test_two_writers_of_unlike_contents_leave_whole_documents(
     tmp_path: Path, start: Start, guarded: bool
 ) -> None:
-    """Whoever comes later wins a document as a whole; where manifest and chunks part, it is found out."""
+    """The later writer wins a document as a whole. A difference between manifest and chunks is found."""
     store = Store.open(StoreSpec(str(tmp_path / "db")), identity=IDENTITY, create=True)
     writers = [start(tmp_path / "db", name, name, 8, 16, guarded) for name in ("left", "right!")]
     run_together(writers, store if guarded else None)

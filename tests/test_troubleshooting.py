@@ -33,8 +33,8 @@ QUOTED = [
 
 
 def sources() -> Iterator[ast.AST]:
-    for floor in ("blocks", "cli", "flows", "tasks"):
-        for path in sorted((ROOT / floor).rglob("*.py")):
+    for layer in ("blocks", "cli", "flows", "tasks"):
+        for path in sorted((ROOT / layer).rglob("*.py")):
             yield ast.parse(path.read_text(encoding="utf-8"))
 
 

@@ -41,7 +41,7 @@ class Folder:
         return CacheError(
             f"{doing} failed: {error.strerror or error}.",
             folder=self.spec.folder,
-            state="What it holds is whole; vectors that it does not hold are embedded again.",
+            state="The vectors in it are whole; other vectors are embedded again.",
             remedy="Look at the folder's permissions, its free space and, where it is mounted, its server.",
         )
 

@@ -77,7 +77,7 @@ def insert(
 ) -> None:
     """Insert those of the records whose key is new, and evict the least recently used ones to hold the limit.
 
-    `used` is when they were last used, in seconds since the epoch, and `limit_bytes` what the file may take.
+    `used` is when they were last used, in seconds since the epoch, and `limit_bytes` the largest size of the file.
     """
     new = {key: record for key, record in records if not holds(connection, [key], dimension)[0]}
     if not new:

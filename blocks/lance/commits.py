@@ -161,7 +161,7 @@ def commit(what: str, action: Callable[[], T], spec: StoreSpec | None = None) ->
         except Exception as error:
             lost = any(word in str(error).lower() for word in _LOST)
             if not lost or attempt == ATTEMPTS:
-                state = "What was committed before stays; of this step nothing was."
+                state = "Earlier commits stay; nothing of this step was committed."
                 remedy = "Run it again; it goes on from there."
                 if not lost:
                     remedy = "Check free space, the rights on the table and the storage options, then run it again."

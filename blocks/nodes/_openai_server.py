@@ -86,7 +86,7 @@ async def ask_models(transport: Transport, *, timeout: float) -> list[Mapping[st
 
 
 async def ask_server(transport: Transport, model: str, *, timeout: float) -> ServerInfo:
-    """Ask a server for its name, version, models and limits. What it does not report stays unknown.
+    """Ask a server for its name, version, models and limits. Values that it does not report stay unknown.
 
     Args:
         timeout: Seconds for each of at most two requests.

@@ -102,7 +102,7 @@ def is_this_host(host: str) -> bool:
 
 
 def keep_local_direct(*urls: str | None, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Add this host to `NO_PROXY`, if the environment names a proxy. What the user set stays.
+    """Add this host to `NO_PROXY`, if the environment names a proxy. Entries of the user stay.
 
     Prefect's HTTP and WebSocket clients read the variable, in this process and in those that it starts.
 

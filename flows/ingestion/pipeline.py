@@ -58,7 +58,7 @@ def run_bundles(
         at_last: Called when the last bundles are in progress.
 
     Raises:
-        ClusterError: No node is left. What was embedded is stored or in the cache.
+        ClusterError: No node is left. Finished vectors are stored or in the cache.
         Exception: A task failed, and no file is the cause.
     """
     plan = run.plan
@@ -118,7 +118,7 @@ def run_bundles(
             f"{run.to_do} of {len(plan.to_read)} files are left to do: {stopped.cause}",
             left=stopped.left,
             causes=stopped.causes,
-            state="What was embedded before is stored or in the cache, and is not embedded again.",
+            state="Finished vectors are stored or in the cache, and are not embedded again.",
             remedy="Bring a node back and run again.",
         ) from stopped
     if stopped is not None:

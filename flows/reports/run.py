@@ -52,8 +52,8 @@ class ReportRun:
     """The steps of a report within a flow run.
 
     Args:
-        question: What the report is about, as its title.
-        task: What its text has to do, as the chat model is told.
+        question: Subject of the report, as its title.
+        task: Task of its text, in words for the chat model.
         at: Table and nodes.
     """
 

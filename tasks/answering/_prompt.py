@@ -1,4 +1,4 @@
-"""What the chat model is asked: passages in reading order, within its context, and an answer in a JSON schema.
+"""The request to the chat model: passages in reading order, within its context, and an answer in a JSON schema.
 
 Passages travel as JSON, so that no text of a document can end its passage or look like a message of ours.
 """
@@ -14,7 +14,7 @@ from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.blocks.nodes import ChatModelSpec, ChatRequest, json_object, json_request
 from prefect_ollama.tasks.chunking import estimate_tokens
 
-# Tokens that a model may think, on top of its answer. One that is told nothing may think by itself.
+# Tokens that a model may think, on top of its answer. A model without an instruction may think by itself.
 THINKING_TOKENS: Final = 2048
 
 # Tokens of a context that stay free: templates of models add some, and lengths are estimates.

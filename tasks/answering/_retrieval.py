@@ -14,7 +14,7 @@ from prefect_ollama.blocks.nodes import full_name
 from prefect_ollama.tasks.answering._facts import missing_names
 from prefect_ollama.tasks.answering._words import content_words
 
-WEAK: Final = "What the documents hold has too little in common with the question."
+WEAK: Final = "The documents have too little in common with the question."
 
 # The embedding model for which the thresholds were measured; others give other cosines.
 MEASURED_MODEL: Final = "all-minilm"

@@ -130,7 +130,7 @@ def measured_rates(counts: Sequence[int]) -> TokenRates | None:
     for script, samples in GAUGES.items():
         rate = _LEAST
         for sample in samples:
-            # What was not measured before counts as what is: the letters of English prose as English.
+            # Texts between measured kinds count as their letters: those of English prose as English.
             kinds = Counter(each if each in rates else script for each in map(_script, sample))
             rest = sum(number * rates[kind] for kind, number in kinds.items() if kind != script)
             rate = max(rate, (next(found) - ends - rest) / kinds[script])

@@ -24,7 +24,7 @@ LONGEST_ANSWER: Final = 2**20
 # Braces of an answer with text around it at which JSON is looked for: a brace without an end costs the whole rest.
 _MOST_BRACES: Final = 64
 
-# What a thinking model writes into its answer where its node does not separate thoughts.
+# Thoughts of a model in its answer, if its node does not separate them.
 _THOUGHTS: Final = regex.compile(r"\A\s*<(think|thinking|thought)>.*?</\1>", regex.DOTALL)
 _NUMBER: Final = regex.compile(r"\D{0,16}(\d{1,9})\D{0,2}")
 

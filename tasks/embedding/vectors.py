@@ -256,7 +256,7 @@ class KnownVectors:
                 )
 
     def _without_cache(self, error: CacheError) -> None:
-        run_logger().warning("This bundle goes on without the cache: %s", error)
+        run_logger().warning("This bundle continues without the cache: %s", error)
         self._cache = None
 
 

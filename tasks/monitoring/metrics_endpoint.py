@@ -102,7 +102,7 @@ def _pushed(gateway: str, handler: Handler, source: str, logger: RunLogger) -> I
                 logger.warning("The last metrics did not reach %s: %s", gateway, without_secrets(str(error)))
             elif not warned:
                 logger.warning(
-                    "Metrics do not reach %s: %s. The run goes on.", gateway, without_secrets(str(error))
+                    "Metrics do not reach %s: %s. The run continues.", gateway, without_secrets(str(error))
                 )
                 warned = True
 

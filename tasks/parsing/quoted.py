@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-# Characters on each side of the words by which they are told from the same words elsewhere in the passage.
+# Characters on each side of the words that distinguish them from the same words elsewhere in the passage.
 _AROUND: Final = 200
 
 

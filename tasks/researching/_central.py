@@ -43,7 +43,7 @@ def central_sentences(
     ]
     texts = [passages[number - 1].text[start:end] for number, start, end in places]
     embedded = nodes.embed(texts)
-    # What no node can embed is left out, and fails nothing.
+    # Texts that no node can embed are left out, without an error.
     good = [at for at in range(len(places)) if at not in embedded.failures]
     owner = np.repeat(np.arange(len(documents)), [len(each) for each in documents])
     vectors: dict[int, NDArray[np.float32]] = {at: np.asarray(embedded.vectors[at]) for at in good}

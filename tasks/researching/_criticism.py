@@ -1,4 +1,4 @@
-"""A critic tries to refute findings against their passages. What it does not confirm is dropped."""
+"""A critic tries to refute findings against their passages. Findings that it does not confirm are dropped."""
 
 from __future__ import annotations
 

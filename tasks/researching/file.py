@@ -55,5 +55,5 @@ def write_file(file: Path, text: str) -> None:
         raise ConfigurationError(
             f"The report cannot be written to {str(file)!r}: {error.strerror or error}.",
             state="The file is as it was. The report is an artifact of the run.",
-            remedy="Name a file in a folder that you may write to. What was asked is cached, so a second run is quick.",
+            remedy="Name a file in a folder that you may write to. Answers are cached, so a second run is quick.",
         ) from None

@@ -261,7 +261,7 @@ class Corpus:
     def _embed(
         self, questions: Sequence[str], known: Asking | None
     ) -> list[NDArray[np.float32] | PrefectOllamaError | None]:
-        """Embed questions. Runs are told to hold back meanwhile, if they have not been told already."""
+        """Embed questions. Meanwhile runs send fewer requests, if they do not yet."""
         from prefect_ollama.tasks.dispatch import Asking
 
         with Asking(limits_folder(prefect_home())) if known is None else nullcontext(known) as asking:

@@ -41,9 +41,7 @@ def test_all_together_have_one_more_than_the_node_serves_at_once(tmp_path: Path,
         assert first.take(NODE, MOST).taken
     assert not second.take(NODE, MOST).taken
     held = [slots + 1, 0]
-    for _ in range(
-        20
-    ):  # whoever gets an answer asks for the next place at once, and the other when it looks again
+    for _ in range(20):  # the one with an answer asks for the next slot at once, the other at its next poll
         one = int(held[1] > held[0])
         (first, second)[one].release(NODE, None)
         held[one] -= 1

@@ -14,7 +14,7 @@ PORTS = range(15000, 32000)
 def bound(port: int = 0) -> socket.socket:
     """A socket that holds that port, or a free one for 0. It does not listen: clients are refused.
 
-    As long as it is open nobody else gets the port from here. Whoever is told the port can bind it, too, and listen.
+    While it is open, this function gives the port to nobody else. A server that gets the port can bind it and listen.
 
     Raises:
         OSError: Somebody listens at the port, or no port is free.

@@ -84,7 +84,7 @@ def header_above(
             break
         found.insert(0, _placed(row, columns))
         below = row
-    # What stands over the first column alone, or says units alone, is a title, and no row of cells.
+    # Text over the first column alone, or with units alone, is a title and no row of cells.
     while found and (
         all(cell.column == 0 for cell in found[0]) or (len(found[0]) == 1 and is_unit(found[0][0].text))
     ):

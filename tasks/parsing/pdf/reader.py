@@ -1,6 +1,6 @@
 """One file, read in the child: the text of all its pages with their tables, then, by OCR, the pages that have none.
 
-A limit that stops OCR costs nothing of the text: it is said to the parent before OCR begins.
+A limit that stops OCR costs nothing of the text: the parent gets it before OCR begins.
 """
 
 from __future__ import annotations
