@@ -46,7 +46,7 @@ def run_bundles(
     embedding: Embedding,
     ahead: int,
     *,
-    at_last: Callable[[], None] | None = None,
+    at_last: Callable[[], object] | None = None,
 ) -> None:
     """Parse, chunk, embed and store the files of a run. Nodes work while later files are parsed.
 
