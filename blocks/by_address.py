@@ -63,7 +63,7 @@ def cluster_by_address(cluster: Any, model: str) -> ResolvedCluster | None:
         model: Ollama's name of the model.
     """
     entries = [cluster] if isinstance(cluster, str) else [] if cluster is None else cluster
-    if not isinstance(entries, Sequence) or not _is_word(model):
+    if not isinstance(entries, Sequence) or not re.fullmatch(r"\S+", model):
         return None
     origin = HOST_VARIABLE if cluster is None else "the nodes given"
     # An invalid address has no result here, so that `resolve` raises the error.
@@ -123,7 +123,3 @@ def place_and_name(text: str) -> tuple[str, str]:
 def is_place(text: str) -> bool:
     """Return whether a text names a folder or an object store, and not a table of the default folder."""
     return any(mark in text for mark in "/\\") or text in (".", "..", "~") or is_file_url(text)
-
-
-def _is_word(model: str) -> bool:
-    return model == model.strip() and bool(model) and not re.search(r"\s", model)

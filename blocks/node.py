@@ -59,11 +59,6 @@ class OllamaNode(NodeBlock):
             raise ValueError("give either a bearer token or a user name, not both")
         if self.password is not None and self.username is None:
             raise ValueError("a password needs the user name that it belongs to")
-        named = {name.lower() for name in self.headers.get_secret_value()}
-        if "authorization" in named and self.username is not None:
-            raise ValueError(
-                "there are both a header 'Authorization' and a token or user name; give one of them"
-            )
         return self
 
     def bearer(self) -> SecretStr | None:

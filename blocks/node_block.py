@@ -140,7 +140,8 @@ class NodeBlock(StoredBlock, ABC):
     @model_validator(mode="after")
     def _one_authorization(self) -> NodeBlock:
         named = {name.lower() for name in self.headers.get_secret_value()}
-        if "authorization" in named and self.bearer() is not None:
+        # Only the block of an Ollama node has a user name.
+        if "authorization" in named and (self.bearer() or getattr(self, "username", None)) is not None:
             raise ValueError(
                 "there are both a header 'Authorization' and a token or user name; give one of them"
             )

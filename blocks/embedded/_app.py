@@ -26,7 +26,7 @@ from prefect_ollama import __version__
 from prefect_ollama.blocks.embedded._guard import Bodies, Guard
 from prefect_ollama.blocks.embedded._model import DIGEST, DIMENSION, EmbeddingModel
 from prefect_ollama.blocks.embedded._request import NAMES, EmbedRequest, Refused, parse_show
-from prefect_ollama.blocks.embedded._worker import EmbeddingWorker, InputTooLong
+from prefect_ollama.blocks.embedded._worker import EmbeddingWorker
 from prefect_ollama.blocks.embedded.tokens import CONTEXT
 
 # Shows that this is not Ollama, and is a valid version by SemVer and by PEP 440.
@@ -126,21 +126,19 @@ class _Node:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 raise Refused(499, "request canceled")
-            result = work.result()
-        except InputTooLong:
-            raise Refused(400, "the input length exceeds the context length") from None
+            vectors, tokens = work.result()
         finally:
             gone.cancel()
             work.cancel()
-        if not all(np.isfinite(vector).all() for vector in result.vectors):
+        if not all(np.isfinite(vector).all() for vector in vectors):
             raise Refused(400, "embedding contains NaN or Inf values")
         answer = {
             "model": asked.model,
-            "embeddings": result.vectors,
+            "embeddings": vectors,
             "total_duration": time.perf_counter_ns() - began,
             # The model was loaded before the node listened. Ollama never sends 0 here.
             "load_duration": parsed - began,
-            "prompt_eval_count": result.tokens,
+            "prompt_eval_count": tokens,
         }
         return _json(answer)
 

@@ -10,33 +10,15 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from prefect_ollama.blocks.embedded._model import EmbeddingModel
-from prefect_ollama.blocks.embedded._request import EmbedRequest
+from prefect_ollama.blocks.embedded._request import EmbedRequest, Refused
 
 T = TypeVar("T")
-
-
-class InputTooLong(Exception):
-    """A text is longer than the context, and the request forbids to cut it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """The answer to one request.
-
-    Attributes:
-        vectors: float32 of norm 1, one for each text, in their order.
-        tokens: Tokens of all texts together, after cuts.
-    """
-
-    vectors: list[npt.NDArray[np.float32]]
-    tokens: int
 
 
 class EmbeddingWorker:
@@ -47,19 +29,21 @@ class EmbeddingWorker:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embed")
         self._closing = threading.Event()
 
-    async def embed(self, request: EmbedRequest) -> Embedded:
-        """Embed the texts of one request. Cancelling this also cancels its remaining texts.
+    async def embed(self, request: EmbedRequest) -> tuple[list[npt.NDArray[np.float32]], int]:
+        """Return the vectors of one request's texts, float32 of norm 1, and their tokens after cuts.
+
+        Cancelling this also cancels the remaining texts.
 
         Raises:
-            InputTooLong: A text is longer than the context, and the request forbids to cut it.
+            Refused: A text is longer than the context, and the request forbids to cut it.
         """
         unwanted = threading.Event()
 
-        def work() -> Embedded:
+        def work() -> tuple[list[npt.NDArray[np.float32]], int]:
             # All texts are encoded first, so that a request with a text that is too long costs no forward pass.
             ids = [self._encode(text, request) for text in self._while_wanted(request.texts, unwanted)]
             vectors = [self._model.embed(each) for each in self._while_wanted(ids, unwanted)]
-            return Embedded([_cut(each, request.dimension) for each in vectors], sum(map(len, ids)))
+            return [_cut(each, request.dimension) for each in vectors], sum(map(len, ids))
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -82,7 +66,7 @@ class EmbeddingWorker:
         if len(ids) <= request.context:
             return ids
         if not request.truncate:
-            raise InputTooLong
+            raise Refused(400, "the input length exceeds the context length")
         return [*ids[: request.context - 1], ids[-1]]
 
 

@@ -46,14 +46,8 @@ Older = Callable[[pa.Table, Mapping[str, str]], pa.Array]
 class Batch:
     """Documents on their way into the chunk table, checked (`arrow.chunk_table`).
 
-    Attributes:
-        documents: The documents.
-        sizes: How many chunks each has.
-        chunks: All their chunks, in order.
-        ids: Keys of the chunks.
-        hashes: Hashes of the chunks' texts.
-        vectors: float32, shape (chunks, dimension).
-        identity: What makes the vectors comparable.
+    `sizes` says how many chunks each document has. All chunks, their ids, the hashes of their texts, and their vectors
+    (float32, shape (chunks, dimension)) have one order.
     """
 
     documents: Sequence[EmbeddedDocument]

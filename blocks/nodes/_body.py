@@ -24,14 +24,8 @@ MOST_LINES: Final = 4_000_000
 
 
 def _refuse_encoding(response: httpx.Response, node: str) -> None:
-    """Refuse a compressed body.
-
-    Requests ask for `identity`. A few kilobytes that were compressed twice become gigabytes, which would be decoded
-    before any limit applies.
-
-    Raises:
-        NodeAnswerError: The body has a content coding.
-    """
+    """Refuse a compressed body, though requests ask for `identity`, with a `NodeAnswerError`."""
+    # A few kilobytes that were compressed twice become gigabytes, which would be decoded before any limit applies.
     if _is_encoded(response):
         raise unusable(
             node,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 
 from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeFailed, NodeRefused, NodeUnreachable
@@ -154,6 +155,7 @@ class OllamaEndpoint(Endpoint):
             NodeError: The download failed, or made no progress for five minutes. The node keeps its other models.
         """
         payload = {"model": self.model.name, "stream": True}
+        read = partial(read_step, node=self.node.name, model=self.model.name, disclosure=self.disclosure)
         done = False
         last: PullStep | None = None
         loop = asyncio.get_running_loop()
@@ -165,9 +167,7 @@ class OllamaEndpoint(Endpoint):
                     self._transport.open("api/pull", payload) as response,
                 ):
                     async for line in json_lines(response, self.node.name, "while it pulled the model"):
-                        step = read_step(
-                            line, node=self.node.name, model=self.model.name, disclosure=self.disclosure
-                        )
+                        step = checked(read, line, node=self.node.name, call="/api/pull")
                         if step != last:
                             restart(PULL_SILENCE_S)
                             last = step

@@ -13,7 +13,7 @@ from prefect_ollama.blocks.nodes._dialects import OLLAMA_CHAT, Dialect
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
 from prefect_ollama.blocks.nodes._model_info import ModelInfo
 from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
-from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS, checked, member, parse, unusable, whole
+from prefect_ollama.blocks.nodes._payload import checked, member, parse_event, unusable, whole
 from prefect_ollama.blocks.nodes._transport import without_context
 from prefect_ollama.blocks.nodes.chat import ChatLimits, ChatReply, ChatRequest, Heard
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
@@ -155,9 +155,7 @@ class _ChatStream:
         return len(last) == _REPEATED and len({(text or thinking).strip() for text, thinking in last}) == 1
 
     def _read(self, line: bytes) -> str:
-        event = parse(line, LINE_BOUNDS)
-        if type(event) is not dict:
-            raise ValueError("a line that is no JSON object")
+        event = parse_event(line)
         if "error" in event:
             said = self._disclosure.words(str(event["error"])[:4096])
             raise NodeFailed(

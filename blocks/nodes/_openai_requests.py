@@ -23,14 +23,7 @@ from prefect_ollama.blocks.nodes.embed_response import Answer
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is wanted for texts.
-
-    Attributes:
-        model: Name of the model at the server.
-        dimension: Expected length of the vectors; None if unknown.
-        cut_to: Length to which vectors are cut; None for their full length.
-        end: When the answer must be complete, by the clock of the event loop.
-    """
+    """The model, the expected length of vectors, the length to which they are cut, and the end by the loop's clock."""
 
     model: str
     dimension: int | None
@@ -61,7 +54,7 @@ class EmbeddingRequests:
             self._in_flight += 1
             self._idle.clear()
             try:
-                return await self._within_limit(texts, wanted)
+                return await self._in_parts(texts, wanted)
             except NodeFailed as error:
                 if not no_room(error):
                     raise
@@ -72,27 +65,26 @@ class EmbeddingRequests:
                     self._idle.set()
         async with self._turn:
             await self._idle.wait()  # for the requests that were sent before
-            return await self._halved(texts, wanted)
+            return await self._in_parts(texts, wanted, alone=True)
 
-    async def _halved(self, texts: Sequence[str], wanted: Wanted) -> Answer:
-        """Embed texts while the server has no other request of this endpoint; half of them if there is no room."""
-        try:
-            return await self._within_limit(texts, wanted)
-        except NodeFailed as error:
-            if not no_room(error) or len(texts) == 1:
-                raise
-        most = self.most_texts = (len(texts) + 1) // 2
-        return self.joined([await self._halved(part, wanted) for part in _runs(texts, most)])
+    async def _in_parts(self, texts: Sequence[str], wanted: Wanted, *, alone: bool = False) -> Answer:
+        """Embed texts in as many requests as the server's limit of texts demands.
 
-    async def _within_limit(self, texts: Sequence[str], wanted: Wanted) -> Answer:
-        """Embed texts in as many requests as the server's limit of texts demands."""
+        If it has no room though it has no other request of this endpoint (`alone`), each request has half the texts.
+        """
         try:
             return await self._encoded(texts, wanted)
         except InputRejected as error:
             if not error.most_texts or error.most_texts >= len(texts):
                 raise
-            most = self.most_texts = error.most_texts
-        return self.joined([await self._within_limit(part, wanted) for part in _runs(texts, most)])
+            most = error.most_texts
+        except NodeFailed as error:
+            if not alone or not no_room(error) or len(texts) == 1:
+                raise
+            most = (len(texts) + 1) // 2
+        self.most_texts = most
+        parts = [texts[at : at + most] for at in range(0, len(texts), most)]
+        return self.joined([await self._in_parts(part, wanted, alone=alone) for part in parts])
 
     async def _encoded(self, texts: Sequence[str], wanted: Wanted) -> Answer:
         """Embed texts in one request, and again without an encoding if the server may not know it."""
@@ -139,7 +131,3 @@ class EmbeddingRequests:
             raise unusable(self._transport.node.name, "answered vectors of unequal length.")
         vectors = np.concatenate([answer.vectors for answer in answers])
         return Answer(vectors, sum(answer.tokens for answer in answers))
-
-
-def _runs(texts: Sequence[str], most: int) -> list[Sequence[str]]:
-    return [texts[at : at + most] for at in range(0, len(texts), most)]

@@ -74,6 +74,14 @@ def parse(body: bytes, bounds: Bounds) -> Any:
     raise ValueError(f"JSON that cannot be read ({why})")
 
 
+def parse_event(line: bytes) -> dict[str, Any]:
+    """Parse a line of a stream; `ValueError` if it is no JSON object."""
+    event = parse(line, LINE_BOUNDS)
+    if type(event) is not dict:
+        raise ValueError("a line that is no JSON object")
+    return event
+
+
 def checked(read: Callable[[Any], T], data: Any, *, node: str, call: str) -> T:
     """Return `read(data)`; `NodeAnswerError` if it raises a `ValueError`: a value is not as Ollama gives it."""
     try:

@@ -6,12 +6,11 @@ Source: https://docs.ollama.com/api/pull. A failure during the download is a lin
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from prefect_ollama.blocks.errors import NodeFailed
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
-from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS, checked, member, parse, whole
+from prefect_ollama.blocks.nodes._payload import member, parse_event, whole
 
 # A larger size of a layer is ignored; no model has a petabyte.
 _MOST_BYTES: Final = 2**50
@@ -27,8 +26,7 @@ _STEPS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PullStep:
+class PullStep(NamedTuple):
     """A line of the stream: the step (`pulling` if unknown), bytes of the layer that are there, and in all."""
 
     what: str
@@ -41,23 +39,17 @@ def read_step(line: bytes, *, node: str, model: str, disclosure: Disclosure) -> 
 
     Raises:
         NodeFailed: The download failed.
-        NodeAnswerError: It is no line of such a stream.
+        ValueError: It is no line of such a stream.
     """
-
-    def read(text: bytes) -> PullStep:
-        event = parse(text, LINE_BOUNDS)
-        if type(event) is not dict:
-            raise ValueError("a line that is no JSON object")
-        if "error" in event:
-            words = disclosure.words(str(event["error"])[:4096])
-            raise NodeFailed(
-                f"could not pull {model!r}{f' ({words})' if words else ''}.",
-                node=node,
-                remedy="Check the model's name and the node's connection to its registry.",
-            )
-        said = member(event, "status", str, "")
-        what = next((words for pattern, words in _STEPS if pattern.fullmatch(said)), "pulling")
-        done, total = (whole(event.get(name), most=_MOST_BYTES) or 0 for name in ("completed", "total"))
-        return PullStep(what, done, total)
-
-    return checked(read, line, node=node, call="/api/pull")
+    event = parse_event(line)
+    if "error" in event:
+        words = disclosure.words(str(event["error"])[:4096])
+        raise NodeFailed(
+            f"could not pull {model!r}{f' ({words})' if words else ''}.",
+            node=node,
+            remedy="Check the model's name and the node's connection to its registry.",
+        )
+    said = member(event, "status", str, "")
+    what = next((words for pattern, words in _STEPS if pattern.fullmatch(said)), "pulling")
+    done, total = (whole(event.get(name), most=_MOST_BYTES) or 0 for name in ("completed", "total"))
+    return PullStep(what, done, total)

@@ -33,11 +33,6 @@ from prefect_ollama.blocks.secrets import remember_to_hide, safe_cause
 class Transport:
     """Sends requests to one node. Use it in one event loop, and close it there.
 
-    Args:
-        node: The node.
-        dialect: The error responses of servers of its API.
-        model: Name of the model of all calls, for errors.
-
     Raises:
         ConfigurationError: The CA bundle, or the proxy that the environment names, cannot be used.
     """

@@ -95,7 +95,15 @@ async def check_node(spec: NodeSpec) -> NodeStatus:
     status = NodeStatus.of(spec)
     try:
         async with open_endpoint(spec, ModelSpec(name="")) as endpoint:
-            return status.with_inventory(await endpoint.inventory(), await _running(endpoint))
+            found, loaded = await endpoint.inventory(), await _running(endpoint)
+            return replace(
+                status,
+                ok=True,
+                version=found.version,
+                models=found.models,
+                latency=found.latency,
+                loaded=loaded,
+            )
     except (NodeError, ConfigurationError) as error:
         return replace(status, error=str(error))
 
@@ -140,7 +148,9 @@ def join_verification(
     return tuple(
         status.verified(spec.model.name, verifications[status.name])
         if status.name in verifications
-        else status.left_out(spec.model.name, _words(causes.get(status.name, reason), spec))
+        else replace(
+            status, ok=False, model=spec.model.name, error=_words(causes.get(status.name, reason), spec)
+        )
         for status in statuses
     )
 

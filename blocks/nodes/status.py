@@ -9,7 +9,6 @@ from typing import Any, Final, Self
 from prefect_ollama.blocks.nodes.apis import Api, api_title
 from prefect_ollama.blocks.nodes.canaries import SHORT
 from prefect_ollama.blocks.nodes.comparison import unlike_scripts
-from prefect_ollama.blocks.nodes.endpoint import Inventory
 from prefect_ollama.blocks.nodes.running_models import LoadedModel, find_model
 from prefect_ollama.blocks.nodes.spec import NodeSpec
 from prefect_ollama.blocks.nodes.verification import NodeVerification
@@ -75,12 +74,6 @@ class NodeStatus:
         """Return the status of a node, with the values that are known."""
         return cls(node.name, node.url, api=node.api, block=node.block, **known)
 
-    def with_inventory(self, found: Inventory, loaded: tuple[LoadedModel, ...] | None) -> Self:
-        """Return it with the version and models of the node."""
-        return replace(
-            self, version=found.version, models=found.models, latency=found.latency, loaded=loaded, ok=True
-        )
-
     def verified(self, model: str, verification: NodeVerification) -> Self:
         """Return it for a node that may serve a model."""
         return replace(
@@ -93,10 +86,6 @@ class NodeStatus:
             seconds=verification.seconds,
             other_scripts=dict(verification.other_scripts),
         )
-
-    def left_out(self, model: str, error: str) -> Self:
-        """Return it for a node that may not serve a model, with cause and remedy."""
-        return replace(self, ok=False, error=error, model=model)
 
     @property
     def note(self) -> str:
