@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
 from prefect_ollama.options import (
-    NODES,
-    NORMAL,
+    CHAT,
+    PRINT,
     TABLE,
-    ChatModelOption,
-    JsonOption,
-    JudgeModelOption,
-    Loudness,
-    NodeOptions,
+    ChatOptions,
+    PrintOptions,
     TableOptions,
     flag,
     option_of,
@@ -38,9 +35,7 @@ DEFAULT = AskOptions()
 def ask(
     question: Annotated[list[str], QUESTION],
     *,
-    nodes: NodeOptions = NODES,
-    chat_model: ChatModelOption = None,
-    judge_model: JudgeModelOption = None,
+    nodes: ChatOptions = CHAT,
     table: TableOptions = TABLE,
     passages: Annotated[int, option_of(AskOptions, "passages")] = DEFAULT.passages,
     drafts: Annotated[int, option_of(AskOptions, "drafts")] = DEFAULT.drafts,
@@ -56,14 +51,12 @@ def ask(
     ] = None,
     passwords: PasswordOptions = PASSWORDS,
     track: Annotated[bool, flag("Record the question as a flow run in Prefect; that takes seconds.")] = False,
-    json: JsonOption = False,
-    loud: Loudness = NORMAL,
+    out: PrintOptions = PRINT,
 ) -> int:
     """Answer a question from a table; each sentence has quotes with file and page."""
     from prefect_ollama import render_answer
 
     words, at = " ".join(question), nodes.named()
-    models: dict[str, Any] = {"model": nodes.model, "chat_model": chat_model, "judge_model": judge_model}
     found: CheckedAnswer
     if track:
         from prefect_ollama.flows import ask as flow
@@ -72,7 +65,7 @@ def ask(
             words,
             at,
             table.named(),
-            **models,
+            **nodes.models(),
             passages=passages,
             drafts=drafts,
             mark_unsupported=mark_unsupported,
@@ -84,13 +77,13 @@ def ask(
     else:
         from prefect_ollama.tasks.searching import Corpus
 
-        with Corpus(table.place(), at, **models) as corpus:
+        with Corpus(table.place(), at, **nodes.models()) as corpus:
             found = corpus.ask(
                 words,
                 mode=mode,
                 only=only.options(),
                 options=AskOptions(passages, drafts, mark_unsupported=mark_unsupported),
-                listen=None if loud.quiet else _tell,
+                listen=None if out.quiet else _tell,
             )
     pictures: dict[Quote, list[str]] = {}
     if show_pages is not None:
@@ -99,7 +92,7 @@ def ask(
         reading = ReadingOptions(passwords=passwords).options()
         pictures = write_quotes(show_pages, found, reading)
     plain = render_answer.plain(found, pictures)
-    show(plain if json else render_answer.answer(found, pictures), json=json)
+    show(plain if out.json else render_answer.answer(found, pictures), json=out.json)
     # No answer is no success: a script has to see it in the status.
     return OK if found else INCOMPLETE
 

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import OK, guarded, show
-from prefect_ollama.options import NORMAL, JsonOption, Loudness, examples
+from prefect_ollama.options import PRINT, PrintOptions, examples
 
 FolderOption = Annotated[
     str | None, Parameter(help="Folder of the cache; by default that of the flows on this machine.")
@@ -23,19 +23,19 @@ cache = App(
 
 
 @cache.default
-def look(*, folder: FolderOption = None, json: JsonOption = False, loud: Loudness = NORMAL) -> int:
+def look(*, folder: FolderOption = None, out: PrintOptions = PRINT) -> int:
     """Show what the vector cache holds."""
-    return _show_stats(folder, empty=False, json=json, loud=loud)
+    return _show_stats(folder, empty=False, out=out)
 
 
 @cache.command(help_epilogue=examples("prefect-ollama cache clear"))
-def clear(*, folder: FolderOption = None, json: JsonOption = False, loud: Loudness = NORMAL) -> int:
+def clear(*, folder: FolderOption = None, out: PrintOptions = PRINT) -> int:
     """Empty the vector cache, and show what it held. Runs may continue meanwhile: they embed missing texts again."""
-    return _show_stats(folder, empty=True, json=json, loud=loud)
+    return _show_stats(folder, empty=True, out=out)
 
 
 @guarded(first="Reading the vector cache…")
-def _show_stats(folder: str | None, *, empty: bool, json: bool, loud: Loudness) -> int:
+def _show_stats(folder: str | None, *, empty: bool, out: PrintOptions) -> int:
     from dataclasses import asdict
 
     from prefect_ollama import render
@@ -52,5 +52,5 @@ def _show_stats(folder: str | None, *, empty: bool, json: bool, loud: Loudness) 
         )
     opened = VectorCache(spec)
     stats = opened.clear() if empty else opened.stats()
-    show(asdict(stats) if json else render.cache(stats, emptied=empty), json=json)
+    show(asdict(stats) if out.json else render.cache(stats, emptied=empty), json=out.json)
     return OK

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TextIO
 
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError, ServerLost
 from prefect_ollama.blocks.printable import MAX_CHARACTERS, escape_json, printable
-from prefect_ollama.options import NORMAL, Loudness
+from prefect_ollama.options import PRINT, PrintOptions
 from prefect_ollama.stopping import stopping
 
 if TYPE_CHECKING:
@@ -103,30 +103,30 @@ def confirm(preview: RenderableType, *, yes: bool) -> bool:
 
 
 def guarded(
-    *, first: str = STARTING, kept: str = "", prefect: bool = True, loud: Loudness = NORMAL
+    *, first: str = STARTING, kept: str = "", prefect: bool = True, out: PrintOptions = PRINT
 ) -> Callable[[Callable[P, int]], Callable[P, int]]:
     """Return a decorator of commands: errors of ours are shown as text, without a traceback, with an exit status.
 
-    It reads the options `json`, `loud` and `track` of the command, as far as the command has them. With `track` the
-    command runs a flow.
+    It reads the options `out` and `track` of the command, as far as the command has them. With `track` the command runs
+    a flow.
 
     Args:
         first: Line to show at once, before what takes long is imported.
         kept: What an interrupted command leaves behind.
         prefect: Whether it runs flows. One that does not should not import Prefect, which takes a second.
-        loud: How much a command says that has no option for it.
+        out: What a command prints that has no options for it.
     """
 
     def decorate(command: Callable[P, int]) -> Callable[P, int]:
         @wraps(command)
         def run(*args: P.args, **options: P.kwargs) -> int:
-            named: dict[str, Any] = {"json": False, "loud": loud, "track": False, **options}
-            how, track = named["loud"], named["track"]
+            named: dict[str, Any] = {"out": out, "track": False, **options}
+            how, track = named["out"], named["track"]
             try:
                 if not how.quiet:
                     print(STARTING if track else first, file=sys.stderr, flush=True)
                 work = partial(command, *args, **options)
-                return _with_errors_shown(work, json=named["json"], loud=how, prefect=prefect or track)
+                return _with_errors_shown(work, how, prefect=prefect or track)
             except BaseException:
                 # Any error after an interruption is its consequence, so the user sees no traceback.
                 if stopping.status is None:
@@ -152,16 +152,16 @@ def _drain() -> None:
             getattr(loaded, name).drain_all(timeout=DRAIN_S)
 
 
-def _with_errors_shown(run: Callable[[], int], *, json: bool, loud: Loudness, prefect: bool) -> int:
+def _with_errors_shown(run: Callable[[], int], out: PrintOptions, *, prefect: bool) -> int:
     """Run a command, and show its errors on stderr."""
     try:
-        _show_lines(loud, prefect=prefect)
+        _show_lines(out, prefect=prefect)
         return run()
     except PrefectOllamaError as error:
         if stopping.status is not None:
             raise
         _tell(error.cause, error.state, error.remedy)
-        if json:
+        if out.json:
             show({"error": type(error).__name__, "cause": error.cause, "remedy": error.remedy}, json=True)
         # A script can try again after a failure; wrong usage fails again.
         return USAGE if isinstance(error, ConfigurationError) else INCOMPLETE
@@ -226,25 +226,25 @@ class _Formatter(logging.Formatter):
         return printable(super().format(record), lines=True, longest=20 * MAX_CHARACTERS)
 
 
-def _show_lines(loud: Loudness, *, prefect: bool) -> None:
+def _show_lines(out: PrintOptions, *, prefect: bool) -> None:
     """Show the log of this project, and Prefect's own log only on request. Prefect's server gets both.
 
     Raises:
         ConfigurationError: `--quiet` and `--verbose` are both given.
     """
-    if loud.quiet and loud.verbose:
+    if out.quiet and out.verbose:
         raise ConfigurationError("--quiet and --verbose are both given.", remedy="Give one of them.")
     from prefect_ollama.tasks.prefect_state import MARK, OUTSIDE
 
     handler = _OwnLines()
-    handler.setLevel(logging.WARNING if loud.quiet else logging.NOTSET)
+    handler.setLevel(logging.WARNING if out.quiet else logging.NOTSET)
     handler.addFilter(lambda record: hasattr(record, MARK))
     handler.setFormatter(_Formatter("%(message)s"))
     # Lines of modules that log outside of any flow run.
     outside = logging.getLogger(OUTSIDE)
     outside.setLevel(logging.INFO)
     outside.addHandler(handler)
-    if loud.verbose or any(name in os.environ for name in _LOG_SETTINGS):
+    if out.verbose or any(name in os.environ for name in _LOG_SETTINGS):
         return
     # A command without flows imports Prefect, too, where a saved block is named.
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.home_path import with_home
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show, tell_note
-from prefect_ollama.options import NORMAL, TABLE, JsonOption, Loudness, TableOptions, flag
+from prefect_ollama.options import PRINT, TABLE, PrintOptions, TableOptions, flag
 from prefect_ollama.reading_options import READING, ReadingOptions
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def documents(
         Path | None, Parameter(name=["--output", "-o"], help="File for the Markdown, in place of stdout.")
     ] = None,
     reading: ReadingOptions = READING,
-    json: JsonOption = False,
-    loud: Loudness = NORMAL,
+    out: PrintOptions = PRINT,
 ) -> int:
     """List what a table holds: documents with pages, chunks, dates, run and problems; or the chunks of one."""
     place = table.place()
@@ -45,9 +44,9 @@ def documents(
         if output is not None:
             raise ConfigurationError("--output is for --markdown.", remedy="Give both, or neither.")
         if name is None:
-            return _list(place, source, problems, json=json)
-        return _chunks(place, name, source, json=json)
-    if name is None or json:
+            return _list(place, source, problems, out)
+        return _chunks(place, name, source, out)
+    if name is None or out.json:
         raise ConfigurationError(
             "--markdown needs the name of one document." if name is None else "--markdown prints no JSON.",
             state="Nothing was read.",
@@ -56,7 +55,7 @@ def documents(
     return _markdown(place, name, source, output, reading)
 
 
-def _list(place: StoreSpec, source: str | None, problems: bool, *, json: bool) -> int:
+def _list(place: StoreSpec, source: str | None, problems: bool, out: PrintOptions) -> int:
     from prefect_ollama import render_documents
     from prefect_ollama.tasks.searching import Filter, described, open_for_search
 
@@ -66,12 +65,12 @@ def _list(place: StoreSpec, source: str | None, problems: bool, *, json: bool) -
     rows = [row for row in rows if row.status != "stored"] if problems else rows
     # The manifest has the order of commits, in which nobody finds a document.
     rows.sort(key=lambda row: (row.source, row.path))
-    show([described(row) for row in rows] if json else render_documents.documents(rows), json=json)
+    show([described(row) for row in rows] if out.json else render_documents.documents(rows), json=out.json)
     # With `--problems` an empty list is good news.
     return OK if rows or problems else INCOMPLETE
 
 
-def _chunks(place: StoreSpec, name: str, source: str | None, *, json: bool) -> int:
+def _chunks(place: StoreSpec, name: str, source: str | None, out: PrintOptions) -> int:
     from dataclasses import asdict
 
     from prefect_ollama import render_documents
@@ -82,7 +81,7 @@ def _chunks(place: StoreSpec, name: str, source: str | None, *, json: bool) -> i
     chunks = store.chunks_of(row.doc_id)
     plain = {**described(row), "chunks": [{**asdict(each), "embedded": each.to_embed} for each in chunks]}
     prefix = store.identity.document_prefix
-    show(plain if json else render_documents.chunks(row, chunks, prefix=prefix), json=json)
+    show(plain if out.json else render_documents.chunks(row, chunks, prefix=prefix), json=out.json)
     return OK if chunks else INCOMPLETE
 
 

@@ -9,12 +9,11 @@ from cyclopts import Parameter
 from prefect_ollama.console import INCOMPLETE, KEPT, OK, confirm, guarded, show
 from prefect_ollama.options import (
     NODES,
-    NORMAL,
+    PRINT,
     TABLE,
     ExcludeOption,
-    JsonOption,
-    Loudness,
     NodeOptions,
+    PrintOptions,
     TableOptions,
     YesOption,
     flag,
@@ -50,8 +49,7 @@ def ingest(
     reading: ReadingOptions = READING,
     sizes: ChunkSizes = SIZES,
     cache: Annotated[bool, Parameter(help="Keep vectors, so that no text is ever embedded twice.")] = True,
-    json: JsonOption = False,
-    loud: Loudness = NORMAL,
+    out: PrintOptions = PRINT,
 ) -> int:
     """Bring a table in step with a folder of PDFs."""
     from prefect_ollama import render
@@ -59,7 +57,7 @@ def ingest(
     from prefect_ollama.live import shown_live
 
     # The live display ends before the report is printed: both would write to the same lines.
-    with shown_live(json=json or loud.quiet):
+    with shown_live(json=out.json or out.quiet):
         report = ingest_pdfs(
             # One word may be a folder or a pattern; several are files that the shell has listed.
             source[0] if len(source) == 1 else source,
@@ -78,7 +76,7 @@ def ingest(
                 remove_missing=not keep_missing, allow_empty=allow_empty, pull=pull, use_cache=cache
             ),
         )
-    show(report.to_dict() if json else render.report(report), json=json)
+    show(report.to_dict() if out.json else render.report(report), json=out.json)
     return OK if report.ok else INCOMPLETE
 
 
@@ -91,8 +89,7 @@ def re_embed(
     reading: ReadingOptions = READING,
     sizes: ChunkSizes = SIZES,
     yes: YesOption = False,
-    json: JsonOption = False,
-    loud: Loudness = NORMAL,
+    out: PrintOptions = PRINT,
 ) -> int:
     """Embed all documents of a table again, beside it, and swap them in when all are there."""
     from dataclasses import asdict
@@ -108,7 +105,7 @@ def re_embed(
         preview = preview_re_embed(place)
         if not confirm(render.re_embedding(preview, re_embed_cost(place, at, nodes.model)), yes=yes):
             return INCOMPLETE
-    with shown_live(json=json or loud.quiet):
+    with shown_live(json=out.json or out.quiet):
         swap = flow(
             place,
             at,
@@ -117,5 +114,5 @@ def re_embed(
             exclude=list(exclude),
             chunking=sizes.form(),
         )
-    show(asdict(swap) if json else render.runs([swap]), json=json)
+    show(asdict(swap) if out.json else render.runs([swap]), json=out.json)
     return OK

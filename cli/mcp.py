@@ -11,12 +11,10 @@ from cyclopts import Parameter
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import OK, guarded
 from prefect_ollama.options import (
-    NODES,
+    CHAT,
     TABLE,
-    ChatModelOption,
-    JudgeModelOption,
-    Loudness,
-    NodeOptions,
+    ChatOptions,
+    PrintOptions,
     TableOptions,
     flag,
 )
@@ -24,12 +22,10 @@ from prefect_ollama.reading_options import PASSWORDS, PasswordOptions, ReadingOp
 
 
 # Over stdio, stdout belongs to the protocol, and most clients show stderr as errors.
-@guarded(loud=Loudness(quiet=True), prefect=False)
+@guarded(out=PrintOptions(quiet=True), prefect=False)
 def mcp(
     *,
-    nodes: NodeOptions = NODES,
-    chat_model: ChatModelOption = None,
-    judge_model: JudgeModelOption = None,
+    nodes: ChatOptions = CHAT,
     table: TableOptions = TABLE,
     passwords: PasswordOptions = PASSWORDS,
     http: Annotated[
@@ -65,14 +61,8 @@ def mcp(
             state="Nothing was started.",
             remedy="Name a file, or serve with --http.",
         )
-    with TableReader(
-        table.place(),
-        nodes.named(),
-        model=nodes.model,
-        chat_model=chat_model,
-        judge_model=judge_model,
-        reading=ReadingOptions(passwords=passwords).options(),
-    ) as reader:
+    reading = ReadingOptions(passwords=passwords).options()
+    with TableReader(table.place(), nodes.named(), reading=reading, **nodes.models()) as reader:
         server = create_server(reader)
         if not http:
             server.run("stdio")

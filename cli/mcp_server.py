@@ -82,10 +82,8 @@ class TableReader:
     Args:
         table: Where the table is.
         nodes: The nodes that embed questions and chat, as flows take them.
-        model: Ollama's name of the embedding model; the table's own otherwise.
-        chat_model: The model that answers; the cluster's otherwise.
-        judge_model: The model that judges sentences; the cluster's otherwise.
         reading: Limits and passwords for files whose pages are drawn.
+        models: Names of models, as `Corpus` takes them.
     """
 
     def __init__(
@@ -93,14 +91,11 @@ class TableReader:
         table: StoreSpec,
         nodes: Nodes | None = None,
         *,
-        model: str | None = None,
-        chat_model: str | None = None,
-        judge_model: str | None = None,
         reading: ParseOptions | None = None,
+        **models: Any,
     ) -> None:
-        self._table, self._nodes = table, nodes
+        self._table, self._nodes, self._models = table, nodes, models
         self.reading = reading or ParseOptions()
-        self._models: dict[str, Any] = {"model": model, "chat_model": chat_model, "judge_model": judge_model}
         self._opening = Lock()
         self._corpus: Corpus | None = None
 
@@ -263,11 +258,11 @@ def create_server(reader: TableReader) -> MCPServer:
             store = reader.store()
             row = one_document(document, store.manifest())
             if picture:
-                file = file_of(row.source, row.path)
+                file = file_of(row)
                 if quote:
                     return _marked(row, file, page, quote, store.chunks_of(row.doc_id), reader.reading)
                 with Parser(format_of(file)) as parser:
-                    return Image(data=parser.picture(file, page, options=reader.reading), format="png")
+                    return Image(data=parser.picture(file, page, options=reader.reading).png, format="png")
             _check_page(row, page)
             on_page = [each for each in store.chunks_of(row.doc_id) if each.page_from <= page <= each.page_to]
             where = f"{row.path}, page {page} of {row.pages}"

@@ -10,13 +10,11 @@ from cyclopts import Parameter
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
 from prefect_ollama.options import (
     NODES,
-    NORMAL,
-    ChatModelOption,
-    JsonOption,
-    JudgeModelOption,
-    Loudness,
+    PRINT,
+    SEVERAL_CHAT,
     NodeOptions,
-    OtherChatModelsOption,
+    PrintOptions,
+    SeveralChatOptions,
     bounded,
     flag,
 )
@@ -28,19 +26,15 @@ if TYPE_CHECKING:
 @guarded()
 def nodes(
     *,
-    nodes: NodeOptions = NODES,
-    chat_model: ChatModelOption = None,
-    other_chat_model: OtherChatModelsOption = (),
-    judge_model: JudgeModelOption = None,
-    json: JsonOption = False,
-    loud: Loudness = NORMAL,
+    nodes: SeveralChatOptions = SEVERAL_CHAT,
+    out: PrintOptions = PRINT,
 ) -> int:
     """Check the nodes: reachable, model there and loaded, vectors equal, and which of them chat and judge."""
     from prefect_ollama import render
     from prefect_ollama.flows import check_nodes
 
-    rows = check_nodes(nodes.named(), nodes.model, chat_model, list(other_chat_model), judge_model)
-    show([row.to_dict() for row in rows] if json else render.nodes(rows), json=json)
+    rows = check_nodes(nodes.named(), **nodes.models())
+    show([row.to_dict() for row in rows] if out.json else render.nodes(rows), json=out.json)
     # Nothing was checked where there is no row, which is no success.
     return OK if rows and all(row.ok for row in rows) and _can_answer(rows) else INCOMPLETE
 
@@ -61,15 +55,14 @@ def tune(
         float, bounded("Seconds that 95 of 100 requests may take at most.", gt=0, lte=600)
     ] = 5.0,
     save: Annotated[bool, Parameter(help="Save the results in the blocks of saved nodes.")] = True,
-    json: JsonOption = False,
-    loud: Loudness = NORMAL,
+    out: PrintOptions = PRINT,
 ) -> int:
     """Measure how many requests of what size each node needs, and save it in its block."""
     from prefect_ollama import render
     from prefect_ollama.flows import tune_nodes
 
     rows = tune_nodes(nodes.named(), nodes.model, seconds=seconds, tokens=tokens, longest=longest, save=save)
-    show([row.to_dict() for row in rows] if json else render.tuning(rows), json=json)
+    show([row.to_dict() for row in rows] if out.json else render.tuning(rows), json=out.json)
     return OK if rows and all(row.ok for row in rows) else INCOMPLETE
 
 
@@ -86,13 +79,12 @@ def discover(
     save: Annotated[bool, flag("Make a block for each server without one; no block is overwritten.")] = False,
     most: Annotated[int, bounded("Maximum number of addresses in all networks together.", gte=1)] = 4096,
     timeout: Annotated[float, bounded("Seconds to wait for a connection to an address.", gt=0)] = 1.0,
-    json: JsonOption = False,
-    loud: Loudness = NORMAL,
+    out: PrintOptions = PRINT,
 ) -> int:
     """Look for Ollama servers in networks that you name."""
     from prefect_ollama import render
     from prefect_ollama.flows import discover_nodes
 
     found = discover_nodes(networks, port, save=save, most=most, timeout=timeout)
-    show([node.to_dict() for node in found] if json else render.found(found), json=json)
+    show([node.to_dict() for node in found] if out.json else render.found(found), json=out.json)
     return OK if found else INCOMPLETE

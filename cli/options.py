@@ -34,26 +34,6 @@ def bounded(text: str, *, name: Sequence[str] | None = None, **bounds: float) ->
     return Parameter(name=name, help=text, validator=Number(**bounds))
 
 
-ChatModelOption = Annotated[
-    str | None,
-    Parameter(help="Model that answers; the cluster's otherwise. Without one: sentences of the documents."),
-]
-OtherChatModelsOption = Annotated[
-    tuple[str, ...],
-    Parameter(
-        name="--other-chat-model",
-        show_default=False,
-        help="Model that answers on nodes without the chat model; may be given several times, and each node uses the "
-        "first one that it has. The cluster's otherwise.",
-    ),
-]
-JudgeModelOption = Annotated[
-    str | None,
-    Parameter(
-        help="Model that judges whether quotes prove a sentence; it may be the chat model. The cluster's "
-        "otherwise; without one, shared words and embeddings decide."
-    ),
-]
 ExcludeOption = Annotated[
     tuple[str, ...],
     Parameter(
@@ -65,26 +45,24 @@ ExcludeOption = Annotated[
 YesOption = Annotated[
     bool, flag("Do it without asking. Needed where there is no terminal.", name=["--yes", "-y"])
 ]
-JsonOption = Annotated[bool, flag("Print JSON for programs.", name="--json")]
 
 
-@Parameter(name="*", help="How much the command says on stderr.")
+@Parameter(name="*", help="What the command prints.")
 @dataclass(frozen=True, slots=True)
-class Loudness:
-    """How much a command says on stderr.
+class PrintOptions:
+    """What a command prints: its result, and how much it says on stderr.
 
     Attributes:
+        json: The result as JSON.
         quiet: Warnings and errors only, and no bar.
         verbose: Prefect's own log too.
     """
 
+    json: Annotated[bool, flag("Print JSON for programs.", name="--json")] = False
     quiet: Annotated[
         bool, flag("Show warnings and errors only, besides the result.", name=["--quiet", "-q"])
     ] = False
     verbose: Annotated[bool, flag("Show Prefect's own log too.", name=["--verbose", "-v"])] = False
-
-
-NORMAL = Loudness()
 
 
 @Parameter(name="*", help="The nodes and the model.")
@@ -120,6 +98,50 @@ class NodeOptions:
             raise ConfigurationError("--node and --cluster are given both.", remedy="Give one of them.")
         # None and not an empty list, which flows refuse: without names the default node is meant.
         return self.cluster or (list(self.node) or None)
+
+
+@Parameter(name="*", help="The nodes and the models.")
+@dataclass(frozen=True, slots=True)
+class ChatOptions(NodeOptions):
+    """The nodes that a command uses, and their models."""
+
+    chat_model: Annotated[
+        str | None,
+        Parameter(
+            help="Model that answers; the cluster's otherwise. Without one: sentences of the documents."
+        ),
+    ] = None
+    judge_model: Annotated[
+        str | None,
+        Parameter(
+            help="Model that judges whether quotes prove a sentence; it may be the chat model. The cluster's "
+            "otherwise; without one, shared words and embeddings decide."
+        ),
+    ] = None
+
+    def models(self) -> dict[str, Any]:
+        """Return the models by the names of parameters, as flows and `Corpus` take them."""
+        return {"model": self.model, "chat_model": self.chat_model, "judge_model": self.judge_model}
+
+
+@Parameter(name="*", help="The nodes and the models.")
+@dataclass(frozen=True, slots=True)
+class SeveralChatOptions(ChatOptions):
+    """The same for a command whose nodes may chat with different models."""
+
+    other_chat_model: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--other-chat-model",
+            show_default=False,
+            help="Model that answers on nodes without the chat model; may be given several times, and each node uses "
+            "the first one that it has. The cluster's otherwise.",
+        ),
+    ] = ()
+
+    def models(self) -> dict[str, Any]:
+        """Return the models by the names of parameters, as flows take them."""
+        return ChatOptions.models(self) | {"other_chat_models": list(self.other_chat_model)}
 
 
 @Parameter(name="*", help="The table.")
@@ -196,7 +218,9 @@ class TableOptions:
             )
 
 
-NODES, TABLE = NodeOptions(), TableOptions()
+# Defaults of parameters, which may not be calls.
+NODES, CHAT, SEVERAL_CHAT = NodeOptions(), ChatOptions(), SeveralChatOptions()
+TABLE, PRINT = TableOptions(), PrintOptions()
 
 
 def option_of(options: type[DataclassInstance], name: str, **more: Any) -> Parameter:

@@ -11,15 +11,11 @@ from cyclopts import Parameter
 from prefect_ollama.blocks.option import values_of
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
 from prefect_ollama.options import (
-    NODES,
-    NORMAL,
+    PRINT,
+    SEVERAL_CHAT,
     TABLE,
-    ChatModelOption,
-    JsonOption,
-    JudgeModelOption,
-    Loudness,
-    NodeOptions,
-    OtherChatModelsOption,
+    PrintOptions,
+    SeveralChatOptions,
     TableOptions,
     bounded,
     with_bounds,
@@ -59,10 +55,7 @@ DEFAULT_MOST = MostOf()
 def research(
     question: Annotated[list[str], QUESTION],
     *,
-    nodes: NodeOptions = NODES,
-    chat_model: ChatModelOption = None,
-    other_chat_model: OtherChatModelsOption = (),
-    judge_model: JudgeModelOption = None,
+    nodes: SeveralChatOptions = SEVERAL_CHAT,
     table: TableOptions = TABLE,
     parts: Annotated[
         int, bounded("Maximum number of smaller questions; 1 does not split the question.", gte=1, lte=12)
@@ -74,26 +67,19 @@ def research(
     mode: ModeOption = "hybrid",
     only: Only = EVERYTHING,
     output: OutputOption = None,
-    json: JsonOption = False,
-    loud: Loudness = NORMAL,
+    out: PrintOptions = PRINT,
 ) -> int:
     """Research a question in parts over all nodes; a critic checks the findings, and each sentence has quotes."""
     from prefect_ollama.flows import research as flow
 
     report: CheckedReport = flow(
         " ".join(question),
-        nodes.named(),
-        table.named(),
-        nodes.model,
-        chat_model,
-        list(other_chat_model),
-        judge_model,
-        parts,
-        passages,
+        parts=parts,
+        passages=passages,
         mode=mode,
-        **_common(most, only, output),
+        **_common(nodes, table, most, only, output),
     )
-    return _shown(report, json=json)
+    return _shown(report, out)
 
 
 @guarded(kept=KEPT)
@@ -106,10 +92,7 @@ def summarize(
         ),
     ] = None,
     *,
-    nodes: NodeOptions = NODES,
-    chat_model: ChatModelOption = None,
-    other_chat_model: OtherChatModelsOption = (),
-    judge_model: JudgeModelOption = None,
+    nodes: SeveralChatOptions = SEVERAL_CHAT,
     table: TableOptions = TABLE,
     sentences: Annotated[
         int, bounded("Maximum number of sentences without a chat model.", gte=1, lte=50)
@@ -117,8 +100,7 @@ def summarize(
     most: MostOf = DEFAULT_MOST,
     only: Only = EVERYTHING,
     output: OutputOption = None,
-    json: JsonOption = False,
-    loud: Loudness = NORMAL,
+    out: PrintOptions = PRINT,
 ) -> int:
     """Summarise documents over all nodes; each sentence has its page and a quote."""
     from prefect_ollama.flows import summarize as flow
@@ -126,22 +108,20 @@ def summarize(
     # As an argument or with `--document`: both name documents, and may be mixed.
     wanted = replace(only, document=(*(documents or ()), *only.document))
     report: CheckedReport = flow(
-        cluster=nodes.named(),
-        table=table.named(),
-        model=nodes.model,
-        chat_model=chat_model,
-        other_chat_models=list(other_chat_model),
-        judge_model=judge_model,
         sentences=sentences,
-        **_common(most, wanted, output),
+        **_common(nodes, table, most, wanted, output),
     )
-    return _shown(report, json=json)
+    return _shown(report, out)
 
 
-def _common(most: MostOf, only: Only, output: Path | None) -> dict[str, Any]:
+def _common(
+    nodes: SeveralChatOptions, table: TableOptions, most: MostOf, only: Only, output: Path | None
+) -> dict[str, Any]:
     from prefect_ollama.flows import Limits
 
-    return {
+    return nodes.models() | {
+        "cluster": nodes.named(),
+        "table": table.named(),
         "limits": Limits(**values_of(most)),
         "source": only.source,
         "only": only.form(),
@@ -149,8 +129,8 @@ def _common(most: MostOf, only: Only, output: Path | None) -> dict[str, Any]:
     }
 
 
-def _shown(report: CheckedReport, *, json: bool) -> int:
+def _shown(report: CheckedReport, out: PrintOptions) -> int:
     from prefect_ollama import render_answer
 
-    show(report.to_dict() if json else render_answer.report(report), json=json)
+    show(report.to_dict() if out.json else render_answer.report(report), json=out.json)
     return OK if report else INCOMPLETE

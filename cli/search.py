@@ -13,11 +13,10 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
 from prefect_ollama.options import (
     NODES,
-    NORMAL,
+    PRINT,
     TABLE,
-    JsonOption,
-    Loudness,
     NodeOptions,
+    PrintOptions,
     TableOptions,
     bounded,
     flag,
@@ -73,8 +72,7 @@ def search(
     ] = None,
     passwords: PasswordOptions = PASSWORDS,
     track: Annotated[bool, flag("Record the search as a flow run in Prefect; that takes seconds.")] = False,
-    json: JsonOption = False,
-    loud: Loudness = NORMAL,
+    out: PrintOptions = PRINT,
 ) -> int:
     """Ask a table a question and get the best passages, each with file and page."""
 
@@ -139,7 +137,7 @@ def search(
             for hit, names in zip(each["hits"], files, strict=True):
                 hit["pictures"] = names
     shown = render_hits.answers(answers, explain=explain, pictures=pictures)
-    show((plain if questions is not None else plain[0]["hits"]) if json else shown, json=json)
+    show((plain if questions is not None else plain[0]["hits"]) if out.json else shown, json=out.json)
     return OK if all(answers) else INCOMPLETE
 
 

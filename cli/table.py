@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from prefect_ollama.console import INCOMPLETE, OK, confirm, guarded, show
-from prefect_ollama.options import NORMAL, TABLE, JsonOption, Loudness, TableOptions, YesOption, bounded, flag
+from prefect_ollama.options import PRINT, TABLE, PrintOptions, TableOptions, YesOption, bounded, flag
 
 
 @guarded(first="Reading the table…")
@@ -15,8 +15,7 @@ def runs(
     *,
     table: TableOptions = TABLE,
     limit: Annotated[int, bounded("Number of latest runs to show.", gte=1, name=["--limit", "-l"])] = 20,
-    json: JsonOption = False,
-    loud: Loudness = NORMAL,
+    out: PrintOptions = PRINT,
 ) -> int:
     """List the runs that changed a table, the oldest first."""
     from dataclasses import asdict
@@ -26,7 +25,7 @@ def runs(
 
     # The latest ones, and the newest of them last: a terminal shows the end.
     found = all_runs(table.named())[-limit:]
-    show([asdict(each) for each in found] if json else render.runs(found), json=json)
+    show([asdict(each) for each in found] if out.json else render.runs(found), json=out.json)
     return OK if found else INCOMPLETE
 
 
@@ -37,8 +36,7 @@ def roll_back(
     table: TableOptions = TABLE,
     including_later: Annotated[bool, flag("Also undo later runs of the same source.")] = False,
     yes: YesOption = False,
-    json: JsonOption = False,
-    loud: Loudness = NORMAL,
+    out: PrintOptions = PRINT,
 ) -> int:
     """Restore a table as it was before a run. Other sources do not change."""
     from dataclasses import asdict
@@ -53,7 +51,7 @@ def roll_back(
     if not confirm(render.undo(preview), yes=yes):
         return INCOMPLETE
     undone = flow(run_id, place, including_later=including_later)
-    show(asdict(undone) if json else render.runs([undone]), json=json)
+    show(asdict(undone) if out.json else render.runs([undone]), json=out.json)
     return OK
 
 
@@ -73,8 +71,7 @@ def forget(
     ] = None,
     dry_run: Annotated[bool, flag("Show what would be removed, and change nothing.")] = False,
     yes: YesOption = False,
-    json: JsonOption = False,
-    loud: Loudness = NORMAL,
+    out: PrintOptions = PRINT,
 ) -> int:
     """Remove documents from a table. Their files stay, and `roll-back` undoes it."""
     from prefect_ollama import render
@@ -88,7 +85,7 @@ def forget(
         if not confirm(render.forgotten(report), yes=yes):
             return INCOMPLETE
         report = flow(what, place, source)
-    show(report.to_dict() if json else render.forgotten(report), json=json)
+    show(report.to_dict() if out.json else render.forgotten(report), json=out.json)
     return OK
 
 
@@ -101,8 +98,7 @@ def maintain(
         float, bounded("Days to keep old versions; older runs cannot be rolled back.", gte=0)
     ] = 7.0,
     memory_mb: Annotated[int, bounded("Maximum memory in MiB.", gt=0)] = 4096,
-    json: JsonOption = False,
-    loud: Loudness = NORMAL,
+    out: PrintOptions = PRINT,
 ) -> int:
     """Run the maintenance that the table needs: merge files, index, delete old versions and left-over files."""
     from dataclasses import asdict
@@ -111,5 +107,5 @@ def maintain(
     from prefect_ollama.flows import maintain_table
 
     done = maintain_table(table.named(), force=force, keep_days=keep_days, memory_mb=memory_mb)
-    show(asdict(done) if json else render.maintenance(done), json=json)
+    show(asdict(done) if out.json else render.maintenance(done), json=out.json)
     return OK
