@@ -17,20 +17,20 @@ from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
 from prefect.transactions import get_transaction
 
-from prefect_ollama.blocks.documents import CheckedAnswer, CheckedSentence, Hit
+from prefect_ollama.blocks.documents import CheckedAnswer, CheckedSentence, Hit, ReportStep
 from prefect_ollama.blocks.lance import Store
-from prefect_ollama.tasks.answering import AnswerNodes, strength, without_chat
+from prefect_ollama.tasks.answering import WEAK, AnswerNodes, Drafts, strength, without_chat
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.embed import KEY, RESULTS_KEPT
 from prefect_ollama.tasks.prefect_state import Opaque, run_logger
 from prefect_ollama.tasks.query import SearchOptions, question_vector
-from prefect_ollama.tasks.researching import Cost, Done, Draft, Findings, Steps, central_sentences
+from prefect_ollama.tasks.researching import Done, Findings, Steps, central_sentences
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 # Raise it when a step gives another result for the same input, so that results of earlier versions are not used.
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +113,10 @@ def _kept(done: Done[T]) -> Opaque[Done[T]]:
     return Opaque(done)
 
 
+def _took(started: float) -> ReportStep:
+    return ReportStep("", seconds=time.monotonic() - started)
+
+
 def _count(found: Findings) -> str:
     return f"{len(found.supported)} findings kept, {len(found.dropped)} dropped"
 
@@ -153,13 +157,13 @@ def find_passages(name: str, question: str, at: Opaque[Workplace]) -> Opaque[Don
         vector = question_vector(question, what.nodes.embed)
     hits = what.store.search(vector, text=question, **asdict(what.searching))
     run_logger().info("%s: %d passages of %d documents", name, len(hits), len({hit.doc_id for hit in hits}))
-    return _kept(Done(tuple(hits), Cost(time.monotonic() - started)))
+    return _kept(Done(tuple(hits), _took(started)))
 
 
 @task(name="write draft", **_SETTINGS)
 def write_draft(
     name: str, question: str, passages: Opaque[Done[tuple[Hit, ...]]], at: Opaque[Workplace], found: bool
-) -> Opaque[Done[Draft]]:
+) -> Opaque[Done[Drafts]]:
     """Let a chat model write sentences about passages, each with quotes.
 
     Raises:
@@ -167,12 +171,12 @@ def write_draft(
     """
     steps = at.content.chat_steps
     done = _after(passages.content, lambda hits: steps.draft(question, hits, found=found))
-    return _noted(name, done, lambda draft: draft.note)
+    return _noted(name, done, lambda drafts: "" if drafts.values else WEAK)
 
 
 @task(name="judge draft", **_SETTINGS)
 def judge_draft(
-    name: str, question: str, draft: Opaque[Done[Draft]], at: Opaque[Workplace]
+    name: str, question: str, draft: Opaque[Done[Drafts]], at: Opaque[Workplace]
 ) -> Opaque[Done[Findings]]:
     """Check the sentences of a draft, and judge whether their quotes prove them.
 
@@ -243,7 +247,7 @@ def choose_sentences(
         question, hits, at.content.nodes, strength(question, hits, at.content.store.identity.model)
     )
     assert found is not None
-    return _kept(Done(found, Cost(time.monotonic() - started)))
+    return _kept(Done(found, _took(started)))
 
 
 @task(name="choose central sentences", **_SETTINGS)
@@ -254,5 +258,4 @@ def choose_central_sentences(
     nodes, started = at.content.nodes.embed, time.monotonic()
     assert isinstance(nodes, Dispatcher)
     passages = tuple(hit for document in documents.content for hit in document)
-    found = central_sentences(documents.content, passages, nodes, most)
-    return _kept(Done(found, Cost(time.monotonic() - started)))
+    return _kept(Done(central_sentences(documents.content, passages, nodes, most), _took(started)))

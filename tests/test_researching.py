@@ -425,7 +425,7 @@ def test_thinking_is_counted_in_each_step_and_part_of_none(thinkers: list[Node])
         node.stats()["chat_tokens"] for node in thinkers
     )
     assert [each.text for each in shown.value or () if each.supported] == [RECEDES["text"]]
-    for value in (split.value, draft.value.drafts.values, judged.value, found.value, text.value, shown.value):
+    for value in (split.value, draft.value.values, judged.value, found.value, text.value, shown.value):
         assert "5 metres" not in repr(value)
         assert "Kepler" not in repr(value)
 
@@ -458,11 +458,11 @@ def test_tokens_of_answers_that_cannot_be_used_count(thinkers: list[Node], fault
         done = work.draft(QUESTION, PASSAGES, found=False)
         spent = work.budget.tokens
     assert done.value is not None
-    assert done.value.drafts.values == ({"sentences": [RECEDES]},)
+    assert done.value.values == ({"sentences": [RECEDES]},)
     stats = [node.stats() for node in thinkers]
     answered = sum(each["chat_answered"] for each in stats)
     assert answered > 1
     assert done.cost.answer_tokens == sum(each["chat_tokens"] for each in stats)
-    (prompt,) = {answer.prompt_tokens for answer in done.value.drafts.answers}
+    (prompt,) = {answer.prompt_tokens for answer in done.value.answers}
     assert done.cost.prompt_tokens == answered * prompt
     assert spent == done.cost.prompt_tokens + done.cost.answer_tokens

@@ -251,15 +251,10 @@ def _report_step(name: str, future: Any) -> ReportStep | None:
     if not future.state.is_completed():
         return None  # it was not run, because a step before it failed
     done: Done[Any] = future.result().content
-    cost = done.cost
-    note = f"Not done: the limit of {done.bound}." if done.bound else ""
-    return ReportStep(
-        name,
-        cost.nodes,
-        cost.models,
-        round(cost.seconds, 3),
-        cost.prompt_tokens,
-        cost.answer_tokens,
-        future.state.name == "Cached",
-        note,
+    return replace(
+        done.cost,
+        name=name,
+        seconds=round(done.cost.seconds, 3),
+        cached=future.state.name == "Cached",
+        note=f"Not done: the limit of {done.bound}." if done.bound else "",
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-import orjson
 import regex
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit, Quote
@@ -29,15 +29,14 @@ _BEGINNING: Final = regex.compile(rf"^(?:According to|As stated in|In|Per)\s+(?:
 _OMISSION: Final = regex.compile(r"\s*[\[(]?(?:…|\.\s?\.\s?\.)[\])]?\s*")
 _MIN_PART_WORDS: Final = 3
 
-_SENTENCES: Final = '"sentences"'
+# The beginning of the list of sentences, and what stands before each of them.
+_LIST: Final = regex.compile(r'"sentences"[^\[]*\[')
+_BEFORE: Final = regex.compile(r"[\s,]*(?=\{)")
+_JSON: Final = json.JSONDecoder()
 
 
 class DraftChecker:
-    """Reads drafts about the same passages.
-
-    Args:
-        passages: The passages that were given to the model.
-    """
+    """Reads drafts about the same passages."""
 
     def __init__(self, question: str, passages: tuple[Hit, ...]) -> None:
         self._passages = passages
@@ -132,24 +131,14 @@ def context_of(text: str, start: int, end: int) -> str:
 
 def complete_sentences(text: str) -> list[str]:
     """Return the sentences that are whole in the beginning of a draft, as it streams in."""
-    at = text.find("[", text.find(_SENTENCES) + len(_SENTENCES)) if _SENTENCES in text else -1
     found: list[str] = []
-    depth, start, quoted, escaped = 0, -1, False, False
-    for place in range(at + 1, len(text)) if at >= 0 else ():
-        character = text[place]
-        if quoted:
-            escaped, quoted = character == "\\" and not escaped, character != '"' or escaped
-        elif character == '"':
-            quoted = True
-        elif character == "{":
-            start, depth = (place if depth == 0 else start), depth + 1
-        elif character == "}":
-            depth -= 1
-            if depth == 0:
-                try:
-                    found.append(str(orjson.loads(text[start : place + 1]).get("text", "")))
-                except orjson.JSONDecodeError:
-                    return found
-        elif character == "]" and depth == 0:
+    begun = _LIST.search(text)
+    at = 0 if begun is None else begun.end()
+    while at and (before := _BEFORE.match(text, at)) is not None:
+        try:
+            sentence, at = _JSON.raw_decode(text, before.end())
+        # It is not whole yet, or no JSON. A model may also write too many brackets.
+        except (json.JSONDecodeError, RecursionError):
             break
+        found.append(str(sentence.get("text", "")))
     return found

@@ -41,8 +41,6 @@ def write_drafts(
 
     Args:
         hits: The passages, the best first; as many as fit into the model's context are given to it.
-        chat: The nodes with the chat model.
-        options: How to answer.
         listen: Called with each sentence of a single draft as it comes.
 
     Raises:

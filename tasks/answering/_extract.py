@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import regex
@@ -66,44 +66,30 @@ class Extract:
     nearest: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A sentence in its passage.
-
-    Attributes:
-        passage: Number of the passage, from 1.
-        start: Where the sentence begins.
-        end: Where it ends.
-        candidate: Whether it may be shown: it has some words.
-    """
+class Place(NamedTuple):
+    """Where a sentence begins and ends in its passage, which is counted from 1."""
 
     passage: int
     start: int
     end: int
-    candidate: bool
 
 
 def best_sentences(question: str, passages: tuple[Hit, ...], nodes: Dispatcher | None) -> Extract:
     """Return the sentences of passages that are nearest to a question, the best first.
 
     Args:
-        passages: The passages, in reading order.
         nodes: The nodes that embed; None for shared words alone.
 
     Raises:
         ClusterError: No node works any more.
         TextError: The question cannot be embedded.
     """
-    places = [
-        _Place(number, start, end, _has_words(hit.text[start:end]))
-        for number, hit in enumerate(passages, 1)
-        for start, end in _sentences(hit.text)
-    ]
+    places = _places(passages)
     texts = [passages[each.passage - 1].text[each.start : each.end] for each in places]
     scores, nearest = _scores(question, places, texts, passages, nodes)
     found: list[CheckedSentence] = []
     for at in sorted(range(len(places)), key=lambda each: -scores[each]):
-        if not places[at].candidate:
+        if not _has_words(texts[at]):
             continue
         if len(found) == _SHOWN or (found and scores[at] < (found[0].score or 0.0) - _NEAR_BEST):
             break
@@ -129,7 +115,7 @@ def best_sentences(question: str, passages: tuple[Hit, ...], nodes: Dispatcher |
     return Extract(tuple(found), nearest)
 
 
-def _without_headings(hit: Hit, place: _Place) -> int:
+def _without_headings(hit: Hit, place: Place) -> int:
     """Return where a sentence begins behind headings, which have no full stop and so count as its part."""
     start, headings = place.start, hit.heading.split(" > ")
     while (end := hit.text.find("\n\n", start, place.end)) >= 0 and hit.text[start:end].strip() in headings:
@@ -172,14 +158,14 @@ def _cells(row: str) -> list[str]:
     return [cell.strip() for cell in row.strip().removeprefix("|").removesuffix("|").split("|")]
 
 
-def sentence_places(passages: Sequence[Hit]) -> list[tuple[int, int, int]]:
-    """Return the sentences of passages: number of the passage, counted from 1, and where they begin and end in it."""
-    return [
-        (number, start, end)
-        for number, hit in enumerate(passages, 1)
-        for start, end in _sentences(hit.text)
-        if _has_words(hit.text[start:end])
-    ]
+def sentence_places(passages: Sequence[Hit]) -> list[Place]:
+    """Return the sentences of passages that say something by themselves."""
+    texts = [hit.text for hit in passages]
+    return [each for each in _places(passages) if _has_words(texts[each.passage - 1][each.start : each.end])]
+
+
+def _places(passages: Sequence[Hit]) -> list[Place]:
+    return [Place(number, *span) for number, hit in enumerate(passages, 1) for span in _sentences(hit.text)]
 
 
 def _has_words(text: str) -> bool:
@@ -219,7 +205,7 @@ def _sentences(text: str) -> Sequence[tuple[int, int]]:
 
 def _scores(
     question: str,
-    places: Sequence[_Place],
+    places: Sequence[Place],
     texts: Sequence[str],
     passages: Sequence[Hit],
     nodes: Dispatcher | None,
@@ -259,10 +245,10 @@ def _scores(
         + _PASSAGE_WEIGHT * whole[at]
         for at in range(len(places))
     ]
-    return scores, max((float(own[at]) for at, each in enumerate(places) if each.candidate), default=None)
+    return scores, max((float(own[at]) for at, text in enumerate(texts) if _has_words(text)), default=None)
 
 
-def _with_neighbours(places: Sequence[_Place], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def _with_neighbours(places: Sequence[Place], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return for each sentence the mean direction of its vector and those of the sentences beside it."""
     sums = vectors.copy()
     same = np.array([a.passage == b.passage for a, b in pairwise(places)], bool)[:, None]

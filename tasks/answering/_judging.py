@@ -84,12 +84,7 @@ class _Pair:
 
 
 def pairs_of(checked: Sequence[CheckedSentence], passages: Sequence[Hit]) -> list[_Pair]:
-    """Return what has to be judged: each quote by itself, and all of a sentence together.
-
-    Args:
-        checked: The sentences; those with a reason are not judged.
-        passages: The passages.
-    """
+    """Return what has to be judged: each quote by itself, and all of a sentence together."""
     pairs: list[_Pair] = []
     for place, sentence in enumerate(checked):
         if sentence.reason:
@@ -117,10 +112,6 @@ def judge_by_model(
 ) -> tuple[list[CheckedSentence], list[ChatAnswer]]:
     """Let a judge model say of each sentence whether its quotes prove it; all pairs at the same time over all nodes.
 
-    Args:
-        checked: The sentences; those with a reason are not judged.
-        judge: The nodes with the judge model.
-
     Returns:
         The sentences, and the answers of the judge.
 
@@ -140,8 +131,7 @@ def judge_by_model(
         for pair in pairs
     ]
     found = judge.ask(requests, urgent=True)
-    answers = found.answers
-    if not any(answers):
+    if not any(found.answers):
         # Not the documents, but the judge is the reason that nothing is supported.
         first = found.first_failure
         raise ChatError(
@@ -152,14 +142,14 @@ def judge_by_model(
         )
     said = {
         pair: answer.value["supported"]
-        for pair, answer in zip(pairs, answers, strict=True)
+        for pair, answer in zip(pairs, found.answers, strict=True)
         if answer is not None
     }
     judged = [
         sentence if sentence.reason else _decided(place, sentence, said, model.name)
         for place, sentence in enumerate(checked)
     ]
-    return judged, [answer for answer in answers if answer is not None]
+    return judged, [answer for answer in found.answers if answer is not None]
 
 
 def _content(sentence: CheckedSentence, pair: _Pair, passages: Sequence[Hit]) -> dict[str, Any]:
@@ -193,11 +183,10 @@ def _decided(place: int, sentence: CheckedSentence, said: dict[_Pair, bool], mod
         return replace(sentence, quotes=kept, supported=True, judged_by=model)
     if len(everything) > 1 and supports(everything):
         return replace(sentence, supported=True, judged_by=model)
-    if any(
-        said.get(_Pair(place, quotes, control=True)) for quotes in (*((n,) for n in everything), everything)
-    ):
+    own = {pair: yes for pair, yes in said.items() if pair.sentence == place}
+    if any(yes for pair, yes in own.items() if pair.control):
         reason = "Its quote gives the judge instructions, which the judge followed."
-    elif not any(_Pair(place, quotes) in said for quotes in (*((n,) for n in everything), everything)):
+    elif all(pair.control for pair in own):
         reason = NO_JUDGEMENT
     else:
         reason = "The judge says that its quotes do not prove it."
@@ -210,7 +199,6 @@ def judge_by_words(
     """Judge sentences by the words that they share with their quotes, and by embeddings.
 
     Args:
-        checked: The sentences; those with a reason are not judged.
         nodes: The nodes that embed; None for words alone.
 
     Raises:
@@ -245,7 +233,6 @@ def support_of_claim(sentence: str, quote: str, nodes: Dispatcher | None) -> flo
 
     Args:
         quote: The quote, with the sentences that it stands in.
-        nodes: The nodes that embed; None for words alone.
 
     Raises:
         ClusterError: No node works any more.
@@ -256,12 +243,7 @@ def support_of_claim(sentence: str, quote: str, nodes: Dispatcher | None) -> flo
 
 
 def support_score(shared: float, cosine: float | None) -> float:
-    """Return how well quotes support a sentence, 0 to 1.
-
-    Args:
-        shared: Share of the sentence's words that they have.
-        cosine: Cosine of both; None if nothing embeds.
-    """
+    """Return how well quotes support a sentence, 0 to 1."""
     return shared if cosine is None else (shared + max(cosine, 0.0)) / 2
 
 

@@ -5,6 +5,7 @@ Passages travel as JSON, so that no text of a document can end its passage or lo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -45,21 +46,25 @@ def answer_room(model: ChatModelSpec, answer_tokens: int) -> int:
     return answer_tokens + (0 if model.think is False else THINKING_TOKENS)
 
 
+def prompt_room(model: ChatModelSpec, answer_tokens: int, *texts: str) -> float:
+    """Return the tokens that a model's context has beside an answer and these texts; no limit if it is unknown."""
+    if model.num_ctx is None:
+        return math.inf
+    return model.num_ctx - answer_room(model, answer_tokens) - _MARGIN - sum(map(estimate_tokens, texts))
+
+
 def fitting(question: str, hits: Sequence[Hit], model: ChatModelSpec, answer_tokens: int) -> tuple[Hit, ...]:
     """Return the best passages that fit into a model's context together, in reading order; at least one.
 
     Args:
         hits: The passages, the best first.
-        model: The model, with its real context.
-        answer_tokens: Tokens that are kept for the answer.
     """
-    room = (model.num_ctx or 0) - answer_room(model, answer_tokens) - _MARGIN
     # Estimates are rather too high than too low: a prompt that does not fit is asked again with half of the passages.
-    room -= estimate_tokens(_INSTRUCTIONS) + estimate_tokens(question)
+    room = prompt_room(model, answer_tokens, _INSTRUCTIONS, question)
     chosen: list[Hit] = []
     for hit in hits:
         room -= estimate_tokens(orjson.dumps(_passage(len(chosen) + 1, hit)).decode())
-        if room < 0 and chosen and model.num_ctx is not None:
+        if room < 0 and chosen:
             break
         chosen.append(hit)
     return reading_order(chosen)
@@ -80,9 +85,7 @@ def draft_request(
     """Return the request of a draft.
 
     Args:
-        passages: The passages, in reading order.
         model: The chat model; its own options win over ours.
-        answer_tokens: Tokens of the answer at most.
         number: Of the draft, from 0. Later ones are more varied.
     """
     content = {"question": question, "passages": [_passage(at, hit) for at, hit in enumerate(passages, 1)]}

@@ -66,11 +66,7 @@ def normal(text: str) -> Normal:
 
 
 def find_quote(quote: str, passage: Normal) -> tuple[int, int] | None:
-    """Return where a quote stands in the original text of a passage; None if it does not.
-
-    Args:
-        quote: The quote, as a model wrote it.
-    """
+    """Return where a quote stands in the original text of a passage; None if it does not."""
     wanted = normal(quote).text.strip(_ENDS)
     if not any(each.isalnum() for each in wanted):
         return None

@@ -69,9 +69,6 @@ class Strength:
         """Return the chance, 0 to 1, that sentences of the passages answer the question.
 
         Without known cosines it is the share of words, and 0 if a name, code or number of the question is missing.
-
-        Args:
-            nearest: Best cosine of the question and a sentence; None if nothing was embedded.
         """
         if not self.measured or nearest is None:
             return 0.0 if self.missing else self.score
@@ -111,7 +108,6 @@ def strength(question: str, hits: Sequence[Hit], model: str) -> Strength:
     """Return how well passages fit a question.
 
     Args:
-        hits: The passages.
         model: The embedding model that found them.
     """
     texts = [" ".join((hit.text, hit.heading, hit.title)) for hit in hits]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from prefect_ollama.blocks.documents import (
     ANSWER,
@@ -123,25 +124,16 @@ def without_chat(
     # Every sentence of them is embedded, which takes the embedded node a second for some fifty.
     passages = reading_order(hits[:EXTRACT_PASSAGES])
     best = best_sentences(question, passages, nodes.embed)
-    chance = round(found.chance(best.nearest), 4)
-    if not best.sentences or found.too_weak_to_extract(best.nearest):
-        return CheckedAnswer(
-            question,
-            NOT_FOUND,
-            passages=passages,
-            notes=(found.reason, NO_CHAT_REFUSAL),
-            judged_by=VERBATIM,
-            chance=chance,
-            refused_by="passages",
-        )
+    weak = not best.sentences or found.too_weak_to_extract(best.nearest)
     return CheckedAnswer(
         question,
-        EXTRACT,
-        best.sentences,
+        NOT_FOUND if weak else EXTRACT,
+        () if weak else best.sentences,
         passages=passages,
-        notes=(NO_CHAT_MODEL,),
+        notes=(found.reason, NO_CHAT_REFUSAL) if weak else (NO_CHAT_MODEL,),
         judged_by=VERBATIM,
-        chance=chance,
+        chance=round(found.chance(best.nearest), 4),
+        refused_by="passages" if weak else "",
     )
 
 
@@ -162,12 +154,9 @@ def judge_drafts(
     read = [checker.check(value) for value in drafts.values]
     # All drafts in one call, so that no node waits for the end of another draft's judging.
     flat = [sentence for draft in read for sentence in draft]
-    flat, judged_by, answers = judge_sentences(flat, drafts.passages, nodes, model, listen)
-    judged, at = [], 0
-    for draft in read:
-        judged.append(tuple(flat[at : at + len(draft)]))
-        at += len(draft)
-    return Judged(tuple(judged), judged_by, tuple(answers))
+    judged, judged_by, answers = judge_sentences(flat, drafts.passages, nodes, model, listen)
+    rest = iter(judged)
+    return Judged(tuple(tuple(islice(rest, len(draft))) for draft in read), judged_by, tuple(answers))
 
 
 def judge_sentences(

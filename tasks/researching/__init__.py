@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.researching.bounds import Bounds, Budget
     from prefect_ollama.tasks.researching.file import check_output, write_file
     from prefect_ollama.tasks.researching.merging import merged
-    from prefect_ollama.tasks.researching.steps import Cost, Done, Draft, Findings, Steps
+    from prefect_ollama.tasks.researching.steps import Done, Findings, Steps
     from prefect_ollama.tasks.researching.windows import passages_of, windows_of
 else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -30,8 +30,6 @@ def central_sentences(
     Args:
         documents: The passages of each document, in reading order.
         passages: All of them in the same order, which the quotes name.
-        nodes: The nodes that embed.
-        most: Sentences at most.
 
     Raises:
         ClusterError: No node works any more.

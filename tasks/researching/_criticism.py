@@ -40,11 +40,6 @@ def criticise(
 ) -> tuple[list[CheckedSentence], list[CheckedSentence]]:
     """Let a critic try to refute findings, all at the same time over the nodes.
 
-    Args:
-        findings: Sentences that passed the other checks.
-        passages: The passages that their quotes name.
-        chat: The nodes of the critic.
-
     Returns:
         The findings that it confirmed, and the others with its reason.
 

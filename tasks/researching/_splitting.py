@@ -23,10 +23,6 @@ a question about one thing has one part, the question itself. Do not answer anyt
 def split_question(question: str, chat: Chatting, most: int) -> tuple[str, ...]:
     """Return the parts of a question, different from each other; the question itself where no model gives any.
 
-    Args:
-        chat: The nodes with the chat model.
-        most: Parts at most.
-
     Raises:
         BoundReached: A limit does not allow it.
         ClusterError: No node works any more.

@@ -9,15 +9,12 @@ import orjson
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit
 from prefect_ollama.blocks.nodes import ChatModelSpec, json_object, json_request
-from prefect_ollama.tasks.answering import answer_room, unsupported_facts, without_marks
+from prefect_ollama.tasks.answering import answer_room, prompt_room, unsupported_facts, without_marks
 from prefect_ollama.tasks.chunking import estimate_tokens, sentences
 from prefect_ollama.tasks.dispatch import Chatting
 
 _TOKENS: Final = 1024
 _MOST_SENTENCES: Final = 16
-
-# Tokens of a context that stay free: templates of models add some, and lengths are estimates.
-_MARGIN: Final = 256
 
 _SENTENCE: Final = json_object(
     text={"type": "string"}, findings={"type": "array", "maxItems": 6, "items": {"type": "integer"}}
@@ -37,20 +34,14 @@ If no finding serves the task, answer with an empty list: {"sentences": []}."""
 def groups_that_fit(
     task: str, findings: Sequence[CheckedSentence], model: ChatModelSpec
 ) -> list[list[CheckedSentence]]:
-    """Return findings in groups that fit into the context of a model, in order.
-
-    Args:
-        task: What the text has to do.
-        model: The model, with its real context.
-    """
-    free = (model.num_ctx or 0) - answer_room(model, _TOKENS) - _MARGIN
-    free -= estimate_tokens(_INSTRUCTIONS) + estimate_tokens(task)
+    """Return findings in groups that fit into the context of a model, in order."""
+    free = prompt_room(model, _TOKENS, _INSTRUCTIONS, task)
     groups: list[list[CheckedSentence]] = []
-    left = 0
+    left = 0.0
     for finding in findings:
         size = estimate_tokens(orjson.dumps(_plain(1, finding)).decode())
         # A finding that is too long for any context still gets a group: the estimate may be too high.
-        if not groups or (size > left and model.num_ctx is not None):
+        if not groups or size > left:
             groups.append([])
             left = free
         groups[-1].append(finding)
@@ -62,11 +53,6 @@ def write_synthesis(
     task: str, findings: Sequence[CheckedSentence], passages: Sequence[Hit], chat: Chatting
 ) -> tuple[CheckedSentence, ...]:
     """Return the sentences of a text from findings; those that fail a check have a reason. They are not judged yet.
-
-    Args:
-        task: What the text has to do.
-        passages: The passages that their quotes name.
-        chat: The nodes with the chat model.
 
     Raises:
         BoundReached: A limit does not allow it.

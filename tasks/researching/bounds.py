@@ -74,23 +74,19 @@ class Budget:
         bounds: The limits.
         steps: Steps that were begun.
         tokens: Tokens that were used.
+        ended_by: The limit that refused the first step; empty if none did.
     """
 
     def __init__(self, bounds: Bounds, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.bounds = bounds
         self.steps = 0
         self.tokens = 0
-        self._ended_by: Bound = ""
+        self.ended_by: Bound = ""
         self._clock = clock
         self._start = clock()
         self._reserved = 0
         # Parts are researched in threads of their own.
         self._changed = threading.Condition()
-
-    @property
-    def ended_by(self) -> Bound:
-        """The limit that refused the first step; empty if none did."""
-        return self._ended_by
 
     def seconds_left(self, *, last: bool) -> float:
         """Return the seconds that a step may take.
@@ -149,5 +145,5 @@ class Budget:
 
     def _reached(self, bound: Bound) -> BoundReached:
         # The first one is the cause; the steps after it fail because of it.
-        self._ended_by = self._ended_by or bound
+        self.ended_by = self.ended_by or bound
         return BoundReached(bound)

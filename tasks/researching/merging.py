@@ -48,11 +48,10 @@ def merged(parts: Sequence[Findings]) -> Merged:
                 dropped=tuple(_renumbered(each, numbers) for each in part.dropped),
             )
         )
-    # Reversed twice, so that of equal sentences the first one stays, at its place.
-    different = {
-        each.text.casefold(): each for part in reversed(renumbered) for each in reversed(part.supported)
-    }
-    return Merged(tuple(passages), tuple(renumbered), tuple(reversed(different.values())))
+    different: dict[str, CheckedSentence] = {}
+    for each in (sentence for part in renumbered for sentence in part.supported):
+        different.setdefault(each.text.casefold(), each)
+    return Merged(tuple(passages), tuple(renumbered), tuple(different.values()))
 
 
 def _renumbered(sentence: CheckedSentence, numbers: Sequence[int]) -> CheckedSentence:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
-from prefect_ollama.blocks.documents import Bound, CheckedSentence, Hit
+from prefect_ollama.blocks.documents import Bound, CheckedSentence, Hit, ReportStep
 from prefect_ollama.blocks.nodes import ChatReply
 from prefect_ollama.tasks.answering import (
     NO_JUDGEMENT,
@@ -30,23 +30,8 @@ from prefect_ollama.tasks.researching.bounds import BoundReached, Budget
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a step cost.
-
-    Attributes:
-        seconds: Time by the clock.
-        nodes: Nodes that answered.
-        models: Models that answered.
-        prompt_tokens: Tokens that they read, also for answers that could not be used.
-        answer_tokens: Tokens that they wrote, those of their thinking and of such answers among them.
-    """
-
-    seconds: float = 0.0
-    nodes: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    prompt_tokens: int = 0
-    answer_tokens: int = 0
+# Of a step that asked no node.
+NO_COST: Final = ReportStep("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +40,16 @@ class Done(Generic[T]):
 
     Attributes:
         value: The result; None if a limit did not allow the step.
-        cost: What it cost.
+        cost: What it cost, as a line of the report that has no name yet. Tokens are also those of thinking, and of
+            answers that could not be used.
         bound: The limit, where one did not allow it.
         whole: Whether every request of it was answered. A result that is not whole is not kept for later runs.
     """
 
     value: T | None
-    cost: Cost = Cost()
+    cost: ReportStep = NO_COST
     bound: Bound = ""
     whole: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """What a model wrote about the passages of a part.
-
-    Attributes:
-        drafts: The draft, with its passages; without a draft where the passages are too weak.
-        author: The node that wrote it; empty if none did.
-        note: Why there is none.
-    """
-
-    drafts: Drafts
-    author: str = ""
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +104,8 @@ class Steps:
         chat = self._chat()
         return _done([chat], lambda: split_question(question, chat, most), whole=lambda _: bool(chat.answers))
 
-    def draft(self, question: str, passages: Sequence[Hit], *, found: bool) -> Done[Draft]:
-        """Write sentences about passages.
+    def draft(self, question: str, passages: Sequence[Hit], *, found: bool) -> Done[Drafts]:
+        """Write sentences about passages; no draft if the passages are too weak.
 
         Args:
             question: What they have to say.
@@ -143,33 +114,29 @@ class Steps:
         """
         # As `ask` does: no model should be tempted to write about passages that hold no answer.
         if not passages or (found and strength(question, passages, self.model).too_weak_to_ask):
-            return Done(Draft(Drafts(tuple(passages), (), ()), note=WEAK))
+            return Done(Drafts(tuple(passages), (), ()))
         chat = self._chat()
+        return _done([chat], lambda: write_drafts(question, passages, chat, self.options))
 
-        def write() -> Draft:
-            drafts = write_drafts(question, passages, chat, self.options)
-            return Draft(drafts, drafts.answers[0].node)
-
-        return _done([chat], write)
-
-    def judge(self, question: str, draft: Draft) -> Done[Findings]:
+    def judge(self, question: str, drafts: Drafts) -> Done[Findings]:
         """Check the sentences of a draft, and judge whether their quotes prove them.
 
         Args:
             question: What they have to say.
         """
-        passages = draft.drafts.passages
-        if not draft.drafts.values:
-            return Done(Findings(passages, note=draft.note))
+        passages = drafts.passages
+        if not drafts.values:
+            return Done(Findings(passages, note=WEAK))
         chats, nodes = self._judging()
 
         def judge() -> Findings:
-            judged = judge_drafts(question, draft.drafts, nodes, self.model)
+            judged = judge_drafts(question, drafts, nodes, self.model)
             (each,) = judged.drafts
             supported = tuple(sentence for sentence in each if sentence.supported)
             dropped = tuple(sentence for sentence in each if not sentence.supported)
             note = "" if each else "The chat model says that the passages do not hold it."
-            return Findings(passages, supported, dropped, draft.author, judged.judged_by, note)
+            author = drafts.answers[0].node
+            return Findings(passages, supported, dropped, author, judged.judged_by, note)
 
         return _done(chats, judge, whole=lambda found: _all_judged(found.dropped))
 
@@ -246,10 +213,11 @@ def _done(
         bound = reached.bound
     answers = [answer for chat in chats for answer in chat.answers]
     counted: list[ChatAnswer | ChatReply] = [*answers, *(reply for chat in chats for reply in chat.rejected)]
-    cost = Cost(
-        time.monotonic() - started,
+    cost = ReportStep(
+        "",
         tuple(sorted({answer.node for answer in answers})),
         tuple(sorted({answer.model for answer in answers})),
+        time.monotonic() - started,
         sum(each.prompt_tokens for each in counted),
         sum(each.answer_tokens for each in counted),
     )
