@@ -30,9 +30,7 @@ PAGES: Final = "search-pages"
 
 
 @task(name="embed question", task_run_name="embed the question", **UNCACHED)
-def embed_question(
-    question: str, dispatcher: Opaque[Dispatcher], store: Opaque[Store]
-) -> Opaque[list[float]]:
+def embed_question(question: str, dispatcher: Opaque[Dispatcher], store: Opaque[Store]) -> Opaque[Vectors]:
     """Embed a question on the fastest node, after a check that the nodes give the table's vectors.
 
     Raises:
@@ -40,7 +38,7 @@ def embed_question(
         TextError: The question cannot be embedded.
     """
     refuse_other_vectors(store.content, dispatcher.content)
-    return Opaque(question_vector(question, dispatcher.content).tolist())
+    return Opaque(question_vector(question, dispatcher.content))
 
 
 def question_vector(question: str, nodes: Dispatcher) -> Vectors:
@@ -77,12 +75,10 @@ class SearchOptions:
 
 @task(name="search table", task_run_name="search {options.limit} passages, {options.mode}", **UNCACHED)
 def search_table(
-    store: Opaque[Store], vector: Opaque[list[float]] | None, question: str, options: SearchOptions
+    store: Opaque[Store], vector: Opaque[Vectors] | None, question: str, options: SearchOptions
 ) -> list[Hit]:
     """Ask the table for the best passages."""
-    import numpy as np
-
-    query = None if vector is None else np.asarray(vector.content, dtype=np.float32)
+    query = None if vector is None else vector.content
     return store.content.search(query, text=question, **asdict(options))
 
 

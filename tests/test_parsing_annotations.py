@@ -11,8 +11,8 @@ import pytest
 from prefect_ollama.tasks.chunking import chunk_document
 from prefect_ollama.tasks.parsing import ParsedDocument, Parser
 from prefect_ollama.tasks.parsing.document import Page
+from prefect_ollama.tasks.parsing.pdf._annotations import not_on_pages
 from prefect_ollama.tasks.parsing.pdf._layout import Comment, Piece, RawPage
-from prefect_ollama.tasks.parsing.pdf._not_read import not_on_pages
 from prefect_ollama.tasks.parsing.pdf.assembly import Reading, from_journal
 from prefect_ollama.tasks.parsing.pdf.journal import OCR, OPENED, PAGE, UNREADABLE
 

@@ -37,8 +37,8 @@ def marked(png: bytes) -> np.ndarray:
 def test_the_passage_is_marked_where_it_stands(tmp_path: Path) -> None:
     file = write_pdf(tmp_path / "a.pdf", ["one", "two"])
     with Parser() as parser:
-        plain, png = parser.picture(file, 1, dpi=72), parser.picture(file, 1, [MARK], dpi=72)
-        other = parser.picture(file, 2, [MARK], dpi=72)
+        plain, png = parser.picture(file, 1, dpi=72).png, parser.picture(file, 1, [MARK], dpi=72).png
+        other = parser.picture(file, 2, [MARK], dpi=72).png
     assert not marked(plain).any()
     assert not marked(other).any()
     rows, columns = np.nonzero(marked(png))
@@ -59,7 +59,7 @@ def test_a_turned_page_is_marked_where_its_text_was_found(tmp_path: Path, turned
     with Parser() as parser:
         (block,) = parser.parse(file).pages[0].blocks
         box = Region(1, *block.box)
-        png = parser.picture(file, 1, [box], dpi=72)
+        png = parser.picture(file, 1, [box], dpi=72).png
     ink = (pixels(png).max(axis=2) < 100) & ~marked(png)
     rows, columns = np.nonzero(pixels(png).max(axis=2) < 100)
     assert len(rows)
@@ -74,13 +74,13 @@ def test_a_large_page_is_drawn_small_and_a_missing_one_is_refused(tmp_path: Path
         made.new_page(width=14_000, height=14_000)
         made.save(file)
     with Parser() as parser:
-        assert pixels(parser.picture(file, 1, dpi=300)).shape[0] < 3_000
+        assert pixels(parser.picture(file, 1, dpi=300).png).shape[0] < 3_000
         with pytest.raises(DocumentError, match="no page 2") as caught:
             parser.picture(file, 2)
         assert caught.value.kind == "page"
         with pytest.raises(DocumentError, match="no such file"):
             parser.picture(tmp_path / "gone.pdf", 1)
-        assert parser.picture(file, 1, dpi=72)  # the process goes on
+        assert parser.picture(file, 1, dpi=72).png  # the process goes on
 
 
 def test_a_page_that_takes_too_long_to_draw_is_given_up(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_page_that_takes_too_long_to_draw_is_given_up(tmp_path: Path) -> None:
         with pytest.raises(DocumentError) as caught:
             parser.picture(file, 1, options=ParseOptions(cpu_seconds=1, wall_seconds=20))
         assert caught.value.kind in ("cpu-time", "wall-time")
-        assert parser.picture(write_pdf(tmp_path / "a.pdf", ["one"]), 1)
+        assert parser.picture(write_pdf(tmp_path / "a.pdf", ["one"]), 1).png
 
 
 def test_a_format_without_pictures_says_so(tmp_path: Path) -> None:

@@ -34,13 +34,10 @@ class Atom:
     Attributes:
         text: Its text without white space at the ends; never empty.
         glue: The text between the atom before and this one.
-        tokens: Its own number of tokens.
-        border: The kind of border before it.
         regions: Its place: the lines of its block that it covers, or the whole of a table.
         path: Headings above it, itself included if it is one.
         context: What a chunk that begins with this atom repeats before it: the heading of its section, or the
             header of its table, with the line breaks after it.
-        context_tokens: Length of `context`.
         is_heading: Whether it is a heading, which stays with what follows.
         is_row: Whether it is a row of a table that had to be cut.
         embedded: What is embedded in place of its text, None if that is the text: tables are written compactly.

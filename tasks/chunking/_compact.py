@@ -76,7 +76,6 @@ class CompactTable:
         """Write a row of Markdown as a line; empty for one without words or figures.
 
         Args:
-            line: The row.
             numbers: Whether its numbers are written, with the names of their columns; words always are.
         """
         if is_rule(line):
@@ -119,11 +118,7 @@ def compact(header: Sequence[str], rows: Sequence[str]) -> str:
 
 
 def with_numbers(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Return the first rows with their numbers, and the others without.
-
-    Args:
-        rows: Each with its numbers and without.
-    """
+    """Return the first rows with their numbers, and the others without; each row is given with both texts."""
     room = MAX_NUMBERS
     for with_them, without in rows:
         room -= len(with_them) - len(without)

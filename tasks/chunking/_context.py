@@ -44,9 +44,7 @@ class Context:
     """Writes the context of the chunks of one document.
 
     Args:
-        document: Name of the document, see `document_name`.
         max_tokens: Length that the context never exceeds.
-        count_tokens: Length of a text in the model's tokens.
     """
 
     def __init__(self, document: str, max_tokens: int, count_tokens: Callable[[str], int]) -> None:
@@ -59,7 +57,6 @@ class Context:
         """Return the lines that are embedded before a text, empty if there is nothing to add.
 
         Args:
-            text: The text of a chunk.
             heads: Running heads and feet of its page.
             path: Headings above it, the highest first.
             table: Title and units of the table that it begins with; empty if it begins with none.

@@ -25,6 +25,6 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.parsing.markdown import to_markdown
     from prefect_ollama.tasks.parsing.options import FilePassword, ParseOptions
     from prefect_ollama.tasks.parsing.parser import Parser
-    from prefect_ollama.tasks.parsing.quoted import Quoted, QuotePicture
+    from prefect_ollama.tasks.parsing.quoted import PagePicture, Quoted
 else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -23,7 +23,7 @@ from prefect_ollama.tasks.parsing.errors import REMEDIES, Stopped
 from prefect_ollama.tasks.parsing.format import DocumentFormat
 from prefect_ollama.tasks.parsing.options import ParseOptions
 from prefect_ollama.tasks.parsing.pdf import PDF
-from prefect_ollama.tasks.parsing.quoted import Quoted, QuotePicture
+from prefect_ollama.tasks.parsing.quoted import PagePicture, Quoted
 from prefect_ollama.tasks.parsing.sandbox import (
     Budget,
     ChildProcess,
@@ -110,55 +110,29 @@ class Parser:
         marks: Sequence[Region] = (),
         options: ParseOptions | None = None,
         *,
+        quoted: Quoted | None = None,
         dpi: int = 110,
-    ) -> bytes:
-        """Return a page as PNG, with rectangles marked on it.
+    ) -> PagePicture:
+        """Return a page as PNG, with rectangles marked on it, or the words of a quote within them.
 
         Args:
             path: The file; symbolic links are followed, and anything but a regular file is refused.
             page: Counted from 1.
             marks: What to mark; those of other pages are left out.
             options: Limits and passwords; the defaults when not given.
+            quoted: The words to mark; there is no picture where the page has none of them. None marks the rectangles.
             dpi: Resolution; lower for a page that is very large.
 
         Raises:
             DocumentError: The page cannot be drawn within the limits, or pages of this format are not drawn.
         """
-        return self._draw(path, options, page=page, marks=marks, dpi=dpi).png
-
-    def quote_picture(
-        self,
-        path: Path,
-        page: int,
-        regions: Sequence[Region],
-        quoted: Quoted,
-        options: ParseOptions | None = None,
-        *,
-        dpi: int = 110,
-    ) -> QuotePicture:
-        """Return a page as PNG, with the words of a quote marked; no picture where the page has none of them.
-
-        Args:
-            path: The file; symbolic links are followed, and anything but a regular file is refused.
-            page: Counted from 1.
-            regions: Where the passage of the quote stands; words elsewhere are not marked.
-            quoted: The words.
-            options: Limits and passwords; the defaults when not given.
-            dpi: Resolution; lower for a page that is very large.
-
-        Raises:
-            DocumentError: The page cannot be drawn within the limits, or pages of this format are not drawn.
-        """
-        job = self._draw(path, options, page=page, marks=regions, dpi=dpi, quoted=quoted)
-        return QuotePicture(job.png, job.share)
-
-    def _draw(self, path: Path, options: ParseOptions | None, **drawn: Any) -> PictureSession:
-        """Draw a page; `drawn` are the named arguments of `PictureSession`."""
         options = options or ParseOptions()
         with _opened(path, None) as file:
-            job = PictureSession(self._order(path, options), file, **drawn)
+            job = PictureSession(
+                self._order(path, options), file, page=page, marks=marks, dpi=dpi, quoted=quoted
+            )
             self._run(job, self._ready_child(options, os.fstat(file).st_size), job.request())
-        return job
+        return PagePicture(job.png, job.share)
 
     def _read(self, path: Path, options: ParseOptions, descriptor: int) -> Session:
         size = os.fstat(descriptor).st_size
@@ -225,7 +199,6 @@ def _opened(path: Path, descriptor: int | None) -> Iterator[int]:
     opened = None
     try:
         if descriptor is None:
-            _look(path)
             descriptor = opened = _open(path)
         yield descriptor
     except Stopped as stop:
@@ -241,27 +214,20 @@ def _opened(path: Path, descriptor: int | None) -> Iterator[int]:
             os.close(opened)
 
 
-def _look(path: Path) -> None:
-    """Refuse a path that is no regular file, or an empty one, before a child is asked."""
+def _open(path: Path) -> int:
+    """Open a file; one that is not regular, or empty, is refused before a child is asked."""
     try:
+        # Before it is opened: a device may do something then.
         status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+            what = kinds.get(stat.S_IFMT(status.st_mode), "a device")
+            raise Stopped("not-a-file", f"it is {what}, no regular file")
+        if status.st_size == 0:
+            raise Stopped("empty", "it has no content (0 bytes)")
+        return os.open(path, _OPEN)
     except FileNotFoundError:
         raise Stopped("missing", "there is no such file") from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise Stopped("unreadable", f"it cannot be read ({why})") from None
-    if not stat.S_ISREG(status.st_mode):
-        kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-        what = kinds.get(stat.S_IFMT(status.st_mode), "a device")
-        raise Stopped("not-a-file", f"it is {what}, no regular file")
-    if status.st_size == 0:
-        raise Stopped("empty", "it has no content (0 bytes)")
-
-
-def _open(path: Path) -> int:
-    try:
-        return os.open(path, _OPEN)
-    except FileNotFoundError:
-        raise Stopped("missing", "there is no such file any more") from None
-    except OSError as error:
-        raise Stopped("unreadable", f"it cannot be opened ({error.strerror})") from None

@@ -34,12 +34,12 @@ class Quoted:
 
 
 @dataclass(frozen=True, slots=True)
-class QuotePicture:
-    """A page with words marked.
+class PagePicture:
+    """A page as it looks, with rectangles or words marked.
 
     Attributes:
         png: The picture; empty if the page has none of the words.
-        share: Share of the words' letters and digits that are marked on this page, 0 to 1.
+        share: Share of the words' letters and digits that are marked on this page, 0 to 1; 0 without words.
     """
 
     png: bytes = b""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from prefect_ollama.blocks.documents import Document
+from prefect_ollama.blocks.documents import Document, Hit
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.home_path import with_home
 from prefect_ollama.tasks.planning.path_names import LISTED, readable, unreadable
@@ -17,19 +17,14 @@ from prefect_ollama.tasks.planning.path_names import LISTED, readable, unreadabl
 MAX_SOURCES = 5
 
 
-def location_of(row: Document) -> str:
+def location_of(row: Document | Hit) -> str:
     """Absolute path of a document's file, as the table knows it."""
-    return location(row.source, row.path)
+    return row.path if row.source == LISTED else f"{row.source.rstrip('/')}/{row.path}"
 
 
-def location(source: str, path: str) -> str:
-    """Absolute path of the file that has this path in a source, as the table knows it."""
-    return path if source == LISTED else f"{source.rstrip('/')}/{path}"
-
-
-def file_of(source: str, path: str) -> Path:
+def file_of(row: Document | Hit) -> Path:
     """Return the file of a document; it need not be there."""
-    file = Path(location(source, path))
+    file = Path(location_of(row))
     return file if file.exists() else Path(unreadable(str(file)))
 
 
@@ -52,7 +47,7 @@ def documents_named(
     """
     sources = sorted({row.source for row in manifest})
     if source is not None:
-        wanted = _forms(source)
+        wanted = path_forms(source)
         manifest = [row for row in manifest if row.source in wanted]
     found: dict[str, Document] = {}
     for name in what:
@@ -105,7 +100,7 @@ def named(source: str) -> str:
 
 
 def _meant(name: str, manifest: Sequence[Document]) -> list[Document]:
-    forms = _forms(name)
+    forms = path_forms(name)
     # From the most exact meaning to the widest, so that a source is never taken for a folder above it.
     whole = [row for row in manifest if row.source in forms]
     if whole:
@@ -127,14 +122,15 @@ def _meant(name: str, manifest: Sequence[Document]) -> list[Document]:
     ]
 
 
-def _forms(name: str) -> set[str]:
-    """The ways in which the table may hold a path that a user writes."""
+def path_forms(name: str) -> set[str]:
+    """Return the ways in which the table may hold a path, as a user or a report writes it."""
     path = with_home(name)
     try:
         resolved = path.resolve()
     except (OSError, RuntimeError, ValueError):  # such as a loop of links, or a NUL in the name
         resolved = path.absolute()
-    return {readable(form) for form in (name, name.rstrip("/") or name, str(path.absolute()), str(resolved))}
+    written = (name, name.rstrip("/") or name, str(path.absolute()), str(resolved))
+    return {name, *map(readable, written)}
 
 
 def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.blocks.lance import Store, StoreSpec
-from prefect_ollama.tasks.searching.opening import open_for_search
+from prefect_ollama.tasks.prefect_state import run_logger
 from prefect_ollama.tasks.searching.reranker import Reranker, Score
 
 if TYPE_CHECKING:
@@ -125,3 +125,19 @@ class Connections:
     def _refuse_closed(self) -> None:
         if self._closed:
             raise ConfigurationError("The corpus is closed.", remedy="Open it again with `open_corpus`.")
+
+
+def open_for_search(spec: StoreSpec) -> Store:
+    """Open a table. A table of an earlier version gets its index of words, if it can be written.
+
+    Raises:
+        TableMissing: There is no such table.
+        TableError: It cannot be reached or read.
+    """
+    store = Store.open(spec)
+    try:
+        if store.upgrade():
+            run_logger().info("The table is of an earlier version; its words were indexed again.")
+    except TableError as error:  # without the right to write, the search by vectors still works
+        run_logger().warning("Some words are not found: %s", error)
+    return store

@@ -10,7 +10,7 @@ from typing import Any
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.home_path import with_home
-from prefect_ollama.tasks.planning import file_of, location
+from prefect_ollama.tasks.planning import file_of, location_of
 from prefect_ollama.tasks.searching.filter import day_of, named
 
 
@@ -23,7 +23,7 @@ def one_document(name: str, manifest: Sequence[Document]) -> Document:
     found = named(name, manifest)
     # A guess might be the wrong document, and nobody would notice.
     if len(found) > 1:
-        listed = ", ".join(repr(str(file_of(row.source, row.path))) for row in found[:5])
+        listed = ", ".join(repr(str(file_of(row))) for row in found[:5])
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         raise ConfigurationError(
             f"{name!r} names {len(found)} documents.",
@@ -35,7 +35,7 @@ def one_document(name: str, manifest: Sequence[Document]) -> Document:
 
 def described(row: Document) -> dict[str, Any]:
     """Return a document as plain values, with the day that filters go by and the place of its file."""
-    return {**asdict(row), "file": location(row.source, row.path), "day": day_of(row)}
+    return {**asdict(row), "file": location_of(row), "day": day_of(row)}
 
 
 def file_named(name: str, manifest: Sequence[Document]) -> Path:
@@ -50,4 +50,4 @@ def file_named(name: str, manifest: Sequence[Document]) -> Path:
         if (file := with_home(name)).is_file():
             return file
         raise
-    return file_of(row.source, row.path)
+    return file_of(row)

@@ -15,9 +15,8 @@ from typing import Final
 
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.home_path import with_home
 from prefect_ollama.blocks.lance import folded, one_of
-from prefect_ollama.tasks.planning import documents_named, source_name
+from prefect_ollama.tasks.planning import documents_named, path_forms
 
 # Names that an error suggests; more are hard to read.
 MAX_SUGGESTIONS: Final = 3
@@ -143,9 +142,7 @@ def day_of(document: Document) -> date:
 
 
 def _of_source(source: str, rows: Sequence[Document]) -> Sequence[Document]:
-    path = with_home(source)
-    # As a report names it, as a user writes it in a shell, and with links resolved, as the table holds it.
-    forms = {source, source.rstrip("/"), str(path.absolute()), source_name(path)}
+    forms = path_forms(source)
     found = [row for row in rows if row.source in forms]
     if not found:
         raise _unknown("source", source, sorted({row.source for row in rows}))

@@ -54,9 +54,9 @@ def page_pictures(
         for place, hit in enumerate(hits):
             for page in _pages(hit):
                 try:
-                    file = file_of(hit.source, hit.path)
-                    png = parsers.parser_of(file).picture(file, page, hit.regions, options, dpi=dpi)
-                    yield place, MarkedPage(page, png)
+                    file = file_of(hit)
+                    drawn = parsers.parser_of(file).picture(file, page, hit.regions, options, dpi=dpi)
+                    yield place, MarkedPage(page, drawn.png)
                 except DocumentError as error:
                     yield place, MarkedPage(page, note=str(error))
 
@@ -92,7 +92,7 @@ class QuoteDrawer:
         pages = _pages(passage)
         quoted = Quoted.of(passage.text, quote.start, quote.end)
         try:
-            return self.drawn(file_of(passage.source, passage.path), pages, passage.regions, quoted)
+            return self.drawn(file_of(passage), pages, passage.regions, quoted)
         except DocumentError as error:  # such as a file that is gone: the quote itself stands all the same
             return [MarkedPage(pages[0], note=str(error))]
 
@@ -111,7 +111,7 @@ class QuoteDrawer:
         """
         parser, options, dpi = self._parsers.parser_of(file), self._options, self._dpi
         found = [
-            (page, parser.quote_picture(file, page, regions, quoted, options, dpi=dpi)) for page in pages
+            (page, parser.picture(file, page, regions, options, quoted=quoted, dpi=dpi)) for page in pages
         ]
         # A quote that is whole on one page may also have some of its words on the next, where they are not the quote.
         whole = [each for each in found if each[1].share >= _WHOLE]
@@ -120,6 +120,6 @@ class QuoteDrawer:
             note = "" if sum(each.share for _, each in marked) >= _WHOLE else PART_MARKED
             return [MarkedPage(page, each.png, note) for page, each in marked]
         return [
-            MarkedPage(page, parser.picture(file, page, regions, options, dpi=dpi), PASSAGE_MARKED)
+            MarkedPage(page, parser.picture(file, page, regions, options, dpi=dpi).png, PASSAGE_MARKED)
             for page in pages
         ]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from prefect_ollama.tasks.parsing._invisible import visible
+from prefect_ollama.tasks.parsing.document import Problem
 from prefect_ollama.tasks.parsing.pdf._layout import Comment, RawPage, letters_and_digits
 from prefect_ollama.tasks.parsing.pdf.mupdf import mupdf, pymupdf, raw
 
@@ -18,7 +19,9 @@ from prefect_ollama.tasks.parsing.pdf.mupdf import mupdf, pymupdf, raw
 _MAX_ANNOTATIONS: Final = 10_000
 # Names of attached files that are read; a hostile file may have millions.
 _MAX_NAMES: Final = 1_000
-# Characters of a name in the report.
+# Names in the report of each kind; the others are counted.
+_MAX_LISTED: Final = 20
+# Characters of a name there.
 _MAX_NAME: Final = 120
 # Characters of one comment; only a hostile file has a longer one.
 _MAX_COMMENT: Final = 100_000
@@ -36,8 +39,6 @@ def read_annotations(page: RawPage, drawn: Any, text: bytes) -> None:
     """Add the comments of a page, the values of its fields, and the names of files that are attached to it.
 
     Args:
-        page: What was read of the page.
-        drawn: MuPDF's page.
         text: What the page shows, in UTF-8; a comment that it shows is not read again.
     """
     this = mupdf.ll_pdf_page_from_fz_page(drawn)
@@ -83,6 +84,30 @@ def beside_pages(document: Any) -> dict[str, Any]:
             layers = document.get_ocgs().values()
             about["layers"] = [_line(layer["name"]) for layer in layers if not layer["on"]][:_MAX_NAMES]
     return about
+
+
+def not_on_pages(about: dict[str, Any], pages: Sequence[RawPage]) -> Iterator[Problem]:
+    """Say what was not read, by the result of `beside_pages` and by the pages that were read."""
+    files = list(dict.fromkeys([*about.get("files", ()), *(name for page in pages for name in page.files)]))
+    if files:
+        names = _named(files)
+        if about.get("portfolio"):
+            kind, reason = "portfolio", f"The file is a portfolio; only its cover was read, and not: {names}."
+        else:
+            kind, reason = "attachments", f"{_count(files, 'attached file')} not read: {names}."
+        remedy = "Save what is attached with a PDF viewer, and ingest it as files of its own."
+        yield Problem(None, kind, reason, remedy, unread=kind == "portfolio")
+    if layers := about.get("layers"):
+        reason = f"{_count(layers, 'hidden layer')} not read: {_named(layers)}."
+        yield Problem(None, "layers", reason, "Show them in a PDF viewer, and save the file.", False)
+    if hidden := sum(page.hidden for page in pages):
+        reason = f"{hidden} hidden comment{'s were' if hidden > 1 else ' was'} not read."
+        yield Problem(None, "hidden-comments", reason, "Show them in a PDF viewer, and save the file.", False)
+    if about.get("xfa"):
+        dynamic = bool(about.get("dynamic"))
+        reason = "The file is an XFA form" + (", whose pages are made by its viewer" if dynamic else "")
+        remedy = "Print it to a PDF with a viewer that shows its fields."
+        yield Problem(None, "xfa", f"{reason}; what only XFA holds was not read.", remedy, dynamic)
 
 
 def _embedded(document: Any) -> Iterator[str]:
@@ -146,3 +171,12 @@ def _line(name: str) -> str:
     """Return a name in one line of bounded length, without invisible characters."""
     name = " ".join(visible(name).split())
     return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
+
+
+def _count(names: Sequence[str], noun: str) -> str:
+    return f"{len(names)} {noun}" + ("s were" if len(names) > 1 else " was")
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(names[:_MAX_LISTED]) + more

@@ -18,12 +18,10 @@ class Glyph(NamedTuple):
     """One character of a line as it is drawn, in points.
 
     Attributes:
-        text: The character.
         x, y: Its origin, on the baseline.
         x0, x1: Left and right edge.
         width: How far it moves on the place where the next one is drawn.
         right, down: Direction of its line; 1 and 0 for upright text from left to right.
-        size: Size of its type.
         at: Address of it, 0 if unknown.
         written: Whether the file holds it; MuPDF puts spaces where it sees gaps.
     """

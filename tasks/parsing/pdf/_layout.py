@@ -32,7 +32,6 @@ class Row(NamedTuple):
         x0, y0, x1, y1: Left, top, right and bottom edge, in points as all of these.
         size: Size of the type.
         second: Left edge of the second cell.
-        cells: How many there are.
     """
 
     x0: float
@@ -45,12 +44,7 @@ class Row(NamedTuple):
 
 
 class Comment(NamedTuple):
-    """A comment that a reader has put on a page, or the value of a field, with its label.
-
-    Attributes:
-        x0, y0, x1, y1: Left, top, right and bottom edge, in points.
-        text: What it says.
-    """
+    """A comment that a reader has put on a page, or the value of a field, with its label. Edges in points."""
 
     x0: float
     y0: float
@@ -64,11 +58,7 @@ class Piece:
     """Lines that belong together. Coordinates and size in tenths of a point.
 
     Attributes:
-        x0, y0, x1, y1: Left, top, right and bottom edge.
-        size: Size of the type.
-        bold: Whether it is set in bold type.
         text: The lines, with a line break between them.
-        lines: How many they are.
         rows: For lines that have cells side by side: the cells of every line.
         table: The table that this is, its text then being empty.
         margin: Whether it is a running head or foot, which no paragraph is interrupted by.
@@ -92,8 +82,6 @@ class Table:
     """A table on one page; coordinates and size of its type in tenths of a point.
 
     Attributes:
-        x0, y0, x1, y1: Left, top, right and bottom edge.
-        size: Size of the type.
         rows: Cells, with their line breaks.
         columns: Left edges of the columns.
         ends: Right edges of the columns.
@@ -122,11 +110,8 @@ class RawPage:
         width, height: In points.
         pieces: In the order of the file, until `order.arrange` has put them right.
         vertical: Whether lines run from top to bottom.
-        ocr: Whether it was read from a picture.
-        seconds: Time that OCR took for it.
         plain: The result of `text_cleanup.is_plain` for its text.
         comments: What readers have put on it, and values of fields that it does not show.
-        files: Names of files that are attached to it.
         hidden: How many comments are hidden from every reader, and were not read.
         heads: Running heads and feet that were taken from it.
         label: The number that is printed on it; empty if there is none.

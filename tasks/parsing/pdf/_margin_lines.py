@@ -41,9 +41,6 @@ class MarginLine:
 
     Attributes:
         rule: "header" or "footer".
-        page: Its page.
-        piece: Its piece.
-        text: Its text, with single spaces.
         number: The page number that it may hold.
     """
 

@@ -44,7 +44,6 @@ class PageNumber(NamedTuple):
     """A number that may be a page number.
 
     Attributes:
-        value: The number.
         rest: The rest of the line.
         labelled: Whether the word "page" stands before it.
         of: Number of pages that the line names after it, 0 for none.
@@ -60,10 +59,6 @@ def page_number(text: str, rows: list[list[Cell]] | None = None) -> PageNumber |
     """Return the page number that a line may hold, None if it holds none.
 
     "Lot 101" holds none: only words separate such a number from one that tells what a page is about.
-
-    Args:
-        text: The line, white space made even.
-        rows: Its cells, where it has cells side by side.
     """
     if len(text) > _MAX_CHARACTERS or (len(text) > _MAX_ROMAN and not _DIGIT.search(text)):
         return None

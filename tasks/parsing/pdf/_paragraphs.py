@@ -29,7 +29,6 @@ def read_page(
         width, height: In points.
         blocks: In the order of the file.
         known: The result of `lines_of` for blocks that may be among these.
-        ocr: Whether they were read from a picture.
     """
     page = RawPage(number, width, height, ocr=ocr)
     pieces = page.pieces

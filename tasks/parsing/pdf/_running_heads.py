@@ -60,11 +60,8 @@ def drop_running_heads(
     No page loses all of its text.
 
     Args:
-        pages: All pages in order.
-        body_size: Size of the type that most of the text is set in.
         titles: Title of the document and of its chapters as the file names them, each with its page counted from
             0; a running head that repeats one on a later page is known by that.
-        dropped: What is left out is counted here.
     """
     lines = [line for page in pages for line in margin_lines(page)]
     numbers = find_page_numbers(lines, len(pages), body_size)

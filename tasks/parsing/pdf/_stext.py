@@ -80,7 +80,6 @@ class StructuredText:
         """Return the blocks of text of a page; None if its memory, or its text, is not as expected.
 
         Args:
-            page: A `fz_stext_page`.
             text: The page as MuPDF prints it: a line for each of its lines, and an empty one after each block.
         """
         if self._as_expected is None:

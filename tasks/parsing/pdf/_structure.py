@@ -39,9 +39,6 @@ def build_pages(
     Args:
         raw: In order; pages may be missing.
         outline: The file's own table of contents as (level, title, page counted from 1).
-        title: Title of the document as the file says it.
-        dropped: What is left out is counted here.
-        running_heads: Whether running heads, feet and page numbers stay.
     """
     for page in raw:
         dropped.characters["copy"] += page.copied

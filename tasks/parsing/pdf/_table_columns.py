@@ -23,11 +23,7 @@ class Word:
     Attributes:
         x0, x1, y0, y1: Left, right, top and bottom edge, in points as all of these.
         baseline: Height of its baseline.
-        size: Size of its type.
-        text: Its text.
         place: Number of its block, and of its line in the block.
-        line: The line.
-        column: Column of the table in which it is.
         also: Numbers of block and line of further lines that belong to it.
     """
 

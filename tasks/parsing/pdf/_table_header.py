@@ -68,7 +68,6 @@ def header_above(
     """Find the rows of cells that stand above a table and are its header.
 
     Args:
-        rows: Rows of the table, each with its cells.
         above: The rows above it on the page, from top to bottom.
         columns: Left and right edges of the columns of the table, in points.
 

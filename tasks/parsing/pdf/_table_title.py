@@ -28,7 +28,6 @@ def table_title(above: Sequence[Block], box: Box) -> str:
 
     Args:
         above: The blocks before it on its page, in reading order.
-        box: Where the table stands.
     """
     found: list[str] = []
     top = box.y0

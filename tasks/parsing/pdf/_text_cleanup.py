@@ -69,11 +69,7 @@ _WORD: Final = 40
 
 
 def keeps_hyphen(before: str) -> bool:
-    """Whether a hyphen at the end of a line is one of its word, and not of the line.
-
-    Args:
-        before: The line up to the hyphen, or its end.
-    """
+    """Whether a hyphen at the end of a line is one of its word, and not of the line."""
     word = before[-_WORD:].rsplit(None, 1)[-1]
     if word.isalpha():  # As nearly all are.
         return (len(word) > 1 and word.isupper()) or word.lower() in _KEPT_WORDS

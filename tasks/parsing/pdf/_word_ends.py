@@ -42,7 +42,6 @@ def word_ends(
     """Return after which letters a word ends; None if they are single letters.
 
     Args:
-        letters: Letters apart from each other.
         gaps: The spaces between them.
         around: The spaces that part them from words beside them, without those that are written.
         grid: Whether they may be cells of a table.

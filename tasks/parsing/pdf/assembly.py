@@ -16,9 +16,9 @@ from pydantic import TypeAdapter
 from prefect_ollama.tasks.parsing.document import Page, ParsedDocument, Problem
 from prefect_ollama.tasks.parsing.dropped import Dropped
 from prefect_ollama.tasks.parsing.pdf import journal
+from prefect_ollama.tasks.parsing.pdf._annotations import not_on_pages
 from prefect_ollama.tasks.parsing.pdf._layout import RawPage
 from prefect_ollama.tasks.parsing.pdf._metadata import read_metadata
-from prefect_ollama.tasks.parsing.pdf._not_read import not_on_pages
 from prefect_ollama.tasks.parsing.pdf._page_kind import is_mostly_unknown, keep_beside
 from prefect_ollama.tasks.parsing.pdf._structure import build_pages
 

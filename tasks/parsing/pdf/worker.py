@@ -7,8 +7,7 @@ from typing import Any
 
 from prefect_ollama.tasks.parsing.document import ParsedDocument
 from prefect_ollama.tasks.parsing.pdf import mupdf
-from prefect_ollama.tasks.parsing.pdf._picture import draw, numbered
-from prefect_ollama.tasks.parsing.pdf._quote import places_of
+from prefect_ollama.tasks.parsing.pdf._picture import draw, numbered, places_of
 from prefect_ollama.tasks.parsing.pdf.assembly import Reading, from_journal
 from prefect_ollama.tasks.parsing.pdf.page_text import Pages
 from prefect_ollama.tasks.parsing.pdf.reader import Reader

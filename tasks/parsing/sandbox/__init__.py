@@ -6,8 +6,8 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from prefect_ollama.tasks.parsing.sandbox import protocol
-    from prefect_ollama.tasks.parsing.sandbox.order import Budget, ExtraTime, Order
     from prefect_ollama.tasks.parsing.sandbox.process import ChildProcess
+    from prefect_ollama.tasks.parsing.sandbox.protocol import Budget, ExtraTime, Order
     from prefect_ollama.tasks.parsing.sandbox.session import Exchange, PictureSession, Session
     from prefect_ollama.tasks.parsing.sandbox.talk import Talk
 else:

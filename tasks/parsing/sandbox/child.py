@@ -28,7 +28,7 @@ from prefect_ollama.tasks.parsing.errors import Stopped
 from prefect_ollama.tasks.parsing.sandbox import codec, confinement, protocol
 from prefect_ollama.tasks.parsing.sandbox.file_reader import FileReader, MakeReader, PageDrawer
 from prefect_ollama.tasks.parsing.sandbox.limits import Limits
-from prefect_ollama.tasks.parsing.sandbox.order import Budget
+from prefect_ollama.tasks.parsing.sandbox.protocol import Budget
 from prefect_ollama.tasks.parsing.sandbox.talk import Talk
 
 # Objects that files may leave behind before those in reference cycles are searched: a few MiB.
@@ -132,11 +132,8 @@ class _Child:
     def _draw(self, request: dict[str, Any], file: int, talk: Talk) -> dict[str, Any]:
         if not isinstance(self._reader, PageDrawer):
             raise Stopped("no-picture", "pages of its format cannot be drawn")
-        drawn = request["draw"]
-        png, share = self._reader.draw(
-            file, request["request"], drawn["page"], drawn["marks"], drawn["dpi"], drawn["quoted"]
-        )
-        talk.say(protocol.PICTURE, drawn["page"], binascii.b2a_base64(png, newline=False))
+        png, share = self._reader.draw(file, request["request"], **request["draw"])
+        talk.say(protocol.PICTURE, request["draw"]["page"], binascii.b2a_base64(png, newline=False))
         return {"share": share}
 
     def _journal(self, lines: int) -> Iterator[protocol.Line]:

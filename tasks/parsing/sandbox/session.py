@@ -13,8 +13,8 @@ from prefect_ollama.tasks.parsing.document import Page, ParsedDocument
 from prefect_ollama.tasks.parsing.errors import LIMITS, REMEDIES, Stopped
 from prefect_ollama.tasks.parsing.quoted import Quoted
 from prefect_ollama.tasks.parsing.sandbox import codec, protocol
-from prefect_ollama.tasks.parsing.sandbox.order import Order
 from prefect_ollama.tasks.parsing.sandbox.process import ChildProcess
+from prefect_ollama.tasks.parsing.sandbox.protocol import Order
 
 
 class Exchange:

@@ -6,7 +6,7 @@ import os
 
 from prefect_ollama.tasks.parsing.sandbox import protocol
 from prefect_ollama.tasks.parsing.sandbox.limits import Limits
-from prefect_ollama.tasks.parsing.sandbox.order import Budget
+from prefect_ollama.tasks.parsing.sandbox.protocol import Budget
 
 
 class Talk:
