@@ -43,8 +43,12 @@ def without_letter_spacing(blocks: list[TextBlock], text: bytes) -> list[TextBlo
 
 
 def _has_singles(texts: list[str]) -> bool:
+    """Whether three single signs follow each other, two of them letters: dots before a page number are no word."""
     words = " ".join(texts).split()
-    return any(len(a) == len(b) == len(c) == 1 for a, b, c in zip(words, words[1:], words[2:], strict=False))
+    return any(
+        len(a) == len(b) == len(c) == 1 and a.isalpha() + b.isalpha() + c.isalpha() > 1
+        for a, b, c in zip(words, words[1:], words[2:], strict=False)
+    )
 
 
 def _words_of(block: TextBlock) -> TextBlock:

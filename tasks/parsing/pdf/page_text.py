@@ -12,8 +12,11 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from prefect_ollama.tasks.parsing.errors import Stopped
+from prefect_ollama.tasks.parsing.pdf._accents import with_accents
 from prefect_ollama.tasks.parsing.pdf._layout import SCALE
+from prefect_ollama.tasks.parsing.pdf._rtl_ligatures import with_ligatures_in_order
 from prefect_ollama.tasks.parsing.pdf._stext import StructuredText, TextBlock, from_json, json_box
+from prefect_ollama.tasks.parsing.pdf._tex_codes import as_signs, has_codes
 from prefect_ollama.tasks.parsing.pdf.mupdf import mupdf, pymupdf, raw
 
 # No page is drawn for OCR with more pixels than this, whatever size it says it has.
@@ -133,9 +136,14 @@ class Pages:
         mupdf.ll_fz_clear_buffer(self._buffer)
         mupdf.ll_fz_print_stext_page_as_text(self._output, structured)
         text = self._printed()
-        blocks = self._memory.read(structured, text.decode("utf-8", "replace"))
+        decoded = text.decode("utf-8", "replace")
+        if has_codes(text):
+            decoded = as_signs(decoded)
+            text = decoded.encode("utf-8", "replace")
+        blocks = self._memory.read(structured, decoded)
         if blocks is None:
             blocks = from_json(self._json(structured), SCALE)
+        blocks, text = with_accents(with_ligatures_in_order(blocks, text), text)
         return PageText(width, height, blocks, text)
 
     def _json(self, structured: Any) -> dict[str, Any]:

@@ -1,0 +1,60 @@
+"""Put the letters of Arabic ligatures in their order: MuPDF gives "ال" where a ligature of "لا" is drawn.
+
+A ligature is one glyph. MuPDF gives its first letter all of its width and the others none, at its right edge, and then
+turns the line round, so that these stand before the first. It does so with the characters of Unicode for ligatures, and
+with glyphs that the file maps to several letters.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from prefect_ollama.tasks.parsing.pdf._glyphs import Glyph, glyphs
+from prefect_ollama.tasks.parsing.pdf._stext import TextBlock
+
+# Arabic letters in UTF-8. No other script that is written from right to left has ligatures of two letters.
+_ARABIC: Final = re.compile(rb"[\xd8-\xdb]")
+_LETTER: Final = re.compile(r"[\u0620-\u064a\u066e-\u06d3]")
+# The letters of a ligature without a width stand at its edge, in sizes of the type.
+_AT_EDGE: Final = 0.02
+
+
+def with_ligatures_in_order(blocks: list[TextBlock], text: bytes) -> list[TextBlock]:
+    """Return the blocks of a page with the letters of ligatures in their order. `text` is all text in UTF-8."""
+    if not _ARABIC.search(text):
+        return blocks
+    return [
+        block._replace(
+            texts=[_in_order(glyphs(*each)) for each in zip(block.lines, block.texts, strict=True)]
+        )
+        if any(map(_LETTER.search, block.texts))
+        else block
+        for block in blocks
+    ]
+
+
+def _in_order(line: list[Glyph]) -> str:
+    return "".join(letter for part in _ligatures(line) for letter in reversed(part))
+
+
+def _ligatures(line: list[Glyph]) -> list[list[str]]:
+    """Divide a line into ligatures, each from its last letter to its first, and single letters."""
+    parts: list[list[str]] = [[]]
+    for glyph, following in zip(line, [*line[1:], None], strict=True):
+        parts[-1].append(glyph.text)
+        if following is None or not _is_inner(glyph, following):
+            parts.append([])
+    return parts
+
+
+def _is_inner(glyph: Glyph, following: Glyph) -> bool:
+    """Whether a letter is a further one of the ligature that the next one begins, or another further one of it."""
+    edge = _AT_EDGE * glyph.size
+    return (
+        glyph.at > 0
+        and glyph.x1 - glyph.x0 < edge
+        and abs(following.x1 - glyph.x0) < edge
+        and _LETTER.match(glyph.text) is not None
+        and _LETTER.match(following.text) is not None
+    )
