@@ -23,7 +23,7 @@ from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.flows import forget, forgettable, ingest_pdfs, preview_roll_back, roll_back, search
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.planning import find_files, make_plan
-from prefect_ollama.tasks.planning.forget import _fits, documents_named
+from prefect_ollama.tasks.planning.forget import _fits, documents_named, notes_on
 from prefect_ollama.tasks.planning.path_names import LISTED
 from tests.flow_samples import prose, write_pdf
 from tests.nodes import Node, nodes
@@ -109,6 +109,13 @@ def test_a_path_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert [row.path for row in documents_named([what], table)] == ["a.pdf"]
     for what in ("gone", "./gone/", "gone/b.pdf", "gone/*.pdf", "gone/../gone"):
         assert [row.path for row in documents_named([what], table)] == ["b.pdf"]
+
+
+def test_only_documents_of_other_sources_are_said_to_belong_to_one() -> None:
+    assert notes_on(documents_named(["/a/sub/deep"], TABLE), TABLE) == [
+        "1 documents below the same folder belong to another source, '/a/sub', and stay.",
+        "1 documents below the same folder belong to another source, single files ('files'), and stay.",
+    ]
 
 
 # Plans that know other sources

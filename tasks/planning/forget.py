@@ -66,7 +66,6 @@ def documents_named(
 def notes_on(documents: Sequence[Document], manifest: Sequence[Document]) -> list[str]:
     """Return what a user should know before these documents are taken out, a sentence or two each."""
     notes = []
-    chosen = {row.doc_id for row in documents}
     returning = Counter(
         row.source for row in documents if row.source != LISTED and Path(location_of(row)).exists()
     )
@@ -75,11 +74,11 @@ def notes_on(documents: Sequence[Document], manifest: Sequence[Document]) -> lis
             f"{count} of the files are still in {source!r}. The next ingest of it stores them again; move or delete "
             "them first to keep them out."
         )
+    sources = {row.source for row in documents}
     below = Counter(
         row.source
         for row in manifest
-        if row.doc_id not in chosen
-        and any(location_of(row).startswith(f"{source}/") for source in {each.source for each in documents})
+        if row.source not in sources and any(location_of(row).startswith(f"{source}/") for source in sources)
     )
     for source, count in sorted(below.items()):
         notes.append(
