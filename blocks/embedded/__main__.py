@@ -13,13 +13,13 @@ import time
 from prefect_ollama.blocks.embedded.server import serve
 
 
-def main(threads: str, model_dir: str) -> None:
+def main(model_dir: str) -> None:
     """Serve on a free loopback port until the owner closes stdin or ends."""
     owner = os.getppid()
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     # A process that the owner forked keeps the pipe open, so the id of the parent is watched too.
     threading.Thread(target=_end_with_process, args=(owner,), daemon=True).start()
-    serve(port=0, threads=int(threads), model_dir=model_dir, ready=lambda url: print(url, flush=True))
+    serve(port=0, model_dir=model_dir, ready=lambda url: print(url, flush=True))
 
 
 def _end_with_stdin() -> None:

@@ -19,6 +19,8 @@ from prefect_ollama.blocks.errors import ClusterError, ConfigurationError
 
 # Nodes that are started by default at most, because more of them share the bandwidth of the memory.
 _DEFAULT_MAX_NODES = 4
+# Seconds in which all nodes together must become ready.
+_READY_S = 60.0
 # Seconds in which a node may end by itself, before it is killed.
 _GRACE_S = 5.0
 
@@ -29,8 +31,6 @@ class EmbeddedNodes:
     Args:
         count: Number of nodes; None for one for each core that this process may use, at most four.
         model_dir: Folder of the model's files; None for the places of `_weights`.
-        threads: Threads of one forward pass in each node.
-        ready_within: Seconds in which all nodes together must become ready.
 
     Attributes:
         urls: URL of each running node; empty outside the `with` block.
@@ -40,21 +40,11 @@ class EmbeddedNodes:
         ...     httpx.post(f"{nodes.urls[0]}/api/embed", json={"model": "all-minilm", "input": "hello"})
     """
 
-    def __init__(
-        self,
-        count: int | None = None,
-        *,
-        model_dir: str | Path | None = None,
-        threads: int = 1,
-        ready_within: float = 60.0,
-    ) -> None:
-        for number, what in ((count, "embedded nodes"), (threads, "threads")):
-            if number is not None and number < 1:
-                raise ConfigurationError(f"{number} {what} were asked for.", remedy="Ask for one or more.")
+    def __init__(self, count: int | None = None, *, model_dir: str | Path | None = None) -> None:
+        if count is not None and count < 1:
+            raise ConfigurationError(f"{count} embedded nodes were asked for.", remedy="Ask for one or more.")
         self._count = count or min(_usable_cores(), _DEFAULT_MAX_NODES)
         self._model_dir = model_dir
-        self._threads = threads
-        self._ready_within = ready_within
         self._processes: list[subprocess.Popen[bytes]] = []
         self.urls: tuple[str, ...] = ()
 
@@ -68,7 +58,7 @@ class EmbeddedNodes:
         # Done here, so that a download happens once, shows its progress, and raises its own error. The nodes find the
         # same files again, and check them.
         find_model_files(self._model_dir)
-        deadline = time.monotonic() + self._ready_within
+        deadline = time.monotonic() + _READY_S
         try:
             for _ in range(self._count):
                 self._processes.append(self._spawn())
@@ -105,14 +95,7 @@ class EmbeddedNodes:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         # -P: no file in the user's working folder may be imported in place of a module.
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "prefect_ollama.blocks.embedded",
-            str(self._threads),
-            str(self._model_dir or ""),
-        ]
+        command = [sys.executable, "-P", "-m", "prefect_ollama.blocks.embedded", str(self._model_dir or "")]
         # Nodes have their own session, so that Ctrl-C reaches this process only, which then ends them in order.
         return subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -124,7 +107,7 @@ class EmbeddedNodes:
         try:
             url = report.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            cause = f"An embedded node was not ready within {self._ready_within:g} s."
+            cause = f"An embedded node was not ready within {_READY_S:g} s."
         else:
             if url:
                 return url

@@ -69,8 +69,8 @@ class RunLog:
 
     def put(self, *runs: Run) -> None:
         """Write runs; each replaces the run of its name."""
-        table = _rows(runs)
-        commit("The run cannot be logged", lambda: self._write(table))
+        rows = _rows(runs)
+        commit("The run cannot be logged", lambda: merge(self._completed(rows), "run_id", rows))
 
     def claim(self) -> tuple[Run, bool]:
         """Log that this process migrates the table, unless another one does.
@@ -81,12 +81,18 @@ class RunLog:
             The run that is in the log now, and whether this call logged it.
         """
         mine = _started(MIGRATE, MIGRATE, "", 0, 0)
+        rows = _rows([mine])
+
+        def insert() -> None:
+            inserted = self._completed(rows).merge_insert("run_id").when_not_matched_insert_all()
+            inserted.use_index(False).execute(rows)
+
         while True:
             for run in self.all():
                 # A killed migration would block all others.
                 if run.run_id == MIGRATE and _is_abandoned(run):
                     self.release(run)
-            commit("The table cannot be brought to the present schema", lambda: self._insert(_rows([mine])))
+            commit("The table cannot be brought to the present schema", insert)
             found = [run for run in self.all() if run.run_id == MIGRATE]
             if found:  # otherwise the other process has ended meanwhile
                 return found[0], found[0] == mine
@@ -97,18 +103,12 @@ class RunLog:
         same = both(equals("run_id", run.run_id), equals("host", run.host), f"pid = {run.pid}")
         commit("The log of runs cannot be written", lambda: self._table.delete(same))
 
-    def _insert(self, rows: pa.Table) -> None:
-        self._complete(rows)
-        self._table.merge_insert("run_id").when_not_matched_insert_all().use_index(False).execute(rows)
-
-    def _write(self, rows: pa.Table) -> None:
-        self._complete(rows)
-        merge(self._table, "run_id", rows)
-
-    def _complete(self, rows: pa.Table) -> None:
+    def _completed(self, rows: pa.Table) -> Any:
+        """Return the table with all columns of the rows, which it lacks if an earlier version made it."""
         missing = [name for name in rows.column_names if name not in self._table.schema.names]
-        if missing:  # an earlier version made this log
+        if missing:
             self._table.add_columns(dict.fromkeys(missing, "''"))
+        return self._table
 
     def open(self) -> list[Run]:
         """Return the runs that are not over, without those whose process is gone."""
@@ -117,13 +117,11 @@ class RunLog:
     def close_abandoned(self) -> list[Run]:
         """Mark as interrupted the runs whose process is gone; return all runs that were open until now."""
         unended = [run for run in self.all() if run.status == RUN_RUNNING]
-        gone = [run for run in unended if _is_abandoned(run)]
-        for run in gone:
+        for run in filter(_is_abandoned, unended):
             if run.kind == MIGRATE:  # a killed migration leaves no documents to check
                 self.release(run)
-        closed = [replace(run, status=RUN_INTERRUPTED, ended_at=now()) for run in gone if run.kind != MIGRATE]
-        if closed:
-            self.put(*closed)
+            else:
+                self.put(replace(run, status=RUN_INTERRUPTED, ended_at=now()))
         return [run for run in unended if run.kind != MIGRATE]
 
 

@@ -41,10 +41,7 @@ def base_url(text: str) -> str:
     Raises:
         ValueError: It is no such address. The text says what to write, and quotes nothing that may be a secret.
     """
-    scheme, host, port, path = _parts(text)
-    if port is not None and not _is_port(port):
-        raise ValueError(f"the port {port[:20]!r} is no number from 1 to 65535")
-    return _join(scheme, host, port, path)
+    return _join(*_parts(text))
 
 
 # The end of addresses of OpenAI's API.
@@ -69,8 +66,6 @@ def openai_url(text: str) -> str:
     if call := _OPENAI_CALL.search(text):
         raise ValueError(f"{call[0]!r} belongs to a single call; write the address up to {OPENAI_PATH!r}")
     scheme, host, port, path = _parts(text.removesuffix(OPENAI_PATH))
-    if port is not None and not _is_port(port):
-        raise ValueError(f"the port {port[:20]!r} is no number from 1 to 65535")
     if "://" not in text and re.search(r":\d+$", text.removesuffix(OPENAI_PATH).partition("/")[0]) is None:
         port = None  # 11434 is Ollama's
     ends_in_v1 = text.endswith(OPENAI_PATH) or not path
@@ -95,7 +90,7 @@ def url_from_environment(environ: Mapping[str, str] = os.environ) -> str | None:
     text = environ.get(HOST_VARIABLE, "").strip().strip("\"'")
     if not text:
         return None
-    scheme, host, port, path = _parts(text)
+    scheme, host, port, path = _parts(text, any_port=True)
     if port is not None and not _is_port(port):  # also port 0, to which no client can connect
         default = str(_PORTS[scheme] if "://" in text else DEFAULT_PORT)
         logger.warning("%s names the port %r; using %s.", HOST_VARIABLE, port, default)
@@ -120,8 +115,12 @@ def short_name(url: str) -> str:
     return url.split("://", 1)[-1]
 
 
-def _parts(text: str) -> tuple[str, str, str | None, str]:
-    """Return scheme, host (IPv6 in brackets), port as written, and path without a trailing slash."""
+def _parts(text: str, *, any_port: bool = False) -> tuple[str, str, str | None, str]:
+    """Return scheme, host (IPv6 in brackets), port as written, and path without a trailing slash.
+
+    Raises:
+        ValueError: It is no address; or the port is no valid one, and `any_port` is False.
+    """
     text = text.strip().strip("\"'")
     scheme, mark, rest = text.partition("://")
     if not mark:
@@ -154,6 +153,8 @@ def _parts(text: str) -> tuple[str, str, str | None, str]:
     given = port if colon and port else None
     if given is None and not mark:
         given = str(DEFAULT_PORT)
+    if given is not None and not any_port and not _is_port(given):
+        raise ValueError(f"the port {given[:20]!r} is no number from 1 to 65535")
     return scheme, host, given, path
 
 
