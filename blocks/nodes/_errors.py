@@ -53,14 +53,14 @@ def from_response(
     dialect: Dialect = OLLAMA,
     disclosure: Disclosure = OPEN,
     proxy: Proxy | None = None,
-    host: str = "",
 ) -> NodeError:
-    """Return the error for an answer with another status than 200, by the beginning of its body.
+    """Return the error for an answer with another status than 200, which may be that of a proxy.
 
-    The answer may be that of a proxy; `host` is the node's, for a remedy about the proxy.
+    Args:
+        body: The beginning of its body.
     """
     if proxy is not None and (status == 407 or not _is_ollamas(body)):
-        return _from_proxy(node, status, proxy, host)
+        return _from_proxy(node, status, proxy)
     said = message_of(body)
     words = said.lower()
     quoted = disclosure.words(said)
@@ -117,30 +117,30 @@ def no_room(error: NodeError) -> bool:
     return _NO_ROOM in error.cause
 
 
-def _from_proxy(node: str, status: int, proxy: Proxy, host: str) -> NodeError:
+def _from_proxy(node: str, status: int, proxy: Proxy) -> NodeError:
     """Return the error of a proxy that answered instead of the node; nothing of its answer is quoted."""
     if status == 407:
         return NodeRefused(
             f"{proxy.words} asks for credentials (407); the node was not reached.",
             node=node,
             status=status,
-            remedy=f"Write user and password into {proxy.variable}, or add {host!r} to NO_PROXY.",
+            remedy=f"Write user and password into {proxy.variable}, or add {proxy.host!r} to NO_PROXY.",
         )
     cause = f"{proxy.words} answers {status} in the node's place (the answer is not in Ollama's form)."
     if status == 429 or status >= 500:
-        return NodeUnreachable(cause, node=node, remedy=proxy.remedy(host))
-    return NodeRefused(cause, node=node, status=status, remedy=proxy.remedy(host))
+        return NodeUnreachable(cause, node=node, remedy=proxy.remedy)
+    return NodeRefused(cause, node=node, status=status, remedy=proxy.remedy)
 
 
-def from_exception(node: str, error: Exception, *, proxy: Proxy | None = None, host: str = "") -> NodeError:
+def from_exception(node: str, error: Exception, *, proxy: Proxy | None = None) -> NodeError:
     """Return the error for a request without a complete answer; nothing that the node sent is quoted."""
     remedy = "Check that it runs and can be reached from here."
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
         return NodeRefused("has a URL that cannot be used.", node=node, remedy="Correct the node's URL.")
     if proxy is not None:
-        remedy = proxy.remedy(host)
+        remedy = proxy.remedy
         if isinstance(error, httpx.ProxyError):
-            return _from_tunnel(node, str(error), proxy, host)
+            return _from_tunnel(node, str(error), proxy)
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             words = f" ({_words_of_system(error)})" if isinstance(error, httpx.ConnectError) else " in time"
             return NodeUnreachable(
@@ -161,14 +161,12 @@ def from_exception(node: str, error: Exception, *, proxy: Proxy | None = None, h
     return NodeUnreachable(f"{what}.", node=node, remedy=remedy)
 
 
-def _from_tunnel(node: str, said: str, proxy: Proxy, host: str) -> NodeError:
+def _from_tunnel(node: str, said: str, proxy: Proxy) -> NodeError:
     """Return the error of a proxy that opens no tunnel (CONNECT); httpx's message begins with the status."""
     status = int(said[:3]) if said[:3].isascii() and said[:3].isdigit() else None
     if status is not None:
-        return _from_proxy(node, status, proxy, host)
-    return NodeUnreachable(
-        f"{proxy.words} opens no connection to the node.", node=node, remedy=proxy.remedy(host)
-    )
+        return _from_proxy(node, status, proxy)
+    return NodeUnreachable(f"{proxy.words} opens no connection to the node.", node=node, remedy=proxy.remedy)
 
 
 def _words_of_system(error: BaseException) -> str:

@@ -13,7 +13,6 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -43,7 +42,6 @@ class Transport:
         self._dialect = dialect
         self._model = model
         self._proxy = proxy_of(node.url)
-        self._host = urlsplit(node.url).hostname or ""
         # With an explicit transport, httpx takes no proxy from the environment. `proxy_of` has chosen one.
         transport = httpx.AsyncHTTPTransport(
             verify=_tls(node),
@@ -78,7 +76,7 @@ class Transport:
             start = errors.start_of(body, self.disclosure)
             remedy = "Check the node's URL and path prefix."
             if self._proxy:
-                remedy += f" It was asked through {self._proxy.words}. {self._proxy.remedy(self._host)}"
+                remedy += f" It was asked through {self._proxy.words}. {self._proxy.remedy}"
             raise unusable(
                 self.node.name, f"answered something that is not {self._dialect.api}'s{start}.", remedy
             )
@@ -130,7 +128,6 @@ class Transport:
                         dialect=self._dialect,
                         disclosure=self.disclosure,
                         proxy=self._proxy,
-                        host=self._host,
                     )
                 yield response
         except (NodeError, TimeoutError):
@@ -139,7 +136,7 @@ class Transport:
             # A traceback shows the cause's text, and that may quote what the node or a proxy sent.
             quoted = isinstance(error, httpx.ProtocolError | httpx.ProxyError) or self.disclosure.secrets
             cause = None if quoted else safe_cause(error)
-            raise errors.from_exception(self.node.name, error, proxy=self._proxy, host=self._host) from cause
+            raise errors.from_exception(self.node.name, error, proxy=self._proxy) from cause
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -35,10 +35,12 @@ class Proxy:
     Attributes:
         url: Its URL, perhaps with a password: never show it.
         variable: The variable that names it.
+        host: Host of the node that is asked through it.
     """
 
     url: str
     variable: str
+    host: str
 
     def __repr__(self) -> str:
         return f"Proxy({self.variable})"
@@ -48,9 +50,10 @@ class Proxy:
         """Its name in messages."""
         return f"the proxy that {self.variable} names"
 
-    def remedy(self, host: str) -> str:
-        """Return the remedy for an error of the proxy."""
-        return f"Add {host!r} to {NO_PROXY} to ask the node directly, or correct {self.variable}."
+    @property
+    def remedy(self) -> str:
+        """The remedy for an error of the proxy."""
+        return f"Add {self.host!r} to {NO_PROXY} to ask the node directly, or correct {self.variable}."
 
 
 def proxy_of(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
@@ -63,13 +66,11 @@ def proxy_of(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
         ConfigurationError: A variable names something that is no proxy.
     """
     parts = urlsplit(url)
-    found = _named(parts.scheme, environ)
-    if found is None:
-        return None
+    given, variable = _named(parts.scheme, environ)
     host = parts.hostname or ""
-    if is_this_host(host) or _excepted(host, parts.port, environ):
+    if not given or is_this_host(host) or _excepted(host, parts.port, environ):
         return None
-    text = found.url if "://" in found.url else f"http://{found.url}"
+    text = given if "://" in given else f"http://{given}"
     try:
         named = urlsplit(text)
         usable = named.scheme in _SCHEMES and bool(named.hostname) and (named.port is None or named.port > 0)
@@ -77,9 +78,9 @@ def proxy_of(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
         usable = False
     if not usable:
         raise ConfigurationError(
-            f"{found.variable} names no proxy.",
+            f"{variable} names no proxy.",
             state="Nothing was asked of the nodes.",
-            remedy=f"Write it as http://host:port, or unset {found.variable}.",
+            remedy=f"Write it as http://host:port, or unset {variable}.",
         )
     if named.password:
         from prefect_ollama.blocks.secrets import (
@@ -87,7 +88,7 @@ def proxy_of(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
         )  # an embedded node's process has no secrets
 
         remember_to_hide(named.password)
-    return Proxy(text, found.variable)
+    return Proxy(text, variable, host)
 
 
 def is_this_host(host: str) -> bool:
@@ -125,8 +126,8 @@ def keep_local_direct(*urls: str | None, environ: MutableMapping[str, str] = os.
 
 def proxy_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return the variables of the environment that name a proxy for HTTP."""
-    found = (_named(scheme, environ) for scheme in ("http", "https"))
-    return list(dict.fromkeys(each.variable for each in found if each is not None))
+    found = (_named(scheme, environ)[1] for scheme in ("http", "https"))
+    return [name for name in dict.fromkeys(found) if name]
 
 
 @functools.lru_cache(maxsize=256)
@@ -152,7 +153,8 @@ def proxy_hint(environ: Mapping[str, str] = os.environ) -> str:
     )
 
 
-def _named(scheme: str, environ: Mapping[str, str]) -> Proxy | None:
+def _named(scheme: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return the proxy for a scheme, and the variable that names it; twice an empty text if there is none."""
     for prefix in (scheme, "all"):
         lower, upper = f"{prefix}_proxy", f"{prefix.upper()}_PROXY"
         name = lower if lower in environ else upper  # `http_proxy=` switches HTTP_PROXY off
@@ -160,8 +162,8 @@ def _named(scheme: str, environ: Mapping[str, str]) -> Proxy | None:
         if name == "HTTP_PROXY" and "REQUEST_METHOD" in environ:
             continue
         if text := environ.get(name, "").strip():
-            return Proxy(text, name)
-    return None
+            return text, name
+    return "", ""
 
 
 def _excepted(host: str, port: int | None, environ: Mapping[str, str]) -> bool:
