@@ -17,7 +17,7 @@ from rich.text import Text
 from prefect_ollama.console import line
 from prefect_ollama.fitted import Fitted
 from prefect_ollama.stopping import stopping
-from prefect_ollama.tasks.monitoring import NodeNow, Snapshot, observed_by, state
+from prefect_ollama.tasks.monitoring import NodeNow, Snapshot, observed_by, rate_number, state
 from prefect_ollama.tasks.reporting import clock
 
 # Nodes with a line of their own.
@@ -80,7 +80,7 @@ class RunProgress(Progress):
             self._shown,
             completed=at.part,
             documents=f"{at.documents:,} of {at.of_documents:,}",
-            rate=f"{run.now:,.0f}",
+            rate=rate_number(run.now),
             left=clock(at.left) if at.left is not None else "unknown",
         )
 
@@ -130,7 +130,7 @@ def _cells(node: NodeNow, run: Snapshot) -> list[Text]:
     if not node.breaker:
         return [*cells, *(Text() for _ in range(5))]
     values = (
-        f"{node.now:,.0f}",
+        rate_number(node.now),
         f"{node.share:.0%}",
         str(node.in_flight),
         clock(node.p95) if node.p95 else "",

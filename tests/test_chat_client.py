@@ -246,6 +246,23 @@ def test_a_model_that_cannot_think_is_left_out_where_it_is_to(node: Node) -> Non
     assert asyncio.run(verify_chat(cluster([node], chat={"think": False}))).models
 
 
+@pytest.mark.parametrize(
+    ("can", "think"), [(["completion"], False), (["completion", "thinking"], None), ([], None)]
+)
+def test_a_model_of_which_all_nodes_say_that_it_cannot_think_gets_no_tokens_for_it(
+    node: Node, can: list[str], think: bool | None
+) -> None:
+    node.control(chat_capabilities=can)
+    found = asyncio.run(verify_chat(cluster([node])))
+    assert found.model.think is think
+    assert ask(node, settings={"think": found.model.think})[0].text
+
+
+def test_one_node_whose_model_may_think_is_enough_for_tokens_for_thinking(node: Node) -> None:
+    with Node(chat_models=[MODEL], chat_capabilities=["completion"]) as other:
+        assert asyncio.run(verify_chat(cluster([other, node]))).model.think is None
+
+
 def test_a_context_that_a_model_does_not_have_is_refused(node: Node) -> None:
     node.control(chat_context=4096)
     assert asyncio.run(verify_chat(cluster([node]))).model.num_ctx == 4096

@@ -296,7 +296,7 @@ def snapshot(*nodes: Any, ended: bool = False, down: frozenset[str] = frozenset(
 
 def test_a_run_in_words() -> None:
     clock = Clock()
-    live = LiveNodes(["gpu", "cpu", "gone", "new"], clock)
+    live, slow = LiveNodes(["gpu", "cpu", "gone", "new"], clock), LiveNodes(["cpu"], clock)
     clock.now += 10
     gone = stats("gone", 10, state="open", in_flight=0, errors={"no": 3}, last_error="Node 'gone': no")
     live.take(message("one", 1.0, stats("gpu", 90), stats("cpu", 10), gone))
@@ -309,6 +309,8 @@ def test_a_run_in_words() -> None:
     assert how_far(replace(run, progress_state=replace(run.progress_state, left=None))).endswith(
         "time left unknown"
     )
+    slow.take(message("one", 1.0, stats("cpu", 2)))
+    assert log_line(snapshot(*slow.nodes())).endswith("2 texts embedded, 0.4 texts/s (cpu works 0.4)")
     ended = replace(run, ended=True)
     assert how_far(ended) == "120 of 400 documents, 31.0 of 90.0 MB in 1 min 40 s"
     assert log_line(ended).endswith("in 1 min 40 s; 110 texts embedded (gone 9%, gpu 82%, cpu 9%)")

@@ -69,7 +69,8 @@ class OllamaEndpoint(Endpoint):
             digest = self._digest(await self.models()) or ""
         shown = await self.show()
         self._check_use(shown)
-        return NodeModel(version, digest, shown.quantization, shown.context)
+        thinks = "thinking" in shown.capabilities if shown.capabilities else None
+        return NodeModel(version, digest, shown.quantization, shown.context, thinks)
 
     async def build(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> NodeModel:
         """Return digest and version alone; see `Endpoint.build`."""

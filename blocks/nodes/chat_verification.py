@@ -30,7 +30,7 @@ class VerifiedChat:
     """A cluster with the verification of its nodes' chat model at the start of a run.
 
     Attributes:
-        spec: The cluster, with the chat model's context settled.
+        spec: The cluster, with the context of the chat model settled, and whether it thinks.
         models: The descriptions of the nodes that may chat at once, by name.
         left_out: Why a node does not chat (yet), by its name.
         others: The models of nodes that answer with another one than the chat model, by name of the node.
@@ -130,7 +130,7 @@ async def verify_chat(spec: ClusterSpec, *, progress: Progress | None = None) ->
 async def _verify_model(
     spec: ClusterSpec, model: ChatModelSpec, progress: Progress | None
 ) -> tuple[ChatModelSpec, dict[str, NodeModel], dict[str, NodeError]]:
-    """Return a model with its context settled, the nodes that can chat with it, and why the others cannot."""
+    """Return a model with context and thinking settled, the nodes that can chat with it, and why others cannot."""
     left_out: dict[str, NodeError] = {}
     clients = []
     for node in spec.nodes:
@@ -158,7 +158,11 @@ async def _verify_model(
         settled, short = settle_context(contexts, cap=CHAT_CONTEXT_CAP)
         left_out |= short
         model = replace(model, num_ctx=settled)
-    return model, {name: each for name, each in known.items() if name not in left_out}, left_out
+    fit = {name: each for name, each in known.items() if name not in left_out}
+    # Tokens for thinking would be taken from the passages, and a model that repeats itself would use them all.
+    if model.think is None and fit and all(each.thinks is False for each in fit.values()):
+        model = replace(model, think=False)
+    return model, fit, left_out
 
 
 async def verify_chat_again(client: ChatEndpoint, known: VerifiedChat, *, timeout: float) -> None:
@@ -206,7 +210,7 @@ def other_digest(node: str, found: NodeModel, digest: str, spec: ClusterSpec) ->
         f"has another build of the chat model (digest {found.digest[:12]}, not {digest[:12]}).",
         node=node,
         model=found.build,
-        remedy="Pull the model there again, or let the cluster accept other builds.",
+        remedy="Pull the model there again, or name a saved cluster block with 'Accept other builds'.",
     )
 
 

@@ -30,12 +30,14 @@ class NodeModel:
         digest: SHA-256 of the model's manifest.
         quantization: Of the model's weights, such as "F16".
         context: Longest text in tokens that the model can take.
+        thinks: Whether the model can think; None if the node does not report it.
     """
 
     version: str
     digest: str
     quantization: str = ""
     context: int = 0
+    thinks: bool | None = None
 
     @property
     def build(self) -> tuple[str, str]:

@@ -335,7 +335,7 @@ def _other_digest(
         f"has another build of the model (digest {digest[:12]}, not {reference.digest[:12]}){though}.",
         node=node,
         model=(digest, version),
-        remedy="Pull the model there again, or let the cluster accept other digests with equal vectors.",
+        remedy="Pull the model there again, or name a saved cluster block with 'Accept other builds'.",
     )
 
 

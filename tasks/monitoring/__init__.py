@@ -15,6 +15,6 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.monitoring.snapshot import Snapshot, observed_by
     from prefect_ollama.tasks.monitoring.stats_topic import process_name, publishing_stats
     from prefect_ollama.tasks.monitoring.timeline import Timeline
-    from prefect_ollama.tasks.monitoring.wording import state
+    from prefect_ollama.tasks.monitoring.wording import rate_number, state
 else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

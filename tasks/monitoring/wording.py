@@ -33,8 +33,13 @@ def how_far(run: Snapshot) -> str:
 
 def how_fast(run: Snapshot) -> str:
     """Return the texts embedded and the rate, as a number; of an ended run the report has the rate."""
-    rate = "" if run.ended else f", {run.now:,.0f} texts/s"
+    rate = "" if run.ended else f", {rate_number(run.now)} texts/s"
     return f"{run.texts:,} texts embedded{rate}"
+
+
+def rate_number(rate: float) -> str:
+    """Return a rate without decimals, or with one below 1: a node that works slowly must not look idle."""
+    return f"{rate:.1f}" if 0 < rate < 0.95 else f"{rate:,.0f}"
 
 
 def log_line(run: Snapshot) -> str:
@@ -103,12 +108,12 @@ _TROUBLE = ("down", "rests")
 
 
 def _briefly(node: NodeNow, run: Snapshot) -> str:
-    rate = f" {node.now:,.0f}" if node.now else ""
+    rate = f" {rate_number(node.now)}" if node.now else ""
     return f"{node.name} {state(node, run)}{rate}"
 
 
 def _state_first(node: NodeNow, run: Snapshot) -> str:
-    rate = f", {node.now:,.0f} texts/s" if node.now else ""
+    rate = f", {rate_number(node.now)} texts/s" if node.now else ""
     return f"{state(node, run)}{rate}: {node.name}"
 
 
