@@ -21,9 +21,10 @@ from mcp_types import ToolAnnotations
 from pydantic import Field
 
 import prefect_ollama
-from prefect_ollama.blocks.documents import CheckedAnswer, CheckedSentence, Chunk, Document, Hit
+from prefect_ollama.blocks.documents import Chunk, Document
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
 from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.mcp_json import document_json, hit_json, passage_json, sentence_json
 from prefect_ollama.tasks.answering import AskOptions, find_quote, normal
 from prefect_ollama.tasks.parsing import ParseOptions, Parser, Quoted, format_of
 from prefect_ollama.tasks.planning import file_of
@@ -31,7 +32,6 @@ from prefect_ollama.tasks.searching import (
     Corpus,
     Filter,
     QuoteDrawer,
-    described,
     named,
     one_document,
     open_for_search,
@@ -171,7 +171,7 @@ def create_server(reader: TableReader) -> MCPServer:
                 question, mode=mode, limit=limit, only=only, one_per_document=one_per_document
             )
         )
-        return {"hits": [_hit(each) for each in found], "notes": list(found.notes)}
+        return {"hits": [hit_json(each) for each in found], "notes": list(found.notes)}
 
     @server.tool(annotations=READING)
     async def ask(
@@ -192,7 +192,7 @@ def create_server(reader: TableReader) -> MCPServer:
         )
         return {
             "kind": answer.kind,
-            "sentences": [_sentence(answer, each) for each in answer.sentences],
+            "sentences": [sentence_json(answer, each) for each in answer.sentences],
             "left_out": [{"text": each.text, "reason": each.reason} for each in answer.dropped],
             "judged_by": answer.judged_by,
             "notes": list(answer.notes),
@@ -209,7 +209,7 @@ def create_server(reader: TableReader) -> MCPServer:
         """List the documents that can be searched, with title, pages, day and state."""
         rows = await _answered(lambda: _documents(names, reader.store().manifest()))
         shown = rows[offset : offset + limit]
-        return {"total": len(rows), "documents": [_document(row) for row in shown]}
+        return {"total": len(rows), "documents": [document_json(row) for row in shown]}
 
     @server.tool(annotations=READING)
     async def get_passage(
@@ -235,7 +235,7 @@ def create_server(reader: TableReader) -> MCPServer:
                     state="Its document may have changed.",
                     remedy="Search again.",
                 )
-            return {**_document(rows[0]), "passages": [_passage(doc_id, each) for each in found]}
+            return {**document_json(rows[0]), "passages": [passage_json(doc_id, each) for each in found]}
 
         return await _answered(read)
 
@@ -331,51 +331,3 @@ def _marked(
         state="Nothing was drawn.",
         remedy="Give words as `ask` quotes them, and their page, or leave `quote` empty.",
     )
-
-
-def _hit(hit: Hit) -> dict[str, Any]:
-    return {
-        "passage": _passage_id(hit),
-        "document": hit.path,
-        "source": hit.source,
-        "title": hit.title,
-        "pages": [hit.page_from, hit.page_to],
-        "printed_pages": [each for each in (hit.page_label_from, hit.page_label_to) if each],
-        "heading": hit.heading,
-        # More digits cost tokens, and say nothing.
-        "score": round(hit.score, 4),
-        "text": hit.text,
-        "also_in": [{"document": each.path, "page": each.page_from} for each in hit.also_in],
-    }
-
-
-def _sentence(answer: CheckedAnswer, sentence: CheckedSentence) -> dict[str, Any]:
-    quotes = [
-        {
-            "text": quote.text,
-            "document": quote.path,
-            "pages": [quote.page_from, quote.page_to],
-            "passage": _passage_id(answer.passages[quote.passage - 1]),
-        }
-        for quote in sentence.quotes
-    ]
-    return {"text": sentence.text, "quotes": quotes}
-
-
-def _passage_id(hit: Hit) -> str:
-    return f"{hit.doc_id}:{hit.position}"
-
-
-def _passage(doc_id: str, chunk: Chunk) -> dict[str, Any]:
-    return {
-        "passage": f"{doc_id}:{chunk.position}",
-        "pages": [chunk.page_from, chunk.page_to],
-        "heading": chunk.heading,
-        "text": chunk.text,
-    }
-
-
-def _document(row: Document) -> dict[str, Any]:
-    plain = described(row)
-    kept = ("source", "title", "author", "pages", "chunks", "status", "reason", "file")
-    return {"document": row.path, **{key: plain[key] for key in kept}, "day": str(plain["day"])}

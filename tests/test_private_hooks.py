@@ -26,7 +26,7 @@ from prefect_dask.task_runners import DaskTaskRunner, PrefectDaskFuture
 
 from prefect_ollama.blocks import OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.flows.runner._local_cluster import LOST_HEARTBEAT
+from prefect_ollama.flows.runner._dask_servers import LOST_HEARTBEAT
 from tests.test_public_api import modules
 
 DOCUMENTED = {
