@@ -1,7 +1,7 @@
 """Resolve nodes and tables from their addresses without Prefect, whose import takes a second.
 
-Guarantees: the result is the same as that of `resolve`. For the name of a saved block, and for an invalid address,
-there is no result, and `resolve` then loads the block or raises the error.
+Guarantees: for the name of a saved block, and for an invalid address, there is no result, and `resolve` then loads the
+block or raises the error.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from prefect.settings import get_current_settings
 from prefect_ollama.blocks.by_address import (
     BLOCK_PREFIX,
     ResolvedCluster,
+    cluster_by_address,
     is_place,
     limits_folder,
     place_and_name,
@@ -54,26 +55,26 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
         hint = f" If {cluster!r} is a node, name it in a list; if it is a host, write http://{cluster}:11434."
         loaded = OllamaCluster.load_saved(cluster, hint=hint)
         return ResolvedCluster(_with_model(loaded, model).to_spec(), True, f"cluster {cluster!r}")
-    if cluster is not None:
-        entries = [cluster] if isinstance(cluster, str | NodeBlock) else list(cluster)
-        if not entries:
+    if (found := cluster_by_address(cluster, DEFAULT_MODEL if model is None else model)) is not None:
+        return found
+    entries = [cluster] if isinstance(cluster, str | NodeBlock) else list(cluster or ())
+    if cluster is None:
+        try:
+            entries = [url_from_environment() or DEFAULT_URL]
+        except ValueError as error:
             raise ConfigurationError(
-                "The list of nodes is empty.",
+                f"{HOST_VARIABLE} cannot be used: {error}.",
                 state="Nothing was started.",
-                remedy="Name a node, or leave the list out to use the Ollama of this host.",
-            )
-        return ResolvedCluster(_of_nodes(entries, model).to_spec(), True, "the nodes given")
-    # Nothing is named: the node of the environment, or an Ollama on this host.
-    try:
-        url = url_from_environment()
-    except ValueError as error:
+                remedy="Correct it, unset it, or name the nodes.",
+            ) from None
+    if not entries:
         raise ConfigurationError(
-            f"{HOST_VARIABLE} cannot be used: {error}.",
+            "The list of nodes is empty.",
             state="Nothing was started.",
-            remedy="Correct it, unset it, or name the nodes.",
-        ) from None
-    spec = _of_nodes([url or DEFAULT_URL], model).to_spec()
-    return ResolvedCluster(spec, url is not None, HOST_VARIABLE if url else "this host")
+            remedy="Name a node, or leave the list out to use the Ollama of this host.",
+        )
+    made = OllamaCluster.made(nodes=entries, model=DEFAULT_MODEL if model is None else model)
+    return ResolvedCluster(made.to_spec(), True, "the nodes given")
 
 
 def resolve_table(table: LanceTable | str | Path | None = None) -> StoreSpec:
@@ -147,10 +148,6 @@ def close_home() -> Path | None:
 def shared_limits_folder() -> Path:
     """Return the folder of the limits that runs on this machine share: `ollama-nodes` in Prefect's home."""
     return limits_folder(get_current_settings().home)
-
-
-def _of_nodes(entries: Sequence[str | NodeBlock], model: str | None) -> OllamaCluster:
-    return OllamaCluster.made(nodes=list(entries), model=DEFAULT_MODEL if model is None else model)
 
 
 def _with_model(cluster: OllamaCluster, model: str | None) -> OllamaCluster:

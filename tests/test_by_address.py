@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from prefect_ollama.blocks import OllamaCluster
 from prefect_ollama.blocks.by_address import cluster_by_address, table_by_address
 from prefect_ollama.blocks.lance import _driver as driver
+from prefect_ollama.blocks.nodes import DEFAULT_URL
 from prefect_ollama.blocks.resolve import resolve_cluster, resolve_table
 
 MODELS = ("nomic-embed-text", "all-minilm", "mxbai-embed-large:335m", "hf.co/somebody/e5-large")
@@ -34,7 +36,12 @@ def test_addresses_give_the_nodes_that_blocks_give(
     model: str, cluster: Any, environment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OLLAMA_HOST", environment)
-    assert cluster_by_address(cluster, model) == resolve_cluster(cluster, model=model)
+    found = cluster_by_address(cluster, model)
+    named = [cluster] if isinstance(cluster, str) else list(cluster or [environment or DEFAULT_URL])
+    assert found is not None
+    assert found.spec == OllamaCluster(nodes=named, model=model).to_spec()
+    assert found.configured == bool(cluster or environment)
+    assert found == resolve_cluster(cluster, model=model)
 
 
 @pytest.mark.parametrize(

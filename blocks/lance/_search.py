@@ -24,9 +24,9 @@ from prefect_ollama.blocks.lance.filters import both, one_of
 
 Mode = Literal["vector", "text", "hybrid"]
 
-COLUMNS: Final = (
-    "text", "text_hash", "path", "source", "page_from", "page_to", "heading", "doc_id", "id", "position", "regions"
-)  # fmt: skip
+# Columns whose values a hit has under the same names.
+HIT_COLUMNS: Final = ("text", "path", "source", "page_from", "page_to", "heading", "doc_id", "position")
+COLUMNS: Final = (*HIT_COLUMNS, "text_hash", "id", "regions")
 LATER_COLUMNS: Final = ("title", "page_label_from", "page_label_to", "embedded_text")
 # Rows marked for deletion (see `rows.tombstones`) may be among those found by words.
 SPARE_ROWS: Final = 4
@@ -174,18 +174,11 @@ def _order(hit: Hit) -> tuple[float, str, str, int]:
 
 def _hit(row: dict[str, Any], scored: Scored) -> Hit:
     return Hit(
-        text=row["text"],
-        path=row["path"],
-        source=row["source"],
-        page_from=row["page_from"],
-        page_to=row["page_to"],
-        heading=row["heading"],
+        **{name: row[name] for name in HIT_COLUMNS},
+        **{name: row.get(name, "") for name in LATER_COLUMNS},
         score=scored.score,
         vector_score=scored.vector,
         text_score=scored.text,
-        doc_id=row["doc_id"],
         chunk_id=row["id"],
-        position=row["position"],
         regions=tuple(Region(**region) for region in row["regions"]),
-        **{name: row.get(name, "") for name in LATER_COLUMNS},
     )

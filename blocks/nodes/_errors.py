@@ -140,7 +140,12 @@ def from_exception(node: str, error: Exception, *, proxy: Proxy | None = None) -
     if proxy is not None:
         remedy = proxy.remedy
         if isinstance(error, httpx.ProxyError):
-            return _from_tunnel(node, str(error), proxy)
+            # It opens no tunnel (CONNECT); the library's message begins with the status.
+            if re.match(r"[0-9]{3}", str(error)):
+                return _from_proxy(node, int(str(error)[:3]), proxy)
+            return NodeUnreachable(
+                f"{proxy.words} opens no connection to the node.", node=node, remedy=remedy
+            )
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             words = f" ({_words_of_system(error)})" if isinstance(error, httpx.ConnectError) else " in time"
             return NodeUnreachable(
@@ -159,14 +164,6 @@ def from_exception(node: str, error: Exception, *, proxy: Proxy | None = None) -
     else:
         what = f"broke off the answer ({_words_of_system(error)})"
     return NodeUnreachable(f"{what}.", node=node, remedy=remedy)
-
-
-def _from_tunnel(node: str, said: str, proxy: Proxy) -> NodeError:
-    """Return the error of a proxy that opens no tunnel (CONNECT); httpx's message begins with the status."""
-    status = int(said[:3]) if said[:3].isascii() and said[:3].isdigit() else None
-    if status is not None:
-        return _from_proxy(node, status, proxy)
-    return NodeUnreachable(f"{proxy.words} opens no connection to the node.", node=node, remedy=proxy.remedy)
 
 
 def _words_of_system(error: BaseException) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from prefect_ollama.blocks.errors import NodeError, NodeUnreachable
-from prefect_ollama.blocks.nodes.loop_lag import LoopLag
+from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 
 T = TypeVar("T")
 
@@ -30,38 +31,35 @@ async def gather_by_node(
     after the first success; None waits for all. The wait is longer if the first success took long. Time in which our
     own event loop did not run does not count, because on a busy machine every node seems slow.
     """
-    tasks = {asyncio.ensure_future(coroutine): name for name, coroutine in work.items()}
-    done: dict[str, T] = {}
-    pending = set(tasks)
+    tasks = {name: asyncio.ensure_future(coroutine) for name, coroutine in work.items()}
+    pending = set(tasks.values())
     limit: float | None = None
     loop = asyncio.get_running_loop()
-    began = first = loop.time()
-    with LoopLag() as lag:
-        while pending:
-            waited = loop.time() - first - lag.since(first)
-            left = math.inf if limit is None else limit - waited
-            timeout = None if limit is None else left if left > 0.001 else 0.0
-            finished, pending = await asyncio.wait(
-                pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+    began = loop.time()
+    with suppress(TimeoutError):
+        async with timeout_while_running(math.inf) as restart:
+            while pending:
+                finished, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                succeeded = any(task.exception() is None for task in finished)
+                if succeeded and grace is not None and limit is None:
+                    took = loop.time() - began
+                    limit = max(grace, min(SLOW_START_FACTOR * took, MAX_GRACE_FACTOR * grace))
+                    restart(limit)
+    done: dict[str, T] = {}
+    # Not in the order in which they answered, because who decides among equals must not depend on it.
+    for name, task in tasks.items():
+        if not task.done():
+            task.cancel()
+            left_out[name] = NodeUnreachable(
+                f"was not ready {limit:.0f} s after the first node was.",
+                node=name,
+                silent=True,
+                remedy="It joins when it is.",
             )
-            for task in finished:
-                try:
-                    done[tasks[task]] = task.result()
-                except NodeError as error:
-                    left_out[tasks[task]] = error
-            if done and grace is not None and limit is None:
-                first = loop.time()
-                limit = max(grace, min(SLOW_START_FACTOR * (first - began), MAX_GRACE_FACTOR * grace))
-            if not finished and limit is not None and timeout == 0.0:
-                for task in pending:
-                    task.cancel()
-                    left_out[tasks[task]] = NodeUnreachable(
-                        f"was not ready {limit:.0f} s after the first node was.",
-                        node=tasks[task],
-                        silent=True,
-                        remedy="It joins when it is.",
-                    )
-                await asyncio.gather(*pending, return_exceptions=True)
-                break
-    # Nodes answer in any order; who decides among equals must not depend on it.
-    return {name: done[name] for name in work if name in done}
+            continue
+        try:
+            done[name] = task.result()
+        except NodeError as error:
+            left_out[name] = error
+    await asyncio.gather(*pending, return_exceptions=True)
+    return done

@@ -72,15 +72,12 @@ def _ordered(rows: list[dict[str, Any]], node: str) -> list[dict[str, Any]]:
     """Return the rows in the order of the texts. A server without indices sends them in this order."""
     if all(row.get("index") is None for row in rows):
         return rows
-    indices = [index for row in rows if type(index := row.get("index")) is int]
-    if sorted(indices) != list(range(len(rows))):
+    places = {index: row for row in rows if type(index := row.get("index")) is int}
+    if sorted(places) != list(range(len(rows))):
         raise unusable(
             node, "numbers its vectors in a way that does not match the texts.", "Update the server there."
         )
-    ordered: list[dict[str, Any]] = [{}] * len(rows)
-    for row, index in zip(rows, indices, strict=True):
-        ordered[index] = row
-    return ordered
+    return [places[index] for index in range(len(rows))]
 
 
 def _matrix(given: list[Any], node: str) -> Vectors:
