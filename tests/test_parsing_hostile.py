@@ -207,7 +207,8 @@ def test_a_file_that_becomes_a_fifo_after_it_was_looked_at_is_refused_by_the_chi
 ) -> None:
     fifo = tmp_path / "late.pdf"
     os.mkfifo(fifo)
-    monkeypatch.setattr("prefect_ollama.tasks.parsing.parser._look", lambda _: None)
+    regular = sound.stat()
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: regular)
     assert refused(parser, fifo).kind == "not-a-file"
     assert refused(parser, tmp_path / "gone.pdf").kind == "missing"
     assert text_of(parser.parse(sound)) == ["Sound and short."]

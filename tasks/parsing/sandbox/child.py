@@ -96,7 +96,7 @@ class _Child:
         if gc.get_count()[0] > _MAX_OBJECTS:
             gc.collect()
         done |= {"cpu_seconds": time.process_time() - cpu, "grown_mb": self._limits.grown_mb}
-        talk.say(protocol.DONE, 0, orjson.dumps(done))
+        talk.say(protocol.DONE, 0, codec.encoded(done))
 
     def _opened(self, request: dict[str, Any]) -> int:
         if self._files is None:

@@ -158,7 +158,7 @@ class Session(Exchange):
             if self._extra_until is not None:
                 child.allow(self._budget.wall_seconds)
         elif kind == protocol.MADE:
-            self._pages.append(codec.decoded_page(line.page + 1, line.body))
+            self._pages.append(codec.decoded_page(line.body))
 
     def _receive(self, child: ChildProcess) -> protocol.Line:
         # The limit counts the text once as it is read, and once more as it is in the document.
