@@ -227,11 +227,7 @@ class _Formatter(logging.Formatter):
 
 
 def _show_lines(out: PrintOptions, *, prefect: bool) -> None:
-    """Show the log of this project, and Prefect's own log only on request. Prefect's server gets both.
-
-    Raises:
-        ConfigurationError: `--quiet` and `--verbose` are both given.
-    """
+    """Show the log of this project, and Prefect's own log only on request. Prefect's server gets both."""
     if out.quiet and out.verbose:
         raise ConfigurationError("--quiet and --verbose are both given.", remedy="Give one of them.")
     from prefect_ollama.tasks.prefect_state import MARK, OUTSIDE

@@ -289,11 +289,7 @@ async def _answered(read: Callable[[], T]) -> T:
 
 
 def _documents(names: Sequence[str], rows: Sequence[Document]) -> list[Document]:
-    """Return the documents that match any of these names, or all, by source and path.
-
-    Raises:
-        ConfigurationError: A name means no document.
-    """
+    """Return the documents that match any of these names, or all, by source and path."""
     found = [row for name in names for row in named(name, rows)] if names else rows
     # Names may overlap, such as a folder and a file in it.
     unique = {(row.source, row.path): row for row in found}
@@ -310,12 +306,7 @@ def _check_page(row: Document, page: int) -> None:
 def _marked(
     row: Document, file: Path, page: int, quote: str, chunks: Sequence[Chunk], reading: ParseOptions
 ) -> list[Image | str]:
-    """Return a page with the words of a quote marked, and a note if only its passage is.
-
-    Raises:
-        ConfigurationError: No passage of this page holds the quote.
-        DocumentError: The page cannot be drawn.
-    """
+    """Return a page with the words of a quote marked, and a note if only its passage is."""
     _check_page(row, page)
     for chunk in chunks:
         if (

@@ -25,7 +25,7 @@ OTHER_PLACES: Final = 3
 
 
 def answers(
-    found: Sequence[Found], *, explain: bool = False, pictures: Sequence[Sequence[Sequence[str]]] = ()
+    found: Sequence[Found], *, explain: bool, pictures: Sequence[Sequence[Sequence[str]]]
 ) -> RenderableType:
     """Return the passages of several questions, each below its question; of one question only the passages.
 
@@ -34,11 +34,10 @@ def answers(
         explain: Whether scores and the embedded texts are shown.
         pictures: For each question and each of its passages, the files with pictures of its pages.
     """
-    drawn = pictures or [() for _ in found]
     if len(found) == 1:
-        return Group(hits(found[0], explain=explain, pictures=drawn[0]), *_notes(found[0]))
+        return Group(hits(found[0], explain=explain, pictures=pictures[0]), *_notes(found[0]))
     parts: list[RenderableType] = []
-    for each, files in zip(found, drawn, strict=True):
+    for each, files in zip(found, pictures, strict=True):
         parts.append(line(each.question, "bold underline"))
         shown = hits(each, explain=explain, pictures=files) if each.error is None else line(each.error, "red")
         parts += [shown, *_notes(each), Text()]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
@@ -39,12 +38,7 @@ def search(
     nodes: NodeOptions = NODES,
     table: TableOptions = TABLE,
     limit: Annotated[
-        int,
-        Parameter(
-            name=["--limit", "-l"],
-            help="Maximum number of passages to show.",
-            validator=Number(gte=1, lte=1000),
-        ),
+        int, bounded("Maximum number of passages to show.", gte=1, lte=1000, name=["--limit", "-l"])
     ] = 5,
     mode: Annotated[Mode, Parameter(help="By meaning, by words (needs no node), or both.")] = "hybrid",
     only: Only = EVERYTHING,

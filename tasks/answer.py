@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Final
 
 from prefect import task
@@ -21,8 +20,6 @@ from prefect_ollama.tasks.searching import MarkedPage, QuoteDrawer
 ARTIFACT: Final = "answer"
 
 NOT_IN_DOCUMENTS: Final = "Not in the documents."
-
-NO_PAGES: Final[Mapping[Quote, Sequence[MarkedPage]]] = MappingProxyType({})
 
 
 @task(name="write drafts", task_run_name="write {options.drafts} drafts", **UNCACHED)
@@ -79,7 +76,7 @@ def show_answer(answer: CheckedAnswer, pages: Opaque[Mapping[Quote, Sequence[Mar
     )
 
 
-def answer_markdown(answer: CheckedAnswer, pages: Mapping[Quote, Sequence[MarkedPage]] = NO_PAGES) -> str:
+def answer_markdown(answer: CheckedAnswer, pages: Mapping[Quote, Sequence[MarkedPage]]) -> str:
     """Return an answer as Markdown: sentences, quotes with file and page, and what was left out.
 
     Args:

@@ -19,7 +19,7 @@ from prefect_ollama.blocks.documents import FAILED, PARTIAL, STORED, Chunk, Docu
 from prefect_ollama.blocks.errors import DocumentError
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.tasks.chunking import CHUNKER_VERSION, chunk_document
-from prefect_ollama.tasks.parsing import REMEDIES, DocumentParser, DroppedLine, ParsedDocument, Parsers
+from prefect_ollama.tasks.parsing import REMEDIES, DocumentParser, DroppedLine, ParsedDocument, Parsers, runs
 from prefect_ollama.tasks.planning import (
     Bundle,
     ChunkingPlan,
@@ -195,13 +195,8 @@ def _no_text(parsed: ParsedDocument) -> str:
 
 def _ranges(pages: list[int]) -> str:
     """Page numbers as "1-3, 7"."""
-    parts: list[list[int]] = []
-    for page in pages:
-        if parts and page == parts[-1][-1] + 1:
-            parts[-1].append(page)
-        else:
-            parts.append([page])
-    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)
+    parts = runs(pages, lambda before, page: page != before + 1)
+    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
 
 
 _thread = threading.local()

@@ -38,7 +38,7 @@ def write_report(report: CheckedReport, file: Path) -> None:
 
 def report_markdown(report: CheckedReport) -> str:
     """Return a report as Markdown: the text with its quotes, the findings, what was dropped, and the steps."""
-    blocks = [answer_markdown(report.answer).rstrip()]
+    blocks = [answer_markdown(report.answer, {}).rstrip()]
     if report.parts:
         blocks.append("## Parts")
         blocks += [_part(part) for part in report.parts]

@@ -119,7 +119,7 @@ def test_a_model_and_a_judge_that_obey_change_no_citation(attacked: Library) -> 
     for node in attacked.nodes:
         for asked in node.stats()["chat_asked"]:
             assert json.loads(asked).keys() in ({"question", "passages"}, {"sentence", "quotes"})
-    for shown in (terminal(answer), answer_markdown(answer)):
+    for shown in (terminal(answer), answer_markdown(answer, {})):
         marks = [line for line in shown.splitlines() if line.startswith("[")]
         assert len(marks) == 1
         assert marks[0].startswith("[1] tides.pdf, page 2")

@@ -79,10 +79,6 @@ def best_sentences(question: str, passages: tuple[Hit, ...], nodes: Dispatcher |
 
     Args:
         nodes: The nodes that embed; None for shared words alone.
-
-    Raises:
-        ClusterError: No node works any more.
-        TextError: The question cannot be embedded.
     """
     places = _places(passages)
     texts = [passages[each.passage - 1].text[each.start : each.end] for each in places]

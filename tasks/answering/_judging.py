@@ -114,10 +114,6 @@ def judge_by_model(
 
     Returns:
         The sentences, and the answers of the judge.
-
-    Raises:
-        ChatError: No pair got an answer that can be used.
-        ClusterError: No node works any more.
     """
     pairs = pairs_of(checked, passages)
     if not pairs:
@@ -200,9 +196,6 @@ def judge_by_words(
 
     Args:
         nodes: The nodes that embed; None for words alone.
-
-    Raises:
-        ClusterError: No node works any more.
     """
     open_ones = [place for place, sentence in enumerate(checked) if not sentence.reason]
     proofs = {place: _proof(checked[place], passages) for place in open_ones}

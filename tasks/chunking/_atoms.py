@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from prefect_ollama.blocks.documents import Region
 from prefect_ollama.tasks.chunking._compact import CompactTable, compact
 from prefect_ollama.tasks.chunking._sentences import sentences, short_enough
-from prefect_ollama.tasks.parsing import Block, ParsedDocument
+from prefect_ollama.tasks.parsing import Block, ParsedDocument, runs
 
 # The kinds of borders between atoms, from the best to the worst place to begin a chunk.
 CHAPTER: Final = 4
@@ -110,14 +110,10 @@ def _in_order(document: ParsedDocument) -> Iterator[tuple[int, Block]]:
 
 def _tables_whole(blocks: Iterator[tuple[int, Block]]) -> Iterator[list[tuple[int, Block]]]:
     """Join the parts of a table that continues over pages. Every other block stays alone."""
-    whole: list[tuple[int, Block]] = []
-    for number, block in blocks:
-        if whole and not (block.kind == "table" and block.continues and whole[0][1].kind == "table"):
-            yield whole
-            whole = []
-        whole.append((number, block))
-    if whole:
-        yield whole
+    return runs(
+        blocks,
+        lambda before, each: not (before[1].kind == each[1].kind == "table" and each[1].continues),
+    )
 
 
 def _prose(

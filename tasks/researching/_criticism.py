@@ -42,11 +42,6 @@ def criticise(
 
     Returns:
         The findings that it confirmed, and the others with its reason.
-
-    Raises:
-        BoundReached: A limit does not allow it.
-        ChatError: The critic gave no answer that can be used.
-        ClusterError: No node works any more.
     """
     model = chat.chat.model
     requests = [

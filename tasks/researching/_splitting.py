@@ -21,12 +21,7 @@ a question about one thing has one part, the question itself. Do not answer anyt
 
 
 def split_question(question: str, chat: Chatting, most: int) -> tuple[str, ...]:
-    """Return the parts of a question, different from each other; the question itself where no model gives any.
-
-    Raises:
-        BoundReached: A limit does not allow it.
-        ClusterError: No node works any more.
-    """
+    """Return the parts of a question, different from each other; the question itself where no model gives any."""
     if most == 1:
         return (question,)
     content, model = {"question": question, "parts": most}, chat.chat.model

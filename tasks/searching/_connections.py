@@ -51,12 +51,7 @@ class Connections:
         self._closed = False
 
     def table(self) -> Store:
-        """Return the table. If `re_embed` has put another one in its place, that is opened; its nodes may be others.
-
-        Raises:
-            ConfigurationError: The corpus is closed.
-            TableError: The table cannot be reached or read.
-        """
+        """Return the table. If `re_embed` has put another one in its place, that is opened; its nodes may be others."""
         with self._lock:
             self._refuse_closed()
             if self.store.replaced:

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from prefect_ollama.tasks.parsing._runs import runs
 from prefect_ollama.tasks.parsing.pdf._copy_signs import SHADOW, Place, suspicious_lines
 from prefect_ollama.tasks.parsing.pdf._glyphs import Glyph, glyphs
 from prefect_ollama.tasks.parsing.pdf._lines import RIGHT_TO_LEFT
-from prefect_ollama.tasks.parsing.pdf._runs import runs
 from prefect_ollama.tasks.parsing.pdf._stext import BOLD, Line, TextBlock, block_of
 
 # Lengths are in sizes of the type. A letter is at most this part of its width away from its copy, and a little more

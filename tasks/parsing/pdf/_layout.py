@@ -79,7 +79,7 @@ class Piece:
 
 @dataclass(slots=True)
 class Table:
-    """A table on one page; coordinates and size of its type in tenths of a point.
+    """A table on one page; edges and size of its type in tenths of a point.
 
     Attributes:
         rows: Cells, with their line breaks.
@@ -89,10 +89,6 @@ class Table:
         continues: Whether it goes on with that of the page before; it has no header then.
     """
 
-    x0: int
-    y0: int
-    x1: int
-    y1: int
     size: int
     rows: list[list[str]]
     columns: list[int]
@@ -150,8 +146,6 @@ def around(pieces: Iterable[Piece]) -> tuple[int, int, int, int]:
     return min(x0), min(y0), max(x1), max(y1)
 
 
-def table_piece(table: Table) -> Piece:
-    """Return the piece that stands for a table."""
-    return Piece(
-        table.x0, table.y0, table.x1, table.y1, table.size, False, "", max(2, len(table.rows)), None, table
-    )
+def table_piece(box: tuple[int, int, int, int], table: Table) -> Piece:
+    """Return the piece that a table is, which stands in this rectangle."""
+    return Piece(*box, table.size, False, "", max(2, len(table.rows)), None, table)

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
+from prefect_ollama.tasks.parsing._runs import runs
 from prefect_ollama.tasks.parsing.pdf._glyphs import Glyph, glyphs
 from prefect_ollama.tasks.parsing.pdf._lines import RIGHT_TO_LEFT
-from prefect_ollama.tasks.parsing.pdf._runs import runs
 from prefect_ollama.tasks.parsing.pdf._stext import LEVEL, Line, TextBlock, block_of
 from prefect_ollama.tasks.parsing.pdf._word_ends import Letter, word_ends
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from operator import sub
 from typing import Any, Final
 
+from prefect_ollama.tasks.parsing._runs import runs
 from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Row
-from prefect_ollama.tasks.parsing.pdf._runs import runs
 from prefect_ollama.tasks.parsing.pdf._stext import LEVEL, Line, TextBlock
 
 # Type is no larger than this part of the height of its line only where a small raised sign begins it.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
+from prefect_ollama.tasks.parsing._runs import runs
 from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Piece, RawPage
 from prefect_ollama.tasks.parsing.pdf._page_number import PageNumber, page_number
-from prefect_ollama.tasks.parsing.pdf._runs import runs
 
 _y1 = attrgetter("y1")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Cell, Piece, RawPage, Table, table_piece
+from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Cell, Piece, RawPage
 from prefect_ollama.tasks.parsing.pdf._lines import Lines
 from prefect_ollama.tasks.parsing.pdf._paragraph_breaks import BULLETS, borders
 from prefect_ollama.tasks.parsing.pdf._stext import Line, TextBlock, is_even
@@ -18,7 +18,7 @@ def read_page(
     number: int,
     width: float,
     height: float,
-    blocks: Iterable[TextBlock | Table],
+    blocks: Iterable[TextBlock | Piece],
     known: Mapping[int, Lines],
     ocr: bool = False,
 ) -> RawPage:
@@ -33,8 +33,8 @@ def read_page(
     page = RawPage(number, width, height, ocr=ocr)
     pieces = page.pieces
     for block in blocks:
-        if isinstance(block, Table):
-            pieces.append(table_piece(block))
+        if isinstance(block, Piece):
+            pieces.append(block)
             continue
         x0, y0, x1, y1, lines, texts, even = block
         _, _, _, _, _, size, bold, vertical, _ = lines[0]

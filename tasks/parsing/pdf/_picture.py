@@ -46,11 +46,7 @@ _MOST_LETTERS: Final = 4_000
 
 
 def numbered(document: Any, number: int) -> Any:
-    """Return a page of a document, counted from 0.
-
-    Raises:
-        Stopped: There is no such page.
-    """
+    """Return a page of a document, counted from 0."""
     if not 0 <= number < document.page_count:
         raise Stopped("page", f"it has no page {number + 1}, it has {document.page_count}")
     return document[number]
@@ -63,12 +59,8 @@ def draw(document: Any, number: int, marks: Sequence[Sequence[float]], dpi: int)
     drawing moves or hides them.
 
     Args:
-        number: The page, counted from 0.
         marks: Rectangles (x0, y0, x1, y1) in points from the top left of the page as it is shown.
         dpi: Resolution; lower where the page is so large that the picture would have more than `MAX_PIXELS`.
-
-    Raises:
-        Stopped: There is no such page.
     """
     page = numbered(document, number)
     width, height = max(page.rect.width, 1.0), max(page.rect.height, 1.0)

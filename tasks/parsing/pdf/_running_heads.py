@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from prefect_ollama.tasks.parsing._runs import runs
 from prefect_ollama.tasks.parsing.dropped import Dropped
 from prefect_ollama.tasks.parsing.pdf._layout import RawPage, letters_and_digits
 from prefect_ollama.tasks.parsing.pdf._margin_lines import (
@@ -27,7 +28,6 @@ from prefect_ollama.tasks.parsing.pdf._margin_lines import (
     margin_lines,
 )
 from prefect_ollama.tasks.parsing.pdf._page_number import printed_number
-from prefect_ollama.tasks.parsing.pdf._runs import runs
 
 # A line is common if it is on this part of the pages with a repeated line at its height. It does not distinguish
 # them.

@@ -11,7 +11,7 @@ from typing import Final
 from prefect_ollama.tasks.parsing.document import Block, Box, Page
 from prefect_ollama.tasks.parsing.dropped import Dropped
 from prefect_ollama.tasks.parsing.pdf._headings import find_headings
-from prefect_ollama.tasks.parsing.pdf._layout import NOTE_SIZE, SCALE, RawPage, Table
+from prefect_ollama.tasks.parsing.pdf._layout import NOTE_SIZE, SCALE, Piece, RawPage, Table
 from prefect_ollama.tasks.parsing.pdf._reading_order import arrange, merge_lines
 from prefect_ollama.tasks.parsing.pdf._running_heads import drop_running_heads
 from prefect_ollama.tasks.parsing.pdf._table_header import header_rows
@@ -87,7 +87,7 @@ def _blocks(page: RawPage, body_size: int, levels: dict[int, int], dropped: Coun
     text_cleanup = TextCleanup(dropped, page.plain)
     for piece in page.pieces:
         if piece.table is not None:
-            block = _table_block(piece.table, text_cleanup, found)
+            block = _table_block(piece, piece.table, text_cleanup, found)
             if not any(character.isalnum() for character in block.text):
                 continue  # Rules and leaders drawn with characters.
         else:
@@ -96,7 +96,7 @@ def _blocks(page: RawPage, body_size: int, levels: dict[int, int], dropped: Coun
                 ends = ()
             if not text:
                 continue
-            box = Box(piece.x0 / SCALE, piece.y0 / SCALE, piece.x1 / SCALE, piece.y1 / SCALE)
+            box = _box(piece)
             level = levels.get(id(piece))
             if piece.margin:
                 block = Block("margin", text, box, 0, False, ends)
@@ -152,9 +152,13 @@ def _around(one: Box, other: Box) -> Box:
     return Box(min(one.x0, other.x0), min(one.y0, other.y0), max(one.x1, other.x1), max(one.y1, other.y1))
 
 
-def _table_block(table: Table, text_cleanup: TextCleanup, above: list[Block]) -> Block:
+def _box(piece: Piece) -> Box:
+    return Box(piece.x0 / SCALE, piece.y0 / SCALE, piece.x1 / SCALE, piece.y1 / SCALE)
+
+
+def _table_block(piece: Piece, table: Table, text_cleanup: TextCleanup, above: list[Block]) -> Block:
     rows = [[text_cleanup.running(cell) for cell in row] for row in table.rows]
-    box = Box(table.x0 / SCALE, table.y0 / SCALE, table.x1 / SCALE, table.y1 / SCALE)
+    box = _box(piece)
     markdown = as_markdown(rows, not table.continues)
     if table.continues:
         return Block("table", markdown, box, 0, True)

@@ -14,9 +14,9 @@ from operator import attrgetter
 from statistics import median
 from typing import Final
 
+from prefect_ollama.tasks.parsing._runs import runs
 from prefect_ollama.tasks.parsing.pdf._amounts import is_amount, is_year, with_signs
-from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Table
-from prefect_ollama.tasks.parsing.pdf._runs import runs
+from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Piece, Table, table_piece
 from prefect_ollama.tasks.parsing.pdf._table_columns import Columns, Word, columns_of, placed
 from prefect_ollama.tasks.parsing.pdf._table_header import header_above
 
@@ -42,7 +42,7 @@ _ITEM: Final = re.compile(r"[•◦‣▪▫■□●○–—\-*·➢➤✓∙�
 _edges = attrgetter("x0", "x1")
 
 
-def tables_in(words: list[Word], height: float) -> Iterator[tuple[Table, set[tuple[int, int]]]]:
+def tables_in(words: list[Word], height: float) -> Iterator[tuple[Piece, set[tuple[int, int]]]]:
     """Find the tables among lines in any order, each with the places of the lines that it takes.
 
     `height` is that of the page, in points.
@@ -159,7 +159,7 @@ def _aligned(one: Word, other: Word) -> bool:
 
 def _table(
     rows: list[list[Word]], columns: Columns, every: list[list[Word]]
-) -> tuple[Table, set[tuple[int, int]]] | None:
+) -> tuple[Piece, set[tuple[int, int]]] | None:
     grid: list[list[list[Word]]] = []
     for row, begins in zip(rows, [True, *_borders(rows)], strict=True):
         if begins:
@@ -178,17 +178,19 @@ def _table(
     stacked = [[cell for row in grid for cell in row[i]] for i in range(len(grid[0]))]
     edges = [[cell for cell in column if is_amount(cell.text)] or column for column in stacked]
     table = Table(
-        int(SCALE * min(cell.x0 for cell in cells)),
-        int(SCALE * min(cell.y0 for cell in cells)),
-        int(SCALE * max(cell.x1 for cell in cells)),
-        int(SCALE * max(cell.y1 for cell in cells)),
         max(1, int(SCALE * median(cell.size for cell in cells))),
         [["\n".join(cell.text for cell in cell_lines) for cell_lines in row] for row in grid],
         [int(SCALE * min(cell.x0 for cell in cells)) for cells in edges],
         [int(SCALE * max(cell.x1 for cell in cells)) for cells in edges],
         _is_bold(grid[0]) and not _is_bold(grid[1]),
     )
-    return table, {place for cell in cells for place in (cell.place, *cell.also)}
+    box = (
+        int(SCALE * min(cell.x0 for cell in cells)),
+        int(SCALE * min(cell.y0 for cell in cells)),
+        int(SCALE * max(cell.x1 for cell in cells)),
+        int(SCALE * max(cell.y1 for cell in cells)),
+    )
+    return table_piece(box, table), {place for cell in cells for place in (cell.place, *cell.also)}
 
 
 def _without_halves(grid: list[list[list[Word]]]) -> list[list[list[Word]]]:

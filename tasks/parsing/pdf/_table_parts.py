@@ -27,11 +27,11 @@ def join_parts(page: RawPage) -> None:
         if piece.table is None and not piece.text.strip():
             continue
         at = _whole(joined) if piece.table is not None else None
-        table = None if at is None else _together(joined[at].table, joined[at + 1 :], piece.table)
-        if table is None:
+        whole = None if at is None else _together(joined[at], joined[at + 1 :], piece)
+        if whole is None:
             joined.append(piece)
         else:
-            joined[at:] = [table_piece(table)]
+            joined[at:] = [whole]
     page.pieces = joined
 
 
@@ -51,16 +51,16 @@ def _whole(pieces: list[Piece]) -> int | None:
     return None
 
 
-def _together(first: Table | None, between: list[Piece], second: Table | None) -> Table | None:
+def _together(one: Piece, between: list[Piece], other: Piece) -> Piece | None:
+    first, second = one.table, other.table
     if first is None or second is None or not header_rows(first.rows) or header_rows(second.rows):
         return None
-    size = max(first.size, second.size)
-    places = [(piece.x0, piece.y0, piece.y1) for piece in between]
-    bottom = first.y1
-    for x0, y0, y1 in [*places, (second.x0, second.y0, second.y1)]:
-        if not -size < y0 - bottom < _FAR * size or not first.x0 - 2 * size < x0 < first.x1:
+    size = max(one.size, other.size)
+    bottom = one.y1
+    for piece in (*between, other):
+        if not -size < piece.y0 - bottom < _FAR * size or not one.x0 - 2 * size < piece.x0 < one.x1:
             return None
-        bottom = y1
+        bottom = piece.y1
     columns = _columns(first, second, _APART * size)
     if columns is None:
         return None
@@ -74,8 +74,8 @@ def _together(first: Table | None, between: list[Piece], second: Table | None) -
     ends = list(first.ends)
     for column, end in zip(columns, second.ends, strict=True):
         ends[column] = max(ends[column], end)
-    x0, x1 = min(first.x0, second.x0), max(first.x1, second.x1)
-    return replace(first, x0=x0, x1=x1, y1=second.y1, rows=rows, ends=ends)
+    box = min(one.x0, other.x0), one.y0, max(one.x1, other.x1), other.y1
+    return table_piece(box, replace(first, rows=rows, ends=ends))
 
 
 def _columns(first: Table, second: Table, slack: float) -> list[int] | None:

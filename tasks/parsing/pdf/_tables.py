@@ -38,14 +38,14 @@ _FAR: Final = 12
 _AROUND: Final = 15
 
 
-def find_tables(blocks: list[TextBlock], rows: list[Row], height: float) -> Sequence[TextBlock | Table]:
+def find_tables(blocks: list[TextBlock], rows: list[Row], height: float) -> Sequence[TextBlock | Piece]:
     """Find the tables of a page of this height, in points, where cells stand side by side in `rows`.
 
     Returns:
         The blocks without the lines that stand in tables, and the tables at their places.
     """
     taken: set[tuple[int, int]] = set()
-    at: dict[tuple[int, int], Table] = {}
+    at: dict[tuple[int, int], Piece] = {}
     for group in _groups(rows):
         if not _in_columns(group):
             continue
@@ -114,8 +114,8 @@ def _words(blocks: list[TextBlock], group: list[Row], taken: set[tuple[int, int]
 
 
 def _without(
-    blocks: list[TextBlock], taken: set[tuple[int, int]], at: dict[tuple[int, int], Table]
-) -> Iterator[TextBlock | Table]:
+    blocks: list[TextBlock], taken: set[tuple[int, int]], at: dict[tuple[int, int], Piece]
+) -> Iterator[TextBlock | Piece]:
     touched = {block for block, _ in taken}
     for i, block in enumerate(blocks):
         if i not in touched:
@@ -162,11 +162,8 @@ def _make(page: RawPage, run: list[Piece]) -> None:
                 return
             cells[at[0]] = cell.text
     if sum(bool(text) for cells in texts for text in cells) >= 0.6 * len(rows) * len(columns):
-        _replace(
-            page,
-            run,
-            Table(*around(run), run[0].size, texts, [x0 for x0, _ in columns], [x1 for _, x1 in columns]),
-        )
+        table = Table(run[0].size, texts, [x0 for x0, _ in columns], [x1 for _, x1 in columns])
+        _replace(page, run, table_piece(around(run), table))
 
 
 def _columns(rows: list[list[Cell]]) -> list[tuple[int, int]]:
@@ -179,11 +176,11 @@ def _columns(rows: list[list[Cell]]) -> list[tuple[int, int]]:
     return columns
 
 
-def _replace(page: RawPage, pieces: list[Piece], table: Table) -> None:
+def _replace(page: RawPage, pieces: list[Piece], table: Piece) -> None:
     gone = set(map(id, pieces))
     at = next(i for i, piece in enumerate(page.pieces) if id(piece) in gone)
     rest = [piece for piece in page.pieces if id(piece) not in gone]
-    page.pieces = [*rest[:at], table_piece(table), *rest[at:]]
+    page.pieces = [*rest[:at], table, *rest[at:]]
 
 
 def join_tables(pages: list[RawPage], body_size: int, dropped: Dropped) -> None:
