@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
-from prefect_ollama.tasks.prefect_state.worker_roles import runs_on
+from prefect_ollama.tasks.prefect_state.task_options import runs_on
 
 WARM_UP = 20
 

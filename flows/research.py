@@ -25,11 +25,9 @@ from prefect_ollama.flows.parameters import (
     TableParameter,
     shown,
 )
-from prefect_ollama.flows.reports import ReportRun, opened_workplace
+from prefect_ollama.flows.reports import ReportRun, make_report
 from prefect_ollama.tasks.query import SearchOptions
 from prefect_ollama.tasks.research import Workplace, choose_sentences, find_passages, split_question
-from prefect_ollama.tasks.research_report import show_report, write_report
-from prefect_ollama.tasks.researching import check_output
 from prefect_ollama.tasks.searching import normalised, open_for_search
 
 # Task of the text for the chat model; the question follows.
@@ -96,26 +94,21 @@ def research(
         ('extract', 'tides.pdf', 1)
     """
     refuse_empty_tabs()
-    # First, so that nobody waits for a report that cannot be written.
-    output = None if file is None else check_output(file)
     store = open_for_search(resolve_table(table))
     asked = normalised(question)
     searching = SearchOptions(passages, mode, only.to_filter(source).condition(store.manifest))
-    with opened_workplace(
+    return make_report(
+        lambda at: _researched(asked, at, parts),
         store,
         cluster,
+        file=file,
         model=model,
         chat_model=chat_model,
         other_chat_models=other_chat_models,
         judge_model=judge_model,
         searching=searching,
         bounds=limits.to_options(),
-    ) as at:
-        report = _researched(asked, at, parts)
-    show_report(report)
-    if output is not None:
-        write_report(report, output)
-    return report
+    )
 
 
 def _researched(question: str, at: Workplace, most: int) -> CheckedReport:

@@ -24,13 +24,12 @@ from prefect_ollama.flows.parameters import (
     TableParameter,
     shown,
 )
-from prefect_ollama.flows.reports import ReportRun, opened_workplace
+from prefect_ollama.flows.reports import ReportRun, make_report
 from prefect_ollama.tasks.answering import VERBATIM
 from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.query import SearchOptions
 from prefect_ollama.tasks.research import Workplace, choose_central_sentences
-from prefect_ollama.tasks.research_report import show_report, write_report
-from prefect_ollama.tasks.researching import Done, check_output, passages_of, windows_of
+from prefect_ollama.tasks.researching import Done, passages_of, windows_of
 from prefect_ollama.tasks.searching import open_for_search
 
 # Question to the chat model about each window.
@@ -97,8 +96,6 @@ def summarize(
         ('extract', [('tides.pdf', 1)])
     """
     refuse_empty_tabs()
-    # First, so that nobody waits for a report that cannot be written.
-    output = None if file is None else check_output(file)
     store = open_for_search(resolve_table(table))
     wanted = only.to_filter(source)
     documents = passages_of(store, wanted.documents_of(store.manifest()), wanted.pages)
@@ -108,9 +105,11 @@ def summarize(
             state="Nothing was asked.",
             remedy="`prefect-ollama documents` lists what the table has.",
         )
-    with opened_workplace(
+    return make_report(
+        lambda at: _summarised(_title(documents), documents, at, sentences),
         store,
         cluster,
+        file=file,
         model=model,
         chat_model=chat_model,
         other_chat_models=other_chat_models,
@@ -118,12 +117,7 @@ def summarize(
         # Nothing is searched: windows hold the passages of whole documents.
         searching=SearchOptions(limit=1, mode="text"),
         bounds=limits.to_options(),
-    ) as at:
-        report = _summarised(_title(documents), documents, at, sentences)
-    show_report(report)
-    if output is not None:
-        write_report(report, output)
-    return report
+    )
 
 
 def _title(documents: list[tuple[Hit, ...]]) -> str:

@@ -13,7 +13,7 @@ import distributed
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import INPUTS
 
-from prefect_ollama.tasks.prefect_state.worker_roles import runs_on
+from prefect_ollama.tasks.prefect_state.task_options import runs_on
 
 #: Changed by tests in their own process; workers that import this module never see it.
 where = "worker"

@@ -26,8 +26,7 @@ from prefect_ollama.blocks.secrets import MASK, Sealed, give, safe_cause, seal, 
 from prefect_ollama.flows.runner._local_cluster import WorkerCluster
 from prefect_ollama.flows.runner._worker_secrets import WorkerSecrets
 from prefect_ollama.tasks.parsing import ParseOptions
-from prefect_ollama.tasks.prefect_state.opaque import Opaque
-from prefect_ollama.tasks.prefect_state.worker_roles import ROLES
+from prefect_ollama.tasks.prefect_state.task_options import ROLES, Opaque
 from tests.nodes import Node
 
 TOKEN = "tok-3f9a-secret"

@@ -39,7 +39,7 @@ from prefect_dask.task_runners import DaskTaskRunner
 from prefect_ollama.blocks.errors import ConfigurationError, TaskRunLost
 from prefect_ollama.flows.runner._local_cluster import WorkerCluster
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
-from prefect_ollama.tasks.prefect_state.worker_roles import runs_on
+from prefect_ollama.tasks.prefect_state.task_options import runs_on
 from tests import dask_tasks as tasks
 from tests.certificates import reaching, trusted
 from tests.killing import fork_servers, killed_as_they_start, workers_of

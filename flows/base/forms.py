@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from prefect.blocks.system import Secret
 from pydantic import (
@@ -80,6 +80,8 @@ class Password(BaseModel):
 
 # Forms inherit the fields of the options of a task; this adds the check that a form needs.
 class _Form:
+    _options: ClassVar[type[Any]]
+
     def __post_init__(self) -> None:
         # Here and not in the task, so that the form shows the error before the run starts.
         try:
@@ -89,13 +91,14 @@ class _Form:
 
     def to_options(self) -> Any:
         """Return what tasks work with."""
-        raise NotImplementedError
+        return self._options(**values_of(self))  # type: ignore[arg-type]  # dataclasses alone inherit it
 
 
 @dataclass(frozen=True, config=_FORM)
 class Reading(_Form, ParseOptions):
     """How files are read, and the limits of each file."""
 
+    _options = ParseOptions
     # A password of a form may be that of a Secret block.
     passwords: Sequence[Password] = option((), "Passwords", "For encrypted files.")  # type: ignore[assignment]
 
@@ -109,18 +112,14 @@ class Reading(_Form, ParseOptions):
 class Chunking(_Form, ChunkOptions):
     """Sizes of chunks, in the model's tokens. Other sizes need another table."""
 
-    def to_options(self) -> ChunkOptions:
-        """Return the chunker's options."""
-        return ChunkOptions(**values_of(self))
+    _options = ChunkOptions
 
 
 @dataclass(frozen=True, config=_FORM)
 class Limits(_Form, Bounds):
     """How much a research or a summary may take. Where a limit ends it, what was found until then is reported."""
 
-    def to_options(self) -> Bounds:
-        """Return the limits of a report."""
-        return Bounds(**values_of(self))
+    _options = Bounds
 
 
 class Advanced(BaseModel):

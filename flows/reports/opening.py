@@ -1,48 +1,55 @@
-"""Open the table and the nodes for a report."""
+"""Open the table and the nodes for a report, and show and write it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import prefect_ollama
+from prefect_ollama.blocks.documents import CheckedReport
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import VerifiedChat
 from prefect_ollama.blocks.resolve import Nodes
 from prefect_ollama.tasks.answering import AnswerNodes, AskOptions, answering_nodes, with_models
 from prefect_ollama.tasks.query import SearchOptions
 from prefect_ollama.tasks.research import Workplace
-from prefect_ollama.tasks.researching import Bounds, Budget, Steps
+from prefect_ollama.tasks.research_report import show_report, write_report
+from prefect_ollama.tasks.researching import Bounds, Budget, Steps, check_output
 from prefect_ollama.tasks.searching import refuse_other_vectors
 from prefect_ollama.tasks.verify_nodes import nodes_for_questions
 
 
-@contextmanager
-def opened_workplace(
+def make_report(
+    make: Callable[[Workplace], CheckedReport],
     store: Store,
     cluster: Nodes | None,
     *,
+    file: str | None,
     model: str | None,
     chat_model: str | None,
     other_chat_models: Sequence[str],
     judge_model: str | None,
     searching: SearchOptions,
     bounds: Bounds,
-) -> Iterator[Workplace]:
-    """Yield table and nodes, verified; bulk work of other runs holds back meanwhile, as for a question.
+) -> CheckedReport:
+    """Return a report, which Prefect shows; bulk work of other runs holds back meanwhile, as for a question.
 
     Args:
+        make: Makes the report, with the table and the verified nodes.
         cluster: The nodes, as flows take them.
+        file: The file into which the report is written; None for none.
         model: The embedding model; None for the table's own.
         chat_model: The chat model; None for the cluster's own.
         other_chat_models: Models of nodes without the chat model; empty for the cluster's own.
         judge_model: The judge model; None for the cluster's own.
 
     Raises:
+        ConfigurationError: The file cannot be written.
         TableError: The nodes do not give the table's vectors.
         ClusterError: No node works, or none can chat with the chat models.
     """
+    # First, so that nobody waits for a report that cannot be written.
+    output = None if file is None else check_output(file)
     with (
         nodes_for_questions(store, cluster, model) as (spec, dispatcher),
         answering_nodes(with_models(spec, chat_model, judge_model, other_chat_models), dispatcher) as nodes,
@@ -54,7 +61,11 @@ def opened_workplace(
         if nodes.chat is not None:
             options = AskOptions(passages=searching.limit)
             steps = Steps(nodes, store.identity.model, Budget(bounds), options)
-        yield Workplace(store, nodes, searching, _salt(store, nodes, searching), steps)
+        report = make(Workplace(store, nodes, searching, _salt(store, nodes, searching), steps))
+    show_report(report)
+    if output is not None:
+        write_report(report, output)
+    return report
 
 
 def _salt(store: Store, nodes: AnswerNodes, searching: SearchOptions) -> str:

@@ -60,7 +60,6 @@ class WorkerCluster(distributed.SpecCluster):
             passwords, so every user of the machine can read it.
         security: Certificates for all connections. By default they are made for this cluster and kept in memory only.
             Other clients need `WorkerCluster.security` to connect.
-        asynchronous: As for Dask's cluster.
     """
 
     def __init__(
@@ -71,7 +70,6 @@ class WorkerCluster(distributed.SpecCluster):
         env: dict[str, str] | None = None,
         dashboard_address: str | None = None,
         security: Security | None = None,
-        asynchronous: bool = False,
     ) -> None:
         # First of all: it imports modules while the rest is set up.
         start_fork_server()
@@ -123,7 +121,6 @@ class WorkerCluster(distributed.SpecCluster):
                 },
             },
             security=security,
-            asynchronous=asynchronous,
         )
         # Unlike workers given to `__init__`, these start while the caller continues.
         self.scale(len(self._left_to_start))  # type: ignore[no-untyped-call]

@@ -10,7 +10,6 @@ killed loses the events that it has not written, and the task run would stay `Ru
 from __future__ import annotations
 
 import contextvars
-import re
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -19,34 +18,21 @@ from uuid import UUID, uuid4
 
 from prefect.client.base import ServerType
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterId,
-    TaskRunFilter,
-    TaskRunFilterId,
-    TaskRunFilterState,
-    TaskRunFilterStateType,
-)
-from prefect.client.schemas.objects import State, StateType, TaskRun
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, TaskRunFilter
+from prefect.client.schemas.objects import TERMINAL_STATES, State, StateType, TaskRun
 from prefect.client.schemas.sorting import TaskRunSort
 from prefect.context import FlowRunContext, SyncClientContext
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_logger
+from prefect.runtime import flow_run
 from prefect.states import Completed, Crashed
 from prefect.tasks import Task
 
 from prefect_ollama.flows.runner.server_watch import ServerWatch
-from prefect_ollama.tasks.prefect_state import UNTOLD
+from prefect_ollama.tasks.prefect_state import UNTOLD, unfinished_task_runs
 
 # Seconds within which a server writes the events that it has received.
 EVENT_LAG_S: Final = 10.0
-
-# Task runs in one answer; 200 is the most that Prefect's server returns by default
-# (`PREFECT_SERVER_API_DEFAULT_LIMIT`).
-TASK_RUNS_PER_PAGE: Final = 200
-
-# States after which a task run does not change any more.
-_FINAL = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +60,7 @@ def report(task_run_id: UUID, task: Task[..., Any], state: State[Any]) -> None:
             task_run = TaskRun(
                 id=task_run_id,
                 name=f"{task.name}-{str(task_run_id)[:3]}",
-                flow_run_id=_flow_run_id(),
+                flow_run_id=flow_run.id and UUID(flow_run.id),
                 task_key=task.task_key,
                 dynamic_key=str(task_run_id),
                 tags=list(task.tags),
@@ -94,6 +80,8 @@ def report_lost_states(ended: Mapping[UUID, Ended], *, doubtful: bool) -> None:
     Raises:
         PrefectHTTPStatusError, httpx.HTTPError: The server does not answer.
     """
+    if (this := _this()) is None:
+        return
     context = FlowRunContext.get()
     state = context.flow_run.state if context and context.flow_run else None
     unknown: State[Any] = (
@@ -101,7 +89,7 @@ def report_lost_states(ended: Mapping[UUID, Ended], *, doubtful: bool) -> None:
     )
     with SyncClientContext.get_or_create() as opened:
         deadline = time.monotonic() + EVENT_LAG_S
-        while left := _unfinished_task_runs(opened.client):
+        while left := unfinished_task_runs(opened.client, this):
             old = [
                 run for run in left if run.id in ended and time.monotonic() - ended[run.id].at > EVENT_LAG_S
             ]
@@ -143,32 +131,20 @@ def wait_until_recorded(ended: Collection[UUID]) -> bool:
 
 
 def _recorded(client: SyncPrefectClient, ended: Collection[UUID]) -> bool:
-    flow_run_id = _flow_run_id()
-    this = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])) if flow_run_id else None
-    running = TaskRunFilter(state=_state(StateType.RUNNING))
-    done = TaskRunFilter(id=TaskRunFilterId(any_=list(ended)), state=_state(*_FINAL))
     order = TaskRunSort.ID_DESC
-    if client.read_task_runs(flow_run_filter=this, task_run_filter=running, limit=1, sort=order):
+    running = TaskRunFilter.model_validate({"state": {"type": {"any_": [StateType.RUNNING]}}})
+    done = TaskRunFilter.model_validate(
+        {"id": {"any_": list(ended)}, "state": {"type": {"any_": [*TERMINAL_STATES]}}}
+    )
+    if client.read_task_runs(flow_run_filter=_this(), task_run_filter=running, limit=1, sort=order):
         return False
     found = client.read_task_runs(task_run_filter=done, limit=len(ended) + 1, sort=order)
     return {run.id for run in found} >= set(ended)
 
 
-def _unfinished_task_runs(client: SyncPrefectClient) -> list[TaskRun]:
-    """Return the task runs of the current flow run that the server shows as unfinished."""
-    flow_run_id = _flow_run_id()
-    if flow_run_id is None:
-        return []
-    found: list[TaskRun] = []
-    while page := client.read_task_runs(
-        flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])),
-        task_run_filter=TaskRunFilter(state=_state(StateType.PENDING, StateType.RUNNING)),
-        sort=TaskRunSort.ID_DESC,
-        limit=TASK_RUNS_PER_PAGE,
-        offset=len(found),
-    ):
-        found += page
-    return found
+def _this() -> FlowRunFilter | None:
+    """Return the filter for the current flow run; None if there is none."""
+    return FlowRunFilter(id=FlowRunFilterId(any_=[UUID(flow_run.id)])) if flow_run.id else None
 
 
 def _emit_state(task_run: TaskRun, state: State[Any]) -> None:
@@ -178,15 +154,6 @@ def _emit_state(task_run: TaskRun, state: State[Any]) -> None:
     # The state with the later time wins, in whatever order the events arrive.
     before, task_run.state = task_run.state, state
     emit_task_run_state_change_event(task_run=task_run, initial_state=before, validated_state=state)
-
-
-def _state(*types: StateType) -> TaskRunFilterState:
-    return TaskRunFilterState(type=TaskRunFilterStateType(any_=list(types)))
-
-
-def _flow_run_id() -> UUID | None:
-    context = FlowRunContext.get()
-    return context.flow_run.id if context and context.flow_run else None
 
 
 # How many of the last task runs `close` waits for. Events are written in order, so the earlier ones are written too.
@@ -204,7 +171,7 @@ class TaskRunStates:
         self.token = uuid4().hex[:8]
         self._context: contextvars.Context | None = None
         self._watch: ServerWatch | None = None
-        self._tasks: dict[str, Task[..., Any]] = {}
+        self._task_runs: dict[str, tuple[UUID, Task[..., Any]]] = {}
         self._reported: set[str] = set()
         self._ended: dict[UUID, Ended] = {}
         self._logger = get_logger("task_runner.ingest")
@@ -218,8 +185,9 @@ class TaskRunStates:
     def enter(self, task: Task[..., Any], task_run_id: UUID) -> str:
         """Return the Dask key of a task run."""
         # Dask's dashboard groups keys by their first part, so it shows the name of the task.
-        self._tasks[task.name] = task
-        return f"{task.name}-{self.token}-{task_run_id}"
+        key = f"{task.name}-{self.token}-{task_run_id}"
+        self._task_runs[key] = task_run_id, task
+        return key
 
     def note_end(self, task_run_id: UUID, state: State[Any]) -> None:
         """Remember the end of a task run."""
@@ -229,14 +197,13 @@ class TaskRunStates:
 
     def report(self, key: str, state: State[Any]) -> None:
         """Report the state of the task run with this key to the server, in place of its worker."""
-        name, token, task_run_id = _parts(key)
-        if task_run_id is None or token != self.token or key in self._reported or self._context is None:
+        if key not in self._task_runs or key in self._reported or self._context is None:
             return  # it belongs to another flow on the same workers, or was reported before
         self._reported.add(key)
         try:
-            self._context.copy().run(report, task_run_id, self._tasks[name], state)
+            self._context.copy().run(report, *self._task_runs[key], state)
         except Exception:
-            self._logger.warning("Could not report task run %s as %s", task_run_id, state, exc_info=True)
+            self._logger.warning("Could not report task run %s as %s", key, state, exc_info=True)
 
     def close(self) -> None:
         """Make sure that the server records the ends of all task runs."""
@@ -244,7 +211,7 @@ class TaskRunStates:
             self._watch.close()
         if self._context is None:
             return
-        last = {*[*self._ended][-AWAITED_TASK_RUNS:], *(UUID(key[-36:]) for key in self._reported)}
+        last = {*[*self._ended][-AWAITED_TASK_RUNS:], *(self._task_runs[key][0] for key in self._reported)}
         doubtful = self._watch is not None and self._watch.missed > 0
         try:
             settled = self._context.copy().run(wait_until_recorded, last)
@@ -254,9 +221,3 @@ class TaskRunStates:
             settled = False
         if not settled:
             self._logger.warning("Prefect's server may show some task runs of this flow run as unfinished.")
-
-
-def _parts(key: str) -> tuple[str, str, UUID | None]:
-    """Return the name, token and id in a key; the id is `None` for keys of others."""
-    found = re.fullmatch(r"(.+)-([0-9a-f]{8})-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", key, re.DOTALL)
-    return (found[1], found[2], UUID(found[3])) if found else ("", "", None)

@@ -46,11 +46,7 @@ class WorkerSecrets:
         self._plugins: list[str] = []
 
     def of(self, arguments: Mapping[str, Any], role: str | None = None) -> None:
-        """Send the secrets in a task's arguments to the workers of a role, before the task itself.
-
-        Args:
-            role: The role of the task; None if it runs anywhere.
-        """
+        """Send the secrets in a task's arguments to the workers of its role (or to all), before the task itself."""
         role = role if role in self._roles else None
         # Mapped tasks share most of their arguments, and a search for secrets costs a millisecond.
         others = {

@@ -6,7 +6,6 @@ error that says why; what is released leaves the workers' memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from prefect.states import Crashed
 from prefect_dask.task_runners import PrefectDaskFuture
 
 from prefect_ollama.blocks.errors import TaskRunLost
+from prefect_ollama.flows.runner._task_run_states import TaskRunStates
 
 R = TypeVar("R")
 
@@ -28,8 +28,7 @@ class IngestFuture(PrefectDaskFuture[R]):
         task_run_id: As in Prefect.
         wrapped_future: The Dask future of the task run's final state.
         task: Name of the task.
-        report: Tells the server how the task run under a Dask key ended, for a worker that no longer can.
-        ended: Takes the id of the task run and its final state when this learns it.
+        states: Learns how task runs ended, and tells the server for a worker that no longer can.
     """
 
     def __init__(
@@ -38,13 +37,11 @@ class IngestFuture(PrefectDaskFuture[R]):
         wrapped_future: distributed.Future[Any],
         *,
         task: str,
-        report: Callable[[str, State[Any]], None],
-        ended: Callable[[UUID, State[Any]], None],
+        states: TaskRunStates,
     ) -> None:
         super().__init__(task_run_id=task_run_id, wrapped_future=wrapped_future)
         self._task = task
-        self._report = report
-        self._ended = ended
+        self._states = states
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the task run has ended, or `timeout` seconds."""
@@ -59,7 +56,7 @@ class IngestFuture(PrefectDaskFuture[R]):
         else:
             self._final_state = final
             if final.is_final():
-                self._ended(self.task_run_id, final)
+                self._states.note_end(self.task_run_id, final)
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """Return what the task returned.
@@ -96,7 +93,7 @@ class IngestFuture(PrefectDaskFuture[R]):
                 cause = deaths
             else:
                 # Nobody may ever ask for the other one: in a chain only the last future is waited for.
-                self._report(str(error.task), Crashed(message=f"{deaths} {remedy}"))
+                self._states.report(str(error.task), Crashed(message=f"{deaths} {remedy}"))
                 cause = f"it never started, because of {error.task!r}, which it needs, {deaths}"
         elif isinstance(error, NoWorkerError | NoValidWorkerError):
             cause = "no worker process that could run it was there."
@@ -106,5 +103,5 @@ class IngestFuture(PrefectDaskFuture[R]):
         lost = TaskRunLost(cause, task_run_id=self.task_run_id, task=self._task, remedy=remedy)
         lost.__cause__ = error
         state: State[Any] = Crashed(message=str(lost), data=lost)
-        self._report(key, state)
+        self._states.report(key, state)
         return state

@@ -201,14 +201,7 @@ class IngestTaskRunner(DaskTaskRunner):
             dependencies=inputs,
         )
         dask_future.task_run_id = task_run_id
-        task_run_states = self._task_run_states
-        return IngestFuture(
-            task_run_id,
-            dask_future,
-            task=task.name,
-            report=task_run_states.report,
-            ended=task_run_states.note_end,
-        )
+        return IngestFuture(task_run_id, dask_future, task=task.name, states=self._task_run_states)
 
     def prepare(self) -> None:
         """Begin the slow part of starting our own workers, once there is certainly work for them."""

@@ -75,14 +75,10 @@ class AnswerStream:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SentChat:
-    """One attempt to send a chat request.
+    """One attempt to send a chat request, with the pieces of its answer so far.
 
     Attributes:
-        request: The request.
-        check: Checks the answer.
-        stream: Receives the pieces of the answer.
         rejected: Called with a whole answer that cannot be used.
-        attempt: The pieces so far.
     """
 
     request: ChatRequest

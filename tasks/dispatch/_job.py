@@ -25,11 +25,9 @@ DECODE_AGAIN: Final = "Decode its source with errors='replace'."
 
 @dataclass(frozen=True, slots=True)
 class FailureRecord:
-    """The failures of one node with an item that was alone in its request.
+    """The failures of one node with an item that was alone in its request, with the sum of their scores.
 
     Attributes:
-        error: The last error.
-        weight: Sum of the scores of the failures.
         texts: How many items the node had answered by then.
     """
 
@@ -53,12 +51,10 @@ class Item:
     """One payload of a job. It has slots, because a run holds up to hundreds of thousands of them.
 
     Attributes:
-        payload: What the caller handed in.
         units: Estimated work, in units of the kind of request.
         limit: Items that a request with it may hold; halved when such a request failed.
         failures: Failures with the payload alone, by node.
         copies: Requests in flight that hold it and are not overdue.
-        waiting: Whether it is in the queue.
         held: Unconfirmed answers for it.
         done: Whether it has its result or its error.
     """

@@ -45,12 +45,7 @@ def unlock(file: int) -> None:
 
 
 class LockedFile:
-    """A file of this process.
-
-    Args:
-        folder: The shared folder.
-        suffix: Distinguishes its kind from others in the folder.
-        content: Its JSON.
+    """A file of this process in the shared folder; its suffix distinguishes its kind from others there.
 
     Raises:
         FolderNotPrivate: Others could enter the folder.

@@ -50,9 +50,7 @@ class Request:
     """One request in flight.
 
     Attributes:
-        items: Its texts.
         note: The request in the node's rate model.
-        task: The call.
         number: Its position in the order of sending, over all nodes.
         carried: What it holds on top of its texts.
         overdue: Whether it has taken so long that others are asked.

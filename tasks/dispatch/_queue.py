@@ -77,7 +77,6 @@ class Queue:
 
         Args:
             units: Work of the request at most.
-            most: Texts in it at most.
         """
         most = min(most, self._now_most)
         taken: list[Item] = []

@@ -41,8 +41,6 @@ class Carried:
     """Further payloads of a request, which check answers of nodes. They come after its own.
 
     Attributes:
-        payloads: As they are sent.
-        units: Their work.
         checks: The checks of other nodes' answers; the first payloads are theirs.
     """
 
@@ -53,13 +51,7 @@ class Carried:
 
 @dataclass(slots=True)
 class Findings:
-    """The result of a check of answers.
-
-    Attributes:
-        confirmed: Answers that may be handed to their callers.
-        failed_checks: Nodes that gave a wrong answer, with the reason.
-        lost: Items whose answer cannot be checked any more.
-    """
+    """The result of a check: confirmed answers, nodes that gave wrong ones, and items that nobody can check any more."""
 
     confirmed: list[tuple[Node, Request, Reply]] = field(default_factory=list)
     failed_checks: list[tuple[Node, NodeAnswerError]] = field(default_factory=list)
@@ -148,16 +140,11 @@ class RequestKind(ABC):
     def send(
         self, client: Any, payloads: Sequence[Any], *, timeout: float, progress: Callable[[float], None]
     ) -> Coroutine[Any, Any, Reply]:
-        """Send one request.
+        """Send one request, and return its answer or raise a `NodeError`.
 
         Args:
-            client: What `connect` returned.
-            payloads: As the items' jobs and the answer check prepared them.
             timeout: Seconds until the answer, or until its first part if it comes in parts.
             progress: Called with the units of work so far, each time that a part comes.
-
-        Raises:
-            NodeError: One of its kinds.
         """
 
     def actual_units(self, reply: Any, estimated: float) -> float:
@@ -173,22 +160,13 @@ class RequestKind(ABC):
 
     @abstractmethod
     async def probe(self, client: Any, *, timeout: float, refused: NodeRefused | None) -> float:
-        """Check that a node that failed works again, and return the seconds of `first_units`.
+        """Check that a node that failed works again, and return the seconds of `first_units`, or raise a `NodeError`.
 
         Args:
-            client: What `connect` returned.
             timeout: Seconds of each call.
             refused: The refusal of the probe before; None if there was none.
-
-        Raises:
-            NodeError: It does not work.
         """
 
     @abstractmethod
     def final_error(self, item: Item, errors: Sequence[NodeError]) -> PrefectOllamaError:
-        """Return the error of an item that failed alone on every node that works.
-
-        Args:
-            item: The item.
-            errors: The errors of these nodes, at least one.
-        """
+        """Return the error of an item that failed alone on every node that works, by their errors (at least one)."""

@@ -65,7 +65,6 @@ class Slot:
     """The answer to a request for a slot.
 
     Attributes:
-        taken: Whether one was free.
         others: Requests that other runs have in flight there.
         slots: How many requests the node serves at once; None if no run has measured it.
     """
@@ -116,7 +115,6 @@ class SharedLimits:
         """Take a slot for a request at a node. If none is free, note that this run waits for one.
 
         Args:
-            url: URL of the node.
             most: Requests of all runs and kinds in flight there at most.
             urgent: Whether it goes before all bulk work.
         """
@@ -270,7 +268,6 @@ def _may(
     """Return whether a run may have one more slot at a node.
 
     Args:
-        usage: Its usage of the node.
         others: Requests of other runs there, of the same kind.
         all_others: The same, of any kind.
         slots: Requests of this kind that the node serves at once.

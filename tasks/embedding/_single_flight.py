@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from prefect_ollama.blocks.cache import VectorSalt
 from prefect_ollama.blocks.errors import TextError
@@ -19,18 +18,8 @@ from prefect_ollama.blocks.nodes import Vectors
 Outcome = Vectors | TextError | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reserved:
-    """The texts of this thread and of others.
-
-    Attributes:
-        mine: The texts that this thread must embed, with the futures to set before the claim ends.
-        others: The texts that another thread embeds, with their futures. Wait for them after the claim: two threads
-            that waited within would wait for each other.
-    """
-
-    mine: dict[str, Future[Outcome]]
-    others: dict[str, Future[Outcome]]
+# Texts with the futures of their outcomes.
+Claims = dict[str, Future[Outcome]]
 
 
 class SingleFlight:
@@ -41,14 +30,18 @@ class SingleFlight:
         self._open: dict[tuple[VectorSalt, str], Future[Outcome]] = {}
 
     @contextmanager
-    def of(self, texts: Sequence[str], salt: VectorSalt) -> Iterator[Reserved]:
-        """Claim the texts that no other thread embeds. Texts without an outcome at the end get None."""
+    def of(self, texts: Sequence[str], salt: VectorSalt) -> Iterator[tuple[Claims, Claims]]:
+        """Claim the texts that no other thread embeds, and yield them and the others.
+
+        This thread must embed the first, and set their futures; those without an outcome at the end get None. Wait for
+        the others after the claim: two threads that waited within would wait for each other.
+        """
         with self._lock:
             others = {text: self._open[salt, text] for text in texts if (salt, text) in self._open}
-            mine: dict[str, Future[Outcome]] = {text: Future() for text in texts if text not in others}
+            mine: Claims = {text: Future() for text in texts if text not in others}
             self._open |= {(salt, text): outcome for text, outcome in mine.items()}
         try:
-            yield Reserved(mine, others)
+            yield mine, others
         finally:
             with self._lock:
                 for text in mine:

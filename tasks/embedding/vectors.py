@@ -127,13 +127,13 @@ class KnownVectors:
         self.statistics += RunStatistics(from_table=len(from_table))
         failures: dict[str, TextError] = {}
         while missing := [text for text in texts if text not in self.vectors and text not in failures]:
-            with _single_flight.of(missing, self._embedding.salt) as claimed:
+            with _single_flight.of(missing, self._embedding.salt) as (mine, others):
                 # The cache is read after the claim: a thread that had a text before has put its vector there by then.
-                self._from_cache(list(claimed.mine))
-                failures |= self._not_cached([text for text in claimed.mine if text not in self.vectors])
-                for text, outcome in claimed.mine.items():
+                self._from_cache(list(mine))
+                failures |= self._not_cached([text for text in mine if text not in self.vectors])
+                for text, outcome in mine.items():
                     outcome.set_result(self.vectors.get(text, failures.get(text)))
-            for text, outcome in claimed.others.items():
+            for text, outcome in others.items():
                 found = outcome.result()
                 if isinstance(found, TextError):
                     failures[text] = found

@@ -11,14 +11,14 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 import distributed
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
-from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from prefect_ollama.blocks.errors import NodeUnreachable
@@ -76,17 +76,19 @@ def watch_run(
     """
     with contextlib.ExitStack() as stack:
         memory = stack.enter_context(ModelMemory(verified.spec))
-        watch = stack.enter_context(RunWatch(plan, done, verified, memory, see))
+        watch = RunWatch(plan, done, verified, memory, see)
+        stack.callback(watch.thread.start().end, 3 * SERVER_TIMEOUT_S)
         if client is not None:
             watch.topic = stack.enter_context(subscribed(client, watch.live.take))
         yield watch
 
 
 class RunWatch:
-    """Watches one run in a thread, which ends with this context.
+    """Watches one run in a thread.
 
     Attributes:
         live: Receives the statistics of the workers.
+        thread: The thread.
         topic: The topic of the statistics; None if nobody receives them.
     """
 
@@ -114,7 +116,7 @@ class RunWatch:
         self._seen_by = [each for each in (see, observer()) if each is not None]
         self._artifacts: _Artifacts  # of the thread: one client must not be used by two
         self._publish_at, self._log_at = 0.0, self._began + LOG_INTERVAL_S
-        self._thread = PeriodicThread(
+        self.thread = PeriodicThread(
             self._look_and_show, UPDATE_INTERVAL_S, name="watch", within=self._connected, last=True
         )
 
@@ -122,13 +124,6 @@ class RunWatch:
     def timeline(self) -> Timeline:
         """The work of each node over time."""
         return self.live.timeline
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.end(3 * SERVER_TIMEOUT_S)
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:
@@ -144,7 +139,7 @@ class RunWatch:
             yield
 
     def _look_and_show(self) -> None:
-        ended, now = self._thread.ending, time.monotonic()
+        ended, now = self.thread.ending, time.monotonic()
         run = self._look(now, ended=ended)
         for see in self._seen_by:
             with contextlib.suppress(Exception):  # a display must not fail the run
@@ -216,9 +211,7 @@ class _Artifacts:
         if key in self._made:
             self._client.update_artifact(self._made[key], ArtifactUpdate(data=data, description=description))
             return
-        context = FlowRunContext.get()
-        flow_run = context.flow_run.id if context and context.flow_run else None
         made = self._client.create_artifact(
-            ArtifactCreate(key=key, type=kind, data=data, description=description, flow_run_id=flow_run)
+            ArtifactCreate(key=key, type=kind, data=data, description=description, flow_run_id=flow_run.id)
         )
         self._made[key] = made.id

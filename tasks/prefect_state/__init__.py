@@ -6,12 +6,22 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from prefect_ollama.tasks.prefect_state.assets import source_assets, table_asset
-    from prefect_ollama.tasks.prefect_state.crashed_runs import UNTOLD, settle_interrupted, sign_flow_run
+    from prefect_ollama.tasks.prefect_state.crashed_runs import (
+        UNTOLD,
+        settle_interrupted,
+        sign_flow_run,
+        unfinished_task_runs,
+    )
     from prefect_ollama.tasks.prefect_state.logging import MARK, OUTSIDE, RunLogger, download_log, run_logger
-    from prefect_ollama.tasks.prefect_state.opaque import Opaque
     from prefect_ollama.tasks.prefect_state.persisted_results import PersistedResults, without_kept_results
     from prefect_ollama.tasks.prefect_state.private_home import keep_home_private
-    from prefect_ollama.tasks.prefect_state.uncached import UNCACHED
-    from prefect_ollama.tasks.prefect_state.worker_roles import ROLE_MARK, ROLES, Role, runs_on
+    from prefect_ollama.tasks.prefect_state.task_options import (
+        ROLE_MARK,
+        ROLES,
+        UNCACHED,
+        Opaque,
+        Role,
+        runs_on,
+    )
 else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

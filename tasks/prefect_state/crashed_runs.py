@@ -138,11 +138,12 @@ def _crash(client: SyncPrefectClient, flow_run: FlowRun) -> None:
 
 
 def _end_task_runs(client: SyncPrefectClient, of: FlowRunFilter, state: State[None] | None = None) -> None:
-    for task_run in _unfinished_task_runs(client, of):
+    for task_run in unfinished_task_runs(client, of):
         client.set_task_run_state(task_run.id, state or Crashed(message=MESSAGE), force=True)
 
 
-def _unfinished_task_runs(client: SyncPrefectClient, of: FlowRunFilter) -> list[TaskRun]:
+def unfinished_task_runs(client: SyncPrefectClient, of: FlowRunFilter) -> list[TaskRun]:
+    """Return the task runs of flow runs that the server shows as unfinished."""
     found: list[TaskRun] = []
     while page := client.read_task_runs(
         flow_run_filter=of,

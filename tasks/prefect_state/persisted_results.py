@@ -23,7 +23,7 @@ from prefect_ollama.blocks.errors import FolderNotPrivate
 from prefect_ollama.blocks.private_files import check_folder, is_ours, make_folder, private_folder
 from prefect_ollama.tasks.embed import KEY, RESULTS_KEPT
 from prefect_ollama.tasks.prefect_state.logging import run_logger
-from prefect_ollama.tasks.prefect_state.uncached import UNCACHED
+from prefect_ollama.tasks.prefect_state.task_options import UNCACHED
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -1,11 +1,18 @@
-"""The Dask workers that run a task: those that parse, or those that embed."""
+"""How Prefect and Dask treat our tasks: what they search, what they keep, and which workers run them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
+from prefect.cache_policies import NO_CACHE
+
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+
+# Prefect's own policy would hash all arguments for a key, and these hold open tables and connections. What such a task
+# returns is either quick to get again, or out of date in the next run.
+UNCACHED: Final[dict[str, Any]] = {"cache_policy": NO_CACHE, "persist_result": False}
 
 Role = Literal["parse", "embed"]
 
@@ -14,6 +21,22 @@ ROLES: Final[tuple[Role, ...]] = ("parse", "embed")
 
 # Kept on the function, because Prefect copies tasks (`with_options`) and drops unknown attributes.
 ROLE_MARK: Final = "__prefect_ollama_role__"
+
+
+class Opaque(Generic[T]):
+    """Holds a value that Prefect passes on without searching it.
+
+    Prefect looks for futures in all arguments of a task, through every list and dataclass. For a thousand chunks with
+    their rectangles that takes longer than parsing them.
+    """
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: T) -> None:
+        self.content = content
+
+    def __repr__(self) -> str:
+        return f"Opaque({type(self.content).__name__})"
 
 
 def runs_on(role: Role) -> Callable[[F], F]:
