@@ -51,7 +51,7 @@ class Carried:
 
 @dataclass(slots=True)
 class Findings:
-    """The result of a check: confirmed answers, nodes that gave wrong ones, and items that nobody can check any more."""
+    """The result of a check: confirmed answers, nodes that failed it, and items that cannot be checked any more."""
 
     confirmed: list[tuple[Node, Request, Reply]] = field(default_factory=list)
     failed_checks: list[tuple[Node, NodeAnswerError]] = field(default_factory=list)
