@@ -127,7 +127,7 @@ _NUMBERS = ("done", "texts/s", "share", "in flight", "p95", "errors")
 def _cells(node: NodeNow, run: Snapshot) -> list[Text]:
     how = state(node, run)
     cells = [line(node.name), line(how, _STYLES[how])]
-    if not node.breaker:
+    if not node.state:
         return [*cells, *(Text() for _ in range(5))]
     values = (
         rate_number(node.now),
@@ -135,4 +135,4 @@ def _cells(node: NodeNow, run: Snapshot) -> list[Text]:
         str(node.in_flight),
         clock(node.p95) if node.p95 else "",
     )
-    return [*cells, *map(line, values), line(node.errors or "", "yellow")]
+    return [*cells, *map(line, values), line(sum(node.errors.values()) or "", "yellow")]

@@ -23,13 +23,15 @@ from prefect_ollama.tasks.monitoring.snapshot import observer
 from tests.flow_samples import write_folder
 from tests.nodes import nodes
 
-GPU = NodeNow("gpu", "works", "closed", 1900, 0.95, 380.4, 3, 0.5, 1.25)
-GONE = NodeNow("mini", "fails", "open", 100, 0.05, 0.0, 0, 2.0, 3.0, 1, "Node 'mini': gone")
+GPU = NodeNow("gpu", "closed", 1900, in_flight=3, p50=0.5, p95=1.25, share=0.95, now=380.4)
+GONE = NodeNow(
+    "mini", "open", 100, p50=2.0, p95=3.0, errors={"gone": 1}, last_error="Node 'mini': gone", share=0.05
+)
 RUN = Snapshot(
     "/papers",
     65.0,
     ProgressState(120, 4000, 31_000_000, 900_000_000, 0.034, 1850.0),
-    (GPU, GONE, NodeNow("http://[2001:db8::1]:11434/a/long/prefix", "unknown")),
+    (GPU, GONE, NodeNow("http://[2001:db8::1]:11434/a/long/prefix")),
     frozenset({"mini"}),
 )
 
@@ -64,7 +66,7 @@ def test_names_of_nodes_stay_whole_and_columns_go_where_room_is_short(width: int
 
 
 def test_many_nodes_do_not_fill_the_screen() -> None:
-    many = tuple(NodeNow(f"node-{number}", "idle", "closed") for number in range(100))
+    many = tuple(NodeNow(f"node-{number}", "closed") for number in range(100))
     lines = printed(Snapshot("/papers", 1.0, ProgressState(0, 1, 0, 1, 0.0, None), many, frozenset()))
     assert len(lines) == MOST_NODES + 6
     assert lines[-1] == "… and 88 more nodes"

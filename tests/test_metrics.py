@@ -60,12 +60,8 @@ class TestFigures:
     def test_grow_by_what_is_new_and_gauges_go_with_the_run(self) -> None:
         run, other = RunMetrics(), RunMetrics()
         name = "counted-node"
-        at_first = NodeNow(
-            name, "works", "closed", texts=10, requests=2, busy_seconds=1.5, in_flight=2, p50=0.1
-        )
-        later = NodeNow(
-            name, "fails", "open", texts=25, requests=3, busy_seconds=2.0, kinds={"busy": 2}, in_flight=1
-        )
+        at_first = NodeNow(name, "closed", texts=10, requests=2, busy_seconds=1.5, in_flight=2, p50=0.1)
+        later = NodeNow(name, "open", texts=25, requests=3, busy_seconds=2.0, kinds={"busy": 2}, in_flight=1)
         run.see(snapshot("a", at_first))
         run.see(snapshot("a", at_first))
         run.see(snapshot("a", later, down=frozenset({name})))

@@ -87,8 +87,8 @@ def test_nodes_are_added_up_over_processes_whose_clocks_differ() -> None:
     assert (a.in_flight, b.in_flight) == (4, 2)
     assert a.now == pytest.approx(40)
     assert b.now == pytest.approx(5)
-    assert (a.state, a.breaker, a.p50, a.p95) == ("works", "closed", 0.5, 1.0)
-    assert (never.state, never.breaker, never.texts) == ("unknown", "", 0)
+    assert (a.activity, a.state, a.p50, a.p95) == ("works", "closed", 0.5, 1.0)
+    assert (never.activity, never.state, never.texts) == ("unknown", "", 0)
     assert live.timeline.nodes == ["a", "b"]
     assert live.timeline.total("a") == pytest.approx(800)
 
@@ -133,15 +133,15 @@ def test_a_process_gone_silent_has_nothing_in_flight_and_keeps_its_tally() -> No
         message("killed", 1.0, stats("a", 100, state="open", errors={"it broke": 2}, last_error="it broke"))
     )
     live.take(message("alive", 1.0, stats("a", 50)))
-    assert live.nodes()[0].breaker == "closed", "one of two reaches it"
+    assert live.nodes()[0].state == "closed", "one of two reaches it"
     for _ in range(30):
         clock.now += 1
         live.take(message("alive", clock.now - 1000, stats("a", 60, in_flight=1)))
     (node,) = live.nodes()
-    assert (node.texts, node.in_flight, node.errors, node.last_error) == (160, 1, 2, "it broke")
+    assert (node.texts, node.in_flight, node.errors, node.last_error) == (160, 1, {"it broke": 2}, "it broke")
     clock.now += 30
     (node,) = live.nodes()
-    assert (node.texts, node.in_flight, node.now, node.state) == (160, 0, 0.0, "idle")
+    assert (node.texts, node.in_flight, node.now, node.activity) == (160, 0, 0.0, "idle")
 
 
 def test_the_timeline_stays_small_and_loses_no_text() -> None:

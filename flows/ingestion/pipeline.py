@@ -27,7 +27,7 @@ from prefect_ollama.tasks.embedding import Embedding
 from prefect_ollama.tasks.parse import parse_bundle
 from prefect_ollama.tasks.parsing import format_of
 from prefect_ollama.tasks.planning import Bundle, Bundles, ChunkingPlan, SourceFile, document_id
-from prefect_ollama.tasks.prefect_state import Opaque, PersistedResults, without_kept_results
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, PersistedResults
 from prefect_ollama.tasks.store import Writer
 
 # Seconds of node time in a bundle: enough that the cost of its two task runs is small beside it.
@@ -159,8 +159,7 @@ class _UnderWay:
         self._kept = kept
         # Dask puts futures in it as they end, so nothing polls.
         self._ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._bundles: dict[Any, tuple[Bundle, IngestFuture[Any]]] = {}
-        self._fresh: set[Any] = set()
+        self._bundles: dict[Any, tuple[Bundle, IngestFuture[Any], bool]] = {}
 
     def __len__(self) -> int:
         return len(self._bundles)
@@ -176,17 +175,15 @@ class _UnderWay:
         parsed = parse_bundle.map(
             [Opaque(bundle) for bundle in bundles], chunking_plan=unmapped(self._chunking_plan)
         )
-        task = without_kept_results(embed_bundle) if fresh else self._kept.of(embed_bundle)
+        task = embed_bundle.with_options(**UNCACHED) if fresh else self._kept.of(embed_bundle)
         embedded = task.map(parsed, embedding=unmapped(self._embedding))
         for bundle, before, after in zip(bundles, parsed, embedded, strict=True):
-            self._bundles[after.task_run_id] = (bundle, before)  # type: ignore[assignment]
+            self._bundles[after.task_run_id] = (bundle, before, fresh)  # type: ignore[assignment]
             after.add_done_callback(self._ended.put)
-            if fresh:
-                self._fresh.add(after.task_run_id)
 
     def next(self) -> _Done:
         future: IngestFuture[Any] = self._ended.get()
-        bundle, before = self._bundles.pop(future.task_run_id)
+        bundle, before, fresh = self._bundles.pop(future.task_run_id)
         try:
             result: EmbeddedBundle = future.result().content
         except Exception as error:
@@ -196,8 +193,7 @@ class _UnderWay:
                 error, lost = lost, None  # no worker started, which is not the fault of a file
             # Another run over the same files may have stored the bundle and deleted its result, after this run found
             # the result and before it read it. The vectors are in the cache.
-            vanished = not lost and not isinstance(error, PrefectOllamaError)
-            vanished = vanished and future.task_run_id not in self._fresh
+            vanished = not (lost or fresh or isinstance(error, PrefectOllamaError))
             done = _Done(bundle, error=error, lost=lost, vanished=vanished)
         else:
             done = _Done(bundle, result, future.state.name == "Cached", self._kept.file(future.state))

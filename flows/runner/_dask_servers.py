@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import dask.config
@@ -59,15 +60,6 @@ def _keep_few_heaps() -> None:
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, HEAPS_PER_WORKER)
 
 
-class _NoHttpServer:
-    """Takes the place of an HTTP server: `Client.dashboard_link` asks for its port."""
-
-    port = 0
-
-    def stop(self) -> None:
-        """Do nothing."""
-
-
 class _WithoutHttp:
     """Base of the Dask servers of a run: they serve no HTTP, and import no modules from their scratch folder."""
 
@@ -78,7 +70,8 @@ class _WithoutHttp:
     def start_http_server(self, routes: Any, *_: Any, **__: Any) -> None:
         """Open no port. Dask's own method does so even without a dashboard."""
         self.http_application = RoutingApplication(routes)  # type: ignore[no-untyped-call]
-        self.services["dashboard"] = _NoHttpServer()
+        # `Client.dashboard_link` asks for the port of the server, and closing stops it.
+        self.services["dashboard"] = SimpleNamespace(port=0, stop=lambda: None)
 
     def _leave_path(self) -> None:
         # Dask adds the folder for `Client.upload_file`, and does not always remove it when it closes.

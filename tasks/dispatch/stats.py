@@ -14,7 +14,7 @@ class NodeStats:
 
     Attributes:
         name: Its name.
-        state: State of its breaker: closed, open or half-open.
+        state: State of its breaker: closed, open or half-open; empty if it is not known.
         texts: Texts whose vector came from it.
         requests: Requests that it answered.
         hedged: Requests sent to it as a second copy.
@@ -31,15 +31,15 @@ class NodeStats:
     """
 
     name: str
-    state: str
-    texts: int
-    requests: int
-    hedged: int
-    wasted: int
-    in_flight: int
-    busy_seconds: float
-    p50: float
-    p95: float
+    state: str = ""
+    texts: int = 0
+    requests: int = 0
+    hedged: int = 0
+    wasted: int = 0
+    in_flight: int = 0
+    busy_seconds: float = 0.0
+    p50: float = 0.0
+    p95: float = 0.0
     errors: dict[str, int] = field(default_factory=dict)
     last_error: str = ""
     kinds: dict[str, int] = field(default_factory=dict)

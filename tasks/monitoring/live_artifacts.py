@@ -156,8 +156,8 @@ class RunWatch:
         if ended:  # nobody waits for requests that were still in flight when a task ended
             nodes = tuple(replace(node, in_flight=0) for node in nodes)
         for node in nodes:
-            if node.state != "unknown":
-                fails = node.state == "fails"
+            if node.activity != "unknown":
+                fails = node.activity == "fails"
                 change = self._outages.see(node.name, fails=fails, now=now, silent=node.silent, ended=ended)
                 if change == "down":
                     run_logger().warning("Down: %s", node.last_error)

@@ -103,7 +103,7 @@ class RunMetrics:
         self._show(LATENCY.labels(name, "50"), node.p50)
         self._show(LATENCY.labels(name, "95"), node.p95)
         for state in STATES:
-            self._show(BREAKER.labels(name, state), node.breaker == state)
+            self._show(BREAKER.labels(name, state), node.state == state)
 
     def _grow(self, counter: Counter, value: float) -> None:
         grown = value - self._counted.get(counter, 0.0)

@@ -11,8 +11,8 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from functools import reduce
 from operator import add
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from prefect_ollama.tasks.dispatch import NodeStats
 from prefect_ollama.tasks.monitoring.timeline import Timeline
 
 # Works: it has requests in flight. Fails: its breaker is not closed. Unknown: no message about it has come.
-State = Literal["works", "idle", "fails", "unknown"]
+Activity = Literal["works", "idle", "fails", "unknown"]
 
 # Seconds between two messages of a process.
 SEND_INTERVAL_S = 0.5
@@ -36,42 +36,25 @@ MAX_RATE_WINDOW_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class NodeNow:
-    """One node, over all processes.
+class NodeNow(NodeStats):
+    """One node, over all processes. Its breaker is closed if it is so in any process, else half-open, else open.
 
     Attributes:
-        name: Its name.
-        state: Its state.
-        breaker: State of its breaker: closed if it is so in any process, else half-open, else open; empty if unknown.
-        texts: Texts whose vector came from it.
         share: Part of all texts, 0 to 1.
         now: Texts a second in the last seconds.
-        in_flight: Requests in flight.
-        p50: Median seconds of a request, the mean over the processes.
-        p95: 95th percentile of the seconds of a request, the largest of all processes.
-        errors: Number of its errors.
-        last_error: Text of the last error, empty for none.
-        requests: Number of answered requests.
-        busy_seconds: Time in which it had work.
-        kinds: Number of errors by `NodeError.kind`.
-        silent: Whether only its silence keeps it from work.
     """
 
-    name: str
-    state: State
-    breaker: str = ""
-    texts: int = 0
     share: float = 0.0
     now: float = 0.0
-    in_flight: int = 0
-    p50: float = 0.0
-    p95: float = 0.0
-    errors: int = 0
-    last_error: str = ""
-    requests: int = 0
-    busy_seconds: float = 0.0
-    kinds: Mapping[str, int] = field(default_factory=dict)
-    silent: bool = False
+
+    @property
+    def activity(self) -> Activity:
+        """What it does."""
+        if not self.state:
+            return "unknown"
+        if self.state != "closed":
+            return "fails"
+        return "works" if self.in_flight else "idle"
 
 
 class LiveNodes:
@@ -140,33 +123,25 @@ class LiveNodes:
             (process, process.nodes[name]) for process in self._processes.values() if name in process.nodes
         ]
         if not known:
-            return NodeNow(name, "unknown")
+            return NodeNow(name)
         known.sort(key=lambda each: each[0].heard)
         active = [node for process, node in known if now - process.heard < ENDED_AFTER_S]
         whole = reduce(add, (node for _, node in known))
         present = active or [known[-1][1]]
         states = {node.state for node in present}
-        breaker = next(state for state in ("closed", "half-open", "open") if state in states)
-        in_flight = sum(node.in_flight for node in active)
+        state = next(state for state in ("closed", "half-open", "open") if state in states)
         tally = self._tallies[name]
-        return NodeNow(
-            name=name,
-            state="fails" if breaker != "closed" else "works" if in_flight else "idle",
-            breaker=breaker,
-            texts=tally.texts,
-            share=tally.texts / total,
-            now=tally.rate(now, min(max(RATE_WINDOW_S, 2 * whole.p50), MAX_RATE_WINDOW_S)),
-            in_flight=in_flight,
-            p50=whole.p50,
-            p95=whole.p95,
-            errors=sum(whole.errors.values()),
-            last_error=whole.last_error,
-            requests=whole.requests,
+        changed = {
+            "state": state,
+            "texts": tally.texts,
+            "in_flight": sum(node.in_flight for node in active),
             # Processes may keep it busy at the same time.
-            busy_seconds=min(whole.busy_seconds, now - self._start),
-            kinds=whole.kinds,
-            silent=breaker != "closed" and all(node.silent for node in present),
-        )
+            "busy_seconds": min(whole.busy_seconds, now - self._start),
+            "silent": state != "closed" and all(node.silent for node in present),
+            "share": tally.texts / total,
+            "now": tally.rate(now, min(max(RATE_WINDOW_S, 2 * whole.p50), MAX_RATE_WINDOW_S)),
+        }
+        return NodeNow(**{each.name: getattr(whole, each.name) for each in fields(whole)} | changed)
 
 
 class _Process:
@@ -205,10 +180,14 @@ class _Tally:
         )
 
 
-# A worker of a later version may send further values.
 _KNOWN = frozenset(field.name for field in fields(NodeStats))
 
 
 def _known_stats(values: dict[str, Any]) -> NodeStats:
-    """Return the statistics in a message, without values that this version does not know."""
-    return NodeStats(**{name: value for name, value in values.items() if name in _KNOWN})
+    """Return the statistics in a message; a worker of a later version may send further values.
+
+    Raises:
+        KeyError: The message is another one.
+    """
+    known = {name: value for name, value in values.items() if name in _KNOWN}
+    return NodeStats(**known | {"state": values["state"], "texts": values["texts"]})

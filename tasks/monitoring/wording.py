@@ -82,13 +82,13 @@ def nodes_section(run: Snapshot, memory: Mapping[str, NodeStatus]) -> Section:
 
 def _item(node: NodeNow, run: Snapshot, status: NodeStatus) -> Item:
     rate, share, in_flight, errors = UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN
-    if node.breaker:  # otherwise no process has sent its statistics yet
+    if node.state:  # otherwise no process has sent its statistics yet
         rate, share = f"{node.now:.1f}", f"{node.share:.0%}"
-        in_flight, errors = f"{node.in_flight}", f"{node.errors}"
+        in_flight, errors = f"{node.in_flight}", f"{sum(node.errors.values())}"
     p50, p95 = (f"{seconds:.3f}" if seconds else UNKNOWN for seconds in (node.p50, node.p95))
     vram = UNKNOWN if status.gpu_memory is None else f"{status.gpu_memory / 2**20:,.0f} MiB"
     below = (
-        f"share {share}, in flight {in_flight}, breaker {node.breaker or UNKNOWN}",
+        f"share {share}, in flight {in_flight}, breaker {node.state or UNKNOWN}",
         f"seconds of a request: p50 {p50}, p95 {p95}",
         f"VRAM {vram}, model {status.in_memory}",
         f"errors {errors}, last error: {node.last_error or 'none'}",
@@ -121,7 +121,7 @@ def state(node: NodeNow, run: Snapshot) -> str:
     """Return the state of a node, in one word."""
     if node.name in run.down:
         return "down"
-    return "rests" if node.state == "fails" else node.state
+    return "rests" if node.activity == "fails" else node.activity
 
 
 def _size(done: int, whole: int) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
         unfinished_task_runs,
     )
     from prefect_ollama.tasks.prefect_state.logging import MARK, OUTSIDE, RunLogger, download_log, run_logger
-    from prefect_ollama.tasks.prefect_state.persisted_results import PersistedResults, without_kept_results
+    from prefect_ollama.tasks.prefect_state.persisted_results import PersistedResults
     from prefect_ollama.tasks.prefect_state.private_home import keep_home_private
     from prefect_ollama.tasks.prefect_state.task_options import (
         ROLE_MARK,

@@ -51,9 +51,7 @@ class PersistedResults:
 
     def of(self, task: Task[P, R]) -> Task[P, R]:
         """Return the task, without persisted results if another user could have written them."""
-        if self._trusted:
-            return task
-        return without_kept_results(task)
+        return task if self._trusted else task.with_options(**UNCACHED)
 
     def file(self, state: State[Any]) -> Path | None:
         """Return the file with the result of a task run; None if there is none."""
@@ -67,11 +65,6 @@ class PersistedResults:
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < oldest:
                     path.unlink()
-
-
-def without_kept_results(task: Task[P, R]) -> Task[P, R]:
-    """Return the task with options under which Prefect neither reads nor persists results."""
-    return task.with_options(**UNCACHED)
 
 
 def _close_to_others(folder: Path) -> None:
