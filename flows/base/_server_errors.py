@@ -144,39 +144,16 @@ def database_file() -> Path | None:
     return Path(path.partition("?")[0]) if is_file else None
 
 
-def locked(server: int) -> bool:
-    """Whether another process than the server holds the lock of the SQLite database at this moment.
-
-    Args:
-        server: Id of the server's process. While it makes its tables it holds the lock itself, on a busy machine for
-            longer than `LOCK_TIMEOUT_S`.
-    """
+def locked(seconds: float) -> bool:
+    """Whether another process holds the lock of the SQLite database for so many seconds."""
     file = database_file()
-    if file is None or not file.exists() or _writes(server, file):
+    if file is None or not file.exists():
         return False
+    address = f"{file.absolute().as_uri()}?mode=rw"
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True, timeout=0)) as opened:
+        with closing(sqlite3.connect(address, uri=True, timeout=seconds)) as opened:
             opened.execute("BEGIN IMMEDIATE")
             opened.rollback()
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         return "locked" in str(error)
-    except sqlite3.DatabaseError:
-        return False
     return False
-
-
-def _writes(pid: int, file: Path) -> bool:
-    """Whether a process holds a lock to write the database; False where the system does not tell."""
-    # SQLite locks bytes of the file itself or, with a write-ahead log, of the file beside it.
-    files = [each for each in (file, file.with_name(f"{file.name}-shm")) if each.exists()]
-    inodes = {str(each.stat().st_ino) for each in files}
-    try:
-        locks = Path("/proc/locks").read_text(encoding="ascii")
-    except OSError:
-        return False
-    # Such as "7: POSIX  ADVISORY  WRITE 4242 fe:00:1311 120 120"; "->" marks a process that waits.
-    held = [line.split()[3:6] for line in locks.splitlines() if "->" not in line]
-    return any(
-        kind == "WRITE" and holder == str(pid) and place.rpartition(":")[2] in inodes
-        for kind, holder, place in held
-    )

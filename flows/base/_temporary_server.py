@@ -45,11 +45,8 @@ from prefect_ollama.flows.base._server_errors import (
 # Seconds for a server to start. The first start creates the database, which takes a minute on a slow machine.
 START_TIMEOUT_S: Final = 120
 
-# Seconds for which another process may hold the lock of the database while the server starts.
+# Seconds for which another process may hold the lock of the database before the server starts.
 LOCK_TIMEOUT_S: Final = 10.0
-
-# Seconds between two checks of that lock.
-LOCK_CHECK_INTERVAL_S: Final = 2.0
 
 # How often a start is tried, if its error may be temporary.
 MAX_STARTS: Final = 3
@@ -105,6 +102,9 @@ def _start_temporary() -> None:
     if server.running and server.server_process is not None and server.server_process.poll() is None:
         return
     with _exclusive_start():
+        # Before the start, because a server that makes its tables holds the lock itself.
+        if locked(LOCK_TIMEOUT_S):
+            raise explain("database is locked")
         for left in reversed(range(MAX_STARTS)):
             with tempfile.TemporaryFile() as log:
                 try:
@@ -186,8 +186,6 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: IO[
     chosen = "startup_timeout_seconds" in settings.model_fields_set
     limit = settings.startup_timeout_seconds if chosen else START_TIMEOUT_S
     began = time.monotonic()
-    looks = 0
-    locked_since: float | None = None
     # The socket already listens, so a request waits for the server, and fails at once when its process ends.
     with httpx.Client(trust_env=False, timeout=1.0) as client:
         while True:
@@ -198,13 +196,7 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: IO[
                     return
             except httpx.TransportError:
                 pass
-            now = time.monotonic()
-            if now - began > LOCK_CHECK_INTERVAL_S * (looks + 1):
-                looks += 1
-                locked_since = (locked_since or now) if locked(process.pid) else None
-            if locked_since is not None and now - locked_since > LOCK_TIMEOUT_S:
-                raise explain("database is locked")
-            if now - began > limit:
+            if time.monotonic() - began > limit:
                 raise explain(_last_output(log), seconds=limit)
             time.sleep(0.05)
 
