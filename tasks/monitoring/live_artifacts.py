@@ -63,7 +63,7 @@ def watch_run(
     done: Callable[[], Done],
     verified: VerifiedCluster,
     client: distributed.Client | None,
-    see: Callable[[Snapshot], None] | None = None,
+    see: Callable[[Snapshot], None],
 ) -> Iterator[RunWatch]:
     """Show a run until the end of the context.
 
@@ -98,7 +98,7 @@ class RunWatch:
         done: Callable[[], Done],
         verified: VerifiedCluster,
         memory: ModelMemory,
-        see: Callable[[Snapshot], None] | None,
+        see: Callable[[Snapshot], None],
     ) -> None:
         self.topic: str | None = None
         self.live = LiveNodes([node.name for node in verified.spec.nodes])
@@ -113,7 +113,7 @@ class RunWatch:
         }
         self._outages = Outages(self._left_out)
         self._began = time.monotonic()
-        self._seen_by = [each for each in (see, observer()) if each is not None]
+        self._seen_by = [see, *filter(None, [observer()])]
         self._artifacts: _Artifacts  # of the thread: one client must not be used by two
         self._publish_at, self._log_at = 0.0, self._began + LOG_INTERVAL_S
         self.thread = PeriodicThread(
