@@ -217,7 +217,7 @@ class _OwnLines(logging.StreamHandler[TextIO]):
 
     @stream.setter
     def stream(self, _: TextIO) -> None:
-        """The base class sets it."""
+        """Ignore the stream that the base class sets."""
 
 
 class _Formatter(logging.Formatter):

@@ -37,7 +37,7 @@ NUMBERS = ("chunks", "share", "busy s", "errors")
 
 
 def report(what: IngestReport) -> RenderableType:
-    """A run's report: totals, files that need attention, nodes. It fits into 80 columns."""
+    """Return a run's report: totals, files that need attention, nodes. It fits into 80 columns."""
     parts: list[RenderableType] = [line(f"{what.source} → {what.table}", "bold"), _named(short_facts(what))]
     parts += [line(note, "yellow") for note in what.notes]
     for section in run_sections(what):
@@ -134,7 +134,7 @@ def found(nodes: Sequence[NodeStatus]) -> RenderableType:
 
 
 def tuning(rows: Sequence[NodeTuning]) -> RenderableType:
-    """What was found of each node, the chosen setting marked. It fits into 80 columns."""
+    """Return what was found of each node, the chosen setting marked. It fits into 80 columns."""
     parts: list[RenderableType] = []
     for row in rows:
         if not row.ok:

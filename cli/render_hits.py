@@ -72,7 +72,7 @@ def hits(
 
 
 def _pages(hit: Hit) -> str:
-    """The pages of a hit, with the numbers printed on them where these are others."""
+    """Return the pages of a hit, with the numbers printed on them where these are others."""
     one = hit.page_from == hit.page_to
     counted = f"page {hit.page_from}" if one else f"pages {hit.page_from}-{hit.page_to}"
     # Printed numbers differ from counted ones behind a preface in Roman numbers, for example.
@@ -107,7 +107,7 @@ def _explained(hit: Hit) -> list[Text]:
 
 
 def _others(hit: Hit) -> str:
-    """Other places of a hit, in a line; a path in another source with its source."""
+    """Return other places of a hit, in a line; a path in another source with its source."""
     places = [
         f"{place.path if place.source == hit.source else f'{place.source}: {place.path}'}, page {place.page_from}"
         for place in hit.also_in[:OTHER_PLACES]

@@ -99,7 +99,7 @@ def check_nodes(
 
 
 def _page(rows: Sequence[NodeStatus], model: str) -> str:
-    """The Markdown of the artifact."""
+    """Return the Markdown of the artifact."""
     ready = sum(row.ok for row in rows)
     head = f"{ready} of {len(rows)} nodes serve {escape_markdown(model)}."
     for verb, found in (

@@ -67,7 +67,7 @@ class ReEmbedPreview:
 
 
 def preview_re_embed(table: LanceTable | str | None = None) -> ReEmbedPreview:
-    """What `re_embed` would read and embed. This is not a flow and changes nothing.
+    """Return what `re_embed` would read and embed. This is not a flow and changes nothing.
 
     Raises:
         TableMissing: There is no such table.

@@ -17,7 +17,7 @@ from prefect_ollama.tasks.publish import publish_run
 
 
 def runs(table: TableParameter = None) -> list[Run]:
-    """All runs over a table, the oldest first, with what each changed (`Run.counts`).
+    """Return all runs over a table, the oldest first, with what each changed (`Run.counts`).
 
     This is not a flow and changes nothing.
 
@@ -35,7 +35,7 @@ def runs(table: TableParameter = None) -> list[Run]:
 def preview_roll_back(
     run_id: str, table: LanceTable | str | None = None, including_later: bool = False
 ) -> Undo:
-    """What `roll_back` would do. This is not a flow and changes nothing.
+    """Return what `roll_back` would do. This is not a flow and changes nothing.
 
     Raises:
         TableMissing: There is no such table.

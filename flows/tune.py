@@ -1,4 +1,4 @@
-"""Tune the nodes of a cluster: how much each needs at once to do all it can."""
+"""Tune the nodes of a cluster: measure the requests at once with which each has its highest rate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from prefect_ollama.tasks.verify_nodes import verify_nodes
 @flow(
     name="tune-nodes",
     flow_run_name=unless_named(lambda given: f"tune {display_name(given['cluster'])}"),
-    description="Measure how many requests of what size each node needs to do all it can, and save it.",
+    description="Measure the number and size of requests with which each node has its highest rate, and save them.",
 )
 def tune_nodes(
     cluster: NodesParameter = None,
@@ -44,7 +44,7 @@ def tune_nodes(
     ] = 5.0,
     save: Annotated[bool, shown("Save", "Save the explored limits in the blocks of saved nodes.")] = True,
 ) -> list[NodeTuning]:
-    """Measure how many requests of what size each node needs at once to do all it can, one node after the other.
+    """Measure the number and size of requests with which each node has its highest rate, one node after the other.
 
     The result is the smallest numbers with which a node reaches 97 % of its best rate. They become the limits in
     its block, whose other fields stay as they are. A node that is given by its URL is only measured.
@@ -118,6 +118,6 @@ def _unexplored_note(node: NodeSpec, tuning: Tuning, *, save: bool, seconds: flo
     kept = " and ".join(f"{limits[what][1]} {what}" for what in left)
     stays = f" They were not saved: {kept} stay." if save else ""
     return (
-        f"{seconds:g} seconds did not do to explore the {' and the '.join(left)}; what is shown is the best that was "
-        f"measured.{stays} Give it more time."
+        f"{seconds:g} seconds were too short to explore the {' and the '.join(left)}. The values shown are the best "
+        f"that were measured.{stays} Give it more time."
     )

@@ -203,7 +203,7 @@ _thread = threading.local()
 
 
 def _parsers() -> Parsers:
-    """The parsers of this thread: their child processes are kept for the next bundle, and end with this process."""
+    """Return this thread's parsers. Their child processes stay for the next bundle, and end with this process."""
     # By thread, because a parser reads one file at a time; a worker that parses has one thread.
     if not hasattr(_thread, "parsers"):
         _thread.parsers = Parsers()

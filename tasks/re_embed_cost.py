@@ -103,7 +103,7 @@ def estimate_cost(store: Opaque[Store], verified: VerifiedCluster, cache: CacheS
 def _rate(
     table: Store, verified: VerifiedCluster, cache: CacheSpec | None, salt: VectorSalt
 ) -> tuple[float, float]:
-    """Units and texts a second of all nodes together."""
+    """Return units and texts a second of all nodes together."""
     texts = list(
         dict.fromkeys(text for text, _ in table.sample(SAMPLE_OF_NODE * len(verified.verifications)))
     )

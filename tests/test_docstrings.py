@@ -1,4 +1,4 @@
-"""Docstrings describe the parameters and attributes that are there."""
+"""Docstrings describe the parameters and attributes that are there, and say first what a function does."""
 
 import ast
 import re
@@ -38,5 +38,21 @@ def test_docstrings_name_what_is_there() -> None:
         if isinstance(node, Described)
         for name in described(ast.get_docstring(node) or "")
         if name not in there(node)
+    ]
+    assert wrong == []
+
+
+NO_VERBS = {"A", "All", "An", "How", "Names", "Number", "Seconds", "The", "What", "Where", "Whether", "Which"}
+
+
+def test_docstrings_of_functions_begin_with_a_verb() -> None:
+    """Functions have "Return whether …", not "Whether …"; a property is named as a value."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {text.splitlines()[0]}"
+        for _, path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if (text := ast.get_docstring(node)) and text.split()[0] in NO_VERBS
+        if not any("property" in ast.unparse(each) for each in node.decorator_list)
     ]
     assert wrong == []

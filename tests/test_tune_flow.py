@@ -115,12 +115,12 @@ def test_a_block_that_was_changed_or_deleted_meanwhile_stays_as_it_is(name: str)
 
 
 @pytest.mark.slow
-def test_what_the_time_did_not_do_for_is_not_saved(name: str) -> None:
+def test_values_that_were_not_explored_are_not_saved(name: str) -> None:
     with nodes({"texts_per_second": 3}) as (slow,):
         OllamaNode(url=slow.url, max_in_flight=9, max_request_texts=77).save(name)
         (row,) = tune_nodes([name], seconds=1, tokens=50)
     assert (row.ok, row.saved) == (True, False)
-    assert "1 seconds did not do to explore the requests at once and the texts in a request" in row.note
+    assert "1 seconds were too short to explore the requests at once and the texts in a request" in row.note
     assert "9 requests at once and 77 texts in a request stay" in row.note
     after = OllamaNode.load(name)
     assert (after.max_in_flight, after.max_request_texts) == (9, 77)

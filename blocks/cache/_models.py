@@ -116,6 +116,6 @@ class Models:
 
 
 def _same(one: Fingerprint, other: Fingerprint) -> bool:
-    """Whether two models give the same vectors for texts in all scripts: the cache does not know what a text holds."""
+    """Return whether two models agree in all scripts: the cache does not know the script of a text."""
     compared = compare(one, other)
     return compared.same and not compared.scripts

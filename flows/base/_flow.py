@@ -114,7 +114,7 @@ def unless_named(name: Callable[[Mapping[str, Any]], str]) -> Callable[[], str]:
 
 
 def _is_generated(name: str) -> bool:
-    """Whether Prefect made the name: two of the words that it draws names from."""
+    """Return whether Prefect made the name: two of the words that it draws names from."""
     global _words
     if not _words:
         from coolname.data import config

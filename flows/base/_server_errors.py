@@ -117,19 +117,19 @@ def _unavailable(cause: str, remedy: str) -> ServerUnavailable:
 
 
 def is_passing(error: str) -> bool:
-    """Whether a start that failed with this output may succeed a moment later."""
+    """Return whether a start that failed with this output may succeed a moment later."""
     return any(words in error for words in _PASSING)
 
 
 def last_words(said: str) -> list[str]:
-    """The last lines of a process that name an error, else its last lines."""
+    """Return the last lines of a process that name an error, else its last lines."""
     lines = [line.strip().removeprefix("ERROR:").strip() for line in said.splitlines() if line.strip()]
     errors = [line for line in lines if _ERROR.match(line)]
     return (errors[-1:] or lines[-LAST_LINES:]) if lines else []
 
 
 def database() -> str:
-    """The database of a temporary server, for people: its file, or its URL without the password."""
+    """Return the database of a temporary server, for people: its file, or its URL without the password."""
     if (file := database_file()) is not None:
         return str(file)
     from sqlalchemy.engine import make_url
@@ -138,14 +138,14 @@ def database() -> str:
 
 
 def database_file() -> Path | None:
-    """The file of a SQLite database, None for another one and for one in memory."""
+    """Return the file of a SQLite database, None for another one and for one in memory."""
     scheme, _, path = str(PREFECT_API_DATABASE_CONNECTION_URL.value()).partition(":///")
     is_file = scheme.startswith("sqlite") and path and ":memory:" not in path
     return Path(path.partition("?")[0]) if is_file else None
 
 
 def locked(seconds: float) -> bool:
-    """Whether another process holds the lock of the SQLite database for so many seconds."""
+    """Return whether another process holds the lock of the SQLite database for so many seconds."""
     file = database_file()
     if file is None or not file.exists():
         return False

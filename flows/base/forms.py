@@ -187,7 +187,7 @@ class Only(BaseModel):
         return self
 
     def to_filter(self, source: str | None) -> Filter:
-        """The filter of a search, in this source alone if it is named."""
+        """Return the filter of a search, in this source alone if it is named."""
         # One of the two may be empty: from a page on, or up to a page.
         pages = (self.first_page or 1, self.last_page or LAST_PAGE)
         return Filter(

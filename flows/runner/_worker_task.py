@@ -70,7 +70,7 @@ def _without_parameters(flow: FlowRunContext) -> FlowRunContext:
 
 
 def api_url() -> str:
-    """The URL of the API that the flow talks to; if there is none, Prefect's temporary server starts."""
+    """Return the URL of the API that the flow talks to; if there is none, Prefect's temporary server starts."""
     flow = FlowRunContext.get()
     client = flow.client if flow is not None else get_client(sync_client=True)
     return str(client.api_url).rstrip("/")

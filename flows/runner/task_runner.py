@@ -234,7 +234,7 @@ class IngestTaskRunner(DaskTaskRunner):
         return WorkerCluster(self.parse_processes, self.embed_threads, env=env, **kwargs)
 
     def _by_name(self, module: str) -> bool:
-        """Whether workers can import `module`: ours share this process's `sys.path`, others have our package."""
+        """Return whether workers can import `module`: ours share this process's `sys.path`, others have our package."""
         return isinstance(self._cluster, WorkerCluster) or module.startswith("prefect_ollama.")
 
     def _pack_task(self, task: Task[..., Any]) -> bytes:

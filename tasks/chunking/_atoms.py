@@ -215,7 +215,7 @@ def _as_line(table: CompactTable, number: int, header: int, row: str, text: str)
 
 
 def _rows(parts: list[tuple[int, Block]], header: int) -> Iterator[tuple[str, Region, bool]]:
-    """The rows of a table, each with where it stands, and whether the header is repeated before it."""
+    """Return the rows of a table, each with where it stands, and whether the header is repeated before it."""
     for i, (number, block) in enumerate(parts):
         rows = block.text.split("\n")
         # The line below the header takes no room on the page.

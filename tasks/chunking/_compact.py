@@ -106,7 +106,7 @@ def cells(line: str) -> list[str]:
 
 
 def is_rule(line: str) -> bool:
-    """Whether a line of Markdown is the rule below a header."""
+    """Return whether a line of Markdown is the rule below a header."""
     return "-" in line and _RULE.fullmatch(line) is not None
 
 

@@ -132,7 +132,7 @@ def document_name(title: str, file: str) -> str:
 
 
 def is_informative(title: str) -> bool:
-    """Whether a title describes a document: it has a word, and no program made it."""
+    """Return whether a title describes a document: it has a word, and no program made it."""
     return (
         re.search(r"[^\W\d_]{3}", title) is not None
         and not _GENERIC.fullmatch(title.strip())

@@ -99,7 +99,7 @@ class TokenRates:
 
     @classmethod
     def named(cls, name: str) -> TokenRates | None:
-        """The rates of this name, or None if it is the name of something else."""
+        """Return the rates of this name, or None if it is the name of something else."""
         match = re.fullmatch(rf"rates{_VERSION}:(\d+):(\d+(?:\.\d+){{{len(GAUGES) - 1}}})", name)
         return cls(tuple(map(int, match[2].split("."))), int(match[1])) if match else None
 

@@ -207,7 +207,7 @@ class RateModel:
         return self._fit.overhead
 
     def unit_seconds(self, now: float) -> float:
-        """Seconds of a slot for a unit. Grows by itself while a request takes longer than it should."""
+        """Return the seconds of a slot for a unit. They grow while a request takes longer than expected."""
         learned = self._fit.unit_seconds
         for note in self._sent:
             if note.begun is not None:  # the oldest one
@@ -216,19 +216,19 @@ class RateModel:
         return learned
 
     def expected(self, units: float) -> float:
-        """Seconds of a slot that a request should take."""
+        """Return the expected seconds of a slot for a request."""
         return self._fit.overhead + units * self._fit.unit_seconds
 
     def free(self, now: float) -> list[float]:
-        """Seconds until each slot is free of what is in flight, in rising order."""
+        """Return the seconds until each slot is free of what is in flight, in rising order."""
         return sorted(self._schedule(now)[0])
 
     def due(self, now: float, note: Sent) -> float:
-        """Seconds until a request in flight should be done; grows again when it is late."""
+        """Return the seconds until a request in flight should be done; they grow again when it is late."""
         return self._schedule(now)[1][note]
 
     def silence(self, now: float) -> float:
-        """Seconds with something in flight since the last answer."""
+        """Return the seconds with something in flight since the last answer."""
         return now - self._heard if self._sent else 0.0
 
     def pause(self, now: float) -> float:

@@ -61,7 +61,7 @@ def divide_long_words(text: str) -> str:
 
 
 def _is_harmless(text: str) -> bool:
-    """Whether no part between white space is long, as in most texts. This is quick."""
+    """Return whether no part between white space is long, as in most texts. This is quick."""
     fewest = MAX_WORD_BYTES // 4  # characters in as many bytes
     if _NO_SPACE.search(text):
         return False
@@ -73,7 +73,7 @@ def _is_harmless(text: str) -> bool:
 
 @cache
 def _ends_word(character: str) -> bool:
-    """Whether a word ends before the character, and the next one begins after it."""
+    """Return whether a word ends before the character, and the next one begins after it."""
     point = ord(character)
     return (
         character in _SPACE
@@ -84,7 +84,7 @@ def _ends_word(character: str) -> bool:
 
 @cache
 def _continues(character: str) -> bool:
-    """Whether it belongs to the letter before it: a mark, a joiner, a variation selector or a skin tone."""
+    """Return whether it belongs to the letter before it: a mark, a joiner, a variation selector or a skin tone."""
     joiner, skin_tone = character in "\u200c\u200d", "\U0001f3fb" <= character <= "\U0001f3ff"
     return joiner or skin_tone or unicodedata.category(character)[0] == "M"
 

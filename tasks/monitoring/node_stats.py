@@ -85,7 +85,7 @@ class LiveNodes:
                 self._take(str(message["process"]), float(message["at"]), nodes, self._clock())
 
     def nodes(self) -> tuple[NodeNow, ...]:
-        """All nodes, as they are now."""
+        """Return all nodes, as they are now."""
         now = self._clock()
         with self._lock:
             self.timeline.reach(now - self._start)

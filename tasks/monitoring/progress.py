@@ -63,7 +63,7 @@ class Progress:
         self._seen: deque[tuple[float, float]] = deque()
 
     def look(self, now: float, texts: int) -> ProgressState:
-        """How far the run is.
+        """Return how far the run is.
 
         Args:
             now: Seconds of a monotonic clock.

@@ -67,11 +67,11 @@ class Timeline:
         return sorted(self._trouble)
 
     def total(self, node: str) -> float:
-        """Texts of a node."""
+        """Return the texts of a node."""
         return sum(self._texts[node].values()) if node in self._texts else 0.0
 
     def rates(self, node: str) -> list[float]:
-        """Texts a second of a node, column by column to the end."""
+        """Return the texts a second of a node, column by column to the end."""
         texts: Mapping[int, float] = self._texts.get(node, {})
         columns = range(math.ceil(self.end / self.width))
         # The last one may not be over.

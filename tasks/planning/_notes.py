@@ -55,5 +55,5 @@ def overlap_notes(source: Source, others: Sequence[Document]) -> Iterator[str]:
 
 
 def _real(source: str, location: str) -> str:
-    """The path by which a file is known in a folder, whose name is resolved already."""
+    """Return the path of a file within a folder whose name is resolved already."""
     return os.path.realpath(location) if source == LISTED else location

@@ -55,12 +55,12 @@ class ChunkingPlan:
 
     @staticmethod
     def context_in(identity: str) -> int:
-        """Tokens of context that chunks of this identity are embedded with; 0 for none."""
+        """Return the tokens of context that chunks of this identity are embedded with; 0 for none."""
         found = re.search(rf"\b{_CONTEXT}(\d+)", identity)
         return int(found[1]) if found else 0
 
     @staticmethod
     def counter_in(identity: str) -> str | None:
-        """How tokens were counted for the chunks of this identity, None if it is no way that is known here."""
+        """Return how tokens were counted for the chunks of this identity, None if it is no way that is known here."""
         name = identity.rpartition(_TOKENS)[2]
         return name if name == MINILM or TokenRates.named(name) is not None else None

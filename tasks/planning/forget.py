@@ -133,7 +133,7 @@ def path_forms(name: str) -> set[str]:
 
 
 def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Whether a path fits a pattern, both by folder; `**` stands for any number of folders."""
+    """Return whether a path fits a pattern, both by folder; `**` stands for any number of folders."""
     # Numbers of folders that the pattern so far may stand for. To try them one by one takes exponential time.
     reached = {0}
     for each in pattern:

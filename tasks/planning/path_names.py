@@ -23,7 +23,7 @@ _ESCAPES = re.compile(rb"\\\\|\\x[0-9a-f]{2}")
 
 
 def readable(text: str) -> str:
-    r"""The text with bytes that are no UTF-8, which neither a table nor JSON can hold, written as `\xff`.
+    r"""Return the text with bytes that are no UTF-8, which neither a table nor JSON can hold, written as `\xff`.
 
     Two texts never become one, since documents are known by them. So where a text needs this, or looks as if it had
     been through it, each of its own backslashes is doubled.

@@ -206,7 +206,7 @@ class IngestReport(RunStatistics, Awaitable):
         return self.chunks / self.seconds if self.seconds else 0.0
 
     def outcomes(self) -> dict[str, int]:
-        """Number of files by outcome."""
+        """Return number of files by outcome."""
         return dict(Counter(file.outcome for file in self.files))
 
     def _repr_html_(self) -> str:

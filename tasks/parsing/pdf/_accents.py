@@ -71,5 +71,5 @@ def _with_accents(line: list[Glyph]) -> str:
 
 
 def _is_above(accent: Glyph, letter: Glyph) -> bool:
-    """Whether an accent is drawn where the letter after it is, and not before it."""
+    """Return whether an accent is drawn where the letter after it is, and not before it."""
     return accent.at > 0 and abs(accent.x0 + accent.x1 - letter.x0 - letter.x1) < 2 * _ABOVE * letter.size

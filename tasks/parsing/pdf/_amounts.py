@@ -45,14 +45,14 @@ _LAST_SIGN: Final = re.compile(rf"^(?P<first>.*[\d)%{_DASH[1:-1]}])\s+(?P<sign>{
 # The cells of a table are asked for several times, and many of them have the same text.
 @lru_cache(maxsize=4096)
 def is_amount(text: str) -> bool:
-    """Whether a cell holds a number that is counted or measured, or the dash that stands for none."""
+    """Return whether a cell holds a number that is counted or measured, or the dash that stands for none."""
     text = text.strip()
     return bool(text) and not is_year(text) and _AMOUNT.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=4096)
 def is_year(text: str) -> bool:
-    """Whether a cell holds a year."""
+    """Return whether a cell holds a year."""
     return _YEAR.fullmatch(text.strip()) is not None
 
 

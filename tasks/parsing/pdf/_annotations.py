@@ -111,7 +111,7 @@ def not_on_pages(about: dict[str, Any], pages: Sequence[RawPage]) -> Iterator[Pr
 
 
 def _embedded(document: Any) -> Iterator[str]:
-    """Names of the files that the document's tree of names holds, also of one with branches."""
+    """Return the names of the files that the document's tree of names holds, also of one with branches."""
     which = mupdf.ll_pdf_new_name("EmbeddedFiles")
     names = mupdf.ll_pdf_load_name_tree(document, which)
     try:
@@ -159,7 +159,7 @@ def _comment(annotation: Any, label: str, said: str) -> Comment:
 
 
 def _name_of(specification: Any) -> str:
-    """The name of an attached file (PDF 32000-1, 7.11.3); empty if it has none."""
+    """Return the name of an attached file (PDF 32000-1, 7.11.3); empty if it has none."""
     for key in ("UF", "F"):
         name = mupdf.ll_pdf_dict_gets(specification, key) if specification else None
         if name:

@@ -100,7 +100,7 @@ class _Copies:
         return left
 
     def _originals(self, word: list[Glyph]) -> list[_Kept]:
-        """The letters that a word is a copy of, or its beginning of a whole word; none where it is no copy."""
+        """Return the letters that a word, or its beginning, is a copy of; none if it is no copy."""
         for first in self._near(word[0], 0.0, 0.0, _limit(word)):
             dx, dy = word[0].x - first.glyph.x, word[0].y - first.glyph.y
             originals = [first]
@@ -118,7 +118,7 @@ class _Copies:
         return []
 
     def _near(self, glyph: Glyph, dx: float, dy: float, limit: float) -> Iterator[_Kept]:
-        """The same letters as one, around the place from which that was moved."""
+        """Return the same letters as one, around the place from which that was moved."""
         x, y = glyph.x - dx, glyph.y - dy
         text, column, row = glyph.text, int(x // _CELL), int(y // _CELL)
         reach = max(limit, 0.01) * glyph.size
@@ -135,7 +135,7 @@ class _Copies:
 
 
 def _limit(word: list[Glyph]) -> float:
-    """How far from its original a copy of a word may stand."""
+    """Return how far from its original a copy of a word may stand."""
     if len(word) > 1:
         return SHADOW
     glyph = word[0]
@@ -164,7 +164,7 @@ def _each_once(line: list[Glyph]) -> list[Glyph]:
 
 
 def _is_again(first: Glyph, before: Glyph, glyph: Glyph) -> bool:
-    """Whether a letter is drawn on the same one before it: no letter of a word stands so near, or higher or lower.
+    """Return whether a letter is drawn on the same one before it: letters of a word have more distance, and one height.
 
     `first` is the letter as it was drawn first, and `before` its last copy, or the letter itself.
     """
@@ -176,7 +176,7 @@ def _is_again(first: Glyph, before: Glyph, glyph: Glyph) -> bool:
 
 
 def _follows(before: Glyph, glyph: Glyph) -> bool:
-    """Whether a letter stands where the next one of a word does."""
+    """Return whether a letter stands where the next one of a word does."""
     along, across = _step(before, glyph)
     # Right to left the next letter ends where this one begins.
     step = -glyph.width if RIGHT_TO_LEFT.match(glyph.text) else before.width
@@ -184,13 +184,13 @@ def _follows(before: Glyph, glyph: Glyph) -> bool:
 
 
 def _step(before: Glyph, glyph: Glyph) -> tuple[float, float]:
-    """How far one letter stands from another along their line and across it, in points."""
+    """Return how far one letter stands from another along their line and across it, in points."""
     x, y = glyph.x - before.x, glyph.y - before.y
     return x * before.right + y * before.down, y * before.right - x * before.down
 
 
 def _goes_on(before: list[Glyph] | None, kept: list[Glyph]) -> bool:
-    """Whether the rest of a line continues the rest of the one before."""
+    """Return whether the rest of a line continues the rest of the one before."""
     if not before:
         return False
     along, across = _step(before[-1], kept[0])

@@ -37,7 +37,7 @@ def suspicious_lines(blocks: list[TextBlock], text: bytes) -> set[Place]:
 
 
 def _may_overlap(blocks: list[TextBlock]) -> bool:
-    """Whether two lines stand on nearly the same height, in columns at least; asked for every page."""
+    """Return whether two lines stand on nearly the same height, in columns at least; asked for every page."""
     lines = [line for block in blocks for line in block.lines]
     if len(lines) < 2:
         return False
@@ -47,7 +47,7 @@ def _may_overlap(blocks: list[TextBlock]) -> bool:
 
 
 def _has_doubled_letters(text: bytes) -> bool:
-    """Whether three letters that stand twice follow each other, or two that do thrice, as where each is drawn so.
+    """Return whether three letters in a row occur twice each, or two occur thrice each, as where each is drawn so.
 
     One comparison of all bytes with the next ones, which takes a tenth of the time of a regular expression.
     """
@@ -59,7 +59,7 @@ def _has_doubled_letters(text: bytes) -> bool:
 
 
 def _overlapping(blocks: list[TextBlock]) -> set[Place]:
-    """The lines that share a good part of their place with another."""
+    """Return the lines that share a good part of their place with another."""
     found: set[Place] = set()
     active: list[tuple[float, float, float, float, float, Place]] = []
     lines = sorted(

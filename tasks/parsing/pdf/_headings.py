@@ -100,7 +100,7 @@ def _lines_joined(pieces: list[Piece], larger: float) -> list[Piece]:
 
 
 def _without_title(pages: list[RawPage], levels: dict[int, int]) -> dict[int, int]:
-    """Where the title of the document is the only heading of level 1, its chapters are raised to stand beside it."""
+    """Raise the chapters to the level of the document's title, if that is the only heading of level 1."""
     highest = [key for key, level in levels.items() if level == 1]
     first = next((id(p) for page in pages[:2] for p in page.pieces if id(p) in levels), None)
     if len(levels) > 2 and highest == [first]:
@@ -134,7 +134,7 @@ def _candidates(pages: list[RawPage], body_size: int) -> Iterator[_Candidate]:
 
 
 def _is_sentence(text: str) -> bool:
-    """Whether a text in larger type is a sentence or an item of a list, by its end and its words."""
+    """Return whether a text in larger type is a sentence or an item of a list, by its end and its words."""
     words = text.split()
     if len(words) < _SENTENCE_WORDS or not _SENTENCE_END.search(text):
         return False
@@ -142,7 +142,7 @@ def _is_sentence(text: str) -> bool:
 
 
 def _may_head(text: str) -> bool:
-    """Whether bold type of the text's size may be a heading, and is no sentence, date, reference or sign in bold."""
+    """Return whether bold type of the text's size may be a heading: it is no sentence, date, reference or sign."""
     text = " ".join(text.split())
     if text.endswith((".", ",", ";", ":", "-", "–", "—", "&", "(")) or len(text) > _LONGEST_BOLD:
         return False

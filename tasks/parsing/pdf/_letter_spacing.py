@@ -43,7 +43,7 @@ def without_letter_spacing(blocks: list[TextBlock], text: bytes) -> list[TextBlo
 
 
 def _has_singles(texts: list[str]) -> bool:
-    """Whether three single signs follow each other, two of them letters: dots before a page number are no word."""
+    """Return whether there are three single signs in a row, two of them letters: dots before a number are no word."""
     words = " ".join(texts).split()
     return any(
         len(a) == len(b) == len(c) == 1 and a.isalpha() + b.isalpha() + c.isalpha() > 1
@@ -66,12 +66,12 @@ def _words_of(block: TextBlock) -> TextBlock:
 
 
 def _are_parted(before: tuple[Line, str], after: tuple[Line, str]) -> bool:
-    """Whether two lines that follow each other do not stand on one baseline."""
+    """Return whether two lines that follow each other do not stand on one baseline."""
     return abs(after[0][4] - before[0][4]) > LEVEL or after[0][0] < before[0][2]
 
 
 def _joined(lines: list[Line], texts: list[str], grid: bool) -> tuple[list[Line], list[str]]:
-    """A row of lines, with its letters that are set apart joined to words, and the lines that this makes one.
+    """Return a row of lines, with its letters that are set apart joined to words, and the lines that this makes one.
 
     `grid` says whether other rows of the block have letters apart too, as the rows of a table have.
     """
@@ -111,7 +111,7 @@ def _letters(lines: list[Line], texts: list[str]) -> Iterator[Letter]:
 
 
 def _is_parted(before: Letter, letter: Letter, texts: list[str]) -> bool:
-    """Whether MuPDF has put a space between two letters of one line."""
+    """Return whether MuPDF has put a space between two letters of one line."""
     return letter.spaced or _gap(before.glyph, letter.glyph) > 2 * _LEAST * letter.glyph.size
 
 
@@ -148,12 +148,12 @@ def _divided(letters: Sequence[Letter], gaps: list[float], start: int, end: int)
 
 
 def _around(letters: Sequence[Letter], gaps: list[float], start: int, end: int) -> list[float]:
-    """The spaces that MuPDF sees before and after letters, as far as there are words there."""
+    """Return the spaces that MuPDF sees before and after letters, as far as there are words there."""
     return [gaps[i] for i in (start - 1, end - 1) if 0 <= i < len(gaps) and not letters[i + 1].spaced]
 
 
 def _merged(lines: list[Line], made: list[tuple[int, str]]) -> tuple[list[Line], list[str]]:
-    """The lines that are left, each with the lines that were joined to it."""
+    """Return the lines that are left, each with the lines that were joined to it."""
     starts = [number for number, _ in made]
     found: list[Line] = []
     for start, end in pairwise([*starts, len(lines)]):

@@ -79,7 +79,7 @@ class Lines:
         del self.text[kept + 1 :]
 
     def _follows(self, kept: int, x0: float, x1: float, text: str) -> bool:
-        """Whether a line goes on with another on its baseline; notes the cells where there is a wide gap."""
+        """Return whether a line goes on with another on its baseline; notes the cells where there is a wide gap."""
         size, end = self.size[kept], self.x1[kept]
         if x0 < end - size:
             return x1 <= self.x0[kept] + size and RIGHT_TO_LEFT.search(self.text[kept]) is not None
@@ -105,7 +105,7 @@ class Lines:
         return Row(self.x0[i], self.y0[i], self.x1[i], self.y1[i], self.size[i], cells[1][0], len(cells))
 
     def are_columns(self, start: int, end: int) -> bool:
-        """Whether rows of two cells are lines of prose in two columns, which the file holds line by line."""
+        """Return whether rows of two cells are lines of prose in two columns, which the file holds line by line."""
         if end - start < _COLUMN_LINES or start not in self.cells:
             return False
         rows = [self.cells[i] for i in range(start, end)]

@@ -57,7 +57,7 @@ class MarginLine:
 
 
 def margin_lines(page: RawPage) -> Iterator[MarginLine]:
-    """The first pieces within the top of the page and the last ones within its bottom, of two lines at most."""
+    """Return the first pieces within the top of the page and the last ones within its bottom, of two lines at most."""
     pieces = page.pieces
     top, bottom = page.height * _BAND * SCALE, page.height * (1 - _BAND) * SCALE
     high = [piece for piece in pieces if piece.y1 <= top and piece.lines <= 2 and not piece.table]
@@ -74,7 +74,7 @@ def margin_lines(page: RawPage) -> Iterator[MarginLine]:
 
 
 def _number_after_text(pieces: list[Piece], low: list[Piece]) -> list[Piece]:
-    """The number that ends a page which has text down to its middle only: pages printed from HTML have it there."""
+    """Return the number at the end of a page with text down to its middle only, as in pages printed from HTML."""
     last = max((piece for piece in pieces if piece.table or piece.text.strip()), key=_y1, default=None)
     if last is None or last.table or last.lines > 1 or len(last.text) > _LONGEST_NUMBER:
         return []
@@ -91,12 +91,12 @@ def at_one_height(found: list[MarginLine]) -> Iterator[list[MarginLine]]:
 
 
 def is_dense(pages: set[int]) -> bool:
-    """Whether pages are close to each other, as those with one running head are."""
+    """Return whether pages are close to each other, as those with one running head are."""
     return _ONE_OF * len(pages) > max(pages) - min(pages)
 
 
 def is_outermost(line: MarginLine) -> bool:
-    """Whether a line is the first of its page, or the last."""
+    """Return whether a line is the first of its page, or the last."""
     piece = line.piece
     if line.rule == "header":
         return all(other.y0 >= piece.y0 - SAME_HEIGHT for other in line.page.pieces)
@@ -132,7 +132,7 @@ def find_page_numbers(lines: list[MarginLine], count: int, body_size: int) -> di
 
 
 def _is_page_number(line: MarginLine, count: int, certain: bool, body_size: int) -> bool:
-    """Whether a number that goes up with the pages is their number, and not one of an invoice, a month or a year."""
+    """Return whether a number that grows with the pages is their number, not that of an invoice, month or year."""
     number = line.number
     if number is None:
         return False

@@ -60,12 +60,12 @@ def keep_beside(page: RawPage, before: RawPage, why: str) -> None:
 
 
 def characters(text: bytes) -> int:
-    """Characters of a text in UTF-8, white space not counted."""
+    """Return the number of characters of a text in UTF-8, without white space."""
     return len("".join(text.decode("utf-8", "replace").split()))
 
 
 def is_scan(page: RawPage, pictures: list[tuple[float, float, float, float]]) -> bool:
-    """Whether a page is a picture of text, from the places of its pictures."""
+    """Return whether a page is a picture of text, from the places of its pictures."""
     share = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in pictures) / max(1.0, page.width * page.height)
     count = page.characters
     return (count < _FEW_CHARACTERS and share > _COVERED) or (

@@ -90,7 +90,7 @@ def _beside(text: str, rows: list[list[Cell]] | None) -> PageNumber | None:
 
 
 def _is_head(words: str) -> bool:
-    """Whether words are a running head, and not the name of the number beside them."""
+    """Return whether words are a running head, and not the name of the number beside them."""
     return sum(character.isalpha() for character in words) >= _MIN_LETTERS and not words.endswith(
         (":", "#", "№")
     )

@@ -91,7 +91,7 @@ def _cells(piece: Piece) -> list[Cell]:
 
 
 def _in_order(pieces: list[Piece]) -> bool:
-    """Whether the order of the file can be one of columns: up only to the right, and never row by row."""
+    """Return whether the order of the file can be one of columns: up only to the right, and never row by row."""
     beside = 0
     for before, piece in pairwise(pieces):
         slack = min(before.size, piece.size)
@@ -104,7 +104,7 @@ def _in_order(pieces: list[Piece]) -> bool:
 
 
 def _below_all(before: Piece, piece: Piece) -> bool:
-    """Whether going up is right, for example from a foot across all columns to the head of a page."""
+    """Return whether a step up is in reading order, such as from a foot across all columns to the head of a page."""
     return before.lines <= 2 and before.size < piece.size
 
 

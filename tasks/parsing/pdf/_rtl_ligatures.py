@@ -49,7 +49,7 @@ def _ligatures(line: list[Glyph]) -> list[list[str]]:
 
 
 def _is_inner(glyph: Glyph, following: Glyph) -> bool:
-    """Whether a letter is a further one of the ligature that the next one begins, or another further one of it."""
+    """Return whether a letter belongs to the ligature that the next letter begins or continues."""
     edge = _AT_EDGE * glyph.size
     return (
         glyph.at > 0

@@ -115,7 +115,7 @@ def _large(pages: list[RawPage], body_size: int) -> dict[str, int]:
 def _titled(
     lines: list[MarginLine], shown: dict[str, int], body_size: int, titles: Iterable[tuple[str, int]]
 ) -> list[MarginLine]:
-    """The lines that repeat a title of a page before, at a height where at least two pages have such lines."""
+    """Return the lines that repeat a title of a page before, at a height where at least two pages have such lines."""
     named: dict[str, int] = {}
     for title, number in titles:
         named.setdefault(_words(title), number)
@@ -143,7 +143,7 @@ def _titled(
 
 
 def _repeated(lines: list[MarginLine], count: int) -> Iterator[tuple[_Group, bool]]:
-    """The groups of lines that repeat, each with whether it does not tell one page from another."""
+    """Return the groups of lines that repeat, each with whether it does not tell one page from another."""
     by_text: defaultdict[tuple[str, str], list[MarginLine]] = defaultdict(list)
     for line in lines:
         by_text[line.rule, line.text].append(line)
@@ -165,7 +165,7 @@ def _repeated(lines: list[MarginLine], count: int) -> Iterator[tuple[_Group, boo
 
 
 def _is_common(group: _Group, beside: list[_Group], pages: set[int]) -> bool:
-    """Whether most of the pages with a line at this height have this one, or most left or right pages.
+    """Return whether most of the pages with a line at this height have this one, or most left or right pages.
 
     `beside` are all groups at this height, and `pages` their pages.
     """
@@ -181,13 +181,13 @@ def _is_common(group: _Group, beside: list[_Group], pages: set[int]) -> bool:
 
 
 def _is_variant(one: MarginLine, other: MarginLine) -> bool:
-    """Whether two lines are one with another name or number in it, as heads of left and right pages are not."""
+    """Return whether two lines are one with another name or number in it, as heads of left and right pages are not."""
     words = [{word for word in line.text.casefold().split() if len(word) > 2} for line in (one, other)]
     return abs(one.piece.x0 - other.piece.x0) <= SAME_HEIGHT and not words[0].isdisjoint(words[1])
 
 
 def _on_like_pages(group: _Group, count: int) -> bool:
-    """Whether the same words stand outermost on two left or two right pages, as short files have them."""
+    """Return whether the same words stand outermost on two left or two right pages, as short files have them."""
     if len(group.lines) != 2 or not MIN_PAGES <= count <= _SHORT_FILE:
         return False
     one, two = group.lines

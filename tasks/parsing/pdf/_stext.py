@@ -214,7 +214,7 @@ def from_json(structured_text: dict[str, Any], scale: float) -> list[TextBlock]:
 
 
 def is_even(lines: list[Line], x0: float) -> bool:
-    """Whether lines of a block that begins at `x0` are of one type, each below the one before, and none set in."""
+    """Return whether the lines of a block at `x0` have one type and no indent, each below the one before."""
     first = lines[0]
     return all(
         line[4] - above[4] >= max(LEVEL, _BELOW * first[5])

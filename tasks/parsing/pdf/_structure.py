@@ -72,7 +72,7 @@ def build_pages(
 
 
 def _body_size(raw: list[RawPage]) -> int:
-    """The size that most of the text is set in."""
+    """Return the size that most of the text is set in."""
     sizes: Counter[int] = Counter()
     for page in raw:
         for piece in page.pieces:
@@ -180,7 +180,7 @@ def _join(blocks_of: list[list[Block]], dropped: Counter[str]) -> None:
 
 
 def _starts_column(blocks: list[Block], i: int) -> bool:
-    """Whether a block is the first of its page, running heads apart, or stands higher than the one before it."""
+    """Return whether a block is the first of its page, running heads apart, or stands higher than the one before it."""
     above = i - 1
     while above >= 0 and blocks[above].kind == "margin":
         above -= 1

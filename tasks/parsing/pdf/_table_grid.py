@@ -61,7 +61,7 @@ def tables_in(words: list[Word], height: float) -> Iterator[tuple[Piece, set[tup
 
 
 def _rows(words: list[Word]) -> list[list[Word]]:
-    """Lines that stand beside each other, each row from left to right."""
+    """Return the lines that are beside each other, each row from left to right."""
     rows: list[list[Word]] = []
     for word in sorted(words, key=lambda word: word.baseline):
         if rows and word.baseline - rows[-1][0].baseline < 0.35 * min(word.size, rows[-1][0].size):
@@ -135,7 +135,7 @@ def _trimmed(rows: list[list[Word]]) -> list[list[Word]]:
 
 
 def _fits(row: list[Word], others: list[list[Word]]) -> bool:
-    """Whether most cells of a row stand in line with others of their columns; words of a line of prose do not."""
+    """Return whether most cells of a row are in line with others of their columns; words of prose are not."""
     fitting = 0
     for cell in row:
         same = [other for cells in others for other in cells if other.column == cell.column]
@@ -245,7 +245,7 @@ def _by_spacing(rows: list[list[Word]]) -> list[bool]:
 
 
 def _is_table(grid: list[list[list[Word]]]) -> bool:
-    """Whether cells are filled, stand in line, and are neither columns of text nor the points of a list."""
+    """Return whether cells are filled, stand in line, and are neither columns of text nor the points of a list."""
     texts = [[" ".join(cell.text for cell in cells) for cells in row] for row in grid]
     every = [text for row in texts for text in row]
     if sum(map(bool, every)) < _FILLED * len(every) or max(map(len, every)) > _LONGEST_CELL:
@@ -261,7 +261,7 @@ def _is_table(grid: list[list[list[Word]]]) -> bool:
 
 
 def _in_line(cells: list[list[Word]]) -> bool:
-    """Whether most cells of a column begin, end or have their middle at one place."""
+    """Return whether most cells of a column begin, end or have their middle at one place."""
     firsts = [each[0] for each in cells if each]
     if len(firsts) < 2:
         return True

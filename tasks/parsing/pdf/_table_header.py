@@ -46,7 +46,7 @@ _BRACKETS: Final = re.compile(r"[(\[].*[)\]]")
 
 
 def is_unit(text: str) -> bool:
-    """Whether a line only says in which unit numbers are, such as "(in millions, except per share data)"."""
+    """Return whether a line only says in which unit numbers are, such as "(in millions, except per share data)"."""
     text = text.strip()
     if len(text) > 100 or is_amount(text) or _UNIT.search(text) is None:
         return False
@@ -54,7 +54,7 @@ def is_unit(text: str) -> bool:
 
 
 def is_period(text: str) -> bool:
-    """Whether a line only says of which years or periods numbers are."""
+    """Return whether a line only says of which years or periods numbers are."""
     words = text.split()
     return bool(words) and (
         all(map(is_year, words))
@@ -108,7 +108,7 @@ def _is_header(row: list[Word], columns: Columns) -> bool:
 
 
 def _names_group(row: list[Word], columns: Columns) -> bool:
-    """Whether a line names the group of rows below it, as "Cash flows from operating activities:" does."""
+    """Return whether a line names the group of rows below it, as "Cash flows from operating activities:" does."""
     line = row[0]
     return (
         len(row) == 1
@@ -157,7 +157,7 @@ def _grid(rows: list[list[Word]], columns: Columns) -> list[list[list[Word]]]:
 
 
 def _go_on(above: list[Word], row: list[Word], columns: Columns) -> bool:
-    """Whether a row has the further lines of cells that begin in the row above it."""
+    """Return whether a row has the further lines of cells that begin in the row above it."""
     if row[0].baseline - above[0].baseline > _LEADING * max(row[0].size, above[0].size):
         return False
     if any(is_year(cell.text) or is_unit(cell.text) for cell in (*above, *row)):

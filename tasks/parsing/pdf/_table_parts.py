@@ -36,7 +36,7 @@ def join_parts(page: RawPage) -> None:
 
 
 def _whole(pieces: list[Piece]) -> int | None:
-    """Where the table stands that the last pieces may be a part of."""
+    """Return the place of the table that the last pieces may be a part of."""
     for at in reversed(range(max(0, len(pieces) - _MOST_LINES - 1), len(pieces))):
         piece = pieces[at]
         if piece.table is not None:

@@ -74,7 +74,7 @@ def _groups(rows: list[Row]) -> list[list[Row]]:
 
 
 def _in_columns(rows: list[Row]) -> bool:
-    """Whether several rows have a cell that begins, or one that ends, at the same place."""
+    """Return whether several rows have a cell that begins, or one that ends, at the same place."""
     if len(rows) < 2:
         return False
     size = rows[0].size
@@ -87,7 +87,7 @@ def _in_columns(rows: list[Row]) -> bool:
 
 
 def _words(blocks: list[TextBlock], group: list[Row], taken: set[tuple[int, int]]) -> list[Word]:
-    """The lines around rows: what may be the header above, and the last lines below, included."""
+    """Return the lines around rows: what may be the header above, and the last lines below, included."""
     size = max(row.size for row in group)
     x0, x1 = min(row.x0 for row in group), max(row.x1 for row in group)
     top = min(row.y0 for row in group) - _AROUND * size
@@ -219,7 +219,7 @@ def _begins_with(table: Table, header: list[list[str]]) -> bool:
 
 
 def _goes_on(before: Table, table: Table, header: list[list[str]]) -> bool:
-    """Whether a table is the rest of the one before: with the same header, or with none in the same columns."""
+    """Return whether a table is the rest of the one before: with the same header, or with none in the same columns."""
     if len(table.columns) != len(before.columns):
         return False
     if _begins_with(table, header):

@@ -69,7 +69,7 @@ _WORD: Final = 40
 
 
 def keeps_hyphen(before: str) -> bool:
-    """Whether a hyphen at the end of a line is one of its word, and not of the line."""
+    """Return whether a hyphen at the end of a line is one of its word, and not of the line."""
     word = before[-_WORD:].rsplit(None, 1)[-1]
     if word.isalpha():  # As nearly all are.
         return (len(word) > 1 and word.isupper()) or word.lower() in _KEPT_WORDS
@@ -77,14 +77,14 @@ def keeps_hyphen(before: str) -> bool:
 
 
 def is_plain(text: bytes) -> bool:
-    """Whether no character of a text in UTF-8 is one that is changed or dropped, or of a script without spaces."""
+    """Return whether a text in UTF-8 has no character to change or drop, and none of a script without spaces."""
     return len(text.translate(None, _ODD_BYTES)) == len(text) and not (
         b"\xe2" in text and _ODD_SIGNS.search(text)
     )
 
 
 def _is_tidy(text: str) -> bool:
-    """Whether spaces and dots are as they should be; asked for every paragraph, so answered by C-speed calls."""
+    """Return whether spaces and dots are as they should be; asked for every paragraph, so answered by C-speed calls."""
     return (
         "  " not in text
         and text[:1] != " "

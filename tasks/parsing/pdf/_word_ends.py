@@ -74,7 +74,7 @@ def word_ends(
 
 
 def _may_be_words(text: str) -> bool:
-    """Whether letters are not those of a list (a b c), of a column with few values, or of a formula."""
+    """Return whether letters are not those of a list (a b c), of a column with few values, or of a formula."""
     if len(set(text.casefold())) < 3 or not all(_ALLOWED.match(character) for character in text):
         return False
     if sum(character.isalpha() for character in text) < 0.5 * len(text):
@@ -84,7 +84,7 @@ def _may_be_words(text: str) -> bool:
 
 
 def _by_width(gaps: list[float], size: float, factor: float) -> tuple[float, set[int]]:
-    """The usual space between letters, and the numbers of the spaces that are much wider."""
+    """Return the usual space between letters, and the numbers of the spaces that are much wider."""
     ordered = sorted(gaps)
     within = ordered[len(ordered) // 4]
     within = median(gap for gap in gaps if gap <= factor * within + _WIDER_BY * size)
@@ -99,7 +99,7 @@ def _lengths(count: int, ends: set[int]) -> list[int]:
 def _are_set_evenly(
     letters: Sequence[Letter], gaps: list[float], inner: list[int], size: float, several: bool, grid: bool
 ) -> bool:
-    """Whether spaces are more even than the places of the letters, as those in columns are not."""
+    """Return whether spaces are more even than the places of the letters, as those in columns are not."""
     widths = [letters[i].glyph.width for i in inner]
     if pstdev(widths) < _UNEVEN * size:
         # Type of one width: only the spaces between words tell, or a word that is too long for a row of cells.

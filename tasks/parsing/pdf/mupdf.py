@@ -71,7 +71,7 @@ def opened(file: int, passwords: list[str]) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _mapped(fd: int) -> Iterator[memoryview]:
-    """The content of a file as memory that the kernel fills as it is read.
+    """Return the content of a file as memory that the kernel fills as it is read.
 
     MuPDF would open a name, which a confined process may not; of a descriptor it knows nothing.
     """

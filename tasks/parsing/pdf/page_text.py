@@ -165,7 +165,7 @@ class Pages:
 
 @contextlib.contextmanager
 def _structured(page: Any, options: Any, matrix: Any) -> Iterator[tuple[Any, Any]]:
-    """The structured text of a page, and its rectangle."""
+    """Return the structured text of a page, and its rectangle."""
     box = mupdf.ll_fz_bound_page(page)
     structured = mupdf.ll_fz_new_stext_page(box)
     try:
