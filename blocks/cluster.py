@@ -124,15 +124,17 @@ class OllamaCluster(EmbeddingCluster):
         Raises:
             ConfigurationError: A node's block is missing or invalid, or two nodes are the same one.
         """
+        chat = self.chat_spec()
         return ClusterSpec(
             nodes=self.node_specs(),
             model=self.model_spec(),
             pull=self.pull,
             accept_other_digest=self.accept_other_digest,
             give_up_after=self.give_up_after,
-            chat=self.chat_spec(),
+            chat=chat,
             judge=self.judge_spec(),
-            other_chats=self.other_chat_specs(),
+            # They have the settings of the chat model, so there are none without it.
+            other_chats=() if chat is None else other_chats(chat, self.other_chat_models),
         )
 
     def chat_spec(self) -> ChatModelSpec | None:
@@ -147,11 +149,6 @@ class OllamaCluster(EmbeddingCluster):
         return ChatModelSpec(
             self.chat_model, self.chat_num_ctx, options, _THINK[self.chat_think], keep_alive=self.keep_alive
         )
-
-    def other_chat_specs(self) -> tuple[ChatModelSpec, ...]:
-        """Return the models that answer on nodes without the chat model, with its settings; none without one."""
-        chat = self.chat_spec()
-        return () if chat is None else other_chats(chat, self.other_chat_models)
 
     def judge_spec(self) -> ChatModelSpec | None:
         """Return the judge model; None if the cluster has none.

@@ -55,6 +55,7 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
         hint = f" If {cluster!r} is a node, name it in a list; if it is a host, write http://{cluster}:11434."
         loaded = OllamaCluster.load_saved(cluster, hint=hint)
         return ResolvedCluster(_with_model(loaded, model).to_spec(), True, f"cluster {cluster!r}")
+    # Addresses need no block. What is left are blocks, names of blocks, and mistakes, whose errors the block words.
     if (found := cluster_by_address(cluster, DEFAULT_MODEL if model is None else model)) is not None:
         return found
     entries = [cluster] if isinstance(cluster, str | NodeBlock) else list(cluster or ())

@@ -25,10 +25,7 @@ from prefect_ollama.blocks.cache.keys import KEY_BYTES
 _MAGIC: Final = b"PFOVEC1\n"
 _HEAD: Final = Struct("<8sIII")
 _SHAPE: Final = Struct("<II")
-NAME: Final = re.compile(r"(?P<rows>\d{1,9})x(?P<dimension>\d{1,6})-[0-9a-f]{32}\.segment")
-
-# Files that killed processes left, damaged segments, and a lock.
-LEFT_OVER: Final = rf"{re.sub('P<.*?>', ':', NAME.pattern)}\.(?:tmp|damaged)|compaction\.lock"
+NAME: Final = re.compile(r"(\d{1,9})x(\d{1,6})-[0-9a-f]{32}\.segment")
 
 
 def read(path: Path, batch: int) -> Iterator[list[tuple[bytes, int, bytes]]]:
@@ -60,4 +57,4 @@ def shape(name: str) -> tuple[int, int]:
     """Return rows and dimension of a segment, by its name."""
     found = NAME.fullmatch(name)
     assert found is not None
-    return int(found["rows"]), int(found["dimension"])
+    return int(found[1]), int(found[2])

@@ -26,7 +26,7 @@ from prefect_ollama.blocks.cache import _database as database
 from prefect_ollama.blocks.cache import _records
 from prefect_ollama.blocks.cache import _segments as segments
 from prefect_ollama.blocks.cache import _table as table
-from prefect_ollama.blocks.cache._folder import DAMAGED, DAMAGED_AGE_S, TEMPORARY_AGE_S, Folder
+from prefect_ollama.blocks.cache._folder import DAMAGED, DAMAGED_AGE_S, TEMPORARY, TEMPORARY_AGE_S, Folder
 from prefect_ollama.blocks.cache._models import Models
 from prefect_ollama.blocks.cache.keys import check_keys
 from prefect_ollama.blocks.cache.spec import CacheSpec, CacheStats, Found
@@ -42,9 +42,11 @@ USED_EVERY_S: Final = 3600.0
 # How often times of use are written at all, because each write is synced to the disk.
 MARK_EVERY_S: Final = 10.0
 
-# Files that a killed or a damaged writer left, and those whose size counts.
-_LEFT_OVER: Final = re.compile(rf"vectors-.*\.sqlite{re.escape(DAMAGED)}|{segments.LEFT_OVER}")
-_COUNTED: Final = re.compile(rf"{re.escape(database.NAME)}(-journal)?|{_LEFT_OVER.pattern}")
+# Files that were set aside; those whose size counts; and those that `clear` and age remove, with what killed processes
+# and the merger of the earlier format left.
+_DAMAGED: Final = rf"(vectors-.*\.sqlite|{segments.NAME.pattern}){re.escape(DAMAGED)}"
+_COUNTED: Final = re.compile(rf"{re.escape(database.NAME)}(-journal)?|{_DAMAGED}")
+_LEFT_OVER: Final = re.compile(rf"{_DAMAGED}|{segments.NAME.pattern}{re.escape(TEMPORARY)}|compaction\.lock")
 
 # Records in one transaction of a conversion: 1.5 MB of 768 floats, so that others get their turn.
 BATCH: Final = 512
@@ -184,9 +186,7 @@ class VectorCache:
 
     def _sizes(self) -> dict[str, int]:
         """Return the bytes of the database, its journal and damaged files, by name."""
-        found = self._folder.ours(_COUNTED)
-        counted = (database.NAME, database.JOURNAL)
-        return {n: stat.st_size for n, stat in found.items() if n in counted or n.endswith(DAMAGED)}
+        return {name: stat.st_size for name, stat in self._folder.ours(_COUNTED).items()}
 
     def _insert(
         self, records: Sequence[tuple[bytes, bytes]], dimension: int, used: int | None = None
