@@ -365,6 +365,17 @@ def test_abbreviations_do_not_end_a_sentence() -> None:
     ]
 
 
+def test_months_and_numbers_with_a_full_stop_do_not_end_a_sentence() -> None:
+    from prefect_ollama.tasks.chunking._sentences import sentences
+
+    text = "Oct. 24 is a holiday (see No. 7). It rained in Oct. The school of Gen. Smith was closed."
+    assert [part.strip() for part in sentences(text)] == [
+        "Oct. 24 is a holiday (see No. 7).",
+        "It rained in Oct.",
+        "The school of Gen. Smith was closed.",
+    ]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -146,3 +146,24 @@ def test_bullets_and_marks_with_codes_of_windows_are_read() -> None:
 
 def test_plain_text_has_no_codes() -> None:
     assert not has_codes("Plain “quoted” text – with naïve ©\xa0signs\n".encode())
+
+
+def test_words_that_the_file_gives_no_characters_for_are_named(parser: Parser, tmp_path: Path) -> None:
+    path = tmp_path / "letter.pdf"
+    with pymupdf.open() as document:
+        for street in ("", "Mill Lane 5", "Mill Lane 7"):
+            page = document.new_page()
+            for i in range(5):
+                page.insert_text((72, 150 + 20 * i), "The mill was sold to its miller in spring.")
+            if street:
+                writer = pymupdf.TextWriter(page.rect)
+                writer.append((72, 100), street, font=pymupdf.Font("helv"))
+                writer.write_text(page)
+        for font in {font[0] for page in document for font in page.get_fonts() if font[2] == "Type0"}:
+            document.xref_set_key(font, "ToUnicode", "null")
+        document.save(path)
+    read = parser.parse(path)
+    assert [(each.page, each.kind, each.unread) for each in read.problems] == [
+        (None, "unknown-characters", False)
+    ]
+    assert read.problems[0].reason.startswith("22 characters on 2 pages (the first is page 2) were not read")

@@ -215,3 +215,13 @@ def test_the_list_of_dropped_lines_is_bounded(parser: Parser, make: Callable[...
     assert len(lines) == 51
     assert lines[-1][:2] == ("", "")
     assert sum(line.times for line in lines) == 140
+
+
+def test_heads_of_left_and_right_pages_may_share_a_word(parser: Parser, make: Callable[..., Path]) -> None:
+    right = ["Tools of the mill", "Wheels and ropes", "Notes about the mill", "Sails of canvas"]
+
+    def lines(i: int) -> list[Line]:
+        return [(60, 50, right[i // 8] if i % 2 else "Mill 4.8 (a handbook)")]
+
+    heads = [text for page in found(parser.parse(make(32, lines))) for text in page]
+    assert heads.count("Mill 4.8 (a handbook)") == 1

@@ -20,7 +20,13 @@ _END: Final = re.compile(
 # little, because chunks hold several sentences.
 _ABBREVIATION: Final = re.compile(
     r"(?:^|[\s(\[])(?:[A-Z]|[A-Za-z]\.[A-Za-z]|Dr|Mr|Mrs|Ms|Prof|St|Figs?|Eqs?|No|Nr|[Vv]ol|Sec|Ch|pp?|cf"
-    r"|vs|al|approx|resp|ca|bzw|vgl|Abb|Tab|Inc|Ltd|Co|Jr|Sr|Art|Bd|Hrsg|eds?|[Rr]efs?)\.$"
+    r"|vs|al|approx|resp|ca|bzw|vgl|Abb|Tab|Inc|Ltd|Co|Corp|Jr|Sr|Art|Bd|Hrsg|eds?|[Rr]efs?|Gen|Col"
+    r"|Capt|Sgt|Lt|Gov|Sen|Rep|Rev)\.$"
+)
+# Nor after these before a number: months ("Oct. 24") and what is counted.
+_BEFORE_NUMBER: Final = re.compile(
+    r"(?:^|[\s(\[])(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Okt|Nov|Dec|Dez|[Nn]os?|[Cc]hap|[Pp]aras?"
+    r"|[Aa]rts?|[Ss]ect?|Rs)\.$"
 )
 
 
@@ -31,8 +37,9 @@ def sentences(text: str) -> Iterator[str]:
         end = match.end()
         if end >= len(text):
             break
-        if text[match.start()] == "." and _ABBREVIATION.search(
-            text[max(start, match.start() - 12) : match.start() + 1]
+        before = text[max(start, match.start() - 12) : match.start() + 1]
+        if text[match.start()] == "." and (
+            _ABBREVIATION.search(before) or (text[end].isdigit() and _BEFORE_NUMBER.search(before))
         ):
             continue
         yield text[start:end]

@@ -33,7 +33,7 @@ from prefect_ollama.tasks.chunking.tokens import estimate_tokens
 from prefect_ollama.tasks.parsing import ParsedDocument
 
 # Changes whenever the same document and options would give other chunks.
-CHUNKER_VERSION: Final = 4
+CHUNKER_VERSION: Final = 5
 
 # Score of a border by its kind: headings are best, and borders within a sentence are worst.
 _WEIGHT: Final = {CHAPTER: 1.6, HEADING: 1.5, PARAGRAPH: 0.8, SENTENCE: 0.2, INSIDE: -0.5}

@@ -103,6 +103,16 @@ def not_on_pages(about: dict[str, Any], pages: Sequence[RawPage]) -> Iterator[Pr
     if hidden := sum(page.hidden for page in pages):
         reason = f"{hidden} hidden comment{'s were' if hidden > 1 else ' was'} not read."
         yield Problem(None, "hidden-comments", reason, "Show them in a PDF viewer, and save the file.", False)
+    if unknown := [page for page in pages if page.unknown]:
+        count, first = sum(page.unknown for page in unknown), unknown[0].number + 1
+        where = (
+            f"on page {first}"
+            if len(unknown) == 1
+            else f"on {len(unknown)} pages (the first is page {first})"
+        )
+        reason = f"{count} characters {where} were not read: the file does not say what the signs of their font mean."
+        remedy = "Print the file as pictures to a new PDF, so that OCR reads it."
+        yield Problem(None, "unknown-characters", reason, remedy, False)
     if about.get("xfa"):
         dynamic = bool(about.get("dynamic"))
         reason = "The file is an XFA form" + (", whose pages are made by its viewer" if dynamic else "")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from prefect_ollama.tasks.parsing.pdf._heading_labels import labels_joined
 from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Piece, RawPage, around, letters_and_digits
 from prefect_ollama.tasks.parsing.pdf._paragraph_breaks import BULLETS
 from prefect_ollama.tasks.parsing.pdf._table_header import is_period, is_unit
@@ -72,6 +73,8 @@ def find_headings(
         _fit_in(candidates, levels)
     for candidate in candidates:
         levels.setdefault(id(candidate.piece), candidate.level)
+    for page in pages:
+        page.pieces = labels_joined(page.pieces, levels)
     return _without_title(pages, levels)
 
 

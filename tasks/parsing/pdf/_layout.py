@@ -15,6 +15,8 @@ SCALE: Final = 10.0
 NOTE_SIZE: Final = 0.93
 # Dots that lead from an entry of a table of contents to its page.
 LEADERS: Final = re.compile(r"(?:[.·…_]\s?){5,}")
+# Text of nothing but such dots, which are set apart.
+LONE_DOTS: Final = re.compile(r"\s*\.(?:\s+\.)*\s*")
 
 
 class Cell(NamedTuple):
@@ -112,6 +114,7 @@ class RawPage:
         heads: Running heads and feet that were taken from it.
         label: The number that is printed on it; empty if there is none.
         copied: Characters of text that is drawn again on the same spot, which were left out.
+        unknown: Characters of words that the file gives no characters for, which are left out.
     """
 
     number: int
@@ -123,6 +126,7 @@ class RawPage:
     seconds: float = 0.0
     plain: bool = False
     copied: int = 0
+    unknown: int = 0
     heads: list[str] = field(default_factory=list)
     label: str = ""
     comments: list[Comment] = field(default_factory=list)

@@ -19,6 +19,8 @@ _COVERED: Final = 0.5
 _ALL_PICTURE: Final = 0.9
 # U+FFFD, the private use area and controls, which a font without a character map yields.
 _UNKNOWN: Final = re.compile(rb"\xef(?:\xbf\xbd|[\x80-\xa3])|\xee|[\x00-\x08\x0b-\x1f]")
+# A word without any known character; one or two unknown ones are signs of a formula.
+_UNKNOWN_WORD: Final = re.compile(rb"(?:\xef\xbf\xbd){3,}")
 # A text is garbled if a larger part of its characters is unknown.
 _GARBLED: Final = 0.2
 
@@ -32,6 +34,13 @@ def is_garbled(text: bytes) -> bool:
     """Return whether more than a few of a page's characters (given as UTF-8) have no meaning."""
     unknown = len(_UNKNOWN.findall(text))
     return unknown > 0 and unknown > _GARBLED * characters(text) >= _GARBLED * _FEW_CHARACTERS
+
+
+def unknown_words(text: bytes) -> int:
+    """Return how many characters of a page (given as UTF-8) are in words without any known one."""
+    if b"\xef\xbf\xbd" not in text:
+        return 0
+    return sum(len(word) for word in _UNKNOWN_WORD.findall(text)) // 3
 
 
 def is_mostly_unknown(piece: Piece) -> bool:

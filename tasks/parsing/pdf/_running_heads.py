@@ -36,6 +36,8 @@ _COMMON: Final = 0.8
 _MIN_SHARE: Final = 0.1
 # A title with fewer letters and digits would be found by chance: a large initial, a year.
 _MIN_TITLE: Final = 4
+# Part of the words that two lines share at least if they are one line with another name in it.
+_ALIKE: Final = 0.5
 # In a file with no more pages, a head may be there only twice, on two left or two right pages.
 _SHORT_FILE: Final = 5
 
@@ -183,7 +185,10 @@ def _is_common(group: _Group, beside: list[_Group], pages: set[int]) -> bool:
 def _is_variant(one: MarginLine, other: MarginLine) -> bool:
     """Return whether two lines are one with another name or number in it, as heads of left and right pages are not."""
     words = [{word for word in line.text.casefold().split() if len(word) > 2} for line in (one, other)]
-    return abs(one.piece.x0 - other.piece.x0) <= SAME_HEIGHT and not words[0].isdisjoint(words[1])
+    shared = len(words[0] & words[1])
+    # Heads of left and right pages may share a word: the name of a product and the title of a chapter about it.
+    alike = 0 < shared >= _ALIKE * min(map(len, words))
+    return alike and abs(one.piece.x0 - other.piece.x0) <= SAME_HEIGHT
 
 
 def _on_like_pages(group: _Group, count: int) -> bool:

@@ -11,7 +11,8 @@ from typing import Final
 from prefect_ollama.tasks.parsing.document import Block, Box, Page
 from prefect_ollama.tasks.parsing.dropped import Dropped
 from prefect_ollama.tasks.parsing.pdf._headings import find_headings
-from prefect_ollama.tasks.parsing.pdf._layout import NOTE_SIZE, SCALE, Piece, RawPage, Table
+from prefect_ollama.tasks.parsing.pdf._layout import LONE_DOTS, NOTE_SIZE, SCALE, Piece, RawPage, Table
+from prefect_ollama.tasks.parsing.pdf._paragraph_parts import join_parts_of_paragraphs
 from prefect_ollama.tasks.parsing.pdf._reading_order import arrange, merge_lines
 from prefect_ollama.tasks.parsing.pdf._running_heads import drop_running_heads
 from prefect_ollama.tasks.parsing.pdf._table_header import header_rows
@@ -52,6 +53,7 @@ def build_pages(
     # After running heads are gone: one between two parts of a table would keep them apart.
     for page in raw:
         join_parts(page)
+    join_parts_of_paragraphs(raw, body_size)
     join_tables(raw, body_size, dropped)
     # After tables, whose cells in bold type are no headings.
     levels = find_headings(raw, body_size, outline)
@@ -95,6 +97,9 @@ def _blocks(page: RawPage, body_size: int, levels: dict[int, int], dropped: Coun
             if page.vertical:
                 ends = ()
             if not text:
+                continue
+            if LONE_DOTS.fullmatch(text):
+                dropped["leader"] += text.count(".")
                 continue
             box = _box(piece)
             level = levels.get(id(piece))

@@ -16,7 +16,7 @@ from typing import Final
 
 from prefect_ollama.tasks.parsing._runs import runs
 from prefect_ollama.tasks.parsing.pdf._amounts import is_amount, is_year, with_signs
-from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Piece, Table, table_piece
+from prefect_ollama.tasks.parsing.pdf._layout import LONE_DOTS, SCALE, Piece, Table, table_piece
 from prefect_ollama.tasks.parsing.pdf._table_columns import Columns, Word, columns_of, placed
 from prefect_ollama.tasks.parsing.pdf._table_header import header_above
 
@@ -28,6 +28,8 @@ _LONGEST_CELL: Final = 600
 _LONG_LINES: Final = 45
 # A table has at most this number of columns. Text with more gaps side by side is spaced out in another way.
 MOST_COLUMNS: Final = 30
+# So many dots set apart in one row lead to something. One may say that a number is not known.
+_LEADERS: Final = 4
 # Lengths from here on are in sizes of the type.
 # Baselines of lines that are one below the other, and not beside each other, differ by at least this.
 _BELOW: Final = 0.9
@@ -68,7 +70,13 @@ def _rows(words: list[Word]) -> list[list[Word]]:
             rows[-1].append(word)
         else:
             rows.append([word])
-    return [with_signs(sorted(row, key=_edges)) for row in rows]
+    return [with_signs(sorted(_without_leaders(row), key=_edges)) for row in rows]
+
+
+def _without_leaders(row: list[Word]) -> list[Word]:
+    """Return a row without the dots that lead to a field of a form, where these are set far apart."""
+    words = [word for word in row if not LONE_DOTS.fullmatch(word.text)]
+    return words if words and len(row) - len(words) >= _LEADERS else row
 
 
 def _parts(rows: list[list[Word]], height: float) -> Iterator[list[list[Word]]]:

@@ -18,7 +18,7 @@ from prefect_ollama.tasks.parsing.pdf._copies import without_copies
 from prefect_ollama.tasks.parsing.pdf._layout import RawPage
 from prefect_ollama.tasks.parsing.pdf._letter_spacing import without_letter_spacing
 from prefect_ollama.tasks.parsing.pdf._lines import lines_of
-from prefect_ollama.tasks.parsing.pdf._page_kind import is_garbled, is_scan, is_sparse
+from prefect_ollama.tasks.parsing.pdf._page_kind import is_garbled, is_scan, is_sparse, unknown_words
 from prefect_ollama.tasks.parsing.pdf._paragraphs import of_one_size, read_page
 from prefect_ollama.tasks.parsing.pdf._tables import find_tables
 from prefect_ollama.tasks.parsing.pdf._text_cleanup import is_plain
@@ -97,6 +97,7 @@ class Reader:
                 read_annotations(page, self._pages.page, text)
             page.plain, page.copied = is_plain(text), copied
             why = self._unreadable(document, page, text)
+            page.unknown = 0 if why else unknown_words(text)
         except Exception as error:
             if mupdf.kind_of(error) == "memory" and not self._request["allow_partial"]:
                 raise Stopped("memory", f"page {number + 1} takes more memory than allowed") from error

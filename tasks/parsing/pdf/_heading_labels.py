@@ -1,0 +1,47 @@
+"""Join the label of a chapter ("Chapter 4"), which stands above its title, with this title.
+
+By itself it would be a heading without text below it, and the end of the chapter before.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from prefect_ollama.tasks.parsing.pdf._layout import Piece, around
+
+# In languages of Europe and East Asia.
+_LABEL: Final = re.compile(
+    r"(?:chapter|part|appendix|annex|section|lecture|unit|kapitel|teil|anhang|chapitre|partie|annexe|cap[ií]tulo|parte|"
+    r"capitolo|appendice|ap[eé]ndice|hoofdstuk|bijlage|bilaga|rozdział|kapitola|глава|часть|приложение)"
+    r"\s+(?:\d{1,3}|[ivxlc]{1,7}|[a-z])\s*[.:–—-]?|第\s*[\d一二三四五六七八九十]{1,3}\s*[章部]",
+    re.IGNORECASE,
+)
+# The title is no farther below its label, in sizes of its type.
+_FAR: Final = 5
+
+
+def labels_joined(pieces: list[Piece], levels: dict[int, int]) -> list[Piece]:
+    """Return the pieces of a page with labels joined to their titles.
+
+    Args:
+        pieces: The pieces in reading order.
+        levels: Levels of headings, by `id()` of their pieces. It is changed in place.
+    """
+    joined: list[Piece] = []
+    for piece in pieces:
+        label = joined[-1] if joined else None
+        if (
+            label is not None
+            and id(label) in levels
+            and id(piece) in levels
+            and _LABEL.fullmatch(label.text.strip())
+            and 0 < piece.y1 - label.y1 < _FAR * piece.size
+            and label.size <= 1.5 * piece.size
+        ):
+            text, lines = f"{label.text}\n{piece.text}", label.lines + piece.lines
+            joined[-1] = Piece(*around([label, piece]), piece.size, piece.bold, text, lines)
+            levels[id(joined[-1])] = min(levels.pop(id(label)), levels.pop(id(piece)))
+        else:
+            joined.append(piece)
+    return joined

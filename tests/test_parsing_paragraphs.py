@@ -1,0 +1,120 @@
+"""Parts of paragraphs, labels of chapters, and dots that lead to the fields of a form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pymupdf
+import pytest
+
+from prefect_ollama.tasks.parsing import Parser
+from prefect_ollama.tasks.parsing.document import Block
+
+Line = tuple[float, float, str, float]
+TEXT = "The harbour of the old town has two basins, and each of them is closed by a gate that opens to"
+
+
+@pytest.fixture(scope="module")
+def parser() -> Iterator[Parser]:
+    with Parser() as parser:
+        yield parser
+
+
+def blocks(parser: Parser, path: Path, lines: list[Line]) -> list[Block]:
+    """Read a page with lines at these places, in points, in type of this size."""
+    with pymupdf.open() as document:
+        page = document.new_page()
+        for x, y, text, size in lines:
+            page.insert_text((x, y), text, fontsize=size)
+        document.save(path)
+    return [block for page in parser.parse(path).pages for block in page.blocks]
+
+
+def texts(parser: Parser, path: Path, lines: list[Line]) -> list[str]:
+    return [block.text for block in blocks(parser, path, lines)]
+
+
+def body(y: float, count: int = 4) -> list[Line]:
+    return [(72, y + 12 * i, TEXT, 10) for i in range(count)]
+
+
+def test_a_point_of_a_list_goes_on_in_its_second_line(parser: Parser, tmp_path: Path) -> None:
+    lines = [
+        *body(100),
+        (76, 180, "·", 8),
+        (84, 180, TEXT[:88], 10),
+        (84, 192, "the sea twice a day.", 10),
+        (76, 206, "·", 8),
+        (84, 206, "A second point is here.", 10),
+    ]
+    read = texts(parser, tmp_path / "list.pdf", lines)
+    assert read[-2:] == [f"· {TEXT[:88]} the sea twice a day.", "· A second point is here."]
+
+
+def test_lines_with_an_uneven_left_edge_are_one_paragraph(parser: Parser, tmp_path: Path) -> None:
+    said = [
+        "It was a fine day, and all who lived in the houses of",
+        "the harbour went out early to see the ships that",
+        "came back from the north with salt and fish for the",
+        "winter.",
+    ]
+    right = 500
+    lines = [
+        (right - pymupdf.get_text_length(each, fontsize=10), 100 + 12 * i, each, 10)
+        for i, each in enumerate(said)
+    ]
+    lines[-1] = (right - 200, *lines[-1][1:])
+    assert texts(parser, tmp_path / "right.pdf", lines) == [" ".join(said)]
+
+
+def test_lines_with_wide_spaces_are_one_paragraph(parser: Parser, tmp_path: Path) -> None:
+    lines: list[Line] = []
+    for i in range(8):
+        lines += [
+            (90, 80 + 72 * i, "The gate" + TEXT[11:85], 10),
+            (72, 104 + 72 * i, TEXT[4:], 10),
+            (72, 128 + 72 * i, "the sea.", 10),
+        ]
+    read = texts(parser, tmp_path / "spaced.pdf", lines)
+    assert read == [f"The gate{TEXT[11:85]} {TEXT[4:]} the sea."] * 8
+
+
+def test_short_lines_one_below_the_other_stay_apart(parser: Parser, tmp_path: Path) -> None:
+    names = ["driver makes a file", "package makes another", "fonts makes the third"]
+    lines = [*body(100), *((72, 180 + 20 * i, name, 10) for i, name in enumerate(names))]
+    assert texts(parser, tmp_path / "names.pdf", lines)[-3:] == names
+
+
+@pytest.mark.parametrize("label", ["Chapter 4", "ANHANG B", "Teil II:"])
+def test_the_label_of_a_chapter_is_a_part_of_its_heading(parser: Parser, tmp_path: Path, label: str) -> None:
+    lines = [*body(100), (72, 200, label, 16), (72, 240, "Running the mill", 20), *body(280)]
+    read = blocks(parser, tmp_path / "label.pdf", lines)
+    assert [block.text for block in read if block.kind == "heading"] == [f"{label} Running the mill"]
+
+
+def test_other_headings_above_each_other_stay_two(parser: Parser, tmp_path: Path) -> None:
+    lines = [*body(100), (72, 200, "Chapters of life", 16), (72, 240, "Running the mill", 20), *body(280)]
+    read = blocks(parser, tmp_path / "two.pdf", lines)
+    assert [block.text for block in read if block.kind == "heading"] == [
+        "Chapters of life",
+        "Running the mill",
+    ]
+
+
+def test_dots_that_lead_to_a_field_are_no_cells(parser: Parser, tmp_path: Path) -> None:
+    rows = [
+        ("7", "Wages and tips", "7,100"),
+        ("8", "Interest", "250"),
+        ("9", "Dividends", "90"),
+        ("10", "Refunds", "11"),
+    ]
+    lines: list[Line] = []
+    for i, (number, name, amount) in enumerate(rows):
+        y = 120 + 16 * i
+        lines += [(72, y, number, 9), (100, y, name, 9), (500, y, amount, 9)]
+        lines += [(200 + 24 * k, y, ".", 9) for k in range(i, 11)]
+    [table] = blocks(parser, tmp_path / "form.pdf", lines)
+    assert table.kind == "table"
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.text.splitlines()]
+    assert [row for row in cells if set(row) != {"---"}] == [list(row) for row in rows]
