@@ -12,6 +12,8 @@ from typing import Final
 
 import regex
 
+from prefect_ollama.tasks.answering._words import UNSPACED
+
 _SIGNS: Final = str.maketrans(
     {
         **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u02bc`\u00b4\u2039\u203a", "'"),
@@ -21,8 +23,6 @@ _SIGNS: Final = str.maketrans(
 )
 
 _CLUSTER = regex.compile(r"\X")
-# Scripts without spaces between words, in which a quote may begin and end between any two signs.
-_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 _SEEN_SOFT_HYPHEN = regex.compile(r"\u00ad(?=\s)")
 
 # What a model adds to the ends of a quote, or leaves out there.
@@ -114,7 +114,7 @@ def _splits(text: str, at: int) -> bool:
         return False
     before, after = text[at - 1], text[at]
     if before.isalnum() and after.isalnum():
-        return not (_UNSPACED.match(before) or _UNSPACED.match(after))
+        return not (UNSPACED.match(before) or UNSPACED.match(after))
     if after.isdigit() and before in ".,^" and at > 1:
         return text[at - 2].isalnum()
     if before.isdigit() and after in ".,^" and at + 1 < len(text):

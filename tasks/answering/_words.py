@@ -34,7 +34,8 @@ ohne pas jamais aucun aucune sans ningun ninguna nunca sin
 NEGATIONS: Final = frozenset(_NEGATING.split())
 
 _WORD = regex.compile(r"[\p{L}\p{N}\p{M}]+(?:['’][\p{L}]+)?")
-_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
+# Scripts without spaces between words, in which a quote may begin and end between any two signs.
+UNSPACED: Final = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 
 _CLAUSE = regex.compile(r"[,;:.!?–—]\s+|\s(?:and|but|because|so that|while|und|aber|weil|mais|et|pero)\s")
 
@@ -54,7 +55,7 @@ def content_words(text: str) -> set[str]:
     found: set[str] = set()
     for match in _WORD.finditer(folded(text)):
         word = match[0].removesuffix("'s")
-        if _UNSPACED.search(word):
+        if UNSPACED.search(word):
             found |= {word[at : at + 2] for at in range(max(1, len(word) - 1))}
         elif word not in FUNCTION_WORDS and word not in NEGATIONS:
             found.add(word if word.isdigit() else word[:_STEM])

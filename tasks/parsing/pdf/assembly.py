@@ -31,7 +31,6 @@ class Reading:
     """Collects the entries of one file's journal.
 
     Attributes:
-        count: Pages of the file.
         seen: Whether all pages were read.
         pages: The pages that were read, by number.
     """

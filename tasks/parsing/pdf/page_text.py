@@ -50,8 +50,6 @@ class PageText(NamedTuple):
     """The text of one page.
 
     Attributes:
-        width, height: Of the page, in points.
-        blocks: In the order of the file.
         text: All of it in UTF-8, a line for each of its lines and an empty one after each block.
     """
 

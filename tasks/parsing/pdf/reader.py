@@ -34,9 +34,7 @@ class Reader:
     """Reads one file.
 
     Args:
-        pages: Reads its pages.
         talk: Where every entry of the journal goes.
-        request: The options, by name.
     """
 
     def __init__(self, pages: Pages, talk: Talk, request: Mapping[str, Any]) -> None:

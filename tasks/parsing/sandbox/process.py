@@ -10,8 +10,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -32,9 +30,6 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
-
-# Seconds between two checks of the clock while a file is read.
-_LOOK_SECONDS: Final = 0.2
 
 # The environment variables of a child, in addition to those of its format: those that locate Python, its modules and
 # libraries. It gets no others, because they hold keys and tokens of other programs.
@@ -102,14 +97,10 @@ class ChildProcess:
             # A large pipe wakes the parent less often. The kernel refuses when the user has too many of them.
             with contextlib.suppress(OSError):
                 fcntl.fcntl(self._answers.fileno(), fcntl.F_SETPIPE_SZ, protocol.PIPE_BYTES)
-        self._deadline = float("inf")
-        self._busy = threading.Event()
+        self._clock: threading.Timer | None = None
         self.ran_out = False
         self.files = 0
         self.allow(_START_SECONDS)
-        threading.Thread(
-            target=_watch, args=(weakref.ref(self), self._busy), name="parser-clock", daemon=True
-        ).start()
         try:
             line = protocol.read_next(self._answers, protocol.MAX_SHORT_LINE_BYTES)
         except protocol.ProtocolError:
@@ -160,13 +151,17 @@ class ChildProcess:
 
     def allow(self, seconds: float) -> None:
         """Kill it in this many seconds from now, unless this or `stop_clock` is called before."""
-        self._deadline = time.monotonic() + seconds
-        self._busy.set()
+        self.stop_clock()
+        # A thread, because pipes have no time-out on all systems. It is there only while a file is read, so a child
+        # that is not closed is still collected, and ends.
+        self._clock = threading.Timer(min(seconds, threading.TIMEOUT_MAX), self._run_out)
+        self._clock.daemon = True
+        self._clock.start()
 
     def stop_clock(self) -> None:
         """Set no limit of time."""
-        self._deadline = float("inf")
-        self._busy.clear()
+        if self._clock is not None:
+            self._clock.cancel()
 
     def end(self) -> None:
         """Close its pipe, so that it ends by itself; kill it if it does not."""
@@ -208,27 +203,9 @@ class ChildProcess:
         how = f"by signal {-code}" if code < 0 else f"with exit status {code}"
         return "crashed", f"the parser process ended {how}"
 
-    def look_at_clock(self) -> bool:
-        """Kill the child if its time is up, and return whether it lives."""
-        if time.monotonic() > self._deadline:
-            self.ran_out = True
-            self._process.kill()
-            return False
-        return self._process.returncode is None
-
-
-def _watch(reference: weakref.ref[ChildProcess], busy: threading.Event) -> None:
-    """Check the clock while the child works. A thread does it, because pipes have no time-out on all systems.
-
-    It has only a weak reference to the child, so a child that is not closed is still collected, and ends.
-    """
-    while True:
-        busy.wait(50 * _LOOK_SECONDS)
-        child = reference()
-        if child is None or not child.look_at_clock():
-            return
-        del child
-        time.sleep(_LOOK_SECONDS)
+    def _run_out(self) -> None:
+        self.ran_out = True
+        self._process.kill()
 
 
 def _file_in_memory() -> BinaryIO | None:

@@ -70,8 +70,6 @@ class ExtraTime:
     Attributes:
         seconds: Limit of CPU time and of time by the clock, in seconds.
         kind: Kind of the problem of a page for which the time did not suffice.
-        reason: The same in a sentence.
-        remedy: How to solve the problem.
     """
 
     seconds: float

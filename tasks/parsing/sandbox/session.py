@@ -183,8 +183,6 @@ class PictureSession(Exchange):
     """One page of one file as a picture.
 
     Args:
-        order: The file, with its limits.
-        descriptor: The file, opened for reading.
         page: Counted from 1.
         marks: Rectangles of this page to mark.
         dpi: Resolution.

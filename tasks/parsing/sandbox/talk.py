@@ -17,8 +17,6 @@ class Talk:
 
     Args:
         answers: Descriptor of the pipe.
-        limits: Limits of this process.
-        budget: Limits of the file.
         progress: Descriptor of the file in memory that has the progress; None if there is none.
     """
 
