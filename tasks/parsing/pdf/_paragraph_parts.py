@@ -84,7 +84,7 @@ def _joined(pieces: list[Piece], body_size: int, gaps: dict[int, float]) -> list
 
 
 def _may_go_on(first: Piece, second: Piece, body_size: int) -> bool:
-    """Whether the text and the type of two pieces may be those of one paragraph."""
+    """Return whether the text and the type of two pieces may be those of one paragraph."""
     bullet = first.text[:1] in BULLETS
     return (
         second.text[:1].islower()
