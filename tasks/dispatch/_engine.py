@@ -216,7 +216,8 @@ class Engine:
                 self._send(node, items, now)
 
     def _send(self, node: Node, items: list[Item], now: float) -> None:
-        carried = self._answer_check.to_carry(node, items, now, last=self._queue.head() is None)
+        left = 0.0 if self._queue.head() is None else self._queue.units
+        carried = self._answer_check.to_carry(node, items, now, left=left)
         self._call(node, items, carried, now)
 
     def _call(self, node: Node, items: list[Item], carried: Carried, now: float) -> None:
@@ -228,7 +229,14 @@ class Engine:
         limit = node.time_limit(node.rate_model.due(now, note))
         progress = partial(self._progressed, node, note)
         call = self._kind.send(node.client, payloads, timeout=limit, progress=progress)
-        request = Request(items, note, self._loop.create_task(call), next(self._numbers), carried)
+        request = Request(
+            items,
+            note,
+            self._loop.create_task(call),
+            next(self._numbers),
+            carried,
+            answers_before=node.answered,
+        )
         for item in items:
             item.copies += 1
         node.requests.append(request)
@@ -246,8 +254,10 @@ class Engine:
         if not request.overdue:
             for item in request.items:
                 item.copies -= 1
+        # A request that was given up may have been answered in the same turn of the loop: its node may be the one that
+        # has just failed a check.
+        cancelled = request.given_up or request.task.cancelled()
         error = None if request.task.cancelled() else request.task.exception()
-        cancelled = request.task.cancelled() or (error is not None and request.given_up)
         if cancelled or error is not None:
             # The rate model comes first: what follows may send new requests, whose size follows from it.
             node.rate_model.dropped(now, request.note)
@@ -272,7 +282,7 @@ class Engine:
         node.warm = True
         node.latencies.append(now - request.note.at)
         self._queue.request_done()
-        request.answered = now
+        request.place = node.answered
         new = [item for item in request.items if not item.answered]
         node.texts += len(new)
         node.wasted += len(request.items) - len(new)
@@ -334,11 +344,11 @@ class Engine:
         node.wasted += len(open_items)
         self._queue.put(open_items, front=True)
 
-    def _recovered(self, node: Node) -> None:
+    def _recovered(self, node: Node, answers: int) -> None:
         for request in node.requests:
             if request.overdue:
                 request.give_up()
-        for confirmed in self._answer_check.verified(node):
+        for confirmed in self._answer_check.verified(node, answers):
             self._settle(*confirmed)
         self._schedule_pump()
 

@@ -23,7 +23,7 @@ class Health:
 
     Args:
         give_up_after: Seconds without a working node after which the work fails.
-        recovered: Called when a node works again.
+        recovered: Called when a node works again, with the number of answers that it had given before its probe.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Health:
         kind: RequestKind,
         give_up_after: float,
         nodes: Sequence[Node],
-        recovered: Callable[[Node], None],
+        recovered: Callable[[Node, int], None],
     ) -> None:
         self._kind = kind
         self._give_up_after = give_up_after
@@ -93,6 +93,7 @@ class Health:
             await asyncio.sleep(wait)
             await self._wanted.wait()
             node.breaker.half_open()
+            answers = node.answered
             limit = min(timeout + node.patience(self._loop.time()), node.client.node.load_timeout)
             try:
                 seconds = await self._kind.probe(node.client, timeout=limit, refused=node.refusal)
@@ -114,7 +115,7 @@ class Health:
         suspects, node.suspects = node.suspects, []
         for item, cause in suspects:
             poison_texts.record_failure(item, node, cause)
-        self._recovered(node)
+        self._recovered(node, answers)
 
 
 def as_node_error(error: BaseException, node: Node) -> NodeError:

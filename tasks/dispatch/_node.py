@@ -55,7 +55,8 @@ class Request:
         carried: What it holds on top of its texts.
         overdue: Whether it has taken so long that others are asked.
         given_up: Whether it was cancelled here.
-        answered: When its answer came.
+        answers_before: Answers that its node had given when it was sent.
+        place: Position of its answer among those of its node, from 1; infinite before it came.
         share: Node seconds and tokens of each of its texts, once it is answered.
     """
 
@@ -66,7 +67,8 @@ class Request:
     carried: Carried
     overdue: bool = False
     given_up: bool = False
-    answered: float = math.inf
+    answers_before: int = 0
+    place: float = math.inf
     share: tuple[float, int] = (0.0, 0)
 
     def give_up(self) -> None:

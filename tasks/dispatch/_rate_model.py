@@ -70,7 +70,7 @@ class RateModel:
 
     Attributes:
         slots: How many requests it serves at once, as far as is known.
-        side_by_side: Whether it has certainly served several requests at once.
+        side_by_side: Whether it has certainly served as many requests at once as the first wave has.
     """
 
     def __init__(self, units: float, seconds: float, most: int, slots: int | None = None) -> None:
@@ -315,7 +315,7 @@ class RateModel:
         # Answers that waited together, in this process or on the way, look as if they had been served together. A
         # request that was served in turn takes at least twice its own time, which is more than expected.
         self.side_by_side |= (
-            len(at_once) > 1
+            len(at_once) >= FIRST_WAVE_REQUESTS
             and min(time for _, time in at_once) >= MIN_SERVICE_S
             and max(sizes) <= SERVED_AT_ONCE_FACTOR * min(sizes)
             and self._wave_lag < MIN_SERVICE_S / 2

@@ -72,8 +72,8 @@ class AnswerCheck:
         """Return the units that a node's next request will carry, if it takes the last items that wait."""
         return 0.0
 
-    def to_carry(self, node: Node, items: Sequence[Item], now: float, *, last: bool) -> Carried:
-        """Return the checks that a request with these items carries; `last` says that no other items wait."""
+    def to_carry(self, node: Node, items: Sequence[Item], now: float, *, left: float) -> Carried:
+        """Return the checks that a request with these items carries; `left` is the work that still waits."""
         return Carried()
 
     def pending_checks(self, now: float, *, last: bool) -> tuple[Sequence[tuple[Node, Carried]], Findings]:
@@ -92,8 +92,8 @@ class AnswerCheck:
         """Note that a request has no answer, so its checks have to be made again."""
         return Findings()
 
-    def verified(self, node: Node) -> list[tuple[Node, Request, Reply]]:
-        """Return the answers of a node that are confirmed because it passed its probe."""
+    def verified(self, node: Node, answers: int) -> list[tuple[Node, Request, Reply]]:
+        """Return the answers of a node that are confirmed because it passed a probe, sent after so many answers."""
         return []
 
     def discard_unverified(self, node: Node) -> list[Item]:

@@ -4,8 +4,9 @@ Vectors stay unconfirmed until the same node returns a correct canary, or a veri
 canary travels with the request or with a later one. If a check fails, all unconfirmed vectors of the node are
 discarded, and their texts are embedded elsewhere.
 
-A passed check confirms its own request and every request that the node served before it. The order of sending does
-not show that order: two requests that travel together may arrive in either order.
+A passed check confirms its own request and every request that the node had answered before the check was sent, because
+the node must have served those before. No other order is proven: requests that are in flight together may arrive in
+either order, and so may their answers.
 
 A canary costs as much as a text. So one travels with every few hundred texts, and at least every few seconds. At the
 end of the work a fast node checks the last answer of a slow one, because a canary on the slow node would take longer.
@@ -39,9 +40,14 @@ SAME_TEXT_COSINE = 0.999
 # Failed checks by other nodes after which an answer is discarded, if its own node no longer works.
 MAX_FAILED_CHECKS = 3
 
-# Answers that are read within this many seconds may have come in the other order: a selector reports sockets that
-# are ready in any order, and on a busy machine they become ready while the process waits for a core.
-READ_TOGETHER_S = 0.02
+# Units of work below which a run is short. At the end of a run each request that a node served beside others needs a
+# check of its own, because no later request confirms them. Four slots on each of three nodes need 24 check texts, which
+# would take 8 % of a run of 600 texts. So in a short run the last of them confirms the others there. Nodes with fewer
+# slots need few checks, so there each request is checked in any run.
+SHORT_RUN_UNITS = 100_000.0
+
+# Checks of other nodes that a request carries at least, if there are so many: each such request also carries a canary.
+LEAST_CHECKS = 5
 
 # Units of a chunk of the usual length, about.
 MEAN_UNITS = 5 * ONE_CANARY
@@ -55,7 +61,6 @@ class _Page:
         at: When a check of it was last sent.
         units: Work sent to it since.
         most: Units of work until the next check.
-        right: The last of its requests that passed a check.
         held: Answers that are unconfirmed.
         checks: Texts of other nodes that it embeds with its next request.
     """
@@ -63,7 +68,6 @@ class _Page:
     at: float
     units: float = 0.0
     most: float = FIRST_CHECK_UNITS
-    right: Request | None = None
     held: dict[Request, Answer] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
 
@@ -71,10 +75,15 @@ class _Page:
         """Note that a check is on its way, and count from now."""
         self.at, self.units, self.most = now, 0.0, min(2 * self.most, CHECK_UNITS)
 
-    def carry(self, now: float, *, canaries: int) -> Carried:
-        """Return the checks that go out now, and empty the list."""
-        carried = carry(self.checks, canaries=canaries)
-        self.checks.clear()
+    def next_checks(self, slots: int) -> list[Check]:
+        """Return the checks that go out with the next request, so many that all slots of the node end together."""
+        return self.checks[: max(math.ceil(len(self.checks) / slots), LEAST_CHECKS)]
+
+    def carry(self, now: float, *, canaries: int, slots: int) -> Carried:
+        """Return what goes out now, and take these checks out of the list."""
+        checks = self.next_checks(slots)
+        carried = carry(checks, canaries=canaries)
+        del self.checks[: len(checks)]
         self.since(now)
         return carried
 
@@ -99,6 +108,8 @@ class Verification(AnswerCheck):
         self._checks: dict[Request, Check] = {}
         self._tries: dict[Request, int] = {}
         self._lost: list[tuple[Node, list[Item]]] = []
+        self._ending = False  # whether no items wait, or those that the next request takes are the last
+        self._units = 0.0
 
     # ---- sending
 
@@ -106,39 +117,50 @@ class Verification(AnswerCheck):
         return max(_most(node) - 1 - len(self._pages[node].checks), 1)
 
     def check_cost(self, node: Node, now: float) -> float:
+        self._ending = True
         self._plan(now)
-        checks = self._pages[node].checks
+        checks = self._pages[node].next_checks(node.rate_model.slots)
         mine = checks or node is self._quickest(now)
         return sum(check.item.units for check in checks) + (ONE_CANARY if mine else 0.0)
 
-    def to_carry(self, node: Node, items: Sequence[Item], now: float, *, last: bool) -> Carried:
+    def to_carry(self, node: Node, items: Sequence[Item], now: float, *, left: float) -> Carried:
         page = self._pages[node]
-        page.units += sum(item.units for item in items)
+        units = sum(item.units for item in items)
+        page.units += units
+        last = left <= 0
         if any(item.job.urgent or item.failures for item in items):
             return Carried()  # a query waits for nothing, and a text under suspicion goes alone
         quickest = self._quickest(now)
+        self._units += units
+        self._ending = last
         due = page.units >= page.most or now - page.at >= CHECK_INTERVAL_S
+        # The node may get no request any more that is sent after the answer to this one, and could confirm it.
+        due = due or (left <= node.rate_model.slots * units and not self._too_many(node))
         if due and quickest is not None and _much_quicker(quickest, node, now):
             due = False
-            self._plan(now, [node])
+            self._plan(now, [node], newest=True)
         # At the end of the work no later request could carry checks, so the quickest node carries them now.
         if last:
             self._plan(now)
             due = due or node is quickest
         if not (due or page.checks) or len(items) + len(page.checks) >= _most(node):
             return Carried()
-        return page.carry(now, canaries=1)
+        return page.carry(now, canaries=1, slots=node.rate_model.slots)
 
     def pending_checks(self, now: float, *, last: bool) -> tuple[list[tuple[Node, Carried]], Findings]:
+        self._ending = last
         alone = self._plan(now, [node for node in self._pages if last or not node.works])
         lost, self._lost = self._lost, []
         found: list[tuple[Node, Carried]] = []
         for node, page in self._pages.items():
             # Checks of nodes that still work may wait for a request with texts.
             wanted = node in alone or (page.checks and (last or not all(e.node.works for e in page.checks)))
-            if wanted and len(node.requests) < node.client.node.max_in_flight:
+            for _ in range(len(node.requests), node.client.node.max_in_flight):
+                if not wanted:
+                    break
                 canaries = 1 if page.checks else min(2, _most(node))
-                found.append((node, page.carry(now, canaries=canaries)))
+                found.append((node, page.carry(now, canaries=canaries, slots=node.rate_model.slots)))
+                wanted = bool(page.checks)
         return found, Findings(lost=lost)
 
     def needs(self, request: Request) -> bool:
@@ -164,8 +186,6 @@ class Verification(AnswerCheck):
             return found
         if carried.payloads:  # a canary is always among them
             found.confirmed += self._confirm(node, request)
-        elif page.right is not None and _confirms(node, page.right, request):
-            found.confirmed += self._confirm(node, page.right)
         for check, vector in zip(carried.checks, extra, strict=False):
             check.vector = vector
             self._compare(check, found)
@@ -185,8 +205,8 @@ class Verification(AnswerCheck):
                 found.lost.append((check.node, check.request.items))
         return found
 
-    def verified(self, node: Node) -> list[tuple[Node, Request, Reply]]:
-        return self._confirm(node, None)
+    def verified(self, node: Node, answers: int) -> list[tuple[Node, Request, Reply]]:
+        return self._take(node, [request for request in self._pages[node].held if request.place <= answers])
 
     def discard_unverified(self, node: Node) -> list[Item]:
         page = self._pages[node]
@@ -200,8 +220,11 @@ class Verification(AnswerCheck):
 
     # ---- unconfirmed answers
 
-    def _plan(self, now: float, nodes: Collection[Node] | None = None) -> set[Node]:
+    def _plan(self, now: float, nodes: Collection[Node] | None = None, *, newest: bool = False) -> set[Node]:
         """Let the fastest node check the answers of nodes (or of all) for which no check is under way.
+
+        Args:
+            newest: Whether the newest answer of a node is enough: a later check will confirm the others.
 
         Returns:
             Nodes that need a canary in a request of its own.
@@ -213,11 +236,13 @@ class Verification(AnswerCheck):
             if not node.works:
                 self._uncheck(page.checks)
                 page.checks.clear()
-            for request in self._unchecked(node):
+            for request in self._unchecked(node)[: 1 if newest else None]:
                 alike = [] if by is None else self._alike(request)
                 able = bool(alike) and by is not None and _most(by) >= 2
                 if node.works and (by is None or by is node or request in self._tries or not able):
-                    alone.add(node)
+                    # A canary that is sent before the answer came would not confirm it.
+                    if request in page.held:
+                        alone.add(node)
                 elif by is not None and not able:
                     self._lost.append((node, self.discard_unverified(node)))  # nobody can check it
                     break
@@ -244,10 +269,9 @@ class Verification(AnswerCheck):
             open_ones += (request for request in under_way if not request.items[0].job.urgent)
         checked = [request for request in [*page.held, *node.requests] if request in self._checks]
         checked += [request for request in node.requests if request.carried.payloads]
-        checked += [page.right] if page.right is not None else []
         found: list[Request] = []
         for request in sorted(open_ones, key=lambda request: request.number, reverse=True):
-            if not any(_confirms(node, one, request) for one in checked):
+            if not any(self._confirms(node, one, request) for one in checked):
                 found.append(request)
                 checked.append(request)
         return found
@@ -265,15 +289,36 @@ class Verification(AnswerCheck):
         else:
             found.failed_checks.append((check.node, _wrong_vector(check.node, "a text")))
 
-    def _confirm(self, node: Node, right: Request | None) -> list[tuple[Node, Request, Reply]]:
-        """Return the answers that a checked request confirms, or all if none is named, and stop holding them."""
-        page = self._pages[node]
-        if right is not None and (page.right is None or page.right.number < right.number):
-            page.right = right
-        confirmed = [request for request in page.held if right is None or _confirms(node, right, request)]
+    def _confirm(self, node: Node, right: Request) -> list[tuple[Node, Request, Reply]]:
+        """Return the answers that a checked request confirms, and stop holding them."""
+        return self._take(
+            node, [request for request in self._pages[node].held if self._confirms(node, right, request)]
+        )
+
+    def _confirms(self, node: Node, right: Request, other: Request) -> bool:
+        """Return whether a checked request confirms another one of the same node.
+
+        It does if the other one was answered before this one was sent: so it was served before, however many requests
+        the node serves at once, and whatever order the network or this process gave to requests and answers.
+        A request with a single text does not show in which order the node returns several, so it confirms none of
+        those. At the end of a short run it also confirms requests that were sent and answered before it, if the node
+        serves many at once, see `SHORT_RUN_UNITS`.
+        """
+        if other is right:
+            return True
+        if right.texts == 1 < other.texts:
+            return False
+        together = other.number < right.number and other.place <= right.place
+        return other.place <= right.answers_before or (together and self._ending and self._too_many(node))
+
+    def _too_many(self, node: Node) -> bool:
+        """Return whether checks of all requests that a node serves at once would take too much of a run so far."""
+        return node.rate_model.side_by_side and self._units < SHORT_RUN_UNITS
+
+    def _take(self, node: Node, confirmed: Sequence[Request]) -> list[tuple[Node, Request, Reply]]:
         for request in confirmed:
             self._forget(request)
-        return [(node, request, page.held.pop(request)) for request in confirmed]
+        return [(node, request, self._pages[node].held.pop(request)) for request in confirmed]
 
     def _forget(self, request: Request) -> None:
         self._checks.pop(request, None)
@@ -283,23 +328,6 @@ class Verification(AnswerCheck):
         for check in checks:
             if self._checks.get(check.request) is check:
                 del self._checks[check.request]
-
-
-def _confirms(node: Node, right: Request, other: Request) -> bool:
-    """Return whether a checked request confirms another one of the same node.
-
-    Nodes are FIFO: a request that was sent and answered earlier was also served earlier. A request that was sent
-    earlier and answered later was overtaken on its way, and was served later. A node that serves several requests at
-    once is the exception.
-    A request with a single text does not show in which order the node returns several, so it confirms none of those.
-    """
-    if other is right:
-        return True
-    if right.texts == 1 and other.texts > 1:
-        return False
-    under_way = right.answered == math.inf  # a check that is planned: it is answered later, if all goes well
-    earlier = under_way or other.answered + READ_TOGETHER_S < right.answered
-    return other.number < right.number and (earlier or node.rate_model.side_by_side)
 
 
 def _much_quicker(one: Node, other: Node, now: float) -> bool:

@@ -47,6 +47,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         stop: When the process is stopped, and for how many seconds; None for never.
         stalls: Every how many seconds the process gets no core, and for how long; None for never. What came meanwhile
             is found in the reverse order, as a selector may give it.
+        torn: Seconds for which the process gets no core again after each of these that it has read.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         turn: float = 0.0,
         stop: tuple[float, float] | None = None,
         stalls: tuple[float, float] | None = None,
+        torn: float = 0.0,
     ) -> None:
         super().__init__()
+        self._torn = torn
         self._stalls = stalls
         self._next_stall = stalls[0] if stalls else 0.0
         self._now = 0.0
@@ -83,8 +86,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _reverse_due(self) -> None:
         due = [handle for handle in self._scheduled if handle.when() <= self._now]  # type: ignore[attr-defined]
         times = sorted(handle.when() for handle in due)
-        for handle, when in zip(sorted(due, key=lambda handle: -handle.when()), times, strict=True):
-            handle._when = when
+        late_first = sorted(due, key=lambda handle: -handle.when())
+        for at, (handle, when) in enumerate(zip(late_first, times, strict=True)):
+            handle._when = self._now + at * self._torn if self._torn else when
         heapq.heapify(self._scheduled)  # type: ignore[attr-defined]
 
 
@@ -100,8 +104,10 @@ class VirtualNode:
         overtakes: One request in so many is there in a third of the time, before those sent together with it; None
             for none.
         lies_after: Requests after which it gives other vectors; None never.
+        heals: Whether it gives right vectors again from its first probe on.
         mixes_after: Requests after which it gives vectors in the wrong order, where there is more than one; None never.
         dies_after: Requests after which it can't be reached; None never.
+        gone: Second from which it can't be reached, and for how many seconds; None never.
         slows_at: Second at which it slows to a tenth, in the middle of a request too; None never.
         bursts: When it works at all, in the middle of a request too.
         letters: Length of a text that counts as one, a shorter one as its part of that; 0 counts every text as one.
@@ -113,8 +119,10 @@ class VirtualNode:
     latency: float = 0.004
     overtakes: int | None = None
     lies_after: int | None = None
+    heals: bool = False
     mixes_after: int | None = None
     dies_after: int | None = None
+    gone: tuple[float, float] | None = None
     slows_at: float | None = None
     bursts: Bursts = ALWAYS
     letters: int = 0
@@ -180,10 +188,13 @@ class VirtualClient:
         """What it is."""
         await asyncio.sleep(self.virtual.latency / 2)
         self._be_there()
+        if self.virtual.heals:
+            self.virtual.lies_after = self.virtual.mixes_after = None
         return NodeModel("", "digest")
 
     def _be_there(self) -> None:
-        if self._after(self.virtual.dies_after):
+        gone, now = self.virtual.gone, asyncio.get_running_loop().time()
+        if self._after(self.virtual.dies_after) or (gone and gone[0] <= now < sum(gone)):
             raise NodeUnreachable("is not there.", node=self.node.name)
 
     def _after(self, requests: int | None) -> bool:
