@@ -11,7 +11,7 @@ import regex
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit, Quote
 from prefect_ollama.tasks.answering._facts import unsupported_facts
-from prefect_ollama.tasks.answering._quote_search import Normal, find_quote, normal
+from prefect_ollama.tasks.answering._quote_search import find_quote, normal
 from prefect_ollama.tasks.chunking import sentences
 
 # References such as [2], [1][2], [^3], 【4】 or (passage 2, page 3), which models add though they were not asked to.
@@ -41,7 +41,6 @@ class DraftChecker:
     def __init__(self, question: str, passages: tuple[Hit, ...]) -> None:
         self._passages = passages
         self._ordinary = [question, *(hit.text for hit in passages)]
-        self._normal: dict[int, Normal] = {}
 
     def check(self, draft: dict[str, Any]) -> list[CheckedSentence]:
         """Return the sentences of a draft with the quotes that were found; those that fail a check have a reason."""
@@ -87,7 +86,7 @@ class DraftChecker:
 
     def _places(self, quote: str, number: int) -> list[tuple[int, int]]:
         """Return where a quote stands in a passage, or all of its parts around omissions, in their order."""
-        passage = self._normal_of(number)
+        passage = normal(self._passages[number - 1].text)
         if (whole := find_quote(quote, passage)) is not None:
             return [whole]
         parts = [part for part in _OMISSION.split(quote) if part]
@@ -101,12 +100,6 @@ class DraftChecker:
         ):
             return []
         return found
-
-    # Kept, because all quotes of all drafts are looked up in the same few passages.
-    def _normal_of(self, number: int) -> Normal:
-        if number not in self._normal:
-            self._normal[number] = normal(self._passages[number - 1].text)
-        return self._normal[number]
 
 
 def without_marks(text: str) -> str:

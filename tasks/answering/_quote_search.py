@@ -8,6 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import regex
@@ -44,6 +45,8 @@ class Normal:
     ends: tuple[int, ...]
 
 
+# All quotes of all drafts are looked up in the same few passages.
+@lru_cache(maxsize=64)
 def normal(text: str) -> Normal:
     """Return a text in the spelling of comparison: NFKC, one kind of quotes and dashes, single spaces, no case.
 
