@@ -49,8 +49,7 @@ class Models:
     def id_of(self, fingerprint: Fingerprint) -> str:
         """Return the id under which the cache keeps this model's vectors, and make it known if it is new.
 
-        Raises:
-            CacheError: The folder cannot be read, or the model is new and cannot be written.
+        `CacheError` if the folder cannot be read, or the model is new and cannot be written.
         """
         # Nodes that give a table's vectors in all but some scripts go by the table's id, and are other models here.
         key = fingerprint.id, fingerprint.measured_id

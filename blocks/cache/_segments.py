@@ -31,8 +31,7 @@ NAME: Final = re.compile(r"(\d{1,9})x(\d{1,6})-[0-9a-f]{32}\.segment")
 def read(path: Path, batch: int) -> Iterator[list[tuple[bytes, int, bytes]]]:
     """Yield key, dimension and unchecked record of each vector, in batches; nothing if the keys are damaged.
 
-    Raises:
-        OSError: It is gone, or cannot be read.
+    `OSError` if it is gone or cannot be read.
     """
     rows, dimension = shape(path.name)
     width = 4 * dimension + CHECK_BYTES

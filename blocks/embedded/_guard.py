@@ -60,10 +60,9 @@ class Bodies:
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """Yield the whole body of a request. Its memory counts until the context ends.
+        """Yield the whole body of a request; its memory counts until the context ends.
 
-        Raises:
-            Refused: It is too large or too slow, or all bodies together are too large.
+        One that is too large or too slow is `Refused`, and one for which no memory is left.
         """
         length = request.headers.get("content-length", "")
         if length.isdigit() and (len(length) > 12 or int(length) > MAX_BODY_BYTES):

@@ -32,13 +32,9 @@ CLOSE_CHUNKS: Final = 4
 
 
 class Scored(NamedTuple):
-    """A row with its scores: the larger the better; None if that search did not find it.
+    """A row: its row id, the score by which it is ordered, its cosine similarity, and its BM25.
 
-    Attributes:
-        row: Its row id.
-        score: By which it is ordered.
-        vector: Cosine similarity.
-        text: BM25.
+    The larger the better. None if that search did not find it.
     """
 
     row: int

@@ -37,11 +37,7 @@ CLAIM_TIMEOUT_S: Final = 60.0
 
 
 def outdated(connection: Any, spec: StoreSpec) -> list[tuple[Any, pa.Schema]]:
-    """Return the tables of a store without the present schema, each with the schema that it should have.
-
-    Raises:
-        TableError: The chunk table is not one of this project, or a later version wrote it.
-    """
+    """Return the tables of a store without the present schema, each with the schema that it should have."""
     chunks = open_table(connection, spec, spec.table)
     if chunks is None:
         return []

@@ -71,8 +71,7 @@ _OLDER: Final = {each.name: each.older for each in columns.CHUNKS if each.older 
 def upgraded(rows: pa.Table, wanted: pa.Schema, titles: Mapping[str, str] | None = None) -> pa.Table:
     """Return rows that an earlier version of this project wrote in a later schema.
 
-    Args:
-        titles: Titles of documents by `doc_id`, for rows of chunks without a title.
+    Rows of chunks without a title get that of their document, by `doc_id`.
     """
     if rows.schema.equals(wanted, check_metadata=True):
         return rows
@@ -107,8 +106,7 @@ def refuse_newer(schema: pa.Schema, known: int, table: str) -> None:
 def stored_identity(schema: pa.Schema, table: str) -> Identity:
     """Return the identity that a chunk table's schema carries.
 
-    Raises:
-        TableError: The table is not one of this project's, or a later version wrote it.
+    `TableError` if the table is not one of this project's, or a later version wrote it.
     """
     raw = (schema.metadata or {}).get(_KEY)
     if raw is None:

@@ -151,8 +151,7 @@ class Store(RunWriter):
     def _state_before(self, target: Run) -> tuple[Chunks, pa.Table]:
         """Return the chunk table before a run, and the manifest rows of the run's source.
 
-        Raises:
-            TableError: The versions are not kept any more, or have vectors of another model, and the run is no swap.
+        `TableError` if the versions are gone, or have vectors of another model and the run is no swap.
         """
         chunks = self._chunks.at(target.chunks_before)
         if target.kind != rollback.SWAP:

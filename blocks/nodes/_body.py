@@ -38,8 +38,7 @@ def _refuse_encoding(response: httpx.Response, node: str) -> None:
 async def read_body(response: httpx.Response, limit: int, node: str) -> bytes:
     """Return the whole body.
 
-    Raises:
-        NodeAnswerError: It is compressed, longer than `limit` bytes, or sent in millions of tiny pieces.
+    `NodeAnswerError` if it is compressed, longer than `limit` bytes, or sent in millions of tiny pieces.
     """
     _refuse_encoding(response, node)
     body = bytearray()

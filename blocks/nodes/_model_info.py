@@ -75,11 +75,7 @@ def read_models(data: dict[str, Any]) -> dict[str, str]:
 
 
 def read_model_info(data: dict[str, Any]) -> ModelInfo:
-    """Return the model in an answer of `/api/show`.
-
-    Raises:
-        ValueError: Its capabilities are no list of texts, or its model information is no object.
-    """
+    """Return the model in an answer of `/api/show`; `ValueError` if it does not have the form of one."""
     capabilities = member(data, "capabilities", list, [])
     if not all(type(each) is str for each in capabilities):
         raise ValueError("capabilities that are no texts")

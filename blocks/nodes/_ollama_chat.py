@@ -135,12 +135,7 @@ class _ChatStream:
         return self._reply is not None
 
     def whole(self) -> ChatReply:
-        """Return the answer.
-
-        Raises:
-            AnswerRejected: The model repeated itself, and Ollama ended its answer.
-            NodeFailed: The stream ended before the answer did.
-        """
+        """Return the answer; `AnswerRejected` or `NodeFailed` if it is not complete."""
         if self._reply is None and self._repeated():
             raise AnswerRejected("repeated itself until Ollama ended its answer.", node=self._node)
         if self._reply is None:

@@ -58,11 +58,7 @@ def unusable(node: str, what: str, remedy: str = LOOK, *, status: int = 200) -> 
 
 
 def parse(body: bytes, bounds: Bounds) -> Any:
-    """Parse a JSON text.
-
-    Raises:
-        ValueError: It is invalid, or has more values than `bounds` allows. The text quotes nothing of it.
-    """
+    """Parse a JSON text; `ValueError`, which quotes nothing of it, if it is invalid or exceeds the bounds."""
     body = body.removeprefix(_BOM)
     if body.count(b"[") + body.count(b"{") > bounds.containers or body.count(b",") > bounds.values:
         raise ValueError("JSON with far more values than such an answer has")

@@ -61,11 +61,7 @@ class Transport:
     async def object(
         self, path: str, bounds: Bounds, payload: dict[str, Any] | None = None, *, timeout: float
     ) -> dict[str, Any]:
-        """Return the JSON object of an answer; see `call`.
-
-        Raises:
-            NodeError: There is no answer in time, it has another status than 200, or its body is no such object.
-        """
+        """Return the JSON object of an answer, or raise the `NodeError` that says why there is none; see `call`."""
         timeout = min(timeout, self.node.read_timeout)
         body = await self.call(path, payload, timeout=timeout, limit=bounds.size)
         try:
