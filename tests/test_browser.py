@@ -43,10 +43,10 @@ from tests.waiting import until
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
 MOST_BYTES = 160_000
-PATIENCE = 240_000
+TIMEOUT_MS = 240_000
 """Milliseconds for what the page has to ask the server for, which other work may hold up. It ends a wait in vain."""
 
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=TIMEOUT_MS)
 
 pytestmark = pytest.mark.browser
 
@@ -105,7 +105,7 @@ def page(browser: Browser, api: Api) -> Iterator[Page]:
     """A page of the UI; it reaches nothing beyond this machine."""
     url = str(api.client.base_url).removesuffix("/api/")
     with browser.new_context(base_url=url, viewport={"width": 1280, "height": 800}) as context:
-        context.set_default_timeout(PATIENCE)
+        context.set_default_timeout(TIMEOUT_MS)
         # By an expression, which the browser's driver applies: a function would hold up every request of the page.
         context.route(re.compile(r"^https?://(?!127\.0\.0\.1[:/])"), _elsewhere)
         yield context.new_page()

@@ -27,7 +27,7 @@ HOST_TIMEOUT = "prefect_ollama.blocks.nodes.discovery.HOST_TIMEOUT_S"
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give nodes as long as they need: a busy machine is no reason that one is not found."""
     monkeypatch.setattr(HOST_TIMEOUT, 240.0)
 

@@ -231,7 +231,7 @@ def test_a_pull_in_one_endless_line_is_broken_off() -> None:
 
 
 def test_a_pull_without_end_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefect_ollama.blocks.nodes._body.MOST_STREAM", 2**20)
+    monkeypatch.setattr("prefect_ollama.blocks.nodes._body.MAX_STREAM_BYTES", 2**20)
     steps = (orjson.dumps({"status": "pulling manifest", "completed": i}) + b"\n" for i in itertools.count())
     with pytest.raises(NodeAnswerError, match="more than Ollama"):
         pull(steps)

@@ -243,7 +243,7 @@ def test_a_run_can_be_scraped_while_it_lasts(
 
 # The dashboard and the documentation
 
-OURS = [
+METRICS_OF_RUNS = [
     each
     for each in vars(metrics).values()
     if isinstance(each, metrics.Counter | metrics.Gauge | metrics.Summary)
@@ -253,7 +253,7 @@ OURS = [
 def exposed_names() -> dict[str, set[str]]:
     """Names as Prometheus sees them, with their labels."""
     found: dict[str, set[str]] = {}
-    for each in OURS:
+    for each in METRICS_OF_RUNS:
         (family,) = each.describe()
         suffixes = {"counter": ["_total"], "gauge": [""], "summary": ["_count", "_sum"]}[family.type]
         found |= {family.name + suffix: set(each._labelnames) for suffix in suffixes}

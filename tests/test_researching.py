@@ -51,7 +51,7 @@ from tests.research_samples import CRITIC, PARTS, QUESTION, SPLIT, SYNTHESIS, co
 from tests.test_ask import RECEDES, TIDES
 
 MODEL = "gemma3"
-USUAL = Bounds()
+DEFAULT_BOUNDS = Bounds()
 
 
 def hit(text: str, position: int = 0, path: str = "tides.pdf", page: int = 0) -> Hit:
@@ -92,7 +92,7 @@ def said(pair: list[Node], *script: tuple[str, Any]) -> None:
 
 
 @contextmanager
-def steps(pair: list[Node], bounds: Bounds = USUAL, *, think: bool = False) -> Iterator[Steps]:
+def steps(pair: list[Node], bounds: Bounds = DEFAULT_BOUNDS, *, think: bool = False) -> Iterator[Steps]:
     spec = replace(cluster(pair), chat=ChatModelSpec(MODEL, think=think))
     with ChatDispatcher(blocking(verify_chat(spec))) as chat:
         yield Steps(AnswerNodes(None, chat, chat), "nomic-embed-text", Budget(bounds), AskOptions())

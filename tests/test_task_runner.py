@@ -460,8 +460,8 @@ class TestLostWorkers:
             return [future.result() for future in others]
 
         # A worker that takes its time to come back is waited for.
-        patience = {"distributed.deploy.lost-worker-timeout": "100 ms"}
-        with dask.config.set({"distributed.scheduler.allowed-failures": 1, **patience}):
+        settings = {"distributed.deploy.lost-worker-timeout": "100 ms"}
+        with dask.config.set({"distributed.scheduler.allowed-failures": 1, **settings}):
             assert risky() == [1, 2, 3]
         assert len(victims.read_text().splitlines()) == 2
         assert seen["error"].task_run_id == seen["lost"].task_run_id

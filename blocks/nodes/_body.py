@@ -17,7 +17,7 @@ MAX_ERROR_BYTES: Final = 16 * 1024
 _SMALL_PIECES: Final = 65_536
 
 # Bytes of a whole stream. Ollama sends some 3 KB a second during a download, and a download takes a day at most.
-MOST_STREAM: Final = 256 * 2**20
+MAX_STREAM_BYTES: Final = 256 * 2**20
 
 # Lines and network packets of a whole stream, because each costs time whatever its size.
 MOST_LINES: Final = 4_000_000
@@ -66,7 +66,7 @@ async def json_lines(response: httpx.Response, node: str, while_doing: str) -> A
         size += len(piece)
         *lines, rest = (rest + piece).split(b"\n")
         count += len(lines) + 1  # a piece costs as much as a line
-        if size > MOST_STREAM or count > MOST_LINES:
+        if size > MAX_STREAM_BYTES or count > MOST_LINES:
             raise unusable(node, f"sent far more than Ollama does {while_doing}.")
         if len(rest) > LINE_BOUNDS.size or any(len(line) > LINE_BOUNDS.size for line in lines):
             raise unusable(node, f"sent a line without end {while_doing}.")

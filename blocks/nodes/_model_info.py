@@ -23,7 +23,7 @@ LEAST_LONE_CONTEXT: Final = 256
 
 # Bounds of a list of models, far above those of real servers, so that a hostile node cannot fill the memory.
 MOST_MODELS: Final = 10_000
-LONGEST_NAME: Final = 512
+MAX_NAME_CHARACTERS: Final = 512
 _DIGEST: Final = re.compile(r"(sha256:)?[0-9A-Za-z]{1,128}")
 # Capabilities that Ollama knows (types/model/capability.go); others are not repeated.
 _CAPABILITIES: Final = frozenset(
@@ -65,8 +65,8 @@ def read_models(data: dict[str, Any]) -> dict[str, str]:
             raise ValueError("a list of models that holds something else")
         name = member(entry, "name", str, "") or member(entry, "model", str, "")
         digest = member(entry, "digest", str, "")
-        if len(name) > LONGEST_NAME:
-            raise ValueError(f"a model name of more than {LONGEST_NAME} characters")
+        if len(name) > MAX_NAME_CHARACTERS:
+            raise ValueError(f"a model name of more than {MAX_NAME_CHARACTERS} characters")
         if digest and not _DIGEST.fullmatch(digest):
             raise ValueError("a digest that is none")
         if name:

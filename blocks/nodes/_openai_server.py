@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeRefused
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
-from prefect_ollama.blocks.nodes._model_info import LONGEST_NAME, MOST_MODELS, context_in
+from prefect_ollama.blocks.nodes._model_info import MAX_NAME_CHARACTERS, MOST_MODELS, context_in
 from prefect_ollama.blocks.nodes._payload import (
     LIST_BOUNDS,
     SHOW_BOUNDS,
@@ -155,7 +155,7 @@ def _quantization(ftype: str) -> str:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) and len(value) <= LONGEST_NAME else ""
+    return value if isinstance(value, str) and len(value) <= MAX_NAME_CHARACTERS else ""
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from prefect_ollama.blocks.nodes._model_info import LONGEST_NAME, MOST_CONTEXT
+from prefect_ollama.blocks.nodes._model_info import MAX_NAME_CHARACTERS, MOST_CONTEXT
 from prefect_ollama.blocks.nodes._payload import whole
 from prefect_ollama.blocks.nodes.spec import full_name
 
@@ -68,7 +68,7 @@ def find_model(models: Sequence[LoadedModel], name: str) -> LoadedModel | None:
 
 
 def _name(value: Any) -> str:
-    return value[:LONGEST_NAME] if isinstance(value, str) else ""
+    return value[:MAX_NAME_CHARACTERS] if isinstance(value, str) else ""
 
 
 def _time(value: Any) -> datetime | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 # Names of columns that are longer than this together, in characters, stand above the rows once.
-_LONGEST_NAMES: Final = 48
+_MAX_NAMES_CHARACTERS: Final = 48
 
 # Characters of numbers, with the names of their columns, in a part of a table.
 MAX_NUMBERS = 40
@@ -63,7 +63,7 @@ class CompactTable:
         return cls(
             tuple(names),
             " ".join(dict.fromkeys(each for each in common if each)),
-            sum(map(len, names)) <= _LONGEST_NAMES,
+            sum(map(len, names)) <= _MAX_NAMES_CHARACTERS,
         )
 
     @property

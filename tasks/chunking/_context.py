@@ -15,7 +15,7 @@ from typing import Final
 from prefect_ollama.tasks.parsing import Block, Page, ParsedDocument
 
 # A part of the context takes no more characters than this.
-_LONGEST_PART: Final = 120
+_MAX_PART_CHARACTERS: Final = 120
 # Words are compared without signs, so that "2023-24" and "2023/24" are the same.
 _WORD: Final = re.compile(r"[^\W_]+")
 # Signs that stand for spaces in names of files.
@@ -61,7 +61,7 @@ class Context:
             path: Headings above it, the highest first.
             table: Title and units of the table that it begins with; empty if it begins with none.
         """
-        said = _words(text[: 4 * _LONGEST_PART])
+        said = _words(text[: 4 * _MAX_PART_CHARACTERS])
         document, table = _short(self._document), _short(table)
         path = [_short(part) for part in path]
         heads = [_short(head) for head in heads if _is_informative_head(head)]
@@ -151,6 +151,6 @@ def _words(text: str) -> set[str]:
 
 
 def _short(part: str) -> str:
-    if len(part) <= _LONGEST_PART:
+    if len(part) <= _MAX_PART_CHARACTERS:
         return part
-    return part[:_LONGEST_PART].rsplit(" ", 1)[0]
+    return part[:_MAX_PART_CHARACTERS].rsplit(" ", 1)[0]

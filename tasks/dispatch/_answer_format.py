@@ -19,7 +19,7 @@ from prefect_ollama.blocks.errors import ConfigurationError
 Check = Callable[[str], Any]
 
 # Characters of an answer with a format at most: parsed JSON may take thirty times the memory of its text.
-LONGEST_ANSWER: Final = 2**20
+MAX_ANSWER_CHARACTERS: Final = 2**20
 
 # Braces of an answer with text around it at which JSON is looked for: a brace without an end costs the whole rest.
 _MOST_BRACES: Final = 64
@@ -49,8 +49,8 @@ def check_of(schema: Mapping[str, Any] | None) -> Check:
     validator = Draft202012Validator(schema, registry=Registry())
 
     def check(text: str) -> Any:
-        if len(text) > LONGEST_ANSWER:
-            raise ValueError(f"it has more than {LONGEST_ANSWER:,} characters")
+        if len(text) > MAX_ANSWER_CHARACTERS:
+            raise ValueError(f"it has more than {MAX_ANSWER_CHARACTERS:,} characters")
         try:
             value = _fitted(orjson.loads(text), schema)
         except orjson.JSONDecodeError as error:

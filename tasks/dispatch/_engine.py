@@ -404,8 +404,8 @@ class Engine:
         moments = self._late.moments(now)
         if (end := self._health.gives_up_at()) is not None:
             if now >= end:
-                patience = self._give_up_after
-                why = f"No node has {self._kind.work} for {patience:g} s:\n{self._health.causes()}\n"
+                limit_s = self._give_up_after
+                why = f"No node has {self._kind.work} for {limit_s:g} s:\n{self._health.causes()}\n"
                 self._fail_all(why, "Repair at least one node and run again.")
                 return
             moments.append(end)

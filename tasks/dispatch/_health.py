@@ -94,7 +94,7 @@ class Health:
             await self._wanted.wait()
             node.breaker.half_open()
             answers = node.answered
-            limit = min(timeout + node.patience(self._loop.time()), node.client.node.load_timeout)
+            limit = min(timeout + node.busy_seconds(self._loop.time()), node.client.node.load_timeout)
             try:
                 seconds = await self._kind.probe(node.client, timeout=limit, refused=node.refusal)
                 break

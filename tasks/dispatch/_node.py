@@ -171,7 +171,7 @@ class Node:
         pauses = PAUSE_FACTOR * self.rate_model.pause(now) + LAG_FACTOR * self.lag.longest()
         return times * self._expected(request) + least + pauses
 
-    def patience(self, now: float) -> float:
+    def busy_seconds(self, now: float) -> float:
         """Return the seconds that a node may need for the requests which it serves before a probe."""
         return sum(
             self._expected(request) for request in self.requests

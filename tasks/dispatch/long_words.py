@@ -20,7 +20,7 @@ MAX_WORD_BYTES: Final = 512
 
 # Bytes by which a part may be longer, so that a letter is not divided from its marks. A letter with more marks is still
 # divided, because a hostile text could have thousands.
-LONGEST_CLUSTER_BYTES: Final = 64
+MAX_CLUSTER_BYTES: Final = 64
 
 # What `unicode.IsSpace` of Go takes for white space.
 _SPACE: Final = frozenset("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000") | {
@@ -51,7 +51,7 @@ def divide_long_words(text: str) -> str:
             continue
         added = _bytes(character)
         if size + added > MAX_WORD_BYTES and (
-            not _continues(character) or size + added > MAX_WORD_BYTES + LONGEST_CLUSTER_BYTES
+            not _continues(character) or size + added > MAX_WORD_BYTES + MAX_CLUSTER_BYTES
         ):
             parts.append(text[start:place])
             start, size = place, 0

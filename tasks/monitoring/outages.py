@@ -61,12 +61,12 @@ class Outages:
         if fails and lasted >= (SILENT_AFTER_S if silent else DOWN_AFTER_S):
             self.down.add(node)
             self._times[node] = self._times.get(node, 0) + 1
-        elif not fails and (ended or lasted >= self._patience(node)):
+        elif not fails and (ended or lasted >= self._back_after(node)):
             self.down.discard(node)
         else:
             return None
         del self._since[node]
         return "down" if fails else "back"
 
-    def _patience(self, node: str) -> float:
+    def _back_after(self, node: str) -> float:
         return min(BACK_AFTER_S * 2.0 ** max(self._times.get(node, 0) - 1, 0), MAX_BACK_AFTER_S)

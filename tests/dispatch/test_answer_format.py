@@ -7,7 +7,7 @@ import json
 import pytest
 
 from prefect_ollama.blocks.nodes import json_object
-from prefect_ollama.tasks.dispatch._answer_format import LONGEST_ANSWER, check_of
+from prefect_ollama.tasks.dispatch._answer_format import MAX_ANSWER_CHARACTERS, check_of
 
 QUOTE = json_object(passage={"type": "integer"}, quote={"type": "string"})
 CHECK = check_of(json_object(quotes={"type": "array", "maxItems": 2, "items": QUOTE}))
@@ -47,9 +47,9 @@ def test_an_answer_is_read_from_what_a_model_writes_around_it(answer: str) -> No
         (GIVEN.replace('"passage": 2', '"passage": "2 and 3"'), "does not fit the schema"),
         (GIVEN.replace('"passage": 2', '"passage": 2.5'), "does not fit the schema"),
         (f"so: {GIVEN.replace('brace', chr(92) + 'ud83d')}", "no JSON"),
-        ("{" * LONGEST_ANSWER, "no JSON"),
+        ("{" * MAX_ANSWER_CHARACTERS, "no JSON"),
         ('{"a":' * 100_000, "no JSON"),
-        ("{" * LONGEST_ANSWER + "}", "more than"),
+        ("{" * MAX_ANSWER_CHARACTERS + "}", "more than"),
     ],
 )
 def test_what_is_no_clear_answer_is_refused(answer: str, why: str) -> None:

@@ -7,7 +7,7 @@ from prefect_ollama.tasks.dispatch._breaker import Breaker
 
 
 def test_the_newest_error_is_the_last_one_though_it_counts_once() -> None:
-    """A runner that crashes while it loads: probes see the crash, or lose patience before it."""
+    """A runner that crashes while it loads: probes see the crash, or time out before it."""
     breaker = Breaker()
     crash = NodeFailed("failed (500 'llama-server process has terminated').", node="n0")
     silence = NodeUnreachable("did not send the first token of an answer within 5 s.", node="n0", silent=True)

@@ -94,17 +94,17 @@ def test_a_node_that_slows_goes_on_with_what_it_has_begun(
     assert left / (100 + 100 + 20) / (outcome.seconds - at) >= least
 
 
-@pytest.mark.parametrize(("liar", "after"), list(itertools.product(range(3), (1, 4, 9))))
-def test_a_liar_in_mid_run_is_found_out_and_costs_seconds(
-    monkeypatch: pytest.MonkeyPatch, liar: int, after: int
+@pytest.mark.parametrize(("wrong_node", "after"), list(itertools.product(range(3), (1, 4, 9))))
+def test_wrong_vectors_in_mid_run_are_found_and_cost_seconds(
+    monkeypatch: pytest.MonkeyPatch, wrong_node: int, after: int
 ) -> None:
     made = [VirtualNode(rate) for rate in (200.0, 100.0, 100.0)]
-    made[liar].lies_after = after
+    made[wrong_node].lies_after = after
     asked = texts(3000)
     outcome = embed(monkeypatch, made, asked)
     assert right(asked, outcome.embedded.vectors)
-    assert outcome.stats[liar].errors
-    others = sum(node.texts_per_second for node in made) - made[liar].texts_per_second
+    assert outcome.stats[wrong_node].errors
+    others = sum(node.texts_per_second for node in made) - made[wrong_node].texts_per_second
     assert outcome.seconds <= 3000 / others + 4.0
 
 
@@ -112,22 +112,22 @@ def test_a_liar_in_mid_run_is_found_out_and_costs_seconds(
 @pytest.mark.parametrize(
     "overtakes", [None, 2, 3, *(pytest.param(each, marks=pytest.mark.slow) for each in (4, 5))]
 )
-@pytest.mark.parametrize(("liar", "after"), list(itertools.product(range(3), (1, 2, 3, 4, 6))))
+@pytest.mark.parametrize(("wrong_node", "after"), list(itertools.product(range(3), (1, 2, 3, 4, 6))))
 @pytest.mark.parametrize(
     ("count", "length"), [(60, 400), (200, 40), pytest.param(600, 40, marks=pytest.mark.slow)]
 )
-def test_a_liar_whose_requests_overtake_each_other_on_the_way_is_not_believed(
+def test_wrong_vectors_of_requests_that_overtake_each_other_are_found(
     monkeypatch: pytest.MonkeyPatch,
     count: int,
     length: int,
-    liar: int,
+    wrong_node: int,
     after: int,
     overtakes: int | None,
     fault: str,
 ) -> None:
     made = [VirtualNode(rate) for rate in (200.0, 100.0, 100.0)]
-    setattr(made[liar], fault, after)
-    made[liar].overtakes = overtakes
+    setattr(made[wrong_node], fault, after)
+    made[wrong_node].overtakes = overtakes
     asked = [f"{i} ".ljust(length, "x") for i in range(count)]
     outcome = embed(monkeypatch, made, asked)
     assert right(asked, outcome.embedded.vectors)
@@ -136,18 +136,18 @@ def test_a_liar_whose_requests_overtake_each_other_on_the_way_is_not_believed(
 @pytest.mark.parametrize("fault", ["lies_after", "mixes_after"])
 @pytest.mark.parametrize("stalls", [(0.1, 0.2), (0.3, 0.3)])
 @pytest.mark.parametrize("overtakes", [None, 2, 3])
-@pytest.mark.parametrize(("liar", "after"), list(itertools.product(range(3), (2, 4))))
-def test_a_liar_whose_answers_are_read_in_another_order_is_not_believed(
+@pytest.mark.parametrize(("wrong_node", "after"), list(itertools.product(range(3), (2, 4))))
+def test_wrong_vectors_of_answers_that_are_read_in_another_order_are_found(
     monkeypatch: pytest.MonkeyPatch,
-    liar: int,
+    wrong_node: int,
     after: int,
     overtakes: int | None,
     stalls: tuple[float, float],
     fault: str,
 ) -> None:
     made = [VirtualNode(rate) for rate in (200.0, 100.0, 100.0)]
-    setattr(made[liar], fault, after)
-    made[liar].overtakes = overtakes
+    setattr(made[wrong_node], fault, after)
+    made[wrong_node].overtakes = overtakes
     asked = [f"{i} ".ljust(40, "x") for i in range(200)]
     outcome = embed(monkeypatch, made, asked, loop=lambda: VirtualLoop(stalls=stalls))
     assert right(asked, outcome.embedded.vectors)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
-from prefect_ollama.tasks.dispatch.long_words import LONGEST_CLUSTER_BYTES, MAX_WORD_BYTES
+from prefect_ollama.tasks.dispatch.long_words import MAX_CLUSTER_BYTES, MAX_WORD_BYTES
 from tests.dispatch.samples import DIMENSION, proven, some
 from tests.nodes import Node, expected_vector, text_hash
 
@@ -56,7 +56,7 @@ def test_no_word_stays_long(kind: str) -> None:
     text = WORDS[kind]
     assert longest_word(text) > MAX_WORD_BYTES
     divided = divide_long_words(text)
-    assert longest_word(divided) <= MAX_WORD_BYTES + LONGEST_CLUSTER_BYTES
+    assert longest_word(divided) <= MAX_WORD_BYTES + MAX_CLUSTER_BYTES
     assert divide_long_words(text) == divided
     assert divide_long_words(divided) == divided
     assert divided.replace(" ", "") == text.replace(" ", "")
@@ -88,7 +88,7 @@ def test_whatever_the_text(some_text: str, times: int) -> None:
     text = some_text * times
     divided = divide_long_words(text)
     assert divided.replace(" ", "") == text.replace(" ", "")
-    assert longest_word(divided) <= MAX_WORD_BYTES + LONGEST_CLUSTER_BYTES
+    assert longest_word(divided) <= MAX_WORD_BYTES + MAX_CLUSTER_BYTES
     if longest_word(text) <= MAX_WORD_BYTES:
         assert divided is text
 

@@ -14,7 +14,7 @@ from prefect_ollama.tasks.parsing.pdf._paragraph_breaks import BULLETS
 from prefect_ollama.tasks.parsing.pdf._table_header import is_period, is_unit
 
 # Characters of a heading at most. A longer piece in large type is text.
-_LONGEST: Final = 200
+_MAX_HEADING_CHARACTERS: Final = 200
 # The number of a section ("2.1"), from whose parts the level follows.
 _NUMBER: Final = re.compile(r"(?:§\s*)?(\d{1,3}(?:\.\d{1,3}){0,5})\.?\s+(?=\S)")
 # A heading has at least two letters; numbers and signs alone are labels of pictures or pages.
@@ -25,7 +25,7 @@ _PREFIX: Final = re.compile(r"(?:chapter|kapitel|chapitre|part|teil|appendix|anh
 _LARGER: Final = 1.12
 # A bold piece in the size of the text is a heading if it is not longer, in characters, and has a smaller part of
 # digits.
-_LONGEST_BOLD: Final = 150
+_MAX_BOLD_CHARACTERS: Final = 150
 _MOST_DIGITS: Final = 0.4
 # Text in brackets is a unit or a remark ("(in millions)").
 _BRACKETS: Final = re.compile(r"[(\[].*[)\]]")
@@ -92,7 +92,7 @@ def _lines_joined(pieces: list[Piece], larger: float) -> list[Piece]:
             and -piece.size < piece.y0 - last.y1 < 0.5 * piece.size
             and piece.x0 < last.x1
             and piece.x1 > last.x0
-            and len(last.text) + len(piece.text) < _LONGEST
+            and len(last.text) + len(piece.text) < _MAX_HEADING_CHARACTERS
             and not _NUMBER.match(piece.text)
         ):
             text, lines = f"{last.text}\n{piece.text}", last.lines + piece.lines
@@ -121,7 +121,13 @@ def _candidates(pages: list[RawPage], body_size: int) -> Iterator[_Candidate]:
             if size <= larger and not (bold_counts and piece.bold and size >= least):
                 continue
             text = piece.text
-            if len(text) > _LONGEST or piece.lines > 3 or piece.rows or piece.table or LEADERS.search(text):
+            if (
+                len(text) > _MAX_HEADING_CHARACTERS
+                or piece.lines > 3
+                or piece.rows
+                or piece.table
+                or LEADERS.search(text)
+            ):
                 continue
             if not _TWO_LETTERS.search(text):
                 continue
@@ -147,7 +153,7 @@ def _is_sentence(text: str) -> bool:
 def _may_head(text: str) -> bool:
     """Return whether bold type of the text's size may be a heading: it is no sentence, date, reference or sign."""
     text = " ".join(text.split())
-    if text.endswith((".", ",", ";", ":", "-", "–", "—", "&", "(")) or len(text) > _LONGEST_BOLD:
+    if text.endswith((".", ",", ";", ":", "-", "–", "—", "&", "(")) or len(text) > _MAX_BOLD_CHARACTERS:
         return False
     first = next((character for character in text if character.isalnum()), "")
     if first.islower() or _LOOSE_END.search(text):

@@ -25,9 +25,9 @@ TITLE_SIZE: Final = 1.15
 
 # How much of a page at its top and bottom is searched, and for how many pieces.
 _BAND: Final = 0.13
-_PIECES: Final = 3
+_MAX_MARGIN_LINES: Final = 3
 # Characters of a page number, with what frames it.
-_LONGEST_NUMBER: Final = 16
+_MAX_NUMBER_CHARACTERS: Final = 16
 # A line that repeats stands on one of so many pages: one of code now and then at a foot is text. Left and right pages
 # may have different heads, and the first pages of chapters have none.
 _ONE_OF: Final = 3
@@ -62,10 +62,10 @@ def margin_lines(page: RawPage) -> Iterator[MarginLine]:
     top, bottom = page.height * _BAND * SCALE, page.height * (1 - _BAND) * SCALE
     high = [piece for piece in pieces if piece.y1 <= top and piece.lines <= 2 and not piece.table]
     low = [piece for piece in pieces if piece.y0 >= bottom and piece.lines <= 2 and not piece.table]
-    if len(high) > _PIECES:
-        high = sorted(high, key=lambda piece: piece.y0)[:_PIECES]
-    if len(low) > _PIECES:
-        low = sorted(low, key=lambda piece: -piece.y1)[:_PIECES]
+    if len(high) > _MAX_MARGIN_LINES:
+        high = sorted(high, key=lambda piece: piece.y0)[:_MAX_MARGIN_LINES]
+    if len(low) > _MAX_MARGIN_LINES:
+        low = sorted(low, key=lambda piece: -piece.y1)[:_MAX_MARGIN_LINES]
     low += _number_after_text(pieces, low)
     for rule, found in (("header", high), ("footer", low)):
         for piece in found:
@@ -76,7 +76,7 @@ def margin_lines(page: RawPage) -> Iterator[MarginLine]:
 def _number_after_text(pieces: list[Piece], low: list[Piece]) -> list[Piece]:
     """Return the number at the end of a page with text down to its middle only, as in pages printed from HTML."""
     last = max((piece for piece in pieces if piece.table or piece.text.strip()), key=_y1, default=None)
-    if last is None or last.table or last.lines > 1 or len(last.text) > _LONGEST_NUMBER:
+    if last is None or last.table or last.lines > 1 or len(last.text) > _MAX_NUMBER_CHARACTERS:
         return []
     if any(piece is last for piece in low) or page_number(" ".join(last.text.split())) is None:
         return []

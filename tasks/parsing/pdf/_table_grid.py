@@ -23,7 +23,7 @@ from prefect_ollama.tasks.parsing.pdf._table_header import header_above
 # A grid with text in a smaller part of its cells is a frame, not a table.
 _FILLED: Final = 0.4
 # A cell with more characters than this is a column of the page, not of a table.
-_LONGEST_CELL: Final = 600
+_MAX_CELL_CHARACTERS: Final = 600
 # Two columns whose lines have more characters than this on average are columns of text.
 _LONG_LINES: Final = 45
 # A table has at most this number of columns. Text with more gaps side by side is spaced out in another way.
@@ -256,7 +256,7 @@ def _is_table(grid: list[list[list[Word]]]) -> bool:
     """Return whether cells are filled, stand in line, and are neither columns of text nor the points of a list."""
     texts = [[" ".join(cell.text for cell in cells) for cells in row] for row in grid]
     every = [text for row in texts for text in row]
-    if sum(map(bool, every)) < _FILLED * len(every) or max(map(len, every)) > _LONGEST_CELL:
+    if sum(map(bool, every)) < _FILLED * len(every) or max(map(len, every)) > _MAX_CELL_CHARACTERS:
         return False
     if len(grid[0]) == 2:
         if sum(_ITEM.fullmatch(row[0]) is not None or not row[0] for row in texts) > 0.5 * len(texts):

@@ -19,7 +19,7 @@ _FAR: Final = 2.4
 # Lines of one cell are no farther apart.
 _LEADING: Final = 1.35
 # Characters of a cell of a header. A longer line is a sentence above the table.
-_LONGEST_CELL: Final = 60
+_MAX_HEADER_CELL_CHARACTERS: Final = 60
 # A table with more rows of header than these has no header but groups of rows.
 _MOST_ROWS: Final = 6
 
@@ -58,7 +58,11 @@ def is_period(text: str) -> bool:
     words = text.split()
     return bool(words) and (
         all(map(is_year, words))
-        or (len(text) <= _LONGEST_CELL and _PERIOD.search(text) is not None and text[-1] not in ".;:")
+        or (
+            len(text) <= _MAX_HEADER_CELL_CHARACTERS
+            and _PERIOD.search(text) is not None
+            and text[-1] not in ".;:"
+        )
     )
 
 
@@ -97,7 +101,7 @@ def _is_header(row: list[Word], columns: Columns) -> bool:
     slack = 2 * row[0].size
     if row[0].x0 < left - slack or row[-1].x1 > right + slack or any(map(is_amount, texts)):
         return False
-    if any(len(text) > _LONGEST_CELL for text in texts):
+    if any(len(text) > _MAX_HEADER_CELL_CHARACTERS for text in texts):
         return False
     if len(row) == 1:
         text = texts[0]

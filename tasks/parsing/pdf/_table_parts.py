@@ -10,7 +10,7 @@ from prefect_ollama.tasks.parsing.pdf._table_header import header_rows
 
 # So many lines may stand between two parts, each of so many characters.
 _MOST_LINES: Final = 3
-_LONGEST: Final = 120
+_MAX_LINE_CHARACTERS: Final = 120
 # Lengths are in sizes of the type: columns are the same if they end, or begin, no farther apart; and there is no more
 # space than this between one part and what follows it.
 _APART: Final = 1.2
@@ -44,7 +44,7 @@ def _whole(pieces: list[Piece]) -> int | None:
         if (
             piece.lines > 2
             or piece.margin
-            or len(piece.text) > _LONGEST
+            or len(piece.text) > _MAX_LINE_CHARACTERS
             or piece.text.rstrip().endswith((".", ";"))
         ):
             return None

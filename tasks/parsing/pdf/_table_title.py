@@ -10,7 +10,7 @@ from prefect_ollama.tasks.parsing.document import Block, Box
 
 # So many blocks above a table may be its title, of so many characters each.
 _MOST_BLOCKS: Final = 5
-_LONGEST: Final = 160
+_MAX_TITLE_CHARACTERS: Final = 160
 # Above the table, and between each other, they have no more space than this, in points.
 _FAR: Final = 40
 # A sentence that ends so leads to the table; others do not belong to it.
@@ -35,7 +35,7 @@ def table_title(above: Sequence[Block], box: Box) -> str:
         text = block.text
         if (
             block.kind not in ("heading", "paragraph", "margin")
-            or len(text) > _LONGEST
+            or len(text) > _MAX_TITLE_CHARACTERS
             or text.endswith(_ENDS)
             or _NAVIGATION.fullmatch(text)
             or not 0 <= top - block.box.y1 + 12 <= _FAR + 12

@@ -25,7 +25,7 @@ pymupdf: Any = importlib.import_module("pymupdf")
 mupdf: Any = importlib.import_module("pymupdf.mupdf")
 
 # Entries of an outline. A hostile file may have one that loops.
-_LONGEST_OUTLINE: Final = 100_000
+_MAX_OUTLINE_ENTRIES: Final = 100_000
 
 
 # Only the text of MuPDF's errors tells that memory ran out.
@@ -144,7 +144,7 @@ def outline(document: Any) -> list[tuple[int, str, int]]:
         # A broken outline is no reason to leave the pages unread: headings are found by their type then.
         return found
     waiting = [(first, 1)]
-    while waiting and len(found) < _LONGEST_OUTLINE:
+    while waiting and len(found) < _MAX_OUTLINE_ENTRIES:
         entry, level = waiting.pop()
         while entry:
             found.append((level, entry.title or "", entry.page.page + 1))

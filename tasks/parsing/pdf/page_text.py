@@ -22,7 +22,7 @@ from prefect_ollama.tasks.parsing.pdf.mupdf import mupdf, pymupdf, raw
 # No page is drawn for OCR with more pixels than this, whatever size it says it has.
 _OCR_PIXELS: Final = 25_000_000
 # The text of one page with its structure, in bytes: some hundred thousand lines. Decoded it takes ten times as much.
-_LONGEST_PAGE: Final = 2**25
+_MAX_PAGE_BYTES: Final = 2**25
 
 
 def _zoomed(factor: float) -> Any:
@@ -156,7 +156,7 @@ class Pages:
 
     def _printed(self) -> bytes:
         body: bytes = mupdf.ll_fz_buffer_to_bytes_internal(self._buffer, 0)
-        if len(body) > _LONGEST_PAGE:
+        if len(body) > _MAX_PAGE_BYTES:
             raise Stopped("too-large", f"it yields {len(body) >> 20} MiB of text")
         return body
 
