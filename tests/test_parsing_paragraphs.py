@@ -10,6 +10,7 @@ import pytest
 
 from prefect_ollama.tasks.parsing import Parser
 from prefect_ollama.tasks.parsing.document import Block
+from prefect_ollama.tasks.parsing.pdf._table_rows import centred_rows
 
 Line = tuple[float, float, str, float]
 TEXT = "The harbour of the old town has two basins, and each of them is closed by a gate that opens to"
@@ -116,5 +117,53 @@ def test_dots_that_lead_to_a_field_are_no_cells(parser: Parser, tmp_path: Path) 
         lines += [(200 + 24 * k, y, ".", 9) for k in range(i, 11)]
     [table] = blocks(parser, tmp_path / "form.pdf", lines)
     assert table.kind == "table"
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.text.splitlines()]
+    assert [row for row in cells if set(row) != {"---"}] == [list(row) for row in rows]
+
+
+def test_cells_in_the_middle_of_their_row_stay_in_it(parser: Parser, tmp_path: Path) -> None:
+    names = [
+        ("Kind", "Number", "Room for files"),
+        ("Plain", "2", "Size of the|smallest part|times the|number of|parts"),
+    ]
+    names += [
+        ("Mirror", "3", "Size of the|smallest part|of all"),
+        ("Mixed", "4", "Size of all|parts by the|copies"),
+    ]
+    lines: list[Line] = []
+    y = 100
+    for kind, number, room in names:
+        parts = room.split("|")
+        middle = y + 12 * (len(parts) // 2)
+        lines += [(72, middle, kind, 10), (150, middle, number, 10)]
+        lines += [(220, y + 12 * i, part, 10) for i, part in enumerate(parts)]
+        y += 12 * len(parts)
+    [table] = blocks(parser, tmp_path / "middle.pdf", lines)
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.text.splitlines()]
+    assert [row for row in cells if set(row) != {"---"}] == [
+        [kind, number, room.replace("|", " ")] for kind, number, room in names
+    ]
+
+
+def test_cells_at_the_top_of_their_row_stay_in_it() -> None:
+    assert centred_rows([{0, 1}, {0, 1}, {1}, {0, 1}, {1}, {0, 1}, {1}]) is None
+    assert centred_rows([{0, 1}, {0, 1}, {0, 1}]) is None
+    assert centred_rows([{0, 1}, {1}, {0, 1}, {1}, {0, 1}]) == [True, False, False, True]
+
+
+def test_a_last_column_that_is_wider_than_its_title_is_a_part_of_the_table(
+    parser: Parser, tmp_path: Path
+) -> None:
+    rows = [
+        ("value", "name", "note"),
+        ("1", "HUP", "the terminal was closed by its user in between"),
+        ("2", "INT", "the user has pressed the keys for interrupt"),
+        ("3", "QUIT", "the user has pressed the keys for quit"),
+    ]
+    # The notes come after all other cells, as some programs write them.
+    lines = [(x, 100 + 14 * i, row[k], 10) for i, row in enumerate(rows) for k, x in enumerate((72, 130))]
+    lines.insert(2, (200, 100, rows[0][2], 10))
+    lines += [(200, 100 + 14 * i, row[2], 10) for i, row in enumerate(rows) if i]
+    [table] = blocks(parser, tmp_path / "note.pdf", lines)
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.text.splitlines()]
     assert [row for row in cells if set(row) != {"---"}] == [list(row) for row in rows]

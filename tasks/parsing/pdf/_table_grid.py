@@ -19,6 +19,7 @@ from prefect_ollama.tasks.parsing.pdf._amounts import is_amount, is_year, with_s
 from prefect_ollama.tasks.parsing.pdf._layout import LONE_DOTS, SCALE, Piece, Table, table_piece
 from prefect_ollama.tasks.parsing.pdf._table_columns import Columns, Word, columns_of, placed
 from prefect_ollama.tasks.parsing.pdf._table_header import header_above
+from prefect_ollama.tasks.parsing.pdf._table_rows import centred_rows
 
 # A grid with text in a smaller part of its cells is a frame, not a table.
 _FILLED: Final = 0.4
@@ -131,7 +132,10 @@ def _trimmed(rows: list[list[Word]]) -> list[list[Word]]:
     ):
         start -= 1
     steps = [below[0].baseline - above[0].baseline for above, below in pairwise(rows[start : end + 1])]
-    leading = min(steps, default=_LEADING * rows[end][0].size)
+    # Cells in the middle of a row may stand half a line lower than those beside them.
+    leading = min(
+        (step for step in steps if step >= _BELOW * rows[end][0].size), default=_LEADING * rows[end][0].size
+    )
     while end + 1 < len(rows):
         last, line = rows[end][0], rows[end + 1][0]
         above = _lowest(rows[: end + 1], line.column)
@@ -246,6 +250,8 @@ def _by_spacing(rows: list[list[Word]]) -> list[bool]:
     whole = sum(filled[i + 1] >= filled[i] and len(filled[i]) > 1 for i in narrow)
     if any(wide) and (whole <= 0.4 * len(narrow) or len(narrow) <= 1.5 * sum(wide)):
         return wide
+    if centred := centred_rows(filled):
+        return centred
     first = [0 in columns for columns in filled]
     if not all(first) and sum(first) >= 0.4 * len(first) and first[0]:
         return [under and begins for under, begins in zip(below, first[1:], strict=True)]

@@ -100,7 +100,8 @@ def _words(blocks: list[TextBlock], group: list[Row], taken: set[tuple[int, int]
             left, high, right, low, baseline, own_size, _, vertical, _ = line
             text = block.texts[k]
             if (
-                x0 <= (left + right) / 2 <= x1
+                # A cell of the last column may be wider than all that stands beside other cells.
+                (x0 <= (left + right) / 2 <= x1 or x0 < left < x1 - own_size)
                 and top <= (high + low) / 2 <= bottom
                 and not vertical
                 and not _NOTHING.fullmatch(text)
