@@ -118,10 +118,6 @@ class TestSettings:
         with pytest.raises(ValueError, match="address"):
             IngestTaskRunner(address="tcp://127.0.0.1:1", cluster_kwargs={"dashboard_address": ":0"})
 
-    def test_own_workers_do_not_adapt(self) -> None:
-        with pytest.raises(ValueError, match="fixed set"):
-            IngestTaskRunner(adapt_kwargs={"maximum": 3})
-
     @pytest.mark.parametrize("counts", [(0, 1), (1, 0)])
     def test_counts_below_one_are_refused(self, counts: tuple[int, int]) -> None:
         with pytest.raises(ValueError, match="at least 1"):

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -40,7 +39,7 @@ from prefect_ollama.flows.runner._external_cluster import (
 from prefect_ollama.flows.runner._local_cluster import WorkerCluster
 from prefect_ollama.flows.runner._task_run_states import TaskRunStates
 from prefect_ollama.flows.runner._worker_secrets import WorkerSecrets
-from prefect_ollama.flows.runner._worker_start import start_fork_server, without_main
+from prefect_ollama.flows.runner._worker_start import start_fork_server
 from prefect_ollama.flows.runner._worker_task import api_url, pack, run_task, shared_context
 from prefect_ollama.flows.runner.futures import IngestFuture
 from prefect_ollama.tasks.prefect_state import ROLE_MARK, ROLES
@@ -61,15 +60,11 @@ class IngestTaskRunner(DaskTaskRunner):
             themselves.
         embed_threads: Threads for embed tasks, all in one process; each waits for nodes most of the time.
         address: Address of a running Dask scheduler.
-        cluster_class: Another Dask cluster to start in place of `WorkerCluster`, as for `DaskTaskRunner`.
-        cluster_kwargs: Its arguments; without `cluster_class`, further arguments of `WorkerCluster`.
-        adapt_kwargs: As for `DaskTaskRunner`.
+        cluster_kwargs: Further arguments of `WorkerCluster`.
         client_kwargs: As for `DaskTaskRunner`.
-        performance_report_path: As for `DaskTaskRunner`.
 
     Raises:
-        ValueError: A count is below one, `address` comes with arguments for a cluster, or `adapt_kwargs` comes without
-            `cluster_class` (the number of own workers is fixed).
+        ValueError: A count is below one, or `address` comes with arguments for a cluster.
     """
 
     def __init__(
@@ -78,26 +73,14 @@ class IngestTaskRunner(DaskTaskRunner):
         embed_threads: int = 16,
         *,
         address: str | None = None,
-        cluster_class: str | Callable[[], Any] | None = None,
         cluster_kwargs: dict[str, Any] | None = None,
-        adapt_kwargs: dict[str, Any] | None = None,
         client_kwargs: dict[str, Any] | None = None,
-        performance_report_path: str | None = None,
     ) -> None:
         if parse_processes is None:
             parse_processes = os.cpu_count() or 1
         if parse_processes < 1 or embed_threads < 1:
             raise ValueError("parse_processes and embed_threads must be at least 1")
-        if adapt_kwargs and not cluster_class:
-            raise ValueError("`adapt_kwargs` needs `cluster_class`: the runner's own workers are a fixed set")
-        super().__init__(
-            address=address,
-            cluster_class=cluster_class,
-            cluster_kwargs=cluster_kwargs,
-            adapt_kwargs=adapt_kwargs,
-            client_kwargs=client_kwargs,
-            performance_report_path=performance_report_path,
-        )
+        super().__init__(address=address, cluster_kwargs=cluster_kwargs, client_kwargs=client_kwargs)
         self.parse_processes = parse_processes
         self.embed_threads = embed_threads
         self._roles: frozenset[str] = frozenset()
@@ -105,7 +88,6 @@ class IngestTaskRunner(DaskTaskRunner):
         self._packed: weakref.WeakKeyDictionary[Task[..., Any], bytes] = weakref.WeakKeyDictionary()
         self._worker_secrets: WorkerSecrets | None = None
         self._task_run_states = TaskRunStates()
-        self._while_open = ExitStack()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, IngestTaskRunner) and self._settings() == other._settings()
@@ -131,12 +113,10 @@ class IngestTaskRunner(DaskTaskRunner):
         """The Dask client; the first access starts the workers or connects to them."""
         if self._client is None:
             self._task_run_states.open()
-            if self.address is None and self.cluster_class is None:
+            if self.address is None:
                 if not self.cluster_kwargs:
                     self.address = named_scheduler()
                 self.resolved_cluster_class = self._own_cluster  # type: ignore[assignment]
-            if self.cluster_class is not None:
-                self._while_open.enter_context(without_main())
             # An error with the address, in place of a time-out of Dask.
             with connecting_to(self.address):
                 client = super().client
@@ -205,7 +185,7 @@ class IngestTaskRunner(DaskTaskRunner):
 
     def prepare(self) -> None:
         """Begin the slow part of starting our own workers, once there is certainly work for them."""
-        if self.address is None and self.cluster_class is None and named_scheduler() is None:
+        if self.address is None and named_scheduler() is None:
             start_fork_server()
 
     def dismiss(self) -> None:
@@ -221,8 +201,7 @@ class IngestTaskRunner(DaskTaskRunner):
         if self._worker_secrets is not None and self._cluster is None:
             self._worker_secrets.end()  # these workers stay
         # The states are reported after the workers are gone, so that none reports another one later.
-        with self._while_open:
-            super().__exit__(*args)
+        super().__exit__(*args)
         self._client = None
         for key in left:
             self._task_run_states.report(key, Crashed(message="The flow ended before this task run."))
