@@ -236,11 +236,8 @@ def _sources(rows: list[Document]) -> list[str | list[str]]:
 
 def _assets(rows: list[Document]) -> list[Asset]:
     names = sorted({row.source for row in rows})
-    return [
-        asset
-        for name in names
-        for asset in source_assets(name, (row.path for row in rows if row.source == name))
-    ]
+    paths = [row.path for row in rows if row.source == LISTED]
+    return [asset for name in names for asset in source_assets(name, paths)]
 
 
 def _refuse_losses(before: list[Document], reports: list[IngestReport]) -> None:

@@ -52,8 +52,6 @@ def run_bundles(
 
     Args:
         run: The run, begun.
-        chunking_plan: How documents become chunks.
-        embedding: The nodes, the table and the cache.
         ahead: Bundles in progress at most.
         at_last: Called when the last bundles are in progress.
 
@@ -127,14 +125,11 @@ def run_bundles(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Done:
-    """A bundle that is done.
+    """A bundle that is done, with its documents, or the error if it failed.
 
     Attributes:
-        bundle: The bundle.
-        result: Its documents; None if it failed.
         cached: Whether the result is one that Prefect had kept from an earlier run.
         kept: The file in which Prefect keeps the result.
-        error: Why it failed.
         lost: The same, if a file may be the cause: it could not be parsed, or killed its worker.
         vanished: Whether the result that Prefect kept could not be read.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from prefect.tasks import Task
@@ -42,12 +42,6 @@ NOT_DONE = "The limit of {bound} ended the run before this part was done."
 NO_SYNTHESIS = "These are the findings themselves, because {why}."
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    title: str
-    last: Any
-
-
 class ReportRun:
     """The steps of a report within a flow run.
 
@@ -62,15 +56,14 @@ class ReportRun:
         self._at, self._content = Opaque(at), at
         self._kept = PersistedResults()
         self._submitted: list[tuple[str, Any]] = []
-        self._parts: list[_Part] = []
+        # Title and last step of each.
+        self._parts: list[tuple[str, Any]] = []
         self._started = time.monotonic()
 
     def step(self, task: Task[..., Any], name: str, *args: Any, **more: Any) -> Any:
-        """Submit a step, and return its future.
+        """Submit a task as a step with this name in the report, and return its future.
 
         Args:
-            task: The task.
-            name: What the step is called in the report.
             args: Further arguments of the task, before table and nodes.
             more: Further arguments by name.
         """
@@ -92,7 +85,7 @@ class ReportRun:
         """
         draft = self.step(write_draft, f"Draft of {label}", question, passages, found=found)
         judged = self.step(judge_draft, f"Judge {label}", question, draft)
-        self._parts.append(_Part(title, self.step(refute_findings, f"Refute {label}", judged)))
+        self._parts.append((title, self.step(refute_findings, f"Refute {label}", judged)))
 
     def report(self) -> CheckedReport:
         """Wait for the parts, write the text, and return the report.
@@ -100,15 +93,15 @@ class ReportRun:
         Raises:
             ClusterError: No node works any more, and nothing was found before.
         """
-        outcomes = [_outcome(part.last, self._submitted) for part in self._parts]
+        outcomes = [_outcome(last, self._submitted) for _, last in self._parts]
         all_of = merged([each if isinstance(each, Findings) else Findings(()) for each in outcomes])
         errors = [each for each in outcomes if isinstance(each, PrefectOllamaError)]
         if not all_of.findings and errors and len(errors) == len(outcomes):
             # That no node is left explains the other errors, so it comes first.
             raise next((each for each in errors if isinstance(each, ClusterError)), errors[0])
         parts = tuple(
-            ReportPart(part.title, found.supported, found.dropped, _note(outcome))
-            for part, found, outcome in zip(self._parts, all_of.parts, outcomes, strict=True)
+            ReportPart(title, found.supported, found.dropped, _note(outcome))
+            for (title, _), found, outcome in zip(self._parts, all_of.parts, outcomes, strict=True)
         )
         # If the text fails, its findings are shown: they are verified, and cost most of the run.
         sentences, dropped, why = self._synthesis(all_of.findings, all_of.passages)

@@ -53,7 +53,6 @@ class WorkerCluster(distributed.SpecCluster):
         keys: The key of the secrets for the workers of each role, by role.
 
     Args:
-        parse_processes: Number of worker processes for parse tasks.
         embed_threads: Threads of the one worker process for embed tasks; each mostly waits for nodes.
         env: Environment variables of the workers, in addition to those of this process.
         dashboard_address: Address of Dask's dashboard, such as `"127.0.0.1:8787"`; `None` serves none. It has no

@@ -37,12 +37,7 @@ EVENT_LAG_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a task run, as the flow knows it.
-
-    Attributes:
-        state: Its final state, without data.
-        at: `time.monotonic()` when the flow received it.
-    """
+    """The final state of a task run, without data, and `time.monotonic()` when the flow received it."""
 
     state: State[Any]
     at: float
@@ -76,9 +71,6 @@ def report_lost_states(ended: Mapping[UUID, Ended], *, doubtful: bool) -> None:
     Args:
         ended: The ends of task runs that the flow knows, by id.
         doubtful: Whether the server was down, so that states which it does not write soon are lost.
-
-    Raises:
-        PrefectHTTPStatusError, httpx.HTTPError: The server does not answer.
     """
     if (this := _this()) is None:
         return
@@ -106,18 +98,12 @@ def report_lost_states(ended: Mapping[UUID, Ended], *, doubtful: bool) -> None:
 
 
 def wait_until_recorded(ended: Collection[UUID]) -> bool:
-    """Wait until a temporary server has recorded the ends of the task runs of the current flow run.
+    """Wait until a temporary server has recorded all task runs of the current flow run, and return whether it has.
 
     For a permanent server this returns at once.
 
     Args:
         ended: Ids of the task runs that ended last. When they are recorded, so are the earlier ones.
-
-    Returns:
-        Whether all ends were recorded.
-
-    Raises:
-        PrefectHTTPStatusError, httpx.HTTPError: The server does not answer.
     """
     with SyncClientContext.get_or_create() as context:
         if context.client.server_type != ServerType.EPHEMERAL:

@@ -25,9 +25,7 @@ class IngestFuture(PrefectDaskFuture[R]):
     """The result of a task run on Dask, which names the cause when a worker is lost and can be released.
 
     Args:
-        task_run_id: As in Prefect.
         wrapped_future: The Dask future of the task run's final state.
-        task: Name of the task.
         states: Learns how task runs ended, and tells the server for a worker that no longer can.
     """
 

@@ -105,10 +105,8 @@ class ChatJob(Job[ChatAnswers]):
     """The chat requests of one caller. The result is a `ChatAnswers`.
 
     Args:
-        urgent: Whether they go before all others.
         answer_tokens: Mean number of tokens of the answers so far.
         tell: Called with the events of the only request, if its caller streams.
-        avoid: Names of nodes that get an item only if no other node works, or each other one failed on it.
 
     Raises:
         ConfigurationError: The format of a request is no JSON schema.

@@ -52,7 +52,6 @@ class Request:
     Attributes:
         note: The request in the node's rate model.
         number: Its position in the order of sending, over all nodes.
-        carried: What it holds on top of its texts.
         overdue: Whether it has taken so long that others are asked.
         given_up: Whether it was cancelled here.
         answers_before: Answers that its node had given when it was sent.

@@ -62,11 +62,7 @@ class EmbeddingJob(Job[Embedded]):
     """One caller's texts, on their way to an `Embedded`.
 
     Args:
-        texts: The texts.
-        dimension: Length of a vector.
         prefix: Put before each text when it is sent.
-        urgent: Whether they go before all others.
-        limit: Texts that a request may hold.
         prepare: Makes the sent text from prefix and text; the same function for all jobs of a dispatcher.
     """
 
