@@ -26,7 +26,7 @@ PROMPT_TOKENS_A_UNIT: Final = 16.0
 # Assumed tokens of an answer before the first one has come.
 FIRST_ANSWER_TOKENS: Final = 128.0
 
-# The pieces that one node has sent. Attempts are told apart by identity, because two may have sent the same pieces.
+# The pieces that one node has sent. Attempts are compared by identity, because two may have sent the same pieces.
 Attempt = list[str]
 
 
