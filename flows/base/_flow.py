@@ -7,7 +7,6 @@ part in this.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -51,7 +50,7 @@ class Flow(prefect.Flow[P, R]):
         """Run the flow, as Prefect's own does.
 
         Returns:
-            What the flow returns; where an event loop runs in this thread, it can be awaited too.
+            What the flow returns; it can be awaited too, where an event loop runs in this thread.
 
         Raises:
             ServerUnavailable: There is no Prefect server to run with.
@@ -79,7 +78,7 @@ class Flow(prefect.Flow[P, R]):
                 ):
                     raise
                 raise _too_large(parameters, str(error)) from None
-        return awaited(result) if _in_loop() else result
+        return awaited(result)
 
     def with_options(self, **options: Any) -> Flow[P, R]:
         """Return the flow with other options; Prefect's own method would return a plain flow."""
@@ -188,11 +187,3 @@ def _too_large(parameters: Mapping[str, Any], said: str) -> ConfigurationError:
         remedy="Name a folder, a pattern or a saved block in its place; or raise the server's setting "
         "PREFECT_SERVER_API_MAX_PARAMETER_SIZE.",
     )
-
-
-def _in_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
