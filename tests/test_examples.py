@@ -54,7 +54,7 @@ HOSTS: dict[str, dict[str, Any]] = {
     "laptop": {},
     "new-box": {},
     "other-model-box": {"weights": "b"},
-    "busy-box": {"faults": [{"name": "http503", "retry_after": "5"}]},
+    "busy-box": {"faults": [{"name": "http503", "retry_after": "60"}]},
     "broken-box": {"faults": ["http500"]},
     "locked-box": {"faults": ["unauthorized"]},
     "proxy-box": {"faults": ["html"]},

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from prefect_ollama.blocks.errors import ClusterError, NodeAnswerError, NodeRefused
+from prefect_ollama.blocks.errors import ClusterError, NodeAnswerError, NodeBusy, NodeRefused
 from prefect_ollama.blocks.nodes.canaries import (
     CANARIES,
     LONG_TEXTS,
@@ -317,6 +317,50 @@ def test_no_node_at_all_names_each_cause(farm: Farm) -> None:
     for name, cause in (("n0", "not Ollama's"), ("n1", "cannot be connected"), ("n2", "broke off")):
         line = next(line for line in said.splitlines() if f"Node '{name}'" in line)
         assert cause in line
+
+
+@pytest.mark.parametrize("path", ["/api/ps", ""])
+def test_a_node_that_waits_for_another_program_says_what_to_do(farm: Farm, path: str) -> None:
+    with farm(HEALTHY) as [node]:
+        verify([node])  # loads the model
+        node.control(faults=[{"name": "hang"}] + ([{"name": "http500", "paths": [path]}] if path else []))
+        each = ClusterSpec((NodeSpec("n0", node.url, load_timeout=0.3),), ModelSpec("nomic-embed-text"))
+        with pytest.raises(ClusterError, match=r"did not give a whole answer within 0\.3 s") as caught:
+            asyncio.run(verify_cluster(each))
+    # Where the node does not say what it has in memory, nothing is guessed.
+    assert ("Run 'ollama stop nomic-embed-text' there" in str(caught.value)) == (not path)
+    assert ("though it has the model in memory" in str(caught.value)) == (not path)
+
+
+def test_busy_nodes_are_asked_again_if_no_other_one_works(farm: Farm) -> None:
+    with farm(HEALTHY | {"faults": [{"name": "http503", "times": 2}]}) as made:
+        assert list(verify(made).verifications) == ["n0"]
+    with farm(HEALTHY | {"faults": [{"name": "http503", "retry_after": "60"}]}) as made:
+        with pytest.raises(ClusterError, match="is busy"):
+            verify(made)
+        assert made[0].stats()["faults"] == {"http503": 2}  # it named a time, and was not asked again
+
+
+def test_a_node_behind_a_proxy_that_lets_one_request_through_is_verified() -> None:
+    class Proxied:
+        node = NodeSpec("n0", "http://127.0.0.1:1")
+        busy, refused = False, 0
+
+        async def embed(
+            self, texts: Sequence[str], *, timeout: float, dimension: int | None = None
+        ) -> Answer:
+            if self.busy:
+                self.refused += 1
+                raise NodeBusy("is busy (429).", node="n0", status=429)
+            self.busy = True
+            await asyncio.sleep(0)
+            self.busy = False
+            return Answer(np.stack([expected_vector(text, DIMENSION) for text in texts]), 0)
+
+    client = Proxied()
+    texts, vectors, _ = asyncio.run(canary_vectors(cast("Any", client), full_set(512), timeout=60))
+    assert client.refused == 1
+    assert len(texts) == len(vectors) == len(full_set(512))
 
 
 def test_a_missing_model_is_pulled_with_progress_if_allowed(farm: Farm) -> None:

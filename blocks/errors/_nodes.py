@@ -93,7 +93,7 @@ class NodeBusy(NodeError):
         ...     except ClusterError as error:
         ...         (cause,) = error.causes.values()
         >>> isinstance(cause, NodeBusy), cause.status, cause.retry_after
-        (True, 503, 5.0)
+        (True, 503, 60.0)
     """
 
     kind = "busy"

@@ -9,8 +9,9 @@ a node or proxy that answers in the wrong order.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,8 +19,10 @@ from prefect_ollama.blocks.errors import (
     ClusterError,
     InputRejected,
     NodeAnswerError,
+    NodeBusy,
     NodeError,
     NodeRefused,
+    NodeUnreachable,
 )
 from prefect_ollama.blocks.nodes._gather import GRACE_S, gather_by_node
 from prefect_ollama.blocks.nodes._model_info import settle_context
@@ -30,7 +33,10 @@ from prefect_ollama.blocks.nodes.comparison import Comparison, compare, digits, 
 from prefect_ollama.blocks.nodes.embed_response import Vectors
 from prefect_ollama.blocks.nodes.endpoint import Endpoint, NodeModel, Progress
 from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
+from prefect_ollama.blocks.nodes.running_models import find_model
 from prefect_ollama.blocks.nodes.spec import ClusterSpec
+
+T = TypeVar("T")
 
 # Names in errors the vectors with which a node was compared; the alternative is the table's.
 NODES = "the other nodes'"
@@ -44,6 +50,12 @@ CONTEXT_CAP = 2048
 # Seconds that a run waits for the canary vectors of other nodes, after those of the first one. Some nodes load the
 # model first, and the majority decides which vectors are right. Later nodes join when they are ready.
 LOAD_GRACE_S = 5.0
+
+# Seconds in which busy nodes are asked again, if no other node works: a server that loads its model, or a full queue
+# or proxy, is usually free soon.
+BUSY_S = 20.0
+# Seconds before busy nodes are asked again for the first time, if they name no time; each time twice as long.
+FIRST_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,14 +127,26 @@ async def canary_vectors(
     try:
         # Beside each other: in one list the scripts would add half to the time of a slow node with several slots, and
         # it would be left out at the start for it.
-        (plain, first), (scripts, other) = await asyncio.gather(
-            _vectors_of(client, plain, at_least=len(QUICK), timeout=timeout),
-            _vectors_of(client, scripts, at_least=0, timeout=timeout),
+        (plain, first), (scripts, other) = await _beside_each_other(
+            lambda: _vectors_of(client, plain, at_least=len(QUICK), timeout=timeout),
+            lambda: _vectors_of(client, scripts, at_least=0, timeout=timeout),
         )
         start = asyncio.get_running_loop().time()
         again = await client.embed(SHORT[::-1], timeout=timeout, dimension=first.shape[1])
     except InputRejected as error:
         raise NodeAnswerError(f"refuses the canary texts ({error.cause})", node=client.node.name) from error
+    except NodeUnreachable as error:
+        if not error.silent or not await _has_in_memory(client):
+            raise
+        # Ollama loads a model again for other options, and delays this until the model has expired. Requests with
+        # the options of the loaded model overtake, and each makes it expire later.
+        raise NodeUnreachable(
+            f"did not give a whole answer within {timeout:.3g} s, though it has the model in memory.",
+            node=client.node.name,
+            silent=True,
+            remedy="Another program may use the model there with other options, such as another context. Run "
+            f"'ollama stop {client.model.name}' there, and give all programs the same context.",
+        ) from error
     seconds = asyncio.get_running_loop().time() - start
     if scripts and other.shape[1] != first.shape[1]:
         raise unusable(
@@ -135,6 +159,27 @@ async def canary_vectors(
             remedy="Look for a proxy that mixes up answers, or update the server there.",
         )
     return (*plain, *scripts), np.concatenate([first, other]) if scripts else first, seconds
+
+
+async def _beside_each_other(*calls: Callable[[], Awaitable[T]]) -> list[T]:
+    """Return the results of calls at the same time; if the node is too busy for that, one after the other."""
+    running = [asyncio.ensure_future(call()) for call in calls]
+    try:
+        return await asyncio.gather(*running)
+    except NodeBusy as error:
+        if error.retry_after:
+            raise
+        # A proxy may let only one request through. Those that it took are waited for.
+        ended = await asyncio.gather(*running, return_exceptions=True)
+        if all(isinstance(each, NodeBusy) for each in ended):
+            raise
+        return [
+            await call() if task.exception() else task.result()
+            for call, task in zip(calls, running, strict=True)
+        ]
+    finally:
+        for task in running:
+            task.cancel()
 
 
 async def _vectors_of(
@@ -203,7 +248,7 @@ async def verify_cluster(
     """Verify all nodes at the same time.
 
     Nodes that cannot be reached yet, or need longer than the others, are left out with the reason. They may join during
-    the work.
+    the work. If no node works and some are busy, all are asked again, for up to `BUSY_S` seconds.
 
     Args:
         spec: The cluster.
@@ -216,6 +261,25 @@ async def verify_cluster(
     Raises:
         ClusterError: No node can work; the text has the cause of each.
     """
+    loop = asyncio.get_running_loop()
+    end, pause = loop.time() + BUSY_S, FIRST_PAUSE_S
+    while True:
+        try:
+            return await _verify_once(spec, reference, quick, progress)
+        except ClusterError as error:
+            busy = [each for each in error.causes.values() if isinstance(each, NodeBusy)]
+            wait = min(
+                (pause if each.retry_after is None else each.retry_after for each in busy), default=BUSY_S
+            )
+            if loop.time() + wait >= end:
+                raise
+        await asyncio.sleep(wait)
+        pause *= 2
+
+
+async def _verify_once(
+    spec: ClusterSpec, reference: Fingerprint | None, quick: bool, progress: Progress | None
+) -> VerifiedCluster:
     clients = [open_endpoint(node, spec.model) for node in spec.nodes]
     try:
         left_out: dict[str, NodeError] = {}
@@ -314,6 +378,13 @@ def differs(
 def likeness(result: Comparison) -> str:
     """Return the result of a comparison for people: `cosine 0.9995, at least 0.99995 expected`."""
     return f"cosine {digits(result.cosine)}, at least {result.least:g} expected"
+
+
+async def _has_in_memory(client: Endpoint) -> bool:
+    try:
+        return find_model(await client.running() or (), client.model.name) is not None
+    except NodeError:
+        return False
 
 
 def _other_scripts(found: Fingerprint, known: Iterable[Fingerprint]) -> dict[str, float]:
