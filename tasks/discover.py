@@ -44,7 +44,9 @@ def scan_networks(
         name = known or block_name(check.url, host, taken)
         taken.add(name)
         nodes.append(replace(check, name=name, block=known or ""))
-    run_logger().info("%d of %d addresses have an Ollama server", len(nodes), count)
+    # An address may have a server at each of several ports.
+    servers = f"{len(nodes):,} Ollama {'server' if len(nodes) == 1 else 'servers'}"
+    run_logger().info("Found %s at %s", servers, "1 address" if count == 1 else f"{count:,} addresses")
     return tuple(nodes)
 
 

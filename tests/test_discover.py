@@ -159,12 +159,15 @@ def test_a_host_without_a_name_has_none() -> None:
 
 @pytest.mark.usefixtures("prefect_server")
 class TestFlow:
-    def test_what_is_found_is_shown_and_saved_only_if_asked(self, pair: list[Node]) -> None:
+    def test_what_is_found_is_shown_and_saved_only_if_asked(
+        self, pair: list[Node], caplog: pytest.LogCaptureFixture
+    ) -> None:
         before = saved_nodes()
         known = f"known-{uuid.uuid4().hex[:8]}"
         OllamaNode(url=pair[0].url, max_in_flight=3).save(known)
         ports = [node.port for node in pair]
         first, second = discover_nodes(LOOPBACK, ports)
+        assert "Found 2 Ollama servers at " in caplog.text
         assert (first.url, first.name, first.saved) == (pair[0].url, known, True)
         assert (second.url, second.saved) == (pair[1].url, False)
         assert saved_nodes().keys() - before.keys() == {known}
