@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import takewhile
@@ -175,68 +175,59 @@ def _walk(root: Path, excluded: Excluded) -> Iterator[tuple[Path, OSError | None
 
 
 def _gathered(root: Path, found: Iterator[tuple[Path, OSError | None]], *, whole: bool) -> Source:
-    files: list[SourceFile] = []
-    refused: list[Document] = []
     name = source_name(root)
-    for location, error in found:
-        path = readable(location.relative_to(root).as_posix())
-        try:
-            if error is not None:
-                raise error
-            stat = location.stat()  # before the link is followed by name, which never ends in a loop of links
-            real = location.resolve()
-            # Not only where the entry itself is a link: a pattern such as `*/*.pdf` passes through linked folders.
-            if not real.is_relative_to(root):
-                reason = "a link leads from it to a file outside of the source."
-                refused.append(_refusal(name, path, "outside", reason, REMEDIES["outside"]))
-                continue
-        except OSError as failed:
-            reason = f"it cannot be read ({failed.strerror or failed})."
-            remedy = "Give the user that runs the flow the right to read it, or repair the link."
-            refused.append(_refusal(name, path, "unreadable", reason, remedy))
-            continue
-        inside = str(real.relative_to(root))
-        files.append(SourceFile(str(location), path, stat.st_size, stat.st_mtime_ns, str(root), inside))
-    return Source(name, whole, tuple(sorted(files, key=lambda f: f.path)), tuple(refused))
+    return _source(name, (_in_folder(name, root, *each) for each in found), whole=whole)
+
+
+def _in_folder(name: str, root: Path, location: Path, error: OSError | None) -> SourceFile | Document:
+    path = readable(location.relative_to(root).as_posix())
+    try:
+        if error is not None:
+            raise error
+        stat = location.stat()  # before the link is followed by name, which never ends in a loop of links
+        real = location.resolve()
+    except OSError as failed:
+        reason = f"it cannot be read ({failed.strerror or failed})."
+        remedy = "Give the user that runs the flow the right to read it, or repair the link."
+        return _refusal(name, path, "unreadable", reason, remedy)
+    # Not only where the entry itself is a link: a pattern such as `*/*.pdf` passes through linked folders.
+    if not real.is_relative_to(root):
+        reason = "a link leads from it to a file outside of the source."
+        return _refusal(name, path, "outside", reason, REMEDIES["outside"])
+    inside = str(real.relative_to(root))
+    return SourceFile(str(location), path, stat.st_size, stat.st_mtime_ns, str(root), inside)
 
 
 def _listed(paths: Sequence[Path], excluded: Excluded) -> Source:
     if not paths:
         raise ConfigurationError("The list of files is empty.", remedy="Name at least one file or a folder.")
-    files: dict[str, SourceFile] = {}
-    refused: list[Document] = []
-    seen: set[str] = set()
-    for each in paths:
-        location = with_home(each).absolute()
-        path = readable(location.as_posix())
-        # A user's list may name a file twice; two documents of one path would have one id.
-        if path in seen:
-            continue
-        seen.add(path)
-        if excluded(location.relative_to(location.anchor).as_posix()):
-            continue
-        if location.name.startswith("."):
-            reason = "it is a hidden file, and these are left out."
-            refused.append(_refusal(LISTED, path, "hidden", reason, "Give it a name without a dot in front."))
-            continue
-        try:
-            stat = location.stat()
-            real = location.resolve()
-        except OSError as failed:
-            reason = f"it cannot be read ({failed.strerror or failed})."
-            refused.append(_refusal(LISTED, path, "unreadable", reason, "Check the path."))
-            continue
-        if location.is_dir():
-            reason, remedy = (
-                "it is a folder in a list of files.",
-                "Name the folder alone, in a run of its own.",
-            )
-            refused.append(_refusal(LISTED, path, "not-a-file", reason, remedy))
-            continue
-        files[path] = SourceFile(
-            str(location), path, stat.st_size, stat.st_mtime_ns, str(real.parent), real.name
-        )
-    return Source(LISTED, False, tuple(files.values()), tuple(refused))
+    # A user's list may name a file twice; two documents of one path would have one id.
+    locations = dict.fromkeys(with_home(each).absolute() for each in paths)
+    kept = (each for each in locations if not excluded(each.relative_to(each.anchor).as_posix()))
+    return _source(LISTED, map(_in_list, kept), whole=False)
+
+
+def _in_list(location: Path) -> SourceFile | Document:
+    path = readable(location.as_posix())
+    if location.name.startswith("."):
+        reason = "it is a hidden file, and these are left out."
+        return _refusal(LISTED, path, "hidden", reason, "Give it a name without a dot in front.")
+    try:
+        stat = location.stat()
+        real = location.resolve()
+    except OSError as failed:
+        reason = f"it cannot be read ({failed.strerror or failed})."
+        return _refusal(LISTED, path, "unreadable", reason, "Check the path.")
+    if location.is_dir():
+        reason = "it is a folder in a list of files."
+        return _refusal(LISTED, path, "not-a-file", reason, "Name the folder alone, in a run of its own.")
+    return SourceFile(str(location), path, stat.st_size, stat.st_mtime_ns, str(real.parent), real.name)
+
+
+def _source(name: str, entries: Iterable[SourceFile | Document], *, whole: bool) -> Source:
+    found = list(entries)
+    files = sorted((each for each in found if isinstance(each, SourceFile)), key=lambda file: file.path)
+    return Source(name, whole, tuple(files), tuple(each for each in found if isinstance(each, Document)))
 
 
 def _refusal(source: str, path: str, kind: str, reason: str, remedy: str) -> Document:
