@@ -21,7 +21,7 @@ from prefect_ollama.search import search
 from prefect_ollama.table import forget, maintain, roll_back, runs
 
 # Every help text ends in it, because scripts depend on it.
-STATUS = "Exit status: 0 all is well, 1 something is missing (the rest is done all the same), 2 wrong usage."
+STATUS = "Exit status: 0 all is well, 1 something is missing or failed (the rest is done), 2 wrong usage."
 
 # Tests parse each example, so that none names an option that does not exist.
 EXAMPLES: dict[Callable[..., int], tuple[str, ...]] = {

@@ -24,7 +24,7 @@ def documents(
         str | None,
         Parameter(
             help="A document, by its path or file name: show its chunks, each with the text that was embedded. "
-            "Without: list all documents."
+            "By default all documents are listed."
         ),
     ] = None,
     *,

@@ -41,7 +41,7 @@ def ingest(
         bool,
         flag(
             "Read files again that did not change, if an earlier version of the parser or chunker read them. "
-            "Only chunks whose text comes out otherwise are embedded.",
+            "Only chunks whose text changes are embedded.",
         ),
     ] = False,
     exclude: ExcludeOption = (),

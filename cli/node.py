@@ -27,7 +27,7 @@ def node(
         int, Parameter(help="CPU threads; two nodes with one thread are faster than one with two.")
     ] = 1,
     model_dir: Annotated[
-        Path | None, Parameter(help="Folder with the model's files; found or downloaded otherwise.")
+        Path | None, Parameter(help="Folder with the model's files. By default they are found or downloaded.")
     ] = None,
 ) -> None:
     """Serve the embedded model all-minilm over Ollama's HTTP API, until interrupted."""

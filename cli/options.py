@@ -77,7 +77,7 @@ class NodeOptions:
             show_default=False,
             help="URL of a node, or name of a saved node block; may be given several times. A URL that ends in /v1 "
             "names a server of the OpenAI API. "
-            "Without: the node that OLLAMA_HOST names, else an Ollama on this host, else the embedded model.",
+            "By default the node that OLLAMA_HOST names, else an Ollama on this host, else the embedded model.",
         ),
     ] = ()
     cluster: Annotated[str | None, Parameter(help="Name of a saved cluster block, in place of --node.")] = (
@@ -108,14 +108,14 @@ class ChatOptions(NodeOptions):
     chat_model: Annotated[
         str | None,
         Parameter(
-            help="Model that answers; the cluster's otherwise. Without one: sentences of the documents."
+            help="Model that answers, by default the cluster's. Without one, answers are sentences of the documents."
         ),
     ] = None
     judge_model: Annotated[
         str | None,
         Parameter(
-            help="Model that judges whether quotes prove a sentence; it may be the chat model. The cluster's "
-            "otherwise; without one, shared words and embeddings decide."
+            help="Model that judges whether quotes prove a sentence; it may be the chat model. By default "
+            "the cluster's; without one, shared words and embeddings decide."
         ),
     ] = None
 
@@ -135,7 +135,7 @@ class SeveralChatOptions(ChatOptions):
             name="--other-chat-model",
             show_default=False,
             help="Model that answers on nodes without the chat model; may be given several times, and each node uses "
-            "the first one that it has. The cluster's otherwise.",
+            "the first one that it has. By default the cluster's.",
         ),
     ] = ()
 
@@ -152,14 +152,14 @@ class TableOptions:
     uri: Annotated[
         str | None,
         Parameter(
-            help="Folder or object store URL of the table's database; `lancedb` in Prefect's home otherwise."
+            help="Folder or object store URL of the table's database. By default `lancedb` in Prefect's home."
         ),
     ] = None
     table: Annotated[
         str | None,
         Parameter(
             help="Name of a table in --uri (or in `lancedb` in Prefect's home); without --uri also a folder or URL "
-            "(with a slash in it), or `block:NAME` for a saved table block. `documents` otherwise."
+            "(with a slash in it), or `block:NAME` for a saved table block. By default `documents`."
         ),
     ] = None
     block: Annotated[

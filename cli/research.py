@@ -87,8 +87,8 @@ def summarize(
     documents: Annotated[
         list[str] | None,
         Parameter(
-            help="Documents to summarise: paths, file names, folders or quoted glob patterns. Without: all that the "
-            "other options let through."
+            help="Documents to summarise: paths, file names, folders or quoted glob patterns. By default all that "
+            "the other options allow."
         ),
     ] = None,
     *,

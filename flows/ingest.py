@@ -79,7 +79,7 @@ def ingest_pdfs(
         shown(
             "Reread",
             "Read files again that did not change, if an earlier version of the parser or chunker read them. Only "
-            "chunks whose text comes out otherwise are embedded.",
+            "chunks whose text changes are embedded.",
         ),
     ] = False,
     exclude: ExcludeParameter = [],  # noqa: B006  # pydantic copies it, and the form shows it as it stands

@@ -133,24 +133,24 @@ ChatModelParameter = Annotated[
     Name | Default,
     shown(
         "Chat model",
-        "Model that answers, by Ollama's name. Without: the cluster's own; without one, the answer is sentences of "
-        "the documents.",
+        "Model that answers, by Ollama's name. By default the cluster's; without one, the answer is sentences "
+        "of the documents.",
     ),
 ]
 OtherChatModelsParameter = Annotated[
     list[Annotated[str, Field(min_length=1)]],
     shown(
         "Other chat models",
-        "Models that answer on nodes without the chat model; each node uses the first one that it has. Empty: those "
-        "of the cluster.",
+        "Models that answer on nodes without the chat model; each node uses the first one that it has. By default "
+        "those of the cluster.",
     ),
 ]
 JudgeModelParameter = Annotated[
     Name | Default,
     shown(
         "Judge model",
-        "Model that judges whether quotes prove a sentence, by Ollama's name; it may be the chat model. Without: "
-        "the cluster's own; without one, shared words and embeddings decide.",
+        "Model that judges whether quotes prove a sentence, by Ollama's name; it may be the chat model. By default "
+        "the cluster's; without one, shared words and embeddings decide.",
     ),
 ]
 PassageSourceParameter = Annotated[

@@ -100,7 +100,7 @@ def _reason(said: str) -> tuple[str, str]:
     if re.search(r"file is not a database|database disk image is malformed", said):
         return (
             f"the database {where} is damaged.",
-            f"Move {file or 'it'} away, and restore a copy if there is one; a new one is made otherwise.",
+            f"Move {file or 'it'} away, and restore a copy if there is one. Otherwise a new one is made.",
         )
     if file is None:
         return (

@@ -141,8 +141,9 @@ class Advanced(BaseModel):
     fail_if_files_fail: bool = Field(
         False,
         title="Fail if files fail",
-        description="End the run as Failed if a file could not be read or is not stored whole. Without: the run ends "
-        "as Completed, and its message says how many files need attention. Either way all the rest is stored.",
+        description="End the run as Failed if a file could not be read or is not stored whole. By default the run "
+        "ends as Completed, and its message says how many files need attention. In both cases all other "
+        "files are stored.",
     )
     use_cache: bool = Field(
         True,

@@ -67,7 +67,7 @@ class ParseOptions:
     tessdata: str = option(
         "",
         "Tesseract data",
-        "Folder with Tesseract's language data on the machines that parse. Without: the usual places.",
+        "Folder with Tesseract's language data on the machines that parse. By default the usual places.",
     )
 
     def __post_init__(self) -> None:

@@ -25,7 +25,7 @@ def outdated_note(count: int) -> Iterator[str]:
         yield (
             f"{count} of the documents were read by an earlier version of the parser or the chunker. They stay as they "
             "are. To read them again, run with `reread` (on the command line `--reread`); only chunks whose text "
-            "comes out otherwise are embedded."
+            "changes are embedded."
         )
 
 
