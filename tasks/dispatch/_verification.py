@@ -41,9 +41,9 @@ SAME_TEXT_COSINE = 0.999
 MAX_FAILED_CHECKS = 3
 
 # Units of work below which a run is short. At the end of a run each request that a node served beside others needs a
-# check of its own, because no later request confirms them. Four slots on each of three nodes need 24 check texts, which
-# would take 8 % of a run of 600 texts. So in a short run the last of them confirms the others there. Nodes with fewer
-# slots need few checks, so there each request is checked in any run.
+# check of its own, because no later request confirms them. Two slow nodes with four slots need 24 check texts, which
+# take 8 % of a run of 600 texts. So at the end of a short run the last check of such a node confirms what was sent and
+# answered before it. Each request of a fast node carries a canary then, which costs less.
 SHORT_RUN_UNITS = 100_000.0
 
 # Checks of other nodes that a request carries at least, if there are so many: each such request also carries a canary.
@@ -63,6 +63,7 @@ class _Page:
         most: Units of work until the next check.
         held: Answers that are unconfirmed.
         checks: Texts of other nodes that it embeds with its next request.
+        in_order: Whether the order of its answers is believed at present, see `SHORT_RUN_UNITS`.
     """
 
     at: float
@@ -70,6 +71,7 @@ class _Page:
     most: float = FIRST_CHECK_UNITS
     held: dict[Request, Answer] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
+    in_order: bool = False
 
     def since(self, now: float) -> None:
         """Note that a check is on its way, and count from now."""
@@ -86,6 +88,21 @@ class _Page:
         del self.checks[: len(checks)]
         self.since(now)
         return carried
+
+    def confirms(self, right: Request, other: Request) -> bool:
+        """Return whether a checked request confirms another one.
+
+        It does if the other one was answered before this one was sent: so it was served before, however many requests
+        the node serves at once, and whatever order the network or this process gave to requests and answers.
+        A request with a single text does not show in which order the node returns several, so it confirms none of
+        those.
+        """
+        if other is right:
+            return True
+        if right.texts == 1 < other.texts:
+            return False
+        in_order = other.number < right.number and other.place <= right.place
+        return other.place <= right.answers_before or (in_order and self.in_order)
 
 
 class Verification(AnswerCheck):
@@ -108,7 +125,6 @@ class Verification(AnswerCheck):
         self._checks: dict[Request, Check] = {}
         self._tries: dict[Request, int] = {}
         self._lost: list[tuple[Node, list[Item]]] = []
-        self._ending = False  # whether no items wait, or those that the next request takes are the last
         self._units = 0.0
 
     # ---- sending
@@ -117,7 +133,7 @@ class Verification(AnswerCheck):
         return max(_most(node) - 1 - len(self._pages[node].checks), 1)
 
     def check_cost(self, node: Node, now: float) -> float:
-        self._ending = True
+        self._believe_order(now, last=True)
         self._plan(now)
         checks = self._pages[node].next_checks(node.rate_model.slots)
         mine = checks or node is self._quickest(now)
@@ -132,13 +148,15 @@ class Verification(AnswerCheck):
             return Carried()  # a query waits for nothing, and a text under suspicion goes alone
         quickest = self._quickest(now)
         self._units += units
-        self._ending = last
+        self._believe_order(now, last=last)
         due = page.units >= page.most or now - page.at >= CHECK_INTERVAL_S
-        # The node may get no request any more that is sent after the answer to this one, and could confirm it.
-        due = due or (left <= node.rate_model.slots * units and not self._too_many(node))
-        if due and quickest is not None and _much_quicker(quickest, node, now):
+        if quickest is not None and _much_quicker(quickest, node, now):
+            if due:
+                self._plan(now, [node], newest=True)
             due = False
-            self._plan(now, [node], newest=True)
+        # The node may get no request any more that is sent after the answer to this one, and could confirm it.
+        elif left <= max(node.rate_model.slots / 2, 1) * units:
+            due = True
         # At the end of the work no later request could carry checks, so the quickest node carries them now.
         if last:
             self._plan(now)
@@ -148,7 +166,7 @@ class Verification(AnswerCheck):
         return page.carry(now, canaries=1, slots=node.rate_model.slots)
 
     def pending_checks(self, now: float, *, last: bool) -> tuple[list[tuple[Node, Carried]], Findings]:
-        self._ending = last
+        self._believe_order(now, last=last)
         alone = self._plan(now, [node for node in self._pages if last or not node.works])
         lost, self._lost = self._lost, []
         found: list[tuple[Node, Carried]] = []
@@ -253,6 +271,18 @@ class Verification(AnswerCheck):
                     page.since(now)
         return alone
 
+    def _believe_order(self, now: float, *, last: bool) -> None:
+        """Decide of which nodes the order of answers is believed, see `SHORT_RUN_UNITS`."""
+        quickest = self._quickest(now)
+        for node, page in self._pages.items():
+            page.in_order = (
+                last
+                and self._units < SHORT_RUN_UNITS
+                and node.rate_model.side_by_side
+                and quickest is not None
+                and _much_quicker(quickest, node, now)
+            )
+
     def _alike(self, request: Request) -> list[int]:
         """Return the positions of a request's texts that all nodes tokenize alike: only these can be compared."""
         if not self._other_scripts:
@@ -271,7 +301,7 @@ class Verification(AnswerCheck):
         checked += [request for request in node.requests if request.carried.payloads]
         found: list[Request] = []
         for request in sorted(open_ones, key=lambda request: request.number, reverse=True):
-            if not any(self._confirms(node, one, request) for one in checked):
+            if not any(page.confirms(one, request) for one in checked):
                 found.append(request)
                 checked.append(request)
         return found
@@ -291,29 +321,8 @@ class Verification(AnswerCheck):
 
     def _confirm(self, node: Node, right: Request) -> list[tuple[Node, Request, Reply]]:
         """Return the answers that a checked request confirms, and stop holding them."""
-        return self._take(
-            node, [request for request in self._pages[node].held if self._confirms(node, right, request)]
-        )
-
-    def _confirms(self, node: Node, right: Request, other: Request) -> bool:
-        """Return whether a checked request confirms another one of the same node.
-
-        It does if the other one was answered before this one was sent: so it was served before, however many requests
-        the node serves at once, and whatever order the network or this process gave to requests and answers.
-        A request with a single text does not show in which order the node returns several, so it confirms none of
-        those. At the end of a short run it also confirms requests that were sent and answered before it, if the node
-        serves many at once, see `SHORT_RUN_UNITS`.
-        """
-        if other is right:
-            return True
-        if right.texts == 1 < other.texts:
-            return False
-        together = other.number < right.number and other.place <= right.place
-        return other.place <= right.answers_before or (together and self._ending and self._too_many(node))
-
-    def _too_many(self, node: Node) -> bool:
-        """Return whether checks of all requests that a node serves at once would take too much of a run so far."""
-        return node.rate_model.side_by_side and self._units < SHORT_RUN_UNITS
+        page = self._pages[node]
+        return self._take(node, [request for request in page.held if page.confirms(right, request)])
 
     def _take(self, node: Node, confirmed: Sequence[Request]) -> list[tuple[Node, Request, Reply]]:
         for request in confirmed:

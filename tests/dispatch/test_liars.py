@@ -67,6 +67,17 @@ def lies(rate: float, after: int, **more: Any) -> VirtualNode:
             id="four slots, long stalls",
         ),
         pytest.param(
+            [
+                VirtualNode(300.0, request_overhead=0.02, slots=4, latency=0.001, overtakes=4, mixes_after=8),
+                VirtualNode(60.0, slots=4, latency=0.001),
+            ],
+            200,
+            400,
+            (0.3, 0.3),
+            0.1,
+            id="four slots, the fastest mixes up vectors",
+        ),
+        pytest.param(
             [VirtualNode(100.0, slots=4, latency=0.001, overtakes=4, mixes_after=5)],
             60,
             400,
