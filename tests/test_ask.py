@@ -1,4 +1,4 @@
-"""Questions that a scripted chat node answers: what is shown, what is dropped and why, and what makes no difference."""
+"""Questions that a scripted chat node answers: shown sentences, dropped ones with reasons, and equal results."""
 
 from __future__ import annotations
 

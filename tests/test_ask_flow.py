@@ -1,4 +1,4 @@
-"""The flow `ask` and its command: what Prefect shows, what a shell prints where, and their exit status."""
+"""The flow `ask` and its command: the artifacts in Prefect, stdout and stderr, and the exit status."""
 
 from __future__ import annotations
 

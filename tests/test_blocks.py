@@ -1,4 +1,4 @@
-"""The blocks as values: what they take and refuse, what they hide, and what their checks find on real wires."""
+"""The blocks as values: accepted and refused fields, hidden secrets, and checks of real nodes over HTTP."""
 
 from __future__ import annotations
 

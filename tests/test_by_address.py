@@ -1,4 +1,4 @@
-"""Nodes and tables by their addresses: what is found without Prefect is what the blocks would give."""
+"""Nodes and tables by their addresses: without Prefect they are resolved to the same values as by blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chat with one node: what streams in, what breaks off, what is refused."""
+"""Chat with one node: streams, broken streams, and refusals."""
 
 from __future__ import annotations
 

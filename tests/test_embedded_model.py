@@ -1,4 +1,4 @@
-"""The embedded model computes what all-MiniLM-L6-v2 computes, and finds what it should find."""
+"""The embedded model gives the vectors of all-MiniLM-L6-v2, and ranks the right passages first."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The form that Prefect's UI makes of each flow's parameters, and what becomes of what is written into it."""
+"""The form that Prefect's UI makes of each flow's parameters, and the values that a flow gets from it."""
 
 from __future__ import annotations
 

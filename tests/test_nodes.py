@@ -1,4 +1,4 @@
-"""The simulated nodes do on the wire what they say: what all other tests and the benchmarks stand on."""
+"""The simulated nodes behave over HTTP as configured. All other tests and the benchmarks rely on that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages on nodes tell people to type works as it stands there."""
+"""The commands and the code in the pages on nodes work as they are written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheel and the sdist: what is in them, and that what they install works where a clone is far away."""
+"""The wheel and the sdist: their files, and that an installed package works without a clone."""
 
 import os
 import shutil

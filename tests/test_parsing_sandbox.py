@@ -1,4 +1,4 @@
-"""A parser process that a hostile file took over: what it can still do. Each test runs what an attacker would."""
+"""The rights of a parser process that a hostile file controls. Each test runs an attacker's code."""
 
 from __future__ import annotations
 

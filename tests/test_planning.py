@@ -1,4 +1,4 @@
-"""What a source is, what a plan makes of it, and how its files go into bundles. No Prefect, no table."""
+"""Sources, plans, and the bundles of their files. No Prefect, no table."""
 
 from __future__ import annotations
 

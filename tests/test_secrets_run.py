@@ -155,7 +155,7 @@ def papers(folder: Path, secret: Secrets) -> Path:
 
 
 def on_the_server(url: str) -> str:
-    """What the server tells of all runs, with what is still on its way there."""
+    """Return the server's data of all runs, after events in transit have arrived."""
     assert APILogWorker.drain_all(timeout=240)
     EventsWorker.drain_all()
     told = {}

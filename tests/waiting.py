@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 def until(read: Callable[[], R | None], *, seconds: float = 240, why: Callable[[], str] = str) -> R:
-    """What `read` gives as soon as it gives something; `why` tells what went wrong if it never does.
+    """Return the first value of `read` that is not empty; `why` explains the failure if there is none.
 
     For what another process does, which tells nobody: Prefect's server records task runs and events a moment late.
     """

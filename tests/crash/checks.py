@@ -30,7 +30,7 @@ RECORDED = 60.0
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What kills cost, and what did not hold.
+    """The cost of kills, and the guarantees that did not hold.
 
     Attributes:
         redone: Texts that nodes did again that they had done before a kill.

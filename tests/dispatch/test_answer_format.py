@@ -1,4 +1,4 @@
-"""Answers of models that do not keep to the schema: what is read from them, and what is refused."""
+"""Answers of models that do not keep to the schema: some are read, others are refused."""
 
 from __future__ import annotations
 
