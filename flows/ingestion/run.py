@@ -26,7 +26,6 @@ class IngestRun:
 
     Attributes:
         run_id: Its name in the table's log.
-        plan: Its plan.
         table: Address of the table.
         began: `time.monotonic()` at its start.
         timeline: Work of each node over time, for the report's chart.
@@ -76,7 +75,6 @@ class IngestRun:
         """Begin to write, first the changes that need no reading: files that moved, are gone or cannot be documents.
 
         Args:
-            store: The table.
             verified: The nodes; None if there is nothing to read.
         """
         plan, self._store, self._verified = self.plan, store, verified
@@ -101,7 +99,6 @@ class IngestRun:
         """Note the outcome of a bundle.
 
         Args:
-            bundle: The bundle.
             embedded_now: Whether this run embedded it. Otherwise an earlier run did, and this one only stores it.
         """
         for each in bundle.documents:

@@ -43,9 +43,7 @@ class Breaker:
     """Breaker of one node, and the counts of its errors.
 
     Attributes:
-        state: Closed, open or half-open.
         kinds: Number of errors by `NodeError.kind`, without a silence that may be a pause.
-        last: The last error, None while there is none.
         rests_until: When the node counts as gone.
         opened: When the breaker opened last.
         gone_since: The same by `time.time()`; None while it is closed.

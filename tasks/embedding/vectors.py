@@ -46,8 +46,6 @@ class Embedding:
     """The nodes that embed a bundle, and the places where its vectors may be already.
 
     Attributes:
-        run_id: The run.
-        cluster: The verified nodes.
         store: The table, for vectors of documents that changed; None if there is no table yet.
         cache: The vector cache; None for none.
         topic: Topic on which the worker publishes statistics of the nodes; None for none.
@@ -88,7 +86,6 @@ class KnownVectors:
     """The vectors of one bundle's texts.
 
     Args:
-        embedding: Nodes, table and cache.
         bundle: The bundle. Vectors of its documents that are in the table already are read from there.
 
     Attributes:

@@ -37,7 +37,6 @@ def emit(name: EventName, resource: str, *, label: str = "", **payload: Any) -> 
     """Emit an event.
 
     Args:
-        name: Name of the event.
         resource: A permanent name of its resource; the id on the feed is
             `prefect-ollama.<node, document or run>.<resource>`.
         label: The name of the resource for people, if that differs.
@@ -110,11 +109,7 @@ MAX_DOCUMENT_EVENTS: Final = 200
 
 
 class FailureEvents:
-    """The failed documents of a run.
-
-    Args:
-        run_id: The run.
-    """
+    """The failed documents of a run."""
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id

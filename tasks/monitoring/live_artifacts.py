@@ -68,9 +68,7 @@ def watch_run(
     """Show a run until the end of the context.
 
     Args:
-        plan: The plan of the run.
         done: Returns the files that are done, and their counters; called from another thread.
-        verified: The nodes.
         client: The Dask client of the flow, over which workers send statistics of the nodes; None receives none.
         see: Called with a snapshot twice a second, from another thread.
     """

@@ -62,7 +62,6 @@ class LiveNodes:
 
     Args:
         names: All nodes, in the order in which to show them.
-        clock: Returns the time in seconds.
 
     Attributes:
         timeline: What each node did since this was made.

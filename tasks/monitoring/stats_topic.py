@@ -34,7 +34,6 @@ def subscribed(client: distributed.Client, take: Callable[[Any], None]) -> Itera
     """Receive the messages of workers until the end of the context.
 
     Args:
-        client: The flow's Dask client.
         take: Called with each message, also with messages of others, in the client's own thread, so it must be quick.
 
     Yields:

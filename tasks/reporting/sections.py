@@ -42,7 +42,6 @@ class Item:
     """One line of a section.
 
     Attributes:
-        text: The text.
         name: Name of the file or node; empty if the text has it.
         below: Lines below it.
         cells: Cells of a table after the name, if the section has columns.
@@ -64,8 +63,6 @@ class Section:
     """Some items under a title.
 
     Attributes:
-        title: The title.
-        items: All items.
         limit: How many of them a page shows.
         note: Text before them.
         rest: Where to find the items that are not shown.

@@ -21,9 +21,6 @@ OTHERS = "#8b929c"
 def draw_timeline(timeline: Timeline) -> Svg | None:
     """Draw the throughput over time, stacked by node, with shares, and a line for each node that did not work.
 
-    Args:
-        timeline: The work of the nodes.
-
     Returns:
         The picture; None if no node embedded anything.
     """
