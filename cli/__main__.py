@@ -23,8 +23,9 @@ def _panel(error: CycloptsError) -> Panel:
 
     from prefect_ollama.blocks.printable import printable
 
+    command = " ".join(("prefect-ollama", *(error.command_chain or ())))
     # The shell puts names of files into arguments, so an argument is text from outside too.
-    return CycloptsPanel(printable(error, lines=True))
+    return CycloptsPanel(f"{printable(error, lines=True)}\n{command} --help shows what there is.")
 
 
 def _print_anything() -> None:

@@ -158,8 +158,8 @@ class TableOptions:
     table: Annotated[
         str | None,
         Parameter(
-            help="Name of a table in --uri (or in `lancedb` in Prefect's home); without --uri also a folder or URL "
-            "(with a slash in it), or `block:NAME` for a saved table block. By default `documents`."
+            help="Name of the table. By default `documents`. Without --uri it may also be a path or URL with a slash "
+            "in it, of a database or of a table (`/data/papers.lance`), or `block:NAME` for a saved table block."
         ),
     ] = None
     block: Annotated[

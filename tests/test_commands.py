@@ -301,7 +301,9 @@ class TestUsage:
             main()
         assert caught.value.code == 2
         captured = capsys.readouterr()
-        assert words in " ".join((captured.out + captured.err).split())
+        said = " ".join((captured.out + captured.err).split())
+        assert words in said
+        assert "--help shows what there is." in said
         assert "Traceback" not in captured.err
 
     @pytest.mark.usefixtures("prefect_server")

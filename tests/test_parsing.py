@@ -187,6 +187,14 @@ def test_a_hyphen_that_is_part_of_a_name_stays(first: str, second: str, joined: 
     assert TextCleanup(Counter()).running(f"{first}\n{second} of it") == f"{joined} of it"
 
 
+def test_words_in_capitals_are_joined_as_others_are() -> None:
+    text = "NO WARRANTY TO THE EXTENT PERMIT-\nTED BY APPLICABLE LAW. A rule of ISO-\nEN holds, THE ISO-\nstandard."
+    joined = (
+        "NO WARRANTY TO THE EXTENT PERMITTED BY APPLICABLE LAW. A rule of ISO-EN holds, THE ISO-standard."
+    )
+    assert TextCleanup(Counter()).running(text) == joined
+
+
 def test_ligatures_and_arabic_forms_are_spelled_out_and_what_shows_nothing_is_dropped_and_counted() -> None:
     dropped: Counter[str] = Counter()
     raw = ["e\ufb03cient \ufb01les", "\ufefb\xa0x\xadx", "\uf0b7 point\ufffd\ue123"]

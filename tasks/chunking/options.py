@@ -28,8 +28,9 @@ class ChunkOptions:
     context_tokens: int = option(
         CONTEXT_TOKENS,
         "Context tokens",
-        "Tokens, on top of the max, of what is embedded before a chunk and not shown: title of the document, running "
-        "heads, headings, title of a table. 0 for none. A table keeps that of its chunks until it is embedded again.",
+        "Tokens, in addition to the maximum, of the context that is embedded before a chunk and not shown: title of "
+        "the document, running heads, headings, title of a table. 0 for none. A table keeps its value until it is "
+        "embedded again.",
         ge=0,
     )
 

@@ -7,12 +7,12 @@ from typing import Final
 # What to do next, for every kind of refusal.
 REMEDIES: Final = {
     "missing": "It is dropped from the table at the next run unless it comes back.",
-    "not-a-file": "Only regular files are read; move it out of the folder, or leave it out (`exclude`).",
+    "not-a-file": "Only regular files are read; move it out of the folder, or leave it out of runs (`exclude`).",
     "outside": "Copy the file into the source, or name its own folder as a source.",
     "changed": "Run again when nothing writes to it any more.",
     "unreadable": "Give the user that runs the flow the right to read it.",
     "empty": "Copy or download the file again.",
-    "not-a-pdf": "Convert it to PDF, or leave it out (`exclude`).",
+    "not-a-pdf": "Convert it to PDF, or leave it out of runs (`exclude`).",
     "damaged": "Open and save it with a PDF viewer, or get a fresh copy.",
     "no-pages": "The file was probably cut off; get a fresh copy.",
     "no-picture": "Open the file itself.",
@@ -23,7 +23,7 @@ REMEDIES: Final = {
     "memory": "Raise `memory_mb` if the file is what it should be, or allow partial documents.",
     "cpu-time": "Raise `cpu_seconds` if the file is what it should be, or allow partial documents.",
     "wall-time": "Raise `wall_seconds` if the file is what it should be, or allow partial documents.",
-    "crashed": "The file breaks the parser. Open and save it with a PDF viewer, or leave it out (`exclude`).",
+    "crashed": "The file breaks the parser. Open and save it with a PDF viewer, or leave it out of runs (`exclude`).",
     "parser": "Run `python -m prefect_ollama.tasks.parsing.sandbox.child prefect_ollama.tasks.parsing.pdf.worker` on "
     "this host to see why it does not start.",
 }

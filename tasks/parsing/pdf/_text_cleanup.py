@@ -64,6 +64,9 @@ _ASCII_HYPHEN: Final = re.compile(r"- ?\n\s*")
 _KEPT_WORDS: Final = frozenset({"self", "well"})
 # A hyphen before the one at the end of the line, a digit or a sign of addresses and file names.
 _KEPT_HYPHEN: Final = re.compile(r"\b(?:self|well)$|[-‐]\w+$|[\d/@_:\\]|\.\w", re.IGNORECASE)
+# Text is set in capitals, as disclaimers are, if so many characters on both sides of a hyphen are: its words are
+# divided as others are, and abbreviations do not show.
+_CAPITALS: Final = 12
 # Characters before a hyphen that are looked at.
 _WORD: Final = 40
 
@@ -157,8 +160,10 @@ class TextCleanup:
         if match[0][0] == "\xad":
             self._dropped["hyphen"] += 1
             return _GLUED
+        before = text[max(0, start - _WORD) : start]
+        in_capitals = len(before) > _CAPITALS and before.isupper() and text[end : end + _CAPITALS].isupper()
         # Names (Rolls-\nRoyce) and words that are written with a hyphen anyway keep it.
-        if following.isupper() or keeps_hyphen(text[max(0, start - _WORD) : start]):
+        if not in_capitals and (following.isupper() or keeps_hyphen(before)):
             return "-" + _GLUED
         self._dropped["hyphen"] += 1
         return _GLUED
