@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import re
@@ -20,6 +21,8 @@ import prefect_ollama
 from prefect_ollama.blocks import OllamaCluster, OllamaNode, OpenAICompatibleNode
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.nodes import NodeSpec
+from prefect_ollama.blocks.nodes.reranking import RerankEndpoint
 from prefect_ollama.commands import app
 from prefect_ollama.tasks.searching.reranker import RERANKED_PASSAGES
 from tests.corpus_samples import identity_of, write_table
@@ -28,6 +31,7 @@ from tests.store_samples import IDENTITY, embedded
 
 TEXTS = [f"The lantern number {number} is lit." for number in range(8)]
 WORDS = "lantern"
+RECORDED = Path(__file__).parent / "data" / "llama-server" / "answers.jsonl"
 
 # A busy machine is no reason to leave the order as it is.
 open_corpus = functools.partial(prefect_ollama.open_corpus, rerank_timeout=240)
@@ -199,11 +203,37 @@ def changed(**values: Any) -> Callable[[list[str]], Any]:
     return answer
 
 
+def told_by_llama_server(case: str) -> tuple[int, Callable[[list[str]], Any]]:
+    """Status and body of a recorded answer."""
+    (row,) = (row for row in map(json.loads, RECORDED.read_text().splitlines()) if row["case"] == case)
+    return row["status"], lambda _: row["body"]
+
+
+@pytest.mark.parametrize("case", ["rerank", "rerank texts"])
+def test_the_scores_of_a_llama_server_are_those_of_the_passages(endpoint: Endpoint, case: str) -> None:
+    status, made = told_by_llama_server(case)
+    endpoint.answer = lambda texts: (status, json.dumps(made(texts)).encode())
+
+    async def ask() -> list[float]:
+        server = RerankEndpoint(NodeSpec("it", endpoint.url, api="openai"))
+        try:
+            return await server.rerank("tide", ["the tide rises", "a cake"], timeout=60)
+        finally:
+            await server.aclose()
+
+    assert asyncio.run(ask()) == [-0.667524516582489, 0.025685913860797882]
+
+
 FAULTS: dict[str, tuple[int, Callable[[list[str]], Any], str]] = {
     "500": (500, lambda _: {"error": "out of memory"}, "500"),
     "404": (404, lambda _: {}, "404"),
     "401": (401, lambda _: {}, "401"),
     "400 twice": (400, lambda _: {"error": "no"}, "400"),
+    "llama-server without --reranking": (
+        *told_by_llama_server("rerank without --reranking"),
+        "start its server for reranking",
+    ),
+    "too long for llama-server": (*told_by_llama_server("rerank too long"), "Ask a shorter question"),
     "too few scores": (200, one_less, "7 scores for 8 passages"),
     "no scores": (200, lambda _: {"results": []}, "0 scores"),
     "another answer": (200, lambda _: {"data": "hello"}, "no list of scores"),
@@ -240,6 +270,8 @@ def test_the_order_of_the_search_stays_if_the_endpoint_fails(
     (note,) = found.notes
     assert note.startswith("The passages stand in the order of the search, not reranked: ")
     assert any(each in note for each in told.split("|")), note
+    assert "\n" not in note
+    assert "embed" not in note, "a reranker does not embed"
 
 
 def test_a_slow_or_absent_endpoint_is_not_waited_for(endpoint: Endpoint, table: StoreSpec) -> None:

@@ -111,3 +111,14 @@ OPENAI: Final = Dialect(
     "with the model.",
     forbidden_remedy="Check its API key.",
 )
+
+# The same servers with another use.
+OPENAI_RERANK: Final = replace(
+    OPENAI,
+    use="rerank",
+    model_kind="a reranker",
+    model_option="--rerank",
+    wrong_model_words=("not support rerank",),
+    wrong_model_remedy="Check that the model is {kind}, and start its server for reranking (llama-server: "
+    "--reranking).",
+)

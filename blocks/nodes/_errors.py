@@ -85,7 +85,8 @@ def from_response(
     if wrong_model or status in (404, 405, 424, 501) or "invalid model name" in words:
         remedy = dialect.wrong_model_remedy if wrong_model else CHECK_ADDRESS
         return refused(
-            f"cannot {dialect.use} with {model!r} ({shown}).", remedy=remedy.format(kind=dialect.model_kind)
+            f"cannot {dialect.use} with {repr(model) if model else 'its model'} ({shown}).",
+            remedy=remedy.format(kind=dialect.model_kind),
         )
     if status in (429, 503):
         wait = retry_after(headers.get("retry-after"))

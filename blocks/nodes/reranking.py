@@ -14,8 +14,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from prefect_ollama.blocks.errors import NodeError
-from prefect_ollama.blocks.nodes._dialects import OPENAI
+from prefect_ollama.blocks.errors import InputRejected, NodeError
+from prefect_ollama.blocks.nodes._dialects import OPENAI_RERANK
 from prefect_ollama.blocks.nodes._payload import Bounds, parse, unusable
 from prefect_ollama.blocks.nodes._transport import Transport
 from prefect_ollama.blocks.nodes.address import OPENAI_PATH
@@ -56,7 +56,7 @@ class RerankEndpoint:
 
     def __init__(self, node: NodeSpec) -> None:
         self.node = node
-        self._transport = Transport(node, OPENAI, node.model)
+        self._transport = Transport(node, OPENAI_RERANK, node.model)
         self._form: _Form | None = None
 
     async def rerank(self, question: str, passages: Sequence[str], *, timeout: float) -> list[float]:
@@ -83,6 +83,14 @@ class RerankEndpoint:
             try:
                 body = await self._ask(form, question, passages, bounds, end - loop.time())
             except NodeError as error:
+                if isinstance(error, InputRejected) and error.too_long:
+                    raise InputRejected(
+                        "says that the question with a passage is longer than its context. Ask a shorter question, or "
+                        "start its server with a longer context (llama-server: --ctx-size and --ubatch-size).",
+                        node=self.node.name,
+                        status=error.status,
+                        too_long=True,
+                    ) from error
                 if error.status not in _OTHER_FORM:
                     raise
                 refusals.append(error)

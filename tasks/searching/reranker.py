@@ -111,7 +111,9 @@ class Reranker:
 
 def not_reordered(hits: Sequence[Hit], limit: int, error: PrefectOllamaError) -> tuple[list[Hit], str]:
     """Return the best passages in the order of the search, and a note that says why."""
-    return list(hits[:limit]), f"The passages stand in the order of the search, not reranked: {error}"
+    # The error of several nodes has a line for each, and a note is one line.
+    why = " ".join(str(error).split())
+    return list(hits[:limit]), f"The passages stand in the order of the search, not reranked: {why}"
 
 
 def reranker_of(
