@@ -57,14 +57,15 @@ def test_a_cancelled_caller_leaves_no_work_behind(trio: list[Node]) -> None:
         trio[0].reset()
         parts = dispatcher.embed_parts(some(4000), 8)
         next(parts)
-        # It answers nothing from now on, so that the caller leaves while requests are under way.
-        trio[0].freeze()
-        until(lambda: of(dispatcher, "n0").in_flight)
+        # It answers nothing from now on, so that the caller leaves while a request is under way. It has read this
+        # request, so that it counts the end of it.
+        trio[0].control(faults=[{"name": "hang"}])
+        trio[0].wait(hits=1)
         parts.close()
-        trio[0].thaw()
+        trio[0].wait(cancelled=1)
+        trio[0].heal()
         texts = some(10)
         check(texts, dispatcher.embed(texts))
-        trio[0].wait(cancelled=1)
         assert dispatcher.idle
         assert trio[0].stats()["texts_answered"] < 4000
 
