@@ -20,6 +20,7 @@ from prefect_ollama.tasks.answering._draft_checks import (
 )
 from prefect_ollama.tasks.answering._extract import best_sentences
 from prefect_ollama.tasks.answering._facts import missing_names, unsupported_facts
+from prefect_ollama.tasks.answering._prompt import QUOTE_CHARACTERS, TEXT_CHARACTERS
 from prefect_ollama.tasks.answering._quote_search import find_quote, normal
 from prefect_ollama.tasks.answering._retrieval import Strength, strength
 from prefect_ollama.tasks.answering._words import contradicts, overlap
@@ -257,6 +258,19 @@ def test_a_sentence_without_proof_says_why(given: dict[str, object], reason: str
     passages = (hit("The Moon pulls the sea."), hit("The Sun is far away.", 1))
     (sentence,) = DraftChecker("", passages).check(given)
     assert sentence.reason == reason
+
+
+def test_what_a_bound_of_length_cuts_proves_nothing_with_its_last_word() -> None:
+    """Where a string reaches its bound, a node ends it within a word, and what limits a sentence may be missing."""
+    words = " ".join(["tide"] * 300)
+    passages = (hit(f"{words} rises in the harbour, but not at night."),)
+    cut = passages[0].text[: QUOTE_CHARACTERS - 2] + "xx"
+    (sentence,) = DraftChecker("", passages).check(draft("The tide rises.", (1, cut)))
+    assert (sentence.reason, sentence.quotes[0].text) == ("", cut.rpartition(" ")[0])
+    long = f"The tide rises. The tide {words}"[:TEXT_CHARACTERS]
+    first, last = DraftChecker("", passages).check(draft(long, (1, "tide rises in the harbour")))
+    assert (first.text, first.reason) == ("The tide rises.", "")
+    assert last.reason == f"It is longer than {TEXT_CHARACTERS} characters."
 
 
 def test_several_sentences_in_one_are_checked_one_by_one() -> None:

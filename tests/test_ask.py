@@ -15,7 +15,7 @@ from prefect_ollama import AskOptions, CheckedAnswer, Corpus, open_corpus
 from prefect_ollama.blocks import OllamaCluster
 from prefect_ollama.blocks.errors import ChatError, ClusterError, ConfigurationError
 from prefect_ollama.blocks.lance import StoreSpec
-from prefect_ollama.tasks.answering import AskEvent
+from prefect_ollama.tasks.answering import CUT, AskEvent
 from tests.corpus_samples import identity_of, write_table
 from tests.nodes import Node, nodes
 
@@ -239,6 +239,67 @@ def test_an_answer_that_no_node_gives_is_an_error(library: Library) -> None:
         node.control(chat_script=[{"match": DRAFT, "content": '{"sentences": [{"text": 7}]}'}])
     with pytest.raises(ChatError, match="does not fit the schema"):
         ask(library)
+
+
+def draft_requests(node: Node) -> int:
+    return sum('"passages":' in each for each in node.stats()["chat_asked"])
+
+
+@pytest.mark.parametrize(("fault", "count"), [("length", 1), ("length", 2), ("repeated", 1)])
+def test_whole_sentences_of_a_draft_that_was_cut_are_used(library: Library, fault: str, count: int) -> None:
+    """A small model writes until its tokens are used up, or repeats itself; nothing that is whole may be lost."""
+    whole = json.dumps({"sentences": [RECEDES, COUNTED][:count]})
+    said = f"{whole[:-2]}, {{"
+    if fault == "repeated":
+        script = [{"match": DRAFT, "content": said + " \t  " * 40}]
+        faults = [
+            {"name": "short_body", "paths": ["/api/chat"], "after_tokens": len(said) // 4 + 35, "times": 1}
+        ]
+    else:
+        script = [{"match": DRAFT, "content": f'{said}"text": "{"and the tide " * 40}'}]
+        faults = [{"name": "length", "after_tokens": -(-len(said) // 4) + 8, "times": 1}]
+    node = library.nodes[0]
+    node.control(chat_script=[*script, {"match": JUDGE, "content": YES}], faults=faults)
+    alone = Library(library.spec, [node])
+    answer = ask(alone)
+    assert [each.text for each in answer.sentences] == [RECEDES["text"], COUNTED["text"]][:count]
+    assert CUT in answer.notes
+    # The same node would write the same again.
+    assert draft_requests(node) == 1
+
+
+def test_another_node_is_asked_before_a_part_of_a_draft_is_used(library: Library) -> None:
+    library.script([RECEDES, COUNTED])
+    tokens = len(json.dumps({"sentences": [RECEDES, COUNTED]})) // 4
+    for node in library.nodes:
+        node.control(faults=[{"name": "length", "after_tokens": tokens - 4, "times": 1}])
+    # Both nodes cut their first answer; then the second part is used, and later answers are whole.
+    first, second = ask(library), ask(library)
+    assert ([each.text for each in first.sentences], CUT in first.notes) == ([RECEDES["text"]], True)
+    assert draft_requests(library.nodes[0]) > 0 < draft_requests(library.nodes[1])
+    assert ([each.text for each in second.sentences], CUT in second.notes) == (
+        [RECEDES["text"], COUNTED["text"]],
+        False,
+    )
+    library.nodes[0].control(faults=[{"name": "length", "after_tokens": tokens - 4}])
+    for _ in range(3):
+        answer = ask(library)
+        assert (len(answer.sentences), CUT in answer.notes) == (2, False)
+
+
+def test_a_node_that_answers_again_is_asked_in_another_way(library: Library) -> None:
+    """At temperature 0 it would write the same unusable answer again."""
+    node = library.nodes[0]
+    node.control(chat_script=[{"match": DRAFT, "content": "no JSON"}])
+    with pytest.raises(ChatError, match="no JSON"):
+        ask(Library(library.spec, [node]))
+    asked = node.stats()["chat_options"]
+    assert len({each["seed"] for each in asked}) == len(asked) > 1
+    assert [each["temperature"] > 0 for each in asked] == [False, *[True] * (len(asked) - 1)]
+    node.reset()
+    with pytest.raises(ChatError, match="no JSON"):
+        ask(Library(library.spec, [node]), chat_options={"temperature": 0.2, "seed": 3})
+    assert {(each["temperature"], each["seed"]) for each in node.stats()["chat_options"]} == {(0.2, 3)}
 
 
 def test_of_several_drafts_the_one_with_the_most_verified_content_is_kept(library: Library) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final
 
-from prefect_ollama.blocks.errors import AnswerRejected, NodeFailed, NodeRefused, NodeUnreachable
+from prefect_ollama.blocks.errors import NodeFailed, NodeRefused, NodeUnreachable
 from prefect_ollama.blocks.nodes._body import json_lines
 from prefect_ollama.blocks.nodes._dialects import OLLAMA_CHAT, Dialect
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
@@ -135,9 +135,10 @@ class _ChatStream:
         return self._reply is not None
 
     def whole(self) -> ChatReply:
-        """Return the answer; `AnswerRejected` or `NodeFailed` if it is not complete."""
+        """Return the answer; `NodeFailed` if it broke off."""
         if self._reply is None and self._repeated():
-            raise AnswerRejected("repeated itself until Ollama ended its answer.", node=self._node)
+            # No last line has its counts of tokens.
+            return ChatReply("".join(self._text), "".join(self._thinking), cut=True, repeated=True)
         if self._reply is None:
             raise NodeFailed(
                 "broke off in the middle of an answer.", node=self._node, remedy="Look into its log."

@@ -98,9 +98,10 @@ class ChatReply:
     Attributes:
         text: What the model said.
         thinking: What it thought before; empty if it did not.
-        cut: Whether it ended at its limit of tokens.
+        cut: Whether it ended at its limit of tokens, or because it repeated itself.
         prompt_tokens: Tokens of the messages; 0 if the node does not report them.
         answer_tokens: Tokens that the model wrote; 0 if the node does not report them.
+        repeated: Whether the node ended it because it repeated itself.
     """
 
     text: str
@@ -108,6 +109,7 @@ class ChatReply:
     cut: bool = False
     prompt_tokens: int = 0
     answer_tokens: int = 0
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,17 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.answering._extract import VERBATIM, best_sentences, sentence_places
     from prefect_ollama.tasks.answering._facts import unsupported_facts
     from prefect_ollama.tasks.answering._judging import NO_JUDGEMENT, SUPPORT_THRESHOLD, support_of_claim
-    from prefect_ollama.tasks.answering._prompt import answer_room, fitting, prompt_room, reading_order
+    from prefect_ollama.tasks.answering._prompt import (
+        TEXT_CHARACTERS,
+        answer_room,
+        fitting,
+        prompt_room,
+        reading_order,
+    )
     from prefect_ollama.tasks.answering._quote_search import find_quote, normal
     from prefect_ollama.tasks.answering._retrieval import EXTRACT_THRESHOLD, WEAK, strength
     from prefect_ollama.tasks.answering.answering import (
+        CUT,
         EXTRACT_PASSAGES,
         NO_JUDGE,
         Judged,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -11,8 +11,10 @@ import regex
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit, Quote
 from prefect_ollama.tasks.answering._facts import unsupported_facts
+from prefect_ollama.tasks.answering._prompt import QUOTE_CHARACTERS, TEXT_CHARACTERS
 from prefect_ollama.tasks.answering._quote_search import find_quote, normal
 from prefect_ollama.tasks.chunking import sentences
+from prefect_ollama.tasks.dispatch import whole_items
 
 # References such as [2], [1][2], [^3], 【4】 or (passage 2, page 3), which models add though they were not asked to.
 # Beside our own marks they would name other quotes.
@@ -29,11 +31,6 @@ _BEGINNING: Final = regex.compile(rf"^(?:According to|As stated in|In|Per)\s+(?:
 _OMISSION: Final = regex.compile(r"\s*[\[(]?(?:…|\.\s?\.\s?\.)[\])]?\s*")
 _MIN_PART_WORDS: Final = 3
 
-# The beginning of the list of sentences, and what stands before each of them.
-_LIST: Final = regex.compile(r'"sentences"[^\[]*\[')
-_BEFORE: Final = regex.compile(r"[\s,]*(?=\{)")
-_JSON: Final = json.JSONDecoder()
-
 
 class DraftChecker:
     """Reads drafts about the same passages."""
@@ -49,8 +46,12 @@ class DraftChecker:
             text = without_marks(item["text"])
             quotes, wrong = self._quotes(item["quotes"])
             # A model may put several sentences into one; each has to stand by itself.
-            for each in sentences(text) if text else [""]:
+            parts = [*sentences(text)] or [""]
+            for number, each in enumerate(parts, 1):
                 checked = self._checked(each.strip(), quotes, wrong)
+                if number == len(parts) and len(item["text"]) >= TEXT_CHARACTERS:
+                    # Its end may be missing, and with it what limits it.
+                    checked = replace(checked, reason=f"It is longer than {TEXT_CHARACTERS} characters.")
                 # Small models repeat themselves. Of equal sentences the first one that passes stays.
                 key = normal(checked.text).text.strip(" .")
                 if key not in found or (found[key].reason and not checked.reason):
@@ -87,6 +88,8 @@ class DraftChecker:
     def _places(self, quote: str, number: int) -> list[tuple[int, int]]:
         """Return where a quote stands in a passage, or all of its parts around omissions, in their order."""
         passage = normal(self._passages[number - 1].text)
+        if len(quote) >= QUOTE_CHARACTERS:
+            quote = quote.rpartition(" ")[0]  # the last word may be cut
         if (whole := find_quote(quote, passage)) is not None:
             return [whole]
         parts = [part for part in _OMISSION.split(quote) if part]
@@ -124,14 +127,5 @@ def context_of(text: str, start: int, end: int) -> str:
 
 def complete_sentences(text: str) -> list[str]:
     """Return the sentences that are whole in the beginning of a draft, as it streams in."""
-    found: list[str] = []
-    begun = _LIST.search(text)
-    at = 0 if begun is None else begun.end()
-    while at and (before := _BEFORE.match(text, at)) is not None:
-        try:
-            sentence, at = _JSON.raw_decode(text, before.end())
-        # It is not whole yet, or no JSON. A model may also write too many brackets.
-        except (json.JSONDecodeError, RecursionError):
-            break
-        found.append(str(sentence.get("text", "")))
-    return found
+    found = whole_items(text, "sentences")
+    return [str(sentence.get("text", "")) for sentence in found if isinstance(sentence, dict)]

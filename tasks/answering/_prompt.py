@@ -24,9 +24,17 @@ _MARGIN: Final = 256
 # Sentences of a draft at most. Without a limit, a model that repeats itself writes until its tokens are used up.
 _MOST_SENTENCES: Final = 20
 
-_QUOTE: Final = json_object(passage={"type": "integer"}, quote={"type": "string"})
+# Characters of a sentence and of a quote at most, for the same reason. Ollama's converter of schemas takes up to 2,000;
+# the runner of 0.13 ends at more.
+TEXT_CHARACTERS: Final = 600
+QUOTE_CHARACTERS: Final = 1000
+
+_QUOTE: Final = json_object(
+    passage={"type": "integer"}, quote={"type": "string", "maxLength": QUOTE_CHARACTERS}
+)
 _SENTENCE: Final = json_object(
-    text={"type": "string"}, quotes={"type": "array", "maxItems": 8, "items": _QUOTE}
+    text={"type": "string", "maxLength": TEXT_CHARACTERS},
+    quotes={"type": "array", "maxItems": 8, "items": _QUOTE},
 )
 SCHEMA: Final = json_object(sentences={"type": "array", "maxItems": _MOST_SENTENCES, "items": _SENTENCE})
 

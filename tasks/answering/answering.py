@@ -45,6 +45,7 @@ NO_JUDGE = (
     "No judge model judged this: shared words and embeddings decided whether quotes support a sentence. They are wrong "
     "more than one time in three if a sentence differs little from its quotes."
 )
+CUT = "The chat model's answer was cut. Only the sentences before that are used, so the answer may lack something."
 # Passages whose sentences are looked at without a chat model.
 EXTRACT_PASSAGES = 8
 
@@ -217,6 +218,8 @@ def choose(
     if not supported:
         notes = [_nothing_supported(best), *nodes.notes]
         refused_by = "checks" if best else "chat model"
+    if drafts.answers[number].cut:
+        notes.append(CUT)
     marked = options.mark_unsupported and bool(supported)
     everything = (*drafts.answers, *judged.answers)
     return CheckedAnswer(

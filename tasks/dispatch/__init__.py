@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from prefect_ollama.tasks.dispatch._answer_format import whole_items
     from prefect_ollama.tasks.dispatch._questions import Asking
     from prefect_ollama.tasks.dispatch.chat import (
         ChatAnswer,

@@ -26,7 +26,12 @@ _MOST_BRACES: Final = 64
 
 # Thoughts of a model in its answer, if its node does not separate them.
 _THOUGHTS: Final = regex.compile(r"\A\s*<(think|thinking|thought)>.*?</\1>", regex.DOTALL)
+_UNENDED_THOUGHTS: Final = regex.compile(r"\A\s*<(?:think|thinking|thought)>")
 _NUMBER: Final = regex.compile(r"\D{0,16}(\d{1,9})\D{0,2}")
+
+# What stands before an item of a list.
+_BEFORE: Final = regex.compile(r"[\s,]*(?=[{\[\"])")
+_JSON: Final = json.JSONDecoder()
 
 
 def check_of(schema: Mapping[str, Any] | None) -> Check:
@@ -71,6 +76,46 @@ def check_of(schema: Mapping[str, Any] | None) -> Check:
     return check
 
 
+def whole_items(text: str, name: str) -> list[Any]:
+    """Return the items that are whole in the beginning of a JSON object with a list of this name.
+
+    Numbers are no such items: whether more digits would follow cannot be told. No item is found where the text has
+    several such lists, because which of them is meant is not ours to guess.
+    """
+    lists = list(regex.finditer(rf'"{regex.escape(name)}"\s*:\s*\[', text))
+    items: list[Any] = []
+    at = lists[0].end() if len(lists) == 1 else 0
+    while at and (before := _BEFORE.match(text, at)) is not None:
+        try:
+            item, at = _JSON.raw_decode(text, before.end())
+        # It is not whole yet, or no JSON. A model may also write too many brackets.
+        except (json.JSONDecodeError, RecursionError):
+            break
+        items.append(item)
+    return items
+
+
+def whole_part(text: str, schema: Mapping[str, Any] | None, check: Check) -> Any:
+    """Return the whole items of an answer that was cut, as a value that fits its schema; None if there are none.
+
+    Args:
+        schema: JSON schema of the answer. Only objects of a single list have parts that make sense alone.
+        check: The check of this schema.
+    """
+    properties = (schema or {}).get("properties", {})
+    if len(text) > MAX_ANSWER_CHARACTERS or len(properties) != 1:
+        return None
+    ((name, inner),) = properties.items()
+    at = found.end() if (found := _THOUGHTS.match(text)) else 0
+    if inner.get("type") != "array" or _UNENDED_THOUGHTS.match(text, at):
+        return None
+    items = whole_items(text[at:], name)
+    try:
+        return check(json.dumps({name: items})) if items else None
+    except ValueError:
+        return None
+
+
 def _values_within(text: str, schema: Mapping[str, Any]) -> Iterator[Any]:
     """Yield the JSON objects of an answer with other text around them, such as a fence of Markdown or thoughts.
 
@@ -91,7 +136,10 @@ def _values_within(text: str, schema: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _fitted(value: Any, schema: Mapping[str, Any]) -> Any:
-    """Return a value without properties that its schema does not know, and with numbers where it has "2" or "[2]"."""
+    """Return a value as a node that keeps to the schema would have given it, where that is clear.
+
+    It has no properties that its schema does not know, no longer texts, and numbers where it had "2" or "[2]".
+    """
     match value, schema.get("type"):
         case dict(), "object":
             known = schema.get("properties", {})
@@ -105,4 +153,6 @@ def _fitted(value: Any, schema: Mapping[str, Any]) -> Any:
             return [_fitted(each, schema.get("items", {})) for each in value]
         case str(), "integer" if (number := _NUMBER.fullmatch(value)) is not None:
             return int(number[1])
+        case str(), "string":
+            return value[: schema.get("maxLength")]
     return value

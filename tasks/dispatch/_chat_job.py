@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from prefect_ollama.blocks.errors import ChatError
+from prefect_ollama.blocks.errors import ChatError, PrefectOllamaError
 from prefect_ollama.blocks.nodes import ChatReply, ChatRequest
 from prefect_ollama.tasks.dispatch._answer_format import Check, check_of
-from prefect_ollama.tasks.dispatch._job import BYTES_A_TOKEN, DECODE_AGAIN, Job, unicode_fault
+from prefect_ollama.tasks.dispatch._job import BYTES_A_TOKEN, DECODE_AGAIN, Item, Job, unicode_fault
 from prefect_ollama.tasks.dispatch.chat import (
     ChatAnswer,
     ChatAnswers,
@@ -73,18 +73,35 @@ class AnswerStream:
             self._tell(ChatText(text))
 
 
+@dataclass(slots=True, eq=False)
+class Rejections:
+    """The answers to a request that could not be used.
+
+    Attributes:
+        replies: The answers, by the name of their node.
+        part: The whole items of one of them that was cut, with this answer. It is the result if no answer is whole.
+    """
+
+    replies: list[tuple[str, ChatReply]] = field(default_factory=list)
+    part: tuple[Chatted, ChatReply] | None = None
+
+    def of(self, node: str) -> int:
+        """Return how many of them a node gave."""
+        return sum(name == node for name, _ in self.replies)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SentChat:
     """One attempt to send a chat request, with the pieces of its answer so far.
 
     Attributes:
-        rejected: Called with a whole answer that cannot be used.
+        rejections: The answers to the request that could not be used; this attempt may add another one.
     """
 
     request: ChatRequest
     check: Check
     stream: AnswerStream
-    rejected: Callable[[ChatReply], None]
+    rejections: Rejections
     attempt: Attempt = field(default_factory=list)
 
 
@@ -123,7 +140,7 @@ class ChatJob(Job[ChatAnswers]):
     ) -> None:
         self._answer_tokens = answer_tokens
         self._answers: list[ChatAnswer | None] = [None] * len(requests)
-        self._rejected: list[ChatReply] = []
+        self._rejections: dict[int, Rejections] = {id(each): Rejections() for each in requests}
         self._stream = AnswerStream(tell)
         self._checks = _checks(requests)
         super().__init__(requests, urgent=urgent, limit=1, avoid=avoid)
@@ -151,14 +168,28 @@ class ChatJob(Job[ChatAnswers]):
         return True
 
     def prepared(self, payload: ChatRequest) -> SentChat:
-        return SentChat(payload, self._checks[id(payload.format)], self._stream, self._rejected.append)
+        return SentChat(
+            payload, self._checks[id(payload.format)], self._stream, self._rejections[id(payload)]
+        )
 
     def keep(self, index: int, result: Chatted, node: str) -> None:
         self._answers[index] = result.answer
         self._stream.finish(result.sent.attempt, result.answer.text)
 
+    def refuse(self, item: Item, error: PrefectOllamaError) -> None:
+        """Give an item its error, or the whole items of its answer that was cut."""
+        rejections = self._rejections[id(item.payload)]
+        if rejections.part is None:
+            super().refuse(item, error)
+            return
+        (result, used), rejections.part = rejections.part, None
+        # Its tokens count as those of an answer.
+        rejections.replies = [each for each in rejections.replies if each[1] is not used]
+        self.settle(item, result, result.answer.node, (result.answer.seconds, result.tokens))
+
     def result(self) -> ChatAnswers:
-        return ChatAnswers(tuple(self._answers), dict(self.failures), tuple(self._rejected))
+        rejected = [reply for each in self._rejections.values() for _, reply in each.replies]
+        return ChatAnswers(tuple(self._answers), dict(self.failures), tuple(rejected))
 
     def unfinished(self, why: str, remedy: str) -> ChatUnfinished:
         return ChatUnfinished(why, left=self.left, answers=self.result(), remedy=remedy)

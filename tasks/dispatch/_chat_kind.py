@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from prefect_ollama.blocks.errors import AnswerRejected, ChatError, InputRejected, NodeError, NodeRefused
@@ -18,6 +19,7 @@ from prefect_ollama.blocks.nodes import (
     open_chat_endpoint,
     verify_chat_again,
 )
+from prefect_ollama.tasks.dispatch._answer_format import whole_part
 from prefect_ollama.tasks.dispatch._chat_job import (
     FIRST_ANSWER_TOKENS,
     Chatted,
@@ -39,6 +41,11 @@ FIRST_TOKENS_A_SECOND: Final = 30.0
 
 # Weight of the newest answer in the mean length of answers.
 NEWEST_ANSWER_WEIGHT: Final = 0.1
+
+# Sampling of a request that its node has answered unusably: at temperature 0 it would write the same again. Seeds of
+# the drafts of one question are small numbers.
+AGAIN_TEMPERATURE: Final = 0.7
+AGAIN_SEED: Final = 1000
 
 # The probe of a node that failed. Any answer shows that its runner works, which its list of models does not.
 SANITY: Final = ChatRequest((ChatMessage("user", "Answer with one word."),), max_tokens=1)
@@ -94,26 +101,29 @@ class ChatKind(RequestKind):
 
         limits = ChatLimits(timeout, min(client.node.read_timeout, TOKEN_TIMEOUT_S))
         try:
-            reply = await client.chat(sent.request, limits=limits, heard=heard)
+            request = _varied(sent.request, sent.rejections.of(client.node.name))
+            reply = await client.chat(request, limits=limits, heard=heard)
+            cut = False
             try:
                 value = _usable(sent, reply, client.node.name)
             except AnswerRejected:
-                sent.rejected(reply)
-                raise
+                part = whole_part(reply.text, sent.request.format, sent.check) if reply.cut else None
+                seconds = loop.time() - start
+                # Another node may have a longer context, or a model that does not repeat itself.
+                cut = part is not None and (
+                    len(self._verified.models) == 1 or sent.rejections.part is not None
+                )
+                if not cut:
+                    sent.rejections.replies.append((client.node.name, reply))
+                    if part is not None:
+                        found = _answer(client, reply, part, seconds, cut=True)
+                        sent.rejections.part = (Chatted(sent, found), reply)
+                    raise
+                value = part
         except BaseException:  # also a cancelled request: another node's answer may be streamed now
             sent.stream.failed(sent.attempt)
             raise
-        answer = ChatAnswer(
-            reply.text,
-            value,
-            reply.thinking,
-            client.node.name,
-            client.chat_model.name,
-            loop.time() - start,
-            reply.prompt_tokens,
-            reply.answer_tokens,
-        )
-        return Chatted(sent, answer)
+        return Chatted(sent, _answer(client, reply, value, loop.time() - start, cut=cut))
 
     def actual_units(self, reply: Chatted, estimated: float) -> float:
         """Return the units of an answer by its real length."""
@@ -144,7 +154,10 @@ class ChatKind(RequestKind):
         if request.format is not None and all(isinstance(error, AnswerRejected) for error in errors):
             remedy = "Ask in another way, or use a chat model that keeps to the JSON schema that it is given."
         if any(isinstance(error, AnswerRejected) and error.cut for error in errors):
-            remedy = "Allow more tokens for the answer, or raise the context of the cluster's chat model."
+            # Without whole sentences more tokens seldom help: the model thought too long, or repeated itself.
+            remedy = "Use a larger chat model, or raise its context (Chat context of the cluster)."
+            if self._verified.model.think is not False:
+                remedy = "Switch thinking off (Chat thinking of the cluster), or use a larger chat model."
         return ChatError(
             f"{', '.join(sorted(item.failures))} gave no answer that can be used ({errors[-1].cause})",
             request=words,
@@ -153,12 +166,41 @@ class ChatKind(RequestKind):
         )
 
 
+def _answer(client: ChatEndpoint, reply: ChatReply, value: Any, seconds: float, *, cut: bool) -> ChatAnswer:
+    return ChatAnswer(
+        reply.text,
+        value,
+        reply.thinking,
+        client.node.name,
+        client.chat_model.name,
+        seconds,
+        reply.prompt_tokens,
+        reply.answer_tokens,
+        cut,
+    )
+
+
+def _varied(request: ChatRequest, times: int) -> ChatRequest:
+    """Return a request that a node has answered unusably so many times, so that it does not answer the same again.
+
+    Options that the user set for the model stay.
+    """
+    options = dict(request.options)
+    if times and "temperature" in options:
+        options["temperature"] = max(options["temperature"], AGAIN_TEMPERATURE)
+    if times and "seed" in options:
+        options["seed"] += times * AGAIN_SEED
+    return replace(request, options=options) if times else request
+
+
 def _usable(sent: SentChat, reply: ChatReply, node: str) -> Any:
     """Return the value of an answer.
 
     Raises:
         AnswerRejected: It is cut, or does not fit its schema.
     """
+    if reply.repeated:
+        raise AnswerRejected("repeated itself until Ollama ended its answer.", node=node)
     if reply.cut:
         raise AnswerRejected(
             f"cut its answer at {sent.request.max_tokens:,} tokens, or at the end of the context.",

@@ -23,6 +23,7 @@ class ChatAnswer:
         seconds: Time from the request to the whole answer.
         prompt_tokens: Tokens of the messages; 0 if the node did not report them.
         answer_tokens: Tokens that the model wrote; 0 if the node did not report them.
+        cut: Whether it was cut, and the value has only its whole items.
     """
 
     text: str
@@ -33,6 +34,7 @@ class ChatAnswer:
     seconds: float
     prompt_tokens: int
     answer_tokens: int
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

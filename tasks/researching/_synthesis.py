@@ -9,7 +9,13 @@ import orjson
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit
 from prefect_ollama.blocks.nodes import ChatModelSpec, json_object, json_request
-from prefect_ollama.tasks.answering import answer_room, prompt_room, unsupported_facts, without_marks
+from prefect_ollama.tasks.answering import (
+    TEXT_CHARACTERS,
+    answer_room,
+    prompt_room,
+    unsupported_facts,
+    without_marks,
+)
 from prefect_ollama.tasks.chunking import estimate_tokens, sentences
 from prefect_ollama.tasks.dispatch import Chatting
 
@@ -17,7 +23,8 @@ _TOKENS: Final = 1024
 _MOST_SENTENCES: Final = 16
 
 _SENTENCE: Final = json_object(
-    text={"type": "string"}, findings={"type": "array", "maxItems": 6, "items": {"type": "integer"}}
+    text={"type": "string", "maxLength": TEXT_CHARACTERS},
+    findings={"type": "array", "maxItems": 6, "items": {"type": "integer"}},
 )
 _SCHEMA: Final = json_object(sentences={"type": "array", "maxItems": _MOST_SENTENCES, "items": _SENTENCE})
 

@@ -10,6 +10,7 @@ from typing import Final, Generic, TypeVar
 from prefect_ollama.blocks.documents import Bound, CheckedSentence, Hit, ReportStep
 from prefect_ollama.blocks.nodes import ChatReply
 from prefect_ollama.tasks.answering import (
+    CUT,
     NO_JUDGEMENT,
     WEAK,
     AnswerNodes,
@@ -136,6 +137,8 @@ class Steps:
             dropped = tuple(sentence for sentence in each if not sentence.supported)
             note = "" if each else "The chat model says that the passages do not hold it."
             author = drafts.answers[0].node
+            if supported and drafts.answers[0].cut:
+                note = CUT
             return Findings(passages, supported, dropped, author, judged.judged_by, note)
 
         return _done(chats, judge, whole=lambda found: _all_judged(found.dropped))
@@ -154,7 +157,7 @@ class Steps:
         def refute() -> Findings:
             confirmed, dropped = criticise(found.supported, found.passages, chat)
             same = any(answer.node == found.author for answer in chat.answers)
-            note = SAME_NODE if same else ""
+            note = " ".join(filter(None, (found.note, SAME_NODE if same else "")))
             return replace(found, supported=tuple(confirmed), dropped=(*found.dropped, *dropped), note=note)
 
         return _done([chat], refute, whole=lambda _: len(chat.answers) == len(found.supported))

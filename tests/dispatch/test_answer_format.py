@@ -7,10 +7,16 @@ import json
 import pytest
 
 from prefect_ollama.blocks.nodes import json_object
-from prefect_ollama.tasks.dispatch._answer_format import MAX_ANSWER_CHARACTERS, check_of
+from prefect_ollama.tasks.dispatch._answer_format import (
+    MAX_ANSWER_CHARACTERS,
+    check_of,
+    whole_items,
+    whole_part,
+)
 
 QUOTE = json_object(passage={"type": "integer"}, quote={"type": "string"})
-CHECK = check_of(json_object(quotes={"type": "array", "maxItems": 2, "items": QUOTE}))
+SCHEMA = json_object(quotes={"type": "array", "maxItems": 2, "items": QUOTE})
+CHECK = check_of(SCHEMA)
 JUDGE = check_of(json_object(supported={"type": "boolean"}))
 VALUE = {"quotes": [{"passage": 2, "quote": 'a { brace, ] and "marks"'}]}
 GIVEN = json.dumps(VALUE)
@@ -66,3 +72,46 @@ def test_only_a_clear_yes_of_the_judge_counts(answer: str) -> None:
         JUDGE(answer)
     with pytest.raises(ValueError, match="several"):
         JUDGE('{"supported": true}, no: {"supported": false}')
+
+
+def test_of_an_answer_that_was_cut_the_whole_items_are_kept() -> None:
+    answer = json.dumps({"quotes": [{"passage": 1, "quote": "a ] }"}, {"passage": 2, "quote": "b"}]})
+    parts = [whole_part(answer[:end], SCHEMA, CHECK) for end in range(len(answer) + 1)]
+    assert [len(part["quotes"]) if part else 0 for part in parts] == sorted(
+        len(part["quotes"]) if part else 0 for part in parts
+    )
+    assert parts[-2] == json.loads(answer)
+    first = {"quotes": [{"passage": 1, "quote": "a ] }"}]}
+    assert first in parts
+    assert None in parts
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        '{"quotes": [{"passage": 1, "quote": "It is',
+        '{"quotes": [{"passage": "no", "quote": "a"}, {"pass',
+        '<think>{"quotes": [{"passage": 1, "quote": "a"}, {',
+        '{"quotes": [{"passage": 1, "quote": "a"}]} no: {"quotes": [{"passage": 2, "quote": "b"}',
+        '{"quotes": [1, 2',
+        '{"other": [{"passage": 1, "quote": "a"}, {"pass',
+        f'{{"quotes": [{{"passage": 1, "quote": "a{chr(92)}ud83d"}}, {{',
+        '{"quotes": [' + "[" * 100_000,
+    ],
+)
+def test_a_part_that_is_not_clear_is_not_used(answer: str) -> None:
+    assert whole_part(answer, SCHEMA, CHECK) is None
+
+
+def test_only_lists_have_parts() -> None:
+    verdict = json_object(reason={"type": "string"}, verdict={"enum": ["confirmed", "refuted"]})
+    assert whole_part('{"reason": "a", "verdict": "conf', verdict, check_of(verdict)) is None
+    assert whole_part('{"supported": tr', json_object(supported={"type": "boolean"}), JUDGE) is None
+    assert whole_part("Words", None, check_of(None)) is None
+    assert whole_items('{"questions": ["a, b", "c', "questions") == ["a, b"]
+
+
+def test_texts_are_bounded_where_a_node_ignores_their_bounds() -> None:
+    check = check_of(json_object(text={"type": "string", "maxLength": 5}))
+    assert check('{"text": "Kepler was"}') == {"text": "Keple"}

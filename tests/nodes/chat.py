@@ -49,6 +49,7 @@ class Chat:
         """Begin to count from zero."""
         self.requests = self.answered = self.cancelled = self.tokens = self.max_in_flight = 0
         self.asked: list[str] = []
+        self.options: list[dict[str, Any]] = []
         self.read: list[dict[str, Any]] = []
         self.service.busy.clear()
         self.service.max_in_service = 0
@@ -84,6 +85,7 @@ class Chat:
         if prompt_tokens > context and asked.get("truncate") is False:
             raise Refused(400, "the input length exceeds the context length")
         self.requests += 1
+        self.options.append(options)
         self.asked.append(messages[-1] if messages else "")
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)

@@ -213,6 +213,7 @@ class NodeServer:
             "busy": self.api.service.busy,
             "chat_busy": self.api.chat.service.busy,
             "chat_asked": self.api.chat.asked,
+            "chat_options": self.api.chat.options,
             "chat_read": self.api.chat.read,
             "now": self._loop.time(),
         }
