@@ -157,7 +157,7 @@ class ChatKind(RequestKind):
             # Without whole sentences more tokens seldom help: the model thought too long, or repeated itself.
             remedy = "Use a larger chat model, or raise its context (Chat context of the cluster)."
             if self._verified.model.think is not False:
-                remedy = "Switch thinking off (Chat thinking of the cluster), or use a larger chat model."
+                remedy = "Switch thinking off (Thinking of the cluster), or use a larger chat model."
         return ChatError(
             f"{', '.join(sorted(item.failures))} gave no answer that can be used ({errors[-1].cause})",
             request=words,

@@ -32,7 +32,8 @@ def split_question(question: str, chat: Chatting, most: int) -> tuple[str, ...]:
     said = () if answer is None else answer.value["questions"]
     # Small models repeat a question with other capitals; each part costs a search, a draft and two rounds of checks.
     parts: dict[str, str] = {}
-    for text in (" ".join(each.split()) for each in said):
+    # One of the greatest length was cut by its node.
+    for text in (" ".join(each.split()) for each in said if len(each) < _PART_CHARACTERS):
         if text:
             parts.setdefault(text.casefold(), text)
     return tuple(parts.values())[:most] or (question,)
