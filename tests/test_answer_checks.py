@@ -270,7 +270,7 @@ def test_what_a_bound_of_length_cuts_proves_nothing_with_its_last_word() -> None
     long = f"The tide rises. The tide {words}"[:TEXT_CHARACTERS]
     first, last = DraftChecker("", passages).check(draft(long, (1, "tide rises in the harbour")))
     assert (first.text, first.reason) == ("The tide rises.", "")
-    assert last.reason == f"It is longer than {TEXT_CHARACTERS} characters."
+    assert last.reason == f"It was cut: its text had {TEXT_CHARACTERS} characters."
 
 
 def test_several_sentences_in_one_are_checked_one_by_one() -> None:

@@ -321,6 +321,13 @@ def test_steps_and_sentences_are_heard_as_they_come(library: Library) -> None:
     assert heard[3].count == 2
 
 
+def test_no_judge_is_announced_where_there_is_nothing_to_judge(library: Library) -> None:
+    library.script([{"text": "It is green.", "quotes": []}])
+    heard: list[AskEvent] = []
+    assert not ask(library, listen=heard.append)
+    assert [each.step for each in heard] == ["passages", "draft"]
+
+
 def test_thinking_is_no_part_of_the_answer(library: Library) -> None:
     script = {"match": DRAFT, "content": {"sentences": [RECEDES]}, "thinking": "Perhaps it is 5 metres."}
     for node in library.nodes:

@@ -51,7 +51,9 @@ class DraftChecker:
                 checked = self._checked(each.strip(), quotes, wrong)
                 if number == len(parts) and len(item["text"]) >= TEXT_CHARACTERS:
                     # Its end may be missing, and with it what limits it.
-                    checked = replace(checked, reason=f"It is longer than {TEXT_CHARACTERS} characters.")
+                    checked = replace(
+                        checked, reason=f"It was cut: its text had {TEXT_CHARACTERS} characters."
+                    )
                 # Small models repeat themselves. Of equal sentences the first one that passes stays.
                 key = normal(checked.text).text.strip(" .")
                 if key not in found or (found[key].reason and not checked.reason):

@@ -187,8 +187,8 @@ def judge_sentences(
         measured = is_measured(model)
         judged_by = WORDS_AND_EMBEDDINGS if measured and nodes.embed is not None else WORDS
         return judge_by_words(sentences, passages, nodes.embed if measured else None), judged_by, []
-    count = len(pairs_of(sentences, passages))
-    listen(AskEvent("judging", f"{count} pairs of a sentence and a quote", count))
+    if count := len(pairs_of(sentences, passages)):
+        listen(AskEvent("judging", f"{count} pairs of a sentence and a quote", count))
     judged, answers = judge_by_model(sentences, passages, nodes.judge)
     return judged, nodes.judge.chat.model.name, answers
 
