@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     )
 
 NOT_IN_DOCUMENTS = "Not in the documents."
+# Of a report that a limit ended: the documents may hold more than was read.
+NOT_DONE = "Nothing was found before the limit."
 
 
 def plain(found: CheckedAnswer, pictures: Mapping[Quote, Sequence[str]]) -> dict[str, Any]:
@@ -34,12 +36,14 @@ def plain(found: CheckedAnswer, pictures: Mapping[Quote, Sequence[str]]) -> dict
     return values
 
 
-def answer(found: CheckedAnswer, pictures: Mapping[Quote, Sequence[str]]) -> RenderableType:
-    """Return an answer: its sentences, then the quotes that they name, then what was left out."""
+def answer(
+    found: CheckedAnswer, pictures: Mapping[Quote, Sequence[str]], nothing: str = NOT_IN_DOCUMENTS
+) -> RenderableType:
+    """Return an answer: its sentences, or `nothing`, then the quotes that they name, then what was left out."""
     quotes = list(found.quotes())
     parts: list[RenderableType] = []
     if not found:
-        parts.append(line(NOT_IN_DOCUMENTS, "bold"))
+        parts.append(line(nothing, "bold"))
     parts += [_sentence(each, quotes) for each in found.sentences]
     parts.append(Text(""))
     said = {each.text for each in found.sentences}
@@ -66,7 +70,7 @@ def _sentence(sentence: CheckedSentence, quotes: Sequence[Quote]) -> Text:
 
 def report(found: CheckedReport) -> RenderableType:
     """Return a report: the text with its quotes, what each part found and dropped, and the steps."""
-    parts: list[RenderableType] = [answer(found.answer, {})]
+    parts: list[RenderableType] = [answer(found.answer, {}, NOT_DONE if found.ended_by else NOT_IN_DOCUMENTS)]
     for each in found.parts:
         parts += [Text(""), *_part(each)]
     if found.steps:

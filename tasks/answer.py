@@ -76,15 +76,18 @@ def show_answer(answer: CheckedAnswer, pages: Opaque[Mapping[Quote, Sequence[Mar
     )
 
 
-def answer_markdown(answer: CheckedAnswer, pages: Mapping[Quote, Sequence[MarkedPage]]) -> str:
+def answer_markdown(
+    answer: CheckedAnswer, pages: Mapping[Quote, Sequence[MarkedPage]], nothing: str = NOT_IN_DOCUMENTS
+) -> str:
     """Return an answer as Markdown: sentences, quotes with file and page, and what was left out.
 
     Args:
         pages: Pictures of the pages of its quotes.
+        nothing: What stands in place of sentences, if there are none.
     """
     quotes = list(answer.quotes())
     parts = [f"# {escape_markdown(answer.question)}"]
-    parts += [NOT_IN_DOCUMENTS] if not answer else []
+    parts += [nothing] if not answer else []
     for sentence in answer.sentences:
         marks = "".join(f" [{quotes.index(quote) + 1}]" for quote in sentence.quotes)
         note = "" if sentence.supported else f" (not supported: {escape_markdown(sentence.reason)})"

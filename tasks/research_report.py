@@ -11,7 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from prefect_ollama.blocks.documents import CheckedReport, CheckedSentence, Quote, ReportPart, ReportStep
 from prefect_ollama.blocks.printable import escape_markdown
-from prefect_ollama.tasks.answer import answer_markdown
+from prefect_ollama.tasks.answer import NOT_IN_DOCUMENTS, answer_markdown
 from prefect_ollama.tasks.prefect_state import UNCACHED
 from prefect_ollama.tasks.researching import write_file
 
@@ -38,7 +38,9 @@ def write_report(report: CheckedReport, file: Path) -> None:
 
 def report_markdown(report: CheckedReport) -> str:
     """Return a report as Markdown: the text with its quotes, the findings, what was dropped, and the steps."""
-    blocks = [answer_markdown(report.answer, {}).rstrip()]
+    # The documents may hold more than was read before a limit.
+    nothing = "Nothing was found before the limit." if report.ended_by else NOT_IN_DOCUMENTS
+    blocks = [answer_markdown(report.answer, {}, nothing).rstrip()]
     if report.parts:
         blocks.append("## Parts")
         blocks += [_part(part) for part in report.parts]

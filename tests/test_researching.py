@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -11,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from prefect_ollama import render_answer
 from prefect_ollama.blocks.blocking import blocking
 from prefect_ollama.blocks.documents import (
+    Bound,
     CheckedAnswer,
     CheckedReport,
     CheckedSentence,
@@ -470,3 +474,20 @@ def test_tokens_of_answers_that_cannot_be_used_count(thinkers: list[Node], fault
     (prompt,) = {answer.prompt_tokens for answer in done.value.answers}
     assert done.cost.prompt_tokens == answered * prompt
     assert spent == done.cost.prompt_tokens + done.cost.answer_tokens
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "said", "unsaid"),
+    [
+        ("seconds", "Nothing was found before the limit.", "Not in the documents."),
+        ("", "Not in the documents.", "before the limit"),
+    ],
+)
+def test_a_limit_is_not_blamed_on_the_documents(ended_by: Bound, said: str, unsaid: str) -> None:
+    report = CheckedReport(CheckedAnswer(QUESTION, "not_found"), ended_by=ended_by)
+    console = Console(width=100, file=io.StringIO())
+    console.print(render_answer.report(report))
+    assert isinstance(console.file, io.StringIO)
+    for text in (console.file.getvalue(), report_markdown(report)):
+        assert said in text
+        assert unsaid not in text
