@@ -24,16 +24,20 @@ from prefect_ollama.flows import (
     ReEmbedCost,
     ReEmbedPreview,
 )
-from prefect_ollama.tasks.reporting import Section, found_section, run_sections, short_facts, status_section
+from prefect_ollama.tasks.reporting import (
+    Section,
+    found_section,
+    run_sections,
+    short_facts,
+    status_section,
+    tuning_sections,
+)
 
 # Removed documents to list.
 PLANNED = 50
 
-# Characters of the bar of the highest rate.
-BAR = 30
-
 # Columns that hold numbers.
-NUMBERS = ("chunks", "share", "busy s", "errors")
+NUMBERS = ("chunks", "share", "busy s", "errors", "texts/s", "p95 s")
 
 
 def report(what: IngestReport) -> RenderableType:
@@ -134,45 +138,8 @@ def found(nodes: Sequence[NodeStatus]) -> RenderableType:
 
 
 def tuning(rows: Sequence[NodeTuning]) -> RenderableType:
-    """Return what was found of each node, the chosen setting marked. It fits into 80 columns."""
-    parts: list[RenderableType] = []
-    for row in rows:
-        if not row.ok:
-            parts.append(line(f"{row.name}: not measured", "bold red"))
-        else:
-            parts += [line(_setting(row), "bold"), _curve(row)]
-        if row.note:
-            parts.append(line(row.note, "yellow"))
-    return Group(*parts)
-
-
-def _setting(row: NodeTuning) -> str:
-    kept = "saved" if row.saved else "not saved"
-    return (
-        f"{row.name}: {row.in_flight} requests of {row.request_texts} texts at once do {row.texts_per_second:.1f} "
-        f"texts/s ({kept}; until now at most {row.in_flight_before} of {row.request_texts_before})"
-    )
-
-
-def _curve(row: NodeTuning) -> Table:
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for name in ("in flight", "texts", "texts/s"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("p95 s", justify="right", no_wrap=True)
-    # Not 0, by which the lengths of the bars are divided.
-    most = max(point.texts_per_second for point in row.points) or 1.0
-    for point in row.points:
-        chosen = point.setting == (row.in_flight, row.request_texts)
-        table.add_row(
-            str(point.in_flight),
-            str(point.texts),
-            f"{point.texts_per_second:.1f}",
-            "█" * round(BAR * point.texts_per_second / most) + (" ◂" if chosen else ""),
-            f"{point.p95:.2f}",
-            style="bold" if chosen else "",
-        )
-    return table
+    """Return what was measured of each node, the chosen setting marked. It fits into 80 columns."""
+    return Group(*(part for section in tuning_sections(rows) for part in (*_section(section), Text())))
 
 
 def runs(found: Sequence[Run]) -> RenderableType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -11,9 +12,10 @@ import pytest
 from prefect_ollama import render
 from prefect_ollama.blocks import OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.blocks.saved_nodes import save_limits
 from prefect_ollama.flows import NodeTuning, tune_nodes
-from prefect_ollama.tasks.reporting.tuning_report import tuning_markdown
+from prefect_ollama.tasks.reporting.tuning_report import BAR, tuning_markdown, tuning_sections
 from prefect_ollama.tasks.tuning import Point
 from tests.flow_samples import latest_artifact
 from tests.nodes import Node, nodes
@@ -143,17 +145,32 @@ ROWS = [
 ]
 
 
-def test_of_the_terminal() -> None:
-    text = shown(render.tuning(ROWS))
+def test_terminal_and_page_show_the_same_values() -> None:
+    text, page = shown(render.tuning(ROWS)), tuning_markdown(ROWS, "m|x")
     assert max(map(len, text.splitlines())) <= 80
-    assert "2 requests of 16 texts at once do 1234.6 texts/s (saved;" in " ".join(text.split())
+    for section in tuning_sections(ROWS):
+        for item in section.items:
+            for each in (item.text, *item.below) if not section.columns else item.cells[:2]:
+                assert each in text
+                assert escape_markdown(each) in page
+    assert "gpu-box: 2 requests of 16 texts at once, 1234.6 texts/s, p95 0.12 s" in text
+    assert "saved; before: at most 16 requests of 128 texts" in text
     assert "a|b <i>: not measured" in text
+    assert "1 request of 1 text " in text
+    assert "**1 request of 1 text**: 100.0 texts/s, p95 0.02 s\n" in page
     (chosen,) = [line for line in text.splitlines() if "◂" in line]
-    assert chosen.count("█") == render.BAR
+    assert chosen.count("█") == BAR
+    assert page.count("◂") == 1
+    # Without room for the bars the numbers stay.
+    narrow = shown(render.tuning(ROWS), 50)
+    assert "█" not in narrow
+    assert "1234.6    0.12" in narrow
 
 
 def test_what_names_hold_does_not_break_the_page() -> None:
-    page = tuning_markdown(ROWS, "m|x")
+    odd = replace(ROWS[0], name="c|d <b>")
+    page = tuning_markdown([*ROWS, odd], "m|x")
     assert r"- **a\|b &lt;i&gt;**: not measured" in page
     assert "### gpu-box" in page
-    assert page.count("data:image/svg+xml") == 1
+    assert r"### c\|d &lt;b&gt;" in page
+    assert page.count("data:image/svg+xml") == 2

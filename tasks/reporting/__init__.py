@@ -24,6 +24,6 @@ if TYPE_CHECKING:
         status_section,
     )
     from prefect_ollama.tasks.reporting.svg import FAINT, HUES, INK, TROUBLE, Svg
-    from prefect_ollama.tasks.reporting.tuning_report import NodeTuning, tuning_markdown
+    from prefect_ollama.tasks.reporting.tuning_report import NodeTuning, tuning_markdown, tuning_sections
 else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

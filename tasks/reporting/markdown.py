@@ -42,9 +42,9 @@ def report_markdown(report: IngestReport, *, picture: str = "") -> str:
 def section_markdown(section: Section) -> str:
     """Return a section as a list, because Prefect's UIs cut a table off that a long name makes too wide."""
     shown = section.items[: section.limit]
-    title = f"### {section.title}" if section.title else ""
+    title = f"### {escape_markdown(section.title)}" if section.title else ""
     items = "\n".join(_item(item, section.columns if section.spelled else ()) for item in shown)
-    return "\n\n".join(filter(None, (title, section.note, items, section.more(len(shown)))))
+    return "\n\n".join(filter(None, (title, section.note, section.picture, items, section.more(len(shown)))))
 
 
 def _item(item: Item, columns: Sequence[str]) -> str:

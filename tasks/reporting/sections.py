@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from prefect_ollama.blocks.nodes import NodeStatus
+from prefect_ollama.blocks.quantity import quantity
 
 if TYPE_CHECKING:
     from prefect_ollama.tasks.reporting.report import IngestReport
@@ -71,6 +72,7 @@ class Section:
         spelled: Whether a list has a line for each cell, because the text does not have its content.
         trouble: Whether the user has to do something about the items.
         page_only: Whether a terminal leaves the section out.
+        picture: Markdown with a chart before them, which a terminal leaves out.
     """
 
     title: str
@@ -83,6 +85,7 @@ class Section:
     spelled: bool = False
     trouble: bool = False
     page_only: bool = False
+    picture: str = ""
 
     def more(self, shown: int) -> str:
         """Return the line about the items that are not shown; empty if all are."""
@@ -94,12 +97,12 @@ def headline(report: IngestReport) -> str:
     """Return the outcome of the files as one sentence."""
     files = len(report.files)
     if report.dry_run:
-        return f"{len(report.left)} of {count(files, 'file')} would be read"
+        return f"{len(report.left)} of {quantity(files, 'file')} would be read"
     if report.failed or report.left:
         parts = [f"{len(report.failed)} need attention"] if report.failed else []
         parts += [f"{len(report.left)} are left to do"] if report.left else []
-        return f"Of {count(files, 'file')} {' and '.join(parts)}"
-    return f"All of {count(files, 'file')} are as they should be" if files else "No files"
+        return f"Of {quantity(files, 'file')} {' and '.join(parts)}"
+    return f"All of {quantity(files, 'file')} are as they should be" if files else "No files"
 
 
 def run_facts(report: IngestReport) -> Iterator[Fact]:
@@ -170,7 +173,7 @@ def _attention(report: IngestReport) -> Section:
 def _not_read(report: IngestReport) -> Section:
     files = [file for file in report.files if file.notes]
     return Section(
-        f"Not read of {count(len(files), 'file')}",
+        f"Not read of {quantity(len(files), 'file')}",
         [Item(" ".join(file.notes), file.path) for file in files],
         ATTENTION,
         rest="What the flow returns (`--json`) holds all of them (`notes`).",
@@ -202,7 +205,7 @@ def _files(report: IngestReport) -> Iterator[Section]:
     for name in _ORDER[len(FAILED) :]:
         items = [
             Item(
-                f"{file.path}: {count(file.pages, 'page')}, {count(file.chunks, 'chunk')}, "
+                f"{file.path}: {quantity(file.pages, 'page')}, {quantity(file.chunks, 'chunk')}, "
                 f"{file.node_seconds:.1f} node-seconds"
             )
             for file in report.files
@@ -215,7 +218,7 @@ def _nodes(report: IngestReport) -> Section:
     items = []
     for node in report.nodes:
         share, busy, errors = f"{node.share:.0%}", f"{node.busy_seconds:.1f}", sum(node.errors.values())
-        text = f"{count(node.texts, 'chunk')} ({share}), busy for {busy} s, {count(errors, 'error')}"
+        text = f"{quantity(node.texts, 'chunk')} ({share}), busy for {busy} s, {quantity(errors, 'error')}"
         cells = (f"{node.texts}", share, busy, f"{errors}")
         items.append(Item(text, node.name, tuple(node.error_lines()), cells))
     columns = ("node", "chunks", "share", "busy s", "errors")
@@ -257,8 +260,3 @@ def found_section(rows: Sequence[NodeStatus]) -> Section:
         text = f"block {row.name}" if row.saved else f"({row.name}), not saved yet"
         items.append(Item(text, row.url, tuple(below)))
     return Section("", items, len(items), "" if items else "No Ollama server found.")
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

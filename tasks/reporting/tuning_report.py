@@ -1,4 +1,4 @@
-"""The results of tuning: values for programs, and Markdown with a chart of each node."""
+"""The results of tuning: values for programs, and the sections that Prefect and the terminal show."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any, Self
 
 from prefect_ollama.blocks.nodes import NodeSpec
 from prefect_ollama.blocks.printable import escape_markdown
+from prefect_ollama.blocks.quantity import quantity
+from prefect_ollama.tasks.reporting.markdown import section_markdown
+from prefect_ollama.tasks.reporting.sections import Item, Section
 from prefect_ollama.tasks.tuning import Point, Tuning, draw_curve
+
+# Characters of the bar of the highest rate.
+BAR = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,36 +90,56 @@ class NodeTuning:
 
 
 def tuning_markdown(rows: Sequence[NodeTuning], model: str) -> str:
-    """Return the page: a list of the nodes, then a chart and the measurements of each."""
-    lines = [
-        f"Model {escape_markdown(model)}. The setting in the frame is the smallest that reaches 97 % of the best.",
-        "",
-        *(_listed(row) for row in rows),
-    ]
+    """Return the page: the nodes, then a chart and the measurements of each."""
+    head = f"Model {escape_markdown(model)}. The setting in the frame is the smallest that reaches 97 % of the best."
+    return "\n\n".join([head, *map(section_markdown, tuning_sections(rows))]) + "\n"
+
+
+def tuning_sections(rows: Sequence[NodeTuning]) -> Iterator[Section]:
+    """Yield the nodes that could not be measured, the settings of the others, and the measurements of each."""
+    failed = [Item("not measured", row.name, (row.note,)) for row in rows if not row.ok]
+    if failed:
+        yield Section("Need attention", failed, len(failed), trouble=True)
+    settings = [_setting(row) for row in rows if row.ok]
+    if settings:
+        yield Section("Settings", settings, len(settings))
     for row in rows:
-        lines += _measured(row)
-    return "\n".join(lines) + "\n"
+        if (tuning := row.tuning) is not None:
+            yield _measurements(row.name, tuning)
 
 
-# A list and not a table, because both of Prefect's UIs cut off tables with long names.
-def _listed(row: NodeTuning) -> str:
-    note = f"\n  - {escape_markdown(row.note)}" if row.note else ""
-    if not row.ok:
-        return f"- **{escape_markdown(row.name)}**: not measured{note}"
-    return (
-        f"- **{escape_markdown(row.name)}**: {row.in_flight} requests of {row.request_texts} texts at once, "
-        f"{row.texts_per_second:.1f} texts/s, p95 {row.p95:.2f} s\n"
-        f"  - {'saved' if row.saved else 'not saved'}; before: at most {row.in_flight_before} requests of "
-        f"{row.request_texts_before} texts{note}"
+def _setting(row: NodeTuning) -> Item:
+    kept = "saved" if row.saved else "not saved"
+    before = _words(row.in_flight_before, row.request_texts_before)
+    return Item(
+        f"{_words(row.in_flight, row.request_texts)} at once, {row.texts_per_second:.1f} texts/s, p95 {row.p95:.2f} s",
+        row.name,
+        tuple(filter(None, (f"{kept}; before: at most {before}", row.note))),
     )
 
 
-def _measured(row: NodeTuning) -> Iterator[str]:
-    if (tuning := row.tuning) is None:
-        return
-    yield from ("", f"### {escape_markdown(row.name)}", "")
-    yield f"![rate over requests in flight]({draw_curve(row.name, tuning).uri()})"
-    yield from ("", "| in flight | texts in each | texts/s | p95 s |", "|---|---|---|---|")
+def _measurements(name: str, tuning: Tuning) -> Section:
+    # Not 0, by which the lengths of the bars are divided.
+    most = max(point.texts_per_second for point in tuning.points) or 1.0
+    items = []
     # All of them, not only the best, because a user with another time limit may choose another one.
     for point in tuning.points:
-        yield f"| {point.in_flight} | {point.texts} | {point.texts_per_second:.1f} | {point.p95:.2f} |"
+        rate, p95 = f"{point.texts_per_second:.1f}", f"{point.p95:.2f}"
+        mark = " ◂" if point == tuning.chosen else ""
+        bar = "█" * round(BAR * point.texts_per_second / most)
+        setting = _words(point.in_flight, point.texts)
+        items.append(Item(f"{rate} texts/s, p95 {p95} s{mark}", setting, cells=(rate, p95, bar + mark)))
+    chart = draw_curve(name, tuning).uri()
+    return Section(
+        name,
+        items,
+        len(items),
+        picture=f"![rate over requests in flight]({chart})",
+        # A terminal shows no title above a table, so the first column has it.
+        columns=(name, "texts/s", "p95 s", "rate"),
+        drop=("rate",),
+    )
+
+
+def _words(in_flight: int, texts: int) -> str:
+    return f"{quantity(in_flight, 'request')} of {quantity(texts, 'text')}"
