@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColum
 from rich.table import Column
 from rich.text import Text
 
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.console import line
 from prefect_ollama.fitted import Fitted
 from prefect_ollama.stopping import stopping
@@ -102,7 +103,7 @@ class RunProgress(Progress):
             one_line=True,
         )
         if (more := len(run.nodes) - MOST_NODES) > 0:
-            yield line(f"… and {more} more nodes", "dim")
+            yield line(f"… and {quantity(more, 'more node')}", "dim")
 
 
 def _columns() -> tuple[ProgressColumn, ...]:

@@ -14,6 +14,7 @@ from rich.text import Text
 from prefect_ollama.blocks.cache import CacheStats
 from prefect_ollama.blocks.documents import Run
 from prefect_ollama.blocks.lance import Maintenance, Undo
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.console import line
 from prefect_ollama.fitted import Fitted
 from prefect_ollama.flows import (
@@ -81,10 +82,11 @@ def _named(rows: Mapping[str, str]) -> Table:
 
 def forgotten(what: ForgetReport) -> RenderableType:
     """Return the documents that were removed from a table, or would be."""
-    verb = "would be taken out of" if what.dry_run else "were taken out of"
-    parts = [line(f"{len(what.documents)} documents with {what.chunks} chunks {verb} {what.table}", "bold")]
+    verb = "would be taken out of" if what.dry_run else "taken out of"
+    documents, chunks = quantity(len(what.documents), "document"), quantity(what.chunks, "chunk")
+    parts = [line(f"{documents} with {chunks} {verb} {what.table}", "bold")]
     parts += [line(f"{count} of source {source}") for source, count in what.sources.items()]
-    parts += [line(f"   {each.path} ({each.chunks} chunks)") for each in what.documents[:PLANNED]]
+    parts += [line(f"   {each.path} ({quantity(each.chunks, 'chunk')})") for each in what.documents[:PLANNED]]
     if len(what.documents) > PLANNED:
         parts.append(line(f"   … and {len(what.documents) - PLANNED} more"))
     parts += [line(note, "yellow") for note in what.notes]
@@ -98,13 +100,16 @@ def undo(what: Undo) -> RenderableType:
     parts = [line(f"Rolling back would undo {runs} on {what.table}", "bold")]
     if what.swap:
         parts.append(
-            line(f"All {what.chunks_now} chunks become the {what.chunks_then} from before the re-embedding.")
+            line(
+                f"{quantity(what.chunks_then, 'chunk')} from before the re-embedding would replace the present "
+                f"{what.chunks_now:,}."
+            )
         )
     else:
         parts.append(
             line(
-                f"Of source {what.source}, {what.restored} documents become what they were before, and {what.removed} "
-                "go. Other sources stay as they are."
+                f"Of source {what.source}, {quantity(what.restored, 'document')} would be as before, and "
+                f"{what.removed:,} would go. Other sources stay as they are."
             )
         )
     return Group(*parts)
@@ -115,8 +120,8 @@ def re_embedding(what: ReEmbedPreview, cost: ReEmbedCost) -> RenderableType:
     return Group(
         line(f"Re-embedding would embed all of {what.table} again", "bold"),
         line(
-            f"{what.documents} documents of {len(what.sources)} sources are read again: {what.chunks} chunks, "
-            f"{what.tokens} tokens."
+            f"Read again: {quantity(what.documents, 'document')} of {quantity(len(what.sources), 'source')}, with "
+            f"{quantity(what.chunks, 'chunk')} and {quantity(what.tokens, 'token')}."
         ),
         line(cost.work),
         line(f"Nodes worked {what.node_seconds:.0f} node-seconds on them before."),
@@ -165,7 +170,7 @@ def maintenance(what: Maintenance) -> RenderableType:
     """Return what maintenance did, as a table."""
     lines = [f"{step[:1].upper()}{step[1:]}." for step in what.done] or ["Nothing was due."]
     if what.left_over_files:
-        lines.append(f"Deleted {what.left_over_files} files that killed writers left.")
+        lines.append(f"Deleted {quantity(what.left_over_files, 'file')} that killed writers left.")
     if what.peak_bytes:
         lines.append(f"It took {what.seconds:.1f} s and {what.peak_bytes / 2**20:.0f} MiB of memory.")
     return Group(*map(line, lines))

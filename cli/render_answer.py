@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.console import line
 from prefect_ollama.fitted import Fitted
 
@@ -87,7 +88,7 @@ def report(found: CheckedReport) -> RenderableType:
 
 
 def _part(part: ReportPart) -> list[RenderableType]:
-    count = f"{len(part.findings)} findings, {len(part.dropped)} dropped"
+    count = f"{quantity(len(part.findings), 'finding')}, {len(part.dropped)} dropped"
     told = [line(f"- {each.text} ({each.reason})", "dim") for each in part.dropped]
     told += [line(part.note, "dim")] if part.note else []
     return [line(part.title, "bold"), Padding(Group(line(count), *told), (0, 0, 0, 4))]

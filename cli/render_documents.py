@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.console import line
 from prefect_ollama.fitted import Fitted
 
@@ -58,9 +59,13 @@ def documents(rows: Sequence[Document]) -> RenderableType:
         lines = [line(text) for text in (row.reason, row.remedy) if text]
         parts += [line(f"{row.path} ({row.status})", "red"), Padding(Group(*lines), (0, 0, 0, 2))]
     stored = sum(row.chunks > 0 for row in rows)
-    pages, count = sum(row.pages for row in rows), sum(row.chunks for row in rows)
+    pages = quantity(sum(row.pages for row in rows), "page")
+    count = quantity(sum(row.chunks for row in rows), "chunk")
     parts.append(
-        line(f"{stored} of {len(rows)} documents have passages: {pages} pages, {count} chunks.", "dim")
+        line(
+            f"{stored} of {quantity(len(rows), 'document has', 'documents have')} passages: {pages}, {count}.",
+            "dim",
+        )
     )
     return Group(*parts)
 
@@ -71,8 +76,8 @@ def chunks(document: Document, parts: Sequence[Chunk], *, prefix: str) -> Render
     about = [
         document.title,
         document.author,
-        f"{document.pages} pages",
-        f"{len(parts)} chunks",
+        quantity(document.pages, "page"),
+        quantity(len(parts), "chunk"),
         _day(document),
     ]
     lines.append(line(", ".join(filter(None, about)), "dim"))
@@ -88,7 +93,11 @@ def chunks(document: Document, parts: Sequence[Chunk], *, prefix: str) -> Render
         body += [_text(each.text)]
         if each.embedded_text:
             body += [line("embedded:", "cyan"), _text(each.embedded_text, "cyan")]
-        shown += [Text(), line(f"{head} ({each.tokens} tokens)", "bold"), Padding(Group(*body), (0, 0, 0, 3))]
+        shown += [
+            Text(),
+            line(f"{head} ({quantity(each.tokens, 'token')})", "bold"),
+            Padding(Group(*body), (0, 0, 0, 3)),
+        ]
     return Group(*shown)
 
 

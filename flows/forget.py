@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from prefect_ollama.blocks.documents import Document, Run
 from prefect_ollama.blocks.lance import Store
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
@@ -156,7 +157,7 @@ def forget(
         # Names of runs are unique in the log of a table.
         run_id = str(flow_run.id) + (f"-{len(runs) + 1}" if runs else "")
         runs.append(store.forget(run_id, name, [row.doc_id for row in rows]))
-        run_logger().info("Took %d documents of %s out of the table", len(rows), name)
+        run_logger().info("Took %s of %s out of the table", quantity(len(rows), "document"), name)
         publish_run(store, runs[-1], source_assets(name, (row.path for row in rows)))
     return _report(store, documents, notes, dry_run=False, runs=runs)
 

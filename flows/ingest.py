@@ -17,6 +17,7 @@ from prefect_ollama.blocks.errors import DocumentsFailed, ServerLost, TableError
 from prefect_ollama.blocks.lance import MaintenanceProcess, Store, StoreSpec
 from prefect_ollama.blocks.nodes import VerifiedCluster, full_name
 from prefect_ollama.blocks.printable import escape_markdown
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.resolve import (
     Nodes,
     default_cache,
@@ -128,6 +129,9 @@ def ingest_pdfs(
     with contextlib.suppress(TableMissing):
         found = Store.open(place)
     run_id, runner = _run_id(), _runner()
+    wanted = model or (found.identity.model if found is not None and not has_own_model(cluster) else None)
+    # A dry run refuses nodes that are not there, too. No node is asked.
+    resolve_cluster(cluster, model=wanted)
     # A new table has files to read for sure, so the process of the workers starts while the source is scanned.
     if found is None and not dry_run and runner:
         runner.prepare()
@@ -145,7 +149,6 @@ def ingest_pdfs(
         exclude=exclude,
     ).content
     run = IngestRun(run_id, plan, str(place), began)
-    wanted = model or (found.identity.model if found is not None and not has_own_model(cluster) else None)
     if dry_run:
         return _final_state(run.report(dry_run=True, model=wanted or ""), advanced)
     # From here on the run changes the table, and so appears in metrics.
@@ -206,8 +209,8 @@ def _final_state(report: IngestReport, advanced: Advanced) -> IngestReport:
     again = flow_run.run_count > 1
     if advanced.fail_if_files_fail and report.failed and not report.dry_run:
         error = DocumentsFailed(
-            f"{len(report.failed)} of {len(report.files)} files are not stored whole, the first: "
-            f"{report.failed[0].path!r}.",
+            f"{len(report.failed)} of {quantity(len(report.files), 'file is', 'files are')} not stored whole, the "
+            f"first: {report.failed[0].path!r}.",
             paths=[file.path for file in report.failed],
             state="All the rest is stored.",
             remedy="The artifact ingest-report says of each what to do.",

@@ -11,6 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect_ollama.blocks.errors import ClusterError, NodeError
 from prefect_ollama.blocks.nodes import ChatCheck, NodeStatus, NodeVerification, join_verification
 from prefect_ollama.blocks.printable import escape_markdown
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import (
     NO_MODELS,
@@ -101,7 +102,7 @@ def check_nodes(
 def _page(rows: Sequence[NodeStatus], model: str) -> str:
     """Return the Markdown of the artifact."""
     ready = sum(row.ok for row in rows)
-    head = f"{ready} of {len(rows)} nodes serve {escape_markdown(model)}."
+    head = f"{ready} of {quantity(len(rows), 'node serves', 'nodes serve')} {escape_markdown(model)}."
     for verb, found in (
         ("chat", [(row.chat_model, row.chat_error) for row in rows]),
         ("judge", [(row.judge_model, row.judge_error) for row in rows]),

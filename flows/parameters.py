@@ -19,6 +19,7 @@ from prefect_ollama.blocks.lance import Mode
 from prefect_ollama.blocks.node import OllamaNode
 from prefect_ollama.blocks.node_block import NodeBlock
 from prefect_ollama.blocks.nodes import looks_like_address, names_block
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.resolve import Nodes
 from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.flows.base import Advanced, Chunking, Limits, Only, Reading
@@ -217,7 +218,7 @@ def display_name(cluster: Any) -> str:
             return name
         # A dictionary where Prefect kept the block as JSON with the run.
         case OllamaCluster(nodes=nodes) | {"nodes": nodes} | [*nodes]:
-            return f"{len(nodes)} node" + ("s" if len(nodes) != 1 else "")
+            return quantity(len(nodes), "node")
     return "a cluster"
 
 

@@ -12,6 +12,7 @@ from prefect_ollama.blocks.documents import PARTIAL, STORED, Document, Run
 from prefect_ollama.blocks.errors import TableError, TableMissing
 from prefect_ollama.blocks.lance import Store, StoreSpec, drop
 from prefect_ollama.blocks.nodes import VerifiedCluster, compare
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.resolve import Nodes, default_cache, resolve_table
 from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
@@ -251,7 +252,7 @@ def _refuse_losses(before: list[Document], reports: list[IngestReport]) -> None:
     ]
     if lost:
         raise TableError(
-            f"{len(lost)} documents of the table could not be embedded again, the first: "
+            f"{quantity(len(lost), 'document')} of the table could not be embedded again, the first: "
             f"{lost[0].path!r} ({lost[0].reason})",
             state="Nothing was swapped; what was embedded is kept beside.",
             remedy="Repair these files, or take them out of their folder, and run again.",

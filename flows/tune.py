@@ -118,6 +118,6 @@ def _unexplored_note(node: NodeSpec, tuning: Tuning, *, save: bool, seconds: flo
     kept = " and ".join(f"{limits[what][1]} {what}" for what in left)
     stays = f" They were not saved: {kept} stay." if save else ""
     return (
-        f"{seconds:g} seconds were too short to explore the {' and the '.join(left)}. The values shown are the best "
-        f"that were measured.{stays} Give it more time."
+        f"The time of {seconds:g} s was too short to explore the {' and the '.join(left)}. The values shown are the "
+        f"best that were measured.{stays} Give it more time."
     )

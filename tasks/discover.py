@@ -10,11 +10,12 @@ from prefect import task
 from prefect.utilities.asyncutils import run_coro_as_sync
 
 from prefect_ollama.blocks.nodes import NodeStatus, block_name, discover, free_name, host_name
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.saved_nodes import save_node, saved_nodes
-from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, run_logger
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name, run_logger
 
 
-@task(name="scan networks", task_run_name="scan {count} addresses", **UNCACHED)
+@task(name="scan networks", task_run_name=counted_name("scan", "address", "addresses"), **UNCACHED)
 def scan_networks(
     addresses: Opaque[list[str]], ports: Sequence[int], *, count: int, timeout: float
 ) -> tuple[NodeStatus, ...]:
@@ -45,12 +46,12 @@ def scan_networks(
         taken.add(name)
         nodes.append(replace(check, name=name, block=known or ""))
     # An address may have a server at each of several ports.
-    servers = f"{len(nodes):,} Ollama {'server' if len(nodes) == 1 else 'servers'}"
-    run_logger().info("Found %s at %s", servers, "1 address" if count == 1 else f"{count:,} addresses")
+    servers, asked = quantity(len(nodes), "Ollama server"), quantity(count, "address", "addresses")
+    run_logger().info("Found %s at %s", servers, asked)
     return tuple(nodes)
 
 
-@task(name="save nodes", task_run_name="save {count} nodes", **UNCACHED)
+@task(name="save nodes", task_run_name=counted_name("save", "node"), **UNCACHED)
 def save_nodes(nodes: Opaque[tuple[NodeStatus, ...]], *, count: int) -> tuple[NodeStatus, ...]:
     """Make a block of each node that has none. A name that was taken meanwhile gets a number.
 

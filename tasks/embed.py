@@ -21,6 +21,7 @@ from prefect.runtime import task_run
 
 from prefect_ollama.blocks.documents import FAILED, PARTIAL, Chunk, Document, EmbeddedDocument
 from prefect_ollama.blocks.errors import TextError, TextTooLong
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.chunking import renumbered, split_chunk
 from prefect_ollama.tasks.dispatch import NodeStats
 from prefect_ollama.tasks.embedding import Embedding, KnownVectors
@@ -113,7 +114,7 @@ def _name() -> str:
     if isinstance(parsed, State):  # a task's name is asked for before its arguments are resolved
         parsed = parsed.result(_sync=True)  # type: ignore[call-overload]
     chunked: ChunkedBundle = parsed.content
-    return f"embed {chunked.chunks} chunks · bundle {chunked.bundle.number}"
+    return f"embed {quantity(chunked.chunks, 'chunk')} · bundle {chunked.bundle.number}"
 
 
 @task(
@@ -200,7 +201,7 @@ def _assemble(
     good = [chunk for chunk in each.chunks if chunk.to_embed in known.vectors]
     bad = [failures[chunk.to_embed] for chunk in each.chunks if chunk.to_embed in failures]
     if bad:
-        reason = f"{len(bad)} of {len(each.chunks)} chunks could not be embedded: {bad[0]}"
+        reason = f"{len(bad)} of {quantity(len(each.chunks), 'chunk')} could not be embedded: {bad[0]}"
         row = replace(
             row, status=PARTIAL if good else FAILED, kind="text", reason=reason, remedy=bad[0].remedy
         )

@@ -9,6 +9,7 @@ from prefect.runtime import task_run
 
 from prefect_ollama.blocks.lance import Maintenance, MaintenanceProcess, StoreSpec, maintain
 from prefect_ollama.blocks.printable import printable
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, run_logger
 
 
@@ -48,5 +49,5 @@ def maintain_store(
     for step in done.done:
         logger.info("%s", step)
     if done.left_over_files:
-        logger.info("Deleted %d files that killed writers left", done.left_over_files)
+        logger.info("Deleted %s that killed writers left", quantity(done.left_over_files, "file"))
     return done

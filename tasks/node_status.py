@@ -6,10 +6,10 @@ from prefect import task
 from prefect.utilities.asyncutils import run_coro_as_sync
 
 from prefect_ollama.blocks.nodes import ChatCheck, ClusterSpec, NodeStatus, check_chat_models, check_nodes
-from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name
 
 
-@task(name="read node status", task_run_name="read the status of {count} nodes", **UNCACHED)
+@task(name="read node status", task_run_name=counted_name("read the status of", "node"), **UNCACHED)
 def read_node_status(cluster: Opaque[ClusterSpec], count: int) -> tuple[NodeStatus, ...]:
     """Ask each node for its status. A node that does not answer is a row with the cause.
 
@@ -21,7 +21,7 @@ def read_node_status(cluster: Opaque[ClusterSpec], count: int) -> tuple[NodeStat
     return statuses
 
 
-@task(name="check chat models", task_run_name="check the chat models of {count} nodes", **UNCACHED)
+@task(name="check chat models", task_run_name=counted_name("check the chat models of", "node"), **UNCACHED)
 def check_models_for_chat(cluster: Opaque[ClusterSpec], count: int) -> tuple[ChatCheck, ChatCheck | None]:
     """Ask every node whether it can chat with the cluster's chat model and judge model. Nothing is downloaded.
 

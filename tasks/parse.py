@@ -18,6 +18,7 @@ from prefect.runtime import task_run
 from prefect_ollama.blocks.documents import FAILED, PARTIAL, STORED, Chunk, Document
 from prefect_ollama.blocks.errors import DocumentError
 from prefect_ollama.blocks.printable import printable
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.chunking import CHUNKER_VERSION, chunk_document
 from prefect_ollama.tasks.parsing import REMEDIES, DocumentParser, DroppedLine, ParsedDocument, Parsers, runs
 from prefect_ollama.tasks.planning import (
@@ -84,7 +85,7 @@ class ChunkedBundle:
 def _name() -> str:
     bundle: Bundle = task_run.parameters["bundle"].content
     count = len(bundle.files)
-    what = bundle.files[0].path if count == 1 else f"{count} files"
+    what = bundle.files[0].path if count == 1 else quantity(count, "file")
     return f"parse {printable(what, longest=150)} · bundle {bundle.number}"
 
 
@@ -189,7 +190,8 @@ def _no_text(parsed: ParsedDocument) -> str:
     # A font without a character map yields such characters; an empty page yields none.
     unknown = parsed.dropped.get("unknown", 0) + parsed.dropped.get("invisible", 0)
     if unknown:
-        return f"it holds no text but {unknown:,} characters that show nothing or have no meaning."
+        none = "show nothing or have no meaning", "shows nothing or has no meaning"
+        return f"it holds no text but {quantity(unknown, f'character that {none[1]}', f'characters that {none[0]}')}."
     return "it holds no text."
 
 

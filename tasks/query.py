@@ -10,14 +10,16 @@ from typing import Final
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
+from prefect.runtime import task_run
 
 from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.lance import Mode, Store
 from prefect_ollama.blocks.nodes import ClusterSpec, Vectors
 from prefect_ollama.blocks.printable import escape_markdown
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.dispatch import Dispatcher
-from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name
 from prefect_ollama.tasks.searching import Reranker, not_reordered, page_pictures, refuse_other_vectors
 
 # Pages in an artifact: each takes some 100 KB in Prefect's database.
@@ -73,7 +75,12 @@ class SearchOptions:
     one_per_document: bool = False
 
 
-@task(name="search table", task_run_name="search {options.limit} passages, {options.mode}", **UNCACHED)
+def _search_name() -> str:
+    options: SearchOptions = task_run.parameters["options"]
+    return f"search {quantity(options.limit, 'passage')}, {options.mode}"
+
+
+@task(name="search table", task_run_name=_search_name, **UNCACHED)
 def search_table(
     store: Opaque[Store], vector: Opaque[Vectors] | None, question: str, options: SearchOptions
 ) -> list[Hit]:
@@ -82,7 +89,7 @@ def search_table(
     return store.content.search(query, text=question, **asdict(options))
 
 
-@task(name="rerank passages", task_run_name="rerank {count} passages", **UNCACHED)
+@task(name="rerank passages", task_run_name=counted_name("rerank", "passage"), **UNCACHED)
 def rerank_passages(
     reranker: Opaque[Reranker],
     question: str,
@@ -113,7 +120,7 @@ def rerank_passages(
     return best, note
 
 
-@task(name="show pages", task_run_name="show the pages of {count} passages", **UNCACHED)
+@task(name="show pages", task_run_name=counted_name("show the pages of", "passage"), **UNCACHED)
 def show_pages(question: str, hits: Opaque[Sequence[Hit]], count: int) -> None:
     """Draw the pages of passages, marked, into an artifact of the run; the first `SHOWN_PAGES` of them.
 

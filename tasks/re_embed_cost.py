@@ -14,6 +14,7 @@ from prefect_ollama.blocks.documents import STORED
 from prefect_ollama.blocks.errors import CacheError
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import VerifiedCluster
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words, estimate_units
 from prefect_ollama.tasks.embedding import salt_of
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
@@ -53,15 +54,16 @@ class ReEmbedCost:
     def work(self) -> str:
         """The work of the nodes, as text."""
         missing = self.texts - self.cached
-        nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
+        nodes, cached = quantity(self.nodes, "node"), quantity(self.cached, "vector is", "vectors are")
+        texts = quantity(self.texts, "different text has", "different texts have")
         rate = f"about {_rounded_time(self.seconds)} at {self.texts_per_second:.1f} texts/s of {nodes}"
         return (
-            f"{missing:,} of {self.texts:,} different texts have to be embedded with {self.model!r}: "
-            f"{rate if self.texts_per_second else 'the time is unknown'}. {self.cached:,} vectors are in the cache."
+            f"{missing:,} of {texts} to be embedded with {self.model!r}: "
+            f"{rate if self.texts_per_second else 'the time is unknown'}. {cached} in the cache."
         )
 
     def __str__(self) -> str:
-        return f"Table {self.table}, {self.documents:,} documents: {self.work}"
+        return f"Table {self.table}, {quantity(self.documents, 'document')}: {self.work}"
 
 
 @task(name="estimate the cost", **UNCACHED)

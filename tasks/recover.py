@@ -8,6 +8,7 @@ from prefect import task
 
 from prefect_ollama.blocks.documents import RUN_DONE, RUN_ROLLED_BACK, RUN_RUNNING, Run
 from prefect_ollama.blocks.lance import Store, alive
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, run_logger, settle_interrupted
 
 # Kind of the run, in the table's log, that cleans up after others.
@@ -36,7 +37,8 @@ def recover_store(store: Opaque[Store], run_id: str) -> None:
     table.end_run(counts={"stale": len(stale)})
     settle_interrupted(table.runs())
     run_logger().info(
-        "The last run failed or was killed; %d documents may be incomplete and are read again", len(stale)
+        "The last run failed or was killed; %s that may be incomplete will be read again",
+        quantity(len(stale), "document"),
     )
 
 

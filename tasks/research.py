@@ -19,6 +19,7 @@ from prefect.transactions import get_transaction
 
 from prefect_ollama.blocks.documents import CheckedAnswer, CheckedSentence, Hit, ReportStep
 from prefect_ollama.blocks.lance import Store
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.answering import WEAK, AnswerNodes, Drafts, strength, without_chat
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.embed import KEY, RESULTS_KEPT
@@ -99,7 +100,7 @@ def _noted(name: str, done: Done[T], note: Callable[[T], str]) -> Opaque[Done[T]
         by = f" by {', '.join(cost.nodes)}" if cost.nodes else ""
         tokens = cost.prompt_tokens + cost.answer_tokens
         run_logger().info(
-            "%s%s: %s tokens, %.1f s. %s", name, by, f"{tokens:,}", cost.seconds, note(done.value)
+            "%s%s: %s, %.1f s. %s", name, by, quantity(tokens, "token"), cost.seconds, note(done.value)
         )
     return _kept(done)
 
@@ -118,7 +119,7 @@ def _took(started: float) -> ReportStep:
 
 
 def _count(found: Findings) -> str:
-    return f"{len(found.supported)} findings kept, {len(found.dropped)} dropped"
+    return f"{quantity(len(found.supported), 'finding')} kept, {len(found.dropped)} dropped"
 
 
 _SETTINGS: Final[dict[str, Any]] = {
@@ -156,7 +157,8 @@ def find_passages(name: str, question: str, at: Opaque[Workplace]) -> Opaque[Don
         assert what.nodes.embed is not None
         vector = question_vector(question, what.nodes.embed)
     hits = what.store.search(vector, text=question, **asdict(what.searching))
-    run_logger().info("%s: %d passages of %d documents", name, len(hits), len({hit.doc_id for hit in hits}))
+    documents = quantity(len({hit.doc_id for hit in hits}), "document")
+    run_logger().info("%s: %s of %s", name, quantity(len(hits), "passage"), documents)
     return _kept(Done(tuple(hits), _took(started)))
 
 
@@ -213,7 +215,7 @@ def write_synthesis(
         ChatError: No node gave a text that can be used.
     """
     done = at.content.chat_steps.synthesise(what, findings.content, passages.content)
-    return _noted(name, done, lambda written: f"{len(written)} sentences")
+    return _noted(name, done, lambda written: quantity(len(written), "sentence"))
 
 
 @task(name="judge synthesis", **_SETTINGS)
@@ -233,7 +235,9 @@ def judge_synthesis(
     return _noted(
         name,
         done,
-        lambda judged: f"{sum(each.supported for each in judged)} of {len(judged)} sentences supported",
+        lambda judged: (
+            f"{sum(each.supported for each in judged)} of {quantity(len(judged), 'sentence')} supported"
+        ),
     )
 
 

@@ -12,7 +12,7 @@ from prefect import task
 from prefect_ollama.blocks.documents import Document, EmbeddedDocument
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.tasks.embed import EmbeddedBundle
-from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name
 
 # Chunks after which the writer commits. A commit of some thousand chunks costs little more than one of ten, and a
 # thousand small commits slow every reader.
@@ -76,7 +76,7 @@ class Writer:
             self._store.record(failed)
 
 
-@task(name="store", task_run_name="store {chunks} chunks", **UNCACHED)
+@task(name="store", task_run_name=counted_name("store", "chunk", of="chunks"), **UNCACHED)
 def store_documents(commit: Opaque[Callable[[], None]], chunks: int) -> None:
     """Commit documents.
 

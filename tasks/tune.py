@@ -7,6 +7,7 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.nodes import ModelSpec, NodeSpec, open_endpoint
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.saved_nodes import save_limits
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, run_logger
 from prefect_ollama.tasks.tuning import Load, Point, Tuning, search, texts_of
@@ -52,10 +53,10 @@ def tune_node(
                 point = await load(in_flight, texts, seconds)
                 # Each one at once, because the search takes minutes and shows nothing else.
                 logger.info(
-                    "%s: %d × %d texts in flight: %.1f texts/s, p95 %.2f s",
+                    "%s: %s of %s in flight: %.1f texts/s, p95 %.2f s",
                     name,
-                    in_flight,
-                    texts,
+                    quantity(in_flight, "request"),
+                    quantity(texts, "text"),
                     point.texts_per_second,
                     point.p95,
                 )

@@ -11,14 +11,15 @@ from prefect import task
 from prefect_ollama.blocks.documents import Identity
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import ClusterSpec, VerifiedCluster
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.resolve import Nodes, shared_limits_folder
 from prefect_ollama.tasks.dispatch import Asking, Dispatcher, divide_long_words
 from prefect_ollama.tasks.embedding import running_nodes
-from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, run_logger
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name, run_logger
 from prefect_ollama.tasks.searching import ROWS_COMPARED, asking_as, compare_rows, other_vectors, verified
 
 
-@task(name="verify nodes", task_run_name="verify {count} nodes", **UNCACHED)
+@task(name="verify nodes", task_run_name=counted_name("verify", "node"), **UNCACHED)
 def verify_nodes(
     cluster: Opaque[ClusterSpec], count: int, table: Identity | None = None, *, quick: bool = False
 ) -> VerifiedCluster:
@@ -90,7 +91,7 @@ def identity_for(store: Store, wanted: Identity, proven: VerifiedCluster) -> Ide
     if rows.wrong:
         raise other_vectors(store, proven, rows)
     run_logger().info(
-        "The nodes give the vectors of %d rows of the table, which has no fingerprint of its model yet: it gets one.",
-        rows.count,
+        "The nodes give the vectors of %s of the table, which has no fingerprint of its model yet: it gets one.",
+        quantity(rows.count, "row"),
     )
     return known_as

@@ -115,6 +115,29 @@ class TestLists:
 
 
 @pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize(
+    ("nodes", "cause"),
+    [
+        ("no-such-cluster", "no-such-cluster"),
+        (["no-such-node"], "no-such-node"),
+        (["http://gpu-box:port"], "port"),
+        ([], "list of nodes is empty"),
+    ],
+)
+def test_a_dry_run_refuses_the_nodes_that_a_run_refuses(
+    tmp_path: Path, nodes: str | list[str], cause: str
+) -> None:
+    # An empty folder, too: the nodes are looked up before the source.
+    causes = set()
+    for dry_run in (True, False):
+        with pytest.raises(ConfigurationError, match=cause) as caught:
+            ingest_pdfs(tmp_path, nodes, tmp_path / "db", dry_run=dry_run)
+        causes.add(caught.value.cause)
+    assert len(causes) == 1
+    assert not (tmp_path / "db").exists()
+
+
+@pytest.mark.usefixtures("prefect_server")
 def test_other_parameters_that_are_too_large_are_named() -> None:
     with pytest.raises(ConfigurationError, match=r"'texts' has [\d,]+ bytes") as caught:
         counts(["x" * 100] * 6000)

@@ -113,8 +113,8 @@ def test_a_path_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_only_documents_of_other_sources_are_said_to_belong_to_one() -> None:
     assert notes_on(documents_named(["/a/sub/deep"], TABLE), TABLE) == [
-        "1 documents below the same folder belong to another source, '/a/sub', and stay.",
-        "1 documents below the same folder belong to another source, single files ('files'), and stay.",
+        "1 document below the same folder, of another source, '/a/sub', will stay.",
+        "1 document below the same folder, of another source, single files ('files'), will stay.",
     ]
 
 
@@ -321,8 +321,8 @@ def test_without_a_terminal_it_refuses_and_says_how(
     at = ("--uri", spec.uri, "--table", spec.table)
     for arguments, told in (
         (("forget", "/a"), "3 documents with 9 chunks would be taken out"),
-        (("roll-back", "of /b"), "3 go"),
-        (("re-embed",), "6 documents of 2 sources are read again: 18 chunks"),
+        (("roll-back", "of /b"), "3 would go"),
+        (("re-embed",), "Read again: 6 documents of 2 sources, with 18 chunks"),
     ):
         assert app([*arguments, *at], result_action="return_value") == 2
         captured = capfd.readouterr()

@@ -99,7 +99,7 @@ def test_of_ten_thousand_files_those_that_need_attention_stand_first_and_the_res
     files.append(FileReport("half.pdf", "partial", reason="page 3", remedy="Turn OCR on."))
     made = report_markdown(report(*files, pages=27000))
     assert len(made) < 60_000
-    assert "Of 10001 files 1001 need attention" in made
+    assert "Of 10,001 files 1,001 need attention" in made
     shown = items(made)
     assert len([each for each in shown if each.endswith("(failed)")]) == ATTENTION
     first = shown.index("folder/bad-0.pdf (failed)")
@@ -204,7 +204,7 @@ def test_what_a_dry_run_would_do_and_what_a_stopped_one_left() -> None:
     files = (FileReport("a.pdf", "new"), FileReport("b.pdf", "changed"), FileReport("c.pdf", "unchanged"))
     assert "2 of 3 files would be read" in report_markdown(report(*files, dry_run=True))
     assert "Of 3 files 2 are left to do" in report_markdown(report(*files))
-    assert "All of 1 file are as they should be" in report_markdown(report(files[2]))
+    assert "The file is as it should be" in report_markdown(report(files[2]))
 
 
 def test_the_prompts_of_the_model_are_shown() -> None:

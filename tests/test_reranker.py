@@ -379,7 +379,7 @@ def test_a_passage_that_the_judge_cannot_score_comes_last(judges: tuple[StoreSpe
         node.control(chat_script=[bad, *(points(number) for number in range(7))])
     found = judged(spec, started)
     assert [hit.text for hit in found] == [TEXTS[6], TEXTS[5], TEXTS[4]]
-    assert found.notes == ("1 of 8 passages have no score of the judge, and come last.",)
+    assert found.notes == ("1 of 8 passages have no score of the judge; see the end of the list.",)
 
 
 @pytest.mark.parametrize(

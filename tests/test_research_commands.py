@@ -84,7 +84,7 @@ def test_research_prints_a_report_writes_its_file_and_gives_json(
     assert f"{RECEDES['text']} [1]" in shown
     assert "[1] tides.pdf, page 2" in shown
     assert "[2] tides.pdf, page 3" in shown
-    assert "1 findings, 1 dropped" in shown
+    assert "1 finding, 1 dropped" in shown
     assert "Write synthesis" in shown
     assert "Traceback" not in told
     markdown = file.read_text(encoding="utf-8")

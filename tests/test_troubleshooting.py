@@ -38,6 +38,22 @@ def sources() -> Iterator[ast.AST]:
             yield ast.parse(path.read_text(encoding="utf-8"))
 
 
+def filled(text: ast.JoinedStr) -> str:
+    """A text with … in place of what it fills in; of a quantity, the plural."""
+    parts = []
+    for part in text.values:
+        match part:
+            case ast.Constant(value=value):
+                parts.append(str(value))
+            case ast.FormattedValue(
+                value=ast.Call(func=ast.Name("quantity"), args=[_, *_, ast.Constant(str(noun))] as args)
+            ):
+                parts.append(f"… {noun}" + ("s" if len(args) == 2 else ""))
+            case _:
+                parts.append("…")
+    return "".join(parts)
+
+
 def texts() -> Iterator[str]:
     """Every text in the code, with … in place of what it fills in."""
     for tree in sources():
@@ -45,15 +61,11 @@ def texts() -> Iterator[str]:
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield re.sub(r"%[-\d.]*[sdrf]", "…", node.value)
             elif isinstance(node, ast.JoinedStr):
-                yield "".join(
-                    str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values
-                )
+                yield filled(node)
             elif isinstance(node, ast.Call):
                 # Cause, state and remedy are read as one text.
                 yield " ".join(
-                    "".join(str(p.value) if isinstance(p, ast.Constant) else "…" for p in value.values)
-                    if isinstance(value, ast.JoinedStr)
-                    else str(value.value)
+                    filled(value) if isinstance(value, ast.JoinedStr) else str(value.value)
                     for value in (*node.args, *(each.value for each in node.keywords))
                     if isinstance(value, ast.JoinedStr)
                     or (isinstance(value, ast.Constant) and isinstance(value.value, str))

@@ -122,7 +122,9 @@ def test_values_that_were_not_explored_are_not_saved(name: str) -> None:
         OllamaNode(url=slow.url, max_in_flight=9, max_request_texts=77).save(name)
         (row,) = tune_nodes([name], seconds=1, tokens=50)
     assert (row.ok, row.saved) == (True, False)
-    assert "1 seconds were too short to explore the requests at once and the texts in a request" in row.note
+    assert (
+        "The time of 1 s was too short to explore the requests at once and the texts in a request" in row.note
+    )
     assert "9 requests at once and 77 texts in a request stay" in row.note
     after = OllamaNode.load(name)
     assert (after.max_in_flight, after.max_request_texts) == (9, 77)

@@ -32,6 +32,7 @@ from prefect_ollama.blocks.cache.keys import check_keys
 from prefect_ollama.blocks.cache.spec import CacheSpec, CacheStats, Found
 from prefect_ollama.blocks.errors import CacheError
 from prefect_ollama.blocks.nodes import Fingerprint, Vectors
+from prefect_ollama.blocks.quantity import quantity
 
 logger = logging.getLogger(__name__)
 
@@ -238,9 +239,9 @@ class VectorCache:
 
     def _drop(self, damaged: Sequence[tuple[int, bytes]], dimension: int) -> None:
         logger.warning(
-            "%d vectors in %s are damaged and count as missing.",
-            len(damaged),
+            "Damaged vectors in %s count as missing: %d.",
             self._folder.path(database.NAME),
+            len(damaged),
         )
         with suppress(CacheError):
             self._database.run(
@@ -297,7 +298,7 @@ class VectorCache:
 
     def _convert(self, times: Mapping[str, int]) -> None:
         """Move the vectors of segments into the database, given when each was last used."""
-        logger.info("%d files of the vector cache %s are converted.", len(times), self.spec.folder)
+        logger.info("Converting %s of the vector cache %s.", quantity(len(times), "file"), self.spec.folder)
         # The most recently used ones last, so that they stay if there is no room for all.
         for name in sorted(times, key=times.__getitem__):
             path, kept = self._folder.path(name), 0
@@ -309,7 +310,7 @@ class VectorCache:
                 logger.warning("%s cannot be converted and counts as missing: %s.", path, error)
                 continue
             if kept < (rows_written := segments.shape(name)[0]):
-                logger.warning("%s is damaged; %d of its %d vectors were kept.", path, kept, rows_written)
+                logger.warning("%s is damaged; vectors kept: %d of %d.", path, kept, rows_written)
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+from prefect_ollama.blocks.quantity import quantity
+
 # Options of the index over `words`. `_words.indexed_words` has decided everything except word endings (`stem`).
 INDEX_OF_WORDS: Final[dict[str, Any]] = {
     "base_tokenizer": "whitespace",
@@ -99,7 +101,7 @@ def indices_due(table: Any) -> list[str]:
     rows = table.count_rows()
     allowed = max(UNINDEXED_ROWS, int(rows * UNINDEXED_SHARE))
     reasons = [
-        f"{index.num_unindexed_rows} rows are not in the index of {', '.join(index.columns)}"
+        f"{quantity(index.num_unindexed_rows, 'row is', 'rows are')} not in the index of {', '.join(index.columns)}"
         for index in table.list_indices()
         if index.num_unindexed_rows > allowed
     ]

@@ -21,6 +21,7 @@ from prefect_ollama.blocks.documents import IN_TABLE, Document, EmbeddedDocument
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _columns as columns
 from prefect_ollama.blocks.lance._schema import DOCUMENTS
+from prefect_ollama.blocks.quantity import quantity
 
 # The state in errors of this module.
 UNCHANGED = "Nothing of this batch was written."
@@ -155,7 +156,7 @@ def _matrix(documents: Sequence[EmbeddedDocument], identity: Identity) -> NDArra
             )
         if shape != (len(each.chunks), identity.dimension) or each.vectors.dtype != np.float32:
             raise TableError(
-                f"{document.path!r} has {len(each.chunks)} chunks, and vectors of shape {shape} and type "
+                f"{document.path!r} has {quantity(len(each.chunks), 'chunk')}, and vectors of shape {shape} and type "
                 f"{each.vectors.dtype}; expected ({len(each.chunks)}, {identity.dimension}) and float32.",
                 state=UNCHANGED,
                 remedy="Embed the document again.",
@@ -178,7 +179,8 @@ def _matrix(documents: Sequence[EmbeddedDocument], identity: Identity) -> NDArra
         places = [(each.document, place) for each in documents for place in range(len(each.chunks))]
         document, place = places[int(bad[0])]
         raise TableError(
-            f"{bad.size} vectors are zero or not finite; the first is chunk {place} of {document.path!r}.",
+            f"{quantity(bad.size, 'vector is', 'vectors are')} zero or not finite; the first is chunk {place} of "
+            f"{document.path!r}.",
             state=UNCHANGED,
             remedy="Embed these documents again; if it stays so, the node that made them is broken.",
         )
@@ -190,7 +192,7 @@ def _refuse_repeated(documents: Sequence[Document]) -> None:
     if repeated:
         path = next(each.path for each in documents if each.doc_id == repeated[0])
         raise TableError(
-            f"{len(repeated)} documents come twice in one batch; the first is {path!r}.",
+            f"{quantity(len(repeated), 'document comes', 'documents come')} twice in one batch; the first is {path!r}.",
             state=UNCHANGED,
             remedy="Give each document once.",
         )

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from prefect_ollama.blocks.errors import NodeError, NodeRefused
 from prefect_ollama.blocks.nodes._payload import member, whole
+from prefect_ollama.blocks.quantity import quantity
 
 # Bounds of a context in tokens. The shortest of a known model is 77 (CLIP), the longest some ten million.
 LEAST_CONTEXT: Final = 64
@@ -112,7 +113,8 @@ def settle_context(contexts: Mapping[str, int], *, cap: int) -> tuple[int | None
     settled = max(votes, key=lambda context: (votes[context], context))
     left_out: dict[str, NodeError] = {
         name: NodeRefused(
-            f"says that its model reads {context} tokens; {votes[settled]} nodes say {settled}.",
+            f"says that its model reads {context} tokens; "
+            f"{quantity(votes[settled], 'node says', 'nodes say')} {settled}.",
             node=name,
             remedy="Pull the model there again or start its server with a longer context, or set the cluster's "
             "context.",

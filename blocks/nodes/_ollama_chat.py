@@ -18,6 +18,7 @@ from prefect_ollama.blocks.nodes._transport import without_context
 from prefect_ollama.blocks.nodes.chat import ChatLimits, ChatReply, ChatRequest, Heard
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ModelSpec, NodeSpec
+from prefect_ollama.blocks.quantity import quantity
 
 # Seconds to wait for the end of a response after its answer is complete, so that the connection can be used again.
 END_TIMEOUT_S: Final = 2.0
@@ -169,7 +170,8 @@ class _ChatStream:
         if self._characters > self._max_tokens * _CHARACTERS_A_TOKEN + _MORE_CHARACTERS:
             raise unusable(
                 self._node,
-                f"answers far more than the {self._max_tokens:,} tokens that were asked for.",
+                f"answers far more than the {quantity(self._max_tokens, 'token that was', 'tokens that were')} asked "
+                "for.",
                 "Check what answers at its URL; Ollama keeps to `num_predict`.",
             )
         if member(event, "done", bool, False):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from prefect_ollama.blocks.nodes._disclosure import OPEN, Disclosure
 from prefect_ollama.blocks.nodes._errors import start_of
 from prefect_ollama.blocks.nodes._payload import Bounds, embed_bounds, parse, unusable, whole
+from prefect_ollama.blocks.quantity import quantity
 
 Vectors = NDArray[np.float32]
 
@@ -59,8 +60,8 @@ def rows_in(
         raise unusable(node, f"answered something that is no embedding{start_of(body, disclosure)}.")
     rows = data[name]
     if not isinstance(rows, list) or len(rows) != count:
-        got = len(rows) if isinstance(rows, list) else "no list of"
-        raise unusable(node, f"answered {got} vectors for {count} texts.")
+        got = quantity(len(rows), "vector") if isinstance(rows, list) else "no list of vectors"
+        raise unusable(node, f"answered {got} for {quantity(count, 'text')}.")
     return data, rows
 
 

@@ -20,6 +20,7 @@ from prefect_ollama.blocks.nodes._payload import Bounds, parse, unusable
 from prefect_ollama.blocks.nodes._transport import Transport
 from prefect_ollama.blocks.nodes.address import OPENAI_PATH
 from prefect_ollama.blocks.nodes.spec import NodeSpec
+from prefect_ollama.blocks.quantity import quantity
 
 # A server may repeat the passages in its answer, and JSON may write a byte of them as `\u0000`.
 _BYTES_A_BYTE: Final = 6
@@ -125,7 +126,7 @@ def _scores(body: bytes, bounds: Bounds, count: int, node: str) -> list[float]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise unusable(node, "answered something that is no list of scores.")
     if len(rows) != count:
-        raise unusable(node, f"answered {len(rows)} scores for {count} passages.")
+        raise unusable(node, f"answered {quantity(len(rows), 'score')} for {quantity(count, 'passage')}.")
     found: dict[int, float] = {}
     for row in rows:
         place, score = row.get("index"), row.get("relevance_score", row.get("score"))

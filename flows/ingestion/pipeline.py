@@ -19,6 +19,7 @@ from prefect import unmapped
 from prefect_ollama.blocks.documents import FAILED, Document
 from prefect_ollama.blocks.errors import ClusterError, PrefectOllamaError, TaskRunLost
 from prefect_ollama.blocks.nodes import VerifiedCluster
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.flows.ingestion.run import IngestRun
 from prefect_ollama.flows.runner import IngestFuture
 from prefect_ollama.tasks.chunking import CHUNKER_VERSION
@@ -113,7 +114,7 @@ def run_bundles(
     kept.sweep()
     if isinstance(stopped, ClusterError):
         raise ClusterError(
-            f"{run.to_do} of {len(plan.to_read)} files are left to do: {stopped.cause}",
+            f"{run.to_do} of {quantity(len(plan.to_read), 'file is', 'files are')} left to do: {stopped.cause}",
             left=stopped.left,
             causes=stopped.causes,
             state="Finished vectors are stored or in the cache, and are not embedded again.",

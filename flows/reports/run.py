@@ -25,6 +25,7 @@ from prefect_ollama.blocks.documents import (
 )
 from prefect_ollama.blocks.errors import ClusterError, PrefectOllamaError
 from prefect_ollama.blocks.printable import printable
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.answering import NO_JUDGE
 from prefect_ollama.tasks.prefect_state import Opaque, PersistedResults
 from prefect_ollama.tasks.research import (
@@ -131,7 +132,11 @@ class ReportRun:
         if budget is not None and ended_by:
             open_parts = sum(part.note == NOT_DONE.format(bound=ended_by) for part in parts)
             limit = getattr(budget.bounds, ended_by)
-            done = f"; {open_parts} of {len(parts)} parts were not done" if open_parts else ""
+            done = (
+                f"; {open_parts} of {quantity(len(parts), 'part was', 'parts were')} not done"
+                if open_parts
+                else ""
+            )
             answer = replace(
                 answer, notes=(f"The limit of {limit:,} {ended_by} ended the run early{done}.", *answer.notes)
             )

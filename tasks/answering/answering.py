@@ -16,6 +16,7 @@ from prefect_ollama.blocks.documents import (
     Hit,
     RefusedBy,
 )
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.answering._draft_checks import DraftChecker
 from prefect_ollama.tasks.answering._drafting import Drafts, write_drafts
 from prefect_ollama.tasks.answering._extract import VERBATIM, best_sentences
@@ -88,8 +89,8 @@ def answer_question(
         TextError: The question cannot be embedded.
     """
     started = time.monotonic()
-    documents = len({hit.doc_id for hit in hits})
-    listen(AskEvent("passages", f"{len(hits)} passages of {documents} documents", len(hits)))
+    documents = quantity(len({hit.doc_id for hit in hits}), "document")
+    listen(AskEvent("passages", f"{quantity(len(hits), 'passage')} of {documents}", len(hits)))
     found = strength(question, hits, model)
     if (early := without_chat(question, hits, nodes, found)) is not None:
         return replace(early, seconds=time.monotonic() - started)
@@ -249,7 +250,7 @@ def _nothing_supported(draft: Sequence[CheckedSentence]) -> str:
     if not draft:
         return "The chat model says that the passages do not hold it."
     count, unjudged = len(draft), sum(each.reason == NO_JUDGEMENT for each in draft)
-    wrote = f"The chat model wrote {count} sentence{'s' if count != 1 else ''}"
+    wrote = f"The chat model wrote {quantity(count, 'sentence')}"
     if unjudged:
         return f"{wrote}. None is supported, and about {unjudged} of them the judge gave no answer."
     return f"{wrote}, and the documents support none."

@@ -17,6 +17,7 @@ from prefect_ollama.blocks.nodes import (
     other_chats,
     verify_chat,
 )
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.setting_files import prefect_home
 from prefect_ollama.tasks.dispatch import ChatDispatcher, Chatting, Dispatcher
 from prefect_ollama.tasks.prefect_state import download_log, run_logger
@@ -113,9 +114,9 @@ def _verified(spec: ClusterSpec) -> VerifiedChat:
     for error in found.left_out.values():
         logger.warning("Only embeds: %s", error)
     logger.info(
-        "%d of %d nodes chat with %r (context %s tokens)",
+        "%d of %s with %r (context %s tokens)",
         len(found.models),
-        len(spec.nodes),
+        quantity(len(spec.nodes), "node chats", "nodes chat"),
         found.model.name,
         found.model.num_ctx or "unknown",
     )

@@ -19,6 +19,7 @@ from prefect_ollama.blocks.nodes import (
     open_chat_endpoint,
     verify_chat_again,
 )
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.dispatch._answer_format import whole_part
 from prefect_ollama.tasks.dispatch._chat_job import (
     FIRST_ANSWER_TOKENS,
@@ -203,7 +204,7 @@ def _usable(sent: SentChat, reply: ChatReply, node: str) -> Any:
         raise AnswerRejected("repeated itself until Ollama ended its answer.", node=node)
     if reply.cut:
         raise AnswerRejected(
-            f"cut its answer at {sent.request.max_tokens:,} tokens, or at the end of the context.",
+            f"cut its answer at {quantity(sent.request.max_tokens, 'token')}, or at the end of the context.",
             node=node,
             cut=True,
         )

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from prefect_ollama.blocks.errors import ChatError, ClusterError
 from prefect_ollama.blocks.nodes import ChatReply, ChatRequest, VerifiedChat
+from prefect_ollama.blocks.quantity import quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,12 @@ class ChatUnfinished(ClusterError):
     """
 
     def __init__(self, cause: str, *, left: int, answers: ChatAnswers, remedy: str) -> None:
-        super().__init__(cause, left=left, state=f"{left} chat requests are left.", remedy=remedy)
+        super().__init__(
+            cause,
+            left=left,
+            state=f"{quantity(left, 'chat request is', 'chat requests are')} left.",
+            remedy=remedy,
+        )
         self.answers = answers
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.nodes import VerifiedCluster
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.dispatch._base import BaseDispatcher
 from prefect_ollama.tasks.dispatch._embedding_kind import EmbeddingKind
 from prefect_ollama.tasks.dispatch.embedding import Embedded, EmbeddingJob, Unfinished
@@ -104,7 +105,12 @@ class Dispatcher(BaseDispatcher):
                 self.cancel(job)
         if unfinished:
             first, left = unfinished[0], sum(error.left for error in unfinished)
-            raise ClusterError(first.cause, left=left, state=f"{left} texts are left.", remedy=first.remedy)
+            raise ClusterError(
+                first.cause,
+                left=left,
+                state=f"{quantity(left, 'text is', 'texts are')} left.",
+                remedy=first.remedy,
+            )
 
     def _job(self, texts: Sequence[str], kind: Kind) -> EmbeddingJob:
         model = self.cluster.spec.model

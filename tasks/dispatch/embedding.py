@@ -9,6 +9,7 @@ import numpy as np
 
 from prefect_ollama.blocks.errors import ClusterError, TextError
 from prefect_ollama.blocks.nodes import Vectors
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.dispatch._job import BYTES_A_TOKEN, DECODE_AGAIN, Job, unicode_fault
 
 
@@ -54,7 +55,9 @@ class Unfinished(ClusterError):
     """
 
     def __init__(self, cause: str, *, left: int, embedded: Embedded, remedy: str) -> None:
-        super().__init__(cause, left=left, state=f"{left} texts are left.", remedy=remedy)
+        super().__init__(
+            cause, left=left, state=f"{quantity(left, 'text is', 'texts are')} left.", remedy=remedy
+        )
         self.embedded = embedded
 
 

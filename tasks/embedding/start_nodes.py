@@ -12,6 +12,7 @@ from prefect_ollama.blocks.by_address import cluster_by_address
 from prefect_ollama.blocks.embedded import EmbeddedNodes
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.nodes import ClusterSpec, ModelSpec, NodeSpec, full_name, open_endpoint
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.prefect_state import run_logger
 
 if TYPE_CHECKING:
@@ -54,10 +55,9 @@ def running_nodes(
     with EmbeddedNodes(count) as nodes:
         run_logger().info(
             "No Ollama node is configured and none answers on this host: the embedded model %s (384 dimensions, "
-            "English) serves, in %d process%s.",
+            "English) serves, in %s.",
             EMBEDDED_MODEL,
-            len(nodes.urls),
-            "" if len(nodes.urls) == 1 else "es",
+            quantity(len(nodes.urls), "process", "processes"),
         )
         specs = tuple(
             # Two requests: one is computed while the next is sent and read.

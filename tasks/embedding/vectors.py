@@ -20,6 +20,7 @@ from prefect_ollama.blocks.cache import CacheSpec, Found, VectorCache, VectorSal
 from prefect_ollama.blocks.errors import CacheError, ClusterError, TextError
 from prefect_ollama.blocks.lance import Store, StoreSpec, text_hash
 from prefect_ollama.blocks.nodes import Vectors, VerifiedCluster, scripts_in, unlike_scripts
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.dispatch import Dispatcher, Embedded, shared_dispatcher
 from prefect_ollama.tasks.embedding._single_flight import SingleFlight
 from prefect_ollama.tasks.embedding._text_locks import TextLocks
@@ -193,7 +194,8 @@ class KnownVectors:
                 error.cause,
                 left=error.left,
                 causes=error.causes,
-                state=f"{error.left} of {len(texts)} texts are left; the others' vectors are in the cache.",
+                state=f"{error.left} of {quantity(len(texts), 'text is', 'texts are')} left; "
+                "the others' vectors are in the cache.",
                 remedy=error.remedy,
             ) from None
         finally:

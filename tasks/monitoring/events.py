@@ -19,6 +19,7 @@ from prefect.exceptions import EventTooLarge
 
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.printable import printable
+from prefect_ollama.blocks.quantity import quantity
 
 # The resource and what happened to it. On the feed, `prefect-ollama.` is before the name.
 EventName = Literal["node.down", "node.back", "document.failed", "run.published"]
@@ -139,6 +140,6 @@ class FailureEvents:
     def end(self) -> None:
         """Emit an event with the number of further failed documents."""
         if self._more:
-            label = f"{self._more} more documents"
+            label = quantity(self._more, "more document")
             emit("document.failed", self._run_id, label=label, run=self._run_id, more=self._more)
             self._more = 0

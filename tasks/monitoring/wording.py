@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from prefect_ollama.blocks.nodes import UNKNOWN, NodeStatus
 from prefect_ollama.blocks.printable import escape_markdown
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.monitoring.node_stats import NodeNow
 from prefect_ollama.tasks.monitoring.snapshot import Snapshot
 from prefect_ollama.tasks.reporting import Item, Section, clock
@@ -23,7 +24,7 @@ LIST_NODES = 200
 def how_far(run: Snapshot) -> str:
     """Return documents and bytes done, and the time that is left."""
     at = run.progress_state
-    done = f"{at.documents:,} of {at.of_documents:,} documents, {_size(at.size, at.of_size)}"
+    done = f"{at.documents:,} of {quantity(at.of_documents, 'document')}, {_size(at.size, at.of_size)}"
     if run.ended:
         return f"{done} in {clock(run.seconds)}"
     if at.left is None:
@@ -34,7 +35,7 @@ def how_far(run: Snapshot) -> str:
 def how_fast(run: Snapshot) -> str:
     """Return the texts embedded and the rate, as a number; of an ended run the report has the rate."""
     rate = "" if run.ended else f", {rate_number(run.now)} texts/s"
-    return f"{run.texts:,} texts embedded{rate}"
+    return f"{quantity(run.texts, 'text')} embedded{rate}"
 
 
 def rate_number(rate: float) -> str:
@@ -64,7 +65,7 @@ def progress_text(run: Snapshot) -> str:
     some, more = _nodes_to_name(run, TEXT_NODES)
     lines = [part for part in (done, left, embedded, rate) if part]
     lines += [_state_first(node, run) for node in some]
-    lines += [f"{more} more nodes"] if more else []
+    lines += [quantity(more, "more node")] if more else []
     lines.append(f"of {run.source}")
     listed = "\n".join(f"- {escape_markdown(each)}" for each in lines)
     return f"{escape_markdown(head)}\n\n{listed}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from prefect_ollama.blocks.documents import Document, Hit
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.home_path import with_home
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.planning.path_names import LISTED, readable, unreadable
 
 # Sources that an error or a note lists, so that it stays readable for a table of hundreds.
@@ -82,14 +83,15 @@ def notes_on(documents: Sequence[Document], manifest: Sequence[Document]) -> lis
     )
     for source, count in sorted(below.items()):
         notes.append(
-            f"{count} documents below the same folder belong to another source, {named(source)}, and stay."
+            f"{quantity(count, 'document')} below the same folder, of another source, {named(source)}, "
+            "will stay."
         )
     return notes
 
 
 def listed(sources: Sequence[str]) -> str:
     """Return sources as text, the first few."""
-    more = f" and {len(sources) - MAX_SOURCES} more sources" if len(sources) > MAX_SOURCES else ""
+    more = f" and {quantity(len(sources) - MAX_SOURCES, 'more source')}" if len(sources) > MAX_SOURCES else ""
     return ", ".join(map(named, sources[:MAX_SOURCES])) + more
 
 

@@ -18,6 +18,7 @@ from typing import Final
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.home_path import with_home
 from prefect_ollama.blocks.private_files import open_private, private_folder
+from prefect_ollama.blocks.quantity import quantity
 
 # Prefix of a source that names such a file.
 MARK: Final = "@"
@@ -61,9 +62,9 @@ def unlisted(source: str | Sequence[str]) -> str | list[str] | Sequence[str]:
 def source_display_name(source: str | Sequence[str]) -> str:
     """Return the name of a source in names of runs: its folder, pattern or file, or the number of its files."""
     if not isinstance(source, str):
-        return str(source[0]) if len(source) == 1 else f"{len(source):,} files"
+        return str(source[0]) if len(source) == 1 else quantity(len(source), "file")
     kept = _KEPT.fullmatch(Path(source).name) if source.startswith(MARK) else None
-    return f"{int(kept[1]):,} files" if kept else source
+    return quantity(int(kept[1]), "file") if kept else source
 
 
 @contextmanager
@@ -90,7 +91,7 @@ def kept_list(folder: Path, paths: Sequence[str | os.PathLike[str]]) -> Iterator
         with suppress(OSError):
             path.unlink()
         raise ConfigurationError(
-            f"The list of {len(paths):,} files cannot be kept in {str(folder)!r}: {error.strerror or error}.",
+            f"The list of {quantity(len(paths), 'file')} cannot be kept in {str(folder)!r}: {error.strerror or error}.",
             state="Nothing was started.",
             remedy="Free some room there, or name a folder or a pattern in place of the list.",
         ) from None

@@ -177,7 +177,7 @@ def make_plan(
     left = sum(row.status != FAILED for row in manifest) - len(lost)
     if lost and remove_missing and not left and not new and not moved and not allow_empty:
         raise ConfigurationError(
-            f"All {len(lost)} documents of {source.name!r} are gone, as when a disk or share is not mounted.",
+            f"All documents of {source.name!r} ({len(lost):,}) are gone, as when a disk or share is not mounted.",
             state="Nothing was removed.",
             remedy="Check the folder and the patterns to exclude. If no document shall be left, run again and allow "
             "an empty source.",

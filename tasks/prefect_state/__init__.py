@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         UNCACHED,
         Opaque,
         Role,
+        counted_name,
         runs_on,
     )
 else:

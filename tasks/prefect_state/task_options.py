@@ -6,6 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
+
+from prefect_ollama.blocks.quantity import quantity
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,3 +59,15 @@ def runs_on(role: Role) -> Callable[[F], F]:
         return function
 
     return mark
+
+
+def counted_name(verb: str, noun: str, several: str = "", *, of: str = "count") -> Callable[[], str]:
+    """Return the function with which Prefect names a task run, such as `verify 1 node`.
+
+    Args:
+        verb: What the task does.
+        noun: What it does it to, in the singular.
+        several: The plural, if it is not the singular with an `s`.
+        of: The parameter that has the number.
+    """
+    return lambda: f"{verb} {quantity(task_run.parameters[of], noun, several)}"

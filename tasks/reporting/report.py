@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from prefect_ollama.blocks.awaited import Awaitable
 from prefect_ollama.blocks.documents import Document
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.dispatch import NodeStats, stats_by_node
 from prefect_ollama.tasks.parse import LeftOut
 from prefect_ollama.tasks.parsing import DroppedLine
@@ -197,7 +198,7 @@ class IngestReport(RunStatistics, Awaitable):
         if self.left:
             parts.append(f"{len(self.left)} {'would be read' if self.dry_run else 'left to do'}")
         if self.failed:
-            parts.append(f"{len(self.failed)} need{'s' if len(self.failed) == 1 else ''} attention")
+            parts.append(quantity(len(self.failed), "needs attention", "need attention"))
         return ", ".join(parts) or "no files"
 
     @property

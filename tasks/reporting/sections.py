@@ -99,9 +99,11 @@ def headline(report: IngestReport) -> str:
     if report.dry_run:
         return f"{len(report.left)} of {quantity(files, 'file')} would be read"
     if report.failed or report.left:
-        parts = [f"{len(report.failed)} need attention"] if report.failed else []
-        parts += [f"{len(report.left)} are left to do"] if report.left else []
+        parts = [quantity(len(report.failed), "needs attention", "need attention")] if report.failed else []
+        parts += [quantity(len(report.left), "is left to do", "are left to do")] if report.left else []
         return f"Of {quantity(files, 'file')} {' and '.join(parts)}"
+    if files == 1:
+        return "The file is as it should be"
     return f"All of {quantity(files, 'file')} are as they should be" if files else "No files"
 
 
@@ -131,10 +133,10 @@ def _work(report: IngestReport) -> Iterator[Fact]:
         yield Fact(
             "pages read by OCR",
             f"{report.ocr_pages}, in {report.ocr_seconds:.1f} s of the parsers",
-            {"OCR": f"{report.ocr_pages} pages in {report.ocr_seconds:.1f} s"},
+            {"OCR": f"{quantity(report.ocr_pages, 'page')} in {report.ocr_seconds:.1f} s"},
         )
     if report.dropped:
-        total = f"{sum(report.dropped.values()):,} characters ({report.dropped_by_rule})"
+        total = f"{quantity(sum(report.dropped.values()), 'character')} ({report.dropped_by_rule})"
         yield Fact("characters dropped", report.dropped_by_rule, {"dropped": total})
     if report.efficiency is not None:
         yield Fact("efficiency", f"{report.efficiency:.0%} of the nodes' own rates")

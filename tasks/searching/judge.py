@@ -18,6 +18,7 @@ from prefect_ollama.blocks.nodes import (
     json_request,
     verify_chat,
 )
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.setting_files import prefect_home
 from prefect_ollama.tasks.dispatch import ChatDispatcher, Dispatcher
 from prefect_ollama.tasks.searching.reranker import Score
@@ -73,7 +74,8 @@ def judging(cluster: ClusterSpec, model: str, embed: Dispatcher | None) -> Itera
                 answers = chat.ask(requests, urgent=True, timeout=timeout)
             except TimeoutError:
                 raise ClusterError(
-                    f"The judge {known[0].name!r} did not score {len(passages)} passages within {timeout:g} s.",
+                    f"The judge {known[0].name!r} did not score "
+                    f"{quantity(len(passages), 'passage')} within {timeout:g} s.",
                     left=len(passages),
                     state="The passages have no scores.",
                     remedy="Allow more time, or name a smaller model.",

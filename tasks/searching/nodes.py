@@ -18,6 +18,7 @@ from prefect_ollama.blocks.nodes import (
     unlike_scripts,
     verify_cluster,
 )
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.prefect_state import download_log, run_logger
 from prefect_ollama.tasks.searching.rows import ROWS_COMPARED_BY_SEARCH, compare_rows, other_vectors
@@ -42,9 +43,9 @@ def verified(
         # For now: the dispatcher verifies it again later, and lets it join.
         logger.warning("Left out for now: %s", error)
     logger.info(
-        "%d of %d nodes serve %r (digest %s, %d dimensions)",
+        "%d of %s %r (digest %s, %d dimensions)",
         len(proven.verifications),
-        count,
+        quantity(count, "node serves", "nodes serve"),
         cluster.model.name,
         proven.reference.digest[:12] or "unknown",
         proven.reference.dimension,

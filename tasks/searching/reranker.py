@@ -11,6 +11,7 @@ from prefect_ollama.blocks.by_address import limits_folder
 from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
 from prefect_ollama.blocks.nodes import NodeSpec, looks_like_address, openai_url, short_name
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.setting_files import prefect_home
 
 if TYPE_CHECKING:
@@ -104,7 +105,10 @@ class Reranker:
         best = [replace(hits[place], score=known[place]) for place in order]
         rest = [hit for place, hit in enumerate(hits) if place not in known]
         note = (
-            f"{len(rest)} of {len(hits)} passages have no score of the judge, and come last." if rest else ""
+            f"{len(rest)} of {quantity(len(hits), 'passage has', 'passages have')} no score of the judge; see the end "
+            "of the list."
+            if rest
+            else ""
         )
         return [*best, *rest][:limit], note
 

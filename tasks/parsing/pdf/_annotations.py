@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.parsing._invisible import visible
 from prefect_ollama.tasks.parsing.document import Problem
 from prefect_ollama.tasks.parsing.pdf._layout import Comment, RawPage, letters_and_digits
@@ -94,14 +95,19 @@ def not_on_pages(about: dict[str, Any], pages: Sequence[RawPage]) -> Iterator[Pr
         if about.get("portfolio"):
             kind, reason = "portfolio", f"The file is a portfolio; only its cover was read, and not: {names}."
         else:
-            kind, reason = "attachments", f"{_count(files, 'attached file')} not read: {names}."
+            kind, reason = (
+                "attachments",
+                f"{quantity(len(files), 'attached file was', 'attached files were')} not read: {names}.",
+            )
         remedy = "Save what is attached with a PDF viewer, and ingest it as files of its own."
         yield Problem(None, kind, reason, remedy, unread=kind == "portfolio")
     if layers := about.get("layers"):
-        reason = f"{_count(layers, 'hidden layer')} not read: {_named(layers)}."
+        reason = (
+            f"{quantity(len(layers), 'hidden layer was', 'hidden layers were')} not read: {_named(layers)}."
+        )
         yield Problem(None, "layers", reason, "Show them in a PDF viewer, and save the file.", False)
     if hidden := sum(page.hidden for page in pages):
-        reason = f"{hidden} hidden comment{'s were' if hidden > 1 else ' was'} not read."
+        reason = f"{quantity(hidden, 'hidden comment was', 'hidden comments were')} not read."
         yield Problem(None, "hidden-comments", reason, "Show them in a PDF viewer, and save the file.", False)
     if unknown := [page for page in pages if page.unknown]:
         count, first = sum(page.unknown for page in unknown), unknown[0].number + 1
@@ -110,7 +116,8 @@ def not_on_pages(about: dict[str, Any], pages: Sequence[RawPage]) -> Iterator[Pr
             if len(unknown) == 1
             else f"on {len(unknown)} pages (the first is page {first})"
         )
-        reason = f"{count} characters {where} were not read: the file does not say what the signs of their font mean."
+        signs = quantity(count, f"character {where} was", f"characters {where} were")
+        reason = f"{signs} not read: the file does not say what the signs of their font mean."
         remedy = "Print the file as pictures to a new PDF, so that OCR reads it."
         yield Problem(None, "unknown-characters", reason, remedy, False)
     if about.get("xfa"):
@@ -181,10 +188,6 @@ def _line(name: str) -> str:
     """Return a name in one line of bounded length, without invisible characters."""
     name = " ".join(visible(name).split())
     return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
-
-
-def _count(names: Sequence[str], noun: str) -> str:
-    return f"{len(names)} {noun}" + ("s were" if len(names) > 1 else " was")
 
 
 def _named(names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.parsing.errors import Stopped
 from prefect_ollama.tasks.parsing.pdf import journal, mupdf
 from prefect_ollama.tasks.parsing.pdf._annotations import beside_pages, read_annotations
@@ -131,7 +132,7 @@ class Reader:
             if request["ocr"] == "off":
                 self._give_up(number, "ocr-off", "OCR is off", "Set `ocr` to 'auto'.")
             elif done >= most:
-                limit = f"{most} pages have been read by OCR"
+                limit = f"{quantity(most, 'page has', 'pages have')} been read by OCR"
                 self._give_up(number, "ocr-limit", limit, "Raise `ocr_max_pages`.")
             elif left <= 0:
                 limit = f"OCR of this file has taken {seconds:g} s"

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from prefect_ollama.blocks.documents import Region
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.parsing.document import Page, ParsedDocument
 from prefect_ollama.tasks.parsing.errors import LIMITS, REMEDIES, Stopped
 from prefect_ollama.tasks.parsing.quoted import Quoted
@@ -172,7 +173,7 @@ class Session(Exchange):
             kind, reason = child.cause_of_death()
             read, pages = child.progress
             self.began = self.began or pages > 0
-            where = f"after {read} of {pages} pages" if pages else "before its first page"
+            where = f"after {read} of {quantity(pages, 'page')}" if pages else "before its first page"
             raise Stopped(kind, reason if self._all_read else f"{reason}, {where}")
         self.began = True
         self.received += len(line.body)
