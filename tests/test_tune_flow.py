@@ -13,9 +13,11 @@ from prefect_ollama import render
 from prefect_ollama.blocks import OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.printable import escape_markdown
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.saved_nodes import save_limits
 from prefect_ollama.flows import NodeTuning, tune_nodes
-from prefect_ollama.tasks.reporting.tuning_report import BAR, tuning_markdown, tuning_sections
+from prefect_ollama.tasks.reporting import tuning_markdown, tuning_sections
+from prefect_ollama.tasks.reporting.tuning_report import BAR
 from prefect_ollama.tasks.tuning import Point
 from tests.flow_samples import latest_artifact
 from tests.nodes import Node, nodes
@@ -70,7 +72,9 @@ def test_what_is_found_is_shown_and_saved_where_there_is_a_block(
 
     page = latest_artifact(prefect_server, "tuning")
     assert page.count("](data:image/svg+xml;base64,") == 2
-    assert f"**{name}**: {first.in_flight} requests of {first.request_texts} texts at once" in page
+    setting = f"{quantity(first.in_flight, 'request')} of {quantity(first.request_texts, 'text')}"
+    assert f"**{name}**: {setting} at once" in page
+    assert f"**{setting}**: {first.texts_per_second:.1f} texts/s, p95 {first.p95:.2f} s ◂" in page
     assert SECRET not in page
     assert SECRET not in repr(rows)
     assert orjson.loads(orjson.dumps(first.to_dict()))["points"][0]["in_flight"] == 1

@@ -6,7 +6,12 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from prefect_ollama.tasks.reporting.chart_scale import clock, steps
-    from prefect_ollama.tasks.reporting.markdown import report_markdown, run_chart, section_markdown
+    from prefect_ollama.tasks.reporting.markdown import (
+        report_markdown,
+        run_chart,
+        section_markdown,
+        tuning_markdown,
+    )
     from prefect_ollama.tasks.reporting.report import (
         FileReport,
         IngestReport,
@@ -24,6 +29,6 @@ if TYPE_CHECKING:
         status_section,
     )
     from prefect_ollama.tasks.reporting.svg import FAINT, HUES, INK, TROUBLE, Svg
-    from prefect_ollama.tasks.reporting.tuning_report import NodeTuning, tuning_markdown, tuning_sections
+    from prefect_ollama.tasks.reporting.tuning_report import NodeTuning, tuning_sections
 else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -1,4 +1,4 @@
-"""The report of a run as Markdown, which Prefect's UI shows as an artifact.
+"""Reports of runs and of tuning as Markdown, which Prefect's UI shows as artifacts.
 
 Guarantees: the length is bounded, whatever the number of files. Files that need attention come first. Text from
 outside, such as file names and errors of nodes, is escaped. Names are in lists, not in tables: both of Prefect's UIs
@@ -18,6 +18,7 @@ from prefect_ollama.tasks.monitoring import Timeline
 from prefect_ollama.tasks.reporting.report import IngestReport
 from prefect_ollama.tasks.reporting.sections import Item, Section, headline, run_facts, run_sections
 from prefect_ollama.tasks.reporting.timeline_chart import draw_timeline
+from prefect_ollama.tasks.reporting.tuning_report import NodeTuning, tuning_sections
 
 
 def report_markdown(report: IngestReport, *, picture: str = "") -> str:
@@ -37,6 +38,12 @@ def report_markdown(report: IngestReport, *, picture: str = "") -> str:
         *_roll_back(report),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def tuning_markdown(rows: Sequence[NodeTuning], model: str) -> str:
+    """Return the page: the nodes, then a chart and the measurements of each."""
+    head = f"Model {escape_markdown(model)}. The setting in the frame is the smallest that reaches 97 % of the best."
+    return "\n\n".join([head, *map(section_markdown, tuning_sections(rows))]) + "\n"
 
 
 def section_markdown(section: Section) -> str:

@@ -7,9 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from prefect_ollama.blocks.nodes import NodeSpec
-from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.blocks.quantity import quantity
-from prefect_ollama.tasks.reporting.markdown import section_markdown
 from prefect_ollama.tasks.reporting.sections import Item, Section
 from prefect_ollama.tasks.tuning import Point, Tuning, draw_curve
 
@@ -87,12 +85,6 @@ class NodeTuning:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         return {**asdict(self), "ok": self.ok}
-
-
-def tuning_markdown(rows: Sequence[NodeTuning], model: str) -> str:
-    """Return the page: the nodes, then a chart and the measurements of each."""
-    head = f"Model {escape_markdown(model)}. The setting in the frame is the smallest that reaches 97 % of the best."
-    return "\n\n".join([head, *map(section_markdown, tuning_sections(rows))]) + "\n"
 
 
 def tuning_sections(rows: Sequence[NodeTuning]) -> Iterator[Section]:
