@@ -82,9 +82,9 @@ def _named(rows: Mapping[str, str]) -> Table:
 
 def forgotten(what: ForgetReport) -> RenderableType:
     """Return the documents that were removed from a table, or would be."""
-    verb = "would be taken out of" if what.dry_run else "taken out of"
+    verb = "would be" if what.dry_run else "was" if len(what.documents) == 1 else "were"
     documents, chunks = quantity(len(what.documents), "document"), quantity(what.chunks, "chunk")
-    parts = [line(f"{documents} with {chunks} {verb} {what.table}", "bold")]
+    parts = [line(f"{documents} with {chunks} {verb} taken out of {what.table}", "bold")]
     parts += [line(f"{count} of source {source}") for source, count in what.sources.items()]
     parts += [line(f"   {each.path} ({quantity(each.chunks, 'chunk')})") for each in what.documents[:PLANNED]]
     if len(what.documents) > PLANNED:
