@@ -283,10 +283,10 @@ class Engine:
         node.latencies.append(now - request.note.at)
         self._queue.request_done()
         request.place = node.answered
-        new = [item for item in request.items if not item.answered]
-        node.texts += len(new)
-        node.wasted += len(request.items) - len(new)
+        node.wasted += len(request.items)
         for item in request.items:
+            if not item.answered:
+                self._count(item, node)
             item.held += 1
         # The cost of its texts includes its checks.
         request.share = busy / max(len(request.items), 1), reply.tokens // max(len(request.items), 1)
@@ -309,6 +309,8 @@ class Engine:
             item.held -= 1
             if item.done:
                 continue
+            if item.counted is not node:  # a hedge was confirmed before the answer that came first
+                self._count(item, node)
             item.job.settle(item, result, node.name, request.share)
             jobs.add(item.job)
             self._distrust_rejecting_nodes(item, node)
@@ -340,9 +342,17 @@ class Engine:
             item.held -= 1
         # A hedge may have answered some of the items, or hold another answer for them.
         open_items = [item for item in items if not item.answered]
-        node.texts -= len(open_items)
-        node.wasted += len(open_items)
+        for item in open_items:
+            self._count(item, None)
         self._queue.put(open_items, front=True)
+
+    def _count(self, item: Item, node: Node | None) -> None:
+        """Count an item for one node, the one whose answer is used; it is waste of all others that answered it."""
+        for counting, change in ((item.counted, -1), (node, 1)):
+            if counting is not None:
+                counting.texts += change
+                counting.wasted -= change
+        item.counted = node
 
     def _recovered(self, node: Node, answers: int) -> None:
         for request in node.requests:

@@ -10,9 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from prefect_ollama.blocks.errors import ClusterError, NodeError, PrefectOllamaError
+
+if TYPE_CHECKING:
+    from prefect_ollama.tasks.dispatch._node import Node
 
 R = TypeVar("R")
 
@@ -56,6 +59,7 @@ class Item:
         failures: Failures with the payload alone, by node.
         copies: Requests in flight that hold it and are not overdue.
         held: Unconfirmed answers for it.
+        counted: The node that counts it among its texts.
         done: Whether it has its result or its error.
     """
 
@@ -68,6 +72,7 @@ class Item:
     copies: int = 0
     waiting: bool = False
     held: int = 0
+    counted: Node | None = None
     done: bool = False
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -79,6 +80,43 @@ def test_nothing_is_embedded_twice_by_healthy_nodes(
     # that gets no CPU reads answers together, and checks more of them; so this is in virtual time.
     assert 0 < served - len(asked) - wasted <= 3 * len(made)
     assert wasted <= 0.02 * len(asked)
+
+
+@pytest.mark.parametrize(
+    ("made", "count", "stalls"),
+    [
+        pytest.param(
+            [
+                VirtualNode(200.0, latency=0.001, overtakes=4),
+                VirtualNode(200.0, slots=4, latency=0.001, overtakes=2),
+                VirtualNode(100.0, latency=0.001),
+                VirtualNode(60.0, latency=0.001),
+            ],
+            100,
+            None,
+            id="four nodes",
+        ),
+        pytest.param(
+            [
+                VirtualNode(60.0, slots=4, latency=0.02),
+                VirtualNode(400.0, slots=4, latency=0.001, overtakes=4),
+            ],
+            400,
+            (0.3, 0.3),
+            id="two nodes and stalls",
+        ),
+    ],
+)
+def test_a_text_counts_for_the_node_whose_vector_is_used(
+    monkeypatch: pytest.MonkeyPatch, made: list[VirtualNode], count: int, stalls: tuple[float, float] | None
+) -> None:
+    asked = [f"{i} ".ljust(400, "x") for i in range(count)]
+    outcome = embed(
+        monkeypatch, made, asked, loop=lambda: VirtualLoop(stalls=stalls, torn=0.05 if stalls else 0.0)
+    )
+    # A hedge may answer later and be confirmed earlier.
+    assert {node.name: node.texts for node in outcome.stats} == Counter(outcome.embedded.nodes)
+    assert sum(node.wasted for node in outcome.stats) > 0
 
 
 @pytest.mark.parametrize(("at", "least"), [(1.5, 0.95), (2.0, 0.95), (2.25, 0.95), (2.5, 0.95), (3.0, 0.93)])
