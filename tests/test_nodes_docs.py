@@ -45,8 +45,8 @@ def test_options_that_are_named_in_passing_are_there(page: str) -> None:
         for argument in app[command].assemble_argument_collection()
         for name in argument.names
     }
-    # Of other programs: vendors' options.
-    others = {"--embedded", "--list-langs"}
+    # Of other programs: Tesseract's and llama-server's options.
+    others = {"--embedded", "--list-langs", "--embeddings", "--reranking"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGES[page])) <= options | others
 
 
