@@ -46,7 +46,7 @@ def test_options_that_are_named_in_passing_are_there(page: str) -> None:
         for name in argument.names
     }
     # Of other programs: Tesseract's and llama-server's options.
-    others = {"--embedded", "--list-langs", "--embeddings", "--reranking"}
+    others = {"--embedded", "--list-langs", "--embeddings", "--reranking", "--ctx-size", "--ubatch-size"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGES[page])) <= options | others
 
 
