@@ -42,8 +42,8 @@ MAX_FAILED_CHECKS = 3
 
 # Units of work below which a run is short. At the end of a run each request that a node served beside others needs a
 # check of its own, because no later request confirms them. Two slow nodes with four slots need 24 check texts, which
-# take 8 % of a run of 600 texts. So at the end of a short run the last check of such a node confirms what was sent and
-# answered before it. Each request of a fast node carries a canary then, which costs less.
+# take 8 % of a run of 600 texts. So at the end of a short run the last check of such a node confirms what was sent
+# before it. Each request of a fast node carries a canary then, which costs less.
 SHORT_RUN_UNITS = 100_000.0
 
 # Checks of other nodes that a request carries at least, if there are so many: each such request also carries a canary.
@@ -63,7 +63,7 @@ class _Page:
         most: Units of work until the next check.
         held: Answers that are unconfirmed.
         checks: Texts of other nodes that it embeds with its next request.
-        in_order: Whether the order of its answers is believed at present, see `SHORT_RUN_UNITS`.
+        in_order: Whether the order of sending is believed to be that of its work at present, see `SHORT_RUN_UNITS`.
     """
 
     at: float
@@ -101,8 +101,7 @@ class _Page:
             return True
         if right.texts == 1 < other.texts:
             return False
-        in_order = other.number < right.number and other.place <= right.place
-        return other.place <= right.answers_before or (in_order and self.in_order)
+        return other.place <= right.answers_before or (self.in_order and other.number < right.number)
 
 
 class Verification(AnswerCheck):
@@ -272,7 +271,7 @@ class Verification(AnswerCheck):
         return alone
 
     def _believe_order(self, now: float, *, last: bool) -> None:
-        """Decide of which nodes the order of answers is believed, see `SHORT_RUN_UNITS`."""
+        """Decide of which nodes the order of sending is believed, see `SHORT_RUN_UNITS`."""
         quickest = self._quickest(now)
         for node, page in self._pages.items():
             page.in_order = (
