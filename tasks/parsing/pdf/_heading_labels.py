@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from prefect_ollama.tasks.parsing.pdf._layout import Piece, around
+from prefect_ollama.tasks.parsing.pdf._layout import Piece, stacked
 
 # In languages of Europe and East Asia.
 _LABEL: Final = re.compile(
@@ -39,8 +39,7 @@ def labels_joined(pieces: list[Piece], levels: dict[int, int]) -> list[Piece]:
             and 0 < piece.y1 - label.y1 < _FAR * piece.size
             and label.size <= 1.5 * piece.size
         ):
-            text, lines = f"{label.text}\n{piece.text}", label.lines + piece.lines
-            joined[-1] = Piece(*around([label, piece]), piece.size, piece.bold, text, lines)
+            joined[-1] = stacked(label, piece, bold=piece.bold)
             levels[id(joined[-1])] = min(levels.pop(id(label)), levels.pop(id(piece)))
         else:
             joined.append(piece)

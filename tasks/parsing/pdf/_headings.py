@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from prefect_ollama.tasks.parsing.pdf._heading_labels import labels_joined
-from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Piece, RawPage, around, letters_and_digits
+from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Piece, RawPage, letters_and_digits, stacked
 from prefect_ollama.tasks.parsing.pdf._paragraph_breaks import BULLETS
 from prefect_ollama.tasks.parsing.pdf._table_header import is_period, is_unit
 
@@ -95,8 +95,7 @@ def _lines_joined(pieces: list[Piece], larger: float) -> list[Piece]:
             and len(last.text) + len(piece.text) < _MAX_HEADING_CHARACTERS
             and not _NUMBER.match(piece.text)
         ):
-            text, lines = f"{last.text}\n{piece.text}", last.lines + piece.lines
-            joined[-1] = Piece(*around([last, piece]), last.size, last.bold, text, lines)
+            joined[-1] = stacked(last, piece, bold=last.bold)
         else:
             joined.append(piece)
     return joined

@@ -150,6 +150,12 @@ def around(pieces: Iterable[Piece]) -> tuple[int, int, int, int]:
     return min(x0), min(y0), max(x1), max(y1)
 
 
+def stacked(upper: Piece, lower: Piece, *, bold: bool) -> Piece:
+    """Return two pieces, one below the other, as one in the size of the lower one."""
+    text, lines = f"{upper.text}\n{lower.text}", upper.lines + lower.lines
+    return Piece(*around([upper, lower]), lower.size, bold, text, lines)
+
+
 def table_piece(box: tuple[int, int, int, int], table: Table) -> Piece:
     """Return the piece that a table is, which stands in this rectangle."""
     return Piece(*box, table.size, False, "", max(2, len(table.rows)), None, table)

@@ -12,7 +12,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import Final
 
-from prefect_ollama.tasks.parsing.pdf._layout import Piece, RawPage, around
+from prefect_ollama.tasks.parsing.pdf._layout import Piece, RawPage, stacked
 from prefect_ollama.tasks.parsing.pdf._paragraph_breaks import BULLETS
 
 # Lengths are in sizes of the type. A line is full if it ends no farther from the right edge of its column.
@@ -75,8 +75,7 @@ def _joined(pieces: list[Piece], body_size: int, gaps: dict[int, float]) -> list
             and _may_go_on(first, piece, body_size)
             and last.x1 > _right_edge(pieces, last) - _FULL * piece.size
         ):
-            text, lines = f"{first.text}\n{piece.text}", first.lines + piece.lines
-            joined[-1] = Piece(*around([first, piece]), piece.size, first.bold, text, lines)
+            joined[-1] = stacked(first, piece, bold=first.bold)
         else:
             joined.append(piece)
         last = piece
