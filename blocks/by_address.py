@@ -93,18 +93,18 @@ def table_by_address(named: str | Path | None) -> StoreSpec | None:
     with suppress(ConfigurationError):
         if text is not None and (isinstance(named, Path) or is_place(text)):
             return StoreSpec(*place_and_name(text))
-        return StoreSpec(str(default_folder(prefect_home())), DEFAULT_TABLE if text is None else text)
+        return StoreSpec(str(default_folder()), DEFAULT_TABLE if text is None else text)
     return None
 
 
-def limits_folder(home: Path) -> Path:
+def limits_folder() -> Path:
     """Return the folder of the limits that processes on this machine share: `ollama-nodes` in Prefect's home."""
-    return home / "ollama-nodes"
+    return prefect_home() / "ollama-nodes"
 
 
-def default_folder(home: Path) -> Path:
+def default_folder() -> Path:
     """Return the folder of tables that are named without one: `lancedb` in Prefect's home."""
-    return home.expanduser().absolute() / "lancedb"
+    return prefect_home().expanduser().absolute() / "lancedb"
 
 
 def place_and_name(text: str) -> tuple[str, str]:

@@ -12,7 +12,6 @@ from prefect_ollama.blocks.by_address import (
     ResolvedCluster,
     cluster_by_address,
     is_place,
-    limits_folder,
     place_and_name,
 )
 from prefect_ollama.blocks.cache import CacheSpec
@@ -144,11 +143,6 @@ def close_home() -> Path | None:
     open_to_others = home.exists() and home.stat().st_mode & OTHERS
     private_folder(home)
     return home if open_to_others else None
-
-
-def shared_limits_folder() -> Path:
-    """Return the folder of the limits that runs on this machine share: `ollama-nodes` in Prefect's home."""
-    return limits_folder(get_current_settings().home)
 
 
 def _with_model(cluster: OllamaCluster, model: str | None) -> OllamaCluster:

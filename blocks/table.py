@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
-from prefect.settings import get_current_settings
 from prefect.types import SecretDict
 from pydantic import Field, HttpUrl, SecretStr, field_validator
 
@@ -158,8 +156,7 @@ class LanceTable(StoredBlock):
 
 def default_table() -> LanceTable:
     """Return the default table: `documents` in the folder `lancedb` of Prefect's home."""
-    home: Path = get_current_settings().home
-    return LanceTable(uri=str(default_folder(home)), table=DEFAULT_TABLE)
+    return LanceTable(uri=str(default_folder()), table=DEFAULT_TABLE)
 
 
 def _look(spec: StoreSpec) -> TableCheck:

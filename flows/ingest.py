@@ -12,6 +12,7 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from prefect_ollama.blocks.by_address import limits_folder
 from prefect_ollama.blocks.documents import Identity, context_options, same_cut, same_options
 from prefect_ollama.blocks.errors import DocumentsFailed, ServerLost, TableError, TableMissing
 from prefect_ollama.blocks.lance import MaintenanceProcess, Store, StoreSpec
@@ -23,7 +24,6 @@ from prefect_ollama.blocks.resolve import (
     default_cache,
     resolve_cluster,
     resolve_table,
-    shared_limits_folder,
 )
 from prefect_ollama.flows.base import Advanced, flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.ingestion import BUNDLES_AHEAD, IngestRun, run_bundles
@@ -180,7 +180,7 @@ def ingest_pdfs(
                 client = runner.client if runner else None
                 with watch_run(plan, run.done, verified, client, run.metrics.see) as watch:
                     run.timeline = watch.timeline
-                    embedding = Embedding(run_id, verified, place, cache, watch.topic, shared_limits_folder())
+                    embedding = Embedding(run_id, verified, place, cache, watch.topic, limits_folder())
                     # A new table needs its indices in any case.
                     last = maintenance_process.start if found is None else None
                     run_bundles(run, chunking_plan, embedding, ahead, at_last=last)

@@ -27,7 +27,6 @@ from prefect_ollama.blocks.errors import (
     TextError,
 )
 from prefect_ollama.blocks.lance import Store, StoreSpec
-from prefect_ollama.blocks.setting_files import prefect_home
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.dispatch._questions import asked_urls
 from prefect_ollama.tasks.searching import nodes as asking
@@ -198,7 +197,7 @@ def test_runs_are_told_to_hold_back_while_a_question_is_asked(
     library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
-    folder = limits_folder(prefect_home())
+    folder = limits_folder()
     seen: dict[str, frozenset[str]] = {}
     verify, embed = asking.verified, Dispatcher.embed
 
@@ -228,7 +227,7 @@ def test_a_question_that_is_answered_is_announced_once(
     library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
-    folder = limits_folder(prefect_home())
+    folder = limits_folder()
     announced: list[int] = []
     embed = Dispatcher.embed
 

@@ -91,8 +91,7 @@ def test_a_killed_node_does_not_disturb_the_stop() -> None:
     assert children() == []
 
 
-def test_a_frozen_node_is_killed_at_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefect_ollama.blocks.embedded.nodes._GRACE_S", 0.2)
+def test_a_frozen_node_is_killed_at_the_stop() -> None:
     with EmbeddedNodes(1):
         children()[0].suspend()
     assert children() == []

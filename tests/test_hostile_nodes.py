@@ -25,12 +25,11 @@ from pydantic import SecretStr
 from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeFailed, NodeRefused, NodeUnreachable
 from prefect_ollama.blocks.nodes import _ollama as client_module
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
-from prefect_ollama.blocks.nodes._model_info import read_model_info, settle_context
+from prefect_ollama.blocks.nodes._model_info import loaded_models, read_model_info, settle_context
 from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
 from prefect_ollama.blocks.nodes.canaries import SHORT
 from prefect_ollama.blocks.nodes.check import check_node
 from prefect_ollama.blocks.nodes.discovery import discover
-from prefect_ollama.blocks.nodes.running_models import loaded_models
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_cluster
 from tests.nodes import Node, expected_vector

@@ -28,9 +28,10 @@ from prefect_ollama.blocks.errors import (
     NodeUnreachable,
 )
 from prefect_ollama.blocks.nodes import _errors as faults
+from prefect_ollama.blocks.nodes._model_info import loaded_models
 from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
 from prefect_ollama.blocks.nodes.embed_response import Answer, read_answer
-from prefect_ollama.blocks.nodes.running_models import LoadedModel, find_model, loaded_models
+from prefect_ollama.blocks.nodes.running_models import LoadedModel, find_model
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 from tests.nodes import EOF, Node, expected_vector
 

@@ -21,8 +21,6 @@ from prefect_ollama.blocks.errors import ClusterError, ConfigurationError
 _DEFAULT_MAX_NODES = 4
 # Seconds in which all nodes together must become ready.
 _READY_S = 60.0
-# Seconds in which a node may end by itself, before it is killed.
-_GRACE_S = 5.0
 
 
 class EmbeddedNodes:
@@ -75,16 +73,11 @@ class EmbeddedNodes:
     def stop(self) -> None:
         """End the nodes, and wait for their end. Requests in progress are cut off."""
         self.urls = ()
+        # A node has no state, so it needs no orderly end.
         for process in self._processes:
-            assert process.stdin is not None
-            process.stdin.close()
-        deadline = time.monotonic() + _GRACE_S
+            process.kill()
         for process in self._processes:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait()
         self._processes.clear()
 
     def __enter__(self) -> Self:
@@ -95,10 +88,13 @@ class EmbeddedNodes:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         # -P: no file in the user's working folder may be imported in place of a module.
-        command = [sys.executable, "-P", "-m", "prefect_ollama.blocks.embedded", str(self._model_dir or "")]
+        command = [sys.executable, "-P", "-m", "prefect_ollama.blocks.embedded", str(os.getpid())]
         # Nodes have their own session, so that Ctrl-C reaches this process only, which then ends them in order.
         return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            [*command, str(self._model_dir or "")],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
         )
 
     def _await_url(

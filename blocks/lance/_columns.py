@@ -4,12 +4,13 @@ A column is nullable only where a value may truly be missing. The key of each ta
 LanceDB then notices two writers that insert the same key, and lets one of them try again.
 
 To add a column, add it here, raise `schema.VERSION` (or the manifest's), and store a table of the version before with
-`python -m tests.test_store_schema`. Rows that lack it get its `older` value, or the empty one of its type.
+`python -m tests.test_store_schema`. Rows that lack it get the value that
+`schema.upgraded` derives, or the empty one of its type.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
@@ -38,10 +39,6 @@ REGIONS: Final = pa.list_(pa.field("item", REGION, nullable=False))
 _PRIMARY: Final = {b"lance-schema:unenforced-primary-key": b"true"}
 
 
-# See `Column.older`.
-Older = Callable[[pa.Table, Mapping[str, str]], pa.Array]
-
-
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Documents on their way into the chunk table, checked (`arrow.chunk_table`).
@@ -67,8 +64,6 @@ class Column:
         name: Its name.
         kind: Its type; None for the vector, whose type depends on the table's dimension.
         fill: Its values for a batch of documents, of this type; None if rows are dataclasses with such a field.
-        older: Its values for rows of an earlier version that lack it, given these rows and the titles of documents by
-            `doc_id`. None for the empty value of its type.
         key: Whether it is the table's key.
         nullable: Whether a value may be missing.
     """
@@ -76,7 +71,6 @@ class Column:
     name: str
     kind: pa.DataType | None
     fill: Callable[[Batch], Any] | None = None
-    older: Older | None = None
     key: bool = False
     nullable: bool = False
 
@@ -130,16 +124,13 @@ def _chunk(name: str, kind: pa.DataType = TEXT) -> Column:
     return Column(name, kind, lambda batch: array([get(each) for each in batch.chunks], kind))
 
 
-def _document(
-    name: str, kind: pa.DataType = TEXT, *, attribute: str = "", older: Older | None = None
-) -> Column:
+def _document(name: str, kind: pa.DataType = TEXT, *, attribute: str = "") -> Column:
     """Return the column of a value of each document, which is repeated for its chunks."""
     get = attrgetter(attribute or name)
     return Column(
         name,
         kind,
         lambda batch: _repeated(array([get(each.document) for each in batch.documents], kind), batch),
-        older,
     )
 
 
@@ -184,21 +175,13 @@ def _regions(batch: Batch) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), values, type=REGIONS)
 
 
-def _older_words(rows: pa.Table, titles: Mapping[str, str]) -> pa.Array:
-    return pa.array([indexed_words(text) for text in rows["text"].to_pylist()], TEXT)
-
-
-def _older_titles(rows: pa.Table, titles: Mapping[str, str]) -> pa.Array:
-    return pa.array([titles.get(doc_id, "") for doc_id in rows["doc_id"].to_pylist()], TEXT)
-
-
 # One row is a chunk; the values are those of `Chunk`, `Document` and `Identity`.
 CHUNKS: Final = (
     Column("id", TEXT, lambda batch: pa.array(batch.ids, TEXT), key=True),
     _document("doc_id"),
     _document("source"),
     _document("path"),
-    _document("title", older=_older_titles),
+    _document("title"),
     _document("content_hash"),
     _chunk("page_from", pa.int32()),
     _chunk("page_to", pa.int32()),
@@ -208,7 +191,7 @@ CHUNKS: Final = (
     _chunk("heading"),
     _chunk("text"),
     _chunk("embedded_text"),
-    Column("words", TEXT, _words, _older_words),
+    Column("words", TEXT, _words),
     Column("text_hash", TEXT, lambda batch: pa.array(batch.hashes, TEXT)),
     _chunk("tokens", pa.int32()),
     Column("regions", REGIONS, _regions),

@@ -69,7 +69,7 @@ def upgrade(spec: StoreSpec, guard: WriteLock) -> list[str]:
         log = RunLog(open_table(connection, spec, spec.runs_table))
         with _claimed(spec, log):
             # Abandoned runs stay open in the log, so that the next run checks what they left (`Store.begin_run`).
-            refuse_open_runs(spec, [run for run in log.open() if run.kind != MIGRATE])
+            refuse_open_runs(run for run in log.open() if run.kind != MIGRATE)
             done = rewrite_outdated(spec)
             chunks = open_table(connection, spec, spec.table)
             commit("The table cannot be indexed", lambda: ensure_indices(chunks), spec)

@@ -66,7 +66,7 @@ class RunWriter(Reader):
             run = self._log.begin(run_id, source, kind, self._chunks.version, self._manifest.version, model)
             try:
                 # A swap also logs its run before it looks for others. So at least one of the two sees the other.
-                refuse_open_runs(self.spec, self._log.all(), SWAP)
+                refuse_open_runs(each for each in self._log.all() if each.kind == SWAP)
                 # Only a run that was killed, or still goes on, leaves documents that do not agree. A look at all of
                 # them after each run would cost a pass over the table.
                 if unended:
@@ -145,13 +145,7 @@ class RunWriter(Reader):
             TableError: A run over the source is open, or a commit failed.
         """
         with self._guard.held():
-            busy = [run.run_id for run in self._log.open() if run.source == source]
-            if busy:
-                raise TableError(
-                    f"Run {busy[0]!r} over {source!r} is still open.",
-                    state="Nothing was changed.",
-                    remedy="Wait for its end, or stop it.",
-                )
+            refuse_open_runs([run for run in self._log.open() if run.source == source], source)
             self.begin_run(run_id, source, kind=FORGET)
             try:
                 self.remove(doc_ids)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -21,7 +21,6 @@ from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _schema as schema
 from prefect_ollama.blocks.lance.commits import alive, commit, merge
 from prefect_ollama.blocks.lance.filters import both, equals
-from prefect_ollama.blocks.lance.spec import StoreSpec
 
 # Name and kind of the run that is in the log while a table is migrated.
 MIGRATE: Final = "migrate"
@@ -134,15 +133,17 @@ def overlapping(run: Run, others: list[Run]) -> list[Run]:
     ]
 
 
-def refuse_open_runs(spec: StoreSpec, log: list[Run], kind: str = "") -> None:
-    """Raise a `TableError` if a run is open, of this kind or of any."""
-    unended = [run.run_id for run in log if run.status == RUN_RUNNING and kind in ("", run.kind)]
-    if unended:
-        raise TableError(
-            f"Run {unended[0]!r} is open on table {spec.table!r}.",
-            state="Nothing was changed.",
-            remedy="Wait for its end, or stop it.",
-        )
+def refuse_open_runs(runs: Iterable[Run], source: str = "") -> None:
+    """Raise a `TableError` if one of these runs is open; `source` is named in it."""
+    for run in runs:
+        if run.status == RUN_RUNNING:
+            raise TableError(
+                f"Run {run.run_id!r} over {source!r} is still open."
+                if source
+                else f"Run {run.run_id!r} is open.",
+                state="Nothing was changed.",
+                remedy="Wait for its end, or stop it.",
+            )
 
 
 def _started(run_id: str, kind: str, source: str, chunks: int, documents: int) -> Run:

@@ -13,6 +13,7 @@ from prefect_ollama.blocks.documents import Identity
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _columns as columns
 from prefect_ollama.blocks.lance._columns import VECTOR
+from prefect_ollama.blocks.lance._words import indexed_words
 from prefect_ollama.blocks.nodes import Fingerprint
 
 # Of the chunk table: 1 had no column `words`; 2 no titles, page labels and embedded texts. `migration` brings
@@ -64,9 +65,6 @@ RUNS: Final = pa.schema(
     [each.field for each in columns.RUNS], metadata={_KEY: json.dumps({"schema": RUNS_VERSION})}
 )
 
-# How to fill columns that tables of earlier versions do not have.
-_OLDER: Final = {each.name: each.older for each in columns.CHUNKS if each.older is not None}
-
 
 def upgraded(rows: pa.Table, wanted: pa.Schema, titles: Mapping[str, str] | None = None) -> pa.Table:
     """Return rows that an earlier version of this project wrote in a later schema.
@@ -81,8 +79,10 @@ def upgraded(rows: pa.Table, wanted: pa.Schema, titles: Mapping[str, str] | None
 def _column(rows: pa.Table, field: pa.Field, titles: Mapping[str, str]) -> Any:
     if field.name in rows.schema.names:
         return rows[field.name].cast(field.type)
-    if (older := _OLDER.get(field.name)) is not None:
-        return older(rows, titles)
+    if field.name == "words":
+        return pa.array([indexed_words(text) for text in rows["text"].to_pylist()], field.type)
+    if field.name == "title":
+        return pa.array([titles.get(doc_id, "") for doc_id in rows["doc_id"].to_pylist()], field.type)
     return pa.repeat(pa.scalar(columns.empty(field.type), field.type), len(rows))
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prefect_ollama.blocks.documents import RUN_ROLLED_BACK, RUN_RUNNING, Run
+from prefect_ollama.blocks.documents import RUN_ROLLED_BACK, Run
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance._runs import overlapping
+from prefect_ollama.blocks.lance._runs import overlapping, refuse_open_runs
 
 # State and next step in errors of this module.
 UNCHANGED = "Nothing was rolled back."
@@ -65,13 +65,7 @@ def runs_to_undo(target: Run, log: Sequence[Run], *, including_later: bool) -> l
         raise TableError(f"Run {target.run_id!r} is rolled back already.", state=UNCHANGED, remedy=AGAIN)
     # A swap replaced the vectors of all sources, so later runs of any source stand on it, and are never undone with it.
     same = [run for run in log if run.run_id != target.run_id and (swap or run.source == target.source)]
-    unended = [run for run in [target, *same] if run.status == RUN_RUNNING]
-    if unended:
-        raise TableError(
-            f"Run {unended[0].run_id!r} over {unended[0].source!r} is still open.",
-            state=UNCHANGED,
-            remedy="Wait for its end, or stop it.",
-        )
+    refuse_open_runs([target, *same], target.source)
     later = [run for run in overlapping(target, same) if run.status != RUN_ROLLED_BACK and run.kind != KIND]
     if later and (swap or not including_later):
         listed = ", ".join(repr(run.run_id) for run in later)

@@ -174,14 +174,14 @@ class Store(RunWriter):
             with staging._guard.held():
                 for each in (self, staging):
                     each._log.close_abandoned()
-                    refuse_open_runs(each.spec, each._log.all())
+                    refuse_open_runs(each._log.all())
                 staging.reconcile()
                 model = str(staging.identity.fingerprint or "")
                 run = self._log.begin(
                     run_id, "", rollback.SWAP, self._chunks.version, self._manifest.version, model
                 )
                 try:
-                    refuse_open_runs(self.spec, [each for each in self._log.all() if each.run_id != run_id])
+                    refuse_open_runs(each for each in self._log.all() if each.run_id != run_id)
                     # The chunk table first, as in every commit.
                     rows = staging._chunks.table
                     migration.rewrite(self.spec, self.spec.table, rows, rows.schema)

@@ -1,18 +1,21 @@
 """Read a node's description of its models: names, capabilities, context and dimension.
 
-Sources: https://docs.ollama.com/api/tags and https://docs.ollama.com/api-reference/show-model-details.
+Sources: https://docs.ollama.com/api/tags, https://docs.ollama.com/api/ps and
+https://docs.ollama.com/api-reference/show-model-details.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from prefect_ollama.blocks.errors import NodeError, NodeRefused
 from prefect_ollama.blocks.nodes._payload import member, whole
+from prefect_ollama.blocks.nodes.endpoint import NodeModel
+from prefect_ollama.blocks.nodes.running_models import LoadedModel
 from prefect_ollama.blocks.quantity import quantity
 
 # Bounds of a context in tokens. The shortest of a known model is 77 (CLIP), the longest some ten million.
@@ -34,25 +37,10 @@ _CAPABILITIES: Final = frozenset(
 _EMBEDS: Final = re.compile(r"embed|minilm|bge|e5|gte|nomic|arctic|mxbai|paraphrase", re.IGNORECASE)
 # Names of quantizations in GGUF files. Any other value is ignored.
 _QUANTIZATION: Final = re.compile(r"B?F(16|32|64)|I?Q[0-9][0-9A-Z_]{0,12}|MXFP4|NVFP4")
+# A larger size of a model is ignored. No model has a petabyte.
+_MOST_BYTES: Final = 2**50
 # Models that an error lists at most.
 _NAMED: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """A model in `/api/show`. A value is empty or 0 if the node reports none, or an impossible one.
-
-    Attributes:
-        capabilities: Its capabilities that Ollama knows.
-        embeds: Whether it embeds; None if no capabilities are reported.
-        context: Longest text in tokens.
-        quantization: Of the weights ("F16", "Q8_0").
-    """
-
-    capabilities: tuple[str, ...] = ()
-    embeds: bool | None = None
-    context: int = 0
-    quantization: str = ""
 
 
 def read_models(data: dict[str, Any]) -> dict[str, str]:
@@ -75,18 +63,37 @@ def read_models(data: dict[str, Any]) -> dict[str, str]:
     return models
 
 
-def read_model_info(data: dict[str, Any]) -> ModelInfo:
-    """Return the model in an answer of `/api/show`; `ValueError` if it does not have the form of one."""
+def read_model_info(data: dict[str, Any]) -> NodeModel:
+    """Return the model in an answer of `/api/show`, without version and digest.
+
+    Impossible values count as not reported. `ValueError` if it does not have the form of such an answer.
+    """
     capabilities = member(data, "capabilities", list, [])
     if not all(type(each) is str for each in capabilities):
         raise ValueError("capabilities that are no texts")
     info = member(data, "model_info", dict, {})
     quantization = member(data, "details", dict, {}).get("quantization_level")
-    return ModelInfo(
-        tuple(each for each in capabilities[:64] if each in _CAPABILITIES),
-        ("embedding" in capabilities) if capabilities else None,
-        context_in(_of_architecture(info, "context_length")),
-        quantization if type(quantization) is str and _QUANTIZATION.fullmatch(quantization) else "",
+    return NodeModel(
+        quantization=quantization
+        if type(quantization) is str and _QUANTIZATION.fullmatch(quantization)
+        else "",
+        context=context_in(_of_architecture(info, "context_length")),
+        capabilities=tuple(each for each in capabilities[:64] if each in _CAPABILITIES),
+    )
+
+
+def loaded_models(entries: Sequence[Any]) -> tuple[LoadedModel, ...]:
+    """Return the models that `/api/ps` lists, without invalid entries. A value that is not reported is None."""
+    return tuple(
+        LoadedModel(
+            name=_name(entry.get("name")) or _name(entry.get("model")),
+            size=whole(entry.get("size"), most=_MOST_BYTES),
+            vram=whole(entry.get("size_vram"), most=_MOST_BYTES),
+            context=whole(entry.get("context_length"), most=MOST_CONTEXT) or None,
+            until=_time(entry.get("expires_at")),
+        )
+        for entry in entries
+        if isinstance(entry, Mapping)
     )
 
 
@@ -145,3 +152,16 @@ def _of_architecture(info: dict[str, Any], name: str) -> Any:
     own = f"{info.get('general.architecture')}.{name}"
     keys = [key for key in info if key.endswith(f".{name}")]
     return info[own if own in keys else keys[0]] if keys else None
+
+
+def _name(value: Any) -> str:
+    return value[:MAX_NAME_CHARACTERS] if isinstance(value, str) else ""
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        when = datetime.fromisoformat(value)
+        # Dates at the ends of the calendar have no UTC time.
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return None

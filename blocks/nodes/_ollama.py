@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 
 from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeFailed, NodeRefused, NodeUnreachable
 from prefect_ollama.blocks.nodes._body import json_lines
 from prefect_ollama.blocks.nodes._dialects import OLLAMA, Dialect
-from prefect_ollama.blocks.nodes._model_info import ModelInfo, other_models, read_model_info, read_models
+from prefect_ollama.blocks.nodes._model_info import (
+    loaded_models,
+    other_models,
+    read_model_info,
+    read_models,
+)
 from prefect_ollama.blocks.nodes._payload import (
     LIST_BOUNDS,
     SHOW_BOUNDS,
@@ -34,7 +40,7 @@ from prefect_ollama.blocks.nodes.endpoint import (
     Progress,
 )
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
-from prefect_ollama.blocks.nodes.running_models import LoadedModel, loaded_models
+from prefect_ollama.blocks.nodes.running_models import LoadedModel
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec, full_name
 
 # Seconds without progress after which a pull ends: a registry may be slow, and a stopped one sends nothing.
@@ -69,8 +75,7 @@ class OllamaEndpoint(Endpoint):
             digest = self._digest(await self.models()) or ""
         shown = await self.show()
         self._check_use(shown)
-        thinks = "thinking" in shown.capabilities if shown.capabilities else None
-        return NodeModel(version, digest, shown.quantization, shown.context, thinks)
+        return replace(shown, version=version, digest=digest)
 
     async def build(self, *, timeout: float = DESCRIPTION_TIMEOUT_S) -> NodeModel:
         """Return digest and version alone; see `Endpoint.build`."""
@@ -142,7 +147,7 @@ class OllamaEndpoint(Endpoint):
         """Return the models in memory, as `/api/ps` lists them (`size_vram`, `expires_at`, …)."""
         return await self._read(lambda data: member(data, "models", list, []), "api/ps", LIST_BOUNDS)
 
-    async def show(self) -> ModelInfo:
+    async def show(self) -> NodeModel:
         """Return the node's description of the model."""
         return await self._read(read_model_info, "api/show", SHOW_BOUNDS, {"model": self.model.name})
 
@@ -204,12 +209,12 @@ class OllamaEndpoint(Endpoint):
         data = await self._transport.object(path, bounds, payload, timeout=timeout)
         return checked(read, data, node=self.node.name, call=f"/{path}")
 
-    def _check_use(self, shown: ModelInfo) -> None:
+    def _check_use(self, shown: NodeModel) -> None:
         """Refuse a model that cannot do what this endpoint asks of it."""
-        if shown.embeds is False:
-            can = f" (it can do {', '.join(shown.capabilities)})" if shown.capabilities else ""
+        can = shown.capabilities
+        if can and "embedding" not in can:
             raise NodeRefused(
-                f"has {self.model.name!r}, which is no embedding model{can}.",
+                f"has {self.model.name!r}, which is no embedding model (it can do {', '.join(can)}).",
                 node=self.node.name,
                 remedy="Name an embedding model, for example nomic-embed-text or all-minilm.",
             )

@@ -11,11 +11,11 @@ from prefect_ollama.blocks.errors import NodeFailed, NodeRefused, NodeUnreachabl
 from prefect_ollama.blocks.nodes._body import json_lines
 from prefect_ollama.blocks.nodes._dialects import OLLAMA_CHAT, Dialect
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
-from prefect_ollama.blocks.nodes._model_info import ModelInfo
 from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
 from prefect_ollama.blocks.nodes._payload import checked, member, parse_event, unusable, whole
 from prefect_ollama.blocks.nodes._transport import without_context
 from prefect_ollama.blocks.nodes.chat import ChatLimits, ChatReply, ChatRequest, Heard
+from prefect_ollama.blocks.nodes.endpoint import NodeModel
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.quantity import quantity
@@ -94,7 +94,7 @@ class OllamaChat(OllamaEndpoint):
             ) from None
         return stream.whole()
 
-    def _check_use(self, shown: ModelInfo) -> None:
+    def _check_use(self, shown: NodeModel) -> None:
         """Refuse a model that cannot chat, or that cannot think if it should."""
         model, can = self.chat_model, shown.capabilities
         if can and "completion" not in can:

@@ -160,7 +160,11 @@ async def _verify_model(
         model = replace(model, num_ctx=settled)
     fit = {name: each for name, each in known.items() if name not in left_out}
     # Tokens for thinking would be taken from the passages, and a model that repeats itself would use them all.
-    if model.think is None and fit and all(each.thinks is False for each in fit.values()):
+    if (
+        model.think is None
+        and fit
+        and all(each.capabilities and "thinking" not in each.capabilities for each in fit.values())
+    ):
         model = replace(model, think=False)
     return model, fit, left_out
 

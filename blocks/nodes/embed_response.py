@@ -5,16 +5,24 @@ Source of the format: Ollama's API, `POST /api/embed` (https://docs.ollama.com/a
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prefect_ollama.blocks.nodes._disclosure import OPEN, Disclosure
 from prefect_ollama.blocks.nodes._errors import start_of
-from prefect_ollama.blocks.nodes._payload import Bounds, embed_bounds, parse, unusable, whole
+from prefect_ollama.blocks.nodes._payload import (
+    MOST_DIMENSIONS,
+    Bounds,
+    embed_bounds,
+    parse,
+    unusable,
+    whole,
+)
 from prefect_ollama.blocks.quantity import quantity
 
 Vectors = NDArray[np.float32]
@@ -26,6 +34,9 @@ _TOKENS_A_TEXT = 64
 
 # Difference of a norm from 1. Ollama sends normalised vectors; rounding to float32, also by a proxy, changes far less.
 NORM_TOLERANCE = 0.01
+
+# Norms of vectors that are usable. Models that do not normalise give norms of 0.1 to 100; a norm of 0 is a failure.
+_USABLE_NORMS: Final = (1e-6, 1e6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,67 @@ def tokens_in(counted: Any, texts: Sequence[str], node: str) -> int:
     return tokens
 
 
+def vectors_in(
+    given: Sequence[Any],
+    node: str,
+    dimension: int | None,
+    *,
+    cut_to: int | None = None,
+    any_norm: bool = False,
+) -> Vectors:
+    """Return vectors of norm 1, float32 of shape (texts, dimension), from lists of numbers or base64 texts.
+
+    Args:
+        dimension: Expected length of a vector, after the cut; None for that of the first one.
+        cut_to: Floats of each vector to keep; None keeps all.
+        any_norm: Whether vectors of another norm are normalised; otherwise they are refused.
+
+    Raises:
+        NodeAnswerError: They differ in length, have another dimension, or are not finite or of no usable norm.
+    """
+    try:
+        with np.errstate(all="ignore"):  # a number beyond float32 becomes Inf, and its norm tells
+            rows = [_decoded(each) if isinstance(each, str) else each for each in given]
+            vectors = np.asarray(rows, dtype=np.float32)
+    except (ValueError, TypeError, OverflowError):
+        raise unusable(
+            node, "answered vectors of unequal length, or with values that are no numbers."
+        ) from None
+    if vectors.ndim == 3:  # llama-server without pooling gives a vector for each token
+        raise unusable(
+            node,
+            "answered several vectors for a text.",
+            "Start its server with pooling, as the model needs it.",
+        )
+    if vectors.ndim != 2 or not 0 < vectors.shape[1] <= MOST_DIMENSIONS:
+        raise unusable(node, "answered something that is no list of vectors.")
+    if cut_to and cut_to < vectors.shape[1]:
+        vectors = np.ascontiguousarray(vectors[:, :cut_to])
+    if dimension is not None and vectors.shape[1] != dimension:
+        raise unusable(
+            node, f"answered vectors of {vectors.shape[1]} dimensions where {dimension} are expected."
+        )
+    least, most = _USABLE_NORMS
+    with np.errstate(all="ignore"):
+        # einsum gives the squared norms in one pass; NaN and Inf fail the comparisons too.
+        squared = np.einsum("ij,ij->i", vectors, vectors)
+        unit = np.abs(squared - 1.0) <= 2 * NORM_TOLERANCE
+        good = (squared >= least**2) & (squared <= most**2) if any_norm else unit
+    if not good.all():
+        bad = float(squared[int(np.argmin(good))])
+        raise unusable(
+            node, f"answered a vector of norm {bad**0.5:.3g} (0, NaN and Inf are failed embeddings)."
+        )
+    if unit.all():
+        return vectors
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    return np.asarray(vectors / norms[:, None], np.float32)
+
+
+def _decoded(text: str) -> Vectors:
+    return np.frombuffer(base64.b64decode(text, validate=True), "<f4")
+
+
 def read_answer(
     body: bytes, texts: Sequence[str], *, dimension: int | None, node: str, disclosure: Disclosure = OPEN
 ) -> Answer:
@@ -87,32 +159,11 @@ def read_answer(
         dimension: Expected length of a vector; None for that of the first one.
 
     Raises:
-        NodeAnswerError: It is no JSON, has another number of vectors, another dimension, a vector that is not finite or
-            not of norm 1, or an impossible number of tokens.
+        NodeAnswerError: It is no JSON, has another number of vectors, an impossible number of tokens, or vectors that
+            `vectors_in` refuses.
     """
     count = len(texts)
     bounds = embed_bounds(count, dimension)
     data, rows = rows_in(body, bounds, "embeddings", count=count, node=node, disclosure=disclosure)
     tokens = tokens_in(data.get("prompt_eval_count"), texts, node)
-    try:
-        with np.errstate(all="ignore"):  # a number beyond float32 becomes Inf, and its norm tells
-            vectors = np.asarray(rows, dtype=np.float32)
-    except (ValueError, TypeError, OverflowError):
-        raise unusable(
-            node, "answered vectors of unequal length, or with values that are no numbers."
-        ) from None
-    if vectors.ndim != 2 or (dimension is not None and vectors.shape[1] != dimension):
-        length = vectors.shape[1] if vectors.ndim == 2 else "no"
-        raise unusable(
-            node, f"answered vectors of {length} dimensions where {dimension or 'some'} are expected."
-        )
-    # einsum gives the squared norms in one pass; NaN and Inf fail the comparison too.
-    with np.errstate(all="ignore"):
-        squared = np.einsum("ij,ij->i", vectors, vectors)
-        good = np.abs(squared - 1.0) <= 2 * NORM_TOLERANCE
-    if not good.all():
-        bad = float(squared[int(np.argmin(good))])
-        raise unusable(
-            node, f"answered a vector of norm {bad**0.5:.3g} (0, NaN and Inf are failed embeddings)."
-        )
-    return Answer(vectors, tokens)
+    return Answer(vectors_in(rows, node, dimension), tokens)

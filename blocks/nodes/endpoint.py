@@ -30,14 +30,14 @@ class NodeModel:
         digest: SHA-256 of the model's manifest.
         quantization: Of the model's weights, such as "F16".
         context: Longest text in tokens that the model can take.
-        thinks: Whether the model can think; None if the node does not report it.
+        capabilities: Of the model, those that Ollama knows.
     """
 
-    version: str
-    digest: str
+    version: str = ""
+    digest: str = ""
     quantization: str = ""
     context: int = 0
-    thinks: bool | None = None
+    capabilities: tuple[str, ...] = ()
 
     @property
     def build(self) -> tuple[str, str]:

@@ -1,18 +1,12 @@
-"""Read the models in a node's memory from `/api/ps`. A value that the node does not report is None, never a guess."""
+"""The models in a node's memory. A value that the node does not report is None, never a guess."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from prefect_ollama.blocks.nodes._model_info import MAX_NAME_CHARACTERS, MOST_CONTEXT
-from prefect_ollama.blocks.nodes._payload import whole
 from prefect_ollama.blocks.nodes.spec import full_name
-
-# A larger size is ignored. No model has a petabyte.
-_MOST_BYTES = 2**50
 
 # Ollama reports a time further away than this for `keep_alive: -1`.
 FOR_EVER = timedelta(days=3650)
@@ -47,34 +41,6 @@ class LoadedModel:
         return self.until is not None and self.until - datetime.now(UTC) > FOR_EVER
 
 
-def loaded_models(entries: Sequence[Any]) -> tuple[LoadedModel, ...]:
-    """Return the models that `/api/ps` lists (https://docs.ollama.com/api/ps), without invalid entries."""
-    return tuple(
-        LoadedModel(
-            name=_name(entry.get("name")) or _name(entry.get("model")),
-            size=whole(entry.get("size"), most=_MOST_BYTES),
-            vram=whole(entry.get("size_vram"), most=_MOST_BYTES),
-            context=whole(entry.get("context_length"), most=MOST_CONTEXT) or None,
-            until=_time(entry.get("expires_at")),
-        )
-        for entry in entries
-        if isinstance(entry, Mapping)
-    )
-
-
 def find_model(models: Sequence[LoadedModel], name: str) -> LoadedModel | None:
     """Return the model of this name, with or without a tag; None if it is not among them."""
     return next((model for model in models if full_name(model.name) == full_name(name)), None)
-
-
-def _name(value: Any) -> str:
-    return value[:MAX_NAME_CHARACTERS] if isinstance(value, str) else ""
-
-
-def _time(value: Any) -> datetime | None:
-    try:
-        when = datetime.fromisoformat(value)
-        # Dates at the ends of the calendar have no UTC time.
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
-        return None

@@ -18,7 +18,6 @@ from prefect_ollama.blocks.nodes import (
     verify_chat,
 )
 from prefect_ollama.blocks.quantity import quantity
-from prefect_ollama.blocks.setting_files import prefect_home
 from prefect_ollama.tasks.dispatch import ChatDispatcher, Chatting, Dispatcher
 from prefect_ollama.tasks.prefect_state import download_log, run_logger
 
@@ -93,7 +92,7 @@ def answering_nodes(spec: ClusterSpec, embed: Dispatcher) -> Iterator[AnswerNode
     notes: list[str] = []
     with ExitStack() as opened:
         # Other processes ask and judge on the same nodes. Together they keep the nodes' limits.
-        shared = limits_folder(prefect_home())
+        shared = limits_folder()
         chat = opened.enter_context(ChatDispatcher(_verified(spec), shared, beside=embed))
         # A node that answers with another model than the judge model may not judge.
         judge = chat if spec.judge == spec.chat and not chat.chat.several_models else None

@@ -13,7 +13,6 @@ from prefect_ollama.blocks.by_address import limits_folder, table_by_address
 from prefect_ollama.blocks.documents import CheckedAnswer, Found, Hit
 from prefect_ollama.blocks.errors import ClusterError, PrefectOllamaError
 from prefect_ollama.blocks.lance import Mode, StoreSpec
-from prefect_ollama.blocks.setting_files import prefect_home
 from prefect_ollama.tasks.searching._connections import Connections
 from prefect_ollama.tasks.searching.context import Around, with_context
 from prefect_ollama.tasks.searching.filter import Filter
@@ -214,7 +213,7 @@ class Corpus:
 
         options = options or AskOptions()
         # One context for search and answer, so that runs do not take the nodes between the two.
-        with Asking(limits_folder(prefect_home())) as asking:
+        with Asking(limits_folder()) as asking:
             (hits,) = self._search_all([question], asking, mode, options.passages, only)
             if hits.error is not None:
                 raise hits.error
@@ -264,7 +263,7 @@ class Corpus:
         """Embed questions. Meanwhile runs send fewer requests, if they do not yet."""
         from prefect_ollama.tasks.dispatch import Asking
 
-        with Asking(limits_folder(prefect_home())) if known is None else nullcontext(known) as asking:
+        with Asking(limits_folder()) if known is None else nullcontext(known) as asking:
             embedded = self._open.embedding(asking).embed(questions, kind="query")
         return [embedded.failures.get(place, embedded.vectors[place]) for place in range(len(questions))]
 
@@ -282,7 +281,7 @@ class Corpus:
     ) -> tuple[list[Hit], str]:
         from prefect_ollama.tasks.dispatch import Asking
 
-        with Asking(limits_folder(prefect_home())) as asking:
+        with Asking(limits_folder()) as asking:
             try:
                 score = self._open.scoring(reranker, asking)
             except ClusterError as error:

@@ -19,7 +19,6 @@ from prefect_ollama.blocks.nodes import (
     verify_chat,
 )
 from prefect_ollama.blocks.quantity import quantity
-from prefect_ollama.blocks.setting_files import prefect_home
 from prefect_ollama.tasks.dispatch import ChatDispatcher, Dispatcher
 from prefect_ollama.tasks.searching.reranker import Score
 
@@ -63,7 +62,7 @@ def judging(cluster: ClusterSpec, model: str, embed: Dispatcher | None) -> Itera
             remedy="Name one with `judge:MODEL`, or in the cluster.",
         )
     verified = blocking(verify_chat(replace(cluster, chat=known[0])))
-    with ChatDispatcher(verified, limits_folder(prefect_home()), beside=embed) as chat:
+    with ChatDispatcher(verified, limits_folder(), beside=embed) as chat:
 
         def score(question: str, passages: Sequence[str], timeout: float) -> list[float | None]:
             contents = [{"question": question, "passage": passage} for passage in passages]

@@ -12,7 +12,6 @@ from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
 from prefect_ollama.blocks.nodes import NodeSpec, looks_like_address, openai_url, short_name
 from prefect_ollama.blocks.quantity import quantity
-from prefect_ollama.blocks.setting_files import prefect_home
 
 if TYPE_CHECKING:
     from prefect_ollama.blocks.nodes import ClusterSpec
@@ -76,7 +75,7 @@ class Reranker:
             return
         from prefect_ollama.tasks.dispatch import RerankDispatcher
 
-        with RerankDispatcher(self.nodes, limits_folder(prefect_home())) as dispatcher:
+        with RerankDispatcher(self.nodes, limits_folder()) as dispatcher:
             yield lambda question, passages, timeout: dispatcher.scores(question, passages, timeout=timeout)
 
     def reordered(
