@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from abc import ABC
 from copy import deepcopy
@@ -12,8 +11,7 @@ from uuid import UUID
 import httpx
 from prefect.blocks.core import Block, schema_extra
 from prefect.client.schemas.objects import BlockDocument
-from prefect.exceptions import MissingContextError, PrefectException
-from prefect.logging import get_logger, get_run_logger
+from prefect.exceptions import PrefectException
 from prefect.types import SecretDict
 from pydantic import (
     BeforeValidator,
@@ -74,14 +72,6 @@ class StoredBlock(Block, ABC):
         """Whether the server has the same values, as far as this process knows."""
         return self._as_saved is not None and self._as_saved == self.__dict__
 
-    @property
-    def logger(self) -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
-        """The logger of the run, or a logger of this block outside of runs."""
-        try:
-            return get_run_logger()
-        except MissingContextError:
-            return get_logger(f"blocks.{self.get_block_type_slug()}")
-
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name == "_block_document_id":
@@ -101,12 +91,8 @@ class StoredBlock(Block, ABC):
         return {**state, "__dict__": sealed, "__pydantic_private__": {**(private or {}), "_as_saved": None}}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        super().__setstate__(
-            {
-                **state,
-                "__dict__": {name: _with_plain_secrets(value) for name, value in state["__dict__"].items()},
-            }
-        )
+        plain = {name: _with_plain_secrets(value) for name, value in state["__dict__"].items()}
+        super().__setstate__({**state, "__dict__": plain})
 
     @model_serializer(mode="wrap")
     def ser_model(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar
 
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_logger, get_run_logger
 from prefect.types import SecretDict
 from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
@@ -148,6 +151,14 @@ class NodeBlock(StoredBlock, ABC):
         if self.ca_bundle is not None and not self.verify:
             raise ValueError("a CA bundle has no effect if the certificate is not verified")
         return self
+
+    @property
+    def logger(self) -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+        """The logger of the run, or a logger of this block outside of runs."""
+        try:
+            return get_run_logger()
+        except MissingContextError:
+            return get_logger(f"blocks.{self.get_block_type_slug()}")
 
     @abstractmethod
     def bearer(self) -> SecretStr | None:

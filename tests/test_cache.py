@@ -22,7 +22,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prefect_ollama.blocks.cache import CacheSpec, VectorCache, VectorSalt, shared_cache, vector_keys
-from prefect_ollama.blocks.cache import _database as database
 from prefect_ollama.blocks.cache import _table as table
 from prefect_ollama.blocks.cache._folder import TEMPORARY_AGE_S
 from prefect_ollama.blocks.errors import CacheError, ConfigurationError
@@ -225,7 +224,7 @@ class TestLimit:
     ) -> None:
         cache = VectorCache(CacheSpec(str(folder), self.limit))
         now = 1_000_000_000
-        monkeypatch.setattr(database, "now", lambda: now)
+        monkeypatch.setattr(table, "now", lambda: now)
         batches = [fill(cache, range(first, first + 1024)) for first in range(0, 9 * 1024, 1024)]
         now += 3600
         assert_holds(again(cache), batches[4])  # in another process

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from prefect_ollama.blocks.errors import ClusterError, NodeAnswerError, NodeBusy, NodeRefused
+from prefect_ollama.blocks.nodes._canary_vectors import canary_vectors
 from prefect_ollama.blocks.nodes.canaries import (
     CANARIES,
     LONG_TEXTS,
@@ -25,7 +26,7 @@ from prefect_ollama.blocks.nodes.embed_response import Answer
 from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.status import NodeStatus
-from prefect_ollama.blocks.nodes.verification import VerifiedCluster, canary_vectors, verify_cluster
+from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher
 from tests.dispatch.samples import spec
 from tests.nodes import Node, expected_vector, nodes, text_hash

@@ -12,13 +12,12 @@ import logging
 import os
 import sqlite3
 import threading
-import time
 import weakref
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from filelock import FileLock
 
@@ -43,9 +42,6 @@ BUSY_TIMEOUT_S: Final = 60.0
 # How often a transaction starts again because the file was removed or set aside meanwhile. More than once shows that
 # another program writes to the folder, or that the disk fails.
 ATTEMPTS: Final = 5
-
-# Memory for pages in each process. Four times as much made reads no faster (measured with 200,000 vectors).
-PAGE_CACHE_KIB: Final = 8192
 
 # Primary error codes (https://www.sqlite.org/rescode.html) that do not concern the file's content; the others mean
 # that it is damaged.
@@ -121,27 +117,23 @@ class Database:
                     raise self._folder.error("locking it", error) from error
             return self._files
 
-    def run(
-        self, work: Callable[[sqlite3.Connection], T], *, write: bool, missing: T, wait: bool = True
-    ) -> T:
-        """Run a transaction; what it wrote is on disk when this returns.
+    def run(self, work: Callable[[sqlite3.Connection], T], *, write: bool, wait: bool = True) -> T | None:
+        """Run a transaction, and return its result; what it wrote is on disk then. None if there is no file to read.
 
         Args:
             work: The transaction; it is called again if the file was removed or damaged.
             write: Whether it writes; then the file is created if there is none.
-            missing: The result if there is no file to read.
             wait: Whether to wait for transactions of other processes; otherwise it fails at once.
 
         Raises:
             CacheError: The file cannot be opened, read or written; nothing was changed.
         """
-        cause: Exception | None = None
         with self.lock:
             for _ in range(ATTEMPTS):
                 try:
                     connection = self._open(create=write)
                     if connection is None:
-                        return missing
+                        return None
                     connection.execute(f"PRAGMA busy_timeout = {int(1e3 * BUSY_TIMEOUT_S) if wait else 0}")
                     # IMMEDIATE takes the write lock at once. A read lock that becomes a write lock fails when another
                     # process does the same, and `busy_timeout` does not help
@@ -151,12 +143,14 @@ class Database:
                     connection.execute("COMMIT")
                     return result
                 except (sqlite3.DatabaseError, table.DamageError, OverflowError) as error:
-                    cause = error
+                    cause: Exception = error
                     self._recover(error)
                 except OSError as error:
                     raise self._folder.error("opening it", error) from error
                 finally:
-                    self._roll_back()
+                    if self._connection is not None and self._connection.in_transaction:
+                        with suppress(sqlite3.Error):
+                            self._connection.execute("ROLLBACK")
         raise CacheError(
             f"its database was damaged or removed {ATTEMPTS} times in a row ({cause}).",
             folder=self._folder.spec.folder,
@@ -164,15 +158,9 @@ class Database:
             remedy="Look whether other programs write to the folder.",
         ) from cause
 
-    def _roll_back(self) -> None:
-        if self._connection is not None and self._connection.in_transaction:
-            with suppress(sqlite3.Error):
-                self._connection.execute("ROLLBACK")
-
     def _close(self) -> None:
         if self._connection is not None:
-            self._roll_back()
-            self._connection.close()
+            self._connection.close()  # which rolls back
         self._connection = self._identity = None
 
     def _open(self, *, create: bool) -> sqlite3.Connection | None:
@@ -180,18 +168,16 @@ class Database:
             if self._identity == _identity(self._path):
                 return self._connection
             self._close()  # another process removed the file or set it aside
-        if not self._folder.is_there():
-            if not create:
-                return None
-            self._folder.make()
+        if not create and not self._folder.is_there():
+            return None
+        self._folder.make()
         with _opening:
             self._keep_own_files_only()
             if not self._path.exists():
                 if not create:
                     return None
                 # SQLite gives the journal the mode of the database.
-                with suppress(FileExistsError):
-                    os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, FILE_MODE))
+                self._path.touch(FILE_MODE)
             identity = _identity(self._path)
             connection = sqlite3.connect(
                 f"{self._path.as_uri()}?mode=rw",
@@ -201,7 +187,7 @@ class Database:
                 check_same_thread=False,
             )
         try:
-            _prepare(connection)
+            table.prepare(connection)
         except BaseException:
             connection.close()
             raise
@@ -226,8 +212,9 @@ class Database:
         code = getattr(error, "sqlite_errorcode", None)
         if isinstance(error, sqlite3.DatabaseError) and code is None:
             raise error  # a mistake of this program
-        damaged = code is None or code & 0xFF not in _ENVIRONMENT
-        if code is not None and code & 0xFF == sqlite3.SQLITE_READONLY:
+        primary = None if code is None else code & 0xFF
+        damaged = primary not in _ENVIRONMENT
+        if primary == sqlite3.SQLITE_READONLY:
             if _identity(self._path) != self._identity:
                 self._close()
                 return  # it was removed or renamed; SQLite does not write to such a file
@@ -237,9 +224,8 @@ class Database:
             self._set_aside(error)
             return
         self._close()
-        if code is not None and code & 0xFF == sqlite3.SQLITE_CANTOPEN and not self._path.exists():
-            return
-        raise self._folder.error("using its database", OSError(str(error))) from error
+        if primary != sqlite3.SQLITE_CANTOPEN or self._path.exists():
+            raise self._folder.error("using its database", OSError(str(error))) from error
 
     def _set_aside(self, error: Exception) -> None:
         identity = self._identity or _identity(self._path)
@@ -257,49 +243,8 @@ class Database:
         self._rescue(aside, str(error))
 
 
-def read_damaged(path: Path, batch: int) -> Any:
-    """Yield `key, dimension, record` of what can be read of a damaged database, in batches."""
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
-        connection.text_factory = bytes
-        yield from table.everything(connection, batch)
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    # A damaged database may say that a blob is text, which need not be UTF-8.
-    connection.text_factory = bytes
-    # A damaged or forged file must not run code (`trusted_schema`) or crash the process (`cell_size_check`), as
-    # https://www.sqlite.org/security.html advises. TRUNCATE saves the creation of a file for each transaction, and
-    # FULL syncs it, so that it survives a power failure (https://www.sqlite.org/pragma.html).
-    for pragma in (
-        "trusted_schema = OFF",
-        "cell_size_check = ON",
-        "journal_mode = TRUNCATE",
-        "synchronous = FULL",
-        f"cache_size = -{PAGE_CACHE_KIB}",
-    ):
-        connection.execute(f"PRAGMA {pragma}").fetchall()
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    # The pragma for auto_vacuum writes the first page by itself. A process that was killed after it, or has not gone
-    # on yet, leaves a database without a table.
-    if pages > 1 or (pages == 1 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone()):
-        table.check(connection)
-        return
-    connection.execute(f"PRAGMA page_size = {table.PAGE_BYTES}")
-    # So that a lower limit and `clear` can give pages back to the file system.
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
-    connection.execute("BEGIN IMMEDIATE")
-    table.create(connection)
-    connection.execute("COMMIT")
-
-
 def _identity(path: Path) -> tuple[int, int] | None:
-    try:
+    with suppress(FileNotFoundError):
         found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def now() -> int:
-    """Return the time in whole seconds since the epoch."""
-    return int(time.time())
+        return found.st_dev, found.st_ino
+    return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -66,6 +68,21 @@ class Folder:
             if error.errno not in (errno.ENOENT, errno.ESTALE):
                 raise self.error("listing it", error) from error
         return {name: stat for name, stat in found.items() if is_ours(stat)}
+
+    def sweep(self, names: re.Pattern[str], age_s: float) -> None:
+        """Remove the files with such names that are older than this many seconds."""
+        for name, stat in self.ours(names).items():
+            if time.time() - stat.st_mtime > age_s:
+                with suppress(OSError):
+                    self.path(name).unlink()
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files; `CacheError` if one cannot be removed."""
+        for name in names:
+            try:
+                self.path(name).unlink(missing_ok=True)
+            except OSError as error:
+                raise self.error(f"removing {name!r}", error) from error
 
     def make(self) -> None:
         """Make the folder, and close it to other users. Raises `CacheError` if it cannot be made or closed."""

@@ -94,7 +94,8 @@ class Models:
         text = json.dumps({"time_ns": time.time_ns(), "fingerprint": json.loads(fingerprint.to_json())})
         temporary = self._folder.path(f"{name}{TEMPORARY}")
         self._folder.make()
-        self._sweep()
+        # What killed writers left.
+        self._folder.sweep(_HALF_WRITTEN, TEMPORARY_AGE_S)
         try:
             with temporary.open("x", encoding="utf-8") as file:
                 file.write(text)
@@ -105,13 +106,6 @@ class Models:
             with suppress(OSError):
                 temporary.unlink()
             raise self._folder.error("writing to it", error) from error
-
-    def _sweep(self) -> None:
-        """Remove what killed writers left an hour ago or more."""
-        for name, stat in self._folder.ours(_HALF_WRITTEN).items():
-            if time.time() - stat.st_mtime > TEMPORARY_AGE_S:
-                with suppress(OSError):
-                    self._folder.path(name).unlink()
 
 
 def _same(one: Fingerprint, other: Fingerprint) -> bool:

@@ -28,7 +28,7 @@ from prefect_ollama.blocks.lance._search import Mode, Search
 from prefect_ollama.blocks.lance.commits import connect, files_of, missing_table, open_table, open_tables
 from prefect_ollama.blocks.lance.filters import both, equals
 from prefect_ollama.blocks.lance.spec import StoreSpec
-from prefect_ollama.blocks.nodes import Fingerprint, compare, likeness
+from prefect_ollama.blocks.nodes import Fingerprint, compare
 from prefect_ollama.blocks.secrets import safe_cause
 
 
@@ -215,5 +215,7 @@ def listed(differing: dict[str, tuple[object, object]]) -> str:
 def _difference(name: str, old: object, new: object) -> str:
     if isinstance(old, Fingerprint) and isinstance(new, Fingerprint):
         result = compare(new, old)
-        return f"the nodes give other vectors ({likeness(result)}): {result.cause or 'the table was built again'}"
+        return (
+            f"the nodes give other vectors ({result.likeness}): {result.cause or 'the table was built again'}"
+        )
     return f"{name} was {old!r}, is {new!r}"

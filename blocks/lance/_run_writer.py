@@ -33,15 +33,7 @@ class RunWriter(Reader):
         self._guard = WriteLock(spec)
 
     def upgrade(self) -> list[str]:
-        """Migrate the tables to the present schema, if an earlier version of this project wrote them (`migration`).
-
-        Returns:
-            The names of the tables that were rewritten.
-
-        Raises:
-            TableError: A run is open on the table, another process upgrades it for longer than a minute, or it cannot
-                be written.
-        """
+        """Migrate the tables to the present schema; see `_migration.upgrade`."""
         return migration.upgrade(self.spec, self._guard)
 
     def begin_run(self, run_id: str, source: str, *, kind: str = "ingest", model: str = "") -> Run:

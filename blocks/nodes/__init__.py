@@ -75,7 +75,6 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.nodes.verification import (
         NodeVerification,
         VerifiedCluster,
-        likeness,
         verify_again,
         verify_cluster,
     )

@@ -17,6 +17,7 @@ from prefect_ollama.blocks.nodes._gather import GRACE_S, gather_by_node
 from prefect_ollama.blocks.nodes._model_info import settle_context
 from prefect_ollama.blocks.nodes.apis import open_chat_endpoint
 from prefect_ollama.blocks.nodes.chat import ChatEndpoint
+from prefect_ollama.blocks.nodes.comparison import other_digest
 from prefect_ollama.blocks.nodes.endpoint import NodeModel, Progress
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ClusterSpec
 
@@ -148,7 +149,7 @@ async def _verify_model(
         await asyncio.gather(*(each.aclose() for each in clients))
     digest = _majority(known)
     for name, found in known.items():
-        if (reason := other_digest(name, found, digest, spec)) is not None:
+        if (reason := _other_build(name, found, digest, spec)) is not None:
             left_out[name] = reason
         # Ollama would use the shorter context of the model without an error.
         elif found.context and found.context < (model.num_ctx or 0):
@@ -202,20 +203,12 @@ async def verify_chat_again(client: ChatEndpoint, known: VerifiedChat, *, timeou
 async def _refuse_other_digest(client: ChatEndpoint, known: VerifiedChat, timeout: float) -> None:
     found = await client.build(timeout=timeout)
     digest = known.digest_of(client.chat_model.name)
-    if (reason := other_digest(client.node.name, found, digest, known.spec)) is not None:
+    if (reason := _other_build(client.node.name, found, digest, known.spec)) is not None:
         raise reason
 
 
-def other_digest(node: str, found: NodeModel, digest: str, spec: ClusterSpec) -> NodeRefused | None:
-    """Return the error of a node whose digest is not that of the others (empty if unknown); None if it may chat."""
-    if spec.accept_other_digest or not digest or not found.digest or found.digest == digest:
-        return None
-    return NodeRefused(
-        f"has another build of the chat model (digest {found.digest[:12]}, not {digest[:12]}).",
-        node=node,
-        model=found.build,
-        remedy="Pull the model there again, or name a saved cluster block with 'Accept other builds'.",
-    )
+def _other_build(node: str, found: NodeModel, digest: str, spec: ClusterSpec) -> NodeRefused | None:
+    return None if spec.accept_other_digest else other_digest(node, found.build, digest, "chat model")
 
 
 def _majority(known: Mapping[str, NodeModel]) -> str:

@@ -18,12 +18,13 @@ weights give up to 0.0005 to themselves on other hardware, because CPUs quantize
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from prefect_ollama.blocks.errors import NodeRefused
 from prefect_ollama.blocks.nodes.canaries import LONG_TEXTS, LONG_WORD, SHORT, canary_name
 from prefect_ollama.blocks.nodes.fingerprint import Fingerprint, server_of
 from prefect_ollama.blocks.nodes.scripts import SCRIPTS, in_words
@@ -87,6 +88,11 @@ class Comparison:
         """Whether they are of one model."""
         return not self.cause
 
+    @property
+    def likeness(self) -> str:
+        """The result for people: `cosine 0.9995, at least 0.99995 expected`."""
+        return f"cosine {digits(self.cosine)}, at least {self.least:g} expected"
+
 
 def compare(found: Fingerprint, known: Fingerprint) -> Comparison:
     """Compare the vectors of a node with known ones; the cause names the found model before the known one."""
@@ -116,13 +122,67 @@ def compare(found: Fingerprint, known: Fingerprint) -> Comparison:
     return Comparison(worst, least, f"another model{_instead(found, known, 'model')}")
 
 
+def differs(
+    node: str,
+    found: Fingerprint,
+    reference: Fingerprint,
+    whose: str = "the other nodes'",
+    *,
+    any_digest: bool,
+) -> NodeRefused | None:
+    """Return why a node must not work, None if it may.
+
+    Args:
+        whose: Owner of the reference, for the error.
+        any_digest: Whether the digests may differ if the vectors agree.
+    """
+    result = compare(found, reference)
+    if not result.same:
+        return NodeRefused(
+            f"gives other vectors than {whose} ({result.likeness}): {result.cause}.",
+            node=node,
+            model=found.build,
+            remedy="Bring it to the same model and the same version of its server, or take it out of the cluster.",
+        )
+    if any_digest:
+        return None
+    unlike = f", except for {unlike_scripts(result.scripts)}" if result.scripts else ""
+    though = f", though its vectors agree ({result.likeness}{unlike})"
+    return other_digest(node, found.build, reference.digest, though=though)
+
+
+def other_digest(
+    node: str, build: tuple[str, str], digest: str, model: str = "model", *, though: str = ""
+) -> NodeRefused | None:
+    """Return the error of a node whose build (digest and version) has another digest; None if one is unknown."""
+    if not build[0] or not digest or build[0] == digest:
+        return None
+    return NodeRefused(
+        f"has another build of the {model} (digest {build[0][:12]}, not {digest[:12]}){though}.",
+        node=node,
+        model=build,
+        remedy="Pull the model there again, or name a saved cluster block with 'Accept other builds'.",
+    )
+
+
+def majority(prints: Sequence[Fingerprint]) -> Fingerprint:
+    """Return the fingerprint of most nodes; if several are equally frequent, that of the first configured node."""
+
+    def followers(candidate: Fingerprint) -> int:
+        return sum(
+            compare(each, candidate).same and not other_digest("", each.build, candidate.digest)
+            for each in prints
+        )
+
+    return max(prints, key=followers)  # max takes the first of equals
+
+
 def least_cosine(found: Fingerprint, known: Fingerprint) -> float:
     """Return the lowest cosine for vectors of one model, by the descriptions of the two builds."""
     quantized = _quantized_alike(found, known)
     if not found.digest or not known.digest:
         return SAME_QUANTIZED_VECTORS if quantized else SAME_VECTORS
-    builds = {(each.digest, each.version) for each in (found, known)}
-    if len(builds) > 1 or not all(builds.pop()):
+    if found.build != known.build or not all(found.build):
         return SAME_VECTORS
     return SAME_QUANTIZED if quantized else SAME_BUILD
 

@@ -44,6 +44,11 @@ class NodeModel:
         """Digest and version. While both stay the same, the vectors do too."""
         return self.digest, self.version
 
+    @property
+    def says(self) -> dict[str, str]:
+        """The description of the model beside a fingerprint."""
+        return {"digest": self.digest, "version": self.version, "quantization": self.quantization}
+
 
 @dataclass(frozen=True, slots=True)
 class Inventory:

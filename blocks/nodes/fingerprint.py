@@ -83,6 +83,11 @@ class Fingerprint:
         """Length of a vector."""
         return len(next(iter(self.vectors.values())))
 
+    @property
+    def build(self) -> tuple[str, str]:
+        """Digest and version."""
+        return self.digest, self.version
+
     @cached_property
     def says(self) -> tuple[str, ...]:
         """The description of the model, for people."""

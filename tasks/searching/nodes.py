@@ -13,7 +13,6 @@ from prefect_ollama.blocks.nodes import (
     Fingerprint,
     VerifiedCluster,
     compare,
-    likeness,
     scripts_in,
     unlike_scripts,
     verify_cluster,
@@ -85,7 +84,7 @@ def refuse_other_vectors(table: Store, nodes: Dispatcher) -> None:
     result = compare(reference, known)
     raise TableError(
         f"The table was made with {_model(known)}, the nodes have {_model(reference)}, and its vectors are others "
-        f"({likeness(result)}): {result.cause}.",
+        f"({result.likeness}): {result.cause}.",
         state="Nothing was searched.",
         remedy="Bring the nodes to the table's model and version of the server, embed the table again with `re_embed` "
         "(`prefect-ollama re-embed`), or search by words (mode 'text').",
