@@ -90,9 +90,9 @@ def ingest_pdfs(
 ) -> IngestReport:
     """Bring a table in step with a folder of PDFs.
 
-    New and changed files are parsed, cut into chunks and embedded by all nodes at once; renamed ones move,
-    vanished ones go, and the rest is not touched. Files that can't be read are named in the report and do not
-    stop the others.
+    New and changed files are parsed, cut into chunks and embedded by all nodes at once; renamed ones move, vanished
+    ones go, and the rest is not touched. Files that cannot be read are named in the report, and do not stop other
+    files.
 
     Returns:
         What became of every file, and what each node did.
@@ -122,7 +122,7 @@ def ingest_pdfs(
     refuse_empty_tabs()
     sign_flow_run()
     place = resolve_table(table)
-    # Before anything starts, because a setting may hold a value that it cannot have.
+    # Settings are read before anything starts, because a setting may have an invalid value.
     default = default_cache()
     cache = default if advanced.use_cache else None
     found: Store | None = None
@@ -190,7 +190,7 @@ def ingest_pdfs(
                     runner.dismiss()
             except BaseException as error:
                 run.end(status="failed")
-                # After Ctrl-C nobody waits for a report. After an error it shows what is stored.
+                # After Ctrl-C no caller waits for a report. After an error the report shows what is stored.
                 if isinstance(error, Exception):
                     with contextlib.suppress(ServerLost):
                         _publish_report(run, spec.model.name)
@@ -225,7 +225,7 @@ def _final_state(report: IngestReport, advanced: Advanced) -> IngestReport:
 
 
 def _with_table_context(chunk: ChunkOptions, found: Store | None) -> ChunkOptions:
-    """Return the sizes of chunks, with the context of the table's chunks if the caller names none."""
+    """Return the sizes of chunks, with the context length of the table if the caller names no length."""
     if found is None or chunk.context_tokens != ChunkOptions().context_tokens:
         return chunk
     own = ChunkingPlan.context_in(found.identity.chunker)

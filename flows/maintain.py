@@ -30,7 +30,7 @@ def maintain_table(
     ] = KEEP_DAYS,
     memory_mb: Annotated[int, shown("Memory", "MiB that maintenance may take.", gt=0)] = MEMORY_MB,
 ) -> Maintenance:
-    """Optimise a table, bring its indices up to date and clean up after killed writers, as far as it is due.
+    """Optimise a table, update its indices and delete files of killed writers, if the table needs it.
 
     Returns:
         What was done.

@@ -106,8 +106,8 @@ def re_embed(
 ) -> Run:
     """Embed all documents of a table again, with another model, prompt or chunker.
 
-    Without a model the table's own is used. This repairs a table if the nodes give other vectors now, for example after
-    an update of Ollama. The log shows the cost before the work begins (`re_embed_cost` shows it alone).
+    Without a model the table's own is used. A re-embedding repairs a table whose nodes now give other vectors, for
+    example after an update of Ollama. The log shows the cost before the work begins (`re_embed_cost` shows it alone).
 
     The new table is built beside the old one, from the files themselves, and takes its place in one commit at the
     end; until then readers have the old one. A run that was cut short goes on where it was. The swap is a run of

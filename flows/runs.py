@@ -58,12 +58,14 @@ def preview_roll_back(
 def roll_back(
     run_id: Annotated[str, shown("Run", "The run to undo, as its report names it.", min_length=1)],
     table: TableParameter = None,
-    # Off, so that nobody undoes more than the run that is named.
+    # Off by default, so that a roll back undoes only the named run.
     including_later: Annotated[
         bool, shown("Including later", "Undo the later runs of the same source with it.")
     ] = False,
 ) -> Run:
-    """Make the documents of a run's source what they were before it. This is a run of its own, and can be undone.
+    """Make the documents of a run's source what they were before it.
+
+    The roll back is a run of its own, and can be undone.
 
     Returns:
         The run that undid it.

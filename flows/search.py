@@ -106,7 +106,7 @@ def search(
     # A reranker has to see more passages than it returns, or it could only sort them.
     wanted = limit if ranker is None else ranker.candidates(limit)
     options = SearchOptions(wanted, mode, only.to_filter(source).condition(store.manifest), one_per_document)
-    # Words alone need no node, so that a table can be searched while none is up.
+    # A search by words alone needs no node, so a table can be searched while all nodes are down.
     if mode == "text" and (ranker is None or not ranker.judges):
         found = search_table(opened, None, asked, options)
         return _answer(question, found, ranker, limit, show=show)

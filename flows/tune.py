@@ -46,8 +46,8 @@ def tune_nodes(
 ) -> list[NodeTuning]:
     """Measure the number and size of requests with which each node has its highest rate, one node after the other.
 
-    The result is the smallest numbers with which a node reaches 97 % of its best rate. They become the limits in
-    its block, whose other fields stay as they are. A node that is given by its URL is only measured.
+    The result is the smallest numbers with which a node reaches 97 % of its best rate. These numbers become the limits
+    in the block of the node, whose other fields stay unchanged. A node that is given by its URL is only measured.
 
     Returns:
         A row a node.
@@ -55,7 +55,7 @@ def tune_nodes(
     Raises:
         ConfigurationError: A parameter or block cannot work.
 
-    Requires: the nodes, with nothing else to do meanwhile.
+    Requires: the nodes, without other work during the measurement.
 
     Examples:
         >>> from prefect_ollama.flows import tune_nodes
@@ -68,10 +68,10 @@ def tune_nodes(
         try:
             verified = verify_nodes(Opaque(spec), len(spec.nodes))
         except ClusterError as error:
-            # A row for each node, although none is tuned: each has its own cause.
+            # Each node has a row even if no node is tuned, because each has its own cause.
             rows = [NodeTuning.failed(node, error.causes.get(node.name, error)) for node in spec.nodes]
         else:
-            # One after the other, because nodes may share a machine.
+            # The nodes are measured one after the other, because they may share a machine.
             rows = [_tune_one(node, verified, tokens, seconds, longest, save) for node in spec.nodes]
     create_markdown_artifact(
         tuning_markdown(rows, spec.model.name),

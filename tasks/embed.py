@@ -1,4 +1,4 @@
-"""Embed the chunks of a bundle: known vectors come from the table or the cache, the others from the nodes.
+"""Embed the chunks of a bundle: known vectors come from the table or the cache, and new vectors from the nodes.
 
 Each chunk gets a vector. A chunk that is too long for a node is split, and never cut. A chunk that no node can embed is
 left out, and its document names it.
@@ -123,7 +123,7 @@ def _name() -> str:
     cache_policy=BundlePolicy(),
     cache_expiration=RESULTS_KEPT,
     persist_result=True,
-    # The vectors of all bundles would otherwise stay in memory until the run ends.
+    # Without this the vectors of all bundles would stay in memory until the run ends.
     cache_result_in_memory=False,
     # The dispatcher has already tried every node. Zero and not the default, which a user's settings may raise.
     retries=0,
@@ -144,7 +144,8 @@ def _embed(chunked: ChunkedBundle, embedding: Embedding) -> EmbeddedBundle:
     known = KnownVectors(embedding, chunked.bundle)
     pending = list(chunked.documents)
     failures: dict[str, TextError] = {}
-    # Each round splits the chunks that were too long, until all fit or fail. It ends, because parts become shorter.
+    # Each round splits the chunks that were too long, until all fit or fail. The loop ends, because parts become
+    # shorter.
     while True:
         texts = {chunk.to_embed for each in pending for chunk in each.chunks}
         new = known.complete(sorted(texts - failures.keys()))

@@ -1,7 +1,7 @@
 """Parse and chunk a bundle of documents, in a Dask worker process made for it.
 
-Every file of the bundle ends as a document with chunks or as a refusal with kind, reason and remedy; none ends
-the bundle.
+Every file of the bundle ends as a document with chunks, or as a refusal with kind, reason and remedy. A refusal does
+not end the bundle.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def _name() -> str:
     return f"parse {printable(what, longest=150)} · bundle {bundle.number}"
 
 
-# No retries, whatever a user's settings say: the same bytes give the same result, and bundles whose worker died are
-# divided and started again by the pipeline.
+# No retries, even if the user's settings ask for them: the same bytes give the same result, and the pipeline divides
+# bundles whose worker died, and starts them again.
 @task(name="parse", task_run_name=_name, retries=0)
 @runs_on("parse")
 def parse_bundle(bundle: Opaque[Bundle], chunking_plan: Opaque[ChunkingPlan]) -> Opaque[ChunkedBundle]:
@@ -101,7 +101,7 @@ def parse_bundle(bundle: Opaque[Bundle], chunking_plan: Opaque[ChunkingPlan]) ->
     return Opaque(ChunkedBundle(files, documents))
 
 
-# Kind and reason by error. Each cause has a kind of its own, because its remedy differs.
+# Kind and reason by error. Each cause has a kind of its own, because the remedies differ.
 _NOT_OPENED: Final[dict[type[OSError], tuple[str, str]]] = {
     LinkOnTheWay: (
         "outside",
@@ -127,7 +127,7 @@ def _chunk_file(
     )
     path = Path(file.location)
     try:
-        # One descriptor for both, so that the hash is that of what was parsed.
+        # Hash and parser read one descriptor, so that the hash is that of the parsed content.
         with file.opened() as descriptor:
             parsed = parser.parse(path, chunking_plan.parse, descriptor=descriptor)
             _report_unconfined(parser)

@@ -1,6 +1,6 @@
 """Publish a run that changed a table: as a materialisation of the table's asset, and as an event.
 
-Guarantees: runs that changed nothing are not published, and neither are runs over a staging table, which nobody reads
+Guarantees: runs that changed nothing are not published, and neither are runs over a staging table, which has no readers
 yet.
 """
 
@@ -23,7 +23,7 @@ def publish_run(store: Store, run: Run, sources: Sequence[Asset] = ()) -> None:
     Args:
         sources: The sources of its documents.
     """
-    # Automations should not start for a run that changed nothing, or for a table that nobody reads.
+    # Automations should not start for a run that changed nothing, or for a table without readers.
     if run.chunks_after in (None, run.chunks_before) or store.spec.is_staging:
         return
     stats = store.stats()

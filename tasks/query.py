@@ -51,7 +51,7 @@ def question_vector(question: str, nodes: Dispatcher) -> Vectors:
         TextError: The question cannot be embedded.
     """
     embedded = nodes.embed([question], kind="query")
-    # There is one text, so there is one error at most.
+    # The only text is the question, so there is at most one error.
     for error in embedded.failures.values():
         raise error
     vector: Vectors = embedded.vectors[0]
@@ -113,7 +113,7 @@ def rerank_passages(
     try:
         with reranker.content.opened(*judging) as score:
             best, note = reranker.content.reordered(question, hits.content, limit, score)
-    except ClusterError as error:  # the order of the search is no bad answer, so the flow does not fail
+    except ClusterError as error:  # the flow goes on with the order of the search
         best, note = not_reordered(hits.content, limit, error)
     if note:
         get_run_logger().warning("%s", note)

@@ -27,8 +27,8 @@ SAMPLE_OF_NODE = 12
 class ReEmbedCost:
     """The cost of embedding a table again.
 
-    It is counted on the present chunks of the table: other chunking makes other chunks. Changes of files since the
-    table was made are not included either.
+    The cost is counted for the present chunks of the table; another chunker may make other chunks. Changes of files
+    since the table was made are not included either.
 
     Attributes:
         table: Where the table is.
@@ -78,7 +78,7 @@ def estimate_cost(store: Opaque[Store], verified: VerifiedCluster, cache: CacheS
     model = verified.spec.model
     salt = salt_of(verified, cache)
     units_per_second, texts_per_second = _rate(table, verified, cache, salt)
-    # Keys and not texts: 32 bytes for each, whatever the length of a text.
+    # Keys are collected and not texts, because a key has 32 bytes and a text may be long.
     seen: set[bytes] = set()
     cached, units = 0, 0.0
     # In batches, because the texts of a large table do not fit into memory.

@@ -108,7 +108,7 @@ def _noted(name: str, done: Done[T], note: Callable[[T], str]) -> Opaque[Done[T]
 def _kept(done: Done[T]) -> Opaque[Done[T]]:
     """Return the result of a step to Prefect, which caches it only if it is whole."""
     transaction = get_transaction()
-    # Otherwise a node that was down for a moment would leave its gap in all later reports.
+    # If this were cached, the gap of a node that was down for a moment would be in all later reports.
     if transaction is not None and not (done.whole and done.value is not None):
         transaction.write_on_commit = False
     return Opaque(done)
@@ -245,7 +245,7 @@ def judge_synthesis(
 def choose_sentences(
     name: str, question: str, passages: Opaque[Done[tuple[Hit, ...]]], at: Opaque[Workplace]
 ) -> Opaque[Done[CheckedAnswer]]:
-    """Choose the sentences of passages that are nearest to a question, where there is no chat model."""
+    """Choose the sentences of passages that are nearest to a question, if there is no chat model."""
     hits, started = passages.content.value or (), time.monotonic()
     found = without_chat(
         question, hits, at.content.nodes, strength(question, hits, at.content.store.identity.model)
@@ -258,7 +258,7 @@ def choose_sentences(
 def choose_central_sentences(
     name: str, documents: Opaque[Sequence[tuple[Hit, ...]]], most: int, at: Opaque[Workplace]
 ) -> Opaque[Done[tuple[CheckedSentence, ...]]]:
-    """Choose the sentences of documents that are nearest to what each is about, where there is no chat model."""
+    """Choose the sentences of documents that are nearest to the mean of their document, if there is no chat model."""
     nodes, started = at.content.nodes.embed, time.monotonic()
     assert isinstance(nodes, Dispatcher)
     passages = tuple(hit for document in documents.content for hit in document)

@@ -102,7 +102,7 @@ def _with_way_out(
 
 
 def _vanished_source(source: str | Sequence[str], table: Store) -> Source | None:
-    """Return the source of a folder that does not exist any more, if the table has documents of it; else None."""
+    """Return the source of a folder that does not exist any more, or None if the table has no documents of it."""
     if not isinstance(source, str) or (folder := with_home(source)).exists():
         return None
     name = source_name(folder)

@@ -41,7 +41,7 @@ class Writer:
         """Add a bundle, and commit if there are enough chunks or enough time has passed.
 
         Args:
-            kept: File with the result that Prefect persisted. It is deleted after the bundle was stored.
+            kept: File with the result that Prefect persisted. The result is deleted after the bundle was stored.
         """
         self._documents += bundle.documents
         self._failed += bundle.failed

@@ -12,7 +12,7 @@ from prefect_ollama.blocks.saved_nodes import save_limits
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, run_logger
 from prefect_ollama.tasks.tuning import Load, Point, Tuning, search, texts_of
 
-# Different texts that are sent in turn, more than any node has in flight, so that no text is there twice at once.
+# Different texts that are sent in turn. They are more than a node has in flight, so no text is in flight twice.
 TEXTS = 1024
 
 
@@ -51,7 +51,7 @@ def tune_node(
 
             async def measure(in_flight: int, texts: int, seconds: float) -> Point:
                 point = await load(in_flight, texts, seconds)
-                # Each one at once, because the search takes minutes and shows nothing else.
+                # Each measurement is logged at once, because the search takes minutes and shows nothing else.
                 logger.info(
                     "%s: %s of %s in flight: %.1f texts/s, p95 %.2f s",
                     name,

@@ -117,9 +117,9 @@ def unless_named(name: Callable[[Mapping[str, Any]], str]) -> Callable[[], str]:
 def refuse_empty_tabs() -> None:
     """Refuse a run from a form in which a tab was chosen and left empty.
 
-    Both of Prefect's UIs send every field of a form, those that nobody touched with their default (`null`), but leave
-    a field out whose tab was chosen and that holds nothing. Prefect would take the default for it. A run that was
-    created by a program or by `prefect deployment run` leaves out what it does not set.
+    Both of Prefect's UIs send each field of a form that the user did not change, with its default (`null`). They leave
+    out a field whose tab was chosen and then left empty. Prefect would take the default for it. A run that was created
+    by a program or by `prefect deployment run` leaves out what it does not set.
 
     Raises:
         ConfigurationError: A tab was left empty.

@@ -119,15 +119,16 @@ def _start_temporary() -> None:
 def _exclusive_start() -> Iterator[None]:
     """Let no other process start a temporary server on the same SQLite file meanwhile.
 
-    A server that starts creates or migrates its database. Alembic, which does that for Prefect, fails if two servers
-    do it at once. Servers that were started by hand take no lock; so an error of that kind is tried again as well.
+    A server that starts creates or migrates its database. Alembic, which does that for Prefect, fails if two servers do
+    it at once. Servers that a user starts take no lock, so a start that fails because of such a server is tried again
+    as well.
     """
     file = database_file()
     try:
         lock = None if file is None else private_lock(file.with_name(f".{file.name}.start.lock"))
         if lock is not None:
             lock.acquire(timeout=START_TIMEOUT_S)
-    except (OSError, Timeout):  # the start itself says what is wrong with the folder, or with the database
+    except (OSError, Timeout):  # the start raises the error about the folder or the database
         lock = None
     try:
         yield
@@ -160,7 +161,7 @@ def _start(server: SubprocessASGIServer, log: IO[bytes]) -> None:
     try:
         _wait_until_it_answers(process, port, log)
     except BaseException:
-        # A server that nobody knows of would keep the database locked.
+        # A server that no process stops would keep the database locked.
         process.kill()
         process.wait()
         raise

@@ -34,7 +34,7 @@ from prefect_ollama.tasks.searching import Filter
 # Pages are 32-bit integers in the table.
 LAST_PAGE = 2**31 - 1
 
-# A misspelled field would otherwise be dropped, and the run would go on without it.
+# Without this a misspelled field would be dropped, and the run would start without it.
 _FORM = ConfigDict(extra="forbid")
 
 

@@ -193,7 +193,7 @@ class _UnderWay:
             done = _Done(bundle, error=error, lost=lost, vanished=vanished)
         else:
             done = _Done(bundle, result, future.state.name == "Cached", self._kept.file(future.state))
-        # Otherwise the worker keeps the vectors in memory until the end of the run.
+        # Without this the worker would keep the vectors in memory until the end of the run.
         future.release()
         before.release()
         return done

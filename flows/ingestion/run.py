@@ -99,7 +99,8 @@ class IngestRun:
         """Note the outcome of a bundle.
 
         Args:
-            embedded_now: Whether this run embedded it. Otherwise an earlier run did, and this one only stores it.
+            embedded_now: Whether this run embedded it. If it is false, an earlier run embedded the bundle, and this run
+                only stores it.
         """
         for each in bundle.documents:
             row = replace(each.document, chunks=len(each.chunks))

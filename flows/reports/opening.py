@@ -48,7 +48,7 @@ def make_report(
         TableError: The nodes do not give the table's vectors.
         ClusterError: No node works, or none can chat with the chat models.
     """
-    # First, so that nobody waits for a report that cannot be written.
+    # The file is checked first, so that no user waits for a report that cannot be written.
     output = None if file is None else check_output(file)
     with (
         nodes_for_questions(store, cluster, model) as (spec, dispatcher),
@@ -69,7 +69,7 @@ def make_report(
 
 
 def _salt(store: Store, nodes: AnswerNodes, searching: SearchOptions) -> str:
-    """Return all that decides the results of steps besides their own input."""
+    """Return everything that decides the results of steps, except their own inputs."""
     # The version of this package stands for its prompts, that of the table for its passages.
     chats = [each.chat for each in (nodes.chat, nodes.judge) if each is not None]
     judge = "" if nodes.judge is None else nodes.judge.chat.model.name

@@ -1,6 +1,6 @@
 """The run of one report: parts run in parallel over all nodes, and their findings become one text.
 
-Guarantees: a part that fails does not end the others. The text holds verified findings alone. All that was dropped is
+Guarantees: if a part fails, the other parts continue. The text holds verified findings alone. All that was dropped is
 in the report with its reason.
 """
 
@@ -68,7 +68,7 @@ class ReportRun:
             args: Further arguments of the task, before table and nodes.
             more: Further arguments by name.
         """
-        # It holds the question, and is the name of a task run, which Prefect shows in one line.
+        # The name holds the question. It is the name of a task run, which Prefect shows in one line.
         shown = printable(name, longest=200)
         future = self._kept.of(task).submit(shown, *args, at=self._at, **more)
         self._submitted.append((shown, future))
@@ -98,7 +98,7 @@ class ReportRun:
         all_of = merged([each if isinstance(each, Findings) else Findings(()) for each in outcomes])
         errors = [each for each in outcomes if isinstance(each, PrefectOllamaError)]
         if not all_of.findings and errors and len(errors) == len(outcomes):
-            # That no node is left explains the other errors, so it comes first.
+            # The error that no node is left explains the other errors, so it comes first.
             raise next((each for each in errors if isinstance(each, ClusterError)), errors[0])
         parts = tuple(
             ReportPart(title, found.supported, found.dropped, _note(outcome))
@@ -160,7 +160,7 @@ class ReportRun:
     def _synthesis(
         self, findings: Sequence[CheckedSentence], passages: tuple[Hit, ...]
     ) -> tuple[list[CheckedSentence], list[CheckedSentence], str]:
-        """Return the sentences of the text, those that were dropped, and why there are none.
+        """Return the sentences of the text, the dropped sentences, and the reason if there is no text.
 
         Findings that do not fit into one context are put together in groups, and the texts of the groups again.
         """
@@ -247,7 +247,7 @@ def _report_step(name: str, future: Any) -> ReportStep | None:
     if future.state.is_failed() or future.state.is_crashed():
         return ReportStep(name, note=str(_error(future)))
     if not future.state.is_completed():
-        return None  # it was not run, because a step before it failed
+        return None  # the step was not run, because a step before it failed
     done: Done[Any] = future.result().content
     return replace(
         done.cost,

@@ -120,7 +120,7 @@ class RunNanny(_WithoutHttp, distributed.Nanny):
 
     async def instantiate(self) -> distributed.Status:
         """Start the worker process, the first or another one."""
-        start_fork_server()  # it may have died
+        start_fork_server()  # the worker may have died
         with without_main():
             return await super().instantiate()
 
@@ -144,7 +144,7 @@ class RunScheduler(_WithoutHttp, distributed.Scheduler):
         self._leave_path()
 
     def start_http_server(self, routes: Any, *args: Any, **kwargs: Any) -> None:
-        """Serve Dask's dashboard if it is asked for, and nothing otherwise."""
+        """Serve Dask's dashboard if the user asked for it; start no HTTP server without it."""
         serve = distributed.Scheduler if self._dashboard else _WithoutHttp
         serve.start_http_server(self, routes, *args, **kwargs)
 

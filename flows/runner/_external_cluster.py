@@ -1,4 +1,4 @@
-"""Dask workers that somebody else started: how a run connects to them, and which roles they offer.
+"""Dask workers that the run did not start: how a run connects to them, and which roles they offer.
 
 Guarantees: an error names a scheduler that does not answer, and the remedy, before anything is started on it. The run's
 log warns if anybody may connect to the scheduler.
@@ -63,7 +63,7 @@ def warn_if_open(client: distributed.Client) -> None:
 def offered_roles(client: distributed.Client) -> tuple[frozenset[str], int]:
     """Return the roles of a scheduler's workers, and how many parse tasks they run at a time.
 
-    Roles are names of Dask resources. The number is 1 if there are no workers yet.
+    Roles are names of Dask resources. The number of a role is 1 if there are no workers yet.
     """
     # -1, because some versions of Dask describe only five workers by default.
     workers = list(client.scheduler_info(n_workers=-1)["workers"].values())

@@ -55,8 +55,8 @@ class WorkerCluster(distributed.SpecCluster):
     Args:
         embed_threads: Threads of the one worker process for embed tasks; each mostly waits for nodes.
         env: Environment variables of the workers, in addition to those of this process.
-        dashboard_address: Address of Dask's dashboard, such as `"127.0.0.1:8787"`; `None` serves none. It has no
-            passwords, so every user of the machine can read it.
+        dashboard_address: Address of Dask's dashboard, such as `"127.0.0.1:8787"`; `None` serves none. The dashboard
+            has no password, so every user of the machine can read it.
         security: Certificates for all connections. By default they are made for this cluster and kept in memory only.
             Other clients need `WorkerCluster.security` to connect.
     """
@@ -165,7 +165,7 @@ class WorkerCluster(distributed.SpecCluster):
                 await super()._correct_state_internal()
                 return
             except Exception as error:
-                # Nobody awaits this while workers start, so the error would be lost.
+                # No code awaits this while workers start, so the error would be lost.
                 if not left and self.scheduler is not None:
                     logging.getLogger(__name__).error("Not all worker processes could start: %r", error)
                     # Tasks without a worker fail now, and wait no longer.

@@ -137,7 +137,7 @@ def _emit_state(task_run: TaskRun, state: State[Any]) -> None:
     # Imported here, because no public part of Prefect does this; a test holds that the function exists.
     from prefect.utilities.engine import emit_task_run_state_change_event
 
-    # The state with the later time wins, in whatever order the events arrive.
+    # The state with the later time is kept, independent of the order in which the events arrive.
     before, task_run.state = task_run.state, state
     emit_task_run_state_change_event(task_run=task_run, initial_state=before, validated_state=state)
 
@@ -184,7 +184,7 @@ class TaskRunStates:
     def report(self, key: str, state: State[Any]) -> None:
         """Report the state of the task run with this key to the server, in place of its worker."""
         if key not in self._task_runs or key in self._reported or self._context is None:
-            return  # it belongs to another flow on the same workers, or was reported before
+            return  # the task run belongs to another flow on the same workers, or was reported before
         self._reported.add(key)
         try:
             self._context.copy().run(report, *self._task_runs[key], state)

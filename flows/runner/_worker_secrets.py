@@ -5,7 +5,7 @@ restarted. A worker receives only secrets of tasks for its role, so a process th
 Workers that outlive the runner drop the secrets at its end.
 
 A Dask plugin carries the secrets, and Dask sends a plugin to every worker. A run's own workers have a key for their
-role, and the plugin is encrypted with it. Workers that somebody else started drop secrets of other roles.
+role, and the plugin is encrypted with it. Workers that the run did not start drop secrets of other roles.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class WorkerSecrets:
     """Gives secrets to the workers of a client.
 
     Args:
-        keys: The keys of the workers, by role; none if somebody else started them.
+        keys: The keys of the workers, by role; empty if the run did not start them.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ def start_fork_server() -> None:
         multiprocessing.set_forkserver_preload(["prefect_ollama.flows.ingest"])
     if dask.config.get(_METHOD) == "forkserver":
         with _working_folder_off_path():
-            resource_tracker.ensure_running()  # it unblocks SIGINT, so it comes before the block below
+            resource_tracker.ensure_running()  # this call unblocks SIGINT, so it comes before the block below
             with _interrupts_ignored():
                 forkserver.ensure_running()
 
@@ -60,7 +60,8 @@ def start_fork_server() -> None:
 def _interrupts_ignored() -> Iterator[None]:
     """Let processes that this thread starts meanwhile, and their children, ignore Ctrl-C.
 
-    A terminal sends Ctrl-C to all of its processes. Only the flow's process should handle it, and then stop the others.
+    A terminal sends Ctrl-C to all of its processes. Only the flow's process should handle Ctrl-C, and then stop the
+    workers.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -79,8 +80,8 @@ def _working_folder_off_path() -> Iterator[None]:
     if os.environ.get(_SAFE_PATH):
         yield
         return
-    # Not through `os.environ`: another thread may iterate over it, and would fail when an entry is removed.
-    # One thread at a time: the first of two to end would remove the variable for the processes of the other.
+    # Not through `os.environ`: another thread may iterate over it, and would fail when an entry is removed. Only one
+    # thread at a time: of two threads, the first to end would remove the variable for the other's processes.
     with _starting:
         os.putenv(_SAFE_PATH, "1")
         try:

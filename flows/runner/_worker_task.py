@@ -148,7 +148,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return super().reducer_override(obj)
 
     def _named(self, function: Any) -> Any:
-        """Return what the workers find under the name of `function`, `None` if they can't look it up."""
+        """Return what the workers find under the name of `function`, `None` if they cannot find it."""
         name = getattr(function, "__module__", None)
         if name is None or name == "__main__" or not self._by_name(name):
             return None

@@ -1,7 +1,7 @@
 """Futures of task runs on Dask.
 
-Guarantees: a task run whose worker reported no end is `Crashed`, here and on the server, with an
-error that says why; what is released leaves the workers' memory.
+Guarantees: a task run whose worker reported no end is `Crashed`, here and on the server, with an error that says why; a
+released result is removed from the workers' memory.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class IngestFuture(PrefectDaskFuture[R]):
             if error.task == key:
                 cause = deaths
             else:
-                # Nobody may ever ask for the other one: in a chain only the last future is waited for.
+                # The other future may never be asked for: in a chain only the last future is waited for.
                 self._states.report(str(error.task), Crashed(message=f"{deaths} {remedy}"))
                 cause = f"it never started, because of {error.task!r}, which it needs, {deaths}"
         elif isinstance(error, NoWorkerError | NoValidWorkerError):

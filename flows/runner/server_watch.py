@@ -23,7 +23,7 @@ from prefect_ollama.tasks.prefect_state import run_logger
 # Seconds that a finished run waits for a server that does not answer.
 SERVER_TIMEOUT_S: Final = 600.0
 
-# Seconds between two checks of the server. A restart of the server takes longer, so none is missed.
+# Seconds between two checks of the server. A restart of the server takes longer, so the watch notices every restart.
 CHECK_INTERVAL_S: Final = 3.0
 
 # Seconds that the server has to answer. A healthy one takes milliseconds.
@@ -34,7 +34,8 @@ class ServerWatch:
     """Checks the server until it is closed, and logs in the current flow run when the server is down and up again.
 
     Attributes:
-        missed: How often the server did not answer. It may have lost the states that it received shortly before.
+        missed: How often the server did not answer. The server may have lost the states that it received shortly
+            before.
     """
 
     def __init__(self) -> None:
@@ -75,7 +76,7 @@ class ServerWatch:
 
 
 def wait_for_server() -> None:
-    """Wait until the server of a finished run answers, except a temporary one, which nobody would start again.
+    """Wait until the server of a finished run answers, except a temporary server, which is never started again.
 
     Raises:
         ServerLost: It did not answer for `SERVER_TIMEOUT_S`.

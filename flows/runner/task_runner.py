@@ -197,7 +197,7 @@ class IngestTaskRunner(DaskTaskRunner):
         left = [] if self._client is None else _unfinished_keys(self._client)
         interrupted = args[0] is not None and not issubclass(args[0], Exception)
         if interrupted and isinstance(self._cluster, WorkerCluster):
-            self._cluster.kill_workers()  # after Ctrl-C nobody waits for unfinished tasks
+            self._cluster.kill_workers()  # after Ctrl-C no caller waits for unfinished tasks
         if self._worker_secrets is not None and self._cluster is None:
             self._worker_secrets.end()  # these workers stay
         # The states are reported after the workers are gone, so that none reports another one later.
@@ -237,7 +237,7 @@ class IngestTaskRunner(DaskTaskRunner):
 
 
 def _with_dask_futures(values: Any) -> Any:
-    """Return the values with Dask's own future in place of each of Prefect's: workers hand results to each other."""
+    """Return the values with Dask's futures in place of Prefect's, so that workers pass results to each other."""
 
     def unwrap(value: Any) -> Any:
         return value.wrapped_future if isinstance(value, PrefectDaskFuture) else value

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
-# One token for every tokenizer; what a node counts beyond it are marks at the ends of a text.
+# One token for every tokenizer; the other tokens that a node counts are marks at the ends of a text.
 ONE_TOKEN: Final = "a"
 
-# Texts for each kind of character whose rate they measure. A kind comes after those that its own texts also contain.
+# Texts for each kind of character whose rate they measure. A kind comes after the kinds whose characters its own texts
+# also contain.
 GAUGES: Final[dict[str, tuple[str, ...]]] = {
     "digit": ("1873 20461 3 59 700 14 2026 88 31415 9 0 62 5000 417 1066 25 38 999",),
     "sign": (", . ; : ( ) - – — ' \" “ ” ’ / % + = * & # @ | [ ] { } < > _ ! ? · • § ° … ,\n.\n|\n",),

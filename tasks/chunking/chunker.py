@@ -1,9 +1,9 @@
 """Chunk documents by their structure: whole sections, paragraphs and sentences, of about the target length.
 
 A chunk never crosses from one chapter (a heading of the highest level) into another, unless a chapter is too short to
-be a chunk. The end of a chunk is chosen among the borders near the target length, by their quality and by a hash of
-the text that follows, and not by the beginning of the chunk. So after an edit the borders are the same again within a
-few chunks, and all later chunks keep their text.
+be a chunk. The end of a chunk is chosen among the borders near the target length, by their quality and by a hash of the
+text that follows, and not by the beginning of the chunk. So an edit changes only a few borders after it, and all later
+chunks keep their text.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CHUNKER_VERSION: Final = 5
 
 # Score of a border by its kind: headings are best, and borders within a sentence are worst.
 _WEIGHT: Final = {CHAPTER: 1.6, HEADING: 1.5, PARAGRAPH: 0.8, SENTENCE: 0.2, INSIDE: -0.5}
-# Weight of the hash of the text after a border. It lets borders fall in the same places again after an edit.
+# Weight of the hash of the text after a border. This bonus makes borders fall in the same places again after an edit.
 _HASH_WEIGHT: Final = 0.6
 # Weight of the deviation from the target length, as a part of that length.
 _LENGTH_WEIGHT: Final = 0.8
@@ -55,8 +55,8 @@ def chunk_document(
     Args:
         document: The parsed document.
         options: Sizes in tokens.
-        count_tokens: Returns the length of a text in the model's tokens. It is called once for each sentence, and once
-            more for a chunk near the limit.
+        count_tokens: Returns the length of a text in the model's tokens. The function is called once for each sentence,
+            and once more for a chunk near the limit.
         name: Name of the document's file, for its context.
     """
     options = options or ChunkOptions()
@@ -94,7 +94,7 @@ class _Embedded:
         self._context = Context(called, options.context_tokens, count_tokens)
 
     def __call__(self, chunk: Chunk, atoms: list[Atom], first: Atom) -> Chunk:
-        """Set the embedded text of a chunk, if it differs from its own.
+        """Set the embedded text of a chunk, if it differs from the chunk's text.
 
         `atoms` are its atoms without the overlap; none where they are not known. It begins with `first`.
         """

@@ -1,7 +1,7 @@
 """Estimate the tokens of a text without a tokenizer: character by character, at a rate for each script.
 
-Guarantees: the rates follow from a tokenizer's counts of fixed texts. So they are the same in every run and on every
-node, whether or not it counts the marks at a text's ends. Estimates are rather too high than too low.
+Guarantees: the rates follow from a tokenizer's counts of fixed texts. So the rates are the same in every run and on
+every node, with or without the marks at a text's ends. Estimates are rather too high than too low.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 from prefect_ollama.tasks.chunking._gauge import GAUGES, ONE_TOKEN
 
-# Changes with the texts and the scripts: rates of another version mean something else.
+# The version changes with the texts and the scripts, because rates of two versions cannot be compared.
 _VERSION: Final = 1
 
 # Other texts of a script take more tokens than the one that was measured; most by less than this.
@@ -99,7 +99,7 @@ class TokenRates:
 
     @classmethod
     def named(cls, name: str) -> TokenRates | None:
-        """Return the rates of this name, or None if it is the name of something else."""
+        """Return the rates of this name, or None if it is not a name of rates."""
         match = re.fullmatch(rf"rates{_VERSION}:(\d+):(\d+(?:\.\d+){{{len(GAUGES) - 1}}})", name)
         return cls(tuple(map(int, match[2].split("."))), int(match[1])) if match else None
 

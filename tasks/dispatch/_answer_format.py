@@ -29,7 +29,7 @@ _THOUGHTS: Final = regex.compile(r"\A\s*<(think|thinking|thought)>.*?</\1>", reg
 _UNENDED_THOUGHTS: Final = regex.compile(r"\A\s*<(?:think|thinking|thought)>")
 _NUMBER: Final = regex.compile(r"\D{0,16}(\d{1,9})\D{0,2}")
 
-# What stands before an item of a list.
+# The characters before an item of a list.
 _BEFORE: Final = regex.compile(r"[\s,]*(?=[{\[\"])")
 _JSON: Final = json.JSONDecoder()
 
@@ -38,7 +38,7 @@ def check_of(schema: Mapping[str, Any] | None) -> Check:
     """Return a function that checks answers against a JSON schema (draft 2020-12); without a schema every answer fits.
 
     Raises:
-        ConfigurationError: It is no JSON schema.
+        ConfigurationError: The schema is not a valid JSON schema.
     """
     if schema is None:
         return lambda text: None
@@ -63,7 +63,7 @@ def check_of(schema: Mapping[str, Any] | None) -> Check:
             fitting = [each for each in _values_within(text, schema) if validator.is_valid(each)]
             if fitting and all(each == fitting[0] for each in fitting):
                 return fitting[0]
-            # A model that corrects itself writes several; which of them it means is not ours to guess.
+            # A model that corrects itself writes several lists, and code cannot know which of them is the right one.
             if fitting:
                 why = "it has several different JSON values"
         else:
@@ -77,7 +77,7 @@ def check_of(schema: Mapping[str, Any] | None) -> Check:
 
 
 def whole_items(text: str, name: str) -> list[Any]:
-    """Return the items that are whole in the beginning of a JSON object with a list of this name.
+    """Return the complete items of a list with this name, from the beginning of a JSON object that was cut.
 
     Numbers are no such items: whether more digits would follow cannot be told. No item is found where the text has
     several such lists, because which of them is meant is not ours to guess.
@@ -88,7 +88,7 @@ def whole_items(text: str, name: str) -> list[Any]:
     while at and (before := _BEFORE.match(text, at)) is not None:
         try:
             item, at = _JSON.raw_decode(text, before.end())
-        # It is not whole yet, or no JSON. A model may also write too many brackets.
+        # The text is not complete yet, or is not JSON. A model may also write too many brackets.
         except (json.JSONDecodeError, RecursionError):
             break
         items.append(item)

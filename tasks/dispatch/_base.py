@@ -31,7 +31,7 @@ class EngineThread:
         self._open = 0
 
     def open(self, kind: RequestKind, cluster: ClusterSpec, shared_folder: Path | None) -> Engine:
-        """Open an engine. It sees the requests that the other engines of this thread have in flight."""
+        """Open an engine, which takes account of the requests that the other engines of this thread have in flight."""
         limits = SharedLimits(shared_folder, kind.name, self._limits)
         engine = self.run(lambda: Engine(kind, cluster, limits))
         with self._lock:
@@ -107,7 +107,7 @@ class BaseDispatcher:
         """Give a job to the engine.
 
         Raises:
-            ClusterError: It was closed before.
+            ClusterError: The dispatcher was closed before.
         """
         with self._lock:
             if self._closed:
@@ -124,7 +124,7 @@ class BaseDispatcher:
         """Submit a job and wait for its result. If the caller stops waiting, the job is dropped.
 
         Raises:
-            TimeoutError: There is no result after so many seconds.
+            TimeoutError: There is no result after `timeout` seconds.
         """
         self.submit(job)
         try:

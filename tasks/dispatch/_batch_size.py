@@ -1,7 +1,7 @@
-"""The size of a node's next request: part of its share of what is left, so that all nodes end together.
+"""The size of a node's next request: a part of its share of the remaining work, so that all nodes end together.
 
-Guided self-scheduling (Polychronopoulos & Kuck 1987, doi:10.1109/TC.1987.5009495) gives each pull a fixed part of what
-remains. Weighted with the measured rates it works for nodes of different speed. Pure functions of numbers.
+Guided self-scheduling (Polychronopoulos & Kuck 1987, doi:10.1109/TC.1987.5009495) gives each pull a fixed part of the
+remaining work. Weighted with the measured rates it works for nodes of different speed. Pure functions of numbers.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Seconds that a request should take at most: longer ones save no overhead, and more is lost with a node.
+# Maximum seconds of a request: longer requests save no overhead, and lose more work if their node fails.
 MAX_REQUEST_S = 1.35
 
-# Seconds that a request should take at least: shorter ones cost more to send than they balance.
+# Minimum seconds of a request: shorter requests have more overhead than they improve the balance of nodes.
 MIN_REQUEST_S = 0.2
 
-# A request should take at least this many times its overhead, so that this does not eat the node's time.
+# A request should take at least this many times its overhead, so that the overhead is a small part of the time.
 MIN_OVERHEADS = 14.0
 
 # Part of its share that a node takes with one request. With four slots a node, 0.7 reached 0.921 to 0.937 of the
@@ -44,7 +44,7 @@ class NodeLoad:
 
 
 def common_end(queued: float, loads: Sequence[NodeLoad], next_units: float) -> float:
-    """Return the seconds until all is done, if every slot that can help takes one more request.
+    """Return the seconds until all work is done, if every slot that can help takes one more request.
 
     Args:
         queued: Units not sent yet.
@@ -74,7 +74,7 @@ def pull(load: NodeLoad, end: float, soonest: float, next_units: float) -> float
         soonest: The smallest `finish` of all nodes for the next text.
         next_units: Units of the next text.
     """
-    # A millisecond of tolerance, because 5 % of a time near 0 is none.
+    # A millisecond of tolerance is added, because 5 % of a time near 0 is almost 0.
     if finish(load, next_units) > max(end, soonest) * LATE_END_FACTOR + 0.001:
         return 0.0
     share = end - load.free[0]

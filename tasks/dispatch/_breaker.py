@@ -22,17 +22,17 @@ FIRST_PROBE_WAIT_S = 0.05
 # Longest wait between two probes in seconds; a probe costs the node eight short texts.
 MAX_PROBE_WAIT_S = 2.0
 
-# The same for a node that does not answer: a probe costs it nothing, and it should work soon after it is back.
+# Longest wait in seconds for a node that does not answer: a probe costs it nothing, and it soon works when it is back.
 MAX_UNREACHABLE_WAIT_S = 0.5
 
-# Seconds after which a node counts as gone, also while a probe of it is under way.
+# Seconds after which a node counts as gone, also while it is being probed.
 GONE_AFTER_S = 1.0
 
 # Failures in a row after which a node counts as gone at once.
 GONE_AFTER_FAILURES = 4
 
-# A node that was silent and passes a probe within this many seconds made a pause and did not fail: another program
-# may use its machine, or ours.
+# A node that was silent and passes a probe within this many seconds only paused: another program may use its machine,
+# or this machine.
 PAUSE_S = 30.0
 
 # Seconds to the first probe of a node that refuses: somebody must first change something there.
@@ -68,7 +68,7 @@ class Breaker:
 
     @property
     def only_silent(self) -> bool:
-        """Whether it is open only because its node was silent."""
+        """Whether the breaker is open only because its node was silent."""
         return self.state != "closed" and bool(self._silences)
 
     def resting(self, now: float) -> bool:
@@ -79,7 +79,7 @@ class Breaker:
 
     def note(self, error: NodeError) -> None:
         """Count an error; requests that were in flight when the breaker opened may still fail."""
-        # Such a late error is older than the error that opened the breaker.
+        # The error of a request that was in flight when the breaker opened is older than the error that opened it.
         if self.state == "closed" or not isinstance(self.last, NodeRefused):
             self.last = error
         self._confirm()
@@ -87,7 +87,7 @@ class Breaker:
         self.kinds[error.kind] += 1
 
     def trip(self, error: NodeError, now: float) -> float:
-        """Open it, and return the seconds to rest before the next probe."""
+        """Open the breaker, and return the seconds to rest before the next probe."""
         if self.state == "closed":
             self._before, self.opened, self.rests_until = self.last, now, now + GONE_AFTER_S
             self.gone_since = time.time()
@@ -117,7 +117,7 @@ class Breaker:
         self.state = "half-open"
 
     def close(self, now: float, *, passed_over: bool) -> bool:
-        """Close it after a probe that passed; return whether the node only made a pause, which is no error.
+        """Close the breaker after a passed probe, and return whether the node only paused, which is not an error.
 
         Args:
             passed_over: Whether the node has not answered a request that it got before the probe.

@@ -23,7 +23,7 @@ from prefect_ollama.tasks.dispatch.chat import (
 # Ollama's own figures give 5 to 10 on a CPU and 20 to 40 on a GPU.
 PROMPT_TOKENS_A_UNIT: Final = 16.0
 
-# Assumed tokens of an answer before the first one has come.
+# Assumed tokens of an answer before the first answer is complete.
 FIRST_ANSWER_TOKENS: Final = 128.0
 
 # The pieces that one node has sent. Attempts are compared by identity, because two may have sent the same pieces.
@@ -31,7 +31,9 @@ Attempt = list[str]
 
 
 class AnswerStream:
-    """The stream of an answer to its caller, while nodes may fail. It passes on the pieces of one attempt at a time.
+    """The stream of an answer to its caller, which passes on the pieces of one attempt at a time.
+
+    If a node fails, another node starts the answer again.
 
     Guarantees: the pieces after the last `ChatRestarted` are the beginning of the final answer, and all of it once the
     answer is complete.
@@ -86,7 +88,7 @@ class Rejections:
     part: tuple[Chatted, ChatReply] | None = None
 
     def of(self, node: str) -> int:
-        """Return how many of them a node gave."""
+        """Return how many of the answers a node gave."""
         return sum(name == node for name, _ in self.replies)
 
 
@@ -177,13 +179,13 @@ class ChatJob(Job[ChatAnswers]):
         self._stream.finish(result.sent.attempt, result.answer.text)
 
     def refuse(self, item: Item, error: PrefectOllamaError) -> None:
-        """Give an item its error, or the whole items of its answer that was cut."""
+        """Set the error of an item, or the complete items of its answer that was cut."""
         rejections = self._rejections[id(item.payload)]
         if rejections.part is None:
             super().refuse(item, error)
             return
         (result, used), rejections.part = rejections.part, None
-        # Its tokens count as those of an answer.
+        # The tokens of the partial answer count like those of a complete answer.
         rejections.replies = [each for each in rejections.replies if each[1] is not used]
         self.settle(item, result, result.answer.node, (result.answer.seconds, result.tokens))
 

@@ -75,7 +75,7 @@ class ChatKind(RequestKind):
         return open_chat_endpoint(node, self._verified.model_of(node.name))
 
     def proven_seconds(self, node: str) -> float | None:
-        """Return a guess for a node that may work at once, None for others."""
+        """Return assumed seconds for a node that may work at once; None for a node that is not verified."""
         return FIRST_ANSWER_TOKENS / FIRST_TOKENS_A_SECOND if node in self._verified.models else None
 
     def left_out(self, node: str) -> NodeError | None:

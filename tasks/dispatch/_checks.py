@@ -1,4 +1,4 @@
-"""Checks that an embedding request carries beside its own texts."""
+"""Checks that an embedding request carries in addition to its own texts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Check:
 
 
 def carry(checks: Sequence[Check], *, canaries: int) -> Carried:
-    """Return what a request carries after its own texts: those of the checks, then so many canary texts."""
+    """Return the texts that a request carries after its own: those of the checks, then `canaries` canary texts."""
     payloads = [*(check.item.sent for check in checks), *SHORT[:canaries]]
     units = sum(check.item.units for check in checks) + ONE_CANARY * canaries
     return Carried(payloads, units, tuple(checks))

@@ -119,7 +119,7 @@ class Engine:
             tasks += [node.probe] if node.probe else []
         for task in tasks:
             task.cancel()
-        # Errors of requests that nobody waits for any more are dropped here.
+        # Errors of requests whose callers have stopped waiting are dropped here.
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(node.client.aclose() for node in self._nodes))
         self._shared_limits.close()
@@ -182,7 +182,7 @@ class Engine:
         self._set_timer(now)
 
     def _clear_quarantine(self, now: float) -> None:
-        """Reject the texts in quarantine that have failed for good, and send the others to further nodes."""
+        """Reject the texts in quarantine whose failure is final, and send the other texts to further nodes."""
         others_wait = self._queue.head() is not None
         refused: set[Job[Any]] = set()
         for item in list(self._queue.quarantine):
@@ -294,7 +294,7 @@ class Engine:
         self._give_up_useless()
 
     def _apply_findings(self, found: Findings) -> None:
-        """Hand confirmed answers to their jobs, and send the items of discarded ones to other nodes."""
+        """Give confirmed answers to their jobs, and send the items of discarded answers to other nodes."""
         for node, request, reply in found.confirmed:
             self._settle(node, request, reply)
         for node, items in found.lost:
@@ -381,7 +381,7 @@ class Engine:
             if isinstance(error, AnswerRejected):
                 node.breaker.note(error)
         elif alone:
-            # It counts against the text only if the node passes its next probe (`Health`).
+            # The failure counts against the text only if the node passes its next probe (`Health`).
             node.suspects.append((request.items[0], error))
         elif not not_the_texts_fault:
             self._queue.request_failed(request.items)

@@ -57,7 +57,7 @@ class Health:
     def progress(self, node: Node) -> None:
         """Note that a node has answered real work."""
         node.breaker.progress()
-        # It may have been under way when its node, the last that worked, failed on another request.
+        # The answer may have been on its way when its node, the last working one, failed on another request.
         self._none_since = None if self._any() else self._loop.time()
 
     def trip(self, node: Node, error: NodeError) -> None:

@@ -22,7 +22,7 @@ R = TypeVar("R")
 # Assumed bytes of a token, to estimate the work of a text before a node has counted its tokens.
 BYTES_A_TOKEN: Final = 4.0
 
-# The remedy for a text that is no valid Unicode.
+# The remedy for a text that is not valid Unicode.
 DECODE_AGAIN: Final = "Decode its source with errors='replace'."
 
 
@@ -51,7 +51,7 @@ def unicode_fault(text: str) -> str:
 
 @dataclass(eq=False, slots=True)
 class Item:
-    """One payload of a job. It has slots, because a run holds up to hundreds of thousands of them.
+    """One payload of a job. The class has `__slots__`, because a run holds up to hundreds of thousands of items.
 
     Attributes:
         units: Estimated work, in units of the kind of request.

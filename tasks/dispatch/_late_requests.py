@@ -20,12 +20,12 @@ class LateRequests:
     def find(self, now: float) -> None:
         """Put the items of late requests at the end of the queue, if another node works.
 
-        The late node keeps the request that it has begun, because it may be slow and not dead. It gets no other
-        request until it answers. Its answer counts if no other node was faster. A node that stays silent has to
-        answer a probe, which a living node answers after the request.
+        The late node keeps the request that it has begun, because it may be slow and not dead. The node gets no other
+        request until it answers. Its answer counts if no other node was faster. A node that stays silent has to answer
+        a probe, which a living node answers after the request.
         """
         for node in self._nodes:
-            # Requests of other runs may explain the delay, so count them before anything is called late.
+            # Requests of other runs may explain the delay, so count them before a request is called late.
             if any(now > node.overdue_at(request) for request in node.requests):
                 node.look_around()
             late = [request for request in node.requests if now > node.overdue_at(request)]

@@ -1,7 +1,7 @@
 """Files in a shared folder that show which processes live: each is locked as long as its process lives.
 
-Guarantees: a killed process blocks nobody, because the operating system releases its lock. Other users of the machine
-can neither read the files nor hold their locks.
+Guarantees: a killed process blocks no other process, because the operating system releases its lock. Other users of the
+machine can neither read the files nor hold their locks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ else:
 
 
 def try_lock(file: int) -> bool:
-    """Lock an open file, and return whether nobody else holds it.
+    """Lock an open file, and return whether this succeeded: false if another process holds the lock.
 
     Raises:
         OSError: It cannot be locked.
@@ -62,7 +62,7 @@ class LockedFile:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX)
             self.write(content)
-            self.unseen.rename(self.path)  # nobody may see it before it is locked and complete
+            self.unseen.rename(self.path)  # no process may see the file before it is locked and complete
         except OSError:
             self.close()
             raise

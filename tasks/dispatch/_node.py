@@ -28,10 +28,11 @@ OVERDUE_EXTRA_S = 0.5
 SILENT_FACTOR = 4.0
 SILENT_EXTRA_S = 1.5
 
-# Both limits are extended by this many times the longest recent pause of the node (`RateModel.pause`).
+# The limits of late and of silent requests are extended by this many times the longest recent pause of the node
+# (`RateModel.pause`).
 PAUSE_FACTOR = 2.0
 
-# Both limits are also extended by this many times the longest gap in which our own event loop did not run: programs
+# The same limits are also extended by this many times the longest gap in which our own event loop did not run: programs
 # that take our cores may take those of a node on this machine too.
 LAG_FACTOR = 4.0
 
@@ -82,7 +83,7 @@ class Request:
 
     @property
     def open_items(self) -> list[Item]:
-        """Items that nobody has answered yet."""
+        """Items without an answer from any node."""
         return [item for item in self.items if not item.answered]
 
 
@@ -155,7 +156,7 @@ class Node:
         The expected time includes a larger request before it, and requests of other runs.
         """
         begun = [each for each in self.requests if each.note.begun is not None]
-        # The node may work on a larger request first, whatever was sent first.
+        # The node may work on a larger request first, in another order than that of sending.
         longest = max([request, *begun], key=lambda each: each.note.units)
         silence = self.rate_model.silence(now)
         silence -= self.lag.since(now - silence)
@@ -177,7 +178,7 @@ class Node:
         ) + PAUSE_FACTOR * self.rate_model.pause(now)
 
     def stalled(self) -> bool:
-        """Return whether one of its requests is overdue. Such a node gets no other request."""
+        """Return whether one of its requests is overdue. A stalled node gets no other request."""
         return any(request.overdue for request in self.requests)
 
     def load(self, now: float) -> NodeLoad:
@@ -215,7 +216,7 @@ class Node:
 
     def _expected(self, request: Request) -> float:
         """Return the seconds that a request should take, including requests of other runs before it."""
-        # Their size is unknown; none is longer than a request of full size.
+        # The sizes of other runs' requests are unknown, and at most that of a request of full size.
         own = self.rate_model.expected(request.note.units)
         return own + self.foreign_in_flight * max(own, MAX_REQUEST_S)
 

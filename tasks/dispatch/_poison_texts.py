@@ -1,4 +1,4 @@
-"""Poison texts: texts that make nodes fail. A text is rejected only if it fails on nodes that work otherwise.
+"""Poison texts: texts that make nodes fail. A text is rejected only if it fails on nodes that embed other texts.
 
 A failed request with several texts is halved until a text is alone. A failure of a single text counts only if its node
 embeds the canary texts after it. The text is rejected when it has failed on every node that works, and the failures
@@ -53,7 +53,7 @@ def is_certain(error: NodeError) -> bool:
 def final_error(
     item: Item, nodes: Sequence[Node], kind: RequestKind, now: float
 ) -> PrefectOllamaError | None:
-    """Return why an item has failed for good; None if it has not."""
+    """Return the final error of an item; None if it may still succeed."""
     failures = item.failures.values()
     errors = [failure.error for failure in failures]
     # An answer that does not fit is the model's, and all nodes have the same model. So such failures alone reach the
@@ -81,9 +81,9 @@ def _untried(item: Item, nodes: Sequence[Node], now: float) -> bool:
 
 
 def _is_allowed(item: Item, node: Node, nodes: Sequence[Node], now: float) -> bool:
-    """Return whether a node may get a text at all.
+    """Return whether the job of a text allows this node to get it.
 
-    One that its job avoids may not, as long as another one works that has not failed on the text.
+    A node that the job avoids may not get the text while another node works that has not failed on it.
     """
     avoid = item.job.avoid
     return node.name not in avoid or not any(

@@ -4,8 +4,8 @@ Nodes are FIFO, so a question that is sent at once waits for the requests that a
 question sends the node no further request, and takes back those that wait there. So the question waits for one request
 at most.
 
-Guarantees: a killed process holds nobody back. Without a usable folder, or without file locks, a question is sent
-    without telling other runs.
+Guarantees: a killed process does not delay the runs. Without a usable folder, or without file locks, a question is sent
+without telling other runs.
 """
 
 from __future__ import annotations

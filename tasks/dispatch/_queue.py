@@ -19,8 +19,8 @@ class Queue:
     """The queue and the quarantine.
 
     Args:
-        most: Highest number of texts in a request. It is lower for a while when requests fail: with many bad texts
-            every large request would hold one, and be sent again in halves.
+        most: Highest number of texts in a request. The size is lower for a while after requests have failed: with many
+            bad texts every large request would hold a bad text, and be sent again in halves.
     """
 
     def __init__(self, most: int) -> None:
@@ -41,7 +41,8 @@ class Queue:
     def put(self, items: Iterable[Item], *, front: bool, alone: bool = False) -> None:
         """Queue the items that are neither answered, nor queued, nor in flight.
 
-        Those that some nodes may not get, and all if `alone`, go to quarantine, from which an item is sent alone.
+        Items that some nodes may not get, or all items if `alone` is true, go to quarantine, from which each is sent
+        alone.
         """
         wait: list[Item] = []
         for item in items:

@@ -1,11 +1,11 @@
-"""The rate model of one node: what a request costs there, and how many requests it serves at once.
+"""The rate model of one node: the time that a request takes there, and the number of requests that it serves at once.
 
-A request costs an overhead and a time for each unit. Both are fitted to the requests so far. Older requests fade, so
-the model follows a node that slows down or recovers. The number of requests that a node serves at once (its slots) is
-measured with waves: of four, eight or sixteen requests sent together, those beyond the slots come back later. A number
-that an earlier run measured is only checked, with one request more. Answers that stream show rate and slots with
-their first tokens. Rates and slots together say when each slot will
-be free. Source for learning rates from the work itself: weighted factoring (Hummel et al. 1996,
+The time of a request is an overhead plus a time for each unit. The overhead and the time of a unit are fitted to the
+requests so far. The weight of older requests fades, so the model follows a node that slows down or recovers. The number
+of requests that a node serves at once (its slots) is measured with waves: of four, eight or sixteen requests sent
+together, the requests beyond the slots come back later. If an earlier run measured the number, one additional request
+checks it. Answers that stream show rate and slots with their first tokens. From rates and slots follows the time at
+which each slot will be free. Source for learning rates from the work itself: weighted factoring (Hummel et al. 1996,
 doi:10.1145/237502.237576).
 """
 
@@ -15,7 +15,7 @@ import heapq
 import math
 from dataclasses import dataclass
 
-# Seconds of work over which the fit forgets: a node that slows shows within a few requests.
+# Seconds of work over which the weight of a request in the fit fades: a slower node is noticed within a few requests.
 FIT_MEMORY_S = 3.0
 
 # Requests of the first wave. If all of them were served at once, the next wave has twice as many.
@@ -30,15 +30,15 @@ MIN_SERVICE_S = 0.1
 # Seconds within which requests count as sent together.
 SENT_TOGETHER_S = 0.02
 
-# Seconds after which half of the longest pause of a node is forgotten: one that shares its machine pauses again.
+# Seconds in which the remembered longest pause of a node halves: a node that shares its machine pauses again.
 PAUSE_HALF_LIFE_S = 60.0
 
 # A request is at most this many times as large as the largest that the node has finished: the first estimate comes
 # from canary texts, which are short, and may be far off for long requests.
 MAX_SIZE_GROWTH = 12.0
 
-# If the parts of an answer show more work than estimated, the whole is estimated as this many times that work. The rest
-# is not known, and "none" would mean that it ends now.
+# If the parts of an answer show more work than estimated, the work of the whole answer is estimated as this many times
+# that work. The rest is not known, and an estimate of 0 would mean that the answer ends now.
 UNDERESTIMATE_FACTOR = 1.2
 
 
@@ -49,7 +49,7 @@ class Sent:
     Attributes:
         at: When it was sent.
         units: Its work.
-        begun: When a slot took it up, as far as one can tell from here; None while it waits for one.
+        begun: Estimated time at which a slot began it; None while it waits for a slot.
         heard: Work that the parts of its answer have shown; 0 before the first one.
     """
 
@@ -119,8 +119,8 @@ class RateModel:
         """Learn from a request that ended without an answer.
 
         The time that it took so far is a lower bound of the time that it would have taken, a censored observation (J.
-        Tobin 1958, doi:10.2307/1907382). It counts only if it is longer than expected. Otherwise the next request,
-        sized by the same estimate, would be dropped in the same way.
+        Tobin 1958, doi:10.2307/1907382). The time of a dropped request counts only if it is longer than expected.
+        Without it the next request, sized by the same estimate, would be dropped in the same way.
         """
         self._sent.remove(note)
         if note in self._wave:
@@ -203,7 +203,7 @@ class RateModel:
 
     @property
     def overhead(self) -> float:
-        """Seconds that every request costs, whatever its size."""
+        """Seconds that every request costs, independent of its size."""
         return self._fit.overhead
 
     def unit_seconds(self, now: float) -> float:
@@ -220,7 +220,7 @@ class RateModel:
         return self._fit.overhead + units * self._fit.unit_seconds
 
     def free(self, now: float) -> list[float]:
-        """Return the seconds until each slot is free of what is in flight, in rising order."""
+        """Return the seconds until each slot has served its requests in flight, in rising order."""
         return sorted(self._schedule(now)[0])
 
     def due(self, now: float, note: Sent) -> float:
@@ -234,7 +234,7 @@ class RateModel:
     def pause(self, now: float) -> float:
         """Return the most seconds by which a recent request took longer than expected.
 
-        It is large for a node that works in bursts. TCP uses the variation of round trips in the same way for its
+        The pause is long for a node that works in bursts. TCP uses the variation of round trips in the same way for its
         retransmission timer (RFC 6298, section 2).
         """
         return self._pause * math.exp2(-max(now - self._paused_at, 0.0) / PAUSE_HALF_LIFE_S)
@@ -312,7 +312,7 @@ class RateModel:
         ]
         self.slots = max(len(at_once), min(self._seen_at_once, self._most))
         sizes = [note.units for note, _ in at_once]
-        # Answers that waited together, in this process or on the way, look as if they had been served together. A
+        # Answers that waited together, in this process or in the network, look as if they had been served together. A
         # request that was served in turn takes at least twice its own time, which is more than expected.
         self.side_by_side |= (
             len(at_once) >= FIRST_WAVE_REQUESTS

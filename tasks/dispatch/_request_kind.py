@@ -38,7 +38,7 @@ class Reply(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """Further payloads of a request, which check answers of nodes. They come after its own.
+    """Further payloads of a request, which check answers of nodes. The carried payloads come after the request's own.
 
     Attributes:
         checks: The checks of other nodes' answers; the first payloads are theirs.
@@ -61,7 +61,8 @@ class Findings:
 class AnswerCheck:
     """Decides when an answer may be handed to its caller.
 
-    This one confirms every answer at once, for kinds of request whose client has checked it. A request holds one item.
+    This base class confirms every answer at once, for kinds of request whose client has checked it. A request holds one
+    item.
     """
 
     def room(self, node: Node) -> int:
@@ -118,7 +119,7 @@ class RequestKind(ABC):
 
     @abstractmethod
     def connect(self, node: NodeSpec) -> Client:
-        """Return a client of a node. It is used and closed in the running event loop."""
+        """Return a client of a node. The client is used and closed in the running event loop."""
 
     @abstractmethod
     def proven_seconds(self, node: str) -> float | None:

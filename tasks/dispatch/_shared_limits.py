@@ -4,7 +4,8 @@ Guarantees: all runs that share a folder have at most one bulk request of a kind
 at once, or one for each run if there are more runs. Requests of all kinds together keep to the node's limit, and
 questions get a slot before bulk work does. The run with the fewest requests there is next, and among those the one that
 has waited longest. One run alone measures how many requests a node serves at once, and all later runs know the result.
-A killed run blocks nobody. Without a usable folder, or without file locks, a run shares limits only within its process.
+A killed run blocks no other run. Without a usable folder, or without file locks, a run shares limits only within its
+process.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ LOCK_FILE, SLOTS, SUFFIX = "gate", "slots.json", ".user"
 # means that its holder was stopped, and all runs would wait for that one.
 LOCK_TIMEOUT_S = 0.1
 
-# Seconds after which a run without a request at a node gets a slot, whatever other runs hold: those may be stopped.
+# Seconds after which a run without a request at a node gets a slot, even if other runs hold all slots: their processes
+# may be stopped.
 SLOT_TIMEOUT_S = 15.0
 
 # Requests of all runs in flight at a node whose slots are not measured yet: one in service, and one that waits there.
@@ -112,7 +114,7 @@ class SharedLimits:
         return self._slots().get(self._key(url))
 
     def take(self, url: str, most: int, *, urgent: bool = False) -> Slot:
-        """Take a slot for a request at a node. If none is free, note that this run waits for one.
+        """Take a slot for a request at a node. If no slot is free, note that this run waits for one.
 
         Args:
             most: Requests of all runs and kinds in flight there at most.
@@ -212,7 +214,7 @@ class SharedLimits:
         """Return the usage of a node by all other runs and kinds, and remove files of runs that died.
 
         Args:
-            seen: Whether the folder can be read. It also holds the files of this thread's other kinds.
+            seen: Whether the folder can be read. Its files also have the usage by other kinds of this thread.
         """
         found: list[tuple[str, Usage]] = []
         if not seen:

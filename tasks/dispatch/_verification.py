@@ -33,7 +33,7 @@ CHECK_INTERVAL_S = 3.0
 # after them.
 FIRST_CHECK_UNITS, CHECK_UNITS = 6_000.0, 25_000.0
 
-# Least cosine of two nodes' vectors of one chunk. It is lower than the bound of canaries: those identify the
+# Lowest cosine of two nodes' vectors of one chunk. It is lower than the bound of canaries: canaries identify the
 # model, and this bound only has to find mixed up and corrupted answers.
 SAME_TEXT_COSINE = 0.999
 
@@ -43,7 +43,8 @@ MAX_FAILED_CHECKS = 3
 # Units of work below which a run is short. At the end of a run each request that a node served beside others needs a
 # check of its own, because no later request confirms them. Two slow nodes with four slots need 24 check texts, which
 # take 8 % of a run of 600 texts. So at the end of a short run the last check of such a node confirms what was sent
-# before it. Each request of a fast node carries a canary then, which costs less.
+# before it. In short runs each request of a fast node carries a canary,
+# which costs less.
 SHORT_RUN_UNITS = 100_000.0
 
 # Checks of other nodes that a request carries at least, if there are so many: each such request also carries a canary.
@@ -74,15 +75,15 @@ class _Page:
     in_order: bool = False
 
     def since(self, now: float) -> None:
-        """Note that a check is on its way, and count from now."""
+        """Note that a check is sent, and count time and units from now."""
         self.at, self.units, self.most = now, 0.0, min(2 * self.most, CHECK_UNITS)
 
     def next_checks(self, slots: int) -> list[Check]:
-        """Return the checks that go out with the next request, so many that all slots of the node end together."""
+        """Return the checks to send with the next request, so that the slots of the node share all checks equally."""
         return self.checks[: max(math.ceil(len(self.checks) / slots), LEAST_CHECKS)]
 
     def carry(self, now: float, *, canaries: int, slots: int) -> Carried:
-        """Return what goes out now, and take these checks out of the list."""
+        """Return the checks and canary texts to send now, and remove these checks from the list."""
         checks = self.next_checks(slots)
         carried = carry(checks, canaries=canaries)
         del self.checks[: len(checks)]
@@ -92,10 +93,10 @@ class _Page:
     def confirms(self, right: Request, other: Request) -> bool:
         """Return whether a checked request confirms another one.
 
-        It does if the other one was answered before this one was sent: so it was served before, however many requests
-        the node serves at once, and whatever order the network or this process gave to requests and answers.
-        A request with a single text does not show in which order the node returns several, so it confirms none of
-        those.
+        A checked request confirms each request that was answered before it was sent, because the node must have served
+        that request before. This is true for any number of slots, and for any order that the network or this process
+        gave to requests and answers. A checked request with a single text does not show in which order the node returns
+        several vectors, so it confirms no request with several texts.
         """
         if other is right:
             return True
@@ -261,7 +262,7 @@ class Verification(AnswerCheck):
                     if request in page.held:
                         alone.add(node)
                 elif by is not None and not able:
-                    self._lost.append((node, self.discard_unverified(node)))  # nobody can check it
+                    self._lost.append((node, self.discard_unverified(node)))  # no node can check it
                     break
                 elif by is not None and len(self._pages[by].checks) < _most(by) - 1:
                     index = alike[self._tries.get(request, 0) % len(alike)]

@@ -13,7 +13,7 @@ from prefect_ollama.blocks.quantity import quantity
 
 @dataclass(frozen=True, slots=True)
 class ChatAnswer:
-    """One answer that fits what was asked.
+    """One answer that passed the check of its request's schema.
 
     Attributes:
         text: What the model said.
@@ -54,7 +54,7 @@ class ChatAnswers:
 
     @property
     def first_failure(self) -> ChatError:
-        """Why the first request without an answer has none.
+        """The error of the first request without an answer.
 
         Raises:
             ValueError: All requests have an answer.

@@ -17,8 +17,8 @@ from prefect_ollama.tasks.dispatch.dispatcher import Dispatcher
 class ChatDispatcher(BaseDispatcher):
     """Chats over all nodes of a cluster. Close it, or use it as a context manager.
 
-    Each request goes to the node that is expected to finish it first. It goes to another node if that one dies, fails,
-    or gives an answer that does not fit; see `docs/dispatch.md`.
+    Each request goes to the node that is expected to finish it first. If this node dies, fails, or gives an answer that
+    does not fit, another node gets the request; see `docs/dispatch.md`.
 
     Args:
         chat: The nodes, verified (`prefect_ollama.blocks.nodes.verify_chat`).

@@ -72,7 +72,7 @@ class Dispatcher(BaseDispatcher):
     def embed_parts(self, texts: Sequence[str], size: int) -> Generator[tuple[Sequence[str], Embedded]]:
         """Embed texts, and yield parts of them as they are done, so that callers can store them meanwhile.
 
-        It makes no difference for nodes: all texts are in the queue from the start.
+        Nodes work as for `embed`, because all texts are in the queue from the start.
 
         Args:
             texts: The texts, without prompt prefix.
@@ -134,8 +134,9 @@ _shared_lock = threading.Lock()
 def shared_dispatcher(cluster: VerifiedCluster, key: object, shared_folder: Path | None = None) -> Dispatcher:
     """Return the dispatcher of this process for a cluster, which divides long words. The first call makes it.
 
-    It is closed when the process ends. A worker may outlive many runs, so a call with another key also closes every
-    dispatcher that is idle and was not asked for in the last minute. Call this function each time, and keep no result.
+    The dispatcher is closed when the process ends. A worker may outlive many runs, so a call with another key also
+    closes every dispatcher that is idle and was not asked for in the last minute. Call this function each time, and
+    keep no result.
 
     Args:
         cluster: The verified nodes.

@@ -62,7 +62,7 @@ class Unfinished(ClusterError):
 
 
 class EmbeddingJob(Job[Embedded]):
-    """One caller's texts, on their way to an `Embedded`.
+    """The texts of one caller, and their vectors and errors so far.
 
     Args:
         prefix: Put before each text when it is sent.
@@ -113,5 +113,5 @@ class EmbeddingJob(Job[Embedded]):
 
 
 def estimate_units(text: str) -> float:
-    """Work that a text means for a node: `BYTES_A_TOKEN`, and 16 tokens' worth for any text at all."""
+    """Return the estimated work of a text in units: its bytes by `BYTES_A_TOKEN`, plus 16 for each text."""
     return 16.0 + len(text.encode("utf-8", "surrogatepass")) / BYTES_A_TOKEN

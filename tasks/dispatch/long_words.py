@@ -61,7 +61,7 @@ def divide_long_words(text: str) -> str:
 
 
 def _is_harmless(text: str) -> bool:
-    """Return whether no part between white space is long, as in most texts. This is quick."""
+    """Return whether no part between white space is long: a fast test, which most texts pass."""
     fewest = MAX_WORD_BYTES // 4  # characters in as many bytes
     if _NO_SPACE.search(text):
         return False

@@ -22,8 +22,8 @@ from prefect_ollama.tasks.dispatch._base import BaseDispatcher
 from prefect_ollama.tasks.dispatch._job import BYTES_A_TOKEN, Item, Job
 from prefect_ollama.tasks.dispatch._request_kind import RequestKind
 
-# Assumed work and time of a node's first request: 30 passages of 200 tokens. It is the same for all nodes, so that each
-# gets work and is measured.
+# Assumed work and time of a node's first request: 30 passages of 200 tokens. The assumption is the same for all nodes,
+# so that each node gets work and is measured.
 FIRST_UNITS: Final = 6_000.0
 FIRST_SECONDS: Final = 1.0
 
@@ -144,7 +144,7 @@ class RerankDispatcher(BaseDispatcher):
 
         Raises:
             NodeError: Each node refuses this request.
-            ClusterError: No node works, none answered in time, or the dispatcher was closed.
+            ClusterError: No node works, no node answered in time, or the dispatcher was closed.
         """
         try:
             return self.wait_for(_RerankJob(RerankRequest(question, tuple(passages))), timeout)

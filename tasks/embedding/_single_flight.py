@@ -31,10 +31,11 @@ class SingleFlight:
 
     @contextmanager
     def of(self, texts: Sequence[str], salt: VectorSalt) -> Iterator[tuple[Claims, Claims]]:
-        """Claim the texts that no other thread embeds, and yield them and the others.
+        """Claim the texts that no other thread embeds, and yield the claimed texts and the other texts.
 
-        This thread must embed the first, and set their futures; those without an outcome at the end get None. Wait for
-        the others after the claim: two threads that waited within would wait for each other.
+        This thread must embed the claimed texts and set their futures; a future without an outcome at the end gets
+        None. Wait for the other texts after the claim has ended: two threads that wait within their claims would wait
+        for each other.
         """
         with self._lock:
             others = {text: self._open[salt, text] for text in texts if (salt, text) in self._open}

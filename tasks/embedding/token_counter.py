@@ -1,6 +1,6 @@
-"""The way in which tokens of chunks are counted. It is chosen when a table is made, and never changes for that table.
+"""The way in which tokens of chunks are counted.
 
-Chunks only keep their text from run to run if a sentence always has the same length. So the choice is part of the
+It is chosen when a table is made, and never changes for this table. Chunks only keep their text from run to run if a sentence always has the same length. So the choice is part of the
 table's identity, with the measured rates, and the rates are never measured again for the table.
 """
 
@@ -19,8 +19,8 @@ from prefect_ollama.tasks.prefect_state import run_logger
 def choose_counter(found: Identity | None, cluster: VerifiedCluster) -> str:
     """Return the name of the way in which a run counts tokens, for its `ChunkingPlan`.
 
-    An existing table keeps its own. A new table uses the model's tokenizer if it is installed, and otherwise rates by
-    script, which are measured with one of the nodes.
+    An existing table keeps its way of counting. A new table uses the model's tokenizer if it is installed, and
+    otherwise rates by script, which are measured with one of the nodes.
 
     Args:
         found: Identity of the table; None if there is no table yet.

@@ -1,7 +1,7 @@
 """Vectors by text: from the table for documents that changed, then from the cache, then from nodes.
 
-A vector is in the cache about a second after it was confirmed, even if its bundle waits for others. So a run that was
-killed repeats only some seconds of work.
+A vector is in the cache about a second after it was confirmed, even if its bundle waits for others. So the run after a
+kill repeats only some seconds of work.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from prefect_ollama.tasks.reporting import RunStatistics
 # Texts whose vectors are put into the cache together; few, because a slow node takes seconds for each.
 PUT_TEXTS = 8
 
-# Seconds between two look-ups in the cache of texts that another run embeds. That run writes each second.
+# Seconds between two look-ups in the cache of texts that another run embeds. The other run writes to the cache each
+# second.
 OTHER_RUN_POLL_S = 0.25
 
 # Seconds without a new vector from another run, after which its texts are embedded here too. The other run may be

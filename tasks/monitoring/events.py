@@ -1,8 +1,8 @@
 """Events on Prefect's event feed, for automations.
 
-Guarantees: an event never fails a run and never waits for the server. Each names its resource, so an automation can
-follow each node and each document. Prefect adds the flow run and its deployment. A node that stays down has one event,
-and one when it is back, in however many runs. Names and texts from outside are printable.
+Guarantees: an event never fails a run and never waits for the server. Each event names its resource, so an automation
+can follow each node and each document. Prefect adds the flow run and its deployment. A node that stays down has one
+event, and one when it is back, in however many runs. Names and texts from outside are printable.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def settle_nodes(
 
 
 def _down_before(nodes: Collection[str], client: SyncPrefectClient | None) -> set[str]:
-    """Return the nodes that are down according to the feed; none if the server does not answer."""
+    """Return the nodes that are down according to the feed; an empty set if the server does not answer."""
     ids = {_resource_id("node.down", node): node for node in nodes}
     found: set[str] = set()
     try:
@@ -92,7 +92,7 @@ def _down_before(nodes: Collection[str], client: SyncPrefectClient | None) -> se
                 )
                 events = asked.read_events(latest, limit=EVENTS_PER_PAGE).events
                 found |= {ids[each.resource.id] for each in events if each.event == f"{PREFIX}.node.down"}
-    except Exception as error:  # monitoring must not fail a run, whatever error the client raises
+    except Exception as error:  # monitoring must not fail a run, so every error of the client is caught
         _logger.debug("The event feed could not be asked: %r", error)
         return set()
     return found
@@ -118,7 +118,7 @@ class FailureEvents:
         self._more = 0
 
     def tell(self, rows: Iterable[Document]) -> None:
-        """Emit events for documents that are not stored, or not whole."""
+        """Emit events for documents that are not stored, or only in part."""
         for row in rows:
             if self._emitted >= MAX_DOCUMENT_EVENTS:
                 self._more += 1

@@ -1,7 +1,7 @@
 """Show a run in Prefect while it runs: progress, nodes, log lines, and events when a node goes down or comes back.
 
-Guarantees: a run makes some five calls of Prefect's API in ten seconds, whatever its size. A thread of its own makes
-them, so they do not slow the run. A server that is slow or down fails nothing, and gets the latest figures when it is
+Guarantees: a run of any size makes some five calls of Prefect's API in ten seconds. A thread of its own makes these
+calls, so they do not slow the run. A server that is slow or down fails nothing, and gets the latest figures when it is
 back. The thread ends with the run.
 """
 
@@ -87,7 +87,7 @@ class RunWatch:
     Attributes:
         live: Receives the statistics of the workers.
         thread: The thread.
-        topic: The topic of the statistics; None if nobody receives them.
+        topic: The topic of the statistics; None if they are not received.
     """
 
     def __init__(
@@ -128,11 +128,11 @@ class RunWatch:
         # A retry would come later than the next update.
         with (
             temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-            # A client of its own, because the flow's waits long and tries again.
+            # A client of its own, because the flow's client waits long and tries again.
             get_client(httpx_settings={"timeout": SERVER_TIMEOUT_S}, sync_client=True) as client,
         ):
             self._artifacts = _Artifacts(client)
-            # Here and not in `__init__`, because it asks the server, which must not delay the run.
+            # Created here and not in `__init__`, because this asks the server, which must not delay the run.
             settle_nodes(list(self._proven.verifications), self._left_out, client=client)
             yield
 
@@ -151,7 +151,7 @@ class RunWatch:
 
     def _look(self, now: float, *, ended: bool) -> Snapshot:
         nodes = self.live.nodes()
-        if ended:  # nobody waits for requests that were still in flight when a task ended
+        if ended:  # no task waits for requests that were still in flight when it ended
             nodes = tuple(replace(node, in_flight=0) for node in nodes)
         for node in nodes:
             if node.activity != "unknown":
@@ -169,7 +169,7 @@ class RunWatch:
 
 
 class _Artifacts:
-    """The artifacts of a run. Each is created once and then updated."""
+    """The artifacts of a run. Each artifact is created once and then updated."""
 
     def __init__(self, client: SyncPrefectClient) -> None:
         self._client = client

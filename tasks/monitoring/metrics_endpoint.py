@@ -1,7 +1,7 @@
 """Expose the metrics of this process to Prometheus: serve them, or push them to a gateway.
 
 Guarantees: no port is opened and nothing is sent unless the setting `metrics` says where. A port that is in use, or a
-gateway that does not answer, fails no run. It is logged once, without the user and password in its URL.
+gateway that does not answer, fails no run. A failure is logged once, without the user and password in the URL.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _pushed(gateway: str, handler: Handler, source: str, logger: RunLogger) -> I
         nonlocal warned
         try:
             push_to_gateway(gateway, JOB, REGISTRY, key, timeout=GATEWAY_TIMEOUT_S, handler=handler)
-        except Exception as error:  # whatever error the network causes, the run goes on
+        except Exception as error:  # the run continues after every error of the network
             if last:
                 logger.warning("The last metrics did not reach %s: %s", gateway, without_secrets(str(error)))
             elif not warned:

@@ -1,7 +1,7 @@
 """The present state of the nodes, and how much of them a run used, from the statistics of all processes that embed.
 
-Guarantees: each message of a process counts once, in whatever order the messages come. A process that became silent
-keeps its totals, and has nothing in flight. A value that was not sent is never guessed.
+Guarantees: each message of a process counts once, in any order of the messages. A process that became silent keeps its
+totals, and has nothing in flight. A value that was not sent is never guessed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_RATE_WINDOW_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class NodeNow(NodeStats):
-    """One node, over all processes. Its breaker is closed if it is so in any process, else half-open, else open.
+    """One node, over all processes. Its breaker has the best state of all processes: closed, half-open, or open.
 
     Attributes:
         share: Part of all texts, 0 to 1.
@@ -106,7 +106,7 @@ class LiveNodes:
             before = process.nodes.get(node.name)
             new = node.texts - (before.texts if before else 0)
             if new > 0:
-                # They were worked on since the last ones came, or for as long as a request takes.
+                # The node worked on these texts since its last answer, or for the time of a request.
                 begin = max(process.came.get(node.name, 0.0), now - max(node.p50, 2 * SEND_INTERVAL_S))
                 begin = min(begin, now - 1e-3)
                 process.came[node.name] = now
@@ -195,7 +195,7 @@ def _known_stats(values: dict[str, Any]) -> NodeStats:
 def efficiency(
     stats: Iterable[Iterable[NodeStats]], seconds: float, ended: float | None = None
 ) -> float | None:
-    """Return the texts embedded, as a part of those that the same nodes could have embedded without ever waiting.
+    """Return the fraction of texts embedded, of those that the same nodes could have embedded without waiting.
 
     The capacity of a node is its mean rate while it had work, as its dispatcher measured it, times the time from the
     first text to the last vector. So everything that keeps nodes from work lowers the efficiency: slow parsing, the end

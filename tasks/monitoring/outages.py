@@ -8,7 +8,7 @@ from typing import Literal
 # Seconds that a node must fail before it counts as down.
 DOWN_AFTER_S = 2.0
 
-# The same for a node that is only silent, because it may wait for a core of its machine.
+# Seconds until a node that is only silent counts as down: longer, because it may wait for a core of its machine.
 SILENT_AFTER_S = 30.0
 
 # Seconds that it must work again before it counts as back: twice as long after each outage, up to five minutes, so
@@ -46,7 +46,7 @@ class Outages:
         silent: bool = False,
         ended: bool = False,
     ) -> Change | None:
-        """Note how a node is now; return whether it went down or came back by that, None if neither.
+        """Note the present state of a node; return whether the node went down or came back, or None if it did neither.
 
         Args:
             fails: Whether its breaker keeps it from work.

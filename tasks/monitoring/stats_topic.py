@@ -1,8 +1,8 @@
 """The topic on which Dask workers send statistics of the nodes to the flow, over Dask's own connections.
 
-So it works wherever the workers are. The topic has the name of the flow's Dask client, because the scheduler deletes
-the messages for a client some time after the client has left. So a scheduler that runs for years keeps nothing of a
-run.
+So workers may be on any host. The topic has the name of the flow's Dask client, because the scheduler deletes the
+messages for a client some time after the client has left. So a scheduler that runs for years keeps no data of ended
+runs.
 
 Guarantees: publishing never makes a task wait, and its errors never reach a task. The last message is sent before the
 last task ends, so the flow has the final statistics when all tasks have ended. No thread is left.
@@ -57,7 +57,7 @@ def publishing_stats(topic: str | None, dispatcher: Dispatcher) -> Iterator[None
     """
     try:
         worker = distributed.get_worker()
-    except ValueError:  # this process is no Dask worker
+    except ValueError:  # this process is not a Dask worker
         topic = None
     if topic is None:
         yield
@@ -70,7 +70,7 @@ def publishing_stats(topic: str | None, dispatcher: Dispatcher) -> Iterator[None
 def publishing(
     topic: str, stats: Callable[[], Sequence[NodeStats]], send: Callable[[dict[str, Any]], None]
 ) -> Iterator[None]:
-    """Publish statistics as long as any thread of this process is in such a context with the same topic.
+    """Publish statistics while any thread of this process is in a context of this function with the same topic.
 
     Args:
         topic: The topic. `stats` and `send` of the first context are used.

@@ -83,7 +83,7 @@ def nodes_section(run: Snapshot, memory: Mapping[str, NodeStatus]) -> Section:
 
 def _item(node: NodeNow, run: Snapshot, status: NodeStatus) -> Item:
     rate, share, in_flight, errors = UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN
-    if node.state:  # otherwise no process has sent its statistics yet
+    if node.state:  # if it is empty, no process has sent statistics yet
         rate, share = f"{node.now:.1f}", f"{node.share:.0%}"
         in_flight, errors = f"{node.in_flight}", f"{sum(node.errors.values())}"
     p50, p95 = (f"{seconds:.3f}" if seconds else UNKNOWN for seconds in (node.p50, node.p95))
@@ -98,7 +98,7 @@ def _item(node: NodeNow, run: Snapshot, status: NodeStatus) -> Item:
 
 
 def _nodes_to_name(run: Snapshot, most: int) -> tuple[list[NodeNow], int]:
-    """Return the nodes to name, those in trouble first, then the fastest; and the number of the others."""
+    """Return the nodes to name, first the ones with problems, then the fastest, and the number of all other nodes."""
     nodes = [node for node in run.nodes if node.texts] if run.ended else list(run.nodes)
     nodes.sort(key=lambda node: (state(node, run) not in _TROUBLE, -node.now, -node.texts))
     return nodes[:most], max(len(nodes) - most, 0)

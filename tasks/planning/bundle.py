@@ -1,7 +1,7 @@
 """Bundles: documents that together take seconds of node time, so that the cost of a task run is small beside it.
 
-The number of chunks of a file is not known before it is parsed. It is estimated from its size, with the mean of the
-files that this run has parsed so far.
+The number of chunks of a file is not known before it is parsed. The work of a file is estimated from its size, with the
+mean of the files that this run has parsed so far.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 from prefect_ollama.tasks.planning.source import SourceFile
 
-# First estimate, before any file was parsed. It is that of dense text, so the first bundles are small and soon done.
+# First estimate, before any file was parsed. The value is that of dense text, so the first bundles are small and end
+# soon.
 FIRST_CHUNKS_A_BYTE = 1 / 512
 
 # Weight of the first estimate, as if it had been measured with this many bytes.
 FIRST_BYTES = 2**16
 
-# Files in a bundle at most, however small they are: if its worker dies, each of them gets a bundle of its own.
+# Maximum number of files in a bundle, also of very small files: if its worker dies, each file gets a bundle of its own.
 MOST_FILES = 500
 
 

@@ -11,7 +11,7 @@ from prefect_ollama.tasks.parsing import ParseOptions
 
 # Name of the tokenizer of the embedded model, in the identity of a chunker.
 MINILM = "all-minilm"
-# Prefixes of the options in the identity of a chunker. Tables hold them, so they stay as they are.
+# Prefixes of the options in the identity of a chunker. Tables hold these names, so the names never change.
 _TOKENS = "tokens="
 _CONTEXT = "context="
 
@@ -34,7 +34,8 @@ class ChunkingPlan:
     def identity(self) -> str:
         """The options that decide where chunks begin and end; a table holds chunks of one identity.
 
-        The chunker's version is none of them: each document has its own, and `reread` brings older ones up to date.
+        The chunker's version is not part of the identity: the manifest has it for each document, and `reread` chunks
+        older documents again.
         """
         sizes = self.chunk
         # Chunks without context are embedded as those of tables that were made before there was one.

@@ -41,7 +41,7 @@ def opened_beneath(root: str | Path, inside: str | Path) -> Iterator[int]:
 
     Raises:
         LinkOnTheWay: A part of `inside` is a link now, or leads out of `root`.
-        NotRegular: It is no regular file.
+        NotRegular: The path is not a regular file.
         OSError: It cannot be opened.
     """
     parts = PurePath(inside).parts

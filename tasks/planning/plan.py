@@ -221,7 +221,7 @@ def _vanished(source: Source, row: Document) -> bool:
         return False
     if source.whole or source.name == LISTED:
         return source.whole
-    named = "\\x" not in row.path  # else its path may not be the file's own, see `readable`
+    named = "\\x" not in row.path  # if not, its path may not be the file's own, see `readable`
     return named and Path(source.name).is_dir() and not (Path(source.name) / row.path).exists()
 
 

@@ -1,8 +1,8 @@
 """Set flow runs whose process was killed to Crashed in Prefect, because no other process does it.
 
-A flow run stores its host and process in its labels at its beginning. So the next run of the same flow on that host
-can see that the process is gone, however early it was killed. A run of another host is recognised once the table's
-log marks it as interrupted. The task runs of a crashed flow run end too.
+A flow run stores its host and process in its labels at its beginning. So the next run of the same flow on that host can
+see that the process is gone, even if it was killed early. A run of another host is recognised once the table's log
+marks it as interrupted. The task runs of a crashed flow run end too.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CHECKED_RUNS: Final = 20
 # Runs in one answer: 200 is the most that Prefect's server returns by default.
 RUNS_PER_PAGE: Final = 200
 
-# A flow run gets its labels in its first second. One of this age without labels was killed before.
+# A flow run gets its labels in its first second. A run of this age without labels was killed before it got them.
 UNSIGNED: Final = timedelta(minutes=1)
 
 MESSAGE: Final = "Its process ended without a word; a later run took its place."
@@ -111,7 +111,7 @@ def _flow_runs(states: list[StateType], ids: list[UUID] | None = None) -> FlowRu
 
 
 def _ids(runs: Iterable[Run]) -> list[UUID]:
-    """Return the ids of their flow runs; runs that no flow began have none."""
+    """Return the ids of the flow runs of these runs; a run that no flow began has no id."""
     found = []
     for run in runs:
         try:

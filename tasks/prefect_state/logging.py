@@ -1,7 +1,7 @@
 """Log lines of this project, in Prefect's logs, or in Python's outside of runs.
 
 Guarantees: each record has a mark that distinguishes it from Prefect's own. Names and texts from outside are made
-printable, so none can move the cursor of a terminal or imitate a log line.
+printable, so they cannot move the cursor of a terminal or imitate a log line.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Results of bundles, which Prefect persists so that a run after a crash does not repeat the work.
 
-Guarantees: a result is deleted once its bundle is in the table, and otherwise after `RESULTS_KEPT`. This holds for
-folders: Prefect's own, and those of `LocalFileSystem` blocks. Prefect itself deletes no results, and in an object store
-only the store's own rules do. Results are pickles, which can run code, so none is read from a folder that others can
-write to, and none that another user wrote.
+Guarantees: a result is deleted once its bundle is in the table, and a result whose bundle is not, after `RESULTS_KEPT`.
+This holds for folders: Prefect's own, and those of `LocalFileSystem` blocks. Prefect itself deletes no results, and in
+an object store only the store's own rules do. Results are pickles, which can run code, so a run reads no result from a
+folder that others can write to, and no result that another user wrote.
 """
 
 from __future__ import annotations

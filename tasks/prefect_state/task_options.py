@@ -13,8 +13,8 @@ from prefect_ollama.blocks.quantity import quantity
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Prefect's own policy would hash all arguments for a key, and these hold open tables and connections. What such a task
-# returns is either quick to get again, or out of date in the next run.
+# Prefect's own policy would hash all arguments for a key, and these hold open tables and connections. The result of an
+# uncached task is either quick to compute again, or out of date in the next run.
 UNCACHED: Final[dict[str, Any]] = {"cache_policy": NO_CACHE, "persist_result": False}
 
 Role = Literal["parse", "embed"]
@@ -45,8 +45,8 @@ class Opaque(Generic[T]):
 def runs_on(role: Role) -> Callable[[F], F]:
     """Mark a function as work for `"parse"` or `"embed"` workers; put it under `@task`.
 
-    The mark is on the function, so that it survives `task.with_options(…)`. It is no tag, because for each
-    tag of each task run Prefect asks its server for a concurrency slot.
+    The mark is on the function, so that it survives `task.with_options(…)`. The role is not a tag, because for each tag
+    of each task run Prefect asks its server for a concurrency slot.
 
     Raises:
         ValueError: There is no such role.

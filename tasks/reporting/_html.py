@@ -1,6 +1,6 @@
 """The report of a run as HTML tables, for notebooks.
 
-Guarantees: text from outside is escaped. The length is bounded, whatever the number of files.
+Guarantees: text from outside is escaped. The length is bounded for any number of files.
 """
 
 from __future__ import annotations

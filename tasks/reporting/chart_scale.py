@@ -31,7 +31,7 @@ def clock(seconds: float) -> str:
     if seconds < 10:
         return f"{round(seconds, 1):g} s"
     whole = round(seconds)
-    # Two units at most: nobody reads the seconds of a day.
+    # Two units at most, because seconds are useless beside days.
     for large, small, one, of in (
         (86400, 3600, "d", "h"),
         (3600, 60, "h", "min"),

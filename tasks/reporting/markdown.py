@@ -1,8 +1,8 @@
 """Reports of runs and of tuning as Markdown, which Prefect's UI shows as artifacts.
 
-Guarantees: the length is bounded, whatever the number of files. Files that need attention come first. Text from
-outside, such as file names and errors of nodes, is escaped. Names are in lists, not in tables: both of Prefect's UIs
-cut off a table that is wider than their column of text, and fold a list.
+Guarantees: the length is bounded for any number of files. Files that need attention come first. Text from outside, such
+as file names and errors of nodes, is escaped. Names are in lists, not in tables: both of Prefect's UIs cut off a table
+that is wider than their column of text, and fold a list.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class RunStatistics:
 
     def __add__(self, other: RunStatistics) -> RunStatistics:
         """Return the sums, field by field. Counters by name are added by name."""
-        # Of a report only the counters are added, and the sum is no report.
+        # Of two reports only the counters are added, and the sum is not a report.
         mine, theirs = self.counters(), other.counters()
         return RunStatistics(**{name: _sum(value, theirs[name]) for name, value in mine.items()})
 
@@ -66,7 +66,7 @@ class RunStatistics:
 
     @property
     def repeated(self) -> int:
-        """Chunks with the vector of an equal text elsewhere in the run, or of an earlier run."""
+        """Chunks with the vector of an equal text elsewhere in the run, or with a vector of an earlier run."""
         return max(self.reused - self.from_cache - self.from_table, 0)
 
     @property

@@ -1,7 +1,7 @@
 """An SVG picture, drawn from top to bottom.
 
-The picture in an artifact cannot know whether the page is light or dark. So it has no background, and every colour has
-enough contrast to both.
+The picture in an artifact cannot know whether the page is light or dark. So a picture has no background, and every
+colour has enough contrast to both.
 """
 
 from __future__ import annotations

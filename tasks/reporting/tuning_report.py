@@ -88,7 +88,7 @@ class NodeTuning:
 
 
 def tuning_sections(rows: Sequence[NodeTuning]) -> Iterator[Section]:
-    """Yield the nodes that could not be measured, the settings of the others, and the measurements of each."""
+    """Yield the nodes that could not be measured, the settings of the measured nodes, and all measurements by node."""
     failed = [Item("not measured", row.name, (row.note,)) for row in rows if not row.ok]
     if failed:
         yield Section("Need attention", failed, len(failed), trouble=True)

@@ -1,7 +1,7 @@
-"""The search for the number of requests in flight and of texts in each. It measures few of all combinations.
+"""The search for the best number of requests in flight and of texts in each, without a measurement of all combinations.
 
-Guarantees: it ends when its time is over, after the measurement in progress. It tries no setting that is sure to take
-longer than allowed, and none above a setting that took too long or that the node refused.
+Guarantees: the search ends when its time is over, after the measurement in progress. It skips each setting that must
+take longer than allowed, and each setting above one that took too long or that the node refused.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class _Field:
         return True
 
     async def down(self, settings: Iterable[tuple[int, int]]) -> None:
-        """Measure smaller and smaller settings as long as they are good enough."""
+        """Measure ever smaller settings while their rates are good enough."""
         for setting in settings:
             point = await self.measure(*setting)
             if point is None or point.texts_per_second < GOOD_ENOUGH_SHARE * self.best:
@@ -198,6 +198,6 @@ class _Field:
         expected = min((p.p50 * (in_flight / p.in_flight) * (texts / p.texts) for p in smaller), default=0.0)
         if expected > TOO_LONG_FACTOR * self._longest:
             return False
-        # A measurement of more than half of the time left would leave too little for the others.
+        # A measurement of more than half of the time left would leave too little time for other settings.
         self._late = left <= 0 or MIN_ANSWERS_A_REQUEST * expected > left / 2
         return not self._late

@@ -35,8 +35,8 @@ class Load:
     async def __call__(self, in_flight: int, texts: int, seconds: float) -> Point:
         """Measure a setting over some seconds, or longer if few answers come.
 
-        Each request in flight is a lane, which sends its next request when it has an answer. The rate of a lane counts
-        from its first answer, when the node has its full load, to its last answer before any lane stops.
+        Each request in flight belongs to a worker, which sends its next request when it has an answer. The rate of a
+        lane counts from its first answer, when the node has its full load, to its last answer before any lane stops.
 
         Raises:
             NodeError: A request failed; no other request is left in flight.
