@@ -1,7 +1,8 @@
 """The way in which tokens of chunks are counted.
 
-It is chosen when a table is made, and never changes for this table. Chunks only keep their text from run to run if a sentence always has the same length. So the choice is part of the
-table's identity, with the measured rates, and the rates are never measured again for the table.
+It is chosen when a table is made, and never changes for this table. Chunks only keep their text from run to run if a
+sentence always has the same length. So the choice is part of the table's identity, with the measured rates, and the
+rates are never measured again for the table.
 """
 
 from __future__ import annotations
