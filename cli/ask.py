@@ -55,6 +55,7 @@ def ask(
 ) -> int:
     """Answer a question from a table; each sentence has quotes with file and page."""
     from prefect_ollama import render_answer
+    from prefect_ollama.tasks.reporting import answer_lines
 
     words, at = " ".join(question), nodes.named()
     found: CheckedAnswer
@@ -92,7 +93,7 @@ def ask(
         reading = ReadingOptions(passwords=passwords).options()
         pictures = write_quotes(show_pages, found, reading)
     plain = render_answer.plain(found, pictures)
-    show(plain if out.json else render_answer.answer(found, pictures), json=out.json)
+    show(plain if out.json else render_answer.lines(answer_lines(found), pictures), json=out.json)
     # No answer is no success: a script has to see it in the status.
     return OK if found else INCOMPLETE
 

@@ -1,31 +1,32 @@
-"""How an answer with its quotes, and a report with its parts and steps, look in a terminal."""
+"""How the lines of an answer or a report look in a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.text import Text
 
-from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.console import line
 from prefect_ollama.fitted import Fitted
+from prefect_ollama.tasks.reporting import GAP, Line, Rows
 
 if TYPE_CHECKING:
-    from prefect_ollama.blocks.documents import (
-        CheckedAnswer,
-        CheckedReport,
-        CheckedSentence,
-        Quote,
-        ReportPart,
-        ReportStep,
-    )
+    from prefect_ollama.blocks.documents import CheckedAnswer, Quote
 
-NOT_IN_DOCUMENTS = "Not in the documents."
-# Of a report that a limit ended: the documents may hold more than was read.
-NOT_DONE = "Nothing was found before the limit."
+_STYLES: Final = {
+    "heading": "dim",
+    "part": "bold",
+    "none": "bold",
+    "text": "",
+    "quote": "bold",
+    "item": "dim",
+    "note": "dim",
+}
+
+# Columns before what belongs to a quote or a part.
+_INDENT: Final = 4
 
 
 def plain(found: CheckedAnswer, pictures: Mapping[Quote, Sequence[str]]) -> dict[str, Any]:
@@ -37,69 +38,25 @@ def plain(found: CheckedAnswer, pictures: Mapping[Quote, Sequence[str]]) -> dict
     return values
 
 
-def answer(
-    found: CheckedAnswer, pictures: Mapping[Quote, Sequence[str]], nothing: str = NOT_IN_DOCUMENTS
+def lines(
+    what: Iterable[Line | Rows], pictures: Mapping[Quote, Sequence[str]] | None = None
 ) -> RenderableType:
-    """Return an answer: its sentences, or `nothing`, then the quotes that they name, then what was left out."""
-    quotes = list(found.quotes())
+    """Return lines; below each quote its words and the files with `pictures` of its pages."""
     parts: list[RenderableType] = []
-    if not found:
-        parts.append(line(nothing, "bold"))
-    parts += [_sentence(each, quotes) for each in found.sentences]
-    parts.append(Text(""))
-    said = {each.text for each in found.sentences}
-    for number, quote in enumerate(quotes, 1):
-        parts.append(line(f"[{number}] {quote.path}, {quote.pages}", "bold"))
-        # A quote keeps the line ends of its page, which mean nothing here.
-        words = " ".join(quote.text.split())
-        # Without a chat model a sentence is its own quote, and would stand there twice.
-        shown: list[RenderableType] = [] if words in said else [line(f"“{words}”")]
-        shown += [line(file, "dim") for file in pictures.get(quote, ())]
-        parts.append(Padding(Group(*shown), (0, 0, 0, 4)))
-    parts += [line(note, "dim") for note in found.notes]
-    if found.dropped:
-        parts.append(line("Left out, because the documents do not support it:", "dim"))
-        parts += [line(f"- {each.text} ({each.reason})", "dim") for each in found.dropped]
+    indent = 0
+    for each in what:
+        if isinstance(each, Rows):
+            parts.append(Fitted(each.columns, each.cells, drop=each.drop, numbers=each.numbers))
+            continue
+        if each.only == "page":
+            continue
+        indent = 0 if each == GAP else indent
+        sign = "- " if each.kind == "item" else ""
+        text = line(f"{sign}{' '.join(each.parts)}", _STYLES[each.kind])
+        parts.append(Padding(text, (0, 0, 0, indent)))
+        below = [line(f"“{each.words}”")] if each.words else []
+        below += [line(file, "dim") for file in (pictures or {}).get(each.quote, ())] if each.quote else []
+        if below:
+            parts.append(Padding(Group(*below), (0, 0, 0, _INDENT)))
+        indent = _INDENT if each.kind == "part" else indent
     return Group(*parts)
-
-
-def _sentence(sentence: CheckedSentence, quotes: Sequence[Quote]) -> Text:
-    marks = "".join(f"[{quotes.index(quote) + 1}]" for quote in sentence.quotes)
-    note = "" if sentence.supported else f" (not supported: {sentence.reason})"
-    return line(" ".join(part for part in (sentence.text, marks) if part) + note)
-
-
-def report(found: CheckedReport) -> RenderableType:
-    """Return a report: the text with its quotes, what each part found and dropped, and the steps."""
-    parts: list[RenderableType] = [answer(found.answer, {}, NOT_DONE if found.ended_by else NOT_IN_DOCUMENTS)]
-    for each in found.parts:
-        parts += [Text(""), *_part(each)]
-    if found.steps:
-        parts += [
-            Text(""),
-            Fitted(
-                ("step", "node", "model", "seconds", "tokens", "note"),
-                map(_cells, found.steps),
-                drop=("note", "model"),
-                numbers=("seconds", "tokens"),
-            ),
-        ]
-    return Group(*parts)
-
-
-def _part(part: ReportPart) -> list[RenderableType]:
-    count = f"{quantity(len(part.findings), 'finding')}, {len(part.dropped)} dropped"
-    told = [line(f"- {each.text} ({each.reason})", "dim") for each in part.dropped]
-    told += [line(part.note, "dim")] if part.note else []
-    return [line(part.title, "bold"), Padding(Group(line(count), *told), (0, 0, 0, 4))]
-
-
-def _cells(step: ReportStep) -> tuple[str, str, str, str, str, str]:
-    return (
-        step.name,
-        ", ".join(step.nodes),
-        ", ".join(step.models),
-        f"{step.seconds:.1f}",
-        f"{step.prompt_tokens + step.answer_tokens:,}",
-        "from the cache" if step.cached else step.note,
-    )

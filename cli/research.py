@@ -131,6 +131,7 @@ def _common(
 
 def _shown(report: CheckedReport, out: PrintOptions) -> int:
     from prefect_ollama import render_answer
+    from prefect_ollama.tasks.reporting import report_lines
 
-    show(report.to_dict() if out.json else render_answer.report(report), json=out.json)
+    show(report.to_dict() if out.json else render_answer.lines(report_lines(report)), json=out.json)
     return OK if report else INCOMPLETE

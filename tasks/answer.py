@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -14,12 +13,11 @@ from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.tasks.answering import AnswerNodes, AskOptions, Drafts, Judged, judge_drafts, write_drafts
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
 from prefect_ollama.tasks.query import SHOWN_DPI, SHOWN_PAGES
+from prefect_ollama.tasks.reporting import answer_lines, lines_markdown
 from prefect_ollama.tasks.searching import MarkedPage, QuoteDrawer
 
 # Key of the artifact, one for all answers, so that Prefect's page of artifacts shows the last one with its history.
 ARTIFACT: Final = "answer"
-
-NOT_IN_DOCUMENTS: Final = "Not in the documents."
 
 
 @task(name="write drafts", task_run_name="write {options.drafts} drafts", **UNCACHED)
@@ -70,42 +68,7 @@ def draw_quotes(answer: Opaque[CheckedAnswer]) -> Opaque[dict[Quote, list[Marked
 def show_answer(answer: CheckedAnswer, pages: Opaque[Mapping[Quote, Sequence[MarkedPage]]]) -> None:
     """Show an answer with its quotes, and pictures of their pages, as an artifact of the run."""
     create_markdown_artifact(
-        answer_markdown(answer, pages.content),
+        lines_markdown(answer_lines(answer), pages.content),
         key=ARTIFACT,
         description=f"Answer to: {escape_markdown(answer.question)}",
     )
-
-
-def answer_markdown(
-    answer: CheckedAnswer, pages: Mapping[Quote, Sequence[MarkedPage]], nothing: str = NOT_IN_DOCUMENTS
-) -> str:
-    """Return an answer as Markdown: sentences, quotes with file and page, and what was left out.
-
-    Args:
-        pages: Pictures of the pages of its quotes.
-        nothing: What stands in place of sentences, if there are none.
-    """
-    quotes = list(answer.quotes())
-    parts = [f"# {escape_markdown(answer.question)}"]
-    parts += [nothing] if not answer else []
-    for sentence in answer.sentences:
-        marks = "".join(f" [{quotes.index(quote) + 1}]" for quote in sentence.quotes)
-        note = "" if sentence.supported else f" (not supported: {escape_markdown(sentence.reason)})"
-        parts.append(f"{escape_markdown(sentence.text)}{marks}{note}")
-    for number, quote in enumerate(quotes, 1):
-        where = f"{escape_markdown(quote.path)}, {quote.pages}"
-        parts.append(f"[{number}] {where}: “{escape_markdown(' '.join(quote.text.split()))}”")
-        for page in pages.get(quote, ()):
-            if page.note:
-                parts.append(f"Page {page.page}: {escape_markdown(page.note)}")
-            if page.png:
-                # In the text itself, so that it exists as long as the artifact, and loads nothing from elsewhere.
-                data = base64.b64encode(page.png).decode()
-                parts.append(f"![quote {number} on page {page.page}](data:image/png;base64,{data})")
-    parts += [escape_markdown(note) for note in answer.notes]
-    if answer.dropped:
-        parts.append("## Left out")
-        parts += [
-            f"- {escape_markdown(each.text)} ({escape_markdown(each.reason)})" for each in answer.dropped
-        ]
-    return "\n\n".join(parts) + "\n"

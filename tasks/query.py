@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -20,6 +19,7 @@ from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name
+from prefect_ollama.tasks.reporting import picture_markdown
 from prefect_ollama.tasks.searching import Reranker, not_reordered, page_pictures, refuse_other_vectors
 
 # Pages in an artifact: each takes some 100 KB in Prefect's database.
@@ -134,8 +134,7 @@ def show_pages(question: str, hits: Opaque[Sequence[Hit]], count: int) -> None:
         path = escape_markdown(hits.content[place].path)
         parts.append(f"## {place + 1}. {path}, page {picture.page}")
         if picture.png:
-            data = base64.b64encode(picture.png).decode()
-            parts.append(f"![page {picture.page}](data:image/png;base64,{data})")
+            parts.append(picture_markdown(f"page {picture.page}", picture.png))
         else:
             parts.append(escape_markdown(picture.note))
     create_markdown_artifact(

@@ -14,7 +14,7 @@ from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.documents import CheckedAnswer, CheckedSentence, Quote
 from prefect_ollama.commands import app
 from prefect_ollama.flows import ask
-from prefect_ollama.tasks.answer import answer_markdown
+from prefect_ollama.tasks.reporting import answer_lines, lines_markdown
 from tests.corpus_samples import identity_of, write_table
 from tests.flow_samples import latest_artifact, write_pdf
 from tests.nodes import Node, nodes
@@ -123,7 +123,7 @@ def test_the_words_of_each_quote_are_marked_on_pictures_of_their_pages(
 def test_what_a_document_or_model_writes_is_no_markup() -> None:
     quote = Quote(1, "<b>x</b>", 0, 8, "a](http://evil.example).pdf", "papers", 1, 1)
     sentence = CheckedSentence("![x](http://evil.example/?q=1)", (quote,), supported=True)
-    shown = answer_markdown(CheckedAnswer("# Why?", "answer", (sentence,)), {})
+    shown = lines_markdown(answer_lines(CheckedAnswer("# Why?", "answer", (sentence,))))
     assert "](" not in shown.replace("\\](", "")
     assert "<b>" not in shown
     assert "# # Why" not in shown

@@ -17,10 +17,10 @@ from prefect_ollama.blocks.blocking import blocking
 from prefect_ollama.blocks.documents import CheckedAnswer, CheckedSentence, Hit, Quote
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.nodes import ChatModelSpec, verify_chat
-from prefect_ollama.tasks.answer import answer_markdown
 from prefect_ollama.tasks.answering import AnswerNodes, AskOptions
 from prefect_ollama.tasks.answering._judging import judge_by_words, pairs_of
 from prefect_ollama.tasks.dispatch import ChatDispatcher
+from prefect_ollama.tasks.reporting import answer_lines, lines_markdown
 from prefect_ollama.tasks.researching import Bounds, Budget, Steps
 from tests.corpus_samples import embedded_document, identity_of
 from tests.dispatch.test_chat import cluster
@@ -119,7 +119,7 @@ def test_a_model_and_a_judge_that_obey_change_no_citation(attacked: Library) -> 
     for node in attacked.nodes:
         for asked in node.stats()["chat_asked"]:
             assert json.loads(asked).keys() in ({"question", "passages"}, {"sentence", "quotes"})
-    for shown in (terminal(answer), answer_markdown(answer, {})):
+    for shown in (terminal(answer), lines_markdown(answer_lines(answer))):
         marks = [line for line in shown.splitlines() if line.startswith("[")]
         assert len(marks) == 1
         assert marks[0].startswith("[1] tides.pdf, page 2")
@@ -127,7 +127,7 @@ def test_a_model_and_a_judge_that_obey_change_no_citation(attacked: Library) -> 
 
 def terminal(answer: CheckedAnswer) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(render_answer.answer(answer, {}))
+    console.print(render_answer.lines(answer_lines(answer)))
     return console.export_text()
 
 

@@ -33,8 +33,8 @@ from prefect_ollama.tasks.answering import AnswerNodes, AskOptions
 from prefect_ollama.tasks.dispatch import ChatDispatcher
 from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.query import SearchOptions
+from prefect_ollama.tasks.reporting import lines_markdown, report_lines
 from prefect_ollama.tasks.research import Workplace, choose_sentences, find_passages
-from prefect_ollama.tasks.research_report import report_markdown
 from prefect_ollama.tasks.researching import (
     Bounds,
     Budget,
@@ -369,11 +369,13 @@ def test_nothing_from_outside_is_markup_in_a_report() -> None:
     bad = "# <img src=x> | [a](http://evil.example)\n\n- x"
     quote = Quote(1, bad, 0, 9, bad, bad, 1, 1)
     sentence = CheckedSentence(bad, (quote,), supported=True, reason=bad)
-    shown = report_markdown(
-        CheckedReport(
-            CheckedAnswer(bad, "answer", (sentence,), (sentence,), notes=(bad,)),
-            (ReportPart(bad, (sentence,), (sentence,), bad),),
-            (ReportStep(bad, (bad,), (bad,), note=bad), ReportStep("x", cached=True)),
+    shown = lines_markdown(
+        report_lines(
+            CheckedReport(
+                CheckedAnswer(bad, "answer", (sentence,), (sentence,), notes=(bad,)),
+                (ReportPart(bad, (sentence,), (sentence,), bad),),
+                (ReportStep(bad, (bad,), (bad,), note=bad), ReportStep("x", cached=True)),
+            )
         )
     )
     assert "<img" not in shown
@@ -486,8 +488,8 @@ def test_tokens_of_answers_that_cannot_be_used_count(thinkers: list[Node], fault
 def test_a_limit_is_not_blamed_on_the_documents(ended_by: Bound, said: str, unsaid: str) -> None:
     report = CheckedReport(CheckedAnswer(QUESTION, "not_found"), ended_by=ended_by)
     console = Console(width=100, file=io.StringIO())
-    console.print(render_answer.report(report))
+    console.print(render_answer.lines(report_lines(report)))
     assert isinstance(console.file, io.StringIO)
-    for text in (console.file.getvalue(), report_markdown(report)):
+    for text in (console.file.getvalue(), lines_markdown(report_lines(report))):
         assert said in text
         assert unsaid not in text

@@ -5,8 +5,17 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from prefect_ollama.tasks.reporting.answer_report import (
+        GAP,
+        Line,
+        Rows,
+        answer_lines,
+        report_lines,
+    )
     from prefect_ollama.tasks.reporting.chart_scale import clock, steps
     from prefect_ollama.tasks.reporting.markdown import (
+        lines_markdown,
+        picture_markdown,
         report_markdown,
         run_chart,
         section_markdown,

@@ -1,4 +1,4 @@
-"""Reports of runs and of tuning as Markdown, which Prefect's UI shows as artifacts.
+"""Reports of runs and of tuning, and answers, as Markdown, which Prefect's UI shows as artifacts.
 
 Guarantees: the length is bounded for any number of files. Files that need attention come first. Text from outside, such
 as file names and errors of nodes, is escaped. Names are in lists, not in tables: both of Prefect's UIs cut off a table
@@ -7,18 +7,27 @@ that is wider than their column of text, and fold a list.
 
 from __future__ import annotations
 
+import base64
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from prefect_ollama.blocks.by_address import DEFAULT_TABLE
 from prefect_ollama.blocks.nodes import UNKNOWN
 from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.tasks.monitoring import Timeline
+from prefect_ollama.tasks.reporting.answer_report import Line, Marks, Rows
 from prefect_ollama.tasks.reporting.report import IngestReport
 from prefect_ollama.tasks.reporting.sections import Item, Section, headline, run_facts, run_sections
 from prefect_ollama.tasks.reporting.timeline_chart import draw_timeline
 from prefect_ollama.tasks.reporting.tuning_report import NodeTuning, tuning_sections
+
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.documents import Quote
+    from prefect_ollama.tasks.searching import MarkedPage
+
+_SIGNS = {"title": "# ", "heading": "## ", "part": "### ", "item": "- "}
 
 
 def report_markdown(report: IngestReport, *, picture: str = "") -> str:
@@ -111,3 +120,36 @@ def run_chart(report: IngestReport, timeline: Timeline | None) -> str:
             "own rates without ever waiting, from the first text to the last."
         )
     return "\n\n".join(parts)
+
+
+def lines_markdown(
+    lines: Iterable[Line | Rows], pages: Mapping[Quote, Sequence[MarkedPage]] | None = None
+) -> str:
+    """Return an answer or a report; below each quote the pictures of its `pages`."""
+    parts: list[str] = []
+    for each in lines:
+        if isinstance(each, Rows):
+            parts.append(_rows(each))
+            continue
+        if each.only == "terminal":
+            continue
+        words = f": “{escape_markdown(each.words)}”" if each.words else ""
+        text = " ".join(part if isinstance(part, Marks) else escape_markdown(part) for part in each.parts)
+        parts.append(f"{_SIGNS.get(each.kind, '')}{text}{words}")
+        for page in (pages or {}).get(each.quote, ()) if each.quote else ():
+            if page.note:
+                parts.append(f"Page {page.page}: {escape_markdown(page.note)}")
+            if page.png:
+                parts.append(picture_markdown(f"quote {each.parts[0][1:-1]} on page {page.page}", page.png))
+    return "\n\n".join(parts) + "\n"
+
+
+def picture_markdown(title: str, png: bytes) -> str:
+    """Return a picture in the text itself, so that it exists as long as the artifact, and loads nothing."""
+    return f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"
+
+
+def _rows(rows: Rows) -> str:
+    rule = ("---:" if name in rows.numbers else "---" for name in rows.columns)
+    cells = (map(escape_markdown, each) for each in rows.cells)
+    return "\n".join(f"| {' | '.join(each)} |" for each in (rows.columns, rule, *cells))
