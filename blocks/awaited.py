@@ -1,7 +1,7 @@
 """Results that can be awaited: `await` returns the result itself.
 
-Flows run to their end before they return, in async code too. So there is nothing to wait for, but code that awaits
-them, as it awaits other flows, works too.
+Flows run to their end before they return, in async code too. So code need not await them, but code that awaits them, as
+it awaits other flows, works too.
 """
 
 from __future__ import annotations

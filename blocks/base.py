@@ -1,4 +1,4 @@
-"""The base of all blocks. It keeps secrets out of errors and pickles."""
+"""The base of all blocks. The base class keeps secrets out of errors and pickles."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class StoredBlock(Block, ABC):
     """A block that is pickled as a reference, if it holds secrets and is unchanged since it was saved or loaded.
 
     The process that unpickles it (a Dask worker) loads it from the server again. A block that was never saved, or was
-    changed since, is pickled with sealed secrets. So it works only in this process, and in processes that were given
-    the secrets.
+    changed since, is pickled with sealed secrets. So the pickle works only in this process, and in processes that were
+    given the secrets.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True, json_schema_extra=_form)
@@ -125,14 +125,14 @@ class StoredBlock(Block, ABC):
 
     @classmethod
     def load_saved(cls, named: str | UUID, *, hint: str = "") -> Self:
-        """Load a saved block by its name or id. This blocks, also in async code.
+        """Load a saved block by its name or id. The call blocks, also in async code.
 
         Args:
             named: Its name or id.
             hint: A further hint in the error if there is no such block.
 
         Raises:
-            ConfigurationError: There is no such block, its values are invalid (the text names them), or the Prefect
+            ConfigurationError: No block has this name, its values are invalid (the text names them), or the Prefect
                 server cannot be reached.
         """
         block = cls.find(named)
@@ -209,7 +209,7 @@ def field_errors(error: ValidationError) -> str:
 
 
 def refuse_mask(secret: str) -> None:
-    """Refuse the mask that Prefect's API shows in place of a secret, because somebody may have copied it.
+    """Refuse the mask that Prefect's API shows in place of a secret, because a user may have copied it.
 
     Raises:
         ValueError: It consists of asterisks only.

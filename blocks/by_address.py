@@ -111,7 +111,7 @@ def place_and_name(text: str) -> tuple[str, str]:
     """Return folder or URL, and table, of a text that names a place. It may end with the folder of the table.
 
     Raises:
-        ConfigurationError: It is no folder of this host.
+        ConfigurationError: The URL does not name a folder of this host.
     """
     place = text.rstrip("/\\")
     if not place.endswith(_TABLE_SUFFIX):

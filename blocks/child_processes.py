@@ -26,7 +26,7 @@ def start_tied(command: list[str], **options: Any) -> subprocess.Popen[Any]:
     """Start a process whose program calls `end_with_parent`.
 
     For the kernel, the parent is the thread that started a process, and not that thread's process (prctl(2),
-    PR_SET_PDEATHSIG). So a thread that lives as long as this process starts them all.
+    PR_SET_PDEATHSIG). So one thread, which lives as long as this process, starts all child processes.
 
     Args:
         command: As for `subprocess.Popen`.

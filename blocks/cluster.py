@@ -133,7 +133,7 @@ class OllamaCluster(EmbeddingCluster):
             give_up_after=self.give_up_after,
             chat=chat,
             judge=self.judge_spec(),
-            # They have the settings of the chat model, so there are none without it.
+            # They use the settings of the chat model, so they need one.
             other_chats=() if chat is None else other_chats(chat, self.other_chat_models),
         )
 

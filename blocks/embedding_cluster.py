@@ -21,7 +21,7 @@ from prefect_ollama.blocks.nodes import ModelSpec, NodeSpec, prefixes_of
 
 DEFAULT_MODEL = "nomic-embed-text"
 
-# A prefix of this name is none: an empty field means the prefix that the model was trained with.
+# The value for no prefix, because an empty field means the prefix that the model was trained with.
 NO_PREFIX = "none"
 
 # Go's time.ParseDuration (https://pkg.go.dev/time#ParseDuration), which Ollama uses for `keep_alive`.

@@ -54,7 +54,7 @@ def absolute_place(place: str) -> str:
     """Return the absolute path of a table's folder, or the URL of an object store unchanged.
 
     Raises:
-        ConfigurationError: It is no folder of this host.
+        ConfigurationError: The URL does not name a folder of this host.
     """
     if "://" in place and not is_file_url(place):
         return place

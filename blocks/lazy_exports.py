@@ -24,7 +24,8 @@ def lazy_exports(package: str, file: str) -> tuple[Callable[[str], Any], Callabl
         file: Its `__init__.py`. Its block `if TYPE_CHECKING:` says which module has which name.
     """
     where: dict[str, str] = {}
-    # A type checker needs the imports as statements. They are read here, so that nobody has to repeat them as data.
+    # A type checker needs the imports as statements. The imports are read here, so that packages need not repeat them
+    # as data.
     for statement in ast.parse(Path(file).read_text(encoding="utf-8")).body:
         if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
             for each in statement.body:

@@ -1,4 +1,4 @@
-"""What the blocks of nodes share, whatever API a node speaks: how it is reached and how much it is given at once."""
+"""The common base of node blocks for all APIs: the connection to a node, and the limits of its requests."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class NodeBlock(StoredBlock, ABC):
 
     @abstractmethod
     def bearer(self) -> SecretStr | None:
-        """Return the token that is sent as `Authorization: Bearer …`; None if there is none."""
+        """Return the token that is sent as `Authorization: Bearer …`; None without a token."""
 
     def shown_name(self, name: str = "") -> str:
         """Return the name for reports and errors: `name`, or the block's name, or the address."""

@@ -125,11 +125,11 @@ def node_spec(entry: Entry) -> NodeSpec:
 
 
 def load_node(name: str) -> NodeBlock:
-    """Load the saved node of this name, of any kind. This blocks, also in async code.
+    """Load the saved node of this name, of any kind. The call blocks, also in async code.
 
     Raises:
-        ConfigurationError: There is none or there are several, its values are wrong, or the Prefect server can't be
-            reached.
+        ConfigurationError: No block or several blocks have this name, its values are wrong, or the Prefect server
+            cannot be reached.
     """
     found = [node for kind in NODE_KINDS if (node := kind.find(name)) is not None]
     if len(found) > 1:

@@ -1,4 +1,4 @@
-"""The vector cache: a text that was embedded once is not embedded again, by whatever run, table or host."""
+"""The vector cache: all runs, tables and hosts that share a cache embed each text once."""
 
 from typing import TYPE_CHECKING
 

@@ -35,8 +35,8 @@ NAME: Final = "vectors.sqlite"
 JOURNAL: Final = f"{NAME}-journal"
 LOCK: Final = "vectors.lock"
 
-# Seconds that a transaction waits for those of other processes. Each takes milliseconds and some syncs of the disk,
-# but many processes may wait.
+# Seconds that a transaction waits for those of other processes. Each transaction takes milliseconds and some syncs of
+# the disk, but many processes may wait.
 BUSY_TIMEOUT_S: Final = 60.0
 
 # How often a transaction starts again because the file was removed or set aside meanwhile. More than once shows that
@@ -67,7 +67,8 @@ _ENVIRONMENT: Final = frozenset(
 # https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_).
 _opening = threading.Lock()
 
-# Connections that a fork copied. They stay open, because closing one could roll a transaction of the parent back.
+# Connections that a fork copied. Connections of the parent stay open, because closing one could roll back a transaction
+# of the parent.
 _abandoned: list[sqlite3.Connection] = []
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
@@ -208,7 +209,7 @@ class Database:
                 path.chmod(FILE_MODE)
 
     def _recover(self, error: Exception) -> None:
-        """Prepare the next attempt, or raise the error that says why there is none."""
+        """Prepare the next attempt, or raise an error if a further attempt cannot help."""
         code = getattr(error, "sqlite_errorcode", None)
         if isinstance(error, sqlite3.DatabaseError) and code is None:
             raise error  # a mistake of this program
@@ -217,7 +218,7 @@ class Database:
         if primary == sqlite3.SQLITE_READONLY:
             if _identity(self._path) != self._identity:
                 self._close()
-                return  # it was removed or renamed; SQLite does not write to such a file
+                return  # the file was removed or renamed; SQLite does not write to such a file
             # A header that asks for a newer version of SQLite makes a file read-only.
             damaged = os.access(self._path, os.W_OK) and os.access(self._path.parent, os.W_OK)
         if damaged:

@@ -22,7 +22,7 @@ DAMAGED: Final = ".damaged"
 # A temporary file older than this many seconds was left by a killed writer; a living writer takes milliseconds.
 TEMPORARY_AGE_S: Final = 3600.0
 
-# Seconds for which a damaged file is kept, so that somebody can examine it.
+# Seconds for which a damaged file is kept, so that a user can examine it.
 DAMAGED_AGE_S: Final = 7 * 24 * 3600.0
 
 
@@ -56,7 +56,7 @@ class Folder:
         return True
 
     def ours(self, names: re.Pattern[str]) -> dict[str, os.stat_result]:
-        """Return the files with such names that no other user wrote; none if the folder does not exist yet."""
+        """Return the files with such names that no other user wrote; an empty list if the folder does not exist yet."""
         found = {}
         try:
             for path in self._path.iterdir() if self.is_there() else ():

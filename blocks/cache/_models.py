@@ -3,7 +3,7 @@
 Equal weights give vectors that differ in the last digits on a CPU and on a GPU, so an id cannot be computed from
 vectors. The first process that uses a model writes its fingerprint into the folder, and processes whose nodes give the
 same vectors use its id. Nothing is locked. If two processes write one model at the same moment, all use the earlier id
-from then on, and vectors under the other id are embedded again. A file appears as a whole or not at all, and is never
+from then on, and vectors under the other id are embedded again. A file is created in one step, complete, and is never
 changed. A file that cannot be read counts as missing.
 """
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from prefect_ollama.blocks.nodes import NORM_TOLERANCE, Vectors
 
-# Bytes of a CRC-32. It finds damage by chance; `_folder` keeps other users from forging vectors.
+# Bytes of a CRC-32. The checksum finds accidental damage; `_folder` keeps other users from forging vectors.
 CHECK_BYTES = 4
 
 
@@ -40,10 +40,10 @@ def pack(keys: Sequence[bytes], vectors: Vectors) -> list[bytes]:
 def unpack(
     keys: Sequence[bytes], records: Sequence[object], dimension: int
 ) -> tuple[NDArray[np.bool_], Vectors]:
-    """Return which records are as they were written under these keys, and the vectors of those.
+    """Return which records are undamaged under these keys, and their vectors.
 
     Args:
-        records: The values that were read. A value that is no record of this dimension counts as damaged.
+        records: The values that were read. A value that is not a record of this dimension counts as damaged.
 
     Returns:
         bool of shape (records,), and float32 of shape (sound records, dimension).

@@ -55,7 +55,7 @@ class Salvage:
         logger.info(
             "Converting %s of the vector cache %s.", quantity(len(times), "file"), self._folder.spec.folder
         )
-        # The most recently used ones last, so that they stay if there is no room for all.
+        # The most recently used vectors are stored last, so that they stay if there is no room for all.
         for name in sorted(times, key=times.__getitem__):
             path, kept = self._folder.path(name), 0
             try:

@@ -1,4 +1,4 @@
-"""Files of the cache's earlier format, `<rows>x<dimension>-<random>.segment`. They are converted once.
+"""Files of the cache's earlier format, `<rows>x<dimension>-<random>.segment`. Segments are converted once.
 
     8 bytes              "PFOVEC1" and a line feed
     4, 4, 4              rows, dimension, CRC-32 of both and of the keys

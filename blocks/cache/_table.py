@@ -26,7 +26,7 @@ PAGE_BYTES: Final = 16384
 # Memory for pages in each process. Four times as much made reads no faster (measured with 200,000 vectors).
 PAGE_CACHE_KIB: Final = 8192
 
-# AUTOINCREMENT never uses an id twice, so a block gets no records of another time. It keeps the last id in
+# AUTOINCREMENT never uses an id twice, so a block gets no records of another time. SQLite keeps the last id in
 # `sqlite_sequence`, from which `insert` derives the blocks.
 _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS vectors (id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL,"
@@ -66,7 +66,7 @@ def prepare(connection: sqlite3.Connection) -> None:
         _check(connection)
         return
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-    # So that a lower limit and `clear` can give pages back to the file system.
+    # This lets a lower limit and `clear` give pages back to the file system.
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
     connection.execute("BEGIN IMMEDIATE")
     for statement in _SCHEMA:
@@ -83,7 +83,7 @@ def _check(connection: sqlite3.Connection) -> None:
 def find(
     connection: sqlite3.Connection, keys: Sequence[bytes], dimension: int
 ) -> list[tuple[int, object] | None]:
-    """Return id and record of each key; None if there is none."""
+    """Return the id and the record of each key; None for a key without a record."""
     query = "SELECT id, record FROM vectors WHERE key = ? AND dimension = ?"
     return [connection.execute(query, (key, dimension)).fetchone() for key in keys]
 
@@ -184,7 +184,7 @@ def usage(connection: sqlite3.Connection) -> Usage:
 def everything(connection: sqlite3.Connection, batch: int) -> Iterable[list[tuple[Any, ...]]]:
     """Yield `key, dimension, record` of the readable rows of a damaged database, in batches.
 
-    It reads from both ends until an error stops it; the rows between are lost.
+    Reading goes on from both ends until an error; the rows between are lost.
     """
     for order in ("ASC", "DESC"):
         try:

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 # evicted.
 USED_EVERY_S: Final = 3600.0
 
-# How often times of use are written at all, because each write is synced to the disk.
+# Seconds between two writes of times of use, because each write is synced to the disk.
 MARK_EVERY_S: Final = 10.0
 
 # Files that were set aside; those whose size counts; and those that killed processes and the merger of the earlier

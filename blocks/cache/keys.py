@@ -1,4 +1,4 @@
-"""The key of a vector. It holds everything that determines the vector, so equal keys mean equal vectors."""
+"""The key of a vector. A key holds everything that determines the vector, so equal keys mean equal vectors."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ class CheckedAnswer(Awaitable):
 
     def quotes(self) -> Iterator[Quote]:
         """Yield the different quotes of the sentences to show, in order of first use."""
-        # One quote may support several sentences, and readers need it once.
+        # One quote may support several sentences, and is listed once.
         yield from dict.fromkeys(quote for sentence in self.sentences for quote in sentence.quotes)
 
     def to_dict(self) -> dict[str, Any]:

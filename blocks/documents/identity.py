@@ -53,15 +53,15 @@ class Identity:
 
     @property
     def chosen_context(self) -> int | None:
-        """The context in tokens that the user chose for the table; None if nobody chose one."""
+        """The context in tokens that the user chose for the table; None without a choice."""
         options = dict(self.options)
         return None if CONTEXT not in options or CONTEXT_SOURCE in options else int(options[CONTEXT])
 
     def differences(self, other: Identity) -> dict[str, tuple[Any, Any]]:
         """Return the fields that differ, each with the value here and the other one.
 
-        If both have a fingerprint, it decides, and another name or digest is no difference. Otherwise the digest
-        decides, or the name if there is no digest.
+        If both identities have a fingerprint, only the fingerprints are compared. If not, the digests are compared, or
+        the names if a digest is missing.
         """
         differing = {
             each.name: (getattr(self, each.name), getattr(other, each.name))
@@ -73,11 +73,11 @@ class Identity:
             differing.pop("fingerprint", None)
             if (self.digest and "digest" not in differing) or full_name(self.model) == full_name(other.model):
                 differing.pop("model", None)
-        # The same vectors: name and digest only describe the model.
+        # The vectors are the same, so name and digest only describe the model.
         elif "fingerprint" not in differing:
             differing.pop("digest", None)
             differing.pop("model", None)
-        # Other vectors under one name: the fingerprint is the difference, and the name is none.
+        # The vectors differ under one name, so the fingerprint is reported as the difference.
         elif full_name(self.model) == full_name(other.model):
             differing.pop("model", None)
         if same_cut(self.chunker, other.chunker):
@@ -105,7 +105,7 @@ def context_options(chosen: int | None, settled: int | None) -> tuple[tuple[str,
 
     Args:
         chosen: The context that the user chose.
-        settled: The context of requests. It is the shortest one of the nodes, if the user chose none.
+        settled: The context of requests. If the user chose no context, it is the shortest context of the nodes.
     """
     if chosen is not None:
         return ((CONTEXT, str(chosen)),)
@@ -113,15 +113,15 @@ def context_options(chosen: int | None, settled: int | None) -> tuple[tuple[str,
 
 
 def same_cut(one: str, other: str) -> bool:
-    """Return whether two chunkers have the same options, whatever their versions."""
+    """Return whether two chunkers have the same options; their versions may differ."""
     return _OWN_VERSION.sub("", one) == _OWN_VERSION.sub("", other)
 
 
 def same_options(one: tuple[tuple[str, str], ...], other: tuple[tuple[str, str], ...]) -> bool:
     """Return whether vectors with these two sets of options can be compared.
 
-    A chosen context must stay. The context of the nodes may change with them; otherwise a table could not be used after
-    a node was added or removed. No text is cut to the context, and a text that is longer has no vector.
+    A chosen context must stay. A context that follows the nodes may change, because otherwise a table could not be used
+    after a node was added or removed. No text is cut to the context, and a text that is longer has no vector.
     """
     mine, others = dict(one), dict(other)
     contexts = mine.pop(CONTEXT, None), others.pop(CONTEXT, None)

@@ -71,7 +71,7 @@ class CheckedReport(Awaitable):
     ended_by: Bound = ""
 
     def __bool__(self) -> bool:
-        """Return whether the documents hold anything about it."""
+        """Return whether the documents hold anything about the question."""
         return bool(self.answer)
 
     @property

@@ -1,4 +1,4 @@
-"""The embedded node: all-MiniLM-L6-v2 on onnxruntime, behind Ollama's HTTP API. It imports no Prefect.
+"""The embedded node: all-MiniLM-L6-v2 on onnxruntime, behind Ollama's HTTP API. The package does not import Prefect.
 
 `EmbeddedNodes` runs nodes during a `with` block, `serve` runs one in this process, and `count_tokens` counts tokens as
 nodes do.

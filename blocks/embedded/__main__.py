@@ -1,6 +1,6 @@
-"""The process of one embedded node. It ends with the process that started it (`nodes.EmbeddedNodes`).
+"""The process of one embedded node. The node ends with the process that started it (`nodes.EmbeddedNodes`).
 
-It prints its URL as one line.
+The process prints the URL of the node as one line.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main(owner: str, model_dir: str) -> None:
 def _end_with_process(owner: int) -> None:
     while os.getppid() == owner:
         time.sleep(1)
-    os._exit(0)  # an orderly end is not needed: there is no state, and nobody waits for an answer
+    os._exit(0)  # an orderly end is not needed: there is no state, and no client waits for an answer
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ class _Node:
         return _json({"models": [self._entry | {"modified_at": self._modified}]})
 
     async def ps(self, request: Request) -> Response:
-        # The model stays in main memory while the node runs, whatever `keep_alive` a request has.
+        # The model stays in main memory while the node runs; `keep_alive` of a request has no effect.
         loaded = {"expires_at": "9999-12-31T23:59:59Z", "size_vram": 0, "context_length": CONTEXT}
         return _json({"models": [self._entry | loaded]})
 
@@ -152,7 +152,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     response = _json({"error": str(error)}, error.status)
     if error.status in (408, 413):
-        response.headers["connection"] = "close"  # otherwise the rest of the body would be read
+        response.headers["connection"] = "close"  # without this the rest of the body would be read
     return response
 
 

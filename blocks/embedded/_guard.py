@@ -62,7 +62,7 @@ class Bodies:
     async def read(self, request: Request) -> AsyncIterator[bytes]:
         """Yield the whole body of a request; its memory counts until the context ends.
 
-        One that is too large or too slow is `Refused`, and one for which no memory is left.
+        Raises `Refused` for a body that is too large or too slow, or for which no memory is left.
         """
         length = request.headers.get("content-length", "")
         if length.isdigit() and (len(length) > 12 or int(length) > MAX_BODY_BYTES):

@@ -1,4 +1,4 @@
-"""The embedded model. Equal texts get equal unit vectors, whatever other texts a request has.
+"""The embedded model. Equal texts get equal unit vectors, independent of the other texts of a request.
 
 A forward pass has one text, because that is fastest on a CPU core: nothing is padded, and the activations of one text
 stay in the cache.

@@ -155,7 +155,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _check_keep_alive(value: Any) -> None:
-    """Refuse what is no duration for Ollama. A valid one has no effect, because the model stays loaded."""
+    """Refuse a value that Ollama does not accept as a duration. A valid one has no effect: the model stays loaded."""
     if isinstance(value, str):
         if not _DURATION.fullmatch(value):
             problem = "missing unit in" if _NUMBER.fullmatch(value) else "invalid"

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class EmbeddingWorker:
-    """Runs a loaded model, which nothing else may run, for many requests, one text at a time."""
+    """Runs a loaded model for many requests, one text at a time. No other code may run the model."""
 
     def __init__(self, model: EmbeddingModel) -> None:
         self._model = model

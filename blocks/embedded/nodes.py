@@ -1,6 +1,6 @@
 """Embedded nodes during a `with` block. Each is a process that listens on a loopback port.
 
-They end with the block, and with this process, however it ends.
+The nodes end with the `with` block, and with this process, also after a kill.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class EmbeddedNodes:
             ModelFilesError: The model's files are missing, or have other contents than expected.
             ClusterError: A node ended or was not ready in time. All nodes were ended.
         """
-        # Done here, so that a download happens once, shows its progress, and raises its own error. The nodes find the
-        # same files again, and check them.
+        # The files are fetched here, so that a download happens once, shows its progress, and raises its own error. The
+        # nodes find the same files again, and check them.
         find_model_files(self._model_dir)
         deadline = time.monotonic() + _READY_S
         try:

@@ -1,4 +1,4 @@
-"""Count and encode text as the embedded model does. This needs the tokenizer's file, and not the weights."""
+"""Count and encode text as the embedded model does. Counting needs the tokenizer's file, and not the weights."""
 
 from __future__ import annotations
 

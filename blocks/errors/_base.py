@@ -58,7 +58,7 @@ def _restore(
 
 
 class ConfigurationError(PrefectOllamaError):
-    """A block, an option or a parameter cannot work as it is; nothing was started.
+    """A block, an option or a parameter has a value that cannot work; nothing was started.
 
     Examples:
         >>> from prefect_ollama import open_corpus

@@ -118,7 +118,7 @@ class NodeFailed(NodeError):
 
 
 class NodeRefused(NodeError):
-    """The node refuses until somebody changes something (401, 403, 404, a redirect).
+    """The node refuses every request until its configuration is changed (401, 403, 404, a redirect).
 
     Args:
         model: If its vectors are wrong: digest of the model and version of the server, as the node reports them. While
@@ -149,7 +149,7 @@ class NodeRefused(NodeError):
         remedy: str = "",
     ) -> None:
         super().__init__(cause, node=node, status=status, state=state, remedy=remedy)
-        # So that probes need not embed the canaries again.
+        # The digest lets probes skip the canaries.
         self.model = model
 
 

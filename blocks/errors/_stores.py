@@ -1,4 +1,4 @@
-"""Errors of what is on the disk: tables, the vector cache, the files of the embedded model."""
+"""Errors of data on the disk: tables, the vector cache, the files of the embedded model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TableError(PrefectOllamaError):
 
 # Its own class, because a run makes the table then, and only readers fail.
 class TableMissing(TableError):
-    """There is no such table (yet).
+    """The table does not exist (yet).
 
     Examples:
         >>> from prefect_ollama import open_corpus

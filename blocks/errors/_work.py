@@ -121,7 +121,7 @@ class ClusterError(PrefectOllamaError):
 
     @classmethod
     def of_nodes(cls, cause: str, causes: Mapping[str, NodeError], *, state: str) -> Self:
-        """Return the error of nodes that all failed; it lists the cause of each on a line of its own."""
+        """Return the error for nodes that all failed, with one line for the cause of each node."""
         lines = "\n".join(f"  {error}" for error in causes.values())
         remedy = "Repair at least one node and run again."
         return cls(f"{cause}:\n{lines}", causes=causes, state=state, remedy=remedy)
@@ -149,7 +149,7 @@ class DocumentError(PrefectOllamaError):
 
 
 class DocumentsFailed(PrefectOllamaError):
-    """Files of a run are not stored completely, and the run was set to fail then. Everything else is done.
+    """Files of a run are not stored completely, and the run was set to fail then. All other files are stored.
 
     Args:
         paths: Paths of these files within the source.

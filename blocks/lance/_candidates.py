@@ -86,8 +86,8 @@ def by_vector(
     else:
         probes = min(max(MIN_PROBES, round(PROBED_SHARE * cells_for(int(table.count_rows())))), MAX_PROBES)
         # Without a limit (0), LanceDB 0.40 reads all cells of the index (`explain_plan`), also where these have enough
-        # rows. That takes longer than all the rest. So only a search with a filter, which may leave few rows in the
-        # cells, has no limit.
+        # rows. Without a limit this would take longer than all other steps. So only a search with a filter, which may
+        # leave few rows in the cells, has no limit.
         found = indexed(probes, 0 if where else probes)
         if not where and len(found) < count:
             found = indexed(probes, 0)

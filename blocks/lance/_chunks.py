@@ -45,7 +45,7 @@ class Chunks(VersionedTable):
 
     def __init__(self, spec: StoreSpec, table: Any) -> None:
         super().__init__(spec, table)
-        # The documents that this object added since a version, while nobody else committed, and the latest version.
+        # The documents that this object added since a version, while no other writer committed, and the latest version.
         # A lookup in that earlier version is cheaper: it needs time and memory for each row that is not indexed.
         self._base: Chunks | None = None
         self._added: set[str] = set()
@@ -181,8 +181,8 @@ class Chunks(VersionedTable):
             after = int(merge(self.table, "id", pa.concat_tables(parts)).version)
         if len(stale):
             self.table.delete(_EMPTIED)
-        # Others may have committed rows of these documents after the lookup above. Deleting those by their ids would be
-        # wrong, because they may have been written again since. Replacing all rows once more is always right.
+        # Other writers may have committed rows of these documents after the lookup above. Deleting those by their ids
+        # would be wrong, because they may have been written again since. Replacing all rows once more is always right.
         return after == before + 1 or len(self.at(after)._ids_of(doc_ids)) == len(rows)
 
     def _ids_at(self, doc_ids: Sequence[str], version: int) -> pa.Array:
@@ -200,7 +200,7 @@ class Chunks(VersionedTable):
 
     @property
     def _embedded(self) -> list[str]:
-        """The column of embedded texts; none in a table of an earlier version, which embedded the texts."""
+        """The column of embedded texts; empty for a table of an earlier version, which embedded `text`."""
         return [name for name in ("embedded_text",) if name in self.schema.names]
 
     def _of(self, doc_ids: Sequence[str]) -> Any:

@@ -35,7 +35,7 @@ REGION: Final = pa.struct(
     ]
 )
 REGIONS: Final = pa.list_(pa.field("item", REGION, nullable=False))
-# LanceDB's mark of a primary key. It does not enforce it, but detects two inserts of one key.
+# LanceDB's mark of a primary key. LanceDB does not enforce unique keys, but detects two inserts of one key.
 _PRIMARY: Final = {b"lance-schema:unenforced-primary-key": b"true"}
 
 
@@ -90,7 +90,7 @@ def array(values: Sequence[Any], kind: pa.DataType = TEXT) -> pa.Array:
 
 
 def empty(kind: pa.DataType) -> Any:
-    """Return the value that stands for none in a column of this type."""
+    """Return the value that means "no value" in a column of this type."""
     if pa.types.is_list(kind):
         return []
     return "" if kind == TEXT else 0

@@ -94,7 +94,7 @@ def failure(
     kind = kind_of(error)
     if kind == "damaged" and spec is not None:
         return damaged(spec, f"{what}: {_damage(spec, error)}", state=state)
-    # Failures with one cure, whatever was done.
+    # Failures that have the same remedy in each operation.
     causes = {
         "rights": (
             "the user of this process has no right to (permission denied)",
@@ -136,10 +136,10 @@ def explained(spec: StoreSpec, what: str) -> Iterator[None]:
 
 
 def refuse_incomplete(spec: StoreSpec, chunks: Any | None, documents: Any | None, runs: Any | None) -> None:
-    """Raise an error if some of the three tables of a store are lost. If all are missing, there is no damage.
+    """Raise an error if some of the three tables of a store are lost.
 
-    They are created in the order runs, documents, chunks, and no run is logged before all exist. So a creation that was
-    killed can be distinguished from a table that lost a part.
+    If all three tables are missing, there is no damage. They are created in the order runs, documents, chunks, and no
+    run is logged before all exist. So a creation that was killed can be distinguished from a table that lost a part.
 
     Raises:
         TableDamaged: A part is lost.
@@ -222,7 +222,7 @@ def _recovery(spec: StoreSpec) -> str:
 
     sources: list[str] = []
     for name in (spec.documents_table, spec.runs_table):
-        with suppress(Exception):  # it may be damaged too
+        with suppress(Exception):  # the log of runs may be damaged too
             table = lancedb.connect(spec.uri, storage_options=spec.options or None).open_table(name)
             found = set(table.search().select(["source"]).to_arrow()["source"].to_pylist())
             sources = sources or sorted(found - {""})

@@ -30,7 +30,7 @@ def load() -> ModuleType:
 
 
 def load_names_late(package: str) -> None:
-    """Let a package be imported without its `__init__`, which runs when somebody asks for a name that it defines.
+    """Let a package be imported without its `__init__`, which runs at the first use of a name that it defines.
 
     Its modules are imported as always. A package that is loaded already, or is not installed, stays as it is.
     """

@@ -1,8 +1,8 @@
 """Rows that the indices do not cover yet, held in memory.
 
-LanceDB finds such rows too, but each question reads all of them again: 0.013 ms of CPU for the words of a row and
-0.002 ms for its vector of 768 floats. While a run writes there are thousands of them. So a reader reads each once,
-and asks LanceDB for the indexed rows only (`fast_search`).
+LanceDB finds such rows too, but each question reads all of them again: 0.013 ms of CPU for the words of a row and 0.002
+ms for its vector of 768 floats. While a run writes there are thousands of them. So a reader reads each of these rows
+once, and asks LanceDB for the indexed rows only (`fast_search`).
 
 Guarantees: no row is missed. LanceDB does not say which rows an index covers, only how many it does not. Row ids grow
 with the fragments of a table, whose numbers are never used twice. So the rows that were added since the last version

@@ -1,6 +1,6 @@
 """The rows that the indices do not cover yet, scored as the indices score theirs: cosines, and BM25 on one scale.
 
-LanceDB does not give the weight of a word. So it is learned from the scores of indexed rows.
+LanceDB does not give the weight of a word. So the weight is computed from the scores of indexed rows.
 """
 
 from __future__ import annotations
@@ -136,8 +136,8 @@ class Fresh:
     ) -> dict[str, float]:
         """Return the inverse document frequency of each word, as the scores of indexed rows have it.
 
-        A score is a sum over the words. So the scores of some rows, and how often these hold each word, tell what the
-        words count. The weight of a word that none of these rows holds comes from the fresh rows alone.
+        A score is a sum over the words. So the weights of words follow from the scores of some rows and the number of
+        each word in these rows. The weight of a word that none of these rows holds comes from the fresh rows alone.
 
         Args:
             held: The words, and how many fresh rows hold each.

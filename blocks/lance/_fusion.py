@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.blocks.lance._candidates import Candidates
 
-# Rows of each kind that are fused: what is far down both lists may come first in their union.
+# Number of rows of each search that are fused: a row that is far down both lists may come first in their union.
 FUSED_ROWS: Final = 150
 
 # Weight of the words' scores for a short question; the vectors' have the rest. docs/searching.md has the figures
@@ -19,7 +19,7 @@ FUSED_ROWS: Final = 150
 TEXT_WEIGHT: Final = 0.45
 
 # Most different words of a short question. Many words of a longer one say how to answer, and are in no passage that
-# answers, but BM25 counts rare ones most. So the weight of words falls with their number.
+# answers, but BM25 counts rare ones most. So the weight of words decreases with the number of words in a question.
 SHORT_QUESTION_WORDS: Final = 11
 
 # What a passage loses for each better one close to it, in the standard deviations of `fused`. Any number from 1 to 3
@@ -34,7 +34,7 @@ CLOSE_CHUNKS: Final = 4
 class Scored(NamedTuple):
     """A row: its row id, the score by which it is ordered, its cosine similarity, and its BM25.
 
-    The larger the better. None if that search did not find it.
+    The larger the better. None if that search did not find the row.
     """
 
     row: int

@@ -28,7 +28,8 @@ UNINDEXED_SHARE: Final = 0.02
 # Below this size a search by vector without an index takes 20 to 80 ms, and is exact.
 VECTOR_INDEX_ROWS: Final = 20_000
 
-# An index learns its cells from the rows of its time. Those cells do not fit a table that is four times as large.
+# An index learns its cells from the rows of its time. The cells of an index suit a table of the size that it had then,
+# and not one that is four times as large.
 RETRAIN_GROWTH: Final = 4
 
 # Cells of the index over vectors, as a multiple of the square root of the rows: 91 at 20,000, 202 at 100,000, 640 at a
@@ -76,8 +77,8 @@ def ensure_indices(chunks: Any, *, rebuild: bool = False) -> list[str]:
 
     There are trees over `doc_id`, by which documents are replaced, and over `text_hash`, by which a search finds other
     places of a text; and an index over `words`, which is built again if its options differ from `INDEX_OF_WORDS`. There
-    is none over `id`: LanceDB would merge through it, and then does not notice that two writers add one key (see
-    `commits.merge`).
+    is no index over `id`, because LanceDB would use it in merges, and would then not notice that two writers add one
+    key (see `commits.merge`).
     """
     from lancedb.index import FTS, BTree
 

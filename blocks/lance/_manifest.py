@@ -35,7 +35,7 @@ class Manifest(VersionedTable):
         self.put_rows(document_table(documents))
 
     def put_rows(self, rows: pa.Table) -> None:
-        """Write rows as they are, each in the place of the one of its id."""
+        """Write rows unchanged; each replaces the row with the same id."""
         if len(rows):
             self._commit(merge, self.table, "doc_id", rows)
 

@@ -124,8 +124,8 @@ def rewrite(
     """Overwrite a table with the rows of another table or version, in another schema, in one commit.
 
     Args:
-        source: The table that has the rows. They are streamed.
-        titles: Titles of documents by `doc_id`, for rows of chunks without a title.
+        source: The table that has the rows. The rows are streamed. titles: Titles of documents by `doc_id`, for rows of
+            chunks without a title.
 
     Raises:
         TableError: The commit failed; the table is as it was.

@@ -1,4 +1,4 @@
-"""Reading a store: searches, the manifest, the runs. It needs no right to write.
+"""Reading a store: searches, the manifest, the runs. Reading needs no right to write.
 
 Every call sees the latest commit. The table may be replaced by one with new vectors while it is open here
 (`Store.swap_in`); a search then says so instead of comparing vectors that cannot be compared.
@@ -87,7 +87,7 @@ class Reader:
             return self._chunks.vectors_of(list(doc_ids))
 
     def sample(self, count: int) -> list[tuple[str, NDArray[np.float32]]]:
-        """Return the text and the vector, shape (dimension,), of some chunks; none of an empty table.
+        """Return the text and the vector, shape (dimension,), of some chunks; an empty list for an empty table.
 
         Up to half of them have letters or marks that are not ASCII, if there are such.
         """
@@ -142,7 +142,7 @@ class Reader:
             ) from safe_cause(error)
 
     def chunks_of(self, doc_id: str) -> list[Chunk]:
-        """Return the chunks of a document in reading order; none of one that is not stored."""
+        """Return the chunks of a document in reading order; an empty list if it is not stored."""
         with self._explained():
             return self._chunks.chunks_of(doc_id)
 

@@ -57,10 +57,10 @@ class RunWriter(Reader):
             unended = self._log.close_abandoned()
             run = self._log.begin(run_id, source, kind, self._chunks.version, self._manifest.version, model)
             try:
-                # A swap also logs its run before it looks for others. So at least one of the two sees the other.
+                # A swap also logs its run before it looks for others. So at least one of the two runs sees the other.
                 refuse_open_runs(each for each in self._log.all() if each.kind == SWAP)
-                # Only a run that was killed, or still goes on, leaves documents that do not agree. A look at all of
-                # them after each run would cost a pass over the table.
+                # Only a run that was killed, or still goes on, leaves documents that do not agree. A comparison of all
+                # documents after each run would cost a pass over the table.
                 if unended:
                     self.reconcile()
             except BaseException:
@@ -91,8 +91,8 @@ class RunWriter(Reader):
     def write(self, documents: Sequence[EmbeddedDocument]) -> None:
         """Write documents with all their chunks, and replace earlier versions of them.
 
-        This takes one commit for the chunk table and one for the manifest, so write thousands of chunks at once. It may
-        be repeated.
+        This takes one commit for the chunk table and one for the manifest, so write thousands of chunks at once. The
+        call may be repeated.
 
         Raises:
             TableError: A document is invalid, and nothing was written; or the commit failed, and the documents are as
@@ -147,7 +147,7 @@ class RunWriter(Reader):
             return self.end_run(counts={"removed": len(doc_ids)})
 
     def copy(self, copies: Mapping[str, Document]) -> None:
-        """Store documents whose content equals that of others, with the chunks and vectors of those.
+        """Store documents whose content equals that of stored documents, with their chunks and vectors.
 
         Args:
             copies: Manifest rows of the new documents, by the `doc_id` of the document that each copies, of any source.
@@ -158,7 +158,7 @@ class RunWriter(Reader):
         with self._guard.held():
             run, time = self._open_run(), now()
             self._check_source(copies.values())
-            document_table(list(copies.values()))  # refuses ids that come twice, before anything is written
+            document_table(list(copies.values()))  # refuses duplicate ids before anything is written
             sizes = {each.doc_id: each.chunks for each in self._manifest.documents()}
             for olds in by_size(copies, sizes):
                 copied = {old: replace(copies[old], run_id=run.run_id, updated_at=time) for old in olds}

@@ -1,7 +1,8 @@
 """The log of runs: which run changed the tables, when, and which versions they had before.
 
 A run that ends is marked so. A run that was killed is recognised by its process: on this host the process is gone, and
-on another host the run began more than a day ago. It is then marked interrupted. If it still runs, it may end as usual.
+on another host the run began more than a day ago. Such a run is marked as interrupted. If it still runs, it may end as
+usual.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class RunLog:
         return [Run(**{**row, "counts": json.loads(row["counts"])}) for row in rows]
 
     def find(self, run_id: str) -> Run:
-        """Return one run; `TableError` if there is none of this name."""
+        """Return one run; raise `TableError` if no run has this name."""
         for run in self.all():
             if run.run_id == run_id:
                 return run
@@ -74,7 +75,7 @@ class RunLog:
     def claim(self) -> tuple[Run, bool]:
         """Log that this process migrates the table, unless another one does.
 
-        This works on any store, also without locks: if two processes insert one key, LanceDB accepts only one.
+        A claim needs no locks: if two processes insert one key, LanceDB accepts only one of the inserts.
 
         Returns:
             The run that is in the log now, and whether this call logged it.
@@ -93,7 +94,7 @@ class RunLog:
                     self.release(run)
             commit("The table cannot be brought to the present schema", insert)
             found = [run for run in self.all() if run.run_id == MIGRATE]
-            if found:  # otherwise the other process has ended meanwhile
+            if found:  # if not, the other process has ended meanwhile
                 return found[0], found[0] == mine
 
     def release(self, run: Run) -> None:

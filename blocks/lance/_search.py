@@ -1,7 +1,7 @@
 """Questions to the chunk table: by vector, by words, or by both.
 
-Guarantees: a text is one hit, wherever else it stands too, and there are as many hits as were asked for if the table
-has so many different texts.
+Guarantees: a text that occurs in several places is one hit. The number of hits is the requested number, if the table
+has enough different texts.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ _SPELLINGS = str.maketrans(
     }
 )
 
-# A raised digit may be the mark of a footnote after a word, or part of it, as in CO₂. So it counts as joined to the
-# word, which is then found with and without it.
+# A raised digit may be the mark of a footnote after a word, or part of it, as in CO₂. So the sign counts as a part of
+# the word, and the word is found with and without it.
 _RAISED = regex.compile(
     r"(?<=[\p{L}\p{N}\p{M}])(?=[\u00b2\u00b3\u00b9\u2070-\u209c])(?<![\u00b2\u00b3\u00b9\u2070-\u209c])"
 )

@@ -3,10 +3,10 @@
 The guarantees of `Store` do not depend on it.
 
 Writers that conflict repair the table themselves (see `Store`), but until then a reader may see two versions of a
-document. This lock avoids that for writers on one file system. The operating system releases it when its holder dies.
-It is ignored if it is held for too long, or if the file system has no locks. Tables in an object store have no lock.
-Only the user of the writer can open the lock file. So in a folder that several users share, a user goes without the
-lock if another user made the file, and no user can make the others wait.
+document. This lock avoids such conflicts between writers on one file system. The operating system releases it when its
+holder dies. A writer ignores the lock if it is held for too long, or if the file system has no locks. Tables in an
+object store have no lock. Only the user of the writer can open the lock file. So in a folder that several users share,
+a user writes without the lock if another user made the file, and no user can make other users wait.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ ATTEMPTS: Final = 10
 # Seconds by which the start time of a process may seem to change when the system's clock is set.
 CLOCK_STEP_S: Final = 60.0
 
-# Words in the messages of LanceDB 0.40 when another writer was first. It has no type or code for that.
+# Words in the messages of LanceDB 0.40 when another writer was first. LanceDB has no type or code for this error.
 _LOST: Final = ("conflict", "concurrent", "contention", "timed out", "already exists", "not found")
 
 
@@ -73,7 +73,7 @@ def connect(spec: StoreSpec, *, fixed: bool = False) -> Any:
 
 
 def open_table(connection: Any, spec: StoreSpec, name: str) -> Any | None:
-    """Return the table of this name; None if there is none."""
+    """Return the table of this name; None if it does not exist."""
     try:
         return connection.open_table(name)
     except Exception as error:
@@ -126,7 +126,7 @@ def missing_table(spec: StoreSpec) -> TableMissing:
 
 
 def create_table(connection: Any, spec: StoreSpec, name: str, schema: pa.Schema) -> Any:
-    """Return the table of this name; create it if there is none. Two processes may do this at once."""
+    """Return the table of this name; create it if it does not exist. Two processes may do this at once."""
 
     def make() -> Any:
         existing = open_table(connection, spec, name)
@@ -201,7 +201,7 @@ class Files:
 
 def files_of(table: Any) -> Files:
     """Return the numbers and sizes of a table's files, from its own statistics."""
-    stats = table.stats()  # a dict, whatever its annotation says (LanceDB 0.40)
+    stats = table.stats()  # a dict, although its annotation is another type (LanceDB 0.40)
     fragments = stats["fragment_stats"]
     return Files(fragments["num_fragments"], fragments["num_small_fragments"], stats["total_bytes"])
 

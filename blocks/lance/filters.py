@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 
 def quote(value: str) -> str:
-    """Return a value as an SQL string literal, whatever characters it holds."""
-    # In SQL, two quotes within a literal stand for one. There is no other escape.
+    """Return a value, with any characters, as an SQL string literal."""
+    # In SQL, two quotes within a literal stand for one. SQL string literals have no other escape.
     return "'" + value.replace("'", "''") + "'"
 
 
@@ -18,7 +18,7 @@ def equals(column: str, value: str) -> str:
 
 
 def one_of(column: str, values: Iterable[str]) -> str:
-    """Return a filter for rows whose column is one of these values; of none, if there are none."""
+    """Return a filter for rows whose column is one of these values; without values it matches no row."""
     listed = ", ".join(quote(value) for value in values)
     return f"{column} IN ({listed})" if listed else "false"
 

@@ -195,8 +195,8 @@ def due(spec: StoreSpec) -> list[str]:
 def delete_left_over_files(spec: StoreSpec, older_than: timedelta = LEFT_OVER) -> int:
     """Delete temporary files that killed writers left in the tables' folders, and return how many.
 
-    LanceDB writes to `.tmp…`, or to the file's name followed by `#1`, and renames the file. Its own clean-up does not
-    delete such files.
+    LanceDB writes to `.tmp…`, or to the file's name followed by `#1`, and renames the file. LanceDB's own clean-up does
+    not delete such files.
     """
     if spec.remote:
         return 0

@@ -17,7 +17,7 @@ RESERVED = "__"
 # Suffix of the staging table, in which all documents are embedded again.
 _NEXT = ".next"
 
-# Names of storage options whose values errors may show, because they are no secrets and often the cause.
+# Names of storage options whose values errors may show: they are not secret, and often the cause.
 _HARMLESS = re.compile("region|endpoint|allow|timeout|style|retr", re.IGNORECASE)
 
 
@@ -29,8 +29,8 @@ class StoreSpec:
         uri: A local folder, also as a `file:` URL, or the URL of an object store (`s3://…`, `gs://…`, `az://…`).
             A relative path is made absolute, because LanceDB takes names such as `db_x` for its cloud.
         table: Name of the chunk table; the names of the two other tables begin with it.
-        storage_options: Names and values for the object store. Some are secrets, so all are sealed, and `repr` omits
-            them. `options` returns the plain values.
+        storage_options: Names and values for the object store. Some of the options are secrets, so all are replaced by
+            tickets in pickles, and `repr` omits them. `options` returns the plain values.
 
     Raises:
         ConfigurationError: The table's name is empty, or has characters other than letters, digits, `_`, `-`, `.`; or
@@ -92,7 +92,7 @@ class StoreSpec:
 
     @property
     def is_staging(self) -> bool:
-        """Whether this is a staging table, which nobody reads yet."""
+        """Whether this is a staging table, which has no readers yet."""
         return self.table.endswith(_NEXT)
 
     def __str__(self) -> str:

@@ -40,8 +40,8 @@ from prefect_ollama.blocks.lance.spec import StoreSpec
 class Store(RunWriter):
     """A table with its manifest and log, open for reading, and for writing within a run.
 
-    Several threads may use it, but only one may write at a time. It must not be used in a forked process or pickled:
-    send the `StoreSpec`, and open that.
+    Several threads may use it, but only one may write at a time. A store must not be used in a forked process or
+    pickled: send its `StoreSpec`, and open this in the other process.
     """
 
     @classmethod
@@ -110,7 +110,7 @@ class Store(RunWriter):
             )
 
     def roll_back(self, run_id: str, as_run: str, *, including_later: bool = False) -> Run:
-        """Restore the documents of a run's source as they were before the run. This is a run of its own.
+        """Restore the documents of a run's source as they were before the run. The roll back is a run of its own.
 
         Args:
             run_id: The run to undo.

@@ -87,7 +87,7 @@ async def _beside_each_other(*calls: Callable[[], Awaitable[T]]) -> list[T]:
     except NodeBusy as error:
         if error.retry_after:
             raise
-        # A proxy may let only one request through. Those that it took are waited for.
+        # A proxy may let only one request through. Requests that the node accepted are waited for.
         ended = await asyncio.gather(*running, return_exceptions=True)
         if all(isinstance(each, NodeBusy) for each in ended):
             raise

@@ -67,7 +67,7 @@ OLLAMA: Final = Dialect(
     "set OLLAMA_HOST=0.0.0.0 there.",
 )
 
-# The same server with another use: chat models are missing or unsuitable in other ways.
+# Ollama used for chat: the messages about missing or unsuitable models differ.
 OLLAMA_CHAT: Final = replace(
     OLLAMA,
     use="chat",
@@ -105,14 +105,14 @@ OPENAI: Final = Dialect(
     "--embeddings, and --pooling as the model needs it).",
     credentials_remedy="Check the API key in the node's block.",
     # llama-server aborts all its slots with this message if their texts together exceed --ctx-size, which the slots
-    # share by default. It says nothing about a single text.
+    # share by default. This message says nothing about a single text.
     no_room_words=("context size has been exceeded",),
     no_model_remedy="Write the name that it has there into the field 'Model' of the node's block, or start its server "
     "with the model.",
     forbidden_remedy="Check its API key.",
 )
 
-# The same servers with another use.
+# Servers of the OpenAI API used for reranking.
 OPENAI_RERANK: Final = replace(
     OPENAI,
     use="rerank",

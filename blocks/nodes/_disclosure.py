@@ -1,7 +1,7 @@
 """The parts of a node's answers that errors and logs may quote.
 
-A node that got a secret can return it in any form: encoded, reversed, in pieces. No filter finds every form. So such a
-node is quoted only if its words are those of Ollama's source, or have a form that has no room for a secret.
+A node that got a secret can return it in any form: encoded, reversed, in pieces. No filter finds every form. So an
+error quotes such a node only if its words are in Ollama's source, or have a form that cannot hold a secret.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Disclosure:
         return plain[1]
 
     def names(self, names: Iterable[str]) -> list[str]:
-        """Return the names without a piece of a secret; none if all together contain one."""
+        """Return the names without a part of a secret; an empty list if all names together contain one."""
         given = [without_secrets(name)[:MAX_QUOTE_CHARACTERS] for name in names]
         if not self.secrets:
             return given

@@ -114,7 +114,7 @@ def from_response(
 
 
 def no_room(error: NodeError) -> bool:
-    """Return whether a node refused a request only because of the others that it has at the same time."""
+    """Return whether a node refused a request only because of the other requests that it has at the same time."""
     return _NO_ROOM in error.cause
 
 
@@ -141,7 +141,7 @@ def from_exception(node: str, error: Exception, *, proxy: Proxy | None = None) -
     if proxy is not None:
         remedy = proxy.remedy
         if isinstance(error, httpx.ProxyError):
-            # It opens no tunnel (CONNECT); the library's message begins with the status.
+            # The proxy opens no tunnel (CONNECT); the library's message begins with the status.
             if re.match(r"[0-9]{3}", str(error)):
                 return _from_proxy(node, int(str(error)[:3]), proxy)
             return NodeUnreachable(
@@ -191,7 +191,7 @@ def _is_ollamas(body: bytes) -> bool:
 
 
 def message_of(body: bytes) -> str:
-    """Return the message of an error body. It may hold secrets, so it must not be shown.
+    """Return the message of an error body. The message may hold secrets, so it must not be shown.
 
     Ollama and TEI give `error`, OpenAI and llama-server `error.message`, older vLLM and TEI's `/v1` `message`, and
     servers on FastAPI `detail`.

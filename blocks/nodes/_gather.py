@@ -16,8 +16,8 @@ T = TypeVar("T")
 # Seconds that a run waits for slower nodes to answer at all, after the first one has answered.
 GRACE_S = 2.0
 
-# It waits SLOW_START_FACTOR times as long as the first node took, if that is longer, but at most MAX_GRACE_FACTOR
-# times as long.
+# A run waits SLOW_START_FACTOR times as long as the first node took, if that is longer, but at most MAX_GRACE_FACTOR
+# times the grace time.
 SLOW_START_FACTOR = 3.0
 MAX_GRACE_FACTOR = 4.0
 

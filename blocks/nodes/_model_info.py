@@ -100,7 +100,8 @@ def loaded_models(entries: Sequence[Any]) -> tuple[LoadedModel, ...]:
 def settle_context(contexts: Mapping[str, int], *, cap: int) -> tuple[int | None, dict[str, NodeError]]:
     """Return the context for all nodes, and the errors of the nodes with a shorter one.
 
-    It is the most frequent context, so that no single node decides for several. Of equally frequent ones it is the
+    The run's context is the most frequent one, so that no single node decides for several. Of equally frequent ones it
+    is the
     largest: Ollama limits a context to that of the model, and a small one would shorten the texts of all nodes.
 
     Args:
@@ -142,7 +143,7 @@ def other_models(names: list[str]) -> str:
 
 
 def context_in(value: Any) -> int:
-    """Return a context in tokens; 0 for any value that is no possible one."""
+    """Return a context in tokens; 0 for a value that cannot be a context."""
     tokens = whole(value, most=MOST_CONTEXT)
     return tokens if tokens is not None and tokens >= LEAST_CONTEXT else 0
 

@@ -123,7 +123,7 @@ class OllamaEndpoint(Endpoint):
             "truncate": False,
             "keep_alive": self.model.keep_alive,
         }
-        # The same options in each request, because Ollama loads the model again for others.
+        # Each request has the same options, because Ollama loads the model again when options change.
         if self.model.options:
             payload["options"] = self.model.options
         if self.model.dimensions:

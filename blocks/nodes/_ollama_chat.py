@@ -68,7 +68,7 @@ class OllamaChat(OllamaEndpoint):
             max_tokens=request.max_tokens,
             disclosure=self.disclosure,
         )
-        begun = False  # whether anything of the answer has come
+        begun = False  # whether a part of the answer has arrived
         try:
             with without_context():
                 async with (

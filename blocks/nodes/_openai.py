@@ -185,7 +185,8 @@ class OpenAIEndpoint(Endpoint):
         """Find out what the server does with texts that are too long, if it does not report that.
 
         Raises:
-            NodeRefused: It cuts them, and does not count tokens, so that nobody can tell which text it cut.
+            NodeRefused: The server cuts long texts and does not count tokens, so the client cannot know which text was
+                cut.
         """
         known = self.node.context or info.context
         if info.cuts is False and not info.server.startswith("llama.cpp"):

@@ -40,7 +40,7 @@ def read_embeddings(
         cut_to: Floats of each vector to keep; None keeps all.
 
     Raises:
-        NodeAnswerError: It is no such answer, has another number of vectors, or vectors that `vectors_in` refuses.
+        NodeAnswerError: The answer has another form, another number of vectors, or vectors that `vectors_in` refuses.
     """
     # The length before a cut is not known.
     bounds = embedding_bounds(len(texts), None if cut_to else dimension)

@@ -1,4 +1,6 @@
-"""Read how a server with `/v1/embeddings` describes itself. This only informs, because names there identify no model.
+"""Read how a server with `/v1/embeddings` describes itself.
+
+The description is for people only, because model names of these servers do not identify a model.
 
 Each kind of server reports its limits in another place:
 
@@ -42,7 +44,7 @@ _OWNERS: Final = {"llamacpp": LLAMA_CPP, "vllm": VLLM}
 
 # A larger limit of texts is ignored; TEI's default is 32.
 _MOST_TEXTS: Final = 1_000_000
-# Build numbers and versions. Other text is not shown, because a hostile server may send anything.
+# Build numbers and versions. Text of another form is not shown, because a hostile server may send anything.
 _VERSION: Final = re.compile(r"[bv]?\d[\w.+-]{0,40}")
 # Names of quantizations in `ftype` of llama.cpp: `all F32`, `Q8_0`, `Q4_K - Medium`, `IQ4_XS - 4.25 bpw`.
 _QUANTIZATION: Final = re.compile(

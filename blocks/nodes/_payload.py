@@ -71,7 +71,7 @@ def parse(body: bytes, bounds: Bounds) -> Any:
 
 
 def parse_event(line: bytes) -> dict[str, Any]:
-    """Parse a line of a stream; `ValueError` if it is no JSON object."""
+    """Parse a line of a stream; raise `ValueError` if it is not a JSON object."""
     event = parse(line, LINE_BOUNDS)
     if type(event) is not dict:
         raise ValueError("a line that is no JSON object")

@@ -39,7 +39,7 @@ def read_step(line: bytes, *, node: str, model: str, disclosure: Disclosure) -> 
 
     Raises:
         NodeFailed: The download failed.
-        ValueError: It is no line of such a stream.
+        ValueError: The line is not one of a pull.
     """
     event = parse_event(line)
     if "error" in event:

@@ -61,7 +61,7 @@ class Transport:
     async def object(
         self, path: str, bounds: Bounds, payload: dict[str, Any] | None = None, *, timeout: float
     ) -> dict[str, Any]:
-        """Return the JSON object of an answer, or raise the `NodeError` that says why there is none; see `call`."""
+        """Return the JSON object of an answer, or raise the `NodeError` with the cause; see `call`."""
         timeout = min(timeout, self.node.read_timeout)
         body = await self.call(path, payload, timeout=timeout, limit=bounds.size)
         try:
@@ -214,7 +214,7 @@ def _basic(node: NodeSpec) -> tuple[str, str] | None:
 
 def _tls(node: NodeSpec) -> ssl.SSLContext | bool:
     if not node.url.startswith("https"):
-        # A context costs some 20 ms, and plain connections need none.
+        # A TLS context costs some 20 ms, and plain connections do not need it.
         return False
     if not node.verify or not node.ca_bundle:
         return node.verify

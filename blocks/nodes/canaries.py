@@ -15,7 +15,8 @@ from typing import Final
 
 from prefect_ollama.blocks.nodes.scripts import SCRIPTS
 
-# The material of the long canaries. They are generated, and never change: fingerprints of tables hold their vectors.
+# The material of the long canaries. The long texts are generated, and never change, because fingerprints of tables hold
+# their vectors.
 _SYLLABLES: Final = ("tide", "mar", "lon", "gu", "beth", "ras", "ko", "vin", "dal", "esh")
 _LINE: Final = (
     "the ship left port at dawn and the crew saw rain over the hills while a boy sold bread by the bridge"
@@ -32,8 +33,8 @@ def _long_text(words: int) -> str:
     return " ".join(_WORDS[(i * (1 + i // len(_WORDS) % 7) + i // 50) % len(_WORDS)] for i in range(words))
 
 
-# Texts with very different vectors in any model, so that exchanged vectors are noticed. They check the order of answers
-# and a node that comes back, and measure a first rate. The first one is sent with requests while nodes work.
+# Texts with very different vectors in any model, so that exchanged vectors are noticed. These texts check the order of
+# answers and a node that comes back, and measure a first rate. The first one is sent with requests while nodes work.
 SHORT: Final = (
     "“Café” – the harbour’s log of one tide…",
     "def area(r): return {3.14159 * r**2}  # x >= 0",
@@ -60,7 +61,7 @@ LONG_TEXTS: Final = ((512, _long_text(400)), (256, _long_text(190)))
 # Texts that show how scripts are tokenized.
 SCRIPT_TEXTS: Final = tuple(script.text for script in SCRIPTS)
 
-# All canary texts; a model that agrees in these is the same, whatever it does with scripts.
+# All canary texts. A model with equal vectors for them is the same model, even if it differs in some scripts.
 CANARIES: Final = (*QUICK, LONG_WORD, *(text for _, text in LONG_TEXTS))
 
 

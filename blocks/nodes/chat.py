@@ -129,7 +129,7 @@ class ChatEndpoint(ModelEndpoint, Protocol):
     """One node and one chat model.
 
     Attributes:
-        chat_model: The model of all calls. It may be replaced between calls.
+        chat_model: The model of all calls. The endpoint may be replaced between calls.
     """
 
     chat_model: ChatModelSpec
@@ -145,6 +145,6 @@ class ChatEndpoint(ModelEndpoint, Protocol):
             heard: Called with each piece of the answer.
 
         Raises:
-            NodeError: There is no answer, it broke off, or it cannot be read.
+            NodeError: No answer came, the answer broke off, or it cannot be read.
         """
         ...

@@ -72,7 +72,7 @@ def chat_model_of(spec: ClusterSpec) -> ChatModelSpec:
     """Return the chat model of a cluster.
 
     Raises:
-        ConfigurationError: It has none.
+        ConfigurationError: The cluster has no chat model.
     """
     if spec.chat is None:
         raise ConfigurationError(
@@ -109,7 +109,7 @@ async def verify_chat(spec: ClusterSpec, *, progress: Progress | None = None) ->
             models.append(other)
         others |= dict.fromkeys(found, other)
         known |= found
-        # That a node lacks another model too says less than why it cannot chat with the chat model.
+        # The error of the chat model is more useful than the error that the node lacks another model too.
         other_reasons = {name: error for name, error in refused.items() if not _lacks_model(error)}
         left_out = {name: error for name, error in (left_out | other_reasons).items() if name not in found}
     if known:

@@ -20,11 +20,11 @@ from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ClusterSpec, ModelSp
 from prefect_ollama.blocks.nodes.status import NodeStatus
 from prefect_ollama.blocks.nodes.verification import NodeVerification, verify_cluster
 
-# Seconds in which a node must describe itself, so that a silent node does not delay the others. Nodes answer such
-# calls at once, also while they embed.
+# Seconds in which a node must describe itself, so that a silent node does not delay the check of other nodes. Nodes
+# answer such calls at once, also while they embed.
 STATUS_TIMEOUT_S: Final = 5.0
 
-# The cause in a check of a cluster without a chat model, which is no fault.
+# The cause in a check of a cluster without a chat model, which is not an error.
 NO_CHAT_MODEL = (
     "The cluster names no chat model: its nodes only embed, and answers are sentences of the documents."
 )
@@ -109,7 +109,7 @@ async def check_node(spec: NodeSpec) -> NodeStatus:
 
 
 async def _running(endpoint: Endpoint) -> tuple[LoadedModel, ...] | None:
-    """Return the models in its memory; None if it does not answer that, as a proxy may refuse the call."""
+    """Return the models in the node's memory; None if it does not answer, because a proxy may refuse this call."""
     try:
         return await endpoint.running()
     except NodeError:
@@ -117,7 +117,7 @@ async def _running(endpoint: Endpoint) -> tuple[LoadedModel, ...] | None:
 
 
 async def check_nodes(nodes: Sequence[NodeSpec]) -> tuple[NodeStatus, ...]:
-    """Ask several nodes at the same time for their version and models. A silent node does not delay the others."""
+    """Ask several nodes at the same time for their version and models. A silent node delays no other."""
 
     async def check(node: NodeSpec) -> NodeStatus:
         try:

@@ -37,20 +37,21 @@ if TYPE_CHECKING:
 # Least cosine where digest and version agree: only the hardware can differ then.
 SAME_BUILD: Final = 0.9999
 
-# The same where both nodes also say that the weights of this build are quantized.
+# Lowest cosine for nodes of one build that also report quantized weights.
 SAME_QUANTIZED: Final = 0.999
 
 # Least cosine where digest or version differ or are unknown.
 SAME_VECTORS: Final = 0.99995
 
-# The same where a digest is unknown and both nodes name one quantization of the weights. A llama-server (of October
-# 2026, on one CPU) gives a short text another vector if it is alone in its request, with a cosine down to 0.99978 for
-# Q8_0, Q5_1 and Q4_0: from some tokens on it multiplies in another way. F16 against Q8_0 has 0.99923 there over all
-# canaries, and 0.9996 over those of `SHORT`. tests/test_llama_server.py has the vectors.
+# Lowest cosine if a digest is unknown and both nodes name the same quantization of the weights. A llama-server (of
+# October 2026, on one CPU) gives a short text another vector if it is alone in its request, with a cosine down to
+# 0.99978 for Q8_0, Q5_1 and Q4_0: from some tokens on it multiplies in another way. F16 against Q8_0 has 0.99923 there
+# over all canaries, and 0.9996 over those of `SHORT`. tests/test_llama_server.py has the vectors.
 SAME_QUANTIZED_VECTORS: Final = 0.9997
 
-# Least cosine of a text in a script that both servers tokenize alike. Equal tokens give 0.9995 and more, also with
-# quantized weights on other hardware. Unlike tokens give 0.78 (Hangul), 0.88 (Bengali, Tamil), 0.97 (Devanagari).
+# Lowest cosine of a text in a script that both servers tokenize in the same way. Equal tokens give 0.9995 and more,
+# also with quantized weights on other hardware. Unlike tokens give 0.78 (Hangul), 0.88 (Bengali, Tamil), 0.97
+# (Devanagari).
 SAME_TOKENS: Final = 0.999
 
 # Least cosine of two quantizations of one model; Q4_0 gave 0.92 on a real server, other models give 0.5 and less.
@@ -130,7 +131,7 @@ def differs(
     *,
     any_digest: bool,
 ) -> NodeRefused | None:
-    """Return why a node must not work, None if it may.
+    """Return the error of a node that must not work; None if it may work.
 
     Args:
         whose: Owner of the reference, for the error.
@@ -197,7 +198,7 @@ def cosine(a: Vectors, b: Vectors) -> float:
 
 
 def digits(value: float) -> str:
-    """Return a cosine for people: as many digits as tell it from 1."""
+    """Return a cosine as text, with enough digits to distinguish it from 1."""
     return f"{value:.4f}" if value < 0.999 else f"{value:.7f}"
 
 

@@ -1,7 +1,7 @@
 """Find Ollama servers in networks that the user names.
 
-Guarantees: only these addresses get connections. Each gets one, and if a server listens, three requests that change
-nothing. The number of connections at the same time and the time for each are limited.
+Guarantees: only these addresses get connections. Each address gets one attempt to connect and, if a server listens,
+three requests that change nothing. The number of connections at the same time and the time for each are limited.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def addresses_of(networks: Sequence[str], *, most: int) -> list[str]:
     """Return all addresses of hosts in the networks, each once, and at most `most` of them.
 
     Raises:
-        ConfigurationError: A text is no network, or there are more addresses.
+        ConfigurationError: A text is not a network, or there are more addresses.
     """
     try:
         parsed = [network_of(text) for text in networks]

@@ -159,8 +159,8 @@ def read_answer(
         dimension: Expected length of a vector; None for that of the first one.
 
     Raises:
-        NodeAnswerError: It is no JSON, has another number of vectors, an impossible number of tokens, or vectors that
-            `vectors_in` refuses.
+        NodeAnswerError: The answer is not JSON, has another number of vectors, an impossible number of tokens, or
+            vectors that `vectors_in` refuses.
     """
     count = len(texts)
     bounds = embed_bounds(count, dimension)

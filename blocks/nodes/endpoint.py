@@ -109,7 +109,7 @@ class Endpoint(ModelEndpoint, Protocol):
     """One node and one embedding model.
 
     Attributes:
-        model: The model of all calls. It may be replaced between calls.
+        model: The model of all calls. The endpoint may be replaced between calls.
     """
 
     model: ModelSpec
@@ -128,7 +128,7 @@ class Endpoint(ModelEndpoint, Protocol):
         ...
 
     async def inventory(self) -> Inventory:
-        """Return the node's version and models. This needs no model.
+        """Return the node's version and models. This call needs no model.
 
         Raises:
             NodeError: It cannot be reached, or does not speak this API.

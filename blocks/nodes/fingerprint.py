@@ -1,7 +1,7 @@
 """What identifies a model: the vectors that it computes for the canary texts.
 
-Names, digests and versions say what a model should be. They are kept beside the vectors, and only explain a difference
-(`comparison`).
+Names, digests and versions say what a model should be. Digest, version and quantization are kept with the vectors, and
+only explain a difference (`comparison`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from prefect_ollama.blocks.nodes.canaries import canary_name
 
 if TYPE_CHECKING:
-    # It brings the HTTP client, which takes a fifth of a second to import and which a search by words does without.
+    # This import loads the HTTP client, which takes a fifth of a second, and a search by words does not need it.
     from prefect_ollama.blocks.nodes.embed_response import Vectors
 
 # Servers other than Ollama that name themselves, perhaps without a version.

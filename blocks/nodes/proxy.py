@@ -63,7 +63,7 @@ def proxy_of(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
     (https://curl.se/docs/manpage.html, "Environment").
 
     Raises:
-        ConfigurationError: A variable names something that is no proxy.
+        ConfigurationError: The value of a variable is not a proxy.
     """
     parts = urlsplit(url)
     given, variable = _named(parts.scheme, environ)
@@ -171,7 +171,8 @@ def _excepted(host: str, port: int | None, environ: Mapping[str, str]) -> bool:
     if not text.strip():
         return False
     target = f"[{host}]" if ":" in host else host
-    # Python knows names and their suffixes. It knows no networks, which many programs accept in `NO_PROXY`.
+    # Python knows names and their suffixes. The library does not accept networks in `NO_PROXY`, although many programs
+    # do.
     if proxy_bypass_environment(f"{target}:{port}" if port else target, {"no": text}):
         return True
     address = _address(host)

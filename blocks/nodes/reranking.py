@@ -69,7 +69,7 @@ class RerankEndpoint:
             timeout: Seconds until the whole answer must be there.
 
         Raises:
-            NodeError: It does not answer in time, refuses, or answers anything but one finite score for each passage.
+            NodeError: The server does not answer in time, refuses, or does not give one finite score for each passage.
         """
         size = sum(len(each.encode("utf-8", "replace")) for each in passages)
         # Brackets and commas of repeated passages count too.
