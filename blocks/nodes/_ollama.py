@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 
-from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeFailed, NodeRefused, NodeUnreachable
+from prefect_ollama.blocks.errors import NodeAnswerError, NodeFailed, NodeRefused, NodeUnreachable
 from prefect_ollama.blocks.nodes._body import json_lines
 from prefect_ollama.blocks.nodes._dialects import OLLAMA, Dialect
 from prefect_ollama.blocks.nodes._model_info import (
@@ -99,14 +99,6 @@ class OllamaEndpoint(Endpoint):
         models = await self.models()
         latency = loop.time() - start
         return Inventory(version, tuple(sorted(self.disclosure.names(models))), latency)
-
-    async def alive(self) -> bool:
-        """Return whether an Ollama server answers."""
-        try:
-            await self.version()
-        except NodeError:
-            return False
-        return True
 
     async def running(self) -> tuple[LoadedModel, ...]:
         """Return the models in memory whose names may be shown; see `Endpoint.running`."""

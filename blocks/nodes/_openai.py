@@ -109,14 +109,6 @@ class OpenAIEndpoint(Endpoint):
         latency = loop.time() - start
         return Inventory(info.server, tuple(sorted(self.disclosure.names(info.models))), latency)
 
-    async def alive(self) -> bool:
-        """Return whether a server of this API answers."""
-        try:
-            await ask_models(self._transport, timeout=DESCRIPTION_TIMEOUT_S)
-        except NodeError:
-            return False
-        return True
-
     async def running(self) -> None:
         """Return None: this API does not report the models in memory."""
         return

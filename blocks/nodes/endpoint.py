@@ -135,10 +135,6 @@ class Endpoint(ModelEndpoint, Protocol):
         """
         ...
 
-    async def alive(self) -> bool:
-        """Return whether a server of this API answers."""
-        ...
-
     async def running(self) -> tuple[LoadedModel, ...] | None:
         """Return the models in its memory; None if it does not report them.
 

@@ -11,7 +11,7 @@ from prefect_ollama.blocks.blocking import blocking
 from prefect_ollama.blocks.by_address import cluster_by_address
 from prefect_ollama.blocks.embedded import EmbeddedNodes
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.nodes import ClusterSpec, ModelSpec, NodeSpec, full_name, open_endpoint
+from prefect_ollama.blocks.nodes import ClusterSpec, ModelSpec, NodeSpec, check_node, full_name
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.prefect_state import run_logger
 
@@ -68,9 +68,5 @@ def running_nodes(
 
 
 def _answers(spec: ClusterSpec) -> bool:
-    async def ask() -> bool:
-        # A server on this host connects in a second or not at all, and the run waits for it.
-        async with open_endpoint(replace(spec.nodes[0], connect_timeout=1.0), spec.model) as endpoint:
-            return await endpoint.alive()
-
-    return blocking(ask())
+    # A server on this host connects in a second or not at all, and the run waits for it.
+    return blocking(check_node(replace(spec.nodes[0], connect_timeout=1.0))).ok
