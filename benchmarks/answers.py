@@ -38,8 +38,8 @@ from rich.table import Table
 from benchmarks.planted import MODEL, planted_table, scripted_nodes
 from benchmarks.refusals import refusal_tables, refusals, share
 from prefect_ollama import AskOptions, CheckedAnswer, Corpus, open_corpus
+from prefect_ollama.blocks.cluster import Nodes
 from prefect_ollama.blocks.errors import ChatError
-from prefect_ollama.blocks.resolve import Nodes
 from prefect_ollama.tasks.answering import (
     EXTRACT_THRESHOLD,
     SUPPORT_THRESHOLD,

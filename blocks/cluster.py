@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from prefect.client.orchestration import PrefectClient
@@ -10,6 +11,7 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import Field, HttpUrl, field_validator
 
 from prefect_ollama.blocks.embedding_cluster import EmbeddingCluster
+from prefect_ollama.blocks.node_block import NodeBlock
 from prefect_ollama.blocks.node_kinds import NODE_KINDS
 from prefect_ollama.blocks.nodes import (
     ChatModelSpec,
@@ -191,3 +193,7 @@ class OllamaCluster(EmbeddingCluster):
         for kind in NODE_KINDS:
             kind.register_type_and_schema(_sync=True)  # type: ignore[call-arg]
         return super().register_type_and_schema(*args, **kwargs)
+
+
+# The types that flows accept for their nodes.
+Nodes = OllamaCluster | NodeBlock | str | Sequence[str | NodeBlock]

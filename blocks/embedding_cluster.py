@@ -17,9 +17,7 @@ from prefect_ollama.blocks.base import StoredBlock
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.node_block import NodeBlock
 from prefect_ollama.blocks.node_reference import Entry, NodeEntry, node_spec, plain, refuse_unsaved
-from prefect_ollama.blocks.nodes import ModelSpec, NodeSpec, prefixes_of
-
-DEFAULT_MODEL = "nomic-embed-text"
+from prefect_ollama.blocks.nodes import DEFAULT_MODEL, ModelSpec, NodeSpec, prefixes_of
 
 # The value for no prefix, because an empty field means the prefix that the model was trained with.
 NO_PREFIX = "none"

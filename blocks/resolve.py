@@ -1,38 +1,64 @@
-"""Resolve what a user names as nodes or table: blocks, names of blocks, addresses, or nothing for the defaults."""
+"""Resolve what a user names as nodes or table: blocks, names of blocks, addresses, or nothing for the defaults.
+
+Prefect, whose import takes a second, is imported for blocks and for invalid values only: addresses need none.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from prefect.settings import get_current_settings
-
-from prefect_ollama.blocks.by_address import (
-    BLOCK_PREFIX,
-    ResolvedCluster,
-    cluster_by_address,
-    is_place,
-    place_and_name,
-)
-from prefect_ollama.blocks.cache import CacheSpec
-from prefect_ollama.blocks.cluster import OllamaCluster
-from prefect_ollama.blocks.embedding_cluster import DEFAULT_MODEL
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.file_url import absolute_place, is_file_url
 from prefect_ollama.blocks.lance import StoreSpec
-from prefect_ollama.blocks.node_block import NodeBlock
 from prefect_ollama.blocks.nodes import (
+    DEFAULT_MODEL,
     DEFAULT_URL,
     HOST_VARIABLE,
+    ClusterSpec,
+    ModelSpec,
+    NodeSpec,
     looks_like_address,
     names_block,
+    node_url,
+    prefixes_of,
     url_from_environment,
 )
-from prefect_ollama.blocks.private_files import OTHERS, private_folder
-from prefect_ollama.blocks.settings import current_settings
-from prefect_ollama.blocks.table import LanceTable, default_table
+from prefect_ollama.blocks.setting_files import prefect_home
 
-# The types that flows accept for their nodes.
-Nodes = OllamaCluster | NodeBlock | str | Sequence[str | NodeBlock]
+if TYPE_CHECKING:
+    from prefect_ollama.blocks.cache import CacheSpec
+    from prefect_ollama.blocks.cluster import Nodes, OllamaCluster
+    from prefect_ollama.blocks.table import LanceTable
+
+# Name of the table if only a folder is named.
+DEFAULT_TABLE: Final = "documents"
+
+# What a text begins with that names a saved table block.
+BLOCK_PREFIX: Final = "block:"
+
+# End of the name of a folder in which LanceDB stores a table.
+_TABLE_SUFFIX: Final = ".lance"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedCluster:
+    """The nodes to work with.
+
+    Attributes:
+        spec: The cluster.
+        configured: Whether a node was named. If not, the only node is an Ollama on this host, which may or may not run,
+            and the embedded node may be used in its place.
+        origin: The origin of the nodes, for messages.
+    """
+
+    spec: ClusterSpec
+    configured: bool
+    origin: str
 
 
 def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -> ResolvedCluster:
@@ -46,6 +72,12 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
     Raises:
         ConfigurationError: A block is missing or invalid, a URL or `OLLAMA_HOST` is no address, or a list is empty.
     """
+    if (found := cluster_by_address(cluster, DEFAULT_MODEL if model is None else model)) is not None:
+        return found
+    # What is left are blocks, names of blocks, and mistakes, whose errors the block words.
+    from prefect_ollama.blocks.cluster import OllamaCluster
+    from prefect_ollama.blocks.node_block import NodeBlock
+
     if isinstance(cluster, OllamaCluster):
         name = f"cluster {cluster.name!r}" if cluster.name else "the cluster given"
         return ResolvedCluster(_with_model(cluster, model).to_spec(), True, name)
@@ -54,9 +86,6 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
         hint = f" If {cluster!r} is a node, name it in a list; if it is a host, write http://{cluster}:11434."
         loaded = OllamaCluster.load_saved(cluster, hint=hint)
         return ResolvedCluster(_with_model(loaded, model).to_spec(), True, f"cluster {cluster!r}")
-    # Addresses need no block. What is left are blocks, names of blocks, and mistakes, whose errors the block words.
-    if (found := cluster_by_address(cluster, DEFAULT_MODEL if model is None else model)) is not None:
-        return found
     entries = [cluster] if isinstance(cluster, str | NodeBlock) else list(cluster or ())
     if cluster is None:
         try:
@@ -77,16 +106,48 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
     return ResolvedCluster(made.to_spec(), True, "the nodes given")
 
 
+def cluster_by_address(cluster: Any, model: str) -> ResolvedCluster | None:
+    """Return the nodes at these URLs; without URLs the node of `OLLAMA_HOST`, or an Ollama on this host.
+
+    Args:
+        cluster: A URL or several, or None. The result for any other value is None.
+        model: Ollama's name of the model.
+    """
+    entries = [cluster] if isinstance(cluster, str) else [] if cluster is None else cluster
+    if not isinstance(entries, Sequence) or not re.fullmatch(r"\S+", model):
+        return None
+    origin = HOST_VARIABLE if cluster is None else "the nodes given"
+    # An invalid address has no result here, so that `resolve` raises the error.
+    with suppress(ValueError):
+        if cluster is None:
+            entries = [url_from_environment() or ""]
+        elif not entries or not all(isinstance(each, str) and looks_like_address(each) for each in entries):
+            return None
+        urls = [node_url(each) for each in entries if each]
+        # `resolve` raises the error for a node that is named twice.
+        if len(set(urls)) < len(urls):
+            return None
+        found = tuple(NodeSpec.at(url) for url in urls)
+        # Nothing is named, not even in the environment.
+        here = (NodeSpec.at(DEFAULT_URL),)
+        automatic = prefixes_of(model)
+        spec = ClusterSpec(found or here, ModelSpec(model, automatic.document, automatic.query))
+        return ResolvedCluster(spec, bool(found), origin if found else "this host")
+    return None
+
+
 def resolve_table(table: LanceTable | str | Path | None = None) -> StoreSpec:
     """Return the address of a table, which need not exist yet.
 
     Args:
-        table: A table block, or a text as for `table_of`. None for the table of `default_table`.
+        table: A table block, or a text as for `table_of`. None for the default table.
 
     Raises:
         ConfigurationError: There is no such block, its values are invalid, or the text is no folder or URL.
     """
-    return (table if isinstance(table, LanceTable) else table_of(table)).to_spec()
+    if table is None or isinstance(table, str | Path):
+        return table_by_address(table) or table_of(table).to_spec()
+    return table.to_spec()
 
 
 def table_of(named: str | Path | None = None) -> LanceTable:
@@ -95,11 +156,13 @@ def table_of(named: str | Path | None = None) -> LanceTable:
     Args:
         named: A name, for the table of this name in the default folder. A folder or an object store's URL, which has a
             slash or backslash, for the table `documents` there; with `.lance` at its end, for the table itself.
-            `block:NAME` for the saved table block of this name. None for `default_table`.
+            `block:NAME` for the saved table block of this name. None for the default table.
 
     Raises:
         ConfigurationError: There is no such block, its values are invalid, or the text is no folder or URL.
     """
+    from prefect_ollama.blocks.table import LanceTable, default_table
+
     if named is None:
         return default_table()
     text = str(named).strip()
@@ -118,35 +181,62 @@ def table_of(named: str | Path | None = None) -> LanceTable:
     return LanceTable.made(uri=uri, table=name)
 
 
+def table_by_address(named: str | Path | None) -> StoreSpec | None:
+    """Return the table that a text names as `table_of` reads it; None for a block or an object store."""
+    text = None if named is None else str(named).strip()
+    if text is not None and (text.startswith(BLOCK_PREFIX) or ("://" in text and not is_file_url(text))):
+        return None
+    with suppress(ConfigurationError):
+        if text is not None and (isinstance(named, Path) or is_place(text)):
+            return StoreSpec(*place_and_name(text))
+        return StoreSpec(str(default_folder()), DEFAULT_TABLE if text is None else text)
+    return None
+
+
 def default_cache() -> CacheSpec:
     """Return the vector cache of the flows on this machine, from the settings.
 
     Raises:
         ConfigurationError: A setting is invalid.
     """
+    from prefect_ollama.blocks.cache import CacheSpec
+    from prefect_ollama.blocks.settings import current_settings
+
     settings = current_settings()
-    folder = settings.cache_folder or str(get_current_settings().home / "ollama-vectors")
+    folder = settings.cache_folder or str(prefect_home() / "ollama-vectors")
     return CacheSpec(folder, settings.cache_limit_bytes)
 
 
-def close_home() -> Path | None:
-    """Close Prefect's home to other users: it has Prefect's database with all blocks, results, tables and caches.
+def limits_folder() -> Path:
+    """Return the folder of the limits that processes on this machine share: `ollama-nodes` in Prefect's home."""
+    return prefect_home() / "ollama-nodes"
 
-    Returns:
-        The home, if others could enter it before.
+
+def default_folder() -> Path:
+    """Return the folder of tables that are named without one: `lancedb` in Prefect's home."""
+    return prefect_home().expanduser().absolute() / "lancedb"
+
+
+def place_and_name(text: str) -> tuple[str, str]:
+    """Return folder or URL, and table, of a text that names a place. It may end with the folder of the table.
 
     Raises:
-        FolderNotPrivate: It belongs to another user.
-        OSError: Its rights cannot be changed.
+        ConfigurationError: The URL does not name a folder of this host.
     """
-    home = get_current_settings().home.expanduser().absolute()
-    open_to_others = home.exists() and home.stat().st_mode & OTHERS
-    private_folder(home)
-    return home if open_to_others else None
+    place = text.rstrip("/\\")
+    if not place.endswith(_TABLE_SUFFIX):
+        return absolute_place(text), DEFAULT_TABLE
+    folder, _, name = place.removesuffix(_TABLE_SUFFIX).rpartition("/")
+    return absolute_place(folder or "."), name
+
+
+def is_place(text: str) -> bool:
+    """Return whether a text names a folder or an object store, and not a table of the default folder."""
+    return any(mark in text for mark in "/\\") or text in (".", "..", "~") or is_file_url(text)
 
 
 def _with_model(cluster: OllamaCluster, model: str | None) -> OllamaCluster:
     if model is None:
         return cluster
-    values = {name: getattr(cluster, name) for name in OllamaCluster.model_fields}
-    return OllamaCluster.made(**{**values, "model": model})
+    values = {name: getattr(cluster, name) for name in type(cluster).model_fields}
+    return cluster.made(**{**values, "model": model})

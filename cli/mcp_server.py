@@ -38,7 +38,7 @@ from prefect_ollama.tasks.searching import (
 )
 
 if TYPE_CHECKING:
-    from prefect_ollama.blocks.resolve import Nodes
+    from prefect_ollama.blocks.cluster import Nodes
 
 T = TypeVar("T")
 

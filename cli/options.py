@@ -172,9 +172,8 @@ class TableOptions:
         Raises:
             ConfigurationError: The options name it twice, it cannot be used, or there is no such block.
         """
-        from prefect_ollama.blocks.by_address import DEFAULT_TABLE
         from prefect_ollama.blocks.lance import StoreSpec
-        from prefect_ollama.blocks.resolve import table_of
+        from prefect_ollama.blocks.resolve import DEFAULT_TABLE, table_of
         from prefect_ollama.blocks.table import LanceTable
 
         self._refuse_named_twice()
@@ -191,20 +190,20 @@ class TableOptions:
         Raises:
             ConfigurationError: As for `named`.
         """
-        from prefect_ollama.blocks.by_address import DEFAULT_TABLE, table_by_address
         from prefect_ollama.blocks.lance import StoreSpec
+        from prefect_ollama.blocks.resolve import DEFAULT_TABLE, resolve_table
 
         self._refuse_named_twice()
         if self.uri is not None:
             spec = StoreSpec(self.uri, self.table or DEFAULT_TABLE)
             if not spec.remote:
                 return spec
-        elif self.block is None and (found := table_by_address(self.table)) is not None:
-            return found
+        elif self.block is None:
+            return resolve_table(self.table)
         return self.named().to_spec()
 
     def _refuse_named_twice(self) -> None:
-        from prefect_ollama.blocks.by_address import BLOCK_PREFIX, is_place
+        from prefect_ollama.blocks.resolve import BLOCK_PREFIX, is_place
 
         uri, table = self.uri, self.table
         if self.block is not None and (self.uri is not None or self.table is not None):

@@ -12,7 +12,7 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from prefect_ollama.blocks.by_address import limits_folder
+from prefect_ollama.blocks.cluster import Nodes
 from prefect_ollama.blocks.documents import Identity, context_options, same_cut, same_options
 from prefect_ollama.blocks.errors import DocumentsFailed, ServerLost, TableError, TableMissing
 from prefect_ollama.blocks.lance import MaintenanceProcess, Store, StoreSpec
@@ -20,8 +20,8 @@ from prefect_ollama.blocks.nodes import VerifiedCluster, full_name
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.resolve import (
-    Nodes,
     default_cache,
+    limits_folder,
     resolve_cluster,
     resolve_table,
 )

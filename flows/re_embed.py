@@ -8,12 +8,13 @@ from prefect.assets import Asset
 from prefect.runtime import flow_run
 from prefect.types import SecretDict
 
+from prefect_ollama.blocks.cluster import Nodes
 from prefect_ollama.blocks.documents import PARTIAL, STORED, Document, Run
 from prefect_ollama.blocks.errors import TableError, TableMissing
 from prefect_ollama.blocks.lance import Store, StoreSpec, drop
 from prefect_ollama.blocks.nodes import VerifiedCluster, compare
 from prefect_ollama.blocks.quantity import quantity
-from prefect_ollama.blocks.resolve import Nodes, default_cache, resolve_table
+from prefect_ollama.blocks.resolve import default_cache, resolve_table
 from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.ingest import ingest_pdfs

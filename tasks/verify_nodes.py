@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from prefect import task
 
-from prefect_ollama.blocks.by_address import limits_folder
+from prefect_ollama.blocks.cluster import Nodes
 from prefect_ollama.blocks.documents import Identity
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import ClusterSpec, VerifiedCluster
 from prefect_ollama.blocks.quantity import quantity
-from prefect_ollama.blocks.resolve import Nodes
+from prefect_ollama.blocks.resolve import limits_folder
 from prefect_ollama.tasks.dispatch import Asking, Dispatcher, divide_long_words
 from prefect_ollama.tasks.embedding import running_nodes
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name, run_logger

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from prefect_ollama.blocks.by_address import cluster_by_address
 from prefect_ollama.blocks.documents import EmbeddedDocument, Identity
 from prefect_ollama.blocks.documents.chunk import Chunk
 from prefect_ollama.blocks.documents.identity import context_options
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.nodes.verification import verify_cluster
+from prefect_ollama.blocks.resolve import cluster_by_address
 from tests.flow_samples import MODEL, PREFIX, QUERY_PREFIX
 from tests.nodes import Node, expected_vector
 from tests.store_samples import document

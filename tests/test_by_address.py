@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from prefect_ollama.blocks import OllamaCluster
-from prefect_ollama.blocks.by_address import cluster_by_address, table_by_address
 from prefect_ollama.blocks.lance import _driver as driver
 from prefect_ollama.blocks.nodes import DEFAULT_URL
-from prefect_ollama.blocks.resolve import resolve_cluster, resolve_table
+from prefect_ollama.blocks.resolve import cluster_by_address, resolve_cluster, resolve_table, table_by_address
 
 MODELS = ("nomic-embed-text", "all-minilm", "mxbai-embed-large:335m", "hf.co/somebody/e5-large")
 
@@ -80,7 +79,7 @@ def test_other_tables_are_left_to_the_blocks(named: str) -> None:
 
 HOME = """
 import json, sys
-from prefect_ollama.blocks.by_address import prefect_home
+from prefect_ollama.blocks.resolve import prefect_home
 found = str(prefect_home())
 asked = "prefect" in sys.modules
 from prefect.settings import get_current_settings

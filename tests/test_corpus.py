@@ -17,7 +17,6 @@ import pytest
 
 from prefect_ollama import Corpus, open_corpus
 from prefect_ollama.blocks import LanceTable, OllamaCluster
-from prefect_ollama.blocks.by_address import limits_folder
 from prefect_ollama.blocks.errors import (
     ClusterError,
     ConfigurationError,
@@ -27,6 +26,7 @@ from prefect_ollama.blocks.errors import (
     TextError,
 )
 from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.resolve import limits_folder
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.dispatch._questions import asked_urls
 from prefect_ollama.tasks.searching import nodes as asking

@@ -48,7 +48,7 @@ def dead_port() -> Iterator[int]:
 def no_ollama(monkeypatch: pytest.MonkeyPatch, dead_port: int) -> None:
     """No node is configured, and none answers where an Ollama of this host would."""
     monkeypatch.delenv("OLLAMA_HOST", raising=False)
-    monkeypatch.setattr("prefect_ollama.blocks.by_address.DEFAULT_URL", f"http://127.0.0.1:{dead_port}")
+    monkeypatch.setattr("prefect_ollama.blocks.resolve.DEFAULT_URL", f"http://127.0.0.1:{dead_port}")
 
 
 def test_all_nodes_that_can_work_are_ready(trio: list[Node]) -> None:
@@ -227,7 +227,7 @@ def test_ollama_host_is_used_and_never_replaced(
 
 @pytest.mark.usefixtures("no_ollama")
 def test_an_ollama_on_this_host_is_used_unasked(trio: list[Node], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefect_ollama.blocks.by_address.DEFAULT_URL", trio[0].url)
+    monkeypatch.setattr("prefect_ollama.blocks.resolve.DEFAULT_URL", trio[0].url)
     assert serve() == (MODEL, [trio[0].url.removeprefix("http://")])
 
 

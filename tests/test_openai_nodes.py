@@ -14,7 +14,6 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from prefect_ollama.blocks import OllamaCluster, OpenAICompatibleNode
-from prefect_ollama.blocks.by_address import cluster_by_address
 from prefect_ollama.blocks.errors import (
     ClusterError,
     InputRejected,
@@ -33,6 +32,7 @@ from prefect_ollama.blocks.nodes.canaries import long_pair
 from prefect_ollama.blocks.nodes.check import check_cluster, check_node
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_cluster
+from prefect_ollama.blocks.resolve import cluster_by_address
 from prefect_ollama.tasks.dispatch import Dispatcher
 from tests.nodes import Node, expected_vector, nodes
 from tests.nodes.openai import Kind, OpenAIServer

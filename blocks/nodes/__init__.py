@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.nodes.running_models import LoadedModel
     from prefect_ollama.blocks.nodes.scripts import SCRIPTS, scripts_in
     from prefect_ollama.blocks.nodes.spec import (
+        DEFAULT_MODEL,
         DEFAULT_URL,
         ChatModelSpec,
         ClusterSpec,

@@ -24,6 +24,9 @@ T = TypeVar("T")
 # The address at which Ollama listens by default.
 DEFAULT_URL = "http://127.0.0.1:11434"
 
+# The embedding model of a cluster that names none.
+DEFAULT_MODEL = "nomic-embed-text"
+
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:

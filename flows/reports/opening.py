@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import prefect_ollama
+from prefect_ollama.blocks.cluster import Nodes
 from prefect_ollama.blocks.documents import CheckedReport
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import VerifiedChat
-from prefect_ollama.blocks.resolve import Nodes
 from prefect_ollama.tasks.answering import AnswerNodes, AskOptions, answering_nodes, with_models
 from prefect_ollama.tasks.query import SearchOptions
 from prefect_ollama.tasks.research import Workplace

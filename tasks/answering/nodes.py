@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from prefect_ollama.blocks.blocking import blocking
-from prefect_ollama.blocks.by_address import limits_folder
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError
 from prefect_ollama.blocks.nodes import (
     ChatModelSpec,
@@ -18,6 +17,7 @@ from prefect_ollama.blocks.nodes import (
     verify_chat,
 )
 from prefect_ollama.blocks.quantity import quantity
+from prefect_ollama.blocks.resolve import limits_folder
 from prefect_ollama.tasks.dispatch import ChatDispatcher, Chatting, Dispatcher
 from prefect_ollama.tasks.prefect_state import download_log, run_logger
 

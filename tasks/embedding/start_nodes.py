@@ -8,15 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prefect_ollama.blocks.blocking import blocking
-from prefect_ollama.blocks.by_address import cluster_by_address
 from prefect_ollama.blocks.embedded import EmbeddedNodes
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.nodes import ClusterSpec, ModelSpec, NodeSpec, check_node, full_name
 from prefect_ollama.blocks.quantity import quantity
+from prefect_ollama.blocks.resolve import resolve_cluster
 from prefect_ollama.tasks.prefect_state import run_logger
 
 if TYPE_CHECKING:
-    from prefect_ollama.blocks.resolve import Nodes
+    from prefect_ollama.blocks.cluster import Nodes
 
 # Ollama's name of the model whose weights the embedded node has.
 EMBEDDED_MODEL = "all-minilm"
@@ -37,11 +37,7 @@ def running_nodes(
     Raises:
         ConfigurationError: The named cluster cannot be used, or the embedded node does not have the model.
     """
-    resolved = None if model is None else cluster_by_address(cluster, model)
-    if resolved is None:
-        from prefect_ollama.blocks.resolve import resolve_cluster
-
-        resolved = resolve_cluster(cluster, model=model)
+    resolved = resolve_cluster(cluster, model=model)
     spec = resolved.spec if pull is None else replace(resolved.spec, pull=pull)
     if resolved.configured or _answers(spec):
         yield spec

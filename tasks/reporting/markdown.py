@@ -13,9 +13,9 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from prefect_ollama.blocks.by_address import DEFAULT_TABLE
 from prefect_ollama.blocks.nodes import UNKNOWN
 from prefect_ollama.blocks.printable import escape_markdown, printable
+from prefect_ollama.blocks.resolve import DEFAULT_TABLE
 from prefect_ollama.tasks.monitoring import Timeline
 from prefect_ollama.tasks.reporting.answer_report import Line, Marks, Rows
 from prefect_ollama.tasks.reporting.report import IngestReport

@@ -12,8 +12,8 @@ from prefect_ollama.tasks.prefect_state import run_logger
 from prefect_ollama.tasks.searching.reranker import Reranker, Score
 
 if TYPE_CHECKING:
+    from prefect_ollama.blocks.cluster import Nodes
     from prefect_ollama.blocks.nodes import ClusterSpec
-    from prefect_ollama.blocks.resolve import Nodes
     from prefect_ollama.tasks.answering import AnswerNodes
     from prefect_ollama.tasks.dispatch import Asking, Dispatcher
 

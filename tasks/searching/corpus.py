@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from prefect_ollama.blocks.by_address import limits_folder, table_by_address
 from prefect_ollama.blocks.documents import CheckedAnswer, Found, Hit
 from prefect_ollama.blocks.errors import ClusterError, PrefectOllamaError
 from prefect_ollama.blocks.lance import Mode, StoreSpec
+from prefect_ollama.blocks.resolve import limits_folder, resolve_table
 from prefect_ollama.tasks.searching._connections import Connections
 from prefect_ollama.tasks.searching.context import Around, with_context
 from prefect_ollama.tasks.searching.filter import Filter
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from prefect_ollama.blocks.cluster import Nodes
     from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
-    from prefect_ollama.blocks.resolve import Nodes
     from prefect_ollama.blocks.table import LanceTable
     from prefect_ollama.tasks.answering import AskEvent, AskOptions
     from prefect_ollama.tasks.dispatch import Asking
@@ -338,11 +338,4 @@ def open_corpus(
 
 
 def _spec_of(table: LanceTable | StoreSpec | str | Path | None) -> StoreSpec:
-    if isinstance(table, StoreSpec):
-        return table
-    spec = table_by_address(table) if table is None or isinstance(table, str | Path) else None
-    if spec is None:
-        from prefect_ollama.blocks.resolve import resolve_table
-
-        return resolve_table(table)
-    return spec
+    return table if isinstance(table, StoreSpec) else resolve_table(table)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Final
 
 from prefect_ollama.blocks.blocking import blocking
-from prefect_ollama.blocks.by_address import limits_folder
 from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.nodes import (
     ChatModelSpec,
@@ -19,6 +18,7 @@ from prefect_ollama.blocks.nodes import (
     verify_chat,
 )
 from prefect_ollama.blocks.quantity import quantity
+from prefect_ollama.blocks.resolve import limits_folder
 from prefect_ollama.tasks.dispatch import ChatDispatcher, Dispatcher
 from prefect_ollama.tasks.searching.reranker import Score
 

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from prefect_ollama.blocks.by_address import limits_folder
 from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
 from prefect_ollama.blocks.nodes import NodeSpec, looks_like_address, openai_url, short_name
 from prefect_ollama.blocks.quantity import quantity
+from prefect_ollama.blocks.resolve import limits_folder
 
 if TYPE_CHECKING:
     from prefect_ollama.blocks.nodes import ClusterSpec
