@@ -29,7 +29,7 @@ def _panel(error: CycloptsError) -> Panel:
 
 
 def _print_anything() -> None:
-    """Let characters that the terminal's encoding lacks appear as escapes; else the output of a whole run is lost."""
+    """Print characters that the terminal's encoding lacks as escapes, so that the output of a run is not lost."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")

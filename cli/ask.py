@@ -94,7 +94,7 @@ def ask(
         pictures = write_quotes(show_pages, found, reading)
     plain = render_answer.plain(found, pictures)
     show(plain if out.json else render_answer.lines(answer_lines(found), pictures), json=out.json)
-    # No answer is no success: a script has to see it in the status.
+    # The status is 1 without an answer, so that scripts notice it.
     return OK if found else INCOMPLETE
 
 

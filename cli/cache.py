@@ -43,7 +43,7 @@ def _show_stats(folder: str | None, *, empty: bool, out: PrintOptions) -> int:
     from prefect_ollama.blocks.resolve import default_cache
 
     spec = CacheSpec(folder) if folder is not None else default_cache()
-    # Before the first run the default folder does not exist, which is no error.
+    # Before the first run the default folder does not exist, which is not an error.
     if folder is not None and not Path(spec.folder).is_dir():
         raise ConfigurationError(
             f"There is no vector cache in {spec.folder!r}.",

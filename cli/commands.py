@@ -71,7 +71,7 @@ app = App(
     # A function, so that the metadata of the package is read only if it is asked for.
     version=lambda: prefect_ollama.__version__,
     help="Keep a searchable LanceDB table in step with folders of PDFs, embedded by all the Ollama nodes you have.",
-    # Without `--empty-node` and the like, which Cyclopts makes for options that may be given several times.
+    # Omits `--empty-node` and similar options, which Cyclopts makes for options that may be given several times.
     default_parameter=Parameter(negative_iterable=()),
     help_epilogue=f"{examples('prefect-ollama ingest ~/papers', 'prefect-ollama --install-completion')}\n\n{STATUS}",
 )

@@ -32,7 +32,7 @@ STARTING: Final = "Starting Prefect…"
 # Seconds to send logs and states to Prefect's server after an interruption.
 DRAIN_S: Final = 1.0
 
-# Shown after an interruption, so that nobody starts from the beginning.
+# Shown after an interruption, so that users know that the work done is kept.
 KEPT: Final = "Stored documents are kept. Run again to continue."
 
 # A user who sets one of these wants Prefect's own log.
@@ -43,7 +43,7 @@ _SERVER_AGAIN = "Start it, then run again; what was stored is kept."
 
 def show(what: Any, *, json: bool) -> None:
     """Print a result on stdout: JSON of plain values, or something that Rich can render."""
-    # Imported here, as in `tell`, because the import would delay the first line.
+    # Imported here, as in `tell`, because an import at the top would delay the first line.
     import orjson
     from rich.console import Console
 
@@ -78,7 +78,7 @@ def confirm(preview: RenderableType, *, yes: bool) -> bool:
     """Show on stderr what a command will do, and return whether to go on; with `yes` nothing is shown or asked.
 
     Raises:
-        ConfigurationError: There is no terminal to ask at.
+        ConfigurationError: No terminal is there for the question.
     """
     if yes:
         return True
@@ -86,7 +86,7 @@ def confirm(preview: RenderableType, *, yes: bool) -> bool:
 
     console = Console(stderr=True, highlight=False)
     console.print(preview)
-    # In a script nobody would answer, and the command would wait for ever.
+    # In a script no user would answer, and the command would wait for ever.
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ConfigurationError(
             "This changes the table, and there is no terminal to ask at.",
@@ -168,7 +168,7 @@ def _with_errors_shown(run: Callable[[], int], out: PrintOptions, *, prefect: bo
     except Exception as error:
         if stopping.status is not None:
             raise
-        # Imported only here, because a command that succeeds needs none of them.
+        # Imported only here, because a command that succeeds does not need these modules.
         import httpx
         from prefect.exceptions import ParameterTypeError
         from pydantic import ValidationError
@@ -222,7 +222,7 @@ class _OwnLines(logging.StreamHandler[TextIO]):
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line with printable characters only, whatever module logged it."""
+        """Return the line with printable characters only; it may be of any module."""
         return printable(super().format(record), lines=True, longest=20 * MAX_CHARACTERS)
 
 

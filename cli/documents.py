@@ -63,7 +63,7 @@ def _list(place: StoreSpec, source: str | None, problems: bool, out: PrintOption
     if source is not None:
         rows = list(Filter(source=source).documents_of(rows))
     rows = [row for row in rows if row.status != "stored"] if problems else rows
-    # The manifest has the order of commits, in which nobody finds a document.
+    # Sorted, because the manifest has the order of commits, in which a document is hard to find.
     rows.sort(key=lambda row: (row.source, row.path))
     show([described(row) for row in rows] if out.json else render_documents.documents(rows), json=out.json)
     # With `--problems` an empty list is good news.

@@ -42,7 +42,7 @@ class Fitted:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Render the table with as many columns as fit."""
-        # Measured without a limit: Rich would otherwise fold names, and report that the table fits.
+        # Measured without a limit: with a limit Rich would fold names, and report that the table fits.
         wide = options.update(max_width=UNLIMITED_COLUMNS)
         table = self._table(0)
         for count in range(1, len(self._drop) + 1):

@@ -33,7 +33,7 @@ _STYLES = {"works": "green", "idle": "dim", "rests": "yellow", "down": "red", "u
 
 @contextmanager
 def shown_live(*, json: bool) -> Iterator[None]:
-    """Show the runs of this context while they last; nothing if a program reads what is printed."""
+    """Show the progress of runs within this context, unless a program reads stderr."""
     if json or not sys.stderr.isatty():
         yield
         return
@@ -54,7 +54,7 @@ class RunProgress(Progress):
         self._run: Snapshot | None = None  # before `Progress`, which asks for what to show
         # Transient: the report that follows has the same values.
         super().__init__(
-            # Each snapshot refreshes it. Stdout is left alone, because it holds results and may be a file.
+            # Each snapshot refreshes the display. Stdout is left alone, because it holds results and may be a file.
             *_columns(),
             console=console,
             auto_refresh=False,

@@ -32,7 +32,7 @@ MIN_TOKEN_CHARACTERS: Final = 16
 
 
 def home_file() -> Path:
-    """Return the file of the token that is used if none is named."""
+    """Return the default file of the token."""
     return private_folder(prefect_home() / "prefect-ollama") / "mcp-token"
 
 
@@ -77,7 +77,7 @@ def listen(port: int) -> socket.socket:
     """Return a socket that listens on loopback.
 
     Raises:
-        ConfigurationError: The port is in use, or is none.
+        ConfigurationError: The port is in use, or is not a valid port.
     """
     try:
         return socket.create_server((LOOPBACK, port))

@@ -1,4 +1,4 @@
-"""The MCP server: a table for AI assistants, by the Model Context Protocol. It reads and changes nothing.
+"""The MCP server: a table for AI assistants, by the Model Context Protocol. The server only reads.
 
 Guarantees: a tool opens only files of documents that the table holds. An error of one call is that call's answer, and
 the server goes on.
@@ -119,7 +119,7 @@ class TableReader:
             return self._corpus
 
     def store(self) -> Store:
-        """Return the table as it is now; it may have been replaced since the last call.
+        """Return the present table, which may have been replaced since the last call.
 
         Raises:
             TableMissing: There is no such table yet.
@@ -239,7 +239,7 @@ def create_server(reader: TableReader) -> MCPServer:
 
         return await _answered(read)
 
-    # A picture is no JSON, which structured output would be.
+    # A picture cannot be structured output, which is JSON.
     @server.tool(annotations=READING, structured_output=False)
     async def get_page(
         document: OneDocument,

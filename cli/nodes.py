@@ -35,7 +35,7 @@ def nodes(
 
     rows = check_nodes(nodes.named(), **nodes.models())
     show([row.to_dict() for row in rows] if out.json else render.nodes(rows), json=out.json)
-    # Nothing was checked where there is no row, which is no success.
+    # Without a row no node was checked, which is a failure.
     return OK if rows and all(row.ok for row in rows) and _can_answer(rows) else INCOMPLETE
 
 

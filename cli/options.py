@@ -127,7 +127,7 @@ class ChatOptions(NodeOptions):
 @Parameter(name="*", help="The nodes and the models.")
 @dataclass(frozen=True, slots=True)
 class SeveralChatOptions(ChatOptions):
-    """The same for a command whose nodes may chat with different models."""
+    """Chat options of a command whose nodes may chat with different models."""
 
     other_chat_model: Annotated[
         tuple[str, ...],

@@ -26,7 +26,7 @@ PASSWORD_VARIABLE = "PREFECT_INTEGRATIONS_OLLAMA_PASSWORD"
 @Parameter(name="*", help="Passwords of encrypted files.")
 @dataclass(frozen=True, slots=True)
 class PasswordOptions:
-    """Where passwords of encrypted files come from. None is ever on the command line, which other users can see."""
+    """Sources of passwords for encrypted files. No password is on the command line, which other users can see."""
 
     password_file: Annotated[
         tuple[Path, ...],
@@ -51,7 +51,7 @@ class PasswordOptions:
         if (named := extra_password()) is not None:
             found.append(named)
         if self.ask_password:
-            # In a script nobody would answer, and the command would wait for ever.
+            # In a script no user would answer, and the command would wait for ever.
             if not sys.stdin.isatty():
                 raise ConfigurationError(
                     "--ask-password needs a terminal.",

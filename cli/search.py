@@ -114,7 +114,7 @@ def search(
                 around="section" if section else neighbours,
                 **options,
             )
-    # One question fails the command; of several, each has its own error in the output.
+    # The error of a single question fails the command; of several questions, each has its own error in the output.
     if questions is None and answers[0].error is not None:
         raise answers[0].error
     plain = [_plain(each) for each in answers]

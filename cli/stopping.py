@@ -55,7 +55,7 @@ class Stopping:
         for number in STATUS:
             signal.signal(number, self._interrupt)
         signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-        # It must outlive this call. The end of an earlier one ends the thread that reads its signals.
+        # The object must outlive this call. The end of an earlier one ends the thread that reads its signals.
         before, self._sender = self._sender, sender
         if before is not None:
             before.close()

@@ -27,7 +27,7 @@ _MARKS: Final = regex.compile(rf"\s*{_MARK}(?:\s*[,;]?\s*{_MARK})*(?=[\s.,;:!?]|
 # Words of the same kind at the beginning of a sentence.
 _BEGINNING: Final = regex.compile(rf"^(?:According to|As stated in|In|Per)\s+(?:the\s+)?(?i:{_NAMED}),\s*")
 
-# Where a model left out words of a quote. Parts with fewer words could be put together to say anything.
+# Where a model left out words of a quote. From parts with fewer words a model could put together any statement.
 _OMISSION: Final = regex.compile(r"\s*[\[(]?(?:…|\.\s?\.\s?\.)[\])]?\s*")
 _MIN_PART_WORDS: Final = 3
 

@@ -86,7 +86,7 @@ def _streamed(request: ChatRequest, chat: Chatting, listen: Listen) -> ChatAnswe
 
 def _all(requests: Sequence[ChatRequest], chat: Chatting) -> list[ChatAnswer]:
     found = chat.ask(requests, urgent=True)
-    # One usable draft is enough; the best of those that came is chosen.
+    # One usable draft is enough; the best of the usable drafts is chosen.
     answers = [answer for answer in found.answers if answer is not None]
     if not answers:
         raise found.first_failure

@@ -19,7 +19,7 @@ from prefect_ollama.tasks.dispatch import Dispatcher
 
 VERBATIM: Final = "verbatim"
 
-# Places that are shown at most. Nobody has checked them, so a reader must be able to look at them all.
+# Places that are shown at most. They were not checked, so a reader must be able to read all of them.
 _SHOWN: Final = 4
 
 # How far below the best score another sentence may be to be shown beside it.
@@ -46,8 +46,8 @@ _ROW: Final = regex.compile(r"^\|.*$", regex.MULTILINE)
 _YEAR: Final = regex.compile(r"\b(?:19|20)\d\d\b")
 _NUMBERS: Final = regex.compile(r"[\s\p{Sc}\d()+\-–−.,/%]*\d[\s\p{Sc}\d()+\-–−.,/%]*")
 
-# Weights of a score; the rest is for the words, and for the names and numbers that the question asks for. They were
-# chosen on the calibration half of the questions over `samples/`.
+# Weights of a score; the rest is for the words, and for the names and numbers that the question asks for. The weights
+# were chosen on the calibration half of the questions over `samples/`.
 _SENTENCE_WEIGHT: Final = 0.25
 _NEIGHBOURS_WEIGHT: Final = 0.25
 _PASSAGE_WEIGHT: Final = 0.25
@@ -184,7 +184,7 @@ def _sentences(text: str) -> Sequence[tuple[int, int]]:
             found.append((start, end))
         at += len(part)
 
-    # Tables first: a full stop within a cell is no end of its row.
+    # Tables come first, because a full stop within a cell does not end its row.
     for table in (*_TABLE.finditer(text), None):
         before = list(sentences(text[at : len(text) if table is None else table.start()]))
         for number, sentence in enumerate(before, 1):

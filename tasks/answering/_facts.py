@@ -1,7 +1,7 @@
 """Numbers, dates, names and addresses of a sentence have to stand in its quotes.
 
-A model that invents most often invents these, and here no other model is needed to see it. What is checked in which
-language, and what is not, stands in `docs/asking.md`.
+A model that invents most often invents these, and here no other model is needed to see it. `docs/asking.md` lists what
+is checked in which language.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _NAME: Final = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}'’.&/_-]*")
 _CONTRACTION: Final = regex.compile(r"'(?:s|re|ve|ll|d|m)$")
 _DOTTED: Final = regex.compile(r"(?:\p{L}\.)+\p{L}")
 _SENTENCE_START: Final = regex.compile(r"(?:^|[.!?:;•]\s+|^[\s\"'“‘«(\[]+)$")
-# Frequent words of German, and those of its questions, which are short and often without an article. Some are words or
-# parts of names elsewhere, such as "die" and "von", so one is not enough. Words that other languages often have twice
-# in a sentence, such as "des", "den" and "man", are not here.
+# Frequent words of German, and those of its questions, which are short and often without an article. Some of these are
+# words or parts of names in other languages, such as "die" and "von", so one of them is not enough. Words that other
+# languages often have twice in a sentence, such as "des", "den" and "man", are not here.
 _GERMAN: Final = frozenset(
     regex.findall(
         r"\w+",
@@ -48,7 +48,7 @@ _GERMAN_WORDS: Final = 2
 
 
 def unsupported_facts(sentence: str, quotes: Sequence[str], ordinary: Sequence[str] = ()) -> list[str]:
-    """Return the numbers, dates, names and addresses of a sentence that stand in none of its quotes.
+    """Return the numbers, dates, names and addresses of a sentence that no quote of it has.
 
     Args:
         ordinary: Texts that show which words are no names: those that they write with a small letter.
@@ -68,7 +68,7 @@ def unsupported_facts(sentence: str, quotes: Sequence[str], ordinary: Sequence[s
 
 
 def missing_names(question: str, passages: Sequence[str]) -> list[str]:
-    """Return the names, codes and numbers of a question that stand in none of the passages that it found.
+    """Return the names, codes and numbers of a question that no found passage has.
 
     Its first word has a capital for its place, so it counts only where it is a code, such as `E32`.
     """

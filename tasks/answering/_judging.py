@@ -59,7 +59,7 @@ _ADDRESSES_MODEL: Final = regex.compile(
     regex.IGNORECASE,
 )
 
-# Signs that nobody sees, but a model reads (tags spell ASCII), and words in letters of two alphabets.
+# Invisible signs that a model reads (tags spell ASCII), and words in letters of two alphabets.
 _HIDDEN: Final = regex.compile(
     r"[\U000E0000-\U000E007F\u200B\u2060-\u2064\uFEFF]|\p{Latin}[\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}]\p{Latin}"
 )
@@ -89,7 +89,8 @@ def pairs_of(checked: Sequence[CheckedSentence], passages: Sequence[Hit]) -> lis
     for place, sentence in enumerate(checked):
         if sentence.reason:
             continue
-        # Each by itself, so that a quote that proves nothing is not shown beside one that does.
+        # Each quote is judged by itself, so that a quote that proves nothing is not shown with one that proves the
+        # sentence.
         each = [(number,) for number in range(len(sentence.quotes))]
         together = [tuple(range(len(sentence.quotes)))] if len(sentence.quotes) > 1 else []
         pairs += [_Pair(place, quotes) for quotes in (*each, *together)]
@@ -102,7 +103,7 @@ def pairs_of(checked: Sequence[CheckedSentence], passages: Sequence[Hit]) -> lis
 
 
 def _may_instruct(quote: Quote, passages: Sequence[Hit]) -> bool:
-    """Return whether anything that the judge reads of a quote may be meant for a model."""
+    """Return whether a quote, its headings or its document's names may hold an instruction to a model."""
     read = "\n".join(_judged(quote, passages).values())
     return bool(_HIDDEN.search(read) or _ADDRESSES_MODEL.search(normal(read).text))
 

@@ -129,7 +129,7 @@ def numbers_in(text: str) -> Iterator[str]:
     text = plain_letters(text)
     spelled, at = "", 0
     for found in _NUMBER.finditer(text):
-        # The dash of a range, such as 5-10, is no minus: it stands behind a digit.
+        # The dash of a range, such as 5-10, is not a minus, because a digit stands before it.
         number, end = (found["sign"] or "") + _digits(found["digits"]), found.end()
         if (scale := _SCALE.match(text, end)) is not None:
             number, end = times(number, _SCALED[scale[1].lower()]), scale.end()

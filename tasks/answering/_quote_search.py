@@ -1,6 +1,6 @@
 """Whether a quote stands in a passage, however a model writes its quotation marks, dashes, spaces and line ends.
 
-Guarantees: what is found are characters of the passage itself, and nobody can take a part of a word or number for it.
+Guarantees: the found quote has the characters of the passage itself, and never begins or ends within a word or number.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def normal(text: str) -> Normal:
 
 
 def find_quote(quote: str, passage: Normal) -> tuple[int, int] | None:
-    """Return where a quote stands in the original text of a passage; None if it does not."""
+    """Return the place of a quote in the original text of a passage; None if the passage does not have it."""
     wanted = normal(quote).text.strip(_ENDS)
     if not any(each.isalnum() for each in wanted):
         return None
@@ -92,7 +92,7 @@ def _spelled(cluster: str) -> Iterator[str]:
     plain = unicodedata.normalize("NFKC", cluster.translate(_SIGNS)).casefold().translate(_SIGNS)
     plain = unicodedata.normalize("NFKC", plain.replace("\u2044", "/"))
     for character in before + plain:
-        # Characters that nobody sees, such as soft hyphens.
+        # Invisible characters, such as soft hyphens.
         if unicodedata.category(character) not in ("Cf", "Cc"):
             yield " " if character.isspace() else character
 

@@ -1,4 +1,4 @@
-"""Whether what was found can hold an answer at all."""
+"""Decide whether the found passages can hold an answer."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _NAME_PARTS: Final = regex.compile(r"[_./\\-]+")
 COSINE_WEIGHT: Final = 0.6
 
 # Least chance at which sentences of the documents are shown without a chat model. `python -m benchmarks.answers` prints
-# the curve. It is above one half because other documents than those of the fit have higher chances: there the recall of
-# refusals is 0.42 at 0.50 and 0.48 at 0.52. More would refuse too many paraphrases.
+# the curve. The threshold is above one half because documents outside the fit have higher chances: for them the recall
+# of refusals is 0.42 at 0.50 and 0.48 at 0.52. More would refuse too many paraphrases.
 EXTRACT_THRESHOLD: Final = 0.52
 
-# The same for the share of the question's words, where no cosine is known.
+# Threshold for the share of the question's words, used if the model's cosines are not known.
 WORDS_THRESHOLD: Final = 0.40
 
 # The chance that passages hold an answer is a logistic model with these weights. They were fitted with an L2 penalty
@@ -41,7 +41,8 @@ _SHARED_WEIGHT: Final = 1.42
 _NEAREST_WEIGHT: Final = 4.50
 _APART_WEIGHT: Final = -2.52
 
-# Least strength at which a chat model is asked. It is lower, because what the model writes is checked.
+# Least strength at which a chat model is asked. This threshold is lower, because the sentences of a chat model are
+# checked.
 ANSWER_THRESHOLD: Final = 0.25
 
 

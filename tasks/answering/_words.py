@@ -51,7 +51,7 @@ def folded(text: str) -> str:
 
 
 def content_words(text: str) -> set[str]:
-    """Return the stems of the words of a text that are no function words; of scripts without spaces, pairs of signs."""
+    """Return the stems of the words of a text, without function words; for scripts without spaces, pairs of signs."""
     found: set[str] = set()
     for match in _WORD.finditer(folded(text)):
         word = match[0].removesuffix("'s")

@@ -1,4 +1,4 @@
-"""Answer a question from passages: write, check, judge, and keep what is supported."""
+"""Answer a question from passages: write sentences, check and judge them, and keep the supported ones."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def answer_question(
 def without_chat(
     question: str, hits: Sequence[Hit], nodes: AnswerNodes, found: Strength
 ) -> CheckedAnswer | None:
-    """Return the answer that needs no chat model; None if one has to be asked.
+    """Return the answer that needs no chat model; None if a chat model has to be asked.
 
     Args:
         hits: The passages, the best first.

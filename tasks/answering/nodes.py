@@ -77,7 +77,7 @@ def with_models(
 
 @contextmanager
 def answering_nodes(spec: ClusterSpec, embed: Dispatcher) -> Iterator[AnswerNodes]:
-    """Yield the nodes that answer. Those without the chat model are named in the log, and only embed.
+    """Yield the nodes that answer. Nodes without the chat model only embed, and the log names them.
 
     Args:
         spec: The cluster.
@@ -101,7 +101,7 @@ def answering_nodes(spec: ClusterSpec, embed: Dispatcher) -> Iterator[AnswerNode
                 verified = _verified(replace(spec, chat=spec.judge, other_chats=()))
                 judge = opened.enter_context(ChatDispatcher(verified, shared, beside=embed))
             except ClusterError as error:
-                # An answer without a judge model is better than none: words judge it, and the answer says so.
+                # Without a judge model shared words judge the answer, and the answer says so.
                 run_logger().warning("%s", error)
                 notes.append(f"No node can judge with {spec.judge.name!r}.")
         yield AnswerNodes(embed, chat, judge, tuple(notes))

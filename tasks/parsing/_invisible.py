@@ -1,7 +1,7 @@
 """Remove invisible characters: controls, marks that change the direction of writing, tags, and stray joiners.
 
-They hide words from a search and text from a person, but models read them. A joiner stays where its script needs it:
-between letters of Arabic, Indic and South-East Asian scripts, and within an emoji.
+Such characters hide words from a search and text from a person, but models read them. A joiner stays where its script
+needs it: between letters of Arabic, Indic and South-East Asian scripts, and within an emoji.
 
 Sources: Unicode Technical Report 36 (3.5, 3.6), Unicode Standard Annex 9 (2.1 to 2.6), Unicode Technical Standard 51.
 """

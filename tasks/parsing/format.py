@@ -12,7 +12,7 @@ from prefect_ollama.tasks.parsing.sandbox import ExtraTime
 
 
 class DocumentFormat(ABC):
-    """The parent's half of a format. The other half is the module that reads its files in the sandbox.
+    """The parent's half of a format. The part in the sandbox is the module that reads the files.
 
     Attributes:
         suffixes: Suffixes of its file names, in lower case (".pdf").

@@ -32,7 +32,7 @@ class ParseOptions:
     """Limits for each file, and how it is read.
 
     Raises:
-        ConfigurationError: A value is out of its bounds, or none of those that there are.
+        ConfigurationError: A value is out of its bounds, or is not one of the possible values.
     """
 
     ocr: Literal["auto", "off"] = option(

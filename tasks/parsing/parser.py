@@ -36,14 +36,14 @@ from prefect_ollama.tasks.parsing.sandbox import (
 # A child that has grown by this many MiB is replaced before the next file.
 _GROWN_MB: Final = 400.0
 
-# CPU seconds of a child for all its files, after which it is replaced. It is part of a hard limit, which the child
-# cannot raise itself.
+# CPU seconds of a child for all its files, after which it is replaced. The limit is part of a hard limit, which the
+# child cannot raise itself.
 _CHILD_CPU_SECONDS: Final = 3600.0
 
 # MiB of address space for a mapped file. A larger file gets a new child with more.
 _FILE_MB: Final = 4096
 
-# O_NONBLOCK: opening a FIFO would otherwise wait for its writer.
+# O_NONBLOCK, because opening a FIFO would wait for its writer.
 _OPEN: Final = (
     os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 )

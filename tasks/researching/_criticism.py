@@ -40,8 +40,7 @@ def criticise(
 ) -> tuple[list[CheckedSentence], list[CheckedSentence]]:
     """Let a critic try to refute findings, all at the same time over the nodes.
 
-    Returns:
-        The findings that it confirmed, and the others with its reason.
+    Returns: The confirmed findings, and all other findings with the critic's reason.
     """
     model = chat.chat.model
     requests = [
@@ -60,7 +59,7 @@ def criticise(
         )
     confirmed, dropped = [], []
     for finding, answer in zip(findings, answers, strict=True):
-        # Only "confirmed" keeps a finding: without an answer nobody has tried to refute it.
+        # Only "confirmed" keeps a finding, because without an answer no critic has tried to refute it.
         if answer is not None and answer.value["verdict"] == CONFIRMED:
             confirmed.append(finding)
         else:

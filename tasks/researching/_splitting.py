@@ -8,7 +8,7 @@ from prefect_ollama.blocks.nodes import json_object, json_request
 from prefect_ollama.tasks.answering import answer_room
 from prefect_ollama.tasks.dispatch import Chatting
 
-# Characters of a part at most: a longer one is no question.
+# Maximum characters of a part: a longer text is not a question.
 _PART_CHARACTERS: Final = 500
 _TOKENS: Final = 512
 
@@ -32,7 +32,7 @@ def split_question(question: str, chat: Chatting, most: int) -> tuple[str, ...]:
     said = () if answer is None else answer.value["questions"]
     # Small models repeat a question with other capitals; each part costs a search, a draft and two rounds of checks.
     parts: dict[str, str] = {}
-    # One of the greatest length was cut by its node.
+    # A part of the greatest length was cut by its node.
     for text in (" ".join(each.split()) for each in said if len(each) < _PART_CHARACTERS):
         if text:
             parts.setdefault(text.casefold(), text)

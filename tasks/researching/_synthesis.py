@@ -59,7 +59,7 @@ def groups_that_fit(
 def write_synthesis(
     task: str, findings: Sequence[CheckedSentence], passages: Sequence[Hit], chat: Chatting
 ) -> tuple[CheckedSentence, ...]:
-    """Return the sentences of a text from findings; those that fail a check have a reason. They are not judged yet."""
+    """Return the sentences of a text from findings; those that fail a check have a reason. No sentence is judged yet."""
     content = {"task": task, "findings": [_plain(number, each) for number, each in enumerate(findings, 1)]}
     request = json_request(
         _INSTRUCTIONS, content, _SCHEMA, chat.chat.model, answer_room(chat.chat.model, _TOKENS)
@@ -69,7 +69,7 @@ def write_synthesis(
         raise error
     (answer,) = found.answers
     assert answer is not None
-    # Words that passages write small are no names, also at the beginning of a sentence.
+    # Words that passages write in small letters are not names, also at the beginning of a sentence.
     ordinary = [task, *(hit.text for hit in passages)]
     return tuple(
         _checked(text.strip(), item["findings"], findings, ordinary)

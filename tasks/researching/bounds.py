@@ -28,8 +28,7 @@ class Bounds:
         ConfigurationError: A number is out of its limits.
     """
 
-    # To judge all sentences of a draft is one call. With fewer than three steps, none would be left beside those that
-    # are kept for the synthesis.
+    # To judge all sentences of a draft is one call. Of fewer than three steps, the synthesis would take all.
     steps: int = option(
         60,
         "Steps",
@@ -61,10 +60,10 @@ class BoundReached(Exception):
 
 
 class Budget:
-    """What is left of the limits. Several threads may use it.
+    """The rest of the limits. Several threads may use it.
 
     A step reserves the tokens that it may need at most, and gives back what it did not need. So the limit of tokens
-    holds also while many steps are under way.
+    holds even if many steps are in progress.
 
     Args:
         bounds: The limits.
@@ -98,7 +97,7 @@ class Budget:
         return self._start + share * self.bounds.seconds - self._clock()
 
     def reserve(self, tokens: int, *, last: bool) -> None:
-        """Begin a step. It waits where steps under way may still give back the tokens that it needs.
+        """Begin a step. The call waits while steps in progress may still give back the tokens that it needs.
 
         Args:
             tokens: Tokens that it may use at most.

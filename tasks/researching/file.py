@@ -46,7 +46,7 @@ def write_file(file: Path, text: str) -> None:
             with beside.open("x", encoding="utf-8", errors="backslashreplace") as opened:
                 opened.write(text)
                 opened.flush()
-                # Otherwise some file systems have the new name and no content after a power failure.
+                # Without this some file systems have the new name and no content after a power failure.
                 os.fsync(opened.fileno())
             beside.replace(file)
         finally:

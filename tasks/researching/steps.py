@@ -183,7 +183,7 @@ class Steps:
             sentences: The sentences; those with a reason are not judged.
             passages: The passages that their quotes name.
         """
-        # From the share of the synthesis: a text that nobody judged cannot be shown as proved.
+        # Taken from the share of the synthesis, because a text without a judgement cannot be shown as proved.
         chats, nodes = self._judging(last=True)
         return _done(
             chats,
@@ -212,7 +212,7 @@ def _done(
     try:
         value = work()
     except BoundReached as reached:
-        # The end of a limit is no failure: the report is made from the parts that are done.
+        # A reached limit is not a failure: the report is made from the finished parts.
         bound = reached.bound
     answers = [answer for chat in chats for answer in chat.answers]
     counted: list[ChatAnswer | ChatReply] = [*answers, *(reply for chat in chats for reply in chat.rejected)]

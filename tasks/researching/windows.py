@@ -111,7 +111,7 @@ def _hit(document: Document, chunk: Chunk, chunk_id: str) -> Hit:
         chunk.page_from,
         chunk.page_to,
         chunk.heading,
-        0.0,  # nothing was searched, so there is no score
+        0.0,  # no search was made, so there is no score
         document.doc_id,
         chunk_id,
         chunk.position,

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Connections:
     """The table and the nodes of a corpus. Several threads may use them.
 
-    The table is opened at once. Nodes are opened when a question needs them for the first time: a search by words
-    needs none, and need not wait for the import of the HTTP client. The arguments are those of `Corpus`.
+    The table is opened at once. Nodes are opened when a question needs them for the first time: a search by words needs
+    no node, and does not wait for the import of the HTTP client. The arguments are those of `Corpus`.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Connections:
         # Two questions at once must not verify the nodes twice, nor start two embedded nodes.
         self._lock = Lock()
         self._opened = ExitStack()
-        # Apart, because a reranker on a server of its own needs no other node.
+        # Opened separately, because a reranker on a server of its own needs no other node.
         self._ranking = ExitStack()
         self._spec: ClusterSpec | None = None
         self.nodes: Dispatcher | None = None

@@ -36,8 +36,8 @@ class Corpus:
     """A table with the nodes that embed questions to it. Close it, or use it as a context manager, sync or async.
 
     Several threads may ask at once. A table that `re_embed` replaces meanwhile is opened again. Nodes are verified when
-    a question needs them for the first time: they must give the vectors of the table. Where nobody named a node and
-    none answers on this host, the embedded model serves in a process that ends with the corpus.
+    a question needs them for the first time: they must give the vectors of the table. If no node is named and no Ollama
+    server answers on this host, the embedded model serves in a process that ends with the corpus.
 
     Args:
         table: Where the table is.
@@ -122,7 +122,7 @@ class Corpus:
     ) -> list[Found]:
         """Return what each of several questions finds, in their order; they are embedded together.
 
-        A question that cannot be embedded has its error in its answer, and does not stop the others. The rest is as
+        A question that cannot be embedded has an error in its answer, and does not stop other questions. The rest is as
         with `search`.
 
         Raises:
@@ -151,7 +151,7 @@ class Corpus:
             vectors = self._embed(asked, asking)
         answers = []
         for question, text, vector in zip(questions, asked, vectors, strict=True):
-            # The others are answered all the same: a program may ask hundreds at once.
+            # Other questions are still answered, because a program may ask hundreds at once.
             if isinstance(vector, PrefectOllamaError):
                 answers.append(Found(question=question, error=vector))
                 continue

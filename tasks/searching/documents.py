@@ -18,10 +18,11 @@ def one_document(name: str, manifest: Sequence[Document]) -> Document:
     """Return the one document that a name means.
 
     Raises:
-        ConfigurationError: There is none, or several; the nearest or all of them are named.
+        ConfigurationError: No document or several documents match; the error names the most similar names, or all
+            matches.
     """
     found = named(name, manifest)
-    # A guess might be the wrong document, and nobody would notice.
+    # A guess might be the wrong document, and the user would not notice.
     if len(found) > 1:
         listed = ", ".join(repr(str(file_of(row))) for row in found[:5])
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""

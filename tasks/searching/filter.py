@@ -1,7 +1,7 @@
 """Which passages a search may find: by source, document, folder, date, page, title and author.
 
-Guarantees: names are compared with those of the table and never become part of a query, whatever characters they hold.
-A name that nothing has is refused, and the nearest names are suggested.
+Guarantees: names with any characters are compared with those of the table, and never become part of a query. A name
+that nothing has is refused, and the nearest names are suggested.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Filter:
             rows = manifest()
             found = self.documents_of(rows)
             fitting = [row.doc_id for row in found if row.chunks]
-            # Without this the search would find nothing, and nobody would know why.
+            # Without this the search would find nothing, and the user would not know why.
             if found and not fitting:
                 raise ConfigurationError(
                     f"{found[0].path!r} has no passages in the table: {found[0].reason or found[0].status}.",
@@ -153,7 +153,7 @@ def named(name: str, rows: Sequence[Document]) -> Sequence[Document]:
     """Return the documents that a name means: a file's name, a path, a folder, or a glob pattern.
 
     Raises:
-        ConfigurationError: There is none; the nearest names are suggested.
+        ConfigurationError: No name matches; the error suggests the most similar names.
     """
     # The name of a file is the most frequent use, and is found without asking the disk.
     if found := [row for row in rows if PurePath(row.path).name == name]:
@@ -181,7 +181,7 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> ConfigurationError:
 
 
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:
-    """Return the names that are most like one, the most alike first; case and accents make no difference."""
+    """Return the names that are most similar to a name, the most similar first, without regard to case and accents."""
     by_form = {folded(each): each for each in list(dict.fromkeys(known))[:MAX_COMPARED_NAMES] if each}
     wanted = folded(name)
     inside = [each for form, each in by_form.items() if wanted and wanted in form]

@@ -79,7 +79,7 @@ def judging(cluster: ClusterSpec, model: str, embed: Dispatcher | None) -> Itera
                     state="The passages have no scores.",
                     remedy="Allow more time, or name a smaller model.",
                 ) from None
-            # Some scores are enough to order by; without any, the caller keeps the order of the search.
+            # Passages can be ordered by some scores; without a score the caller keeps the order of the search.
             if all(each is None for each in answers.answers):
                 raise next(iter(answers.failures.values()))
             return [None if each is None else float(each.value["score"]) for each in answers.answers]

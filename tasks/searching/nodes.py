@@ -54,7 +54,7 @@ def verified(
 
 def asking_as(cluster: ClusterSpec, table: Identity) -> ClusterSpec:
     """Return a cluster with the prompts, dimension and context of a table, to embed questions to it."""
-    # A cluster that is configured for another table would else embed questions in another way.
+    # A cluster that is configured for another table may embed questions in another way.
     model = replace(
         cluster.model,
         document_prefix=table.document_prefix,

@@ -93,7 +93,7 @@ class QuoteDrawer:
         quoted = Quoted.of(passage.text, quote.start, quote.end)
         try:
             return self.drawn(file_of(passage), pages, passage.regions, quoted)
-        except DocumentError as error:  # such as a file that is gone: the quote itself stands all the same
+        except DocumentError as error:  # for example, the file is gone; the quote itself is still shown
             return [MarkedPage(pages[0], note=str(error))]
 
     def drawn(

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
     from prefect_ollama.tasks.dispatch import Dispatcher
 
-# Number of passages that are scored, unless more are requested. Each costs the endpoint one pass of its model.
+# Number of passages that are scored, unless more are requested. Each passage costs the endpoint one pass of its model.
 RERANKED_PASSAGES: Final = 30
 
-# Seconds for the scores of a question: a person waits for them, and the order of the search is no bad answer.
+# Seconds for the scores of a question: a person waits for them, and the order of the search is a good fallback.
 RERANK_TIMEOUT_S: Final = 10.0
 
 # Names the cluster's judge or chat model as the reranker; `judge:MODEL` names another model.
@@ -124,7 +124,7 @@ def reranker_of(
     *,
     timeout: float = RERANK_TIMEOUT_S,
 ) -> Reranker | None:
-    """Return the reranker that is named; None for None.
+    """Return the named reranker; None without a name.
 
     Args:
         named: URLs of servers that rerank, names of saved OpenAI Compatible Nodes, or such blocks: one, or several
@@ -133,7 +133,7 @@ def reranker_of(
         timeout: Seconds for an answer.
 
     Raises:
-        ConfigurationError: It is no such URL, there is no such block, or the time-out is not above 0.
+        ConfigurationError: The URL is invalid, the block does not exist, or the time-out is not above 0.
     """
     if named is None:
         return None

@@ -13,7 +13,7 @@ from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
 # another version of Ollama, and half of these rows are chosen among those that a version can change.
 ROWS_COMPARED = 24
 
-# The same for a question, which waits for it.
+# Rows that a question compares: fewer, because a person waits.
 ROWS_COMPARED_BY_SEARCH = 8
 
 

@@ -1,7 +1,7 @@
 """Put accents on their letters: TeX's older fonts have no ä, so that files hold "¨a", drawn one above the other.
 
-Only the places tell such an accent from a sign of the text: "l´amour" with a wrong apostrophe, "h^alpha" in code. The
-letter and its accent become a letter and a combining mark, so that the text keeps its length.
+Only its place distinguishes such an accent from a sign of the text: "l´amour" with a wrong apostrophe, "h^alpha" in
+code. The letter and its accent become a letter and a combining mark, so that the text keeps its length.
 """
 
 from __future__ import annotations

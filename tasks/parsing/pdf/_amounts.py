@@ -1,7 +1,7 @@
 """Amounts in the cells of tables: which texts are numbers, years, periods or units, and which signs belong to them.
 
 Reports set a currency sign at the left edge of its column and a closing bracket or a percent sign right of it, each
-some space away from the number. They are no cells of their own.
+some space away from the number. Such signs are not cells of their own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LAST_SIGN: Final = re.compile(rf"^(?P<first>.*[\d)%{_DASH[1:-1]}])\s+(?P<sign>{
 # The cells of a table are asked for several times, and many of them have the same text.
 @lru_cache(maxsize=4096)
 def is_amount(text: str) -> bool:
-    """Return whether a cell holds a number that is counted or measured, or the dash that stands for none."""
+    """Return whether a cell holds an amount, or the dash that means "no amount"."""
     text = text.strip()
     return bool(text) and not is_year(text) and _AMOUNT.fullmatch(text) is not None
 
@@ -58,7 +58,7 @@ def is_year(text: str) -> bool:
 
 def with_signs(row: Sequence[Word]) -> list[Word]:
     """Join the signs of a row with their numbers."""
-    # Most rows have none of these characters, so the words are not looked at one by one.
+    # A fast test, because most rows have none of these characters.
     if not _SIGN.search(" ".join([word.text for word in row])) or not any(
         "$" in word.text or _CLOSING.match(word.text) or _OPENING.match(word.text) for word in row
     ):

@@ -20,17 +20,17 @@ from prefect_ollama.tasks.parsing.pdf.mupdf import mupdf, pymupdf, raw
 _MAX_ANNOTATIONS: Final = 10_000
 # Names of attached files that are read; a hostile file may have millions.
 _MAX_NAMES: Final = 1_000
-# Names in the report of each kind; the others are counted.
+# Maximum number of names of each kind in the report; further names are only counted.
 _MAX_LISTED: Final = 20
 # Characters of a name there.
 _MAX_NAME: Final = 120
 # Characters of one comment; only a hostile file has a longer one.
 _MAX_COMMENT: Final = 100_000
-# PDF 32000-1, 12.5.3: what is hidden from every reader.
+# PDF 32000-1, 12.5.3: annotations that are hidden from every reader.
 _HIDDEN: Final = 2
 # 12.7.4.3: the value of a field for passwords.
 _PASSWORD: Final = 1 << 13
-# These hold sounds, films and models, in which there is no text to read.
+# These annotations hold sounds, films and 3D models, which have no text.
 _MEDIA: Final = frozenset({"Sound", "Movie", "RichMedia", "Screen", "3D"})
 # Rich text of a comment is XHTML (PDF 32000-1, 12.7.3.4), of which only the words are kept.
 _MARKUP: Final = re.compile(r"<[^<>]*>")
@@ -176,7 +176,7 @@ def _comment(annotation: Any, label: str, said: str) -> Comment:
 
 
 def _name_of(specification: Any) -> str:
-    """Return the name of an attached file (PDF 32000-1, 7.11.3); empty if it has none."""
+    """Return the name of an attached file (PDF 32000-1, 7.11.3); empty if it has no name."""
     for key in ("UF", "F"):
         name = mupdf.ll_pdf_dict_gets(specification, key) if specification else None
         if name:

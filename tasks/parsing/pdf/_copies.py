@@ -1,8 +1,8 @@
 """Remove copies of text that is drawn several times in one place, to look bold, outlined or with a shadow.
 
-A copy is a word whose letters are all beside the same letters of text that was drawn before, all at the same
-distance, and nearer than any following letter could be. So repetitions that a reader sees are no copies, and neither
-are two texts that are drawn over each other.
+A copy is a word whose letters are all beside the same letters of text that was drawn before, all at the same distance,
+and nearer than any following letter could be. So visible repetitions do not count as copies, and neither do two
+different texts that are drawn over each other.
 
 Most pages have no lines that overlap, and are not analysed further.
 """
@@ -26,7 +26,7 @@ _PART_OF_WIDTH: Final = 0.5
 _PART_IF_HIGHER: Final = 0.8
 # The distances of the letters of a word from their copies differ by at most this.
 _EVENLY: Final = 0.06
-# A letter whose size differs by more than this factor is no copy.
+# A letter whose size differs by more than this factor is not a copy.
 _OTHER_SIZE: Final = 1.1
 # A word ends at a larger space than this, or where letters are higher or lower by more.
 _GAP: Final = 0.25
@@ -65,7 +65,7 @@ def without_copies(blocks: list[TextBlock], text: bytes) -> tuple[list[TextBlock
 
 
 class _Kept(NamedTuple):
-    """A letter that is no copy, with its line, its word, and its position in that."""
+    """A letter that is not a copy, with its line, its word, and its position in the word."""
 
     glyph: Glyph
     place: Place
@@ -82,7 +82,7 @@ class _Copies:
         self._kept: defaultdict[tuple[str, int, int], list[_Kept]] = defaultdict(list)
 
     def without(self, place: Place, line: list[Glyph]) -> list[Glyph]:
-        """Return the letters of a line that are no copies."""
+        """Return the letters of a line that are not copies."""
         left: list[Glyph] = []
         single = _each_once(line)
         self.copied[place] += len(line) - len(single)
@@ -100,7 +100,7 @@ class _Copies:
         return left
 
     def _originals(self, word: list[Glyph]) -> list[_Kept]:
-        """Return the letters that a word, or its beginning, is a copy of; none if it is no copy."""
+        """Return the letters that a word, or its beginning, is a copy of; an empty list if it is not a copy."""
         for first in self._near(word[0], 0.0, 0.0, _limit(word)):
             dx, dy = word[0].x - first.glyph.x, word[0].y - first.glyph.y
             originals = [first]

@@ -8,7 +8,7 @@ from typing import Final
 
 from prefect_ollama.tasks.parsing.pdf._stext import TextBlock
 
-# A copy is no farther away from its text than this, in sizes of the type.
+# Maximum distance of a copy from its text, in sizes of the type.
 SHADOW: Final = 0.3
 
 # Lines overlap by so much of their height, and for so long, in sizes of the type.
@@ -24,7 +24,7 @@ Place = tuple[int, int]
 
 
 def suspicious_lines(blocks: list[TextBlock], text: bytes) -> set[Place]:
-    """Return the lines that may hold copies; none on most pages. `text` is all text of the page in UTF-8."""
+    """Return the lines that may hold copies; most pages have no such lines. `text` is all text of the page in UTF-8."""
     places = _overlapping(blocks) if _may_overlap(blocks) else set()
     if _has_doubled_letters(text):
         places |= {

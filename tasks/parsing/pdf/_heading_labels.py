@@ -17,7 +17,7 @@ _LABEL: Final = re.compile(
     r"\s+(?:\d{1,3}|[ivxlc]{1,7}|[a-z])\s*[.:–—-]?|第\s*[\d一二三四五六七八九十]{1,3}\s*[章部]",
     re.IGNORECASE,
 )
-# The title is no farther below its label, in sizes of its type.
+# Maximum distance of a title from the label above it, in sizes of its type.
 _FAR: Final = 5
 
 
@@ -26,7 +26,7 @@ def labels_joined(pieces: list[Piece], levels: dict[int, int]) -> list[Piece]:
 
     Args:
         pieces: The pieces in reading order.
-        levels: Levels of headings, by `id()` of their pieces. It is changed in place.
+        levels: Levels of headings, by `id()` of their pieces. The list is changed in place.
     """
     joined: list[Piece] = []
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""Find headings and their levels: by the file's own outline first, otherwise by their type."""
+"""Find headings and their levels, by the file's outline if there is one, and if not, by their type."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _LOOSE_END: Final = re.compile(
 _SENTENCE_WORDS: Final = 6
 _SENTENCE_LOWER: Final = 0.45
 _SENTENCE_END: Final = re.compile(r"[.;,][\"'”’)\]]*\s*$")
-# Remarks below tables and pictures, and addresses, which are no headings although they may be bold.
+# Remarks below tables and pictures, and addresses, which are not headings although they may be bold.
 _REMARK: Final = re.compile(r"(?:notes?|sources?)\s*:", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"\S*@\S+\.\w|.*\s\S+@\S+\.\w", re.DOTALL)
 # A period or date alone, as above a table.
@@ -79,7 +79,7 @@ def find_headings(
 
 
 def _lines_joined(pieces: list[Piece], larger: float) -> list[Piece]:
-    """Join the lines of a heading: in large type, MuPDF takes each for a block of its own."""
+    """Join the lines of a heading, because MuPDF makes a block of each line in large type."""
     joined: list[Piece] = []
     for piece in pieces:
         last = joined[-1] if joined else None
@@ -150,7 +150,7 @@ def _is_sentence(text: str) -> bool:
 
 
 def _may_head(text: str) -> bool:
-    """Return whether bold type of the text's size may be a heading: it is no sentence, date, reference or sign."""
+    """Return whether bold type of the text's size may be a heading, and not a sentence, date, reference or sign."""
     text = " ".join(text.split())
     if text.endswith((".", ",", ";", ":", "-", "–", "—", "&", "(")) or len(text) > _MAX_BOLD_CHARACTERS:
         return False

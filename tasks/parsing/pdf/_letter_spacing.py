@@ -43,7 +43,7 @@ def without_letter_spacing(blocks: list[TextBlock], text: bytes) -> list[TextBlo
 
 
 def _has_singles(texts: list[str]) -> bool:
-    """Return whether there are three single signs in a row, two of them letters: dots before a number are no word."""
+    """Return whether there are three single signs in a row, two of them letters. Dots before a number do not count."""
     words = " ".join(texts).split()
     return any(
         len(a) == len(b) == len(c) == 1 and a.isalpha() + b.isalpha() + c.isalpha() > 1

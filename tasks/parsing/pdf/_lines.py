@@ -18,7 +18,8 @@ RIGHT_TO_LEFT: Final = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 # Characters that cannot be a cell alone: frames are drawn with letters that show as these.
 _NOTHING: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ufffd]*")
 
-# So many lines of two cells with so many characters on average are no table.
+# Minimum lines of two cells, and minimum mean characters of a line, at which the lines count as text and not as a
+# table.
 _COLUMN_LINES: Final = 4
 _COLUMN_CHARACTERS: Final = 25
 

@@ -17,7 +17,7 @@ _y1 = attrgetter("y1")
 # On so many pages a line must stand to be one that repeats.
 MIN_PAGES: Final = 3
 
-# Lines stand at one height if they are no farther apart, in tenths of a point.
+# Maximum vertical distance of lines at one height, in tenths of a point.
 SAME_HEIGHT: Final = 40
 
 # Type that is larger than this, in sizes of the text's type, is that of a title.
@@ -29,7 +29,7 @@ _MAX_MARGIN_LINES: Final = 3
 # Characters of a page number, with what frames it.
 _MAX_NUMBER_CHARACTERS: Final = 16
 # A line that repeats stands on one of so many pages: one of code now and then at a foot is text. Left and right pages
-# may have different heads, and the first pages of chapters have none.
+# may have different heads, and the first pages of chapters often have no head.
 _ONE_OF: Final = 3
 # Numbers alone that are greater than this and than twice the number of pages may be those of years or invoices.
 _MAX_NUMBER: Final = 999

@@ -13,7 +13,7 @@ from prefect_ollama.tasks.parsing.document import Metadata
 _DATE: Final = re.compile(
     r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:([+\-Z])(\d\d)?'?(\d\d)?)?", re.ASCII
 )
-# Characters of a title or an author. Some programs put the whole text there.
+# Characters of a title or an author. Some programs put the whole text of the document into the title.
 _MOST: Final = 500
 # Line breaks and tabs are not printable, but part words.
 _BREAKS: Final = dict.fromkeys((*range(9, 14), 0x85, 0x2028, 0x2029), " ")

@@ -1,6 +1,6 @@
 """Decide whether a page needs more than reading its text: a look at its pictures, or OCR.
 
-Each of these takes longer than reading the page, so none is done without a sign.
+Each of these steps takes longer than reading the page, so it is done only on pages with a sign that it is needed.
 """
 
 from __future__ import annotations

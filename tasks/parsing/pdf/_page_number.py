@@ -56,9 +56,9 @@ class PageNumber(NamedTuple):
 
 
 def page_number(text: str, rows: list[list[Cell]] | None = None) -> PageNumber | None:
-    """Return the page number that a line may hold, None if it holds none.
+    """Return the page number that a line may hold; None without one.
 
-    "Lot 101" holds none: only words separate such a number from one that tells what a page is about.
+    The number in "Lot 101" is not a page number: only its words show that it belongs to the content of the page.
     """
     if len(text) > _MAX_CHARACTERS or (len(text) > _MAX_ROMAN and not _DIGIT.search(text)):
         return None
@@ -76,7 +76,7 @@ def printed_number(text: str, value: int) -> str:
 
 
 def _beside(text: str, rows: list[list[Cell]] | None) -> PageNumber | None:
-    """Return the number beside a running head on the same line, separated by space; None if there is none."""
+    """Return the number beside a running head on the same line, separated by space; None without such a number."""
     if rows is not None and len(rows) == 1 and len(rows[0]) > 1:
         cells = [" ".join(cell.text.split()) for cell in rows[0]]
         for number, rest in ((cells[0], cells[1:]), (cells[-1], cells[:-1])):

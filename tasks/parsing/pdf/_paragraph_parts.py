@@ -17,7 +17,7 @@ from prefect_ollama.tasks.parsing.pdf._paragraph_breaks import BULLETS
 
 # Lengths are in sizes of the type. A line is full if it ends no farther from the right edge of its column.
 _FULL: Final = 3.0
-# Parts whose left edges are no farther apart are in one column: points of lists are set in.
+# Maximum distance of the left edges of parts in one column: points of lists are indented.
 _SET_IN: Final = 5.0
 # Space between two lines, unless the text is set with wider spaces.
 _CLOSE: Final = 0.7

@@ -1,7 +1,7 @@
 """A page as a picture, with rectangles marked on it, and where the words of a quote stand on it.
 
-This runs in the child, where a hostile file does no harm. Words are compared letter by letter, so that neither line
-ends nor hyphens matter.
+This code runs in the child process, where a hostile file can do no harm. Words are compared letter by letter, so that
+neither line ends nor hyphens matter.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SLACK: Final = 1.5
 # chance: "tion" stands on every page.
 _RUN: Final = 8
 
-# The same at the edge of a page, where a quote goes on from one page to the next.
+# Minimum letters at the edge of a page, where a quote may continue on the next page.
 _RUN_AT_EDGE: Final = 3
 
 # Letters of a quote that are searched: comparing takes the product of both lengths.

@@ -31,7 +31,7 @@ def arrange(page: RawPage) -> None:
     _margins_first_and_last(pieces, int(page.height * SCALE))
     tops = list(map(_y0, pieces))
     if all(map(le, map(_y1, pieces), [top + 30 for top in tops[1:]])):
-        return  # one below the other, as on most pages
+        return  # the blocks stand one below the other, as on most pages
     rows = _rows(pieces)
     if rows:
         pieces[:] = rows
@@ -178,7 +178,7 @@ def _row_by_row(pieces: list[Piece]) -> list[Piece]:
 def merge_lines(pages: list[RawPage]) -> None:
     """Join single lines into paragraphs, in place, where a document is set with wide spaces between its lines.
 
-    MuPDF takes each line for a block of its own there.
+    MuPDF makes a block of each such line.
     """
     all_pieces = Counter([piece.size for page in pages for piece in page.pieces])
     single = Counter(

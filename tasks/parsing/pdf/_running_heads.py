@@ -29,10 +29,10 @@ from prefect_ollama.tasks.parsing.pdf._margin_lines import (
 )
 from prefect_ollama.tasks.parsing.pdf._page_number import printed_number
 
-# A line is common if it is on this part of the pages with a repeated line at its height. It does not distinguish
-# them.
+# A line is common if it is on this part of the pages with a repeated line at its height. Such a line does not
+# distinguish pages.
 _COMMON: Final = 0.8
-# It must also be on this part of all pages: the same first line of three tables is no running head.
+# A running head must also be on this part of all pages: the same first line of three tables is not a running head.
 _MIN_SHARE: Final = 0.1
 # A title with fewer letters and digits would be found by chance: a large initial, a year.
 _MIN_TITLE: Final = 4
@@ -145,7 +145,7 @@ def _titled(
 
 
 def _repeated(lines: list[MarginLine], count: int) -> Iterator[tuple[_Group, bool]]:
-    """Return the groups of lines that repeat, each with whether it does not tell one page from another."""
+    """Return the groups of repeated lines, each with whether the line is the same on all its pages."""
     by_text: defaultdict[tuple[str, str], list[MarginLine]] = defaultdict(list)
     for line in lines:
         by_text[line.rule, line.text].append(line)

@@ -31,7 +31,7 @@ GLYPH: Final = Struct("@6xH4x6f16xf8xP")
 _TEXT: Final = 0  # FZ_STEXT_BLOCK_TEXT
 BOLD: Final = 8  # FZ_STEXT_BOLD
 
-# Lines stand on one baseline if they are no farther apart, in points.
+# Maximum vertical distance of lines on one baseline, in points.
 LEVEL: Final = 0.1
 
 # A line is set in if it begins so much farther in, in sizes of the type.
@@ -77,7 +77,7 @@ class StructuredText:
         self._as_expected: bool | None = None
 
     def read(self, page: Any, text: str) -> list[TextBlock] | None:
-        """Return the blocks of text of a page; None if its memory, or its text, is not as expected.
+        """Return the blocks of text of a page; None if its memory or its text has an unexpected form.
 
         Args:
             text: The page as MuPDF prints it: a line for each of its lines, and an empty one after each block.

@@ -55,7 +55,7 @@ def build_pages(
         join_parts(page)
     join_parts_of_paragraphs(raw, body_size)
     join_tables(raw, body_size, dropped)
-    # After tables, whose cells in bold type are no headings.
+    # Headings come after tables, because cells in bold type are not headings.
     levels = find_headings(raw, body_size, outline)
     blocks_of = [_blocks(page, body_size, levels, dropped.characters) for page in raw]
     _join(blocks_of, dropped.characters)

@@ -29,7 +29,7 @@ _MAX_CELL_CHARACTERS: Final = 600
 _LONG_LINES: Final = 45
 # A table has at most this number of columns. Text with more gaps side by side is spaced out in another way.
 MOST_COLUMNS: Final = 30
-# So many dots set apart in one row lead to something. One may say that a number is not known.
+# Minimum number of separate dots in one row that lead to a number or a field. One may say that a number is not known.
 _LEADERS: Final = 4
 # Lengths from here on are in sizes of the type.
 # Baselines of lines that are one below the other, and not beside each other, differ by at least this.
@@ -40,7 +40,7 @@ _LEADING: Final = 1.6
 _WIDER: Final = 1.12
 # Part of the page at its top and bottom in which a running head or foot may be.
 _EDGE: Final = 0.1
-# The bullet or number of a list's point, which is no cell of a table.
+# The bullet or number of a list's point, which is not a cell of a table.
 _ITEM: Final = re.compile(r"[•◦‣▪▫■□●○–—\-*·➢➤✓∙⁃]|\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,4})[.)]")
 _edges = attrgetter("x0", "x1")
 

@@ -12,11 +12,11 @@ from prefect_ollama.tasks.parsing.pdf._amounts import is_amount, is_year
 from prefect_ollama.tasks.parsing.pdf._glyphs import edges
 from prefect_ollama.tasks.parsing.pdf._table_columns import Columns, Word, columns_under
 
-# So many lines above a table may be its header.
+# Maximum number of lines above a table that may be its header.
 _MOST_LINES: Final = 6
-# Lengths are in sizes of the type. Lines of a header, and the first row below it, are no farther apart.
+# Lengths are in sizes of the type. Maximum distance between lines of a header, and to the first row below it.
 _FAR: Final = 2.4
-# Lines of one cell are no farther apart.
+# Maximum distance between lines of one cell.
 _LEADING: Final = 1.35
 # Characters of a cell of a header. A longer line is a sentence above the table.
 _MAX_HEADER_CELL_CHARACTERS: Final = 60

@@ -8,7 +8,7 @@ from typing import Final
 from prefect_ollama.tasks.parsing.pdf._layout import Piece, RawPage, Table, table_piece
 from prefect_ollama.tasks.parsing.pdf._table_header import header_rows
 
-# So many lines may stand between two parts, each of so many characters.
+# Maximum number of lines between two parts of a table, and of characters in each line.
 _MOST_LINES: Final = 3
 _MAX_LINE_CHARACTERS: Final = 120
 # Lengths are in sizes of the type: columns are the same if they end, or begin, no farther apart; and there is no more
@@ -79,7 +79,7 @@ def _together(one: Piece, between: list[Piece], other: Piece) -> Piece | None:
 
 
 def _columns(first: Table, second: Table, slack: float) -> list[int] | None:
-    """For each column of the second table the one of the first that it stands below; None if they differ."""
+    """Return for each column of the second table the column of the first above it; None if the columns differ."""
     found = [0]
     for x0, x1 in zip(second.columns[1:], second.ends[1:], strict=True):
         same = [

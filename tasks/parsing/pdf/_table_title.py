@@ -8,7 +8,7 @@ from typing import Final
 
 from prefect_ollama.tasks.parsing.document import Block, Box
 
-# So many blocks above a table may be its title, of so many characters each.
+# Maximum number of blocks above a table that may be its title, and of characters in each block.
 _MOST_BLOCKS: Final = 5
 _MAX_TITLE_CHARACTERS: Final = 160
 # Above the table, and between each other, they have no more space than this, in points.

@@ -1,7 +1,7 @@
 """Tables as text that a model can read: Markdown with one row for each line, the header first.
 
 If lines are side by side in columns, these lines and those around them are analysed. The lines of a table are removed
-from the text, so that none is lost or there twice.
+from the text, so that each line occurs exactly once.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def join_tables(pages: list[RawPage], body_size: int, dropped: Dropped) -> None:
 
 
 def _at_end(page: RawPage, body_size: int) -> Table | None:
-    """Return the table at the end of a page, before its footnotes; None if there is none."""
+    """Return the table at the end of a page, before its footnotes; None without such a table."""
     for piece in reversed(page.pieces):
         if piece.table is not None or (piece.size >= NOTE_SIZE * body_size and not piece.margin):
             return piece.table
@@ -220,7 +220,7 @@ def _begins_with(table: Table, header: list[list[str]]) -> bool:
 
 
 def _goes_on(before: Table, table: Table, header: list[list[str]]) -> bool:
-    """Return whether a table is the rest of the one before: with the same header, or with none in the same columns."""
+    """Return whether a table continues the table before: it has the same header, or no header and the same columns."""
     if len(table.columns) != len(before.columns):
         return False
     if _begins_with(table, header):

@@ -1,4 +1,4 @@
-"""From lines to running text: hyphens joined, ligatures spelled out, spaces made plain, nothing else changed."""
+"""Make running text of lines: join hyphenated words, spell out ligatures, and normalise spaces."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SPACES: Final = dict.fromkeys(
 _BULLETS: Final = {0xF0B7: "•", 0xF0A7: "▪", 0xF0D8: "➢", 0xF0FC: "✓", 0xF0A8: "□", 0xF02D: "–", 0xF06E: "■"}
 # One translation for all replacements, because `str.translate` runs at the speed of C.
 _TABLE: Final = {**_SPELLED_OUT, **_SPACES, **_BULLETS}
-# They say nothing: what a font without a character map yields.
+# Characters without meaning, as a font without a character map yields.
 _UNKNOWN: Final = re.compile(
     "[\ufffd\ue000-\uf02c\uf02e-\uf06d\uf06f-\uf0a6\uf0a9-\uf0b6\uf0b8-\uf0d7\uf0d9-\uf0fb\uf0fd-\uf8ff"
     "\U000f0000-\U0010ffff]"

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from prefect_ollama.tasks.parsing.pdf._glyphs import Glyph
 
-# Lengths are in sizes of the type. Letters of one word are no farther apart.
+# Lengths are in sizes of the type. Maximum distance between letters of one word.
 _MOST: Final = 1.5
 # A space between words is wider than that between letters by this factor, and by so much.
 _WIDER: Final = 1.3
@@ -20,11 +20,11 @@ _WIDER_IF_WRITTEN: Final = 1.6
 # Letters of a word are so evenly set, kerning apart.
 _EVENLY: Final = 0.12
 _MOSTLY: Final = 0.85
-# In type of one width, a word with more different letters than this is no row of cells.
+# In monospaced type, a word with more different letters than this is not a row of cells.
 _MANY: Final = 4
-# Widths of letters that differ less tell nothing.
+# Letter widths that differ by less than this are not used.
 _UNEVEN: Final = 0.04
-# Other signs, such as operators, are those of formulas, whose letters are no word.
+# Other signs, such as operators, belong to formulas, whose letters are not words.
 _ALLOWED: Final = re.compile(r"[\w.,:;!?'’\"“”&/()\-–—]")
 
 
@@ -102,7 +102,7 @@ def _are_set_evenly(
     """Return whether spaces are more even than the places of the letters, as those in columns are not."""
     widths = [letters[i].glyph.width for i in inner]
     if pstdev(widths) < _UNEVEN * size:
-        # Type of one width: only the spaces between words tell, or a word that is too long for a row of cells.
+        # In monospaced type only the spaces between words show it, or a word that is too long for a row of cells.
         different = {letter.glyph.text for letter in letters if letter.glyph.text.isalpha()}
         return several or (not grid and len(different) > _MANY)
     spaces = pstdev([gaps[i] for i in inner])

@@ -46,7 +46,7 @@ class Reading:
 
     @property
     def first_failure(self) -> str:
-        """The reason of the first page that failed; empty if none did."""
+        """The reason of the first page that failed; empty if no page failed."""
         return next(
             (p.reason for page, p in sorted(self._problems.items(), key=_by_page) if page), ""
         ).rstrip(".")
@@ -97,7 +97,7 @@ class Reading:
                 reason = "OCR of a page before it ended the parser"
 
     def make(self, *, running_heads: bool = False) -> ParsedDocument:
-        """Make the document from the entries so far. Without a title of its own, it has the first heading of page 1.
+        """Make the document from the entries so far. A document without a title gets the first heading of page 1.
 
         Args:
             running_heads: Whether running heads, feet and page numbers stay.

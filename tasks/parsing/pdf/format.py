@@ -1,4 +1,4 @@
-"""The format PDF, for the rest of the project. This imports no code that reads a file: only the child does."""
+"""The format PDF, for the parent process. This module imports no code that reads files, which only the child does."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def opened(file: int, passwords: list[str]) -> Iterator[Any]:
         passwords: Tried in this order where it needs one.
 
     Raises:
-        Stopped: It is none, or cannot be opened.
+        Stopped: The file is not a PDF, or cannot be opened.
     """
     with _mapped(file) as view, _document(view, passwords) as document:
         yield document
@@ -141,7 +141,7 @@ def outline(document: Any) -> list[tuple[int, str, int]]:
     try:
         first = mupdf.ll_fz_load_outline(raw(document))
     except Exception:
-        # A broken outline is no reason to leave the pages unread: headings are found by their type then.
+        # A file with a broken outline is still read, and its headings are found by their type.
         return found
     waiting = [(first, 1)]
     while waiting and len(found) < _MAX_OUTLINE_ENTRIES:
@@ -158,9 +158,9 @@ def outline(document: Any) -> list[tuple[int, str, int]]:
 
 
 def find_tessdata(folder: str) -> str:
-    """Find the folder of Tesseract's language data, by Tesseract itself where none is given; empty if there is none.
+    """Return the folder of Tesseract's language data, if necessary by asking Tesseract; empty if it is not found.
 
-    This may start a program, so it is done before the process is confined.
+    The call may start a program, so it is made before the process is confined.
     """
     try:
         return str(pymupdf.get_tessdata(folder or None) or "")
@@ -172,7 +172,7 @@ def tessdata_for(languages: list[str], folder: str) -> str:
     """Return the folder if it holds Tesseract's data for all the languages.
 
     Raises:
-        Stopped: "ocr-language" with the names of those that are missing.
+        Stopped: "ocr-language", with the names of the missing languages.
     """
     missing = [
         name for name in languages if not folder or not (Path(folder) / f"{name}.traineddata").is_file()

@@ -19,7 +19,7 @@ from prefect_ollama.tasks.parsing.pdf._stext import StructuredText, TextBlock, f
 from prefect_ollama.tasks.parsing.pdf._tex_codes import as_signs, has_codes
 from prefect_ollama.tasks.parsing.pdf.mupdf import mupdf, pymupdf, raw
 
-# No page is drawn for OCR with more pixels than this, whatever size it says it has.
+# Maximum pixels of a page that is drawn for OCR, for any declared page size.
 _OCR_PIXELS: Final = 25_000_000
 # The text of one page with its structure, in bytes: some hundred thousand lines. Decoded it takes ten times as much.
 _MAX_PAGE_BYTES: Final = 2**25

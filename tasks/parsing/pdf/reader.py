@@ -1,4 +1,4 @@
-"""One file, read in the child: the text of all its pages with their tables, then, by OCR, the pages that have none.
+"""One file, read in the child: first the text of all its pages with their tables, then, by OCR, the pages without text.
 
 A limit that stops OCR costs nothing of the text: the parent gets it before OCR begins.
 """
@@ -51,7 +51,7 @@ class Reader:
         """Read all there is.
 
         Raises:
-            Stopped: It has no pages, too many, or none that can be read.
+            Stopped: The file has no pages, too many pages, or no readable page.
         """
         count, most = document.page_count, self._request["max_pages"]
         if count <= 0:

@@ -92,7 +92,8 @@ class _Child:
             )
             done = self._done(request, file, talk)
             self._limits.lift()
-        # The collector is off (see `main`). It takes as long as parsing half a page, and mostly finds nothing.
+        # The collector is off (see `main`). A collection takes as long as parsing half a page, and mostly finds
+        # nothing.
         if gc.get_count()[0] > _MAX_OBJECTS:
             gc.collect()
         done |= {"cpu_seconds": time.process_time() - cpu, "grown_mb": self._limits.grown_mb}
@@ -112,7 +113,7 @@ class _Child:
             for lines in codec.encoded_pages(document.pages):
                 talk.write(lines)
             return codec.encoded_rest(document)
-        except BrokenPipeError:  # the parent is gone, and nobody would read a refusal
+        except BrokenPipeError:  # the parent is gone, so a refusal would not be read
             raise
         except Exception as error:
             if isinstance(error, Stopped):

@@ -39,7 +39,8 @@ def decoded_page(body: bytes) -> Page:
     """Return a page from the body of its line.
 
     Raises:
-        ProtocolError: It is no page. A hostile file may control the child, so the type of every value is checked.
+        ProtocolError: The value is not a page. A hostile file may control the child, so the type of every value is
+            checked.
     """
     return _checked(Page, body)
 
@@ -53,7 +54,7 @@ def decoded_document(pages: Sequence[Page], body: bytes) -> ParsedDocument:
     """Return a document from its pages and the body of the last line.
 
     Raises:
-        ProtocolError: It is no document, or the pages are not in order.
+        ProtocolError: The value is not a document, or its pages are not in order.
     """
     document = _checked(ParsedDocument, body)
     bounds = [0, *(page.number for page in pages), document.page_count + 1]

@@ -12,7 +12,7 @@ from prefect_ollama.tasks.parsing.sandbox.talk import Talk
 
 
 class FileReader(Protocol):
-    """Reads files of one format, one at a time. It is made in the child before the rights are taken away.
+    """Reads files of one format, one at a time. The reader is made in the child before the child gives up its rights.
 
     Attributes:
         readable: Files and folders that it opens while it reads, except the file itself and the code.

@@ -32,7 +32,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 # The environment variables of a child, in addition to those of its format: those that locate Python, its modules and
-# libraries. It gets no others, because they hold keys and tokens of other programs.
+# libraries. The child gets no other variables, because they may hold keys and tokens of other programs.
 _ENVIRONMENT: Final = (
     *("PATH", "LANG", "LC_ALL", "LC_CTYPE", "PYTHONPATH", "PYTHONHOME"),
     *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT"),
@@ -186,7 +186,7 @@ class ChildProcess:
         """Return why it ended: a kind ("wall-time", "cpu-time", "memory", "changed" or "crashed"), and a sentence."""
         try:
             code = self._process.wait(5)
-        except subprocess.TimeoutExpired:  # it has closed its pipe without ending
+        except subprocess.TimeoutExpired:  # the child has closed its pipe without ending
             self._process.kill()
             code = self._process.wait()
         if self.ran_out or code == -_number("SIGALRM"):

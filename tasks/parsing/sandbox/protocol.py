@@ -110,7 +110,7 @@ class Line(NamedTuple):
         """Return the decoded body.
 
         Raises:
-            ProtocolError: It is no JSON.
+            ProtocolError: The line is not JSON.
         """
         try:
             return orjson.loads(self.body)

@@ -36,7 +36,7 @@ class Talk:
         self.read(-1)
 
     def read(self, page: int) -> None:
-        """Report that all pages up to this one were read, counted from 0. This wakes nobody up."""
+        """Report that all pages up to this one were read, counted from 0. Reading wakes no other process up."""
         if self._progress is not None:
             os.pwrite(self._progress, protocol.PROGRESS.pack(page + 1, self._pages), 0)
 
