@@ -46,8 +46,11 @@ from prefect_ollama.tasks.answering import (
     VERBATIM,
     find_quote,
     normal,
-    support_of_claim,
+    unsupported_facts,
 )
+from prefect_ollama.tasks.answering._judging import support_score
+from prefect_ollama.tasks.answering._words import contradicts, overlap
+from prefect_ollama.tasks.dispatch import Dispatcher
 from tests.nodes import Node
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -146,13 +149,21 @@ def claim_curve(corpus: Corpus) -> Table:
     )
     scores = []
     for nodes in (None, corpus._open.nodes):
-        scores.append(
-            np.array([support_of_claim(each["sentence"], each["quote"], nodes) or 0.0 for each in claims])
-        )
+        scores.append(np.array([support_of_claim(each["sentence"], each["quote"], nodes) for each in claims]))
     for at in np.arange(0.40, 0.96, 0.05):
         chosen = "bold" if abs(at - SUPPORT_THRESHOLD) < 0.001 else ""
         table.add_row(f"{at:.2f}", *(f"{macro_f1(each >= at, labels):.3f}" for each in scores), style=chosen)
     return table
+
+
+def support_of_claim(sentence: str, quote: str, nodes: Dispatcher | None) -> float:
+    """Return the score of a sentence and one quote without a judge model; 0 if another check fails."""
+    if unsupported_facts(sentence, [quote], [quote]) or contradicts(sentence, quote):
+        return 0.0
+    cosine = None
+    if nodes is not None and not (embedded := nodes.embed([sentence, quote])).failures:
+        cosine = float(np.dot(*embedded.vectors))
+    return support_score(overlap(sentence, quote), cosine)
 
 
 def macro_f1(said: Any, labels: Any) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated
 
 from pydantic import Field
 
-from prefect_ollama.blocks.documents import Found, Hit
+from prefect_ollama.blocks.documents import Found
 from prefect_ollama.blocks.lance import Mode
-from prefect_ollama.blocks.nodes import ClusterSpec
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import (
@@ -21,7 +21,6 @@ from prefect_ollama.flows.parameters import (
     TableParameter,
     shown,
 )
-from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.query import (
     SearchOptions,
@@ -32,7 +31,6 @@ from prefect_ollama.tasks.query import (
 )
 from prefect_ollama.tasks.searching import (
     RERANK_TIMEOUT_S,
-    Reranker,
     normalised,
     open_for_search,
     question_note,
@@ -107,43 +105,22 @@ def search(
     wanted = limit if ranker is None else ranker.candidates(limit)
     options = SearchOptions(wanted, mode, only.to_filter(source).condition(store.manifest), one_per_document)
     # A search by words alone needs no node, so a table can be searched while all nodes are down.
-    if mode == "text" and (ranker is None or not ranker.judges):
-        found = search_table(opened, None, asked, options)
-        return _answer(question, found, ranker, limit, show=show)
-    with nodes_for_questions(store, cluster, model) as (spec, dispatcher):
-        nodes = Opaque(dispatcher)
-        vector = None if mode == "text" else embed_question(asked, nodes, opened)
-        said = "" if mode == "text" else question_note(asked, dispatcher.cluster)
-        # The judge is a model of these nodes, so it is asked before they are closed.
-        if ranker is not None and ranker.judges:
-            found = search_table(opened, vector, asked, options)
-            return _answer(question, found, ranker, limit, show=show, said=said, nodes=nodes, spec=spec)
-    found = search_table(opened, vector, asked, options)
-    return _answer(question, found, ranker, limit, show=show, said=said)
-
-
-def _answer(
-    question: str,
-    hits: list[Hit],
-    ranker: Reranker | None,
-    limit: int,
-    *,
-    show: bool,
-    said: str = "",
-    nodes: Opaque[Dispatcher] | None = None,
-    spec: ClusterSpec | None = None,
-) -> Found:
-    note = ""
-    if ranker is not None and hits:
-        hits, note = rerank_passages(
-            Opaque(ranker),
-            question,
-            Opaque(hits),
-            limit,
-            len(hits),
-            nodes,
-            None if spec is None else Opaque(spec),
-        )
-    if show and hits:
-        show_pages(question, Opaque(hits), len(hits))
-    return Found(hits, question=question, notes=[each for each in (said, note) if each])
+    asks_nodes = mode != "text" or (ranker is not None and ranker.judges)
+    at = nodes_for_questions(store, cluster, model) if asks_nodes else nullcontext((None, None))
+    vector, notes = None, []
+    with at as (spec, dispatcher):
+        if mode != "text":
+            assert dispatcher is not None
+            vector = embed_question(asked, Opaque(dispatcher), opened)
+            notes.append(question_note(asked, dispatcher.cluster))
+        found = search_table(opened, vector, asked, options)
+        # A judge is a model of these nodes, so it is asked before they are closed.
+        if ranker is not None and found:
+            nodes, judging = Opaque(dispatcher), Opaque(spec)
+            found, note = rerank_passages(
+                Opaque(ranker), question, Opaque(found), limit, len(found), nodes, judging
+            )
+            notes.append(note)
+    if show and found:
+        show_pages(question, Opaque(found), len(found))
+    return Found(found, question=question, notes=[each for each in notes if each])

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
         re_embed_cost,
         recover,
         research,
-        research_report,
         scan,
         store,
         tune,

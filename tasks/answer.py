@@ -1,23 +1,28 @@
-"""Answer a question over several nodes, as steps that Prefect shows."""
+"""Answer a question over several nodes, and show answers and reports, as steps that Prefect shows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
-from prefect_ollama.blocks.documents import CheckedAnswer, Hit, Quote
+from prefect_ollama.blocks.documents import CheckedAnswer, CheckedReport, Hit, Quote
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.tasks.answering import AnswerNodes, AskOptions, Drafts, Judged, judge_drafts, write_drafts
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
 from prefect_ollama.tasks.query import SHOWN_DPI, SHOWN_PAGES
-from prefect_ollama.tasks.reporting import answer_lines, lines_markdown
+from prefect_ollama.tasks.reporting import answer_lines, lines_markdown, report_lines
+from prefect_ollama.tasks.researching import write_file
 from prefect_ollama.tasks.searching import MarkedPage, QuoteDrawer
 
 # Key of the artifact, one for all answers, so that Prefect's page of artifacts shows the last one with its history.
 ARTIFACT: Final = "answer"
+
+# The same for all reports.
+REPORT: Final = "report"
 
 
 @task(name="write drafts", task_run_name="write {options.drafts} drafts", **UNCACHED)
@@ -72,3 +77,20 @@ def show_answer(answer: CheckedAnswer, pages: Opaque[Mapping[Quote, Sequence[Mar
         key=ARTIFACT,
         description=f"Answer to: {escape_markdown(answer.question)}",
     )
+
+
+@task(name="show report", task_run_name="show the report", **UNCACHED)
+def show_report(report: CheckedReport) -> None:
+    """Show a report with its quotes and steps as an artifact of the run."""
+    title = escape_markdown(report.answer.question)
+    create_markdown_artifact(lines_markdown(report_lines(report)), key=REPORT, description=f"Report: {title}")
+
+
+@task(name="write report", task_run_name="write the report to a file", **UNCACHED)
+def write_report(report: CheckedReport, file: Path) -> None:
+    """Write a report into a Markdown file, which is replaced as a whole.
+
+    Raises:
+        ConfigurationError: It cannot be written.
+    """
+    write_file(file, lines_markdown(report_lines(report)))

@@ -96,8 +96,8 @@ def rerank_passages(
     hits: Opaque[Sequence[Hit]],
     limit: int,
     count: int,
-    nodes: Opaque[Dispatcher] | None = None,
-    cluster: Opaque[ClusterSpec] | None = None,
+    nodes: Opaque[Dispatcher | None],
+    cluster: Opaque[ClusterSpec | None],
 ) -> tuple[list[Hit], str]:
     """Reorder passages; return the best ones, and a note if the order of the search stays.
 
@@ -106,12 +106,11 @@ def rerank_passages(
         hits: The passages in the order of the search.
         limit: How many to return at most.
         count: How many passages there are, for the run's name.
-        nodes: The nodes as they embed, if one of their chat models judges.
+        nodes: The nodes as they embed; None if no chat model of theirs judges.
         cluster: The same nodes with their chat models.
     """
-    judging = (None, None) if cluster is None or nodes is None else (cluster.content, nodes.content)
     try:
-        with reranker.content.opened(*judging) as score:
+        with reranker.content.opened(cluster.content, nodes.content) as score:
             best, note = reranker.content.reordered(question, hits.content, limit, score)
     except ClusterError as error:  # the flow goes on with the order of the search
         best, note = not_reordered(hits.content, limit, error)

@@ -64,7 +64,7 @@ NEVER_ONE = {
     "tasks/parsing/pdf/_annotations.py",  # from 2 pages on
     "tasks/parsing/pdf/reader.py",  # more pages than the limit
     "tasks/searching/context.py",  # fewer than 0 passages
-    "tasks/searching/documents.py",  # from 2 documents on
+    "tasks/searching/filter.py",  # from 2 documents on
 }
 
 

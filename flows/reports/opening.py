@@ -10,10 +10,10 @@ from prefect_ollama.blocks.cluster import Nodes
 from prefect_ollama.blocks.documents import CheckedReport
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import VerifiedChat
+from prefect_ollama.tasks.answer import show_report, write_report
 from prefect_ollama.tasks.answering import AnswerNodes, AskOptions, answering_nodes, with_models
 from prefect_ollama.tasks.query import SearchOptions
 from prefect_ollama.tasks.research import Workplace
-from prefect_ollama.tasks.research_report import show_report, write_report
 from prefect_ollama.tasks.researching import Bounds, Budget, Steps, check_output
 from prefect_ollama.tasks.searching import refuse_other_vectors
 from prefect_ollama.tasks.verify_nodes import nodes_for_questions

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.answering._drafting import Drafts, write_drafts
     from prefect_ollama.tasks.answering._extract import VERBATIM, best_sentences, sentence_places
     from prefect_ollama.tasks.answering._facts import unsupported_facts
-    from prefect_ollama.tasks.answering._judging import NO_JUDGEMENT, SUPPORT_THRESHOLD, support_of_claim
+    from prefect_ollama.tasks.answering._judging import NO_JUDGEMENT, SUPPORT_THRESHOLD
     from prefect_ollama.tasks.answering._prompt import (
         TEXT_CHARACTERS,
         answer_room,

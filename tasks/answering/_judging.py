@@ -222,20 +222,6 @@ def judge_by_words(
     return judged
 
 
-def support_of_claim(sentence: str, quote: str, nodes: Dispatcher | None) -> float | None:
-    """Return the score of a sentence and one quote as `judge_by_words` has it; None if another check fails.
-
-    Args:
-        quote: The quote, with the sentences that it stands in.
-
-    Raises:
-        ClusterError: No node works any more.
-    """
-    if unsupported_facts(sentence, [quote], [quote]) or contradicts(sentence, quote):
-        return None
-    return support_score(overlap(sentence, quote), _cosines({0: (sentence, quote)}, nodes).get(0))
-
-
 def support_score(shared: float, cosine: float | None) -> float:
     """Return how well quotes support a sentence, 0 to 1."""
     return shared if cosine is None else (shared + max(cosine, 0.0)) / 2

@@ -1,4 +1,4 @@
-"""Which passages a search may find: by source, document, folder, date, page, title and author.
+"""Which documents a name means, and which passages a search may find: by source, folder, date, page, title and author.
 
 Guarantees: names with any characters are compared with those of the table, and never become part of a query. A name
 that nothing has is refused, and the nearest names are suggested.
@@ -7,16 +7,17 @@ that nothing has is refused, and the nearest names are suggested.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
-from pathlib import PurePath
-from typing import Final
+from pathlib import Path, PurePath
+from typing import Any, Final
 
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.home_path import with_home
 from prefect_ollama.blocks.lance import folded, one_of
-from prefect_ollama.tasks.planning import documents_named, path_forms
+from prefect_ollama.tasks.planning import documents_named, file_of, location_of, path_forms
 
 # Names that an error suggests; more are hard to read.
 MAX_SUGGESTIONS: Final = 3
@@ -188,3 +189,43 @@ def nearest_names(name: str, known: Iterable[str]) -> list[str]:
     # `difflib` finds misspelled names, and the list before it names that hold a part.
     close = [by_form[form] for form in get_close_matches(wanted, list(by_form), MAX_SUGGESTIONS, cutoff=0.5)]
     return list(dict.fromkeys([*close, *sorted(inside, key=len)]))[:MAX_SUGGESTIONS]
+
+
+def one_document(name: str, manifest: Sequence[Document]) -> Document:
+    """Return the one document that a name means.
+
+    Raises:
+        ConfigurationError: No document or several documents match; the error names the most similar names, or all
+            matches.
+    """
+    found = named(name, manifest)
+    # A guess might be the wrong document, and the user would not notice.
+    if len(found) > 1:
+        listed = ", ".join(repr(str(file_of(row))) for row in found[:5])
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise ConfigurationError(
+            f"{name!r} names {len(found)} documents.",
+            state="Nothing was read.",
+            remedy=f"Name one of them: {listed}{more}.",
+        )
+    return found[0]
+
+
+def described(row: Document) -> dict[str, Any]:
+    """Return a document as plain values, with the day that filters go by and the place of its file."""
+    return {**asdict(row), "file": location_of(row), "day": day_of(row)}
+
+
+def file_named(name: str, manifest: Sequence[Document]) -> Path:
+    """Return the file that a name means: that of a document of the table, or any other by its path.
+
+    Raises:
+        ConfigurationError: There is no such document and no such file.
+    """
+    try:
+        row = one_document(name, manifest)
+    except ConfigurationError:
+        if (file := with_home(name)).is_file():
+            return file
+        raise
+    return file_of(row)
