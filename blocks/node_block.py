@@ -152,14 +152,6 @@ class NodeBlock(StoredBlock, ABC):
             raise ValueError("a CA bundle has no effect if the certificate is not verified")
         return self
 
-    @property
-    def logger(self) -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
-        """The logger of the run, or a logger of this block outside of runs."""
-        try:
-            return get_run_logger()
-        except MissingContextError:
-            return get_logger(f"blocks.{self.get_block_type_slug()}")
-
     @abstractmethod
     def bearer(self) -> SecretStr | None:
         """Return the token that is sent as `Authorization: Bearer …`; None without a token."""
@@ -178,7 +170,11 @@ class NodeBlock(StoredBlock, ABC):
 
     def _spec(self, name: str, **more: Any) -> NodeSpec:
         if self.url.startswith("https:") and not self.verify:
-            self.logger.warning(
+            try:
+                logger: logging.Logger | logging.LoggerAdapter[logging.Logger] = get_run_logger()
+            except MissingContextError:
+                logger = get_logger(f"blocks.{self.get_block_type_slug()}")
+            logger.warning(
                 "The certificate of node %r is not verified: anyone on the network path can read texts and "
                 "credentials. Set the CA bundle of its authority instead.",
                 self.shown_name(name),

@@ -29,7 +29,6 @@ _UNSAFE: Final = (
 )
 _IN_A_LINE: Final = re.compile(f"[{_UNSAFE}]")
 _IN_LINES: Final = re.compile(f"(?![\n\t])[{_UNSAFE}]")
-_SHORT: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 # Characters on which CommonMark and the extensions of Prefect's two UIs act within a line; `$` begins a formula.
 _ACTIVE: Final = re.compile(r"([\\`*_{}\[\]|~$#!])")
@@ -91,10 +90,7 @@ def escape_json(document: str) -> str:
 
 
 def _named(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    if (short := _SHORT.get(found[0])) is not None:
-        return short
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return found[0].encode("unicode_escape").decode()
 
 
 def _as_json(found: re.Match[str]) -> str:

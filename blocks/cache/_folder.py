@@ -35,7 +35,6 @@ class Folder:
         self._checked = False
 
     def path(self, name: str) -> Path:
-        """Return the path of a file."""
         return self._path / name
 
     def error(self, doing: str, error: OSError) -> CacheError:

@@ -197,7 +197,6 @@ def everything(connection: sqlite3.Connection, batch: int) -> Iterable[list[tupl
 
 
 def _pages(connection: sqlite3.Connection) -> int:
-    """Return the number of pages in use."""
     return _number(connection, "PRAGMA page_count") - _number(connection, "PRAGMA freelist_count")
 
 

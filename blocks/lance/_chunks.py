@@ -53,7 +53,6 @@ class Chunks(VersionedTable):
 
     @property
     def schema(self) -> pa.Schema:
-        """The schema of the rows."""
         return self.table.schema
 
     def replace(self, doc_ids: Sequence[str], rows: pa.Table, *, locked: bool = False) -> None:
@@ -70,7 +69,6 @@ class Chunks(VersionedTable):
         self._commit(self._replace, doc_ids, rows, locked)
 
     def remove(self, doc_ids: Sequence[str]) -> None:
-        """Delete all rows of these documents."""
         for some in groups(doc_ids):
             where = one_of("doc_id", some)
             if self.table.count_rows(where):  # deleting nothing would make a version, too

@@ -40,12 +40,10 @@ class Manifest(VersionedTable):
             self._commit(merge, self.table, "doc_id", rows)
 
     def remove(self, doc_ids: Sequence[str]) -> None:
-        """Delete the rows of these documents."""
         for some in groups(doc_ids):
             self._commit(self.table.delete, one_of("doc_id", some))
 
     def mark_stale(self, doc_ids: Sequence[str]) -> None:
-        """Set the status of these documents to stale."""
         for some in groups(doc_ids):
             self._commit(self.table.update, where=one_of("doc_id", some), values={"status": STALE})
 

@@ -63,7 +63,7 @@ class RunLog:
                 state="Nothing was changed.",
                 remedy="Give each run a name of its own.",
             )
-        started = replace(_started(run_id, kind, source, chunks, documents), model=model)
+        started = _started(run_id, kind, source, chunks, documents, model)
         self.put(started)
         return started
 
@@ -80,7 +80,7 @@ class RunLog:
         Returns:
             The run that is in the log now, and whether this call logged it.
         """
-        mine = _started(MIGRATE, MIGRATE, "", 0, 0)
+        mine = _started(MIGRATE, MIGRATE, "", 0, 0, "")
         rows = _rows([mine])
 
         def insert() -> None:
@@ -147,7 +147,7 @@ def refuse_open_runs(runs: Iterable[Run], source: str = "") -> None:
             )
 
 
-def _started(run_id: str, kind: str, source: str, chunks: int, documents: int) -> Run:
+def _started(run_id: str, kind: str, source: str, chunks: int, documents: int, model: str) -> Run:
     return Run(
         run_id=run_id,
         kind=kind,
@@ -161,6 +161,7 @@ def _started(run_id: str, kind: str, source: str, chunks: int, documents: int) -
         documents_after=None,
         host=socket.gethostname(),
         pid=os.getpid(),
+        model=model,
     )
 
 

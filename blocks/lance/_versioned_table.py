@@ -45,7 +45,6 @@ class VersionedTable:
         return type(self)(self._spec, table)
 
     def restore(self, version: int) -> None:
-        """Restore an earlier version as the latest one."""
         self._commit(self.table.restore, version)
 
     def _commit(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

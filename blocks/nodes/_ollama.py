@@ -64,7 +64,6 @@ class OllamaEndpoint(Endpoint):
         self.disclosure = self._transport.disclosure
 
     async def identify(self, *, pull: bool = False, progress: Progress | None = None) -> NodeModel:
-        """Return the node's description of itself and its model; see `Endpoint.identify`."""
         version = await self.version()
         models = await self.models()
         digest = self._digest(models)
@@ -86,7 +85,6 @@ class OllamaEndpoint(Endpoint):
         return NodeModel(await self.version(timeout=timeout), digest)
 
     async def inventory(self) -> Inventory:
-        """Return what the node has; see `Endpoint.inventory`."""
         version = await self.version()
         if not version:
             raise NodeAnswerError(
@@ -107,7 +105,6 @@ class OllamaEndpoint(Endpoint):
         return tuple(model for model in models if model.name in shown)
 
     async def embed(self, texts: Sequence[str], *, timeout: float, dimension: int | None = None) -> Answer:
-        """Embed texts in one request; see `Endpoint.embed`."""
         # Without `truncate: false` Ollama cuts long texts silently.
         payload: dict[str, Any] = {
             "model": self.model.name,
@@ -140,7 +137,6 @@ class OllamaEndpoint(Endpoint):
         return await self._read(lambda data: member(data, "models", list, []), "api/ps", LIST_BOUNDS)
 
     async def show(self) -> NodeModel:
-        """Return the node's description of the model."""
         return await self._read(read_model_info, "api/show", SHOW_BOUNDS, {"model": self.model.name})
 
     async def pull(self, progress: Progress | None = None) -> None:
@@ -186,7 +182,6 @@ class OllamaEndpoint(Endpoint):
             )
 
     async def aclose(self) -> None:
-        """Close all connections."""
         await self._transport.aclose()
 
     async def _read(

@@ -60,14 +60,8 @@ class OllamaChat(OllamaEndpoint):
     async def chat(
         self, request: ChatRequest, *, limits: ChatLimits, heard: Heard | None = None
     ) -> ChatReply:
-        """Return the answer to a request; see `ChatEndpoint.chat`."""
         model = self.chat_model
-        stream = _ChatStream(
-            node=self.node.name,
-            model=model.name,
-            max_tokens=request.max_tokens,
-            disclosure=self.disclosure,
-        )
+        stream = _ChatStream(self.node.name, request.max_tokens, self.disclosure)
         begun = False  # whether a part of the answer has arrived
         try:
             with without_context():
@@ -117,9 +111,8 @@ class _ChatStream:
     A failure in mid-stream is a line of its own under status 200: `{"error": …}`.
     """
 
-    def __init__(self, *, node: str, model: str, max_tokens: int, disclosure: Disclosure) -> None:
+    def __init__(self, node: str, max_tokens: int, disclosure: Disclosure) -> None:
         self._node = node
-        self._model = model
         self._max_tokens = max_tokens
         self._disclosure = disclosure
         self._text: list[str] = []

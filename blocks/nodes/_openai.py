@@ -101,7 +101,6 @@ class OpenAIEndpoint(Endpoint):
         return NodeModel(info.server, "", info.quantization)
 
     async def inventory(self) -> Inventory:
-        """Return what the node has; see `Endpoint.inventory`."""
         info = await ask_server(self._transport, self._name, timeout=DESCRIPTION_TIMEOUT_S)
         loop = asyncio.get_running_loop()
         start = loop.time()
@@ -114,7 +113,6 @@ class OpenAIEndpoint(Endpoint):
         return
 
     async def aclose(self) -> None:
-        """Close all connections."""
         await self._transport.aclose()
 
     def _parts(self, texts: Sequence[str], info: ServerInfo) -> list[tuple[Sequence[str], bool]]:

@@ -135,7 +135,6 @@ class Transport:
             raise errors.from_exception(self.node.name, error, proxy=self._proxy) from cause
 
     async def aclose(self) -> None:
-        """Close all connections."""
         await self._http.aclose()
 
 

@@ -11,7 +11,6 @@ import contextlib
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Self
 
 # Seconds between two checks of the clock.
 TICK_S = 0.1
@@ -27,7 +26,7 @@ HALF_LIFE_S = 10.0
 
 
 class LoopLag:
-    """Watches how late the running loop is, between `start` and `stop`, or as a context."""
+    """Watches how late the running loop is, between `start` and `stop`."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -35,13 +34,6 @@ class LoopLag:
         self._due = 0.0
         self._gaps: deque[tuple[float, float]] = deque(maxlen=KEPT_LAGS)
         self._longest = self._longest_at = 0.0
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Start measuring, if it was not started yet."""
