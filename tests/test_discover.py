@@ -23,7 +23,7 @@ from tests.test_commands import shown
 from tests.waiting import until
 
 LOOPBACK = "127.0.0.0/29"
-HOST_TIMEOUT = "prefect_ollama.blocks.nodes.discovery.HOST_TIMEOUT_S"
+HOST_TIMEOUT = "prefect_ollama.blocks.nodes.check.STATUS_TIMEOUT_S"
 
 
 @pytest.fixture(autouse=True)

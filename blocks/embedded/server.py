@@ -101,21 +101,11 @@ def _listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=128)
     except (OSError, UnicodeError) as error:
+        taken = getattr(error, "errno", None) == errno.EADDRINUSE
+        why = "another program listens there" if taken else getattr(error, "strerror", "it is no host name")
         raise ConfigurationError(
-            f"Cannot listen on {host!r}, port {port}: {_reason(error)}.",
+            f"Cannot listen on {host!r}, port {port}: {why}.",
             state="No node was started.",
-            remedy=_remedy(error, port),
+            remedy="Choose another port (0 takes a free one; 11434 is that of Ollama, which may run here), or an "
+            "address of this host (127.0.0.1, or 0.0.0.0 for all).",
         ) from error
-
-
-def _reason(error: OSError | UnicodeError) -> str:
-    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-        return "another program listens there"
-    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is no host name"
-
-
-def _remedy(error: OSError | UnicodeError, port: int) -> str:
-    if isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES):
-        ollamas = f"; {port} is Ollama's own, which may run here" if port == 11434 else ""
-        return f"Choose another port (0 takes a free one){ollamas}."
-    return "Name an address of this host: 127.0.0.1, or 0.0.0.0 for all."

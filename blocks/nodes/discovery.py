@@ -13,10 +13,11 @@ import itertools
 import re
 import socket
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.nodes.address import DEFAULT_PORT
-from prefect_ollama.blocks.nodes.check import check_node
+from prefect_ollama.blocks.nodes.check import check_nodes
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 from prefect_ollama.blocks.nodes.spec import NodeSpec
 from prefect_ollama.blocks.nodes.status import NodeStatus
@@ -24,8 +25,8 @@ from prefect_ollama.blocks.nodes.status import NodeStatus
 # Connections at the same time: few enough for the limit of open files, which is 256 on some systems.
 CONCURRENT_HOSTS = 128
 
-# Seconds in which a server that accepts the connection must give all its answers.
-HOST_TIMEOUT_S = 5.0
+# Seconds in which the name service must answer.
+NAME_TIMEOUT_S = 5.0
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -86,7 +87,7 @@ async def host_name(url: str) -> str:
     """Return the name of a server's host from the name service; empty if there is none in time."""
     host = url.split("://", 1)[-1].rpartition(":")[0].strip("[]")
     try:
-        async with timeout_while_running(HOST_TIMEOUT_S):
+        async with timeout_while_running(NAME_TIMEOUT_S):
             name, _ = await asyncio.get_running_loop().getnameinfo((host, 0), socket.NI_NAMEREQD)
     except (OSError, TimeoutError):
         return ""
@@ -128,9 +129,5 @@ async def _ask(address: str, port: int, timeout: float) -> NodeStatus | None:
     with contextlib.suppress(OSError):
         await writer.wait_closed()
     url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
-    try:
-        async with timeout_while_running(HOST_TIMEOUT_S):
-            found = await check_node(NodeSpec(url.removeprefix("http://"), url, connect_timeout=timeout))
-    except TimeoutError:
-        return None
+    (found,) = await check_nodes([replace(NodeSpec.at(url), connect_timeout=timeout)])
     return found if found.ok else None
