@@ -93,7 +93,7 @@ def ask(
         reading = ReadingOptions(passwords=passwords).options()
         pictures = write_quotes(show_pages, found, reading)
     plain = render_answer.plain(found, pictures)
-    show(plain if out.json else render_answer.lines(answer_lines(found), pictures), json=out.json)
+    show(plain, render_answer.lines(answer_lines(found), pictures), out)
     # The status is 1 without an answer, so that scripts notice it.
     return OK if found else INCOMPLETE
 

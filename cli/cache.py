@@ -36,8 +36,6 @@ def clear(*, folder: FolderOption = None, out: PrintOptions = PRINT) -> int:
 
 @guarded(first="Reading the vector cache…")
 def _show_stats(folder: str | None, *, empty: bool, out: PrintOptions) -> int:
-    from dataclasses import asdict
-
     from prefect_ollama import render
     from prefect_ollama.blocks.cache import CacheSpec, VectorCache
     from prefect_ollama.blocks.resolve import default_cache
@@ -52,5 +50,5 @@ def _show_stats(folder: str | None, *, empty: bool, out: PrintOptions) -> int:
         )
     opened = VectorCache(spec)
     stats = opened.clear() if empty else opened.stats()
-    show(asdict(stats) if out.json else render.cache(stats, emptied=empty), json=out.json)
+    show(stats, render.cache(stats, emptied=empty), out)
     return OK

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TextIO
 
@@ -41,18 +42,23 @@ _LOG_SETTINGS = ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVE
 _SERVER_AGAIN = "Start it, then run again; what was stored is kept."
 
 
-def show(what: Any, *, json: bool) -> None:
-    """Print a result on stdout: JSON of plain values, or something that Rich can render."""
-    # Imported here, as in `tell`, because an import at the top would delay the first line.
-    import orjson
+def show(what: Any, rendered: RenderableType, out: PrintOptions) -> None:
+    """Print a result on stdout: as JSON, or rendered."""
+    # Imported here, because the import would delay the first line.
     from rich.console import Console
 
-    if json:
-        document = orjson.dumps(_well_formed(what), option=orjson.OPT_INDENT_2, default=str).decode()
-        sys.stdout.buffer.write(f"{escape_json(document)}\n".encode())
-        sys.stdout.buffer.flush()
+    if out.json:
+        _show_json(what)
     else:
-        Console().print(what)
+        Console().print(rendered)
+
+
+def _show_json(what: Any) -> None:
+    import orjson
+
+    document = orjson.dumps(_plain(what), option=orjson.OPT_INDENT_2, default=str).decode()
+    sys.stdout.buffer.write(f"{escape_json(document)}\n".encode())
+    sys.stdout.buffer.flush()
 
 
 def line(text: object, style: str = "", *, longest: int = MAX_CHARACTERS) -> Text:
@@ -62,15 +68,19 @@ def line(text: object, style: str = "", *, longest: int = MAX_CHARACTERS) -> Tex
     return Text(printable(text, longest=longest), style=style, overflow="fold")
 
 
-def _well_formed(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """Return plain values whose texts are Unicode; an argument of a command need not be."""
+    if hasattr(value, "to_dict"):
+        value = value.to_dict()
+    elif is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
     match value:
         case str():
             return value.encode("utf-8", "backslashreplace").decode()
         case dict():
-            return {_well_formed(key): _well_formed(each) for key, each in value.items()}
+            return {_plain(key): _plain(each) for key, each in value.items()}
         case list() | tuple():
-            return [_well_formed(each) for each in value]
+            return [_plain(each) for each in value]
     return value
 
 
@@ -162,7 +172,7 @@ def _with_errors_shown(run: Callable[[], int], out: PrintOptions, *, prefect: bo
             raise
         _tell(error.cause, error.state, error.remedy)
         if out.json:
-            show({"error": type(error).__name__, "cause": error.cause, "remedy": error.remedy}, json=True)
+            _show_json({"error": type(error).__name__, "cause": error.cause, "remedy": error.remedy})
         # A script can try again after a failure; wrong usage fails again.
         return USAGE if isinstance(error, ConfigurationError) else INCOMPLETE
     except Exception as error:

@@ -65,7 +65,7 @@ def _list(place: StoreSpec, source: str | None, problems: bool, out: PrintOption
     rows = [row for row in rows if row.status != "stored"] if problems else rows
     # Sorted, because the manifest has the order of commits, in which a document is hard to find.
     rows.sort(key=lambda row: (row.source, row.path))
-    show([described(row) for row in rows] if out.json else render_documents.documents(rows), json=out.json)
+    show([described(row) for row in rows], render_documents.documents(rows), out)
     # With `--problems` an empty list is good news.
     return OK if rows or problems else INCOMPLETE
 
@@ -81,7 +81,7 @@ def _chunks(place: StoreSpec, name: str, source: str | None, out: PrintOptions) 
     chunks = store.chunks_of(row.doc_id)
     plain = {**described(row), "chunks": [{**asdict(each), "embedded": each.to_embed} for each in chunks]}
     prefix = store.identity.document_prefix
-    show(plain if out.json else render_documents.chunks(row, chunks, prefix=prefix), json=out.json)
+    show(plain, render_documents.chunks(row, chunks, prefix=prefix), out)
     return OK if chunks else INCOMPLETE
 
 

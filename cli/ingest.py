@@ -76,7 +76,7 @@ def ingest(
                 remove_missing=not keep_missing, allow_empty=allow_empty, pull=pull, use_cache=cache
             ),
         )
-    show(report.to_dict() if out.json else render.report(report), json=out.json)
+    show(report, render.report(report), out)
     return OK if report.ok else INCOMPLETE
 
 
@@ -92,8 +92,6 @@ def re_embed(
     out: PrintOptions = PRINT,
 ) -> int:
     """Embed all documents of a table again, beside it, and swap them in when all are there."""
-    from dataclasses import asdict
-
     from prefect_ollama import render
     from prefect_ollama.flows import preview_re_embed, re_embed_cost
     from prefect_ollama.flows import re_embed as flow
@@ -114,5 +112,5 @@ def re_embed(
             exclude=list(exclude),
             chunking=sizes.form(),
         )
-    show(asdict(swap) if out.json else render.runs([swap]), json=out.json)
+    show(swap, render.runs([swap]), out)
     return OK

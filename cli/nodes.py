@@ -34,7 +34,7 @@ def nodes(
     from prefect_ollama.flows import check_nodes
 
     rows = check_nodes(nodes.named(), **nodes.models())
-    show([row.to_dict() for row in rows] if out.json else render.nodes(rows), json=out.json)
+    show(rows, render.nodes(rows), out)
     # Without a row no node was checked, which is a failure.
     return OK if rows and all(row.ok for row in rows) and _can_answer(rows) else INCOMPLETE
 
@@ -62,7 +62,7 @@ def tune(
     from prefect_ollama.flows import tune_nodes
 
     rows = tune_nodes(nodes.named(), nodes.model, seconds=seconds, tokens=tokens, longest=longest, save=save)
-    show([row.to_dict() for row in rows] if out.json else render.tuning(rows), json=out.json)
+    show(rows, render.tuning(rows), out)
     return OK if rows and all(row.ok for row in rows) else INCOMPLETE
 
 
@@ -86,5 +86,5 @@ def discover(
     from prefect_ollama.flows import discover_nodes
 
     found = discover_nodes(networks, port, save=save, most=most, timeout=timeout)
-    show([node.to_dict() for node in found] if out.json else render.found(found), json=out.json)
+    show(found, render.found(found), out)
     return OK if found else INCOMPLETE

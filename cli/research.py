@@ -133,5 +133,5 @@ def _shown(report: CheckedReport, out: PrintOptions) -> int:
     from prefect_ollama import render_answer
     from prefect_ollama.tasks.reporting import report_lines
 
-    show(report.to_dict() if out.json else render_answer.lines(report_lines(report)), json=out.json)
+    show(report, render_answer.lines(report_lines(report)), out)
     return OK if report else INCOMPLETE

@@ -131,7 +131,7 @@ def search(
             for hit, names in zip(each["hits"], files, strict=True):
                 hit["pictures"] = names
     shown = render_hits.answers(answers, explain=explain, pictures=pictures)
-    show((plain if questions is not None else plain[0]["hits"]) if out.json else shown, json=out.json)
+    show(plain if questions is not None else plain[0]["hits"], shown, out)
     return OK if all(answers) else INCOMPLETE
 
 

@@ -18,14 +18,12 @@ def runs(
     out: PrintOptions = PRINT,
 ) -> int:
     """List the runs that changed a table, the oldest first."""
-    from dataclasses import asdict
-
     from prefect_ollama import render
     from prefect_ollama.flows import runs as all_runs
 
     # The latest ones, and the newest of them last: a terminal shows the end.
     found = all_runs(table.named())[-limit:]
-    show([asdict(each) for each in found] if out.json else render.runs(found), json=out.json)
+    show(found, render.runs(found), out)
     return OK if found else INCOMPLETE
 
 
@@ -39,8 +37,6 @@ def roll_back(
     out: PrintOptions = PRINT,
 ) -> int:
     """Restore a table as it was before a run. Other sources do not change."""
-    from dataclasses import asdict
-
     from prefect_ollama import render
     from prefect_ollama.flows import preview_roll_back
     from prefect_ollama.flows import roll_back as flow
@@ -51,7 +47,7 @@ def roll_back(
     if not confirm(render.undo(preview), yes=yes):
         return INCOMPLETE
     undone = flow(run_id, place, including_later=including_later)
-    show(asdict(undone) if out.json else render.runs([undone]), json=out.json)
+    show(undone, render.runs([undone]), out)
     return OK
 
 
@@ -85,7 +81,7 @@ def forget(
         if not confirm(render.forgotten(report), yes=yes):
             return INCOMPLETE
         report = flow(what, place, source)
-    show(report.to_dict() if out.json else render.forgotten(report), json=out.json)
+    show(report, render.forgotten(report), out)
     return OK
 
 
@@ -101,11 +97,9 @@ def maintain(
     out: PrintOptions = PRINT,
 ) -> int:
     """Run the maintenance that the table needs: merge files, index, delete old versions and left-over files."""
-    from dataclasses import asdict
-
     from prefect_ollama import render
     from prefect_ollama.flows import maintain_table
 
     done = maintain_table(table.named(), force=force, keep_days=keep_days, memory_mb=memory_mb)
-    show(asdict(done) if out.json else render.maintenance(done), json=out.json)
+    show(done, render.maintenance(done), out)
     return OK

@@ -59,7 +59,7 @@ def groups_that_fit(
 def write_synthesis(
     task: str, findings: Sequence[CheckedSentence], passages: Sequence[Hit], chat: Chatting
 ) -> tuple[CheckedSentence, ...]:
-    """Return the sentences of a text from findings; those that fail a check have a reason. No sentence is judged yet."""
+    """Return the sentences of a text from findings; those that fail a check have a reason. None is judged yet."""
     content = {"task": task, "findings": [_plain(number, each) for number, each in enumerate(findings, 1)]}
     request = json_request(
         _INSTRUCTIONS, content, _SCHEMA, chat.chat.model, answer_room(chat.chat.model, _TOKENS)
