@@ -109,7 +109,7 @@ class TableReader:
         """Return the corpus, opened once. Tools run in several threads.
 
         Raises:
-            TableMissing: There is no such table yet.
+            TableMissing: The table does not exist yet.
             TableError: It cannot be reached or read.
         """
         with self._opening:
@@ -122,7 +122,7 @@ class TableReader:
         """Return the present table, which may have been replaced since the last call.
 
         Raises:
-            TableMissing: There is no such table yet.
+            TableMissing: The table does not exist yet.
             TableError: It cannot be reached or read.
         """
         return open_for_search(self._table)

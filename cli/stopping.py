@@ -168,5 +168,5 @@ def _kill_children() -> None:
                 child.kill()
 
 
-# That of this process.
+# The `Stopping` of this process.
 stopping: Final = Stopping()

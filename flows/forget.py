@@ -78,7 +78,7 @@ def forgettable(
     """Return what `forget` would remove from a table. This is not a flow and changes nothing.
 
     Raises:
-        TableMissing: There is no such table.
+        TableMissing: The table does not exist.
         ConfigurationError: The table has no such document.
 
     Examples:
@@ -130,7 +130,7 @@ def forget(
 
     Raises:
         ConfigurationError: The table has no such document; nothing was changed.
-        TableMissing: There is no such table.
+        TableMissing: The table does not exist.
         TableError: A run over one of the sources is open, or the table cannot be written.
 
     Requires: the table writable on the machine that runs it.

@@ -72,7 +72,7 @@ def preview_re_embed(table: LanceTable | str | None = None) -> ReEmbedPreview:
     """Return what `re_embed` would read and embed. This is not a flow and changes nothing.
 
     Raises:
-        TableMissing: There is no such table.
+        TableMissing: The table does not exist.
 
     Examples:
         >>> from prefect_ollama.flows import preview_re_embed
@@ -118,7 +118,7 @@ def re_embed(
         The run that swapped.
 
     Raises:
-        TableMissing: There is no such table.
+        TableMissing: The table does not exist.
         TableError: A document of the table could not be read or embedded again; nothing was swapped.
         ClusterError: No node works; what was embedded is kept beside.
 
@@ -172,7 +172,7 @@ def re_embed_cost(
     """Return what `re_embed` with these parameters would cost. Nodes embed some of the table's texts to measure it.
 
     Raises:
-        TableMissing: There is no such table.
+        TableMissing: The table does not exist.
         ClusterError: No node works.
 
     Examples:

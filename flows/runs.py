@@ -22,7 +22,7 @@ def runs(table: TableParameter = None) -> list[Run]:
     This is not a flow and changes nothing.
 
     Raises:
-        TableMissing: There is no such table.
+        TableMissing: The table does not exist.
 
     Examples:
         >>> from prefect_ollama.flows import runs
@@ -38,7 +38,7 @@ def preview_roll_back(
     """Return what `roll_back` would do. This is not a flow and changes nothing.
 
     Raises:
-        TableMissing: There is no such table.
+        TableMissing: The table does not exist.
         TableError: It would be refused, for the reasons of `roll_back`.
 
     Examples:
@@ -71,7 +71,7 @@ def roll_back(
         The run that undid it.
 
     Raises:
-        TableMissing: There is no such table.
+        TableMissing: The table does not exist.
         TableError: There is no such run, later runs build on it, or the versions before it are not kept any more.
 
     Requires: the table writable on the machine that runs it.

@@ -80,7 +80,7 @@ class CacheStats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """The vectors that the cache has of some keys.
+    """The result of a look-up of keys in the cache.
 
     Attributes:
         mask: bool of shape (keys,), true for keys with a vector.

@@ -55,7 +55,7 @@ class Reader:
         identity: The identity of its vectors.
 
     Raises:
-        TableMissing: There is no such table.
+        TableMissing: The table does not exist.
         TableDamaged: A part of it is lost or cannot be read.
         TableError: It cannot be reached, or was not made by this project.
     """

@@ -151,7 +151,7 @@ def maintain(
         maintenance_process: The process to use, if one was prepared before.
 
     Raises:
-        TableMissing: There is no such table.
+        TableMissing: The table does not exist.
         TableError: It needed more memory or time than allowed, or the table cannot be written. Steps that were done
             stay done; the table is whole.
     """

@@ -54,7 +54,7 @@ class Store(RunWriter):
             create: Create the tables if they do not exist; this needs an identity.
 
         Raises:
-            TableMissing: There is no such table.
+            TableMissing: The table does not exist.
             TableError: It cannot be reached, or its vectors are of another identity.
         """
         if create:

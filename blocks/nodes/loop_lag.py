@@ -15,10 +15,10 @@ from collections.abc import AsyncIterator, Callable
 # Seconds between two checks of the clock.
 TICK_S = 0.1
 
-# Seconds by which a timer is late on any machine.
+# Seconds by which timers are late even on an idle machine.
 NOISE_S = 0.02
 
-# Gaps to keep: with one in each tick, those of five minutes. No request is in flight for longer by default.
+# Number of kept gaps: those of five minutes, if each tick has one. No request is in flight for longer by default.
 KEPT_LAGS = 3000
 
 # Half-life of the longest gap in seconds: load of the machine comes and goes.

@@ -25,7 +25,8 @@ NOTHING_DONE: Final = "Nothing was done."
 # Lines of the server's output that an error shows.
 LAST_LINES: Final = 3
 
-# Messages of two servers that create or migrate the same database at the same time. A second start finds it finished.
+# Messages of two servers that create or migrate the same database at the same time. A second start finds the database
+# finished.
 _PASSING: Final = (
     "already exists",
     "database is locked",

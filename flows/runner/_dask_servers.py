@@ -44,7 +44,7 @@ CONFIG = {
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.admin.system-monitor.disk": False,
     "distributed.admin.system-monitor.gil.enabled": False,
-    # The first worker gets all tasks, because it is alone; with this the others soon take their share.
+    # The first worker gets all tasks, because it is alone; with this setting the other workers soon take their share.
     "distributed.scheduler.work-stealing-interval": "100ms",
     # Workers survive a machine that slept for an hour. A nanny notices when a worker dies.
     "distributed.scheduler.worker-ttl": None,

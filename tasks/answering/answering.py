@@ -184,7 +184,7 @@ def judge_sentences(
         ClusterError: No node works any more.
     """
     if nodes.judge is None:
-        # The threshold holds for the cosines of one model only; with others shared words judge alone.
+        # The threshold holds for the cosines of one model only; with other models shared words decide alone.
         measured = is_measured(model)
         judged_by = WORDS_AND_EMBEDDINGS if measured and nodes.embed is not None else WORDS
         return judge_by_words(sentences, passages, nodes.embed if measured else None), judged_by, []

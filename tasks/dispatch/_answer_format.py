@@ -79,8 +79,8 @@ def check_of(schema: Mapping[str, Any] | None) -> Check:
 def whole_items(text: str, name: str) -> list[Any]:
     """Return the complete items of a list with this name, from the beginning of a JSON object that was cut.
 
-    Numbers are no such items: whether more digits would follow cannot be told. No item is found where the text has
-    several such lists, because which of them is meant is not ours to guess.
+    Numbers do not count as complete, because more digits might follow. No item is found where the text has several such
+    lists, because which of them is meant is not ours to guess.
     """
     lists = list(regex.finditer(rf'"{regex.escape(name)}"\s*:\s*\[', text))
     items: list[Any] = []

@@ -128,7 +128,7 @@ class ChatJob(Job[ChatAnswers]):
         tell: Called with the events of the only request, if its caller streams.
 
     Raises:
-        ConfigurationError: The format of a request is no JSON schema.
+        ConfigurationError: The format of a request is not a valid JSON schema.
     """
 
     def __init__(

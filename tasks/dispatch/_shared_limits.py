@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 # same names, and runs of both versions may share a folder.
 LOCK_FILE, SLOTS, SUFFIX = "gate", "slots.json", ".user"
 
-# Seconds to wait for the lock before going on without it. Each run holds it for some microseconds, so a longer wait
-# means that its holder was stopped, and all runs would wait for that one.
+# Seconds to wait for the lock before going on without it. Each run holds the lock for some microseconds, so a longer
+# wait means that its holder was stopped, and all runs would wait for this holder.
 LOCK_TIMEOUT_S = 0.1
 
 # Seconds after which a run without a request at a node gets a slot, even if other runs hold all slots: their processes

@@ -54,7 +54,7 @@ class ChatDispatcher(BaseDispatcher):
             One answer or one error for every request, in order.
 
         Raises:
-            ConfigurationError: The format of a request is no JSON schema.
+            ConfigurationError: The format of a request is not a valid JSON schema.
             TimeoutError: The answers took longer than `timeout`.
             ChatUnfinished: No node worked for the cluster's `give_up_after`, or the dispatcher was closed; the answers
                 until then are in its `answers`.

@@ -18,7 +18,7 @@ BACK_AFTER_S = 5.0
 MAX_BACK_AFTER_S = 300.0
 
 
-# What happened to a node.
+# The change of a node's state.
 Change = Literal["down", "back"]
 
 

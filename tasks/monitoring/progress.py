@@ -15,7 +15,7 @@ from prefect_ollama.tasks.reporting import RunStatistics
 # Seconds over which the rate is measured.
 RATE_WINDOW_S = 60.0
 
-# Seconds before the end is estimated.
+# Seconds of work before the end of the run is estimated.
 FIRST_ESTIMATE_S = 3.0
 
 # First estimate of the bytes of a file for each text, and its weight, as if it were measured with this many texts.

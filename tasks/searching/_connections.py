@@ -60,7 +60,7 @@ class Connections:
             return self.store
 
     def embedding(self, asking: Asking) -> Dispatcher:
-        """Return the nodes that embed questions, and let runs hold back at them."""
+        """Return the nodes that embed questions, and let other runs send nothing to them meanwhile."""
         with self._lock:
             self._refuse_closed()
             if self.nodes is None:
@@ -126,7 +126,7 @@ def open_for_search(spec: StoreSpec) -> Store:
     """Open a table. A table of an earlier version gets its index of words, if it can be written.
 
     Raises:
-        TableMissing: There is no such table.
+        TableMissing: The table does not exist.
         TableError: It cannot be reached or read.
     """
     store = Store.open(spec)

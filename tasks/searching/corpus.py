@@ -48,7 +48,7 @@ class Corpus:
         reranker: What orders passages again; None keeps the order of the search.
 
     Raises:
-        TableMissing: There is no such table.
+        TableMissing: The table does not exist.
         TableError: It cannot be reached or read.
 
     Example:
@@ -317,7 +317,7 @@ def open_corpus(
 
     Raises:
         ConfigurationError: A block is missing or wrong, or the place is none.
-        TableMissing: There is no such table.
+        TableMissing: The table does not exist.
         TableError: It cannot be reached or read.
 
     Examples:

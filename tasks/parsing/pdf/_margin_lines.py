@@ -122,7 +122,7 @@ def find_page_numbers(lines: list[MarginLine], count: int, body_size: int) -> di
             continue
         like = next((line for line in same if line.number and not line.number.rest), same[0]).text
         for line in same:
-            # In a file of one or two pages, a number alone may be anything unless both pages have theirs.
+            # In a file of one or two pages, a number alone counts as a page number only if both pages have one.
             certain = len(pages) >= 2
             if _is_page_number(line, count, certain, body_size):
                 found[id(line)] = like

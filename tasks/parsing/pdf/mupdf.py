@@ -85,7 +85,7 @@ def _mapped(fd: int) -> Iterator[memoryview]:
     try:
         yield view
     finally:
-        # What still refers to the memory after an error keeps it until it goes itself.
+        # Objects that refer to the memory after an error keep it alive until they are deleted.
         with contextlib.suppress(BufferError):
             view.release()
             content.close()
