@@ -64,7 +64,7 @@ def printable(text: object, *, lines: bool = False, longest: int = MAX_CHARACTER
     said = str(text)
     if len(said) > longest:
         said = said[: longest - 1] + "…"
-    return (_IN_LINES if lines else _IN_A_LINE).sub(_named, said)
+    return (_IN_LINES if lines else _IN_A_LINE).sub(_escaped, said)
 
 
 def escape_markdown(text: object) -> str:
@@ -89,7 +89,7 @@ def escape_json(document: str) -> str:
     return _IN_LINES.sub(_as_json, document)
 
 
-def _named(found: re.Match[str]) -> str:
+def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode()
 
 

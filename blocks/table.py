@@ -144,7 +144,7 @@ class LanceTable(StoredBlock):
         """
         spec = self.to_spec()
         try:
-            return _look(spec)
+            return _check_tables(spec)
         # LanceDB has several types of errors, and texts of object stores may repeat keys.
         except (TableError, RuntimeError, ValueError, OSError) as error:
             return TableCheck(spec.uri, spec.table, ok=False, error=without_secrets(str(error)))
@@ -159,7 +159,7 @@ def default_table() -> LanceTable:
     return LanceTable(uri=str(default_folder()), table=DEFAULT_TABLE)
 
 
-def _look(spec: StoreSpec) -> TableCheck:
+def _check_tables(spec: StoreSpec) -> TableCheck:
     tables = open_tables(spec)
     if tables is None:
         return TableCheck(spec.uri, spec.table, ok=True)

@@ -43,7 +43,10 @@ NUMBERS = ("chunks", "share", "busy s", "errors", "texts/s", "p95 s")
 
 def report(what: IngestReport) -> RenderableType:
     """Return a run's report: totals, files that need attention, nodes. It fits into 80 columns."""
-    parts: list[RenderableType] = [line(f"{what.source} → {what.table}", "bold"), _named(short_facts(what))]
+    parts: list[RenderableType] = [
+        line(f"{what.source} → {what.table}", "bold"),
+        _name_value_table(short_facts(what)),
+    ]
     parts += [line(note, "yellow") for note in what.notes]
     for section in run_sections(what):
         if not section.page_only:
@@ -71,7 +74,7 @@ def _section(section: Section) -> Iterator[RenderableType]:
         yield line(more)
 
 
-def _named(rows: Mapping[str, str]) -> Table:
+def _name_value_table(rows: Mapping[str, str]) -> Table:
     table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -187,7 +190,7 @@ def cache(stats: CacheStats, *, emptied: bool) -> RenderableType:
         rows["damaged files"] = f"{stats.damaged}"
     if stats.oldest is not None and stats.newest is not None:
         rows["last used"] = f"{_time(stats.oldest)} to {_time(stats.newest)}"
-    return Group(line(head, "bold"), _named(rows))
+    return Group(line(head, "bold"), _name_value_table(rows))
 
 
 def _time(when: datetime) -> str:

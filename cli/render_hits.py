@@ -61,12 +61,13 @@ def hits(
         about += [line(hit.heading, "dim")] if hit.heading else []
         if hit.around:
             about += [
-                line(_whole(each.text), "" if each.position == hit.position else "dim") for each in hit.around
+                line(_on_one_line(each.text), "" if each.position == hit.position else "dim")
+                for each in hit.around
             ]
         else:
-            about.append(line(_begin(hit.text)))
+            about.append(line(_shortened(hit.text)))
         about += [line(file, "green") for file in (pictures[number - 1] if pictures else ())]
-        others = [line(f"also in {_others(hit)}", "dim")] if hit.copies else []
+        others = [line(f"also in {_other_places(hit)}", "dim")] if hit.copies else []
         parts.append(Padding(Group(*about, *others, *(_explained(hit) if explain else [])), (0, 0, 1, 3)))
     return Group(*parts)
 
@@ -82,12 +83,12 @@ def _pages(hit: Hit) -> str:
     return f"{counted}, printed {printed}" if printed and printed != plain else counted
 
 
-def _whole(text: str) -> str:
+def _on_one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _begin(text: str) -> str:
-    whole = _whole(text)
+def _shortened(text: str) -> str:
+    whole = _on_one_line(text)
     return (
         whole
         if len(whole) <= MAX_PASSAGE_CHARACTERS
@@ -102,11 +103,15 @@ def _explained(hit: Hit) -> list[Text]:
     )
     return [
         line(f"score {hit.score:.3f} ({parts})", "cyan"),
-        line(f"embedded: {_whole(hit.embedded_text or hit.text)}", "cyan", longest=MAX_EMBEDDED_CHARACTERS),
+        line(
+            f"embedded: {_on_one_line(hit.embedded_text or hit.text)}",
+            "cyan",
+            longest=MAX_EMBEDDED_CHARACTERS,
+        ),
     ]
 
 
-def _others(hit: Hit) -> str:
+def _other_places(hit: Hit) -> str:
     """Return other places of a hit, in a line; a path in another source with its source."""
     places = [
         f"{place.path if place.source == hit.source else f'{place.source}: {place.path}'}, page {place.page_from}"

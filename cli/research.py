@@ -79,7 +79,7 @@ def research(
         mode=mode,
         **_common(nodes, table, most, only, output),
     )
-    return _shown(report, out)
+    return _show_report(report, out)
 
 
 @guarded(kept=KEPT)
@@ -111,7 +111,7 @@ def summarize(
         sentences=sentences,
         **_common(nodes, table, most, wanted, output),
     )
-    return _shown(report, out)
+    return _show_report(report, out)
 
 
 def _common(
@@ -129,7 +129,7 @@ def _common(
     }
 
 
-def _shown(report: CheckedReport, out: PrintOptions) -> int:
+def _show_report(report: CheckedReport, out: PrintOptions) -> int:
     from prefect_ollama import render_answer
     from prefect_ollama.tasks.reporting import report_lines
 

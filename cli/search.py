@@ -72,7 +72,7 @@ def search(
 
     from prefect_ollama import render_hits
 
-    asked = _asked(question, questions)
+    asked = _questions_of(question, questions)
     if neighbours and section:
         raise ConfigurationError("--neighbours and --section are both given.", remedy="Give one of them.")
     at = nodes.named()
@@ -135,7 +135,7 @@ def search(
     return OK if all(answers) else INCOMPLETE
 
 
-def _asked(question: Sequence[str] | None, questions: Path | None) -> list[str]:
+def _questions_of(question: Sequence[str] | None, questions: Path | None) -> list[str]:
     if bool(question) == (questions is not None):
         raise ConfigurationError(
             "No question is given." if not question else "A question and --questions are both given.",

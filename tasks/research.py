@@ -86,7 +86,7 @@ class StepPolicy(CachePolicy):
         return f"{KEY}{task_ctx.task.name.replace(' ', '-')}-{self.version}-{digest.hexdigest()}"
 
 
-def _after(before: Done[T], step: Callable[[T], Done[U]]) -> Done[U]:
+def _step_after(before: Done[T], step: Callable[[T], Done[U]]) -> Done[U]:
     """Return the result of a step; the limit that ended the step before, where that one has no result."""
     return Done(None, bound=before.bound) if before.value is None else step(before.value)
 
@@ -102,10 +102,10 @@ def _noted(name: str, done: Done[T], note: Callable[[T], str]) -> Opaque[Done[T]
         run_logger().info(
             "%s%s: %s, %.1f s. %s", name, by, quantity(tokens, "token"), cost.seconds, note(done.value)
         )
-    return _kept(done)
+    return _cached_if_whole(done)
 
 
-def _kept(done: Done[T]) -> Opaque[Done[T]]:
+def _cached_if_whole(done: Done[T]) -> Opaque[Done[T]]:
     """Return the result of a step to Prefect, which caches it only if it is whole."""
     transaction = get_transaction()
     # If this were cached, the gap of a node that was down for a moment would be in all later reports.
@@ -141,7 +141,7 @@ def split_question(
     done = at.content.chat_steps.split(question, most)
     for number, part in enumerate(done.value or (), 1):
         run_logger().info("Part %d: %s", number, part)
-    return _kept(done)
+    return _cached_if_whole(done)
 
 
 @task(name="find passages", **_SETTINGS)
@@ -159,7 +159,7 @@ def find_passages(name: str, question: str, at: Opaque[Workplace]) -> Opaque[Don
     hits = what.store.search(vector, text=question, **asdict(what.searching))
     documents = quantity(len({hit.doc_id for hit in hits}), "document")
     run_logger().info("%s: %s of %s", name, quantity(len(hits), "passage"), documents)
-    return _kept(Done(tuple(hits), _took(started)))
+    return _cached_if_whole(Done(tuple(hits), _took(started)))
 
 
 @task(name="write draft", **_SETTINGS)
@@ -172,7 +172,7 @@ def write_draft(
         ChatError: No node gave a draft that can be used.
     """
     steps = at.content.chat_steps
-    done = _after(passages.content, lambda hits: steps.draft(question, hits, found=found))
+    done = _step_after(passages.content, lambda hits: steps.draft(question, hits, found=found))
     return _noted(name, done, lambda drafts: "" if drafts.values else WEAK)
 
 
@@ -186,7 +186,7 @@ def judge_draft(
         ChatError: The judge model gave no answer that can be used.
     """
     steps = at.content.chat_steps
-    return _noted(name, _after(draft.content, lambda written: steps.judge(question, written)), _count)
+    return _noted(name, _step_after(draft.content, lambda written: steps.judge(question, written)), _count)
 
 
 @task(name="refute findings", **_SETTINGS)
@@ -198,7 +198,7 @@ def refute_findings(
     Raises:
         ChatError: The critic gave no answer that can be used.
     """
-    return _noted(name, _after(findings.content, at.content.chat_steps.criticise), _count)
+    return _noted(name, _step_after(findings.content, at.content.chat_steps.criticise), _count)
 
 
 @task(name="write synthesis", **_SETTINGS)
@@ -231,7 +231,7 @@ def judge_synthesis(
         ChatError: The judge model gave no answer that can be used.
     """
     steps = at.content.chat_steps
-    done = _after(sentences.content, lambda written: steps.judge_synthesis(written, passages.content))
+    done = _step_after(sentences.content, lambda written: steps.judge_synthesis(written, passages.content))
     return _noted(
         name,
         done,
@@ -251,7 +251,7 @@ def choose_sentences(
         question, hits, at.content.nodes, strength(question, hits, at.content.store.identity.model)
     )
     assert found is not None
-    return _kept(Done(found, _took(started)))
+    return _cached_if_whole(Done(found, _took(started)))
 
 
 @task(name="choose central sentences", **_SETTINGS)
@@ -262,4 +262,4 @@ def choose_central_sentences(
     nodes, started = at.content.nodes.embed, time.monotonic()
     assert isinstance(nodes, Dispatcher)
     passages = tuple(hit for document in documents.content for hit in document)
-    return _kept(Done(central_sentences(documents.content, passages, nodes, most), _took(started)))
+    return _cached_if_whole(Done(central_sentences(documents.content, passages, nodes, most), _took(started)))

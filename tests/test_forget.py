@@ -23,7 +23,7 @@ from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.flows import forget, forgettable, ingest_pdfs, preview_roll_back, roll_back, search
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.planning import find_files, make_plan
-from prefect_ollama.tasks.planning.forget import _fits, documents_named, notes_on
+from prefect_ollama.tasks.planning.forget import _matches_pattern, documents_named, notes_on
 from prefect_ollama.tasks.planning.path_names import LISTED
 from tests.flow_samples import prose, write_pdf
 from tests.nodes import Node, nodes
@@ -88,10 +88,10 @@ def test_a_name_that_means_nothing_is_refused_with_what_there_is(what: str) -> N
 
 def test_many_folders_of_any_name_take_no_time() -> None:
     parts = [f"f{number}" for number in range(40)]
-    assert not _fits(parts, ["**"] * 40 + ["x"])
-    assert _fits([*parts, "x"], ["**"] * 40 + ["x"])
-    assert _fits(["a", "x"], ["a", "**", "x"])
-    assert not _fits(["a"], ["a", "?"])
+    assert not _matches_pattern(parts, ["**"] * 40 + ["x"])
+    assert _matches_pattern([*parts, "x"], ["**"] * 40 + ["x"])
+    assert _matches_pattern(["a", "x"], ["a", "**", "x"])
+    assert not _matches_pattern(["a"], ["a", "?"])
 
 
 def test_the_home_of_an_unknown_user_is_a_name_like_others() -> None:

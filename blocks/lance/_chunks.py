@@ -80,14 +80,14 @@ class Chunks(VersionedTable):
 
     def rows_of(self, doc_ids: Sequence[str]) -> pa.Table:
         """Return the rows of these documents, document by document in order of position."""
-        parts = [self._of(some).to_arrow() for some in groups(doc_ids)] or [self.schema.empty_table()]
+        parts = [self._rows_query(some).to_arrow() for some in groups(doc_ids)] or [self.schema.empty_table()]
         rows = pa.concat_tables([part.cast(self.schema) for part in parts])
         return rows.sort_by([("doc_id", "ascending"), ("position", "ascending")])
 
     def chunks_of(self, doc_id: str) -> list[Chunk]:
         """Return the chunks of a document in order of position."""
         names = [each.name for each in fields(Chunk) if each.name in self.schema.names]
-        rows = self._of([doc_id]).select(names).to_arrow().sort_by("position").to_pylist()
+        rows = self._rows_query([doc_id]).select(names).to_arrow().sort_by("position").to_pylist()
         return [
             Chunk(**{**row, "regions": tuple(Region(**region) for region in row["regions"])}) for row in rows
         ]
@@ -96,7 +96,7 @@ class Chunks(VersionedTable):
         """Return vectors by the hash of the text that was embedded, shape (dimension,) each."""
         vectors: dict[str, NDArray[np.float32]] = {}
         for some in groups(doc_ids):
-            for batch in self._of(some).select(["text_hash", *self._embedded, "vector"]).to_batches():
+            for batch in self._rows_query(some).select(["text_hash", *self._embedded, "vector"]).to_batches():
                 rows = batch["vector"].flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)
                 vectors.update(zip(_embedded_hashes(batch), rows, strict=True))
         return vectors
@@ -201,11 +201,11 @@ class Chunks(VersionedTable):
         """The column of embedded texts; empty for a table of an earlier version, which embedded `text`."""
         return [name for name in ("embedded_text",) if name in self.schema.names]
 
-    def _of(self, doc_ids: Sequence[str]) -> Any:
+    def _rows_query(self, doc_ids: Sequence[str]) -> Any:
         return self.table.search().where(one_of("doc_id", doc_ids))
 
     def _ids_of(self, doc_ids: Sequence[str]) -> pa.Array:
-        parts = [self._of(some).select(["id"]).to_arrow()["id"] for some in groups(doc_ids)]
+        parts = [self._rows_query(some).select(["id"]).to_arrow()["id"] for some in groups(doc_ids)]
         return pa.concat_arrays([_NO_IDS, *(chunk for part in parts for chunk in part.chunks)])
 
 

@@ -63,7 +63,7 @@ class OpenAIEndpoint(Endpoint):
 
     async def embed(self, texts: Sequence[str], *, timeout: float, dimension: int | None = None) -> Answer:
         """Return the vectors of texts, in several requests if the server accepts fewer; see `Endpoint.embed`."""
-        wanted = self._wanted(timeout, dimension)
+        wanted = self._expected_answer(timeout, dimension)
         info = await self._info(timeout)
         answers = []
         for part, may_be_cut in self._parts(texts, info):
@@ -78,7 +78,7 @@ class OpenAIEndpoint(Endpoint):
             answers.append(answer)
         return self._requests.joined(answers)
 
-    def _wanted(self, timeout: float, dimension: int | None) -> Wanted:
+    def _expected_answer(self, timeout: float, dimension: int | None) -> Wanted:
         end = asyncio.get_running_loop().time() + timeout
         return Wanted(self._name, dimension, self.model.dimensions, end)
 
@@ -184,7 +184,7 @@ class OpenAIEndpoint(Endpoint):
         try:
             # llama-server refuses texts that are longer than its physical batch, and does not report its size.
             pair = long_pair(min(known or PROBED_WORDS, PROBED_WORDS))
-            answer = await self._requests.send(pair, self._wanted(timeout, None))
+            answer = await self._requests.send(pair, self._expected_answer(timeout, None))
         except NodeRefused as error:
             raise self._no_model(error) from None
         except InputRejected as error:

@@ -66,7 +66,7 @@ def proxy_of(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
         ConfigurationError: The value of a variable is not a proxy.
     """
     parts = urlsplit(url)
-    given, variable = _named(parts.scheme, environ)
+    given, variable = _proxy_and_variable(parts.scheme, environ)
     host = parts.hostname or ""
     if not given or is_this_host(host) or _excepted(host, parts.port, environ):
         return None
@@ -126,7 +126,7 @@ def keep_local_direct(*urls: str | None, environ: MutableMapping[str, str] = os.
 
 def proxy_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return the variables of the environment that name a proxy for HTTP."""
-    found = (_named(scheme, environ)[1] for scheme in ("http", "https"))
+    found = (_proxy_and_variable(scheme, environ)[1] for scheme in ("http", "https"))
     return [name for name in dict.fromkeys(found) if name]
 
 
@@ -153,7 +153,7 @@ def proxy_hint(environ: Mapping[str, str] = os.environ) -> str:
     )
 
 
-def _named(scheme: str, environ: Mapping[str, str]) -> tuple[str, str]:
+def _proxy_and_variable(scheme: str, environ: Mapping[str, str]) -> tuple[str, str]:
     """Return the proxy for a scheme, and the variable that names it; twice an empty text if there is none."""
     for prefix in (scheme, "all"):
         lower, upper = f"{prefix}_proxy", f"{prefix.upper()}_PROXY"

@@ -101,7 +101,7 @@ class ReportRun:
             # The error that no node is left explains the other errors, so it comes first.
             raise next((each for each in errors if isinstance(each, ClusterError)), errors[0])
         parts = tuple(
-            ReportPart(title, found.supported, found.dropped, _note(outcome))
+            ReportPart(title, found.supported, found.dropped, _note_of_part(outcome))
             for (title, _), found, outcome in zip(self._parts, all_of.parts, outcomes, strict=True)
         )
         # If the text fails, its findings are shown: they are verified, and cost most of the run.
@@ -229,7 +229,7 @@ def _error(future: Any) -> Exception:
     return error
 
 
-def _note(outcome: Any) -> str:
+def _note_of_part(outcome: Any) -> str:
     if isinstance(outcome, Findings):
         if outcome.supported:
             return ""

@@ -138,16 +138,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, Task | Flow):
-            named = self._named(obj.fn)
+            named = self._found_by_name(obj.fn)
             if named is obj:
                 return _import, (obj.fn.__module__, obj.fn.__qualname__)
         elif isinstance(obj, FunctionType):
-            named = self._named(obj)
+            named = self._found_by_name(obj)
             if isinstance(named, Task | Flow) and named.fn is obj:
                 return _import_function, (obj.__module__, obj.__qualname__)
         return super().reducer_override(obj)
 
-    def _named(self, function: Any) -> Any:
+    def _found_by_name(self, function: Any) -> Any:
         """Return what the workers find under the name of `function`, `None` if they cannot find it."""
         name = getattr(function, "__module__", None)
         if name is None or name == "__main__" or not self._by_name(name):

@@ -45,7 +45,7 @@ class ServerWatch:
         self._warned = False
         self._client: SyncPrefectClient
         self._thread = PeriodicThread(
-            self._look, CHECK_INTERVAL_S, name="server watch", within=self._connected
+            self._check_server, CHECK_INTERVAL_S, name="server watch", within=self._connected
         ).start()
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class ServerWatch:
         with _client_without_retries() as self._client:
             yield
 
-    def _look(self) -> None:
+    def _check_server(self) -> None:
         error = self._client.api_healthcheck()
         if error is None:
             if self._warned and self._gone is not None:

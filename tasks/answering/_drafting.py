@@ -55,7 +55,11 @@ def write_drafts(
             for number in range(options.drafts)
         ]
         try:
-            answers = [_streamed(requests[0], chat, listen)] if len(requests) == 1 else _all(requests, chat)
+            answers = (
+                [_streamed(requests[0], chat, listen)]
+                if len(requests) == 1
+                else _usable_answers(requests, chat)
+            )
         except ChatError as error:
             # Lengths are estimates: a tokenizer may make more tokens of these texts.
             if not error.too_long or len(passages) == 1:
@@ -84,7 +88,7 @@ def _streamed(request: ChatRequest, chat: Chatting, listen: Listen) -> ChatAnswe
     raise AssertionError("A stream ends in its answer, or in an error.")
 
 
-def _all(requests: Sequence[ChatRequest], chat: Chatting) -> list[ChatAnswer]:
+def _usable_answers(requests: Sequence[ChatRequest], chat: Chatting) -> list[ChatAnswer]:
     found = chat.ask(requests, urgent=True)
     # One usable draft is enough; the best of the usable drafts is chosen.
     answers = [answer for answer in found.answers if answer is not None]

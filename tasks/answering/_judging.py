@@ -157,10 +157,10 @@ def _content(sentence: CheckedSentence, pair: _Pair, passages: Sequence[Hit]) ->
 def _judged(quote: Quote, passages: Sequence[Hit]) -> dict[str, str]:
     """Return a quote as the judge reads it."""
     hit = passages[quote.passage - 1]
-    return {"document": hit.title or hit.path, "heading": hit.heading, "text": _shown(quote)}
+    return {"document": hit.title or hit.path, "heading": hit.heading, "text": _judged_text(quote)}
 
 
-def _shown(quote: Quote) -> str:
+def _judged_text(quote: Quote) -> str:
     return quote.context or quote.text
 
 
@@ -173,7 +173,7 @@ def _decided(place: int, sentence: CheckedSentence, said: dict[_Pair, bool], mod
     everything = tuple(range(len(sentence.quotes)))
     alone = tuple(number for number in everything if supports((number,)))
     kept = tuple(sentence.quotes[number] for number in alone)
-    ordinary = [sentence.text, *map(_shown, sentence.quotes)]
+    ordinary = [sentence.text, *map(_judged_text, sentence.quotes)]
     before = unsupported_facts(sentence.text, [quote.text for quote in sentence.quotes], ordinary)
     # Facts of the sentence may stand in the quotes that the judge refused.
     if kept and unsupported_facts(sentence.text, [quote.text for quote in kept], ordinary) == before:
@@ -204,7 +204,7 @@ def judge_by_words(
     judged = list(checked)
     for place in open_ones:
         sentence, cosine = checked[place], cosines.get(place)
-        quoted = " ".join(_shown(quote) for quote in sentence.quotes)
+        quoted = " ".join(_judged_text(quote) for quote in sentence.quotes)
         shared = min(overlap(sentence.text, proofs[place]), overlap(sentence.text, quoted) + _FROM_TITLES)
         score = support_score(shared, cosine)
         reason = ""
@@ -229,7 +229,7 @@ def support_score(shared: float, cosine: float | None) -> float:
 
 def _proof(sentence: CheckedSentence, passages: Sequence[Hit]) -> str:
     """Return what the words of a sentence may come from: its quotes in their sentences, titles and headings."""
-    parts = [_shown(quote) for quote in sentence.quotes]
+    parts = [_judged_text(quote) for quote in sentence.quotes]
     for quote in sentence.quotes:
         hit = passages[quote.passage - 1]
         parts += [hit.heading, hit.title]

@@ -53,7 +53,7 @@ class AnswerStream:
             return
         attempt.append(piece)
         if self._leader is None:
-            self._lead(attempt, "".join(attempt))
+            self._switch_to(attempt, "".join(attempt))
         elif self._leader is attempt:
             self._tell(ChatText(piece))
 
@@ -65,9 +65,9 @@ class AnswerStream:
     def finish(self, attempt: Attempt, text: str) -> None:
         """Pass on the rest of the final answer; `text` is the whole answer of the attempt that succeeded."""
         if self._leader is not attempt or "".join(attempt) != text:
-            self._lead(attempt, text)
+            self._switch_to(attempt, text)
 
-    def _lead(self, attempt: Attempt, text: str) -> None:
+    def _switch_to(self, attempt: Attempt, text: str) -> None:
         if self._told:
             self._tell(ChatRestarted())
         self._leader, self._told = attempt, bool(text)

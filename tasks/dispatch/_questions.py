@@ -116,7 +116,7 @@ class ForeignQuestions:
             for_too_long = since is not None and now - since > SLOT_TIMEOUT_S and not node.requests
             node.held_back = since is not None and not own and not for_too_long
         if self._timer is None and self._limits.folder is not None:
-            self._look_later()
+            self._poll_later()
 
     def stop(self) -> None:
         """Stop looking until work is held back again."""
@@ -124,12 +124,12 @@ class ForeignQuestions:
             self._timer.cancel()
             self._timer = None
 
-    def _look_later(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(POLL_S, self._look)
+    def _poll_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(POLL_S, self._poll)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         self._timer = None
         if self._asked_since or asked_urls(self._limits.folder):
             self._changed()
         else:
-            self._look_later()
+            self._poll_later()

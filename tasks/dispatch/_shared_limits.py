@@ -121,7 +121,7 @@ class SharedLimits:
             urgent: Whether it goes before all bulk work.
         """
         key = self._key(url)
-        with self._look() as seen:
+        with self._locked() as seen:
             usage = self._mine.setdefault(key, Usage())
             usage.urgent = urgent
             there, now = self._others(url, seen=seen), time.monotonic()
@@ -129,7 +129,7 @@ class SharedLimits:
             same = [other for name, other in there if name == key]
             taken = not there and not seen
             if not taken:
-                taken = _may(usage, same, [other for _, other in there], slots, most, now)
+                taken = _may_take_slot(usage, same, [other for _, other in there], slots, most, now)
             if taken:
                 usage.held, usage.asks = usage.held + 1, None
             elif usage.asks is None:
@@ -139,12 +139,12 @@ class SharedLimits:
     def release(self, url: str, found: int | None) -> None:
         """Release a slot; `found` says how many requests the node serves at once, if that was just measured."""
         key = self._key(url)
-        with self._look() as seen:
+        with self._locked() as seen:
             self._mine[key].held -= 1
             if found is not None:
                 self._mine[key].finds = False
                 if seen:
-                    self._keep(self._slots() | {key: found})
+                    self._write_slots(self._slots() | {key: found})
 
     def ask_only(self, urls: Collection[str]) -> None:
         """Keep waiting for slots at these nodes only, because there is no work for others."""
@@ -152,13 +152,13 @@ class SharedLimits:
         if dropped := [
             usage for key, usage in self._mine.items() if usage.asks is not None and key not in keys
         ]:
-            with self._look():
+            with self._locked():
                 for usage in dropped:
                     usage.asks = None
 
     def others(self, url: str) -> int:
         """Return the requests that other runs have in flight at a node now."""
-        with self._look() as seen:
+        with self._locked() as seen:
             return sum(other.held for _, other in self._others(url, seen=seen))
 
     def close(self) -> None:
@@ -176,7 +176,7 @@ class SharedLimits:
     # ---- the folder
 
     @contextmanager
-    def _look(self) -> Iterator[bool]:
+    def _locked(self) -> Iterator[bool]:
         """Hold the lock if possible, and write what changed at the end; yield whether it is held."""
         seen = self._enter()
         try:
@@ -232,7 +232,7 @@ class SharedLimits:
                 return {url: slots for url, slots in known.items() if isinstance(slots, int) and slots > 0}
         return {}
 
-    def _keep(self, slots: dict[str, int]) -> None:
+    def _write_slots(self, slots: dict[str, int]) -> None:
         if self._folder is not None and self._file is not None and slots != self._slots():
             # Written beside and renamed, so that readers without the lock never see half of it.
             with suppress(OSError):
@@ -259,7 +259,7 @@ def _is_at(key: str, url: str) -> bool:
     return key.partition("#")[0] == url
 
 
-def _may(
+def _may_take_slot(
     usage: Usage,
     others: Collection[Usage],
     all_others: Collection[Usage],

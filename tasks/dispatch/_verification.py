@@ -224,7 +224,9 @@ class Verification(AnswerCheck):
         return found
 
     def verified(self, node: Node, answers: int) -> list[tuple[Node, Request, Reply]]:
-        return self._take(node, [request for request in self._pages[node].held if request.place <= answers])
+        return self._pop_confirmed(
+            node, [request for request in self._pages[node].held if request.place <= answers]
+        )
 
     def discard_unverified(self, node: Node) -> list[Item]:
         page = self._pages[node]
@@ -315,7 +317,7 @@ class Verification(AnswerCheck):
         held = self._pages[check.node].held
         if check.vector is None or (answer := held.get(check.request)) is None:
             return  # it has not answered yet, or its answer is confirmed or discarded
-        if _same(check.vector, answer.vectors[check.index]):
+        if _are_equal(check.vector, answer.vectors[check.index]):
             found.confirmed += self._confirm(check.node, check.request)
         else:
             found.failed_checks.append((check.node, _wrong_vector(check.node, "a text")))
@@ -323,9 +325,9 @@ class Verification(AnswerCheck):
     def _confirm(self, node: Node, right: Request) -> list[tuple[Node, Request, Reply]]:
         """Return the answers that a checked request confirms, and stop holding them."""
         page = self._pages[node]
-        return self._take(node, [request for request in page.held if page.confirms(right, request)])
+        return self._pop_confirmed(node, [request for request in page.held if page.confirms(right, request)])
 
-    def _take(self, node: Node, confirmed: Sequence[Request]) -> list[tuple[Node, Request, Reply]]:
+    def _pop_confirmed(self, node: Node, confirmed: Sequence[Request]) -> list[tuple[Node, Request, Reply]]:
         for request in confirmed:
             self._forget(request)
         return [(node, request, self._pages[node].held.pop(request)) for request in confirmed]
@@ -349,7 +351,7 @@ def _most(node: Node) -> int:
     return node.client.node.max_request_texts
 
 
-def _same(a: Vectors, b: Vectors) -> bool:
+def _are_equal(a: Vectors, b: Vectors) -> bool:
     return cosine(a, b) >= SAME_TEXT_COSINE
 
 

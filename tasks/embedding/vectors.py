@@ -188,7 +188,7 @@ class KnownVectors:
                 new.append((part, embedded))
                 failures |= {part[index]: error for index, error in embedded.failures.items()}
                 if time.monotonic() - last >= PUT_INTERVAL_S:
-                    kept(self._keep(new))
+                    kept(self._put_into_cache(new))
                     new, last = [], time.monotonic()
         except ClusterError as error:
             raise ClusterError(
@@ -201,7 +201,7 @@ class KnownVectors:
             ) from None
         finally:
             self.worked = (self.worked[0] if self.worked else began, time.time())
-            self._keep(new)
+            self._put_into_cache(new)
         return failures
 
     def _from_cache(self, texts: list[str]) -> None:
@@ -217,7 +217,7 @@ class KnownVectors:
         self.statistics += RunStatistics(from_cache=len(hits))
         self.vectors |= dict(zip(hits, found.vectors, strict=True))
 
-    def _keep(self, parts: Sequence[tuple[Sequence[str], Embedded]]) -> Iterable[str]:
+    def _put_into_cache(self, parts: Sequence[tuple[Sequence[str], Embedded]]) -> Iterable[str]:
         """Put new vectors into the cache; return their texts."""
         made: dict[str, Vectors] = {}
         for texts, embedded in parts:

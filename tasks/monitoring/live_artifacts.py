@@ -196,16 +196,18 @@ class _Artifacts:
     def _publish(self, run: Snapshot, memory: Mapping[str, NodeStatus]) -> None:
         for left in reversed(range(LAST_TRIES if run.ended else 1)):
             try:
-                self._put(PROGRESS, "progress", round(100 * run.progress_state.part, 1), progress_text(run))
+                self._create_or_update(
+                    PROGRESS, "progress", round(100 * run.progress_state.part, 1), progress_text(run)
+                )
                 page = section_markdown(nodes_section(run, memory))
-                self._put(NODES, "markdown", page, f"Nodes of {escape_markdown(run.source)}")
+                self._create_or_update(NODES, "markdown", page, f"Nodes of {escape_markdown(run.source)}")
                 return
             except httpx.HTTPStatusError:
                 if not left:
                     raise
                 time.sleep(LAST_TRY_WAIT_S)
 
-    def _put(self, key: str, kind: str, data: Any, description: str) -> None:
+    def _create_or_update(self, key: str, kind: str, data: Any, description: str) -> None:
         if key in self._made:
             self._client.update_artifact(self._made[key], ArtifactUpdate(data=data, description=description))
             return

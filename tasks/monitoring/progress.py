@@ -82,9 +82,11 @@ class Progress:
         self._seen.append((now, self._part))
         while len(self._seen) > 2 and self._seen[1][0] < now - RATE_WINDOW_S:
             self._seen.popleft()
-        return ProgressState(documents, self._documents, done.size, self._size, self._part, self._left(now))
+        return ProgressState(
+            documents, self._documents, done.size, self._size, self._part, self._seconds_left(now)
+        )
 
-    def _left(self, now: float) -> float | None:
+    def _seconds_left(self, now: float) -> float | None:
         if self._part >= 1:
             return 0.0
         since, before = self._seen[0]

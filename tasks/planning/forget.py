@@ -118,7 +118,9 @@ def _meant(name: str, manifest: Sequence[Document]) -> list[Document]:
         row
         for row in manifest
         if any(
-            _fits(path.split("/"), pattern) for path in (location_of(row), row.path) for pattern in patterns
+            _matches_pattern(path.split("/"), pattern)
+            for path in (location_of(row), row.path)
+            for pattern in patterns
         )
     ]
 
@@ -134,7 +136,7 @@ def path_forms(name: str) -> set[str]:
     return {name, *map(readable, written)}
 
 
-def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+def _matches_pattern(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     """Return whether a path fits a pattern, both by folder; `**` stands for any number of folders."""
     # Numbers of folders that the pattern so far may stand for. To try them one by one takes exponential time.
     reached = {0}

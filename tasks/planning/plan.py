@@ -196,7 +196,9 @@ def make_plan(
         removed=tuple(gone) if remove_missing else (),
         kept=() if remove_missing else tuple(gone),
         refused=source.refused,
-        newly_refused=tuple(row for row in source.refused if not _known(row, stored.get(row.path))),
+        newly_refused=tuple(
+            row for row in source.refused if not _is_known_refusal(row, stored.get(row.path))
+        ),
         outdated=outdated,
         notes=(
             *empty_note(source),
@@ -207,7 +209,7 @@ def make_plan(
     )
 
 
-def _known(refused: Document, row: Document | None) -> bool:
+def _is_known_refusal(refused: Document, row: Document | None) -> bool:
     return row is not None and (row.status, row.reason) == (refused.status, refused.reason)
 
 

@@ -44,7 +44,9 @@ def criticise(
     """
     model = chat.chat.model
     requests = [
-        json_request(_INSTRUCTIONS, _shown(each, passages), _SCHEMA, model, answer_room(model, _TOKENS))
+        json_request(
+            _INSTRUCTIONS, _finding_for_critic(each, passages), _SCHEMA, model, answer_room(model, _TOKENS)
+        )
         for each in findings
     ]
     found = chat.ask(requests, urgent=True)
@@ -67,7 +69,7 @@ def criticise(
     return confirmed, dropped
 
 
-def _shown(finding: CheckedSentence, passages: Sequence[Hit]) -> dict[str, Any]:
+def _finding_for_critic(finding: CheckedSentence, passages: Sequence[Hit]) -> dict[str, Any]:
     # Whole passages, because what limits a quote often stands before or behind it. Several quotes share a passage.
     numbers = dict.fromkeys(quote.passage for quote in finding.quotes)
     return {

@@ -103,7 +103,9 @@ class Steps:
             most: Parts at most.
         """
         chat = self._chat()
-        return _done([chat], lambda: split_question(question, chat, most), whole=lambda _: bool(chat.answers))
+        return _run_step(
+            [chat], lambda: split_question(question, chat, most), whole=lambda _: bool(chat.answers)
+        )
 
     def draft(self, question: str, passages: Sequence[Hit], *, found: bool) -> Done[Drafts]:
         """Write sentences about passages; no draft if the passages are too weak.
@@ -117,7 +119,7 @@ class Steps:
         if not passages or (found and strength(question, passages, self.model).too_weak_to_ask):
             return Done(Drafts(tuple(passages), (), ()))
         chat = self._chat()
-        return _done([chat], lambda: write_drafts(question, passages, chat, self.options))
+        return _run_step([chat], lambda: write_drafts(question, passages, chat, self.options))
 
     def judge(self, question: str, drafts: Drafts) -> Done[Findings]:
         """Check the sentences of a draft, and judge whether their quotes prove them.
@@ -141,7 +143,7 @@ class Steps:
                 note = CUT
             return Findings(passages, supported, dropped, author, judged.judged_by, note)
 
-        return _done(chats, judge, whole=lambda found: _all_judged(found.dropped))
+        return _run_step(chats, judge, whole=lambda found: _all_judged(found.dropped))
 
     def criticise(self, found: Findings) -> Done[Findings]:
         """Let a critic try to refute findings, on another node than the one that wrote them, if there is one.
@@ -160,7 +162,7 @@ class Steps:
             note = " ".join(filter(None, (found.note, SAME_NODE if same else "")))
             return replace(found, supported=tuple(confirmed), dropped=(*found.dropped, *dropped), note=note)
 
-        return _done([chat], refute, whole=lambda _: len(chat.answers) == len(found.supported))
+        return _run_step([chat], refute, whole=lambda _: len(chat.answers) == len(found.supported))
 
     def synthesise(
         self, task: str, findings: Sequence[CheckedSentence], passages: Sequence[Hit]
@@ -172,7 +174,7 @@ class Steps:
             passages: The passages that their quotes name.
         """
         chat = self._chat(last=True)
-        return _done([chat], lambda: write_synthesis(task, findings, passages, chat))
+        return _run_step([chat], lambda: write_synthesis(task, findings, passages, chat))
 
     def judge_synthesis(
         self, sentences: Sequence[CheckedSentence], passages: Sequence[Hit]
@@ -185,7 +187,7 @@ class Steps:
         """
         # Taken from the share of the synthesis, because a text without a judgement cannot be shown as proved.
         chats, nodes = self._judging(last=True)
-        return _done(
+        return _run_step(
             chats,
             lambda: tuple(judge_sentences(sentences, passages, nodes, self.model)[0]),
             whole=_all_judged,
@@ -203,7 +205,7 @@ class Steps:
         return [judge], replace(self.nodes, judge=judge)
 
 
-def _done(
+def _run_step(
     chats: Sequence[BoundedChat], work: Callable[[], T], whole: Callable[[T], bool] = lambda _: True
 ) -> Done[T]:
     started = time.monotonic()

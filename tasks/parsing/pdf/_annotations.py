@@ -47,7 +47,7 @@ def read_annotations(page: RawPage, drawn: Any, text: bytes) -> None:
     if not first and not first_field:
         return
     shown = letters_and_digits(text.decode("utf-8", "replace"))
-    for each in _all(first, mupdf.ll_pdf_next_annot):
+    for each in _linked(first, mupdf.ll_pdf_next_annot):
         kind = mupdf.ll_pdf_string_from_annot_type(mupdf.ll_pdf_annot_type(each))
         said = _contents(each)
         if kind == "FileAttachment" or kind in _MEDIA:
@@ -61,7 +61,7 @@ def read_annotations(page: RawPage, drawn: Any, text: bytes) -> None:
             author = mupdf.ll_pdf_annot_author(each) if mupdf.ll_pdf_annot_has_author(each) else ""
             label = f"Comment by {_line(author)}" if author else "Comment"
             page.comments.append(_comment(each, label, said))
-    for each in _all(first_field, mupdf.ll_pdf_next_widget):
+    for each in _linked(first_field, mupdf.ll_pdf_next_widget):
         value = _value(each)
         if value and letters_and_digits(value) not in shown:
             name = _line(mupdf.ll_pdf_load_field_name(mupdf.ll_pdf_annot_obj(each)) or "")
@@ -140,7 +140,7 @@ def _embedded(document: Any) -> Iterator[str]:
         mupdf.ll_pdf_drop_obj(which)
 
 
-def _all(first: Any, following: Any) -> Iterator[Any]:
+def _linked(first: Any, following: Any) -> Iterator[Any]:
     for _ in range(_MAX_ANNOTATIONS):
         if not first:
             return

@@ -70,7 +70,7 @@ def find_headings(
     _by_type(candidates)
     levels = _by_outline(pages, outline) if outline else {}
     if levels:
-        _fit_in(candidates, levels)
+        _set_missing_levels(candidates, levels)
     for candidate in candidates:
         levels.setdefault(id(candidate.piece), candidate.level)
     for page in pages:
@@ -231,7 +231,7 @@ def _same(key: str, wanted: str) -> bool:
     )
 
 
-def _fit_in(candidates: list[_Candidate], levels: dict[int, int]) -> None:
+def _set_missing_levels(candidates: list[_Candidate], levels: dict[int, int]) -> None:
     """Give headings that the outline leaves out the level of those it names in the same type, else a deeper one."""
     seen: defaultdict[tuple[int, int], Counter[int]] = defaultdict(Counter)
     for candidate in candidates:

@@ -67,7 +67,7 @@ def page_number(text: str, rows: list[list[Cell]] | None = None) -> PageNumber |
     if match := _LABELLED.search(text):
         rest = f"{text[: match.start()]} {text[match.end() :]}".strip()
         return PageNumber(int(match["value"]), rest, True, int(match["of"] or 0))
-    return _beside(text, rows)
+    return _number_beside_head(text, rows)
 
 
 def printed_number(text: str, value: int) -> str:
@@ -75,7 +75,7 @@ def printed_number(text: str, value: int) -> str:
     return next((each for each in _PRINTED.findall(text) if _value(each) == value), "")
 
 
-def _beside(text: str, rows: list[list[Cell]] | None) -> PageNumber | None:
+def _number_beside_head(text: str, rows: list[list[Cell]] | None) -> PageNumber | None:
     """Return the number beside a running head on the same line, separated by space; None without such a number."""
     if rows is not None and len(rows) == 1 and len(rows[0]) > 1:
         cells = [" ".join(cell.text.split()) for cell in rows[0]]

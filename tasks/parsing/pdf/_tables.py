@@ -140,15 +140,15 @@ def tables_of_rows(page: RawPage) -> None:
     for piece in [*page.pieces, None]:
         if piece is not None and piece.rows and not LEADERS.search(piece.text):
             if run and not 0 <= piece.y0 - run[-1].y1 + piece.size <= 3.5 * piece.size:
-                _make(page, run)
+                _make_table(page, run)
                 run = []
             run.append(piece)
         elif run:
-            _make(page, run)
+            _make_table(page, run)
             run = []
 
 
-def _make(page: RawPage, run: list[Piece]) -> None:
+def _make_table(page: RawPage, run: list[Piece]) -> None:
     rows = [row for piece in run for row in piece.rows or ()]
     if len(rows) < 3 or not any(character.isalnum() for piece in run for character in piece.text):
         return

@@ -66,7 +66,7 @@ class Reader:
             "beside": beside_pages(document),
         }
         self._talk.pages(count)
-        self._note(journal.OPENED, 0, about)
+        self._add_entry(journal.OPENED, 0, about)
         raw = mupdf.raw(document)
         for number in range(count):
             self._page(raw, number)
@@ -74,11 +74,11 @@ class Reader:
                 raise Stopped("damaged", f"none of its first {_HOPELESS} pages can be read")
         if not self.reading.pages:
             raise Stopped("damaged", f"none of its pages can be read: {self.reading.first_failure}")
-        self._note(journal.ALL_READ, 0, {})
+        self._add_entry(journal.ALL_READ, 0, {})
         self._talk.all_read()
         self._recognise(document)
 
-    def _note(self, kind: bytes, number: int, content: Any) -> None:
+    def _add_entry(self, kind: bytes, number: int, content: Any) -> None:
         body = orjson.dumps(content, default=list)
         self.reading.take(kind, number, content)
         self._talk.entry(kind, number, body)
@@ -103,14 +103,14 @@ class Reader:
             self._failed(journal.PAGE_FAILED, number, error)
             return
         if self._request["allow_partial"]:
-            self._note(journal.PAGE, number, page)
+            self._add_entry(journal.PAGE, number, page)
             self._send_worth_keeping()
         else:
             self.reading.take(journal.PAGE, number, page)
             self._kept_back.append(number)
         self._talk.read(number)
         if why:
-            self._note(journal.UNREADABLE, number, {"why": why})
+            self._add_entry(journal.UNREADABLE, number, {"why": why})
 
     def _unreadable(self, document: Any, page: RawPage, text: bytes) -> str:
         """Return why a page needs OCR; empty if it does not."""
@@ -169,7 +169,7 @@ class Reader:
             ) as (width, height, blocks, _):
                 page = read_page(number, width, height, of_one_size(blocks), {}, ocr=True)
             page.seconds = time.monotonic() - began
-            self._note(journal.OCR, number, page)
+            self._add_entry(journal.OCR, number, page)
         except Exception as error:
             self._failed(journal.OCR_FAILED, number, error, time.monotonic() - began)
             return False
@@ -183,7 +183,7 @@ class Reader:
             message = "it takes more memory than allowed"
         elif kind == journal.OCR_FAILED and not isinstance(error, Stopped):
             what = "ocr"
-        self._note(kind, number, {"kind": what, "message": message, "seconds": seconds})
+        self._add_entry(kind, number, {"kind": what, "message": message, "seconds": seconds})
 
     def _give_up(self, number: int, kind: str, why: str, remedy: str) -> None:
-        self._note(journal.OCR_FAILED, number, {"kind": kind, "message": why, "remedy": remedy})
+        self._add_entry(journal.OCR_FAILED, number, {"kind": kind, "message": why, "remedy": remedy})

@@ -35,7 +35,7 @@ class PdfReader:
         reader = Reader(self._pages, talk, {**request, "tessdata": self._tessdata})
         with mupdf.opened(file, request["passwords"]) as document:
             reader.read(document)
-        return _made(reader.reading, request, talk)
+        return _make_document(reader.reading, request, talk)
 
     def replay(
         self,
@@ -49,7 +49,7 @@ class PdfReader:
         for line in journal:
             reading.take(line.kind, line.page, from_journal(line.kind, line.json()))
         reading.stopped(*stopped)
-        return _made(reading, request, talk)
+        return _make_document(reading, request, talk)
 
     def draw(
         self,
@@ -77,6 +77,6 @@ def make_reader(setup: Mapping[str, Any]) -> PdfReader:
     return PdfReader(setup)
 
 
-def _made(reading: Reading, request: Mapping[str, Any], talk: Talk) -> ParsedDocument:
+def _make_document(reading: Reading, request: Mapping[str, Any], talk: Talk) -> ParsedDocument:
     talk.make()
     return reading.make(running_heads=request["running_heads"] == "keep")
