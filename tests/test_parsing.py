@@ -93,6 +93,15 @@ def test_columns_are_read_one_after_the_other_whatever_the_order_in_the_file(
         assert [text.split()[1] for text in found] == ["title", "left", "left", "right", "right"]
 
 
+def test_a_foot_that_the_file_has_before_the_text_comes_after_it(
+    parser: Parser, make: Callable[..., Path]
+) -> None:
+    foot, words = lines("Printed by the harbour office", size=8, y=770), column("words", 60)
+    found = texts(parser.parse(make(together(foot, words))))
+    assert found[0].startswith("The words")
+    assert found[-1] == "Printed by the harbour office"
+
+
 def test_lines_written_across_both_columns_are_read_column_by_column(
     parser: Parser, make: Callable[..., Path]
 ) -> None:
@@ -279,6 +288,31 @@ def test_sentences_of_an_annex_in_larger_type_are_no_headings(
         "What does the holder pay for a share?",
     ]
     assert "“Holder” means the person" in " ".join(texts(document))
+
+
+def test_sentences_in_larger_type_of_east_asia_and_that_go_on_are_no_headings(
+    parser: Parser, make: Callable[..., Path]
+) -> None:
+    """Manuals with much code have more text in its small type than in that of their sentences."""
+
+    def draw(page: pymupdf.Page) -> None:
+        html(f"<p>{prose('code', 12)}</p>", (60, 300, 540, 700))(page)
+        page.insert_text((60, 60), "四種類の環境", fontsize=14, fontname="japan")
+        page.insert_text((60, 100), "枠で囲んで出力します。", fontsize=14, fontname="japan")
+        page.insert_text((60, 150), "Sale of Shares. The Option is", fontsize=14, fontname="hebo")
+        page.insert_text((60, 174), "subject to the rules of the harbour", fontsize=14)
+        page.insert_text((60, 230), "The share of the plans by class of assets is as follows:", fontsize=14)
+
+    found = texts(parser.parse(make(draw)), "heading")
+    assert [text for text in found if not text.startswith("subject to")] == ["四種類の環境"]
+
+
+def test_an_answer_in_larger_type_that_gives_no_value_is_no_heading(
+    parser: Parser, make: Callable[..., Path]
+) -> None:
+    css = "h3 {font-size: 14px; font-weight: normal}"
+    form = f"<p>{prose('form', 9)}</p><h3>N/A</h3><p>{prose('next', 9)}</p><h3>Mooring</h3><p>Done.</p>"
+    assert texts(parser.parse(make(html(form, css=css))), "heading") == ["Mooring"]
 
 
 def test_the_outline_of_the_file_comes_before_the_type(parser: Parser, tmp_path: Path) -> None:

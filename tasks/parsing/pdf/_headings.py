@@ -6,8 +6,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final
 
+from prefect_ollama.tasks.parsing.pdf._amounts import is_amount
 from prefect_ollama.tasks.parsing.pdf._heading_labels import labels_joined
 from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Piece, RawPage, letters_and_digits, stacked
 from prefect_ollama.tasks.parsing.pdf._paragraph_breaks import BULLETS
@@ -42,7 +44,9 @@ _LOOSE_END: Final = re.compile(
 # Withholding.", "13. Compliance with Applicable Laws and Regulations.").
 _SENTENCE_WORDS: Final = 6
 _SENTENCE_LOWER: Final = 0.45
-_SENTENCE_END: Final = re.compile(r"[.;,][\"'”’)\]]*\s*$")
+_SENTENCE_END: Final = re.compile(r"[.;,:][\"'”’)\]]*\s*$")
+# No heading of East Asia, where words have no spaces between them, has a full stop.
+_FULL_STOP: Final = "。"
 # Remarks below tables and pictures, and addresses, which are not headings although they may be bold.
 _REMARK: Final = re.compile(r"(?:notes?|sources?)\s*:", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"\S*@\S+\.\w|.*\s\S+@\S+\.\w", re.DOTALL)
@@ -115,7 +119,7 @@ def _candidates(pages: list[RawPage], body_size: int) -> Iterator[_Candidate]:
     larger = _LARGER * body_size
     least = 0.95 * body_size
     for page in pages:
-        for piece in page.pieces:
+        for piece, below in zip_longest(page.pieces, page.pieces[1:]):
             size = piece.size
             if size <= larger and not (bold_counts and piece.bold and size >= least):
                 continue
@@ -128,13 +132,13 @@ def _candidates(pages: list[RawPage], body_size: int) -> Iterator[_Candidate]:
                 or LEADERS.search(text)
             ):
                 continue
-            if not _TWO_LETTERS.search(text):
+            if not _TWO_LETTERS.search(text) or is_amount(text):
                 continue
             if size <= larger and (piece.lines > 2 or not _may_head(text)):
                 continue
             if is_unit(text) or text[:1] in BULLETS or _REMARK.match(text) or _is_sentence(text):
                 continue
-            if "@" in text and _ADDRESS.match(text):
+            if ("@" in text and _ADDRESS.match(text)) or (below is not None and _goes_on(piece, below)):
                 continue
             number = _NUMBER.match(text)
             depth = number[1].count(".") + 1 if number else 1
@@ -143,10 +147,24 @@ def _candidates(pages: list[RawPage], body_size: int) -> Iterator[_Candidate]:
 
 def _is_sentence(text: str) -> bool:
     """Return whether a text in larger type is a sentence or an item of a list, by its end and its words."""
+    if _FULL_STOP in text:
+        return True
     words = text.split()
     if len(words) < _SENTENCE_WORDS or not _SENTENCE_END.search(text):
         return False
     return sum(word[:1].islower() for word in words) >= _SENTENCE_LOWER * len(words)
+
+
+def _goes_on(piece: Piece, below: Piece) -> bool:
+    """Return whether a piece is a line of a sentence that the next piece continues."""
+    return (
+        below.text[:1].islower()
+        and not (piece.bold and below.bold)
+        and below.size == piece.size
+        and piece.x0 < below.x1
+        and below.x0 < piece.x1
+        and abs(below.y0 - piece.y1) < 0.7 * piece.size
+    )
 
 
 def _may_head(text: str) -> bool:

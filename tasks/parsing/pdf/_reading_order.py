@@ -28,7 +28,8 @@ def arrange(page: RawPage) -> None:
     pieces = page.pieces
     if len(pieces) < 2 or page.vertical:
         return
-    _margins_first_and_last(pieces, int(page.height * SCALE))
+    height = int(page.height * SCALE)
+    _heads_first(pieces, height)
     tops = list(map(_y0, pieces))
     if all(map(le, map(_y1, pieces), [top + 30 for top in tops[1:]])):
         return  # the blocks stand one below the other, as on most pages
@@ -37,9 +38,19 @@ def arrange(page: RawPage) -> None:
         pieces[:] = rows
     if not _in_order(pieces):
         pieces[:] = _by_columns(pieces, 0)
+    # Not before, because feet that the file has first show that its order is not that of reading.
+    _feet_last(pieces, height)
 
 
-def _margins_first_and_last(pieces: list[Piece], height: int) -> None:
+def _feet_last(pieces: list[Piece], height: int) -> None:
+    """Move a running foot after the text, if the file has it before the text."""
+    bottom = height - height // 8
+    is_text = (piece.lines > 1 or piece.y0 <= bottom for piece in pieces)
+    start = next((i for i, found in enumerate(is_text) if found), 0)
+    pieces[:] = pieces[start:] + pieces[:start]
+
+
+def _heads_first(pieces: list[Piece], height: int) -> None:
     """Move a running head before the text, if the file has it after the text. A foot stays."""
     top, bottom = height // 8, height - height // 8
     end = len(pieces)

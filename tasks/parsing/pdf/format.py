@@ -24,7 +24,7 @@ class PdfFormat(DocumentFormat):
     """Reads PDF with MuPDF, and pages that are pictures of text with Tesseract."""
 
     suffixes = (".pdf",)
-    version = 4
+    version = 5
     module = "prefect_ollama.tasks.parsing.pdf.worker"
 
     def request(self, path: Path, options: ParseOptions) -> dict[str, Any]:
