@@ -1,7 +1,8 @@
 """The steps of a research or a summary, as tasks that Prefect shows and caches.
 
 A step uses the result of an earlier run if nothing that decides it has changed: the table, the models and their builds,
-the options, and the results of the steps before it. All steps raise `ClusterError` if no node works any more.
+the options, and the results of the steps before it. All steps raise `ClusterError` if no node works any more, and those
+that ask a chat model raise `ChatError` if no node gives an answer that can be used.
 """
 
 from __future__ import annotations
@@ -166,11 +167,7 @@ def find_passages(name: str, question: str, at: Opaque[Workplace]) -> Opaque[Don
 def write_draft(
     name: str, question: str, passages: Opaque[Done[tuple[Hit, ...]]], at: Opaque[Workplace], found: bool
 ) -> Opaque[Done[Drafts]]:
-    """Let a chat model write sentences about passages, each with quotes.
-
-    Raises:
-        ChatError: No node gave a draft that can be used.
-    """
+    """Let a chat model write sentences about passages, each with quotes."""
     steps = at.content.chat_steps
     done = _step_after(passages.content, lambda hits: steps.draft(question, hits, found=found))
     return _noted(name, done, lambda drafts: "" if drafts.values else WEAK)
@@ -180,11 +177,7 @@ def write_draft(
 def judge_draft(
     name: str, question: str, draft: Opaque[Done[Drafts]], at: Opaque[Workplace]
 ) -> Opaque[Done[Findings]]:
-    """Check the sentences of a draft, and judge whether their quotes prove them.
-
-    Raises:
-        ChatError: The judge model gave no answer that can be used.
-    """
+    """Check the sentences of a draft, and judge whether their quotes prove them."""
     steps = at.content.chat_steps
     return _noted(name, _step_after(draft.content, lambda written: steps.judge(question, written)), _count)
 
@@ -193,11 +186,7 @@ def judge_draft(
 def refute_findings(
     name: str, findings: Opaque[Done[Findings]], at: Opaque[Workplace]
 ) -> Opaque[Done[Findings]]:
-    """Let a critic on another node try to refute findings against their passages.
-
-    Raises:
-        ChatError: The critic gave no answer that can be used.
-    """
+    """Let a critic on another node try to refute findings against their passages."""
     return _noted(name, _step_after(findings.content, at.content.chat_steps.criticise), _count)
 
 
@@ -209,11 +198,7 @@ def write_synthesis(
     passages: Opaque[tuple[Hit, ...]],
     at: Opaque[Workplace],
 ) -> Opaque[Done[tuple[CheckedSentence, ...]]]:
-    """Let a chat model write a text from verified findings alone.
-
-    Raises:
-        ChatError: No node gave a text that can be used.
-    """
+    """Let a chat model write a text from verified findings alone."""
     done = at.content.chat_steps.synthesise(what, findings.content, passages.content)
     return _noted(name, done, lambda written: quantity(len(written), "sentence"))
 
@@ -225,11 +210,7 @@ def judge_synthesis(
     passages: Opaque[tuple[Hit, ...]],
     at: Opaque[Workplace],
 ) -> Opaque[Done[tuple[CheckedSentence, ...]]]:
-    """Judge whether the quotes of a synthesis prove its sentences.
-
-    Raises:
-        ChatError: The judge model gave no answer that can be used.
-    """
+    """Judge whether the quotes of a synthesis prove its sentences."""
     steps = at.content.chat_steps
     done = _step_after(sentences.content, lambda written: steps.judge_synthesis(written, passages.content))
     return _noted(

@@ -80,7 +80,6 @@ def answer_question(
     Args:
         hits: The passages, the best first.
         model: The embedding model that found the passages.
-        options: How to answer.
         listen: Called with each step as it comes.
 
     Raises:
@@ -108,7 +107,6 @@ def without_chat(
 
     Args:
         hits: The passages, the best first.
-        found: How well the passages fit.
 
     Raises:
         ClusterError: No node works any more.
@@ -144,13 +142,7 @@ def judge_drafts(
 ) -> Judged:
     """Check the sentences of all drafts in code, and judge what passes; all at the same time.
 
-    Args:
-        model: The embedding model of the nodes.
-        listen: Called when the sentences are about to be judged.
-
-    Raises:
-        ChatError: The judge model gave no answer that can be used.
-        ClusterError: No node works any more.
+    Arguments and errors are those of `judge_sentences`.
     """
     checker = DraftChecker(question, drafts.passages)
     read = [checker.check(value) for value in drafts.values]
@@ -201,12 +193,7 @@ def choose(
     nodes: AnswerNodes,
     options: AskOptions,
 ) -> CheckedAnswer:
-    """Return the draft with the most verified content as the answer.
-
-    Args:
-        judged: The same, judged.
-        options: How to answer.
-    """
+    """Return the draft with the most verified content as the answer."""
     assert nodes.chat is not None
     # The first draft wins a tie: it is written at temperature 0.
     number = max(range(len(judged.drafts)), key=lambda each: _verified_content(judged.drafts[each]))

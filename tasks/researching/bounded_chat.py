@@ -14,7 +14,6 @@ class BoundedChat:
     """Chats over nodes within limits, and notes the answers of one step.
 
     Args:
-        inner: The nodes.
         budget: What is left of the limits.
         last: Whether the step is one of the synthesis, for which a part of the limits is kept.
         avoid: Names of nodes that answer only what no other node answers.

@@ -48,11 +48,7 @@ class Bounds:
 
 
 class BoundReached(Exception):
-    """A limit allows no further step.
-
-    Args:
-        bound: The limit.
-    """
+    """A limit allows no further step."""
 
     def __init__(self, bound: Bound) -> None:
         super().__init__(bound)
@@ -64,10 +60,6 @@ class Budget:
 
     A step reserves the tokens that it may need at most, and gives back what it did not need. So the limit of tokens
     holds even if many steps are in progress.
-
-    Args:
-        bounds: The limits.
-        clock: Seconds, by any clock.
 
     Attributes:
         bounds: The limits.
@@ -126,12 +118,7 @@ class Budget:
             self._reserved += tokens
 
     def settle(self, reserved: int, used: int) -> None:
-        """End a step.
-
-        Args:
-            reserved: Tokens that it reserved.
-            used: Tokens that it used.
-        """
+        """End a step."""
         with self._changed:
             self._reserved -= reserved
             self.tokens += used

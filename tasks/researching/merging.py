@@ -25,11 +25,7 @@ class Merged:
 
 
 def merged(parts: Sequence[Findings]) -> Merged:
-    """Return the findings of all parts. A passage that several parts found is there once.
-
-    Args:
-        parts: The parts, each with passages of its own.
-    """
+    """Return the findings of all parts. A passage that several parts found is there once."""
     places: dict[str, int] = {}
     passages: list[Hit] = []
     renumbered: list[Findings] = []

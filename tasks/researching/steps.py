@@ -97,11 +97,7 @@ class Steps:
     options: AskOptions
 
     def split(self, question: str, most: int) -> Done[tuple[str, ...]]:
-        """Split a question into parts.
-
-        Args:
-            most: Parts at most.
-        """
+        """Split a question into parts.""" ""
         chat = self._chat()
         return _run_step(
             [chat], lambda: split_question(question, chat, most), whole=lambda _: bool(chat.answers)
@@ -111,7 +107,6 @@ class Steps:
         """Write sentences about passages; no draft if the passages are too weak.
 
         Args:
-            question: What they have to say.
             passages: The passages, the best first.
             found: Whether a search found them, so that they may have nothing to do with the question.
         """
@@ -122,11 +117,7 @@ class Steps:
         return _run_step([chat], lambda: write_drafts(question, passages, chat, self.options))
 
     def judge(self, question: str, drafts: Drafts) -> Done[Findings]:
-        """Check the sentences of a draft, and judge whether their quotes prove them.
-
-        Args:
-            question: What they have to say.
-        """
+        """Check the sentences of a draft, and judge whether their quotes prove them.""" ""
         passages = drafts.passages
         if not drafts.values:
             return Done(Findings(passages, note=WEAK))
@@ -146,11 +137,10 @@ class Steps:
         return _run_step(chats, judge, whole=lambda found: _all_judged(found.dropped))
 
     def criticise(self, found: Findings) -> Done[Findings]:
-        """Let a critic try to refute findings, on another node than the one that wrote them, if there is one.
-
-        Args:
-            found: The findings.
-        """
+        (
+            """Let a critic try to refute findings, on another node than the one that wrote them, if there is one."""
+            ""
+        )
         if not found.supported:
             return Done(found)
         # Another node often has another model, which does not share the mistakes of the one that wrote them.
@@ -170,7 +160,6 @@ class Steps:
         """Write a text from verified findings; its sentences are checked in code, and not judged yet.
 
         Args:
-            task: What the text has to do.
             passages: The passages that their quotes name.
         """
         chat = self._chat(last=True)

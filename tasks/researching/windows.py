@@ -44,7 +44,6 @@ def passages_of(
     """Return the passages of documents, each document's in reading order; documents without any are left out.
 
     Args:
-        store: The table.
         pages: First and last page, counted from 1; a passage has to stand on one of them at least. None for all.
     """
     found = []
@@ -71,7 +70,6 @@ def windows_of(
 
     Args:
         documents: The passages of each document, in reading order.
-        task: What the model has to do with a window.
         model: The model, with its real context.
         answer_tokens: Tokens that are kept for the answer.
     """
