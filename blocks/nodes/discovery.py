@@ -77,7 +77,18 @@ async def discover(addresses: Sequence[str], ports: Sequence[int], *, timeout: f
 
     async def ask(address: str, port: int) -> NodeStatus | None:
         async with room:
-            return await _ask(address, port, timeout)
+            # First only a connection: most addresses have no server, and this costs least.
+            try:
+                async with timeout_while_running(timeout):
+                    _, writer = await asyncio.open_connection(address, port)
+            except (OSError, TimeoutError):
+                return None
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
+            (found,) = await check_nodes([replace(NodeSpec.at(url), connect_timeout=timeout)])
+            return found if found.ok else None
 
     asked = [ask(address, port) for address, port in itertools.product(addresses, ports)]
     return [found for found in await asyncio.gather(*asked) if found is not None]
@@ -116,18 +127,3 @@ def free_name(name: str, taken: Collection[str]) -> str:
     """Return the name, with a number after it if it is taken."""
     numbered = (f"{name}-{number}" for number in itertools.count(2))
     return next(each for each in itertools.chain([name], numbered) if each not in taken)
-
-
-async def _ask(address: str, port: int, timeout: float) -> NodeStatus | None:
-    # First only a connection: most addresses have no server, and this costs least.
-    try:
-        async with timeout_while_running(timeout):
-            _, writer = await asyncio.open_connection(address, port)
-    except (OSError, TimeoutError):
-        return None
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
-    (found,) = await check_nodes([replace(NodeSpec.at(url), connect_timeout=timeout)])
-    return found if found.ok else None
