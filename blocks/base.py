@@ -180,8 +180,8 @@ class StoredBlock(Block, ABC):
 
     @classmethod
     def _load_from_block_document(cls, block_document: BlockDocument, validate: bool = True) -> Self:
-        # Every way to load calls this. The server accepts values that the block refuses, and Prefect's own error does
-        # not name them. Prefect also does not check that a block has the requested type.
+        # Every method that loads a block calls this. The server accepts values that the block refuses, and Prefect's
+        # own error does not name them. Prefect also does not check that a block has the requested type.
         kind = block_document.block_type
         if kind is not None and kind.slug != cls.get_block_type_slug():
             raise ValueError(f"Unable to find a block of the type {cls.get_block_type_slug()!r}.")

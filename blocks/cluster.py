@@ -25,7 +25,7 @@ from prefect_ollama.blocks.nodes import (
 # A value of one of Ollama's options.
 ChatOption = bool | int | float | str | list[str]
 
-# Values of the field 'Thinking', as Ollama takes them. A missing value leaves it to the model.
+# Values of the field 'Thinking', as Ollama takes them. Without a value the model decides.
 _THINK = {"auto": None, "on": True, "off": False}
 
 # Options that users cannot set freely, with the place that sets each.

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 # Name of the table if only a folder is named.
 DEFAULT_TABLE: Final = "documents"
 
-# What a text begins with that names a saved table block.
+# Prefix of a text that names a saved table block.
 BLOCK_PREFIX: Final = "block:"
 
 # End of the name of a folder in which LanceDB stores a table.
@@ -74,7 +74,7 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
     """
     if (found := cluster_by_address(cluster, DEFAULT_MODEL if model is None else model)) is not None:
         return found
-    # What is left are blocks, names of blocks, and mistakes, whose errors the block words.
+    # The remaining values are blocks, names of blocks, and mistakes, for which the block raises the error.
     from prefect_ollama.blocks.cluster import OllamaCluster
     from prefect_ollama.blocks.node_block import NodeBlock
 

@@ -1,4 +1,4 @@
-"""What a command prints: its result on stdout; on stderr the flows' own lines and errors, without Prefect's chatter.
+"""The output of a command: its result on stdout; on stderr errors and the flows' own log lines, without Prefect's.
 
 Guarantees: what comes from outside is printable, whichever way it takes (`prefect_ollama.blocks.printable`).
 """

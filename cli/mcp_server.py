@@ -75,9 +75,9 @@ OneDocument = Annotated[str, Field(description="Path or file name of a document,
 
 
 class TableReader:
-    """What the tools read. The table is opened at the first call, so it need not exist before.
+    """The table and its documents, as the tools read them.
 
-    Close it, or use it as a context manager.
+    The table is opened at the first call, so it need not exist before. Close it, or use it as a context manager.
 
     Args:
         table: Where the table is.

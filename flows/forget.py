@@ -24,7 +24,7 @@ from prefect_ollama.tasks.publish import publish_run
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """A document that was taken out of a table, or would be.
+    """A document that was removed from a table, or would be.
 
     Attributes:
         source: Its source.
@@ -41,7 +41,7 @@ class Forgotten:
 
 @dataclass(frozen=True, slots=True)
 class ForgetReport:
-    """What was taken out of a table, or would be.
+    """The documents that were removed from a table, or would be.
 
     Attributes:
         table: Where the table is.

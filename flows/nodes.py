@@ -71,7 +71,7 @@ def check_nodes(
         try:
             verified = verify_nodes(Opaque(spec), len(spec.nodes))
             verifications, causes = dict(verified.verifications), dict(verified.left_out)
-        # No node passed. The page names each cause all the same, for people who look for it.
+        # No node passed. The page also names each cause, for people who look for it.
         except ClusterError as error:
             causes, reason = error.causes, error
         # After the verification, which has loaded the model, so that the status shows how it is loaded.

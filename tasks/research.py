@@ -37,7 +37,7 @@ VERSION: Final = 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Workplace:
-    """What all steps of one report work with.
+    """The table, nodes and settings that all steps of one report use.
 
     Attributes:
         store: The table.

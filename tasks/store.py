@@ -18,7 +18,7 @@ from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name
 # thousand small commits slow every reader.
 COMMIT_CHUNKS = 4096
 
-# Seconds after which a slow run commits what it has, so that its table fills while it works.
+# Seconds after which a slow run commits its finished documents, so that the table fills during the run.
 COMMIT_SECONDS = 15.0
 
 

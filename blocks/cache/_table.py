@@ -126,7 +126,7 @@ def insert(
 
 
 def evict(connection: sqlite3.Connection, limit_bytes: int, *, room: int = 0) -> None:
-    """Delete the least recently used blocks until the file fits into the limit with so many bytes of room."""
+    """Delete the least recently used blocks until the file is `room` bytes below the limit."""
     budget = limit_bytes // PAGE_BYTES
     wanted = min(-(-room // PAGE_BYTES), budget)
     while _pages(connection) + wanted > budget:

@@ -28,7 +28,7 @@ MAX_PROBES: Final = 64
 # is as good as with ten times as many (0.988 becomes 0.994 where a tenth of the cells is looked into).
 REFINE_FACTOR: Final = 3
 
-# If a filter leaves at most so many rows, all their vectors are compared, which takes some 10 ms.
+# Rows up to which a search with a filter compares all vectors, which takes some 10 ms.
 EXACT_ROWS: Final = 5_000
 
 

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from prefect_ollama.blocks.lance._fresh_scores import NO_ROWS, Fresh, Part, Rows, Stems, row_ids, since
 
-# Up to so many rows LanceDB searches by itself, in some 3 ms.
+# Number of rows up to which LanceDB itself searches them, in some 3 ms.
 LANCE_ROWS: Final = 256
 
 # Rows that are held at most: 200 MB for vectors of 768 floats, and as many bytes for longer ones.

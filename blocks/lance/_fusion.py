@@ -18,16 +18,17 @@ FUSED_ROWS: Final = 150
 # by which these three numbers were chosen.
 TEXT_WEIGHT: Final = 0.45
 
-# Most different words of a short question. Many words of a longer one say how to answer, and are in no passage that
-# answers, but BM25 counts rare ones most. So the weight of words decreases with the number of words in a question.
+# Maximum number of different words in a short question. Many words of a longer one say how to answer, and are in no
+# passage that answers, but BM25 counts rare ones most. So the weight of words decreases with the number of words in a
+# question.
 SHORT_QUESTION_WORDS: Final = 11
 
-# What a passage loses for each better one close to it, in the standard deviations of `fused`. Any number from 1 to 3
-# gives nearly the same order; docs/searching.md has the figures.
+# The loss of a passage for each better passage close to it, in the standard deviations of `fused`. Any number from 1 to
+# 3 gives nearly the same order; docs/searching.md has the figures.
 CLOSE_LOSS: Final = 1.5
 
-# Passages on one page are close if they are at most so many chunks apart. A page of a PDF has four or five chunks. A
-# format without pages has one page of any length, on which passages far apart are independent of each other.
+# Maximum distance of close passages on one page, in chunks. A page of a PDF has four or five chunks. A format without
+# pages has one page of any length, on which passages far apart are independent of each other.
 CLOSE_CHUNKS: Final = 4
 
 

@@ -90,7 +90,8 @@ async def ask_models(transport: Transport, *, timeout: float) -> list[Mapping[st
 async def ask_server(transport: Transport, model: str, *, timeout: float) -> ServerInfo:
     """Ask a server for its name, version, models and limits, in at most two requests of `timeout` seconds each.
 
-    What it does not report stays unknown. `NodeError` if it cannot be reached, or refuses the credentials.
+    Values that the server does not report stay unknown. `NodeError` if it cannot be reached, or refuses the
+    credentials.
     """
     try:
         entries = await ask_models(transport, timeout=timeout)

@@ -86,7 +86,7 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Whether they are of one model."""
+        """Whether the fingerprints are of one model."""
         return not self.cause
 
     @property

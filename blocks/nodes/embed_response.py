@@ -80,7 +80,8 @@ def tokens_in(counted: Any, texts: Sequence[str], node: str) -> int:
     """Return a node's count of tokens; 0 without one.
 
     Raises:
-        NodeAnswerError: The texts cannot have so many. Such a count would distort the measured rate of the node.
+        NodeAnswerError: The texts cannot have this number of tokens. Such a count would distort the measured rate of
+            the node.
     """
     most = sum(_TOKENS_A_CHARACTER * len(text) + _TOKENS_A_TEXT for text in texts)
     tokens = 0 if counted is None else whole(counted, most=most)

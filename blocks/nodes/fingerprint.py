@@ -123,7 +123,7 @@ class Fingerprint:
         return replace(self, id=other.id)
 
     def to_json(self) -> str:
-        """Return it as JSON. The vectors are kept in 16 bits, which changes a cosine by some 0.00000002."""
+        """Return the fingerprint as JSON. Vectors are kept in 16 bits, which changes a cosine by some 0.00000002."""
         return json.dumps(
             {
                 "id": self.id,

@@ -86,7 +86,7 @@ async def timeout_while_running(seconds: float) -> AsyncIterator[Callable[[float
         seconds: The limit; `math.inf` sets none.
 
     Yields:
-        A function that sets the limit again, to so many seconds from now.
+        A function that sets the limit again, to its argument in seconds from now.
 
     Raises:
         TimeoutError: The block took longer.

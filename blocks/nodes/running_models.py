@@ -37,7 +37,7 @@ class LoadedModel:
 
     @property
     def stays(self) -> bool:
-        """Whether it stays loaded for ever."""
+        """Whether the model stays loaded for ever."""
         return self.until is not None and self.until - datetime.now(UTC) > FOR_EVER
 
 

@@ -75,7 +75,7 @@ class NodeStatus:
         return cls(node.name, node.url, api=node.api, block=node.block, **known)
 
     def verified(self, model: str, verification: NodeVerification) -> Self:
-        """Return it for a node that may serve a model."""
+        """Return the status of a node that may serve a model."""
         return replace(
             self,
             ok=True,
@@ -109,7 +109,7 @@ class NodeStatus:
 
     @property
     def saved(self) -> bool:
-        """Whether it is saved as a block."""
+        """Whether the node is saved as a block."""
         return bool(self.block)
 
     @property

@@ -1,4 +1,4 @@
-"""What all flows share: a server that answers before they start, readable errors, and forms."""
+"""Common parts of all flows: a server that answers before they start, readable errors, and forms."""
 
 from typing import TYPE_CHECKING
 

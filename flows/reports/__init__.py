@@ -1,4 +1,4 @@
-"""What the flows `research` and `summarize` share: parts in parallel, a synthesis, and the report of every step."""
+"""Common parts of `research` and `summarize`: parts in parallel, a synthesis, and the report of every step."""
 
 from typing import TYPE_CHECKING
 

@@ -17,7 +17,7 @@ from prefect_ollama.tasks.dispatch import ChatAnswer, ChatRestarted, ChatText, C
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """What the model wrote.
+    """The drafts that the model wrote.
 
     Attributes:
         passages: The passages that it was given, in reading order.

@@ -68,7 +68,7 @@ NUMBER_WORDS: Final = frozenset((*_ORDINARY, *_SCALES, *_SCALED))
 _SCALE: Final = regex.compile(
     rf"\)?[ -]?({'|'.join(sorted(_SCALED, key=len, reverse=True))})\b", regex.IGNORECASE
 )
-# What a table counts, said once for all of its numbers.
+# The unit of a table, given once for all of its numbers.
 _COUNTED: Final = regex.compile(r"\bin (thousands|millions|billions)\b", regex.IGNORECASE)
 _SPELLED: Final = regex.compile(
     rf"\b(?:(?:{'|'.join([*_ORDINARY, *_SCALES])}|one(?=\s+(?:{'|'.join(_SCALES)})))\b(?:-|\s+(?:and\s+)?)?)+"

@@ -26,7 +26,7 @@ _SIGNS: Final = str.maketrans(
 _CLUSTER = regex.compile(r"\X")
 _SEEN_SOFT_HYPHEN = regex.compile(r"\u00ad(?=\s)")
 
-# What a model adds to the ends of a quote, or leaves out there.
+# Signs that a model adds or leaves out at the ends of a quote.
 _ENDS: Final = " .,;:…\"'"
 
 

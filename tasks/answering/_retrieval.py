@@ -56,8 +56,8 @@ class Strength:
         missing: Names, codes and numbers of the question that no passage has.
         measured: Whether the best cosine is in the score.
         shared: Share of the question's words that the passages have.
-        apart: Names, codes and numbers of the question that are not in the passage that has the most of them. What is
-            said of one of them then has perhaps nothing to do with the others.
+        apart: Names, codes and numbers of the question that are not in the passage that has the most of them. A
+            statement about one name or number may then have nothing to do with the other ones.
     """
 
     score: float
@@ -93,7 +93,7 @@ class Strength:
 
     @property
     def too_weak_to_ask(self) -> bool:
-        """Whether it is not worth to ask a chat model.
+        """Whether the passages are too weak to ask a chat model.
 
         A question in another language than the documents shares no word with them, so words alone do not decide.
         """

@@ -1,4 +1,4 @@
-"""What all dispatchers share: an engine in a thread with an event loop, which gets jobs from any other thread."""
+"""The base of all dispatchers: an engine in a thread with an event loop, which gets jobs from any other thread."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def _answer(client: ChatEndpoint, reply: ChatReply, value: Any, seconds: float, 
 
 
 def _varied(request: ChatRequest, times: int) -> ChatRequest:
-    """Return a request that a node has answered unusably so many times, so that it does not answer the same again.
+    """Return a changed request for a node whose answers were unusable, so that it does not give the same answer again.
 
     Options that the user set for the model stay.
     """

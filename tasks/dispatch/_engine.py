@@ -103,7 +103,7 @@ class Engine:
 
     @property
     def idle(self) -> bool:
-        """Whether it has nothing to do."""
+        """Whether the engine has no work."""
         return not self._jobs
 
     async def aclose(self) -> None:

@@ -77,7 +77,7 @@ class Item:
 
     @property
     def answered(self) -> bool:
-        """Whether it has an answer, confirmed or not, and so needs no node at present."""
+        """Whether the item has an answer, confirmed or not, and so needs no node at present."""
         return self.done or self.held > 0
 
     @property

@@ -126,7 +126,7 @@ class Node:
 
     @property
     def works(self) -> bool:
-        """Whether its breaker is closed."""
+        """Whether the node's breaker is closed."""
         return self.breaker.state == "closed"
 
     def overdue_at(self, request: Request) -> float:
@@ -200,7 +200,7 @@ class Node:
 
     @property
     def has_free_slot(self) -> bool:
-        """Whether it would serve another request at once."""
+        """Whether the node would serve another request at once."""
         return len(self.requests) < self.rate_model.slots
 
     def take_slot(self, *, urgent: bool) -> bool:

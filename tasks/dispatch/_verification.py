@@ -6,7 +6,8 @@ discarded, and their texts are embedded elsewhere.
 
 A passed check confirms its own request and every request that the node had answered before the check was sent, because
 the node must have served those before. No other order is proven: requests that are in flight together may arrive in
-either order, and so may their answers. One unproven order is believed all the same, see `SHORT_RUN_UNITS`.
+either order, and so may their answers. There is one exception, in which an unproven order is assumed: see
+`SHORT_RUN_UNITS`.
 
 A canary costs as much as a text. So one travels with every few hundred texts, and at least every few seconds. At the
 end of the work a fast node checks the last answer of a slow one, because a canary on the slow node would take longer.
@@ -47,10 +48,10 @@ MAX_FAILED_CHECKS = 3
 # which costs less.
 SHORT_RUN_UNITS = 100_000.0
 
-# Checks of other nodes that a request carries at least, if there are so many: each such request also carries a canary.
+# Minimum number of checks of other nodes in a request, if enough wait: each such request also carries a canary.
 LEAST_CHECKS = 5
 
-# Units of a chunk of the usual length, about.
+# Approximate units of a chunk of the usual length.
 MEAN_UNITS = 5 * ONE_CANARY
 
 

@@ -49,7 +49,7 @@ class NodeNow(NodeStats):
 
     @property
     def activity(self) -> Activity:
-        """What it does."""
+        """The present activity of the node, for people."""
         if not self.state:
             return "unknown"
         if self.state != "closed":

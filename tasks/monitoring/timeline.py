@@ -78,7 +78,7 @@ class Timeline:
         return [texts.get(n, 0.0) / min(self.width, self.end - n * self.width) for n in columns]
 
     def trouble(self, node: str) -> list[tuple[float, float]]:
-        """When a node did not work."""
+        """Return the times in which a node did not work."""
         spans: list[tuple[float, float]] = []
         for column in sorted(self._trouble.get(node, ())):
             begin, end = column * self.width, min((column + 1) * self.width, self.end)

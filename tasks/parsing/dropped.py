@@ -25,7 +25,7 @@ class DroppedLine(NamedTuple):
 
 
 class Dropped:
-    """Collects what is left out of one document.
+    """Collects the text that parsing leaves out of one document.
 
     Attributes:
         characters: Characters by rule, white space not counted.

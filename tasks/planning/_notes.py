@@ -1,4 +1,4 @@
-"""What a user should know about a plan: sentences about its source and about other sources with the same files."""
+"""Notes on a plan for the user: sentences about its source and about other sources with the same files."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class SourceFile:
     inside: str = ""
 
     def opened(self) -> AbstractContextManager[int]:
-        """Open it once, as `opened_beneath` does, and yield its descriptor."""
+        """Open the file once, as `opened_beneath` does, and yield its descriptor."""
         location = Path(self.location)
         return opened_beneath(self.root or location.parent, self.inside or location.name)
 

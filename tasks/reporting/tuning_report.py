@@ -71,7 +71,7 @@ class NodeTuning:
 
     @property
     def ok(self) -> bool:
-        """Whether it could be measured."""
+        """Whether the node could be measured."""
         return self.in_flight > 0
 
     @property

@@ -29,7 +29,7 @@ _MARKS: Final = {
     "¸": "\u0327",
 }
 _SIGNS: Final = frozenset(_MARKS)
-# The same in UTF-8, as a quick test of a page.
+# The accents in UTF-8, for a fast test of a page.
 _BYTES: Final = tuple(sign.encode() for sign in _MARKS)
 # The middle of an accent is no farther from that of its letter, in sizes of the type: italic type moves it.
 _ABOVE: Final = 0.2

@@ -39,8 +39,8 @@ _CONNECTS: Final = re.compile(
 _LOOSE_END: Final = re.compile(
     r"\b(?:the|a|an|of|and|or|to|for|in|on|by|with|from|that|which|our|its|their)$", re.IGNORECASE
 )
-# A sentence has so many words, and so great a share of them begins in lower case. Attached contracts may be set in
-# larger type than the report, and their sentences head nothing. Headings may end with a full stop, too ("5. Tax
+# Minimum number of words of a sentence, and minimum share of words that begin in lower case. Attached contracts may be
+# set in larger type than the report, and their sentences head nothing. Headings may end with a full stop, too ("5. Tax
 # Withholding.", "13. Compliance with Applicable Laws and Regulations.").
 _SENTENCE_WORDS: Final = 6
 _SENTENCE_LOWER: Final = 0.45

@@ -14,7 +14,7 @@ from prefect_ollama.tasks.parsing.pdf._page_number import PageNumber, page_numbe
 
 _y1 = attrgetter("y1")
 
-# On so many pages a line must stand to be one that repeats.
+# Minimum number of pages with a repeated line.
 MIN_PAGES: Final = 3
 
 # Maximum vertical distance of lines at one height, in tenths of a point.
@@ -28,8 +28,8 @@ _BAND: Final = 0.13
 _MAX_MARGIN_LINES: Final = 3
 # Characters of a page number, with what frames it.
 _MAX_NUMBER_CHARACTERS: Final = 16
-# A line that repeats stands on one of so many pages: one of code now and then at a foot is text. Left and right pages
-# may have different heads, and the first pages of chapters often have no head.
+# A repeated line stands on at least one of this many pages, because a line of code that is sometimes at a foot is text.
+# Left and right pages may have different heads, and the first pages of chapters often have no head.
 _ONE_OF: Final = 3
 # Numbers alone that are greater than this and than twice the number of pages may be those of years or invoices.
 _MAX_NUMBER: Final = 999

@@ -67,7 +67,7 @@ def drop_running_heads(
     """
     lines = [line for page in pages for line in margin_lines(page)]
     numbers = find_page_numbers(lines, len(pages), body_size)
-    doomed: dict[int, tuple[str, str]] = {}  # By `id()` of the piece: rule, and what it is listed as.
+    doomed: dict[int, tuple[str, str]] = {}  # by `id()` of the piece: the rule and the listed text
     heads: list[MarginLine] = []
     for line in lines:
         if id(line) not in numbers:

@@ -10,7 +10,7 @@ from typing import Final
 from prefect_ollama.tasks.parsing.pdf._glyphs import edges
 from prefect_ollama.tasks.parsing.pdf._stext import Line
 
-# With so many rows, one of them may reach over a gap between columns.
+# Number of rows from which one row may reach over a gap between columns.
 _SOME_ROWS: Final = 3
 # Texts with at least this space between them are separate cells, in sizes of the type.
 _APART: Final = 0.2
@@ -56,7 +56,7 @@ def columns_of(rows: list[list[Word]]) -> Columns:
 
 
 def _covered(cells: list[Word], tolerated: int) -> Columns:
-    """Return the strips in which more cells than so many stand one below the other, as left and right edges."""
+    """Return the strips with more than `tolerated` cells one below the other, as left and right edges."""
     if not cells:
         return []
     edges = sorted([(cell.x0, 1) for cell in cells] + [(cell.x1, -1) for cell in cells])

@@ -135,7 +135,7 @@ def _without(
 
 
 def tables_of_rows(page: RawPage) -> None:
-    """Make tables of what is left of rows of cells that follow each other, where the cells stand in columns."""
+    """Make tables of the remaining successive rows of cells, if the cells stand in columns."""
     run: list[Piece] = []
     for piece in [*page.pieces, None]:
         if piece is not None and piece.rows and not LEADERS.search(piece.text):

@@ -27,7 +27,7 @@ from prefect_ollama.tasks.parsing.pdf.assembly import Reading
 from prefect_ollama.tasks.parsing.pdf.page_text import Pages
 from prefect_ollama.tasks.parsing.sandbox import Talk
 
-# A file of which so many pages fail before one is read is not worth trying any further.
+# Number of failed pages, without a readable page, after which a file is refused.
 _HOPELESS: Final = 100
 
 

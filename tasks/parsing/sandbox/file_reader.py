@@ -54,7 +54,7 @@ class FileReader(Protocol):
 
 @runtime_checkable
 class PageDrawer(Protocol):
-    """What a `FileReader` has in addition where pages of its format can be drawn."""
+    """The additional interface of a `FileReader` whose format has pages that can be drawn."""
 
     def draw(
         self,

@@ -164,7 +164,7 @@ class ChildProcess:
             self._clock.cancel()
 
     def end(self) -> None:
-        """Close its pipe, so that it ends by itself; kill it if it does not."""
+        """Close the child's pipe, so that the child ends by itself; kill the child if it does not end."""
         with contextlib.suppress(OSError):
             self._requests.close()
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -12,8 +12,9 @@ from prefect_ollama.tasks.parsing.sandbox.protocol import Budget
 class Talk:
     """The child's side of the pipe, for one file.
 
-    What the parent needs if the child is killed is sent at once. The rest waits for the next line that must be sent,
-    because each write wakes the parent up, which takes both processes as long as parsing a twentieth of a page.
+    Messages that the parent needs if the child is killed are sent at once. The rest waits for the next line that must
+    be sent, because each write wakes the parent up, which takes both processes as long as parsing a twentieth of a
+    page.
 
     Args:
         answers: Descriptor of the pipe.
