@@ -58,7 +58,7 @@ def answer_lines(answer: CheckedAnswer, nothing: str = NOT_IN_DOCUMENTS) -> Iter
         yield Line("none", (nothing,))
     quotes = list(answer.quotes())
     for each in answer.sentences:
-        marks = Marks(" ".join(f"[{quotes.index(quote) + 1}]" for quote in each.quotes))
+        marks = Marks("".join(f"[{quotes.index(quote) + 1}]" for quote in each.quotes))
         note = "" if each.supported else f"(not supported: {each.reason})"
         yield Line("text", tuple(filter(None, (each.text, marks, note))))
     yield GAP

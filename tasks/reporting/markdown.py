@@ -134,7 +134,12 @@ def lines_markdown(
         if each.only == "terminal":
             continue
         words = f": “{escape_markdown(each.words)}”" if each.words else ""
-        text = " ".join(part if isinstance(part, Marks) else escape_markdown(part) for part in each.parts)
+        # Apart, because Markdown takes `[1][2]` for a link.
+        said = (
+            part.replace("][", "] [") if isinstance(part, Marks) else escape_markdown(part)
+            for part in each.parts
+        )
+        text = " ".join(said)
         parts.append(f"{_SIGNS.get(each.kind, '')}{text}{words}")
         for page in (pages or {}).get(each.quote, ()) if each.quote else ():
             if page.note:
