@@ -10,15 +10,16 @@ from itertools import zip_longest
 from typing import Final
 
 from prefect_ollama.tasks.parsing.pdf._amounts import is_amount
-from prefect_ollama.tasks.parsing.pdf._heading_labels import labels_joined
-from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Piece, RawPage, letters_and_digits, stacked
+from prefect_ollama.tasks.parsing.pdf._heading_parts import (
+    MAX_HEADING_CHARACTERS,
+    NUMBER,
+    labels_joined,
+    lines_joined,
+)
+from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Piece, RawPage, letters_and_digits
 from prefect_ollama.tasks.parsing.pdf._paragraph_breaks import BULLETS
 from prefect_ollama.tasks.parsing.pdf._table_header import is_period, is_unit
 
-# Characters of a heading at most. A longer piece in large type is text.
-_MAX_HEADING_CHARACTERS: Final = 200
-# The number of a section ("2.1"), from whose parts the level follows.
-_NUMBER: Final = re.compile(r"(?:§\s*)?(\d{1,3}(?:\.\d{1,3}){0,5})\.?\s+(?=\S)")
 # A heading has at least two letters; numbers and signs alone are labels of pictures or pages.
 _TWO_LETTERS: Final = re.compile(r"[^\W\d_].*?[^\W\d_]", re.DOTALL)
 # The outline may leave out the number of a chapter, or have one that the page does not show.
@@ -69,7 +70,7 @@ def find_headings(
     larger = _LARGER * body_size
     for page in pages:
         if any(piece.size > larger for piece in page.pieces):
-            page.pieces = _lines_joined(page.pieces, larger)
+            page.pieces = lines_joined(page.pieces, larger)
     candidates = list(_candidates(pages, body_size))
     _by_type(candidates)
     levels = _by_outline(pages, outline) if outline else {}
@@ -80,29 +81,6 @@ def find_headings(
     for page in pages:
         page.pieces = labels_joined(page.pieces, levels)
     return _without_title(pages, levels)
-
-
-def _lines_joined(pieces: list[Piece], larger: float) -> list[Piece]:
-    """Join the lines of a heading, because MuPDF makes a block of each line in large type."""
-    joined: list[Piece] = []
-    for piece in pieces:
-        last = joined[-1] if joined else None
-        if (
-            last is not None
-            and piece.size > larger
-            and not (piece.rows or piece.table or last.rows or last.table)
-            and piece.size == last.size
-            and piece.bold == last.bold
-            and -piece.size < piece.y0 - last.y1 < 0.5 * piece.size
-            and piece.x0 < last.x1
-            and piece.x1 > last.x0
-            and len(last.text) + len(piece.text) < _MAX_HEADING_CHARACTERS
-            and not _NUMBER.match(piece.text)
-        ):
-            joined[-1] = stacked(last, piece, bold=last.bold)
-        else:
-            joined.append(piece)
-    return joined
 
 
 def _without_title(pages: list[RawPage], levels: dict[int, int]) -> dict[int, int]:
@@ -125,7 +103,7 @@ def _candidates(pages: list[RawPage], body_size: int) -> Iterator[_Candidate]:
                 continue
             text = piece.text
             if (
-                len(text) > _MAX_HEADING_CHARACTERS
+                len(text) > MAX_HEADING_CHARACTERS
                 or piece.lines > 3
                 or piece.rows
                 or piece.table
@@ -140,7 +118,7 @@ def _candidates(pages: list[RawPage], body_size: int) -> Iterator[_Candidate]:
                 continue
             if ("@" in text and _ADDRESS.match(text)) or (below is not None and _goes_on(piece, below)):
                 continue
-            number = _NUMBER.match(text)
+            number = NUMBER.match(text)
             depth = number[1].count(".") + 1 if number else 1
             yield _Candidate(page.number, piece, (size if size > larger else 0, depth))
 
@@ -175,7 +153,7 @@ def _may_head(text: str) -> bool:
     first = next((character for character in text if character.isalnum()), "")
     if first.islower() or _LOOSE_END.search(text):
         return False  # A line out of the middle of a sentence.
-    if _BRACKETS.fullmatch(text) or (is_period(text) and not _NUMBER.match(text) and _DATED.search(text)):
+    if _BRACKETS.fullmatch(text) or (is_period(text) and not NUMBER.match(text) and _DATED.search(text)):
         return False
     digits = sum(map(str.isdigit, text))
     return digits <= _MOST_DIGITS * len(text) and _CONNECTS.fullmatch(text) is None

@@ -56,11 +56,10 @@ def _heads_first(pieces: list[Piece], height: int) -> None:
     end = len(pieces)
     while end and pieces[end - 1].lines == 1 and (pieces[end - 1].y1 < top or pieces[end - 1].y0 > bottom):
         end -= 1
-    if 0 < end < len(pieces):
+    if end:
         margins = pieces[end:]
         heads = [piece for piece in margins if piece.y1 < top]
-        if heads:
-            pieces[:] = heads + pieces[:end] + [piece for piece in margins if piece.y1 >= top]
+        pieces[:] = heads + pieces[:end] + [piece for piece in margins if piece.y1 >= top]
 
 
 def _rows(pieces: list[Piece]) -> list[Piece] | None:
