@@ -77,11 +77,12 @@ def discover_nodes(
         [('0.33.0', ('nomic-embed-text:latest',))]
     """
     addresses = addresses_of(list(networks), most=most)
-    found = scan_networks(Opaque(addresses), list(ports), count=len(addresses), timeout=timeout)
+    found = scan_networks(Opaque(addresses), list(ports), timeout=timeout)
     # Without a new node there is nothing to save, and no task run to show.
-    new = sum(not node.saved for node in found)
+    new = [node for node in found if not node.saved]
     if save and new:
-        found = save_nodes(Opaque(found), count=new)
+        made = iter(save_nodes(Opaque(new)))
+        found = tuple(node if node.saved else next(made) for node in found)
     create_markdown_artifact(
         section_markdown(found_section(found)),
         key="found-nodes",

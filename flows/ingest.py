@@ -170,7 +170,7 @@ def ingest_pdfs(
             MaintenanceProcess() as maintenance_process,
         ):
             # Workers start meanwhile, see `_start_workers`.
-            verified = verify_nodes(Opaque(spec), len(spec.nodes), found.identity if found else None)
+            verified = verify_nodes(Opaque(spec), found.identity if found else None)
             chunking_plan = ChunkingPlan(
                 parse, chunk, choose_counter(found.identity if found else None, verified)
             )

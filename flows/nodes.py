@@ -69,17 +69,17 @@ def check_nodes(
         causes: dict[str, NodeError] = {}
         reason: ClusterError | None = None
         try:
-            verified = verify_nodes(Opaque(spec), len(spec.nodes))
+            verified = verify_nodes(Opaque(spec))
             verifications, causes = dict(verified.verifications), dict(verified.left_out)
         # No node passed. The page also names each cause, for people who look for it.
         except ClusterError as error:
             causes, reason = error.causes, error
         # After the verification, which has loaded the model, so that the status shows how it is loaded.
-        looks = read_node_status(Opaque(spec), len(spec.nodes))
+        looks = read_node_status(Opaque(spec))
         # Without a model that chats no node is asked for one.
         chat, judge = ChatCheck("", usable=False), None
         if spec.chat is not None or spec.judge is not None:
-            chat, judge = check_models_for_chat(Opaque(spec), len(spec.nodes))
+            chat, judge = check_models_for_chat(Opaque(spec))
     name = spec.model.name
     rows = [
         replace(

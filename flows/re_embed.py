@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prefect.assets import Asset
 from prefect.runtime import flow_run
 from prefect.types import SecretDict
 
@@ -136,18 +135,18 @@ def re_embed(
     place = resolve_table(table)
     store = Store.open(place)
     before = [row for row in store.manifest() if row.status in (STORED, PARTIAL)]
+    # Sorted, so that an attempt after an interruption reads the sources in the same order.
+    sources = sorted({row.source for row in before})
+    listed = sorted(row.path for row in before if row.source == LISTED)
     wanted = _model(store, cluster, model)
     # Before the work, so that a user can stop an expensive one.
     run_logger().info("%s", _cost(store, cluster, wanted, place.staging))
     # Beside the old table, and under the same name each time, so that an interrupted run finds its own work again.
-    staging = LanceTable(
-        uri=place.uri,
-        table=place.staging.table,
-        storage_options=SecretDict(place.options),
-    )
+    staging = LanceTable(uri=place.uri, table=place.staging.table, storage_options=SecretDict(place.options))
     reports = [
         ingest_pdfs(
-            source,
+            # Files that were named one by one have no folder to scan.
+            listed if name == LISTED else name,
             cluster,
             staging,
             wanted,
@@ -157,12 +156,12 @@ def re_embed(
             retry_failed=True,
             exclude=exclude,
         )
-        for source in _sources(before)
+        for name in sources
     ]
     # Before the swap: a document that is lost here would be gone for readers.
     _refuse_losses(before, reports)
     swapped = store.swap_in(str(flow_run.id))
-    publish_run(store, swapped, _assets(before))
+    publish_run(store, swapped, [asset for name in sources for asset in source_assets(name, listed)])
     return swapped
 
 
@@ -208,7 +207,7 @@ def _cost(
     """Return the cost; if `staging` is given, drop what an earlier attempt made with another model."""
     cache = default_cache()
     with running_nodes(cluster, model=model) as spec:
-        verified = verify_nodes(Opaque(spec), len(spec.nodes))
+        verified = verify_nodes(Opaque(spec))
         if staging is not None:
             _drop_other_model(staging, verified)
         return estimate_cost(Opaque(store), verified, cache)
@@ -223,23 +222,6 @@ def _drop_other_model(staging: StoreSpec, verified: VerifiedCluster) -> None:
         run_logger().warning("An earlier attempt embedded with another model (%s): it is dropped.", begun)
         # Its vectors cannot be mixed with those of this model, and its name is needed again.
         drop(staging)
-
-
-def _sources(rows: list[Document]) -> list[str | list[str]]:
-    """Return the sources for `ingest_pdfs` that gave these documents, according to their manifest rows."""
-    # Sorted, so that an attempt after an interruption reads the sources in the same order.
-    names = sorted({row.source for row in rows})
-    return [
-        # Files that were named one by one have no folder to scan.
-        sorted(row.path for row in rows if row.source == LISTED) if name == LISTED else name
-        for name in names
-    ]
-
-
-def _assets(rows: list[Document]) -> list[Asset]:
-    names = sorted({row.source for row in rows})
-    paths = [row.path for row in rows if row.source == LISTED]
-    return [asset for name in names for asset in source_assets(name, paths)]
 
 
 def _refuse_losses(before: list[Document], reports: list[IngestReport]) -> None:

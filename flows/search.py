@@ -117,10 +117,8 @@ def search(
         # A judge is a model of these nodes, so it is asked before they are closed.
         if ranker is not None and found:
             nodes, judging = Opaque(dispatcher), Opaque(spec)
-            found, note = rerank_passages(
-                Opaque(ranker), question, Opaque(found), limit, len(found), nodes, judging
-            )
+            found, note = rerank_passages(Opaque(ranker), question, Opaque(found), limit, nodes, judging)
             notes.append(note)
     if show and found:
-        show_pages(question, Opaque(found), len(found))
+        show_pages(question, Opaque(found))
     return Found(found, question=question, notes=[each for each in notes if each])

@@ -66,7 +66,7 @@ def tune_nodes(
     refuse_empty_tabs()
     with running_nodes(cluster, model=model) as spec:
         try:
-            verified = verify_nodes(Opaque(spec), len(spec.nodes))
+            verified = verify_nodes(Opaque(spec))
         except ClusterError as error:
             # Each node has a row even if no node is tuned, because each has its own cause.
             rows = [NodeTuning.failed(node, error.causes.get(node.name, error)) for node in spec.nodes]

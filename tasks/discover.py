@@ -15,15 +15,18 @@ from prefect_ollama.blocks.saved_nodes import save_node, saved_nodes
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name, run_logger
 
 
-@task(name="scan networks", task_run_name=counted_name("scan", "address", "addresses"), **UNCACHED)
+@task(
+    name="scan networks",
+    task_run_name=counted_name("scan", "address", "addresses", of="addresses"),
+    **UNCACHED,
+)
 def scan_networks(
-    addresses: Opaque[list[str]], ports: Sequence[int], *, count: int, timeout: float
+    addresses: Opaque[list[str]], ports: Sequence[int], *, timeout: float
 ) -> tuple[NodeStatus, ...]:
     """Find the Ollama servers at these addresses, each with the name of its block or a free name.
 
     Args:
         ports: Ports to ask at each.
-        count: How many addresses they are, for the run's name.
         timeout: Connect timeout in seconds.
 
     Raises:
@@ -46,17 +49,17 @@ def scan_networks(
         taken.add(name)
         nodes.append(replace(check, name=name, block=known or ""))
     # An address may have a server at each of several ports.
-    servers, asked = quantity(len(nodes), "Ollama server"), quantity(count, "address", "addresses")
+    servers, asked = (
+        quantity(len(nodes), "Ollama server"),
+        quantity(len(addresses.content), "address", "addresses"),
+    )
     run_logger().info("Found %s at %s", servers, asked)
     return tuple(nodes)
 
 
-@task(name="save nodes", task_run_name=counted_name("save", "node"), **UNCACHED)
-def save_nodes(nodes: Opaque[tuple[NodeStatus, ...]], *, count: int) -> tuple[NodeStatus, ...]:
-    """Make a block of each node that has none. A name that was taken meanwhile gets a number.
-
-    Args:
-        count: How many have no block yet, for the run's name.
+@task(name="save nodes", task_run_name=counted_name("save", "node", of="nodes"), **UNCACHED)
+def save_nodes(nodes: Opaque[Sequence[NodeStatus]]) -> tuple[NodeStatus, ...]:
+    """Make a block of each node; none has one yet. A name that was taken meanwhile gets a number.
 
     Raises:
         ConfigurationError: The Prefect server does not take blocks.
@@ -65,9 +68,8 @@ def save_nodes(nodes: Opaque[tuple[NodeStatus, ...]], *, count: int) -> tuple[No
     for node in nodes.content:
         name = node.name
         # The server decides who gets a name, because another scan may save nodes at the same time.
-        while not node.saved and not save_node(name, node.url):
+        while not save_node(name, node.url):
             name = free_name(node.name, {*saved_nodes(), name})
-        if not node.saved:
-            run_logger().info("Saved %s as %r", node.url, name)
+        run_logger().info("Saved %s as %r", node.url, name)
         done.append(replace(node, name=name, block=name))
     return tuple(done)

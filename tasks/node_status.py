@@ -9,24 +9,24 @@ from prefect_ollama.blocks.nodes import ChatCheck, ClusterSpec, NodeStatus, chec
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name
 
 
-@task(name="read node status", task_run_name=counted_name("read the status of", "node"), **UNCACHED)
-def read_node_status(cluster: Opaque[ClusterSpec], count: int) -> tuple[NodeStatus, ...]:
-    """Ask each node for its status. A node that does not answer is a row with the cause.
-
-    Args:
-        count: How many they are, for the run's name.
-    """
+@task(
+    name="read node status",
+    task_run_name=counted_name("read the status of", "node", of="cluster"),
+    **UNCACHED,
+)
+def read_node_status(cluster: Opaque[ClusterSpec]) -> tuple[NodeStatus, ...]:
+    """Ask each node for its status. A node that does not answer is a row with the cause."""
     # Read by people who look at a cluster that fails, so a node that fails must not fail the task.
     statuses: tuple[NodeStatus, ...] = run_coro_as_sync(check_nodes(cluster.content.nodes))
     return statuses
 
 
-@task(name="check chat models", task_run_name=counted_name("check the chat models of", "node"), **UNCACHED)
-def check_models_for_chat(cluster: Opaque[ClusterSpec], count: int) -> tuple[ChatCheck, ChatCheck | None]:
-    """Ask every node whether it can chat with the cluster's chat model and judge model. Nothing is downloaded.
-
-    Args:
-        count: How many they are, for the run's name.
-    """
+@task(
+    name="check chat models",
+    task_run_name=counted_name("check the chat models of", "node", of="cluster"),
+    **UNCACHED,
+)
+def check_models_for_chat(cluster: Opaque[ClusterSpec]) -> tuple[ChatCheck, ChatCheck | None]:
+    """Ask every node whether it can chat with the cluster's chat model and judge model. Nothing is downloaded."""
     found: tuple[ChatCheck, ChatCheck | None] = run_coro_as_sync(check_chat_models(cluster.content))
     return found

@@ -89,13 +89,12 @@ def search_table(
     return store.content.search(query, text=question, **asdict(options))
 
 
-@task(name="rerank passages", task_run_name=counted_name("rerank", "passage"), **UNCACHED)
+@task(name="rerank passages", task_run_name=counted_name("rerank", "passage", of="hits"), **UNCACHED)
 def rerank_passages(
     reranker: Opaque[Reranker],
     question: str,
     hits: Opaque[Sequence[Hit]],
     limit: int,
-    count: int,
     nodes: Opaque[Dispatcher | None],
     cluster: Opaque[ClusterSpec | None],
 ) -> tuple[list[Hit], str]:
@@ -105,7 +104,6 @@ def rerank_passages(
         reranker: What scores them.
         hits: The passages in the order of the search.
         limit: How many to return at most.
-        count: How many passages there are, for the run's name.
         nodes: The nodes as they embed; None if no chat model of theirs judges.
         cluster: The same nodes with their chat models.
     """
@@ -119,14 +117,13 @@ def rerank_passages(
     return best, note
 
 
-@task(name="show pages", task_run_name=counted_name("show the pages of", "passage"), **UNCACHED)
-def show_pages(question: str, hits: Opaque[Sequence[Hit]], count: int) -> None:
+@task(name="show pages", task_run_name=counted_name("show the pages of", "passage", of="hits"), **UNCACHED)
+def show_pages(question: str, hits: Opaque[Sequence[Hit]]) -> None:
     """Draw the pages of passages, marked, into an artifact of the run; the first `SHOWN_PAGES` of them.
 
     Args:
         question: The question, the artifact's title.
         hits: The passages; their files have to be readable here.
-        count: How many they are, for the run's name.
     """
     parts = [f"# {escape_markdown(question)}"]
     for place, picture in islice(page_pictures(hits.content, dpi=SHOWN_DPI), SHOWN_PAGES):

@@ -16,7 +16,6 @@ from prefect_ollama.tasks.chunking import CHUNKER_VERSION
 from prefect_ollama.tasks.parsing import format_of
 from prefect_ollama.tasks.planning import (
     Plan,
-    ReaderVersions,
     Source,
     documents_named,
     find_files,
@@ -73,7 +72,7 @@ def plan_source(
         retry_failed=retry_failed,
         rehash=rehash,
         reread=reread,
-        versions=ReaderVersions(lambda path: format_of(path).version, CHUNKER_VERSION),
+        is_outdated=_is_outdated,
         others=[row for row in rows if row.source != found.name],
     )
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in plan.counts().items() if count)
@@ -81,6 +80,10 @@ def plan_source(
     for note in plan.notes:
         run_logger().warning("%s", note)
     return Opaque(plan)
+
+
+def _is_outdated(row: Document) -> bool:
+    return row.parser_version < format_of(row.path).version or row.chunker_version < CHUNKER_VERSION
 
 
 def _with_way_out(

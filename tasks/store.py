@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from prefect import task
+from prefect.runtime import task_run
 
 from prefect_ollama.blocks.documents import Document, EmbeddedDocument
 from prefect_ollama.blocks.lance import Store
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.embed import EmbeddedBundle
-from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
 
 # Chunks after which the writer commits. A commit of some thousand chunks costs little more than one of ten, and a
 # thousand small commits slow every reader.
@@ -76,7 +78,11 @@ class Writer:
             self._store.record(failed)
 
 
-@task(name="store", task_run_name=counted_name("store", "chunk", of="chunks"), **UNCACHED)
+def _name() -> str:
+    return f"store {quantity(task_run.parameters['chunks'], 'chunk')}"
+
+
+@task(name="store", task_run_name=_name, **UNCACHED)
 def store_documents(commit: Opaque[Callable[[], None]], chunks: int) -> None:
     """Commit documents.
 

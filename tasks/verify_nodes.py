@@ -20,21 +20,20 @@ from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name, r
 from prefect_ollama.tasks.searching import ROWS_COMPARED, asking_as, compare_rows, other_vectors, verified
 
 
-@task(name="verify nodes", task_run_name=counted_name("verify", "node"), **UNCACHED)
+@task(name="verify nodes", task_run_name=counted_name("verify", "node", of="cluster"), **UNCACHED)
 def verify_nodes(
-    cluster: Opaque[ClusterSpec], count: int, table: Identity | None = None, *, quick: bool = False
+    cluster: Opaque[ClusterSpec], table: Identity | None = None, *, quick: bool = False
 ) -> VerifiedCluster:
     """Verify every node of a cluster. Nodes that fail are left out, and named in the log.
 
     Args:
-        count: Number of nodes, for the name of the task run.
         table: Identity of the table's vectors; nodes that give these are preferred.
         quick: Whether a part of the canaries is enough for nodes that name the table's digest and version.
 
     Raises:
         ClusterError: No node passed.
     """
-    return verified(cluster.content, count, table, quick=quick)
+    return verified(cluster.content, table, quick=quick)
 
 
 @contextmanager
@@ -59,7 +58,7 @@ def nodes_for_questions(
         # Before the verification, so that runs leave room for that too.
         asking.at([node.url for node in spec.nodes])
         # Quick, because to embed all canaries takes longer than to embed the questions.
-        proven = verify_nodes(Opaque(asking_as(spec, made)), len(spec.nodes), made, quick=True)
+        proven = verify_nodes(Opaque(asking_as(spec, made)), made, quick=True)
         with Dispatcher(proven, prepare=divide_long_words) as dispatcher:
             yield spec, dispatcher
 

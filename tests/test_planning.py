@@ -18,7 +18,6 @@ from prefect_ollama.tasks.planning import (
     LinkOnTheWay,
     NotRegular,
     Plan,
-    ReaderVersions,
     Source,
     SourceFile,
     find_files,
@@ -286,13 +285,16 @@ class TestPlan:
             replace(row, doc_id="old", path="from.pdf", parser_version=1) if row.path == "to.pdf" else row
             for row in rows
         ]
-        present = ReaderVersions(parser=lambda _: 2, chunker=3)
-        plan = make_plan(find_files(tmp_path), rows, versions=present)
+
+        def is_outdated(row: Document) -> bool:
+            return row.parser_version < 2 or row.chunker_version < 3
+
+        plan = make_plan(find_files(tmp_path), rows, is_outdated=is_outdated)
         assert not plan.to_read
         assert plan.outdated == 5
         assert any(note.startswith("5 of the documents") and "--reread" in note for note in plan.notes)
 
-        plan = make_plan(find_files(tmp_path), rows, versions=present, reread=True)
+        plan = make_plan(find_files(tmp_path), rows, is_outdated=is_outdated, reread=True)
         assert set(paths(plan.reread)) == {"parser.pdf", "chunker.pdf", "unknown.pdf", "to.pdf"}
         assert paths(plan.again) == ["failed.pdf"]
         assert set(paths(plan.unchanged)) == {"present.pdf", "newer.pdf"}

@@ -1,46 +1,24 @@
-"""Chunk documents by their structure: whole sections, paragraphs and sentences, of about the target length.
-
-A chunk never crosses from one chapter (a heading of the highest level) into another, unless a chapter is too short to
-be a chunk. The end of a chunk is chosen among the borders near the target length, by their quality and by a hash of the
-text that follows, and not by the beginning of the chunk. So an edit changes only a few borders after it, and all later
-chunks keep their text.
-"""
+"""Chunk documents by their structure: whole sections, paragraphs and sentences, of about the target length."""
 
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import accumulate
 from typing import Final
 
 from prefect_ollama.blocks.documents import Chunk, Region
-from prefect_ollama.tasks.chunking._atoms import (
-    CHAPTER,
-    HEADING,
-    INSIDE,
-    PARAGRAPH,
-    SENTENCE,
-    Atom,
-    make_atoms,
-)
+from prefect_ollama.tasks.chunking._atoms import INSIDE, PARAGRAPH, Atom, make_atoms
 from prefect_ollama.tasks.chunking._compact import with_numbers
 from prefect_ollama.tasks.chunking._context import Context, document_name, without_running_heads
 from prefect_ollama.tasks.chunking._sentences import halves
+from prefect_ollama.tasks.chunking._spans import chapters, spans
 from prefect_ollama.tasks.chunking.options import ChunkOptions
 from prefect_ollama.tasks.chunking.tokens import estimate_tokens
 from prefect_ollama.tasks.parsing import ParsedDocument
 
 # Changes whenever the same document and options would give other chunks.
 CHUNKER_VERSION: Final = 5
-
-# Score of a border by its kind: headings are best, and borders within a sentence are worst.
-_WEIGHT: Final = {CHAPTER: 1.6, HEADING: 1.5, PARAGRAPH: 0.8, SENTENCE: 0.2, INSIDE: -0.5}
-# Weight of the hash of the text after a border. This bonus makes borders fall in the same places again after an edit.
-_HASH_WEIGHT: Final = 0.6
-# Weight of the deviation from the target length, as a part of that length.
-_LENGTH_WEIGHT: Final = 0.8
 
 
 def chunk_document(
@@ -65,8 +43,8 @@ def chunk_document(
         document = without_running_heads(document)
     write = _Embedded(document, options, count_tokens, name)
     chunks: list[Chunk] = []
-    for chapter in _chapters(make_atoms(document, longest, count_tokens), options.min_tokens):
-        for start, end in _spans(chapter, options, longest):
+    for chapter in chapters(make_atoms(document, longest, count_tokens), options.min_tokens):
+        for start, end in spans(chapter, options, longest):
             for overlap in (options.overlap_tokens, 0):
                 chunk = _counted(_chunk(chapter, start, end, overlap), options.max_tokens, count_tokens)
                 if chunk.tokens <= options.max_tokens:
@@ -163,66 +141,6 @@ def split_chunk(chunk: Chunk) -> list[Chunk]:
 def renumbered(chunks: list[Chunk]) -> list[Chunk]:
     """Give chunks the positions 0, 1, 2, … in their order."""
     return [chunk if chunk.position == i else replace(chunk, position=i) for i, chunk in enumerate(chunks)]
-
-
-def _chapters(atoms: list[Atom], min_tokens: int) -> Iterator[list[Atom]]:
-    """Divide at chapters. A chapter that is too short goes with the next one, and the last with the one before."""
-    chapters: list[list[Atom]] = []
-    size = 0
-    for atom in atoms:
-        if not chapters or (
-            atom.border == CHAPTER and size >= min_tokens and not chapters[-1][-1].is_heading
-        ):
-            chapters.append([])
-            size = 0
-        chapters[-1].append(atom)
-        size += atom.tokens
-    if len(chapters) > 1 and size < min_tokens:
-        last = chapters.pop()
-        chapters[-1] += last
-    yield from chapters
-
-
-def _spans(atoms: list[Atom], options: ChunkOptions, longest: int) -> Iterator[tuple[int, int]]:
-    """Choose where chunks begin and end, as indices of atoms."""
-    before = [0, *accumulate(atom.tokens for atom in atoms)]
-    start = 0
-    while start < len(atoms):
-        end = _end(atoms, before, start, options, longest)
-        yield start, end
-        start = end
-
-
-def _end(atoms: list[Atom], before: list[int], start: int, options: ChunkOptions, longest: int) -> int:
-    count = len(atoms)
-    base = before[start] - (0 if atoms[start].border >= HEADING else atoms[start].context_tokens)
-    least = options.target_tokens // 2
-    best, best_score = 0, float("-inf")
-    last = start + 1
-    for end in range(start + 1, count + 1):
-        length = before[end] - base
-        if length > longest and end > start + 1:
-            break
-        last = end
-        if end == count:
-            border = CHAPTER
-        elif atoms[end - 1].is_heading or before[count] - before[end] < options.min_tokens:
-            continue
-        else:
-            border = atoms[end].border
-        if length < (options.min_tokens if border >= HEADING else least):
-            continue
-        score = _WEIGHT[border] - _LENGTH_WEIGHT * abs(length - options.target_tokens) / options.target_tokens
-        if end < count:
-            score += _HASH_WEIGHT * (zlib.crc32(atoms[end].text.encode()) & 0xFFFF) / 0xFFFF
-        if score > best_score:
-            best, best_score = end, score
-    if best:
-        return best
-    # No border qualifies: take as much as fits, but do not end with a heading.
-    while last > start + 1 and last < count and atoms[last - 1].is_heading:
-        last -= 1
-    return last
 
 
 def _chunk(atoms: list[Atom], start: int, end: int, overlap_tokens: int) -> Chunk:

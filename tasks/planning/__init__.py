@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.planning.list_file import kept_list, source_display_name, unlisted
     from prefect_ollama.tasks.planning.opening import LinkOnTheWay, NotRegular, hash_descriptor
     from prefect_ollama.tasks.planning.path_names import LISTED, document_id, source_name
-    from prefect_ollama.tasks.planning.plan import Plan, ReaderVersions, make_plan
+    from prefect_ollama.tasks.planning.plan import Plan, make_plan
     from prefect_ollama.tasks.planning.source import Source, SourceFile, find_files
 else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -22,23 +22,6 @@ from prefect_ollama.tasks.planning.source import Source, SourceFile
 
 
 @dataclass(frozen=True, slots=True)
-class ReaderVersions:
-    """The versions of the code that makes chunks of a file.
-
-    Attributes:
-        parser: Returns the version of the parser for a path.
-        chunker: Version of the chunker.
-    """
-
-    parser: Callable[[str], int]
-    chunker: int
-
-    def are_newer_than(self, row: Document) -> bool:
-        """Return whether an earlier or unknown version of parser or chunker has read a document."""
-        return row.parser_version < self.parser(row.path) or row.chunker_version < self.chunker
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """The actions of a run.
 
@@ -108,7 +91,7 @@ def make_plan(
     retry_failed: bool = False,
     rehash: bool = False,
     reread: bool = False,
-    versions: ReaderVersions = ReaderVersions(lambda _: 0, 0),
+    is_outdated: Callable[[Document], bool] = lambda _: False,
     others: Sequence[Document] = (),
 ) -> Plan:
     """Compare the files of a source with the manifest.
@@ -121,7 +104,7 @@ def make_plan(
         retry_failed: Try files again that failed before, even if they did not change.
         rehash: Read every file and compare the hash of its content, even if size and time are the same.
         reread: Read unchanged files again if an earlier parser or chunker read them.
-        versions: Versions of the present parsers and chunker.
+        is_outdated: Returns whether an earlier or unknown version of parser or chunker has read a document.
         others: The manifest's rows of other sources.
 
     Raises:
@@ -150,7 +133,7 @@ def make_plan(
         elif rehash and _hash(file) != row.content_hash:  # a failed file may have no hash, and is read again
             changed.append(file)
             continue
-        better = reread and versions.are_newer_than(row)
+        better = reread and is_outdated(row)
         if row.status not in (FAILED, PARTIAL):
             if better:
                 read_again.append(file)
@@ -160,18 +143,19 @@ def make_plan(
             again.append(file)
         else:
             failed_before.append(row)
+    known = {(row.path, row.status, row.reason) for row in manifest}
     # Renames are found before moves: a file of the same source is the more likely origin.
     renamed, new = _paired(source, new, gone)
     gone_on = {old for old, _ in renamed}
     gone = [row for row in gone if row.doc_id not in gone_on]
     moved, new = _find_moved(source, new, others)
     # Renamed and moved documents keep their chunks, so an earlier parser may have made them.
-    taken_over = [row for _, row in (*renamed, *moved) if versions.are_newer_than(row)]
+    taken_over = [row for _, row in (*renamed, *moved) if is_outdated(row)]
     if reread:
         files = {file.path: file for file in source.files}
         read_again += [files[row.path] for row in taken_over]
         taken_over = []
-    outdated = sum(map(versions.are_newer_than, (*unchanged, *failed_before, *taken_over)))
+    outdated = sum(map(is_outdated, (*unchanged, *failed_before, *taken_over)))
     # Rows of failed files have no chunks, so nothing is lost with them.
     lost = [row for row in gone if row.status != FAILED]
     left = sum(row.status != FAILED for row in manifest) - len(lost)
@@ -196,9 +180,7 @@ def make_plan(
         removed=tuple(gone) if remove_missing else (),
         kept=() if remove_missing else tuple(gone),
         refused=source.refused,
-        newly_refused=tuple(
-            row for row in source.refused if not _is_known_refusal(row, stored.get(row.path))
-        ),
+        newly_refused=tuple(row for row in source.refused if (row.path, row.status, row.reason) not in known),
         outdated=outdated,
         notes=(
             *empty_note(source),
@@ -207,10 +189,6 @@ def make_plan(
             *outdated_note(outdated),
         ),
     )
-
-
-def _is_known_refusal(refused: Document, row: Document | None) -> bool:
-    return row is not None and (row.status, row.reason) == (refused.status, refused.reason)
 
 
 def _vanished(source: Source, row: Document) -> bool:

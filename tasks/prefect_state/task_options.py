@@ -61,13 +61,18 @@ def runs_on(role: Role) -> Callable[[F], F]:
     return mark
 
 
-def counted_name(verb: str, noun: str, several: str = "", *, of: str = "count") -> Callable[[], str]:
+def counted_name(verb: str, noun: str, several: str = "", *, of: str) -> Callable[[], str]:
     """Return the function with which Prefect names a task run, such as `verify 1 node`.
 
     Args:
         verb: What the task does.
         noun: What it does it to, in the singular.
         several: The plural, if it is not the singular with an `s`.
-        of: The parameter that has the number.
+        of: The `Opaque` parameter that holds them: a sequence, or a cluster of nodes.
     """
-    return lambda: f"{verb} {quantity(task_run.parameters[of], noun, several)}"
+
+    def name() -> str:
+        content = task_run.parameters[of].content
+        return f"{verb} {quantity(len(getattr(content, 'nodes', content)), noun, several)}"
+
+    return name

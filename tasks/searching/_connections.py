@@ -75,7 +75,7 @@ class Connections:
                     # Before they are verified: that asks them too.
                     asking.at([node.url for node in self._spec.nodes])
                     asked = asking_as(self._spec, made)
-                    proven = verified(asked, len(self._spec.nodes), made, quick=True)
+                    proven = verified(asked, made, quick=True)
                     nodes = opened.enter_context(Dispatcher(proven, prepare=divide_long_words))
                     refuse_other_vectors(self.store, nodes)
                     self.nodes = nodes

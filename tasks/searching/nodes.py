@@ -23,9 +23,7 @@ from prefect_ollama.tasks.prefect_state import download_log, run_logger
 from prefect_ollama.tasks.searching.rows import ROWS_COMPARED_BY_SEARCH, compare_rows, other_vectors
 
 
-def verified(
-    cluster: ClusterSpec, count: int, table: Identity | None = None, *, quick: bool = False
-) -> VerifiedCluster:
+def verified(cluster: ClusterSpec, table: Identity | None = None, *, quick: bool = False) -> VerifiedCluster:
     """Verify every node of a cluster. Nodes that fail are left out, and named in the log.
 
     Args:
@@ -44,7 +42,7 @@ def verified(
     logger.info(
         "%d of %s %r (digest %s, %d dimensions)",
         len(proven.verifications),
-        quantity(count, "node serves", "nodes serve"),
+        quantity(len(cluster.nodes), "node serves", "nodes serve"),
         cluster.model.name,
         proven.reference.digest[:12] or "unknown",
         proven.reference.dimension,
