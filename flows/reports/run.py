@@ -178,15 +178,11 @@ class ReportRun:
                 written = self.step(write_synthesis, f"Write {label}", self._task, Opaque(group), cited)
                 judged.append(self.step(judge_synthesis, f"Judge {label}", written, cited))
             outcomes = [_outcome(each, self._submitted) for each in judged]
-            texts = [each for each in outcomes if isinstance(each, tuple)]
-            if len(texts) < len(groups):  # a group that is left out would leave out what it found
-                return (
-                    [],
-                    dropped,
-                    next(map(_failure_text, (each for each in outcomes if not isinstance(each, tuple)))),
-                )
-            kept = [sentence for text in texts for sentence in text if sentence.supported]
-            dropped += [sentence for text in texts for sentence in text if not sentence.supported]
+            failed = [each for each in outcomes if not isinstance(each, tuple)]
+            if failed:  # a group that is left out would leave out what it found
+                return [], dropped, _failure_text(failed[0])
+            kept = [sentence for text in outcomes for sentence in text if sentence.supported]
+            dropped += [sentence for text in outcomes for sentence in text if not sentence.supported]
             if len(groups) == 1 or not kept:
                 return kept, dropped, "no sentence of the synthesis was supported"
             # Another round would not make it shorter either, and might never end.

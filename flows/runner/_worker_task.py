@@ -20,15 +20,22 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from types import FunctionType
 from typing import Any, cast
+from uuid import UUID
 
 import cloudpickle  # type: ignore[import-untyped]
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.context import FlowRunContext, SettingsContext, SyncClientContext, serialize_context
+from prefect.context import (
+    AssetContext,
+    FlowRunContext,
+    SettingsContext,
+    SyncClientContext,
+    serialize_context,
+)
 from prefect.flows import Flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_engine import run_task_async, run_task_sync
-from prefect.tasks import Task
+from prefect.tasks import MaterializingTask, Task
 
 
 def pack(obj: Any, *, by_name: Callable[[str], bool]) -> bytes:
@@ -62,6 +69,15 @@ def shared_context(*, settings: bool) -> dict[str, Any]:
     if not settings:
         context.pop("settings_context", None)
     return context | {"deployment_parameters": None}
+
+
+def asset_context(task: Task[..., Any], task_run_id: UUID, inputs: dict[str, set[Any]]) -> dict[str, Any]:
+    """Return the asset part of the task run's context; empty if the task has no assets."""
+    flow = FlowRunContext.get()
+    if not (task.asset_deps or isinstance(task, MaterializingTask) or (flow and flow.task_run_assets)):
+        return {}
+    context = AssetContext.from_task_and_inputs(task, task_run_id, inputs, copy_to_child_ctx=True)
+    return {"asset_context": context.serialize()}
 
 
 def _without_parameters(flow: FlowRunContext) -> FlowRunContext:

@@ -13,19 +13,14 @@ from collections.abc import Iterable
 from functools import partial
 from inspect import signature
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import distributed
 from prefect.client.schemas.objects import RunInput
-from prefect.context import (
-    AssetContext,
-    FlowRunContext,
-    TagsContext,
-    TaskRunContext,
-)
+from prefect.context import FlowRunContext, TagsContext, TaskRunContext
 from prefect.settings import get_current_settings
 from prefect.states import Crashed
-from prefect.tasks import MaterializingTask, Task
+from prefect.tasks import Task
 from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync
 from prefect_dask.task_runners import DaskTaskRunner, PrefectDaskFuture
@@ -40,7 +35,7 @@ from prefect_ollama.flows.runner._local_cluster import WorkerCluster
 from prefect_ollama.flows.runner._task_run_states import TaskRunStates
 from prefect_ollama.flows.runner._worker_secrets import WorkerSecrets
 from prefect_ollama.flows.runner._worker_start import start_fork_server
-from prefect_ollama.flows.runner._worker_task import api_url, pack, run_task, shared_context
+from prefect_ollama.flows.runner._worker_task import api_url, asset_context, pack, run_task, shared_context
 from prefect_ollama.flows.runner.futures import IngestFuture
 from prefect_ollama.tasks.prefect_state import ROLE_MARK, ROLES
 
@@ -173,7 +168,7 @@ class IngestTaskRunner(DaskTaskRunner):
             fifo_timeout="0 ms",  # strictly in the order of submission
             task=self._pack_task(task),
             shared=self._shared_context(),
-            own=_asset_context(task, task_run_id, inputs),
+            own=asset_context(task, task_run_id, inputs),
             task_run_id=task_run_id,
             parameters=parameters,
             wait_for=_with_dask_futures(wait_for) if wait_for else None,
@@ -252,12 +247,3 @@ def _unfinished_keys(client: distributed.Client) -> list[str]:
     except (OSError, TimeoutError):
         return []  # the scheduler is gone, and with it the knowledge
     return [str(key) for keys in processing.values() for key in keys]
-
-
-def _asset_context(task: Task[..., Any], task_run_id: UUID, inputs: dict[str, set[Any]]) -> dict[str, Any]:
-    """Return the asset part of the task run's context; empty if the task has no assets."""
-    flow = FlowRunContext.get()
-    if not (task.asset_deps or isinstance(task, MaterializingTask) or (flow and flow.task_run_assets)):
-        return {}
-    context = AssetContext.from_task_and_inputs(task, task_run_id, inputs, copy_to_child_ctx=True)
-    return {"asset_context": context.serialize()}
