@@ -44,7 +44,8 @@ def mcp(
     """Serve a table to AI assistants (Model Context Protocol), read-only: search, answers, documents, pages."""
     try:
         from prefect_ollama import mcp_http
-        from prefect_ollama.mcp_server import TableReader, create_server
+        from prefect_ollama.mcp_reader import TableReader
+        from prefect_ollama.mcp_server import create_server
     # The package `mcp` is optional, because few users need the server.
     except ModuleNotFoundError as error:
         if error.name not in ("mcp", "mcp_types"):

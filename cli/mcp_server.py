@@ -9,11 +9,9 @@ Source: https://modelcontextprotocol.io/specification, by the official SDK (http
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date
-from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from mcp.server.mcpserver import Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -21,24 +19,13 @@ from mcp_types import ToolAnnotations
 from pydantic import Field
 
 import prefect_ollama
-from prefect_ollama.blocks.documents import Chunk, Document
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError
-from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.mcp_json import document_json, hit_json, passage_json, sentence_json
-from prefect_ollama.tasks.answering import AskOptions, find_quote, normal
-from prefect_ollama.tasks.parsing import ParseOptions, Parser, Quoted, format_of
+from prefect_ollama.mcp_reader import TableReader, check_page, documents_of, marked_page
+from prefect_ollama.tasks.answering import AskOptions
+from prefect_ollama.tasks.parsing import Parser, format_of
 from prefect_ollama.tasks.planning import file_of
-from prefect_ollama.tasks.searching import (
-    Corpus,
-    Filter,
-    QuoteDrawer,
-    named,
-    one_document,
-    open_for_search,
-)
-
-if TYPE_CHECKING:
-    from prefect_ollama.blocks.cluster import Nodes
+from prefect_ollama.tasks.searching import Filter, one_document
 
 T = TypeVar("T")
 
@@ -72,66 +59,6 @@ Names = Annotated[
 ]
 NO_NAMES: Final[list[str]] = []
 OneDocument = Annotated[str, Field(description="Path or file name of a document, as other tools return it.")]
-
-
-class TableReader:
-    """The table and its documents, as the tools read them.
-
-    The table is opened at the first call, so it need not exist before. Close it, or use it as a context manager.
-
-    Args:
-        table: Where the table is.
-        nodes: The nodes that embed questions and chat, as flows take them.
-        reading: Limits and passwords for files whose pages are drawn.
-        models: Names of models, as `Corpus` takes them.
-    """
-
-    def __init__(
-        self,
-        table: StoreSpec,
-        nodes: Nodes | None = None,
-        *,
-        reading: ParseOptions | None = None,
-        **models: Any,
-    ) -> None:
-        self._table, self._nodes, self._models = table, nodes, models
-        self.reading = reading or ParseOptions()
-        self._opening = Lock()
-        self._corpus: Corpus | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def corpus(self) -> Corpus:
-        """Return the corpus, opened once. Tools run in several threads.
-
-        Raises:
-            TableMissing: The table does not exist yet.
-            TableError: It cannot be reached or read.
-        """
-        with self._opening:
-            # At the first call, because a client starts the server before the user needs it.
-            if self._corpus is None:
-                self._corpus = Corpus(self._table, self._nodes, **self._models)
-            return self._corpus
-
-    def store(self) -> Store:
-        """Return the present table, which may have been replaced since the last call.
-
-        Raises:
-            TableMissing: The table does not exist yet.
-            TableError: It cannot be reached or read.
-        """
-        return open_for_search(self._table)
-
-    def close(self) -> None:
-        """Close connections, and end an embedded node."""
-        with self._opening:
-            if self._corpus is not None:
-                self._corpus.close()
 
 
 def create_server(reader: TableReader) -> MCPServer:
@@ -207,7 +134,7 @@ def create_server(reader: TableReader) -> MCPServer:
         ] = 50,
     ) -> dict[str, Any]:
         """List the documents that can be searched, with title, pages, day and state."""
-        rows = await _answered(lambda: _documents(names, reader.store().manifest()))
+        rows = await _answered(lambda: documents_of(names, reader.store().manifest()))
         shown = rows[offset : offset + limit]
         return {"total": len(rows), "documents": [document_json(row) for row in shown]}
 
@@ -260,10 +187,10 @@ def create_server(reader: TableReader) -> MCPServer:
             if picture:
                 file = file_of(row)
                 if quote:
-                    return _marked(row, file, page, quote, store.chunks_of(row.doc_id), reader.reading)
+                    return marked_page(row, file, page, quote, store.chunks_of(row.doc_id), reader.reading)
                 with Parser(format_of(file)) as parser:
                     return Image(data=parser.picture(file, page, options=reader.reading).png, format="png")
-            _check_page(row, page)
+            check_page(row, page)
             on_page = [each for each in store.chunks_of(row.doc_id) if each.page_from <= page <= each.page_to]
             where = f"{row.path}, page {page} of {row.pages}"
             if not on_page:
@@ -286,39 +213,3 @@ async def _answered(read: Callable[[], T]) -> T:
         return await asyncio.to_thread(read)
     except PrefectOllamaError as error:
         raise ToolError(" ".join(filter(None, (error.cause, error.state, error.remedy)))) from error
-
-
-def _documents(names: Sequence[str], rows: Sequence[Document]) -> list[Document]:
-    """Return the documents that match any of these names, or all, by source and path."""
-    found = [row for name in names for row in named(name, rows)] if names else rows
-    # Names may overlap, such as a folder and a file in it.
-    unique = {(row.source, row.path): row for row in found}
-    return [unique[key] for key in sorted(unique)]
-
-
-def _check_page(row: Document, page: int) -> None:
-    if page > row.pages:
-        raise ConfigurationError(
-            f"{row.path!r} has no page {page}.", remedy=f"Its pages go from 1 to {row.pages}."
-        )
-
-
-def _marked(
-    row: Document, file: Path, page: int, quote: str, chunks: Sequence[Chunk], reading: ParseOptions
-) -> list[Image | str]:
-    """Return a page with the words of a quote marked, and a note if only its passage is."""
-    _check_page(row, page)
-    for chunk in chunks:
-        if (
-            chunk.page_from <= page <= chunk.page_to
-            and (place := find_quote(quote, normal(chunk.text))) is not None
-        ):
-            with QuoteDrawer(reading) as drawer:
-                (drawn,) = drawer.drawn(file, [page], chunk.regions, Quoted.of(chunk.text, *place))
-            picture = Image(data=drawn.png, format="png")
-            return [drawn.note, picture] if drawn.note else [picture]
-    raise ConfigurationError(
-        f"{row.path!r} has no passage on page {page} with these words.",
-        state="Nothing was drawn.",
-        remedy="Give words as `ask` quotes them, and their page, or leave `quote` empty.",
-    )

@@ -25,7 +25,8 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import StoreSpec
 from prefect_ollama.commands import app
 from prefect_ollama.mcp_http import http_app, token_of
-from prefect_ollama.mcp_server import TableReader, create_server
+from prefect_ollama.mcp_reader import TableReader
+from prefect_ollama.mcp_server import create_server
 from prefect_ollama.tasks.parsing import ParseOptions
 from tests.corpus_samples import identity_of, write_table
 from tests.flow_samples import write_pdf
