@@ -53,7 +53,9 @@ class RunLog:
         for run in self.all():
             if run.run_id == run_id:
                 return run
-        raise TableError(f"There is no run {run_id!r}.", remedy="`runs` lists those there are.")
+        raise TableError(
+            f"There is no run {run_id!r}.", remedy="`runs` (`prefect-ollama runs`) lists the runs of a table."
+        )
 
     def begin(self, run_id: str, source: str, kind: str, chunks: int, documents: int, model: str = "") -> Run:
         """Log the beginning of a run; `TableError` if a run of this name is there already."""

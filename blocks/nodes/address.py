@@ -150,6 +150,8 @@ def _parts(text: str, *, any_port: bool = False) -> tuple[str, str, str | None, 
         raise ValueError("the address names no host; write for example http://gpu-box:11434")
     if re.search(r"[\s\x00-\x1f\\]", path):
         raise ValueError("the path must have no blanks")
+    if colon and not port and slash and not mark and not any_port:  # `htp:/box` would be the host `htp`
+        raise ValueError("the address has ':' without a port; write for example http://gpu-box:11434/path")
     given = port if colon and port else None
     if given is None and not mark:
         given = str(DEFAULT_PORT)
