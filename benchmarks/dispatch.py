@@ -336,9 +336,9 @@ def main() -> None:
         nonlocal passed
         passed &= row.passed
         reached = f"{row.reached:.3f}" if row.reached < 10 else f"{row.reached:.0f}"
-        verdict = "" if not row.limit else "pass" if row.passed else "FAIL"
-        table.add_row(row.name, row.limit, row.best_possible, row.took, reached, row.spread, verdict)
-        console.print(f"{row.name}: {reached} {verdict}", style="dim")
+        outcome = "" if not row.limit else "pass" if row.passed else "FAIL"
+        table.add_row(row.name, row.limit, row.best_possible, row.took, reached, row.spread, outcome)
+        console.print(f"{row.name}: {reached} {outcome}", style="dim")
 
     for case in CASES:
         if asked.only in case.name:

@@ -168,14 +168,14 @@ def show(rows: list[dict[str, Any]]) -> bool:
         each["maintenance"] = 1000 * row["maintenance"] / row["chunks"]
         each["flow"] -= each["maintenance"]
         ours = 1000 * row["ours"] / row["chunks"]
-        last = verdict = ""
+        last = outcome = ""
         if before is not None:
             further.append(1000 * (row["ours"] - before["ours"]) / (row["chunks"] - before["chunks"]))
             last = f"{further[-1]:.2f}"
             if len(further) > 1:
                 ratio = further[-1] / min(further)
                 good &= ratio <= FLAT
-                verdict = f"{ratio:.2f} {'pass' if ratio <= FLAT else 'FAIL'}"
+                outcome = f"{ratio:.2f} {'pass' if ratio <= FLAT else 'FAIL'}"
         cost.add_row(
             f"{row['chunks']:,}",
             f"{row['documents']:,}",
@@ -186,7 +186,7 @@ def show(rows: list[dict[str, Any]]) -> bool:
             f"{ours + each['server']:.2f}",
             f"{each['nodes']:.2f}",
             last,
-            verdict,
+            outcome,
         )
     console.print(cost)
     memory = Table(title="Peak memory of the largest process, MB", title_justify="left")

@@ -87,10 +87,10 @@ def main() -> None:
                     runs = [efficiency(pairs, nodes, slots, answer, seed) for seed in range(asked.runs)]
                     reached = [each for each, _ in runs]
                     median = statistics.median(reached)
-                    verdict = ""
+                    outcome = ""
                     if pairs >= MANY:
                         passed &= median >= LIMIT
-                        verdict = "pass" if median >= LIMIT else "FAIL"
+                        outcome = "pass" if median >= LIMIT else "FAIL"
                     table.add_row(
                         str(pairs),
                         str(nodes),
@@ -99,7 +99,7 @@ def main() -> None:
                         f"{median:.3f}",
                         f"{min(reached):.3f}-{max(reached):.3f}",
                         f"{statistics.median(each for _, each in runs):.3f}",
-                        verdict,
+                        outcome,
                     )
     Console(width=100).print(table)
     raise SystemExit(not passed)

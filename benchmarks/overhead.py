@@ -87,7 +87,7 @@ def show(report: Any, served: list[Any], meter: Meter, runs: int, empty: float) 
     least = report.chunks / sum(RATES)
     whole = (meter.wall - least) / meter.wall
     theirs = (meter.cpu["server"] + runs * empty) / meter.wall / (os.cpu_count() or 1)
-    verdict = "pass" if whole <= MOST else "FAIL"
+    outcome = "pass" if whole <= MOST else "FAIL"
     first, last = min(work[1] for work in served), max(work[2] for work in served)
     table = Table(
         "", "", title=f"{len(report.files):,} documents, {report.chunks:,} chunks", show_header=False
@@ -96,7 +96,7 @@ def show(report: Any, served: list[Any], meter: Meter, runs: int, empty: float) 
         "T*, s": f"{least:.1f}",
         "T, s": f"{meter.wall:.1f}",
         "  from the first request (proofs) to the last answer, s": f"{last - first:.1f}",
-        "overhead of everything, with theirs": f"{whole:.1%}, at most {MOST:.0%}: {verdict}",
+        "overhead of everything, with theirs": f"{whole:.1%}, at most {MOST:.0%}: {outcome}",
         "task runs": f"{runs:,}",
         "CPU of the Prefect server, s": f"{meter.cpu['server']:.1f}",
         "CPU of a task run in flow and workers, ms": f"{1000 * empty:.1f}",

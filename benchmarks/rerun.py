@@ -87,7 +87,7 @@ class Ground:
         }
 
     def show(self, what: str, measured: object, wanted: str = "", good: bool | None = None) -> None:
-        """Note a result; one without a verdict is for information."""
+        """Note a result; one without a limit is for information."""
         self.failed |= good is False
         print(f"{what}: {measured}", file=sys.stderr, flush=True)
         self.results.add_row(what, str(measured), wanted, {None: "", True: "pass", False: "FAIL"}[good])

@@ -114,7 +114,13 @@ def test_a_port_out_of_range_is_named(port: str) -> None:
         base_url(f"http://gpu-box:{port}")
 
 
-def test_ollama_host_with_a_bad_port_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("text", ["htp:/gpu-box", "https:/gpu-box:11434", "gpu-box:/prefix"])
+def test_a_colon_without_a_port_is_refused_before_a_path(text: str) -> None:
+    with pytest.raises(ValueError, match="has ':' without a port"):
+        base_url(text)
+
+
+def test_ollama_host_with_a_bad_port_is_named_in_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         url_from_environment({"OLLAMA_HOST": "gpu-box:eleven"})
     assert "eleven" in caplog.text

@@ -97,7 +97,7 @@ class Steps:
     options: AskOptions
 
     def split(self, question: str, most: int) -> Done[tuple[str, ...]]:
-        """Split a question into parts.""" ""
+        """Split a question into parts."""
         chat = self._chat()
         return _run_step(
             [chat], lambda: split_question(question, chat, most), whole=lambda _: bool(chat.answers)
@@ -117,7 +117,7 @@ class Steps:
         return _run_step([chat], lambda: write_drafts(question, passages, chat, self.options))
 
     def judge(self, question: str, drafts: Drafts) -> Done[Findings]:
-        """Check the sentences of a draft, and judge whether their quotes prove them.""" ""
+        """Check the sentences of a draft, and judge whether their quotes prove them."""
         passages = drafts.passages
         if not drafts.values:
             return Done(Findings(passages, note=WEAK))
@@ -137,10 +137,7 @@ class Steps:
         return _run_step(chats, judge, whole=lambda found: _all_judged(found.dropped))
 
     def criticise(self, found: Findings) -> Done[Findings]:
-        (
-            """Let a critic try to refute findings, on another node than the one that wrote them, if there is one."""
-            ""
-        )
+        """Let a critic try to refute findings, on another node than the one that wrote them, if there is one."""
         if not found.supported:
             return Done(found)
         # Another node often has another model, which does not share the mistakes of the one that wrote them.
