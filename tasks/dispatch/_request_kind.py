@@ -73,6 +73,10 @@ class AnswerCheck:
         """Return the units that a node's next request will carry, if it takes the last items that wait."""
         return 0.0
 
+    def cost_at_end(self, now: float) -> float:
+        """Return the units of the checks that are still needed if no more work comes."""
+        return 0.0
+
     def to_carry(self, node: Node, items: Sequence[Item], now: float, *, left: float) -> Carried:
         """Return the checks that a request with these items carries; `left` is the work that still waits."""
         return Carried()

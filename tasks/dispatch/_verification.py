@@ -140,6 +140,18 @@ class Verification(AnswerCheck):
         mine = checks or node is self._quickest(now)
         return sum(check.item.units for check in checks) + (ONE_CANARY if mine else 0.0)
 
+    def cost_at_end(self, now: float) -> float:
+        # In a longer run a node has many unconfirmed requests, most of which later requests still confirm.
+        if self._units >= SHORT_RUN_UNITS:
+            return 0.0
+        self._believe_order(now, last=True)
+        quickest = self._quickest(now)
+        if quickest is None:
+            return 0.0
+        others = [node for node in self._pages if node.works and node is not quickest]
+        texts = sum(len(self._unchecked(node)) for node in others if _much_quicker(quickest, node, now))
+        return texts * MEAN_UNITS + quickest.rate_model.slots * ONE_CANARY
+
     def to_carry(self, node: Node, items: Sequence[Item], now: float, *, left: float) -> Carried:
         page = self._pages[node]
         units = sum(item.units for item in items)
@@ -155,8 +167,9 @@ class Verification(AnswerCheck):
             if due:
                 self._plan(now, [node], newest=True)
             due = False
-        # The node may get no request any more that is sent after the answer to this one, and could confirm it.
-        elif left <= max(node.rate_model.slots / 2, 1) * units:
+        # All slots may take their last requests now: the node gets no request any more that is sent after the answer to
+        # this one, and could confirm it. A check after that would cost a request of its own.
+        elif left <= max(node.rate_model.slots - 1, 1) * units:
             due = True
         # At the end of the work no later request could carry checks, so the quickest node carries them now.
         if last:
