@@ -117,14 +117,14 @@ def cluster_by_address(cluster: Any, model: str) -> ResolvedCluster | None:
     if not isinstance(entries, Sequence) or not re.fullmatch(r"\S+", model):
         return None
     origin = HOST_VARIABLE if cluster is None else "the nodes given"
-    # An invalid address has no result here, so that `resolve` raises the error.
+    # An invalid address has no result here, so that `resolve_cluster` raises the error.
     with suppress(ValueError):
         if cluster is None:
             entries = [url_from_environment() or ""]
         elif not entries or not all(isinstance(each, str) and looks_like_address(each) for each in entries):
             return None
         urls = [node_url(each) for each in entries if each]
-        # `resolve` raises the error for a node that is named twice.
+        # `resolve_cluster` raises the error for a node that is named twice.
         if len(set(urls)) < len(urls):
             return None
         found = tuple(NodeSpec.at(url) for url in urls)

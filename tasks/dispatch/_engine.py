@@ -164,9 +164,9 @@ class Engine:
         self._clear_quarantine(now)
         # Checks at the end are work too. Without them the requests before the last one would be too small, and the few
         # texts that are left would need requests of their own.
-        checks = self._answer_check.cost_at_end(now) if self._queue.head() is not None else 0.0
+        check_units = self._answer_check.units_of_last_checks(now) if self._queue.head() is not None else 0.0
         while (item := self._queue.head()) is not None:
-            pulled = scheduling.next_pull(self._nodes, self._queue.units + checks, item, now)
+            pulled = scheduling.next_pull(self._nodes, self._queue.units + check_units, item, now)
             if pulled is None:
                 break
             node, units = pulled

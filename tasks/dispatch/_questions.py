@@ -38,7 +38,7 @@ class Asking:
     """A question that is being asked: a context manager. Several threads of a process have one each.
 
     Args:
-        folder: The folder that runs share (`by_address.limits_folder`); None for none.
+        folder: The folder that runs share (`resolve.limits_folder`); None for none.
     """
 
     def __init__(self, folder: Path | None) -> None:

@@ -73,7 +73,7 @@ class AnswerCheck:
         """Return the units that a node's next request will carry, if it takes the last items that wait."""
         return 0.0
 
-    def cost_at_end(self, now: float) -> float:
+    def units_of_last_checks(self, now: float) -> float:
         """Return the units of the checks that are still needed if no more work comes."""
         return 0.0
 

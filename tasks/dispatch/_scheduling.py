@@ -68,8 +68,8 @@ def to_hedge(nodes: Sequence[Node], now: float) -> tuple[Node, Request] | None:
             continue
         if first.has_free_slot and first.has_room():
             return first, request
-        # A slower node would only keep the copy from this one, which is free soon. The node cannot take all of them,
-        # though.
+        # A slower node would only keep the copy from this one, which is free soon. The faster node cannot take
+        # the copies of all late requests, so its next one starts after this one.
         heapq.heapreplace(free_of[first], finish_of[first])
     return None
 

@@ -43,9 +43,9 @@ MAX_FAILED_CHECKS = 3
 
 # Units of work below which a run is short. At the end of a run each request that a node served beside others needs a
 # check of its own, because no later request confirms them. Two slow nodes with four slots need 24 check texts, which
-# take 8 % of a run of 600 texts. So at the end of a short run the last check of such a node confirms what was sent
-# before it. In short runs each request of a fast node carries a canary,
-# which costs less.
+# take 8 % of a run of 600 texts. So at the end of a short run the last check of such a node confirms the requests that
+# were sent before it. This is not proven: wrong vectors are believed if the node starts to give them in the requests
+# that it serves together with the checked one. The last requests of a fast node carry a canary each, which costs less.
 SHORT_RUN_UNITS = 100_000.0
 
 # Minimum number of checks of other nodes in a request, if enough wait: each such request also carries a canary.
@@ -140,7 +140,7 @@ class Verification(AnswerCheck):
         mine = checks or node is self._quickest(now)
         return sum(check.item.units for check in checks) + (ONE_CANARY if mine else 0.0)
 
-    def cost_at_end(self, now: float) -> float:
+    def units_of_last_checks(self, now: float) -> float:
         # In a longer run a node has many unconfirmed requests, most of which later requests still confirm.
         if self._units >= SHORT_RUN_UNITS:
             return 0.0
