@@ -37,6 +37,18 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_are_whole(page: Path) -> None:
+    """A table whose lines were joined shows as one paragraph of bars and dashes."""
+    lines = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S).splitlines()
+    assert [line for line in lines if "|---|" in line and line.strip("|-")] == []
+    cells: dict[int, int] = {}
+    for number, line in enumerate(lines):
+        if line.startswith("|"):
+            cells[number] = len(re.findall(r"(?<!\\)\|", line))
+            assert cells[number] == cells.get(number - 1, cells[number]), line
+
+
 def test_every_page_of_the_docs_is_linked_from_their_index() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
