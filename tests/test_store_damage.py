@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from prefect_ollama.blocks.lance import Store, StoreSpec, maintain
 from prefect_ollama.blocks.lance import _schema as schema
 from prefect_ollama.blocks.lance._damage import kind_of, short
 from prefect_ollama.blocks.lance.commits import connect, create_table
+from tests.other_user import needs_root, open_folder
 from tests.store_samples import IDENTITY, chunk_rows, embedded, sentences, vector_of
 
 Damage = Callable[[Path], object]
@@ -233,6 +233,13 @@ def test_a_table_that_is_not_there_names_those_that_are(good: Path, tmp_path: Pa
         Store.open(StoreSpec(str(many), "zzz"))
 
 
+@pytest.fixture
+def readable() -> Iterator[Path]:
+    """A folder that other users may enter."""
+    with open_folder() as folder:
+        yield folder
+
+
 READ = """
 import os, sys
 from prefect_ollama.blocks.errors import TableDamaged
@@ -250,17 +257,13 @@ for name in sys.argv[3:]:
 """
 
 
+# In a folder of its own: each pytest that starts takes other users' rights to the folder of all `tmp_path`s away.
 @pytest.mark.slow  # a process of another user
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user"
-)
-def test_wrong_rights_are_told_as_such(good: Path, tmp_path: Path) -> None:
-    folder, warm = tmp_path / "db", tmp_path / "warm"
+@needs_root
+def test_wrong_rights_are_told_as_such(good: Path, readable: Path) -> None:
+    folder, warm = readable / "db", readable / "warm"
     shutil.copytree(good, folder)
     shutil.copytree(good, warm)
-    for part in (tmp_path, *tmp_path.parents):
-        if part != Path("/") and part.stat().st_uid == os.geteuid() and part != Path("/tmp"):
-            part.chmod(part.stat().st_mode | 0o055)
     for part in (folder, *folder.rglob("*")):  # Tables are private to their user.
         part.chmod(part.stat().st_mode | (0o055 if part.is_dir() else 0o044))
 
