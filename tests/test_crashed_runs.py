@@ -19,7 +19,7 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_SSL_CERT_FILE, PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Failed, Pending, Running, State
 
 from prefect_ollama.blocks.documents.run import RUN_DONE, RUN_FAILED, RUN_INTERRUPTED, Run
@@ -186,7 +186,17 @@ def test_a_server_that_forgot_is_told_again(
 
 
 @pytest.mark.slow
-def test_a_server_that_stays_away_is_named(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {PREFECT_API_URL: "http://127.0.0.1:9/api"},
+        {PREFECT_API_URL: "https://127.0.0.1:9/api", PREFECT_API_SSL_CERT_FILE: "/lost/certificates.pem"},
+    ],
+    ids=["no server", "no certificates"],
+)
+def test_a_server_that_stays_away_is_named(
+    prefect_server: str, monkeypatch: pytest.MonkeyPatch, wrong: dict[Any, str]
+) -> None:
     monkeypatch.setattr(server_watch, "SERVER_TIMEOUT_S", 0.1)
     monkeypatch.setattr(server_watch, "CHECK_INTERVAL_S", 0.01)
     seen: dict[str, Any] = {}
@@ -194,7 +204,7 @@ def test_a_server_that_stays_away_is_named(prefect_server: str, monkeypatch: pyt
     @flow
     def waits() -> None:
         server_watch.wait_for_server()
-        with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        with temporary_settings(wrong):
             watch = server_watch.ServerWatch()
             with pytest.raises(ServerLost, match="has not answered") as caught:
                 server_watch.wait_for_server()

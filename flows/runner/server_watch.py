@@ -6,10 +6,9 @@ Guarantees: an outage in between does not stop the run, and is logged. A run tha
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
-from typing import Final
+from contextlib import ExitStack
+from typing import Final, Self
 
 import httpx
 from prefect.client.base import ServerType
@@ -43,22 +42,17 @@ class ServerWatch:
         self._logger = run_logger()
         self._gone: float | None = None
         self._warned = False
-        self._client: SyncPrefectClient
+        self._health = _HealthCheck()
         self._thread = PeriodicThread(
-            self._check_server, CHECK_INTERVAL_S, name="server watch", within=self._connected
+            self._check_server, CHECK_INTERVAL_S, name="server watch", within=lambda: self._health
         ).start()
 
     def close(self) -> None:
         """Stop checking."""
         self._thread.end()
 
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[None]:
-        with _client_without_retries() as self._client:
-            yield
-
     def _check_server(self) -> None:
-        error = self._client.api_healthcheck()
+        error = self._health.error()
         if error is None:
             if self._warned and self._gone is not None:
                 self._logger.info("Prefect's server is back after %.0f s.", time.monotonic() - self._gone)
@@ -83,10 +77,8 @@ def wait_for_server() -> None:
     """
     deadline = time.monotonic() + SERVER_TIMEOUT_S
     warned = False
-    with _client_without_retries() as client:
-        if client.server_type == ServerType.EPHEMERAL:
-            return
-        while (error := client.api_healthcheck()) is not None:
+    with _HealthCheck() as health:
+        while (error := health.error()) is not None and not health.temporary:
             if time.monotonic() > deadline:
                 raise ServerLost(
                     f"Prefect's server has not answered for {SERVER_TIMEOUT_S / 60:.0f} minutes: {error}.",
@@ -102,11 +94,28 @@ def wait_for_server() -> None:
             time.sleep(min(1.0, CHECK_INTERVAL_S))
 
 
-@contextlib.contextmanager
-def _client_without_retries() -> Iterator[SyncPrefectClient]:
-    """Yield a client of the current API that reports at once when the server does not answer."""
-    with (
-        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client(sync_client=True, httpx_settings={"timeout": httpx.Timeout(ANSWER_TIMEOUT_S)}) as client,
-    ):
-        yield client
+class _HealthCheck(ExitStack):
+    """Asks the current API for its health, and reports at once when the server does not answer."""
+
+    _client: SyncPrefectClient | None = None
+
+    def __enter__(self) -> Self:
+        self.enter_context(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
+        return self
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the server is a temporary one."""
+        return self._client is not None and self._client.server_type == ServerType.EPHEMERAL
+
+    def error(self) -> Exception | None:
+        """Return the error of the server; None if it is healthy."""
+        try:
+            if self._client is None:
+                timeout = httpx.Timeout(ANSWER_TIMEOUT_S)
+                client = get_client(sync_client=True, httpx_settings={"timeout": timeout})
+                self._client = self.enter_context(client)
+            return self._client.api_healthcheck()
+        # Settings that became wrong, such as a lost file of certificates, are an outage too: they can be corrected.
+        except Exception as error:
+            return error
