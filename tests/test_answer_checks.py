@@ -174,6 +174,10 @@ def test_names_that_a_question_asks_for_have_to_be_found() -> None:
     assert missing_names("Livestock for a book", passages) == []  # a first word has its capital for its place
 
 
+def test_a_number_of_thousands_of_words_is_read_in_parts() -> None:
+    assert missing_names("hundred " * 5_000 + "boats", ["ten boats"]) == [f"1{'00' * 40}"]
+
+
 @pytest.mark.parametrize(
     ("question", "missing"),
     [

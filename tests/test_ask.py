@@ -13,8 +13,8 @@ import pytest
 
 from prefect_ollama import AskOptions, CheckedAnswer, Corpus, open_corpus
 from prefect_ollama.blocks import OllamaCluster
-from prefect_ollama.blocks.errors import ChatError, ClusterError, ConfigurationError
-from prefect_ollama.blocks.lance import StoreSpec
+from prefect_ollama.blocks.errors import ChatError, ClusterError, ConfigurationError, TextTooLong
+from prefect_ollama.blocks.lance import Mode, StoreSpec
 from prefect_ollama.tasks.answering import CUT, AskEvent
 from tests.corpus_samples import identity_of, write_table
 from tests.nodes import Node, nodes
@@ -85,6 +85,17 @@ def ask(library: Library, question: str = QUESTION, **more: Any) -> CheckedAnswe
     options = {name: more.pop(name) for name in ("options", "listen", "mode") if name in more}
     with library.open(**more) as corpus:
         return corpus.ask(question, **options)
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [("hybrid", "search by words"), ("text", "raise the context of the cluster's chat model")],
+)
+def test_a_question_that_is_too_long_is_to_be_shortened(library: Library, mode: Mode, told: str) -> None:
+    question = "Why does the tide rise? " * 5_000
+    with pytest.raises((TextTooLong, ChatError), match=f"Ask a shorter question, or {told}") as caught:
+        ask(library, question, mode=mode)
+    assert "num_ctx" not in str(caught.value)
 
 
 def reasons(answer: CheckedAnswer) -> list[str]:

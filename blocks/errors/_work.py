@@ -15,6 +15,9 @@ class TextError(PrefectOllamaError):
     Args:
         text: The text; the message shows its beginning.
 
+    Attributes:
+        why: The cause without the text.
+
     Examples:
         >>> from prefect_ollama import open_corpus
         >>> from prefect_ollama.blocks.errors import TextError
@@ -31,7 +34,7 @@ class TextError(PrefectOllamaError):
         shown = text if len(text) <= 60 else text[:57] + "…"
         super().__init__(f"Text {shown!r}: {cause}", state=state, remedy=remedy)
         # Whole, because callers find the chunks of a failed text by it.
-        self.text = text
+        self.text, self.why = text, cause
 
 
 # Its own class, because the task that embeds splits such chunks and goes on.

@@ -62,8 +62,13 @@ def write_drafts(
             )
         except ChatError as error:
             # Lengths are estimates: a tokenizer may make more tokens of these texts.
-            if not error.too_long or len(passages) == 1:
+            if not error.too_long:
                 raise
+            if len(passages) == 1:
+                remedy = "Ask a shorter question, or raise the context of the cluster's chat model."
+                raise ChatError(
+                    error.why, request=error.request, too_long=True, state=error.state, remedy=remedy
+                ) from error
             given = given[: len(passages) // 2]
             continue
         return Drafts(passages, tuple(answer.value for answer in answers), tuple(answers))

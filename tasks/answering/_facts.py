@@ -30,7 +30,8 @@ _ADDRESS: Final = regex.compile(
 _NAME: Final = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}'’.&/_-]*")
 _CONTRACTION: Final = regex.compile(r"'(?:s|re|ve|ll|d|m)$")
 _DOTTED: Final = regex.compile(r"(?:\p{L}\.)+\p{L}")
-_SENTENCE_START: Final = regex.compile(r"(?:^|[.!?:;•]\s+|^[\s\"'“‘«(\[]+)$")
+# Looks back from a word: a search through all text before it would take quadratic time for a long question.
+_SENTENCE_START: Final = regex.compile(r"(?<=^|[.!?:;•]\s+|^[\s\"'“‘«(\[]+)")
 # Frequent words of German, and those of its questions, which are short and often without an article. Some of these are
 # words or parts of names in other languages, such as "die" and "von", so one of them is not enough. Words that other
 # languages often have twice in a sentence, such as "des", "den" and "man", are not here.
@@ -101,7 +102,7 @@ def _missing_names(sentence: str, said: str, ordinary: Sequence[str]) -> Iterato
         if not word or not _is_name(word, nouns_have_capitals):
             continue
         forms = _forms(word)
-        starts = bool(_SENTENCE_START.search(sentence[: found.start()])) or found.start() == 0
+        starts = _SENTENCE_START.match(sentence, found.start()) is not None
         if (
             forms & quoted
             or forms & (FUNCTION_WORDS | NUMBER_WORDS)

@@ -70,8 +70,9 @@ _SCALE: Final = regex.compile(
 )
 # The unit of a table, given once for all of its numbers.
 _COUNTED: Final = regex.compile(r"\bin (thousands|millions|billions)\b", regex.IGNORECASE)
+# No number has more words, and Python refuses to write one of more than 4,300 digits.
 _SPELLED: Final = regex.compile(
-    rf"\b(?:(?:{'|'.join([*_ORDINARY, *_SCALES])}|one(?=\s+(?:{'|'.join(_SCALES)})))\b(?:-|\s+(?:and\s+)?)?)+"
+    rf"\b(?:(?:{'|'.join([*_ORDINARY, *_SCALES])}|one(?=\s+(?:{'|'.join(_SCALES)})))\b(?:-|\s+(?:and\s+)?)?){{1,40}}"
 )
 
 # Digits of other scripts, such as those of Arabic.

@@ -16,7 +16,7 @@ from prefect_ollama.blocks.resolve import limits_folder, resolve_table
 from prefect_ollama.tasks.searching._connections import Connections
 from prefect_ollama.tasks.searching.context import Around, with_context
 from prefect_ollama.tasks.searching.filter import Filter
-from prefect_ollama.tasks.searching.question import normalised
+from prefect_ollama.tasks.searching.question import about_question, normalised
 from prefect_ollama.tasks.searching.reranker import RERANK_TIMEOUT_S, Reranker, not_reordered, reranker_of
 
 if TYPE_CHECKING:
@@ -265,7 +265,8 @@ class Corpus:
 
         with Asking(limits_folder()) if known is None else nullcontext(known) as asking:
             embedded = self._open.embedding(asking).embed(questions, kind="query")
-        return [embedded.failures.get(place, embedded.vectors[place]) for place in range(len(questions))]
+        failures = {place: about_question(error) for place, error in embedded.failures.items()}
+        return [failures.get(place, embedded.vectors[place]) for place in range(len(questions))]
 
     def _script_note(self, question: str, mode: Mode) -> str:
         # All scripts that a note can name have letters outside of ASCII.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError, TextTooLong
 
 
 def normalised(question: str) -> str:
@@ -21,3 +21,11 @@ def normalised(question: str) -> str:
     if not text:
         raise ConfigurationError("The question is empty.", state="Nothing was searched.")
     return text
+
+
+def about_question(error: PrefectOllamaError) -> PrefectOllamaError:
+    """Return the error of a question that was not embedded; a question cannot be split like a text of a document."""
+    if not isinstance(error, TextTooLong):
+        return error
+    remedy = "Ask a shorter question, or search by words alone (mode `text`)."
+    return TextTooLong(error.why, text=error.text, state=error.state, remedy=remedy)
