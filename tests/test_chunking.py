@@ -16,6 +16,7 @@ from prefect_ollama.tasks.chunking import (
     chunk_document,
     estimate_tokens,
     renumbered,
+    sentences,
     split_chunk,
 )
 from prefect_ollama.tasks.parsing import Block, Box, Page, ParsedDocument
@@ -350,6 +351,11 @@ def test_splitting_ends_and_loses_nothing(text: str) -> None:
     parts = split_chunk(Chunk(text, 0, 1, 1, tokens=50))
     assert squeezed("".join(part.text for part in parts)) == squeezed(text)
     assert all(len(part.text) < len(text) for part in parts)
+
+
+def test_a_long_row_of_dots_is_divided_in_linear_time() -> None:
+    text = "Contents" + "." * 200_000 + " 12. Index?! A" + "?!" * 100_000
+    assert list(sentences(text)) == [text[:200_009], "12. ", "Index?! ", "A" + "?!" * 100_000]
 
 
 def test_abbreviations_do_not_end_a_sentence() -> None:
