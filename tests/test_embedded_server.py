@@ -329,9 +329,10 @@ def test_brackets_in_a_text_are_only_text(node: httpx.Client) -> None:
     assert embed(node, texts).status_code == 200
 
 
-def test_a_string_without_end_is_found_at_once() -> None:
+@pytest.mark.parametrize("last", [b"", b"\\"])
+def test_a_string_without_end_is_found_at_once(last: bytes) -> None:
     with pytest.raises(Refused):
-        parse_show(b"[" * 2000 + b'"' + rb"\"" * 2**20)
+        parse_show(b"[" * 2000 + b'"' + rb"\"" * 2**20 + last)
 
 
 @pytest.mark.parametrize("keep_alive", ["10m", "-1s", "0", "1h30m", "1.5h", 0, -1, 3600, 1.5, None])

@@ -21,8 +21,9 @@ MOST_TEXTS = 10_000
 # Lists and objects of a request. A parsed list takes some twenty times the memory of its two bytes in JSON.
 _MOST_CONTAINERS = 1000
 
-# A JSON string, perhaps without its end. Possessive quantifiers, because a client may send any number of quotes.
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
+# A JSON string, perhaps without its end, which may be a lone backslash. Possessive quantifiers, and a match from each
+# first quote, because a client may send any number of quotes.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.?+)*+(?:"|\Z)', re.DOTALL)
 # Ollama's rules for names of models: host with port, namespace, name, tag (types/model/name.go).
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _VALID_NAME = re.compile(rf"({_PART}(:\d+)?/)?({_PART}/)?{_PART}(:{_PART})?")
