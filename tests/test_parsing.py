@@ -535,6 +535,8 @@ def test_metadata(parser: Parser, make: Callable[..., Path]) -> None:
         ),
         ("D:20241302", None),
         ("D:20240102030405+99'00'", None),
+        ("D:00010101000000+14'00'", None),  # in UTC before the first year
+        ("D:99991231235959-01'00'", None),
         ("yesterday", None),
         ("", None),
     ],

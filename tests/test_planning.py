@@ -86,6 +86,14 @@ class TestSource:
         assert source.name == find_files(tmp_path / "in").name
         assert not source.whole
 
+    def test_a_time_that_no_table_can_hold_is_the_nearest_one(self, tmp_path: Path) -> None:
+        fill(tmp_path, "later.pdf")
+        os.utime(tmp_path / "later.pdf", (2**34, 2**34))  # the year 2514
+        on_disk = (tmp_path / "later.pdf").stat().st_mtime_ns
+        for source in (tmp_path, [tmp_path / "later.pdf"]):
+            (file,) = find_files(source).files
+            assert file.mtime_ns == min(on_disk, 2**63 - 1)
+
     def test_a_list_holds_each_file_once(self, tmp_path: Path) -> None:
         fill(tmp_path, "a.pdf", "b.pdf")
         a, b = tmp_path / "a.pdf", tmp_path / "b.pdf"

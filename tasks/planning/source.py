@@ -195,7 +195,7 @@ def _in_folder(name: str, root: Path, location: Path, error: OSError | None) -> 
         reason = "a link leads from it to a file outside of the source."
         return _refusal(name, path, "outside", reason, REMEDIES["outside"])
     inside = str(real.relative_to(root))
-    return SourceFile(str(location), path, stat.st_size, stat.st_mtime_ns, str(root), inside)
+    return SourceFile(str(location), path, stat.st_size, _mtime_ns(stat), str(root), inside)
 
 
 def _listed(paths: Sequence[Path], excluded: Excluded) -> Source:
@@ -221,7 +221,12 @@ def _in_list(location: Path) -> SourceFile | Document:
     if location.is_dir():
         reason = "it is a folder in a list of files."
         return _refusal(LISTED, path, "not-a-file", reason, "Name the folder alone, in a run of its own.")
-    return SourceFile(str(location), path, stat.st_size, stat.st_mtime_ns, str(real.parent), real.name)
+    return SourceFile(str(location), path, stat.st_size, _mtime_ns(stat), str(real.parent), real.name)
+
+
+def _mtime_ns(stat: os.stat_result) -> int:
+    # File systems take years that a table's column of 64 bits does not: a broken clock must not fail the run.
+    return min(max(stat.st_mtime_ns, -(2**63)), 2**63 - 1)
 
 
 def _source(name: str, entries: Iterable[SourceFile | Document], *, whole: bool) -> Source:

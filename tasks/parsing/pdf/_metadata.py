@@ -32,7 +32,7 @@ def read_metadata(raw: dict[str, str]) -> Metadata:
 
 
 def read_date(text: str) -> datetime | None:
-    """Read a PDF date. One without a time zone is taken as UTC; None if it is no date."""
+    """Return a PDF date in UTC; one without a time zone is taken as UTC. None if it is no date."""
     match = _DATE.match(text.strip())
     if match is None:
         return None
@@ -46,7 +46,8 @@ def read_date(text: str) -> datetime | None:
         if sign in ("+", "-"):
             offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
             zone = timezone(offset if sign == "+" else -offset)
-        return datetime(*numbers, tzinfo=zone)  # type: ignore[misc,arg-type]
+        # In UTC, as the table has it: a date of the year 1 or 9999 may be none there, and no row with it can be read.
+        return datetime(*numbers, tzinfo=zone).astimezone(UTC)  # type: ignore[misc,arg-type]
     except (ValueError, OverflowError):
         return None
 
