@@ -74,6 +74,18 @@ def test_a_name_may_hold_anything(corpus: Corpus, name: str) -> None:
         paths(corpus, Filter(author=name))
 
 
+@pytest.mark.parametrize("name", ["\ud800", "a\udfffb", "\0"])
+def test_a_name_that_no_file_can_have_is_no_document(corpus: Corpus, name: str) -> None:
+    with pytest.raises(ConfigurationError, match="no document"):
+        paths(corpus, Filter(documents=(name,)))
+
+
+@pytest.mark.parametrize("limit", [-1, 0, 2**40])
+def test_a_limit_has_bounds(corpus: Corpus, limit: int) -> None:
+    with pytest.raises(ConfigurationError, match="Ask for 1 to 1,000,000"):
+        corpus.search("tide", mode="text", limit=limit)
+
+
 def test_sources_are_told_apart(corpus: Corpus) -> None:
     assert paths(corpus, Filter(source="other's source")) == {"tides.pdf"}
     assert len(paths(corpus, Filter(source="/data/papers/"))) == 3 + len(HOSTILE)
@@ -114,6 +126,8 @@ def test_days_are_those_of_metadata_else_of_the_file(corpus: Corpus) -> None:
         "reports/2019/gears.pdf",
         "reports/2020/gears.pdf",
     }
+    until = datetime(2019, 5, 17, 12, tzinfo=UTC)
+    assert paths(corpus, Filter(since=date(2019, 5, 17), until=until)) == {"reports/2019/gears.pdf"}
     with pytest.raises(ConfigurationError, match="dated from 2030-01-01 on") as caught:
         paths(corpus, Filter(since=date(2030, 1, 1)))
     assert "1970-01-01 to 2020-05-17" in caught.value.remedy
@@ -124,6 +138,7 @@ def test_pages_overlap(corpus: Corpus) -> None:
     hits = corpus.search("tide", mode="text", limit=50, only=only)
     assert {hit.page_from for hit in hits} == {2, 3}
     assert corpus.search("tide", mode="text", only=Filter(pages=(99, 100))) == []
+    assert corpus.search("tide", mode="text", only=Filter(pages=(2**40, 2**64))) == []
 
 
 def test_metadata_is_compared_in_any_spelling(corpus: Corpus) -> None:

@@ -33,6 +33,9 @@ SPARE_ROWS: Final = 4
 # Where the rows found have too few different texts, as many more are asked for. Most questions need one step.
 DEEPER_FACTOR: Final = 4
 
+# Chunks that a search returns at most: all hits are in memory, and LanceDB takes numbers of 32 bits.
+MAX_LIMIT: Final = 1_000_000
+
 # Other places that a hit lists.
 MAX_PLACES: Final = 100
 
@@ -65,9 +68,9 @@ class Search:
     fresh: Fresh | None
 
     def __post_init__(self) -> None:
-        if self.limit < 1:
+        if not 1 <= self.limit <= MAX_LIMIT:
             raise ConfigurationError(
-                f"A search for {self.limit} chunks finds none.", remedy="Ask for 1 or more."
+                f"A search cannot return {self.limit:,} chunks.", remedy=f"Ask for 1 to {MAX_LIMIT:,}."
             )
         if self.mode in ("vector", "hybrid") and self.vector is None:
             raise ConfigurationError(f"A search by {self.mode!r} needs the question's vector.")

@@ -29,10 +29,7 @@ from prefect_ollama.blocks.secrets import seal
 from prefect_ollama.tasks.chunking import ChunkOptions
 from prefect_ollama.tasks.parsing import FilePassword, ParseOptions
 from prefect_ollama.tasks.researching import Bounds
-from prefect_ollama.tasks.searching import Filter
-
-# Pages are 32-bit integers in the table.
-LAST_PAGE = 2**31 - 1
+from prefect_ollama.tasks.searching import LAST_PAGE, Filter
 
 # Without this a misspelled field would be dropped, and the run would start without it.
 _FORM = ConfigDict(extra="forbid")

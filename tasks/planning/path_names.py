@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -20,6 +21,8 @@ def document_id(source: str, path: str) -> str:
 _LOOKS_ESCAPED = re.compile(r"\\x[0-9a-f]{2}")
 # What `readable` writes for bytes that are no UTF-8, and for its own backslash.
 _ESCAPES = re.compile(rb"\\\\|\\x[0-9a-f]{2}")
+# Surrogates that stand for no byte. No file has them in its name, but a program can ask for such a name.
+_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 def readable(text: str) -> str:
@@ -30,6 +33,7 @@ def readable(text: str) -> str:
     """
     if _LOOKS_ESCAPED.search(text) or any("\ud800" <= character <= "\udfff" for character in text):
         text = text.replace("\\", "\\\\")
+    text = _NO_BYTE.sub(lambda found: os.fsdecode(found[0].encode("utf-8", "surrogatepass")), text)
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

@@ -7,7 +7,14 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from prefect_ollama.tasks.searching._connections import open_for_search
     from prefect_ollama.tasks.searching.corpus import Corpus, open_corpus
-    from prefect_ollama.tasks.searching.filter import Filter, described, file_named, named, one_document
+    from prefect_ollama.tasks.searching.filter import (
+        LAST_PAGE,
+        Filter,
+        described,
+        file_named,
+        named,
+        one_document,
+    )
     from prefect_ollama.tasks.searching.nodes import asking_as, question_note, refuse_other_vectors, verified
     from prefect_ollama.tasks.searching.pictures import MarkedPage, QuoteDrawer, page_pictures
     from prefect_ollama.tasks.searching.question import normalised

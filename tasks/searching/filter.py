@@ -25,6 +25,9 @@ MAX_SUGGESTIONS: Final = 3
 # Maximum number of names in the search for the nearest ones: `difflib` takes some 10 µs for each.
 MAX_COMPARED_NAMES: Final = 20_000
 
+# Pages are 32-bit integers in the table, and LanceDB compares them with no larger number.
+LAST_PAGE: Final = 2**31 - 1
+
 # All errors of a filter come before the search.
 STATE: Final = "Nothing was searched."
 
@@ -57,6 +60,10 @@ class Filter:
     author: str = ""
 
     def __post_init__(self) -> None:
+        # A `datetime` is a `date` too, and Python does not compare the two.
+        for name in ("since", "until"):
+            if isinstance(day := getattr(self, name), datetime):
+                object.__setattr__(self, name, day.date())
         if self.since is not None and self.until is not None and self.since > self.until:
             raise ConfigurationError(
                 f"No day is from {self.since} on and up to {self.until}.",
@@ -95,7 +102,7 @@ class Filter:
             if len(fitting) < sum(row.chunks > 0 for row in rows):
                 parts.append(one_of("doc_id", fitting))
         if self.pages is not None:
-            first, last = map(int, self.pages)
+            first, last = (min(int(page), LAST_PAGE) for page in self.pages)
             parts.append(f"page_to >= {first} AND page_from <= {last}")
         return " AND ".join(f"({part})" for part in parts)
 
