@@ -65,7 +65,8 @@ def _list(place: StoreSpec, source: str | None, problems: bool, out: PrintOption
     rows = [row for row in rows if row.status != "stored"] if problems else rows
     # Sorted, because the manifest has the order of commits, in which a document is hard to find.
     rows.sort(key=lambda row: (row.source, row.path))
-    show([described(row) for row in rows], render_documents.documents(rows), out)
+    empty = "All documents are stored whole." if problems else "No documents."
+    show([described(row) for row in rows], render_documents.documents(rows, empty=empty), out)
     # With `--problems` an empty list is good news.
     return OK if rows or problems else INCOMPLETE
 

@@ -23,10 +23,10 @@ MAX_CHUNK_CHARACTERS: Final = 100_000
 RUN_NAME_CHARACTERS: Final = 8
 
 
-def documents(rows: Sequence[Document]) -> RenderableType:
-    """Return the documents of a table by source, and the problems of some. It fits into 80 columns."""
+def documents(rows: Sequence[Document], *, empty: str) -> RenderableType:
+    """Return the documents of a table by source, and the problems of some, or a text for none; it fits 80 columns."""
     if not rows:
-        return Text("No documents.")
+        return Text(empty)
     parts: list[RenderableType] = []
     numbers = ("pages", "chunks")
     for source in dict.fromkeys(row.source for row in rows):
