@@ -83,7 +83,7 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
         return ResolvedCluster(_with_model(cluster, model).to_spec(), True, name)
     # A name alone is that of a cluster. It may be meant as a node or a host, so the error says how to write those.
     if isinstance(cluster, str) and not (looks_like_address(cluster) or names_block(cluster)):
-        hint = f" If {cluster!r} is a node, name it in a list; if it is a host, write http://{cluster}:11434."
+        hint = f" If {cluster!r} is a node, name it in a list (`--node`); if it is a host, write http://{cluster}:11434."
         loaded = OllamaCluster.load_saved(cluster, hint=hint)
         return ResolvedCluster(_with_model(loaded, model).to_spec(), True, f"cluster {cluster!r}")
     entries = [cluster] if isinstance(cluster, str | NodeBlock) else list(cluster or ())

@@ -30,15 +30,26 @@ from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.lance.maintenance import Maintenance
 from prefect_ollama.blocks.nodes import LoadedModel
 from prefect_ollama.commands import app
-from prefect_ollama.flows import Chunking, FileReport, IngestReport, NodeReport, NodeStatus, Reading
+from prefect_ollama.flows import (
+    Chunking,
+    FileReport,
+    IngestReport,
+    NodeReport,
+    NodeStatus,
+    Reading,
+    ingest_pdfs,
+    maintain_table,
+    roll_back,
+)
 from prefect_ollama.options import TableOptions
 from prefect_ollama.reading_options import PASSWORD_VARIABLE, ChunkSizes, PasswordOptions, ReadingOptions
-from prefect_ollama.tasks.parsing import DroppedLine
+from prefect_ollama.tasks.parsing import DroppedLine, ParseOptions
 from tests.cache_worker import keys_of, vectors_of
 from tests.flow_samples import assert_right, chunks, write_folder, write_pdf
 from tests.nodes import Node, nodes
 from tests.store_samples import IDENTITY, embedded, sentences
 
+ROOT = Path(__file__).parent.parent
 COMMANDS = (
     *(
         "ingest",
@@ -134,6 +145,13 @@ def leaves(found: App = app, path: tuple[str, ...] = ()) -> Iterator[tuple[str, 
             yield from leaves(found[name], (*path, name))
 
 
+def option_names(path: tuple[str, ...]) -> set[str]:
+    found = app
+    for part in path:
+        found = found[part]
+    return {name for argument in found.assemble_argument_collection() for name in argument.names}
+
+
 @pytest.mark.parametrize("path", list(leaves()), ids=" ".join)
 def test_help_ends_in_examples_that_can_be_typed(
     path: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -153,23 +171,28 @@ def test_help_ends_in_examples_that_can_be_typed(
     "path", [path for path in leaves() if path not in (("node",), ("mcp",))], ids=" ".join
 )
 def test_every_command_can_say_less_and_more(path: tuple[str, ...]) -> None:
-    found = app
-    for part in path:
-        found = found[part]
-    names = {name for argument in found.assemble_argument_collection() for name in argument.names}
-    assert {"--quiet", "-q", "--verbose", "-v", "--json"} <= names
+    assert {"--quiet", "-q", "--verbose", "-v", "--json"} <= option_names(path)
 
 
-def test_ingest_has_every_limit_that_an_error_advises_to_raise(tmp_path: Path) -> None:
-    from prefect_ollama.tasks.parsing import errors
-    from prefect_ollama.tasks.parsing.pdf import assembly, format, reader
-
-    sources = "".join(Path(each.__file__).read_text() for each in (errors, assembly, format, reader))
-    advised = set(re.findall(r"(?:Raise|lower|or) `(\w+)`", sources))
-    assert {"max_pages", "memory_mb", "ocr_seconds", "ocr_dpi"} <= advised
-    for command in ("ingest", "re-embed", "documents"):
-        names = {name for each in app[command].assemble_argument_collection() for name in each.names}
-        assert {f"--{name.replace('_', '-')}" for name in advised} <= names
+def test_options_that_an_error_advises_exist_in_the_form_and_on_the_command_line() -> None:
+    """An error names an option as the form labels it and as the command line takes it: *Memory* (`--memory-mb`)."""
+    sources = [
+        path.read_text("utf-8")
+        for name in ("blocks", "flows", "tasks")
+        for path in ROOT.glob(f"{name}/**/*.py")
+    ]
+    # Texts over two lines are one text.
+    text = "".join(re.sub(r'"\n\s*f?"', "", each) for each in sources)
+    advised = set(re.findall(r"\*([A-Z][\w ]+)\* \(`--([a-z-]+)", text))
+    assert len(advised) > 12
+    forms = "".join(str(flow.parameters.model_dump()) for flow in (ingest_pdfs, roll_back, maintain_table))
+    titles = set(re.findall(r"'title': '([^']+)'", forms))
+    assert {title for title, _ in advised} <= titles
+    assert {f"--{name}" for _, name in advised} <= set().union(*map(option_names, leaves()))
+    assert {"memory-mb", "max-pages", "ocr-seconds", "exclude"} <= {name for _, name in advised}
+    for command in ("re-embed", "documents"):
+        limits = {f"--{each.name.replace('_', '-')}" for each in dataclasses.fields(ParseOptions)}
+        assert limits & {f"--{name}" for _, name in advised} <= option_names((command,))
 
 
 def test_a_limit_of_the_command_line_holds_for_each_file(
@@ -178,7 +201,7 @@ def test_a_limit_of_the_command_line_holds_for_each_file(
     file = write_pdf(tmp_path / "long.pdf", ["one", "two", "three"])
     arguments = ["documents", str(file), "--uri", str(tmp_path / "db"), "--markdown", "--max-pages", "2"]
     assert app(arguments, result_action="return_value") != 0
-    assert "Raise `max_pages`" in capsys.readouterr().err
+    assert "raise *Max pages* (`--max-pages`)" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         app([*arguments[:-1], "0"], result_action="return_value")
 

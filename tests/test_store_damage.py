@@ -178,7 +178,7 @@ def test_a_lost_index_is_made_again(good: Path, tmp_path: Path) -> None:
     spec = StoreSpec(str(folder))
     maintain(spec, force=True)  # now the index has rows
     shutil.rmtree(folder / "chunks.lance/_indices")
-    with pytest.raises(TableDamaged, match=r"Only an index is damaged.*`maintain` with force"):
+    with pytest.raises(TableDamaged, match=r"Only an index is damaged.*`maintain` with \*Force\*"):
         Store.open(spec).search(text="says", mode="text")
     maintain(spec, force=True)
     assert Store.open(spec).search(text="says", mode="text")

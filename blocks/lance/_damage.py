@@ -55,7 +55,7 @@ _RUST: Final = re.compile(
     r",?\s*/\S*\.rs:\d+(?::\d+)?|^(?:(?:lance|external) error: |lanceerror\(\w+\): )+", re.IGNORECASE
 )
 _INDEX_REMEDY: Final = (
-    "Only an index is damaged and nothing is lost: run `maintain` with force, which builds it again."
+    "Only an index is damaged: run `maintain` with *Force* (`--force`), which builds it again."
 )
 _MISSING_FILE: Final = re.compile(r"not found: (.+\.(?:lance|manifest|idx|arrow|bin))\b", re.IGNORECASE)
 

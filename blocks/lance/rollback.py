@@ -74,7 +74,7 @@ def runs_to_undo(target: Run, log: Sequence[Run], *, including_later: bool) -> l
             f"Later runs over {over} stand on run {target.run_id!r}: {listed}.",
             state=UNCHANGED,
             remedy="Roll those back first, the latest before the others"
-            f"{'' if swap else ', or all at once with `including_later`'}.",
+            f"{'' if swap else ', or all at once with *Including later* (`--including-later`)'}.",
         )
     return [target, *later]
 

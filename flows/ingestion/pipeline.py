@@ -227,7 +227,7 @@ def _failed_rows(bundle: Bundle, error: Exception) -> list[Document]:
             reason=str(error),
             parser_version=format_of(file.path).version,
             chunker_version=CHUNKER_VERSION,
-            remedy="Look at the file, and at the memory of the machine; retry it with `retry_failed`.",
+            remedy="Look at the file, and at the memory of the machine; then use *Retry failed* (`--retry-failed`).",
         )
         for file in bundle.files
     ]

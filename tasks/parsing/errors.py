@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from typing import Final
 
-# What to do next, for every kind of refusal.
+_OR_PARTIAL: Final = "or use *Allow partial documents* (`--allow-partial`)."
+
+MORE_OCR_TIME: Final = "Raise *OCR time* (`--ocr-seconds`), or lower *OCR resolution* (`--ocr-dpi`)."
+
+# What to do next, for every kind of refusal: options by their label in the form and on the command line.
 REMEDIES: Final = {
     "missing": "It is dropped from the table at the next run unless it comes back.",
-    "not-a-file": "Only regular files are read; move it out of the folder, or leave it out of runs (`exclude`).",
+    "not-a-file": "Only regular files are read; move it out of the folder, or leave it out with *Exclude* "
+    "(`--exclude`).",
     "outside": "Copy the file into the source, or name its own folder as a source.",
     "changed": "Run again when nothing writes to it any more.",
     "unreadable": "Give the user that runs the flow the right to read it.",
     "empty": "Copy or download the file again.",
-    "not-a-pdf": "Convert it to PDF, or leave it out of runs (`exclude`).",
+    "not-a-pdf": "Convert it to PDF, or leave it out with *Exclude* (`--exclude`).",
     "damaged": "Open and save it with a PDF viewer, or get a fresh copy.",
     "no-pages": "The file was probably cut off; get a fresh copy.",
     "no-picture": "Open the file itself.",
     "page": "The file is another one than was ingested: ingest it again.",
     "encrypted": "Give its password: under Passwords in the form, as `passwords` in Python, by --password-file or "
     "--ask-password on the command line.",
-    "too-large": "Raise `max_pages` or `output_mb` if the file is what it should be.",
-    "memory": "Raise `memory_mb` if the file is what it should be, or allow partial documents.",
-    "cpu-time": "Raise `cpu_seconds` if the file is what it should be, or allow partial documents.",
-    "wall-time": "Raise `wall_seconds` if the file is what it should be, or allow partial documents.",
-    "crashed": "The file breaks the parser. Open and save it with a PDF viewer, or leave it out of runs (`exclude`).",
+    "too-large": "If the file is what it should be, raise *Max pages* (`--max-pages`) or *Max text* (`--output-mb`).",
+    "memory": f"If the file is what it should be, raise *Memory* (`--memory-mb`), {_OR_PARTIAL}",
+    "cpu-time": f"If the file is what it should be, raise *CPU time* (`--cpu-seconds`), {_OR_PARTIAL}",
+    "wall-time": f"If the file is what it should be, raise *Wall time* (`--wall-seconds`), {_OR_PARTIAL}",
+    "crashed": "The file breaks the parser. Open and save it with a PDF viewer, or leave it out with *Exclude* "
+    "(`--exclude`).",
     "parser": "Run `python -m prefect_ollama.tasks.parsing.sandbox.child prefect_ollama.tasks.parsing.pdf.worker` on "
     "this host to see why it does not start.",
 }

@@ -24,7 +24,7 @@ def outdated_note(count: int) -> Iterator[str]:
     if count:
         yield (
             f"{count} of the documents were read by an earlier version of the parser or the chunker. They stay as they "
-            "are. To read them again, run with `reread` (on the command line `--reread`); only chunks whose text "
+            "are. To read them again, use *Reread* (`--reread`); only chunks whose text "
             "changes are embedded."
         )
 

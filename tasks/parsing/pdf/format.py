@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from prefect_ollama.tasks.parsing.errors import MORE_OCR_TIME
 from prefect_ollama.tasks.parsing.format import DocumentFormat
 from prefect_ollama.tasks.parsing.options import ParseOptions
 from prefect_ollama.tasks.parsing.sandbox import ExtraTime
@@ -44,7 +45,7 @@ class PdfFormat(DocumentFormat):
             options.ocr_seconds,
             "ocr-limit",
             f"OCR of this file has taken {options.ocr_seconds:g} s",
-            "Raise `ocr_seconds`, or lower `ocr_dpi`.",
+            MORE_OCR_TIME,
         )
 
     def environment(self) -> Mapping[str, str]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from prefect_ollama.blocks.quantity import quantity
-from prefect_ollama.tasks.parsing.errors import Stopped
+from prefect_ollama.tasks.parsing.errors import MORE_OCR_TIME, Stopped
 from prefect_ollama.tasks.parsing.pdf import journal, mupdf
 from prefect_ollama.tasks.parsing.pdf._annotations import beside_pages, read_annotations
 from prefect_ollama.tasks.parsing.pdf._copies import without_copies
@@ -130,13 +130,13 @@ class Reader:
         for number in self.reading.unreadable:
             left = seconds - (time.monotonic() - started)
             if request["ocr"] == "off":
-                self._give_up(number, "ocr-off", "OCR is off", "Set `ocr` to 'auto'.")
+                self._give_up(number, "ocr-off", "OCR is off", "Use *OCR* (`--ocr`).")
             elif done >= most:
                 limit = f"{quantity(most, 'page has', 'pages have')} been read by OCR"
-                self._give_up(number, "ocr-limit", limit, "Raise `ocr_max_pages`.")
+                self._give_up(number, "ocr-limit", limit, "Raise *OCR pages* (`--ocr-max-pages`).")
             elif left <= 0:
                 limit = f"OCR of this file has taken {seconds:g} s"
-                self._give_up(number, "ocr-limit", limit, "Raise `ocr_seconds`, or lower `ocr_dpi`.")
+                self._give_up(number, "ocr-limit", limit, MORE_OCR_TIME)
             else:
                 self._send_kept_back_pages()
                 self._talk.begin_extra(number, left)
