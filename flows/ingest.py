@@ -15,7 +15,7 @@ from prefect.states import Completed, Failed
 from prefect_ollama.blocks.cluster import Nodes
 from prefect_ollama.blocks.documents import Identity, context_options, same_cut, same_options
 from prefect_ollama.blocks.errors import DocumentsFailed, ServerLost, TableError, TableMissing
-from prefect_ollama.blocks.lance import MaintenanceProcess, Store, StoreSpec
+from prefect_ollama.blocks.lance import MaintenanceProcess, Store, StoreSpec, refuse_unwritable
 from prefect_ollama.blocks.nodes import VerifiedCluster, full_name
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.blocks.quantity import quantity
@@ -126,8 +126,10 @@ def ingest_pdfs(
     default = default_cache()
     cache = default if advanced.use_cache else None
     found: Store | None = None
-    with contextlib.suppress(TableMissing):
+    try:
         found = Store.open(place)
+    except TableMissing:
+        refuse_unwritable(place)
     run_id, runner = _run_id(), _runner()
     wanted = model or (found.identity.model if found is not None and not has_own_model(cluster) else None)
     # A dry run refuses nodes that are not there, too. No node is asked.
@@ -149,13 +151,20 @@ def ingest_pdfs(
         exclude=exclude,
     ).content
     run = IngestRun(run_id, plan, str(place), began)
+    parse, chunk = reading.to_options(), _with_table_context(chunking.to_options(), found)
+    fits = found is None or _fits_table(found.identity, cluster, wanted, chunk)
     if dry_run:
+        if found is not None and not fits:
+            run_logger().warning(
+                "The model, its options or the sizes of chunks differ from those of the table (model %r). A run with "
+                "other vectors or sizes is refused, and changes nothing.",
+                found.identity.model,
+            )
         return _final_state(run.report(dry_run=True, model=wanted or ""), advanced)
     # From here on the run changes the table, and so appears in metrics.
     with serve_metrics(plan.source), run.metrics:
-        parse, chunk = reading.to_options(), _with_table_context(chunking.to_options(), found)
         # Nothing to read: no node is asked and no worker starts.
-        if not plan.to_read and (found is None or _fits_table(found.identity, cluster, wanted, chunk)):
+        if not plan.to_read and fits:
             if found is not None and plan.bookkeeping:
                 run.begin(found)
                 run.end()

@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_HOME, temporary_settings
 from prefect.utilities.names import generate_slug
 
 from prefect_ollama.blocks.awaited import AwaitableList, awaited
-from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.flows import check_nodes, ingest_pdfs
 from prefect_ollama.flows.base._flow import MAX_LIST_BYTES, Flow, _is_generated, flow, unless_named
 from prefect_ollama.tasks.planning.list_file import kept_list, source_display_name, unlisted
@@ -134,6 +134,16 @@ def test_a_dry_run_refuses_the_nodes_that_a_run_refuses(
         causes.add(caught.value.cause)
     assert len(causes) == 1
     assert not (tmp_path / "db").exists()
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("place", ["/proc/x", "file/db"])
+def test_a_place_that_cannot_be_made_is_refused_before_anything_starts(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    for dry_run in (True, False):
+        with pytest.raises(TableError, match="cannot be made") as caught:
+            ingest_pdfs(tmp_path, ["http://127.0.0.1:9"], tmp_path / place, dry_run=dry_run)
+        assert "choose another folder" in caught.value.remedy
 
 
 @pytest.mark.usefixtures("prefect_server")

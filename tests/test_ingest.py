@@ -545,7 +545,7 @@ CANARY_HASHES = {
 
 @pytest.mark.slow
 def test_another_model_prompt_or_cut_is_refused_with_the_ways_on(
-    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
+    ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = write_folder(tmp_path / "papers", ["a"], pages=1)
     ingest(str(folder), trio)
@@ -567,12 +567,18 @@ def test_another_model_prompt_or_cut_is_refused_with_the_ways_on(
         assert what in caught.value.cause
         assert "another table" in caught.value.remedy
         assert "embed all documents of this one again" in caught.value.remedy
+        caplog.clear()
+        assert ingest(str(folder), **({"at": trio} | options), dry_run=True).dry_run
+        assert "differ from those of the table" in caplog.text
     assert content(place) == before
+    caplog.clear()
     # The model under another name, and a table's own model where none is named, are no other.
     for node in trio:
         node.control(models=[f"{MODEL}:latest"])
     assert ingest(str(folder), trio, model=f"{MODEL}:latest").outcomes() == {"unchanged": 1}
+    assert ingest(str(folder), OllamaCluster(nodes=at), dry_run=True).outcomes() == {"unchanged": 1}
     assert ingest(str(folder), OllamaCluster(nodes=at)).outcomes() == {"unchanged": 1}
+    assert "differ from those of the table" not in caplog.text
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.lance._search import Mode
     from prefect_ollama.blocks.lance._words import folded
     from prefect_ollama.blocks.lance.arrow import chunk_ids, text_hash
-    from prefect_ollama.blocks.lance.commits import alive, drop, open_tables
+    from prefect_ollama.blocks.lance.commits import alive, drop, open_tables, refuse_unwritable
     from prefect_ollama.blocks.lance.filters import glob, one_of
     from prefect_ollama.blocks.lance.maintenance import Maintenance, MaintenanceProcess, maintain
     from prefect_ollama.blocks.lance.rollback import Undo

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ ATTEMPTS: Final = 10
 
 # Seconds by which the start time of a process may seem to change when the system's clock is set.
 CLOCK_STEP_S: Final = 60.0
+
+_OTHER_FOLDER: Final = "Check the path and the rights on it, or choose another folder."
 
 # Words in the messages of LanceDB 0.40 when another writer was first. LanceDB has no type or code for this error.
 _LOST: Final = ("conflict", "concurrent", "contention", "timed out", "already exists", "not found")
@@ -68,8 +71,27 @@ def connect(spec: StoreSpec, *, fixed: bool = False) -> Any:
             read_consistency_interval=None if fixed else timedelta(0),
         )
     except Exception as error:
-        remedy = "Check the URI, the rights on it and the storage options."
+        remedy = "Check the URI, the rights on it and the storage options." if spec.remote else _OTHER_FOLDER
         raise failure(f"{spec.uri!r} cannot be opened", error, spec, remedy=remedy) from safe_cause(error)
+
+
+def refuse_unwritable(spec: StoreSpec) -> None:
+    """Refuse a folder in which no table can be made. What is made to find out is gone afterwards.
+
+    Raises:
+        TableError: The folder, or the nearest one above it, takes no new folder.
+    """
+    if spec.remote:
+        return
+    try:
+        # Tried, because rights alone do not show a read-only or a virtual file system.
+        above = next(each for each in (Path(spec.uri), *Path(spec.uri).parents) if each.exists())
+        with tempfile.TemporaryDirectory(prefix=".", dir=above):
+            return
+    except OSError as error:
+        # Without the table, which is not there yet and so cannot be damaged.
+        known = spec if isinstance(error, PermissionError) else None
+        raise failure(f"{spec.uri!r} cannot be made", error, known, remedy=_OTHER_FOLDER) from error
 
 
 def open_table(connection: Any, spec: StoreSpec, name: str) -> Any | None:
