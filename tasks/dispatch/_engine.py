@@ -162,9 +162,12 @@ class Engine:
         self._late.find(now)
         self._questions.hold_back(now)
         self._clear_quarantine(now)
-        # Checks at the end are work too. Without them the requests before the last one would be too small, and the few
-        # texts that are left would need requests of their own.
-        check_units = self._answer_check.units_of_last_checks(now) if self._queue.head() is not None else 0.0
+        check_units = 0.0
+        if (item := self._queue.head()) is not None:
+            seconds = scheduling.seconds_left(self._nodes, self._queue.units, item, now)
+            # Checks are work too. Without them the requests before the last one would be too small, and the few texts
+            # that are left would need requests of their own.
+            check_units = self._answer_check.plan_end(seconds, item.units, now)
         while (item := self._queue.head()) is not None:
             pulled = scheduling.next_pull(self._nodes, self._queue.units + check_units, item, now)
             if pulled is None:
@@ -279,7 +282,7 @@ class Engine:
     def _arrived(self, node: Node, request: Request, reply: Reply, now: float) -> None:
         # The node has counted the tokens; the estimate was only needed to send.
         request.note.units = self._kind.actual_units(reply, request.note.units)
-        busy = node.rate_model.finished(now, request.note, lag=self._lag.since(request.note.at))
+        busy = node.rate_model.finished(now, request.note)
         node.busy += busy
         node.answered += 1
         node.warm = True

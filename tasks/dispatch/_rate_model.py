@@ -24,9 +24,6 @@ FIRST_WAVE_REQUESTS = 4
 # Requests of one wave were served at once when they took less than this many times as long as the quickest.
 SERVED_AT_ONCE_FACTOR = 1.5
 
-# A request that takes at least this many seconds is dominated by its service, not by network and event loops.
-MIN_SERVICE_S = 0.1
-
 # Seconds within which requests count as sent together.
 SENT_TOGETHER_S = 0.02
 
@@ -70,7 +67,8 @@ class RateModel:
 
     Attributes:
         slots: How many requests it serves at once, as far as is known.
-        side_by_side: Whether it has certainly served as many requests at once as the first wave has.
+        measured_later: Whether no further slots are measured, because the work of this node ends soon: no wave after
+            the first one, and no request that waits at the node.
     """
 
     def __init__(self, units: float, seconds: float, most: int, slots: int | None = None) -> None:
@@ -88,12 +86,11 @@ class RateModel:
         self._fit = _Fit()
         self._fit.add(units, seconds, 1.0)
         self._guess = True
+        self.measured_later = False
         self._largest = units
-        self.side_by_side = False
         self._seen_at_once = 1
         self.slots = min(slots or 1, self._most)
         self._wave: dict[Sent, float | None] = {}
-        self._wave_lag = 0.0
         self._wave_size = min(slots + 1 if slots else FIRST_WAVE_REQUESTS, self._most)
 
     def adopt_slots(self, slots: int) -> None:
@@ -110,7 +107,12 @@ class RateModel:
             self._heard = now - self._silent
         note = Sent(now, units)
         self._sent.append(note)
-        if judged and len(self._wave) < self._wave_size and len(self._wave) == len(self._sent) - 1:
+        if (
+            judged
+            and self._measures
+            and len(self._wave) < self._wave_size
+            and len(self._wave) == len(self._sent) - 1
+        ):
             self._wave[note] = None
         self._take_up(now)
         return note
@@ -150,15 +152,8 @@ class RateModel:
         if self._wave and len(self._wave) == self._wave_size and all(each.heard for each in self._wave):
             self._end_wave()  # all are served at once, and whether one more is, the next one shows
 
-    def finished(self, now: float, note: Sent, *, lag: float = 0.0) -> float:
-        """Learn from an answer.
-
-        Args:
-            lag: Seconds since it was sent in which this process did not run, so that answers waited to be read.
-
-        Returns:
-            Seconds since the node's last answer, or since it had something to do.
-        """
+    def finished(self, now: float, note: Sent) -> float:
+        """Learn from an answer, and return the seconds since the one before it, or since the node had work."""
         self._sent.remove(note)
         self._put_right(now, note)
         self._heard, self._silent = now, 0.0
@@ -169,7 +164,6 @@ class RateModel:
             self._end_wave()  # requests without a part by now have waited
         if note in self._wave and len(self._wave) == self._wave_size:
             self._wave[note] = now - note.at
-            self._wave_lag = max(self._wave_lag, lag)
             self._judge_wave()
         else:
             if note in self._wave:
@@ -186,10 +180,16 @@ class RateModel:
         While the slots are measured, a whole wave goes to a node that has nothing else in flight, and nothing more
         until the wave is back.
         """
-        if self._wave_size:
+        if self._wave or self._measures:
             open_ = len(self._wave) == len(self._sent) < self._wave_size
             return self._wave_size if open_ else 0
-        return min(self.slots + 1, self._most)
+        waiting = 0 if self.measured_later and self.slots > 1 else 1
+        return min(self.slots + waiting, self._most)
+
+    @property
+    def _measures(self) -> bool:
+        later = self.measured_later and self.slots >= FIRST_WAVE_REQUESTS
+        return self._wave_size > 0 and not later
 
     @property
     def probing_slots(self) -> bool:
@@ -311,17 +311,7 @@ class RateModel:
             (note, time) for note, time in times if time / note.units <= SERVED_AT_ONCE_FACTOR * quickest
         ]
         self.slots = max(len(at_once), min(self._seen_at_once, self._most))
-        sizes = [note.units for note, _ in at_once]
-        # Answers that waited together, in this process or in the network, look as if they had been served together. A
-        # request that was served in turn takes at least twice its own time, which is more than expected.
-        self.side_by_side |= (
-            len(at_once) >= FIRST_WAVE_REQUESTS
-            and min(time for _, time in at_once) >= MIN_SERVICE_S
-            and max(sizes) <= SERVED_AT_ONCE_FACTOR * min(sizes)
-            and self._wave_lag < MIN_SERVICE_S / 2
-            and all(time <= SERVED_AT_ONCE_FACTOR * self.expected(note.units) for note, time in at_once)
-        )
-        self._wave, self._wave_lag = {}, 0.0
+        self._wave = {}
         more = self.slots >= len(times) and self.slots < self._most
         self._wave_size = min(2 * self.slots, self._most) if more else 0
         for note, time in at_once:

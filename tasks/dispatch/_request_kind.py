@@ -73,8 +73,13 @@ class AnswerCheck:
         """Return the units that a node's next request will carry, if it takes the last items that wait."""
         return 0.0
 
-    def units_of_last_checks(self, now: float) -> float:
-        """Return the units of the checks that are still needed if no more work comes."""
+    def plan_end(self, seconds: float, next_units: float, now: float) -> float:
+        """Prepare for the end of the work, and return the units of the checks that will be needed then.
+
+        Args:
+            seconds: Expected time until the end.
+            next_units: Units of the next item.
+        """
         return 0.0
 
     def to_carry(self, node: Node, items: Sequence[Item], now: float, *, left: float) -> Carried:

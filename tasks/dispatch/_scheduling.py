@@ -15,6 +15,17 @@ from prefect_ollama.tasks.dispatch._node import Node, Request
 HEDGE_GAIN = 1.2
 
 
+def seconds_left(nodes: Sequence[Node], queued: float, item: Item, now: float) -> float:
+    """Return the seconds until all work is done, if all nodes that work share it; 0 if none works.
+
+    Args:
+        queued: Units in the queue.
+        item: The next one.
+    """
+    loads = [node.load(now) for node in nodes if node.works and not node.stalled()]
+    return batch_size.common_end(queued, loads, item.units)
+
+
 def next_pull(nodes: Sequence[Node], queued: float, item: Item, now: float) -> tuple[Node, float] | None:
     """Return the node with room that would finish the next item soonest, and the units that it should pull, if any.
 

@@ -6,8 +6,7 @@ discarded, and their texts are embedded elsewhere.
 
 A passed check confirms its own request and every request that the node had answered before the check was sent, because
 the node must have served those before. No other order is proven: requests that are in flight together may arrive in
-either order, and so may their answers. There is one exception, in which an unproven order is assumed: see
-`SHORT_RUN_UNITS`.
+either order, and so may their answers.
 
 A canary costs as much as a text. So one travels with every few hundred texts, and at least every few seconds. At the
 end of the work a fast node checks the last answer of a slow one, because a canary on the slow node would take longer.
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field
 
 from prefect_ollama.blocks.errors import NodeAnswerError
 from prefect_ollama.blocks.nodes import SHORT, Answer, Fingerprint, Vectors, cosine, least_cosine, scripts_in
+from prefect_ollama.tasks.dispatch._batch_size import MAX_REQUEST_S
 from prefect_ollama.tasks.dispatch._checks import ONE_CANARY, Check, carry
 from prefect_ollama.tasks.dispatch._job import Item
 from prefect_ollama.tasks.dispatch._node import Node, Request
@@ -29,9 +29,9 @@ from prefect_ollama.tasks.dispatch._request_kind import AnswerCheck, Carried, Fi
 # A node is checked after this many seconds at the latest, while more work comes.
 CHECK_INTERVAL_S = 3.0
 
-# Units of work before the first check of a node, and the most before a later one; they double each time. A canary costs
-# a tenth of a percent of that. The start is small so that the first vectors are confirmed soon, even if all nodes fail
-# after them.
+# Units of answers before the first check of a node, and the most before a later one; they double each time. A canary
+# costs a tenth of a percent of that. The start is small so that the first vectors are confirmed soon, even if all nodes
+# fail after them. Answers count, and not requests, because a check confirms no request that is in flight beside it.
 FIRST_CHECK_UNITS, CHECK_UNITS = 6_000.0, 25_000.0
 
 # Lowest cosine of two nodes' vectors of one chunk. It is lower than the bound of canaries: canaries identify the
@@ -41,15 +41,15 @@ SAME_TEXT_COSINE = 0.999
 # Failed checks by other nodes after which an answer is discarded, if its own node no longer works.
 MAX_FAILED_CHECKS = 3
 
-# Units of work below which a run is short. At the end of a run each request that a node served beside others needs a
-# check of its own, because no later request confirms them. Two slow nodes with four slots need 24 check texts, which
-# take 8 % of a run of 600 texts. So at the end of a short run the last check of such a node confirms the requests that
-# were sent before it. This is not proven: wrong vectors are believed if the node starts to give them in the requests
-# that it serves together with the checked one. The last requests of a fast node carry a canary each, which costs less.
-SHORT_RUN_UNITS = 100_000.0
-
 # Minimum number of checks of other nodes in a request, if enough wait: each such request also carries a canary.
 LEAST_CHECKS = 5
+
+# Seconds until the end of the work below which its last checks are planned: each node gets one or two requests more.
+END_S = 2 * MAX_REQUEST_S
+
+# Texts that a slot of a node may still embed below which the node sends no wave to measure its slots, and keeps no
+# request waiting. Each request that is in flight beside the last one needs a check of its own.
+WAVE_TEXTS = 8
 
 # Approximate units of a chunk of the usual length.
 MEAN_UNITS = 5 * ONE_CANARY
@@ -61,11 +61,10 @@ class _Page:
 
     Attributes:
         at: When a check of it was last sent.
-        units: Work sent to it since.
+        units: Work that it has answered since.
         most: Units of work until the next check.
         held: Answers that are unconfirmed.
         checks: Texts of other nodes that it embeds with its next request.
-        in_order: Whether the order of sending is believed to be that of its work at present, see `SHORT_RUN_UNITS`.
     """
 
     at: float
@@ -73,7 +72,6 @@ class _Page:
     most: float = FIRST_CHECK_UNITS
     held: dict[Request, Answer] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
-    in_order: bool = False
 
     def since(self, now: float) -> None:
         """Note that a check is sent, and count time and units from now."""
@@ -103,7 +101,7 @@ class _Page:
             return True
         if right.texts == 1 < other.texts:
             return False
-        return other.place <= right.answers_before or (self.in_order and other.number < right.number)
+        return other.place <= right.answers_before
 
 
 class Verification(AnswerCheck):
@@ -126,7 +124,6 @@ class Verification(AnswerCheck):
         self._checks: dict[Request, Check] = {}
         self._tries: dict[Request, int] = {}
         self._lost: list[tuple[Node, list[Item]]] = []
-        self._units = 0.0
 
     # ---- sending
 
@@ -134,34 +131,29 @@ class Verification(AnswerCheck):
         return max(_most(node) - 1 - len(self._pages[node].checks), 1)
 
     def check_cost(self, node: Node, now: float) -> float:
-        self._believe_order(now, last=True)
         self._plan(now)
         checks = self._pages[node].next_checks(node.rate_model.slots)
         mine = checks or node is self._quickest(now)
         return sum(check.item.units for check in checks) + (ONE_CANARY if mine else 0.0)
 
-    def units_of_last_checks(self, now: float) -> float:
-        # In a longer run a node has many unconfirmed requests, most of which later requests still confirm.
-        if self._units >= SHORT_RUN_UNITS:
-            return 0.0
-        self._believe_order(now, last=True)
+    def plan_end(self, seconds: float, next_units: float, now: float) -> float:
+        for node in self._pages:
+            model = node.rate_model
+            model.measured_later = seconds < WAVE_TEXTS * model.expected(next_units)
         quickest = self._quickest(now)
-        if quickest is None:
+        if quickest is None or seconds > END_S:
             return 0.0
-        others = [node for node in self._pages if node.works and node is not quickest]
-        texts = sum(len(self._unchecked(node)) for node in others if _much_quicker(quickest, node, now))
+        others = [node for node in self._pages if node.works and _much_quicker(quickest, node, now)]
+        texts = sum(len(self._unchecked(node)) for node in others)
         return texts * MEAN_UNITS + quickest.rate_model.slots * ONE_CANARY
 
     def to_carry(self, node: Node, items: Sequence[Item], now: float, *, left: float) -> Carried:
         page = self._pages[node]
         units = sum(item.units for item in items)
-        page.units += units
         last = left <= 0
         if any(item.job.urgent or item.failures for item in items):
             return Carried()  # a query waits for nothing, and a text under suspicion goes alone
         quickest = self._quickest(now)
-        self._units += units
-        self._believe_order(now, last=last)
         due = page.units >= page.most or now - page.at >= CHECK_INTERVAL_S
         if quickest is not None and _much_quicker(quickest, node, now):
             if due:
@@ -180,7 +172,6 @@ class Verification(AnswerCheck):
         return page.carry(now, canaries=1, slots=node.rate_model.slots)
 
     def pending_checks(self, now: float, *, last: bool) -> tuple[list[tuple[Node, Carried]], Findings]:
-        self._believe_order(now, last=last)
         alone = self._plan(now, [node for node in self._pages if last or not node.works])
         lost, self._lost = self._lost, []
         found: list[tuple[Node, Carried]] = []
@@ -209,6 +200,7 @@ class Verification(AnswerCheck):
         page = self._pages[node]
         if request.items:
             page.held[request] = answer
+            page.units += sum(item.units for item in request.items)
         carried = request.carried
         extra = answer.vectors[len(request.items) :]
         canaries = extra[len(carried.checks) :]
@@ -286,19 +278,6 @@ class Verification(AnswerCheck):
                     self._pages[by].checks.append(check)
                     page.since(now)
         return alone
-
-    def _believe_order(self, now: float, *, last: bool) -> None:
-        """Decide of which nodes the order of sending is believed, see `SHORT_RUN_UNITS`."""
-        # No search for the fastest node with each request: the order counts at the end only.
-        quickest = self._quickest(now) if last else None
-        for node, page in self._pages.items():
-            page.in_order = (
-                last
-                and self._units < SHORT_RUN_UNITS
-                and node.rate_model.side_by_side
-                and quickest is not None
-                and _much_quicker(quickest, node, now)
-            )
 
     def _alike(self, request: Request) -> list[int]:
         """Return the positions of a request's texts that all nodes tokenize alike: only these can be compared."""

@@ -97,6 +97,18 @@ def lies(rate: float, after: int, **more: Any) -> VirtualNode:
             0.005,
             id="one of three lies",
         ),
+        pytest.param(
+            [
+                VirtualNode(100.0, request_overhead=0.02, slots=2, latency=0.1),
+                VirtualNode(200.0, slots=8, latency=0.02, overtakes=4),
+                lies(20.0, 8, request_overhead=0.02, slots=4, overtakes=2),
+            ],
+            600,
+            400,
+            (0.3, 0.3),
+            0.005,
+            id="a slow one with four slots lies at the end of a short run",
+        ),
     ],
 )
 def test_no_order_is_believed_that_stalls_of_this_process_may_have_made(
