@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from prefect_ollama.blocks.cache import _records as records
+from prefect_ollama.blocks.cache import records
 
 Put = Callable[[list[bytes]], None]
 Get = Callable[[list[bytes]], list[bytes]]

@@ -6,7 +6,7 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from prefect_ollama.blocks.cache.cache import VectorCache, shared_cache
-    from prefect_ollama.blocks.cache.keys import VectorSalt, vector_keys
+    from prefect_ollama.blocks.cache.records import VectorSalt, vector_keys
     from prefect_ollama.blocks.cache.spec import (
         DEFAULT_LIMIT_BYTES,
         MIN_LIMIT_BYTES,

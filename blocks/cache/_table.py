@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 # Some 0.8 MB of 768 floats: few enough that an eviction deletes little, and enough that few times of use are stored.
@@ -63,7 +63,9 @@ def prepare(connection: sqlite3.Connection) -> None:
     # The pragma for auto_vacuum writes the first page by itself. A process that was killed after it, or has not gone
     # on yet, leaves a database without a table.
     if pages > 1 or (pages == 1 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone()):
-        _check(connection)
+        names = {name for (name,) in connection.execute("SELECT CAST(name AS BLOB) FROM sqlite_schema")}
+        if not {b"vectors", b"blocks"} <= names:
+            raise DamageError("a table is missing")
         return
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     # This lets a lower limit and `clear` give pages back to the file system.
@@ -72,12 +74,6 @@ def prepare(connection: sqlite3.Connection) -> None:
     for statement in _SCHEMA:
         connection.execute(statement)
     connection.execute("COMMIT")
-
-
-def _check(connection: sqlite3.Connection) -> None:
-    names = {name for (name,) in connection.execute("SELECT CAST(name AS BLOB) FROM sqlite_schema")}
-    if not {b"vectors", b"blocks"} <= names:
-        raise DamageError("a table is missing")
 
 
 def find(
@@ -181,16 +177,14 @@ def usage(connection: sqlite3.Connection) -> Usage:
     return (entries, *connection.execute("SELECT min(used), max(used) FROM blocks").fetchone())
 
 
-def everything(connection: sqlite3.Connection, batch: int) -> Iterable[list[tuple[Any, ...]]]:
-    """Yield `key, dimension, record` of the readable rows of a damaged database, in batches.
+def everything(connection: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
+    """Yield `key, dimension, record` of the readable rows of a damaged database.
 
     Reading goes on from both ends until an error; the rows between are lost.
     """
     for order in ("ASC", "DESC"):
         try:
-            rows = connection.execute(f"SELECT key, dimension, record FROM vectors ORDER BY id {order}")
-            while part := rows.fetchmany(batch):
-                yield part
+            yield from connection.execute(f"SELECT key, dimension, record FROM vectors ORDER BY id {order}")
         except (sqlite3.Error, OverflowError):
             continue
         break

@@ -14,20 +14,18 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prefect_ollama.blocks.cache import _database as database
-from prefect_ollama.blocks.cache import _records
-from prefect_ollama.blocks.cache import _segments as segments
+from prefect_ollama.blocks.cache import _salvage as salvage
 from prefect_ollama.blocks.cache import _table as table
 from prefect_ollama.blocks.cache._folder import DAMAGED, DAMAGED_AGE_S, TEMPORARY, TEMPORARY_AGE_S, Folder
 from prefect_ollama.blocks.cache._models import Models
-from prefect_ollama.blocks.cache._salvage import Salvage
-from prefect_ollama.blocks.cache.keys import check_keys
+from prefect_ollama.blocks.cache.records import check_keys, normal, pack, unpack
 from prefect_ollama.blocks.cache.spec import CacheSpec, CacheStats, Found
 from prefect_ollama.blocks.errors import CacheError
 from prefect_ollama.blocks.nodes import Fingerprint, Vectors
@@ -43,9 +41,9 @@ MARK_EVERY_S: Final = 10.0
 
 # Files that were set aside; those whose size counts; and those that killed processes and the merger of the earlier
 # format left.
-_DAMAGED: Final = re.compile(rf"(vectors-.*\.sqlite|{segments.NAME.pattern}){re.escape(DAMAGED)}")
+_DAMAGED: Final = re.compile(rf"(vectors-.*\.sqlite|{salvage.SEGMENT.pattern}){re.escape(DAMAGED)}")
 _COUNTED: Final = re.compile(rf"{re.escape(database.NAME)}(-journal)?|{_DAMAGED.pattern}")
-_TEMPORARY: Final = re.compile(rf"{segments.NAME.pattern}{re.escape(TEMPORARY)}|compaction\.lock")
+_TEMPORARY: Final = re.compile(rf"{salvage.SEGMENT.pattern}{re.escape(TEMPORARY)}|compaction\.lock")
 
 
 @cache
@@ -61,8 +59,7 @@ class VectorCache:
         self.spec = spec
         self._folder = Folder(spec)
         self._models = Models(self._folder)
-        self._salvage = Salvage(self._folder, self._insert)
-        self._database = database.Database(self._folder, self._salvage.rescue)
+        self._database = database.Database(self._folder, partial(salvage.rescue, self._insert))
         self._tidied = False
         self._marked: dict[int, float] = {}  # by block, when its use was noted last
         self._unwritten: set[int] = set()  # blocks whose use is not on disk yet
@@ -106,7 +103,7 @@ class VectorCache:
         self._tidy()
         rows = self._database.run(lambda connection: table.find(connection, keys, dimension), write=False)
         there = [(number, row) for number, row in enumerate(rows or ()) if row is not None]
-        sound, vectors = _records.unpack(
+        sound, vectors = unpack(
             [keys[number] for number, _ in there], [record for _, (_, record) in there], dimension
         )
         mask = np.zeros(len(keys), np.bool_)
@@ -136,12 +133,12 @@ class VectorCache:
         if vectors.ndim != 2 or len(vectors) != len(keys):
             raise ValueError(f"{len(keys)} keys need as many vectors, not an array of shape {vectors.shape}")
         vectors = np.ascontiguousarray(vectors, np.float32)
-        good = _records.normal(vectors)
+        good = normal(vectors)
         if not good.all():
             raise ValueError(f"vector {int(np.argmin(good))} is not finite or not of norm 1")
         if len(keys):
             self._tidy()
-            self._insert(list(zip(keys, _records.pack(keys, vectors), strict=True)), vectors.shape[1])
+            self._insert(list(zip(keys, pack(keys, vectors), strict=True)), vectors.shape[1])
 
     def stats(self) -> CacheStats:
         """Return the size of the cache, with the vectors of all processes.
@@ -240,10 +237,10 @@ class VectorCache:
         with self._database.lock:
             if self._tidied:
                 return
-            if self._folder.ours(segments.NAME):
+            if self._folder.ours(salvage.SEGMENT):
                 # Looked up again under the lock: another process may have converted them since.
                 with self._database.files_lock():
-                    self._salvage.convert()
+                    salvage.convert(self._folder, self._insert)
             self._folder.sweep(_DAMAGED, DAMAGED_AGE_S)
             self._folder.sweep(_TEMPORARY, TEMPORARY_AGE_S)
             self._tidied = True
