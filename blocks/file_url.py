@@ -1,14 +1,22 @@
-"""Folders that a user may write as a `file:` URL."""
+"""Folders as a user may write them: with `~` for a home folder, or as a `file:` URL."""
 
 from __future__ import annotations
 
 import os
 import re
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.home_path import with_home
+
+
+def with_home(path: str | Path) -> Path:
+    """Return a path with the home folder for `~` or `~user`; unchanged if that user is unknown, as in a shell."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
 
 # Schemes are not case-sensitive (RFC 3986, 3.1).
 _FILE = re.compile("file:", re.IGNORECASE)

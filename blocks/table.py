@@ -11,8 +11,7 @@ from pydantic import Field, HttpUrl, SecretStr, field_validator
 
 from prefect_ollama.blocks.base import Secrets, StoredBlock, refuse_mask
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
-from prefect_ollama.blocks.file_url import folder_of, is_file_url
-from prefect_ollama.blocks.home_path import with_home
+from prefect_ollama.blocks.file_url import folder_of, is_file_url, with_home
 from prefect_ollama.blocks.lance import StoreSpec, open_tables
 from prefect_ollama.blocks.resolve import DEFAULT_TABLE, default_folder
 from prefect_ollama.blocks.secrets import without_secrets

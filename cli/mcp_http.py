@@ -17,7 +17,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.home_path import with_home
+from prefect_ollama.blocks.file_url import with_home
 from prefect_ollama.blocks.private_files import OTHERS, open_private, private_folder
 from prefect_ollama.blocks.setting_files import prefect_home
 

@@ -24,7 +24,7 @@ from prefect.states import Completed, Failed, Pending, Running, State
 
 from prefect_ollama.blocks.documents.run import RUN_DONE, RUN_FAILED, RUN_INTERRUPTED, Run
 from prefect_ollama.blocks.errors import ServerLost
-from prefect_ollama.blocks.lance.commits import alive
+from prefect_ollama.blocks.lance._runs import alive
 from prefect_ollama.flows.runner import _task_run_states as task_run_states
 from prefect_ollama.flows.runner import server_watch
 from prefect_ollama.flows.runner._task_run_states import Ended, report, report_lost_states

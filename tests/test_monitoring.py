@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import orjson
 import pytest
 
-from prefect_ollama.blocks.nodes.running_models import LoadedModel
+from prefect_ollama.blocks.nodes.endpoint import LoadedModel
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.status import NodeStatus
 from prefect_ollama.tasks.dispatch import NodeStats

@@ -31,7 +31,7 @@ from prefect_ollama.blocks.nodes import _errors as faults
 from prefect_ollama.blocks.nodes._model_info import loaded_models
 from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
 from prefect_ollama.blocks.nodes.embed_response import Answer, read_answer
-from prefect_ollama.blocks.nodes.running_models import LoadedModel, find_model
+from prefect_ollama.blocks.nodes.endpoint import LoadedModel, find_model
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 from tests.nodes import EOF, Node, expected_vector
 

@@ -30,7 +30,7 @@ from prefect_ollama.tasks.parsing import (
     format_of,
 )
 from prefect_ollama.tasks.parsing.pdf import PDF
-from prefect_ollama.tasks.parsing.sandbox import Budget, Talk, codec, protocol
+from prefect_ollama.tasks.parsing.sandbox import Budget, Talk, protocol
 from prefect_ollama.tasks.parsing.sandbox.limits import Limits
 from prefect_ollama.tasks.planning import Bundle, ChunkingPlan, SourceFile
 from prefect_ollama.tasks.prefect_state import Opaque
@@ -170,7 +170,7 @@ def test_what_a_child_that_was_taken_over_says_is_refused(
 )
 def test_a_page_has_values_of_its_types_alone(body: str) -> None:
     with pytest.raises(protocol.ProtocolError):
-        codec.decoded_page(body.encode())
+        protocol.decoded_page(body.encode())
 
 
 def test_a_document_has_values_of_its_types_alone() -> None:
@@ -185,10 +185,10 @@ def test_a_document_has_values_of_its_types_alone() -> None:
         cpu_seconds=2,
         ocr_seconds=1,
     )
-    lines = b"".join(codec.encoded_pages(document.pages)).splitlines()
-    pages = [codec.decoded_page(each.body) for each in map(protocol.read_line, lines)]
-    rest = orjson.loads(codec.encoded(codec.encoded_rest(document))) | {"cpu_seconds": 2}
-    assert codec.decoded_document(pages, orjson.dumps(rest)) == document
+    lines = b"".join(protocol.encoded_pages(document.pages)).splitlines()
+    pages = [protocol.decoded_page(each.body) for each in map(protocol.read_line, lines)]
+    rest = orjson.loads(protocol.encoded(protocol.encoded_rest(document))) | {"cpu_seconds": 2}
+    assert protocol.decoded_document(pages, orjson.dumps(rest)) == document
     for wrong in (
         {"page_count": "3"},
         {"page_count": 2},
@@ -198,9 +198,9 @@ def test_a_document_has_values_of_its_types_alone() -> None:
         {"dropped_lines": [["header", "x"]]},
     ):
         with pytest.raises(protocol.ProtocolError):
-            codec.decoded_document(pages, orjson.dumps(rest | wrong))
+            protocol.decoded_document(pages, orjson.dumps(rest | wrong))
     with pytest.raises(protocol.ProtocolError):
-        codec.decoded_document([*pages, pages[0]], orjson.dumps(rest))
+        protocol.decoded_document([*pages, pages[0]], orjson.dumps(rest))
 
 
 def test_extra_work_has_time_of_its_own_and_costs_nothing_of_the_rest(

@@ -19,10 +19,9 @@ from prefect_ollama import __version__
 from prefect_ollama.blocks.cache import CacheSpec, VectorCache
 from prefect_ollama.blocks.embedded._app import VERSION
 from prefect_ollama.blocks.embedded._model import EmbeddingModel
-from prefect_ollama.blocks.nodes.canaries import full_set
+from prefect_ollama.blocks.nodes.canaries import SCRIPTS, full_set, scripts_in
 from prefect_ollama.blocks.nodes.comparison import SAME_BUILD, SAME_VECTORS, compare
 from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
-from prefect_ollama.blocks.nodes.scripts import SCRIPTS, scripts_in
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.verification import NodeVerification, VerifiedCluster, verify_cluster
 from prefect_ollama.tasks.embedding.vectors import Embedding, KnownVectors

@@ -1,19 +1,24 @@
 """The part of Ollama's HTTP API that an embedding model needs, for the one model `all-minilm`.
 
 Answers, status codes and messages are those of Ollama, so its clients work unchanged. The answer to any other path
-(pull, generate, `/v1`, …) is 404, as from Ollama for a path that it does not know.
+(pull, generate, `/v1`, …) is 404, as from Ollama for a path that it does not know. One thread
+embeds requests in order (FIFO), while the event loop stays free. Before each text it checks whether the client still
+waits, so a client that disconnects costs at most one text.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -26,7 +31,6 @@ from prefect_ollama import __version__
 from prefect_ollama.blocks.embedded._guard import Bodies, Guard
 from prefect_ollama.blocks.embedded._model import DIGEST, DIMENSION, EmbeddingModel
 from prefect_ollama.blocks.embedded._request import NAMES, EmbedRequest, Refused, parse_show
-from prefect_ollama.blocks.embedded._worker import EmbeddingWorker
 from prefect_ollama.blocks.embedded.tokens import CONTEXT
 
 # Shows that this is not Ollama, and is a valid version by SemVer and by PEP 440.
@@ -168,3 +172,62 @@ def _json(value: Any, status: int = 200) -> Response:
     # A float32 becomes the shortest text from which the same float32 can be read.
     content = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(content, status, media_type="application/json; charset=utf-8")
+
+
+T = TypeVar("T")
+
+
+class EmbeddingWorker:
+    """Runs a loaded model for many requests, one text at a time. No other code may run the model."""
+
+    def __init__(self, model: EmbeddingModel) -> None:
+        self._model = model
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embed")
+        self._closing = threading.Event()
+
+    async def embed(self, request: EmbedRequest) -> tuple[list[npt.NDArray[np.float32]], int]:
+        """Return the vectors of one request's texts, float32 of norm 1, and their tokens after cuts.
+
+        Cancelling this also cancels the remaining texts.
+
+        Raises:
+            Refused: A text is longer than the context, and the request forbids to cut it.
+        """
+        unwanted = threading.Event()
+
+        def work() -> tuple[list[npt.NDArray[np.float32]], int]:
+            # All texts are encoded first, so that a request with a text that is too long costs no forward pass.
+            ids = [self._encode(text, request) for text in self._while_wanted(request.texts, unwanted)]
+            vectors = [self._model.embed(each) for each in self._while_wanted(ids, unwanted)]
+            return [_cut(each, request.dimension) for each in vectors], sum(map(len, ids))
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        finally:
+            unwanted.set()
+
+    def close(self) -> None:
+        """Stop after the present text, and drop the queue."""
+        self._closing.set()
+        self._thread.shutdown(cancel_futures=True)
+
+    def _while_wanted(self, items: list[T], unwanted: threading.Event) -> Iterator[T]:
+        for item in items:
+            if unwanted.is_set() or self._closing.is_set():
+                raise CancelledError
+            yield item
+
+    def _encode(self, text: str, request: EmbedRequest) -> list[int]:
+        ids = self._model.tokenizer.encode(text)
+        if len(ids) <= request.context:
+            return ids
+        if not request.truncate:
+            raise Refused(400, "the input length exceeds the context length")
+        return [*ids[: request.context - 1], ids[-1]]
+
+
+def _cut(vector: npt.NDArray[np.float32], dimension: int) -> npt.NDArray[np.float32]:
+    if dimension == len(vector):
+        return vector
+    part = vector[:dimension]
+    return part / np.linalg.norm(part)

@@ -47,13 +47,15 @@ from prefect_ollama.blocks.errors._nodes import (
     NodeRefused,
     NodeUnreachable,
 )
-from prefect_ollama.blocks.errors._runs import ServerLost, ServerUnavailable, TaskRunLost
 from prefect_ollama.blocks.errors._stores import (
     CacheError,
     ModelFilesError,
+    ServerLost,
+    ServerUnavailable,
     TableDamaged,
     TableError,
     TableMissing,
+    TaskRunLost,
 )
 from prefect_ollama.blocks.errors._work import (
     ChatError,

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from prefect_ollama.blocks.lance._runs import alive
     from prefect_ollama.blocks.lance._search import Mode
     from prefect_ollama.blocks.lance._words import folded
     from prefect_ollama.blocks.lance.arrow import chunk_ids, text_hash
-    from prefect_ollama.blocks.lance.commits import alive, drop, open_tables, refuse_unwritable
+    from prefect_ollama.blocks.lance.commits import drop, open_tables, refuse_unwritable
     from prefect_ollama.blocks.lance.filters import glob, one_of
     from prefect_ollama.blocks.lance.maintenance import Maintenance, MaintenanceProcess, maintain
     from prefect_ollama.blocks.lance.rollback import Undo

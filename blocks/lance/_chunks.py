@@ -23,11 +23,9 @@ from numpy.typing import NDArray
 
 from prefect_ollama.blocks.documents import Chunk, Region
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance._groups import groups
-from prefect_ollama.blocks.lance._versioned_table import VersionedTable
 from prefect_ollama.blocks.lance.arrow import text_hash, tombstones
-from prefect_ollama.blocks.lance.commits import ATTEMPTS, merge, pause
-from prefect_ollama.blocks.lance.filters import both, equals, one_of
+from prefect_ollama.blocks.lance.commits import ATTEMPTS, VersionedTable, merge, pause
+from prefect_ollama.blocks.lance.filters import both, equals, groups, one_of
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
 # Rows that a merge emptied; the next commit deletes them.

@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from prefect_ollama.blocks.documents import IN_TABLE, STALE, Document
-from prefect_ollama.blocks.lance._groups import groups
 from prefect_ollama.blocks.lance._schema import DOCUMENTS, upgraded
-from prefect_ollama.blocks.lance._versioned_table import VersionedTable
 from prefect_ollama.blocks.lance.arrow import document_table, documents_from
-from prefect_ollama.blocks.lance.commits import merge
-from prefect_ollama.blocks.lance.filters import equals, one_of
+from prefect_ollama.blocks.lance.commits import VersionedTable, merge
+from prefect_ollama.blocks.lance.filters import equals, groups, one_of
 
 
 class Manifest(VersionedTable):

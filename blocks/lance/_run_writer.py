@@ -12,11 +12,11 @@ from typing import Final
 from prefect_ollama.blocks.documents import RUN_DONE, RUN_FAILED, STALE, Document, EmbeddedDocument, Run
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _migration as migration
-from prefect_ollama.blocks.lance._groups import by_size, move_groups
 from prefect_ollama.blocks.lance._reader import Reader
 from prefect_ollama.blocks.lance._runs import now, overlapping, refuse_open_runs
 from prefect_ollama.blocks.lance._write_lock import WriteLock
 from prefect_ollama.blocks.lance.arrow import chunk_table, counted, document_table, readdressed, stamped
+from prefect_ollama.blocks.lance.filters import by_size, move_groups
 from prefect_ollama.blocks.lance.rollback import SWAP
 from prefect_ollama.blocks.lance.spec import StoreSpec
 

@@ -15,12 +15,13 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import psutil
 import pyarrow as pa
 
 from prefect_ollama.blocks.documents import RUN_INTERRUPTED, RUN_RUNNING, Run
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _schema as schema
-from prefect_ollama.blocks.lance.commits import alive, commit, merge
+from prefect_ollama.blocks.lance.commits import commit, merge
 from prefect_ollama.blocks.lance.filters import both, equals
 
 # Name and kind of the run that is in the log while a table is migrated.
@@ -28,6 +29,9 @@ MIGRATE: Final = "migrate"
 
 # Age at which a run of another host counts as killed: its process cannot be seen from here, and few runs take a day.
 _SILENT: Final = timedelta(days=1)
+
+# Seconds by which the start time of a process may seem to change when the system's clock is set.
+CLOCK_STEP_S: Final = 60.0
 
 
 def now() -> datetime:
@@ -173,6 +177,22 @@ def _rows(runs: Sequence[Run]) -> pa.Table:
         [pa.array([getattr(row, each.name) for row in rows], each.type) for each in schema.RUNS],
         schema=schema.RUNS,
     )
+
+
+def alive(host: str, pid: int, this_host: str, since: datetime) -> bool:
+    """Return whether a process that existed at a time may still run; a process of another host always may.
+
+    After a restart of the machine or container, another process may have the same id. It started later.
+    """
+    if host != this_host:
+        return True
+    try:
+        began = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:  # the system does not say
+        return True
+    return began < since.timestamp() + CLOCK_STEP_S
 
 
 def _is_abandoned(run: Run) -> bool:

@@ -13,12 +13,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, ParamSpec, Self, TypeVar
 
-import psutil
 import pyarrow as pa
 
 from prefect_ollama.blocks.errors import TableError, TableMissing
@@ -29,13 +28,11 @@ from prefect_ollama.blocks.lance.spec import RESERVED, StoreSpec
 from prefect_ollama.blocks.private_files import make_folder
 from prefect_ollama.blocks.secrets import safe_cause
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # How often a commit is tried. The waits between add up to some 6 s (`pause`), in which many other writers commit.
 ATTEMPTS: Final = 10
-
-# Seconds by which the start time of a process may seem to change when the system's clock is set.
-CLOCK_STEP_S: Final = 60.0
 
 _OTHER_FOLDER: Final = "Check the path and the rights on it, or choose another folder."
 
@@ -228,17 +225,40 @@ def files_of(table: Any) -> Files:
     return Files(fragments["num_fragments"], fragments["num_small_fragments"], stats["total_bytes"])
 
 
-def alive(host: str, pid: int, this_host: str, since: datetime) -> bool:
-    """Return whether a process that existed at a time may still run; a process of another host always may.
+class VersionedTable:
+    """One table of a store."""
 
-    After a restart of the machine or container, another process may have the same id. It started later.
-    """
-    if host != this_host:
-        return True
-    try:
-        began = psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.Error:  # the system does not say
-        return True
-    return began < since.timestamp() + CLOCK_STEP_S
+    # What errors call the table, with the name of the store's chunk table for `{}`.
+    called: ClassVar[str] = "table {}"
+
+    def __init__(self, spec: StoreSpec, table: Any) -> None:
+        self.table = table
+        self._spec = spec
+        self._called = self.called.format(repr(spec.table))
+
+    @property
+    def version(self) -> int:
+        """The latest version, or the one this is `at`."""
+        return int(self.table.version)
+
+    def at(self, version: int) -> Self:
+        """Return the table as it was at a version; `TableError` if the version is not kept any more."""
+        table = open_table(connect(self._spec), self._spec, self.table.name)
+        try:
+            assert table is not None
+            table.checkout(version)
+        except (AssertionError, ValueError, RuntimeError, OSError) as error:
+            raise TableError(
+                f"Version {version} of {self._called} is not kept any more.",
+                state=UNCHANGED,
+                remedy="Maintenance deletes old versions after seven days, or as many as its option 'keep' says.",
+            ) from error
+        return type(self)(self._spec, table)
+
+    def restore(self, version: int) -> None:
+        """Make a version the latest one again."""
+        self._commit(self.table.restore, version)
+
+    def _commit(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        what = f"{self._called[0].upper()}{self._called[1:]} cannot be written"
+        return commit(what, lambda: action(*args, **kwargs), self._spec)

@@ -26,13 +26,13 @@ from prefect_ollama.blocks.lance import _schema as schema
 from prefect_ollama.blocks.lance import rollback
 from prefect_ollama.blocks.lance._chunks import Chunks
 from prefect_ollama.blocks.lance._columns import VECTOR
-from prefect_ollama.blocks.lance._groups import by_size
 from prefect_ollama.blocks.lance._indices import ensure_indices
 from prefect_ollama.blocks.lance._reader import listed
 from prefect_ollama.blocks.lance._run_writer import RunWriter
 from prefect_ollama.blocks.lance._runs import refuse_open_runs
 from prefect_ollama.blocks.lance._write_lock import fsynced
 from prefect_ollama.blocks.lance.commits import commit, connect, create_table, drop, open_tables
+from prefect_ollama.blocks.lance.filters import by_size
 from prefect_ollama.blocks.lance.rollback import Undo
 from prefect_ollama.blocks.lance.spec import StoreSpec
 

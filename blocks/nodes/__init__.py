@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         url_from_environment,
     )
     from prefect_ollama.blocks.nodes.apis import Api, open_chat_endpoint, open_endpoint
-    from prefect_ollama.blocks.nodes.canaries import SHORT
+    from prefect_ollama.blocks.nodes.canaries import SCRIPTS, SHORT, scripts_in
     from prefect_ollama.blocks.nodes.chat import (
         ChatEndpoint,
         ChatLimits,
@@ -53,14 +53,12 @@ if TYPE_CHECKING:
         network_of,
     )
     from prefect_ollama.blocks.nodes.embed_response import NORM_TOLERANCE, Answer, Vectors
-    from prefect_ollama.blocks.nodes.endpoint import Endpoint
+    from prefect_ollama.blocks.nodes.endpoint import Endpoint, LoadedModel
     from prefect_ollama.blocks.nodes.fingerprint import Fingerprint, server_of
     from prefect_ollama.blocks.nodes.loop_lag import LoopLag, timeout_while_running
     from prefect_ollama.blocks.nodes.prefixes import prefixes_of
     from prefect_ollama.blocks.nodes.proxy import keep_local_direct, proxy_hint
     from prefect_ollama.blocks.nodes.reranking import RerankEndpoint
-    from prefect_ollama.blocks.nodes.running_models import LoadedModel
-    from prefect_ollama.blocks.nodes.scripts import SCRIPTS, scripts_in
     from prefect_ollama.blocks.nodes.spec import (
         DEFAULT_MODEL,
         DEFAULT_URL,

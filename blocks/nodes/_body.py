@@ -1,13 +1,116 @@
-"""Read bodies of answers, and streams of JSON lines: as they are sent, never decompressed, and with limits."""
+"""Read the bodies of a node's answers and its streams of JSON lines, in bounded memory, or raise an error of that node.
+
+Bodies are read as they are sent, never decompressed, and with limits. Parsed JSON can take thirty times the memory of
+its text: `[],` has three bytes, and its list takes 56. So the number of values is counted in the bytes before anything
+is parsed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 import httpx
+import orjson
 
-from prefect_ollama.blocks.nodes._payload import LINE_BOUNDS, unusable
+from prefect_ollama.blocks.errors import NodeAnswerError
+
+T = TypeVar("T")
+
+# The next step after most answers that cannot be used: a proxy or another program may answer there.
+LOOK: Final = "Look at what answers at its URL."
+
+# UTF-8's byte order mark, which JSON parsers refuse.
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The largest size of an answer: bytes, lists and objects, and members of lists and objects."""
+
+    size: int
+    containers: int
+    values: int
+
+
+# Ollama lists some 450 bytes for each model, and shows 20 KB of most models. Licences and templates also have
+# brackets and commas, so these bounds are far above real answers.
+VERSION_BOUNDS: Final = Bounds(64 * 1024, 256, 4096)
+LIST_BOUNDS: Final = Bounds(4 * 1024**2, 50_000, 400_000)
+SHOW_BOUNDS: Final = Bounds(8 * 1024**2, 100_000, 500_000)
+LINE_BOUNDS: Final = Bounds(64 * 1024, 256, 4096)
+
+# Floats of a vector of unknown length at most; the largest models have 8,192.
+MOST_DIMENSIONS: Final = 16_384
+
+# A float takes 12 bytes as Ollama writes it, and 25 as a double; the rest is for indentation.
+_BYTES_A_FLOAT: Final = 48
+
+
+def embed_bounds(count: int, dimension: int | None) -> Bounds:
+    """Return the bounds of an answer of `/api/embed` with so many vectors of that length (None: any model's)."""
+    floats = count * (dimension or MOST_DIMENSIONS)
+    return Bounds(64 * 1024 + floats * _BYTES_A_FLOAT, count + 64, floats + count + 256)
+
+
+def unusable(node: str, what: str, remedy: str = LOOK, *, status: int = 200) -> NodeAnswerError:
+    """Return the error for an answer of a node that cannot be used, in words that follow its name."""
+    return NodeAnswerError(what, node=node, status=status, remedy=remedy)
+
+
+def parse(body: bytes, bounds: Bounds) -> Any:
+    """Parse a JSON text; `ValueError`, which quotes nothing of it, if it is invalid or exceeds the bounds."""
+    body = body.removeprefix(_BOM)
+    if body.count(b"[") + body.count(b"{") > bounds.containers or body.count(b",") > bounds.values:
+        raise ValueError("JSON with far more values than such an answer has")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        why = error.msg.split(":")[0]
+    # Not within `except`: as the context of ours, the parser's error would carry the whole text into every pickle.
+    raise ValueError(f"JSON that cannot be read ({why})")
+
+
+def parse_event(line: bytes) -> dict[str, Any]:
+    """Parse a line of a stream; raise `ValueError` if it is not a JSON object."""
+    event = parse(line, LINE_BOUNDS)
+    if type(event) is not dict:
+        raise ValueError("a line that is no JSON object")
+    return event
+
+
+def checked(read: Callable[[Any], T], data: Any, *, node: str, call: str) -> T:
+    """Return `read(data)`; `NodeAnswerError` if it raises a `ValueError`: a value is not as Ollama gives it."""
+    try:
+        return read(data)
+    except ValueError as error:
+        why = str(error)
+    raise unusable(
+        node,
+        f"answered {call} with {why}.",
+        "Check what answers at its URL; another Ollama version may help.",
+    )
+
+
+def member(data: dict[str, Any], name: str, kind: type[T], default: T) -> T:
+    """Return a member of a JSON object, `default` if it is missing or null; `ValueError` if it has another type."""
+    value = data.get(name)
+    if value is None:
+        return default
+    if type(value) is not kind:  # in Python a bool is an int, in JSON it is not
+        raise ValueError(f"a {name!r} that is no {_NAMES.get(kind, kind.__name__)}")
+    return value
+
+
+# Names of JSON types in errors.
+_NAMES: Final = {dict: "object", list: "list", str: "text", int: "whole number"}
+
+
+def whole(value: Any, *, most: int) -> int | None:
+    """Return a whole number from 0 to `most`; None for any other value."""
+    return value if type(value) is int and 0 <= value <= most else None
+
 
 # Bytes to read of an error's body: messages are short, and a hostile server could send any amount.
 MAX_ERROR_BYTES: Final = 16 * 1024

@@ -12,11 +12,10 @@ from typing import Final, TypeVar
 import numpy as np
 
 from prefect_ollama.blocks.errors import InputRejected, NodeAnswerError, NodeBusy, NodeError, NodeUnreachable
-from prefect_ollama.blocks.nodes._payload import unusable
+from prefect_ollama.blocks.nodes._body import unusable
 from prefect_ollama.blocks.nodes.canaries import QUICK, SCRIPT_TEXTS, SHORT
 from prefect_ollama.blocks.nodes.embed_response import Vectors
-from prefect_ollama.blocks.nodes.endpoint import Endpoint
-from prefect_ollama.blocks.nodes.running_models import find_model
+from prefect_ollama.blocks.nodes.endpoint import Endpoint, find_model
 
 T = TypeVar("T")
 

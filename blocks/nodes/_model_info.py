@@ -1,6 +1,6 @@
-"""Read a node's description of its models: names, capabilities, context and dimension.
+"""Read what a node says of its models: names, capabilities, context and dimension, and the progress of a download.
 
-Sources: https://docs.ollama.com/api/tags, https://docs.ollama.com/api/ps and
+Sources: https://docs.ollama.com/api/tags, https://docs.ollama.com/api/ps, https://docs.ollama.com/api/pull and
 https://docs.ollama.com/api-reference/show-model-details.
 """
 
@@ -10,12 +10,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from prefect_ollama.blocks.errors import NodeError, NodeRefused
-from prefect_ollama.blocks.nodes._payload import member, whole
-from prefect_ollama.blocks.nodes.endpoint import NodeModel
-from prefect_ollama.blocks.nodes.running_models import LoadedModel
+from prefect_ollama.blocks.errors import NodeError, NodeFailed, NodeRefused
+from prefect_ollama.blocks.nodes._body import member, parse_event, whole
+from prefect_ollama.blocks.nodes._disclosure import Disclosure
+from prefect_ollama.blocks.nodes.endpoint import LoadedModel, NodeModel
 from prefect_ollama.blocks.quantity import quantity
 
 # Bounds of a context in tokens. The shortest of a known model is 77 (CLIP), the longest some ten million.
@@ -37,7 +37,7 @@ _CAPABILITIES: Final = frozenset(
 _EMBEDS: Final = re.compile(r"embed|minilm|bge|e5|gte|nomic|arctic|mxbai|paraphrase", re.IGNORECASE)
 # Names of quantizations in GGUF files. Any other value is ignored.
 _QUANTIZATION: Final = re.compile(r"B?F(16|32|64)|I?Q[0-9][0-9A-Z_]{0,12}|MXFP4|NVFP4")
-# A larger size of a model is ignored. No model has a petabyte.
+# A larger size of a model or of a layer of it is ignored. No model has a petabyte.
 _MOST_BYTES: Final = 2**50
 # Models that an error lists at most.
 _NAMED: Final = 5
@@ -166,3 +166,43 @@ def _time(value: Any) -> datetime | None:
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+# Patterns of Ollama's messages, and the text to show. Other messages are not shown, because they could hold secrets.
+_STEPS: Final = (
+    (re.compile(r"pulling manifest"), "pulling manifest"),
+    (re.compile(r"pulling [0-9a-f]{6,64}"), "pulling a layer"),
+    (re.compile(r"verifying sha256 digest"), "verifying sha256 digest"),
+    (re.compile(r"writing manifest"), "writing manifest"),
+    (re.compile(r"removing (any )?unused layers"), "removing unused layers"),
+    (re.compile(r"success"), "success"),
+)
+
+
+class PullStep(NamedTuple):
+    """A line of the stream: the step (`pulling` if unknown), bytes of the layer that are there, and in all."""
+
+    what: str
+    done: int
+    total: int
+
+
+def read_step(line: bytes, *, node: str, model: str, disclosure: Disclosure) -> PullStep:
+    """Return the step of a line.
+
+    Raises:
+        NodeFailed: The download failed.
+        ValueError: The line is not one of a pull.
+    """
+    event = parse_event(line)
+    if "error" in event:
+        words = disclosure.words(str(event["error"])[:4096])
+        raise NodeFailed(
+            f"could not pull {model!r}{f' ({words})' if words else ''}.",
+            node=node,
+            remedy="Check the model's name and the node's connection to its registry.",
+        )
+    said = member(event, "status", str, "")
+    what = next((words for pattern, words in _STEPS if pattern.fullmatch(said)), "pulling")
+    done, total = (whole(event.get(name), most=_MOST_BYTES) or 0 for name in ("completed", "total"))
+    return PullStep(what, done, total)

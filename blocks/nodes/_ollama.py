@@ -12,35 +12,36 @@ from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 
 from prefect_ollama.blocks.errors import NodeAnswerError, NodeFailed, NodeRefused, NodeUnreachable
-from prefect_ollama.blocks.nodes._body import json_lines
-from prefect_ollama.blocks.nodes._dialects import OLLAMA, Dialect
-from prefect_ollama.blocks.nodes._model_info import (
-    loaded_models,
-    other_models,
-    read_model_info,
-    read_models,
-)
-from prefect_ollama.blocks.nodes._payload import (
+from prefect_ollama.blocks.nodes._body import (
     LIST_BOUNDS,
     SHOW_BOUNDS,
     VERSION_BOUNDS,
     Bounds,
     checked,
     embed_bounds,
+    json_lines,
     member,
 )
-from prefect_ollama.blocks.nodes._pull import PullStep, read_step
+from prefect_ollama.blocks.nodes._dialects import OLLAMA, Dialect
+from prefect_ollama.blocks.nodes._model_info import (
+    PullStep,
+    loaded_models,
+    other_models,
+    read_model_info,
+    read_models,
+    read_step,
+)
 from prefect_ollama.blocks.nodes._transport import Transport, without_context
 from prefect_ollama.blocks.nodes.embed_response import Answer, read_answer
 from prefect_ollama.blocks.nodes.endpoint import (
     DESCRIPTION_TIMEOUT_S,
     Endpoint,
     Inventory,
+    LoadedModel,
     NodeModel,
     Progress,
 )
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
-from prefect_ollama.blocks.nodes.running_models import LoadedModel
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec, full_name
 
 # Seconds without progress after which a pull ends: a registry may be slow, and a stopped one sends nothing.

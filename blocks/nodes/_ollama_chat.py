@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final
 
 from prefect_ollama.blocks.errors import NodeFailed, NodeRefused, NodeUnreachable
-from prefect_ollama.blocks.nodes._body import json_lines
+from prefect_ollama.blocks.nodes._body import checked, json_lines, member, parse_event, unusable, whole
 from prefect_ollama.blocks.nodes._dialects import OLLAMA_CHAT, Dialect
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
 from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
-from prefect_ollama.blocks.nodes._payload import checked, member, parse_event, unusable, whole
 from prefect_ollama.blocks.nodes._transport import without_context
 from prefect_ollama.blocks.nodes.chat import ChatLimits, ChatReply, ChatRequest, Heard
 from prefect_ollama.blocks.nodes.endpoint import NodeModel

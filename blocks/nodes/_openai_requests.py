@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from prefect_ollama.blocks.errors import InputRejected, NodeError, NodeFailed
+from prefect_ollama.blocks.nodes._body import unusable
 from prefect_ollama.blocks.nodes._errors import no_room
-from prefect_ollama.blocks.nodes._openai_answer import embedding_bounds, read_embeddings
-from prefect_ollama.blocks.nodes._payload import unusable
 from prefect_ollama.blocks.nodes._transport import Transport
-from prefect_ollama.blocks.nodes.embed_response import Answer
+from prefect_ollama.blocks.nodes.embed_response import Answer, embedding_bounds, read_embeddings
 
 
 @dataclass(frozen=True, slots=True)

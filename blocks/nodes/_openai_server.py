@@ -22,9 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from prefect_ollama.blocks.errors import NodeAnswerError, NodeError, NodeRefused
-from prefect_ollama.blocks.nodes._disclosure import Disclosure
-from prefect_ollama.blocks.nodes._model_info import MAX_NAME_CHARACTERS, MOST_MODELS, context_in
-from prefect_ollama.blocks.nodes._payload import (
+from prefect_ollama.blocks.nodes._body import (
     LIST_BOUNDS,
     SHOW_BOUNDS,
     VERSION_BOUNDS,
@@ -32,6 +30,8 @@ from prefect_ollama.blocks.nodes._payload import (
     unusable,
     whole,
 )
+from prefect_ollama.blocks.nodes._disclosure import Disclosure
+from prefect_ollama.blocks.nodes._model_info import MAX_NAME_CHARACTERS, MOST_MODELS, context_in
 from prefect_ollama.blocks.nodes._transport import Transport
 
 # Names of the servers, for reports.

@@ -19,10 +19,9 @@ import orjson
 
 from prefect_ollama.blocks.errors import ConfigurationError, NodeError, NodeUnreachable
 from prefect_ollama.blocks.nodes import _errors as errors
-from prefect_ollama.blocks.nodes._body import read_body, read_error
+from prefect_ollama.blocks.nodes._body import Bounds, parse, read_body, read_error, unusable
 from prefect_ollama.blocks.nodes._dialects import Dialect
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
-from prefect_ollama.blocks.nodes._payload import Bounds, parse, unusable
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 from prefect_ollama.blocks.nodes.proxy import proxy_of
 from prefect_ollama.blocks.nodes.spec import NodeSpec

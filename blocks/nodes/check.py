@@ -13,9 +13,8 @@ from typing import Final
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, NodeError, NodeRefused
 from prefect_ollama.blocks.nodes.apis import open_endpoint
 from prefect_ollama.blocks.nodes.chat_verification import verify_chat
-from prefect_ollama.blocks.nodes.endpoint import Endpoint
+from prefect_ollama.blocks.nodes.endpoint import Endpoint, LoadedModel
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
-from prefect_ollama.blocks.nodes.running_models import LoadedModel
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.status import NodeStatus
 from prefect_ollama.blocks.nodes.verification import NodeVerification, verify_cluster

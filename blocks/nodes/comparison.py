@@ -25,9 +25,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from prefect_ollama.blocks.errors import NodeRefused
-from prefect_ollama.blocks.nodes.canaries import LONG_TEXTS, LONG_WORD, SHORT, canary_name
+from prefect_ollama.blocks.nodes.canaries import LONG_TEXTS, LONG_WORD, SCRIPTS, SHORT, canary_name, in_words
 from prefect_ollama.blocks.nodes.fingerprint import Fingerprint, server_of
-from prefect_ollama.blocks.nodes.scripts import SCRIPTS, in_words
 from prefect_ollama.blocks.nodes.spec import full_name
 
 if TYPE_CHECKING:

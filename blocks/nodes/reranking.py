@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from prefect_ollama.blocks.errors import InputRejected, NodeError
+from prefect_ollama.blocks.nodes._body import Bounds, parse, unusable
 from prefect_ollama.blocks.nodes._dialects import OPENAI_RERANK
-from prefect_ollama.blocks.nodes._payload import Bounds, parse, unusable
 from prefect_ollama.blocks.nodes._transport import Transport
 from prefect_ollama.blocks.nodes.address import OPENAI_PATH
 from prefect_ollama.blocks.nodes.spec import NodeSpec

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 from prefect_ollama.blocks.nodes.apis import Api, api_title
 from prefect_ollama.blocks.nodes.canaries import SHORT
 from prefect_ollama.blocks.nodes.comparison import unlike_scripts
-from prefect_ollama.blocks.nodes.running_models import LoadedModel, find_model
+from prefect_ollama.blocks.nodes.endpoint import LoadedModel, find_model
 from prefect_ollama.blocks.nodes.spec import NodeSpec
 from prefect_ollama.blocks.nodes.verification import NodeVerification
 

@@ -22,8 +22,7 @@ from prefect_ollama.blocks.lance import Store, StoreSpec, text_hash
 from prefect_ollama.blocks.nodes import Vectors, VerifiedCluster, scripts_in, unlike_scripts
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.dispatch import Dispatcher, Embedded, shared_dispatcher
-from prefect_ollama.tasks.embedding._single_flight import SingleFlight
-from prefect_ollama.tasks.embedding._text_locks import TextLocks
+from prefect_ollama.tasks.embedding._claims import SingleFlight, TextLocks
 from prefect_ollama.tasks.planning import Bundle, document_id
 from prefect_ollama.tasks.prefect_state import run_logger
 from prefect_ollama.tasks.reporting import RunStatistics

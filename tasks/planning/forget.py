@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prefect_ollama.blocks.documents import Document, Hit
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.home_path import with_home
+from prefect_ollama.blocks.file_url import with_home
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.planning.path_names import LISTED, readable, unreadable
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.home_path import with_home
+from prefect_ollama.blocks.file_url import with_home
 from prefect_ollama.blocks.lance import folded, one_of
 from prefect_ollama.tasks.planning import documents_named, file_of, location_of, path_forms
 

@@ -25,11 +25,10 @@ import orjson
 from prefect_ollama.blocks.child_processes import end_with_parent
 from prefect_ollama.tasks.parsing.document import ParsedDocument
 from prefect_ollama.tasks.parsing.errors import Stopped
-from prefect_ollama.tasks.parsing.sandbox import codec, confinement, protocol
-from prefect_ollama.tasks.parsing.sandbox.file_reader import FileReader, MakeReader, PageDrawer
+from prefect_ollama.tasks.parsing.sandbox import confinement, protocol
+from prefect_ollama.tasks.parsing.sandbox.file_reader import FileReader, MakeReader, PageDrawer, Talk
 from prefect_ollama.tasks.parsing.sandbox.limits import Limits
 from prefect_ollama.tasks.parsing.sandbox.protocol import Budget
-from prefect_ollama.tasks.parsing.sandbox.talk import Talk
 
 # Objects that files may leave behind before those in reference cycles are searched: a few MiB.
 _MAX_OBJECTS: Final = 20_000
@@ -97,7 +96,7 @@ class _Child:
         if gc.get_count()[0] > _MAX_OBJECTS:
             gc.collect()
         done |= {"cpu_seconds": time.process_time() - cpu, "grown_mb": self._limits.grown_mb}
-        talk.say(protocol.DONE, 0, codec.encoded(done))
+        talk.say(protocol.DONE, 0, protocol.encoded(done))
 
     def _opened(self, request: dict[str, Any]) -> int:
         if self._files is None:
@@ -110,9 +109,9 @@ class _Child:
             if "draw" in request:
                 return self._draw(request, file, talk)
             document = self._document(request, file, talk)
-            for lines in codec.encoded_pages(document.pages):
+            for lines in protocol.encoded_pages(document.pages):
                 talk.write(lines)
-            return codec.encoded_rest(document)
+            return protocol.encoded_rest(document)
         except BrokenPipeError:  # the parent is gone, so a refusal would not be read
             raise
         except Exception as error:

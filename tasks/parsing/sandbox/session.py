@@ -13,7 +13,7 @@ from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.parsing.document import Page, ParsedDocument
 from prefect_ollama.tasks.parsing.errors import LIMITS, REMEDIES, Stopped
 from prefect_ollama.tasks.parsing.quoted import Quoted
-from prefect_ollama.tasks.parsing.sandbox import codec, protocol
+from prefect_ollama.tasks.parsing.sandbox import protocol
 from prefect_ollama.tasks.parsing.sandbox.process import ChildProcess
 from prefect_ollama.tasks.parsing.sandbox.protocol import Order
 
@@ -139,7 +139,7 @@ class Session(Exchange):
         return replace(self._document, seconds=seconds)
 
     def _finish(self, line: protocol.Line) -> None:
-        self._document = codec.decoded_document(self._pages, line.body)
+        self._document = protocol.decoded_document(self._pages, line.body)
 
     def _take(self, child: ChildProcess, line: protocol.Line) -> None:
         kind = line.kind
@@ -159,7 +159,7 @@ class Session(Exchange):
             if self._extra_until is not None:
                 child.allow(self._budget.wall_seconds)
         elif kind == protocol.MADE:
-            self._pages.append(codec.decoded_page(line.body))
+            self._pages.append(protocol.decoded_page(line.body))
 
     def _receive(self, child: ChildProcess) -> protocol.Line:
         # The limit counts the text once as it is read, and once more as it is in the document.

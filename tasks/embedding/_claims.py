@@ -1,20 +1,25 @@
-"""Locks on texts between processes, so that two runs on one host do not embed the same text.
+"""Claims on texts, so that no text is embedded twice at a time: between threads, and between runs on one host.
 
-A lock is one byte of one of `FILES` lock files. The kernel releases the locks of a process as soon as it ends,
-however it ends. `SingleFlight` does the same between the threads of one process.
+`SingleFlight` lets one thread of a process embed a text, and the others wait for its vector. Without it, a page that is
+in hundreds of files would be embedded once for each bundle in progress.
 
-If the system or the file system has no such locks, nothing is locked. A text may then be embedded twice, and both
-vectors are the same.
+`TextLocks` does the same between processes. A lock is one byte of one of `FILES` lock files. The kernel releases the
+locks of a process as soon as it ends, however it ends. If the system or the file system has no such locks, nothing is
+locked. A text may then be embedded twice, and both vectors are the same.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
-from prefect_ollama.blocks.errors import FolderNotPrivate
+from prefect_ollama.blocks.cache import VectorSalt
+from prefect_ollama.blocks.errors import FolderNotPrivate, TextError
+from prefect_ollama.blocks.nodes import Vectors
 from prefect_ollama.blocks.private_files import FILE_MODE, private_folder
 
 # `filelock` locks whole files, so it would need one file for each text.
@@ -28,6 +33,43 @@ FILES = 64
 
 # Offsets in a file are signed numbers of 64 bits, and offset plus length must not overflow.
 OFFSET_MASK = 2**62 - 1
+
+# The outcome of a claimed text; None if its claimant gave up.
+Outcome = Vectors | TextError | None
+
+# Texts with the futures of their outcomes.
+Claims = dict[str, Future[Outcome]]
+
+
+class SingleFlight:
+    """The texts that threads of this process embed at present."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[tuple[VectorSalt, str], Future[Outcome]] = {}
+
+    @contextlib.contextmanager
+    def of(self, texts: Sequence[str], salt: VectorSalt) -> Iterator[tuple[Claims, Claims]]:
+        """Claim the texts that no other thread embeds, and yield the claimed texts and the other texts.
+
+        This thread must embed the claimed texts and set their futures; a future without an outcome at the end gets
+        None. Wait for the other texts after the claim has ended: two threads that wait within their claims would wait
+        for each other.
+        """
+        with self._lock:
+            others = {text: self._open[salt, text] for text in texts if (salt, text) in self._open}
+            mine: Claims = {text: Future() for text in texts if text not in others}
+            self._open |= {(salt, text): outcome for text, outcome in mine.items()}
+        try:
+            yield mine, others
+        finally:
+            with self._lock:
+                for text in mine:
+                    del self._open[salt, text]
+            # After the claim is gone: a thread that wakes up may claim the text at once.
+            for outcome in mine.values():
+                if not outcome.done():
+                    outcome.set_result(None)
 
 
 class TextLocks:
