@@ -1,4 +1,4 @@
-"""Results that can be awaited: `await` returns the result itself.
+"""Between sync and async code: results that can be awaited, and async code that is run from sync code.
 
 Flows run to their end before they return, in async code too. So code need not await them, but code that awaits them, as
 it awaits other flows, works too.
@@ -6,7 +6,9 @@ it awaits other flows, works too.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import asyncio
+from collections.abc import Coroutine, Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
@@ -33,3 +35,14 @@ class AwaitableList(list[T], Awaitable):
 def awaited(result: Any) -> Any:
     """Return the result; a list becomes one that can be awaited."""
     return AwaitableList(result) if type(result) is list else result
+
+
+def blocking(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine and return its result. An event loop that runs in this thread is blocked meanwhile."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    # `asyncio.run` refuses a thread with an event loop, so another thread runs it.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()

@@ -23,8 +23,8 @@ from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.flows import forget, forgettable, ingest_pdfs, preview_roll_back, roll_back, search
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.planning import find_files, make_plan
-from prefect_ollama.tasks.planning.forget import _matches_pattern, documents_named, notes_on
-from prefect_ollama.tasks.planning.path_names import LISTED
+from prefect_ollama.tasks.planning._notes import notes_on
+from prefect_ollama.tasks.planning.path_names import LISTED, _matches_pattern, documents_named
 from tests.flow_samples import prose, write_pdf
 from tests.nodes import Node, nodes
 from tests.store_samples import IDENTITY, chunk_rows, document_rows, embedded, sentences

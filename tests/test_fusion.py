@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from prefect_ollama.blocks.lance._candidates import Candidates
-from prefect_ollama.blocks.lance._fusion import SHORT_QUESTION_WORDS, TEXT_WEIGHT, fused, weight_of_words
+from prefect_ollama.blocks.lance._candidates import (
+    SHORT_QUESTION_WORDS,
+    TEXT_WEIGHT,
+    Candidates,
+    fused,
+    weight_of_words,
+)
 
 
 def candidates(*, all: bool = True, **scores: float) -> Candidates:

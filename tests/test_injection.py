@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from prefect_ollama import render_answer
-from prefect_ollama.blocks.blocking import blocking
+from prefect_ollama.blocks.awaited import blocking
 from prefect_ollama.blocks.documents import CheckedAnswer, CheckedSentence, Hit, Quote
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.nodes import ChatModelSpec, verify_chat

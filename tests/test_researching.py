@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from prefect_ollama import render_answer
-from prefect_ollama.blocks.blocking import blocking
+from prefect_ollama.blocks.awaited import blocking
 from prefect_ollama.blocks.documents import (
     Bound,
     CheckedAnswer,

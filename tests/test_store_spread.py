@@ -11,7 +11,7 @@ import pytest
 from prefect_ollama.blocks.documents import EmbeddedDocument, Hit
 from prefect_ollama.blocks.documents.chunk import Chunk
 from prefect_ollama.blocks.lance import Store, StoreSpec
-from prefect_ollama.blocks.lance._fusion import CLOSE_CHUNKS, CLOSE_LOSS, spread
+from prefect_ollama.blocks.lance._search import CLOSE_CHUNKS, CLOSE_LOSS, spread
 from tests.store_samples import DIMENSION, IDENTITY, document
 
 

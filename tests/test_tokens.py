@@ -11,7 +11,6 @@ import pytest
 from prefect_ollama.blocks.embedded.tokens import count_tokens
 from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
-from prefect_ollama.blocks.nodes.token_count import counted_tokens
 from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_cluster
 from prefect_ollama.tasks.chunking import (
     ChunkOptions,
@@ -22,6 +21,7 @@ from prefect_ollama.tasks.chunking import (
     gauge_texts,
     measured_rates,
 )
+from prefect_ollama.tasks.embedding.token_counter import counted_tokens
 from prefect_ollama.tasks.parsing import Block, Box, Page, ParsedDocument, ParseOptions
 from prefect_ollama.tasks.planning import MINILM, ChunkingPlan
 from tests.nodes import Node, nodes, tokens

@@ -23,8 +23,14 @@ from numpy.typing import NDArray
 from prefect_ollama.blocks.cache import _database as database
 from prefect_ollama.blocks.cache import _salvage as salvage
 from prefect_ollama.blocks.cache import _table as table
-from prefect_ollama.blocks.cache._folder import DAMAGED, DAMAGED_AGE_S, TEMPORARY, TEMPORARY_AGE_S, Folder
-from prefect_ollama.blocks.cache._models import Models
+from prefect_ollama.blocks.cache._folder import (
+    DAMAGED,
+    DAMAGED_AGE_S,
+    TEMPORARY,
+    TEMPORARY_AGE_S,
+    Folder,
+    Models,
+)
 from prefect_ollama.blocks.cache.records import check_keys, normal, pack, unpack
 from prefect_ollama.blocks.cache.spec import CacheSpec, CacheStats, Found
 from prefect_ollama.blocks.errors import CacheError

@@ -1,4 +1,4 @@
-"""Rows that may answer a question, by vector and by words: their row ids and scores, and nothing read but these.
+"""Rows that may answer a question, by vector, by words and by both: their row ids and scores, and nothing else.
 
 Guarantees: rows that no index covers yet are among them, from memory (`FreshRows`) or found by LanceDB. Where a filter
 leaves few rows, the nearest vectors are exact.
@@ -6,8 +6,10 @@ leaves few rows, the nearest vectors are exact.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from statistics import fmean, pstdev
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +32,19 @@ REFINE_FACTOR: Final = 3
 
 # Rows up to which a search with a filter compares all vectors, which takes some 10 ms.
 EXACT_ROWS: Final = 5_000
+
+
+# Number of rows of each search that are fused: a row that is far down both lists may come first in their union.
+FUSED_ROWS: Final = 150
+
+# Weight of the words' scores for a short question; the vectors' have the rest. docs/searching.md has the figures
+# by which these three numbers were chosen.
+TEXT_WEIGHT: Final = 0.45
+
+# Maximum number of different words in a short question. Many words of a longer one say how to answer, and are in no
+# passage that answers, but BM25 counts rare ones most. So the weight of words decreases with the number of words in a
+# question.
+SHORT_QUESTION_WORDS: Final = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +162,52 @@ def _joined(indexed: _Found, fresh: _Found, count: int) -> Candidates:
     first = np.unique(rows, return_index=True)[1]
     order = first[np.lexsort((first, -scores[first]))][:count]
     return _candidates((rows[order], scores[order]), len(indexed[0]) < count and len(fresh[0]) < count)
+
+
+class Scored(NamedTuple):
+    """A row: its row id, the score by which it is ordered, its cosine similarity, and its BM25.
+
+    The larger the better. None if that search did not find the row.
+    """
+
+    row: int
+    score: float
+    vector: float | None = None
+    text: float | None = None
+
+
+def weight_of_words(words: int) -> float:
+    """Return the weight of the word scores, from 0 to 1, for a question with this number of different words."""
+    return TEXT_WEIGHT * min(1.0, SHORT_QUESTION_WORDS / max(1, words))
+
+
+def fused(near: Candidates, worded: Candidates, text_weight: float = TEXT_WEIGHT) -> list[Scored]:
+    """Return the rows of both, the best first.
+
+    Cosines and BM25 are of unlike scales, and how far apart they lie depends on the question. So each score counts by
+    how many standard deviations it is above the mean of all these rows. A row that words did not find has a BM25 of 0
+    where all that hold a word are known, so that one passage with a rare word stands out; otherwise, and by vector, a
+    row that is not among the candidates has the least score of these.
+
+    Args:
+        near: Rows by vector.
+        worded: Rows by words.
+        text_weight: What the words' scores count; the vectors' have the rest of 1.
+    """
+    vectors = dict(zip(near.rows, near.scores, strict=True))
+    texts = dict(zip(worded.rows, worded.scores, strict=True))
+    rows = list(dict.fromkeys((*near.rows, *worded.rows)))
+    by_vector = _standard(rows, vectors, min(near.scores, default=0.0))
+    by_text = _standard(rows, texts, 0.0 if worded.all else min(worded.scores, default=0.0))
+    scored = [
+        Scored(row, (1 - text_weight) * vector + text_weight * text, vectors.get(row), texts.get(row))
+        for row, vector, text in zip(rows, by_vector, by_text, strict=True)
+    ]
+    return sorted(scored, key=lambda each: (-each.score, each.row))
+
+
+def _standard(rows: Sequence[int], scores: Mapping[int, float], absent: float) -> list[float]:
+    """Return the standard score (https://en.wikipedia.org/wiki/Standard_score) of each row."""
+    values = [scores.get(row, absent) for row in rows]
+    mean, deviation = fmean(values) if values else 0.0, pstdev(values) if values else 0.0
+    return [(value - mean) / (deviation or 1.0) for value in values]

@@ -16,7 +16,7 @@ from prefect_ollama.blocks.lance._reader import Reader
 from prefect_ollama.blocks.lance._runs import now, overlapping, refuse_open_runs
 from prefect_ollama.blocks.lance._write_lock import WriteLock
 from prefect_ollama.blocks.lance.arrow import chunk_table, counted, document_table, readdressed, stamped
-from prefect_ollama.blocks.lance.filters import by_size, move_groups
+from prefect_ollama.blocks.lance.filters import move_groups
 from prefect_ollama.blocks.lance.rollback import SWAP
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
@@ -155,22 +155,7 @@ class RunWriter(Reader):
         Raises:
             TableError: Two documents would get one id, or the commit failed.
         """
-        with self._guard.held():
-            run, time = self._open_run(), now()
-            self._check_source(copies.values())
-            document_table(list(copies.values()))  # refuses duplicate ids before anything is written
-            sizes = {each.doc_id: each.chunks for each in self._manifest.documents()}
-            for olds in by_size(copies, sizes):
-                copied = {old: replace(copies[old], run_id=run.run_id, updated_at=time) for old in olds}
-                rows = readdressed(self._chunks.rows_of(olds), copied)
-                self._chunks.replace([each.doc_id for each in copied.values()], rows)
-                self._manifest.put(
-                    [
-                        # If the other document is incomplete, the next run reads the file of the new one.
-                        new if new.chunks == each.chunks else replace(new, status=STALE)
-                        for each, new in zip(copied.values(), counted(copied.values(), rows), strict=True)
-                    ]
-                )
+        self._readdress(copies, keep=True)
 
     def move(self, moves: Mapping[str, Document]) -> None:
         """Move documents to another path (which may change the id), and keep their chunks and vectors.
@@ -181,20 +166,31 @@ class RunWriter(Reader):
         Raises:
             TableError: Two documents would get one id, or the commit failed.
         """
+        self._readdress(moves, keep=False)
+
+    def _readdress(self, targets: Mapping[str, Document], *, keep: bool) -> None:
+        """Store the chunks of documents, by `doc_id`, under other rows; `keep` says whether the old documents stay."""
         with self._guard.held():
             run, time = self._open_run(), now()
-            self._check_source(moves.values())
-            document_table(list(moves.values()))
-            sizes = {each.doc_id: each.chunks for each in self._manifest.documents(run.source)}
-            for olds in move_groups(moves, sizes):
-                moved = {old: replace(moves[old], run_id=run.run_id, updated_at=time) for old in olds}
-                rows = self._chunks.rows_of(olds)
-                news = [each.doc_id for each in moved.values()]
-                readdressed_rows = readdressed(rows, moved)
+            self._check_source(targets.values())
+            document_table(list(targets.values()))  # refuses duplicate ids before anything is written
+            sizes = {each.doc_id: each.chunks for each in self._manifest.documents()}
+            for olds in move_groups(targets, sizes):
+                given = {old: replace(targets[old], run_id=run.run_id, updated_at=time) for old in olds}
+                rows = readdressed(self._chunks.rows_of(olds), given)
+                news = counted(given.values(), rows)
+                if keep:
+                    # If the other document is incomplete, the next run reads the file of the new one.
+                    news = [
+                        new if new.chunks == each.chunks else replace(new, status=STALE)
+                        for each, new in zip(given.values(), news, strict=True)
+                    ]
+                ids = [each.doc_id for each in news]
+                gone = [] if keep else [old for old in olds if old not in ids]
                 # One commit removes the old ids and adds the new ones, so no reader sees a document twice.
-                self._chunks.replace(list(dict.fromkeys([*olds, *news])), readdressed_rows)
-                self._manifest.put(counted(moved.values(), readdressed_rows))
-                self._manifest.remove([old for old in olds if old not in news])
+                self._chunks.replace([*ids, *gone], rows)
+                self._manifest.put(news)
+                self._manifest.remove(gone)
 
     def reconcile(self) -> list[str]:
         """Mark as stale the documents whose manifest row and chunks do not agree, and return their ids.

@@ -6,7 +6,8 @@ has enough different texts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
@@ -16,9 +17,16 @@ from numpy.typing import NDArray
 
 from prefect_ollama.blocks.documents import Hit, Place, Region
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.lance._candidates import Candidates, by_vector, by_words
+from prefect_ollama.blocks.lance._candidates import (
+    FUSED_ROWS,
+    Candidates,
+    Scored,
+    by_vector,
+    by_words,
+    fused,
+    weight_of_words,
+)
 from prefect_ollama.blocks.lance._fresh_scores import Fresh
-from prefect_ollama.blocks.lance._fusion import FUSED_ROWS, Scored, fused, spread, weight_of_words
 from prefect_ollama.blocks.lance._words import asked_words
 from prefect_ollama.blocks.lance.filters import both, one_of
 
@@ -39,6 +47,14 @@ MAX_LIMIT: Final = 1_000_000
 # Other places that a hit lists.
 MAX_PLACES: Final = 100
 
+# The loss of a passage for each better passage close to it, in the standard deviations of `fused`. Any number from 1 to
+# 3 gives nearly the same order; docs/searching.md has the figures.
+CLOSE_LOSS: Final = 1.5
+
+# Maximum distance of close passages on one page, in chunks. A page of a PDF has four or five chunks. A format without
+# pages has one page of any length, on which passages far apart are independent of each other.
+CLOSE_CHUNKS: Final = 4
+
 
 # Hits by the hash of their text, the best first.
 _Found = dict[str, Hit]
@@ -51,7 +67,7 @@ class Search:
     Attributes:
         table: The chunk table, at one version: row ids differ between versions.
         mode: `vector` by cosine similarity, `text` by BM25, `hybrid` by the scores of both, spread over pages
-            (`_fusion`).
+            (`spread`).
         fresh: The rows outside the table's indices; None if LanceDB itself searches them.
 
     Raises:
@@ -185,3 +201,23 @@ def _hit(row: dict[str, Any], scored: Scored) -> Hit:
         chunk_id=row["id"],
         regions=tuple(Region(**region) for region in row["regions"]),
     )
+
+
+def spread(hits: Iterable[tuple[str, Hit]]) -> list[tuple[str, Hit]]:
+    """Return the hits with lowered scores for passages that are close to a better one on their page, the best first.
+
+    A statement or a section takes several passages, whose scores are alike. Together they would take the places of the
+    other pages that may answer, though a reader of one of them sees the others on the same page, or asks for
+    neighbours.
+
+    Args:
+        hits: Each with its key, the best first.
+    """
+    better: dict[tuple[str, int], list[int]] = defaultdict(list)
+    left: list[tuple[str, Hit]] = []
+    for key, hit in hits:
+        page = better[hit.doc_id, hit.page_from]
+        close = sum(abs(position - hit.position) <= CLOSE_CHUNKS for position in page)
+        page.append(hit.position)
+        left.append((key, replace(hit, score=hit.score - CLOSE_LOSS * close) if close else hit))
+    return sorted(left, key=lambda each: -each[1].score)

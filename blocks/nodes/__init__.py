@@ -70,7 +70,6 @@ if TYPE_CHECKING:
         other_chats,
     )
     from prefect_ollama.blocks.nodes.status import UNKNOWN, NodeStatus
-    from prefect_ollama.blocks.nodes.token_count import counted_tokens
     from prefect_ollama.blocks.nodes.verification import (
         NodeVerification,
         VerifiedCluster,

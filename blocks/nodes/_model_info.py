@@ -101,8 +101,7 @@ def settle_context(contexts: Mapping[str, int], *, cap: int) -> tuple[int | None
     """Return the context for all nodes, and the errors of the nodes with a shorter one.
 
     The run's context is the most frequent one, so that no single node decides for several. Of equally frequent ones it
-    is the
-    largest: Ollama limits a context to that of the model, and a small one would shorten the texts of all nodes.
+    is the largest: Ollama limits a context to that of the model, and a small one would shorten the texts of all nodes.
 
     Args:
         contexts: Context of each node in tokens, by name; 0 if it reports no possible one.
@@ -113,9 +112,8 @@ def settle_context(contexts: Mapping[str, int], *, cap: int) -> tuple[int | None
     """
     given = {name: min(context, cap) for name, context in contexts.items() if context}
     # One node of several could be wrong, or hostile.
-    if len(given) == 1 and len(contexts) > 1 and min(given.values()) < LEAST_LONE_CONTEXT:
-        return None, {}
-    if not given:
+    alone = len(given) == 1 and len(contexts) > 1
+    if not given or (alone and min(given.values()) < LEAST_LONE_CONTEXT):
         return None, {}
     votes = Counter(given.values())
     settled = max(votes, key=lambda context: (votes[context], context))

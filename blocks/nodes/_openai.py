@@ -7,6 +7,7 @@ Only vectors identify the model: names are free text there, and several of these
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from prefect_ollama.blocks.errors import InputRejected, NodeError, NodeFailed, NodeRefused
+from prefect_ollama.blocks.errors import InputRejected, NodeFailed, NodeRefused
 from prefect_ollama.blocks.nodes._dialects import OPENAI
 from prefect_ollama.blocks.nodes._model_info import other_models
 from prefect_ollama.blocks.nodes._openai_requests import EmbeddingRequests, Wanted
@@ -70,7 +71,7 @@ class OpenAIEndpoint(Endpoint):
             try:
                 answer = await self._requests.embed(part, wanted)
             except NodeRefused as error:
-                raise self._no_model(error) from None
+                raise self._no_model(error, info) from None
             if may_be_cut and answer.tokens >= info.context:
                 raise InputRejected(
                     "cuts a text that is longer than the model's context.", node=self.node.name, too_long=True
@@ -136,10 +137,9 @@ class OpenAIEndpoint(Endpoint):
             parts.append((texts[start:], False))
         return parts
 
-    def _no_model(self, error: NodeRefused) -> NodeRefused:
+    def _no_model(self, error: NodeRefused, info: ServerInfo) -> NodeRefused:
         """Return the error of a server without the model, with the names of its models."""
-        known = _found.get(self._key)
-        names = self.disclosure.names(known[1].models) if known else []
+        names = self.disclosure.names(info.models)
         if error.status != 404 or not names or self._name in names:
             return error
         return NodeRefused(
@@ -149,26 +149,16 @@ class OpenAIEndpoint(Endpoint):
             remedy=OPENAI.no_model_remedy,
         )
 
-    @property
-    def _key(self) -> tuple[str, str]:
-        return self.node.url, self._name
-
     async def _info(self, timeout: float) -> ServerInfo:
         """Return the description of the server, which is read at most once in `_INFO_SECONDS`."""
+        key = self.node.url, self._name
         async with self._asking:
-            known = _found.get(self._key)
-            if known is None or time.monotonic() - known[0] > _INFO_SECONDS:
-                info = await ask_server(
-                    self._transport, self._name, timeout=min(timeout, DESCRIPTION_TIMEOUT_S)
-                )
-                _found[self._key] = time.monotonic(), info
-                try:
-                    info = await self._try_long_texts(info, timeout)
-                except NodeError:
-                    del _found[self._key]
-                    raise
-                _found[self._key] = known = time.monotonic(), info
-        info = known[1]
+            read_at, info = _found.get(key, (-math.inf, ServerInfo()))
+            if time.monotonic() - read_at > _INFO_SECONDS:
+                limit = min(timeout, DESCRIPTION_TIMEOUT_S)
+                info = await ask_server(self._transport, self._name, timeout=limit)
+                info = await self._try_long_texts(info, timeout)
+                _found[key] = time.monotonic(), info
         return replace(info, context=self.node.context) if self.node.context else info
 
     async def _try_long_texts(self, info: ServerInfo, timeout: float) -> ServerInfo:
@@ -186,7 +176,7 @@ class OpenAIEndpoint(Endpoint):
             pair = long_pair(min(known or PROBED_WORDS, PROBED_WORDS))
             answer = await self._requests.send(pair, self._expected_answer(timeout, None))
         except NodeRefused as error:
-            raise self._no_model(error) from None
+            raise self._no_model(error, info) from None
         except InputRejected as error:
             limit = error.most_tokens or 0
             return replace(info, cuts=False, context=min(filter(None, (limit, known)), default=0))

@@ -83,9 +83,8 @@ def proxy_of(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
             remedy=f"Write it as http://host:port, or unset {variable}.",
         )
     if named.password:
-        from prefect_ollama.blocks.secrets import (
-            remember_to_hide,
-        )  # an embedded node's process has no secrets
+        # Imported here, because an embedded node's process has no secrets.
+        from prefect_ollama.blocks.secrets import remember_to_hide
 
         remember_to_hide(named.password)
     return Proxy(text, variable, host)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from prefect_ollama.blocks.blocking import blocking
+from prefect_ollama.blocks.awaited import blocking
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError
 from prefect_ollama.blocks.nodes import (
     ChatModelSpec,

@@ -5,18 +5,20 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from prefect_ollama.tasks.planning._notes import notes_on
     from prefect_ollama.tasks.planning.bundle import Bundle, Bundles
     from prefect_ollama.tasks.planning.chunking_plan import MINILM, ChunkingPlan
-    from prefect_ollama.tasks.planning.forget import (
+    from prefect_ollama.tasks.planning.list_file import kept_list, source_display_name, unlisted
+    from prefect_ollama.tasks.planning.opening import LinkOnTheWay, NotRegular, hash_descriptor
+    from prefect_ollama.tasks.planning.path_names import (
+        LISTED,
+        document_id,
         documents_named,
         file_of,
         location_of,
-        notes_on,
         path_forms,
+        source_name,
     )
-    from prefect_ollama.tasks.planning.list_file import kept_list, source_display_name, unlisted
-    from prefect_ollama.tasks.planning.opening import LinkOnTheWay, NotRegular, hash_descriptor
-    from prefect_ollama.tasks.planning.path_names import LISTED, document_id, source_name
     from prefect_ollama.tasks.planning.plan import Plan, make_plan
     from prefect_ollama.tasks.planning.source import Source, SourceFile, find_files
 else:

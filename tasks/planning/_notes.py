@@ -1,14 +1,15 @@
-"""Notes on a plan for the user: sentences about its source and about other sources with the same files."""
+"""Notes for the user: sentences about a plan, about other sources with the same files, and about what is forgotten."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from prefect_ollama.blocks.documents import FAILED, Document
-from prefect_ollama.tasks.planning.forget import location_of, named
-from prefect_ollama.tasks.planning.path_names import LISTED
+from prefect_ollama.blocks.quantity import quantity
+from prefect_ollama.tasks.planning.path_names import LISTED, location_of, named
 from prefect_ollama.tasks.planning.source import SUFFIXES, Source
 
 
@@ -57,3 +58,28 @@ def overlap_notes(source: Source, others: Sequence[Document]) -> Iterator[str]:
 def _real(source: str, location: str) -> str:
     """Return the path of a file within a folder whose name is resolved already."""
     return os.path.realpath(location) if source == LISTED else location
+
+
+def notes_on(documents: Sequence[Document], manifest: Sequence[Document]) -> list[str]:
+    """Return what a user should know before these documents are taken out, a sentence or two each."""
+    notes = []
+    returning = Counter(
+        row.source for row in documents if row.source != LISTED and Path(location_of(row)).exists()
+    )
+    for source, count in sorted(returning.items()):
+        notes.append(
+            f"{count} of the files are still in {source!r}. The next ingest of it stores them again; move or delete "
+            "them first to keep them out."
+        )
+    sources = {row.source for row in documents}
+    below = Counter(
+        row.source
+        for row in manifest
+        if row.source not in sources and any(location_of(row).startswith(f"{source}/") for source in sources)
+    )
+    for source, count in sorted(below.items()):
+        notes.append(
+            f"{quantity(count, 'document')} below the same folder, of another source, {named(source)}, "
+            "will stay."
+        )
+    return notes

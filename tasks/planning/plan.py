@@ -15,9 +15,8 @@ from pathlib import Path
 from prefect_ollama.blocks.documents import FAILED, PARTIAL, STALE, Document
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.tasks.planning._notes import empty_note, moved_notes, outdated_note, overlap_notes
-from prefect_ollama.tasks.planning.forget import location_of
 from prefect_ollama.tasks.planning.opening import hash_descriptor
-from prefect_ollama.tasks.planning.path_names import LISTED, document_id
+from prefect_ollama.tasks.planning.path_names import LISTED, document_id, location_of
 from prefect_ollama.tasks.planning.source import Source, SourceFile
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from prefect_ollama.blocks.blocking import blocking
+from prefect_ollama.blocks.awaited import blocking
 from prefect_ollama.blocks.documents import Identity
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import Store
