@@ -28,6 +28,8 @@ from prefect_ollama.blocks.errors import CacheError, FolderNotPrivate
 from prefect_ollama.blocks.nodes import Fingerprint, compare
 from prefect_ollama.blocks.private_files import is_ours, private_folder
 
+logger = logging.getLogger(__name__)
+
 # Suffixes of files that are being written, and of files that were set aside.
 TEMPORARY: Final = ".tmp"
 DAMAGED: Final = ".damaged"
@@ -111,8 +113,6 @@ class Folder:
             raise self.error("making it", error) from error
         self._checked = True
 
-
-logger = logging.getLogger(__name__)
 
 # The id of the model, then a random part: two processes that write one model must not write one file.
 _NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}\.model")

@@ -6,11 +6,9 @@ The nodes end with the `with` block, and with this process, also after a kill.
 from __future__ import annotations
 
 import os
-import queue
 import subprocess
 import sys
-import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -56,18 +54,21 @@ class EmbeddedNodes:
         # The files are fetched here, so that a download happens once, shows its progress, and raises its own error. The
         # nodes find the same files again, and check them.
         find_model_files(self._model_dir)
-        deadline = time.monotonic() + _READY_S
+        readers = ThreadPoolExecutor(self._count)
         try:
             for _ in range(self._count):
                 self._processes.append(self._spawn())
-            reports = [_first_line(process) for process in self._processes]
-            self.urls = tuple(
-                self._await_url(process, report, deadline)
-                for process, report in zip(self._processes, reports, strict=True)
-            )
+            # Each node prints its URL as its only line; a node that ends before closes the pipe.
+            lines = readers.map(_first_line, self._processes, timeout=_READY_S)
+            self.urls = tuple(map(self._url, self._processes, lines))
+        except TimeoutError:
+            self.stop()
+            raise _not_ready(f"An embedded node was not ready within {_READY_S:g} s.") from None
         except BaseException:
             self.stop()
             raise
+        finally:
+            readers.shutdown(wait=False)
         return self
 
     def stop(self) -> None:
@@ -75,9 +76,8 @@ class EmbeddedNodes:
         self.urls = ()
         # A node has no state, so it needs no orderly end.
         for process in self._processes:
-            process.kill()
-        for process in self._processes:
-            process.wait()
+            with process:  # closes its pipe and waits
+                process.kill()
         self._processes.clear()
 
     def __enter__(self) -> Self:
@@ -97,36 +97,24 @@ class EmbeddedNodes:
             start_new_session=True,
         )
 
-    def _await_url(
-        self, process: subprocess.Popen[bytes], report: queue.SimpleQueue[str], deadline: float
-    ) -> str:
-        try:
-            url = report.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            cause = f"An embedded node was not ready within {_READY_S:g} s."
-        else:
-            if url:
-                return url
-            cause = f"An embedded node ended with status {process.wait()} before it was ready."
-        raise ClusterError(
-            cause,
-            state="None of the embedded nodes was left running.",
-            remedy="See what it wrote to stderr, or run `python -m prefect_ollama node` to see it start.",
-        )
+    def _url(self, process: subprocess.Popen[bytes], line: str) -> str:
+        if not line:
+            raise _not_ready(f"An embedded node ended with status {process.wait()} before it was ready.")
+        return line
 
 
-def _first_line(process: subprocess.Popen[bytes]) -> queue.SimpleQueue[str]:
-    """Return a queue that gets the first line of the process; an empty one if it ends without a line."""
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+def _first_line(process: subprocess.Popen[bytes]) -> str:
+    """Return the first line of a process; empty if it ends without a line."""
+    assert process.stdout is not None
+    return process.stdout.readline().decode().strip()
 
-    def read() -> None:
-        assert process.stdout is not None
-        with process.stdout as stdout:
-            lines.put(stdout.readline().decode().strip())
-            stdout.read()  # to the end, so that the node never waits for a reader
 
-    threading.Thread(target=read, daemon=True).start()
-    return lines
+def _not_ready(cause: str) -> ClusterError:
+    return ClusterError(
+        cause,
+        state="None of the embedded nodes was left running.",
+        remedy="See what it wrote to stderr, or run `python -m prefect_ollama node` to see it start.",
+    )
 
 
 def _usable_cores() -> int:
