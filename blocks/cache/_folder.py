@@ -47,7 +47,6 @@ class Folder:
     def __init__(self, spec: CacheSpec) -> None:
         self.spec = spec
         self._path = Path(spec.folder)
-        self._checked = False
 
     def path(self, name: str) -> Path:
         return self._path / name
@@ -65,8 +64,7 @@ class Folder:
         """Return whether the folder exists; if so, it is closed to others. Raises `CacheError` if it cannot be."""
         if not self._path.exists():
             return False
-        if not self._checked:
-            self.make()
+        self.make()
         return True
 
     def ours(self, names: re.Pattern[str]) -> dict[str, os.stat_result]:
@@ -111,7 +109,6 @@ class Folder:
             ) from error
         except OSError as error:
             raise self.error("making it", error) from error
-        self._checked = True
 
 
 # The id of the model, then a random part: two processes that write one model must not write one file.
