@@ -1,9 +1,11 @@
 """The part of Ollama's HTTP API that an embedding model needs, for the one model `all-minilm`.
 
 Answers, status codes and messages are those of Ollama, so its clients work unchanged. The answer to any other path
-(pull, generate, `/v1`, …) is 404, as from Ollama for a path that it does not know. One thread
-embeds requests in order (FIFO), while the event loop stays free. Before each text it checks whether the client still
-waits, so a client that disconnects costs at most one text.
+(pull, generate, `/v1`, …) is 404, as from Ollama for a path that it does not know.
+
+One thread embeds requests in order (FIFO), while the event loop stays free. A request is served completely before the
+next one. Before each text the thread checks whether its client still waits, so a client that disconnects costs at most
+one text.
 """
 
 from __future__ import annotations

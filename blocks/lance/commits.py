@@ -226,7 +226,7 @@ def files_of(table: Any) -> Files:
 
 
 class VersionedTable:
-    """One table of a store."""
+    """One table of a store: its versions, and commits whose errors name it."""
 
     # What errors call the table, with the name of the store's chunk table for `{}`.
     called: ClassVar[str] = "table {}"

@@ -186,7 +186,7 @@ class PullStep(NamedTuple):
 
 
 def read_step(line: bytes, *, node: str, model: str, disclosure: Disclosure) -> PullStep:
-    """Return the step of a line.
+    """Return the step of a line. A failure during the download is such a line too, under status 200.
 
     Raises:
         NodeFailed: The download failed.

@@ -6,10 +6,10 @@ Runtimes differ in long words and in texts near the context, and quantizations i
 
 Scripts with vowel signs as marks (Devanagari, Thai) and Hangul are no canaries: llama.cpp and the tokenizers of the
 original models split them differently. Their texts are measured with the canaries and compared by script.
-Tokenizers of the BERT family take combining marks off. That of the original models (Hugging Face) takes Hangul
+Such a difference makes no other model, because a corpus without these scripts has equal vectors: it only makes a
+warning. Tokenizers of the BERT family take combining marks off. That of the original models (Hugging Face) takes Hangul
 syllables apart and keeps vowel signs with a width of their own; that of llama.cpp leaves the syllables whole and takes
-the signs off. Measured on real servers with all-MiniLM-L6-v2 (docs/verification.md). Such a difference makes no other
-model, because a corpus without these scripts has equal vectors: it only makes a warning.
+the signs off. Measured on real servers with all-MiniLM-L6-v2 (docs/verification.md).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ FOR_EVER = timedelta(days=3650)
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model in a node's memory.
+    """A model in a node's memory. A value that the node does not report is None, never a guess.
 
     Attributes:
         name: Its name there, tag included.
